@@ -1,0 +1,189 @@
+#!/bin/sh
+# Finds a Python, keeps nox in a cached virtual environment and hands all arguments on to nox:
+#     sh scripts/bootstrap.sh -s demo
+# With --which it prints the Python that it would take, and makes nothing.
+#
+# Reads MLX_PUBLISH_PYTHON (take this one and no other), MLX_PUBLISH_CACHE (where the environments are kept; handed on
+# to the noxfile) and MLX_PUBLISH_SEARCH_ROOT (put before the fixed places below; for the tests).
+# Exit codes: 2 when MLX_PUBLISH_PYTHON is no good, 4 when the surroundings are not fit, else those of nox.
+set -eu
+
+# The prefix also keeps text of other programs from being a command to the runner ("::" at the start of a line).
+say() { printf '%s\n' "$1" | sed 's/^/bootstrap: /' >&2; }
+give_up() { say "$2"; exit "$1"; }
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+places=${MLX_PUBLISH_SEARCH_ROOT:-}
+home=${HOME:-/nonexistent}
+uv=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}
+pyenv=${PYENV_ROOT:-$home/.pyenv}
+
+# Every program that may be a fitting Python, one a line. launchd gives a runner no more than /usr/bin:/bin as PATH, so
+# the places of Homebrew, python.org, uv, pyenv and MacPorts follow. The last round finds what is too old or too new.
+candidates() {
+  for name in python3.13 python3.12 python3.11 python3.10 python3.14 python3.15 python3 python; do
+    (IFS=: && set -f && for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
+  done
+  for v in 3.13 3.12 3.11 3.10 3.14 3.15 3; do
+    for brew in "$places/opt/homebrew" "$places/usr/local"; do
+      printf '%s\n' "$brew/bin/python$v" "$brew"/opt/python@"$v"*/bin/python"$v"
+    done
+    printf '%s\n' "$places"/Library/Frameworks/Python.framework/Versions/"$v"*/bin/python"$v" \
+      "$uv"/cpython-"$v"*/bin/python"$v" "$pyenv"/versions/"$v"*/bin/python"$v" \
+      "$home/.local/bin/python$v" "$places/opt/local/bin/python$v"
+  done
+}
+
+# Has to run under every Python, 2.7 too, so that the message can name its version. The base executable is asked for
+# because an activated environment may be gone tomorrow. Under Rosetta the kernel's name still says ARM64.
+probe='
+import os, sys
+problem = ""
+for module in ("venv", "ensurepip"):
+    try:
+        __import__(module)
+    except ImportError:
+        problem = "has no module " + module
+if "t" in getattr(sys, "abiflags", ""):
+    problem = "is free-threaded, for which too few wheels exist"
+if hasattr(sys, "pypy_version_info"):
+    problem = "is PyPy, for which MLX has no wheels"
+if os.uname()[0] == "Darwin" and "ARM64" in os.uname()[3] and os.uname()[4] != "arm64":
+    problem = "runs as an Intel program, MLX needs arm64"
+base = getattr(sys, "_base_executable", None) or sys.executable
+print("%d.%d.%d|%s|%s" % (tuple(sys.version_info[:3]) + (problem, base if os.path.exists(base) else sys.executable)))
+'
+
+is_program() { [ -x "$1" ] && [ ! -d "$1" ]; }
+
+# Looks at one candidate: keeps it when it is better than the best so far, else notes why not.
+python='' version='' rank=9 rejected='' problem=''
+consider() {
+  # Without Xcode's tools, Apple's python3 is a stub that opens a window and waits for a person.
+  if [ "$1" = /usr/bin/python3 ] && [ "$(uname -s)" = Darwin ] && ! xcode-select -p >/dev/null 2>&1; then
+    answer="?|needs Xcode's command line tools|"
+  else  # from / so that no module in the caller's folder is imported
+    answer=$(cd / && "$1" -E -s -c "$probe" 2>/dev/null </dev/null) || answer="?|does not run (exit $?)|"
+  fi
+  IFS='|' read -r its_version problem its_path <<EOF
+$answer
+EOF
+  case $its_version in
+    3.1[1-3].*) its_rank=1 ;;
+    3.10.*) its_rank=2 ;;  # the newest mlx-lm needs 3.11
+    3.1[4-9].* | 3.[2-9][0-9].*) its_rank=3 ;;  # too few wheels
+    [0-9]*) problem='is older than 3.10' ;;
+    *) problem=${problem:-'does not answer like a Python'} ;;
+  esac
+  if [ -n "$problem" ]; then
+    rejected="$rejected
+  $1 ($its_version) $problem"
+  elif [ "$its_rank" -lt "$rank" ]; then
+    python=$its_path version=$its_version rank=$its_rank
+  fi
+}
+
+find_python() {
+  chosen=${MLX_PUBLISH_PYTHON:-}
+  if [ -n "$chosen" ]; then
+    case $chosen in /*) ;; */*) chosen=$PWD/$chosen ;; *) chosen=$(command -v -- "$chosen" || echo "$chosen") ;; esac
+    if is_program "$chosen"; then consider "$chosen"; else problem='is no program'; fi
+    [ -n "$python" ] ||
+      give_up 2 "MLX_PUBLISH_PYTHON: $MLX_PUBLISH_PYTHON $problem; name a Python >= 3.10 or unset it"
+    return 0
+  fi
+  while [ "$rank" -gt 1 ] && IFS= read -r candidate; do
+    # A relative entry of PATH would be a program out of the caller's folder.
+    case $candidate in /*) ;; *) continue ;; esac
+    if is_program "$candidate"; then consider "$candidate"; fi
+  done <<EOF
+$(candidates)
+EOF
+  [ -n "$python" ] ||
+    give_up 4 "no fitting Python. Needed is CPython >= 3.10, best 3.11 to 3.13, with venv and ensurepip.
+Looked on PATH ($PATH) and in the places of Homebrew, python.org, uv, pyenv and MacPorts. Found:${rejected:- nothing}
+On a Mac: brew install python@3.13, or an installer from https://www.python.org/downloads/
+On Debian or Ubuntu: apt-get install python3 python3-venv
+If there is one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
+}
+
+find_cache() {
+  if [ -n "${MLX_PUBLISH_CACHE:-}" ]; then cache=$MLX_PUBLISH_CACHE
+  elif [ -n "${RUNNER_TOOL_CACHE:-}" ]; then cache=$RUNNER_TOOL_CACHE/mlx-publish
+  elif [ -n "${XDG_CACHE_HOME:-${HOME:-}}" ]; then cache=${XDG_CACHE_HOME:-$HOME/.cache}/mlx-publish
+  else cache=$root/.nox; fi
+  case $cache in /*) ;; *) cache=$PWD/$cache ;; esac  # nox changes the folder
+}
+
+# The lock is a link whose target is its owner's process id: both come into being in one step.
+take_lock() {
+  waited=0
+  until ln -s "$$" "$lock" 2>/dev/null; do
+    owner=$(readlink "$lock" || true)
+    # Only who holds the second lock removes a dead one, or two would each remove the other's new one.
+    if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null && mkdir "$lock.dead" 2>/dev/null; then
+      if [ "$(readlink "$lock" || true)" = "$owner" ]; then rm -f "$lock"; fi
+      rmdir "$lock.dead"
+      continue
+    fi
+    [ "$waited" -gt 0 ] || say "waiting for process ${owner:-?}, which is making $env"
+    [ "$waited" -lt 120 ] || give_up 4 "process ${owner:-?} is still making $env; run again, or remove $lock*"
+    sleep 1
+    waited=$((waited + 1))
+  done
+}
+
+attempt() {
+  what=$1
+  shift
+  output=$("$@" 2>&1) || give_up 4 "$what failed (exit $?); network or disk? It is safe to run again. Its last lines:
+$(printf '%s\n' "$output" | tail -n 6)"
+}
+
+is_ready() { [ -e "$env/.complete" ] && [ -x "$env/bin/python" ]; }
+
+# Made in its final place, since an environment cannot be moved; the marker, written last, says that it is whole.
+make_environment() {
+  if ! { mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null; then
+    give_up 4 "cannot write in $cache; set MLX_PUBLISH_CACHE to a folder that can be written"
+  fi
+  take_lock
+  trap 'is_ready || rm -rf "$env"; rm -f "$lock"' EXIT
+  trap 'exit 130' HUP INT TERM
+  if ! is_ready; then
+    say "making the environment of nox with Python $version in $env (once)"
+    rm -rf "$env"
+    attempt 'python -m venv' "$python" -I -m venv "$env"
+    # Settings meant for the user's own Python would put nox somewhere else.
+    attempt 'pip install nox' env PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
+      --disable-pip-version-check --constraint "$root/constraints.txt" 'nox[uv]'
+    echo 'Made by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
+    : >"$env/.complete"
+  fi
+  rm -f "$lock"
+  trap - EXIT HUP INT TERM
+}
+
+# mlx-lm wants to raise the limit itself, and cannot be imported where it may not.
+# shellcheck disable=SC3045  # -n is not in POSIX, but in every sh that macOS and Linux have
+raise_open_files() {
+  case $(ulimit -S -n) in unlimited) return 0 ;; esac
+  [ "$(ulimit -S -n)" -lt 4096 ] || return 0
+  ulimit -S -n 4096 2>/dev/null ||
+    say "mlx-lm needs 4096 open files; no more than $(ulimit -H -n) are allowed here: raise that hard limit"
+}
+
+find_python
+if [ "${1:-}" = --which ]; then
+  printf '%s %s\n' "$python" "$version"
+  exit 0
+fi
+find_cache
+key=$({ cat "$root/constraints.txt" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
+env=$cache/nox-${version%.*}-$key
+lock=$env.lock
+is_ready || make_environment
+raise_open_files
+export MLX_PUBLISH_CACHE="$cache" PATH="$PATH:$env/bin"
+# -I: a module in the caller's folder, which may be a model's, is never imported.
+exec "$env/bin/python" -I -m nox --noxfile "$root/noxfile.py" "$@"

@@ -1,0 +1,1 @@
+"""The card: front matter, text, and what may stand in them."""

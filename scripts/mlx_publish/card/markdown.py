@@ -1,0 +1,25 @@
+"""Text from elsewhere made harmless in Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&:@$-])")
+
+
+def escape(text: object) -> str:
+    """Show text as it is: no emphasis, link, HTML, table cell or mention can come out of it."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Put text into a code block whose fence is longer than any within it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def quoted(text: str) -> str:
+    """Return a Python string literal; JSON's escapes are a part of Python's."""
+    return json.dumps(text, ensure_ascii=False)

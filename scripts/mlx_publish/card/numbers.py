@@ -1,0 +1,34 @@
+"""Numbers in the form that readers of cards expect."""
+
+from __future__ import annotations
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units, as the Hub shows them."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if value >= factor:
+            return f"{value / factor:.{1 if value < 100 * factor else 0}f} {unit}"
+    return f"{value / 1e3:.1f} kB"
+
+
+def memory(value: float) -> str:
+    """Memory in binary units, as makers of machines give it."""
+    return f"{value / 2**30:.0f} GiB"
+
+
+def count(value: float) -> str:
+    """A number of parameters: 135M, 1.1B."""
+    if value >= 1e9:  # noqa: PLR2004
+        return f"{value / 1e9:.1f}B"
+    return f"{value / 1e6:.0f}M" if value >= 1e6 else f"{value / 1e3:.0f}k"  # noqa: PLR2004
+
+
+def percent(share: float) -> str:
+    """A share with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, never in powers of ten."""
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text else f"{value:.6f}".rstrip("0")

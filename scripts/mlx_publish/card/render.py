@@ -1,0 +1,54 @@
+"""The card as a pure function of recipe and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mlx_publish.card import markdown, numbers
+from mlx_publish.card.front_matter import front_matter, front_matter_text
+from mlx_publish.card.snippet import snippet
+
+STATUSES = ("fixed", "warn")
+
+
+def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) -> str:
+    """Render README.md of the variant that `evidence` describes.
+
+    `name` is the title, `load_as` what `mlx_lm.load` is given, `notes` a person's Markdown from the recipe.
+    """
+    environment = Environment(
+        loader=PackageLoader("mlx_publish"), undefined=StrictUndefined, autoescape=False,  # noqa: S701  Markdown
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters.update(
+        md=markdown.escape, fenced=markdown.fenced, py=markdown.quoted, size=numbers.size, memory=numbers.memory,
+        count=numbers.count, percent=numbers.percent, sig=numbers.significant,
+    )  # fmt: skip
+    told = [check for check in evidence["checks"] if check["status"] in STATUSES]
+    body = environment.get_template("card/README.md.j2").render(
+        name=name, load_as=load_as, notes=notes.strip(), e=evidence, told=told,
+        snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence),
+    )  # fmt: skip
+    return front_matter_text(front_matter(evidence)) + "\n" + body.strip() + "\n"
+
+
+def _again(evidence: Mapping[str, Any]) -> str:
+    """Return the command that makes the same weights again."""
+    source, variant = evidence["source"], evidence["variant"]
+    words = ["mlx-publish convert --source", source["repo"] or f"./{source['name']}"]
+    if source["repo"]:
+        words += ["--revision", source["identity"]]
+    if variant["mixed"]:
+        words += ["--mixed", variant["mixed"]]
+    elif variant["quantized"] and variant["mode"] == "affine":
+        words += ["--bits", str(variant["bits"])]
+    elif variant["quantized"]:
+        words += ["--mode", variant["mode"]]
+    if variant["quantized"] and variant["mode"] == "affine":
+        words += ["--group-size", str(variant["group_size"])]
+    if variant["dtype"]:
+        words += ["--dtype", variant["dtype"]]
+    return " ".join(words)

@@ -1,0 +1,1 @@
+"""Judgements about a model, one module a family; each check is data."""

@@ -1,0 +1,84 @@
+"""The vocabulary of checks: what one is, and how a list of them becomes findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from mlx_publish.report import Finding, Status
+
+Target = TypeVar("Target")
+Accepted = Callable[[str], "str | None"]
+
+
+@dataclass(frozen=True)
+class Says:
+    """What a check says of its target, before it has an id."""
+
+    status: Status
+    message: str
+    remedy: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check(Generic[Target]):
+    """One named statement about a target.
+
+    `protects` says what goes wrong without it. A check marked `safety` cannot be accepted away.
+    """
+
+    id: str
+    title: str
+    protects: str
+    run: Callable[[Target], Says]
+    safety: bool = False
+
+
+def passed(message: str, **details: Any) -> Says:
+    """All is well; the message says what was seen."""
+    return Says("pass", message, details=details)
+
+
+def fixed(message: str, **details: Any) -> Says:
+    """Something was wrong and has been repaired in the output."""
+    return Says("fixed", message, details=details)
+
+
+def warned(message: str, remedy: str = "", **details: Any) -> Says:
+    """It is published, and told."""
+    return Says("warn", message, remedy, details)
+
+
+def failed(message: str, remedy: str, **details: Any) -> Says:
+    """It must not be published; the remedy is the next step."""
+    return Says("fail", message, remedy, details)
+
+
+def skipped(reason: str) -> Says:
+    """Nothing could be said, and why."""
+    return Says("skip", reason)
+
+
+def run_checks(
+    checks: Iterable[Check[Target]], target: Target, accepted: Accepted = lambda _: None
+) -> tuple[Finding, ...]:
+    """Run checks in order. `accepted` gives the reason for which a failure of a check is let through."""
+    return tuple(
+        accept(Finding(check.id, said.status, said.message, said.remedy, said.details), accepted, check.safety)
+        for check, said in ((check, check.run(target)) for check in checks)
+    )
+
+
+def accept(finding: Finding, accepted: Accepted, safety: bool = False) -> Finding:  # noqa: FBT001, FBT002
+    """A failure that the recipe accepts becomes a warning that carries the reason."""
+    reason = None if safety or finding.status != "fail" else accepted(finding.id)
+    if reason is None:
+        return finding
+    return replace(
+        finding,
+        status="warn",
+        message=f"{finding.message} (accepted: {reason})",
+        details={**finding.details, "accepted": reason},
+    )

@@ -1,0 +1,53 @@
+"""Every number on a card was measured on the bytes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlx_publish.checks.base import Check, Says, failed, passed, warned
+from mlx_publish.report import Report
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Reports of measurements, and the digest of the model that they have to be of."""
+
+    model: str
+    reports: Mapping[str, Report]
+
+    def fits(self, name: str) -> bool:
+        """Tell whether a measurement passed and is of this very model."""
+        report = self.reports.get(name)
+        return report is not None and report.verdict == "pass" and report.inputs.get("model") == self.model
+
+    def why_missing(self, name: str) -> str:
+        """Finish the sentence 'It was not measured'."""
+        report = self.reports.get(name)
+        if report is None:
+            return ""
+        if report.verdict != "pass":
+            return f", because the stage {name} was {report.verdict}"
+        return ", because the last measurement was of other bytes"
+
+
+def _fits(bound: Bound) -> Says:
+    stale = [name for name in bound.reports if bound.reports[name].inputs.get("model") != bound.model]
+    if stale:
+        return failed(
+            f"measured on other bytes than these: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again."
+        )
+    return passed(f"{len(bound.reports)} measurement(s), all of the model {bound.model[:12]}")
+
+
+def _all(bound: Bound) -> Says:
+    missing = [name for name in ("smoke", "fidelity", "benchmark") if not bound.fits(name)]
+    if missing:
+        return warned(f"not measured: {', '.join(missing)}", "Run these stages before you publish.")
+    return passed("smoke, fidelity and benchmark are there")
+
+
+CARD: tuple[Check[Bound], ...] = (
+    Check("numbers-bound", "Numbers belong to these bytes", "scores of another model", _fits, safety=True),
+    Check("measured", "All was measured", "a card without numbers", _all),
+)

@@ -1,0 +1,42 @@
+"""The licence: what the card may say, and whether it may be published at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_publish.checks.base import Says, failed, passed
+from mlx_publish.model.card import SourceCard
+from mlx_publish.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Identifier, and for `other` its name and a link."""
+
+    id: str | None
+    name: str | None = None
+    link: str | None = None
+
+
+def licence_of(recipe: Recipe, card: SourceCard) -> Licence:
+    """Return what the recipe says, else what the source's card says."""
+    if recipe.spec.license:
+        return Licence(recipe.spec.license, recipe.spec.license_name, recipe.spec.license_link)
+    return Licence(
+        card.text("license"),
+        recipe.spec.license_name or card.text("license_name"),
+        recipe.spec.license_link or card.text("license_link"),
+    )
+
+
+def licence(recipe: Recipe, card: SourceCard) -> Says:
+    """Judge the licence."""
+    found = licence_of(recipe, card)
+    if found.id is None:
+        why = f" ({card.problem})" if card.problem else ""
+        return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
+    if found.id == "other" and not (found.name and found.link):
+        return failed(
+            "the licence is 'other' without a name and a link", "Write license_name and license_link into the recipe."
+        )
+    return passed(f"the licence is {found.name or found.id}")

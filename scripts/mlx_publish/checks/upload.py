@@ -1,0 +1,66 @@
+"""The last look before anything leaves this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What would be sent, beside the evidence that describes it."""
+
+    evidence: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    """Digests of the files in `model/` as they are now."""
+    card: str
+    rendered: str
+    strangers: tuple[str, ...]
+    """Files that must not be sent."""
+
+
+def _measured(parcel: Parcel) -> Says:
+    missing = [name for name in ("smoke", "fidelity") if not parcel.evidence.get(name)]
+    if missing:
+        return failed(
+            f"the evidence has no {' and no '.join(missing)}",
+            f"Run 'mlx-publish {missing[0]}', or accept 'evidence-complete' in the recipe with a reason.",
+        )
+    return passed("smoke and fidelity are in the evidence")
+
+
+def _unchanged(parcel: Parcel) -> Says:
+    known = {file["path"]: file["sha256"] for file in parcel.evidence["model"]["files"]}
+    now = {path: digest for path, digest in parcel.sha256.items() if path not in ("README.md", "mlx-publish.json")}
+    different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
+    if different:
+        return failed(
+            f"differs from the evidence: {', '.join(different[:5])}", "Run 'mlx-publish convert --force' and measure again."
+        )
+    return passed(f"{len(known)} files have the digests of the evidence")
+
+
+def _card(parcel: Parcel) -> Says:
+    if parcel.card != parcel.rendered:
+        return failed(
+            "model/README.md is not what recipe and evidence give",
+            "Change the recipe's notes instead of the card, then run 'mlx-publish card --force'.",
+        )
+    return passed("the card is what recipe and evidence give")
+
+
+def _strangers(parcel: Parcel) -> Says:
+    if parcel.strangers:
+        return failed(f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/.")
+    return passed("nothing but files of a model")
+
+
+UPLOAD: tuple[Check[Parcel], ...] = (
+    Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
+    Check("bytes-unchanged", "The bytes are the measured ones", "numbers of another model", _unchanged, safety=True),
+    Check("card-rendered", "The card is the rendered one", "claims that nobody measured", _card, safety=True),
+    Check("only-model-files", "Only files of a model", "a secret or a stray file made public", _strangers, safety=True),
+)

@@ -1,0 +1,171 @@
+"""The command line: arguments -> stages -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mlx_publish import __version__
+from mlx_publish.console import Console, plain
+from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
+from mlx_publish.failure import write_log
+
+STAGE_HELP = {
+    "inspect": "look at the source's metadata: can it be converted, is there room",
+    "convert": "download the pinned source and convert all variants",
+    "smoke": "render the chat template and generate an answer",
+    "fidelity": "compare with the source: KL divergence and first choices",
+    "benchmark": "measure speed and memory",
+    "card": "assemble the evidence and render the card",
+    "upload": "publish what was converted, measured and reviewed",
+    "run": "all stages up to --until (default: card)",
+    "publish": "run, then upload",
+}
+RECIPE_FLAGS = ("source", "revision", "bits", "group_size", "mode", "mixed", "dtype", "to")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    top = argparse.ArgumentParser(prog="mlx-publish", description=__import__("mlx_publish").__doc__)
+    top.add_argument("--version", action="version", version=f"mlx-publish {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in STAGE_HELP.items():
+        command = commands.add_parser(name, help=text, description=text)
+        _add_recipe_flags(command)
+        if name == "run":
+            command.add_argument("--until", default="card", metavar="STAGE", help="the last stage (default: card)")
+        if name in ("upload", "publish"):
+            command.add_argument("--tag", help="tag of the Hub repo (default: evidence-<digest>)")
+    plan = commands.add_parser("plan", help="from a GitHub event to a plan, printed as JSON")
+    plan.add_argument("--event-name", required=True, metavar="NAME")
+    plan.add_argument("--event", required=True, type=Path, metavar="FILE")
+    plan.add_argument("--ref", required=True, metavar="REF")
+    plan.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR")
+    return top
+
+
+def _add_recipe_flags(command: argparse.ArgumentParser) -> None:
+    what = command.add_argument_group("what to publish")
+    what.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe; or the flags that follow")
+    what.add_argument("--source", metavar="REPO_OR_DIR", help="namespace/name on the Hub, or a folder")
+    what.add_argument("--revision", metavar="SHA", help="commit, tag or branch of the source")
+    what.add_argument("--bits", metavar="N", help="2, 3, 4, 5, 6 or 8 (default: 4)")
+    what.add_argument("--group-size", metavar="N", help="32, 64 or 128 (default: 64)")
+    what.add_argument("--mode", metavar="M", help="affine, mxfp4, mxfp8 or nvfp4 (default: affine)")
+    what.add_argument("--mixed", metavar="NAME", help="mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6")
+    what.add_argument("--dtype", metavar="D", help="bfloat16, float16 or float32; alone: unquantized")
+    what.add_argument("--to", metavar="DEST", help="namespace/name or folder:PATH; {source}, {variant}, {bits}")
+    command.add_argument("--variant", metavar="NAME", help="only this variant of the recipe")
+    command.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="work folder (default: work)")
+    command.add_argument("--force", action="store_true", help="repeat although nothing changed")
+    command.add_argument("--json", action="store_true", help="print the reports as JSON on standard output")
+    command.add_argument(
+        "--from-env", action="store_true", help="take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing is raised."""
+    _stop_cleanly_on_terminate()
+    options = parser().parse_args(arguments)
+    code = 3
+    try:
+        with _as_ours():
+            code = _command(options)
+    except PublishError as error:
+        code = _told(error)
+    except KeyboardInterrupt:
+        code = _told(Interrupted("interrupted"))
+    except Exception as error:  # noqa: BLE001  the last door: a bug becomes a log and exit code 3
+        log = write_log(error, list(arguments or sys.argv[1:]))
+        print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"  next: report it with the log {log}", file=sys.stderr)
+    finally:
+        from mlx_publish.github import output  # noqa: PLC0415
+
+        output.write({"exit-code": str(code)})
+    return code
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.command == "plan":
+        from mlx_publish.github.plan import print_plan  # noqa: PLC0415
+
+        print_plan(options.event_name, options.event, options.ref, options.recipes)
+        return 0
+    from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
+
+    flags = {key: value for key in RECIPE_FLAGS if (value := getattr(options, key)) is not None}
+    if options.from_env:
+        _fill_from_env(options, flags, os.environ)
+    return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout))
+
+
+def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environment: Mapping[str, str]) -> None:
+    """Take the inputs of the composite action, which may not be pasted into a script."""
+    prefix = "MLX_PUBLISH_INPUT_"
+    given = {
+        key.removeprefix(prefix).lower(): value.strip()
+        for key, value in environment.items()
+        if key.startswith(prefix) and value.strip()
+    }
+    for key in RECIPE_FLAGS:
+        if key in given:
+            flags.setdefault(key, given[key])
+    options.recipe = options.recipe or (Path(given["recipe"]) if "recipe" in given else None)
+    options.variant = options.variant or given.get("variant")
+    options.work = Path(given["work"]) if "work" in given else options.work
+    options.tag = getattr(options, "tag", None) or given.get("tag")
+    options.force = options.force or given.get("force") == "true"
+
+
+@contextlib.contextmanager
+def _as_ours() -> Iterator[None]:
+    """Errors of the disk are the surroundings' fault, wherever they come up."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE):
+            name = f" ({error.filename})" if error.filename else ""
+            raise SurroundingsError(
+                f"{os.strerror(error.errno)}{name}", remedy="Free or unlock it, then run the same command again."
+            ) from error
+        raise
+
+
+def _told(error: PublishError) -> int:
+    """Print an error and its remedy; inside an action also as an annotation at its file and line."""
+    from mlx_publish.github import output  # noqa: PLC0415
+
+    print(f"error: {plain(str(error))}", file=sys.stderr)
+    if error.remedy:
+        print(f"  next: {plain(error.remedy)}", file=sys.stderr)
+    output.annotate(error.message, error.place if isinstance(error, BadInput) else "")
+    return error.exit_code
+
+
+def _stop_cleanly_on_terminate() -> None:
+    """A job that is cancelled ends like ctrl-c, so that half-done folders are removed."""
+
+    def stop(_signal: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # not in the main thread, as in tests
+        signal.signal(signal.SIGTERM, stop)
+
+
+def print_json(data: object) -> None:
+    """Print data for programs."""
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the commands do: recipe, work folder, stages, and what they leave for others to read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlx_publish.console import Console
+from mlx_publish.errors import BadInput
+from mlx_publish.github.outcome import write_outcome
+from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+from mlx_publish.stages import NAMES, STAGES
+from mlx_publish.stages.context import Context, Stage
+from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.work import Work
+
+
+def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console) -> int:
+    """Run a stage, `run` or `publish`; returns 1 where a variant was refused, else 0."""
+    recipe = read_recipe(options.recipe, flags)
+    variants = _chosen(recipe, options.variant)
+    stages, forced = _stages(options)
+    work = Work(options.work.resolve(), recipe.name)
+    context = Context(recipe, variants, work, console, forced if options.force else frozenset(),
+                      getattr(options, "tag", None))  # fmt: skip
+    with work.lock():
+        try:
+            refused = run_stages(context, stages)
+        finally:
+            write_outcome(work, recipe, variants, [stage.name for stage in stages])
+            if options.json:
+                _print_reports(context, stages)
+    return 1 if refused else 0
+
+
+def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
+    """Read the recipe from a file, whose destination a flag may replace, or from flags alone."""
+    if file is None:
+        if "source" not in flags:
+            raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
+        return recipe_from_flags(flags)
+    others = sorted(set(flags) - {"to"})
+    if others:
+        raise BadInput(
+            "a recipe says this already", place=f"--{others[0].replace('_', '-')}",
+            remedy="Change the recipe, or leave --recipe out.",
+        )  # fmt: skip
+    return recipe_from_file(file, to=flags.get("to"))
+
+
+def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
+    labels = [variant.label for variant in recipe.variants]
+    if name is not None and name not in labels:
+        raise BadInput(
+            f"there is no variant {name}", place=f"--variant of {recipe.place}" if recipe.place else "--variant",
+            remedy=f"The recipe {recipe.name} has: {', '.join(labels)}.",
+        )  # fmt: skip
+    return tuple(variant for variant in recipe.variants if name in (None, variant.label))
+
+
+def _stages(options: argparse.Namespace) -> tuple[tuple[Stage, ...], frozenset[str]]:
+    """Stages to run, and those that --force repeats."""
+    if options.command == "publish":
+        return STAGES, frozenset(NAMES)
+    if options.command == "run":
+        if options.until not in NAMES:
+            raise BadInput(f"there is no stage {options.until}", place="--until", remedy=f"One of {', '.join(NAMES)}.")
+        return STAGES[: NAMES.index(options.until) + 1], frozenset(NAMES)
+    return chain(STAGES, options.command), frozenset({options.command})
+
+
+def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
+    found = {
+        variant.label: {
+            stage.name: report.to_json()
+            for stage in stages
+            if (report := context.work.report(variant.label, stage.name)) is not None
+        }
+        for variant in context.variants
+    }
+    json.dump(found, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

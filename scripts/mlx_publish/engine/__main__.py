@@ -1,0 +1,85 @@
+"""The inside of the child process: `python -m mlx_publish.engine FOLDER`, with job.json in the folder."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.errors import PublishError, SurroundingsError
+
+# Operation -> module of this room and its function; each takes plain data and gives plain data.
+OPERATIONS = {
+    "convert": ("convert", "convert"),
+    "smoke": ("generate", "smoke"),
+    "reference": ("fidelity", "reference"),
+    "compare": ("fidelity", "compare"),
+    "benchmark": ("speed", "benchmark"),
+}
+
+
+def main(folder: Path) -> int:
+    """Do the job and write result.json, complete or not at all."""
+    job = json.loads((folder / "job.json").read_text())
+
+    def progress(text: str) -> None:
+        _write(folder / "progress", text)
+
+    _write(folder / "result.json", json.dumps(_answer(job, progress)))
+    return 0
+
+
+def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    try:
+        module, function = OPERATIONS[job["op"]]
+        run = getattr(importlib.import_module(f"mlx_publish.engine.{module}"), function)
+        return {"ok": True, "result": run(progress=progress, **job["arguments"])}
+    except PublishError as error:
+        return _failed(error)
+    except (OSError, RuntimeError, MemoryError) as error:
+        traceback.print_exc()
+        return _failed(_surroundings(error))
+    except Exception as error:  # noqa: BLE001  the parent has to be told of anything
+        traceback.print_exc()
+        return {"ok": False, "kind": "Bug", "message": f"{type(error).__name__}: {error}", "remedy": "", "check": ""}
+
+
+def _failed(error: PublishError) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "kind": type(error).__name__,
+        "message": error.message,
+        "remedy": error.remedy,
+        "check": getattr(error, "check", ""),
+    }
+
+
+def _surroundings(error: Exception) -> PublishError:
+    """MLX tells of a full disk and of a full memory by RuntimeErrors."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "[write] Unable to write" in text:
+        return SurroundingsError("the disk is full", remedy="Free space or take another --work folder; run again.")
+    if isinstance(error, MemoryError) or "malloc" in text or "Insufficient Memory" in text:
+        return SurroundingsError("the memory is full", remedy="Close other programs, then run again.")
+    if "[METAL]" in text or isinstance(error, OSError):
+        return SurroundingsError(text, remedy="Run the same command again.")
+    return PublishError(f"{type(error).__name__}: {text}")
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,113 @@
+"""How much the converted model still is its source: KL divergence and first choices on one text.
+
+Definitions as in llama.cpp's `--kl-divergence`: for each position the divergence of the converted model's
+distribution of the next token from the source's, in nats; the mean over positions; the share of
+positions where both prefer the same token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_publish.engine.loading import load_model, on_gpu
+from mlx_publish.errors import Refused
+
+CHUNK = 256  # positions of one pass; bounds the memory for a vocabulary of 150,000
+
+
+def reference(
+    source: str, text: str, tokens: int, store: str, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the source's log-probabilities of `text` to `store`, a safetensors file.
+
+    It holds `ids` (positions,) and `logprobs` (positions, vocabulary) in float32.
+    """
+    progress("loading the source")
+    model, tokenizer, computed_in = load_model(source, dequantize=True)
+    ids = _ids(tokenizer, text, tokens)
+    progress(f"reading {len(ids)} tokens with the source")
+    logprobs = _logprobs(model, ids)
+    aside = Path(store).with_suffix(".new.safetensors")
+    mx.save_safetensors(str(aside), {"ids": mx.array(ids), "logprobs": logprobs})
+    aside.replace(store)
+    return {"positions": len(ids), "tokens_sha256": tokens_sha256(ids), "computed_in": computed_in}
+
+
+def compare(
+    folder: str, label: str, text: str, tokens: int, store: str, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Compare a converted model with the log-probabilities in `store`.
+
+    Raises `Refused` where its tokenizer gives other ids than the source's: nothing can be compared then.
+    """
+    progress(f"loading {label}")
+    # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
+    model, tokenizer, computed_in = load_model(folder, dequantize=fast_blas_in_front())
+    known = mx.load(store)
+    ids = _ids(tokenizer, text, tokens)
+    if ids != known["ids"].tolist():
+        raise Refused(
+            "the converted tokenizer gives other ids for the test text than the source's",
+            check="same-tokens", remedy="Compare the tokenizer files of model/ with the source's.",
+        )  # fmt: skip
+    progress(f"reading {len(ids)} tokens with {label}")
+    measured = _measure(known["logprobs"], _logprobs(model, ids), ids)
+    return {**measured, "tokens_sha256": tokens_sha256(ids), "computed_in": computed_in}
+
+
+def fast_blas_in_front() -> bool:
+    """Tell whether this child computes with more than the BLAS of MLX's own wheel."""
+    return not on_gpu() and "blas" in os.environ.get("LD_PRELOAD", "")
+
+
+def tokens_sha256(ids: list[int]) -> str:
+    """SHA-256 of token ids, written in decimal with commas."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
+
+
+def _ids(tokenizer: Any, text: str, tokens: int) -> list[int]:
+    return [int(item) for item in tokenizer.encode(text)[:tokens]]
+
+
+def _logprobs(model: Any, ids: list[int]) -> mx.array:
+    """Log-probabilities of every position, (positions, vocabulary), float32."""
+    from mlx_lm.models.cache import make_prompt_cache  # noqa: PLC0415
+
+    cache, parts = make_prompt_cache(model), []
+    for start in range(0, len(ids), CHUNK):
+        logits = model(mx.array([ids[start : start + CHUNK]]), cache=cache)[0].astype(mx.float32)
+        parts.append(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+        mx.eval(parts[-1])
+    return mx.concatenate(parts, axis=0)
+
+
+def _measure(source: mx.array, model: mx.array, ids: list[int]) -> dict[str, Any]:
+    if source.shape != model.shape:
+        raise Refused(
+            f"the source has logits of shape {source.shape}, the converted model {model.shape}", check="same-shape"
+        )
+    divergence = mx.sum(mx.exp(source) * (source - model), axis=-1)
+    same = mx.argmax(source, axis=-1) == mx.argmax(model, axis=-1)
+    targets = mx.array(ids[1:])[:, None]
+    losses = [
+        -mx.take_along_axis(one[:-1], targets, axis=-1).mean().item() for one in (source, model)
+    ]
+    values = divergence.tolist()
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)
+    return {
+        "positions": len(values),
+        "mean_kld": mean,
+        "mean_kld_error": math.sqrt(variance / len(values)),
+        "max_kld": max(values),
+        "same_first_choice": same.astype(mx.float32).mean().item(),
+        "perplexity_source": math.exp(losses[0]),
+        "perplexity": math.exp(losses[1]),
+    }

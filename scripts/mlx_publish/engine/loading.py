@@ -1,0 +1,74 @@
+"""Load a model as its users do, and make it fit for this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_map
+from mlx_lm import load
+from mlx_lm.utils import dequantize_model
+
+
+def on_gpu() -> bool:
+    """Tell whether MLX computes on Metal here."""
+    return bool(mx.default_device() == mx.gpu and mx.metal.is_available())
+
+
+def load_model(folder: str, *, dequantize: bool = False) -> tuple[Any, Any, str]:
+    """Return model, tokenizer and the type that it computes in.
+
+    Metal computes in the model's own type. The CPU has no fast half precision, so there the loaded model
+    (never the files) is cast to float32. `dequantize` unpacks the weights as well, on the CPU only: the same
+    arithmetic up to rounding, at the speed of the BLAS.
+    """
+    model, tokenizer = load(str(Path(folder)))[:2]
+    if on_gpu():
+        return model, tokenizer, "as stored"
+    if dequantize:
+        model = dequantize_model(model)
+    model.update(tree_map(_to_float32, model.parameters()))
+    mx.eval(model.parameters())
+    return model, tokenizer, "float32"
+
+
+def _to_float32(value: mx.array) -> mx.array:
+    return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+
+@contextlib.contextmanager
+def warnings_of_loading() -> Iterator[list[str]]:
+    """Collect all that loading says: Python's warnings, log records, lines on stderr and stdout."""
+    said: list[str] = []
+    handler = _Collect(said)
+    names = ("", "transformers", "mlx_lm", "huggingface_hub")
+    text = io.StringIO()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(text):
+        warnings.simplefilter("always")
+        for name in names:
+            logging.getLogger(name).addHandler(handler)
+        try:
+            yield said
+        finally:
+            for name in names:
+                logging.getLogger(name).removeHandler(handler)
+    said.extend(str(item.message) for item in caught)
+    # Progress bars rewrite one line; they are no warning.
+    said.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
+    said[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in said))
+
+
+class _Collect(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())

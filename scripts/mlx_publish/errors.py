@@ -1,0 +1,68 @@
+"""What can go wrong, one class an exit code.
+
+Every message says what failed and why; `remedy` says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PublishError(Exception):
+    """The base of all errors that this program raises on purpose."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class Refused(PublishError):
+    """A check failed: the model must not be published like this. Exit code 1.
+
+    `check` is the id under which the finding stands in the report.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, check: str = "readable", place: str = "", remedy: str = "") -> None:
+        super().__init__(f"{place}: {message}" if place else message, remedy=remedy)
+        self.check = check
+
+
+class BadInput(PublishError):
+    """A recipe, flag, event or policy is wrong. Exit code 2.
+
+    `place` names where: `recipe.yaml:12` or `--bits`; `key` the key, as `variants[0].bits`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, place: str = "", key: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.place = place
+        self.key = key
+
+    def __str__(self) -> str:
+        """Place, key and message in the form that editors and terminals make a link of."""
+        return ": ".join(part for part in (self.place, self.key, self.message) if part)
+
+
+class Bug(PublishError):
+    """This program broke its own rules. Exit code 3."""
+
+    exit_code = 3
+
+
+class SurroundingsError(PublishError):
+    """Network, Hub, disk, memory or Metal failed; the same command may be run again. Exit code 4."""
+
+    exit_code = 4
+
+
+class Interrupted(PublishError):
+    """Somebody pressed ctrl-c or ended the job. Exit code 130."""
+
+    exit_code = 130

@@ -1,0 +1,62 @@
+"""Digests: what a number was measured on, and what a folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "mlx-publish/evidence/1"
+# Both are made from the evidence, so they cannot stand in it.
+MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json"})
+
+
+@dataclass(frozen=True, order=True)
+class FileDigest:
+    """One file of a model folder: its path with '/', its size in bytes, its SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hex, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def git_sha1_of(path: Path) -> str:
+    """The id that git, and so the Hub, gives the content of a file that is not in LFS."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def json_text(data: object) -> str:
+    """JSON as it is written to every file: the same data gives the same bytes."""
+    return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"
+
+
+def digest_of(data: object) -> str:
+    """SHA-256 over plain data, whatever the order of its keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def listing(files: Iterable[FileDigest]) -> list[dict[str, Any]]:
+    """Plain data of files, sorted by path."""
+    return [asdict(file) for file in sorted(files)]
+
+
+def folder_digest(files: Iterable[FileDigest]) -> str:
+    """One digest for a folder: over its sorted files, leaving out what is made from evidence."""
+    return digest_of(listing(file for file in files if file.path not in MADE_FROM_EVIDENCE))

@@ -1,0 +1,39 @@
+"""The log of a bug, fit to be pasted into an issue: versions and trace, no secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlx_publish.engine.support import versions
+
+_SECRET = re.compile(r"(hf_|gh[pousr]_|github_pat_)\w{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+
+
+def write_log(error: BaseException, arguments: Sequence[str]) -> Path:
+    """Write the log into the temporary folder and return its path."""
+    lines = [
+        "# mlx-publish: an unexpected error",
+        f"command: mlx-publish {' '.join(arguments)}",
+        f"system: {platform.platform()}, Python {platform.python_version()}",
+        *(f"{name}: {version}" for name, version in versions().items()),
+        "",
+        *traceback.format_exception(error),
+    ]
+    handle, name = tempfile.mkstemp(prefix="mlx-publish-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(without_secrets("\n".join(lines)))
+    return Path(name)
+
+
+def without_secrets(text: str) -> str:
+    """Cover tokens by their form and by their value in this environment."""
+    for key, value in os.environ.items():
+        if len(value) >= 8 and re.search(r"TOKEN|SECRET|PASSWORD|KEY", key):  # noqa: PLR2004
+            text = text.replace(value, "***")
+    return _SECRET.sub("***", text)

@@ -1,0 +1,1 @@
+"""What GitHub gives and takes: events, outputs, annotations, summaries."""

@@ -1,0 +1,43 @@
+"""Outputs, annotations and the step summary, where a runner asks for them; elsewhere nothing happens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write(values: Mapping[str, str]) -> None:
+    """Write outputs of the step. A random delimiter keeps text of a model from ending one and beginning another."""
+    path = os.environ.get("GITHUB_OUTPUT")
+    if not path or not values:
+        return
+    with Path(path).open("a", encoding="utf-8") as file:
+        for key, value in values.items():
+            mark = f"end-{secrets.token_hex(8)}"
+            file.write(f"{key}<<{mark}\n{value}\n{mark}\n")
+
+
+def annotate(message: str, place: str = "") -> None:
+    """Print an error annotation, at `file:line` where it is known."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    file, _, line = place.rpartition(":")
+    where = f" file={_property(file)},line={line}" if file and line.isdigit() else ""
+    print(f"::error{where}::{_data(message)}", flush=True)
+
+
+def summarize(markdown: str) -> None:
+    """Add to the step summary."""
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(markdown + "\n")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,104 @@
+"""The Hub's client, and its many exceptions as our few."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+
+def hub_api(*, token: bool | str | None = None) -> HfApi:
+    """Return a client for the Hub of `HF_ENDPOINT`.
+
+    `token` False sends none, None the one that huggingface_hub finds by itself.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import HfApi, __version__  # noqa: PLC0415  0.2 s that a local folder need not pay
+
+    from mlx_publish import __version__ as own  # noqa: PLC0415
+
+    return HfApi(
+        token=token, library_name="mlx-publish", library_version=own, user_agent={"huggingface_hub": __version__}
+    )
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Turn an exception of the client into one of ours; `what` names the repo or the step.
+
+    The exceptions: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
+    """
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    try:
+        yield
+    except PublishError:
+        raise
+    except errors.GatedRepoError as error:
+        raise BadInput(
+            f"{what} is gated, and this token may not read it",
+            remedy="Accept its terms on its page, then set HF_TOKEN to a token of that account.",
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise BadInput(
+            f"{what} does not exist on {_endpoint()}, or this token may not see it",
+            remedy="Check the spelling; for a private repo set HF_TOKEN.",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise BadInput(
+            f"{what} has no such revision", remedy="Give a commit of 40 hex digits, a tag or a branch."
+        ) from error
+    except errors.HFValidationError as error:
+        raise BadInput(f"{what}: {error}") from error
+    except errors.HfHubHTTPError as error:
+        raise _by_status(error, what) from error
+    except (
+        errors.HTTPError,
+        errors.LocalEntryNotFoundError,
+        errors.RevisionResolutionError,
+        errors.XetDownloadError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        raise _surroundings(error, what) from error
+
+
+def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
+    status = error.response.status_code
+    message = f"{what}: the Hub answered {status}: {error.server_message or error.response.reason_phrase}"
+    if status in (401, 403):
+        return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
+    if status == 412:  # noqa: PLR2004
+        return SurroundingsError(
+            message, remedy="Somebody else committed meanwhile; run the same command again."
+        )
+    return SurroundingsError(message, remedy="Run the same command again later; nothing was left half-done.")
+
+
+def _surroundings(error: BaseException, what: str) -> PublishError:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SurroundingsError(
+                f"{what}: the disk is full", remedy="Free space, or set HF_HOME to a larger disk; then run again."
+            )
+        seen = seen.__cause__ or seen.__context__
+    first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    return SurroundingsError(
+        f"{what}: no answer from {_endpoint()}: {first[0]}",
+        remedy="Check the network, then run the same command again; what was loaded is kept.",
+    )
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    return constants.ENDPOINT

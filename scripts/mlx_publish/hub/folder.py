@@ -1,0 +1,48 @@
+"""Publishing into a folder: the files that an upload would send, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from mlx_publish.errors import Refused
+from mlx_publish.evidence import sha256_of
+from mlx_publish.hub.manifest import Sent
+from mlx_publish.work import replace_folder
+
+
+def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> None:
+    """Write the files aside, compare them, then put them in the place of `folder`.
+
+    Raises `Refused` where the folder exists and holds something that we did not publish.
+    """
+    _is_ours(folder, adopt)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
+    try:
+        for file in files:
+            target = aside / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.local, target)
+            if sha256_of(target) != file.sha256:
+                raise Refused(f"{file.path} arrived with other bytes in {folder}", check="remote-equal")
+        aside.chmod(0o755)
+        replace_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_ours(folder: Path, adopt: bool) -> None:  # noqa: FBT001
+    if adopt or not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        ours = "source" in json.loads((folder / "mlx-publish.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise Refused(
+            f"{folder} holds something that was not published by mlx-publish", check="destination-ours",
+            remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",
+        )  # fmt: skip

@@ -1,0 +1,141 @@
+"""One commit with everything, compared afterwards, tagged last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.hub.manifest import Sent
+from mlx_publish.hub.repo import RepoFiles
+from mlx_publish.model.files import FileEntry
+
+# The Hub makes it itself; it says what goes to LFS and is no part of a model.
+_OF_THE_HUB = frozenset({".gitattributes"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be published where."""
+
+    repo: str
+    files: tuple[Sent, ...]
+    source: Mapping[str, Any]
+    """The evidence's source; a repo is ours when its own evidence names the same one."""
+    title: str
+    tag: str
+    private: bool = False
+    adopt: bool = False
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the Hub has now. `commit` is the one that holds the files, `sent` those that had to travel."""
+
+    repo: str
+    commit: str
+    tag: str
+    sent: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
+    """Make the repo hold exactly the order's files, at one commit, and tag it.
+
+    A new repo stays private until its commit has been compared. Raises `Refused` where the repo is
+    somebody else's, the token may not write, or the remote files differ afterwards.
+    """
+    api = hub_api()
+    with hub_errors(f"the token for {order.repo}"):
+        new = not api.repo_exists(order.repo)
+        if new:
+            api.create_repo(order.repo, private=True)
+        else:
+            api.auth_check(order.repo, write=True)
+    remote, head = _remote(order.repo)
+    _is_ours(order, remote, head)
+    changed = [file for file in order.files if not _same(file, remote.get(file.path))]
+    removed = sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
+    if changed or removed:
+        progress(f"sending {sum(f.size for f in changed) / 1e6:.1f} MB in {len(changed)} files to {order.repo}")
+        head = _commit(order, changed, removed, head)
+    _compare(order, head)
+    if new and not order.private:
+        with hub_errors(order.repo):
+            api.update_repo_settings(order.repo, private=False)
+    _tag(order, head)
+    return Receipt(order.repo, head, order.tag, tuple(file.path for file in changed), tuple(removed))
+
+
+def _remote(repo: str) -> tuple[Mapping[str, FileEntry], str]:
+    """Files and head of the main branch; nothing but the client's head is trusted."""
+    with hub_errors(repo):
+        head = hub_api().model_info(repo).sha
+    if not head:
+        return {}, ""
+    return RepoFiles(repo, head).entries, head
+
+
+def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> None:
+    if order.adopt or not set(remote) - _OF_THE_HUB:
+        return
+    theirs: Any = None
+    if "mlx-publish.json" in remote:
+        theirs = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json")).get("source", {})
+    keys = ("name", "repo", "base_model")
+    if theirs is None or any(theirs.get(key) != order.source.get(key) for key in keys):
+        raise Refused(
+            f"{order.repo} exists and was not made from this source", check="destination-ours",
+            remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
+        )  # fmt: skip
+
+
+def _same(file: Sent, entry: FileEntry | None) -> bool:
+    return entry is not None and entry.size == file.size and (
+        entry.sha256 == file.sha256 if entry.sha256 else entry.git_sha1 == file.git_sha1
+    )
+
+
+def _commit(order: Order, changed: Sequence[Sent], removed: Sequence[str], head: str) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
+
+    operations: list[Any] = [CommitOperationAdd(file.path, str(file.local)) for file in changed]
+    operations += [CommitOperationDelete(path) for path in removed]
+    try:
+        with hub_errors(order.repo):
+            done = hub_api().create_commit(
+                order.repo, operations, commit_message=order.title, parent_commit=head or None
+            )
+    except SurroundingsError:
+        # The answer may have been lost after the commit landed: look before giving up.
+        remote, now = _remote(order.repo)
+        if now != head and all(_same(file, remote.get(file.path)) for file in order.files):
+            return now
+        raise
+    return str(done.oid)
+
+
+def _compare(order: Order, commit: str) -> None:
+    remote = RepoFiles(order.repo, commit).entries
+    different = [file.path for file in order.files if not _same(file, remote.get(file.path))]
+    different += sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
+    if different:
+        raise Refused(
+            f"{order.repo}@{commit[:12]} differs from what was sent: {', '.join(different[:5])}",
+            check="remote-equal", remedy="It was not tagged. Run the same command again.",
+        )  # fmt: skip
+
+
+def _tag(order: Order, commit: str) -> None:
+    with hub_errors(order.repo):
+        tags = {tag.name: tag.target_commit for tag in hub_api().list_repo_refs(order.repo).tags}
+        if order.tag not in tags:
+            hub_api().create_tag(order.repo, tag=order.tag, revision=commit, tag_message=order.title)
+        elif tags[order.tag] != commit:
+            raise Refused(
+                f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]})",
+                check="tag-free", remedy="Take another tag; a tag that is out must not move.",
+            )  # fmt: skip

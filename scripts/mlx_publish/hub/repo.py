@@ -1,0 +1,82 @@
+"""A model in a repo of the Hub, read at one commit: metadata and headers, never whole weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mlx_publish.errors import BadInput, Refused
+from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.model.files import FileEntry
+from mlx_publish.model.weights import TensorInfo
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def is_commit(revision: str | None) -> bool:
+    """Tell whether a revision is a full commit: it then never means anything else."""
+    return bool(revision and _COMMIT.fullmatch(revision))
+
+
+def resolve(repo: str, revision: str | None) -> str:
+    """Return the commit that a revision stands for now. `BadInput` where repo or revision do not exist."""
+    name = f"{repo} at {revision}" if revision else repo
+    with hub_errors(name):
+        sha = hub_api().model_info(repo, revision=revision).sha
+    if not sha:
+        raise BadInput(f"{name} has no commit", remedy="Choose a repo that holds a model.")
+    return sha
+
+
+def exists(repo: str) -> bool:
+    """Tell whether a repo can be seen on the Hub."""
+    with hub_errors(repo):
+        return hub_api().repo_exists(repo)
+
+
+@dataclass(frozen=True)
+class RepoFiles:
+    """Implements `ModelFiles` for `repo` at `commit`."""
+
+    repo: str
+    commit: str
+
+    @cached_property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files with their sizes and the digests that the Hub keeps."""
+        from huggingface_hub import RepoFile  # noqa: PLC0415
+
+        with hub_errors(self.repo):
+            tree = list(hub_api().list_repo_tree(self.repo, recursive=True, revision=self.commit))
+        return {
+            item.path: FileEntry(
+                item.path,
+                item.size,
+                sha256=item.lfs.sha256 if item.lfs else None,
+                git_sha1=None if item.lfs else item.blob_id,
+            )
+            for item in tree
+            if isinstance(item, RepoFile)
+        }
+
+    def read(self, path: str) -> bytes:
+        """Return a small file through the client's cache."""
+        with hub_errors(f"{self.repo}/{path}"):
+            return Path(hub_api().hf_hub_download(self.repo, path, revision=self.commit)).read_bytes()
+
+    def header(self, path: str) -> tuple[TensorInfo, ...]:
+        """Return a weight file's tensors, by a range request for its header."""
+        from huggingface_hub.errors import SafetensorsParsingError  # noqa: PLC0415
+
+        with hub_errors(f"{self.repo}/{path}"):
+            try:
+                found = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
+            except SafetensorsParsingError as error:
+                raise Refused("is not safetensors", place=path, remedy="Take another source.") from error
+        return tuple(
+            TensorInfo(name, info.dtype, tuple(info.shape), info.data_offsets[1] - info.data_offsets[0])
+            for name, info in found.tensors.items()
+        )

@@ -1,0 +1,60 @@
+"""The source's card: its front matter, read so that nothing in it can break us."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mlx_publish.model.files import SMALL, ModelFiles
+
+_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """Front matter as plain data; `problem` says why it is empty where it should not be."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    def text(self, key: str) -> str | None:
+        """Return a value that has to be one text, or None where it is something else."""
+        value = self.data.get(key)
+        return value.strip() if isinstance(value, str) and value.strip() else None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a value that may be one text or a list of them."""
+        value = self.data.get(key)
+        items = value if isinstance(value, list) else [value]
+        return tuple(item for item in items if isinstance(item, str) and item)
+
+
+def read_card(files: ModelFiles) -> SourceCard:
+    """Read README.md's front matter. YAML 1.2, so that the language `no` stays a text."""
+    entry = files.entries.get("README.md")
+    if entry is None:
+        return SourceCard(problem="the source has no README.md")
+    if entry.size > SMALL:
+        return SourceCard(problem="the source's README.md is too large to read")
+    return parse_card(files.read("README.md").decode("utf-8", "replace"))
+
+
+def parse_card(text: str) -> SourceCard:
+    """Front matter of a card's text."""
+    match = _FRONT_MATTER.match(text)
+    if match is None:
+        return SourceCard(problem="the source's README.md has no front matter")
+    try:
+        data = YAML(typ="safe", pure=True).load(match[1])
+    except (YAMLError, ValueError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f" at line {line + 2}" if isinstance(line, int) else ""
+        return SourceCard(problem=f"the front matter of the source's README.md is not valid YAML{where}")
+    if not isinstance(data, Mapping):
+        return SourceCard(problem="the front matter of the source's README.md is not a mapping")
+    return SourceCard({str(key): value for key, value in data.items()})

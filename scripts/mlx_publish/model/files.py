@@ -1,0 +1,105 @@
+"""The files of a model, wherever they lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlx_publish.errors import Refused
+from mlx_publish.model.weights import TensorInfo, parse_header, read_header
+
+SMALL = 64 << 20
+"""Bytes that a metadata file may have; tokenizers reach some 30 MB."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file as the source lists it. `sha256` and `git_sha1` are known where a Hub tells them."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+
+class ModelFiles(Protocol):
+    """What the readers need: a list, whole small files, and headers of large ones."""
+
+    @property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files by path."""
+
+    def read(self, path: str) -> bytes:
+        """Return a small file, whole."""
+
+    def header(self, path: str) -> tuple[TensorInfo, ...]:
+        """Return the tensors of a safetensors file, by its header alone."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """A model in a folder."""
+
+    folder: Path
+
+    @property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files below the folder but hidden ones."""
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder)
+            if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                found[name.as_posix()] = FileEntry(name.as_posix(), path.stat().st_size)
+        return found
+
+    def read(self, path: str) -> bytes:
+        """Return a file, whole."""
+        return (self.folder / path).read_bytes()
+
+    def header(self, path: str) -> tuple[TensorInfo, ...]:
+        """Return the tensors of a safetensors file."""
+        return read_header(self.folder / path)
+
+
+@dataclass(frozen=True)
+class MemoryFiles:
+    """A fake for tests: contents by path."""
+
+    contents: Mapping[str, bytes]
+
+    @property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files."""
+        return {path: FileEntry(path, len(data)) for path, data in self.contents.items()}
+
+    def read(self, path: str) -> bytes:
+        """Return a file, whole."""
+        return self.contents[path]
+
+    def header(self, path: str) -> tuple[TensorInfo, ...]:
+        """Return the tensors of a safetensors file."""
+        return parse_header(self.contents[path])
+
+
+def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
+    """A JSON object of the model, or None where the file is absent.
+
+    Raises `Refused` naming file and line where it is not a JSON object: nothing of the model can be trusted then.
+    """
+    entry = files.entries.get(path)
+    if entry is None:
+        return None
+    if entry.size > SMALL:
+        raise BadInput(f"is {entry.size:,} bytes, too large for metadata", place=path)
+    try:
+        data = json.loads(files.read(path))
+    except json.JSONDecodeError as error:
+        raise BadInput(f"not valid JSON: {error.msg}", place=f"{path}:{error.lineno}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8: {error.reason}", place=path) from error
+    if not isinstance(data, dict):
+        raise BadInput("is not a JSON object", place=path)
+    return data

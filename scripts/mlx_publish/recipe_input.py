@@ -1,0 +1,180 @@
+"""From a YAML file or from flags to a `Recipe`: one parser, errors with file, line and key."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mlx_publish.errors import BadInput
+from mlx_publish.recipe import Destination, Recipe, RecipeSpec, RepoId, Variant
+from mlx_publish.yaml_lines import key_path, load_yaml, scalar
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
+_FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
+
+
+def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
+    """Read a recipe file; `to` replaces its destination.
+
+    Folders in the file are relative to the file, a folder in `to` to the current one.
+    Raises `BadInput` naming file, line and key.
+    """
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=f"{path}:1")
+    spec = _validate(data, str(path), lines)
+    folder = path.resolve().parent
+    if to is not None:
+        spec = spec.model_copy(update={"to": to})
+    source = _folder_of(spec.source, folder)
+    return _complete(spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder)
+
+
+def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
+    """Make the same object from flags: `source`, `revision`, `to` and those of one variant, as text."""
+    variant = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
+    data: dict[str, Any] = {key: flags[key] for key in ("source", "revision", "to") if key in flags}
+    data["variants"] = [variant]
+    spec = _validate(data, "", {})
+    source = Path(spec.source).expanduser()
+    folder = source.resolve() if source.is_dir() else _folder_of(spec.source, Path.cwd())
+    name = folder.name if folder else spec.source.rpartition("/")[2]
+    return _complete(spec, name, folder, ("", {}), Path.cwd())
+
+
+def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:
+    try:
+        return RecipeSpec.model_validate(data)
+    except ValidationError as error:
+        raise _bad_input(error.errors(), place, lines) from None
+
+
+def _bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int]) -> BadInput:
+    """All errors at once, the first in front; each with its own line."""
+    found = [_located(error, place, lines) for error in errors]
+    first = found[0]
+    rest = "".join(f"\n{other}" for other in found[1:])
+    return BadInput(first.message + rest, place=first.place, key=first.key, remedy=first.remedy)
+
+
+def _located(error: ErrorDetails, place: str, lines: Mapping[str, int]) -> BadInput:
+    # A union or a shorthand adds the name of its branch to the path; it is no key of the file.
+    parts = [part for part in error["loc"] if isinstance(part, int) or re.fullmatch(r"\w+", part)]
+    if (own := error.get("ctx", {}).get("key")) is not None:
+        parts.append(own)
+    message, remedy = _words(error)
+    if not place:  # flags: variants[0].bits is --bits
+        key = f"--{str(parts[-1]).replace('_', '-')}" if parts else "flags"
+        return BadInput(message, place=key, remedy=remedy)
+    path = tuple(parts)
+    while path and key_path(path) not in lines:
+        path = path[:-1]
+    where = f"{place}:{lines[key_path(path)]}" if path else f"{place}:1"
+    return BadInput(message, place=where, key=key_path(tuple(parts)), remedy=remedy)
+
+
+def _words(error: ErrorDetails) -> tuple[str, str]:
+    if error["type"] == "extra_forbidden":
+        return "this key is not known", "docs/recipe.md lists the keys."
+    if error["type"] == "missing":
+        return "this key is missing", "Add it; docs/recipe.md lists the keys."
+    given = error["input"]
+    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    message = error["msg"]
+    return f"{message[0].lower()}{message[1:]}{shown}", "docs/recipe.md says what is allowed."
+
+
+def _folder_of(source: str, base: Path) -> Path | None:
+    """The folder a source names, or None where it names a repo."""
+    return (base / Path(source).expanduser()).resolve() if _FOLDER.match(source) else None
+
+
+def _complete(
+    spec: RecipeSpec, name: str, folder: Path | None, written: tuple[str, Mapping[str, int]], base: Path
+) -> Recipe:
+    place, lines = written
+    draft = Recipe(spec, name, folder, {}, place, lines)
+    _check_source(draft)
+    _check_names(draft)
+    destinations = {item.label: _destination(draft, item, base) for item in spec.variants}
+    shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
+    if shared:
+        raise BadInput(
+            f"several variants go to {shared[0]}", place=_where(draft, "to"), key="to",
+            remedy="Put {variant} or {bits} into it.",
+        )  # fmt: skip
+    return Recipe(spec, name, folder, destinations, place, lines)
+
+
+def _where(recipe: Recipe, key: str) -> str:
+    return recipe.place_of(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
+
+
+def _check_source(recipe: Recipe) -> None:
+    where = _where(recipe, "source")
+    if recipe.source_folder is None:
+        try:
+            TypeAdapter(RepoId).validate_python(recipe.spec.source)
+        except ValidationError:
+            raise BadInput(
+                f"'{recipe.spec.source}' is neither a repo as namespace/name nor a folder as ./path",
+                place=where, key="source" if recipe.place else "",
+                remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
+            ) from None  # fmt: skip
+    elif not recipe.source_folder.is_dir():
+        raise BadInput(
+            f"the folder {recipe.source_folder} does not exist", place=where,
+            key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
+        )  # fmt: skip
+    elif recipe.spec.revision:
+        raise BadInput(
+            "a folder has no revision", place=_where(recipe, "revision"),
+            remedy="Leave revision out; the folder's files are identified by their digests.",
+        )  # fmt: skip
+
+
+def _check_names(recipe: Recipe) -> None:
+    twice = [label for label, count in Counter(v.label for v in recipe.variants).items() if count > 1]
+    if twice:
+        raise BadInput(
+            f"two variants are called {twice[0]}", place=_where(recipe, "variants"), key="variants",
+            remedy="Give one of them a name.",
+        )  # fmt: skip
+    if any(v.label == "source" for v in recipe.variants):
+        raise BadInput(
+            "a variant cannot be called source; that folder is the source's own",
+            place=_where(recipe, "variants"), key="variants", remedy="Take another name.",
+        )  # fmt: skip
+
+
+def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
+    """Fill the pattern in for one variant."""
+    where = {"place": _where(recipe, "to"), "key": "to" if recipe.place else ""}
+    values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
+    if variant.q_bits:
+        values["bits"] = variant.q_bits
+    unknown = [field for field in re.findall(r"\{([^{}]*)\}", recipe.spec.to) if field not in values]
+    if unknown:
+        reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
+        raise BadInput(
+            f"'{recipe.spec.to}': the variant {variant.label} {reason}", **where,
+            remedy="{source}, {variant} and {bits} may stand in it.",
+        )  # fmt: skip
+    text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), recipe.spec.to)
+    if text.startswith("folder:"):
+        return Destination(folder=(base / Path(text[len("folder:") :]).expanduser()).resolve())
+    try:
+        return Destination(repo=TypeAdapter(RepoId).validate_python(text))
+    except ValidationError:
+        raise BadInput(
+            f"'{text}' is neither a repo as namespace/name nor folder:PATH", **where,
+            remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
+        ) from None  # fmt: skip

@@ -1,0 +1,17 @@
+"""The stages, in the order in which they run."""
+
+from __future__ import annotations
+
+from mlx_publish.stages import card_stage, convert_stage, inspect_stage, measure, upload_stage
+from mlx_publish.stages.context import Stage
+
+STAGES: tuple[Stage, ...] = (
+    inspect_stage.STAGE,
+    convert_stage.STAGE,
+    measure.SMOKE_STAGE,
+    measure.FIDELITY_STAGE,
+    measure.BENCHMARK_STAGE,
+    card_stage.STAGE,
+    upload_stage.STAGE,
+)
+NAMES = tuple(stage.name for stage in STAGES)

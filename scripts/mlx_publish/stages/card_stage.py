@@ -1,0 +1,128 @@
+"""card: the evidence of a variant, and the card that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.card.render import render_card
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.card import CARD, Bound
+from mlx_publish.evidence import SCHEMA, digest_of, json_text
+from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.report import Report
+from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.work import read_json, write_atomically
+
+MEASURED = ("smoke", "fidelity", "benchmark")
+
+
+def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
+    """All reports, the recipe's words, the template."""
+    reports = {name: context.work.report(variant.label, name) for name in ("inspect", "convert", *MEASURED)}
+    return {
+        "reports": {name: digest_of(report.to_json()) for name, report in reports.items() if report},
+        "recipe": context.recipe.digest_of("base_model", "card", "to"),
+        "destination": load_as(context.recipe, variant),
+        "template": digest_of(files("mlx_publish").joinpath("templates/card/README.md.j2").read_text("utf-8")),
+        "generator": __version__,
+    }
+
+
+def complete(context: Context, variant: Variant) -> bool:
+    """Tell whether card and evidence are the ones that the report names."""
+    report = context.work.report(variant.label, "card")
+    return report is not None and report.result.get("files") == _digests(context, variant)
+
+
+def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
+    """Write evidence.json, its copy in `model/`, and the card."""
+    return {variant.label: _card(context, variant) for variant in variants}
+
+
+def load_as(recipe: Recipe, variant: Variant) -> str:
+    """What a user gives to `mlx_lm.load`."""
+    destination = recipe.destinations[variant.label]
+    return destination.repo or destination.name
+
+
+def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any]) -> str:
+    """Render the card from recipe and evidence; whoever has both gets the same bytes."""
+    name = recipe.destinations[variant.label].name
+    return render_card(name, load_as(recipe, variant), recipe.spec.card.notes, evidence)
+
+
+def _card(context: Context, variant: Variant) -> Outcome:
+    model = context.report(variant, "convert").result["model"]
+    reports = {name: context.work.report(variant.label, name) for name in MEASURED}
+    bound = Bound(model, {name: report for name, report in reports.items() if report})
+    evidence = assemble(context, variant, bound)
+    checks = run_checks(CARD, bound, context.recipe.accepted)
+    text = json_text(evidence)
+    write_atomically(context.work.variant(variant.label) / "evidence.json", text)
+    write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
+    write_atomically(context.work.model(variant.label) / "README.md", render(context.recipe, variant, evidence))
+    return Outcome(checks, {"evidence": digest_of(evidence), "files": _digests(context, variant)})
+
+
+def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]:
+    """Add the reports up. A number that was measured on other bytes than these stays out."""
+    inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
+    found = {name: report for name, report in bound.reports.items() if bound.fits(name)}
+    return {
+        "schema": SCHEMA,
+        "generator": __version__,
+        "recipe": context.recipe.name,
+        "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
+        | {"base_model": context.recipe.base_model},
+        "variant": _variant(variant),
+        "licence": inspected.result["licence"],
+        "language": inspected.result["card"]["language"],
+        "config": inspected.result["config"],
+        "model": converted.result,
+        "tools": converted.inputs["tools"],
+        "smoke": _smoke(context, found.get("smoke")),
+        "fidelity": dict(found["fidelity"].result) if "fidelity" in found else None,
+        "benchmark": dict(found["benchmark"].result) if "benchmark" in found else None,
+        "missing": {name: bound.why_missing(name) for name in MEASURED if name not in found},
+        "checks": [
+            {"stage": report.stage, "id": check.id, "status": check.status, "message": check.message}
+            for report in (inspected, converted, *found.values())
+            for check in report.checks
+        ],
+    }
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    return {
+        "label": variant.label,
+        "quantized": variant.quantized,
+        "bits": variant.q_bits,
+        "group_size": variant.q_group_size,
+        "mode": variant.q_mode if variant.quantized else None,
+        "mixed": variant.mixed,
+        "dtype": variant.dtype,
+    }
+
+
+def _smoke(context: Context, report: Report | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    asked = context.recipe.spec.smoke
+    return {**report.result, "asked": {"system": asked.system, "prompt": asked.prompt}}
+
+
+def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
+    """Digests of what this stage writes; None for what is missing."""
+    model = context.work.model(variant.label)
+    readme = model / "README.md"
+    return {
+        "README.md": digest_of(readme.read_text(encoding="utf-8")) if readme.exists() else None,
+        "mlx-publish.json": digest_of(read_json(model / "mlx-publish.json")),
+        "evidence.json": digest_of(read_json(context.work.variant(variant.label) / "evidence.json")),
+    }
+
+
+STAGE = Stage("card", "convert", inputs, run, complete)

@@ -1,0 +1,67 @@
+"""What every stage is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_publish.console import Console
+from mlx_publish.errors import BadInput
+from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.report import Finding, Report
+from mlx_publish.work import Work
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage's findings and result for one variant."""
+
+    checks: tuple[Finding, ...]
+    result: Mapping[str, Any]
+
+
+@dataclass
+class Context:
+    """One run: the recipe, the variants asked for, where work lies, whom to tell."""
+
+    recipe: Recipe
+    variants: tuple[Variant, ...]
+    work: Work
+    console: Console
+    force: frozenset[str] = frozenset()
+    """Stages to repeat although nothing changed."""
+    tag: str | None = None
+    cache: dict[str, Any] = field(default_factory=dict)
+    """What is found once per run, as the source's file list."""
+
+    def report(self, variant: Variant, stage: str) -> Report:
+        """Return the report of an earlier stage. `BadInput` where it has not run."""
+        report = self.work.report(variant.label, stage)
+        if report is None:
+            raise BadInput(
+                f"there is no {stage}.json of {variant.label} in {self.work.folder}",
+                remedy=f"Run 'mlx-publish {stage}' with the same recipe and --work first.",
+            )
+        return report
+
+    def title(self, variant: Variant) -> str:
+        """Name a variant in messages."""
+        return f"{self.recipe.name} · {variant.label}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way."""
+
+    name: str
+    needs: str | None
+    """The stage that has to be up to date before this one; it brings its own along."""
+    inputs: Callable[[Context, Variant], Mapping[str, Any]]
+    """Digests of everything that the result depends on."""
+    run: Callable[[Context, Sequence[Variant]], Mapping[str, Outcome]]
+    """Does the work for all given variants; outcomes by label."""
+    complete: Callable[[Context, Variant], bool] = lambda _context, _variant: True
+    """Whether what the stage made is still there, whole."""
+    repeats: bool = False
+    """True for a stage that always looks again, as upload does."""

@@ -1,0 +1,109 @@
+"""Run stages in order, skip what has not changed, write every report, decide the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlx_publish.errors import Bug, PublishError, Refused
+from mlx_publish.recipe import Variant
+from mlx_publish.report import Finding, Report, verdict_of
+from mlx_publish.stages.context import Context, Outcome, Stage
+
+
+def chain(stages: Sequence[Stage], name: str) -> tuple[Stage, ...]:
+    """Return a stage with all that it needs before it, first things first."""
+    by_name = {stage.name: stage for stage in stages}
+    found = [by_name[name]]
+    while found[0].needs:
+        found.insert(0, by_name[found[0].needs])
+    return tuple(found)
+
+
+def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Run stages for all variants; a refused variant goes no further. Returns the labels of the refused.
+
+    Nothing is uploaded while any variant is refused.
+    """
+    going, refused = list(context.variants), list[str]()
+    for stage in stages:
+        if stage.name == "upload" and refused:
+            context.console.say(f"nothing is published, because of {', '.join(refused)}")
+            break
+        reports = _run_stage(context, stage, going)
+        lost = [v for v in going if reports[v.label].verdict != "pass"]
+        refused += [v.label for v in lost]
+        going = [v for v in going if v not in lost]
+        if not going:
+            break
+    return tuple(refused)
+
+
+def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> dict[str, Report]:
+    inputs = {v.label: dict(stage.inputs(context, v)) for v in variants}
+    kept = {v.label: report for v in variants if (report := _unchanged(context, stage, v, inputs[v.label]))}
+    pending = [v for v in variants if v.label not in kept]
+    for label in kept:
+        context.console.heading(stage.name, f"{context.recipe.name} · {label}: unchanged")
+    if not pending:
+        return kept
+    start = time.monotonic()
+    if stage.name not in ("inspect", "upload"):
+        names = ", ".join(v.label for v in pending)
+        context.console.heading(stage.name, f"{context.recipe.name} · {names}")
+    with _told(context, stage, pending, inputs):
+        outcomes = _outcomes(context, stage, pending)
+    reports = {}
+    for variant in pending:
+        report = _report(stage, inputs[variant.label], outcomes[variant.label])
+        context.work.write_report(variant.label, report)
+        _show(context, variant, report, time.monotonic() - start)
+        reports[variant.label] = report
+    return {**kept, **reports}
+
+
+def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, Any]) -> Report | None:
+    """Return the last report where nothing that it was made from has changed and what it made is whole."""
+    report = context.work.report(variant.label, stage.name)
+    if report is None or report.verdict != "pass" or stage.repeats or stage.name in context.force:
+        return None
+    return report if report.inputs == inputs and stage.complete(context, variant) else None
+
+
+def _outcomes(context: Context, stage: Stage, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
+    """A model that cannot even be read is refused by the check that the error names."""
+    try:
+        return stage.run(context, variants)
+    except Refused as error:
+        finding = Finding(error.check, "fail", error.message, error.remedy)
+        return {variant.label: Outcome((finding,), {}) for variant in variants}
+
+
+@contextlib.contextmanager
+def _told(
+    context: Context, stage: Stage, variants: Sequence[Variant], inputs: Mapping[str, Mapping[str, Any]]
+) -> Iterator[None]:
+    """Leave a report of what broke; a full disk may forbid even that."""
+    try:
+        yield
+    except PublishError as error:
+        for variant in variants:
+            report = Report(stage.name, inputs[variant.label], (), {"error": str(error)}, "error")
+            with contextlib.suppress(OSError):
+                context.work.write_report(variant.label, report)
+        raise
+
+
+def _report(stage: Stage, inputs: Mapping[str, Any], outcome: Outcome) -> Report:
+    if not outcome.checks:
+        raise Bug(f"{stage.name} ran no check")
+    return Report(stage.name, inputs, outcome.checks, outcome.result, verdict_of(outcome.checks))
+
+
+def _show(context: Context, variant: Variant, report: Report, seconds: float) -> None:
+    console = context.console
+    console.heading(report.stage, f"{context.title(variant)}: {report.verdict} ({seconds:.1f} s)")
+    for finding in report.checks:
+        console.finding(finding)

@@ -1,0 +1,94 @@
+"""upload: the last look, then a folder or one commit on the Hub, and the receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.upload import UPLOAD, Parcel
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence import digest_of
+from mlx_publish.hub.folder import publish_folder
+from mlx_publish.hub.manifest import Sent, manifest, strangers
+from mlx_publish.hub.publish import Order, publish
+from mlx_publish.recipe import Variant
+from mlx_publish.report import Finding
+from mlx_publish.stages.card_stage import render
+from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.work import read_json
+
+
+def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
+    """The evidence and the destination."""
+    return {
+        "evidence": digest_of(_evidence(context, variant)),
+        "destination": str(context.recipe.destinations[variant.label]),
+        "tag": tag_of(context, variant),
+    }
+
+
+def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
+    """Look at all variants first: either all may leave, or none does."""
+    looked = {variant.label: _look(context, variant) for variant in variants}
+    if any(finding.status == "fail" for found, _ in looked.values() for finding in found):
+        return {label: Outcome(found, {"published": False}) for label, (found, _) in looked.items()}
+    return {v.label: _send(context, v, *looked[v.label]) for v in variants}
+
+
+def tag_of(context: Context, variant: Variant) -> str:
+    """The tag asked for, or one that names the evidence: the same content has the same tag."""
+    return context.tag or f"evidence-{digest_of(_evidence(context, variant))[:12]}"
+
+
+def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
+    path = context.work.variant(variant.label) / "evidence.json"
+    evidence = read_json(path)
+    if not isinstance(evidence, dict):
+        raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
+    return evidence
+
+
+def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
+    folder, evidence = context.work.model(variant.label), _evidence(context, variant)
+    files = manifest(folder)
+    readme = folder / "README.md"
+    parcel = Parcel(
+        evidence=evidence,
+        sha256={file.path: file.sha256 for file in files},
+        card=readme.read_text(encoding="utf-8") if readme.exists() else "",
+        rendered=render(context.recipe, variant, evidence),
+        strangers=tuple(strangers(folder)),
+    )
+    return run_checks(UPLOAD, parcel, context.recipe.accepted), files
+
+
+def _send(
+    context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]
+) -> Outcome:
+    destination, spec = context.recipe.destinations[variant.label], context.recipe.spec
+    context.console.progress(f"publishing {variant.label} to {destination}")
+    result: dict[str, Any] = {"published": True, "files": len(files), "bytes": sum(file.size for file in files)}
+    if destination.folder:
+        publish_folder(files, destination.folder, adopt=spec.adopt)
+        told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
+        return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
+    evidence = _evidence(context, variant)
+    title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
+    order = Order(
+        destination.repo or "", files, evidence["source"], title, tag_of(context, variant), spec.private, spec.adopt
+    )
+    receipt = publish(order, context.console.progress)
+    told = Finding(
+        "remote-equal", "pass", f"{len(files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests"
+    )
+    return Outcome(
+        (*findings, told),
+        {
+            **result, "repo": receipt.repo, "commit": receipt.commit, "tag": receipt.tag,
+            "sent": list(receipt.sent), "removed": list(receipt.removed),
+        },
+    )  # fmt: skip
+
+
+STAGE = Stage("upload", "card", inputs, run, repeats=True)

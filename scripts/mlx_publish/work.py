@@ -1,0 +1,151 @@
+"""The work folder: where each thing lies, atomic writes, one lock, digests that are not taken twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence import FileDigest, json_text, sha256_of
+from mlx_publish.report import SCHEMA, Report
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write aside, then rename: a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    aside = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o644)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None where there is none or it is broken: then it is made again."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a finished folder in the place of another one, which is kept until the new one stands."""
+    if old.exists():
+        aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}.old-"))
+        old.replace(aside / old.name)
+        new.replace(old)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        new.replace(old)
+
+
+@dataclass
+class Work:
+    """`WORK/<recipe>/`, with one folder for the source and one for each variant."""
+
+    root: Path
+    recipe: str
+    _digests: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """All of one recipe."""
+        return self.root / self.recipe
+
+    @property
+    def source(self) -> Path:
+        """What is true of the source, whatever the number of variants."""
+        return self.folder / "source"
+
+    def variant(self, label: str) -> Path:
+        """Reports, evidence and model of one variant."""
+        return self.folder / label
+
+    def model(self, label: str) -> Path:
+        """The folder that is published."""
+        return self.variant(label) / "model"
+
+    def report_path(self, label: str, stage: str) -> Path:
+        """Where the report of a stage lies."""
+        return self.variant(label) / f"{stage}.json"
+
+    def report(self, label: str, stage: str) -> Report | None:
+        """Return the last report of a stage, or None where there is none of this schema."""
+        data = read_json(self.report_path(label, stage))
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            return None
+        try:
+            return Report.from_json(data)
+        except (KeyError, TypeError):
+            return None
+
+    def write_report(self, label: str, report: Report) -> None:
+        """Write a report beside the others of its variant."""
+        write_atomically(self.report_path(label, report.stage), json_text(report.to_json()))
+
+    def digests(self, folder: Path) -> tuple[FileDigest, ...]:
+        """Sizes and SHA-256 of all files below `folder`; unchanged files are not read twice.
+
+        A file counts as unchanged with the same size, time of change and inode.
+        """
+        cache_file = self.folder / ".digests.json"
+        if not self._digests:
+            self._digests.update(read_json(cache_file) or {})
+        before = dict(self._digests)
+        files = tuple(self._digest(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
+        if self._digests != before:
+            write_atomically(cache_file, json_text(self._digests))
+        return files
+
+    def _digest(self, path: Path, folder: Path) -> FileDigest:
+        stat = path.stat()
+        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._digests.get(str(path))
+        if not known or known["mark"] != mark:
+            known = {"mark": mark, "sha256": sha256_of(path)}
+            self._digests[str(path)] = known
+        return FileDigest(path.relative_to(folder).as_posix(), stat.st_size, known["sha256"])
+
+    @contextmanager
+    def aside(self, label: str) -> Iterator[Path]:
+        """Give an empty folder beside `model/` for half-done work; it is gone afterwards, whatever happens."""
+        self.variant(label).mkdir(parents=True, exist_ok=True)
+        for left in self.variant(label).glob(".model.new-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=self.variant(label), prefix=".model.new-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep the recipe's work folder to this process. `SurroundingsError` where another one has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise SurroundingsError(
+                f"another mlx-publish is at work in {self.folder}",
+                remedy="Wait for it, or take another --work folder.",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,163 @@
+"""A loopback Hugging Face Hub for tests: the unmodified client downloads from it and uploads to it.
+
+    with Hub(tmp_path / "hub") as hub:
+        commit = hub.put("org/model", {"config.json": b"{}"})
+        HfApi(hub.endpoint, token=hub.token("write")).create_repo("ada/new")
+
+It keeps everything on disk (hub_store.py), logs what was asked, and can be told to fail. Run as a program
+it prints its endpoint and serves until interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub_calls import Site, Token
+from hub_server import Desk, Fault, Request, Server
+from hub_store import Commit, File, Repo, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Self
+
+__all__ = ["Commit", "Fault", "File", "Hub", "Request", "Token"]
+
+# This Hub has no Xet, and the client reads the switch when it is imported: import this module first.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+
+TOKENS = (
+    Token("read", "ada", ("lab",), role="read"),
+    Token("write", "ada", ("lab",)),
+    Token("stranger", "eve"),
+)
+
+
+class Hub:
+    """The Hub: a context manager that serves while it is open, and the view of a test on its disk."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        port: int = 0,
+        tokens: Iterable[Token] = TOKENS,
+        multipart_above: int = 32 << 20,
+        part_size: int = 16 << 20,
+        page_size: int = 1000,
+    ) -> None:
+        self.root = root
+        self.tokens = {token.name: token for token in tokens}
+        self.store = Store(root)
+        self._desk = Desk(root / "requests.jsonl")
+        # What is to go wrong: tests append to it.
+        self.faults = self._desk.faults
+        self._server = Server(port, self._desk, tuple(self.tokens.values()))
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._server.site = Site(self.store, self.endpoint, multipart_above, part_size, page_size)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hub")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.hang_up()
+        self._server.server_close()
+
+    @property
+    def log(self) -> list[Request]:
+        """All requests that were answered; waits for those that are being answered now."""
+        return self._desk.log()
+
+    def put(
+        self,
+        repo: str,
+        files: Mapping[str, bytes | Path],
+        *,
+        private: bool = False,
+        gated: bool = False,
+        message: str = "init",
+    ) -> str:
+        """Commit files without HTTP, over those that are there; `private` and `gated` are for a new repo."""
+        with self.store.lock:
+            found = self.store.find(repo) or self.store.create(repo, private=private, gated=gated)
+            before = found.resolve("main").files if found.state["heads"] else {}
+            added = {
+                path: found.keep(path, source) if isinstance(source, bytes) else found.keep_path(path, source)
+                for path, source in files.items()
+            }
+            return found.commit("main", before | added, message).id
+
+    def _repo(self, repo: str) -> Repo:
+        found = self.store.find(repo)
+        if found is None:
+            raise KeyError(repo)
+        return found
+
+    def exists(self, repo: str) -> bool:
+        """Whether there is such a repository."""
+        return self.store.find(repo) is not None
+
+    def head(self, repo: str) -> str:
+        """The commit that main points to."""
+        return self._repo(repo).resolve("main").id
+
+    def tree(self, repo: str, rev: str = "main") -> dict[str, File]:
+        """All files of a revision."""
+        return self._repo(repo).resolve(rev).files
+
+    def read(self, repo: str, rev: str, path: str) -> bytes:
+        """The content of a file."""
+        found = self._repo(repo)
+        return found.object(found.resolve(rev).files[path].digest).read_bytes()
+
+    def commits(self, repo: str, rev: str = "main") -> list[Commit]:
+        """The history, newest first."""
+        return list(self._repo(repo).history(rev))
+
+    def tags(self, repo: str) -> dict[str, str]:
+        """The commit of each tag."""
+        return dict(self._repo(repo).state["tags"])
+
+    def token(self, name: str) -> str:
+        """The secret of a token."""
+        return self.tokens[name].secret
+
+    def environment(self, token_name: str | None, home: Path) -> dict[str, str]:
+        """The environment for a client process: this Hub, one token or none, nothing of the developer's."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        switches = ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
+        hub = {"HOME": str(home), "HF_HOME": str(home / "huggingface"), "HF_ENDPOINT": self.endpoint}
+        return (
+            kept
+            | hub
+            | dict.fromkeys(switches, "1")
+            | ({"HF_TOKEN": self.token(token_name)} if token_name else {})
+        )
+
+
+def main() -> None:
+    """Serve a folder until interrupted."""
+    parser = argparse.ArgumentParser(description="a loopback Hugging Face Hub for tests")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seed", action="append", default=[], metavar="REPO=FOLDER")
+    asked = parser.parse_args()
+    with Hub(asked.root, port=asked.port) as hub, suppress(KeyboardInterrupt):
+        for repo, folder in (seed.split("=", 1) for seed in asked.seed):
+            files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+            hub.put(repo, {path.relative_to(folder).as_posix(): path for path in files})
+        print(hub.endpoint, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The calls of the loopback Hub that change nothing: who, what, and the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urlencode
+
+from hub_calls import Answer, Call, Slice, past_gate, readable, route, say, writable
+from hub_store import Commit, File, HubError, Repo, pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+FRONT_MATTER = re.compile(r"---\n(.*?)\n?---(?:\n|$)", re.DOTALL)
+ENTRY = re.compile(r"^(\w+):[ ]*(.*)((?:\n\s*- .*)*)", re.MULTILINE)
+
+
+@route("GET", r"/api/whoami-v2")
+def whoami(call: Call) -> Answer:
+    if call.token is None:
+        raise HubError(401, "Invalid username or password.")
+    token = call.token
+    orgs = [{"type": "org", "name": org, "fullname": org, "roleInOrg": token.role} for org in token.orgs]
+    access = {"displayName": token.name, "role": token.role}
+    auth = {"type": "access_token", "accessToken": access}
+    return say(
+        {
+            "type": "user",
+            "name": token.user,
+            "fullname": token.user,
+            "isPro": False,
+            "orgs": orgs,
+            "auth": auth,
+        }
+    )
+
+
+@route("GET", r"/api/models/{repo}/auth-check")
+def auth_check(call: Call, repo: str) -> Answer:
+    past_gate(call, repo)
+    return say({})
+
+
+@route("GET", r"/api/models/{repo}/auth-check/write")
+def auth_check_write(call: Call, repo: str) -> Answer:
+    writable(call, repo)
+    return say({})
+
+
+@route("GET", r"/api/models/{repo}(?:/revision/{rev})?")
+def info(call: Call, repo: str, rev: str) -> Answer:
+    found = readable(call, repo)
+    commit = found.resolve(rev or "main")
+    card = _card(found, commit)
+    about = {
+        "id": repo,
+        "modelId": repo,
+        "author": repo.partition("/")[0],
+        "sha": commit.id,
+        "lastModified": commit.date,
+        "private": found.state["private"],
+        "gated": found.state["gated"],
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": _as_list(card.get("tags")) + [f"license:{name}" for name in _as_list(card.get("license"))],
+        "siblings": [_sibling(path, file, call.asked("blobs")) for path, file in commit.files.items()],
+    }
+    known = {key: card[key] for key in ("library_name", "pipeline_tag") if key in card}
+    return say(about | known | ({"cardData": card} if card else {}))
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _card(repo: Repo, commit: Commit) -> dict[str, str | list[str]]:
+    """Read `key: word` and `- item` of a card's front matter, which is what test models have."""
+    if "README.md" not in commit.files:
+        return {}
+    text = repo.object(commit.files["README.md"].digest).read_text("utf-8", errors="replace")
+    matter = FRONT_MATTER.match(text)
+    card: dict[str, str | list[str]] = {}
+    for key, word, items in ENTRY.findall(matter[1] if matter else ""):
+        inline = word.strip("[]").split(",") if word.startswith("[") else []
+        listed = [_bare(item) for item in re.findall(r"- (.*)", items) or inline]
+        if listed or word:
+            card[key] = listed or _bare(word)
+    return card
+
+
+def _bare(word: str) -> str:
+    return word.strip().strip("\"'")
+
+
+def _sibling(path: str, file: File, blobs: bool) -> dict[str, Any]:
+    if not blobs:
+        return {"rfilename": path}
+    sibling: dict[str, Any] = {"rfilename": path, "size": file.size, "blobId": file.oid}
+    return sibling | ({"lfs": {"sha256": file.sha256, **_lfs(file)}} if file.sha256 else {})
+
+
+def _lfs(file: File) -> dict[str, Any]:
+    return {"size": file.size, "pointerSize": len(pointer(str(file.sha256), file.size))}
+
+
+def _entry(path: str, commit: Commit) -> dict[str, Any] | None:
+    file = commit.files.get(path)
+    if file is None:
+        inside = {name: known.oid for name, known in commit.files.items() if name.startswith(f"{path}/")}
+        oid = hashlib.sha1(json.dumps(inside).encode(), usedforsecurity=False).hexdigest()
+        return {"type": "directory", "oid": oid, "size": 0, "path": path} if inside else None
+    entry = {"type": "file", "oid": file.oid, "size": file.size, "path": path}
+    return entry | ({"lfs": {"oid": file.sha256, **_lfs(file)}} if file.sha256 else {})
+
+
+def _last_commit(repo: Repo, commit: Commit, path: str) -> dict[str, str]:
+    last, wanted = commit, _entry(path, commit)
+    for earlier in takewhile(lambda one: _entry(path, one) == wanted, repo.history(commit.id)):
+        last = earlier
+    return {"id": last.id, "title": last.title, "date": last.date}
+
+
+def _described(repo: Repo, commit: Commit, paths: list[str], expand: bool) -> list[dict[str, Any]]:
+    entries = [entry for entry in (_entry(path, commit) for path in paths) if entry]
+    if expand:
+        return [entry | {"lastCommit": _last_commit(repo, commit, entry["path"])} for entry in entries]
+    return entries
+
+
+def _paths_below(commit: Commit, folder: str, recursive: bool) -> Iterator[str]:
+    """List what is in a folder, each sub-folder once."""
+    seen = set()
+    for path in sorted(commit.files):
+        if folder and not path.startswith(f"{folder}/"):
+            continue
+        parts = path[len(folder) :].strip("/").split("/")
+        for depth in range(1, len(parts) + 1 if recursive else 2):
+            seen.add("/".join([*([folder] if folder else []), *parts[:depth]]))
+    yield from sorted(seen)
+
+
+def _page(call: Call, items: list[Any]) -> tuple[list[Any], dict[str, str]]:
+    """Cut one page out of a list, with the header that leads to the next one."""
+    start = int(call.query.get("cursor", ["0"])[0])
+    end = start + call.site.page_size
+    if end >= len(items):
+        return items[start:], {}
+    query = urlencode({**call.query, "cursor": [str(end)]}, doseq=True)
+    return items[start:end], {"Link": f'<{call.site.endpoint}{call.path}?{query}>; rel="next"'}
+
+
+@route("GET", r"/api/models/{repo}/tree/{rev}(?:/(?P<path>.+))?")
+def tree(call: Call, repo: str, rev: str, path: str) -> Answer:
+    found = readable(call, repo)
+    commit = found.resolve(rev)
+    paths = list(_paths_below(commit, path.strip("/"), call.asked("recursive")))
+    if path and not paths:
+        raise HubError(404, f'{path} does not exist on "{rev}"', "EntryNotFound", commit.id)
+    page, headers = _page(call, paths)
+    return say(_described(found, commit, page, call.asked("expand")), headers=headers)
+
+
+@route("POST", r"/api/models/{repo}/paths-info/{rev}")
+def paths_info(call: Call, repo: str, rev: str) -> Answer:
+    found = readable(call, repo)
+    form = parse_qs(call.body.decode())
+    expand = form.get("expand", [""])[0].lower() == "true"
+    return say(_described(found, found.resolve(rev), form.get("paths", []), expand))
+
+
+@route("GET", r"/api/models/{repo}/commits/{rev}")
+def commits(call: Call, repo: str, rev: str) -> Answer:
+    history = readable(call, repo).history(rev)
+    listed = [
+        {
+            "id": one.id,
+            "title": one.title,
+            "message": one.message,
+            "authors": [{"user": one.author}],
+            "date": one.date,
+        }
+        for one in history
+    ]
+    page, headers = _page(call, listed)
+    return say(page, headers=headers)
+
+
+@route("GET", r"/api/models/{repo}/refs")
+def refs(call: Call, repo: str) -> Answer:
+    state = readable(call, repo).state
+    listed = {"converts": [], "branches": _refs("heads", state), "tags": _refs("tags", state)}
+    return say(listed | ({"pullRequests": []} if call.asked("include_prs") else {}))
+
+
+def _refs(kind: str, state: dict[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
+        for name, commit in state[kind].items()
+    ]
+
+
+@route("GET", r"/api/models/{repo}/discussions")
+def discussions(call: Call, repo: str) -> Answer:
+    readable(call, repo)
+    return say({"discussions": [], "count": 0, "start": 0})
+
+
+@route("POST", r"/api/validate-yaml")
+def validate_yaml(call: Call) -> Answer:
+    """Judge a card's front matter, by its fences only."""
+    text = call.json()["content"].replace("\r\n", "\n")
+    if FRONT_MATTER.match(text):
+        return say({"errors": [], "warnings": []})
+    if text.startswith("---\n"):
+        return say({"errors": [{"message": "the front matter does not end"}], "warnings": []}, 400)
+    return say({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+
+
+@route("GET", r"/{repo}/resolve/{rev}/(?P<path>.+)")
+def resolve(call: Call, repo: str, rev: str, path: str) -> Answer:
+    found = past_gate(call, repo)
+    commit = found.resolve(rev)
+    if path not in commit.files:
+        raise HubError(404, "Entry not found", "EntryNotFound", commit.id)
+    file = commit.files[path]
+    headers = {"ETag": f'"{file.digest}"', "X-Repo-Commit": commit.id, "Accept-Ranges": "bytes"}
+    headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(path.rpartition('/')[2])}"
+    if file.sha256:
+        headers |= {"X-Linked-ETag": f'"{file.sha256}"', "X-Linked-Size": str(file.size)}
+    return _ranged(call.headers.get("Range", ""), Slice(found.object(file.digest), 0, file.size), headers)
+
+
+def _ranged(asked: str, whole: Slice, headers: dict[str, str]) -> Answer:
+    """Serve a file, or the one range of it that was asked for."""
+    wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
+    if not wanted or wanted[0] == "bytes=-":
+        return Answer(200, headers, whole)
+    first, last, size = wanted[1], wanted[2], whole.length
+    start = int(first) if first else max(size - int(last), 0)
+    end = min(int(last), size - 1) if first and last else size - 1
+    if start > end:
+        return Answer(416, {**headers, "Content-Range": f"bytes */{size}"})
+    headers = {**headers, "Content-Range": f"bytes {start}-{end}/{size}"}
+    return Answer(206, headers, Slice(whole.path, start, end - start + 1))
