@@ -70,9 +70,7 @@ def mlp_shapes(sizes: Sizes) -> Shapes:
     down: Shapes = {"mlp.down_proj.weight": (sizes.hidden, sizes.intermediate)}
     if sizes.arch == "phi3":
         return {"mlp.gate_up_proj.weight": (2 * sizes.intermediate, sizes.hidden), **down}
-    gate_up: Shapes = {
-        f"mlp.{name}_proj.weight": (sizes.intermediate, sizes.hidden) for name in ("gate", "up")
-    }
+    gate_up: Shapes = {f"mlp.{name}_proj.weight": (sizes.intermediate, sizes.hidden) for name in ("gate", "up")}
     return gate_up | down
 
 

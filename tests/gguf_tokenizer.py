@@ -82,9 +82,7 @@ def named_tokens(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Role -> token, for example `eos_token` -> `<|im_end|>`."""
     roles = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
     tokens = metadata["tokenizer.ggml.tokens"]
-    return {
-        f"{role}_token": tokens[metadata[f"tokenizer.ggml.{name}_token_id"]] for role, name in roles.items()
-    }
+    return {f"{role}_token": tokens[metadata[f"tokenizer.ggml.{name}_token_id"]] for role, name in roles.items()}
 
 
 def turn_tokens(metadata: Mapping[str, Any]) -> list[str]:

@@ -136,12 +136,7 @@ class Hub:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
         switches = ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
         hub = {"HOME": str(home), "HF_HOME": str(home / "huggingface"), "HF_ENDPOINT": self.endpoint}
-        return (
-            kept
-            | hub
-            | dict.fromkeys(switches, "1")
-            | ({"HF_TOKEN": self.token(token_name)} if token_name else {})
-        )
+        return kept | hub | dict.fromkeys(switches, "1") | ({"HF_TOKEN": self.token(token_name)} if token_name else {})
 
 
 def main() -> None:

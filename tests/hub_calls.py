@@ -123,9 +123,7 @@ def dispatch(method: str, call: Call) -> Answer:
     for verb, pattern, handler in ROUTES:
         found = pattern.fullmatch(call.path)
         if found and verb == ("GET" if method == "HEAD" else method):
-            return handler(
-                call, **{name: unquote(text) for name, text in found.groupdict(default="").items()}
-            )
+            return handler(call, **{name: unquote(text) for name, text in found.groupdict(default="").items()})
     raise HubError(404, "Sorry, we can't find the page you are looking for.")
 
 

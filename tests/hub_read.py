@@ -200,8 +200,7 @@ def refs(call: Call, repo: str) -> Answer:
 
 def _refs(kind: str, state: dict[str, Any]) -> list[dict[str, str]]:
     return [
-        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
-        for name, commit in state[kind].items()
+        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit} for name, commit in state[kind].items()
     ]
 
 

@@ -152,9 +152,7 @@ def complete_multipart(call: Call, key: str) -> Answer:
     upload = _upload(call, key)
     if upload.repo.object(upload.oid).exists():  # the first answer was lost
         return say({})
-    if any(
-        part["etag"] != upload.parts.get(part["partNumber"], ("", ""))[1] for part in call.json()["parts"]
-    ):
+    if any(part["etag"] != upload.parts.get(part["partNumber"], ("", ""))[1] for part in call.json()["parts"]):
         raise HubError(400, "InvalidPart")
     whole = call.site.store.incoming / key
     with whole.open("wb") as stream:
@@ -186,9 +184,7 @@ def commit(call: Call, repo: str, rev: str) -> Answer:
         files = _checked_head(found, rev, header.get("parentCommit", "")).files
         for line in lines:
             files = _applied(found, files, line["key"], line["value"])
-        made = found.commit(
-            rev, files, header["summary"], message=header.get("description", ""), author=_author(call)
-        )
+        made = found.commit(rev, files, header["summary"], message=header.get("description", ""), author=_author(call))
     url = f"{call.site.endpoint}/{repo}/commit/{made.id}"
     return say({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
 

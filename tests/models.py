@@ -199,8 +199,7 @@ def write_shards(folder: Path, tensors: Mapping[str, NDArray[Any]], shards: int)
     where = {name: number * shards // len(names) + 1 for number, name in enumerate(names)}
     file = {n: f"model-{n:05}-of-{shards:05}.safetensors" for n in range(1, shards + 1)}
     total = sum(
-        write_tensors(folder / file[n], {name: tensors[name] for name in names if where[name] == n})
-        for n in file
+        write_tensors(folder / file[n], {name: tensors[name] for name in names if where[name] == n}) for n in file
     )
     index = {"metadata": {"total_size": total}, "weight_map": {name: file[where[name]] for name in names}}
     write_json(folder / "model.safetensors.index.json", index)

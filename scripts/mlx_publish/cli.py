@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
 import signal
 import sys
@@ -29,7 +28,27 @@ STAGE_HELP = {
     "run": "all stages up to --until (default: card)",
     "publish": "run, then upload",
 }
-RECIPE_FLAGS = ("source", "revision", "bits", "group_size", "mode", "mixed", "dtype", "to")
+# Flags of the contract first, then the other keys of a recipe that a form may fill in.
+RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
+    "source": ("REPO_OR_DIR", "namespace/name on the Hub, or a folder"),
+    "revision": ("SHA", "commit, tag or branch of the source"),
+    "bits": ("N", "2, 3, 4, 5, 6 or 8 (default: 4)"),
+    "group_size": ("N", "32, 64 or 128 (default: 64)"),
+    "mode": ("M", "affine, mxfp4, mxfp8 or nvfp4 (default: affine)"),
+    "mixed": ("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6"),
+    "dtype": ("D", "bfloat16, float16 or float32; alone: unquantized"),
+    "variants": ("NAMES", "several variants by short names, as 4bit,8bit,bf16"),
+    "to": ("DEST", "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it"),
+    "name": ("NAME", "names the work folder (default: the source's name)"),
+    "base_model": ("REPO", "what the card names as base model (default: the source repo)"),
+    "license": ("ID", "licence, where the source's card has none or a wrong one"),
+    "license_name": ("TEXT", "name of the licence 'other'"),
+    "license_link": ("URL", "link to the licence 'other'"),
+    "language": ("CODES", "languages, as en,de (default: the source's)"),
+    "private": ("BOOL", "true makes a new repo private"),
+    "adopt": ("BOOL", "true replaces a repo that was not made from this source"),
+    "notes": ("MARKDOWN", "your own words for the card"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,14 +74,8 @@ def parser() -> argparse.ArgumentParser:
 def _add_recipe_flags(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what to publish")
     what.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe; or the flags that follow")
-    what.add_argument("--source", metavar="REPO_OR_DIR", help="namespace/name on the Hub, or a folder")
-    what.add_argument("--revision", metavar="SHA", help="commit, tag or branch of the source")
-    what.add_argument("--bits", metavar="N", help="2, 3, 4, 5, 6 or 8 (default: 4)")
-    what.add_argument("--group-size", metavar="N", help="32, 64 or 128 (default: 64)")
-    what.add_argument("--mode", metavar="M", help="affine, mxfp4, mxfp8 or nvfp4 (default: affine)")
-    what.add_argument("--mixed", metavar="NAME", help="mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6")
-    what.add_argument("--dtype", metavar="D", help="bfloat16, float16 or float32; alone: unquantized")
-    what.add_argument("--to", metavar="DEST", help="namespace/name or folder:PATH; {source}, {variant}, {bits}")
+    for name, (metavar, text) in RECIPE_FLAGS.items():
+        what.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
     command.add_argument("--variant", metavar="NAME", help="only this variant of the recipe")
     command.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="work folder (default: work)")
     command.add_argument("--force", action="store_true", help="repeat although nothing changed")
@@ -88,10 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log = write_log(error, list(arguments or sys.argv[1:]))
         print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"  next: report it with the log {log}", file=sys.stderr)
-    finally:
-        from mlx_publish.github import output  # noqa: PLC0415
-
-        output.write({"exit-code": str(code)})
     return code
 
 
@@ -125,6 +134,8 @@ def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environme
     options.work = Path(given["work"]) if "work" in given else options.work
     options.tag = getattr(options, "tag", None) or given.get("tag")
     options.force = options.force or given.get("force") == "true"
+    if hasattr(options, "until"):
+        options.until = given.get("until", options.until)
 
 
 @contextlib.contextmanager
@@ -136,7 +147,8 @@ def _as_ours() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE):
             name = f" ({error.filename})" if error.filename else ""
             raise SurroundingsError(
-                f"{os.strerror(error.errno)}{name}", remedy="Free or unlock it, then run the same command again."
+                f"{os.strerror(error.errno)}{name}",
+                remedy="Free or unlock it, then run the same command again.",
             ) from error
         raise
 
@@ -160,11 +172,6 @@ def _stop_cleanly_on_terminate() -> None:
 
     with contextlib.suppress(ValueError):  # not in the main thread, as in tests
         signal.signal(signal.SIGTERM, stop)
-
-
-def print_json(data: object) -> None:
-    """Print data for programs."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

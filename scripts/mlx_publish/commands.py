@@ -16,6 +16,7 @@ from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 from mlx_publish.stages import NAMES, STAGES
 from mlx_publish.stages.context import Context, Stage
 from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.table import print_table
 from mlx_publish.work import Work
 
 
@@ -30,6 +31,8 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
     with work.lock():
         try:
             refused = run_stages(context, stages)
+            if options.command in ("run", "publish"):
+                print_table(console.out, variants, work)
         finally:
             write_outcome(work, recipe, variants, [stage.name for stage in stages])
             if options.json:

@@ -34,6 +34,6 @@ def write_log(error: BaseException, arguments: Sequence[str]) -> Path:
 def without_secrets(text: str) -> str:
     """Cover tokens by their form and by their value in this environment."""
     for key, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"TOKEN|SECRET|PASSWORD|KEY", key):  # noqa: PLR2004
+        if len(value) >= 8 and re.search(r"TOKEN|SECRET|PASSWORD|KEY", key):
             text = text.replace(value, "***")
     return _SECRET.sub("***", text)

@@ -65,7 +65,7 @@ class Variant(Strict):
             raise _wrong("bits", f"{self.mode} has {fixed[0]} bits, not {self.bits}")
         if fixed and self.group_size not in (None, fixed[1]):
             raise _wrong("group_size", f"{self.mode} has a group size of {fixed[1]}, not {self.group_size}")
-        if not fixed and self.group_size == 16:  # noqa: PLR2004
+        if not fixed and self.group_size == 16:
             raise _wrong("group_size", "affine takes a group size of 32, 64 or 128")
         if self.dtype and self.group_size and not (self.bits or self.mode or self.mixed):
             raise _wrong("group_size", "dtype alone leaves the model unquantized; add bits, mode or mixed")
@@ -104,7 +104,7 @@ class Variant(Strict):
         if not self.quantized:
             return DTYPE_NAMES[self.dtype or "bfloat16"]
         name = self.mixed or (self.mode if self.q_mode in FIXED_MODES else None) or f"{self.q_bits}bit"
-        if self.q_mode not in FIXED_MODES and self.q_group_size != 64:  # noqa: PLR2004
+        if self.q_mode not in FIXED_MODES and self.q_group_size != 64:
             name += f"-gs{self.q_group_size}"
         return name + (f"-{DTYPE_NAMES[self.dtype]}" if self.dtype else "")
 
@@ -124,8 +124,12 @@ def _short_variant(value: object) -> object:
         raise PydanticCustomError(
             "variant",
             "no variant is called '{value}'; a short name is like 4bit, {modes}, {mixed} or {dtypes}",
-            {"value": value, "modes": ", ".join(FIXED_MODES), "mixed": get_args(Mixed)[0],
-             "dtypes": ", ".join(dtypes)},
+            {
+                "value": value,
+                "modes": ", ".join(FIXED_MODES),
+                "mixed": get_args(Mixed)[0],
+                "dtypes": ", ".join(dtypes),
+            },
         )
     return {"mode": value}
 

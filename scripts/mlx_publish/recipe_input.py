@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
+TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "to")
+OTHER_FLAGS = ("variants", "language", "private", "adopt", "notes")
 _FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 
 
@@ -39,15 +41,38 @@ def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
 
 
 def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
-    """Make the same object from flags: `source`, `revision`, `to` and those of one variant, as text."""
-    variant = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
-    data: dict[str, Any] = {key: flags[key] for key in ("source", "revision", "to") if key in flags}
-    data["variants"] = [variant]
+    """Make the same object from flags or a form, as text by the recipe's keys.
+
+    `bits`, `group_size`, `mode`, `mixed` and `dtype` describe one variant; `variants` takes short names with commas.
+    """
+    data: dict[str, Any] = {key: flags[key] for key in TEXT_FLAGS if key in flags}
+    data.update({key: scalar(flags[key]) for key in ("private", "adopt") if key in flags})
+    data["variants"] = _variants(flags)
+    if "language" in flags:
+        data["language"] = _list(flags["language"])
+    if "notes" in flags:
+        data["card"] = {"notes": flags["notes"]}
     spec = _validate(data, "", {})
     source = Path(spec.source).expanduser()
     folder = source.resolve() if source.is_dir() else _folder_of(spec.source, Path.cwd())
-    name = folder.name if folder else spec.source.rpartition("/")[2]
+    name = spec.name or (folder.name if folder else spec.source.rpartition("/")[2])
     return _complete(spec, name, folder, ("", {}), Path.cwd())
+
+
+def _variants(flags: Mapping[str, str]) -> list[Any]:
+    one = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
+    if "variants" not in flags:
+        return [one]
+    if one:
+        raise BadInput(
+            "describes one variant, and --variants names several",
+            place=f"--{next(iter(one)).replace('_', '-')}", remedy="Give one or the other.",
+        )  # fmt: skip
+    return list(_list(flags["variants"]))
+
+
+def _list(text: str) -> list[str]:
+    return [item for item in re.split(r"[\s,]+", text) if item]
 
 
 def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:

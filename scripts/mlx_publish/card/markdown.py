@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&:@$-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|<>~&@$!])")
+# At the start of a line these would begin a list or a heading.
+_AT_START = re.compile(r"^([-+=]|\d+[.)])")
 
 
 def escape(text: object) -> str:
-    """Show text as it is: no emphasis, link, HTML, table cell or mention can come out of it."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    """Show text as it is: no emphasis, link, HTML, table cell, list or mention can come out of it."""
+    line = _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    return _AT_START.sub(lambda start: start[1][:-1] + "\\" + start[1][-1], line)
 
 
 def fenced(text: str, language: str = "") -> str:

@@ -18,9 +18,9 @@ def memory(value: float) -> str:
 
 def count(value: float) -> str:
     """A number of parameters: 135M, 1.1B."""
-    if value >= 1e9:  # noqa: PLR2004
+    if value >= 1e9:
         return f"{value / 1e9:.1f}B"
-    return f"{value / 1e6:.0f}M" if value >= 1e6 else f"{value / 1e3:.0f}k"  # noqa: PLR2004
+    return f"{value / 1e6:.0f}M" if value >= 1e6 else f"{value / 1e3:.0f}k"
 
 
 def percent(share: float) -> str:

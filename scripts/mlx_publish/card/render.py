@@ -10,8 +10,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mlx_publish.card import markdown, numbers
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.snippet import snippet
+from mlx_publish.recipe import Recipe, Variant
 
 STATUSES = ("fixed", "warn")
+
+
+def load_as(recipe: Recipe, variant: Variant) -> str:
+    """What a user gives to `mlx_lm.load`."""
+    destination = recipe.destinations[variant.label]
+    return destination.repo or destination.name
+
+
+def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any]) -> str:
+    """Render the card of a variant; whoever has recipe and evidence gets the same bytes."""
+    name = recipe.destinations[variant.label].name
+    return render_card(name, load_as(recipe, variant), recipe.spec.card.notes, evidence)
 
 
 def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) -> str:

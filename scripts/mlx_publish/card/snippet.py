@@ -30,6 +30,8 @@ def _prompt(smoke: Mapping[str, Any]) -> list[str]:
             'messages = [{"role": "user", "content": f"{system}\\n\\n{question}"}]',
         ]
     else:
-        turns = [f'    {{"role": {quoted(m["role"])}, "content": {quoted(m["content"])}}},' for m in exchange["messages"]]
+        turns = [
+            f'    {{"role": {quoted(m["role"])}, "content": {quoted(m["content"])}}},' for m in exchange["messages"]
+        ]
         lines = ["messages = [", *turns, "]"]
     return [*lines, "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)"]

@@ -71,7 +71,7 @@ def run_checks(
     )
 
 
-def accept(finding: Finding, accepted: Accepted, safety: bool = False) -> Finding:  # noqa: FBT001, FBT002
+def accept(finding: Finding, accepted: Accepted, safety: bool = False) -> Finding:
     """A failure that the recipe accepts becomes a warning that carries the reason."""
     reason = None if safety or finding.status != "fail" else accepted(finding.id)
     if reason is None:

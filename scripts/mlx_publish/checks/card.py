@@ -34,9 +34,7 @@ class Bound:
 def _fits(bound: Bound) -> Says:
     stale = [name for name in bound.reports if bound.reports[name].inputs.get("model") != bound.model]
     if stale:
-        return failed(
-            f"measured on other bytes than these: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again."
-        )
+        return failed(f"measured on other bytes than these: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again.")
     return passed(f"{len(bound.reports)} measurement(s), all of the model {bound.model[:12]}")
 
 

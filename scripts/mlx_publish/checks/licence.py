@@ -37,6 +37,7 @@ def licence(recipe: Recipe, card: SourceCard) -> Says:
         return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
     if found.id == "other" and not (found.name and found.link):
         return failed(
-            "the licence is 'other' without a name and a link", "Write license_name and license_link into the recipe."
+            "the licence is 'other' without a name and a link",
+            "Write license_name and license_link into the recipe.",
         )
     return passed(f"the licence is {found.name or found.id}")

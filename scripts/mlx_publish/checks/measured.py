@@ -49,10 +49,13 @@ def _answers(result: Result) -> Says:
     tokens = exchange["tokens"][: -1 if exchange["stop"] == "stop" else None]
     outside = [token for token in tokens if not 0 <= token < result["vocabulary"]]
     if outside:
-        return failed(f"it generated the id {outside[0]}, outside the vocabulary", "Compare the tokenizer with the source's.")
+        return failed(
+            f"it generated the id {outside[0]}, outside the vocabulary",
+            "Compare the tokenizer with the source's.",
+        )
     if not exchange["answer"].strip():
         return failed("the answer is empty", "Look at the rendered prompt in smoke.json.")
-    if len(tokens) > 8 and len(set(tokens)) == 1:  # noqa: PLR2004
+    if len(tokens) > 8 and len(set(tokens)) == 1:
         return failed("the answer is one token for ever", "Take more bits or another source.")
     return passed(f"{len(tokens)} tokens in answer to {exchange['prompt_tokens']}")
 

@@ -45,7 +45,7 @@ def _bits(built: Built) -> Says:
     nominal = built.variant.q_bits
     if nominal and measured > nominal + 32 / (built.variant.q_group_size or 64) + 1:
         return failed(
-            f"{measured:.3f} bits per weight, far from the {nominal} that the name says: quantization did not reach all layers",
+            f"{measured:.3f} bits per weight, far from the {nominal} of the name: quantization missed layers",
             "Take a group size that divides the layers' last dimension.", bits_per_weight=round(measured, 4),
         )  # fmt: skip
     exact = not built.variant.mixed
@@ -71,8 +71,10 @@ def _index(built: Built) -> Says:
 def _quantization(built: Built) -> Says:
     block = built.config.get("quantization")
     if not built.variant.quantized:
-        return passed("config.json says nothing of quantization") if block is None else failed(
-            "config.json names a quantization that was not asked for", "Convert again with --force."
+        return (
+            passed("config.json says nothing of quantization")
+            if block is None
+            else failed("config.json names a quantization that was not asked for", "Convert again with --force.")
         )
     wanted = {"group_size": built.variant.q_group_size, "mode": built.variant.q_mode}
     if built.variant.q_bits:
@@ -104,7 +106,17 @@ def _legal(built: Built) -> Says:
 CONVERT: tuple[Check[Built], ...] = (
     Check("bits-per-weight", "The bits fit the name", "a name that lies about the size", _bits),
     Check("index-agrees", "Index and files agree", "a model that loads in part", _index),
-    Check("quantization-told", "config.json tells how it was quantized", "weights read with the wrong bits", _quantization),
-    Check("tokenizer-same", "The tokenizer is the source's", "other ids than the model was trained on", _tokenizer),
+    Check(
+        "quantization-told",
+        "config.json tells how it was quantized",
+        "weights read with the wrong bits",
+        _quantization,
+    ),
+    Check(
+        "tokenizer-same",
+        "The tokenizer is the source's",
+        "other ids than the model was trained on",
+        _tokenizer,
+    ),
     Check("legal-files", "Licence files travel along", "a lost licence", _legal),
 )

@@ -67,7 +67,8 @@ def _model_type(facts: SourceFacts) -> Says:
     near = difflib.get_close_matches(found, sorted(types), 3, 0.5)
     hint = f"Nearest that it has: {', '.join(near)}. " if near else ""
     return failed(
-        f"mlx-lm {version} cannot load the model type {found}", hint + "Wait for a newer mlx-lm, or take another model."
+        f"mlx-lm {version} cannot load the model type {found}",
+        hint + "Wait for a newer mlx-lm, or take another model.",
     )
 
 
@@ -88,7 +89,9 @@ def _weights(facts: SourceFacts) -> Says:
     missing = [path for path in facts.weights if path not in facts.entries]
     if missing:
         return failed(f"the index names files that are not there: {', '.join(missing[:5])}", "Complete the source.")
-    pointers = [path for path in facts.weights if facts.entries[path].size < _POINTER_SIZE and not facts.headers.get(path)]
+    pointers = [
+        path for path in facts.weights if facts.entries[path].size < _POINTER_SIZE and not facts.headers.get(path)
+    ]
     if pointers:
         return failed(f"{pointers[0]} is a git-lfs pointer, not the weights", "Download the weights (git lfs pull).")
     tensors = sum(len(header) for header in facts.headers.values())
@@ -139,7 +142,10 @@ def _template(facts: SourceFacts) -> Says:
 def _stop(facts: SourceFacts) -> Says:
     if facts.tokenizer.stop_ids:
         return passed(f"generation ends at {', '.join(map(str, facts.tokenizer.stop_ids))}")
-    return warned("neither config.json nor generation_config.json names an end token", "The smoke test shows whether it stops.")
+    return warned(
+        "neither config.json nor generation_config.json names an end token",
+        "The smoke test shows whether it stops.",
+    )
 
 
 def _taken(facts: SourceFacts) -> Says:

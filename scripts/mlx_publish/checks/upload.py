@@ -38,7 +38,8 @@ def _unchanged(parcel: Parcel) -> Says:
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
         return failed(
-            f"differs from the evidence: {', '.join(different[:5])}", "Run 'mlx-publish convert --force' and measure again."
+            f"differs from the evidence: {', '.join(different[:5])}",
+            "Run 'mlx-publish convert --force' and measure again.",
         )
     return passed(f"{len(known)} files have the digests of the evidence")
 
@@ -54,13 +55,27 @@ def _card(parcel: Parcel) -> Says:
 
 def _strangers(parcel: Parcel) -> Says:
     if parcel.strangers:
-        return failed(f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/.")
+        return failed(
+            f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/."
+        )
     return passed("nothing but files of a model")
 
 
 UPLOAD: tuple[Check[Parcel], ...] = (
     Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
-    Check("bytes-unchanged", "The bytes are the measured ones", "numbers of another model", _unchanged, safety=True),
+    Check(
+        "bytes-unchanged",
+        "The bytes are the measured ones",
+        "numbers of another model",
+        _unchanged,
+        safety=True,
+    ),
     Check("card-rendered", "The card is the rendered one", "claims that nobody measured", _card, safety=True),
-    Check("only-model-files", "Only files of a model", "a secret or a stray file made public", _strangers, safety=True),
+    Check(
+        "only-model-files",
+        "Only files of a model",
+        "a secret or a stray file made public",
+        _strangers,
+        safety=True,
+    ),
 )

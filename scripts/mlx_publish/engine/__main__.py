@@ -47,7 +47,13 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return _failed(_surroundings(error))
     except Exception as error:  # noqa: BLE001  the parent has to be told of anything
         traceback.print_exc()
-        return {"ok": False, "kind": "Bug", "message": f"{type(error).__name__}: {error}", "remedy": "", "check": ""}
+        return {
+            "ok": False,
+            "kind": "Bug",
+            "message": f"{type(error).__name__}: {error}",
+            "remedy": "",
+            "check": "",
+        }
 
 
 def _failed(error: PublishError) -> dict[str, Any]:

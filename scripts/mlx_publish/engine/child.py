@@ -24,7 +24,14 @@ import mlx_publish
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 Progress = Callable[[str], None]
-_HIDDEN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
+_HIDDEN = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_OIDC_RESOURCE",
+    "HF_OIDC_ID_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+)
 _BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
 
 
@@ -58,7 +65,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1) -> dict[str, Any]:
         code, answer = _run_once(job, progress, at_once)
         if answer is not None:
             return _unpack(answer, job)
-        if code >= 0 or attempt == 2:  # noqa: PLR2004
+        if code >= 0 or attempt == 2:
             break
         progress(f"{job.op} died of signal {-code}; once more")
     raise _died(code, job)
@@ -117,9 +124,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job, said: Path, progress: Prog
         except subprocess.TimeoutExpired:
             pass
         if time.monotonic() > deadline:
-            raise SurroundingsError(
-                f"{job.op} was ended after {job.limit:.0f} s", remedy=f"Its log is {job.log}."
-            )
+            raise SurroundingsError(f"{job.op} was ended after {job.limit:.0f} s", remedy=f"Its log is {job.log}.")
         text = said.read_text() if said.exists() else ""
         if text and text != last:
             last = text

@@ -13,9 +13,7 @@ from mlx_publish.engine.loading import load_model, warnings_of_loading
 Messages = list[dict[str, str]]
 
 
-def smoke(
-    folder: str, system: str, prompt: str, max_tokens: int, progress: Callable[[str], None]
-) -> dict[str, Any]:
+def smoke(folder: str, system: str, prompt: str, max_tokens: int, progress: Callable[[str], None]) -> dict[str, Any]:
     """Load the converted model, probe its chat template and generate one greedy answer.
 
     Returns the warnings of loading, the rendered probes, which way the system text takes (`native`,
@@ -38,7 +36,11 @@ def smoke(
         "computed_in": computed_in,
         "stop_ids": sorted(tokenizer.eos_token_ids),
         "vocabulary": len(tokenizer),
-        "exchange": {"messages": messages, "rendered": rendered, **_answer(model, tokenizer, ids, max_tokens)},
+        "exchange": {
+            "messages": messages,
+            "rendered": rendered,
+            **_answer(model, tokenizer, ids, max_tokens),
+        },
     }
 
 

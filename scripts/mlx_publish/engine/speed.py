@@ -51,9 +51,11 @@ def benchmark(
 
 def _trial(model: Any, tokenizer: Any, prompt: list[int], generation_tokens: int) -> dict[str, float]:
     start = time.perf_counter()
-    first, last = 0.0, None
-    for last in stream_generate(model, tokenizer, prompt, max_tokens=generation_tokens):
-        first = first or time.perf_counter() - start
+    responses = stream_generate(model, tokenizer, prompt, max_tokens=generation_tokens)
+    last = next(responses)
+    first = time.perf_counter() - start
+    for response in responses:
+        last = response
     return {
         "prompt_tps": round(float(last.prompt_tps), 3),
         "generation_tps": round(float(last.generation_tps), 3),

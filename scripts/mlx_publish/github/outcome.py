@@ -35,7 +35,8 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
             for check in report.checks:
                 if check.status == "fail":
                     output.annotate(
-                        f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}", recipe.place_of("source")
+                        f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
+                        recipe.place_of("source"),
                     )
     output.summarize("\n".join(_summary(recipe, reports)))
 

@@ -41,7 +41,9 @@ def make_plan(event_name: str, payload: dict[str, Any], ref: str, recipes: Path)
     chosen = known if name == "all" else {name: known[name]} if name in known else {}
     if not chosen:
         raise BadInput(
-            f"the tag {name}/{version} names no recipe in {recipes}", place="--ref", remedy=f"Tags are like: {allowed}."
+            f"the tag {name}/{version} names no recipe in {recipes}",
+            place="--ref",
+            remedy=f"Tags are like: {allowed}.",
         )
     jobs = [{"name": stem, "recipe": path.as_posix(), "tag": version} for stem, path in chosen.items()]
     return {"schema": SCHEMA, "event": event_name, "jobs": jobs}

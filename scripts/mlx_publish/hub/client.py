@@ -26,7 +26,10 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
     from mlx_publish import __version__ as own  # noqa: PLC0415
 
     return HfApi(
-        token=token, library_name="mlx-publish", library_version=own, user_agent={"huggingface_hub": __version__}
+        token=token,
+        library_name="mlx-publish",
+        library_version=own,
+        user_agent={"huggingface_hub": __version__},
     )
 
 
@@ -37,6 +40,7 @@ def hub_errors(what: str) -> Iterator[None]:
     The exceptions: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
     """
     from huggingface_hub import errors  # noqa: PLC0415
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415  of its HTTP library
 
     try:
         yield
@@ -61,7 +65,7 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _by_status(error, what) from error
     except (
-        errors.HTTPError,
+        HTTPError,
         errors.LocalEntryNotFoundError,
         errors.RevisionResolutionError,
         errors.XetDownloadError,
@@ -76,10 +80,8 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
     message = f"{what}: the Hub answered {status}: {error.server_message or error.response.reason_phrase}"
     if status in (401, 403):
         return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
-    if status == 412:  # noqa: PLR2004
-        return SurroundingsError(
-            message, remedy="Somebody else committed meanwhile; run the same command again."
-        )
+    if status == 412:
+        return SurroundingsError(message, remedy="Somebody else committed meanwhile; run the same command again.")
     return SurroundingsError(message, remedy="Run the same command again later; nothing was left half-done.")
 
 
@@ -88,7 +90,8 @@ def _surroundings(error: BaseException, what: str) -> PublishError:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
             return SurroundingsError(
-                f"{what}: the disk is full", remedy="Free space, or set HF_HOME to a larger disk; then run again."
+                f"{what}: the disk is full",
+                remedy="Free space, or set HF_HOME to a larger disk; then run again.",
             )
         seen = seen.__cause__ or seen.__context__
     first = str(error).strip().splitlines()[:1] or [type(error).__name__]

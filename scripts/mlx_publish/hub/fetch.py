@@ -27,13 +27,9 @@ def fetch(repo: str, commit: str, entries: Iterable[FileEntry]) -> Path:
 
 def _verify(path: Path, entry: FileEntry, repo: str) -> None:
     if not path.is_file():
-        raise SurroundingsError(
-            f"{repo}/{entry.path} did not arrive", remedy="Run the same command again."
-        )
+        raise SurroundingsError(f"{repo}/{entry.path} did not arrive", remedy="Run the same command again.")
     right = (
-        sha256_of(path) == entry.sha256
-        if entry.sha256
-        else not entry.git_sha1 or git_sha1_of(path) == entry.git_sha1
+        sha256_of(path) == entry.sha256 if entry.sha256 else not entry.git_sha1 or git_sha1_of(path) == entry.git_sha1
     )
     if not right:
         path.resolve().unlink()

@@ -34,7 +34,7 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> Non
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_ours(folder: Path, adopt: bool) -> None:  # noqa: FBT001
+def _is_ours(folder: Path, adopt: bool) -> None:
     if adopt or not folder.exists() or not any(folder.iterdir()):
         return
     try:

@@ -94,8 +94,10 @@ def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> None:
 
 
 def _same(file: Sent, entry: FileEntry | None) -> bool:
-    return entry is not None and entry.size == file.size and (
-        entry.sha256 == file.sha256 if entry.sha256 else entry.git_sha1 == file.git_sha1
+    return (
+        entry is not None
+        and entry.size == file.size
+        and (entry.sha256 == file.sha256 if entry.sha256 else entry.git_sha1 == file.git_sha1)
     )
 
 

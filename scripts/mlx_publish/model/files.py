@@ -93,13 +93,13 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
     if entry is None:
         return None
     if entry.size > SMALL:
-        raise BadInput(f"is {entry.size:,} bytes, too large for metadata", place=path)
+        raise Refused(f"is {entry.size:,} bytes, too large for metadata", place=path)
     try:
         data = json.loads(files.read(path))
     except json.JSONDecodeError as error:
-        raise BadInput(f"not valid JSON: {error.msg}", place=f"{path}:{error.lineno}") from error
+        raise Refused(f"not valid JSON: {error.msg}", place=f"{path}:{error.lineno}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8: {error.reason}", place=path) from error
+        raise Refused(f"not UTF-8: {error.reason}", place=path) from error
     if not isinstance(data, dict):
-        raise BadInput("is not a JSON object", place=path)
+        raise Refused("is not a JSON object", place=path)
     return data

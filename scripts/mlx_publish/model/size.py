@@ -20,7 +20,7 @@ def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant) -> int:
 
 def _bits(tensor: TensorInfo, variant: Variant) -> float:
     group = variant.q_group_size
-    if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group:  # noqa: PLR2004
+    if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group:
         own = 8 * tensor.nbytes
         return tensor.size * _DTYPE_BITS[variant.dtype] if variant.dtype else own
     return tensor.size * ((variant.q_bits or _MIXED_BITS) + _GROUP_BITS[variant.q_mode] / group)

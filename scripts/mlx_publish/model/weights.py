@@ -55,10 +55,10 @@ def read_header(path: Path) -> tuple[TensorInfo, ...]:
     except (ValueError, KeyError, TypeError) as error:
         pointer = data.startswith(b"version ") or start == b"version "
         reason = "is a git-lfs pointer, not the weights" if pointer else f"is not safetensors: {error}"
-        raise BadInput(reason, place=path.name, remedy="Download the file again, whole.") from error
+        raise Refused(reason, place=path.name, remedy="Download the file again, whole.") from error
     expected = len(data) + sum(tensor.nbytes for tensor in tensors)
     if path.stat().st_size < expected:
-        raise BadInput(
+        raise Refused(
             f"has {path.stat().st_size:,} of the {expected:,} bytes that its header promises",
             place=path.name, remedy="Download the file again, whole.",
         )  # fmt: skip

@@ -7,11 +7,11 @@ from importlib.resources import files
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.card.render import render_card
+from mlx_publish.card.render import load_as, render
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD, Bound
 from mlx_publish.evidence import SCHEMA, digest_of, json_text
-from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.recipe import Variant
 from mlx_publish.report import Report
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.work import read_json, write_atomically
@@ -40,18 +40,6 @@ def complete(context: Context, variant: Variant) -> bool:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Write evidence.json, its copy in `model/`, and the card."""
     return {variant.label: _card(context, variant) for variant in variants}
-
-
-def load_as(recipe: Recipe, variant: Variant) -> str:
-    """What a user gives to `mlx_lm.load`."""
-    destination = recipe.destinations[variant.label]
-    return destination.repo or destination.name
-
-
-def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any]) -> str:
-    """Render the card from recipe and evidence; whoever has both gets the same bytes."""
-    name = recipe.destinations[variant.label].name
-    return render_card(name, load_as(recipe, variant), recipe.spec.card.notes, evidence)
 
 
 def _card(context: Context, variant: Variant) -> Outcome:

@@ -112,11 +112,11 @@ def _side_files(source: Path, wanted: set[str], folder: Path) -> None:
         shutil.copyfile(source / name, folder / name)
 
 
-def _built(
-    context: Context, variant: Variant, source: ModelFiles, side: Mapping[str, str], folder: Path
-) -> Built:
+def _built(context: Context, variant: Variant, source: ModelFiles, side: Mapping[str, str], folder: Path) -> Built:
     files = FolderFiles(folder)
-    weights = [path for path in context.report(variant, "inspect").result["source"]["files"] if path.endswith(".safetensors")]
+    weights = [
+        path for path in context.report(variant, "inspect").result["source"]["files"] if path.endswith(".safetensors")
+    ]
     return Built(
         variant=variant,
         source_tensors=tuple(tensor for path in weights for tensor in source.header(path)),

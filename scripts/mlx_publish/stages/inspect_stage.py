@@ -158,7 +158,7 @@ def _cache_fits(context: Context, facts: SourceFacts) -> None:
 
 
 def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 STAGE = Stage("inspect", None, inputs, run)

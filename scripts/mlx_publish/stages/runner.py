@@ -55,12 +55,10 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
         context.console.heading(stage.name, f"{context.recipe.name} · {names}")
     with _told(context, stage, pending, inputs):
         outcomes = _outcomes(context, stage, pending)
-    reports = {}
-    for variant in pending:
-        report = _report(stage, inputs[variant.label], outcomes[variant.label])
-        context.work.write_report(variant.label, report)
-        _show(context, variant, report, time.monotonic() - start)
-        reports[variant.label] = report
+    reports = {v.label: _report(stage, inputs[v.label], outcomes[v.label]) for v in pending}
+    for label, report in reports.items():
+        context.work.write_report(label, report)
+    _show(context, reports, time.monotonic() - start)
     return {**kept, **reports}
 
 
@@ -102,8 +100,18 @@ def _report(stage: Stage, inputs: Mapping[str, Any], outcome: Outcome) -> Report
     return Report(stage.name, inputs, outcome.checks, outcome.result, verdict_of(outcome.checks))
 
 
-def _show(context: Context, variant: Variant, report: Report, seconds: float) -> None:
-    console = context.console
-    console.heading(report.stage, f"{context.title(variant)}: {report.verdict} ({seconds:.1f} s)")
-    for finding in report.checks:
-        console.finding(finding)
+def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
+    """Print the findings; variants of which the same is true share a block."""
+    groups: list[tuple[tuple[Finding, ...], list[str]]] = []
+    for label, report in reports.items():
+        labels = next((labels for checks, labels in groups if checks == report.checks), None)
+        if labels is None:
+            groups.append((report.checks, [label]))
+        else:
+            labels.append(label)
+    for checks, labels in groups:
+        report = reports[labels[0]]
+        names = f"{context.recipe.name} · {', '.join(labels)}"
+        context.console.heading(report.stage, f"{names}: {report.verdict} ({seconds:.1f} s)")
+        for finding in checks:
+            context.console.finding(finding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlx_publish.card.render import render
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
@@ -14,7 +15,6 @@ from mlx_publish.hub.manifest import Sent, manifest, strangers
 from mlx_publish.hub.publish import Order, publish
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
-from mlx_publish.stages.card_stage import render
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.work import read_json
 
@@ -63,12 +63,14 @@ def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tupl
     return run_checks(UPLOAD, parcel, context.recipe.accepted), files
 
 
-def _send(
-    context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]
-) -> Outcome:
+def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]) -> Outcome:
     destination, spec = context.recipe.destinations[variant.label], context.recipe.spec
     context.console.progress(f"publishing {variant.label} to {destination}")
-    result: dict[str, Any] = {"published": True, "files": len(files), "bytes": sum(file.size for file in files)}
+    result: dict[str, Any] = {
+        "published": True,
+        "files": len(files),
+        "bytes": sum(file.size for file in files),
+    }
     if destination.folder:
         publish_folder(files, destination.folder, adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
@@ -76,11 +78,19 @@ def _send(
     evidence = _evidence(context, variant)
     title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
     order = Order(
-        destination.repo or "", files, evidence["source"], title, tag_of(context, variant), spec.private, spec.adopt
+        destination.repo or "",
+        files,
+        evidence["source"],
+        title,
+        tag_of(context, variant),
+        spec.private,
+        spec.adopt,
     )
     receipt = publish(order, context.console.progress)
     told = Finding(
-        "remote-equal", "pass", f"{len(files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests"
+        "remote-equal",
+        "pass",
+        f"{len(files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests",
     )
     return Outcome(
         (*findings, told),

