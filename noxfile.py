@@ -139,6 +139,7 @@ def lint(session: nox.Session) -> None:
     start(session, str(tool / "ruff"), "format", "--check", ".")
     start(session, str(tool / "mypy"))
     start(session, str(tool / "lint-imports"), PYTHONPATH="scripts")
+    start(session, str(python), "scripts/generate.py", "--check", PYTHONPATH="scripts")
     start(session, str(tool / "shellcheck"), "scripts/bootstrap.sh", ".ci/run")
     start(session, str(tool / "jactionlint"), f"--shellcheck={tool / 'shellcheck'}", *workflows, "action.yml")
     start(session, str(tool / "zizmor"), "--offline", "--strict-collection", "--quiet", "action.yml", *workflows)

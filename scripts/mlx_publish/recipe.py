@@ -141,7 +141,9 @@ class Acceptance(Strict):
     """A failed check that is let through, with the reason that the card prints."""
 
     check: str = Field(min_length=1)
+    """Its id, as docs/checks.md lists them."""
     reason: str = Field(min_length=8)
+    """Why it may be published all the same."""
 
 
 class CardWords(Strict):
@@ -155,8 +157,11 @@ class SmokeTest(Strict):
     """What the converted model is asked."""
 
     system: str = "You are a friendly and informative chatbot."
+    """The system text; it is folded into the first user turn where the template has no system role."""
     prompt: str = "There's a total solar eclipse tomorrow. Tell me a fun fact about such events."
+    """The user's question."""
     max_tokens: int = Field(96, ge=1, le=4096)
+    """Where the answer is cut."""
 
 
 class FidelityTest(Strict):
@@ -170,8 +175,11 @@ class SpeedTest(Strict):
     """What the benchmark measures."""
 
     prompt_tokens: int = Field(512, ge=8, le=131072)
+    """Length of the prompt."""
     generation_tokens: int = Field(128, ge=4, le=8192)
+    """Length of the generation; stopping is switched off."""
     trials: int = Field(5, ge=2, le=100)
+    """Runs after the one that warms up."""
 
 
 class RecipeSpec(Strict):
@@ -188,9 +196,13 @@ class RecipeSpec(Strict):
     license: str | None = Field(None, min_length=1)
     """SPDX-like identifier of the Hub, for a source whose card has none or a wrong one."""
     license_name: str | None = None
+    """Name of the licence, needed where license is `other`."""
     license_link: str | None = None
+    """Link to its text, needed where license is `other`."""
     language: list[str] | None = None
+    """Language codes; those of the source's card where absent."""
     variants: list[VariantEntry] = Field(default=[Variant()], min_length=1)
+    """The forms to make; one of 4 bits where absent."""
     to: str = Field(DEFAULT_DESTINATION, min_length=1)
     """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""
     private: bool = False
@@ -198,10 +210,15 @@ class RecipeSpec(Strict):
     adopt: bool = False
     """Publish into a repo that exists and was not made from this source."""
     accept: list[Acceptance] = Field(default=[])
+    """Failed checks that are let through."""
     card: CardWords = CardWords()
+    """A person's own words."""
     smoke: SmokeTest = SmokeTest()
+    """What the converted model is asked."""
     fidelity: FidelityTest = FidelityTest()
+    """How it is compared with its source."""
     benchmark: SpeedTest = SpeedTest()
+    """How its speed is measured."""
 
     @model_validator(mode="after")
     def _license_is_whole(self) -> RecipeSpec:

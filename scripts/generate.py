@@ -1,0 +1,211 @@
+"""Make the files that follow from the code: JSON schemas and reference pages.
+
+`python scripts/generate.py` writes them; with `--check` it only says which are stale, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from ruamel.yaml import YAML
+
+from mlx_publish import recipe
+from mlx_publish.checks.base import Check
+from mlx_publish.checks.card import CARD
+from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
+from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.upload import UPLOAD
+from mlx_publish.evidence import json_text
+from mlx_publish.recipe import RecipeSpec
+from mlx_publish.report import SCHEMA, Report
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
+    "inspect": INSPECT,
+    "convert": CONVERT,
+    "smoke": SMOKE,
+    "fidelity": FIDELITY,
+    "benchmark": BENCHMARK,
+    "card": CARD,
+    "upload": UPLOAD,
+}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe, for editors."""
+    return {"$schema": DIALECT, **RecipeSpec.model_json_schema()}
+
+
+def report_schema() -> dict[str, Any]:
+    """JSON Schema of a stage's report."""
+    schema = TypeAdapter(Report).json_schema()
+    schema["properties"]["schema"] = {"const": SCHEMA}
+    schema["properties"]["stage"] = {"enum": list(BY_STAGE)}
+    for part in (schema, *schema["$defs"].values()):
+        part["additionalProperties"] = False
+        part["required"] = list(part["properties"])
+    return {"$schema": DIALECT, **schema}
+
+
+def recipe_page() -> str:
+    """docs/recipe.md: every key with its type, default and meaning."""
+    schema = recipe_schema()
+    lines = [
+        "# The recipe",
+        "",
+        "A recipe is a YAML file that says which model is wanted in which variants, and where they go. It lies in git,",
+        "usually in `recipes/`; its file name is its name. Unknown keys and wrong types are errors that name file, line",
+        "and key. For completion in an editor, begin the file with",
+        "`# yaml-language-server: $schema=PATH`, where PATH leads to `scripts/mlx_publish/schemas/recipe.schema.json` of a",
+        "checkout of mlx-publish.",
+        "",
+        "Paths in a recipe are relative to its file. Every key is also a flag of the command line and an input of the",
+        "Action (`base_model` is `--base-model` and `base-model`), but for those that are mappings or lists of them.",
+        "",
+        "This page is made from the code by `scripts/generate.py`.",
+        "",
+        *_table(schema, RecipeSpec),
+    ]
+    for key, name in (
+        ("variants", "Variant"), ("accept", "Acceptance"), ("card", "CardWords"),
+        ("smoke", "SmokeTest"), ("fidelity", "FidelityTest"), ("benchmark", "SpeedTest"),
+    ):  # fmt: skip
+        model = _model(name)
+        lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
+        if key == "variants":
+            lines += [
+                "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
+                "",
+            ]
+        lines += _table(schema["$defs"][name], model)
+    return "\n".join(lines) + "\n"
+
+
+def checks_page() -> str:
+    """docs/checks.md: every check by stage."""
+    lines = [
+        "# The checks",
+        "",
+        "One failed check makes the verdict of a stage `refused` and the exit code 1. A recipe can let a failure through",
+        "with `accept: [{check: <id>, reason: <why>}]`; it is then a warning that the card prints. Checks marked *safety*",
+        "cannot be accepted.",
+        "",
+        "This page is made from the code by `scripts/generate.py`.",
+    ]
+    for stage, checks in BY_STAGE.items():
+        lines += [
+            "",
+            f"## {stage}",
+            "",
+            "| id | what is checked | what it protects from | |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [f"| `{c.id}` | {c.title} | {c.protects} | {'safety' if c.safety else ''} |" for c in checks]
+    return "\n".join(lines) + "\n"
+
+
+def action_page() -> str:
+    """docs/action.md: inputs and outputs of the composite action."""
+    action = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
+    lines += ["| input | meaning | default |", "| --- | --- | --- |"]
+    for name, entry in action["inputs"].items():
+        default = f"`{entry['default']}`" if entry["default"] else ""
+        lines.append(f"| `{name}` | {_cell(entry['description'])} | {default} |")
+    lines += ["", "## Outputs", "", "| output | meaning |", "| --- | --- |"]
+    lines += [f"| `{name}` | {_cell(entry['description'])} |" for name, entry in action["outputs"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _model(name: str) -> type[BaseModel]:
+    found: type[BaseModel] = getattr(recipe, name)
+    return found
+
+
+def _table(schema: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:
+    yield "| key | what may stand there | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    notes = _notes(model)
+    for key, entry in schema["properties"].items():
+        shown = "**required**" if key in schema.get("required", []) else _default(entry.get("default"))
+        yield f"| `{key}` | {_cell(_kind(entry))} | {_cell(shown)} | {_cell(notes.get(key, ''))} |"
+
+
+def _default(value: object) -> str:
+    if value is None or isinstance(value, (list, dict)) or value == "":
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    """A few words for a piece of JSON Schema."""
+    if "enum" in entry:
+        return ", ".join(map(str, entry["enum"]))
+    if "anyOf" in entry:
+        return " or ".join(_kind(part) for part in entry["anyOf"] if part.get("type") != "null")
+    if "$ref" in entry:
+        return "mapping, see below"
+    if entry.get("type") == "array":
+        return f"list of {_kind(entry['items'])}"
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    low, high = entry.get("minimum"), entry.get("maximum")
+    limits = f", {low} to {high}" if low is not None and high is not None else ""
+    return f"{words.get(entry.get('type', ''), 'text')}{limits}"
+
+
+def _notes(model: type[BaseModel]) -> dict[str, str]:
+    """The strings below the fields of a model."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    notes = {}
+    if isinstance(body, ast.ClassDef):
+        for field, note in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(note):
+                notes[field.target.id] = " ".join(ast.literal_eval(note.value).split())  # type: ignore[attr-defined]
+    return notes
+
+
+def _is_text(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _cell(text: object) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def made_files() -> dict[Path, str]:
+    """All files that are made, by path."""
+    return {
+        SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
+        SCHEMAS / "report.schema.json": json_text(report_schema()),
+        ROOT / "docs" / "recipe.md": recipe_page(),
+        ROOT / "docs" / "checks.md": checks_page(),
+        ROOT / "docs" / "action.md": action_page(),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    stale = [
+        path for path, text in made_files().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in stale:
+        if "--check" in arguments:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python scripts/generate.py\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made_files()[path], encoding="utf-8")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
