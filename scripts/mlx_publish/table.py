@@ -29,7 +29,7 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
     for variant in variants:
         # Text and not str: a model's answer may hold rich's markup.
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
-    console = Console(file=out, width=max(WIDTH, 80), highlight=False)
+    console = Console(file=out, width=WIDTH, highlight=False, color_system=None)
     console.print(table)
     for variant in variants:
         card = work.model(variant.label) / "README.md"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def size(value: float) -> str:
     """Bytes in decimal units, as the Hub shows them."""
@@ -29,6 +31,9 @@ def percent(share: float) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten."""
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{value:.6f}".rstrip("0")
+    """A number with so many significant digits, never in powers of ten; what is below 1e-6 is 0."""
+    if abs(value) < 1e-6:
+        return "0"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
