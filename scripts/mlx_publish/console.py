@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -44,6 +48,23 @@ class Console:
     def progress(self, text: str) -> None:
         """What is being done now."""
         self._line(f"  ... {plain(text)}")
+
+    @contextmanager
+    def busy(self, what: str, every: float = 30) -> Iterator[None]:
+        """Say every so many seconds that `what` is still going on, for a log that nobody else writes into."""
+        done, start = threading.Event(), time.monotonic()
+
+        def tell() -> None:
+            while not done.wait(every):
+                self.progress(f"still at {what}, for {time.monotonic() - start:.0f} s")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            teller.join()
 
     def finding(self, finding: Finding) -> None:
         """One check: its status, its id, its message, its remedy."""

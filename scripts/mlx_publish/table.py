@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlx_publish.card.numbers import significant, size
 from mlx_publish.console import WIDTH, plain
+from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
 from mlx_publish.work import Work
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlx_publish.card import markdown, numbers
+from mlx_publish import numbers
+from mlx_publish.card import markdown
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.snippet import snippet
 from mlx_publish.recipe import Recipe, Variant

@@ -6,6 +6,8 @@ prints goes to a log, because a model's text must not be taken for ours.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import os
 import platform
@@ -13,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,21 +51,32 @@ class Job:
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> list[dict[str, Any]]:
     """Run jobs, `at_once` of them side by side, and return their results in order.
 
-    Raises what the first failing job raises, after the others have ended.
+    Raises what the first failing job raises; no child outlives it, nor an interrupt.
     """
-    with ThreadPoolExecutor(max(1, at_once)) as pool:
-        futures = [pool.submit(run_job, job, progress, at_once) for job in jobs]
-        return [future.result() for future in futures]
+    if at_once == 1:
+        return [run_job(job, progress) for job in jobs]
+    stop = threading.Event()
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(run_job, job, progress, at_once, stop) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            raise
 
 
-def run_job(job: Job, progress: Progress, at_once: int = 1) -> dict[str, Any]:
+def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Event | None = None) -> dict[str, Any]:
     """Run one job. A child that was killed by a signal is started once more: Metal sometimes fails so.
 
-    Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` where it died or
-    took longer than its limit.
+    Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` where MLX is missing,
+    where the child died or took longer than its limit, and `Interrupted` once `stop` is set.
     """
+    if importlib.util.find_spec("mlx_lm") is None:
+        raise SurroundingsError(
+            f"{job.op} needs mlx-lm, which is not installed here", remedy="pip install 'mlx-publish[mlx]'"
+        )
     for attempt in (1, 2):
-        code, answer = _run_once(job, progress, at_once)
+        code, answer = _run_once(job, progress, at_once, stop or threading.Event())
         if answer is not None:
             return _unpack(answer, job)
         if code >= 0 or attempt == 2:
@@ -97,7 +111,7 @@ def fast_blas() -> Path | None:
     return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
 
 
-def _run_once(job: Job, progress: Progress, at_once: int) -> tuple[int, dict[str, Any] | None]:
+def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event) -> tuple[int, dict[str, Any] | None]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name, job.log.open("wb") as log:
         folder = Path(name)
@@ -108,27 +122,32 @@ def _run_once(job: Job, progress: Progress, at_once: int) -> tuple[int, dict[str
             env=_environment(at_once), start_new_session=True,
         )  # fmt: skip
         try:
-            code = _wait(process, job, folder / "progress", progress)
+            code = _wait(process, job, functools.partial(_hand_on, folder / "progress", progress), stop)
         finally:
             _end(process)
         answer = folder / "result.json"
         return code, json.loads(answer.read_text()) if answer.exists() else None
 
 
-def _wait(process: subprocess.Popen[bytes], job: Job, said: Path, progress: Progress) -> int:
+def _wait(process: subprocess.Popen[bytes], job: Job, hand_on: Callable[[str], str], stop: threading.Event) -> int:
     """Wait for the end and hand on what the child says it is doing."""
     last, deadline = "", time.monotonic() + job.limit
     while True:
         try:
             return process.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
-            pass
+            last = hand_on(last)
+        if stop.is_set():
+            raise Interrupted(f"{job.op} was ended with the others")
         if time.monotonic() > deadline:
             raise SurroundingsError(f"{job.op} was ended after {job.limit:.0f} s", remedy=f"Its log is {job.log}.")
-        text = said.read_text() if said.exists() else ""
-        if text and text != last:
-            last = text
-            progress(text)
+
+
+def _hand_on(said: Path, progress: Progress, last: str) -> str:
+    text = said.read_text() if said.exists() else ""
+    if text and text != last:
+        progress(text)
+    return text or last
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -17,11 +17,13 @@ from mlx_publish.hub.repo import exists
 from mlx_publish.model.card import read_card
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.files import read_json_file
-from mlx_publish.model.select import carried_files
+from mlx_publish.model.select import carried_files, side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.tokenizer import read_tokenizer
 from mlx_publish.model.weights import parameter_count, weight_files
+from mlx_publish.numbers import size
 from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.source import Source, source_of
 
@@ -41,17 +43,14 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
-    """Look at metadata and headers; judge once for each variant."""
+    """Look at metadata and headers; judge once for each variant, and the machine where the model may come."""
     source = source_of(context)
-    context.console.progress(f"looking at {context.recipe.spec.source}")
     facts = {variant.label: _facts(context, variant, source) for variant in variants}
-    outcomes = {
-        label: Outcome(run_checks(INSPECT, found, context.recipe.accepted), _result(found))
-        for label, found in facts.items()
-    }
-    if all(check.status != "fail" for outcome in outcomes.values() for check in outcome.checks):
-        _machine_fits(context, facts)
-    return outcomes
+    checks = {label: run_checks(INSPECT, found, context.recipe.accepted) for label, found in facts.items()}
+    if all(check.status != "fail" for found in checks.values() for check in found):
+        room = _room(context, facts)
+        checks = {label: (*found, room) for label, found in checks.items()}
+    return {label: Outcome(checks[label], _result(found)) for label, found in facts.items()}
 
 
 def _facts(context: Context, variant: Variant, source: Source) -> SourceFacts:
@@ -114,51 +113,57 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
     }
 
 
-def _machine_fits(context: Context, facts: Mapping[str, SourceFacts]) -> None:
-    """Raise `SurroundingsError` where the disk or the memory is too small: no verdict on the model."""
-    sizes = {
-        label: estimate_bytes([t for header in found.headers.values() for t in header], found.variant)
-        for label, found in facts.items()
-    }
-    if max(sizes.values()) > memory_bytes():
+def _room(context: Context, facts: Mapping[str, SourceFacts]) -> Finding:
+    """Say that disk and memory suffice.
+
+    Raises `SurroundingsError` where they do not: that is no verdict on the model.
+    """
+    first = next(iter(facts.values()))
+    sizes = [_result(found)["estimated_bytes"] for found in facts.values()]
+    if max(sizes) > memory_bytes():
         raise SurroundingsError(
-            f"a model of {_gb(max(sizes.values()))} does not fit into {_gb(memory_bytes())} of memory",
+            f"a model of {size(max(sizes))} does not fit into {size(memory_bytes())} of memory",
             remedy="Take fewer bits, or a machine with more memory.",
         )
-    context.work.folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(context.work.folder).free
     # The tokenizer and other side files are small beside the weights, but not beside a tiny model's.
-    first = next(iter(facts.values()))
-    side = sum(e.size for p, e in first.entries.items() if not p.endswith(".safetensors") and e.size < 64 << 20)
-    needed = sum(sizes.values()) + len(sizes) * side
+    side = sum(first.entries[path].size for path in side_files(first.entries))
+    needed = sum(sizes) + len(sizes) * side
+    free = _free(context.work.folder)
     if needed > free:
         raise SurroundingsError(
-            f"{context.work.folder} has {_gb(free)} free and the conversion needs about {_gb(needed)}",
+            f"{context.work.folder} has {size(free)} free and the conversion needs about {size(needed)}",
             remedy="Free space, or take another --work folder on a larger disk.",
         )
-    _cache_fits(context, first)
+    _cache_has_room(first)
+    # What is free changes by the hour; it stays out of the message, which the evidence keeps.
+    return Finding(
+        "room",
+        "pass",
+        f"disk and memory suffice for about {size(needed)} of files and {size(max(sizes))} of weights at a time",
+        details={"disk_free_bytes": free, "memory_bytes": memory_bytes(), "disk_needed_bytes": needed},
+    )
 
 
-def _cache_fits(context: Context, facts: SourceFacts) -> None:
+def _cache_has_room(facts: SourceFacts) -> None:
     """The download goes into the Hub's cache, which may lie on another disk."""
-    if context.recipe.source_folder:
+    if facts.recipe.source_folder:
         return
     from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
 
-    cache = Path(HF_HUB_CACHE)
-    repo = cache / f"models--{facts.recipe.spec.source.replace('/', '--')}" / "snapshots" / facts.identity
-    missing = sum(facts.entries[path].size for path in facts.weights if not (repo / path).exists())
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    repo = f"models--{facts.recipe.spec.source.replace('/', '--')}"
+    there = Path(HF_HUB_CACHE) / repo / "snapshots" / facts.identity
+    missing = sum(facts.entries[path].size for path in facts.weights if not (there / path).exists())
+    free = _free(Path(HF_HUB_CACHE))
     if missing > free:
         raise SurroundingsError(
-            f"{cache} has {_gb(free)} free and the download needs {_gb(missing)}",
+            f"{HF_HUB_CACHE} has {size(free)} free and the download needs {size(missing)}",
             remedy="Free space, or set HF_HOME to a larger disk.",
         )
 
 
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+def _free(folder: Path) -> int:
+    """Bytes free where a folder is or will be."""
+    return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
 
 
 STAGE = Stage("inspect", None, inputs, run)

@@ -53,7 +53,7 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     if stage.name not in ("inspect", "upload"):
         names = ", ".join(v.label for v in pending)
         context.console.heading(stage.name, f"{context.recipe.name} · {names}")
-    with _told(context, stage, pending, inputs):
+    with _told(context, stage, pending, inputs), context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
     reports = {v.label: _report(stage, inputs[v.label], outcomes[v.label]) for v in pending}
     for label, report in reports.items():

@@ -30,6 +30,7 @@ class Source:
 def source_of(context: Context) -> Source:
     """Resolve the recipe's source; the result is kept for the rest of the run."""
     if "source" not in context.cache:
+        context.console.progress(f"looking at {context.recipe.spec.source}")
         context.cache["source"] = _resolve(context)
     found: Source = context.cache["source"]
     return found
@@ -38,7 +39,8 @@ def source_of(context: Context) -> Source:
 def _resolve(context: Context) -> Source:
     recipe = context.recipe
     if recipe.source_folder:
-        digests = context.work.digests(recipe.source_folder)
+        with context.console.busy("the source's digests"):
+            digests = context.work.digests(recipe.source_folder)
         return Source(FolderFiles(recipe.source_folder), folder_digest(d for d in digests if not _hidden(d.path)))
     revision = recipe.spec.revision
     commit = revision if revision and is_commit(revision) else resolve(recipe.spec.source, revision)
