@@ -122,7 +122,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
-    python = environment(session, "dev", "mlx", "test", "lint")
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
     workers = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
     session.chdir(ROOT)
     start(session, str(python), "-m", "pytest", *workers, *session.posargs)
@@ -131,7 +131,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Run every linter, type checker and schema check."""
-    python = environment(session, "dev", "mlx", "test", "lint")
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
     session.chdir(ROOT)
     tool = python.parent
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
@@ -149,11 +149,19 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Compare conversion with mlx-lm's own command line; arguments go to benchmarks/convert.py."""
+    python = environment(session, "bench", "mlx", "bench")
+    start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
+    start(session, str(python), str(ROOT / "benchmarks" / "convert.py"), "--source", str(DEMO_SOURCE), *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Pin everything anew in constraints.txt, for all Pythons and systems."""
     session.chdir(ROOT)
     start(
         session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--upgrade",
-        "--no-annotate", "--no-header", "--extra", "mlx", "--group", "test", "--group", "lint",
+        "--no-annotate", "--no-header", "--extra", "mlx", "--group", "test", "--group", "bench", "--group", "lint",
         "-o", str(CONSTRAINTS), "pyproject.toml",
     )  # fmt: skip

@@ -17,12 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 from ruamel.yaml import YAML
 
 from mlx_publish import recipe
-from mlx_publish.checks.base import Check
-from mlx_publish.checks.card import CARD
-from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
-from mlx_publish.checks.output import CONVERT
-from mlx_publish.checks.source import INSPECT
-from mlx_publish.checks.upload import UPLOAD
+from mlx_publish.checks.registry import BY_STAGE
 from mlx_publish.evidence import json_text
 from mlx_publish.recipe import RecipeSpec
 from mlx_publish.report import SCHEMA, Report
@@ -30,15 +25,6 @@ from mlx_publish.report import SCHEMA, Report
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
-    "inspect": INSPECT,
-    "convert": CONVERT,
-    "smoke": SMOKE,
-    "fidelity": FIDELITY,
-    "benchmark": BENCHMARK,
-    "card": CARD,
-    "upload": UPLOAD,
-}
 
 
 def recipe_schema() -> dict[str, Any]:

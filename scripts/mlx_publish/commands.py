@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.console import Console
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
@@ -23,11 +24,14 @@ from mlx_publish.work import Work
 def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console) -> int:
     """Run a stage, `run` or `publish`; returns 1 where a variant was refused, else 0."""
     recipe = read_recipe(options.recipe, flags)
+    judge_acceptances(recipe)
     variants = _chosen(recipe, options.variant)
     stages, forced = _stages(options)
     work = Work(options.work.resolve(), recipe.name)
-    context = Context(recipe, variants, work, console, forced if options.force else frozenset(),
-                      getattr(options, "tag", None))  # fmt: skip
+    context = Context(
+        recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
+        frozenset(stage.name for stage in stages),
+    )  # fmt: skip
     with work.lock():
         try:
             refused = run_stages(context, stages)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from mlx_publish.errors import Refused
 from mlx_publish.report import Finding, Status
 
 Target = TypeVar("Target")
@@ -69,6 +70,42 @@ def run_checks(
         accept(Finding(check.id, said.status, said.message, said.remedy, said.details), accepted, check.safety)
         for check, said in ((check, check.run(target)) for check in checks)
     )
+
+
+def run_in_groups(
+    groups: Iterable[Iterable[Check[Target]]], target: Target, accepted: Accepted = lambda _: None
+) -> tuple[Finding, ...]:
+    """Run groups of checks in order; a failure in one group ends the look, and the rest is skipped.
+
+    What cannot be read becomes one failed finding, whatever the number of checks that wanted to read it.
+    """
+    found: list[Finding] = []
+    for group in groups:
+        first = next((finding.id for finding in found if finding.status == "fail"), None)
+        for check in group:
+            _add(found, _not_run(check, first) if first else _run(check, target, accepted))
+    return tuple(found)
+
+
+def _run(check: Check[Target], target: Target, accepted: Accepted) -> tuple[Finding, ...]:
+    try:
+        return run_checks((check,), target, accepted)
+    except Refused as error:
+        unread = Finding(error.check, "fail", error.message, error.remedy)
+        skip = Finding(check.id, "skip", f"not judged, for something cannot be read: {error.message}")
+        return (unread,) if check.id == error.check else (unread, skip)
+
+
+def _not_run(check: Check[Target], first: str) -> tuple[Finding, ...]:
+    return (Finding(check.id, "skip", f"not looked at, because of {first}", details={"because_of": first}),)
+
+
+def _add(found: list[Finding], more: Iterable[Finding]) -> None:
+    """Add findings; a failure takes the place of what the same check said before, and nothing is said twice."""
+    for finding in more:
+        if finding not in found:
+            found[:] = [one for one in found if one.id != finding.id or one.status == "fail"]
+            found.append(finding)
 
 
 def accept(finding: Finding, accepted: Accepted, safety: bool = False) -> Finding:

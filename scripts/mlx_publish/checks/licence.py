@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlx_publish.checks.base import Says, failed, passed
 from mlx_publish.model.card import SourceCard
+from mlx_publish.model.select import is_legal
 from mlx_publish.recipe import Recipe
+
+_WEB = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ def licence_of(recipe: Recipe, card: SourceCard) -> Licence:
     )
 
 
-def licence(recipe: Recipe, card: SourceCard) -> Says:
-    """Judge the licence."""
+def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
+    """Judge the licence; `paths` are the files of the source."""
     found = licence_of(recipe, card)
     if found.id is None:
         why = f" ({card.problem})" if card.problem else ""
@@ -40,4 +45,16 @@ def licence(recipe: Recipe, card: SourceCard) -> Says:
             "the licence is 'other' without a name and a link",
             "Write license_name and license_link into the recipe.",
         )
+    if found.link and (why := _leads_nowhere(found.link, paths)):
+        return failed(f"license_link leads to {found.link}, {why}", "Write a license_link on the web into the recipe.")
     return passed(f"the licence is {found.name or found.id}")
+
+
+def _leads_nowhere(link: str, paths: Collection[str]) -> str:
+    """Say why a link to a file would be dead in the published repo; empty where it is not."""
+    if _WEB.match(link):
+        return ""
+    path = link.removeprefix("./").partition("#")[0]
+    if path not in paths:
+        return "a file that the source does not have"
+    return "" if is_legal(path) else "a file that is not carried over"

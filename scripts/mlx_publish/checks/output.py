@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.checks.base import Check, Says, failed, passed, warned
+from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.model.config import DTYPES
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
@@ -14,6 +15,7 @@ from mlx_publish.recipe import Variant
 
 # How far the measured width may be from the one computed from the source's shapes.
 _BAND = 0.1
+AGAIN = "Convert again with --force."
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Built:
     """Digests of the source's side files, by path."""
     sha256: Mapping[str, str]
     """Digests of the folder's files, by path."""
+    repaired: frozenset[str] = frozenset()
+    """Side files that were changed on purpose; a check of their own tells how."""
 
     @property
     def all_tensors(self) -> tuple[TensorInfo, ...]:
@@ -43,53 +47,86 @@ def _bits(built: Built) -> Says:
     # Two source tensors may be one in the result (a tied head), so compare widths and not sizes.
     wanted = 8 * estimate_bytes(built.source_tensors, built.variant) / parameter_count(built.source_tensors)
     nominal = built.variant.q_bits
+    told = {"bits_per_weight": round(measured, 4)}
     if nominal and measured > nominal + 32 / (built.variant.q_group_size or 64) + 1:
         return failed(
             f"{measured:.3f} bits per weight, far from the {nominal} of the name: quantization missed layers",
-            "Take a group size that divides the layers' last dimension.", bits_per_weight=round(measured, 4),
+            "Take a group size that divides the layers' last dimension.", **told,
         )  # fmt: skip
-    exact = not built.variant.mixed
-    if exact and abs(measured - wanted) > _BAND * wanted:
+    if not built.variant.mixed and abs(measured - wanted) > _BAND * wanted:
         return failed(
             f"{measured:.3f} bits per weight where the shapes give {wanted:.3f}",
-            "Look at the quantization block of model/config.json.", bits_per_weight=round(measured, 4),
+            "Look at the quantization block of model/config.json.", **told,
         )  # fmt: skip
-    return passed(f"{measured:.3f} bits per weight", bits_per_weight=round(measured, 4))
+    return passed(f"{measured:.3f} bits per weight", **told)
 
 
 def _index(built: Built) -> Says:
     listed = dict((built.index or {}).get("weight_map", {}))
     stored = {tensor.name: path for path, header in built.tensors.items() for tensor in header}
-    if listed and listed != stored:
-        different = sorted(set(listed.items()) ^ set(stored.items()))
-        return failed(f"index and weight files disagree about {different[0][0]}", "Convert again with --force.")
     if not stored:
-        return failed("there are no weights in the folder", "Convert again with --force.")
+        return failed("there are no weights in the folder", AGAIN)
+    if listed != stored:
+        different = sorted(set(listed.items()) ^ set(stored.items()))
+        return failed(f"index and weight files disagree about {different[0][0]}", AGAIN)
     return passed(f"{len(stored):,} tensors in {len(built.tensors)} file(s), as the index says")
 
 
 def _quantization(built: Built) -> Says:
     block = built.config.get("quantization")
     if not built.variant.quantized:
-        return (
-            passed("config.json says nothing of quantization")
-            if block is None
-            else failed("config.json names a quantization that was not asked for", "Convert again with --force.")
-        )
-    wanted = {"group_size": built.variant.q_group_size, "mode": built.variant.q_mode}
+        scales = [tensor.name for tensor in built.all_tensors if tensor.name.endswith(".scales")]
+        if block is None and not scales:
+            return passed("nothing is quantized, and config.json says so")
+        return failed("something is quantized that was not asked for", AGAIN)
+    if not isinstance(block, Mapping):
+        return failed("config.json says nothing of a quantization", AGAIN)
+    wanted: dict[str, Any] = {"group_size": built.variant.q_group_size, "mode": built.variant.q_mode}
     if built.variant.q_bits:
         wanted["bits"] = built.variant.q_bits
-    wrong = [key for key, value in wanted.items() if (block or {}).get(key, "affine") != value]
+    wrong = [key for key, value in wanted.items() if block.get(key, "affine") != value]
     if wrong:
-        return failed(f"config.json's quantization differs in {', '.join(wrong)}", "Convert again with --force.")
-    return passed(f"config.json says {', '.join(f'{key} {value}' for key, value in wanted.items())}")
+        return failed(f"config.json's quantization differs in {', '.join(wrong)}", AGAIN)
+    if misfits := list(_misfits(built, block)):
+        return failed(f"stored with other bits or groups than config.json says: {', '.join(misfits[:3])}", AGAIN)
+    return passed(f"{', '.join(f'{key} {value}' for key, value in wanted.items())}, in config.json and in every tensor")
+
+
+def _misfits(built: Built, block: Mapping[str, Any]) -> Iterator[str]:
+    """Quantized tensors whose shapes do not give the bits and group size that their entry names."""
+    tensors = {tensor.name: tensor for tensor in built.all_tensors}
+    for name, scales in tensors.items():
+        stem, _, kind = name.rpartition(".")
+        weight = tensors.get(f"{stem}.weight")
+        if kind != "scales" or weight is None:
+            continue
+        own = block.get(stem)
+        entry: Mapping[str, Any] = own if isinstance(own, Mapping) else block
+        length = scales.shape[-1] * int(entry["group_size"])
+        if weight.dtype != "U32" or weight.shape[-1] * 32 != length * int(entry["bits"]):
+            yield stem
+
+
+def _precision(built: Built) -> Says:
+    """Everything that is not packed has the type that config.json declares."""
+    declared = built.config.get("torch_dtype")
+    stored = sorted({DTYPES[t.dtype] for t in built.all_tensors if t.dtype in DTYPES})
+    if declared is None:
+        return warned(f"config.json declares no type; stored are {', '.join(stored)}", "Give dtype in the recipe.")
+    # An architecture may keep some tensors, as a router's bias, in float32 whatever is asked.
+    if declared not in stored:
+        return failed(f"config.json says {declared}, stored are {', '.join(stored)}", AGAIN)
+    before = sorted({DTYPES[t.dtype] for t in built.source_tensors if t.dtype in DTYPES})
+    if before != stored:
+        return fixed(f"{', '.join(before)} in the source, {', '.join(stored)} now, as config.json says")
+    return passed(f"{', '.join(stored)}, as config.json says")
 
 
 def _tokenizer(built: Built) -> Says:
-    names = [path for path in built.source_sha256 if is_tokenizer(path)]
+    names = [path for path in built.source_sha256 if is_tokenizer(path) and path not in built.repaired]
     changed = [path for path in names if built.sha256.get(path) != built.source_sha256[path]]
     if changed:
-        return failed(f"differs from the source's: {', '.join(changed)}", "Convert again with --force.")
+        return failed(f"differs from the source's: {', '.join(changed)}", AGAIN)
     return passed(f"{len(names)} tokenizer file(s), byte for byte the source's")
 
 
@@ -97,7 +134,7 @@ def _legal(built: Built) -> Says:
     names = [path for path in built.source_sha256 if is_legal(path)]
     lost = [path for path in names if built.sha256.get(path) != built.source_sha256[path]]
     if lost:
-        return failed(f"not carried over: {', '.join(lost)}", "Convert again with --force.")
+        return failed(f"not carried over: {', '.join(lost)}", AGAIN)
     if not names:
         return warned("the source has no licence file; the card names the licence")
     return passed(f"carried over: {', '.join(names)}")
@@ -106,17 +143,8 @@ def _legal(built: Built) -> Says:
 CONVERT: tuple[Check[Built], ...] = (
     Check("bits-per-weight", "The bits fit the name", "a name that lies about the size", _bits),
     Check("index-agrees", "Index and files agree", "a model that loads in part", _index),
-    Check(
-        "quantization-told",
-        "config.json tells how it was quantized",
-        "weights read with the wrong bits",
-        _quantization,
-    ),
-    Check(
-        "tokenizer-same",
-        "The tokenizer is the source's",
-        "other ids than the model was trained on",
-        _tokenizer,
-    ),
+    Check("quantization-told", "Bits and groups are as declared", "weights read with the wrong bits", _quantization),
+    Check("precision", "The type is the declared one", "a file twice as large as it says", _precision),
+    Check("tokenizer-same", "The tokenizer is the source's", "other ids than the model was trained on", _tokenizer),
     Check("legal-files", "Licence files travel along", "a lost licence", _legal),
 )

@@ -17,6 +17,7 @@ from mlx_publish.errors import PublishError, SurroundingsError
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {
     "convert": ("convert", "convert"),
+    "tokenizer": ("tokenizing", "tokenizer"),
     "smoke": ("generate", "smoke"),
     "reference": ("fidelity", "reference"),
     "compare": ("fidelity", "compare"),

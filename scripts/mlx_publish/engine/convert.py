@@ -1,38 +1,211 @@
-"""Conversion by mlx-lm, all variants of a recipe in one process."""
+"""Conversion: mlx-lm's own model, quantizer and settings; all variants from one reading of the source.
+
+The steps are those of `mlx_lm.convert` (0.32): load lazily, cast, quantize, save. Here the source's arrays are taken
+one module at a time, judged, quantized for every variant, written and let go; so the source is read once, whatever
+the number of variants, and memory holds one module and not one model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.convert import convert as mlx_lm_convert
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
+from mlx_lm.convert import mixed_quant_predicate_builder
+from mlx_lm.utils import get_total_parameters, quantize_model, save_config
+from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
+from mlx_publish.engine.accounting import account
+from mlx_publish.engine.effective import hyperparameters
+from mlx_publish.engine.fidelity import ids_of, reference_of
+from mlx_publish.engine.loading import fit, on_gpu
+from mlx_publish.engine.source_model import SourceModel, load_source
+from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.errors import Refused
 
+# Sign off, everything from here on is infinity or NaN.
+_BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
 
-def convert(source: str, variants: Sequence[dict[str, Any]], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Convert the folder `source` once for each variant, into `variant["folder"]`, which must not exist.
 
-    A variant has `folder`, `label`, `quantize`, `bits`, `group_size`, `mode`, `mixed` and `dtype` as
-    `mlx_lm.convert` takes them. Raises `Refused` where mlx-lm cannot.
+@dataclass
+class Output:
+    """One variant on its way: its config, its arrays by module, the file that they go to."""
+
+    label: str
+    folder: Path
+    config: dict[str, Any]
+    modules: dict[str, list[tuple[str, mx.array]]]
+    writer: ShardWriter
+    overflows: str = ""
+    """The first tensor that does not fit its type; the variant is not written any further then."""
+
+
+def convert(
+    source: str,
+    asked: dict[str, Any],
+    variants: Sequence[dict[str, Any]],
+    reference: dict[str, Any] | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Convert the folder `source` to every variant; `asked` is the config of the source as its authors wrote it.
+
+    A variant has `folder`, `label`, `quantize`, `bits`, `group_size`, `mode`, `mixed` and `dtype`. With `reference`
+    (`text`, `tokens` and `store` as `fidelity.reference` takes them) the source stays in memory until its
+    log-probabilities are stored, so that it need not be read again. Returns what was found out about the built model.
+    Raises `Refused` where mlx-lm cannot build it, or where a number of the source is none.
     """
-    for number, variant in enumerate(variants, 1):
-        progress(f"converting {variant['label']} ({number} of {len(variants)})")
-        try:
-            mlx_lm_convert(
-                source,
-                mlx_path=variant["folder"],
-                quantize=variant["quantize"],
-                q_bits=variant["bits"],
-                q_group_size=variant["group_size"],
-                q_mode=variant["mode"],
-                quant_predicate=variant["mixed"],
-                dtype=variant["dtype"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(
-                f"mlx-lm cannot convert it to {variant['label']}: {error}", check="converts",
-                remedy="Try a newer mlx-lm, or another variant.",
-            ) from error  # fmt: skip
-    return {"folders": [str(Path(variant["folder"])) for variant in variants]}
+    progress("building the model")
+    found = load_source(Path(source))
+    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked)}
+    outputs = [_output(found, variant) for variant in variants]
+    modules = _by_module(found.model)
+    found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
+    found.kept = {}
+    kept: list[tuple[str, mx.array]] | None = [] if reference else None
+    dead = list(_write(modules, outputs, kept, progress))
+    whole = [output for output in outputs if not output.overflows]
+    for output in whole:
+        output.writer.finish()
+        save_config(output.config, output.folder / "config.json")
+    _tokenizer(Path(source), [output.folder for output in whole])
+    if reference and kept is not None:
+        found.model.update(tree_unflatten(kept))
+        ids = ids_of(Path(source), load_mlx_tokenizer(Path(source)), reference["text"], reference["tokens"])
+        computed_in = fit(found.model)
+        read = reference_of(found.model, ids, reference["store"], progress)
+        told["reference"] = {**read, "computed_in": computed_in}
+    return {**told, "dead": dead, "overflows": {output.label: output.overflows for output in outputs}}
+
+
+def _output(found: SourceModel, variant: Mapping[str, Any]) -> Output:
+    """Set one variant up, lazily; the arrays are the source's, computed only when they are written.
+
+    On the CPU each variant has a stream of its own, which is a thread of its own.
+    """
+    with mx.stream(mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)):
+        return _lazily(found, variant)
+
+
+def _lazily(found: SourceModel, variant: Mapping[str, Any]) -> Output:
+    model = found.build()
+    dtype = variant["dtype"] or found.config.get("torch_dtype")
+    if dtype in ("float16", "bfloat16", "float32"):
+        _cast(model, getattr(mx, dtype))
+    config = copy.deepcopy(found.config)
+    if variant["quantize"]:
+        model, config = _quantize(model, config, variant)
+    if dtype:
+        # Said as it is stored now; both spellings, for clients old and new.
+        config["torch_dtype"] = dtype
+        config.pop("dtype", None)
+    folder = Path(variant["folder"])
+    modules = _by_module(model)
+    planned = [pair for arrays in modules.values() for pair in arrays]
+    writer = ShardWriter(folder, planned, int(get_total_parameters(model)))
+    return Output(variant["label"], folder, config, modules, writer)
+
+
+def _cast(model: nn.Module, dtype: mx.Dtype) -> None:
+    may = getattr(model, "cast_predicate", lambda _: True)
+
+    def cast(path: str, array: mx.array) -> mx.array:
+        return array.astype(dtype) if may(path) and mx.issubdtype(array.dtype, mx.floating) else array
+
+    model.update(tree_map_with_path(cast, model.parameters()))
+
+
+def _quantize(model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    group_size, predicate = variant["group_size"], None
+    try:
+        if variant["mixed"]:
+            predicate = mixed_quant_predicate_builder(variant["mixed"], model, group_size)
+        quantized: tuple[nn.Module, dict[str, Any]] = quantize_model(
+            model, config, group_size, variant["bits"], mode=variant["mode"], quant_predicate=predicate
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            f"mlx-lm cannot quantize it to {variant['label']}: {error}", check="converts",
+            remedy="Take another variant, or a newer mlx-lm.",
+        ) from error  # fmt: skip
+    return quantized
+
+
+def _by_module(model: nn.Module) -> dict[str, list[tuple[str, mx.array]]]:
+    """Arrays by the module that they belong to, in the order of the model."""
+    found: dict[str, list[tuple[str, mx.array]]] = {}
+    for name, array in tree_flatten(model.parameters()):
+        found.setdefault(name.rpartition(".")[0], []).append((name, array))
+    return found
+
+
+def _write(
+    modules: dict[str, list[tuple[str, mx.array]]],
+    outputs: Sequence[Output],
+    kept: list[tuple[str, mx.array]] | None,
+    progress: Callable[[str], None],
+) -> Iterator[str]:
+    """Take module after module: judge it, make it for each variant, write it, forget it. Yields dead weights.
+
+    While one module is written, the next is computed already. With `kept` the source's arrays go there.
+    """
+    waiting: list[tuple[Output, list[tuple[str, mx.array]]]] = []
+    count = len(modules)
+    step = max(1, count // 4)
+    for number, name in enumerate(list(modules)):
+        if number % step == 0:
+            progress(f"converting, {100 * number // count} %")
+        arrays = modules.pop(name)
+        made = [(output, output.modules.pop(name)) for output in outputs]
+        mx.async_eval([array for _, array in arrays], [[array for _, array in pairs] for _, pairs in made])
+        _write_module(waiting)
+        yield from (path for path, array in arrays if _judge(path, array))
+        waiting = made
+        if kept is not None:
+            kept.extend(arrays)
+    _write_module(waiting)
+
+
+def _write_module(made: Sequence[tuple[Output, list[tuple[str, mx.array]]]]) -> None:
+    for output, pairs in made:
+        for path, array in pairs:
+            if not output.overflows and not _finite(array):
+                output.overflows = path
+            if not output.overflows:
+                output.writer.write(path, array)
+
+
+def _judge(path: str, array: mx.array) -> bool:
+    """Tell whether a weight is zero all over. Raises `Refused` where one of its numbers is none."""
+    if not _finite(array):
+        raise Refused(
+            f"the source's {path} holds NaN or infinity", check="numbers-finite", remedy="Take another source."
+        )
+    return array.ndim > 1 and _largest(array) == 0
+
+
+def _finite(array: mx.array) -> bool:
+    return array.dtype not in _BITS or _largest(array) < _BITS[array.dtype][1]
+
+
+def _largest(array: mx.array) -> int:
+    """The largest magnitude as bits: without their signs, floats sort as the integers of the same bits do."""
+    if array.dtype not in _BITS or array.size == 0:
+        return 1
+    bits = _BITS[array.dtype][0]
+    unsigned = mx.array((1 << 8 * array.itemsize - 1) - 1, bits)
+    largest: Any = mx.max(mx.bitwise_and(mx.view(array, bits), unsigned)).item()
+    return int(largest)
+
+
+def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
+    """Write a tokenizer.json where the source has only older files; all else is carried over by the caller."""
+    if (source / "tokenizer.json").exists():
+        return
+    tokenizer = load_mlx_tokenizer(source)
+    for folder in folders:
+        tokenizer.save_pretrained(folder)

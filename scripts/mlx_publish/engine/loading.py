@@ -34,9 +34,16 @@ def load_model(folder: str, *, dequantize: bool = False) -> tuple[Any, Any, str]
         return model, tokenizer, "as stored"
     if dequantize:
         model = dequantize_model(model)
+    return model, tokenizer, fit(model)
+
+
+def fit(model: Any) -> str:
+    """Cast a loaded model to what this device is fast in; returns the type's name."""
+    if on_gpu():
+        return "as stored"
     model.update(tree_map(_to_float32, model.parameters()))
     mx.eval(model.parameters())
-    return model, tokenizer, "float32"
+    return "float32"
 
 
 def _to_float32(value: mx.array) -> mx.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
-from mlx_publish.model.weights import TensorInfo
+from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -74,9 +75,16 @@ class RepoFiles:
         with hub_errors(f"{self.repo}/{path}"):
             try:
                 found = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
+                header = {
+                    name: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
+                    for name, info in found.tensors.items()
+                }
+                tensors = tensors_of(header)
             except SafetensorsParsingError as error:
                 raise Refused("is not safetensors", place=path, remedy="Take another source.") from error
-        return tuple(
-            TensorInfo(name, info.dtype, tuple(info.shape), info.data_offsets[1] - info.data_offsets[0])
-            for name, info in found.tensors.items()
-        )
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise Refused(f"is not safetensors: {error}", place=path, remedy="Take another source.") from error
+        # The client does not tell how long the header was; written without blanks it is never longer.
+        length = 8 + len(json.dumps(header, separators=(",", ":"), ensure_ascii=False))
+        is_whole(path, self.entries[path].size, length, tensors)
+        return tensors

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
-from mlx_publish.model.weights import TensorInfo, parse_header, read_header
+from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header
 
 SMALL = 64 << 20
 """Bytes that a metadata file may have; tokenizers reach some 30 MB."""
@@ -81,7 +81,7 @@ class MemoryFiles:
 
     def header(self, path: str) -> tuple[TensorInfo, ...]:
         """Return the tensors of a safetensors file."""
-        return parse_header(self.contents[path])
+        return header_of(path, self.contents[path], len(self.contents[path]))
 
 
 def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
@@ -94,10 +94,14 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
         return None
     if entry.size > SMALL:
         raise Refused(f"is {entry.size:,} bytes, too large for metadata", place=path)
+    content = files.read(path)
     try:
-        data = json.loads(files.read(path))
+        data = json.loads(content)
     except json.JSONDecodeError as error:
-        raise Refused(f"not valid JSON: {error.msg}", place=f"{path}:{error.lineno}") from error
+        pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
+        raise Refused(f"not valid JSON: {error.msg}{pointer}", place=f"{path}:{error.lineno}") from error
+    except RecursionError as error:
+        raise Refused("is nested too deeply", place=path) from error
     except UnicodeDecodeError as error:
         raise Refused(f"not UTF-8: {error.reason}", place=path) from error
     if not isinstance(data, dict):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,19 @@ from typing import Any
 from mlx_publish.errors import Refused
 
 MAX_HEADER = 100_000_000  # the limit of the safetensors library itself
+DTYPE_BITS: Mapping[str, int] = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
+    "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6,
+    "F4": 4,
+}  # fmt: skip
+INDEX = "model.safetensors.index.json"
+_NUMBERED = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
+
+
+# What architectures call the matrix that has a row for each id.
+EMBEDDING = re.compile(
+    r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embeddings?|embed_in|embed|shared)\.weight$"
+)
 
 
 @dataclass(frozen=True)
@@ -37,50 +52,114 @@ def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= MAX_HEADER or len(data) < 8 + length:
         raise ValueError("no safetensors header")
-    header = json.loads(data[8 : 8 + length])
-    return tuple(_tensor(name, entry) for name, entry in header.items() if name != "__metadata__")
+    return tensors_of(json.loads(data[8 : 8 + length], object_pairs_hook=_once))
+
+
+def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
+    """Tensors of a header. ValueError where types, shapes and offsets do not fit each other.
+
+    The format: all data is named, nothing twice and nothing left out, each tensor has the bytes of its shape.
+    """
+    tensors, spans = [], []
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            tensors.append(_tensor(name, entry["dtype"], tuple(entry["shape"]), last - first))
+            spans.append((first, last, name))
+    end = 0
+    for first, last, name in sorted(spans):
+        if first != end:
+            raise ValueError(f"the data of {name} {'overlaps others' if first < end else 'begins after a gap'}")
+        end = last
+    return tuple(tensors)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice} stands twice in the header")
+    return found
+
+
+def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> TensorInfo:
+    found = TensorInfo(name, dtype, shape, nbytes)
+    if nbytes < 0 or any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError(f"{name} has an impossible shape or place")
+    bits = DTYPE_BITS.get(dtype)
+    if bits is not None and 8 * nbytes != -(-found.size * bits // 8) * 8:
+        raise ValueError(f"{name} has {nbytes:,} bytes, not those of {list(shape)} in {dtype}")
+    return found
 
 
 def read_header(path: Path) -> tuple[TensorInfo, ...]:
-    """Tensors of a file, checked against its length.
-
-    Raises `Refused` naming the file where it is not safetensors, is cut short or is a git-lfs pointer.
-    """
+    """Tensors of a file, checked against its length. Raises `Refused` as `header_of` does."""
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         data = start + file.read(length if length <= MAX_HEADER else 0)
+    return header_of(path.name, data, path.stat().st_size)
+
+
+def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
+    """Tensors by the beginning of a file of `size` bytes.
+
+    Raises `Refused` naming the file where it is not safetensors, is cut short or is a git-lfs pointer.
+    """
     try:
         tensors = parse_header(data)
-    except (ValueError, KeyError, TypeError) as error:
-        pointer = data.startswith(b"version ") or start == b"version "
-        reason = "is a git-lfs pointer, not the weights" if pointer else f"is not safetensors: {error}"
-        raise Refused(reason, place=path.name, remedy="Download the file again, whole.") from error
-    expected = len(data) + sum(tensor.nbytes for tensor in tensors)
-    if path.stat().st_size < expected:
-        raise Refused(
-            f"has {path.stat().st_size:,} of the {expected:,} bytes that its header promises",
-            place=path.name, remedy="Download the file again, whole.",
-        )  # fmt: skip
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        reason = "is a git-lfs pointer, not the weights" if is_pointer(data) else f"is not safetensors: {error}"
+        raise Refused(reason, place=name, remedy="Download the file again, whole.") from error
+    is_whole(name, size, 8 + int.from_bytes(data[:8], "little"), tensors)
     return tensors
 
 
-def _tensor(name: str, entry: Mapping[str, Any]) -> TensorInfo:
-    first, last = entry["data_offsets"]
-    return TensorInfo(name, entry["dtype"], tuple(entry["shape"]), last - first)
+def is_pointer(data: bytes) -> bool:
+    """Tell whether these are the first bytes of what git-lfs leaves in place of a file."""
+    return data.startswith(b"version https://git-lfs"[: max(len(data), 8)])
+
+
+def is_whole(name: str, size: int, header: int, tensors: Iterable[TensorInfo]) -> None:
+    """Raise `Refused` where a file of `size` bytes is shorter than its header and the tensors named there."""
+    expected = header + sum(tensor.nbytes for tensor in tensors)
+    if size < expected:
+        raise Refused(
+            f"has {size:,} of the {expected:,} bytes that its header promises",
+            place=name, remedy="Download the file again, whole.",
+        )  # fmt: skip
 
 
 def weight_files(paths: Iterable[str], index: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the one set of weight files: those of the index, else `model.safetensors`, else all on top.
+    """Return the one set of weight files: those of the index, else `model.safetensors`, else the numbered ones.
 
     mlx-lm itself reads every `model*.safetensors` it finds, so a second set would overwrite the first.
+    Without all of these it is what mlx-lm would read. Raises `Refused` where the index is none.
     """
     if index is not None:
-        return tuple(sorted(set(index["weight_map"].values())))
+        return tuple(sorted(set(weight_map(index).values())))
     top = sorted(path for path in paths if path.endswith(".safetensors") and "/" not in path)
     if "model.safetensors" in top:
         return ("model.safetensors",)
-    return tuple(path for path in top if path.startswith("model"))
+    numbered = tuple(path for path in top if _NUMBERED.fullmatch(path))
+    return numbered or tuple(path for path in top if path.startswith("model"))
+
+
+def weight_map(index: Mapping[str, Any]) -> Mapping[str, str]:
+    """Files by tensor. Raises `Refused` where the index has no such map."""
+    listed = index.get("weight_map")
+    if not isinstance(listed, Mapping) or not all(isinstance(path, str) for path in listed.values()):
+        raise Refused("has no weight_map of tensors to files", place=INDEX)
+    return listed
+
+
+def shard_numbers(paths: Iterable[str]) -> dict[int, set[int]]:
+    """Numbers of `model-<number>-of-<total>.safetensors` by total."""
+    found: dict[int, set[int]] = {}
+    for path in paths:
+        if match := _NUMBERED.fullmatch(path):
+            found.setdefault(int(match[2]), set()).add(int(match[1]))
+    return found
 
 
 def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None = None) -> int:
@@ -106,6 +185,12 @@ def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, An
 
 
 def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None) -> float:
-    """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64."""
+    """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 where there is none."""
     kept = tuple(tensors)
-    return 8 * sum(tensor.nbytes for tensor in kept) / parameter_count(kept, quantization)
+    return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)
+
+
+def embedding_rows(tensors: Iterable[TensorInfo]) -> int | None:
+    """Rows of the matrix that has one for each id, or None where no tensor is called like one."""
+    rows = [tensor.shape[0] for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
+    return max(rows, default=None)

@@ -32,6 +32,8 @@ class Context:
     force: frozenset[str] = frozenset()
     """Stages to repeat although nothing changed."""
     tag: str | None = None
+    planned: frozenset[str] = frozenset()
+    """All stages of this run: what a later one needs of the source is best done while it is in memory."""
     cache: dict[str, Any] = field(default_factory=dict)
     """What is found once per run, as the source's file list."""
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.built import BUILT, Told
 from mlx_publish.checks.output import CONVERT, Built
-from mlx_publish.engine.child import Job, run_job
+from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
+from mlx_publish.engine.child import Job, memory_bytes, run_job
 from mlx_publish.engine.support import versions
-from mlx_publish.evidence import MADE_FROM_EVIDENCE, FileDigest, folder_digest, listing, sha256_of
-from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
-from mlx_publish.model.select import is_legal, is_tokenizer, side_files
-from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
+from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
+from mlx_publish.model.files import FolderFiles, read_json_file
+from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_rows, parameter_count
 from mlx_publish.recipe import Variant
+from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.mend import mend_tokenizer, write_stopping
+from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
+from mlx_publish.stages.reference import Reference
 from mlx_publish.stages.source import source_of
 from mlx_publish.work import replace_folder
 
@@ -51,48 +58,78 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     context.console.progress(f"bringing {len(paths)} files of {context.recipe.source_name} here")
     folder = source.local(paths)
     with ExitStack() as stack:
-        asides = {v.label: stack.enter_context(context.work.aside(v.label)) for v in variants}
-        links = stack.enter_context(context.work.aside("source"))
-        _link(folder, paths, links)
-        _convert(context, variants, links, asides)
-        return {v.label: _finish(context, v, folder, asides[v.label] / "model") for v in variants}
+        asides = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
+        prepared = prepare(folder, paths, stack.enter_context(context.work.aside("source")))
+        result, mended = _convert(context, variants, prepared, asides)
+        outcomes = {}
+        for variant in variants:
+            checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised), context.recipe.accepted)
+            checks += run_checks(TOKENIZER_OUTPUT, mended, context.recipe.accepted)
+            outcomes[variant.label] = _finish(context, variant, prepared, asides[variant.label], (mended, checks))
+        return outcomes
 
 
-def _link(folder: Path, paths: Sequence[str], links: Path) -> None:
-    """Show mlx-lm exactly the chosen files: it reads every `model*.safetensors` that it sees."""
-    for path in paths:
-        # mlx-lm would copy a card or a script from its source folder; it gets neither.
-        if path == "README.md" or is_legal(path):
-            continue
-        (links / path).parent.mkdir(parents=True, exist_ok=True)
-        (links / path).symlink_to((folder / path).resolve())
+def _convert(
+    context: Context, variants: Sequence[Variant], prepared: Prepared, asides: Mapping[str, Path]
+) -> tuple[dict[str, Any], TokenizerOutput]:
+    """Convert the weights, and meanwhile compare and mend the tokenizer, for which no weight is needed."""
+    reference = Reference(context)
+    # On a machine that could not hold it besides, the stage fidelity reads the source once more.
+    wanted = "fidelity" in context.planned and reference.known() is None and _fits_in_memory(context, variants)
+    arguments = {
+        "source": str(prepared.links), "asked": prepared.config, "reference": reference.order() if wanted else None,
+        "variants": [_order(variant, asides[variant.label]) for variant in variants],
+    }  # fmt: skip
+    rows = embedding_rows(_source_tensors(context, variants[0], prepared.source)) or 0
+    log, progress, stop = context.work.source / "tokenizer.log", context.console.progress, threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        mending = pool.submit(mend_tokenizer, [prepared.side], prepared.source, rows, log, progress, stop)
+        try:
+            result = run_job(Job("convert", arguments, context.work.source / "convert.log"), progress)
+            mended = mending.result()
+        except BaseException:
+            stop.set()
+            raise
+    if wanted:
+        reference.keep(result["reference"])
+    return result, mended
 
 
-def _convert(context: Context, variants: Sequence[Variant], links: Path, asides: Mapping[str, Path]) -> None:
-    orders = [
-        {
-            "folder": str(asides[variant.label] / "model"),
-            "label": variant.label,
-            "quantize": variant.quantized,
-            "bits": variant.q_bits,
-            "group_size": variant.q_group_size,
-            "mode": variant.q_mode,
-            "mixed": variant.mixed,
-            "dtype": variant.dtype,
-        }
-        for variant in variants
-    ]
-    job = Job("convert", {"source": str(links), "variants": orders}, context.work.source / "convert.log")
-    run_job(job, context.console.progress)
+def _order(variant: Variant, folder: Path) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "label": variant.label,
+        "quantize": variant.quantized,
+        "bits": variant.q_bits,
+        "group_size": variant.q_group_size,
+        "mode": variant.q_mode,
+        "mixed": variant.mixed,
+        "dtype": variant.dtype,
+    }
 
 
-def _finish(context: Context, variant: Variant, source: Path, folder: Path) -> Outcome:
-    """Add what mlx-lm leaves out, judge what was built, and put it in place where it is good."""
-    files = FolderFiles(source)
-    wanted = side_files({path: FileEntry(path, 0) for path in files.entries})
-    _side_files(source, wanted, folder)
-    built = _built(context, variant, files, {path: sha256_of(source / path) for path in sorted(wanted)}, folder)
-    checks = run_checks(CONVERT, built, context.recipe.accepted)
+def _fits_in_memory(context: Context, variants: Sequence[Variant]) -> bool:
+    """Whether the whole source takes half of the memory at most, in the 4 bytes a weight that a CPU computes with."""
+    return 4 * int(context.report(variants[0], "inspect").result["source"]["parameters"]) < memory_bytes() // 2
+
+
+def _finish(
+    context: Context,
+    variant: Variant,
+    prepared: Prepared,
+    folder: Path,
+    so_far: tuple[TokenizerOutput, tuple[Finding, ...]],
+) -> Outcome:
+    """Add the side files and the ids that end an answer, judge what was built, and put it in place where it is good."""
+    mended, checks = so_far
+    if not (folder / "config.json").exists():  # a number overflowed, and nothing whole was written
+        return Outcome(checks, {})
+    repaired = add_side_files(prepared, folder)
+    write_stopping(folder, mended.stopping)
+    side = {path: sha256_of(prepared.source / path) for path in prepared.side_files}
+    built = _built(context, variant, prepared.source, side, folder)
+    built = replace(built, repaired=repaired)
+    checks += run_checks(CONVERT, built, context.recipe.accepted)
     digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
     if all(check.status != "fail" for check in checks):
         folder.chmod(0o755)
@@ -100,26 +137,16 @@ def _finish(context: Context, variant: Variant, source: Path, folder: Path) -> O
     return Outcome(checks, _result(built, digests))
 
 
-def _side_files(source: Path, wanted: set[str], folder: Path) -> None:
-    """The tokenizer and legal files go over byte for byte; mlx-lm's own writing of them is dropped."""
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        written_anew = is_tokenizer(name) and (name in wanted or (source / "tokenizer.json").exists())
-        if path.is_file() and (name in MADE_FROM_EVIDENCE or name.endswith(".py") or written_anew):
-            path.unlink()
-    for name in sorted(wanted):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
+def _source_tensors(context: Context, variant: Variant, source: Path) -> tuple[TensorInfo, ...]:
+    paths: list[str] = context.report(variant, "inspect").result["source"]["files"]
+    return tuple(t for path in paths if path.endswith(".safetensors") for t in FolderFiles(source).header(path))
 
 
-def _built(context: Context, variant: Variant, source: ModelFiles, side: Mapping[str, str], folder: Path) -> Built:
+def _built(context: Context, variant: Variant, source: Path, side: Mapping[str, str], folder: Path) -> Built:
     files = FolderFiles(folder)
-    weights = [
-        path for path in context.report(variant, "inspect").result["source"]["files"] if path.endswith(".safetensors")
-    ]
     return Built(
         variant=variant,
-        source_tensors=tuple(tensor for path in weights for tensor in source.header(path)),
+        source_tensors=_source_tensors(context, variant, source),
         tensors={path: files.header(path) for path in files.entries if path.endswith(".safetensors")},
         index=read_json_file(files, "model.safetensors.index.json"),
         config=read_json_file(files, "config.json") or {},

@@ -7,27 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.base import run_in_groups
+from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence_of
-from mlx_publish.checks.source import INSPECT, SourceFacts
+from mlx_publish.checks.source import GROUPS
 from mlx_publish.engine.child import memory_bytes
 from mlx_publish.engine.support import mlx_lm_support
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.repo import exists
-from mlx_publish.model.card import read_card
-from mlx_publish.model.config import ModelConfig
-from mlx_publish.model.files import read_json_file
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import carried_files, side_files
 from mlx_publish.model.size import estimate_bytes
-from mlx_publish.model.tokenizer import read_tokenizer
-from mlx_publish.model.weights import parameter_count, weight_files
+from mlx_publish.model.weights import parameter_count
 from mlx_publish.numbers import size
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.source import Source, source_of
-
-SMALLEST_WEIGHTS = 1024
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -43,33 +39,29 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
-    """Look at metadata and headers; judge once for each variant, and the machine where the model may come."""
+    """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
     source = source_of(context)
     facts = {variant.label: _facts(context, variant, source) for variant in variants}
-    checks = {label: run_checks(INSPECT, found, context.recipe.accepted) for label, found in facts.items()}
+    checks = {label: run_in_groups(GROUPS, found, context.recipe.accepted) for label, found in facts.items()}
     if all(check.status != "fail" for found in checks.values() for check in found):
         room = _room(context, facts)
         checks = {label: (*found, room) for label, found in checks.items()}
-    return {label: Outcome(checks[label], _result(found)) for label, found in facts.items()}
+    return {label: Outcome(checks[label], _told(found, checks[label])) for label, found in facts.items()}
+
+
+def _told(facts: SourceFacts, checks: tuple[Finding, ...]) -> dict[str, Any]:
+    """Of what is refused only the name: the look ended where the first check failed."""
+    return _named(facts) if any(check.status == "fail" for check in checks) else _result(facts)
 
 
 def _facts(context: Context, variant: Variant, source: Source) -> SourceFacts:
-    files, support = source.files, mlx_lm_support()
-    entries = files.entries
-    weights = weight_files(entries, read_json_file(files, "model.safetensors.index.json"))
-    if "headers" not in context.cache:
-        readable = [path for path in weights if path in entries and entries[path].size >= SMALLEST_WEIGHTS]
-        context.cache["headers"] = {path: files.header(path) for path in readable}
+    support = mlx_lm_support()
+    metadata: Metadata = context.cache.setdefault("metadata", Metadata(source.files))
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
         identity=source.identity,
-        entries=entries,
-        config=ModelConfig(read_json_file(files, "config.json") or {}),
-        tokenizer=read_tokenizer(files),
-        card=read_card(files),
-        weights=weights,
-        headers=context.cache["headers"],
+        source=metadata,
         mlx_lm=(support.version, support.types) if support else None,
         taken=_taken(context.recipe, variant),
     )
@@ -86,29 +78,37 @@ def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
     return {name: exists(name) for name in dict.fromkeys(names)}
 
 
-def _result(facts: SourceFacts) -> dict[str, Any]:
-    tensors = [tensor for header in facts.headers.values() for tensor in header]
-    licence = licence_of(facts.recipe, facts.card)
+def _named(facts: SourceFacts) -> dict[str, Any]:
     return {
         "source": {
             "name": facts.recipe.source_name,
             "repo": None if facts.recipe.source_folder else facts.recipe.spec.source,
             "identity": facts.identity,
             "base_model": facts.recipe.base_model,
-            "parameters": parameter_count(tensors),
-            "weight_bytes": sum(tensor.nbytes for tensor in tensors),
-            "weight_dtypes": sorted({tensor.dtype for tensor in tensors}),
-            "files": sorted(carried_files(facts.entries, facts.weights)),
+        }
+    }
+
+
+def _result(facts: SourceFacts) -> dict[str, Any]:
+    found, card = facts.source, facts.source.card
+    licence = licence_of(facts.recipe, card)
+    return {
+        "source": {
+            **_named(facts)["source"],
+            "parameters": parameter_count(found.tensors),
+            "weight_bytes": sum(tensor.nbytes for tensor in found.tensors),
+            "weight_dtypes": sorted({tensor.dtype for tensor in found.tensors}),
+            "files": sorted(carried_files(found.entries, found.weights) & found.entries.keys()),
         },
-        "config": facts.config.summary(),
-        "tokenizer": facts.tokenizer.summary(),
+        "config": found.config.summary(),
+        "tokenizer": found.tokenizer.summary(),
         "licence": {"id": licence.id, "name": licence.name, "link": licence.link},
         "card": {
-            "language": list(facts.recipe.spec.language or facts.card.texts("language")),
-            "pipeline_tag": facts.card.text("pipeline_tag"),
-            "problem": facts.card.problem,
+            "language": list(facts.recipe.spec.language or card.texts("language")),
+            "pipeline_tag": card.text("pipeline_tag"),
+            "problem": card.problem,
         },
-        "estimated_bytes": estimate_bytes(tensors, facts.variant),
+        "estimated_bytes": estimate_bytes(found.tensors, facts.variant),
         "taken": dict(facts.taken),
     }
 
@@ -126,7 +126,7 @@ def _room(context: Context, facts: Mapping[str, SourceFacts]) -> Finding:
             remedy="Take fewer bits, or a machine with more memory.",
         )
     # The tokenizer and other side files are small beside the weights, but not beside a tiny model's.
-    side = sum(first.entries[path].size for path in side_files(first.entries))
+    side = sum(first.source.entries[path].size for path in side_files(first.source.entries))
     needed = sum(sizes) + len(sizes) * side
     free = _free(context.work.folder)
     if needed > free:
@@ -152,7 +152,7 @@ def _cache_has_room(facts: SourceFacts) -> None:
 
     repo = f"models--{facts.recipe.spec.source.replace('/', '--')}"
     there = Path(HF_HUB_CACHE) / repo / "snapshots" / facts.identity
-    missing = sum(facts.entries[path].size for path in facts.weights if not (there / path).exists())
+    missing = sum(facts.source.entries[path].size for path in facts.source.weights if not (there / path).exists())
     free = _free(Path(HF_HUB_CACHE))
     if missing > free:
         raise SurroundingsError(

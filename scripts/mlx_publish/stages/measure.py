@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from mlx_publish.checks.base import run_checks
@@ -15,9 +14,9 @@ from mlx_publish.engine.support import versions
 from mlx_publish.evidence import digest_of, folder_digest
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.reference import TEXT, Reference
 from mlx_publish.stages.source import source_of
 
-TEXT = files("mlx_publish").joinpath("data/fidelity.txt")
 _FLOAT32 = 4  # bytes of a weight that the CPU computes with
 
 
@@ -64,20 +63,15 @@ def run_smoke(context: Context, variants: Sequence[Variant]) -> Mapping[str, Out
 
 def run_fidelity(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
-    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
-    asked = {"text": TEXT.read_text(encoding="utf-8"), "tokens": context.recipe.spec.fidelity.tokens}
-    store = context.work.source / "reference.safetensors"
-    try:
-        reference = Job(
-            "reference",
-            {"source": str(source_of(context).local(paths)), "store": str(store), **asked},
-            context.work.source / "reference.log",
-        )
-        source = run_job(reference, context.console.progress)
-        jobs = [_job(context, v, "compare", {"label": v.label, "store": str(store), **asked}) for v in variants]
-        found = run_jobs(jobs, context.console.progress, at_once=_at_once(context, variants))
-    finally:
-        store.unlink(missing_ok=True)
+    reference = Reference(context)
+    source = reference.known()
+    if source is None:
+        paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
+        order = {"source": str(source_of(context).local(paths)), **reference.order()}
+        source = run_job(Job("reference", order, context.work.source / "reference.log"), context.console.progress)
+        reference.keep(source)
+    jobs = [_job(context, v, "compare", {"label": v.label, "store": str(reference.store)}) for v in variants]
+    found = run_jobs(jobs, context.console.progress, at_once=_at_once(context, variants))
     for result in found:
         result["source_computed_in"] = source["computed_in"]
     return _outcomes(context, variants, [_rounded(result) for result in found], FIDELITY)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlx_publish.console import plain
 from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding, Report, verdict_of
@@ -112,6 +113,16 @@ def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> No
     for checks, labels in groups:
         report = reports[labels[0]]
         names = f"{context.recipe.name} · {', '.join(labels)}"
-        context.console.heading(report.stage, f"{names}: {report.verdict} ({seconds:.1f} s)")
-        for finding in checks:
-            context.console.finding(finding)
+        context.console.heading(report.stage, f"{names}: {report.verdict} ({seconds:.1f} s){_reason(checks)}")
+        # What refuses comes first; otherwise the order is that of the checks.
+        for finding in sorted(checks, key=lambda finding: finding.status != "fail"):
+            if "because_of" not in finding.details:
+                context.console.finding(finding)
+        if waiting := [finding for finding in checks if "because_of" in finding.details]:
+            context.console.say(f"{len(waiting)} checks {waiting[0].message}")
+
+
+def _reason(checks: Sequence[Finding]) -> str:
+    """The first failure, for the first line; empty where nothing failed."""
+    first = next((finding.message for finding in checks if finding.status == "fail"), "")
+    return f": {plain(' '.join(first.split()))}" if first else ""

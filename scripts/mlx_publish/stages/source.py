@@ -30,7 +30,6 @@ class Source:
 def source_of(context: Context) -> Source:
     """Resolve the recipe's source; the result is kept for the rest of the run."""
     if "source" not in context.cache:
-        context.console.progress(f"looking at {context.recipe.spec.source}")
         context.cache["source"] = _resolve(context)
     found: Source = context.cache["source"]
     return found

@@ -1,0 +1,115 @@
+"""What config.json alone decides: whether this is a language model that mlx-lm can load."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.checks.facts import SourceFacts
+
+_HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
+_DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")
+_NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
+_OTHER_SENSES = ("vision_config", "audio_config", "speech_config", "video_config", "visual", "vision_tower")
+
+
+def _readable(facts: SourceFacts) -> Says:
+    if not facts.source.config.raw:
+        return passed("there is no config.json that could not be read")
+    return passed("config.json can be read")
+
+
+def _model_type(facts: SourceFacts) -> Says:
+    found = facts.source.config.model_type
+    if not facts.source.config.raw:
+        return failed("the source has no config.json", "Choose a source in Hugging Face layout.")
+    types: frozenset[str]
+    version, types = facts.mlx_lm or ("", frozenset())
+    if found is None:
+        near = _near(facts.source.config.architectures, types)
+        return failed("config.json has no model_type, so no architecture can be chosen", f"{near}Add it to the source.")
+    if facts.mlx_lm is None:
+        return skipped("mlx-lm is not installed here, so what it can load is not known")
+    if found in types:
+        return passed(f"mlx-lm {version} can load {found}")
+    return failed(
+        f"mlx-lm {version} cannot load the model type {found}",
+        f"{_near((found,), types)}Wait for a newer mlx-lm, or take another model.",
+    )
+
+
+def _near(names: tuple[str, ...], types: frozenset[str]) -> str:
+    """The nearest types to a type or to a class as LlamaForCausalLM."""
+    plain = [re.sub(r"For[A-Z]\w*$|Model$", "", name).lower() for name in names]
+    near = [match for name in plain for match in difflib.get_close_matches(name, sorted(types), 3, 0.5)]
+    return f"Nearest that it has: {', '.join(dict.fromkeys(near))}. " if near else ""
+
+
+def _language_head(facts: SourceFacts) -> Says:
+    config = facts.source.config
+    names = config.architectures
+    if diffusion := next((name for name in names if _DIFFUSION.search(name)), None):
+        return failed(f"{diffusion} generates by diffusion, not word by word", "Take a causal language model.")
+    if config.raw.get("is_encoder_decoder") is True:
+        return failed("it is an encoder with a decoder, which mlx-lm cannot run", "Take a causal language model.")
+    if not names:
+        return passed("config.json names no class; the model type decides")
+    if any(_HEAD.search(name) for name in names):
+        return _senses(facts, names[0])
+    if headless := next((name for name in names if _NO_HEAD.search(name)), None):
+        return failed(
+            f"{headless} has no language head: it would be published as a chat model and cannot write a word",
+            "Take the causal language model (a class as LlamaForCausalLM) that it was made from.",
+        )
+    return warned(f"whether {names[0]} is a causal language model is not known", "Look at the smoke test's answer.")
+
+
+def _senses(facts: SourceFacts, name: str) -> Says:
+    found = [key for key in _OTHER_SENSES if facts.source.config.raw.get(key)]
+    if found:
+        return warned(f"of {name} the text part alone is converted; {', '.join(found)} stays behind")
+    return passed(f"{name} is a causal language model")
+
+
+def _numbers(facts: SourceFacts) -> Says:
+    broken = [path for path, value in _walk(facts.source.config.raw, "") if math.isnan(value)]
+    if broken:
+        return failed(f"config.json holds NaN at {', '.join(broken[:5])}", "Correct the value in the source.")
+    return passed("config.json holds no broken number")
+
+
+def _walk(value: object, path: str) -> Iterator[tuple[str, float]]:
+    """All floats below a value with the path of their keys."""
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _walk(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _walk(item, f"{path}[{number}]")
+
+
+def _code(facts: SourceFacts) -> Says:
+    raw = facts.source.config.raw
+    if own := raw.get("model_file"):
+        return failed(f"config.json asks for code from the model repo ({own})", "Take a source without it.")
+    scripts = sorted(path for path in facts.source.entries if path.endswith(".py"))
+    mapped = ", which auto_map asks for," if raw.get("auto_map") else ""
+    if scripts:
+        return warned(f"code of the source{mapped} is neither run nor carried over: {', '.join(scripts[:5])}")
+    if mapped:
+        return warned("auto_map of config.json asks for code that is not there; nothing of it is run")
+    return passed("the source carries no code")
+
+
+ARCHITECTURE: tuple[Check[SourceFacts], ...] = (
+    Check("readable", "Its files can be read", "guesses about a file that is broken", _readable, safety=True),
+    Check("model-type", "mlx-lm has the architecture", "hours of download for nothing", _model_type),
+    Check("language-head", "It is a causal language model", "an encoder published as a chat model", _language_head),
+    Check("config-numbers", "config.json holds no NaN", "a model built with broken numbers", _numbers),
+    Check("no-code", "No code of the model is needed", "running a stranger's code", _code, safety=True),
+)

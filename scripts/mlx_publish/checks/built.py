@@ -1,0 +1,75 @@
+"""What the child process found out while it built the model from its source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+
+NEWER = "A newer mlx-lm may know it; else choose another model."
+
+
+@dataclass(frozen=True)
+class Told:
+    """The child's result for one variant, and what was changed in the config before."""
+
+    label: str
+    result: Mapping[str, Any]
+    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `overflows`, as engine/convert gives them."""
+    normalised: Sequence[str] = ()
+    """Older spellings that were written beside newer ones."""
+
+
+def _config(told: Told) -> Says:
+    rope = told.result["rope"]
+    scaled = f" with the scaling {rope['declared_scaling']}" if rope["declared_scaling"] else ""
+    problems = [f"no layer turns by the rope base {base:g}{scaled}" for base in rope["missing_bases"]]
+    problems += [f"{key} = {value} is unknown to its MLX class" for key, value in told.result["ignored"].items()]
+    problems += [
+        f"{key} is {pair['built']} in the built model and {pair['config']} in the config"
+        for key, pair in told.result["differs"].items()
+    ]
+    if problems:
+        return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", NEWER)
+    if told.normalised:
+        return fixed(f"read from a newer spelling: {'; '.join(told.normalised)}", changes=list(told.normalised))
+    return passed("the built model computes with the values of config.json")
+
+
+def _tensors(told: Told) -> Says:
+    found = told.result["tensors"]
+    if found["unexplained"]:
+        return failed(
+            f"{len(found['unexplained'])} tensor(s) of the source have no place in the MLX model, first: "
+            f"{', '.join(found['unexplained'][:3])}", NEWER, unexplained=list(found["unexplained"]),
+        )  # fmt: skip
+    reasons = Counter(found["dropped"].values())
+    if count := reasons.pop("not of the language model", 0):
+        return warned(f"text only: {count} tensors of pictures or sound are left out")
+    text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
+    return passed(f"all {found['source']:,} tensors of the source are accounted for{text}")
+
+
+def _alive(told: Told) -> Says:
+    dead = told.result["dead"]
+    if dead:
+        return failed(f"zero all over: {', '.join(dead[:3])}", "Look at the source; accept it if that is meant.")
+    return passed("no weight is zero all over")
+
+
+def _finite(told: Told) -> Says:
+    path = told.result["overflows"].get(told.label)
+    if path:
+        return failed(f"{path} overflows in {told.label}", "Take bfloat16 or float32 as dtype.")
+    return passed("every number is finite, in the source and in the result")
+
+
+BUILT: tuple[Check[Told], ...] = (
+    Check("config-understood", "Every number of the config arrives", "answers that are subtly wrong", _config),
+    Check("tensors-accounted", "No tensor is lost", "a model without a part of it", _tensors),
+    Check("weights-alive", "No weight is dead", "a layer that does nothing", _alive),
+    Check("numbers-finite", "All numbers are finite", "NaN that quantization hides", _finite, safety=True),
+)

@@ -1,0 +1,25 @@
+"""What `inspect` judges: a source, one variant of it, and what this machine and the Hub say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlx_publish.model.metadata import Metadata
+from mlx_publish.recipe import Recipe, Variant
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """All that is known of a source and one variant when `inspect` judges."""
+
+    recipe: Recipe
+    variant: Variant
+    identity: str
+    """Commit, or digest of the folder."""
+    source: Metadata
+    """Files, configs and headers, each read when it is first asked for."""
+    mlx_lm: tuple[str, frozenset[str]] | None
+    """Version of the installed mlx-lm and the model types that it can load."""
+    taken: Mapping[str, bool] = field(default_factory=dict)
+    """For the destination and known community names: whether the repo exists already."""

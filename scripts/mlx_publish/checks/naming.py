@@ -1,0 +1,57 @@
+"""What a source is called and what is said of it: its revision, its card, its papers, the name it would take."""
+
+from __future__ import annotations
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.licence import licence
+from mlx_publish.model.select import side_files
+
+
+def _revision(facts: SourceFacts) -> Says:
+    if facts.recipe.source_folder:
+        return passed(f"the folder's files are identified by the digest {facts.identity[:12]}")
+    if facts.recipe.spec.revision == facts.identity:
+        return passed(f"pinned to commit {facts.identity}")
+    named = facts.recipe.spec.revision or "the default branch"
+    return warned(
+        f"{named} is commit {facts.identity} today and may be another one tomorrow",
+        f"Write 'revision: {facts.identity}' into the recipe.",
+    )
+
+
+def _card(facts: SourceFacts) -> Says:
+    if problem := facts.source.card.problem:
+        return warned(problem, "The recipe can say what it should have said: license, language, base_model.")
+    return passed("the source's card can be read")
+
+
+def _licence(facts: SourceFacts) -> Says:
+    return licence(facts.recipe, facts.source.card, facts.source.entries)
+
+
+def _side_files(facts: SourceFacts) -> Says:
+    carried = sorted(side_files(facts.source.entries))
+    if pointer := next((path for path in carried if facts.source.is_pointer(path)), None):
+        return failed(f"{pointer} is a git-lfs pointer, not the file", "Download the file (git lfs pull).")
+    return passed(f"carried over: {', '.join(carried)}" if carried else "there is nothing to carry over")
+
+
+def _taken(facts: SourceFacts) -> Says:
+    if not facts.taken:
+        return skipped("no repo of a Hub is concerned")
+    there = [name for name, exists in facts.taken.items() if exists]
+    if there:
+        return warned(f"exists already: {', '.join(there)}", "Publish only if yours is better or newer.")
+    return passed(f"not taken yet: {', '.join(facts.taken)}")
+
+
+REVISION: tuple[Check[SourceFacts], ...] = (
+    Check("revision", "The revision is pinned", "a card that describes other bytes than were converted", _revision),
+)
+PAPERS: tuple[Check[SourceFacts], ...] = (
+    Check("source-card", "The source's card can be read", "facts of the card that are lost", _card),
+    Check("licence", "The licence is known", "publishing without the right to", _licence),
+    Check("side-files", "Files beside the weights are whole", "pointers published as files", _side_files),
+    Check("not-taken", "The name is free", "a second copy of what exists", _taken),
+)

@@ -1,0 +1,129 @@
+"""Quantization: none before ours, and ours reaches the layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mlx_publish.checks.base import Check, Says, failed, passed, warned
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.quantized import (
+    SIDE_FILES,
+    Quantized,
+    quantized_by_config,
+    quantized_by_side_file,
+    quantized_by_tensors,
+)
+from mlx_publish.model.weights import TensorInfo
+
+# The share of the weights that may stay as they are before the bits of the name are a lie.
+TOLERATED = 0.02
+# Ways to quantize by the size of their groups, the usual one first.
+_WAYS = ((128, "group size 128"), (64, "group size 64"), (32, "group size 32"), (16, "mode nvfp4, with groups of 16"))
+# Tails by which those who quantize name their repos.
+_TAIL = re.compile(
+    r"[-_.](awq|gptq|gguf|exl[23]|hqq|bnb|unsloth|fp8|nvfp4|mxfp[48]|mlx|quantized|dynamic|block|"
+    r"int[2-8]|w[2-8]a\d+|[2-8][-_]?bits?|gs?\d+|\d+g|q[2-8])$",
+    re.IGNORECASE,
+)
+
+
+def _unquantized(facts: SourceFacts) -> Says:
+    found = quantized_by_config(facts.source.config.raw) or _side_file(facts)
+    if found is None:
+        return passed("no config says that the source is quantized")
+    return _refusal(found, facts)
+
+
+def _side_file(facts: SourceFacts) -> Quantized | None:
+    for path in SIDE_FILES:
+        content = facts.source.json(path)
+        if content is not None and (found := quantized_by_side_file(path, content)):
+            return found
+    return None
+
+
+def _numbers(facts: SourceFacts) -> Says:
+    found = quantized_by_tensors(facts.source.tensors)
+    return passed("the weights are stored as numbers") if found is None else _refusal(found, facts)
+
+
+def _refusal(found: Quantized, facts: SourceFacts) -> Says:
+    return failed(
+        f"the source is quantized already ({found}; so says {found.where}); "
+        "the result would not have the bits that its name says",
+        f"Take the model that it was made from{_base(facts)}.",
+        method=found.method, bits=found.bits,
+    )  # fmt: skip
+
+
+def _base(facts: SourceFacts) -> str:
+    """The base model by the card, else by the name."""
+    card = facts.source.card
+    names = [name for name in card.texts("base_model") if name != facts.recipe.spec.source]
+    # A fine-tune that names its own base does not say what these weights were before.
+    if names and card.text("base_model_relation") in (None, "quantized"):
+        return f": {names[0]}"
+    own = facts.recipe.source_name
+    stripped = own
+    while (shorter := _TAIL.sub("", stripped)) != stripped and shorter:
+        stripped = shorter
+    return f"; by its name that would be {stripped} (a guess)" if stripped != own else ""
+
+
+def _reaches(facts: SourceFacts) -> Says:
+    group = facts.variant.q_group_size
+    if group is None:
+        return passed("nothing is to be quantized")
+    missed = list(_missed(facts, group))
+    if not missed:
+        return passed(f"groups of {group} divide every layer")
+    part = _share(facts, group)
+    more = f" and {len(missed) - 1} more" if missed[1:] else ""
+    named = f"{missed[0].name} {list(missed[0].shape)}{more}"
+    said = f"groups of {group} do not divide {named}: {part:.1%} of the weights would stay unquantized"
+    if part > TOLERATED:
+        return failed(said, _way_out(facts, group), share=round(part, 4))
+    return warned(said, share=round(part, 4), layers=[tensor.name for tensor in missed])
+
+
+def _way_out(facts: SourceFacts, group: int) -> str:
+    way = next((way for size, way in _WAYS if size != group and _share(facts, size) <= TOLERATED), None)
+    return f"Take {way}." if way else "Leave it unquantized (dtype bfloat16); no group size divides its layers."
+
+
+def _share(facts: SourceFacts, group: int) -> float:
+    total = sum(tensor.size for tensor in facts.source.language_tensors)
+    return sum(tensor.size for tensor in _missed(facts, group)) / total if total else 0.0
+
+
+def _missed(facts: SourceFacts, group: int) -> Iterator[TensorInfo]:
+    """Layers that mlx-lm would leave as they are.
+
+    Source: `wrapped_predicate` of quantize_model in mlx_lm/utils.py: the last dimension decides.
+    """
+    turned = facts.source.config.model_type == "gpt2"
+    for tensor in facts.source.language_tensors:
+        sides = _sides(tensor, turned)
+        if sides and all(side % group for side in sides):
+            yield tensor
+
+
+def _sides(tensor: TensorInfo, turned: bool) -> tuple[int, ...]:
+    """The dimension that is cut into groups, or both that it may be; nothing for what is no linear layer."""
+    if len(tensor.shape) == 3 and "experts" in tensor.name:
+        return tensor.shape[1:]  # some architectures keep their experts turned
+    if len(tensor.shape) != 2 or not tensor.name.endswith(".weight"):
+        return ()
+    # gpt2 keeps linear layers turned (Conv1D); mlx-lm turns them back.
+    conv = turned and tensor.name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
+    return tensor.shape[:1] if conv else tensor.shape[1:]
+
+
+BY_CONFIG: tuple[Check[SourceFacts], ...] = (
+    Check("unquantized", "The source is not quantized", "a bit width other than the name says", _unquantized),
+)
+BY_HEADERS: tuple[Check[SourceFacts], ...] = (
+    Check("weights-numbers", "The weights are plain numbers", "packed integers taken for weights", _numbers),
+    Check("groups-fit", "The groups fit the layers", "a name that tells of bits few layers have", _reaches),
+)

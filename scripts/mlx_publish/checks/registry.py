@@ -1,0 +1,50 @@
+"""All checks by stage: what docs/checks.md lists, and what a recipe may accept."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_publish.checks.base import Check
+from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.card import CARD
+from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
+from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
+from mlx_publish.checks.upload import UPLOAD
+from mlx_publish.errors import BadInput
+from mlx_publish.recipe import Recipe
+
+BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
+    "inspect": INSPECT,
+    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
+    "smoke": SMOKE,
+    "fidelity": FIDELITY,
+    "benchmark": BENCHMARK,
+    "card": CARD,
+    "upload": UPLOAD,
+}
+
+
+def judge_acceptances(recipe: Recipe) -> None:
+    """Raise `BadInput` where a recipe accepts a check that does not exist, or that nobody may accept."""
+    known = {check.id: check for checks in BY_STAGE.values() for check in checks}
+    for number, entry in enumerate(recipe.spec.accept):
+        key = f"accept[{number}].check"
+        if entry.check not in known:
+            raise BadInput(
+                f"there is no check '{entry.check}'", place=recipe.place_of(key), key=key,
+                remedy=f"{_near(entry.check, known)}docs/checks.md lists them all.",
+            )  # fmt: skip
+        if known[entry.check].safety:
+            raise BadInput(
+                f"the check '{entry.check}' is for safety and cannot be accepted", place=recipe.place_of(key), key=key,
+                remedy="Remove the entry, and mend what the check says.",
+            )  # fmt: skip
+
+
+def _near(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, 3, 0.4)
+    return f"Nearest: {', '.join(near)}. " if near else ""

@@ -1,0 +1,131 @@
+"""The tokenizer, the chat template and what ends an answer, by their files alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.errors import Refused
+from mlx_publish.model.stopping import stop_ids_in
+
+GENERATION = "generation_config.json"
+# What architectures call the matrix that has a row for each id.
+_EMBEDDING = re.compile(
+    r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embeddings?|embed_in|embed|shared)\.weight$"
+)
+
+
+def _tokenizer(facts: SourceFacts) -> Says:
+    if facts.source.tokenizer.fast:
+        return passed(f"there is a tokenizer.json with {_count(facts):,} tokens")
+    if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
+        return warned("there is no tokenizer.json; mlx-lm makes one from the older files")
+    return failed("the source has no tokenizer", "Complete the source.")
+
+
+def _count(facts: SourceFacts) -> int:
+    vocabulary = facts.source.vocabulary
+    return len(vocabulary.pieces.keys() | vocabulary.added.keys())
+
+
+def _fits(facts: SourceFacts) -> Says:
+    last, (rows, what) = facts.source.vocabulary.last, _rows(facts)
+    if last is None:
+        return skipped("there is no tokenizer.json to compare with")
+    if rows is None:
+        return skipped("neither the weights nor config.json tell how many ids there are")
+    token, id_ = last
+    if id_ >= rows:
+        return failed(
+            f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads foreign memory",
+            "Take a source whose tokenizer fits its embedding.",
+            token=token, id=id_, rows=rows,
+        )  # fmt: skip
+    return passed(f"the largest id is {id_} and {what} has {rows} rows")
+
+
+def _rows(facts: SourceFacts) -> tuple[int | None, str]:
+    """Rows of the embedding by its header, else by config.json."""
+    found = [t for t in facts.source.language_tensors if len(t.shape) == 2 and _EMBEDDING.search(t.name)]
+    if found:
+        largest = max(found, key=lambda tensor: tensor.shape[0])
+        return largest.shape[0], largest.name
+    size = facts.source.config.text.get("vocab_size")
+    return (size if type(size) is int else None), "vocab_size of config.json"
+
+
+def _template(facts: SourceFacts) -> Says:
+    found = facts.source.tokenizer
+    if not found.templates:
+        return warned("there is no chat template; the card shows plain completion")
+    if len(found.template_places) > 1:
+        return warned(f"a chat template stands in {' and '.join(found.template_places)}; the first one applies")
+    return passed(f"the chat template stands in {found.template_places[0]}")
+
+
+def _stop(facts: SourceFacts) -> Says:
+    ids = tuple(sorted({*_config_ids(facts), *_generation(facts)[0], *_token_ids(facts)}))
+    if not ids:
+        return _endless(facts)
+    rows, what = _rows(facts)
+    outside = [id_ for id_ in ids if id_ < 0 or (rows is not None and id_ >= rows)]
+    if outside:
+        return failed(
+            f"the end token {outside[0]} is outside of the vocabulary ({what} has {rows} rows), so it never comes",
+            "Correct eos_token_id in the source.",
+        )
+    return passed(f"generation ends at {', '.join(map(str, ids))}")
+
+
+def _endless(facts: SourceFacts) -> Says:
+    said = "neither config.json, generation_config.json nor the tokenizer names an end token"
+    if facts.source.tokenizer.templates:
+        return failed(f"{said}: a chat would never stop", "Add eos_token_id to the source's config.json.")
+    return warned(said, "The smoke test shows whether it stops.")
+
+
+def _stop_files(facts: SourceFacts) -> Says:
+    if GENERATION not in facts.source.entries:
+        return passed("there is no generation_config.json that could hide an end token")
+    ids, problem = _generation(facts)
+    if problem:
+        return warned(f"{problem}: mlx-lm would ignore it in silence; it will be repaired in the output")
+    hidden = sorted({*_config_ids(facts), *_token_ids(facts)} - set(ids)) if ids else []
+    if hidden:
+        return warned(
+            f"generation_config.json hides the end token(s) {', '.join(map(str, hidden))} that config.json or the "
+            "tokenizer names; they will be united in all files of the output"
+        )
+    return passed("generation_config.json hides no end token")
+
+
+def _config_ids(facts: SourceFacts) -> tuple[int, ...]:
+    return stop_ids_in(facts.source.config.raw)
+
+
+def _generation(facts: SourceFacts) -> tuple[tuple[int, ...], str]:
+    """The ids of generation_config.json, and what is wrong with the file; it alone may be broken."""
+    try:
+        found: Mapping[str, Any] = facts.source.json(GENERATION) or {}
+    except Refused as error:
+        return (), error.message
+    return stop_ids_in(found), ""
+
+
+def _token_ids(facts: SourceFacts) -> tuple[int, ...]:
+    """The id of the tokenizer's own end token."""
+    token = facts.source.tokenizer.special_tokens.get("eos_token")
+    found = facts.source.vocabulary.id_of(token) if token else None
+    return () if found is None else (found,)
+
+
+TOKENIZER: tuple[Check[SourceFacts], ...] = (
+    Check("tokenizer", "The tokenizer is there", "a model that cannot read", _tokenizer),
+    Check("ids-fit", "Every id has its row", "ids beyond the embedding", _fits),
+    Check("chat-template", "The chat template is known", "a chat model that babbles", _template),
+    Check("stop-ids", "An end is named", "a model that never stops", _stop),
+    Check("stop-files", "No file hides an end", "an end token that mlx-lm does not see", _stop_files),
+)

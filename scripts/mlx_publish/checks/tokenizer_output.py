@@ -1,0 +1,91 @@
+"""The converted folder's tokenizer, as it was loaded and compared, and the ids that end an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.model.portable import Repaired
+from mlx_publish.model.stopping import Stopping
+
+
+@dataclass(frozen=True)
+class TokenizerOutput:
+    """What is known of the tokenizer that will be published."""
+
+    compared: Mapping[str, Any]
+    """The answer of the engine's operation `tokenizer` on the folder as it is now."""
+    repaired: Repaired
+    """What was changed in its files."""
+    stopping: Stopping
+    rows: int
+    """Rows of the embedding."""
+
+
+def _ids(output: TokenizerOutput) -> Says:
+    found = output.compared
+    if found["error"]:
+        return failed(found["error"], "Mend the source's tokenizer files.")
+    against = "tokenizer.json" if found["reference"] == "tokenizer.json" else "tokenizer, loaded by transformers"
+    if first := found["first"]:
+        return failed(
+            f"{found['different']} of {found['probes']} probe texts give other ids than the source's {against}, "
+            f"first {first['probe']!r} at token {first['position']}: {first['ids']} in place of {first['source_ids']}",
+            "Compare tokenizer_class in tokenizer_config.json with tokenizer.json; they describe two tokenizers.",
+            first=first,
+        )
+    return passed(
+        f"{found['probes']} probe texts give the same ids as the source's {against}",
+        given_back=found["round_trip"], not_given_back=found["not_given_back"],
+    )  # fmt: skip
+
+
+def _portable(output: TokenizerOutput) -> Says:
+    changes, remarks = list(output.repaired.changes), list(output.repaired.remarks)
+    if changes:
+        return fixed("; ".join(changes), changes=changes, remarks=remarks)
+    if remarks:
+        return warned("; ".join(remarks), remarks=remarks)
+    return passed("the tokenizer's files suit clients on transformers 4 and 5 as they are")
+
+
+def _stops(output: TokenizerOutput) -> Says:
+    stopping, found = output.stopping, output.compared
+    ids = list(stopping.ids)
+    if stopping.refusal:
+        return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
+    error = found.get("turn_error") or ""
+    if error.startswith("TimeoutError"):
+        return failed(f"the chat template has no end: {error}", "Mend the source's template.", ids=ids)
+    if stopping.changes:
+        return fixed("; ".join(stopping.changes), ids=ids, changes=list(stopping.changes))
+    if error:
+        return warned(f"what ends a turn is not known: {error}", ids=ids)
+    if found.get("chat") and not found.get("turn_end"):
+        return warned("the chat template puts nothing behind an answer; the smoke test shows whether it stops", ids=ids)
+    return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
+
+
+def _embedding(output: TokenizerOutput) -> Says:
+    found = output.compared
+    if found["error"]:
+        return failed("no id is known, for the tokenizer cannot be loaded", "See tokenizer-ids.")
+    largest, rows = found["largest_id"], output.rows
+    if largest >= rows:
+        return failed(
+            f"the text {found['largest_probe']!r} gives the id {largest}, but the embedding has {rows} rows",
+            "Take a source whose embedding fits its tokenizer.",
+        )
+    if found["vocabulary"] > rows:
+        return warned(f"the tokenizer has {found['vocabulary']} tokens for {rows} rows; no text reaches those beyond")
+    return passed(f"the largest id that text reaches is {largest}, of {rows} rows")
+
+
+TOKENIZER_OUTPUT: tuple[Check[TokenizerOutput], ...] = (
+    Check("tokenizer-ids", "It reads text as its source does", "words that mean others", _ids, safety=True),
+    Check("tokenizer-portable", "Other clients can load the tokenizer", "a model that only MLX can load", _portable),
+    Check("stop-complete", "Every file names all ends", "an answer without end", _stops),
+    Check("ids-in-embedding", "Every id has its row", "a crash or noise at a rare word", _embedding, safety=True),
+)

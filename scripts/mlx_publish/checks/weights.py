@@ -1,0 +1,142 @@
+"""The weight files: all there, whole, of one set, as the index says, in numbers that conversion can keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mlx_publish.checks.base import Check, Says, failed, passed, warned
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.config import DTYPES
+from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.weights import INDEX, shard_numbers, weight_map
+
+_OTHER_FORMATS = (".bin", ".pt", ".pth", ".gguf", ".h5", ".ckpt", ".msgpack", ".onnx", ".npz", ".safetensors")
+# A file shorter than this cannot even hold a header.
+_SHORTEST = 10
+
+
+def _inside(facts: SourceFacts) -> Says:
+    outside = [path for path in facts.source.weights if path.startswith("/") or "\\" in path or ".." in path.split("/")]
+    if outside:
+        return failed(f"{INDEX} leads out of the model: {outside[0]}", "Do not use this source.")
+    return passed("no path leads out of the model")
+
+
+def _present(facts: SourceFacts) -> Says:
+    source = facts.source
+    if not source.weights:
+        return _other_formats(facts)
+    if missing := [path for path in source.weights if path not in source.entries]:
+        return failed(f"the index names files that are not there: {', '.join(missing[:5])}", "Complete the source.")
+    if source.index is None and (gaps := _gaps(source.weights)):
+        return failed(f"of the numbered weight files are missing: {', '.join(gaps[:5])}", "Complete the source.")
+    size = sum(source.entries[path].size for path in source.weights)
+    return _broken(source) or passed(f"{len(source.weights)} weight file(s) of {size:,} bytes are there")
+
+
+def _broken(source: Metadata) -> Says | None:
+    """A file that is there and is no weight file, or one that mlx-lm does not see."""
+    if pointer := next((path for path in source.weights if source.is_pointer(path)), None):
+        return failed(f"{pointer} is a git-lfs pointer, not the weights", "Download the weights (git lfs pull).")
+    if empty := next((path for path in source.weights if source.entries[path].size < _SHORTEST), None):
+        return failed(f"{empty} is empty", "Complete the source.")
+    if strange := next((path for path in source.weights if "/" in path or not path.startswith("model")), None):
+        return failed(
+            f"mlx-lm reads weights from files named model*.safetensors only, and the index names {strange}",
+            "Rename the files in the source and in its index.",
+        )
+    return None
+
+
+def _gaps(paths: tuple[str, ...]) -> list[str]:
+    return [
+        f"model-{number:05}-of-{total:05}.safetensors"
+        for total, numbers in shard_numbers(paths).items()
+        for number in range(1, min(total, 100_000) + 1)
+        if number not in numbers
+    ]
+
+
+def _other_formats(facts: SourceFacts) -> Says:
+    if "adapter_config.json" in facts.source.entries:
+        return failed("the source is an adapter, not a model", "Merge it into its base model, then take the result.")
+    others = sorted(path for path in facts.source.entries if path.endswith(_OTHER_FORMATS))
+    seen = f"; it has {', '.join(others[:3])}" if others else ""
+    return failed(f"the source has no safetensors weights{seen}", "Choose a source with safetensors weights.")
+
+
+def _one_set(facts: SourceFacts) -> Says:
+    source = facts.source
+    if source.index is None and len(source.weights) > 1 and len(shard_numbers(source.weights)) != 1:
+        return failed(
+            f"several sets of weights, and no index says which is meant: {', '.join(source.weights[:5])}",
+            "Leave one set in the source, or add an index.",
+        )
+    on_top = {path for path in source.entries if path.endswith(".safetensors") and "/" not in path}
+    if extra := sorted(on_top - set(source.weights)):
+        return warned(f"not taken, because they belong to another set of weights: {', '.join(extra[:5])}")
+    return passed("there is one set of weights")
+
+
+def _index(facts: SourceFacts) -> Says:
+    source = facts.source
+    if source.index is None:
+        return passed("there is no index, and none is needed")
+    listed = set(weight_map(source.index).items())
+    stored = {(tensor.name, path) for path, header in source.headers.items() for tensor in header}
+    if lost := sorted(listed - stored):
+        return failed(
+            f"the index promises {len(lost)} tensor(s) that are not in their files, first {lost[0][0]} in {lost[0][1]}",
+            "Complete the source.",
+        )
+    if strange := sorted(stored - listed):
+        return failed(
+            f"{len(strange)} tensor(s) are not in the index, first {strange[0][0]} of {strange[0][1]}",
+            "Remove them from the source, or add them to its index.",
+        )
+    return passed(f"the index and the files agree on {len(stored):,} tensors")
+
+
+def _once(facts: SourceFacts) -> Says:
+    twice = [name for name, count in Counter(tensor.name for tensor in facts.source.tensors).items() if count > 1]
+    if twice:
+        return failed(
+            f"{twice[0]} stands in several weight files, and which one counts is chance", "Remove one from the source."
+        )
+    if not facts.source.tensors:
+        return failed("the weight files hold no tensors", "Choose another source.")
+    return passed(f"{len(facts.source.tensors):,} tensors, each once")
+
+
+def _precision(facts: SourceFacts) -> Says:
+    matrices = [tensor for tensor in facts.source.language_tensors if len(tensor.shape) > 1]
+    kinds = Counter[str]()
+    for tensor in matrices:
+        kinds[DTYPES.get(tensor.dtype, tensor.dtype)] += tensor.size
+    found = [kind for kind, _ in kinds.most_common()]
+    if "float64" in found:
+        return warned("weights are stored as float64, which MLX does not compute with on the GPU; they are rounded")
+    if facts.variant.dtype == "float16" and {"bfloat16", "float32"} & set(found):
+        return warned(
+            f"float16 is asked for and the source has {found[0]}: numbers above 65504 become infinity",
+            "Take bfloat16 or float32, unless the check of the weights passes.",
+        )
+    if len(found) > 1:
+        return warned(f"matrices are stored in several types: {', '.join(found)}")
+    declared = facts.source.config.dtype
+    differs = f", and config.json declares {declared}" if declared and found and declared != found[0] else ""
+    return passed(f"matrices are stored as {found[0]}{differs}" if found else "there are no matrices")
+
+
+INDEXED: tuple[Check[SourceFacts], ...] = (
+    Check("paths-inside", "The index stays in the model", "reading somebody's files", _inside, safety=True),
+)
+LISTED: tuple[Check[SourceFacts], ...] = (
+    Check("weights-present", "The weights are there", "a conversion of half a model", _present),
+    Check("one-weight-set", "One set of weights", "tensors of two sets mixed", _one_set),
+)
+STORED: tuple[Check[SourceFacts], ...] = (
+    Check("tensors-once", "Each tensor is there once", "a tensor that another one overwrites", _once),
+    Check("source-index", "The source's index is true", "a model of which a part is missing", _index),
+    Check("source-precision", "The types of the numbers", "numbers that are rounded or overflow unnoticed", _precision),
+)

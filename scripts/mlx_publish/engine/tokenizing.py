@@ -1,0 +1,127 @@
+"""The converted folder's tokenizer beside the source's own: same ids, largest id, what ends a turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from mlx_publish.engine.loading import warnings_of_loading
+from mlx_publish.engine.turn import turn_end
+
+Encode = Callable[[str], list[int]]
+# A model may have thousands of reserved tokens beyond its embedding; a few show whether text reaches them.
+_BEYOND = 256
+
+
+def tokenizer(folder: str, source: str, rows: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Compare the tokenizer of the converted `folder`, as mlx-lm loads it, with the tokenizer.json of `source`.
+
+    `rows` is the number of rows of the embedding. Returns `error` where one of them cannot be loaded;
+    else how many probes were compared and how many differ with the `first` difference, whether decoding gives the
+    text back, the largest id that text reaches, the stop ids, and what ends a turn of the chat template.
+    The template is the model's own text: it is rendered in the sandbox, here in the child, for a few seconds at most.
+    """
+    progress("loading the tokenizer")
+    with warnings_of_loading() as said:
+        try:
+            loading = "of the source"
+            (reference, added), kind = _reference(Path(source))
+            loading = "as mlx-lm reads it"
+            made = load_mlx_tokenizer(Path(folder), {"trust_remote_code": False})
+        except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
+            return {"error": f"the tokenizer {loading} cannot be loaded: {type(error).__name__}: {error}"[:1000]}
+    progress("comparing ids")
+    encode = _encoder(made)
+    probes = {**probe_texts(), **_special_probes(_added(made)), **_special_probes(added)}
+    probes |= _beyond(made, encode, rows)
+    return {
+        "error": None,
+        "reference": kind,
+        "warnings": said,
+        **_compare(probes, encode, reference),
+        **_round_trip(probes, encode, made),
+        "vocabulary": len(made),
+        "stop_ids": sorted(made.eos_token_ids),
+        **turn_end(made),
+    }
+
+
+def probe_texts() -> dict[str, str]:
+    """The probe set by name: scripts, code, white space, numbers, emoji."""
+    found: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _reference(source: Path) -> tuple[tuple[Encode, list[str]], str]:
+    """The source's encoder and its added tokens: by its tokenizer.json, or by transformers from older files."""
+    path = source / "tokenizer.json"
+    if not path.exists():
+        older = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        return (_encoder(older), _added(older)), "transformers"
+    raw = Tokenizer.from_file(str(path))
+    # Both are set by a caller in transformers; here they would cut and fill the ids.
+    raw.no_truncation()
+    raw.no_padding()
+    added = [token.content for token in raw.get_added_tokens_decoder().values()]
+    return (lambda text: list(raw.encode(text, add_special_tokens=False).ids), added), "tokenizer.json"
+
+
+def _encoder(made: Any) -> Encode:
+    return lambda text: [int(id_) for id_ in made.encode(text, add_special_tokens=False)]
+
+
+def _added(made: Any) -> list[str]:
+    return [str(token) for token in made.added_tokens_decoder.values()]
+
+
+def _special_probes(tokens: Iterable[str]) -> dict[str, str]:
+    probes = {}
+    for token in tokens:
+        probes[f"{token} alone"] = token
+        probes[f"{token} inside"] = f"one {token} two{token}three"
+    return probes
+
+
+def _beyond(made: Any, encode: Encode, rows: int) -> dict[str, str]:
+    """Texts of tokens that the embedding has no row for, where such a text leads to such an id."""
+    ids = sorted(id_ for id_ in made.get_vocab().values() if id_ >= rows)[:_BEYOND]
+    texts = {f"id {id_}": made.decode([id_]) for id_ in ids}
+    return {name: text for name, text in texts.items() if max(encode(text), default=0) >= rows}
+
+
+def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> dict[str, Any]:
+    first, different, largest, where = None, 0, -1, ""
+    for name, text in probes.items():
+        ours, theirs = encode(text), reference(text)
+        if max(ours, default=-1) > largest:
+            largest, where = max(ours), name
+        if ours != theirs:
+            different += 1
+            first = first or _difference(name, text, ours, theirs)
+    return {
+        "probes": len(probes),
+        "different": different,
+        "first": first,
+        "largest_id": largest,
+        "largest_probe": where,
+    }
+
+
+def _difference(name: str, text: str, ours: list[int], theirs: list[int]) -> dict[str, Any]:
+    length = min(len(ours), len(theirs))
+    position = next((n for n in range(length) if ours[n] != theirs[n]), length)
+    part = slice(max(0, position - 2), position + 6)
+    return {"probe": name, "text": text[:200], "position": position, "ids": ours[part], "source_ids": theirs[part]}
+
+
+def _round_trip(probes: Mapping[str, str], encode: Encode, made: Any) -> dict[str, Any]:
+    """Whether decoding gives the text back; a normalizer may rightly change it, so this is only told."""
+    lost = [name for name, text in probes.items() if made.decode(encode(text)) != text]
+    return {"round_trip": len(probes) - len(lost), "not_given_back": lost[:5]}

@@ -1,0 +1,99 @@
+"""A folder's tokenizer files while they are mended: read strictly, written only where they changed."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.errors import Refused
+
+CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
+
+
+@dataclass
+class Draft:
+    """The JSON of the files by path, and the texts of the others that are to be written."""
+
+    files: Mapping[str, bytes]
+    json: dict[str, dict[str, Any]]
+    texts: dict[str, str]
+    changes: list[str]
+    remarks: list[str]
+
+    @classmethod
+    def of(cls, files: Mapping[str, bytes]) -> Draft:
+        """Read all JSON files. Raises `Refused` naming file and line where one is broken."""
+        parsed = {path: read_object(path, data) for path, data in files.items() if path.endswith(".json")}
+        return cls(files, copy_small(parsed), {}, [], [])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """tokenizer_config.json; it is made where it is missing and something is put into it."""
+        return self.json.setdefault(CONFIG, {})
+
+    @property
+    def fast(self) -> Mapping[str, Any] | None:
+        """tokenizer.json, which is only looked at: it decides the ids."""
+        return self.json.get(FAST)
+
+    def written(self) -> dict[str, bytes]:
+        """The files that have to be written, changed or new."""
+        result = {path: text.encode() for path, text in self.texts.items()}
+        for path, data in self.json.items():
+            if path in (CONFIG, SPECIAL) and data != self._before(path):
+                result[path] = json_bytes(data)
+        for path, raw in self.files.items():
+            if path.endswith(".json") and path not in result and raw.startswith(codecs.BOM_UTF8):
+                result[path] = raw.removeprefix(codecs.BOM_UTF8)
+        return result
+
+    def _before(self, path: str) -> dict[str, Any]:
+        return read_object(path, self.files[path]) if path in self.files else {}
+
+
+def copy_small(parsed: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Copy what may be changed; tokenizer.json is large and never is."""
+    return {path: data if path == FAST else copy.deepcopy(data) for path, data in parsed.items()}
+
+
+def read_object(path: str, data: bytes) -> dict[str, Any]:
+    """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
+    text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _broken(path, error.lineno, f"not valid JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise _broken(path, 1, f"not readable as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise _broken(path, 1, "is not a JSON object")
+    return found
+
+
+def read_text(path: str, data: bytes) -> str:
+    """Decode UTF-8, all line ends as one newline, as clients read it. Raises `Refused` naming file and line."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _broken(path, line, f"not UTF-8: {error.reason}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def json_bytes(data: Mapping[str, Any]) -> bytes:
+    """JSON as Hugging Face writes it: two spaces, keys in their order, characters as they are."""
+    try:
+        return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair can be escaped, not encoded.
+        return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def _broken(path: str, line: int, message: str) -> Refused:
+    return Refused(
+        message, check="tokenizer-portable", place=f"{path}:{line}", remedy="Mend the file in the source."
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""Everything that is known of a model without its weights, each part read when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mlx_publish.model.card import SourceCard, read_card
+from mlx_publish.model.config import ModelConfig
+from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
+from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
+from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
+from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
+
+# A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
+_POINTER_SIZE = 1024
+_NOT_LANGUAGE = ("vision", "visual", "audio", "mm_projector", "multi_modal_projector", "image_newline")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A model by its small files, its file list and the headers of its weights.
+
+    Whatever cannot be read raises `Refused` naming the file.
+    """
+
+    files: ModelFiles
+
+    @cached_property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files by path."""
+        return self.files.entries
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """config.json, empty where there is none."""
+        return ModelConfig(self.json("config.json") or {})
+
+    @cached_property
+    def card(self) -> SourceCard:
+        """The front matter of README.md."""
+        return read_card(self.files)
+
+    @cached_property
+    def tokenizer(self) -> TokenizerInfo:
+        """The small files of the tokenizer."""
+        return read_tokenizer(self.files)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of tokenizer.json, none where there is no such file."""
+        return read_vocabulary(self.json("tokenizer.json") or {})
+
+    @cached_property
+    def index(self) -> Mapping[str, Any] | None:
+        """The index of the weights, which has megabytes for the largest models."""
+        return self.json(INDEX)
+
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """The one set of weight files, whether they are there or not."""
+        return weight_files(self.entries, self.index)
+
+    @cached_property
+    def headers(self) -> Mapping[str, tuple[TensorInfo, ...]]:
+        """Tensors by weight file, of those files that are there."""
+        return {path: self.files.header(path) for path in self.weights if path in self.entries}
+
+    @cached_property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """The tensors of all weight files."""
+        return tuple(tensor for header in self.headers.values() for tensor in header)
+
+    @property
+    def language_tensors(self) -> tuple[TensorInfo, ...]:
+        """Those that are not of an image or audio encoder, which a conversion to text leaves out."""
+        return tuple(tensor for tensor in self.tensors if not any(part in tensor.name for part in _NOT_LANGUAGE))
+
+    def json(self, path: str) -> dict[str, Any] | None:
+        """Return a JSON object of the model, None where the file is absent."""
+        return read_json_file(self.files, path)
+
+    def is_pointer(self, path: str) -> bool:
+        """Tell whether a file is but a pointer of git-lfs."""
+        return self.entries[path].size < _POINTER_SIZE and is_pointer(self.files.read(path))

@@ -1,0 +1,87 @@
+"""config.json as mlx-lm reads it: newer spellings written beside in the older ones, nothing else changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+# Keys of transformers 5's rope_parameters that describe a scaling, beside the base frequency.
+_ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
+
+
+def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the config with older spellings added, and what was added in words.
+
+    - `dtype` -> `torch_dtype`: mlx-lm reads only the latter, and would leave float32 weights as they are.
+    - `rope_parameters` -> `rope_theta`, `rope_scaling`, `partial_rotary_factor`: some thirty architectures of mlx-lm
+      read only these, and would take their own default base.
+
+    Values that are there already stay. Parameters by layer type (`full_attention: {...}`) have no older spelling;
+    the check of the built model says whether they arrived.
+    """
+    result, told = copy.deepcopy(dict(config)), list[str]()
+    parts = [("", result)]
+    if isinstance(result.get("text_config"), dict):
+        parts.append(("text_config.", result["text_config"]))
+    for prefix, part in parts:
+        told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part))]
+    # mlx-lm looks for the type on top only, also where a multimodal config nests it.
+    nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
+    if nested and "torch_dtype" not in result:
+        result["torch_dtype"] = nested
+        told.append(f"torch_dtype {nested} from text_config")
+    return result, told
+
+
+def _dtype(part: dict[str, Any]) -> list[str]:
+    value = part.get("dtype")
+    if not isinstance(value, str) or "torch_dtype" in part:
+        return []
+    part["torch_dtype"] = value.removeprefix("torch.")
+    return [f"torch_dtype {part['torch_dtype']} from dtype"]
+
+
+def _rope(part: dict[str, Any]) -> list[str]:
+    new = part.get("rope_parameters")
+    if not isinstance(new, Mapping) or any(isinstance(value, Mapping) for value in new.values()):
+        return []
+    told = []
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in new and part.get(key) is None:
+            part[key] = new[key]
+            told.append(f"{key} {new[key]} from rope_parameters")
+    kind = new.get("rope_type", "default")
+    if kind != "default" and not part.get("rope_scaling"):
+        scaling = {key: value for key, value in new.items() if key not in _ROPE_OWN}
+        # `type` is what transformers 4 wrote; some architectures look for no other.
+        part["rope_scaling"] = {"type": kind, "rope_type": kind, **scaling}
+        told.append(f"rope_scaling {kind} from rope_parameters")
+    return told
+
+
+def declared_thetas(config: Mapping[str, Any]) -> set[float]:
+    """All base frequencies of rope that a config names, in whichever spelling."""
+    found: set[float] = set()
+    for part in (config, config.get("text_config") or {}):
+        for key in ("rope_theta", "rope_local_base_freq", "rotary_emb_base", "global_rope_theta", "local_rope_theta"):
+            found |= _numbers(part.get(key))
+        rope = part.get("rope_parameters") or {}
+        for entry in (rope, *(value for value in rope.values() if isinstance(value, Mapping))):
+            found |= _numbers(entry.get("rope_theta"))
+    return found
+
+
+def declared_scaling(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The one scaling of rope that a config names, or None where there is none or it differs by layer."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("rope_scaling", "rope_parameters"):
+            value = part.get(key)
+            kind = (value.get("rope_type") or value.get("type")) if isinstance(value, Mapping) else None
+            if isinstance(value, Mapping) and kind not in (None, "default"):
+                return {**value, "rope_type": kind}
+    return None
+
+
+def _numbers(value: object) -> set[float]:
+    return {float(value)} if isinstance(value, (int, float)) and not isinstance(value, bool) else set()

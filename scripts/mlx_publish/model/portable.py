@@ -1,0 +1,179 @@
+"""Tokenizer files that clients on transformers 4 and 5 read alike; ids never change.
+
+What fails where was tried with transformers 4.57 and 5.24 (tests/test_transformers4.py):
+
+- 4.57 raises for a class that it does not know, for `extra_special_tokens` that is a list or null, and for a
+  `tokenizer_file` that is not there; 5.24 takes them.
+- 4.57 builds llama and T5 tokenizers from the slow model file as soon as `add_prefix_space` is set, and raises where
+  that file is missing. 5.24 builds them from the class, so a value of false cannot be dropped alone.
+- 4.57 sets `add_prefix_space` of a byte-level pre-tokenizer on top from tokenizer_config.json, false if it is silent.
+"""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files as package_files
+from typing import Any
+
+from mlx_publish.model.draft import CONFIG, SPECIAL, Draft
+from mlx_publish.model.template_places import place_templates
+
+# The class of both that takes tokenizer.json as it is.
+PLAIN = "PreTrainedTokenizerFast"
+_PLAIN = frozenset({PLAIN, "PreTrainedTokenizer", "TokenizersBackend"})
+# Classes of transformers 4 that go back to a slow model file where add_prefix_space is set, and its name.
+_SLOW_FILE = {"LlamaTokenizer": "tokenizer.model", "T5Tokenizer": "spiece.model"}
+_SLOW = re.compile(r"(\.model|\.tiktoken|vocab\.(json|txt))$")
+# What a machine wrote about itself; of no use to others, and `tokenizer_file` keeps transformers 4 from loading.
+_LOCAL = frozenset({
+    "_commit_hash", "backend", "cache_dir", "from_slow", "is_local", "local_files_only", "merges_file", "name_or_path",
+    "special_tokens_map_file", "token", "tokenizer_file", "trust_remote_code", "use_auth_token", "vocab_file",
+})  # fmt: skip
+_PATH_KEY = re.compile(r"_(file|path|dir)$")
+_ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\)")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What to write over a folder's tokenizer files; files that are not named stay as they are."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    """What was changed and why, in words."""
+    remarks: tuple[str, ...] = ()
+    """What is odd and stays."""
+
+
+def portable(files: Mapping[str, bytes], *, plain: bool = False) -> Repaired:
+    """Mend tokenizer files, given by path, for clients old and new; nothing to mend gives an empty result.
+
+    With `plain` the class becomes the one that reads tokenizer.json as it is: for a folder in which the class was
+    found to give other ids (transformers 5 rebuilds the tokenizer of GPT2Tokenizer and some fifty other classes
+    without the pre-tokenizer of tokenizer.json).
+
+    Raises `Refused` naming file and line where a file is no UTF-8 or broken JSON.
+    """
+    draft = Draft.of(files)
+    _marks(draft)
+    if CONFIG in draft.json:
+        _local_state(draft)
+        for path in (CONFIG, SPECIAL):
+            _extra_tokens(draft, path)
+    if draft.fast is not None and (plain or CONFIG in draft.json):
+        _class(draft, plain=plain)
+        _code(draft)
+        _slow_prefix_space(draft)
+        _byte_level(draft)
+    place_templates(draft)
+    return Repaired(draft.written(), tuple(draft.changes), tuple(draft.remarks))
+
+
+@functools.cache
+def transformers4_classes() -> frozenset[str]:
+    """Names of tokenizer classes that transformers 4.57 finds."""
+    text = package_files("mlx_publish").joinpath("data/transformers4_tokenizers.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())
+
+
+def _marks(draft: Draft) -> None:
+    marked = [p for p, data in draft.files.items() if p.endswith(".json") and data.startswith(codecs.BOM_UTF8)]
+    draft.changes += [f"byte order mark removed from {path}, which clients take for broken" for path in marked]
+
+
+def _local_state(draft: Draft) -> None:
+    found = [key for key, value in draft.config.items() if key in _LOCAL or _is_local_path(key, value)]
+    for key in found:
+        del draft.config[key]
+    if found:
+        draft.changes.append(f"{', '.join(found)} removed: state of the machine that wrote the file")
+
+
+def _is_local_path(key: str, value: object) -> bool:
+    return isinstance(value, str) and bool(_PATH_KEY.search(key)) and bool(_ABSOLUTE.match(value))
+
+
+def _extra_tokens(draft: Draft, path: str) -> None:
+    """A dict of named tokens is valid in both; a list goes to its older name, at the same place."""
+    data = draft.json.get(path, {})
+    if "extra_special_tokens" not in data or isinstance(data["extra_special_tokens"], dict):
+        return
+    found = data["extra_special_tokens"]
+    if not isinstance(found, list):
+        del data["extra_special_tokens"]
+        draft.changes.append(f"empty extra_special_tokens removed from {path}")
+        return
+    tokens = list(dict.fromkeys(map(_text, (*(data.get("additional_special_tokens") or ()), *found))))
+    pairs = [(key, value) for key, value in data.items() if key != "additional_special_tokens"]
+    data.clear()
+    for key, value in pairs:
+        moved = key == "extra_special_tokens"
+        data["additional_special_tokens" if moved else key] = tokens if moved else value
+    draft.changes.append(f"the list extra_special_tokens of {path} is additional_special_tokens now")
+
+
+def _text(token: object) -> Any:
+    return token["content"] if isinstance(token, Mapping) and "content" in token else token
+
+
+def _class(draft: Draft, *, plain: bool) -> None:
+    named = draft.config.get("tokenizer_class")
+    if named == PLAIN or not (plain or (isinstance(named, str) and not _known(named, draft.files))):
+        return
+    draft.config["tokenizer_class"] = PLAIN
+    reason = "whose ids differ from tokenizer.json's" if plain else "which transformers 4 does not know"
+    draft.changes.append(f"tokenizer_class {PLAIN} instead of {named or 'the default'}, {reason}")
+
+
+def _known(name: str, files: Mapping[str, bytes]) -> bool:
+    """Tell whether transformers 4 has a form of the class that reads tokenizer.json, or the files for its slow form."""
+    known = transformers4_classes()
+    fast = name if name.endswith("Fast") else f"{name}Fast"
+    return fast in known or (name in known and any(_SLOW.search(path) for path in files))
+
+
+def _code(draft: Draft) -> None:
+    """A tokenizer of the source's own code does not travel, so neither does the way to it."""
+    found = draft.config.get("auto_map")
+    if isinstance(found, dict) and "AutoTokenizer" in found:
+        del found["AutoTokenizer"]
+    elif not isinstance(found, list):
+        return
+    if not found or isinstance(found, list):
+        del draft.config["auto_map"]
+    draft.changes.append("auto_map removed: it leads to code that is not carried over")
+
+
+def _slow_prefix_space(draft: Draft) -> None:
+    config = draft.config
+    name = str(config.get("tokenizer_class")).removesuffix("Fast")
+    file, value = _SLOW_FILE.get(name), config.get("add_prefix_space")
+    if file is None or value is None or file in draft.files:
+        return
+    del config["add_prefix_space"]
+    told = f"add_prefix_space removed: transformers 4 would look for {file}, which is not there"
+    # 5 rebuilds these classes with the space, and not at all where tokenizer.json is byte-level.
+    if not value or _pre_tokenizers(draft, "ByteLevel"):
+        config["tokenizer_class"] = PLAIN
+        told += f"; tokenizer_class {PLAIN} instead of {name}, which would add the space in transformers 5"
+    draft.changes.append(told)
+
+
+def _pre_tokenizers(draft: Draft, kind: str) -> bool:
+    top = (draft.fast or {}).get("pre_tokenizer") or {}
+    return any(part.get("type") == kind for part in (top, *(top.get("pretokenizers") or ())))
+
+
+def _byte_level(draft: Draft) -> None:
+    """Transformers 4 lets tokenizer_config.json overrule tokenizer.json; 5 does not for the plain classes."""
+    top = (draft.fast or {}).get("pre_tokenizer")
+    if not isinstance(top, Mapping) or top.get("type") != "ByteLevel":
+        return
+    wanted, value = top.get("add_prefix_space"), draft.config.get("add_prefix_space", False)
+    if draft.config.get("tokenizer_class") not in _PLAIN or not isinstance(wanted, bool) or value in (None, wanted):
+        return
+    draft.config["add_prefix_space"] = wanted
+    draft.changes.append(f"add_prefix_space {str(wanted).lower()} as in tokenizer.json, which transformers 4 overrules")

@@ -1,0 +1,197 @@
+"""The ids that end an answer: every place that names some must name all.
+
+mlx-lm takes `eos_token_id` of generation_config.json in place of config.json's and swallows a JSON error there, so a
+narrow or broken file makes a model that never stops.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.model.draft import json_bytes
+
+_NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
+_NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What config.json and generation_config.json shall say; what needs no change is handed back as it came."""
+
+    eos_token_id: Any
+    """For config.json on top; None where the key shall stay away."""
+    generation_config: bytes | None
+    """The whole of generation_config.json; None where there is none and none is needed."""
+    ids: tuple[int, ...]
+    changes: tuple[str, ...] = ()
+    refusal: str = ""
+    """Why the model cannot be made to stop; empty where it can."""
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Ids by text: of the tokens that stand for themselves, and of all pieces of the vocabulary."""
+
+    special: Mapping[str, int]
+    every: Mapping[str, int]
+
+    def text(self, id_: int) -> str:
+        return next((text for text, known in self.every.items() if known == id_), "unknown")
+
+
+def complete_stop_ids(
+    config: Mapping[str, Any],
+    generation_config: bytes | None,
+    tokenizer_config: Mapping[str, Any],
+    tokenizer_json: Mapping[str, Any] | None,
+    turn_end: str | None,
+    *,
+    chat: bool,
+) -> Stopping:
+    """Say what ends an answer, in all places alike.
+
+    `generation_config` is the file's content, None where there is none. `turn_end` is what the chat template puts
+    behind an assistant's text: the first token of its own, else the text, None where there is nothing. Without a
+    chat template (`chat` false) files that do not contradict each other stay as they are.
+    """
+    tokens = _tokens(tokenizer_config, tokenizer_json)
+    generation, fault = _read(generation_config)
+    own, theirs = stop_ids_in(config), stop_ids_in(generation)
+    if not chat and not fault and (not own or not theirs or set(own) == set(theirs)):
+        return Stopping(config.get("eos_token_id"), generation_config, theirs or own)
+    ids, changes = _union(own, theirs, tokens)
+    if chat:
+        named = _id_of(tokenizer_config.get("eos_token"), tokens)
+        end, refusal = _end(turn_end, tokens)
+        ids = tuple(dict.fromkeys((*ids, *named, *end)))
+        refusal = refusal or ("" if ids else _NONE)
+    else:
+        refusal = ""
+    eos = _completed(config, ids, "config.json", changes)
+    written = generation_config
+    if fault:
+        written = json_bytes({**_from(config, "bos_token_id"), **_eos(ids), **_from(config, "pad_token_id")})
+        changes.append(f"generation_config.json was not readable ({fault}); it is written anew from config.json")
+    elif generation_config is not None:
+        written = _generation(generation, generation_config, ids, changes)
+    return Stopping(eos, written, ids, tuple(changes), refusal or _outside(ids, config, tokens))
+
+
+def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids that a config names as ends, its language part included, each once and in their order."""
+    parts = [config, config.get("text_config")]
+    found: list[Any] = []
+    for part in parts:
+        value = part.get("eos_token_id") if isinstance(part, Mapping) else None
+        found += value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)))
+
+
+def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, Any] | None) -> _Tokens:
+    data = tokenizer_json or {}
+    special = {}
+    for id_, token in (tokenizer_config.get("added_tokens_decoder") or {}).items():
+        special[token["content"]] = int(id_)
+    for token in data.get("added_tokens") or ():
+        special[token["content"]] = token["id"]
+    vocab = (data.get("model") or {}).get("vocab") or {}
+    # Unigram keeps a list of pieces with their scores.
+    pieces = vocab if isinstance(vocab, Mapping) else {piece[0]: id_ for id_, piece in enumerate(vocab)}
+    every = {**pieces, **special}
+    for key in _NAMED:
+        text = _text(tokenizer_config.get(key))
+        if text in every:
+            special[text] = every[text]
+    return _Tokens(special, every)
+
+
+def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
+    """The object and no fault, or an empty one and what is wrong."""
+    if data is None:
+        return {}, ""
+    try:
+        found = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
+    except json.JSONDecodeError as error:
+        return {}, f"line {error.lineno}: {error.msg}"
+    except UnicodeDecodeError as error:
+        return {}, f"not UTF-8: {error.reason}"
+    return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
+
+
+def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tuple[tuple[int, ...], list[str]]:
+    """The ids of both files, those first that apply today.
+
+    config.json may carry a library's default (2, say) that is an ordinary token here; where
+    generation_config.json names others it does not apply today, and must not cut answers short tomorrow.
+    """
+    ordinary = [id_ for id_ in own if theirs and id_ not in theirs and id_ not in tokens.special.values()]
+    known = set(tokens.every.values())
+    left = [id_ for id_ in ordinary if id_ in known]
+    told = [
+        f"eos_token_id {id_} of config.json left out: it is the ordinary token {tokens.text(id_)!r}" for id_ in left
+    ]
+    return tuple(dict.fromkeys(id_ for id_ in (*theirs, *own) if id_ not in left)), told
+
+
+def _end(turn_end: str | None, tokens: _Tokens) -> tuple[tuple[int, ...], str]:
+    if turn_end is None:
+        return (), ""
+    if turn_end in tokens.special:
+        return (tokens.special[turn_end],), ""
+    return (
+        (),
+        f"the chat template ends an answer with {turn_end[:40]!r}, which is no token that generation could stop at",
+    )
+
+
+def _id_of(token: object, tokens: _Tokens) -> tuple[int, ...]:
+    text = _text(token)
+    return (tokens.every[text],) if text is not None and text in tokens.every else ()
+
+
+def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes: list[str]) -> Any:
+    """The value of `eos_token_id`; one that says the same already stays as it is."""
+    before = data.get("eos_token_id")
+    listed = before if isinstance(before, list) else [before]
+    if not ids or (set(map(repr, listed)) == set(map(repr, ids))):
+        return before
+    after = ids[0] if len(ids) == 1 else list(ids)
+    changes.append(f"eos_token_id of {path} is {after} now, was {before}")
+    return after
+
+
+def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...], changes: list[str]) -> bytes:
+    before = len(changes)
+    after = _completed(generation, ids, "generation_config.json", changes)
+    if len(changes) > before:
+        return json_bytes({**generation, "eos_token_id": after})
+    if data.startswith(codecs.BOM_UTF8):
+        changes.append("byte order mark removed from generation_config.json, which clients take for broken")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _outside(ids: Iterable[int], config: Mapping[str, Any], tokens: _Tokens) -> str:
+    """A stop id that the model has no row for is never generated."""
+    nested = config.get("text_config")
+    rows = config.get("vocab_size") or (nested.get("vocab_size") if isinstance(nested, Mapping) else None)
+    size = rows if isinstance(rows, int) else max(tokens.every.values(), default=-1) + 1
+    wrong = [id_ for id_ in ids if id_ < 0 or (size and id_ >= size)]
+    return f"the stop id {wrong[0]} lies outside of the vocabulary of {size}" if wrong else ""
+
+
+def _text(token: object) -> str | None:
+    if isinstance(token, Mapping):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _eos(ids: tuple[int, ...]) -> dict[str, Any]:
+    return {"eos_token_id": ids[0] if len(ids) == 1 else list(ids)} if ids else {}
+
+
+def _from(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: config[key]} if config.get(key) is not None else {}

@@ -1,0 +1,96 @@
+"""Where chat templates stand: one place for each kind of client, all saying the same.
+
+transformers takes chat_template.jinja and additional_chat_templates/*.jinja where there are any, and only then
+tokenizer_config.json; older clients look in the latter only. chat_template.json is for processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_publish.errors import Refused
+from mlx_publish.model.draft import CONFIG, Draft, read_text
+
+JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_chat_templates/"
+
+
+def place_templates(draft: Draft) -> None:
+    """Bring the templates to where every client finds them. Raises `Refused` where one cannot be read."""
+    alone = _in_files(draft)
+    named = named_templates(draft.json.get(CONFIG, {}).get("chat_template"), CONFIG)
+    legacy = named_templates(draft.json.get(LEGACY, {}).get("chat_template"), LEGACY)
+    if alone:
+        _agree(draft, alone, named)
+    elif not named and legacy:
+        _from_legacy(draft, legacy)
+    wins = {**named, **alone} or legacy
+    if legacy and legacy.get("default") != wins.get("default"):
+        draft.remarks.append(f"{LEGACY} holds another template, which only processors read; it stays")
+
+
+def named_templates(value: object, path: str) -> dict[str, str]:
+    """Templates by name, from any of the spellings: text, list of name and template, object.
+
+    Raises `Refused` where it is something else.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return {"default": value}
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list) and all(isinstance(entry, Mapping) for entry in value):
+        pairs = [(entry.get("name"), entry.get("template")) for entry in value]
+    if not all(isinstance(part, str) for pair in pairs for part in pair) or (value and not pairs):
+        raise Refused(
+            "chat_template is neither a text nor texts by name", check="tokenizer-portable", place=path,
+            remedy="Mend the file in the source.",
+        )  # fmt: skip
+    return dict(pairs)
+
+
+def _in_files(draft: Draft) -> dict[str, str]:
+    """The default first; a file of that name among the others overrules it, as in transformers."""
+    found = {"default": read_text(JINJA, draft.files[JINJA])} if JINJA in draft.files else {}
+    for path, data in sorted(draft.files.items()):
+        name = path.removeprefix(MORE).removesuffix(".jinja")
+        if path == f"{MORE}{name}.jinja" and "/" not in name:
+            found[name] = read_text(path, data)
+    return found
+
+
+def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> None:
+    if "default" in named and "default" not in alone:
+        draft.texts[JINJA] = named["default"]
+        draft.changes.append(f"{JINJA} added: the default template stood in {CONFIG} only, where newer clients miss it")
+    if unseen := sorted(named.keys() - alone.keys() - {"default"}):
+        draft.remarks.append(
+            f"clients that read {JINJA} do not see {', '.join(unseen)} of {CONFIG}; so it is in the source"
+        )
+    wanted = {**named, **alone}
+    if wanted == named:
+        return
+    for name, text in alone.items():
+        place = JINJA if name == "default" else f"{MORE}{name}.jinja"
+        if name not in named:
+            draft.changes.append(f"the template {name} of {place} added to {CONFIG}, where older clients look")
+        elif named[name] != text:
+            draft.changes.append(f"the template {name} of {CONFIG} differed from {place}, which wins in transformers")
+    draft.config["chat_template"] = _spelled(wanted)
+
+
+def _from_legacy(draft: Draft, legacy: Mapping[str, str]) -> None:
+    draft.config["chat_template"] = _spelled(legacy)
+    draft.changes.append(f"the chat template stood in {LEGACY} only, which tokenizers do not read; {CONFIG} has it now")
+    if "default" in legacy:
+        draft.texts[JINJA] = legacy["default"]
+    for name in legacy.keys() - {"default"}:
+        draft.texts[f"{MORE}{name}.jinja"] = legacy[name]
+
+
+def _spelled(templates: Mapping[str, str]) -> str | list[dict[str, str]]:
+    if templates.keys() == {"default"}:
+        return templates["default"]
+    return [{"name": name, "template": text} for name, text in templates.items()]

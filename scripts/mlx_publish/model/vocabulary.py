@@ -1,0 +1,53 @@
+"""The tokens of a tokenizer.json and their ids; nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.errors import Refused
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Ids by token: of the model's own pieces and of what was added to them."""
+
+    pieces: Mapping[str, int]
+    added: Mapping[str, int]
+
+    @property
+    def last(self) -> tuple[str, int] | None:
+        """The token with the largest id, or None where there is no token."""
+        largest = [max(part.items(), key=lambda item: item[1]) for part in (self.pieces, self.added) if part]
+        return max(largest, key=lambda item: item[1], default=None)
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its text."""
+        return self.added.get(token, self.pieces.get(token))
+
+
+def read_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
+    """Tokens of a parsed tokenizer.json. Raises `Refused` where its parts are not what they should be."""
+    model = tokenizer.get("model") or {}
+    try:
+        return Vocabulary(dict(_pieces(model.get("vocab") or {})), dict(_added(tokenizer.get("added_tokens") or [])))
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise Refused("its vocabulary cannot be read", place="tokenizer.json") from error
+
+
+def _pieces(vocab: Any) -> Iterator[tuple[str, int]]:
+    """BPE and WordPiece keep ids by piece; Unigram keeps a list of pieces with their scores."""
+    if isinstance(vocab, list):
+        return ((piece[0], id_) for id_, piece in enumerate(vocab))
+    return ((piece, _id(id_)) for piece, id_ in vocab.items())
+
+
+def _added(tokens: Any) -> Iterator[tuple[str, int]]:
+    return ((token["content"], _id(token["id"])) for token in tokens)
+
+
+def _id(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("an id is a whole number")
+    return value

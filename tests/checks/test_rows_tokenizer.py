@@ -1,0 +1,130 @@
+"""Ids, ends and templates, by the files alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headers import TOKENIZER, Tensors, facts, failures, find
+
+
+def tokenizer(**parts: Any) -> dict[str, Any]:
+    return {"tokenizer.json": {**TOKENIZER, **parts}}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"added_tokens": [{"content": "<far>", "id": 128}]},
+        {"model": {"vocab": {"<far>": 500}}},
+        {"model": {"vocab": [["x", 0.0]] * 128 + [["<far>", 0.0]]}},
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight", "transformer.wte.weight", "transformer.word_embeddings.weight",
+        "tok_embeddings.weight", "backbone.embedding.weight", "gpt_neox.embed_in.weight",
+    ],
+)  # fmt: skip
+def test_an_id_without_a_row_is_named(name: str, parts: dict[str, Any]) -> None:
+    found = facts(tokenizer(**parts), tensors={name: ("BF16", (128, 64))}, config={"vocab_size": 9999})
+    finding = find("ids-fit", found)
+    assert "ids-fit" in failures(found)
+    assert "'<far>'" in finding.message
+    assert f"{name} has 128 rows" in finding.message
+
+
+def test_config_decides_where_no_embedding_is_known() -> None:
+    strange: Tensors = {"strange.weight": ("BF16", (128, 64))}
+    files = tokenizer(added_tokens=[{"content": "<far>", "id": 100}])
+    assert failures(facts(files, tensors=strange, config={"vocab_size": 100})) == ["ids-fit"]
+    assert failures(facts(files, tensors=strange, config={"vocab_size": 101})) == []
+    assert find("ids-fit", facts(files, tensors=strange, config={"vocab_size": None})).status == "skip"
+
+
+def test_the_embedding_of_an_image_encoder_is_another_one() -> None:
+    tensors: Tensors = {
+        "model.embed_tokens.weight": ("BF16", (4, 64)),
+        "vision_model.embeddings.weight": ("BF16", (999, 64)),
+    }
+    assert "ids-fit" in failures(facts(tensors=tensors))
+
+
+def test_older_tokenizers_are_told_and_none_is_refused() -> None:
+    assert find("tokenizer", facts({"tokenizer.json": None, "tokenizer.model": b"x"})).status == "warn"
+    assert failures(facts({"tokenizer.json": None})) == ["tokenizer"]
+
+
+NO_END = {"tokenizer_config.json": {"chat_template": "{{ messages }}"}, "generation_config.json": None}
+
+
+def test_a_chat_model_without_an_end_is_refused() -> None:
+    found = facts(NO_END, config={"eos_token_id": None})
+    assert failures(found) == ["stop-ids"]
+    assert "would never stop" in find("stop-ids", found).message
+
+
+def test_a_plain_model_without_an_end_is_told() -> None:
+    found = facts(NO_END | {"tokenizer_config.json": {}}, config={"eos_token_id": None})
+    assert find("stop-ids", found).status == "warn"
+
+
+@pytest.mark.parametrize(
+    ("files", "config"),
+    [
+        ({}, {"eos_token_id": 2}),
+        ({"generation_config.json": {"eos_token_id": [2]}}, {}),
+        ({"tokenizer_config.json": {"eos_token": {"content": "</s>"}, "chat_template": "x"}}, {}),
+        ({}, {"text_config": {"eos_token_id": 2}}),
+    ],
+)
+def test_an_end_may_be_named_anywhere(files: dict[str, Any], config: dict[str, Any]) -> None:
+    found = facts(NO_END | files, config={"eos_token_id": None, **config})
+    assert find("stop-ids", found).message == "generation ends at 2"
+
+
+@pytest.mark.parametrize("id_", [128, -1])
+def test_an_end_that_never_comes(id_: int) -> None:
+    found = facts(config={"eos_token_id": id_})
+    assert failures(found) == ["stop-ids"]
+    assert f"the end token {id_} is outside" in find("stop-ids", found).message
+    assert failures(facts({"generation_config.json": {"eos_token_id": [2, id_]}})) == ["stop-ids"]
+
+
+@pytest.mark.parametrize("content", [b'{"eos_token_id": 2,', b"[]", b"\xff"])
+def test_a_broken_generation_config_is_told_and_not_refused(content: bytes) -> None:
+    found = facts({"generation_config.json": content})
+    assert failures(found) == []
+    finding = find("stop-files", found)
+    assert finding.status == "warn"
+    assert "generation_config.json" in finding.message
+    assert "will be repaired" in finding.message
+    assert find("stop-ids", found).message == "generation ends at 2"
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "hidden"),
+    [
+        ({"eos_token_id": 5}, {"eos_token_id": [2, 5]}, "2"),
+        ({"eos_token_id": [4]}, {"eos_token_id": 3}, "2, 3"),
+        ({"eos_token_id": 5}, {"eos_token_id": None}, "2"),
+    ],
+)
+def test_a_narrow_generation_config_is_told(generation: dict[str, Any], config: dict[str, Any], hidden: str) -> None:
+    finding = find("stop-files", facts({"generation_config.json": generation}, config=config))
+    assert finding.status == "warn"
+    assert f"hides the end token(s) {hidden} that" in finding.message
+    assert "united" in finding.message
+
+
+@pytest.mark.parametrize("generation", [None, {}, {"eos_token_id": None}, {"eos_token_id": [2, 5]}])
+def test_what_hides_nothing_passes(generation: dict[str, Any] | None) -> None:
+    assert find("stop-files", facts({"generation_config.json": generation})).status == "pass"
+
+
+def test_templates() -> None:
+    assert find("chat-template", facts({"tokenizer_config.json": {}})).status == "warn"
+    twice = find("chat-template", facts({"chat_template.jinja": b"other"}))
+    assert "chat_template.jinja and tokenizer_config.json; the first one applies" in twice.message
