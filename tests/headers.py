@@ -64,7 +64,7 @@ def facts(
     **recipe: Any,
 ) -> SourceFacts:
     """A good source, but for what is given: `files` with None takes one away, `config` adds keys."""
-    spec = RecipeSpec.model_validate({"source": name, "revision": COMMIT, **recipe})
+    spec = RecipeSpec.model_validate({"source": name, "revision": COMMIT} | recipe)
     destinations = {variant.label: Destination(repo="acme/out") for variant in spec.variants}
     content: dict[str, bytes | dict[str, Any] | None] = {
         "config.json": CONFIG | dict(config or {}),

@@ -8,7 +8,7 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.naming import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
-from mlx_publish.checks.weights import INDEXED, LISTED, STORED
+from mlx_publish.checks.weights import HEADERS, INDEXED, LISTED, STORED
 
 __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 
@@ -17,6 +17,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     (*REVISION, *ARCHITECTURE, *BY_CONFIG),
     INDEXED,
     LISTED,
+    HEADERS,
     (*STORED, *BY_HEADERS, *TOKENIZER, *PAPERS),
 )
 INSPECT: tuple[Check[SourceFacts], ...] = tuple(check for group in GROUPS for check in group)

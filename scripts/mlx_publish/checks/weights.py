@@ -135,8 +135,10 @@ LISTED: tuple[Check[SourceFacts], ...] = (
     Check("weights-present", "The weights are there", "a conversion of half a model", _present),
     Check("one-weight-set", "One set of weights", "tensors of two sets mixed", _one_set),
 )
-STORED: tuple[Check[SourceFacts], ...] = (
+HEADERS: tuple[Check[SourceFacts], ...] = (
     Check("tensors-once", "Each tensor is there once", "a tensor that another one overwrites", _once),
+)
+STORED: tuple[Check[SourceFacts], ...] = (
     Check("source-index", "The source's index is true", "a model of which a part is missing", _index),
     Check("source-precision", "The types of the numbers", "numbers that are rounded or overflow unnoticed", _precision),
 )
