@@ -15,6 +15,10 @@ from typing import TextIO
 from mlx_publish.report import Finding
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What a runner takes for a command: the new form after any blanks, the old form anywhere in a line. It compares as
+# people read, without characters that nobody sees. Source: Runner.Common/ActionCommand.cs of actions/runner
+_UNSEEN = r"[\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff]*"
+_COMMAND = re.compile(rf"^{_UNSEEN}(?=:{_UNSEEN}:)|#(?={_UNSEEN}#{_UNSEEN}\[)", re.MULTILINE)
 _MARKS = {"pass": "ok", "fixed": "fixed", "warn": "warn", "fail": "FAIL", "skip": "skip"}
 WIDTH = 100
 
@@ -24,9 +28,14 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def harmless(text: str) -> str:
+    """Break what a runner would take for a command, as `::set-output` or `##[add-path]`, in each line."""
+    return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
+
+
 @dataclass
 class Console:
-    """Writes lines. Every line begins with our own words, so none can begin with `::`, a runner's command."""
+    """Writes lines, of which none can command a runner."""
 
     out: TextIO = sys.stdout
 
@@ -77,4 +86,4 @@ class Console:
                 self._line(f"  {'':24} {line}")
 
     def _line(self, text: str) -> None:
-        print(text, file=self.out, flush=True)
+        print(harmless(text), file=self.out, flush=True)

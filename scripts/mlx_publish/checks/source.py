@@ -61,8 +61,7 @@ def _model_type(facts: SourceFacts) -> Says:
     if facts.mlx_lm is None:
         return skipped("mlx-lm is not installed here, so what it can load is not known")
     version, types = facts.mlx_lm
-    name = found.replace("-", "_") if found not in types else found
-    if found in types or name in types:
+    if found in types:
         return passed(f"mlx-lm {version} can load {found}")
     near = difflib.get_close_matches(found, sorted(types), 3, 0.5)
     hint = f"Nearest that it has: {', '.join(near)}. " if near else ""

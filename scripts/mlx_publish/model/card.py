@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from mlx_publish.model.files import SMALL, ModelFiles
 
-_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^---[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse_card(text: str) -> SourceCard:
         return SourceCard(problem="the source's README.md has no front matter")
     try:
         data = YAML(typ="safe", pure=True).load(match[1])
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, LookupError, RecursionError, TypeError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f" at line {line + 2}" if isinstance(line, int) else ""
         return SourceCard(problem=f"the front matter of the source's README.md is not valid YAML{where}")

@@ -30,8 +30,9 @@ class ModelConfig:
     @property
     def architectures(self) -> tuple[str, ...]:
         """Class names of transformers, as `LlamaForCausalLM`."""
-        value = self.raw.get("architectures") or ()
-        return (value,) if isinstance(value, str) else tuple(value)
+        value = self.raw.get("architectures")
+        items = value if isinstance(value, list) else [value]
+        return tuple(item for item in items if isinstance(item, str))
 
     @property
     def dtype(self) -> str | None:
@@ -46,7 +47,7 @@ class ModelConfig:
     def context(self) -> int | None:
         """The longest context in tokens that the config names."""
         value = self.text.get("max_position_embeddings")
-        return value if isinstance(value, int) else None
+        return value if type(value) is int else None
 
     @property
     def quantization(self) -> Mapping[str, Any] | None:

@@ -14,18 +14,21 @@ TOKENIZER = frozenset({
     "chat_template.jinja", "chat_template.json",
 })  # fmt: skip
 PROCESSOR = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
-_LEGAL = re.compile(r"^(licen[cs]e|notice|copying|use_policy|usage_policy|acceptable_use)[^/]*$", re.IGNORECASE)
+_LEGAL = re.compile(r"(licen[cs]e|notice|copying|use_policy|usage_policy|acceptable_use)[^/\n]*", re.IGNORECASE)
+# Code and pickles, whatever they are called.
+_NEVER = (".py", ".pyc", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".sh")
+_EXTRA = re.compile(r"[\w-][\w.-]*\.tiktoken|additional_chat_templates/[\w-][\w.-]*\.jinja")
 _NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors.index.json", "hf_quant_config.json"})
 
 
 def is_legal(path: str) -> bool:
     """Tell whether a file on top is a licence, a notice or a policy."""
-    return bool(_LEGAL.match(path)) and not path.endswith(".py")
+    return bool(_LEGAL.fullmatch(path)) and not path.lower().endswith(_NEVER)
 
 
 def is_tokenizer(path: str) -> bool:
     """Tell whether a file belongs to the tokenizer, extra chat templates and vocabularies included."""
-    return path in TOKENIZER or path.endswith(".tiktoken") or path.startswith("additional_chat_templates/")
+    return path in TOKENIZER or bool(_EXTRA.fullmatch(path))
 
 
 def carried_files(entries: Iterable[str], weights: Iterable[str]) -> set[str]:

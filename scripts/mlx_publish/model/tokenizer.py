@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish.errors import Refused
 from mlx_publish.model.files import ModelFiles, read_json_file
 
 
@@ -44,7 +45,7 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     found = _templates(files, config)
     first = next(iter(found.values()), {})
     return TokenizerInfo(
-        tokenizer_class=config.get("tokenizer_class"),
+        tokenizer_class=_text(config.get("tokenizer_class")),
         fast="tokenizer.json" in files.entries,
         templates=first,
         template_places=tuple(found),
@@ -62,7 +63,7 @@ def stop_ids(files: ModelFiles) -> tuple[int, ...]:
     ids: set[int] = set()
     for path in ("config.json", "generation_config.json"):
         value = (read_json_file(files, path) or {}).get("eos_token_id")
-        ids.update(item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int))
+        ids.update(item for item in (value if isinstance(value, list) else [value]) if type(item) is int)
     return tuple(sorted(ids))
 
 
@@ -70,7 +71,10 @@ def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[s
     """Templates by place, the place that wins first: the order is that of transformers."""
     found: dict[str, dict[str, str]] = {}
     if "chat_template.jinja" in files.entries:
-        found["chat_template.jinja"] = {"default": files.read("chat_template.jinja").decode()}
+        try:
+            found["chat_template.jinja"] = {"default": files.read("chat_template.jinja").decode()}
+        except UnicodeDecodeError as error:
+            raise Refused(f"not UTF-8: {error.reason}", place="chat_template.jinja") from error
     for path in ("chat_template.json", "tokenizer_config.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
         if named := _named(data.get("chat_template")):
@@ -82,7 +86,8 @@ def _named(value: object) -> dict[str, str]:
     if isinstance(value, str):
         return {"default": value}
     if isinstance(value, list):
-        return {entry["name"]: entry["template"] for entry in value if isinstance(entry, Mapping)}
+        pairs = ((entry.get("name"), entry.get("template")) for entry in value if isinstance(entry, Mapping))
+        return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}
     return {}
 
 
@@ -90,6 +95,10 @@ def _token_text(value: object) -> str | None:
     """A special token is written as its text or as an object with `content`."""
     if isinstance(value, Mapping):
         value = value.get("content")
+    return _text(value)
+
+
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 

@@ -52,7 +52,7 @@ def read_header(path: Path) -> tuple[TensorInfo, ...]:
         data = start + file.read(length if length <= MAX_HEADER else 0)
     try:
         tensors = parse_header(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         pointer = data.startswith(b"version ") or start == b"version "
         reason = "is a git-lfs pointer, not the weights" if pointer else f"is not safetensors: {error}"
         raise Refused(reason, place=path.name, remedy="Download the file again, whole.") from error
@@ -74,9 +74,13 @@ def weight_files(paths: Iterable[str], index: Mapping[str, Any] | None) -> tuple
     """Return the one set of weight files: those of the index, else `model.safetensors`, else all on top.
 
     mlx-lm itself reads every `model*.safetensors` it finds, so a second set would overwrite the first.
+    Raises `Refused` where the index is none.
     """
     if index is not None:
-        return tuple(sorted(set(index["weight_map"].values())))
+        listed = index.get("weight_map")
+        if not isinstance(listed, Mapping) or not all(isinstance(path, str) for path in listed.values()):
+            raise Refused("has no weight_map of tensors to files", place="model.safetensors.index.json")
+        return tuple(sorted(set(listed.values())))
     top = sorted(path for path in paths if path.endswith(".safetensors") and "/" not in path)
     if "model.safetensors" in top:
         return ("model.safetensors",)
@@ -106,6 +110,6 @@ def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, An
 
 
 def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None) -> float:
-    """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64."""
+    """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 where there is none."""
     kept = tuple(tensors)
-    return 8 * sum(tensor.nbytes for tensor in kept) / parameter_count(kept, quantization)
+    return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)

@@ -108,7 +108,7 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
             "pipeline_tag": facts.card.text("pipeline_tag"),
             "problem": facts.card.problem,
         },
-        "estimated_bytes": estimate_bytes(tensors, facts.variant),
+        "estimated_bytes": estimate_bytes(tensors, facts.variant, facts.config.dtype),
         "taken": dict(facts.taken),
     }
 
