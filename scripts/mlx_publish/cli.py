@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlx_publish import __version__
-from mlx_publish.console import Console, plain
+from mlx_publish.console import Console, harmless, plain
 from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
-from mlx_publish.failure import write_log
+from mlx_publish.failure import without_secrets, write_log
 
 STAGE_HELP = {
     "inspect": "look at the source's metadata: can it be converted, is there room",
@@ -50,6 +50,10 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "notes": ("MARKDOWN", "your own words for the card"),
 }
 
+_OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOTDIR, errno.EIO,
+)  # fmt: skip
+
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
@@ -60,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         _add_recipe_flags(command)
         if name == "run":
-            command.add_argument("--until", default="card", metavar="STAGE", help="the last stage (default: card)")
+            command.add_argument("--until", metavar="STAGE", help="the last stage (default: card)")
         if name in ("upload", "publish"):
             command.add_argument("--tag", help="tag of the Hub repo (default: evidence-<digest>)")
     plan = commands.add_parser("plan", help="from a GitHub event to a plan, printed as JSON")
@@ -77,7 +81,7 @@ def _add_recipe_flags(command: argparse.ArgumentParser) -> None:
     for name, (metavar, text) in RECIPE_FLAGS.items():
         what.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
     command.add_argument("--variant", metavar="NAME", help="only this variant of the recipe")
-    command.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="work folder (default: work)")
+    command.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
     command.add_argument("--force", action="store_true", help="repeat although nothing changed")
     command.add_argument("--json", action="store_true", help="print the reports as JSON on standard output")
     command.add_argument(
@@ -99,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _told(Interrupted("interrupted"))
     except Exception as error:  # noqa: BLE001  the last door: a bug becomes a log and exit code 3
         log = write_log(error, list(arguments or sys.argv[1:]))
-        print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {error}", file=sys.stderr)
-        print(f"  next: report it with the log {log}", file=sys.stderr)
+        _print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {without_secrets(str(error))}")
+        _print(f"  next: report it with the log {log}")
     return code
 
 
@@ -115,6 +119,9 @@ def _command(options: argparse.Namespace) -> int:
     flags = {key: value for key in RECIPE_FLAGS if (value := getattr(options, key)) is not None}
     if options.from_env:
         _fill_from_env(options, flags, os.environ)
+    options.work = options.work or Path("work")
+    if options.command == "run":
+        options.until = options.until or "card"
     return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout))
 
 
@@ -131,11 +138,11 @@ def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environme
             flags.setdefault(key, given[key])
     options.recipe = options.recipe or (Path(given["recipe"]) if "recipe" in given else None)
     options.variant = options.variant or given.get("variant")
-    options.work = Path(given["work"]) if "work" in given else options.work
+    options.work = options.work or (Path(given["work"]) if "work" in given else None)
     options.tag = getattr(options, "tag", None) or given.get("tag")
     options.force = options.force or given.get("force") == "true"
     if hasattr(options, "until"):
-        options.until = given.get("until", options.until)
+        options.until = options.until or given.get("until")
 
 
 @contextlib.contextmanager
@@ -144,7 +151,7 @@ def _as_ours() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE):
+        if error.errno in _OF_THE_DISK:
             name = f" ({error.filename})" if error.filename else ""
             raise SurroundingsError(
                 f"{os.strerror(error.errno)}{name}",
@@ -157,11 +164,15 @@ def _told(error: PublishError) -> int:
     """Print an error and its remedy; inside an action also as an annotation at its file and line."""
     from mlx_publish.github import output  # noqa: PLC0415
 
-    print(f"error: {plain(str(error))}", file=sys.stderr)
+    _print(f"error: {error}")
     if error.remedy:
-        print(f"  next: {plain(error.remedy)}", file=sys.stderr)
+        _print(f"  next: {error.remedy}")
     output.annotate(error.message, error.place if isinstance(error, BadInput) else "")
     return error.exit_code
+
+
+def _print(text: str) -> None:
+    print(harmless(plain(text)), file=sys.stderr)
 
 
 def _stop_cleanly_on_terminate() -> None:

@@ -33,7 +33,8 @@ def write_log(error: BaseException, arguments: Sequence[str]) -> Path:
 
 def without_secrets(text: str) -> str:
     """Cover tokens by their form and by their value in this environment."""
-    for key, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"TOKEN|SECRET|PASSWORD|KEY", key):
-            text = text.replace(value, "***")
+    names = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
+    values = {value for key, value in os.environ.items() if len(value) >= 8 and names.search(key)}
+    for value in sorted(values, key=len, reverse=True):  # the longer one may begin with the shorter one
+        text = text.replace(value, "***")
     return _SECRET.sub("***", text)

@@ -37,7 +37,12 @@ def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
     if to is not None:
         spec = spec.model_copy(update={"to": to})
     source = _folder_of(spec.source, folder)
-    return _complete(spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder)
+    try:
+        return _complete(spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder)
+    except BadInput as error:
+        if to is None or error.key != "to":
+            raise
+        raise BadInput(error.message, place="--to", remedy=error.remedy) from None
 
 
 def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
@@ -53,8 +58,8 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
     if "notes" in flags:
         data["card"] = {"notes": flags["notes"]}
     spec = _validate(data, "", {})
-    source = Path(spec.source).expanduser()
-    folder = source.resolve() if source.is_dir() else _folder_of(spec.source, Path.cwd())
+    source = _expanded(spec.source)
+    folder = source.resolve() if _is_folder(source) else _folder_of(spec.source, Path.cwd())
     name = spec.name or (folder.name if folder else spec.source.rpartition("/")[2])
     return _complete(spec, name, folder, ("", {}), Path.cwd())
 
@@ -91,14 +96,13 @@ def _bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int])
 
 
 def _located(error: ErrorDetails, place: str, lines: Mapping[str, int]) -> BadInput:
-    # A union or a shorthand adds the name of its branch to the path; it is no key of the file.
-    parts = [part for part in error["loc"] if isinstance(part, int) or re.fullmatch(r"\w+", part)]
+    parts = list(error["loc"])
     if (own := error.get("ctx", {}).get("key")) is not None:
         parts.append(own)
     message, remedy = _words(error)
     if not place:  # flags: variants[0].bits is --bits
-        key = f"--{str(parts[-1]).replace('_', '-')}" if parts else "flags"
-        return BadInput(message, place=key, remedy=remedy)
+        keys = [part for part in parts if isinstance(part, str)]
+        return BadInput(message, place=f"--{keys[-1].replace('_', '-')}" if keys else "flags", remedy=remedy)
     path = tuple(parts)
     while path and key_path(path) not in lines:
         path = path[:-1]
@@ -119,7 +123,21 @@ def _words(error: ErrorDetails) -> tuple[str, str]:
 
 def _folder_of(source: str, base: Path) -> Path | None:
     """The folder a source names, or None where it names a repo."""
-    return (base / Path(source).expanduser()).resolve() if _FOLDER.match(source) else None
+    return (base / _expanded(source)).resolve() if _FOLDER.match(source) else None
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody is called so; then the path as written is the one that does not exist
+        return Path(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # as a name that is too long
+        return False
 
 
 def _complete(
@@ -133,7 +151,7 @@ def _complete(
     shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
     if shared:
         raise BadInput(
-            f"several variants go to {shared[0]}", place=_where(draft, "to"), key="to",
+            f"several variants go to {shared[0]}", place=_where(draft, "to"), key="to" if place else "",
             remedy="Put {variant} or {bits} into it.",
         )  # fmt: skip
     return Recipe(spec, name, folder, destinations, place, lines)
@@ -154,7 +172,7 @@ def _check_source(recipe: Recipe) -> None:
                 place=where, key="source" if recipe.place else "",
                 remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
             ) from None  # fmt: skip
-    elif not recipe.source_folder.is_dir():
+    elif not _is_folder(recipe.source_folder):
         raise BadInput(
             f"the folder {recipe.source_folder} does not exist", place=where,
             key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
@@ -170,13 +188,13 @@ def _check_names(recipe: Recipe) -> None:
     twice = [label for label, count in Counter(v.label for v in recipe.variants).items() if count > 1]
     if twice:
         raise BadInput(
-            f"two variants are called {twice[0]}", place=_where(recipe, "variants"), key="variants",
-            remedy="Give one of them a name.",
+            f"two variants are called {twice[0]}", place=_where(recipe, "variants"),
+            key="variants" if recipe.place else "", remedy="Give one of them a name.",
         )  # fmt: skip
     if any(v.label == "source" for v in recipe.variants):
         raise BadInput(
             "a variant cannot be called source; that folder is the source's own",
-            place=_where(recipe, "variants"), key="variants", remedy="Take another name.",
+            place=_where(recipe, "variants"), key="variants" if recipe.place else "", remedy="Take another name.",
         )  # fmt: skip
 
 
@@ -195,7 +213,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
         )  # fmt: skip
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), recipe.spec.to)
     if text.startswith("folder:"):
-        return Destination(folder=(base / Path(text[len("folder:") :]).expanduser()).resolve())
+        return Destination(folder=(base / _expanded(text[len("folder:") :])).resolve())
     try:
         return Destination(repo=TypeAdapter(RepoId).validate_python(text))
     except ValidationError:

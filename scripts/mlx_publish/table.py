@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlx_publish.console import WIDTH, plain
+from mlx_publish.console import WIDTH, harmless, plain
 from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
 from mlx_publish.work import Work
@@ -30,7 +30,9 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         # Text and not str: a model's answer may hold rich's markup.
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
     console = Console(file=out, width=WIDTH, highlight=False, color_system=None)
-    console.print(table)
+    with console.capture() as held:
+        console.print(table)
+    out.write(harmless(held.get()))
     for variant in variants:
         card = work.model(variant.label) / "README.md"
         if card.exists():

@@ -18,6 +18,8 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import FileDigest, json_text, sha256_of
 from mlx_publish.report import SCHEMA, Report
 
+_SEEN = {"mark", "sha256"}  # what is remembered of a file
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write aside, then rename: a reader sees the old content or the new, never a part."""
@@ -47,8 +49,14 @@ def replace_folder(new: Path, old: Path) -> None:
     """Put a finished folder in the place of another one, which is kept until the new one stands."""
     if old.exists():
         aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}.old-"))
-        old.replace(aside / old.name)
-        new.replace(old)
+        kept = old.replace(aside / old.name)
+        try:
+            new.replace(old)
+        except BaseException:
+            if not old.exists():
+                kept.replace(old)
+                aside.rmdir()
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     else:
         new.replace(old)
@@ -105,7 +113,10 @@ class Work:
         """
         cache_file = self.folder / ".digests.json"
         if not self._digests:
-            self._digests.update(read_json(cache_file) or {})
+            kept = read_json(cache_file)
+            for path, seen in kept.items() if isinstance(kept, dict) else ():
+                if isinstance(seen, dict) and set(seen) == _SEEN:
+                    self._digests[path] = seen
         before = dict(self._digests)
         files = tuple(self._digest(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
         if self._digests != before:

@@ -33,7 +33,7 @@ def load_yaml(path: Path) -> tuple[Any, dict[str, int]]:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise BadInput(f"not valid YAML: {error.problem}", place=place, remedy="Correct the line.") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, LookupError, ValueError) as error:  # a date that is none, an unknown truth, not UTF-8
         raise BadInput(f"not valid YAML: {error}", place=str(path)) from error
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", place=str(path)) from error
@@ -44,7 +44,7 @@ def scalar(text: str) -> Any:
     """Read text from a flag or a form as one YAML scalar: `4` is a number, `no` is text."""
     try:
         value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except (YAMLError, LookupError, ValueError):
         return text
     return value if isinstance(value, (bool, int, float)) else text
 
@@ -64,7 +64,8 @@ def _plain(value: object) -> Any:
 def _lines(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[str, int]]:
     if isinstance(value, CommentedMap):
         for key, item in value.items():
-            yield key_path((*path, str(key))), value.lc.key(key)[0] + 1
+            # A key that `<<` brought along has no line of its own here.
+            yield key_path((*path, str(key))), (value.lc.data.get(key) or [value.lc.line])[0] + 1
             yield from _lines(item, (*path, str(key)))
     elif isinstance(value, CommentedSeq):
         for index, item in enumerate(value):

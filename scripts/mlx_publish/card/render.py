@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,8 +39,8 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters.update(
-        md=markdown.escape, fenced=markdown.fenced, py=markdown.quoted, size=numbers.size, memory=numbers.memory,
-        count=numbers.count, percent=numbers.percent, sig=numbers.significant,
+        md=markdown.escape, code=markdown.code, fenced=markdown.fenced, py=markdown.quoted,
+        size=numbers.size, memory=numbers.memory, count=numbers.count, percent=numbers.percent, sig=numbers.significant,
     )  # fmt: skip
     told = [check for check in evidence["checks"] if check["status"] in STATUSES]
     body = environment.get_template("card/README.md.j2").render(
@@ -52,7 +53,7 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
 def _again(evidence: Mapping[str, Any]) -> str:
     """Return the command that makes the same weights again."""
     source, variant = evidence["source"], evidence["variant"]
-    words = ["mlx-publish convert --source", source["repo"] or f"./{source['name']}"]
+    words = ["mlx-publish convert --source", source["repo"] or shlex.quote(f"./{source['name']}")]
     if source["repo"]:
         words += ["--revision", source["identity"]]
     if variant["mixed"]:

@@ -42,13 +42,14 @@ class Built:
 
 
 def _bits(built: Built) -> Says:
-    tensors = built.all_tensors
-    measured = bits_per_weight(tensors, built.config.get("quantization"))
+    measured = bits_per_weight(built.all_tensors, built.config.get("quantization"))
     # Two source tensors may be one in the result (a tied head), so compare widths and not sizes.
-    wanted = 8 * estimate_bytes(built.source_tensors, built.variant) / parameter_count(built.source_tensors)
+    estimate = estimate_bytes(built.source_tensors, built.variant, built.config.get("torch_dtype"))
+    wanted = 8 * estimate / (parameter_count(built.source_tensors) or 1)
     nominal = built.variant.q_bits
     told = {"bits_per_weight": round(measured, 4)}
-    if nominal and measured > nominal + 32 / (built.variant.q_group_size or 64) + 1:
+    # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
+    if nominal and measured > nominal + 64 / (built.variant.q_group_size or 64) + 1:
         return failed(
             f"{measured:.3f} bits per weight, far from the {nominal} of the name: quantization missed layers",
             "Take a group size that divides the layers' last dimension.", **told,

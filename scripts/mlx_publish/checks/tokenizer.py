@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +9,9 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.errors import Refused
 from mlx_publish.model.stopping import stop_ids_in
+from mlx_publish.model.weights import embedding_rows
 
 GENERATION = "generation_config.json"
-# What architectures call the matrix that has a row for each id.
-_EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embeddings?|embed_in|embed|shared)\.weight$"
-)
 
 
 def _tokenizer(facts: SourceFacts) -> Says:
@@ -49,10 +45,8 @@ def _fits(facts: SourceFacts) -> Says:
 
 def _rows(facts: SourceFacts) -> tuple[int | None, str]:
     """Rows of the embedding by its header, else by config.json."""
-    found = [t for t in facts.source.language_tensors if len(t.shape) == 2 and _EMBEDDING.search(t.name)]
-    if found:
-        largest = max(found, key=lambda tensor: tensor.shape[0])
-        return largest.shape[0], largest.name
+    if rows := embedding_rows(facts.source.language_tensors):
+        return rows, "the embedding"
     size = facts.source.config.text.get("vocab_size")
     return (size if type(size) is int else None), "vocab_size of config.json"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import json
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +30,20 @@ OPERATIONS = {
 def main(folder: Path) -> int:
     """Do the job and write result.json, complete or not at all."""
     job = json.loads((folder / "job.json").read_text())
+    threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
 
     def progress(text: str) -> None:
         _write(folder / "progress", text)
 
     _write(folder / "result.json", json.dumps(_answer(job, progress)))
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """A child has a session of its own, so a parent that is killed outright cannot take it along."""
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
 
 
 def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -43,18 +53,15 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)
-    except (OSError, RuntimeError, MemoryError) as error:
-        traceback.print_exc()
-        return _failed(_surroundings(error))
     except Exception as error:  # noqa: BLE001  the parent has to be told of anything
+        _log_trace()
+        return _failed(_surroundings(error))
+
+
+def _log_trace() -> None:
+    # The log is on the disk that may just have become full.
+    with contextlib.suppress(OSError):
         traceback.print_exc()
-        return {
-            "ok": False,
-            "kind": "Bug",
-            "message": f"{type(error).__name__}: {error}",
-            "remedy": "",
-            "check": "",
-        }
 
 
 def _failed(error: PublishError) -> dict[str, Any]:
@@ -68,9 +75,9 @@ def _failed(error: PublishError) -> dict[str, Any]:
 
 
 def _surroundings(error: Exception) -> PublishError:
-    """MLX tells of a full disk and of a full memory by RuntimeErrors."""
+    """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
     text = str(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = "No space left on device" in text or "Disk quota exceeded" in text
     if full or "[write] Unable to write" in text:
         return SurroundingsError("the disk is full", remedy="Free space or take another --work folder; run again.")
     if isinstance(error, MemoryError) or "malloc" in text or "Insufficient Memory" in text:

@@ -34,6 +34,9 @@ _HIDDEN = (
     "HF_OIDC_ID_TOKEN",
     "GITHUB_TOKEN",
     "GH_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_RUNTIME_TOKEN",
 )
 _BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
 
@@ -57,8 +60,8 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
         return [run_job(job, progress) for job in jobs]
     stop = threading.Event()
     with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(run_job, job, progress, at_once, stop) for job in jobs]
         try:
+            futures = [pool.submit(run_job, job, progress, at_once, stop) for job in jobs]
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
@@ -106,7 +109,7 @@ def fast_blas() -> Path | None:
     if platform.system() != "Linux" or os.environ.get("LD_PRELOAD"):
         return None
     if (chosen := os.environ.get("MLX_PUBLISH_BLAS")) is not None:
-        return Path(chosen) if chosen else None
+        return Path(chosen) if chosen and Path(chosen).exists() else None
     places = (Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib"))
     return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
 
@@ -115,7 +118,8 @@ def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name, job.log.open("wb") as log:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"op": job.op, "arguments": job.arguments}))
+        order = {"op": job.op, "arguments": job.arguments, "parent": os.getpid()}
+        (folder / "job.json").write_text(json.dumps(order))
         process = subprocess.Popen(
             [sys.executable, "-X", "utf8", "-m", "mlx_publish.engine", folder],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,

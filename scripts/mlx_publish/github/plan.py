@@ -32,7 +32,7 @@ def make_plan(event_name: str, payload: dict[str, Any], ref: str, recipes: Path)
             f"the event '{event_name}' starts nothing", place="--event-name",
             remedy="Push a tag as '<recipe>/v1'.",
         )  # fmt: skip
-    known = {path.stem: path for path in sorted(recipes.glob("*.y*ml"))}
+    known = _recipes(recipes)
     allowed = ", ".join(f"{name}/v1" for name in (*known, "all"))
     match = _TAG.match(ref)
     if match is None:
@@ -47,6 +47,15 @@ def make_plan(event_name: str, payload: dict[str, Any], ref: str, recipes: Path)
         )
     jobs = [{"name": stem, "recipe": path.as_posix(), "tag": version} for stem, path in chosen.items()]
     return {"schema": SCHEMA, "event": event_name, "jobs": jobs}
+
+
+def _recipes(folder: Path) -> dict[str, Path]:
+    known: dict[str, Path] = {}
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        if path.stem in known:
+            raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
+        known[path.stem] = path
+    return known
 
 
 def _payload(event: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from mlx_publish.errors import Refused
 from mlx_publish.evidence import sha256_of
 from mlx_publish.hub.manifest import Sent
-from mlx_publish.work import replace_folder
+from mlx_publish.work import read_json, replace_folder
 
 
 def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> None:
@@ -35,13 +34,10 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> Non
 
 
 def _is_ours(folder: Path, adopt: bool) -> None:
-    if adopt or not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir()))):
         return
-    try:
-        ours = "source" in json.loads((folder / "mlx-publish.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        ours = False
-    if not ours:
+    evidence = read_json(folder / "mlx-publish.json")
+    if not isinstance(evidence, dict) or "source" not in evidence:
         raise Refused(
             f"{folder} holds something that was not published by mlx-publish", check="destination-ours",
             remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlx_publish.evidence import FileDigest, git_sha1_of, sha256_of
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 
-_WEIGHTS = re.compile(r"^model(-\d{5}-of-\d{5})?\.safetensors$")
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
     "README.md", "mlx-publish.json", "config.json", "generation_config.json", "model.safetensors.index.json",
 }) | PROCESSOR  # fmt: skip
@@ -29,7 +29,7 @@ class Sent:
 
 def may_be_sent(path: str) -> bool:
     """Tell whether a published model may hold a file of this name: an allow-list, not a deny-list."""
-    return bool(_WEIGHTS.match(path)) or path in _OTHERS or is_tokenizer(path) or is_legal(path)
+    return bool(_WEIGHTS.fullmatch(path)) or path in _OTHERS or is_tokenizer(path) or is_legal(path)
 
 
 def strangers(folder: Path) -> list[str]:

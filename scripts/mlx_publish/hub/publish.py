@@ -45,8 +45,9 @@ class Receipt:
 def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     """Make the repo hold exactly the order's files, at one commit, and tag it.
 
-    A new repo stays private until its commit has been compared. Raises `Refused` where the repo is
-    somebody else's, the token may not write, or the remote files differ afterwards.
+    A new repo stays private until its commit has been compared; the next run sees to it where this one breaks
+    off. Raises `Refused` where the repo is somebody else's, the token may not write, the tag stands for other
+    files, or the remote files differ afterwards.
     """
     api = hub_api()
     with hub_errors(f"the token for {order.repo}"):
@@ -56,17 +57,26 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
         else:
             api.auth_check(order.repo, write=True)
     remote, head = _remote(order.repo)
-    _is_ours(order, remote, head)
+    ours = _is_ours(order, remote, head)
+    if not (ours or order.adopt):
+        raise Refused(
+            f"{order.repo} exists and was not made from this source", check="destination-ours",
+            remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
+        )  # fmt: skip
+    tags = _tags(order)
     changed = [file for file in order.files if not _same(file, remote.get(file.path))]
     removed = sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
     if changed or removed:
         progress(f"sending {sum(f.size for f in changed) / 1e6:.1f} MB in {len(changed)} files to {order.repo}")
         head = _commit(order, changed, removed, head)
     _compare(order, head)
-    if new and not order.private:
-        with hub_errors(order.repo):
+    with hub_errors(order.repo):
+        # The tag is the last thing: one of ours that has none was begun, and not finished, by an earlier run.
+        begun = new or (ours and not tags and bool(api.model_info(order.repo).private))
+        if begun and not order.private:
             api.update_repo_settings(order.repo, private=False)
-    _tag(order, head)
+        if order.tag not in tags:
+            api.create_tag(order.repo, tag=order.tag, revision=head, tag_message=order.title)
     return Receipt(order.repo, head, order.tag, tuple(file.path for file in changed), tuple(removed))
 
 
@@ -79,18 +89,17 @@ def _remote(repo: str) -> tuple[Mapping[str, FileEntry], str]:
     return RepoFiles(repo, head).entries, head
 
 
-def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> None:
-    if order.adopt or not set(remote) - _OF_THE_HUB:
-        return
-    theirs: Any = None
-    if "mlx-publish.json" in remote:
-        theirs = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json")).get("source", {})
-    keys = ("name", "repo", "base_model")
-    if theirs is None or any(theirs.get(key) != order.source.get(key) for key in keys):
-        raise Refused(
-            f"{order.repo} exists and was not made from this source", check="destination-ours",
-            remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
-        )  # fmt: skip
+def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> bool:
+    """Tell whether the repo is empty, or was made by us from this source."""
+    if not set(remote) - _OF_THE_HUB:
+        return True
+    if "mlx-publish.json" not in remote:
+        return False
+    try:
+        theirs = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json"))["source"]
+        return all(theirs.get(key) == order.source.get(key) for key in ("name", "repo", "base_model"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _same(file: Sent, entry: FileEntry | None) -> bool:
@@ -121,23 +130,27 @@ def _commit(order: Order, changed: Sequence[Sent], removed: Sequence[str], head:
 
 
 def _compare(order: Order, commit: str) -> None:
-    remote = RepoFiles(order.repo, commit).entries
-    different = [file.path for file in order.files if not _same(file, remote.get(file.path))]
-    different += sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
-    if different:
+    if different := _differences(order, commit):
         raise Refused(
             f"{order.repo}@{commit[:12]} differs from what was sent: {', '.join(different[:5])}",
             check="remote-equal", remedy="It was not tagged. Run the same command again.",
         )  # fmt: skip
 
 
-def _tag(order: Order, commit: str) -> None:
+def _differences(order: Order, commit: str) -> list[str]:
+    remote = RepoFiles(order.repo, commit).entries
+    different = [file.path for file in order.files if not _same(file, remote.get(file.path))]
+    return different + sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
+
+
+def _tags(order: Order) -> Mapping[str, str]:
+    """Return the repo's tags. `Refused` where the order's own stands for other files: nothing was changed yet."""
     with hub_errors(order.repo):
         tags = {tag.name: tag.target_commit for tag in hub_api().list_repo_refs(order.repo).tags}
-        if order.tag not in tags:
-            hub_api().create_tag(order.repo, tag=order.tag, revision=commit, tag_message=order.title)
-        elif tags[order.tag] != commit:
-            raise Refused(
-                f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]})",
-                check="tag-free", remedy="Take another tag; a tag that is out must not move.",
-            )  # fmt: skip
+    if order.tag in tags and (different := _differences(order, tags[order.tag])):
+        raise Refused(
+            f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]}), which differs in "
+            f"{', '.join(different[:5])}",
+            check="tag-free", remedy="Take another tag; a tag that is out must not move.",
+        )  # fmt: skip
+    return tags

@@ -69,6 +69,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
         "licence": inspected.result["licence"],
         "language": inspected.result["card"]["language"],
         "config": inspected.result["config"],
+        "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],
         "smoke": _smoke(context, found.get("smoke")),

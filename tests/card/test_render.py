@@ -1,0 +1,167 @@
+"""Cards, byte for byte.
+
+To write the golden files anew after a change of the template: `MLX_PUBLISH_GOLDEN=write pytest tests/card`.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from mlx_publish.card.render import load_as, render, render_card
+from mlx_publish.recipe import Destination, Recipe, Variant
+from samples import COMMIT, make_evidence, make_recipe
+
+GOLDEN = Path(__file__).parent / "golden"
+FULL = make_evidence()
+
+
+def folded() -> dict[str, Any]:
+    smoke = copy.deepcopy(FULL["smoke"])
+    smoke["system_role"] = "folded"
+    smoke["exchange"] |= {"messages": [{"role": "user", "content": "Be brief.\n\nWhat is the Moon?"}], "stop": "length"}
+    cpu = FULL["benchmark"] | {"device": "cpu", "computed_in": "float32"}
+    return make_evidence(smoke=smoke, benchmark=cpu, fidelity=FULL["fidelity"] | {"computed_in": "float32"})
+
+
+def unmeasured() -> dict[str, Any]:
+    return make_evidence(
+        smoke=None, fidelity=None, benchmark=None, checks=[], config={"context": None},
+        missing={"smoke": "", "fidelity": ", because the stage fidelity was refused",
+                 "benchmark": ", because the last measurement was of other bytes"},
+    )  # fmt: skip
+
+
+def of_variant(**changes: Any) -> dict[str, Any]:
+    return make_evidence(variant=FULL["variant"] | changes)
+
+
+def from_folder() -> dict[str, Any]:
+    licence = {"id": "other", "name": "Own licence", "link": "https://example.org/licence"}
+    return make_evidence(
+        source={"name": "My Model", "repo": None, "identity": "f" * 64, "base_model": None}, licence=licence
+    )
+
+
+CARDS = {
+    "full": ("Tiny-4bit", "acme/Tiny-4bit", "", FULL),
+    "folded": ("Tiny-4bit", "acme/Tiny-4bit", "", folded()),
+    "unmeasured": ("Tiny-4bit", "acme/Tiny-4bit", "", unmeasured()),
+    "unquantized": (
+        "Tiny-bf16", "acme/Tiny-bf16", "",
+        of_variant(label="bf16", quantized=False, bits=None, group_size=None, mode=None, dtype="bfloat16"),
+    ),
+    "mixed": (
+        "Tiny-mixed", "acme/Tiny-mixed", "",
+        of_variant(label="mixed_3_6", bits=None, mixed="mixed_3_6", dtype="float16"),
+    ),
+    "mxfp4": ("Tiny-mxfp4", "acme/Tiny-mxfp4", "", of_variant(label="mxfp4", group_size=32, mode="mxfp4")),
+    "folder": ("My Model", "My Model", "\nA **note** of my own.\n\n- and a list\n", from_folder()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_is_the_golden_one(name: str) -> None:
+    text, golden = render_card(*CARDS[name]), GOLDEN / f"{name}.md"
+    if os.environ.get("MLX_PUBLISH_GOLDEN") == "write":
+        golden.write_text(text, encoding="utf-8", newline="\n")
+    assert text.encode() == golden.read_bytes()
+
+
+def test_there_is_no_golden_card_that_nobody_renders() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CARDS)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_layout_is_clean(name: str) -> None:
+    text = render_card(*CARDS[name])
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    tokens = parse(text)
+    headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open"]
+    assert len(headings) == len(set(headings))
+    assert headings[0] == CARDS[name][0]
+    assert not [token.type for token in tokens if token.type.startswith("html")]
+    assert tokens[3].type == "paragraph_open"
+
+
+def test_only_what_was_measured_is_claimed() -> None:
+    text = render_card("x", "x", "", unmeasured())
+    assert "**Fidelity** was not measured, because the stage fidelity was refused." in text
+    assert "**Speed** was not measured, because the last measurement was of other bytes." in text
+    for word in ("KLD", "tokens/s", "## Example", "first choice", "Context", "What to know"):
+        assert word not in text
+
+
+def test_recipe_and_evidence_give_title_name_and_notes(tmp_path: Path) -> None:
+    recipe = make_recipe(card={"notes": "Mine."})
+    assert load_as(recipe, Variant()) == "acme/Tiny-4bit"
+    assert render(recipe, Variant(), FULL) == render_card("Tiny-4bit", "acme/Tiny-4bit", "Mine.", FULL)
+    folder = Recipe(recipe.spec, "tiny", None, {"4bit": Destination(folder=tmp_path / "Out")})
+    assert load_as(folder, Variant()) == "Out"
+
+
+def test_the_evidence_is_not_changed() -> None:
+    before = copy.deepcopy(FULL)
+    render_card("x", "x", "", FULL)
+    assert before == FULL
+
+
+HOSTILE = "<img src=x>](y) `a` ``` | {{ 7*7 }} ${{ x }}\n::error::z\n# Heading"
+
+
+def laden(word: str, role: str) -> dict[str, Any]:
+    """The word in every place where a stranger's may stand."""
+    found = copy.deepcopy(FULL)
+    found["source"] |= {"name": word, "repo": None, "base_model": None}
+    found["licence"] = {"id": "other", "name": word, "link": word}
+    found["language"] = [word]
+    found["checks"] = [{"stage": "x", "id": word, "status": "warn", "message": word}]
+    found["smoke"] |= {"asked": {"system": word, "prompt": word}, "system_role": role}
+    found["smoke"]["exchange"] |= {"messages": [{"role": word, "content": word}], "answer": word}
+    found["benchmark"]["machine"] |= {"chip": word, "system": word, "arch": word}
+    found["tools"] = {"mlx": word, "mlx-lm": word}
+    return found
+
+
+def parse(card: str) -> list[Token]:
+    body = card[4:].split("\n---\n", 1)[1]
+    return MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+
+
+@pytest.mark.parametrize("role", ["native", "folded"])
+def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
+    text = render_card(HOSTILE, HOSTILE, "", laden(HOSTILE, role))
+    tokens, clean = parse(text), parse(render_card("x", "x", "", laden("x", role)))
+    assert [token.type for token in tokens] == [token.type for token in clean]
+    inner = [child for token in tokens for child in token.children or []]
+    assert not {child.type for child in inner} & {"html_inline", "image"}
+    assert [child.attrs["href"] for child in inner if child.type == "link_open"] == [
+        "https://github.com/ml-explore/mlx"
+    ]
+    assert "{{ 7*7 }}" in text
+    shown = " ".join(HOSTILE.split())
+    codes = [child.content for child in inner if child.type == "code_inline"]
+    assert f"mlx-publish convert --source './{shown}' --bits 4 --group-size 64" in codes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "--bits 4 --group-size 64"),
+        ({"bits": 8, "group_size": 32, "dtype": "float16"}, "--bits 8 --group-size 32 --dtype float16"),
+        ({"bits": None, "mixed": "mixed_3_6"}, "--mixed mixed_3_6 --group-size 64"),
+        ({"mode": "mxfp4", "group_size": 32}, "--mode mxfp4"),
+        ({"quantized": False, "bits": None, "mode": None, "dtype": "bfloat16"}, "--dtype bfloat16"),
+    ],
+)
+def test_the_command_makes_the_same_weights_again(changes: dict[str, Any], words: str) -> None:
+    text = render_card("x", "x", "", of_variant(**changes))
+    assert f"`mlx-publish convert --source acme/Tiny --revision {COMMIT} {words}`\n" in text

@@ -1,0 +1,47 @@
+"""Numbers belong to the bytes that they were measured on."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.card import CARD, Bound
+from mlx_publish.report import Report, Verdict
+
+NAMES = ("smoke", "fidelity", "benchmark")
+
+
+def report(stage: str, model: str = "this", verdict: Verdict = "pass") -> Report:
+    return Report(stage, {"model": model}, (), {}, verdict)
+
+
+def bound(**changed: Report | None) -> Bound:
+    reports = {name: report(name) for name in NAMES} | changed
+    return Bound("this", {name: found for name, found in reports.items() if found})
+
+
+def test_all_measured_on_these_bytes() -> None:
+    numbers, measured = run_checks(CARD, bound())
+    assert (numbers.id, numbers.status) == ("numbers-bound", "pass")
+    assert "3 measurement(s), all of the model this" in numbers.message
+    assert (measured.id, measured.status) == ("measured", "pass")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_of_other_bytes_is_refused(name: str) -> None:
+    stale = bound(**{name: report(name, "other")})
+    numbers, measured = run_checks(CARD, stale, lambda _: "a reason that does not help")
+    assert (numbers.status, numbers.message) == ("fail", f"measured on other bytes than these: {name}")
+    assert numbers.remedy == f"Run 'mlx-publish {name}' again."
+    assert (measured.status, measured.message) == ("warn", f"not measured: {name}")
+    assert stale.why_missing(name) == ", because the last measurement was of other bytes"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_missing_or_was_refused_does_not_count(name: str) -> None:
+    gone, refused = bound(**{name: None}), bound(**{name: report(name, verdict="refused")})
+    for found in (gone, refused):
+        assert not found.fits(name)
+        assert [check.status for check in run_checks(CARD, found)] == ["pass", "warn"]
+    assert gone.why_missing(name) == ""
+    assert refused.why_missing(name) == f", because the stage {name} was refused"

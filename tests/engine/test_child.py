@@ -1,0 +1,272 @@
+"""The child process from outside: what it is given, what is made of its answer and of its death."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlx_publish
+from mlx_publish.engine import child
+from mlx_publish.engine.child import Job, fast_blas, run_job, run_jobs, side_by_side
+from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
+
+Program = Callable[[str], None]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job("smoke", {"folder": "x"}, tmp_path / "logs" / "smoke.log", limit=30)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Progress, on a machine that seems to have mlx-lm."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    return []
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Put a shell script in the place of the child's Python; `$folder` is the folder of the job."""
+
+    def put(text: str) -> None:
+        path = tmp_path / "program"
+        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return put
+
+
+def answer(kind: str = "", **more: Any) -> dict[str, Any]:
+    return {"ok": not kind, "kind": kind, "message": "it broke", "remedy": "Mend it.", "check": "converts"} | more
+
+
+def test_a_result_is_handed_on(job: Job) -> None:
+    assert child._unpack({"ok": True, "result": {"a": 1}}, job) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("Refused", Refused), ("SurroundingsError", SurroundingsError), ("Bug", Bug), ("PublishError", Bug), ("X", Bug)],
+)
+def test_an_error_of_the_child_is_raised_here(job: Job, kind: str, error: type[PublishError]) -> None:
+    with pytest.raises(error) as caught:
+        child._unpack(answer(kind), job)
+    assert type(caught.value) is error
+    assert (caught.value.message, caught.value.remedy) == ("it broke", "Mend it.")
+    if isinstance(caught.value, Refused):
+        assert caught.value.check == "converts"
+
+
+def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
+    with pytest.raises(Bug) as caught:
+        child._unpack(answer("Bug", remedy=""), job)
+    assert caught.value.remedy == f"Its log is {job.log}."
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (-signal.SIGINT, Interrupted, "smoke was interrupted"),
+        (130, Interrupted, "smoke was interrupted"),
+        (-signal.SIGABRT, SurroundingsError, "smoke died twice of signal 6: [METAL] out of memory"),
+        (-signal.SIGKILL, SurroundingsError, "smoke died twice of signal 9: [METAL] out of memory"),
+        (0, Bug, "smoke ended with 0 and no result: [METAL] out of memory"),
+        (1, Bug, "smoke ended with 1 and no result: [METAL] out of memory"),
+    ],
+)
+def test_how_a_child_died(job: Job, code: int, error: type[PublishError], words: str) -> None:
+    job.log.parent.mkdir()
+    job.log.write_bytes(b"first \xff\n[METAL] out of memory\n\n")
+    found = child._died(code, job)
+    assert (type(found), found.message) == (error, words)
+
+
+def test_a_child_that_said_nothing(job: Job) -> None:
+    job.log.parent.mkdir()
+    job.log.touch()
+    assert child._died(1, job).message == "smoke ended with 1 and no result"
+
+
+def test_the_child_gets_no_token_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "GITHUB_TOKEN", "GH_TOKEN",
+               "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_RUNTIME_TOKEN")  # fmt: skip
+    for name in secrets:
+        monkeypatch.setenv(name, "a-secret-value")
+    monkeypatch.setenv("COLOUR", "red")
+    found = child._environment(1)
+    assert "a-secret-value" not in found.values()
+    assert not set(secrets) & set(found)
+    assert (found["COLOUR"], found["HF_HUB_OFFLINE"], found["TRANSFORMERS_OFFLINE"]) == ("red", "1", "1")
+    assert os.environ["HF_TOKEN"] == "a-secret-value"
+
+
+@pytest.mark.parametrize("before", [None, "", "/somewhere"])
+def test_the_child_imports_this_very_package(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
+    if before is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", before)
+    root = Path(mlx_publish.__file__).parents[1]
+    assert child._environment(1)["PYTHONPATH"] == os.pathsep.join(filter(None, (str(root), before)))
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    path = tmp_path / "libopenblas.so.0"
+    monkeypatch.setenv("MLX_PUBLISH_BLAS", str(path))
+    return path
+
+
+def test_a_library_is_loaded_only_where_it_is(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fast_blas() is None
+    assert "LD_PRELOAD" not in child._environment(1)
+    library.touch()
+    assert fast_blas() == library
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for at_once, threads in ((1, "8"), (3, "2"), (99, "1")):
+        found = child._environment(at_once)
+        assert (found["LD_PRELOAD"], found["OPENBLAS_NUM_THREADS"]) == (str(library), threads)
+
+
+def test_no_library_is_loaded_where_none_is_wanted(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.touch()
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert fast_blas() is None
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setenv("LD_PRELOAD", "/lib/other.so")
+    assert fast_blas() is None
+    assert child._environment(1)["LD_PRELOAD"] == "/lib/other.so"
+    monkeypatch.delenv("LD_PRELOAD")
+    monkeypatch.setenv("MLX_PUBLISH_BLAS", "")
+    assert fast_blas() is None
+
+
+@pytest.mark.parametrize(
+    ("system", "count", "cores", "each", "together"),
+    [
+        ("Darwin", 4, 8, 1, 1),
+        ("Linux", 4, 8, 1, 4),
+        ("Linux", 4, 2, 1, 2),
+        ("Linux", 4, 8, 25, 2),
+        ("Linux", 4, 8, 999, 1),
+        ("Linux", 4, 8, 0, 4),
+        ("Linux", 0, 8, 1, 1),
+    ],
+)
+def test_how_many_at_once(
+    monkeypatch: pytest.MonkeyPatch, system: str, count: int, cores: int, each: int, together: int
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(child, "memory_bytes", lambda: 100)
+    assert side_by_side(count, each) == together
+
+
+def test_memory_is_in_whole_bytes() -> None:
+    found = child.memory_bytes()
+    assert type(found) is int
+    assert found > 1 << 28
+
+
+def test_without_mlx_lm_it_is_said_what_to_install(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SurroundingsError, match="needs mlx-lm") as caught:
+        run_job(job, print)
+    assert "pip install" in caught.value.remedy
+    assert not job.log.exists()
+
+
+def test_the_answer_comes_by_the_file_and_what_is_printed_goes_to_the_log(
+    job: Job, said: list[str], program: Program
+) -> None:
+    program(
+        'echo "{\\"ok\\": false}"; echo loading > "$folder/progress"; sleep 0.4\n'
+        'grep -q \'"op": "smoke"\' "$folder/job.json" && echo "{\\"ok\\": true, \\"result\\": {\\"a\\": 1}}"'
+        ' > "$folder/result.json"'
+    )
+    assert run_job(job, said.append) == {"a": 1}
+    assert job.log.read_text() == '{"ok": false}\n'
+    assert [text.strip() for text in said] == ["loading"]
+
+
+def test_a_killed_child_is_started_once_more(job: Job, said: list[str], program: Program, tmp_path: Path) -> None:
+    program(f"echo x >> {tmp_path}/starts; kill -9 $$")
+    with pytest.raises(SurroundingsError, match="died twice of signal 9"):
+        run_job(job, said.append)
+    assert said == ["smoke died of signal 9; once more"]
+    assert (tmp_path / "starts").read_text() == "x\nx\n"
+
+
+def test_a_child_that_ends_by_itself_is_not_started_again(
+    job: Job, said: list[str], program: Program, tmp_path: Path
+) -> None:
+    program(f"echo x >> {tmp_path}/starts; echo no module; exit 1")
+    with pytest.raises(Bug, match="ended with 1 and no result: no module"):
+        run_job(job, said.append)
+    assert (said, (tmp_path / "starts").read_text()) == ([], "x\n")
+
+
+def test_a_child_over_its_limit_is_ended_with_all_that_it_started(
+    job: Job, said: list[str], program: Program, tmp_path: Path
+) -> None:
+    program(f"sleep 60 & echo $! > {tmp_path}/grandchild; wait")
+    with pytest.raises(SurroundingsError, match="smoke was ended after 0 s") as caught:
+        run_job(Job(job.op, job.arguments, job.log, limit=0.3), said.append)
+    assert str(job.log) in caught.value.remedy
+    assert gone(int((tmp_path / "grandchild").read_text()))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet is a zombie."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_jobs_side_by_side_keep_their_order(said: list[str], program: Program, tmp_path: Path) -> None:
+    program('op=$(sed "s/.*\\"op\\": \\"\\([a-z]*\\)\\".*/\\1/" "$folder/job.json"); [ $op = a ] && sleep 0.2\n'
+            'echo "{\\"ok\\": true, \\"result\\": {\\"op\\": \\"$op\\"}}" > "$folder/result.json"')  # fmt: skip
+    jobs = [Job(op, {}, tmp_path / f"{op}.log") for op in "abc"]
+    for at_once in (1, 3):
+        assert [result["op"] for result in run_jobs(jobs, said.append, at_once=at_once)] == ["a", "b", "c"]
+
+
+def test_no_job_outlives_the_first_that_fails(said: list[str], program: Program, tmp_path: Path) -> None:
+    program('grep -q \'"op": "bad"\' "$folder/job.json" && exit 3; sleep 60')
+    start = time.monotonic()
+    with pytest.raises(Bug, match="bad ended with 3"):
+        run_jobs([Job(op, {}, tmp_path / f"{op}.log") for op in ("bad", "good")], said.append, at_once=2)
+    assert time.monotonic() - start < 10
+
+
+def test_an_unknown_operation_is_a_bug(job: Job, said: list[str]) -> None:
+    with pytest.raises(Bug, match="KeyError: 'dance'"):
+        run_job(Job("dance", {}, job.log), said.append)
+    assert "KeyError" in job.log.read_text()
+
+
+def test_bad_input_cannot_come_from_a_child(job: Job) -> None:
+    with pytest.raises(PublishError) as caught:
+        child._unpack(answer("BadInput"), job)
+    assert not isinstance(caught.value, BadInput)

@@ -1,0 +1,129 @@
+"""The child process from inside: whatever happens, the parent gets an answer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mlx_publish.engine import __main__ as inside
+from mlx_publish.engine.child import Job, _unpack
+from mlx_publish.errors import BadInput, Bug, PublishError, Refused, SurroundingsError
+
+
+def tell(text: str) -> None:
+    raise AssertionError(text)
+
+
+@pytest.fixture
+def operation(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Put a function in the place of an operation of the engine."""
+
+    def put(function: Callable[..., Any]) -> None:
+        module = ModuleType("mlx_publish.engine.fake")
+        module.fake = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(inside.OPERATIONS, "fake", ("fake", "fake"))
+
+    return put
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    def run(**_: object) -> None:
+        raise error
+
+    return run
+
+
+def ask(**arguments: Any) -> dict[str, Any]:
+    return inside._answer({"op": "fake", "arguments": arguments}, tell)
+
+
+def test_an_operation_gets_its_arguments_and_gives_its_result(operation: Any) -> None:
+    operation(lambda folder, progress: {"folder": folder, "tells": progress is tell})
+    assert ask(folder="x") == {"ok": True, "result": {"folder": "x", "tells": True}}
+
+
+FULL_DISK = "the disk is full"
+FULL_MEMORY = "the memory is full"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (Refused("it cannot", check="converts", remedy="Wait."), Refused, "it cannot"),
+        (SurroundingsError("no room"), SurroundingsError, "no room"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SurroundingsError, FULL_DISK),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), SurroundingsError, FULL_DISK),
+        (RuntimeError("[write] Unable to write 123 bytes to file."), SurroundingsError, FULL_DISK),
+        (MemoryError(), SurroundingsError, FULL_MEMORY),
+        (RuntimeError("[malloc] Unable to allocate 123 bytes."), SurroundingsError, FULL_MEMORY),
+        (
+            RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory"),
+            SurroundingsError,
+            FULL_MEMORY,
+        ),
+        (
+            RuntimeError("[METAL] Command buffer failed: Timeout"),
+            SurroundingsError,
+            "[METAL] Command buffer failed: Timeout",
+        ),
+        (OSError(errno.EIO, "Input/output error"), SurroundingsError, "[Errno 5] Input/output error"),
+        (RuntimeError("shapes differ"), Bug, "RuntimeError: shapes differ"),
+        (ZeroDivisionError("by zero"), Bug, "ZeroDivisionError: by zero"),
+        (KeyError("layer"), Bug, "KeyError: 'layer'"),
+        (BadInput("not here"), Bug, "not here"),
+    ],
+)
+def test_every_error_arrives_at_the_parent_as_one_of_ours(
+    operation: Any, error: Exception, kind: type[PublishError], words: str, tmp_path: Path
+) -> None:
+    operation(raises(error))
+    answer = json.loads(json.dumps(ask()))
+    assert answer["ok"] is False
+    with pytest.raises(kind) as caught:
+        _unpack(answer, Job("fake", {}, tmp_path / "log"))
+    assert (type(caught.value), caught.value.message) == (kind, words)
+    assert caught.value.remedy
+    if isinstance(caught.value, Refused):
+        assert caught.value.check == "converts"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("[METAL] x")])
+def test_the_trace_goes_to_the_log(operation: Any, error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    operation(raises(error))
+    ask()
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert str(error) in said
+
+
+def test_an_interrupt_is_no_answer(operation: Any) -> None:
+    operation(raises(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+
+
+def test_the_answer_is_written_whole(operation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[int] = []
+    monkeypatch.setattr(inside, "_end_with", watched.append)
+
+    def run(text: str, progress: Callable[[str], None]) -> dict[str, str]:
+        progress("half way")
+        return {"text": text}
+
+    operation(run)
+    order = {"op": "fake", "arguments": {"text": "ü"}, "parent": 1234}
+    (tmp_path / "job.json").write_text(json.dumps(order))
+    assert inside.main(tmp_path) == 0
+    assert json.loads((tmp_path / "result.json").read_text()) == {"ok": True, "result": {"text": "ü"}}
+    assert watched == [1234]
+    assert (tmp_path / "progress").read_text() == "half way"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "progress", "result.json"]

@@ -1,0 +1,126 @@
+"""What a run leaves for the jobs after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from mlx_publish.github import outcome, output
+from mlx_publish.recipe import Recipe
+from mlx_publish.report import Finding, Report, Verdict
+from mlx_publish.work import Work
+from samples import make_recipe
+
+STAGES = ("inspect", "convert", "card", "upload")
+HOSTILE = "<img src=x> | `a` [x](y) **b**\n::error::z \x1b[31m #1 @all"
+
+
+class Runner:
+    """Keeps what a job would be given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.outputs: dict[str, str] = {}
+        self.annotations: list[tuple[str, str]] = []
+        self.summary = ""
+        monkeypatch.setattr(output, "write", self.outputs.update)
+        monkeypatch.setattr(output, "annotate", lambda message, place="": self.annotations.append((message, place)))
+        monkeypatch.setattr(output, "summarize", self._summarize)
+
+    def _summarize(self, text: str) -> None:
+        self.summary += text
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
+    return Runner(monkeypatch)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path, "tiny")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    plain = make_recipe(variants=["4bit", "8bit"])
+    return Recipe(plain.spec, "tiny", None, plain.destinations, "recipes/tiny.yaml", {"source": 3})
+
+
+def add(
+    work: Work, label: str, stage: str, *, verdict: Verdict = "pass", checks: tuple[Finding, ...] = (),
+    result: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    work.write_report(label, Report(stage, {}, checks or (Finding("so", "pass", "so"),), result or {}, verdict))
+
+
+def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
+    for label in ("4bit", "8bit"):
+        add(work, label, "convert")
+        add(work, label, "card")
+        add(work, label, "upload", result={"repo": f"acme/Tiny-{label}", "commit": f"c{label}"})
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert runner.outputs == {
+        "verdict": "pass",
+        "card": f"{work.model('4bit')}/README.md\n{work.model('8bit')}/README.md",
+        "evidence": f"{work.variant('4bit')}/evidence.json\n{work.variant('8bit')}/evidence.json",
+        "repo": "acme/Tiny-4bit\nacme/Tiny-8bit",
+        "commit": "c4bit\nc8bit",
+    }
+    assert runner.annotations == []
+
+
+def test_a_refused_variant_is_annotated_at_the_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
+    add(work, "4bit", "card")
+    failure = Finding("licence", "fail", "no licence is known", "Write one.")
+    add(work, "8bit", "inspect", verdict="refused", checks=(failure, Finding("stops", "warn", "maybe", "Look.")))
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert runner.outputs["verdict"] == "refused"
+    assert runner.outputs["card"] == f"{work.model('4bit')}/README.md"
+    assert (runner.outputs["repo"], runner.outputs["commit"]) == ("", "")
+    assert runner.annotations == [("tiny 8bit: licence: no licence is known Write one.", "recipes/tiny.yaml:3")]
+    assert "| 8bit | inspect | refused | fail licence: no licence is known<br>warn stops: maybe |" in runner.summary
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        ((), "error"), (("pass",), "pass"), (("pass", "refused"), "refused"), (("refused", "error", "pass"), "error"),
+    ],
+)  # fmt: skip
+def test_the_worst_verdict_counts_and_none_is_an_error(
+    runner: Runner, work: Work, recipe: Recipe, verdicts: tuple[Verdict, ...], worst: str
+) -> None:
+    for stage, verdict in zip(STAGES, verdicts, strict=False):
+        add(work, "4bit", stage, verdict=verdict)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert runner.outputs["verdict"] == worst
+
+
+def test_only_the_stages_and_variants_of_this_run_count(runner: Runner, work: Work, recipe: Recipe) -> None:
+    add(work, "4bit", "inspect")
+    add(work, "4bit", "upload", verdict="error")
+    add(work, "8bit", "inspect", verdict="refused")
+    outcome.write_outcome(work, recipe, recipe.variants[:1], ("inspect",))
+    assert runner.outputs["verdict"] == "pass"
+
+
+def test_a_card_that_was_refused_is_no_card(runner: Runner, work: Work, recipe: Recipe) -> None:
+    add(work, "4bit", "card", verdict="refused")
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert (runner.outputs["card"], runner.outputs["evidence"]) == ("", "")
+
+
+def test_strangers_words_are_text_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+    add(work, "4bit", "inspect", verdict="refused", checks=(Finding("licence", "fail", HOSTILE, HOSTILE),))
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(runner.summary)
+    inner = [child for token in tokens for child in token.children or []]
+    assert {token.type for token in inner} <= {"text", "text_special", "softbreak"}
+    assert not [token for token in tokens if token.type == "html_block"]
+    assert [token.type for token in tokens].count("td_open") == 4
+    shown = "".join(child.content for child in inner)
+    assert "fail licence: <img src=x> | `a` [x](y) **b** ::error::z \ufffd[31m #1 @all" in shown

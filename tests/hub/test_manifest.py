@@ -1,0 +1,57 @@
+"""What may be sent, and what exactly is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlx_publish.evidence import FileDigest, git_sha1_of, sha256_of
+from mlx_publish.hub.manifest import digests, manifest, may_be_sent, strangers
+
+ALLOWED = ("README.md", "mlx-publish.json", "config.json", "generation_config.json", "model.safetensors",
+           "model.safetensors.index.json", "model-00001-of-00012.safetensors", "tokenizer.json", "tokenizer.model",
+           "chat_template.jinja", "additional_chat_templates/tool_use.jinja", "qwen.tiktoken", "LICENSE", "NOTICE.txt",
+           "USE_POLICY.md", "preprocessor_config.json")  # fmt: skip
+FORBIDDEN = (".env", ".DS_Store", "train.log", "modeling.py", "license.py", "pytorch_model.bin", "model.fp16.safetensors",
+             "model-1-of-2.safetensors", "model.safetensors\n", "xmodel.safetensors", "sub/README.md", "sub/config.json",
+             ".git/config", ".cache/huggingface/x", "additional_chat_templates/.env", "tokens.txt", "id_rsa", "README",
+             "readme.md", "../README.md", "", "notice.pkl", "optimizer.pt", "config.json.bak", ".tiktoken")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_a_models_files_may_be_sent(path: str) -> None:
+    assert may_be_sent(path)
+
+
+@pytest.mark.parametrize("path", FORBIDDEN)
+def test_nothing_else_may(path: str) -> None:
+    assert not may_be_sent(path)
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def test_hidden_files_links_and_strays_are_strangers(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    fill(folder, "config.json", "additional_chat_templates/x.jinja")
+    assert strangers(folder) == []
+    fill(folder, ".env", "sub/x.log", ".hidden/config.json")
+    (folder / "LICENSE").symlink_to(folder / "config.json")
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "tokenizer.json").symlink_to("nowhere")
+    assert strangers(folder) == [".env", ".hidden/config.json", "LICENSE", "link", "sub/x.log", "tokenizer.json"]
+
+
+def test_the_manifest_has_every_file_with_its_digests(tmp_path: Path) -> None:
+    fill(tmp_path, "config.json", "additional_chat_templates/x.jinja", ".env")
+    found = manifest(tmp_path)
+    assert [file.path for file in found] == [".env", "additional_chat_templates/x.jinja", "config.json"]
+    config = found[2]
+    path = tmp_path / "config.json"
+    assert (config.local, config.size) == (path, 11)
+    assert (config.sha256, config.git_sha1) == (sha256_of(path), git_sha1_of(path))
+    assert digests(found)[2] == FileDigest("config.json", 11, sha256_of(path))

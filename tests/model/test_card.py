@@ -1,0 +1,78 @@
+"""Front matter of the source, with the traps of YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlx_publish.model import card as card_module
+from mlx_publish.model.card import parse_card, read_card
+from mlx_publish.model.files import MemoryFiles
+
+README = "the source's README.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("---\nlicense: mit\n---\n# Title\n", {"license": "mit"}),
+        ("---\nlicense: mit\n---", {"license": "mit"}),
+        ("---\r\nlicense: mit\r\ntags:\r\n- a\r\n---\r\n# Title\r\n", {"license": "mit", "tags": ["a"]}),
+        ("\ufeff---\nlicense: mit\n---\n", {"license": "mit"}),
+        ("---  \nlicense: mit\n---\t\n", {"license": "mit"}),
+        ("---\nlanguage: no\n---\n", {"language": "no"}),
+        ("---\nlanguage: [no, yes, on]\n---\n", {"language": ["no", "yes", "on"]}),
+        ("---\nnote: |\n  a\n  ---\n  b\nlicense: mit\n---\n", {"note": "a\n---\nb\n", "license": "mit"}),
+        ("---\nnote: a --- b\nlicense: mit\n---\n\n---\nlicense: gpl\n---\n", {"note": "a --- b", "license": "mit"}),
+        ("---\n1: a\n---\n", {"1": "a"}),
+    ],
+)
+def test_front_matter_is_read(text: str, data: dict[str, Any]) -> None:
+    found = parse_card(text)
+    assert (found.data, found.problem) == (data, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", f"{README} has no front matter"),
+        ("# Title\n---\nlicense: mit\n---\n", f"{README} has no front matter"),
+        ("---\nlicense: mit\n", f"{README} has no front matter"),
+        ("----\nlicense: mit\n---\n", f"{README} has no front matter"),
+        ("---\na: 1\nb: [\n---\n", f"the front matter of {README} is not valid YAML at line 4"),
+        ("---\na: 1\na: 2\n---\n", f"the front matter of {README} is not valid YAML at line 3"),
+        ("---\n\tx: 1\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
+        ("---\na: 2024-13-45\n---\n", f"the front matter of {README} is not valid YAML"),
+        ("---\na: !!bool x\n---\n", f"the front matter of {README} is not valid YAML"),
+        ("---\n" + "[" * 600 + "\n---\n", f"the front matter of {README} is not valid YAML"),
+        ("---\na: !!python/object/apply:os.system [x]\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
+        ("---\n- a\n---\n", f"the front matter of {README} is not a mapping"),
+        ("---\n---\n", f"the front matter of {README} is not a mapping"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_told_and_nothing_breaks(text: str, problem: str) -> None:
+    found = parse_card(text)
+    assert (found.data, found.problem) == ({}, problem)
+
+
+def test_one_text_or_a_list_of_them() -> None:
+    found = parse_card(
+        "---\ntags: a\nlanguage: [en, 5, '']\nlicense: ' mit '\nname: [x]\nempty: ' '\nyear: 2024\n---\n"
+    )
+    assert (found.texts("tags"), found.texts("language"), found.texts("none")) == (("a",), ("en",), ())
+    assert (found.text("license"), found.text("name"), found.text("empty"), found.text("year")) == (
+        "mit", None, None, None,
+    )  # fmt: skip
+
+
+def test_no_readme_and_one_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_card(MemoryFiles({})).problem == "the source has no README.md"
+    files = MemoryFiles({"README.md": b"---\nlicense: mit\n---\n"})
+    assert read_card(files).text("license") == "mit"
+    monkeypatch.setattr(card_module, "SMALL", 4)
+    assert read_card(files).problem == "the source's README.md is too large to read"
+
+
+def test_bytes_that_are_no_text_do_not_hide_the_rest() -> None:
+    assert read_card(MemoryFiles({"README.md": b"---\nlicense: mit\n---\n\xff"})).text("license") == "mit"

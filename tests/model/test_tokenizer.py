@@ -1,0 +1,117 @@
+"""The tokenizer's files, read and not run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mlx_publish.errors import Refused
+from mlx_publish.model.files import MemoryFiles
+from mlx_publish.model.tokenizer import TokenizerInfo, added_tokens, read_tokenizer, stop_ids
+
+CONFIG, JSON, JINJA = "tokenizer_config.json", "chat_template.json", "chat_template.jinja"
+
+
+def model(**files: Any) -> MemoryFiles:
+    """Files by name, where `__` stands for the dot; data that is no bytes becomes JSON."""
+    return MemoryFiles({
+        name.replace("__", "."): data if isinstance(data, bytes) else json.dumps(data).encode()
+        for name, data in files.items()
+    })  # fmt: skip
+
+
+def read(**files: Any) -> TokenizerInfo:
+    return read_tokenizer(model(**files))
+
+
+def test_a_model_without_a_tokenizer() -> None:
+    assert read() == TokenizerInfo(None, False, {}, (), (), {})
+
+
+def test_class_and_special_tokens() -> None:
+    found = read(
+        tokenizer__json={},
+        tokenizer_config__json={
+            "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False},
+            "pad_token": None, "unk_token": 5,
+        },
+    )  # fmt: skip
+    assert (found.tokenizer_class, found.fast) == ("GPT2Tokenizer", True)
+    assert found.special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
+    assert found.summary()["tokenizer_json"] is True
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"tokenizer_config__json": {"chat_template": "T"}}, CONFIG),
+        ({"chat_template__json": {"chat_template": "T"}}, JSON),
+        ({"chat_template__jinja": b"T"}, JINJA),
+    ],
+)
+def test_the_template_is_found_in_each_place(files: dict[str, Any], place: str) -> None:
+    found = read(**files)
+    assert (found.templates, found.template_places) == ({"default": "T"}, (place,))
+
+
+def test_of_several_places_the_first_wins_and_all_are_told() -> None:
+    first, second, third = b"A", {"chat_template": "B"}, {"chat_template": "C"}
+    found = read(chat_template__jinja=first, chat_template__json=second, tokenizer_config__json=third)
+    assert (found.templates, found.template_places) == ({"default": "A"}, (JINJA, JSON, CONFIG))
+    found = read(chat_template__json=second, tokenizer_config__json=third)
+    assert (found.templates, found.template_places) == ({"default": "B"}, (JSON, CONFIG))
+
+
+def test_named_templates_are_all_kept() -> None:
+    named = [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "B"}]
+    found = read(tokenizer_config__json={"chat_template": named})
+    assert found.templates == {"default": "A", "tool_use": "B"}
+    assert found.summary()["chat_templates"] == ["default", "tool_use"]
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, {}, [], [5], [{"name": "default"}], [{"template": "A"}], [{"name": ["x"], "template": "A"}]]
+)
+def test_what_is_no_template_is_not_taken_for_one(value: object) -> None:
+    found = read(tokenizer_config__json={"chat_template": value, "tokenizer_class": ["x"]})
+    assert (found.templates, found.template_places, found.tokenizer_class) == ({}, (), None)
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ids"),
+    [
+        (2, 7, (2, 7)),
+        ([2, 7], 2, (2, 7)),
+        (None, [9, 3], (3, 9)),
+        (2, None, (2,)),
+        (None, None, ()),
+        ("2", [True, 4, None], (4,)),
+    ],
+)
+def test_stop_ids_are_what_both_files_name(config: object, generation: object, ids: tuple[int, ...]) -> None:
+    files = model(config__json={"eos_token_id": config}, generation_config__json={"eos_token_id": generation})
+    assert stop_ids(files) == ids
+    assert read_tokenizer(files).stop_ids == ids
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"tokenizer_config__json": b"{"}, "tokenizer_config.json:1: not valid JSON"),
+        ({"chat_template__json": b"[]"}, "chat_template.json: is not a JSON object"),
+        ({"generation_config__json": b"x"}, "generation_config.json:1: not valid JSON"),
+        ({"chat_template__jinja": b"\xff"}, "chat_template.jinja: not UTF-8"),
+    ],
+)
+def test_broken_files_are_named(files: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read(**files)
+    assert caught.value.message.startswith(said)
+
+
+def test_added_tokens() -> None:
+    entries = [{"content": "<s>", "id": 1}, {"content": "</s>", "id": 2}]
+    assert added_tokens(model(tokenizer__json={"added_tokens": entries})) == {"<s>": 1, "</s>": 2}
+    assert added_tokens(model()) == {}

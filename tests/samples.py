@@ -1,0 +1,95 @@
+"""Small hand-made things that the unit tests share: a recipe, a weight file, a piece of evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.recipe import Destination, Recipe, RecipeSpec
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "U32": 4, "U8": 1, "I64": 8}
+
+
+def make_recipe(*, folder: Path | None = None, **keys: Any) -> Recipe:
+    """A recipe for `acme/Tiny` whose variants go to `acme/Tiny-<label>`."""
+    spec = RecipeSpec.model_validate({"source": str(folder) if folder else "acme/Tiny", **keys})
+    destinations = {variant.label: Destination(repo=f"acme/Tiny-{variant.label}") for variant in spec.variants}
+    return Recipe(spec, "tiny", folder, destinations)
+
+
+def weight_file(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
+    """A safetensors file of zeros, by name, type and shape."""
+    header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        start, end = end, end + WIDTHS[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+def quantized_layer(
+    rows: int, columns: int, bits: int, group: int, *, mode: str = "affine", dtype: str = "BF16"
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The tensors of one layer as MLX packs them."""
+    packed = {"layer.weight": ("U32", (rows, columns * bits // 32))}
+    if mode != "affine":
+        return {**packed, "layer.scales": ("U8", (rows, columns // group))}
+    scales = (dtype, (rows, columns // group))
+    return {**packed, "layer.scales": scales, "layer.biases": scales}
+
+
+def make_evidence(**changes: Any) -> dict[str, Any]:
+    """What the card is made of: 4 bits of acme/Tiny, all measured on a Mac. `changes` replace top keys."""
+    spread = {"median": 101.25, "lowest": 99.5, "highest": 103.0}
+    machine = {
+        "system": "macOS 26.1", "arch": "arm64", "chip": "Apple M4", "cores": 10, "memory_bytes": 16 << 30,
+        "python": "3.12.1", "blas": None, "versions": {},
+    }  # fmt: skip
+    exchange = {
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the Moon?"}],
+        "rendered": "<|system|>Be brief.<|user|>What is the Moon?<|assistant|>",
+        "answer": "A satellite.\n", "tokens": [5, 6, 2], "prompt_tokens": 9, "stop": "stop", "stop_id": 2,
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        "schema": "mlx-publish/evidence/1",
+        "generator": "0.1.0",
+        "recipe": "tiny",
+        "source": {"name": "Tiny", "repo": "acme/Tiny", "identity": COMMIT, "base_model": "acme/Tiny"},
+        "variant": {
+            "label": "4bit", "quantized": True, "bits": 4, "group_size": 64, "mode": "affine", "mixed": None,
+            "dtype": None,
+        },
+        "licence": {"id": "apache-2.0", "name": None, "link": None},
+        "language": ["en"],
+        "config": {"context": 8192},
+        "model": {
+            "parameters": 134_515_008, "bits_per_weight": 4.5012, "weight_bytes": 75_700_000,
+            "files": [{"path": "config.json", "size": 2, "sha256": "a" * 64}],
+        },
+        "tools": {"mlx": "0.32.4", "mlx-lm": "0.32.2"},
+        "smoke": {
+            "chat_template": True, "system_role": "native", "exchange": exchange,
+            "asked": {"system": "Be brief.", "prompt": "What is the Moon?"},
+        },
+        "fidelity": {
+            "positions": 512, "mean_kld": 0.04512, "mean_kld_error": 0.0031, "max_kld": 1.2,
+            "same_first_choice": 0.9102, "perplexity_source": 12.345, "perplexity": 12.901, "computed_in": "as stored",
+        },
+        "benchmark": {
+            "device": "gpu", "computed_in": "as stored", "prompt_tokens": 512, "generation_tokens": 128,
+            "trials": [{}, {}, {}], "prompt_tps": {"median": 2000.0, "lowest": 1950.4, "highest": 2048.9},
+            "generation_tps": spread, "first_token_s": {"median": 0.2561, "lowest": 0.25, "highest": 0.27},
+            "peak_memory_bytes": 240_000_000, "machine": machine,
+        },
+        "missing": {},
+        "checks": [
+            {"stage": "inspect", "id": "stop-ids", "status": "pass", "message": "generation ends at 2"},
+            {"stage": "convert", "id": "legal-files", "status": "warn", "message": "the source has no licence file"},
+        ],
+    }  # fmt: skip
+    return found | changes

@@ -1,0 +1,71 @@
+"""The demo's recipe on the real model: numbers that are known, an answer in English, a card for each variant."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx_lm  # noqa: TID251 -- what the published folders are for
+import pytest
+from ruamel.yaml import YAML
+
+from conftest import once
+from pipeline import ROOT, User, read_json
+
+pytestmark = pytest.mark.slow
+
+BITS = {"4bit": 4.5, "8bit": 8.5}
+NAME = "SmolLM2-135M-Instruct"
+
+
+@pytest.fixture(scope="session")
+def demo(source: Path, shared: Path) -> Path:
+    """The folder `published` of a checkout in which the demo has run."""
+
+    def publish(root: Path) -> None:
+        (root / "recipes").mkdir(parents=True)
+        shutil.copyfile(ROOT / "recipes/smollm2.yaml", root / "recipes/smollm2.yaml")
+        shutil.copytree(source, root / "sources" / NAME)
+        User(root / "home").run("publish", "--recipe", root / "recipes/smollm2.yaml", "--work", root / "work")
+
+    return once(shared / "demo", publish) / "published"
+
+
+def evidence(demo: Path, label: str) -> dict[str, Any]:
+    return read_json(demo / f"{NAME}-MLX-{label}" / "mlx-publish.json")
+
+
+def test_the_bits_per_weight_are_those_of_the_name(demo: Path) -> None:
+    assert {label: round(evidence(demo, label)["model"]["bits_per_weight"], 2) for label in BITS} == BITS
+    assert {evidence(demo, label)["model"]["parameters"] for label in BITS} == {134_515_008}
+
+
+def test_more_bits_lose_less(demo: Path) -> None:
+    four, eight = (evidence(demo, label)["fidelity"] for label in BITS)
+    assert 0 < eight["mean_kld"] < four["mean_kld"] < 1
+    assert 0.25 < four["same_first_choice"] < eight["same_first_choice"] <= 1
+
+
+@pytest.mark.parametrize("label", BITS)
+def test_the_card_says_what_was_found(demo: Path, label: str) -> None:
+    folder = demo / f"{NAME}-MLX-{label}"
+    _, matter, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert YAML(typ="safe").load(matter) == {
+        "license": "apache-2.0", "language": ["en"], "library_name": "mlx", "pipeline_tag": "text-generation",
+        "base_model": f"HuggingFaceTB/{NAME}", "base_model_relation": "quantized",
+        "tags": ["mlx", "conversational", f"{label[0]}-bit"],
+    }  # fmt: skip
+    assert f"| Bits per weight | {BITS[label]:.2f} (affine, group size 64) |" in body
+    answer = evidence(demo, label)["smoke"]["exchange"]["answer"]
+    assert "eclipse" in answer.lower()
+    assert answer.strip() in body
+    assert f'model, tokenizer = load("{folder.name}")' in body
+    assert "You are a friendly astronomer who explains things simply." in body
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("label", BITS)
+def test_the_published_model_loads(demo: Path, label: str) -> None:
+    _, tokenizer = mlx_lm.load(str(demo / f"{NAME}-MLX-{label}"), lazy=True)[:2]
+    assert tokenizer.eos_token_ids == {2}

@@ -1,0 +1,253 @@
+"""Publishing to a Hub: one commit, compared, made public, tagged; and whatever may go wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Published
+from hub import Fault, Hub, Request
+from pipeline import User, checks, digests, leftovers, read_json
+
+REPO = "lab/Scripted-MLX-4bit"
+MADE = {"README.md", "mlx-publish.json"}
+
+
+@dataclass
+class Publisher:
+    """A work folder in which all is done but the upload, a Hub, and somebody with a token for it."""
+
+    hub: Hub
+    user: User
+    published: Published
+    work: Path
+
+    @property
+    def variant(self) -> Path:
+        return self.work / "Scripted" / "4bit"
+
+    def upload(self, *words: str, to: str = REPO, code: int = 0, **more: str) -> str:
+        return self.user.run("upload", *self.published.flags(to, self.work, **more), *words, code=code).text
+
+    def log(self, method: str, path: str = "") -> list[Request]:
+        return [one for one in self.hub.log if one.method == method and path in one.path]
+
+    def sent_files(self) -> list[str]:
+        sent: list[str] = read_json(self.variant / "upload.json")["result"]["sent"]
+        return sent
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with Hub(tmp_path / "hub", page_size=5) as hub:
+        yield hub
+
+
+@pytest.fixture
+def ada(hub: Hub, tmp_path: Path, published: Published) -> Publisher:
+    return Publisher(hub, User(tmp_path / "home", hub, "write"), published, published.copy_work(tmp_path / "work"))
+
+
+def changes(hub: Hub) -> list[str]:
+    """Return the requests that change something on the Hub, in their order, by the last word of their path."""
+    names = {"create", "settings", "commit", "tag", "storage", "complete_multipart", "batch", "preupload"}
+    return [
+        next(part for part in reversed(one.path.split("/")) if part in names)
+        for one in hub.log
+        if one.method not in ("GET", "HEAD") and not names.isdisjoint(one.path.split("/"))
+    ]
+
+
+def state(hub: Hub, repo: str = REPO) -> dict[str, object]:
+    found = hub.store.find(repo)
+    assert found
+    return found.state
+
+
+def remote(hub: Hub, rev: str = "main") -> dict[str, str]:
+    """SHA-256 of the files of a revision as they lie on the Hub's disk."""
+    found = hub.store.find(REPO)
+    assert found
+    at = {path: found.object(file.digest) for path, file in hub.tree(REPO, rev).items() if path != ".gitattributes"}
+    return {path: digests(object_.parent)[object_.name] for path, object_ in at.items()}
+
+
+def test_one_commit_brings_everything_then_the_repo_is_public_then_tagged(ada: Publisher, hub: Hub) -> None:
+    ended = ada.upload()
+    assert [commit.title for commit in hub.commits(REPO)] == ["Scripted: 4bit of Scripted", "initial commit"]
+    assert remote(hub) == digests(ada.variant / "model")
+    assert state(hub)["private"] is False
+    [(tag, commit)] = hub.tags(REPO).items()
+    assert (tag.rpartition("-")[0], len(tag.rpartition("-")[2]), commit) == ("evidence", 12, hub.head(REPO))
+    # Private from the first request to the last byte; public after the comparison; tagged last.
+    order = list(dict.fromkeys(changes(hub)))
+    assert order == ["create", "preupload", "batch", "storage", "commit", "settings", "tag"]
+    log = hub.log
+    committed = next(number for number, one in enumerate(log) if one.method == "POST" and "/commit/" in one.path)
+    opened = next(number for number, one in enumerate(log) if one.method == "PUT" and "/settings" in one.path)
+    assert any("/tree/" in one.path for one in log[committed:opened]), "it was not compared before it was opened"
+    receipt = read_json(ada.variant / "upload.json")
+    assert (receipt["result"]["repo"], receipt["result"]["commit"], receipt["result"]["tag"]) == (REPO, commit, tag)
+    assert checks(ada.variant, "upload")["remote-equal"] == "pass"
+    assert ended.count("FAIL") == 0
+
+
+def test_a_repo_stays_private_where_the_recipe_says_so(ada: Publisher, hub: Hub) -> None:
+    ada.upload(private="true")
+    assert state(hub)["private"] is True
+    assert "settings" not in changes(hub)
+
+
+def test_a_tag_of_ones_own(ada: Publisher, hub: Hub) -> None:
+    ada.upload("--tag", "v1")
+    assert hub.tags(REPO) == {"v1": hub.head(REPO)}
+
+
+def test_the_token_is_nowhere(ada: Publisher, hub: Hub) -> None:
+    said = ada.upload()
+    secret = hub.token("write")
+    assert secret not in said
+    everything = [path for folder in (ada.work, ada.user.home) for path in folder.rglob("*") if path.is_file()]
+    assert len(everything) > 10
+    assert [path for path in everything if secret.encode() in path.read_bytes()] == []
+    assert all(secret.encode() not in hub.read(REPO, "main", path) for path in hub.tree(REPO))
+
+
+def test_the_same_again_sends_nothing(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    before, head = len(changes(hub)), hub.head(REPO)
+    ada.upload()
+    assert (changes(hub)[before:], hub.head(REPO)) == ([], head)
+    assert ada.sent_files() == []
+
+
+def test_other_notes_send_the_card_alone(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    stored = len(ada.log("PUT", "/storage/"))
+    ada.upload(notes="Now with a note.")
+    assert {"README.md"} <= set(ada.sent_files()) <= MADE
+    assert len(ada.log("PUT", "/storage/")) == stored
+    assert len(hub.commits(REPO)) == 3
+    assert b"Now with a note." in hub.read(REPO, "main", "README.md")
+    assert sorted(hub.tags(REPO).values()) == sorted(commit.id for commit in hub.commits(REPO)[:2])
+
+
+def test_old_files_of_our_own_repo_go_in_the_same_commit(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    [tagged] = hub.tags(REPO).values()
+    hub.put(REPO, {"model-00001-of-00002.safetensors": b"old", "notes/old.txt": b"old"})
+    ada.upload()
+    assert remote(hub) == digests(ada.variant / "model")
+    assert len(hub.commits(REPO)) == 4
+    # The tag of this evidence has these very files already, at an older commit.
+    assert list(hub.tags(REPO).values()) == [tagged]
+    assert set(read_json(ada.variant / "upload.json")["result"]["removed"]) == {
+        "model-00001-of-00002.safetensors", "notes/old.txt",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("theirs", [
+    {"README.md": b"# mine\n"},
+    {"mlx-publish.json": b'{"source": {"name": "Other", "repo": null, "base_model": null}}'},
+    {"mlx-publish.json": b"[]"},
+    {"mlx-publish.json": b"not JSON"},
+])  # fmt: skip
+def test_a_repo_of_something_else_is_left_alone_unless_adopted(
+    ada: Publisher, hub: Hub, theirs: dict[str, bytes]
+) -> None:
+    head = hub.put(REPO, theirs)
+    said = ada.upload(code=1)
+    assert f"{REPO} exists and was not made from this source" in said
+    assert "adopt: true" in said
+    assert (hub.head(REPO), changes(hub)) == (head, [])
+    assert checks(ada.variant, "upload")["destination-ours"] == "fail"
+    ada.upload(adopt="true")
+    assert remote(hub) == digests(ada.variant / "model")
+
+
+def test_a_tag_at_another_commit_is_refused_before_anything_changes(ada: Publisher, hub: Hub) -> None:
+    ada.upload("--tag", "v1")
+    head = hub.head(REPO)
+    said = ada.upload("--tag", "v1", notes="A note.", code=1)
+    assert f"the tag v1 of {REPO} is at another commit ({head[:12]})" in said
+    assert "README.md" in said
+    assert (hub.head(REPO), hub.tags(REPO)) == (head, {"v1": head})
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("token", ["read", "stranger"])
+def test_a_token_that_may_not_write_changes_nothing(ada: Publisher, hub: Hub, token: str, there: bool) -> None:
+    if there:
+        hub.put(REPO, {"README.md": b"# there\n"})
+    ada.user.token = token
+    said = ada.upload(code=1)
+    assert "the Hub answered 403" in said
+    assert "Set HF_TOKEN to a token with the right for this repo." in said
+    assert set(changes(hub)) <= {"create"}
+    assert hub.exists(REPO) is there
+
+
+def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
+    ada.user.token = None
+    said = ada.upload(code=1)
+    assert "HF_TOKEN" in said
+    assert not hub.exists(REPO)
+
+
+@pytest.mark.parametrize("fault", [
+    {"method": "POST", "pattern": "/commit/", "kind": "lost-response"},
+    {"method": "POST", "pattern": "/commit/", "kind": "reset"},
+    {"method": "PUT", "pattern": "/storage/", "kind": "lost-response"},
+    {"method": "POST", "pattern": "/preupload/", "status": 429},
+    {"method": "POST", "pattern": "/preupload/", "status": 500},
+], ids=str)  # fmt: skip
+def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
+    hub.faults.append(Fault(**fault))
+    ada.upload()
+    assert len(ada.log("POST", "/commit/")) == 1
+    assert_published(ada)
+
+
+@pytest.mark.parametrize("fault", [
+    {"method": "POST", "pattern": "/commit/", "status": 500},
+    {"method": "PUT", "pattern": "/settings", "status": 500},
+    {"method": "POST", "pattern": "/tag/", "status": 500},
+], ids=str)  # fmt: skip
+def test_after_a_fault_the_next_run_finishes(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
+    hub.faults.append(Fault(**fault))
+    said = ada.upload(code=4)
+    assert "next: Run the same command again later" in said
+    # The branch is as it was or as it is to be, and nobody sees it before it is complete.
+    assert len(hub.commits(REPO)) == 1 or remote(hub) == digests(ada.variant / "model")
+    assert state(hub)["private"] is (fault["pattern"] != "/tag/")
+    assert hub.tags(REPO) == {}
+    assert read_json(ada.variant / "upload.json")["verdict"] == "error"
+    ada.upload()
+    assert_published(ada)
+
+
+def test_a_repo_that_somebody_made_and_filled_keeps_its_visibility(ada: Publisher, hub: Hub) -> None:
+    hub.put(REPO, {"README.md": b"# a draft\n"}, private=True)
+    ada.upload(adopt="true")
+    assert state(hub)["private"] is True
+
+
+def test_a_commit_of_somebody_else_meanwhile_is_not_overwritten(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    hub.faults.append(Fault("POST", "/commit/", status=412))
+    said = ada.upload(notes="A note.", code=4)
+    assert "Somebody else committed meanwhile" in said
+    assert len(hub.commits(REPO)) == 2
+
+
+def assert_published(ada: Publisher) -> None:
+    hub = ada.hub
+    assert [commit.title for commit in hub.commits(REPO)] == ["Scripted: 4bit of Scripted", "initial commit"]
+    assert remote(hub) == digests(ada.variant / "model")
+    assert state(hub)["private"] is False
+    assert list(hub.tags(REPO).values()) == [hub.head(REPO)]
+    assert not leftovers(ada.work)

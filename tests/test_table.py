@@ -1,0 +1,90 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_publish.recipe import Variant
+from mlx_publish.report import Finding, Report, Verdict
+from mlx_publish.table import print_table
+from mlx_publish.work import Work
+from samples import make_evidence
+
+FULL = make_evidence()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path, "tiny")
+
+
+def add(work: Work, stage: str, result: Any, verdict: Verdict = "pass") -> None:
+    work.write_report("4bit", Report(stage, {}, (Finding("so", "pass", "so"),), result, verdict))
+
+
+def table(work: Work) -> str:
+    out = io.StringIO()
+    print_table(out, [Variant()], work)
+    return out.getvalue()
+
+
+def answered(answer: str) -> dict[str, Any]:
+    return {"exchange": {"answer": answer}}
+
+
+def test_a_row_has_what_was_measured(work: Work) -> None:
+    add(work, "convert", FULL["model"])
+    add(work, "smoke", answered("A satellite\nof the Earth."))
+    add(work, "fidelity", FULL["fidelity"])
+    add(work, "benchmark", FULL["benchmark"] | {"device": "cpu"})
+    row = table(work).splitlines()[3]
+    assert row.split() == [
+        "4bit",
+        "75.7",
+        "MB",
+        "4.50",
+        "0.0451",
+        "101",
+        "(CPU)",
+        "A",
+        "satellite",
+        "of",
+        "the",
+        "Earth.",
+    ]
+
+
+def test_what_was_not_measured_or_refused_is_a_dash(work: Work) -> None:
+    add(work, "fidelity", FULL["fidelity"], "refused")
+    assert table(work).splitlines()[3].split() == ["4bit", "-", "-", "-", "-", "-"]
+
+
+def test_card_and_place_are_named(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    work.model("4bit").mkdir(parents=True)
+    (work.model("4bit") / "README.md").touch()
+    add(work, "upload", {"repo": "acme/Tiny-4bit", "tag": "v1"})
+    assert table(work).splitlines()[-2:] == [
+        "  card of 4bit: tiny/4bit/model/README.md",
+        "  published:    acme/Tiny-4bit at v1",
+    ]
+    add(work, "upload", {"folder": str(tmp_path / "out")})
+    assert table(work).splitlines()[-1] == "  published:    out"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["[bold red]x[/] ::add-mask::x", "word " * 7 + "::stop-commands::x", "x" * 45 + " ::error::y", "##[add-path]/tmp",
+     "\x1b[31mred", "::error::x"],
+)  # fmt: skip
+def test_an_answer_commands_nothing(work: Work, answer: str) -> None:
+    add(work, "smoke", answered(answer))
+    text = table(work)
+    assert [line for line in text.splitlines() if line.lstrip().startswith("::") or "##[" in line] == []
+    assert "\x1b" not in text
+    for word in ("[bold red]x[/]", "add-mask", "stop-commands"):
+        assert (word in text) == (word in answer)

@@ -1,0 +1,97 @@
+"""YAML 1.2 with the line of every key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_publish.errors import BadInput
+from mlx_publish.yaml_lines import key_path, load_yaml, scalar
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yaml"
+
+
+def test_lines_of_mappings_and_lists(file: Path) -> None:
+    file.write_text("# a remark\nsource: a/b\nvariants:\n  - bits: 4\n    mode: affine\n  - 8bit\ncard: {notes: x}\n")
+    data, lines = load_yaml(file)
+    assert data == {
+        "source": "a/b", "variants": [{"bits": 4, "mode": "affine"}, "8bit"], "card": {"notes": "x"},
+    }  # fmt: skip
+    assert lines == {
+        "source": 2, "variants": 3, "variants[0]": 4, "variants[0].bits": 4, "variants[0].mode": 5,
+        "variants[1]": 6, "card": 7, "card.notes": 7,
+    }  # fmt: skip
+
+
+def test_values_are_plain_types(file: Path) -> None:
+    file.write_text("a: 'x'\nb: 0x10\nc: 1.5\nd: true\ne:\nf: |\n  text\n")
+    data, _ = load_yaml(file)
+    assert [type(value) for value in data.values()] == [str, int, float, bool, type(None), str]
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "y", "n", "NO"])
+def test_words_that_yaml_1_1_takes_for_truths_are_text(file: Path, word: str) -> None:
+    file.write_text(f"language: [{word}]\n{word}: {word}\n")
+    assert load_yaml(file)[0] == {"language": [word], word: word}
+
+
+def test_keys_that_are_merged_in_stand_at_the_place_that_merges(file: Path) -> None:
+    file.write_text("variants:\n  - &first {bits: 4}\n  - <<: *first\n    group_size: 32\n")
+    data, lines = load_yaml(file)
+    assert data["variants"][1] == {"bits": 4, "group_size": 32}
+    assert (lines["variants[1].group_size"], lines["variants[1].bits"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (b"a: [1\n", ":2", "not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        (b"a: 1\nb: c: d\n", ":2", "not valid YAML: mapping values are not allowed here"),
+        (b"a: 1\na: 2\n", ":2", "not valid YAML: found duplicate key"),
+        (b"\ta: 1\n", ":1", "not valid YAML: found character"),
+        (b"a: 1\n---\nb: 2\n", ":2", "not valid YAML: but found another document"),
+        (b"a: *b\n", ":1", "not valid YAML: found undefined alias"),
+        (b"a: \xff\n", "", "not valid YAML: 'utf-8' codec"),
+        (b"a: 2024-13-45\n", "", "not valid YAML: month must be in 1..12"),
+        (b"a: \x07\n", "", "not valid YAML: "),
+    ],
+)
+def test_broken_files_name_file_and_line(file: Path, text: bytes, place: str, words: str) -> None:
+    file.write_bytes(text)
+    with pytest.raises(BadInput) as caught:
+        load_yaml(file)
+    assert caught.value.place == f"{file}{place}"
+    assert caught.value.message.startswith(words)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.yaml: cannot be read: No such file or directory$"):
+        load_yaml(tmp_path / "none.yaml")
+    with pytest.raises(BadInput, match=r"cannot be read: Is a directory$"):
+        load_yaml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4), ("4.5", 4.5), ("true", True), ("False", False), ("0x10", 16),
+        ("no", "no"), ("yes", "yes"), ("mxfp4", "mxfp4"), ("", ""), ("null", "null"), ("~", "~"), ("[1, 2]", "[1, 2]"),
+        ("{a: b}", "{a: b}"), ("a: b", "a: b"), ("*alias", "*alias"), ("@x", "@x"), ("'4'", "'4'"), ("# x", "# x"),
+        ("2024-01-05", "2024-01-05"), ("2024-13-45", "2024-13-45"), ("!!bool x", "!!bool x"), ("a\x07", "a\x07"),
+        ("1\n---\n2", "1\n---\n2"), ("!!python/object:os.system x", "!!python/object:os.system x"),
+    ],
+)  # fmt: skip
+def test_text_of_flags_is_a_scalar_or_stays_as_it_is(text: str, value: Any) -> None:
+    found = scalar(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_paths_of_keys() -> None:
+    assert key_path(("variants", 0, "bits")) == "variants[0].bits"
+    assert key_path(()) == ""
