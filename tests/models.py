@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import normalizers
 
 from architectures import Sizes, base_config, tensor_shapes
 from tensor_file import bfloat16, write_tensors
@@ -70,6 +71,8 @@ def make_model(
     if arch == "gemma2" and not tie:
         raise ValueError("gemma2 has tied embeddings only")
     tokenizer = build_tokenizer()
+    if arch.startswith("qwen"):  # their class in transformers normalizes, whatever tokenizer.json says
+        tokenizer.normalizer = normalizers.NFC()
     sizes = Sizes(arch, hidden, layers, padded(tokenizer, vocab), heads, kv_heads, tie)
     weights = random_weights(sizes, tokenizer.get_vocab_size(), seed)
     write_model(folder, sizes, weights, dtype=dtype, shards=shards, overrides=config or {})

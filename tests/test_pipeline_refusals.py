@@ -83,8 +83,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "weights cut short": (cut_short, "readable", ["model.safetensors", "bytes that its header promises"]),
     "a pickle only": (pickle_only, "weights-present", ["no safetensors weights; it has pytorch_model.bin"]),
     "no tokenizer": (no_tokenizer, "tokenizer", ["no tokenizer"]),
-    "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", ["already (gptq)"]),
-    "MLX's own quantization": (config(quantization={"bits": 4}), "unquantized", ["already (4 bits by MLX)"]),
+    "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", ["already (GPTQ, 4 bits"]),
+    "MLX's own quantization": (config(quantization={"bits": 4}), "unquantized", ["already (MLX, 4 bits"]),
     "no licence": (no_licence, "licence", ["no licence is known", "license: …"]),
     "no README": (no_readme, "licence", ["the source has no README.md"]),
     "broken front matter": (broken_front_matter, "licence", ["not valid YAML at line"]),
@@ -125,7 +125,7 @@ def test_a_refusal_can_be_accepted_with_a_reason_and_the_reason_is_told(tmp_path
     (make_model(tmp_path / "m", readme=NO_LICENCE) / "x.py").write_text("print()")
     accept = [
         {"check": "licence", "reason": "an internal test model"},
-        {"check": "no-code", "reason": "never run at all"},
+        {"check": "weights-alive", "reason": "never dead at all"},
     ]
     recipe = write_recipe(tmp_path / "m.yaml", source="./m", accept=accept)
     ended = user.run("inspect", "--recipe", recipe, "--work", tmp_path / "work")
@@ -137,7 +137,8 @@ def test_code_cannot_be_accepted(tmp_path: Path, user: User) -> None:
     make_model(tmp_path / "m", config={"model_file": "x.py"})
     accept = [{"check": "no-code", "reason": "I do trust them, really"}]
     recipe = write_recipe(tmp_path / "m.yaml", source="./m", accept=accept)
-    user.run("inspect", "--recipe", recipe, "--work", tmp_path / "work", code=1)
+    ended = user.run("inspect", "--recipe", recipe, "--work", tmp_path / "work", code=2)
+    assert "the check 'no-code' is for safety and cannot be accepted" in ended.text
 
 
 def test_reports_can_be_had_as_json(tmp_path: Path, user: User) -> None:

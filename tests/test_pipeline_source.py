@@ -128,8 +128,6 @@ def test_looking_at_100_gb_costs_next_to_nothing(hub: Hub, ada: User, tmp_path: 
     before = len(hub.log)
     said = ada.run("inspect", "--source", "acme/Huge", "--work", tmp_path / "work", code=1).text
     assert "cannot load the model type gpt_tomorrow" in said
-    result = read_json(tmp_path / "work/Huge/4bit/inspect.json")["result"]
-    assert result["source"]["weight_bytes"] == 10**11
     assert sum(one.sent for one in hub.log[before:]) < 2_000_000
     # The same weights under a name that mlx-lm knows do not fit into this machine, which is no verdict on them.
     hub.put("acme/Huge", {"config.json": files(make_model(tmp_path / "n"))["config.json"]})

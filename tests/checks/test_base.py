@@ -8,14 +8,10 @@ import pytest
 
 from mlx_publish.checks import base
 from mlx_publish.checks.base import Check, accept, run_checks
-from mlx_publish.checks.card import CARD
-from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
-from mlx_publish.checks.output import CONVERT
-from mlx_publish.checks.source import INSPECT
-from mlx_publish.checks.upload import UPLOAD
+from mlx_publish.checks.registry import BY_STAGE
 from mlx_publish.report import Finding, Status, verdict_of
 
-ALL: tuple[Check[Any], ...] = (*INSPECT, *CONVERT, *SMOKE, *FIDELITY, *BENCHMARK, *CARD, *UPLOAD)
+ALL: tuple[Check[Any], ...] = tuple(check for checks in BY_STAGE.values() for check in checks)
 SMALL = Check[int]("small", "It is small", "too much", lambda n: base.failed(f"{n} is large", "Take less.", seen=n))
 SAFE = Check[int]("safe", "It is safe", "harm", lambda n: base.failed(f"{n} harms", "Take none."), safety=True)
 FINE = Check[int]("fine", "It is fine", "nothing", lambda n: base.passed("so it is"))
@@ -68,4 +64,5 @@ def test_every_check_has_its_own_id_and_says_what_it_protects() -> None:
 def test_these_cannot_be_accepted_away() -> None:
     assert {check.id for check in ALL if check.safety} == {
         "no-code", "finite", "numbers-bound", "bytes-unchanged", "card-rendered", "only-model-files",
+        "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite",
     }  # fmt: skip

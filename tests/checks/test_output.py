@@ -28,7 +28,7 @@ GOOD = Built(
     source_tensors=SOURCE,
     tensors={"model.safetensors": header()},
     index={"weight_map": {tensor.name: "model.safetensors" for tensor in header()}},
-    config={"model_type": "llama", "quantization": AFFINE},
+    config={"model_type": "llama", "torch_dtype": "bfloat16", "quantization": AFFINE},
     source_sha256=SIDE,
     sha256={**SIDE, "config.json": "d"},
 )
@@ -48,11 +48,18 @@ def test_a_good_conversion_passes_every_check() -> None:
     found = run_checks(CONVERT, GOOD)
     assert [(finding.id, finding.status) for finding in found] == [
         (check, "pass")
-        for check in ("bits-per-weight", "index-agrees", "quantization-told", "tokenizer-same", "legal-files")
+        for check in (
+            "bits-per-weight",
+            "index-agrees",
+            "quantization-told",
+            "precision",
+            "tokenizer-same",
+            "legal-files",
+        )
     ]
     assert found[0].details == {"bits_per_weight": 4.5}
-    assert found[2].message == "config.json says group_size 64, mode affine, bits 4"
-    assert "LICENSE" in found[4].message
+    assert found[2].message == "group_size 64, mode affine, bits 4, in config.json and in every tensor"
+    assert "LICENSE" in found[5].message
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_a_good_conversion_passes_every_check() -> None:
         (Variant(mode="mxfp4"), header(4, 32, mode="mxfp4"), {"bits": 4, "group_size": 32, "mode": "mxfp4"}),
         (Variant(bits=4, dtype="float32"), header(4, 64, dtype="F32"), AFFINE),
         (Variant(bits=4, dtype="float32", group_size=32), header(4, 32, dtype="F32"), AFFINE | {"group_size": 32}),
-        (Variant(mixed="mixed_3_6"), header(6), {"group_size": 64, "bits": 3, "mode": "affine"}),
+        (Variant(mixed="mixed_3_6"), header(3), {"group_size": 64, "bits": 3, "mode": "affine"}),
     ],
 )
 def test_every_kind_of_variant_has_the_bits_of_its_name(
@@ -125,7 +132,7 @@ FAILING: list[tuple[str, Built, str, str]] = [
         "differs in group_size, bits",
         "--force",
     ),
-    ("quantization-told", replace(GOOD, config={}), "differs in group_size, bits", "--force"),
+    ("quantization-told", replace(GOOD, config={}), "says nothing of a quantization", "--force"),
     (
         "quantization-told",
         replace(GOOD, config={"quantization": AFFINE | {"mode": "mxfp4"}}),
@@ -135,7 +142,7 @@ FAILING: list[tuple[str, Built, str, str]] = [
     (
         "quantization-told",
         replace(GOOD, variant=Variant(dtype="bfloat16")),
-        "names a quantization that was not asked for",
+        "something is quantized that was not asked for",
         "--force",
     ),
     ("tokenizer-same", replace(GOOD, sha256=SIDE | {"tokenizer.json": "x"}), "source's: tokenizer.json", "--force"),

@@ -101,7 +101,6 @@ def test_stop_ids_are_what_both_files_name(config: object, generation: object, i
     [
         ({"tokenizer_config__json": b"{"}, "tokenizer_config.json:1: not valid JSON"),
         ({"chat_template__json": b"[]"}, "chat_template.json: is not a JSON object"),
-        ({"generation_config__json": b"x"}, "generation_config.json:1: not valid JSON"),
         ({"chat_template__jinja": b"\xff"}, "chat_template.jinja: not UTF-8"),
     ],
 )

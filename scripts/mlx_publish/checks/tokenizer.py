@@ -9,7 +9,7 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.errors import Refused
 from mlx_publish.model.stopping import stop_ids_in
-from mlx_publish.model.weights import embedding_rows
+from mlx_publish.model.weights import embedding_of
 
 GENERATION = "generation_config.json"
 
@@ -45,8 +45,8 @@ def _fits(facts: SourceFacts) -> Says:
 
 def _rows(facts: SourceFacts) -> tuple[int | None, str]:
     """Rows of the embedding by its header, else by config.json."""
-    if rows := embedding_rows(facts.source.language_tensors):
-        return rows, "the embedding"
+    if found := embedding_of(facts.source.language_tensors):
+        return found.shape[0], found.name
     size = facts.source.config.text.get("vocab_size")
     return (size if type(size) is int else None), "vocab_size of config.json"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.checks.base import Check, Says, failed, fixed, passed, skipped, warned
 from mlx_publish.model.portable import Repaired
 from mlx_publish.model.stopping import Stopping
 
@@ -20,8 +20,8 @@ class TokenizerOutput:
     repaired: Repaired
     """What was changed in its files."""
     stopping: Stopping
-    rows: int
-    """Rows of the embedding."""
+    rows: int | None
+    """Rows of the embedding; None where no tensor is called like one."""
 
 
 def _ids(output: TokenizerOutput) -> Says:
@@ -73,6 +73,8 @@ def _embedding(output: TokenizerOutput) -> Says:
     if found["error"]:
         return failed("no id is known, for the tokenizer cannot be loaded", "See tokenizer-ids.")
     largest, rows = found["largest_id"], output.rows
+    if rows is None:
+        return skipped("no tensor of the source is called like an embedding")
     if largest >= rows:
         return failed(
             f"the text {found['largest_probe']!r} gives the id {largest}, but the embedding has {rows} rows",

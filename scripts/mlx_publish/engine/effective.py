@@ -39,7 +39,12 @@ def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
     if isinstance(known.get("text_config"), Mapping):
         known = {**known, **known["text_config"]}
     asked = {key: value for key, value in (text or {}).items() if key in SIGNIFICANT and value is not None}
+    asked |= _part_of_rope(text or {})
     usual = _defaults(str((text or {}).get("model_type", "")))
+    if _turns_part(model, text or {}, asked.get("partial_rotary_factor", 1.0)):
+        usual.pop("partial_rotary_factor", None)
+    else:
+        usual["partial_rotary_factor"] = 1.0
     return {
         "ignored": {
             key: value
@@ -50,7 +55,8 @@ def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
             key: {"config": value, "built": known[key]}
             for key, value in asked.items()
             if key in known and not _same(value, known[key])
-        },
+        }
+        | _magnitude(model, config),
         "rope": _rope(model, config),
     }
 
@@ -72,6 +78,52 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
+def _part_of_rope(text: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the dimensions that turns, where only transformers 5's `rope_parameters` names it."""
+    part = (text.get("rope_parameters") or {}).get("partial_rotary_factor")
+    return {} if part is None or text.get("partial_rotary_factor") is not None else {"partial_rotary_factor": part}
+
+
+def _turns_part(model: nn.Module, text: Mapping[str, Any], part: float) -> bool:
+    """Whether a rope module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
+    heads, hidden = text.get("num_attention_heads"), text.get("hidden_size")
+    size = text.get("head_dim") or (hidden // heads if heads and hidden else None)
+    built = [found for _, module in model.named_modules() if (found := wavelengths(module)) is not None]
+    return not built or size is None or any(2 * len(found) == int(size * part) for found in built)
+
+
+def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """By what yarn and longrope multiply, where the built model does it otherwise than transformers."""
+    scaling, text = declared_scaling(config), config.get("text_config") or config
+    wanted = _attention_factor(scaling, text) if scaling else None
+    modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
+    built = {float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)}
+    if wanted is None or not built or any(_same(wanted, found) for found in built):
+        return {}
+    return {"the attention_factor of rope": {"config": round(wanted, 6), "built": round(min(built), 6)}}
+
+
+def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> float | None:
+    """As transformers computes it (modeling_rope_utils.py); None for scalings that have none."""
+    kind, factor, given = scaling["rope_type"], scaling.get("factor"), scaling.get("attention_factor")
+    if kind not in ("yarn", "longrope"):
+        return None
+    if given is not None:
+        return float(given)
+    if kind == "longrope":
+        first = scaling.get("original_max_position_embeddings") or text.get("original_max_position_embeddings")
+        factor = factor or (text["max_position_embeddings"] / first if first else 1.0)
+        return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
+    one, all_dim = scaling.get("mscale"), scaling.get("mscale_all_dim")
+    if one and all_dim:
+        return _mscale(factor, one) / _mscale(factor, all_dim)
+    return _mscale(factor, 1.0)
+
+
+def _mscale(factor: float | None, by: float) -> float:
+    return 0.1 * by * math.log(factor) + 1.0 if factor and factor > 1 else 1.0
+
+
 def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
     """Which declared bases and scalings of rope are in use, by the wavelengths of the built modules."""
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
@@ -83,7 +135,7 @@ def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
         wanted = [
             expected
             for dims in {2 * len(found) for found in built}
-            if (expected := _expected(dims, base, scaling, text.get("max_position_embeddings"))) is not None
+            if (expected := _expected(dims, base, scaling, text)) is not None
         ]
         # A base of a local layer is never scaled, and a scaling that mlx-lm cannot make shows nothing.
         wanted += [_plain(2 * len(found), base) for found in built] if len(declared) > 1 or not wanted else []
@@ -112,10 +164,15 @@ def _plain(dims: int, base: float) -> list[float]:
     return [base ** (index / dims) for index in range(0, dims, 2)]
 
 
-def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, longest: int | None) -> list[float] | None:
+def _expected(
+    dims: int, base: float, scaling: Mapping[str, Any] | None, text: Mapping[str, Any]
+) -> list[float] | None:
     """The wavelengths that mlx-lm's own rope has for what the config declares; None where it has none."""
+    # phi3 keeps the first length on top, not within its scaling; and `type` would win over `rope_type`.
+    first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
     try:
-        module = initialize_rope(dims, base, False, dict(scaling) if scaling else None, longest)
+        asked = {**first, **scaling, "type": scaling["rope_type"]} if scaling else None
+        module = initialize_rope(dims, base, False, asked, text.get("max_position_embeddings"))
     except (ValueError, KeyError, TypeError, AssertionError):
         return None
     return wavelengths(module)

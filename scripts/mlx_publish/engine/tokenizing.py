@@ -20,11 +20,11 @@ Encode = Callable[[str], list[int]]
 _BEYOND = 256
 
 
-def tokenizer(folder: str, source: str, rows: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
     """Compare the tokenizer of the converted `folder`, as mlx-lm loads it, with the tokenizer.json of `source`.
 
-    `rows` is the number of rows of the embedding. Returns `error` where one of them cannot be loaded;
-    else how many probes were compared and how many differ with the `first` difference, whether decoding gives the
+    `rows` is the number of rows of the embedding, None where that is not known. Returns `error` where one of them
+    cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether decoding gives the
     text back, the largest id that text reaches, the stop ids, and what ends a turn of the chat template.
     The template is the model's own text: it is rendered in the sandbox, here in the child, for a few seconds at most.
     """
@@ -40,7 +40,7 @@ def tokenizer(folder: str, source: str, rows: int, progress: Callable[[str], Non
     progress("comparing ids")
     encode = _encoder(made)
     probes = {**probe_texts(), **_special_probes(_added(made)), **_special_probes(added)}
-    probes |= _beyond(made, encode, rows)
+    probes |= _beyond(made, encode, rows) if rows is not None else {}
     return {
         "error": None,
         "reference": kind,

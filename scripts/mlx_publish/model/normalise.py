@@ -57,6 +57,11 @@ def _rope(part: dict[str, Any]) -> list[str]:
         # `type` is what transformers 4 wrote; some architectures look for no other.
         part["rope_scaling"] = {"type": kind, "rope_type": kind, **scaling}
         told.append(f"rope_scaling {kind} from rope_parameters")
+    first = new.get("original_max_position_embeddings")
+    if kind == "longrope" and first is not None and part.get("original_max_position_embeddings") is None:
+        # phi3 looks for it on top only, and would take its own default.
+        part["original_max_position_embeddings"] = first
+        told.append(f"original_max_position_embeddings {first} from rope_parameters")
     return told
 
 

@@ -190,7 +190,7 @@ def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, An
     return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)
 
 
-def embedding_rows(tensors: Iterable[TensorInfo]) -> int | None:
-    """Rows of the matrix that has one for each id, or None where no tensor is called like one."""
-    rows = [tensor.shape[0] for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
-    return max(rows, default=None)
+def embedding_of(tensors: Iterable[TensorInfo]) -> TensorInfo | None:
+    """Return the matrix that has a row for each id, or None where no tensor is called like one."""
+    found = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
+    return max(found, key=lambda tensor: tensor.shape[0], default=None)

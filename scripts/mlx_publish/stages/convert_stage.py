@@ -18,7 +18,7 @@ from mlx_publish.engine.child import Job, memory_bytes, run_job
 from mlx_publish.engine.support import versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
 from mlx_publish.model.files import FolderFiles, read_json_file
-from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_rows, parameter_count
+from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_of, parameter_count
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -80,7 +80,8 @@ def _convert(
         "source": str(prepared.links), "asked": prepared.config, "reference": reference.order() if wanted else None,
         "variants": [_order(variant, asides[variant.label]) for variant in variants],
     }  # fmt: skip
-    rows = embedding_rows(_source_tensors(context, variants[0], prepared.source)) or 0
+    embedding = embedding_of(_source_tensors(context, variants[0], prepared.source))
+    rows = embedding.shape[0] if embedding else None
     log, progress, stop = context.work.source / "tokenizer.log", context.console.progress, threading.Event()
     with ThreadPoolExecutor(1) as pool:
         mending = pool.submit(mend_tokenizer, [prepared.side], prepared.source, rows, log, progress, stop)

@@ -20,7 +20,12 @@ _LIMIT = 600.0
 
 
 def mend_tokenizer(
-    folders: Sequence[Path], source: Path, rows: int, log: Path, progress: Progress, stop: threading.Event | None = None
+    folders: Sequence[Path],
+    source: Path,
+    rows: int | None,
+    log: Path,
+    progress: Progress,
+    stop: threading.Event | None = None,
 ) -> TokenizerOutput:
     """Mend `folders`, conversions of `source` that all have the same tokenizer files; the first one is compared.
 
