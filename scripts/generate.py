@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 from ruamel.yaml import YAML
 
 from mlx_publish import recipe
-from mlx_publish.checks.registry import BY_STAGE
+from mlx_publish.checks.registry import BY_STAGE, RAISED
 from mlx_publish.evidence import json_text
 from mlx_publish.recipe import RecipeSpec
 from mlx_publish.report import SCHEMA, Report
@@ -84,7 +84,7 @@ def checks_page() -> str:
         "",
         "One failed check makes the verdict of a stage `refused` and the exit code 1. A recipe can let a failure through",
         "with `accept: [{check: <id>, reason: <why>}]`; it is then a warning that the card prints. Checks marked *safety*",
-        "cannot be accepted.",
+        "or *always* cannot be accepted.",
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
@@ -97,6 +97,9 @@ def checks_page() -> str:
             "| --- | --- | --- | --- |",
         ]
         lines += [f"| `{c.id}` | {c.title} | {c.protects} | {'safety' if c.safety else ''} |" for c in checks]
+        lines += [
+            f"| `{name}` | {title} | {why} | always |" for name, (of, title, why) in RAISED.items() if of == stage
+        ]
     return "\n".join(lines) + "\n"
 
 

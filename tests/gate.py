@@ -15,7 +15,6 @@ import mlx.core as mx  # noqa: TID251 -- the reader of a converted model is mlx-
 import mlx_lm  # noqa: TID251
 import numpy as np
 import safetensors
-import safetensors.mlx
 from numpy.typing import NDArray
 
 from models import MISSING
@@ -24,6 +23,7 @@ from tensor_file import read_tensors, write_tensors
 from tiny_tokenizer import write_json
 
 IDS = tuple(range(10, 74))  # a text long enough that a wrong rope shows in its logits
+NUMPY = {"BF16": "uint16", "F16": "float16", "F32": "float32", "U32": "uint32", "U8": "uint8"}
 Change = Callable[[Path], object]
 
 
@@ -137,11 +137,14 @@ def as_transformers5(folder: Path, **rope: object) -> Path:
     return edit_json(folder, "config.json", **old, **new)
 
 
-def stored(folder: Path) -> dict[str, mx.array]:
-    """All tensors of a folder's weight files."""
-    found: dict[str, mx.array] = {}
+def stored(folder: Path) -> dict[str, NDArray[Any]]:
+    """All tensors of a folder's weight files by the safetensors library; bfloat16 as its bits, in uint16."""
+    found = {}
     for path in sorted(folder.glob("*.safetensors")):
-        found |= safetensors.mlx.load_file(str(path))
+        for name, about in safetensors.deserialize(path.read_bytes()):
+            assert name not in found
+            bits = np.frombuffer(about["data"], NUMPY[about["dtype"]])
+            found[name] = bits.reshape(about["shape"])
     return found
 
 
@@ -149,9 +152,20 @@ def stored_dtypes(folder: Path) -> dict[str, str]:
     """The type of each tensor by the headers of the weight files."""
     found = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safetensors.safe_open(str(path), framework="mlx") as file:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
             found |= {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118
     return found
+
+
+def same_tensors(one: Path, other: Path) -> bool:
+    """Tell whether two folders hold the same tensors under the same names, in the same types, bit by bit."""
+    here, there = stored(one), stored(other)
+    assert stored_dtypes(one) == stored_dtypes(other)
+    return here.keys() == there.keys() and all(np.array_equal(_bits(here[n]), _bits(there[n])) for n in here)
+
+
+def _bits(values: NDArray[Any]) -> NDArray[Any]:
+    return values.view(f"u{values.dtype.itemsize}")
 
 
 @functools.cache

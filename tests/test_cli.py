@@ -214,7 +214,7 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     breaks(BadInput("is wrong\nthere", place="r.yaml:3", key="to"))
     assert cli.main(["run"]) == 2
-    assert capsys.readouterr().out == "::error file=r.yaml,line=3::is wrong%0Athere\n"
+    assert "::error file=r.yaml,line=3::is wrong%0Athere\n" in capsys.readouterr().err
 
 
 def test_a_terminated_job_ends_like_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:

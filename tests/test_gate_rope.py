@@ -20,7 +20,12 @@ LLAMA3 = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 # phi3's heads have 16 dimensions here.
-LONG = {"rope_type": "longrope", "original_max_position_embeddings": 256, "short_factor": [1.0] * 8, "long_factor": [1.0 + n / 4 for n in range(8)]}
+LONG = {
+    "rope_type": "longrope",
+    "original_max_position_embeddings": 256,
+    "short_factor": [1.0] * 8,
+    "long_factor": [1.0 + n / 4 for n in range(8)],
+}
 
 
 def classic(folder: Path, arch: str, scaling: dict[str, Any], **more: object) -> Path:
@@ -95,6 +100,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "a scaling that nobody knows": (
         "llama", {"rope_parameters": {**YARN, "rope_type": "spiral", "rope_theta": THETA}}, "builds", "spiral",
     ),
+    "a factor that the class asserts against": (
+        "phi3", {"rope_scaling": {"type": "linear", "factor": 4, "long_factor": [1.0]}}, "builds", "AssertionError",
+    ),
+    "no heads": ("qwen2", {"num_attention_heads": 0}, "builds", "division"),
     "part of the dimensions": (
         "llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
         "config-understood", "partial_rotary_factor = 0.5 is unknown to its MLX class",

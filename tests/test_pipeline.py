@@ -190,7 +190,7 @@ def test_a_folder_of_somebody_else_is_left_alone(mine: Published, user: User) ->
     mine.out.mkdir(parents=True)
     (mine.out / "thesis.txt").write_text("years of work")
     ended = user.run("upload", *flags(mine), code=1)
-    assert "holds something that was not published by mlx-publish" in ended.text
+    assert "holds something that was not published from this source" in ended.text
     assert digests(mine.out).keys() == {"thesis.txt"}
     user.run("upload", *flags(mine, adopt="true"))
     assert "README.md" in digests(mine.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,18 @@ def git_sha1_of(path: Path) -> str:
 
 def json_text(data: object) -> str:
     """JSON as it is written to every file: the same data gives the same bytes."""
-    return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"
+    text = json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    # Half of a surrogate pair, as JSON may escape it, has no form in UTF-8.
+    return json.dumps(data, indent=2, sort_keys=False, allow_nan=False) + "\n"
+
+
+def same_source(evidence: object, source: Mapping[str, Any]) -> bool:
+    """Tell whether published evidence is of this source, at whatever revision."""
+    theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
+    keys = ("name", "repo", "base_model")
+    return isinstance(theirs, Mapping) and all(theirs.get(key) == source.get(key) for key in keys)
 
 
 def digest_of(data: object) -> str:

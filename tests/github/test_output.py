@@ -89,7 +89,7 @@ def test_annotations_are_one_line(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     output.annotate(message, place)
-    assert capsys.readouterr().out == line + "\n"
+    assert capsys.readouterr() == ("", line + "\n")
 
 
 def test_the_summary_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from mlx_publish.errors import Refused
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.manifest import Sent, manifest
 
+SOURCE = {"name": "Tiny", "repo": None, "base_model": None}
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Sent, ...]:
@@ -33,7 +35,7 @@ def held(folder: Path) -> dict[str, str]:
 
 
 def test_exactly_the_files_are_there(files: tuple[Sent, ...], out: Path) -> None:
-    publish_folder(files, out, adopt=False)
+    publish_folder(files, out, SOURCE, adopt=False)
     assert set(held(out)) == {"README.md", "additional_chat_templates/x.jinja", "mlx-publish.json"}
     assert held(out)["README.md"] == "card"
     assert out.stat().st_mode & 0o777 == 0o755
@@ -41,10 +43,10 @@ def test_exactly_the_files_are_there(files: tuple[Sent, ...], out: Path) -> None
 
 
 def test_ones_own_is_replaced_without_a_rest(files: tuple[Sent, ...], out: Path, tmp_path: Path) -> None:
-    publish_folder(files, out, adopt=False)
+    publish_folder(files, out, SOURCE, adopt=False)
     (out / "old.safetensors").write_text("old")
     (tmp_path / "model" / "README.md").write_text("another")
-    publish_folder(manifest(tmp_path / "model"), out, adopt=False)
+    publish_folder(manifest(tmp_path / "model"), out, SOURCE, adopt=False)
     assert held(out)["README.md"] == "another"
     assert "old.safetensors" not in held(out)
     assert [path.name for path in out.parent.iterdir()] == ["Tiny-4bit"]
@@ -52,11 +54,13 @@ def test_ones_own_is_replaced_without_a_rest(files: tuple[Sent, ...], out: Path,
 
 def test_an_empty_folder_may_be_filled(files: tuple[Sent, ...], out: Path) -> None:
     out.mkdir(parents=True)
-    publish_folder(files, out, adopt=False)
+    publish_folder(files, out, SOURCE, adopt=False)
     assert "README.md" in held(out)
 
 
-@pytest.mark.parametrize("evidence", [None, "{", "[]", '["source"]', "5", '"source"', "{}", '{"name": "x"}'])
+@pytest.mark.parametrize(
+    "evidence", [None, "{", "[]", '["source"]', "5", '"source"', "{}", '{"name": "x"}', '{"source": {"name": "Other"}}']
+)
 def test_somebody_elses_folder_is_refused_and_adopted_on_demand(
     files: tuple[Sent, ...], out: Path, evidence: str | None
 ) -> None:
@@ -66,10 +70,10 @@ def test_somebody_elses_folder_is_refused_and_adopted_on_demand(
         (out / "mlx-publish.json").write_text(evidence)
     before = held(out)
     with pytest.raises(Refused, match=f"{out} holds something") as caught:
-        publish_folder(files, out, adopt=False)
+        publish_folder(files, out, SOURCE, adopt=False)
     assert (caught.value.check, "adopt: true" in caught.value.remedy) == ("destination-ours", True)
     assert held(out) == before
-    publish_folder(files, out, adopt=True)
+    publish_folder(files, out, SOURCE, adopt=True)
     assert "thesis.txt" not in held(out)
 
 
@@ -78,7 +82,7 @@ def test_a_file_in_its_place_is_refused(files: tuple[Sent, ...], out: Path, adop
     out.parent.mkdir()
     out.write_text("mine")
     with pytest.raises(Refused, match="holds something"):
-        publish_folder(files, out, adopt=adopt)
+        publish_folder(files, out, SOURCE, adopt=adopt)
     assert out.read_text() == "mine"
 
 
@@ -88,7 +92,7 @@ def test_nothing_half_done_is_left_when_a_copy_fails(
     files: tuple[Sent, ...], out: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, before: bool
 ) -> None:
     if before:
-        publish_folder(files, out, adopt=False)
+        publish_folder(files, out, SOURCE, adopt=False)
         (out / "README.md").write_text("before")
     copy, copied = shutil.copyfile, list[object]()
 
@@ -100,7 +104,7 @@ def test_nothing_half_done_is_left_when_a_copy_fails(
 
     monkeypatch.setattr(shutil, "copyfile", failing)
     with pytest.raises(type(error)):
-        publish_folder(files, out, adopt=False)
+        publish_folder(files, out, SOURCE, adopt=False)
     assert copied
     assert [path.name for path in out.parent.iterdir()] == (["Tiny-4bit"] if before else [])
     if before:
@@ -110,6 +114,6 @@ def test_nothing_half_done_is_left_when_a_copy_fails(
 def test_bytes_that_change_on_the_way_are_refused(files: tuple[Sent, ...], out: Path, tmp_path: Path) -> None:
     (tmp_path / "model" / "README.md").write_text("changed since it was digested")
     with pytest.raises(Refused, match=r"README\.md arrived with other bytes") as caught:
-        publish_folder(files, out, adopt=False)
+        publish_folder(files, out, SOURCE, adopt=False)
     assert caught.value.check == "remote-equal"
     assert list(out.parent.iterdir()) == []

@@ -27,12 +27,28 @@ BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     "upload": UPLOAD,
 }
 
+# What is found out on the way and not by looking afterwards; it always counts: stage, title, what it protects from.
+RAISED: Mapping[str, tuple[str, str, str]] = {
+    "room": ("inspect", "There is room for the model", "hours of work before the disk is full"),
+    "builds": ("convert", "mlx-lm can build the model", "weights that do not fit the architecture"),
+    "converts": ("convert", "mlx-lm can make the variant", "a quantization that does not exist"),
+    "same-shape": ("fidelity", "Both models know the same tokens", "numbers compared that do not belong together"),
+    "destination-ours": ("upload", "The destination is ours", "somebody else's repo overwritten"),
+    "tag-free": ("upload", "The tag is free", "a published tag that moves"),
+    "remote-equal": ("upload", "What arrived is what was sent", "bytes that changed on the way"),
+}
+
 
 def judge_acceptances(recipe: Recipe) -> None:
     """Raise `BadInput` where a recipe accepts a check that does not exist, or that nobody may accept."""
     known = {check.id: check for checks in BY_STAGE.values() for check in checks}
     for number, entry in enumerate(recipe.spec.accept):
         key = f"accept[{number}].check"
+        if entry.check in RAISED:
+            raise BadInput(
+                f"the check '{entry.check}' always counts", place=recipe.place_of(key), key=key,
+                remedy="Remove the entry, and mend what the check says.",
+            )  # fmt: skip
         if entry.check not in known:
             raise BadInput(
                 f"there is no check '{entry.check}'", place=recipe.place_of(key), key=key,

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,9 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
     with ThreadPoolExecutor(at_once) as pool:
         try:
             futures = [pool.submit(run_job, job, progress, at_once, stop) for job in jobs]
+            # The first that fails ends the others, whichever it is.
+            for future in as_completed(futures):
+                future.result()
             return [future.result() for future in futures]
         except BaseException:
             stop.set()

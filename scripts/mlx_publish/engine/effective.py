@@ -97,7 +97,9 @@ def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
     scaling, text = declared_scaling(config), config.get("text_config") or config
     wanted = _attention_factor(scaling, text) if scaling else None
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
-    built = {float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)}
+    built = {
+        float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)
+    }
     if wanted is None or not built or any(_same(wanted, found) for found in built):
         return {}
     return {"the attention_factor of rope": {"config": round(wanted, 6), "built": round(min(built), 6)}}
@@ -112,7 +114,7 @@ def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> fl
         return float(given)
     if kind == "longrope":
         first = scaling.get("original_max_position_embeddings") or text.get("original_max_position_embeddings")
-        factor = factor or (text["max_position_embeddings"] / first if first else 1.0)
+        factor = factor or ((text.get("max_position_embeddings") or 0) / first if first else 1.0)
         return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
     one, all_dim = scaling.get("mscale"), scaling.get("mscale_all_dim")
     if one and all_dim:
@@ -164,9 +166,7 @@ def _plain(dims: int, base: float) -> list[float]:
     return [base ** (index / dims) for index in range(0, dims, 2)]
 
 
-def _expected(
-    dims: int, base: float, scaling: Mapping[str, Any] | None, text: Mapping[str, Any]
-) -> list[float] | None:
+def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: Mapping[str, Any]) -> list[float] | None:
     """The wavelengths that mlx-lm's own rope has for what the config declares; None where it has none."""
     # phi3 keeps the first length on top, not within its scaling; and `type` would win over `rope_type`.
     first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}

@@ -35,7 +35,7 @@ def smoke(folder: str, system: str, prompt: str, max_tokens: int, progress: Call
         "probes": probes,
         "computed_in": computed_in,
         "stop_ids": sorted(tokenizer.eos_token_ids),
-        "vocabulary": len(tokenizer),
+        "vocabulary": 1 + max(tokenizer.get_vocab().values(), default=-1),
         "exchange": {
             "messages": messages,
             "rendered": rendered,

@@ -14,6 +14,12 @@ from mlx_lm.utils import _get_classes, load_model
 
 from mlx_publish.errors import Refused
 
+_LONGEST = 400
+# What a class of mlx-lm raises for a config that it was not written for: it divides, asserts and looks up.
+_UNBUILDABLE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, FileNotFoundError,
+)  # fmt: skip
+
 
 @dataclass
 class Record:
@@ -76,9 +82,12 @@ def load_source(folder: Path) -> SourceModel:
 
     try:
         model, config = load_model(folder, lazy=True, get_model_classes=classes)
-    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
+    except _UNBUILDABLE as error:
+        # MLX names the tensors in question on the lines that follow its first one.
+        said = " ".join(str(error).split()) or type(error).__name__
         raise Refused(
-            f"mlx-lm cannot build the model: {str(error).splitlines()[0]}", check="builds",
+            f"mlx-lm cannot build the model: {said if len(said) <= _LONGEST else said[:_LONGEST] + ' ...'}",
+            check="builds",
             remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
         ) from error  # fmt: skip
     model_class, args_class = built[0]

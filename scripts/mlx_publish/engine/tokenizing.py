@@ -24,8 +24,8 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     """Compare the tokenizer of the converted `folder`, as mlx-lm loads it, with the tokenizer.json of `source`.
 
     `rows` is the number of rows of the embedding, None where that is not known. Returns `error` where one of them
-    cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether decoding gives the
-    text back, the largest id that text reaches, the stop ids, and what ends a turn of the chat template.
+    cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether
+    decoding gives the text back, the largest id that text reaches, the stop ids, and what ends a turn of the template.
     The template is the model's own text: it is rendered in the sandbox, here in the child, for a few seconds at most.
     """
     progress("loading the tokenizer")
@@ -47,7 +47,7 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
         "warnings": said,
         **_compare(probes, encode, reference),
         **_round_trip(probes, encode, made),
-        "vocabulary": len(made),
+        "vocabulary": 1 + max(made.get_vocab().values(), default=-1),
         "stop_ids": sorted(made.eos_token_ids),
         **turn_end(made),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def annotate(message: str, place: str = "") -> None:
         return
     file, _, line = place.rpartition(":")
     where = f" file={_property(file)},line={line}" if file and line.isdigit() else ""
-    print(f"::error{where}::{_data(message)}", flush=True)
+    # On standard error, so that --json has standard output to itself; the runner reads both.
+    print(f"::error{where}::{_data(message)}", file=sys.stderr, flush=True)
 
 
 def summarize(markdown: str) -> None:

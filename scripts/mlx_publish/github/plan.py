@@ -54,6 +54,8 @@ def _recipes(folder: Path) -> dict[str, Path]:
     for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
         if path.stem in known:
             raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
+        if path.stem == "all":
+            raise BadInput("no recipe can be called all", place=str(path), remedy="Rename it; all/v1 means all.")
         known[path.stem] = path
     return known
 

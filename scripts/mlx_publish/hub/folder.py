@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.evidence import sha256_of
+from mlx_publish.evidence import same_source, sha256_of
 from mlx_publish.hub.manifest import Sent
 from mlx_publish.work import read_json, replace_folder
 
 
-def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> None:
+def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, Any], *, adopt: bool) -> None:
     """Write the files aside, compare them, then put them in the place of `folder`.
 
-    Raises `Refused` where the folder exists and holds something that we did not publish.
+    Raises `Refused` where the folder exists and holds something that we did not publish from this `source`.
     """
-    _is_ours(folder, adopt)
+    _is_ours(folder, source, adopt)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
     try:
@@ -33,12 +35,12 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, *, adopt: bool) -> Non
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_ours(folder: Path, adopt: bool) -> None:
+def _is_ours(folder: Path, source: Mapping[str, Any], adopt: bool) -> None:
     if not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir()))):
         return
-    evidence = read_json(folder / "mlx-publish.json")
-    if not isinstance(evidence, dict) or "source" not in evidence:
+    if not same_source(read_json(folder / "mlx-publish.json"), source):
         raise Refused(
-            f"{folder} holds something that was not published by mlx-publish", check="destination-ours",
+            f"{folder} holds something that was not published from this source",
+            check="destination-ours",
             remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",
         )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.evidence import same_source
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.hub.manifest import Sent
 from mlx_publish.hub.repo import RepoFiles
@@ -96,10 +97,10 @@ def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> bool:
     if "mlx-publish.json" not in remote:
         return False
     try:
-        theirs = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json"))["source"]
-        return all(theirs.get(key) == order.source.get(key) for key in ("name", "repo", "base_model"))
-    except (AttributeError, KeyError, TypeError, ValueError):
+        evidence = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json"))
+    except ValueError:
         return False
+    return same_source(evidence, order.source)
 
 
 def _same(file: Sent, entry: FileEntry | None) -> bool:

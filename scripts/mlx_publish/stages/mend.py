@@ -10,6 +10,7 @@ from typing import Any
 
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.engine.child import Job, Progress, run_job
+from mlx_publish.errors import Refused
 from mlx_publish.model.draft import read_object
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.portable import Repaired, portable
@@ -34,6 +35,7 @@ def mend_tokenizer(
     """
     first = folders[0]
     job = Job("tokenizer", {"folder": str(first), "source": str(source), "rows": rows}, log, _LIMIT)
+    generation = _generation_config(first)
     repaired = portable(_tokenizer_files(first))
     _write(folders, repaired.files)
     compared = run_job(job, progress, stop=stop)
@@ -45,7 +47,7 @@ def mend_tokenizer(
             repaired = Repaired(
                 {**repaired.files, **plain.files}, (*repaired.changes, *plain.changes), plain.remarks
             )  # fmt: skip
-    stopping = _stopping(first, compared)
+    stopping = _stopping(first, compared, generation)
     for folder in folders:
         write_stopping(folder, stopping)
     return TokenizerOutput(compared, repaired, stopping, rows)
@@ -62,16 +64,27 @@ def _write(folders: Sequence[Path], files: Mapping[str, bytes]) -> None:
             (folder / path).write_bytes(data)
 
 
-def _stopping(folder: Path, compared: Mapping[str, Any]) -> Stopping:
+def _generation_config(folder: Path) -> bytes | None:
+    """Return generation_config.json; one that is no JSON object leaves the folder, because mlx-lm stumbles over it."""
+    path = folder / "generation_config.json"
+    data = path.read_bytes() if path.exists() else None
+    try:
+        if data is not None:
+            read_object(path.name, data)
+    except Refused:
+        path.unlink()
+    return data
+
+
+def _stopping(folder: Path, compared: Mapping[str, Any], generation: bytes | None) -> Stopping:
     def read(name: str) -> dict[str, Any] | None:
         path = folder / name
         return read_object(name, path.read_bytes()) if path.exists() else None
 
-    generation = folder / "generation_config.json"
     end = compared.get("turn_end")
     return complete_stop_ids(
         read("config.json") or {},
-        generation.read_bytes() if generation.exists() else None,
+        generation,
         read("tokenizer_config.json") or {},
         read("tokenizer.json"),
         end["text"] if end else None,

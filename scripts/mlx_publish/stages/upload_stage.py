@@ -72,7 +72,7 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         "bytes": sum(file.size for file in files),
     }
     if destination.folder:
-        publish_folder(files, destination.folder, adopt=spec.adopt)
+        publish_folder(files, destination.folder, _evidence(context, variant)["source"], adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
     evidence = _evidence(context, variant)
