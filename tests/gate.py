@@ -139,9 +139,9 @@ def as_transformers5(folder: Path, **rope: object) -> Path:
 
 def stored(folder: Path) -> dict[str, NDArray[Any]]:
     """All tensors of a folder's weight files by the safetensors library; bfloat16 as its bits, in uint16."""
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        for name, about in safetensors.deserialize(path.read_bytes()):
+        for name, about in safetensors.deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
             assert name not in found
             bits = np.frombuffer(about["data"], NUMPY[about["dtype"]])
             found[name] = bits.reshape(about["shape"])
@@ -150,7 +150,7 @@ def stored(folder: Path) -> dict[str, NDArray[Any]]:
 
 def stored_dtypes(folder: Path) -> dict[str, str]:
     """The type of each tensor by the headers of the weight files."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safetensors.safe_open(str(path), framework="numpy") as file:
             found |= {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118

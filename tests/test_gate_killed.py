@@ -18,7 +18,7 @@ from gate import untouched
 from models import make_model
 from pipeline import User, alive, children, digests, leftovers, wait_for
 
-LABELS = ("4bit", "8bit", "bf16", "mxfp4")
+LABELS = ("4bit", "8bit", "bf16")
 MOMENTS = 10
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -37,7 +37,9 @@ def flags(source: Path, work: Path) -> list[object]:
 
 def made(work: Path) -> dict[str, str]:
     """All files of all converted folders."""
-    return {f"{label}/{path}": digest for label in LABELS for path, digest in digests(work / "m" / label / "model").items()}
+    return {
+        f"{label}/{path}": digest for label in LABELS for path, digest in digests(work / "m" / label / "model").items()
+    }
 
 
 @pytest.fixture(scope="module")

@@ -48,16 +48,7 @@ def test_every_variant_equals_what_mlx_lm_makes(tmp_path: Path, arch: str) -> No
         assert set(made.status(label).values()) <= {"pass", "skip", "warn"}
     # The order of the tensors in the file does not matter to a reader, their place does.
     model, _ = loaded(made.model("4bit"))
-    assert model.model_type == arch or arch == "mistral"
-
-
-def test_two_ways_of_asking_for_the_same_give_the_same_bytes(tmp_path: Path) -> None:
-    source = make_model(tmp_path / "m")
-    alone = gate(source).model()
-    first = {path.name: path.read_bytes() for path in alone.iterdir()}
-    (tmp_path / "other").mkdir()
-    together = gate(source.rename(tmp_path / "other/m"), "--variants", "8bit,bf16,4bit")
-    assert {path.name: path.read_bytes() for path in together.model().iterdir()} == first
+    assert model.model_type == arch
 
 
 TYPES = {
@@ -101,7 +92,9 @@ def test_shards_are_those_of_mlx_lm_and_hold_every_bit(
     names = [path.name for path in sorted((tmp_path / "ours").glob("*.safetensors"))]
     count = len(theirs)
     assert names == (
-        ["model.safetensors"] if count == 1 else [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
+        ["model.safetensors"]
+        if count == 1
+        else [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
     )
     index = json.loads((tmp_path / "ours/model.safetensors.index.json").read_text())
     assert index["metadata"] == {"total_size": sum(array.nbytes for _, array in planned), "total_parameters": 7}
@@ -111,7 +104,8 @@ def test_shards_are_those_of_mlx_lm_and_hold_every_bit(
             assert file.metadata() == {"format": "mlx"}
             assert set(file.keys()) == set(shard)
         assert {key for key, where in index["weight_map"].items() if where == name} == set(shard)
-        for key, array in mx.load(str(path)).items():
+        read: Any = mx.load(str(path))
+        for key, array in read.items():
             assert (array.dtype, array.shape) == (shard[key].dtype, shard[key].shape)
             assert mx.array_equal(array, shard[key])
     kinds = stored_dtypes(tmp_path / "ours")

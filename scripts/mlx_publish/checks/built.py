@@ -18,7 +18,7 @@ class Told:
 
     label: str
     result: Mapping[str, Any]
-    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `overflows`, as engine/convert gives them."""
+    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `vanished`, `overflows`, as engine/convert gives them."""
     normalised: Sequence[str] = ()
     """Older spellings that were written beside newer ones."""
 
@@ -57,6 +57,11 @@ def _alive(told: Told) -> Says:
     dead = told.result["dead"]
     if dead:
         return failed(f"zero all over: {', '.join(dead[:3])}", "Look at the source; accept it if that is meant.")
+    if lost := told.result["vanished"].get(told.label):
+        return failed(
+            f"too small for its type, so zero all over in {told.label}: {', '.join(lost[:3])}",
+            "Take bfloat16 or float32 as dtype.",
+        )
     return passed("no weight is zero all over")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Output:
     writer: ShardWriter
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
+    zero: list[str] = field(default_factory=list)
+    """Weights that are zero all over as they are stored."""
 
 
 def convert(
@@ -79,7 +81,12 @@ def convert(
         computed_in = fit(found.model)
         read = reference_of(found.model, ids, reference["store"], progress)
         told["reference"] = {**read, "computed_in": computed_in}
-    return {**told, "dead": dead, "overflows": {output.label: output.overflows for output in outputs}}
+    return {
+        **told,
+        "dead": dead,
+        "vanished": {output.label: [path for path in output.zero if path not in dead] for output in outputs},
+        "overflows": {output.label: output.overflows for output in outputs},
+    }
 
 
 def _output(found: SourceModel, variant: Mapping[str, Any]) -> Output:
@@ -173,23 +180,27 @@ def _write(
 def _write_module(made: Sequence[tuple[Output, list[tuple[str, mx.array]]]]) -> None:
     for output, pairs in made:
         for path, array in pairs:
-            if not output.overflows and not _finite(array):
+            largest = _largest(array)
+            if not output.overflows and not _finite(array, largest):
                 output.overflows = path
+            if array.ndim > 1 and path.endswith(".weight") and largest == 0:
+                output.zero.append(path)
             if not output.overflows:
                 output.writer.write(path, array)
 
 
 def _judge(path: str, array: mx.array) -> bool:
     """Tell whether a weight is zero all over. Raises `Refused` where one of its numbers is none."""
-    if not _finite(array):
+    largest = _largest(array)
+    if not _finite(array, largest):
         raise Refused(
             f"the source's {path} holds NaN or infinity", check="numbers-finite", remedy="Take another source."
         )
-    return array.ndim > 1 and _largest(array) == 0
+    return array.ndim > 1 and largest == 0
 
 
-def _finite(array: mx.array) -> bool:
-    return array.dtype not in _BITS or _largest(array) < _BITS[array.dtype][1]
+def _finite(array: mx.array, largest: int) -> bool:
+    return array.dtype not in _BITS or largest < _BITS[array.dtype][1]
 
 
 def _largest(array: mx.array) -> int:

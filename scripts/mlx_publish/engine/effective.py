@@ -23,8 +23,6 @@ SIGNIFICANT = frozenset({
     "dim_model_base", "parallel_attn", "new_decoder_architecture", "tie_word_embeddings", "hidden_size",
     "intermediate_size", "num_hidden_layers", "num_attention_heads", "rope_interleaved", "use_sliding_window",
 })  # fmt: skip
-# They change answers only beyond so many tokens.
-_FAR = frozenset({"use_sliding_window"})
 
 
 def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,24 +104,17 @@ def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> float | None:
-    """As transformers computes it (modeling_rope_utils.py); None for scalings that have none."""
-    kind, factor, given = scaling["rope_type"], scaling.get("factor"), scaling.get("attention_factor")
-    if kind not in ("yarn", "longrope"):
-        return None
-    if given is not None:
-        return float(given)
-    if kind == "longrope":
-        first = scaling.get("original_max_position_embeddings") or text.get("original_max_position_embeddings")
-        factor = factor or ((text.get("max_position_embeddings") or 0) / first if first else 1.0)
-        return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
-    one, all_dim = scaling.get("mscale"), scaling.get("mscale_all_dim")
-    if one and all_dim:
-        return _mscale(factor, one) / _mscale(factor, all_dim)
-    return _mscale(factor, 1.0)
+    """What the config says of it; None where that is left to the class, as by most that scale by yarn.
 
-
-def _mscale(factor: float | None, by: float) -> float:
-    return 0.1 * by * math.log(factor) + 1.0 if factor and factor > 1 else 1.0
+    Longrope has the formula of transformers (modeling_rope_utils.py) where nothing is said.
+    """
+    kind = scaling["rope_type"]
+    given = scaling.get("attention_factor") or (scaling.get("long_mscale") if kind == "longrope" else None)
+    if given is not None or kind != "longrope":
+        return float(given) if given is not None and kind in ("yarn", "longrope") else None
+    first = scaling.get("original_max_position_embeddings") or text.get("original_max_position_embeddings")
+    factor = scaling.get("factor") or ((text.get("max_position_embeddings") or 0) / first if first else 1.0)
+    return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
 
 
 def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
