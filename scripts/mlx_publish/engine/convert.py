@@ -8,6 +8,10 @@ the number of variants, and memory holds one module and not one model.
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +36,12 @@ from mlx_publish.errors import Refused
 _BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
 
 
+Arrays = list[tuple[str, mx.array]]
+"""Paths of the model with their arrays."""
+AHEAD = 3
+"""Modules that are computed while one is written."""
+
+
 @dataclass
 class Output:
     """One variant on its way: its config, its arrays by module, the file that they go to."""
@@ -39,12 +49,16 @@ class Output:
     label: str
     folder: Path
     config: dict[str, Any]
-    modules: dict[str, list[tuple[str, mx.array]]]
+    modules: dict[str, Arrays]
     writer: ShardWriter
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
     zero: list[str] = field(default_factory=list)
     """Weights that are zero all over as they are stored."""
+
+
+Module = tuple[Arrays, list[tuple[Output, Arrays]]]
+"""The source's arrays of one module, and what every variant made of them."""
 
 
 def convert(
@@ -64,11 +78,12 @@ def convert(
     progress("building the model")
     found = load_source(Path(source))
     told = {**hyperparameters(found.model, asked), "tensors": account(found, asked)}
-    outputs = [_output(found, variant) for variant in variants]
+    streams = _streams()
+    outputs = [_output(found, variant, streams) for variant in variants]
     modules = _by_module(found.model)
     found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
     found.kept = {}
-    kept: list[tuple[str, mx.array]] | None = [] if reference else None
+    kept: Arrays | None = [] if reference else None
     dead = list(_write(modules, outputs, kept, progress))
     whole = [output for output in outputs if not output.overflows]
     for output in whole:
@@ -89,23 +104,33 @@ def convert(
     }
 
 
-def _output(found: SourceModel, variant: Mapping[str, Any]) -> Output:
+def _output(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:
     """Set one variant up, lazily; the arrays are the source's, computed only when they are written.
 
-    On the CPU each variant has a stream of its own, which is a thread of its own.
+    `streams` are taken in turn, module by module.
     """
-    with mx.stream(mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)):
-        return _lazily(found, variant)
+    before = mx.default_stream(mx.default_device())
+    try:
+        return _lazily(found, variant, streams)
+    finally:
+        mx.set_default_stream(before)
 
 
-def _lazily(found: SourceModel, variant: Mapping[str, Any]) -> Output:
+def _streams() -> Iterator[Any]:
+    """Where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
+    if on_gpu():
+        return itertools.repeat(mx.default_stream(mx.gpu))
+    return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
+
+
+def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:
     model = found.build()
     dtype = variant["dtype"] or found.config.get("torch_dtype")
     if dtype in ("float16", "bfloat16", "float32"):
         _cast(model, getattr(mx, dtype))
     config = copy.deepcopy(found.config)
     if variant["quantize"]:
-        model, config = _quantize(model, config, variant)
+        model, config = _quantize(model, config, variant, streams)
     if dtype:
         # Said as it is stored now; both spellings, for clients old and new.
         config["torch_dtype"] = dtype
@@ -126,11 +151,19 @@ def _cast(model: nn.Module, dtype: mx.Dtype) -> None:
     model.update(tree_map_with_path(cast, model.parameters()))
 
 
-def _quantize(model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    group_size, predicate = variant["group_size"], None
+def _quantize(
+    model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any], streams: Iterator[Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    group_size, chosen = variant["group_size"], getattr(model, "quant_predicate", None)
     try:
         if variant["mixed"]:
-            predicate = mixed_quant_predicate_builder(variant["mixed"], model, group_size)
+            chosen = mixed_quant_predicate_builder(variant["mixed"], model, group_size)
+
+        def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
+            # Called for each module just before it is quantized, which is the place to change the stream.
+            mx.set_default_stream(next(streams))
+            return chosen(path, module) if chosen else True
+
         quantized: tuple[nn.Module, dict[str, Any]] = quantize_model(
             model, config, group_size, variant["bits"], mode=variant["mode"], quant_predicate=predicate
         )
@@ -142,25 +175,25 @@ def _quantize(model: nn.Module, config: dict[str, Any], variant: Mapping[str, An
     return quantized
 
 
-def _by_module(model: nn.Module) -> dict[str, list[tuple[str, mx.array]]]:
+def _by_module(model: nn.Module) -> dict[str, Arrays]:
     """Arrays by the module that they belong to, in the order of the model."""
-    found: dict[str, list[tuple[str, mx.array]]] = {}
+    found: dict[str, Arrays] = {}
     for name, array in tree_flatten(model.parameters()):
         found.setdefault(name.rpartition(".")[0], []).append((name, array))
     return found
 
 
 def _write(
-    modules: dict[str, list[tuple[str, mx.array]]],
+    modules: dict[str, Arrays],
     outputs: Sequence[Output],
-    kept: list[tuple[str, mx.array]] | None,
+    kept: Arrays | None,
     progress: Callable[[str], None],
 ) -> Iterator[str]:
     """Take module after module: judge it, make it for each variant, write it, forget it. Yields dead weights.
 
-    While one module is written, the next is computed already. With `kept` the source's arrays go there.
+    While one module is written, the next ones are computed already. With `kept` the source's arrays go there.
     """
-    waiting: list[tuple[Output, list[tuple[str, mx.array]]]] = []
+    waiting: deque[Module] = deque()
     count = len(modules)
     step = max(1, count // 4)
     for number, name in enumerate(list(modules)):
@@ -168,16 +201,18 @@ def _write(
             progress(f"converting, {100 * number // count} %")
         arrays = modules.pop(name)
         made = [(output, output.modules.pop(name)) for output in outputs]
-        mx.async_eval([array for _, array in arrays], [[array for _, array in pairs] for _, pairs in made])
-        _write_module(waiting)
-        yield from (path for path, array in arrays if _judge(path, array))
-        waiting = made
-        if kept is not None:
-            kept.extend(arrays)
-    _write_module(waiting)
+        # The source's arrays come along; asked for themselves, they would hold the streams up until they are read.
+        mx.async_eval([[array for _, array in pairs] for _, pairs in made])
+        waiting.append((arrays, made))
+        del arrays, made
+        if len(waiting) > AHEAD:
+            yield from _write_module(*waiting.popleft(), kept)
+    while waiting:
+        yield from _write_module(*waiting.popleft(), kept)
 
 
-def _write_module(made: Sequence[tuple[Output, list[tuple[str, mx.array]]]]) -> None:
+def _write_module(arrays: Arrays, made: Sequence[tuple[Output, Arrays]], kept: Arrays | None) -> Iterator[str]:
+    yield from (path for path, array in arrays if _judge(path, array))
     for output, pairs in made:
         for path, array in pairs:
             largest = _largest(array)
@@ -187,6 +222,8 @@ def _write_module(made: Sequence[tuple[Output, list[tuple[str, mx.array]]]]) -> 
                 output.zero.append(path)
             if not output.overflows:
                 output.writer.write(path, array)
+    if kept is not None:
+        kept.extend(arrays)
 
 
 def _judge(path: str, array: mx.array) -> bool:
@@ -208,9 +245,16 @@ def _largest(array: mx.array) -> int:
     if array.dtype not in _BITS or array.size == 0:
         return 1
     bits = _BITS[array.dtype][0]
-    unsigned = mx.array((1 << 8 * array.itemsize - 1) - 1, bits)
-    largest: Any = mx.max(mx.bitwise_and(mx.view(array, bits), unsigned)).item()
+    with mx.stream(_judging()):
+        unsigned = mx.array((1 << 8 * array.itemsize - 1) - 1, bits)
+        largest: Any = mx.max(mx.bitwise_and(mx.view(array, bits), unsigned)).item()
     return int(largest)
+
+
+@functools.cache
+def _judging() -> Any:
+    """A stream of its own, or looking at one module would wait for those that are computed ahead."""
+    return mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)
 
 
 def _tokenizer(source: Path, folders: Sequence[Path]) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.turn import turn_end
+from mlx_publish.model.portable import portable, tokenizer_files
 
 Encode = Callable[[str], list[int]]
 # A model may have thousands of reserved tokens beyond its embedding; a few show whether text reaches them.
@@ -27,14 +28,25 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether
     decoding gives the text back, the largest id that text reaches, the stop ids, and what ends a turn of the template.
     The template is the model's own text: it is rendered in the sandbox, here in the child, for a few seconds at most.
+
+    Where ids differ, the class that reads tokenizer.json as it is takes the place of the folder's own, and all is
+    compared again; `plain` says so.
     """
+    found = _look(Path(folder), source, rows, progress)
+    plain = portable(tokenizer_files(Path(folder)), plain=True).files if found.get("different") else {}
+    for path, data in plain.items():
+        (Path(folder) / path).write_bytes(data)
+    return {**_look(Path(folder), source, rows, progress), "plain": True} if plain else found
+
+
+def _look(folder: Path, source: str, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
     progress("loading the tokenizer")
     with warnings_of_loading() as said:
         try:
             loading = "of the source"
             (reference, added), kind = _reference(Path(source))
             loading = "as mlx-lm reads it"
-            made = load_mlx_tokenizer(Path(folder), {"trust_remote_code": False})
+            made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
         except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
             return {"error": f"the tokenizer {loading} cannot be loaded: {type(error).__name__}: {error}"[:1000]}
     progress("comparing ids")

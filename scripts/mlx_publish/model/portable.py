@@ -17,9 +17,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
+from pathlib import Path
 from typing import Any
 
 from mlx_publish.model.draft import CONFIG, SPECIAL, Draft
+from mlx_publish.model.files import FolderFiles
+from mlx_publish.model.select import is_tokenizer
 from mlx_publish.model.template_places import place_templates
 
 # The class of both that takes tokenizer.json as it is.
@@ -46,6 +49,11 @@ class Repaired:
     """What was changed and why, in words."""
     remarks: tuple[str, ...] = ()
     """What is odd and stays."""
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """Read the tokenizer's files of a folder."""
+    return {path: (folder / path).read_bytes() for path in FolderFiles(folder).entries if is_tokenizer(path)}
 
 
 def portable(files: Mapping[str, bytes], *, plain: bool = False) -> Repaired:

@@ -61,12 +61,15 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         asides = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
         prepared = prepare(folder, paths, stack.enter_context(context.work.aside("source")))
         result, mended = _convert(context, variants, prepared, asides)
-        outcomes = {}
-        for variant in variants:
+
+        def finish(variant: Variant) -> Outcome:
             checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised), context.recipe.accepted)
             checks += run_checks(TOKENIZER_OUTPUT, mended, context.recipe.accepted)
-            outcomes[variant.label] = _finish(context, variant, prepared, asides[variant.label], (mended, checks))
-        return outcomes
+            return _finish(context, variant, prepared, asides[variant.label], (mended, checks))
+
+        # Digests take most of it, and those of several variants can be taken at once.
+        with ThreadPoolExecutor() as pool:
+            return dict(zip((v.label for v in variants), pool.map(finish, variants), strict=True))
 
 
 def _convert(

@@ -12,9 +12,7 @@ from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.engine.child import Job, Progress, run_job
 from mlx_publish.errors import Refused
 from mlx_publish.model.draft import read_object
-from mlx_publish.model.files import FolderFiles
-from mlx_publish.model.portable import Repaired, portable
-from mlx_publish.model.select import is_tokenizer
+from mlx_publish.model.portable import Repaired, portable, tokenizer_files
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
 
 _LIMIT = 600.0
@@ -36,25 +34,17 @@ def mend_tokenizer(
     first = folders[0]
     job = Job("tokenizer", {"folder": str(first), "source": str(source), "rows": rows}, log, _LIMIT)
     generation = _generation_config(first)
-    repaired = portable(_tokenizer_files(first))
+    repaired = portable(tokenizer_files(first))
     _write(folders, repaired.files)
+    plain = portable(tokenizer_files(first), plain=True)
     compared = run_job(job, progress, stop=stop)
-    if compared.get("different"):
-        plain = portable(_tokenizer_files(first), plain=True)
-        if plain.files:
-            _write(folders, plain.files)
-            compared = run_job(job, progress, stop=stop)
-            repaired = Repaired(
-                {**repaired.files, **plain.files}, (*repaired.changes, *plain.changes), plain.remarks
-            )  # fmt: skip
+    if compared.get("plain"):
+        _write(folders, plain.files)
+        repaired = Repaired({**repaired.files, **plain.files}, (*repaired.changes, *plain.changes), plain.remarks)
     stopping = _stopping(first, compared, generation)
     for folder in folders:
         write_stopping(folder, stopping)
     return TokenizerOutput(compared, repaired, stopping, rows)
-
-
-def _tokenizer_files(folder: Path) -> dict[str, bytes]:
-    return {path: (folder / path).read_bytes() for path in FolderFiles(folder).entries if is_tokenizer(path)}
 
 
 def _write(folders: Sequence[Path], files: Mapping[str, bytes]) -> None:
