@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
 TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "to")
-OTHER_FLAGS = ("variants", "language", "private", "adopt", "notes")
 _FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.files import MemoryFiles
-from mlx_publish.model.tokenizer import TokenizerInfo, added_tokens, read_tokenizer, stop_ids
+from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer, stop_ids
+from mlx_publish.model.vocabulary import read_vocabulary
 
 CONFIG, JSON, JINJA = "tokenizer_config.json", "chat_template.json", "chat_template.jinja"
 
@@ -112,5 +113,5 @@ def test_broken_files_are_named(files: dict[str, Any], said: str) -> None:
 
 def test_added_tokens() -> None:
     entries = [{"content": "<s>", "id": 1}, {"content": "</s>", "id": 2}]
-    assert added_tokens(model(tokenizer__json={"added_tokens": entries})) == {"<s>": 1, "</s>": 2}
-    assert added_tokens(model()) == {}
+    assert read_vocabulary({"added_tokens": entries}).added == {"<s>": 1, "</s>": 2}
+    assert read_vocabulary({}).added == {}

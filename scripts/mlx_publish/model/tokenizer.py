@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,11 +109,3 @@ def _token_text(value: object) -> str | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def added_tokens(files: ModelFiles) -> dict[str, int]:
-    """Special and other added tokens of tokenizer.json with their ids."""
-    if "tokenizer.json" not in files.entries:
-        return {}
-    data = json.loads(files.read("tokenizer.json"))
-    return {entry["content"]: entry["id"] for entry in data.get("added_tokens", [])}
