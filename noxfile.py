@@ -79,7 +79,23 @@ def start(session: nox.Session, *command: str, **env: str) -> None:
         session.run(*command, external=True, env=env or None, silent=False)
     except CommandFailed as error:
         # 4: an environment could not be made, which is the surroundings' fault.
-        sys.exit(4 if {"pip", "venv"} & set(command) else getattr(error, "return_code", None) or 1)
+        sys.exit(4 if {"pip", "venv", "ci"} & set(command) else getattr(error, "return_code", None) or 1)
+
+
+def node_modules(session: nox.Session) -> dict[str, str]:
+    """Return the variable that names a folder with the tests' Node packages; none where there is no npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return {}
+    wanted = ROOT / "tests" / "node"
+    key = hashlib.sha256((wanted / "package-lock.json").read_bytes()).hexdigest()[:12]
+    folder = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox") / f"node-{key}"
+    if not (folder / ".complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(wanted, folder)
+        start(session, npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder))
+        (folder / ".complete").touch()
+    return {"MLX_PUBLISH_NODE_MODULES": str(folder)}
 
 
 def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
@@ -125,7 +141,7 @@ def tests(session: nox.Session) -> None:
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
     workers = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
     session.chdir(ROOT)
-    start(session, str(python), "-m", "pytest", *workers, *session.posargs)
+    start(session, str(python), "-m", "pytest", *workers, *session.posargs, **node_modules(session))
 
 
 @nox.session

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import normalizers
+from tokenizers import Tokenizer, normalizers
 
 from architectures import Sizes, base_config, tensor_shapes
 from tensor_file import bfloat16, write_tensors
 from tiny_tokenizer import (
     CHATML,
     END_OF_TEXT,
+    NAMES,
     TURN_END,
     TURN_START,
     WORDS,
@@ -62,21 +63,24 @@ def make_model(
     readme: str | None = README,
     shards: int = 1,
     config: Mapping[str, object] | None = None,
+    tokenizer: Tokenizer | None = None,
+    names: Mapping[str, str] = NAMES,
 ) -> Path:
     """Make a random model in the new `folder`.
 
     `vocab` is the tokenizer's size rounded up to a multiple of 64 unless given. `config` overrides keys of
-    config.json only, never the tensors, so that a config can be made to lie; `MISSING` leaves a key out.
+    config.json only, never the tensors, so that a config can be made to lie; `MISSING` leaves a key out. A
+    `tokenizer` of one's own comes with the `names` of its special tokens.
     """
     if arch == "gemma2" and not tie:
         raise ValueError("gemma2 has tied embeddings only")
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer() if tokenizer is None else tokenizer
     if arch.startswith("qwen"):  # their class in transformers normalizes, whatever tokenizer.json says
         tokenizer.normalizer = normalizers.NFC()
     sizes = Sizes(arch, hidden, layers, padded(tokenizer, vocab), heads, kv_heads, tie)
     weights = random_weights(sizes, tokenizer.get_vocab_size(), seed)
     write_model(folder, sizes, weights, dtype=dtype, shards=shards, overrides=config or {})
-    write_tokenizer(folder, tokenizer, chat_template)
+    write_tokenizer(folder, tokenizer, chat_template, names)
     write_papers(folder, generation_config=generation_config, license_file=license_file, readme=readme)
     return folder
 

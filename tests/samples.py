@@ -43,6 +43,14 @@ def quantized_layer(
     return {**packed, "layer.scales": scales, "layer.biases": scales}
 
 
+CAPABILITIES = {
+    "system": "native", "two_users": "kept", "assistant_first": "refused", "tools": "listed",
+    "tool_calls": {"mapping": "shown", "string": "escaped"}, "tool_results": "shown", "thinking": "none",
+    "thinking_unset": "", "reasoning": {"field": "dropped", "text": "kept"}, "parts": "printed",
+    "begin_token": "<s>", "date": "none", "generation_prompt": "<|assistant|>", "turn_end": "<|end|>\n",
+}  # fmt: skip
+
+
 def make_evidence(**changes: Any) -> dict[str, Any]:
     """What the card is made of: 4 bits of acme/Tiny, all measured on a Mac. `changes` replace top keys."""
     spread = {"median": 101.25, "lowest": 99.5, "highest": 103.0}
@@ -73,7 +81,7 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         },
         "tools": {"mlx": "0.32.4", "mlx-lm": "0.32.2"},
         "smoke": {
-            "chat_template": True, "system_role": "native", "exchange": exchange,
+            "chat_template": True, "system": "native", "options": {}, "exchange": exchange, "capabilities": CAPABILITIES,
             "asked": {"system": "Be brief.", "prompt": "What is the Moon?"},
         },
         "fidelity": {

@@ -72,7 +72,7 @@ def test_a_template_without_system_role_is_told_and_the_card_shows_the_fold(
     ended = user.run("card", "--recipe", recipe, "--work", tmp_path / "work")
     assert checks(variant, "smoke")["system-role"] == "warn"
     found = read_json(variant / "smoke.json")["result"]
-    assert found["system_role"] == "folded"
+    assert found["system"] == "first-user"
     [message] = found["exchange"]["messages"]
     assert message["role"] == "user"
     assert message["content"].startswith("Be brief.\n\nThere's a total solar eclipse")

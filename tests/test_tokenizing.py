@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
-from mlx_publish.engine import turn
 from mlx_publish.engine.tokenizing import probe_texts, tokenizer
+from mlx_publish.model.files import FolderFiles
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import PLAIN, Repaired
 from mlx_publish.model.stopping import Stopping
-from mlx_publish.stages.mend import mend_tokenizer
+from mlx_publish.stages.mend import begin, finish
 from models import make_model
-from tiny_tokenizer import CHATML, TURN_END, write_json
+from tiny_tokenizer import TURN_END, write_json
 
 ROWS = 320
 SPLIT = {"type": "Split", "pattern": {"String": "oon"}, "behavior": "Isolated", "invert": False}
@@ -38,8 +38,9 @@ def compare(folder: Path, source: Path, rows: int = ROWS) -> dict[str, Any]:
     return tokenizer(str(folder), str(source), rows, lambda _: None)
 
 
-def mend(folder: Path, source: Path, tmp_path: Path) -> tuple[TokenizerOutput, dict[str, str]]:
-    output = mend_tokenizer([folder], source, ROWS, tmp_path / "tokenizer.log", lambda _: None)
+def mend(folder: Path, source: Path) -> tuple[TokenizerOutput, dict[str, str]]:
+    mending = begin(folder, Metadata(FolderFiles(source)))
+    output = finish(mending, compare(folder, source), ROWS)
     return output, {finding.id: finding.status for finding in run_checks(TOKENIZER_OUTPUT, output)}
 
 
@@ -58,7 +59,6 @@ def test_the_same_files_give_the_same_ids(model: Path) -> None:
     assert found["warnings"] == []
     assert found["largest_id"] == 285
     assert found["stop_ids"] == [TURN_END]
-    assert found["turn_end"] == {"text": "<|im_end|>", "ids": [TURN_END], "special": True}
 
 
 def test_the_probes_cover_what_tokenizers_disagree_about() -> None:
@@ -129,7 +129,7 @@ def test_a_word_of_the_vocabulary_without_a_row_is_found(model: Path) -> None:
 
 def test_a_good_folder_passes_and_keeps_its_bytes(model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(model, tmp_path / "made")
-    _, statuses = mend(folder, model, tmp_path)
+    _, statuses = mend(folder, model)
     assert set(statuses.values()) == {"pass"}
     for path in model.iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
@@ -140,7 +140,7 @@ def test_a_class_that_gives_other_ids_is_replaced(model: Path, tmp_path: Path) -
     edit(model, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
     assert compare(shutil.copytree(model, tmp_path / "looked"), model)["plain"]
     folder = shutil.copytree(model, tmp_path / "made")
-    output, statuses = mend(folder, model, tmp_path)
+    output, statuses = mend(folder, model)
     assert output.compared["different"] == 0
     assert "ids differ" in output.repaired.changes[-1]
     assert statuses == {
@@ -150,84 +150,21 @@ def test_a_class_that_gives_other_ids_is_replaced(model: Path, tmp_path: Path) -
     assert config["tokenizer_class"] == PLAIN
 
 
-def test_ends_are_completed_in_all_folders(model: Path, tmp_path: Path) -> None:
+def test_ends_are_completed_in_all_files(model: Path, tmp_path: Path) -> None:
     edit(model, "config.json", eos_token_id=0)
     (model / "generation_config.json").write_text('{"eos_token_id": 0', encoding="utf-8")
     edit(model, "tokenizer_config.json", eos_token="<|endoftext|>", tokenizer_class="TokenizersBackend")
-    folders = [shutil.copytree(model, tmp_path / name) for name in ("4bit", "8bit")]
-    output = mend_tokenizer(folders, model, ROWS, tmp_path / "log", lambda _: None)
-    assert run_checks(TOKENIZER_OUTPUT, output)[2].status == "fixed"
-    for folder in folders:
-        for name in ("config.json", "generation_config.json"):
-            assert json.loads((folder / name).read_text(encoding="utf-8"))["eos_token_id"] == [0, 2]
-        text = (folder / "tokenizer_config.json").read_text(encoding="utf-8")
-        assert json.loads(text)["tokenizer_class"] == PLAIN
-
-
-@pytest.mark.parametrize(
-    ("template", "end"),
-    [
-        (CHATML.replace("'<|im_end|>' + '\\n'", "eos_token"), {"text": "<|im_end|>", "ids": [2], "special": True}),
-        # The next turn's beginning ends this one.
-        (CHATML.replace("'<|im_end|>' + '\\n'", "'\\n'"), {"text": "<|im_start|>", "ids": [1], "special": True}),
-        # Behind the last turn another token stands than between two.
-        (
-            CHATML.replace("'<|im_end|>'", "('<|endoftext|>' if loop.last else '<|im_end|>')"),
-            {"text": "<|endoftext|>", "ids": [0], "special": True},
-        ),
-        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}", "\n\nuser: "),
-        ("{% for m in messages %}{{ m.content }}{% endfor %}", None),
-    ],
-)
-def test_what_ends_a_turn(model: Path, template: str, end: Any) -> None:
-    edit(model, "tokenizer_config.json", chat_template=template)
-    found = compare(model, model)["turn_end"]
-    if isinstance(end, str):
-        assert (found["text"], found["special"]) == (end, False)
-        assert len(found["ids"]) == len(end)
-    else:
-        assert found == end
-
-
-@pytest.mark.parametrize(
-    ("template", "reason"),
-    [
-        ("{{ raise_exception('no assistant here') }}", "no assistant here"),
-        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
-        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "does not show"),
-        ("{% for", "TemplateSyntaxError"),
-    ],
-)
-def test_a_template_that_does_not_render_is_told(model: Path, template: str, reason: str) -> None:
-    edit(model, "tokenizer_config.json", chat_template=template)
-    found = compare(model, model)
-    assert found["different"] == 0
-    assert found["turn_end"] is None
-    assert reason in found["turn_error"]
-    output = TokenizerOutput(found, Repaired(), Stopping(2, None, (2,)), ROWS)
-    assert run_checks(TOKENIZER_OUTPUT, output)[2].status == "warn"
-
-
-def test_an_endless_template_ends(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "LIMIT", 0.5)
-    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    edit(model, "tokenizer_config.json", chat_template=loop)
-    start = time.monotonic()
-    found = compare(model, model)
-    assert "did not end" in found["turn_error"]
-    assert time.monotonic() - start < 5
-    output = TokenizerOutput(found, Repaired(), Stopping(2, None, (2,)), ROWS)
-    assert run_checks(TOKENIZER_OUTPUT, output)[2].status == "fail"
-
-
-def test_without_a_template_nothing_ends_a_turn(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "model", chat_template=None)
-    found = compare(model, model)
-    assert (found["chat"], found["turn_end"], found["turn_error"]) == (False, None, None)
+    folder = shutil.copytree(model, tmp_path / "made")
+    _, statuses = mend(folder, model)
+    assert statuses["stop-complete"] == "fixed"
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((folder / name).read_text(encoding="utf-8"))["eos_token_id"] == [0, 2]
+    text = (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+    assert json.loads(text)["tokenizer_class"] == PLAIN
 
 
 def test_a_model_that_cannot_stop_is_refused(model: Path, tmp_path: Path) -> None:
     template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
     edit(model, "tokenizer_config.json", chat_template=template)
-    _, statuses = mend(shutil.copytree(model, tmp_path / "made"), model, tmp_path)
+    _, statuses = mend(shutil.copytree(model, tmp_path / "made"), model)
     assert statuses["stop-complete"] == "fail"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 END_OF_TEXT, TURN_START, TURN_END = 0, 1, 2  # the ids of SPECIAL
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+NAMES = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIAL, strict=True))
 # Each is one token, with the space before it: enough for one sentence whose tokens all differ.
 WORDS = ("The", " Moon", " passes", " in", " front", " of", " the", " Sun")
 
@@ -22,11 +23,11 @@ CHATML = (
 )
 
 
-def build_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
+def build_tokenizer(words: Sequence[str] = WORDS, special: Sequence[str] = SPECIAL) -> Tokenizer:
     """The ids: special tokens, then bytes, then the beginnings of the words; each whole word is one token."""
     merges = list(dict.fromkeys(pair for word in words for pair in word_merges(word)))
     tokens = [
-        *SPECIAL,
+        *special,
         *sorted(pre_tokenizers.ByteLevel.alphabet()),
         *(left + right for left, right in merges),
     ]
@@ -34,7 +35,7 @@ def build_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     return tokenizer
 
 
@@ -44,15 +45,20 @@ def word_merges(word: str) -> list[tuple[str, str]]:
     return [(letters[:end], letters[end]) for end in range(1, len(letters))]
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, chat_template: str | None = CHATML) -> None:
-    """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
+def write_tokenizer(
+    folder: Path, tokenizer: Tokenizer, chat_template: str | None = CHATML, names: Mapping[str, str] = NAMES
+) -> None:
+    """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json; `names` are of special tokens."""
     tokenizer.save(str(folder / "tokenizer.json"))
-    named = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIAL, strict=True))
-    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    added = tokenizer.get_added_tokens_decoder()
+    more = [token.content for token in added.values() if token.special and token.content != names.get("pad_token")]
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
     config: dict[str, Any] = {
-        "added_tokens_decoder": {str(id_): {"content": token, **flags} for id_, token in enumerate(SPECIAL)},
-        "additional_special_tokens": list(SPECIAL[1:]),
-        **named,
+        "added_tokens_decoder": {
+            str(id_): {"content": token.content, **flags, "special": token.special} for id_, token in added.items()
+        },
+        "additional_special_tokens": more,
+        **names,
         "chat_template": chat_template,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 2048,
@@ -61,7 +67,7 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, chat_template: str | Non
     if chat_template is None:
         del config["chat_template"]
     write_json(folder / "tokenizer_config.json", config)
-    write_json(folder / "special_tokens_map.json", {"additional_special_tokens": list(SPECIAL[1:]), **named})
+    write_json(folder / "special_tokens_map.json", {"additional_special_tokens": more, **names})
 
 
 def write_json(path: Path, content: object) -> None:

@@ -63,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
     for name, text in STAGE_HELP.items():
         command = commands.add_parser(name, help=text, description=text)
         _add_recipe_flags(command)
+        if name == "smoke":
+            command.add_argument(
+                "--template-only", action="store_true",
+                help="look at the chat template of any --source, converted or not; needs neither MLX nor weights",
+            )  # fmt: skip
+            command.add_argument(
+                "--engines", metavar="NAMES", default="", help="with --template-only: other template engines, or all"
+            )
         if name == "run":
             command.add_argument("--until", metavar="STAGE", help="the last stage (default: card)")
         if name in ("upload", "publish"):
@@ -114,6 +122,13 @@ def _command(options: argparse.Namespace) -> int:
 
         print_plan(options.event_name, options.event, options.ref, options.recipes)
         return 0
+    if getattr(options, "template_only", False):
+        from mlx_publish.template_only import template_only  # noqa: PLC0415
+
+        if not options.source:
+            raise BadInput("--template-only looks at one model", place="--source", remedy="Give a folder or a repo.")
+        console = Console(sys.stderr if options.json else sys.stdout)
+        return template_only(options.source, options.revision, options.engines, console, as_json=options.json)
     from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
 
     flags = {key: value for key in RECIPE_FLAGS if (value := getattr(options, key)) is not None}

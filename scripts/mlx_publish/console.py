@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import textwrap
 import threading
@@ -20,7 +21,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _UNSEEN = r"[\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff]*"
 _COMMAND = re.compile(rf"^{_UNSEEN}(?=:{_UNSEEN}:)|#(?={_UNSEEN}#{_UNSEEN}\[)", re.MULTILINE)
 _MARKS = {"pass": "ok", "fixed": "fixed", "warn": "warn", "fail": "FAIL", "skip": "skip"}
-WIDTH = 100
+WIDTH, NARROW = 100, 60
+"""Characters of a line: at most, where no terminal says less, and at least."""
+
+
+def width() -> int:
+    """Characters of a line on this terminal; in a log the most."""
+    return min(WIDTH, max(NARROW, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def plain(text: str) -> str:
@@ -51,7 +58,7 @@ class Console:
     def quote(self, text: str) -> None:
         """Text of a model, behind a bar and folded."""
         for paragraph in plain(text).splitlines() or [""]:
-            for line in textwrap.wrap(paragraph, WIDTH - 6) or [""]:
+            for line in textwrap.wrap(paragraph, width() - 6) or [""]:
                 self._line(f"    | {line}")
 
     def progress(self, text: str) -> None:
@@ -77,12 +84,12 @@ class Console:
 
     def finding(self, finding: Finding) -> None:
         """One check: its status, its id, its message, its remedy."""
-        lines = textwrap.wrap(plain(finding.message), WIDTH - 27) or [""]
+        lines = textwrap.wrap(plain(finding.message), width() - 27) or [""]
         self._line(f"  {_MARKS[finding.status]:5} {finding.id:18} {lines[0]}")
         for line in lines[1:]:
             self._line(f"  {'':24} {line}")
         if finding.remedy and finding.status in ("fail", "warn"):
-            for line in textwrap.wrap(f"Next: {plain(finding.remedy)}", WIDTH - 27):
+            for line in textwrap.wrap(f"Next: {plain(finding.remedy)}", width() - 27):
                 self._line(f"  {'':24} {line}")
 
     def _line(self, text: str) -> None:

@@ -19,6 +19,8 @@ GroupSize = Literal[16, 32, 64, 128]
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 Mixed = Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"]
 Dtype = Literal["bfloat16", "float16", "float32"]
+Fold = Literal["first-user", "own-turn"]
+Engine = Literal["minijinja", "huggingface-jinja"]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)]
 
 # MLX has one bit width and one group size for each of these modes.
@@ -162,6 +164,13 @@ class SmokeTest(Strict):
     """The user's question."""
     max_tokens: int = Field(96, ge=1, le=4096)
     """Where the answer is cut."""
+    fold: Fold = "first-user"
+    """Where the system text goes when the template takes none: `first-user`, in front of the first user text, or
+    `own-turn`, a user turn of its own, for templates that allow two in a row."""
+    thinking: bool = False
+    """Whether models with a switch for it think before they answer."""
+    engines: list[Engine] = Field(default=[])
+    """Other template engines to compare with, where they are installed."""
 
 
 class FidelityTest(Strict):

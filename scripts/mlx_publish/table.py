@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlx_publish.console import WIDTH, harmless, plain
+from mlx_publish.console import harmless, plain, width
 from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
 from mlx_publish.work import Work
@@ -29,10 +29,7 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
     for variant in variants:
         # Text and not str: a model's answer may hold rich's markup.
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
-    console = Console(file=out, width=WIDTH, highlight=False, color_system=None)
-    with console.capture() as held:
-        console.print(table)
-    out.write(harmless(held.get()))
+    console = print_plainly(out, table)
     for variant in variants:
         card = work.model(variant.label) / "README.md"
         if card.exists():
@@ -43,6 +40,15 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
                 Text(f"  published:    {_near(Path(place)) if 'folder' in report.result else place}"),
                 soft_wrap=True,
             )
+
+
+def print_plainly(out: TextIO, table: Table) -> Console:
+    """Print a table without colours, as wide as the terminal, and return what printed it."""
+    console = Console(file=out, width=width(), highlight=False, color_system=None)
+    with console.capture() as held:
+        console.print(table)
+    out.write(harmless(held.get()))
+    return console
 
 
 def _cells(label: str, work: Work) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ FULL = make_evidence()
 
 def folded() -> dict[str, Any]:
     smoke = copy.deepcopy(FULL["smoke"])
-    smoke["system_role"] = "folded"
+    smoke["system"] = "first-user"
     smoke["exchange"] |= {"messages": [{"role": "user", "content": "Be brief.\n\nWhat is the Moon?"}], "stop": "length"}
     cpu = FULL["benchmark"] | {"device": "cpu", "computed_in": "float32"}
     return make_evidence(smoke=smoke, benchmark=cpu, fidelity=FULL["fidelity"] | {"computed_in": "float32"})
@@ -124,7 +124,10 @@ def laden(word: str, role: str) -> dict[str, Any]:
     found["licence"] = {"id": "other", "name": word, "link": word}
     found["language"] = [word]
     found["checks"] = [{"stage": "x", "id": word, "status": "warn", "message": word}]
-    found["smoke"] |= {"asked": {"system": word, "prompt": word}, "system_role": role}
+    found["smoke"] |= {"asked": {"system": word, "prompt": word}, "system": role}
+    found["smoke"]["capabilities"] = found["smoke"]["capabilities"] | {
+        key: word for key in ("begin_token", "turn_end", "generation_prompt", "system", "parts")
+    }
     found["smoke"]["exchange"] |= {"messages": [{"role": word, "content": word}], "answer": word}
     found["benchmark"]["machine"] |= {"chip": word, "system": word, "arch": word}
     found["tools"] = {"mlx": word, "mlx-lm": word}
@@ -136,7 +139,7 @@ def parse(card: str) -> list[Token]:
     return MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
 
 
-@pytest.mark.parametrize("role", ["native", "folded"])
+@pytest.mark.parametrize("role", ["native", "first-user", "own-turn"])
 def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
     text = render_card(HOSTILE, HOSTILE, "", laden(HOSTILE, role))
     tokens, clean = parse(text), parse(render_card("x", "x", "", laden("x", role)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.snippet import snippet
+from mlx_publish.card.snippet import OWN_TURN, snippet
 from samples import make_evidence
 
 HOSTILE = 'a "quoted" {braces} \\n\nnew line """ ${{ x }} ``` <b>'
@@ -19,10 +19,11 @@ class Tokenizer:
 
     def __init__(self) -> None:
         self.messages: Any = None
+        self.options: Any = None
 
-    def apply_chat_template(self, messages: Any, *, add_generation_prompt: bool) -> str:
+    def apply_chat_template(self, messages: Any, *, add_generation_prompt: bool, **options: Any) -> str:
         assert add_generation_prompt
-        self.messages = messages
+        self.messages, self.options = messages, options
         return "rendered"
 
 
@@ -55,10 +56,24 @@ def test_a_native_system_role_is_shown(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["Be brief.", HOSTILE])
 def test_a_folded_one_is_folded_as_the_test_did(text: str) -> None:
-    smoke = SMOKE | {"system_role": "folded", "asked": {"system": text, "prompt": f"{text}?"}}
+    smoke = SMOKE | {"system": "first-user", "asked": {"system": text, "prompt": f"{text}?"}}
     _, messages, prompt = run(snippet("x", smoke))
     assert messages == [{"role": "user", "content": f"{text}\n\n{text}?"}]
     assert prompt == "rendered"
+
+
+def test_a_turn_of_its_own_is_shown_as_tested() -> None:
+    messages = [{"role": "user", "content": "Be brief."}, {"role": "user", "content": "What?"}]
+    smoke = SMOKE | {"system": "own-turn", "exchange": SMOKE["exchange"] | {"messages": messages}}
+    code = snippet("x", smoke)
+    assert OWN_TURN in code
+    assert run(code)[1] == messages
+
+
+def test_options_of_the_test_are_shown() -> None:
+    code = snippet("x", SMOKE | {"options": {"enable_thinking": False}})
+    assert "add_generation_prompt=True, enable_thinking=False)" in code
+    assert run(code)[2] == "rendered"
 
 
 @pytest.mark.parametrize("text", ["Once", HOSTILE])

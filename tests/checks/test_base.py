@@ -64,5 +64,5 @@ def test_every_check_has_its_own_id_and_says_what_it_protects() -> None:
 def test_these_cannot_be_accepted_away() -> None:
     assert {check.id for check in ALL if check.safety} == {
         "no-code", "finite", "numbers-bound", "bytes-unchanged", "card-rendered", "only-model-files",
-        "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite",
+        "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite", "template-safe",
     }  # fmt: skip

@@ -127,4 +127,46 @@ def test_what_hides_nothing_passes(generation: dict[str, Any] | None) -> None:
 def test_templates() -> None:
     assert find("chat-template", facts({"tokenizer_config.json": {}})).status == "warn"
     twice = find("chat-template", facts({"chat_template.jinja": b"other"}))
-    assert "chat_template.jinja and tokenizer_config.json; the first one applies" in twice.message
+    assert "chat_template.jinja and tokenizer_config.json differ; that in chat_template.jinja wins" in twice.message
+
+
+@pytest.mark.parametrize("name", ["tiny-1b-instruct", "Tiny-Chat", "tiny-2b-it", "tiny-7B-Instruct-v0.3", "tiny-IT.v2"])
+def test_a_chat_model_without_a_template_is_refused(name: str) -> None:
+    none: dict[str, Any] = {"tokenizer_config.json": {}}
+    found = find("chat-template", facts(none, base_model=f"someone/{name}"))
+    assert (found.status, "no chat template" in found.message) == ("fail", True)
+
+
+@pytest.mark.parametrize("name", ["tiny-1b", "chatter-1b", "italic-7b", "institute-2b"])
+def test_a_model_that_only_completes_needs_no_template(name: str) -> None:
+    none: dict[str, Any] = {"tokenizer_config.json": {}}
+    assert find("chat-template", facts(none, base_model=f"someone/{name}")).status == "warn"
+
+
+def test_the_tag_conversational_makes_a_chat_model() -> None:
+    card = b"---\ntags: [Conversational]\n---\n"
+    found = find("chat-template", facts({"tokenizer_config.json": {}, "README.md": card}))
+    assert (found.status, "'conversational'" in found.message) == ("fail", True)
+
+
+def test_named_templates_need_a_default() -> None:
+    named = [{"name": "tool_use", "template": "{{ messages }}"}, {"name": "rag", "template": "x"}]
+    found = find("chat-template", facts({"tokenizer_config.json": {"chat_template": named}}))
+    assert (found.status, "rag, tool_use none is the default" in found.message) == ("fail", True)
+    whole = [*named, {"name": "default", "template": "y"}]
+    kept = find("chat-template", facts({"tokenizer_config.json": {"chat_template": whole}}))
+    assert (kept.status, "3 by name" in kept.message) == ("pass", True)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not end within 8 s"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ 'x' * 10 ** 10 }}", ""),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", ""),
+    ],
+)
+def test_an_unsafe_template_is_refused(template: str, said: str) -> None:
+    found = find("template-safe", facts({"tokenizer_config.json": {"chat_template": template}}))
+    assert (found.status, said in found.message) == ("fail", True), found

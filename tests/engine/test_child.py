@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import platform
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 
 import mlx_publish
-from mlx_publish.engine import child
-from mlx_publish.engine.child import Job, fast_blas, run_job, run_jobs, side_by_side
+from mlx_publish.engine import child, process
+from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
+from mlx_publish.engine.process import Children, fast_blas
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 Program = Callable[[str], None]
@@ -104,7 +106,7 @@ def test_the_child_gets_no_token_and_no_network(monkeypatch: pytest.MonkeyPatch)
     for name in secrets:
         monkeypatch.setenv(name, "a-secret-value")
     monkeypatch.setenv("COLOUR", "red")
-    found = child._environment(1)
+    found = process.environment(1)
     assert "a-secret-value" not in found.values()
     assert not set(secrets) & set(found)
     assert (found["COLOUR"], found["HF_HUB_OFFLINE"], found["TRANSFORMERS_OFFLINE"]) == ("red", "1", "1")
@@ -118,7 +120,7 @@ def test_the_child_imports_this_very_package(monkeypatch: pytest.MonkeyPatch, be
     else:
         monkeypatch.setenv("PYTHONPATH", before)
     root = Path(mlx_publish.__file__).parents[1]
-    assert child._environment(1)["PYTHONPATH"] == os.pathsep.join(filter(None, (str(root), before)))
+    assert process.environment(1)["PYTHONPATH"] == os.pathsep.join(filter(None, (str(root), before)))
 
 
 @pytest.fixture
@@ -132,12 +134,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_library_is_loaded_only_where_it_is(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fast_blas() is None
-    assert "LD_PRELOAD" not in child._environment(1)
+    assert "LD_PRELOAD" not in process.environment(1)
     library.touch()
     assert fast_blas() == library
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     for at_once, threads in ((1, "8"), (3, "2"), (99, "1")):
-        found = child._environment(at_once)
+        found = process.environment(at_once)
         assert (found["LD_PRELOAD"], found["OPENBLAS_NUM_THREADS"]) == (str(library), threads)
 
 
@@ -148,7 +150,7 @@ def test_no_library_is_loaded_where_none_is_wanted(library: Path, monkeypatch: p
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setenv("LD_PRELOAD", "/lib/other.so")
     assert fast_blas() is None
-    assert child._environment(1)["LD_PRELOAD"] == "/lib/other.so"
+    assert process.environment(1)["LD_PRELOAD"] == "/lib/other.so"
     monkeypatch.delenv("LD_PRELOAD")
     monkeypatch.setenv("MLX_PUBLISH_BLAS", "")
     assert fast_blas() is None
@@ -258,6 +260,54 @@ def test_no_job_outlives_the_first_that_fails(said: list[str], program: Program,
     with pytest.raises(Bug, match="bad ended with 3"):
         run_jobs([Job(op, {}, tmp_path / f"{op}.log") for op in ("bad", "good")], said.append, at_once=2)
     assert time.monotonic() - start < 10
+
+
+def test_a_child_started_ahead_does_the_job_that_comes(
+    job: Job, said: list[str], program: Program, tmp_path: Path
+) -> None:
+    program(f'echo x >> {tmp_path}/starts; until [ -f "$folder/job.json" ]; do sleep 0.02; done\n'
+            'grep -q \'"folder": "x"\' "$folder/job.json" && echo "{\\"ok\\": true, \\"result\\": {\\"a\\": 1}}"'
+            ' > "$folder/result.json"')  # fmt: skip
+    children = Children()
+    for _ in range(2):
+        children.start("smoke", job.log)
+    ready = children.take("smoke")
+    assert ready is not None
+    assert children.take("smoke") is None
+    assert run_job(dataclasses.replace(job, child=ready), said.append) == {"a": 1}
+    assert (tmp_path / "starts").read_text() == "x\n"
+
+
+def test_a_child_that_died_before_its_job_came_is_replaced(
+    job: Job, said: list[str], program: Program, tmp_path: Path
+) -> None:
+    program(f'echo x >> {tmp_path}/starts; [ -f "$folder/job.json" ] || exit 1\n'
+            'echo "{\\"ok\\": true, \\"result\\": {}}" > "$folder/result.json"')  # fmt: skip
+    children = Children()
+    children.start("smoke", job.log)
+    ready = children.take("smoke")
+    assert ready is not None
+    ready.process.wait()
+    assert run_job(dataclasses.replace(job, child=ready), said.append) == {}
+    assert (tmp_path / "starts").read_text() == "x\nx\n"
+
+
+def test_children_that_nobody_took_are_ended(job: Job, said: list[str], program: Program) -> None:
+    program("sleep 60")
+    children = Children()
+    children.start("smoke", job.log)
+    pid = children._waiting["smoke"].process.pid
+    children.end()
+    assert gone(pid)
+    assert said == []
+
+
+def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    children = Children()
+    children.start("smoke", job.log)
+    assert children.take("smoke") is None
+    assert not job.log.exists()
 
 
 def test_an_unknown_operation_is_a_bug(job: Job, said: list[str]) -> None:

@@ -120,9 +120,9 @@ def test_the_answer_is_written_whole(operation: Any, tmp_path: Path, monkeypatch
         return {"text": text}
 
     operation(run)
-    order = {"op": "fake", "arguments": {"text": "ü"}, "parent": 1234}
+    order = {"op": "fake", "arguments": {"text": "ü"}}
     (tmp_path / "job.json").write_text(json.dumps(order))
-    assert inside.main(tmp_path) == 0
+    assert inside.main(tmp_path, 1234, "fake") == 0
     assert json.loads((tmp_path / "result.json").read_text()) == {"ok": True, "result": {"text": "ü"}}
     assert watched == [1234]
     assert (tmp_path / "progress").read_text() == "half way"

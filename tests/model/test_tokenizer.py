@@ -28,7 +28,7 @@ def read(**files: Any) -> TokenizerInfo:
 
 
 def test_a_model_without_a_tokenizer() -> None:
-    assert read() == TokenizerInfo(None, False, {}, (), (), {})
+    assert read() == TokenizerInfo(None, False, {}, (), False, (), {})
 
 
 def test_class_and_special_tokens() -> None:
@@ -60,9 +60,21 @@ def test_the_template_is_found_in_each_place(files: dict[str, Any], place: str) 
 def test_of_several_places_the_first_wins_and_all_are_told() -> None:
     first, second, third = b"A", {"chat_template": "B"}, {"chat_template": "C"}
     found = read(chat_template__jinja=first, chat_template__json=second, tokenizer_config__json=third)
-    assert (found.templates, found.template_places) == ({"default": "A"}, (JINJA, JSON, CONFIG))
+    assert (found.templates, found.template_places) == ({"default": "A"}, (JINJA, CONFIG, JSON))
+    assert found.templates_differ
     found = read(chat_template__json=second, tokenizer_config__json=third)
-    assert (found.templates, found.template_places) == ({"default": "B"}, (JSON, CONFIG))
+    assert (found.templates, found.template_places) == ({"default": "C"}, (CONFIG, JSON))
+    found = read(chat_template__json=second, tokenizer_config__json=second)
+    assert (found.template_places, found.templates_differ) == ((CONFIG, JSON), False)
+
+
+def test_templates_in_files_of_their_own_are_found_by_their_names() -> None:
+    found = read_tokenizer(
+        MemoryFiles(
+            {JINJA: b"A", "additional_chat_templates/tool_use.jinja": b"B", "additional_chat_templates/x": b"C"}
+        )
+    )
+    assert found.templates == {"default": "A", "tool_use": "B"}
 
 
 def test_named_templates_are_all_kept() -> None:

@@ -13,6 +13,7 @@ from mlx_publish.card import markdown
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.snippet import snippet
 from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.template.described import described
 
 STATUSES = ("fixed", "warn")
 
@@ -45,9 +46,13 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
     told = [check for check in evidence["checks"] if check["status"] in STATUSES]
     body = environment.get_template("card/README.md.j2").render(
         name=name, load_as=load_as, notes=notes.strip(), e=evidence, told=told,
-        snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence),
+        snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence), described=_described(evidence["smoke"]),
     )  # fmt: skip
     return front_matter_text(front_matter(evidence)) + "\n" + body.strip() + "\n"
+
+
+def _described(smoke: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    return list(described(smoke["capabilities"])) if smoke and smoke["capabilities"] else []
 
 
 def _again(evidence: Mapping[str, Any]) -> str:

@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.card import CARD
-from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
+from mlx_publish.checks.measured import BENCHMARK, FIDELITY
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.template import TEMPLATE
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 from mlx_publish.checks.upload import UPLOAD
 from mlx_publish.errors import BadInput
@@ -20,7 +22,7 @@ from mlx_publish.recipe import Recipe
 BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
     "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
-    "smoke": SMOKE,
+    "smoke": (*TEMPLATE, *ANSWERS),
     "fidelity": FIDELITY,
     "benchmark": BENCHMARK,
     "card": CARD,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.template import safe
 from mlx_publish.errors import Refused
 from mlx_publish.model.stopping import stop_ids_in
 from mlx_publish.model.weights import embedding_of
 
 GENERATION = "generation_config.json"
+_CHAT_NAME = re.compile(r"(?:^|[-_.])(?:instruct|chat|it|rlhf|dpo|sft)(?=$|[-_.\d])", re.IGNORECASE)
 
 
 def _tokenizer(facts: SourceFacts) -> Says:
@@ -54,10 +57,42 @@ def _rows(facts: SourceFacts) -> tuple[int | None, str]:
 def _template(facts: SourceFacts) -> Says:
     found = facts.source.tokenizer
     if not found.templates:
-        return warned("there is no chat template; the card shows plain completion")
-    if len(found.template_places) > 1:
-        return warned(f"a chat template stands in {' and '.join(found.template_places)}; the first one applies")
-    return passed(f"the chat template stands in {found.template_places[0]}")
+        return _no_template(facts)
+    if "default" not in found.templates:
+        return failed(
+            f"of the chat templates {', '.join(sorted(found.templates))} none is the default, so none applies unasked",
+            "Name one of them 'default' in the source.",
+        )
+    places = found.template_places
+    if found.templates_differ:
+        return warned(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
+    names = "" if len(found.templates) == 1 else f", {len(found.templates)} by name: {', '.join(found.templates)}"
+    return passed(f"the chat template stands in {' and '.join(places)}{names}")
+
+
+def _no_template(facts: SourceFacts) -> Says:
+    if reason := _chat_model(facts):
+        return failed(
+            f"there is no chat template, and {reason}: every chat would be guesswork",
+            "Add chat_template.jinja to the source, or accept this with a reason.",
+        )
+    return warned("there is no chat template; the card shows plain completion")
+
+
+def _chat_model(facts: SourceFacts) -> str:
+    """Why it looks like a model for chats; empty where it does not."""
+    name = facts.recipe.spec.base_model or facts.recipe.source_name
+    if match := _CHAT_NAME.search(name.rpartition("/")[2]):
+        return f"its name says {match.group().strip('-_.')!r}"
+    tags = {tag.lower() for tag in facts.source.card.texts("tags")}
+    return "its card has the tag 'conversational'" if "conversational" in tags else ""
+
+
+def _safe(facts: SourceFacts) -> Says:
+    seen = facts.source.look if "default" in facts.source.tokenizer.templates else None
+    if seen is None:
+        return skipped("there is no chat template to render")
+    return safe(seen)
 
 
 def _stop(facts: SourceFacts) -> Says:
@@ -120,6 +155,7 @@ TOKENIZER: tuple[Check[SourceFacts], ...] = (
     Check("tokenizer", "The tokenizer is there", "a model that cannot read", _tokenizer),
     Check("ids-fit", "Every id has its row", "ids beyond the embedding", _fits),
     Check("chat-template", "The chat template is known", "a chat model that babbles", _template),
+    Check("template-safe", "The chat template can be rendered safely", "a runner that hangs", _safe, safety=True),
     Check("stop-ids", "An end is named", "a model that never stops", _stop),
     Check("stop-files", "No file hides an end", "an end token that mlx-lm does not see", _stop_files),
 )

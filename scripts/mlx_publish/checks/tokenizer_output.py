@@ -9,6 +9,7 @@ from typing import Any
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, skipped, warned
 from mlx_publish.model.portable import Repaired
 from mlx_publish.model.stopping import Stopping
+from mlx_publish.template.turn import TurnEnd
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class TokenizerOutput:
     stopping: Stopping
     rows: int | None
     """Rows of the embedding; None where no tensor is called like one."""
+    turn_end: TurnEnd | None = None
+    """What the chat template puts behind an answer; None where there is no template."""
 
 
 def _ids(output: TokenizerOutput) -> Says:
@@ -52,18 +55,16 @@ def _portable(output: TokenizerOutput) -> Says:
 
 
 def _stops(output: TokenizerOutput) -> Says:
-    stopping, found = output.stopping, output.compared
+    stopping = output.stopping
     ids = list(stopping.ids)
     if stopping.refusal:
         return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
-    error = found.get("turn_error") or ""
-    if error.startswith("TimeoutError"):
-        return failed(f"the chat template has no end: {error}", "Mend the source's template.", ids=ids)
     if stopping.changes:
         return fixed("; ".join(stopping.changes), ids=ids, changes=list(stopping.changes))
-    if error:
-        return warned(f"what ends a turn is not known: {error}", ids=ids)
-    if found.get("chat") and not found.get("turn_end"):
+    end = output.turn_end
+    if end and end.error:
+        return warned(f"what ends a turn is not known: {end.error}", ids=ids)
+    if end and end.text is None:
         return warned("the chat template puts nothing behind an answer; the smoke test shows whether it stops", ids=ids)
     return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
 

@@ -1,4 +1,7 @@
-"""The inside of the child process: `python -m mlx_publish.engine FOLDER`, with job.json in the folder."""
+"""The inside of the child process: `python -m mlx_publish.engine FOLDER PARENT OP`.
+
+It loads the modules of OP, waits for job.json in the folder, does the job, and ends with the process PARENT.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mlx_publish.errors import PublishError, SurroundingsError
@@ -20,17 +24,22 @@ from mlx_publish.errors import PublishError, SurroundingsError
 OPERATIONS = {
     "convert": ("convert", "convert"),
     "tokenizer": ("tokenizing", "tokenizer"),
-    "smoke": ("generate", "smoke"),
+    "chat": ("chatting", "chat"),
+    "answers": ("answering", "answers"),
     "reference": ("fidelity", "reference"),
     "compare": ("fidelity", "compare"),
     "benchmark": ("speed", "benchmark"),
 }
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, parent: int, op: str) -> int:
     """Do the job and write result.json, complete or not at all."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
+        _module(op)
+    while not (folder / "job.json").exists():
+        time.sleep(0.01)
     job = json.loads((folder / "job.json").read_text())
-    threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
 
     def progress(text: str) -> None:
         _write(folder / "progress", text)
@@ -48,14 +57,17 @@ def _end_with(parent: int) -> None:
 
 def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
     try:
-        module, function = OPERATIONS[job["op"]]
-        run = getattr(importlib.import_module(f"mlx_publish.engine.{module}"), function)
+        run = getattr(_module(job["op"]), OPERATIONS[job["op"]][1])
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)
     except Exception as error:  # noqa: BLE001  the parent has to be told of anything
         _log_trace()
         return _failed(_surroundings(error))
+
+
+def _module(op: str) -> ModuleType:
+    return importlib.import_module(f"mlx_publish.engine.{OPERATIONS[op][0]}")
 
 
 def _log_trace() -> None:
@@ -96,4 +108,4 @@ def _write(path: Path, text: str) -> None:
 if __name__ == "__main__":
     # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -6,15 +6,11 @@ prints goes to a log, because a model's text must not be taken for ours.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import json
 import os
 import platform
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,22 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx_publish
+from mlx_publish.engine.process import Child, environment
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 Progress = Callable[[str], None]
-_HIDDEN = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "HF_OIDC_RESOURCE",
-    "HF_OIDC_ID_TOKEN",
-    "GITHUB_TOKEN",
-    "GH_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_URL",
-    "ACTIONS_RUNTIME_TOKEN",
-)
-_BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
 
 
 @dataclass(frozen=True)
@@ -49,6 +33,8 @@ class Job:
     arguments: Mapping[str, Any]
     log: Path
     limit: float = 6 * 3600
+    child: Child | None = None
+    """One that was started ahead for this op."""
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> list[dict[str, Any]]:
@@ -104,77 +90,34 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def fast_blas() -> Path | None:
-    """Return OpenBLAS where Linux has it: a hundred times as fast as what MLX's wheel brings along.
-
-    `MLX_PUBLISH_BLAS` names another library, or none where it is empty.
-    """
-    if platform.system() != "Linux" or os.environ.get("LD_PRELOAD"):
-        return None
-    if (chosen := os.environ.get("MLX_PUBLISH_BLAS")) is not None:
-        return Path(chosen) if chosen and Path(chosen).exists() else None
-    places = (Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib"))
-    return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
-
-
 def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event) -> tuple[int, dict[str, Any] | None]:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name, job.log.open("wb") as log:
-        folder = Path(name)
-        order = {"op": job.op, "arguments": job.arguments, "parent": os.getpid()}
-        (folder / "job.json").write_text(json.dumps(order))
-        process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-m", "mlx_publish.engine", folder],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            env=_environment(at_once), start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = _wait(process, job, functools.partial(_hand_on, folder / "progress", progress), stop)
-        finally:
-            _end(process)
-        answer = folder / "result.json"
-        return code, json.loads(answer.read_text()) if answer.exists() else None
+    """One attempt; a child that was started ahead and has died meanwhile makes room for a new one."""
+    order, child = {"op": job.op, "arguments": job.arguments}, job.child
+    if child is not None and child.process.poll() is None:
+        child.give(order)
+    else:
+        if child is not None:
+            child.end()
+        child = Child(job.op, job.log, environment(at_once), order)
+    try:
+        return _wait(child, job, progress, stop), child.answer()
+    finally:
+        child.end()
 
 
-def _wait(process: subprocess.Popen[bytes], job: Job, hand_on: Callable[[str], str], stop: threading.Event) -> int:
+def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> int:
     """Wait for the end and hand on what the child says it is doing."""
     last, deadline = "", time.monotonic() + job.limit
     while True:
         try:
-            return process.wait(timeout=0.1)
+            return child.process.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
-            last = hand_on(last)
+            if (said := child.says()) not in ("", last):
+                progress(last := said)
         if stop.is_set():
             raise Interrupted(f"{job.op} was ended with the others")
         if time.monotonic() > deadline:
             raise SurroundingsError(f"{job.op} was ended after {job.limit:.0f} s", remedy=f"Its log is {job.log}.")
-
-
-def _hand_on(said: Path, progress: Progress, last: str) -> str:
-    text = said.read_text() if said.exists() else ""
-    if text and text != last:
-        progress(text)
-    return text or last
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the child with all that it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _environment(at_once: int) -> dict[str, str]:
-    """The child's environment: no token, no network, this very package, a fast BLAS."""
-    kept = {key: value for key, value in os.environ.items() if key not in _HIDDEN}
-    root = str(Path(mlx_publish.__file__).parents[1])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
-    kept.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    kept["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if blas := fast_blas():
-        kept["LD_PRELOAD"] = str(blas)
-        kept["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
-    return kept
 
 
 def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.accounting import account
 from mlx_publish.engine.effective import hyperparameters
-from mlx_publish.engine.fidelity import ids_of, reference_of
-from mlx_publish.engine.loading import fit, on_gpu
+from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
+from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
+from mlx_publish.engine.while_loaded import ask_source
 from mlx_publish.errors import Refused
 
 # Sign off, everything from here on is infinity or NaN.
@@ -61,47 +63,64 @@ Module = tuple[Arrays, list[tuple[Output, Arrays]]]
 """The source's arrays of one module, and what every variant made of them."""
 
 
-def convert(
+def convert(  # noqa: PLR0913, PLR0917  one job, by name from its file
     source: str,
     asked: dict[str, Any],
     variants: Sequence[dict[str, Any]],
     reference: dict[str, Any] | None,
+    tokenizer: dict[str, Any],
+    questions: dict[str, Any] | None,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Convert the folder `source` to every variant; `asked` is the config of the source as its authors wrote it.
 
     A variant has `folder`, `label`, `quantize`, `bits`, `group_size`, `mode`, `mixed` and `dtype`. With `reference`
     (`text`, `tokens` and `store` as `fidelity.reference` takes them) the source stays in memory until its
-    log-probabilities are stored, so that it need not be read again. Returns what was found out about the built model.
+    log-probabilities are stored, so that it need not be read again, and with `questions` (`questions` as
+    `answering.answers` takes them) until it has answered. `tokenizer` are the arguments of `tokenizing.tokenizer`,
+    which is done meanwhile. Returns what was found out about the built model and the tokenizer.
     Raises `Refused` where mlx-lm cannot build it, or where a number of the source is none.
     """
+    with ThreadPoolExecutor(1) as pool:
+        comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
+        told, found = _convert(Path(source), asked, variants, progress, keep=bool(reference or questions))
+        told["tokenizer"] = comparing.result()
+    return {**told, **ask_source(found, source, tokenizer["folder"], reference, questions, progress)} if found else told
+
+
+def _convert(
+    source: Path,
+    asked: dict[str, Any],
+    variants: Sequence[dict[str, Any]],
+    progress: Callable[[str], None],
+    *,
+    keep: bool,
+) -> tuple[dict[str, Any], nn.Module | None]:
+    """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
-    found = load_source(Path(source))
+    found = load_source(source)
     told = {**hyperparameters(found.model, asked), "tensors": account(found, asked)}
     streams = _streams()
     outputs = [_output(found, variant, streams) for variant in variants]
     modules = _by_module(found.model)
     found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
     found.kept = {}
-    kept: Arrays | None = [] if reference else None
+    kept: Arrays | None = [] if keep else None
     dead = list(_write(modules, outputs, kept, progress))
     whole = [output for output in outputs if not output.overflows]
     for output in whole:
         output.writer.finish()
         save_config(output.config, output.folder / "config.json")
-    _tokenizer(Path(source), [output.folder for output in whole])
-    if reference and kept is not None:
+    _tokenizer(source, [output.folder for output in whole])
+    if kept is not None:
         found.model.update(tree_unflatten(kept))
-        ids = ids_of(Path(source), load_mlx_tokenizer(Path(source)), reference["text"], reference["tokens"])
-        computed_in = fit(found.model)
-        read = reference_of(found.model, ids, reference["store"], progress)
-        told["reference"] = {**read, "computed_in": computed_in}
-    return {
+    told = {
         **told,
         "dead": dead,
         "vanished": {output.label: [path for path in output.zero if path not in dead] for output in outputs},
         "overflows": {output.label: output.overflows for output in outputs},
     }
+    return told, found.model if kept is not None else None
 
 
 def _output(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:

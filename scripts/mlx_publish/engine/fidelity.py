@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 from tokenizers import Tokenizer
 
-from mlx_publish.engine.loading import load_model, on_gpu
+from mlx_publish.engine.loading import fast_blas_in_front, load_model
 from mlx_publish.errors import Refused
 
 CHUNK = 256  # positions of one pass; bounds the memory for a vocabulary of 150,000
@@ -59,11 +58,6 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
     progress(f"reading {len(ids)} tokens with {label}")
     measured = _measure(known["logprobs"], _logprobs(model, ids), ids)
     return {**measured, "tokens_sha256": tokens_sha256(ids), "computed_in": computed_in}
-
-
-def fast_blas_in_front() -> bool:
-    """Tell whether this child computes with more than the BLAS of MLX's own wheel."""
-    return not on_gpu() and "blas" in os.environ.get("LD_PRELOAD", "")
 
 
 def tokens_sha256(ids: list[int]) -> str:

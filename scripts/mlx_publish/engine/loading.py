@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ from mlx_lm.utils import dequantize_model
 def on_gpu() -> bool:
     """Tell whether MLX computes on Metal here."""
     return bool(mx.default_device() == mx.gpu and mx.metal.is_available())
+
+
+def fast_blas_in_front() -> bool:
+    """Tell whether this child computes with more than the BLAS of MLX's own wheel."""
+    return not on_gpu() and "blas" in os.environ.get("LD_PRELOAD", "")
 
 
 def load_model(folder: str, *, dequantize: bool = False) -> tuple[Any, Any, str]:

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.child import fast_blas, memory_bytes
+from mlx_publish.engine.child import memory_bytes
+from mlx_publish.engine.process import fast_blas
 from mlx_publish.engine.support import versions
 
 

@@ -1,4 +1,4 @@
-"""The converted folder's tokenizer beside the source's own: same ids, largest id, what ends a turn."""
+"""The converted folder's tokenizer beside the source's own: same ids, largest id, stop ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
-from mlx_publish.engine.turn import turn_end
 from mlx_publish.model.portable import portable, tokenizer_files
 
 Encode = Callable[[str], list[int]]
@@ -26,8 +25,7 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
 
     `rows` is the number of rows of the embedding, None where that is not known. Returns `error` where one of them
     cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether
-    decoding gives the text back, the largest id that text reaches, the stop ids, and what ends a turn of the template.
-    The template is the model's own text: it is rendered in the sandbox, here in the child, for a few seconds at most.
+    decoding gives the text back, the largest id that text reaches, and the stop ids.
 
     Where ids differ, the class that reads tokenizer.json as it is takes the place of the folder's own, and all is
     compared again; `plain` says so.
@@ -61,7 +59,6 @@ def _look(folder: Path, source: str, rows: int | None, progress: Callable[[str],
         **_round_trip(probes, encode, made),
         "vocabulary": 1 + max(made.get_vocab().values(), default=-1),
         "stop_ids": sorted(made.eos_token_ids),
-        **turn_end(made),
     }
 
 
@@ -69,6 +66,11 @@ def probe_texts() -> dict[str, str]:
     """The probe set by name: scripts, code, white space, numbers, emoji."""
     found: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
     return found
+
+
+def reference_of(source: Path) -> Encode:
+    """The source's own encoder, without special tokens around the text."""
+    return _reference(source)[0][0]
 
 
 def _reference(source: Path) -> tuple[tuple[Encode, list[str]], str]:

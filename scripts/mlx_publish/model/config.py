@@ -22,6 +22,12 @@ class ModelConfig:
         return nested if isinstance(nested, Mapping) else self.raw
 
     @property
+    def window(self) -> int | None:
+        """Positions that attention looks back at in layers with a sliding window; None where there is none."""
+        size = self.text.get("sliding_window")
+        return size if type(size) is int and self.text.get("use_sliding_window", True) else None
+
+    @property
     def model_type(self) -> str | None:
         """What mlx-lm chooses the architecture by."""
         value = self.raw.get("model_type")

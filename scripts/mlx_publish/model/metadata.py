@@ -13,6 +13,7 @@ from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
+from mlx_publish.template.look import Look, look
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024
@@ -49,9 +50,27 @@ class Metadata:
         return read_tokenizer(self.files)
 
     @cached_property
+    def look(self) -> Look | None:
+        """What its chat templates make of the package's dialogues, in a child process; None where it has none.
+
+        Raises `Refused` where no template applies unasked.
+        """
+        found = self.tokenizer
+        return look(found.templates, found.special_tokens) if found.templates else None
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of tokenizer.json, none where there is no such file."""
         return read_vocabulary(self.json("tokenizer.json") or {})
+
+    @cached_property
+    def added_tokens(self) -> frozenset[str]:
+        """Texts of the tokens that stand for themselves: of tokenizer.json, tokenizer_config.json and by role."""
+        listed = (self.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+        entries = listed.values() if isinstance(listed, Mapping) else ()
+        texts = (entry.get("content") for entry in entries if isinstance(entry, Mapping))
+        by_role = self.tokenizer.special_tokens.values()
+        return frozenset(text for text in (*self.vocabulary.added, *texts, *by_role) if isinstance(text, str) and text)
 
     @cached_property
     def index(self) -> Mapping[str, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.files import ModelFiles, read_json_file
+
+_JINJA, _MORE = "chat_template.jinja", "additional_chat_templates/"
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class TokenizerInfo:
     templates: Mapping[str, str]
     """Chat templates by name; `default` is the one that applies unasked."""
     template_places: tuple[str, ...]
+    templates_differ: bool
+    """Whether two places hold different templates for the same name."""
     stop_ids: tuple[int, ...]
     special_tokens: Mapping[str, str]
 
@@ -41,6 +46,7 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     Raises `Refused` where a JSON file is broken.
     """
     config = read_json_file(files, "tokenizer_config.json") or {}
+    older = read_json_file(files, "special_tokens_map.json") or {}
     found = _templates(files, config)
     first = next(iter(found.values()), {})
     return TokenizerInfo(
@@ -48,12 +54,13 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
         fast="tokenizer.json" in files.entries,
         templates=first,
         template_places=tuple(found),
+        templates_differ=any(
+            one[name] != other[name]
+            for one, other in itertools.combinations(found.values(), 2)
+            for name in one.keys() & other
+        ),
         stop_ids=stop_ids(files),
-        special_tokens={
-            key: text
-            for key in ("bos_token", "eos_token", "pad_token", "unk_token")
-            if (text := _token_text(config.get(key)))
-        },
+        special_tokens=_special_tokens(config, older),
     )
 
 
@@ -64,6 +71,19 @@ def stop_ids(files: ModelFiles) -> tuple[int, ...]:
         value = _config(files, path).get("eos_token_id")
         ids.update(item for item in (value if isinstance(value, list) else [value]) if type(item) is int)
     return tuple(sorted(ids))
+
+
+def _special_tokens(*places: Mapping[str, Any]) -> dict[str, str]:
+    """Texts by role, the first place wins; transformers 5 hands every key that ends in `_token` to templates."""
+    found: dict[str, str] = {}
+    for place in places:
+        extra = place.get("extra_special_tokens")
+        pairs = [(key, value) for key, value in place.items() if key.endswith("_token")]
+        pairs += list(extra.items()) if isinstance(extra, Mapping) else []
+        for key, value in pairs:
+            if text := _token_text(value):
+                found.setdefault(key, text)
+    return found
 
 
 def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
@@ -77,18 +97,32 @@ def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
 
 
 def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Templates by place, the place that wins first: the order is that of transformers."""
+    """Templates by place, the place that wins first: the order is that of transformers' tokenizers."""
     found: dict[str, dict[str, str]] = {}
-    if "chat_template.jinja" in files.entries:
-        try:
-            found["chat_template.jinja"] = {"default": files.read("chat_template.jinja").decode()}
-        except UnicodeDecodeError as error:
-            raise Refused(f"not UTF-8: {error.reason}", place="chat_template.jinja") from error
-    for path in ("chat_template.json", "tokenizer_config.json"):
+    if alone := _in_files(files):
+        found[_JINJA] = alone
+    for path in ("tokenizer_config.json", "chat_template.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
         if named := _named(data.get("chat_template")):
             found[path] = named
     return found
+
+
+def _in_files(files: ModelFiles) -> dict[str, str]:
+    """The default's file and those of further templates, each a file of its own."""
+    paths = {"default": _JINJA} if _JINJA in files.entries else {}
+    for path in files.entries:
+        name = path.removeprefix(_MORE).removesuffix(".jinja")
+        if path == f"{_MORE}{name}.jinja" and "/" not in name:
+            paths[name] = path
+    return {name: _template(files, path) for name, path in sorted(paths.items())}
+
+
+def _template(files: ModelFiles, path: str) -> str:
+    try:
+        return files.read(path).decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"not UTF-8: {error.reason}", place=path) from error
 
 
 def _named(value: object) -> dict[str, str]:

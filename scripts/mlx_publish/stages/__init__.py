@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mlx_publish.stages import card_stage, convert_stage, inspect_stage, measure, upload_stage
+from mlx_publish.stages import card_stage, convert_stage, inspect_stage, measure, smoke_stage, upload_stage
 from mlx_publish.stages.context import Stage
 
 STAGES: tuple[Stage, ...] = (
     inspect_stage.STAGE,
     convert_stage.STAGE,
-    measure.SMOKE_STAGE,
+    smoke_stage.STAGE,
     measure.FIDELITY_STAGE,
     measure.BENCHMARK_STAGE,
     card_stage.STAGE,

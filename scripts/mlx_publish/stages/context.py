@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.console import Console
+from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding, Report
@@ -36,6 +37,8 @@ class Context:
     """All stages of this run: what a later one needs of the source is best done while it is in memory."""
     cache: dict[str, Any] = field(default_factory=dict)
     """What is found once per run, as the source's file list."""
+    children: Children = field(default_factory=Children)
+    """Processes that load MLX while the source is still looked at."""
 
     def report(self, variant: Variant, stage: str) -> Report:
         """Return the report of an earlier stage. `BadInput` where it has not run."""
@@ -65,5 +68,7 @@ class Stage:
     """Does the work for all given variants; outcomes by label."""
     complete: Callable[[Context, Variant], bool] = lambda _context, _variant: True
     """Whether what the stage made is still there, whole."""
+    ahead: Callable[[Context], None] = lambda _context: None
+    """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
     repeats: bool = False
     """True for a stage that always looks again, as upload does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,11 +20,12 @@ from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_of, parameter_count
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
+from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.mend import mend_tokenizer, write_stopping
+from mlx_publish.stages.mend import begin, finish, write_stopping
 from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
 from mlx_publish.stages.reference import Reference
-from mlx_publish.stages.source import source_of
+from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.work import replace_folder
 
 TOOLS = ("mlx", "mlx-lm", "transformers")
@@ -41,6 +41,11 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "variant": variant.model_dump(mode="json"),
         "tools": {tool: found[tool] for tool in TOOLS if tool in found},
     }
+
+
+def ahead(context: Context) -> None:
+    """Let the child load MLX while the source's digests are taken."""
+    context.children.start("convert", _log(context))
 
 
 def complete(context: Context, variant: Variant) -> bool:
@@ -62,41 +67,46 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         prepared = prepare(folder, paths, stack.enter_context(context.work.aside("source")))
         result, mended = _convert(context, variants, prepared, asides)
 
-        def finish(variant: Variant) -> Outcome:
+        def judge(variant: Variant) -> Outcome:
             checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised), context.recipe.accepted)
             checks += run_checks(TOKENIZER_OUTPUT, mended, context.recipe.accepted)
             return _finish(context, variant, prepared, asides[variant.label], (mended, checks))
 
         # Digests take most of it, and those of several variants can be taken at once.
         with ThreadPoolExecutor() as pool:
-            return dict(zip((v.label for v in variants), pool.map(finish, variants), strict=True))
+            return dict(zip((v.label for v in variants), pool.map(judge, variants), strict=True))
 
 
 def _convert(
     context: Context, variants: Sequence[Variant], prepared: Prepared, asides: Mapping[str, Path]
 ) -> tuple[dict[str, Any], TokenizerOutput]:
-    """Convert the weights, and meanwhile compare and mend the tokenizer, for which no weight is needed."""
+    """Convert the weights, and meanwhile compare the tokenizer, for which no weight is needed; then mend it."""
     reference = Reference(context)
-    # On a machine that could not hold it besides, the stage fidelity reads the source once more.
-    wanted = "fidelity" in context.planned and reference.known() is None and _fits_in_memory(context, variants)
+    asking = SourceAnswers(context)
+    # On a machine that could not hold it besides, later stages read the source once more.
+    fits = _fits_in_memory(context, variants)
+    wanted = fits and "fidelity" in context.planned and reference.known() is None
+    asked = fits and "smoke" in context.planned and asking.known() is None
+    embedding = embedding_of(_source_tensors(context, variants[0], prepared.source))
+    rows = embedding.shape[0] if embedding else None
+    mending = begin(prepared.side, metadata_of(context))
     arguments = {
         "source": str(prepared.links), "asked": prepared.config, "reference": reference.order() if wanted else None,
         "variants": [_order(variant, asides[variant.label]) for variant in variants],
+        "tokenizer": {"folder": str(prepared.side), "source": str(prepared.source), "rows": rows},
+        "questions": {"questions": asking.questions()} if asked else None,
     }  # fmt: skip
-    embedding = embedding_of(_source_tensors(context, variants[0], prepared.source))
-    rows = embedding.shape[0] if embedding else None
-    log, progress, stop = context.work.source / "tokenizer.log", context.console.progress, threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        mending = pool.submit(mend_tokenizer, [prepared.side], prepared.source, rows, log, progress, stop)
-        try:
-            result = run_job(Job("convert", arguments, context.work.source / "convert.log"), progress)
-            mended = mending.result()
-        except BaseException:
-            stop.set()
-            raise
+    job = Job("convert", arguments, _log(context), child=context.children.take("convert"))
+    result = run_job(job, context.console.progress)
     if wanted:
         reference.keep(result["reference"])
-    return result, mended
+    if asked:
+        asking.keep(result["answers"])
+    return result, finish(mending, result["tokenizer"], rows)
+
+
+def _log(context: Context) -> Path:
+    return context.work.source / "convert.log"
 
 
 def _order(variant: Variant, folder: Path) -> dict[str, Any]:
@@ -173,4 +183,4 @@ def _result(built: Built, digests: tuple[FileDigest, ...]) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("convert", "inspect", inputs, run, complete)
+STAGE = Stage("convert", "inspect", inputs, run, complete, ahead)

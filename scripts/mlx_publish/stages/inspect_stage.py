@@ -15,7 +15,6 @@ from mlx_publish.engine.child import memory_bytes
 from mlx_publish.engine.support import mlx_lm_support
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.repo import exists
-from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import carried_files, side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import parameter_count
@@ -23,7 +22,7 @@ from mlx_publish.numbers import size
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.source import Source, source_of
+from mlx_publish.stages.source import Source, metadata_of, source_of
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -56,12 +55,11 @@ def _told(facts: SourceFacts, checks: tuple[Finding, ...]) -> dict[str, Any]:
 
 def _facts(context: Context, variant: Variant, source: Source) -> SourceFacts:
     support = mlx_lm_support()
-    metadata: Metadata = context.cache.setdefault("metadata", Metadata(source.files))
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
         identity=source.identity,
-        source=metadata,
+        source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
         taken=_taken(context.recipe, variant),
     )

@@ -1,4 +1,4 @@
-"""smoke, fidelity and benchmark: three questions to the converted model, each in a child process."""
+"""fidelity and benchmark: how much the converted model still is its source, and how fast it is."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlx_publish.checks.base import run_checks
-from mlx_publish.checks.measured import BENCHMARK, FIDELITY, SMOKE
-from mlx_publish.engine.child import Job, fast_blas, run_job, run_jobs, side_by_side
+from mlx_publish.checks.measured import BENCHMARK, FIDELITY
+from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
 from mlx_publish.engine.machine import machine
+from mlx_publish.engine.process import fast_blas
 from mlx_publish.engine.support import versions
 from mlx_publish.evidence import digest_of, folder_digest
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.reference import TEXT, Reference
-from mlx_publish.stages.source import source_of
 
 _FLOAT32 = 4  # bytes of a weight that the CPU computes with
 
@@ -26,11 +27,6 @@ def _inputs(context: Context, variant: Variant, section: str) -> dict[str, Any]:
         "recipe": context.recipe.digest_of(section, "accept"),
         "tools": versions(),
     }
-
-
-def smoke_inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The converted bytes and the question."""
-    return _inputs(context, variant, "smoke")
 
 
 def fidelity_inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -47,28 +43,14 @@ def benchmark_inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     return {**_inputs(context, variant, "benchmark"), "machine": machine()}
 
 
-def run_smoke(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
-    """Ask each variant the recipe's question."""
-    asked = context.recipe.spec.smoke
-    arguments = {"system": asked.system, "prompt": asked.prompt, "max_tokens": asked.max_tokens}
-    found = run_jobs(
-        [_job(context, variant, "smoke", arguments) for variant in variants],
-        context.console.progress, at_once=_at_once(context, variants),
-    )  # fmt: skip
-    for variant, result in zip(variants, found, strict=True):
-        context.console.say(f"{variant.label} answers:")
-        context.console.quote(result["exchange"]["answer"])
-    return _outcomes(context, variants, found, SMOKE)
-
-
 def run_fidelity(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
     reference = Reference(context)
     source = reference.known()
     if source is None:
-        paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
-        order = {"source": str(source_of(context).local(paths)), **reference.order()}
-        source = run_job(Job("reference", order, context.work.source / "reference.log"), context.console.progress)
+        with readable_source(context) as folder:
+            order = {"source": str(folder), **reference.order()}
+            source = run_job(Job("reference", order, context.work.source / "reference.log"), context.console.progress)
         reference.keep(source)
     jobs = [_job(context, v, "compare", {"label": v.label, "store": str(reference.store)}) for v in variants]
     # A fast BLAS uses all cores for one model already; MLX's own quantized kernels use one.
@@ -118,6 +100,5 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-SMOKE_STAGE = Stage("smoke", "convert", smoke_inputs, run_smoke)
 FIDELITY_STAGE = Stage("fidelity", "convert", fidelity_inputs, run_fidelity)
 BENCHMARK_STAGE = Stage("benchmark", "convert", benchmark_inputs, run_benchmark)

@@ -1,61 +1,58 @@
-"""Mend tokenizer files and stop ids of the converted folders; the tokenizer is loaded and compared in a child."""
+"""Mend tokenizer files and stop ids of a converted folder: before the tokenizer is loaded in the child, and after."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
-from mlx_publish.engine.child import Job, Progress, run_job
 from mlx_publish.errors import Refused
 from mlx_publish.model.draft import read_object
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import Repaired, portable, tokenizer_files
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
+from mlx_publish.template.turn import TurnEnd, turn_end
 
-_LIMIT = 600.0
+
+@dataclass(frozen=True)
+class Mending:
+    """A folder whose tokenizer files suit other clients and name every end, and what may still be done to it."""
+
+    folder: Path
+    repaired: Repaired
+    plain: Repaired
+    """What makes the class one that reads tokenizer.json as it is; the child writes it where ids differ."""
+    stopping: Stopping
+    turn_end: TurnEnd | None
 
 
-def mend_tokenizer(
-    folders: Sequence[Path],
-    source: Path,
-    rows: int | None,
-    log: Path,
-    progress: Progress,
-    stop: threading.Event | None = None,
-) -> TokenizerOutput:
-    """Mend `folders`, conversions of `source` that all have the same tokenizer files; the first one is compared.
+def begin(folder: Path, source: Metadata) -> Mending:
+    """Mend the files of `folder`, a conversion of `source`. Raises `Refused` where a file is broken."""
+    generation = _generation_config(folder)
+    repaired = portable(tokenizer_files(folder))
+    for path, data in repaired.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    seen = source.look
+    end = turn_end(seen, source.added_tokens) if seen else None
+    stopping = _stopping(folder, generation, end)
+    write_stopping(folder, stopping)
+    return Mending(folder, repaired, portable(tokenizer_files(folder), plain=True), stopping, end)
 
-    `rows` is the number of rows of the embedding. Where ids differ the class that reads tokenizer.json as it is takes
-    the place of the source's, and they are compared again. Raises `Refused` where a file is broken.
-    """
-    first = folders[0]
-    job = Job("tokenizer", {"folder": str(first), "source": str(source), "rows": rows}, log, _LIMIT)
-    generation = _generation_config(first)
-    repaired = portable(tokenizer_files(first))
-    _write(folders, repaired.files)
-    plain = portable(tokenizer_files(first), plain=True)
-    compared = run_job(job, progress, stop=stop)
+
+def finish(mending: Mending, compared: Mapping[str, Any], rows: int | None) -> TokenizerOutput:
+    """Add what the engine's `tokenizer` found; `rows` is the number of rows of the embedding."""
+    repaired, plain = mending.repaired, mending.plain
     if compared.get("plain"):
-        _write(folders, plain.files)
         repaired = Repaired({**repaired.files, **plain.files}, (*repaired.changes, *plain.changes), plain.remarks)
-    stopping = _stopping(first, compared, generation)
-    for folder in folders:
-        write_stopping(folder, stopping)
-    return TokenizerOutput(compared, repaired, stopping, rows)
-
-
-def _write(folders: Sequence[Path], files: Mapping[str, bytes]) -> None:
-    for folder in folders:
-        for path, data in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(data)
+    return TokenizerOutput(compared, repaired, mending.stopping, rows, mending.turn_end)
 
 
 def _generation_config(folder: Path) -> bytes | None:
-    """Return generation_config.json; one that is no JSON object leaves the folder, because mlx-lm stumbles over it."""
+    """Its content as it came; a broken one leaves the folder, because mlx-lm stumbles over it."""
     path = folder / "generation_config.json"
     data = path.read_bytes() if path.exists() else None
     try:
@@ -66,19 +63,18 @@ def _generation_config(folder: Path) -> bytes | None:
     return data
 
 
-def _stopping(folder: Path, compared: Mapping[str, Any], generation: bytes | None) -> Stopping:
+def _stopping(folder: Path, generation: bytes | None, end: TurnEnd | None) -> Stopping:
     def read(name: str) -> dict[str, Any] | None:
         path = folder / name
         return read_object(name, path.read_bytes()) if path.exists() else None
 
-    end = compared.get("turn_end")
     return complete_stop_ids(
         read("config.json") or {},
         generation,
         read("tokenizer_config.json") or {},
         read("tokenizer.json"),
-        end["text"] if end else None,
-        chat=bool(compared.get("chat")),
+        end.text if end else None,
+        chat=end is not None,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from mlx_publish.evidence import MADE_FROM_EVIDENCE, json_text, sha256_of
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_legal, is_tokenizer, side_files
+from mlx_publish.stages.context import Context
+from mlx_publish.stages.source import source_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ def prepare(source: Path, paths: Sequence[str], aside: Path) -> Prepared:
     for path in travelling:
         _place(prepared.side / path, source / path, link=False)
     return prepared
+
+
+@contextlib.contextmanager
+def readable_source(context: Context) -> Iterator[Path]:
+    """Give a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
+    paths: list[str] = context.report(context.variants[0], "inspect").result["source"]["files"]
+    with context.work.aside("source") as aside:
+        yield prepare(source_of(context).local(paths), paths, aside).links
 
 
 def add_side_files(prepared: Prepared, folder: Path) -> frozenset[str]:

@@ -28,7 +28,17 @@ def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
 
     Nothing is uploaded while any variant is refused.
     """
+    try:
+        return _run_in_order(context, stages)
+    finally:
+        context.children.end()
+
+
+def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
     going, refused = list(context.variants), list[str]()
+    for stage in stages:
+        if any(stage.name in context.force or not _passed(context, stage, v) for v in going):
+            stage.ahead(context)
     for stage in stages:
         if stage.name == "upload" and refused:
             context.console.say(f"nothing is published, because of {', '.join(refused)}")
@@ -61,6 +71,11 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
         context.work.write_report(label, report)
     _show(context, reports, time.monotonic() - start)
     return {**kept, **reports}
+
+
+def _passed(context: Context, stage: Stage, variant: Variant) -> bool:
+    report = context.work.report(variant.label, stage.name)
+    return report is not None and report.verdict == "pass"
 
 
 def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, Any]) -> Report | None:

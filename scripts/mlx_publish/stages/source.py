@@ -9,6 +9,7 @@ from mlx_publish.evidence import folder_digest
 from mlx_publish.hub.fetch import fetch
 from mlx_publish.hub.repo import RepoFiles, is_commit, resolve
 from mlx_publish.model.files import FolderFiles, ModelFiles
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.stages.context import Context
 
 
@@ -32,6 +33,12 @@ def source_of(context: Context) -> Source:
     if "source" not in context.cache:
         context.cache["source"] = _resolve(context)
     found: Source = context.cache["source"]
+    return found
+
+
+def metadata_of(context: Context) -> Metadata:
+    """Return what is known of the source without its weights; kept for the rest of the run."""
+    found: Metadata = context.cache.setdefault("metadata", Metadata(source_of(context).files))
     return found
 
 

@@ -1,0 +1,181 @@
+"""What is said of the converted model's answers beside those of the unquantized model of the same source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+
+Answer = Mapping[str, Any]
+_STUCK = 8  # tokens of one kind, and no other, that no answer has
+
+# What transformers 4 and 5 say and what it means for who uses the model; anything else is told as it is.
+_EXPLAINED: tuple[tuple[str, str], ...] = (
+    (
+        r"^You set `add_prefix_space`",
+        "transformers 4 builds the tokenizer anew for the space that the files ask for in front; ids were compared",
+    ),
+    (
+        r"^The tokenizer you are loading from .* with an incorrect regex pattern",
+        "transformers says so of large vocabularies saved before version 5 and changes nothing; ids are the source's",
+    ),
+    (
+        r"^You are using the default legacy behaviour of",
+        "the files do not say which behaviour they want, so transformers 4 keeps to the older one; ids were compared",
+    ),
+    (
+        r"^The tokenizer class you load from this checkpoint is not the same type",
+        "transformers 4 takes another tokenizer class than the one that the files name; ids were compared",
+    ),
+    (
+        r"^`tokenizer_class` is `\w+` but `tokenizer.json` is ByteLevel",
+        "the class is for another kind of tokenizer, so transformers reads tokenizer.json as it is; ids were compared",
+    ),
+    (
+        r"^Ignoring clean_up_tokenization_spaces=True for BPE",
+        "the files ask for spaces to be tidied up, which transformers 5 does not do to this kind of tokenizer",
+    ),
+    (
+        r"^Unrecognized keys in `rope_(parameters|scaling)`",
+        "transformers does not know a key of the rope settings; config-understood compares what mlx-lm computes with",
+    ),
+    (
+        r"^The explicitly set RoPE scaling factor .* does not match",
+        "the rope factor is not the ratio of the two context lengths; transformers and mlx-lm take it as it is written",
+    ),
+    (
+        r"^This model (config )?has set a `.*original_max_position_embeddings.*` field",
+        "the rope factor is not written out; transformers and mlx-lm compute it from the two context lengths",
+    ),
+    (
+        r"^Token indices sequence length is longer than the specified maximum",
+        "a dialogue is longer than the tokenizer's model_max_length; mlx-lm cuts nothing",
+    ),
+)
+# A report travels, and the folder in which something lay on one machine is nobody's business.
+_FOLDERS = re.compile(r"(?<=')/[^'\n]*/|(?<![\w:/.])/(?:[^\s/'\"]+/)+")
+
+
+@dataclass(frozen=True)
+class AnswerFacts:
+    """What one variant answered."""
+
+    warnings: tuple[str, ...]
+    """All that loading said."""
+    told: Mapping[str, Any]
+    """The engine's `answers` for the variant."""
+    source: Mapping[str, Any] | None
+    """The same of the source; None where it does not fit this machine."""
+    window: tuple[int, int] | None = None
+    """Positions of the sliding window, and tokens of the long prompt; None where there is no window."""
+
+
+def explained(warning: str) -> str:
+    """The meaning of a warning; empty where it is not known."""
+    return next((meaning for pattern, meaning in _EXPLAINED if re.search(pattern, warning)), "")
+
+
+def _loads(facts: AnswerFacts) -> Says:
+    if not facts.warnings:
+        return passed("it loads without a warning")
+    meanings = {_FOLDERS.sub("", warning): explained(warning) for warning in facts.warnings}
+    unknown = [warning for warning, meaning in meanings.items() if not meaning]
+    if unknown:
+        return warned(f"loading says: {unknown[0][:300]}", warnings=meanings)
+    told = "; ".join(dict.fromkeys(meanings.values()))
+    return passed(f"loading warns of what is known: {told}", warnings=meanings)
+
+
+def _answers(facts: AnswerFacts) -> Says:
+    """What is wrong here alone comes before what is wrong in the source too."""
+    vocabulary = int(facts.told["vocabulary"])
+    wrong = {name: found for name, answer in facts.told["answers"].items() if (found := _wrong(answer, vocabulary))}
+    theirs = {name: _wrong(answer, vocabulary) for name, answer in _of_source(facts).items()}
+    if name := next((name for name in wrong if not theirs.get(name)), ""):
+        remedy = "Take more bits, or look at the prompt in smoke.json."
+        return failed(f"to {name!r} {wrong[name]}", remedy, question=name)
+    if name := next(iter(wrong), ""):
+        return warned(f"to {name!r} {wrong[name]}; unquantized, {theirs[name]}", question=name)
+    counts = [len(answer["tokens"]) for answer in facts.told["answers"].values()]
+    return passed(f"{len(counts)} answers of {min(counts)} to {max(counts)} tokens")
+
+
+def _of_source(facts: AnswerFacts) -> Mapping[str, Answer]:
+    found: Mapping[str, Answer] = (facts.source or {}).get("answers", {})
+    return found
+
+
+def _wrong(answer: Answer, vocabulary: int) -> str:
+    """What no answer should be; empty where it is none of that."""
+    tokens = answer["tokens"][: -1 if answer["stop"] == "stop" else None]
+    if outside := [token for token in tokens if not 0 <= token < vocabulary]:
+        return f"it gives the id {outside[0]}, outside of the vocabulary"
+    if not answer["answer"].strip():
+        return "the answer is empty"
+    if len(tokens) > _STUCK and len(set(tokens)) == 1:
+        return "the answer is one token for ever"
+    return ""
+
+
+def _stops(facts: AnswerFacts) -> Says:
+    """Quantized answers may be longer, so those of the source have to stop more than once before one is missed."""
+    if not facts.told["stop_ids"]:
+        return failed("the tokenizer knows no id that ends an answer", "Add eos_token_id to the source's config.")
+    stopped = {name for name, answer in facts.told["answers"].items() if answer["stop"] == "stop"}
+    if facts.source is None:
+        return passed(f"{_of(stopped, facts)} stopped by themselves") if stopped else warned(_NEVER)
+    theirs = {name for name, answer in facts.source["answers"].items() if answer["stop"] == "stop"}
+    missed = sorted(theirs - stopped)
+    if not stopped and len(theirs) > 1:
+        return failed(
+            f"no answer comes to an end, and unquantized {len(theirs)} of {len(facts.source['answers'])} do",
+            "Compare the stop ids of source and output; take more bits.", missed=missed,
+        )  # fmt: skip
+    if missed:
+        return warned(f"to {', '.join(map(repr, missed))} it goes on where the unquantized model stops", missed=missed)
+    if not stopped:
+        return warned(f"{_NEVER}, and so it is unquantized")
+    return passed(f"{_of(stopped, facts)} stopped by themselves, and all that do unquantized")
+
+
+_NEVER = "no answer came to an end before its limit"
+
+
+def _of(some: set[str], facts: AnswerFacts) -> str:
+    return f"{len(some)} of {len(facts.told['answers'])} answers"
+
+
+def _leaks(facts: AnswerFacts) -> Says:
+    """What shows here alone comes before what the source shows too."""
+    leaked = {name: list(answer["leaked"]) for name, answer in facts.told["answers"].items() if answer["leaked"]}
+    theirs = {name: set(answer["leaked"]) for name, answer in _of_source(facts).items()}
+    if name := next((name for name, found in leaked.items() if not set(found) <= theirs.get(name, set())), ""):
+        said, remedy = f"to {name!r} it says {', '.join(leaked[name])}", "Look at the stop ids in convert.json."
+        return failed(f"{said}, which nobody should see", remedy, leaked=leaked[name])
+    if name := next(iter(leaked), ""):
+        said = f"to {name!r} it says {', '.join(leaked[name])}"
+        return warned(f"{said}, and so it does unquantized", leaked=leaked[name])
+    return passed("no special token shows in an answer")
+
+
+def _long(facts: AnswerFacts) -> Says:
+    count = int(facts.told["answers"]["long text"]["prompt_tokens"])
+    if facts.window is None:
+        return passed(f"a prompt of {count:,} tokens is answered; there is no sliding window")
+    if count <= facts.window[0]:
+        return skipped(
+            f"the window of {facts.window[0]:,} positions is not passed: a CPU takes minutes to read so much"
+        )
+    return passed(f"a prompt of {count:,} tokens, beyond the window of {facts.window[0]:,}, is answered")
+
+
+ANSWERS: tuple[Check[AnswerFacts], ...] = (
+    Check("loads", "It loads quietly", "a warning nobody read", _loads),
+    Check("answers", "It answers", "a model that is silent or stuck", _answers),
+    Check("stops", "It stops where the source stops", "an answer without end", _stops),
+    Check("leaks", "No special token shows", "markup in front of people", _leaks),
+    Check("long-prompt", "It answers to a long prompt", "a window or rope that breaks far out", _long),
+)

@@ -1,0 +1,284 @@
+"""What is said of a chat template: a difference from the source's is a failure, what is odd in both a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.template import properties
+from mlx_publish.template.capabilities import Capabilities
+from mlx_publish.template.look import Look, shared
+
+_NONE = "there is no chat template"
+
+
+@dataclass(frozen=True)
+class TemplateFacts:
+    """All that is known of a model's chat template when it is judged."""
+
+    look: Look | None
+    """What it made of the dialogues; None where there is no template."""
+    capabilities: Capabilities | None
+    tokens: frozenset[str]
+    """Texts of all tokens that stand for themselves."""
+    way: str = "native"
+    """The way of the system text: native, first-user, own-turn; none without a template."""
+    chat: Mapping[str, Any] | None = None
+    """The engine's `chat`; None where nothing was converted or no tokenizer loaded."""
+    engines: Mapping[str, Any] | None = None
+    """By engine what differs there, and None for one that is not installed; None where none was asked for."""
+
+
+def safe(seen: Look) -> Says:
+    """Whether it stays within the sandbox and its limits."""
+    if seen.unsafe:
+        probe, found = seen.unsafe[0]
+        return failed(
+            f"the chat template is not safe to render: {found.error} (dialogue {probe!r})",
+            "Take another source, or have its template mended.", kind=found.kind,
+        )  # fmt: skip
+    return passed(f"{len(seen.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
+
+
+def _renders(facts: TemplateFacts) -> Says:
+    if facts.look is None:
+        return warned(f"{_NONE}; the answers are plain completions")
+    if broken := properties.refusals(facts.look, must=True):
+        name, error = broken[0]
+        return failed(
+            f"the chat template cannot render the dialogue {name!r}: {error}", "Have the source's template mended.",
+            broken=dict(broken),
+        )  # fmt: skip
+    refused = dict(properties.refusals(facts.look, must=False))
+    count = len(facts.look.rendered)
+    told = f"; refused: {', '.join(refused)}" if refused else ""
+    return passed(f"{count - len(refused)} of {count} dialogues render{told}", refused=refused)
+
+
+def _same(facts: TemplateFacts) -> Says:
+    if facts.chat is None:
+        return skipped("nothing converted was compared" if facts.look else _NONE)
+    different = list(differences(facts.chat))
+    if different:
+        name, what = different[0]
+        return failed(
+            f"{len(different)} of {len(facts.chat['rendered'])} dialogues differ from the source's: {name!r}, {what}",
+            "Compare the tokenizer files of source and output.", different=[name for name, _ in different],
+        )  # fmt: skip
+    count = len(facts.chat["rendered"])
+    return passed(f"{count} dialogues give the same text and ids by mlx-lm as the source gives by transformers")
+
+
+def differences(chat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (dialogue, what differs) between the source's tokenizer and the converted one."""
+    for name, both in chat["rendered"].items():
+        source, made = both["source"], both["made"]
+        if source == made or both.get("by_default"):
+            continue
+        if "error" in source and "error" in made:
+            continue  # refused by both; the words of an error may name a file
+        if "error" in made or "error" in source:
+            whose, error = ("converted", made) if "error" in made else ("source's", source)
+            yield name, f"the {whose} one refuses: {error.get('error')}"
+        elif source["text"] != made["text"]:
+            yield name, f"text {_around(made['text'], source['text'])}"
+        else:
+            start = shared(made["ids"], source["ids"])
+            part = slice(max(0, start - 2), start + 6)
+            yield name, f"ids {made['ids'][part]} in place of {source['ids'][part]}"
+
+
+def _around(ours: str, theirs: str) -> str:
+    start = shared(ours, theirs)
+    part = slice(max(0, start - 10), start + 30)
+    return f"{ours[part]!r} in place of {theirs[part]!r}"
+
+
+def _system(facts: TemplateFacts) -> Says:
+    found = facts.capabilities
+    if found is None or facts.look is None:
+        return skipped(_NONE)
+    if found.system in ("native", "merged"):
+        how = "a turn of its own" if found.system == "native" else "put into a user turn by the template"
+        return passed(f"the system text is {how}")
+    reason = facts.look.rendered["system+user"].error or "the system text does not arrive"
+    if facts.way == "own-turn":
+        if found.two_users != "kept":
+            return failed(
+                "the recipe gives the system text a user turn of its own, and the template takes no two in a row",
+                "Set smoke.fold to first-user in the recipe.",
+            )
+        return warned(f"no system role ({reason}); the system text is a user turn of its own, and so the card shows it")
+    return warned(
+        f"no system role ({reason}); the system text goes in front of the first user turn, and so the card shows it"
+    )
+
+
+def _turns(facts: TemplateFacts) -> Says:
+    found = facts.capabilities
+    if found is None:
+        return skipped(_NONE)
+    told = {"two user turns in a row": found.two_users, "an assistant's turn first": found.assistant_first}
+    if lost := [what for what, how in told.items() if how == "lost"]:
+        return warned(f"{' and '.join(lost)}: texts vanish without an error")
+    if refused := [what for what, how in told.items() if how == "refused"]:
+        return passed(f"turns alternate strictly: {' and '.join(refused)} {_are(refused)} refused")
+    return passed("turns may come in any order")
+
+
+def _are(things: Sequence[str]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _whole(facts: TemplateFacts) -> Says:
+    if facts.look is None:
+        return skipped(_NONE)
+    if wrong := list(properties.not_once(facts.look)):
+        name, text, count = wrong[0]
+        said = "vanishes" if count == 0 else f"arrives {count} times"
+        return warned(f"in the dialogue {name!r} the text {text[:60]!r} {said}", found=[list(entry) for entry in wrong])
+    return passed("every message's text arrives exactly once")
+
+
+def _prompt(facts: TemplateFacts) -> Says:
+    if facts.capabilities is None:
+        return skipped(_NONE)
+    text = facts.capabilities.generation_prompt
+    if not text:
+        return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
+    return passed(f"an answer is asked for by {text!r}")
+
+
+def _begin(facts: TemplateFacts) -> Says:
+    if facts.look is None:
+        return skipped(_NONE)
+    count, doubled = properties.begin_tokens(facts.look), _doubled(facts)
+    if count > 1 or doubled:
+        return warned("a prompt begins with the begin token twice; models are trained with one")
+    token = facts.look.special_tokens.get("bos_token")
+    return passed(f"the template writes the begin token {token!r} once" if count else "it writes no begin token")
+
+
+def _doubled(facts: TemplateFacts) -> bool:
+    """Whether a tokenizer adds one to the template's own."""
+    made = (facts.chat or {}).get("rendered", {}).get("user", {}).get("made", {})
+    ids, text = made.get("ids", []), made.get("text", "")
+    token = facts.look.special_tokens.get("bos_token", "") if facts.look else ""
+    return bool(token and text.startswith(token) and len(ids) > 1 and ids[0] == ids[1])
+
+
+def _tokens(facts: TemplateFacts) -> Says:
+    if facts.look is None:
+        return skipped(_NONE)
+    if unknown := properties.unknown_tokens(facts.look, facts.tokens):
+        return warned(
+            f"{', '.join(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
+        )
+    return passed("every special token that the template writes is one")
+
+
+def _grows(facts: TemplateFacts) -> Says:
+    pairs = (("user", "several turns"), ("system+user", "system, several turns"))
+    found = [growth for pair in pairs if facts.look and (growth := properties.growth(facts.look, *pair))]
+    if not found:
+        return skipped(_NONE if facts.look is None else "no dialogue could be continued")
+    if less := next((growth for growth in found if growth.kept == "less"), None):
+        return warned(
+            f"a longer dialogue changes what came before it, from {less.before!r} on: a prompt cache is of little use"
+        )
+    if any(growth.kept == "turn" for growth in found):
+        return passed("a longer dialogue keeps what came before it, but for what asked for the last answer")
+    return passed("a longer dialogue begins with the shorter one, so a prompt cache works")
+
+
+def _date(facts: TemplateFacts) -> Says:
+    if facts.capabilities is None:
+        return skipped(_NONE)
+    if facts.capabilities.date == "clock":
+        return passed("the prompt names the day; it was tested with a fixed clock")
+    return passed("the prompt does not depend on the day")
+
+
+def _variables(facts: TemplateFacts) -> Says:
+    if facts.look is None:
+        return skipped(_NONE)
+    if odd := properties.surprising_variables(facts.look):
+        return warned(f"the template reads {', '.join(odd)}, which no caller is known to give", names=list(odd))
+    options = sorted(facts.look.variables)
+    return passed(f"the template reads what callers give{': ' if options else ''}{', '.join(options)}")
+
+
+def _thinking(facts: TemplateFacts) -> Says:
+    found = facts.capabilities
+    if found is None:
+        return skipped(_NONE)
+    if found.thinking == "none":
+        return passed("there is no switch for thinking")
+    unset = found.thinking_unset or "own"
+    said = f"enable_thinking switches thinking; unset it is {'neither on nor off' if unset == 'own' else unset}"
+    if facts.chat is None:
+        return passed(said)
+    sets = "on" if facts.chat["thinks"] else "off"
+    if unset != sets:
+        return warned(f"{said} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
+    return passed(f"{said}, in mlx-lm too")
+
+
+def _tools(facts: TemplateFacts) -> Says:
+    found = facts.capabilities
+    if found is None:
+        return skipped(_NONE)
+    if found.tools != "listed":
+        said = "the template has no place for tools"
+        return passed(said if found.tools == "ignored" else f"{said} and refuses them")
+    forms = [f"arguments as a {form} are {how}" for form, how in found.tool_calls.items()]
+    wrong = [form for form, how in found.tool_calls.items() if how != "shown"]
+    said = f"tools are listed; {'; '.join(forms)}; results are {found.tool_results}"
+    return warned(said) if len(wrong) == len(found.tool_calls) else passed(said)
+
+
+def _parts(facts: TemplateFacts) -> Says:
+    found = facts.capabilities
+    if found is None:
+        return skipped(_NONE)
+    told = {
+        "shown": "content as a list of parts is shown as text",
+        "printed": "content as a list of parts is printed as Python's list; servers join the parts first",
+        "lost": "content as a list of parts vanishes; servers join the parts first",
+        "refused": "content as a list of parts is refused; servers join the parts first",
+    }
+    return passed(told[found.parts])
+
+
+def _engines(facts: TemplateFacts) -> Says:
+    if facts.engines is None or facts.look is None:
+        return skipped("no other engine was asked for" if facts.look else _NONE)
+    missing = sorted(name for name, found in facts.engines.items() if found is None)
+    different = [text for found in facts.engines.values() if found for text in found]
+    if different:
+        return warned("; ".join(different[:3]), different=different)
+    installed = sorted(facts.engines.keys() - set(missing))
+    if not installed:
+        return skipped(f"not installed here: {', '.join(missing)}")
+    return passed(f"{' and '.join(installed)} render every dialogue alike", missing=missing)
+
+
+TEMPLATE: tuple[Check[TemplateFacts], ...] = (
+    Check("template-renders", "The chat template renders", "a chat that fails at the first word", _renders),
+    Check("template-same", "It renders as the source's", "a prompt the model was not trained on", _same, safety=True),
+    Check("system-role", "The way of the system text", "instructions that vanish", _system),
+    Check("turns", "The order of turns", "a dialogue that ends in an error", _turns),
+    Check("texts-once", "Every text arrives once", "words that vanish or double", _whole),
+    Check("generation-prompt", "An answer is asked for", "a model that goes on as the user", _prompt),
+    Check("begin-token", "One begin token", "a prompt that begins twice", _begin),
+    Check("known-tokens", "Special tokens are known", "markup read as words", _tokens),
+    Check("grows", "A dialogue grows at its end", "a prompt cache that is never hit", _grows),
+    Check("date", "What depends on the day", "answers that change overnight", _date),
+    Check("variables", "Every variable is known", "a slip of the pen in the template", _variables),
+    Check("thinking", "The switch for thinking", "a model that thinks unasked", _thinking),
+    Check("tools", "Tools and their results", "calls that the model cannot read", _tools),
+    Check("parts", "Content in parts", "a Python list in the prompt", _parts),
+    Check("other-engines", "Other engines render it alike", "a chat that works on one client only", _engines),
+)

@@ -1,0 +1,95 @@
+"""Greedy answers: of the converted model, and of the unquantized one that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlx_lm import stream_generate
+from mlx_lm.utils import load_config
+from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
+
+from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
+
+Questions = Sequence[Mapping[str, Any]]
+_KEPT = 4000  # characters of a prompt that the report keeps
+
+
+def answers(folder: str, tokenizer: str, questions: Questions, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Load the model in `folder` and let it answer, with the tokenizer of the folder `tokenizer`.
+
+    A question has `name`, `max_tokens` and `options`, and `messages` or, where there is no chat template, `prompt`;
+    with `long` (`text`, `tokens`) the text's first tokens go in front of the last message. Returns the `warnings` of
+    loading, `computed_in`, the stop ids, and the answers by name.
+    """
+    progress("loading")
+    with warnings_of_loading() as said:
+        model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front())
+        made = tokenizer_of(Path(tokenizer))
+    return {"warnings": said, "computed_in": computed_in, **answers_of(model, made, questions, progress)}
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer as `mlx_lm.load` makes it: it stops at every end that the configs name, not at its own alone."""
+    ends = load_config(folder).get("eos_token_id")
+    return load_mlx_tokenizer(folder, {"trust_remote_code": False}, eos_token_ids=ends)
+
+
+def answers_of(model: Any, tokenizer: Any, questions: Questions, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Let a model that is in memory answer."""
+    special = {
+        int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)
+    }
+    found = {}
+    for number, question in enumerate(questions, 1):
+        progress(f"answering {number} of {len(questions)}")
+        found[question["name"]] = _answer(model, tokenizer, question, special)
+    return {
+        "stop_ids": sorted(tokenizer.eos_token_ids),
+        "vocabulary": 1 + max(tokenizer.get_vocab().values(), default=-1),
+        "answers": found,
+    }
+
+
+def _answer(model: Any, tokenizer: Any, question: Mapping[str, Any], special: Mapping[int, str]) -> dict[str, Any]:
+    """Generate greedily. `stop` is `stop` (on a stop id) or `length`; `leaked` are special tokens before the end."""
+    rendered, ids = _prompt(tokenizer, question)
+    text, tokens, last = "", [], None
+    for last in stream_generate(model, tokenizer, ids, max_tokens=question["max_tokens"]):
+        text += last.text
+        tokens.append(int(last.token))
+    stop = last.finish_reason if last else "length"
+    said = tokens[:-1] if stop == "stop" else tokens
+    return {
+        "rendered": rendered[:_KEPT],
+        "prompt_tokens": len(ids),
+        "answer": text,
+        "tokens": tokens,
+        "stop": stop,
+        "stop_id": tokens[-1] if tokens and stop == "stop" else None,
+        "leaked": sorted({special[id_] for id_ in said if id_ in special}),
+    }
+
+
+def _prompt(tokenizer: Any, question: Mapping[str, Any]) -> tuple[str, list[int]]:
+    """Text and ids of the prompt, as mlx-lm's users get them."""
+    if question.get("messages") is None:
+        text = _with_long(tokenizer, question, question["prompt"])
+        return text, [int(id_) for id_ in tokenizer.encode(text)]
+    *before, last = question["messages"]
+    messages = [*before, {**last, "content": _with_long(tokenizer, question, last["content"])}]
+    options = question["options"]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)
+    return text, [int(id_) for id_ in ids]
+
+
+def _with_long(tokenizer: Any, question: Mapping[str, Any], text: str) -> str:
+    """Put a text of so many tokens in front, repeated until it is long enough."""
+    if not (long := question.get("long")):
+        return text
+    ids: list[int] = []
+    while len(ids) < long["tokens"]:
+        ids += tokenizer.encode(long["text"], add_special_tokens=False)
+    return f"{tokenizer.decode(ids[: long['tokens']])}\n\n{text}"

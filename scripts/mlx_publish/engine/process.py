@@ -1,0 +1,126 @@
+"""One child process of the engine: its folder, its surroundings, its start and its end.
+
+A child may be started ahead of its job: it loads the modules of its operation and then waits. That takes a second,
+which the parent has better use for, as the digests of a source.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx_publish
+
+_HIDDEN = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_OIDC_RESOURCE",
+    "HF_OIDC_ID_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_RUNTIME_TOKEN",
+)
+_BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
+
+
+class Child:
+    """A process that does one job, `order` or what `give` hands over, leaves its answer in its folder and ends."""
+
+    def __init__(
+        self, op: str, log: Path, environment: Mapping[str, str], order: Mapping[str, Any] | None = None
+    ) -> None:
+        """Start it. What it prints goes to `log`; its only other channel is its own temporary folder."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._folder = Path(self._aside.name)
+        if order is not None:
+            self.give(order)
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "utf8", "-m", "mlx_publish.engine", self._folder, str(os.getpid()), op],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                env=dict(environment), start_new_session=True,
+            )  # fmt: skip
+
+    def give(self, order: Mapping[str, Any]) -> None:
+        """Hand the job over, whole or not at all."""
+        aside = self._folder / "job.new"
+        aside.write_text(json.dumps(order))
+        aside.replace(self._folder / "job.json")
+
+    def says(self) -> str:
+        """What it is doing, in its own words; empty where it said nothing yet."""
+        said = self._folder / "progress"
+        return said.read_text() if said.exists() else ""
+
+    def answer(self) -> dict[str, Any] | None:
+        """What it answered, or None where it ended without an answer."""
+        path = self._folder / "result.json"
+        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        return found
+
+    def end(self) -> None:
+        """End it with all that it started; nothing stays of its folder."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self._aside.cleanup()
+
+
+class Children:
+    """Children that were started ahead of their jobs; those that nobody took are ended."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._waiting: dict[str, Child] = {}
+
+    def start(self, op: str, log: Path) -> None:
+        """Start one for `op`, unless MLX is missing: whoever needs it says so at its time."""
+        if op not in self._waiting and importlib.util.find_spec("mlx_lm") is not None:
+            self._waiting[op] = Child(op, log, environment(1))
+
+    def take(self, op: str) -> Child | None:
+        """Hand one over to a job, once."""
+        return self._waiting.pop(op, None)
+
+    def end(self) -> None:
+        """End all that were not taken."""
+        while self._waiting:
+            self._waiting.popitem()[1].end()
+
+
+def fast_blas() -> Path | None:
+    """Return OpenBLAS where Linux has it: a hundred times as fast as what MLX's wheel brings along.
+
+    `MLX_PUBLISH_BLAS` names another library, or none where it is empty.
+    """
+    if platform.system() != "Linux" or os.environ.get("LD_PRELOAD"):
+        return None
+    if (chosen := os.environ.get("MLX_PUBLISH_BLAS")) is not None:
+        return Path(chosen) if chosen and Path(chosen).exists() else None
+    places = (Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib"))
+    return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
+
+
+def environment(at_once: int) -> dict[str, str]:
+    """The child's environment: no token, no network, this very package, a fast BLAS."""
+    kept = {key: value for key, value in os.environ.items() if key not in _HIDDEN}
+    root = str(Path(mlx_publish.__file__).parents[1])
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
+    kept.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    kept["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if blas := fast_blas():
+        kept["LD_PRELOAD"] = str(blas)
+        kept["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
+    return kept

@@ -1,0 +1,38 @@
+"""What later stages want of the source's model, found while a conversion has it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlx import nn
+from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
+
+from mlx_publish.engine.answering import answers_of
+from mlx_publish.engine.fidelity import ids_of, reference_of
+from mlx_publish.engine.loading import fit
+
+
+def ask_source(
+    model: nn.Module,
+    source: str,
+    tokenizer: str,
+    reference: dict[str, Any] | None,
+    questions: dict[str, Any] | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Store its log-probabilities (`reference`), let it answer (`questions`); what is None is left out.
+
+    `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
+    """
+    told: dict[str, Any] = {}
+    computed_in = fit(model)
+    if reference:
+        ids = ids_of(Path(source), load_mlx_tokenizer(Path(source)), reference["text"], reference["tokens"])
+        read = reference_of(model, ids, reference["store"], progress)
+        told["reference"] = {**read, "computed_in": computed_in}
+    if questions:
+        made = load_mlx_tokenizer(Path(tokenizer))
+        told["answers"] = {"computed_in": computed_in, **answers_of(model, made, questions["questions"], progress)}
+    return told

@@ -1,0 +1,117 @@
+"""The questions of the smoke test, and the source's own answers: found once, kept beside its other facts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.engine.process import fast_blas
+from mlx_publish.engine.support import versions
+from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.recipe import SmokeTest
+from mlx_publish.stages.context import Context
+from mlx_publish.stages.reference import TEXT
+from mlx_publish.stages.source import metadata_of, source_of
+from mlx_publish.template.capabilities import Capabilities, capabilities
+from mlx_publish.work import read_json, write_atomically
+
+Messages = list[dict[str, str]]
+SHORT = {
+    "colours": "Name three colours of the rainbow.",
+    "one word": "What is the capital of France? Answer with one word.",
+}
+SUMMARY = "What is the text above about? Answer with one sentence."
+SHORT_TOKENS = 48
+LONG, BEYOND = 512, 64
+"""Tokens of the long text, and how far it reaches beyond a sliding window."""
+# What a CPU reads within a quarter of a minute, as parameters times tokens: measured with OpenBLAS and without.
+_CPU = {True: 3.5e11, False: 2.5e10}
+_LEAST = 64
+
+
+def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
+    """`native` where the template takes a system text, else how it is folded; `none` without a template."""
+    if found is None:
+        return "none"
+    return "native" if found.system in ("native", "merged") else asked.fold
+
+
+def messages_of(way: str, system: str, prompt: str) -> Messages:
+    """The dialogue that asks the recipe's question, as the card's snippet shows it."""
+    if way == "native":
+        return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+    if way == "own-turn":
+        return [{"role": "user", "content": system}, {"role": "user", "content": prompt}]
+    return [{"role": "user", "content": f"{system}\n\n{prompt}"}]
+
+
+def long_tokens(parameters: int, window: int | None) -> int:
+    """How many tokens of text the long question has: beyond the window on a GPU, what a CPU can read in time."""
+    wanted = window + BEYOND if window else LONG
+    if platform.system() == "Darwin":
+        return wanted
+    return max(_LEAST, min(wanted, int(_CPU[bool(fast_blas())] / max(parameters, 1))))
+
+
+@dataclass(frozen=True)
+class SourceAnswers:
+    """What the unquantized model of the source answers, and whether it is known already."""
+
+    context: Context
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """Of the source's chat template; None where it has none."""
+        seen = metadata_of(self.context).look
+        return capabilities(seen) if seen else None
+
+    def questions(self) -> list[dict[str, Any]]:
+        """All questions, as the engine takes them."""
+        asked, found = self.context.recipe.spec.smoke, self.capabilities
+        options = {"enable_thinking": asked.thinking} if found and found.thinking == "switch" else {}
+
+        def question(name: str, messages: Messages, tokens: int, **more: Any) -> dict[str, Any]:
+            plain = {"messages": None, "prompt": messages[-1]["content"]}
+            said = {"messages": messages} if found else plain
+            return {"name": name, **said, "options": options, "max_tokens": min(tokens, asked.max_tokens), **more}
+
+        dialogue = messages_of(system_way(found, asked), asked.system, asked.prompt)
+        short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
+        text = {"text": TEXT.read_text(encoding="utf-8"), "tokens": self._long()}
+        long = question("long text", _user(SUMMARY), SHORT_TOKENS, long=text)
+        first = dialogue if found else _user(asked.prompt)
+        return [question("asked", first, asked.max_tokens), *short, long]
+
+    def _long(self) -> int:
+        metadata = metadata_of(self.context)
+        parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
+        return long_tokens(parameters, metadata.config.window)
+
+    def known(self) -> dict[str, Any] | None:
+        """Return the kept answers, or None where they have to be found."""
+        said = read_json(self._path)
+        if not isinstance(said, dict) or said.get("key") != self._key():
+            return None
+        result: dict[str, Any] = said["result"]
+        return result
+
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Keep what was answered."""
+        write_atomically(self._path, json_text({"key": self._key(), "result": dict(result)}))
+
+    @property
+    def _path(self) -> Path:
+        return self.context.work.source / "answers.json"
+
+    def _key(self) -> str:
+        tools = {name: found for name, found in versions().items() if name in ("mlx", "mlx-lm", "transformers")}
+        made_by = {"tools": tools, "mlx-publish": __version__}
+        return digest_of({"source": source_of(self.context).identity, "asked": self.questions(), **made_by})
+
+
+def _user(text: str) -> Messages:
+    return [{"role": "user", "content": text}]

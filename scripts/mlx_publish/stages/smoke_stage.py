@@ -1,0 +1,168 @@
+"""smoke: the chat template beside the source's, and the converted model's answers beside the unquantized ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlx_publish.checks.answers import ANSWERS, AnswerFacts
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences
+from mlx_publish.engine.child import Job, memory_bytes, run_job, run_jobs, side_by_side
+from mlx_publish.engine.support import versions
+from mlx_publish.evidence import folder_digest
+from mlx_publish.recipe import Variant
+from mlx_publish.stages.answers import SourceAnswers, system_way
+from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.prepare import readable_source
+from mlx_publish.stages.source import metadata_of, source_of
+from mlx_publish.template.dialogues import probes
+from mlx_publish.template.engines_look import by_engine
+from mlx_publish.template.look import NOW, Look
+
+_FLOAT32 = 4  # bytes of a weight that the CPU computes with
+_LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
+
+
+def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
+    """The converted bytes, the source's, and the questions."""
+    return {
+        "model": folder_digest(context.work.digests(context.work.model(variant.label))),
+        "source": context.report(variant, "inspect").inputs["source"],
+        "recipe": context.recipe.digest_of("smoke", "accept"),
+        "tools": versions(),
+    }
+
+
+def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
+    """Compare the templates, let the source answer once, and then every variant."""
+    seen = metadata_of(context).look
+    chats = _chats(context, variants) if seen else [None] * len(variants)
+    source = _source_answers(context, variants)
+    answers = _answers(context, variants, source)
+    found = {}
+    engines = by_engine(seen, context.recipe.spec.smoke.engines) if seen else None
+    for variant, chat, told in zip(variants, chats, answers, strict=True):
+        template, answered = _facts(context, seen, chat, engines), _answered(context, chat, told, source)
+        checks = run_checks(TEMPLATE, template, context.recipe.accepted)
+        checks += run_checks(ANSWERS, answered, context.recipe.accepted)
+        found[variant.label] = Outcome(checks, _result(context, template, answered))
+        context.console.say(f"{variant.label} answers:")
+        context.console.quote(told["answers"]["asked"]["answer"])
+    return found
+
+
+def _chats(context: Context, variants: Sequence[Variant]) -> list[Any]:
+    """Every dialogue by both tokenizers; the variants may differ in what a person changed by hand."""
+    dialogues = [
+        {
+            "name": probe.name, "messages": probe.messages, "tools": probe.tools, "options": dict(probe.options),
+            "generation": probe.generation,
+        }
+        for probe in probes()
+    ]  # fmt: skip
+    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
+    arguments = {"source": str(source_of(context).local(paths)), "dialogues": dialogues, "now": NOW}
+    jobs = [_job(context, variant, "chat", arguments) for variant in variants]
+    return run_jobs(jobs, context.console.progress, at_once=side_by_side(len(variants), 1 << 28))
+
+
+def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, Any] | None:
+    """Kept ones, or new ones where the machine can hold the source."""
+    asking = SourceAnswers(context)
+    known = asking.known()
+    if known is None and _FLOAT32 * _parameters(context, variants) < memory_bytes() // 2:
+        with readable_source(context) as folder:
+            arguments = {
+                "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
+                "questions": asking.questions(),
+            }  # fmt: skip
+            known = run_job(Job("answers", arguments, context.work.source / "answers.log"), context.console.progress)
+        asking.keep(known)
+    return known
+
+
+def _answers(context: Context, variants: Sequence[Variant], source: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    questions = [_in_time(question, source) for question in SourceAnswers(context).questions()]
+    jobs = [
+        _job(context, v, "answers", {"tokenizer": str(context.work.model(v.label)), "questions": questions})
+        for v in variants
+    ]
+    at_once = side_by_side(len(variants), _FLOAT32 * _parameters(context, variants))
+    return run_jobs(jobs, context.console.progress, at_once=at_once)
+
+
+def _in_time(question: dict[str, Any], source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where the source came to an end, the variant is given time to come to its own."""
+    theirs = (source or {}).get("answers", {}).get(question["name"], {})
+    if theirs.get("stop") != "stop":
+        return question
+    return {**question, "max_tokens": max(question["max_tokens"], 2 * len(theirs["tokens"]) + _LONGER)}
+
+
+def _job(context: Context, variant: Variant, op: str, arguments: Mapping[str, Any]) -> Job:
+    folder = context.work.model(variant.label)
+    return Job(op, {"folder": str(folder), **arguments}, context.work.variant(variant.label) / f"{op}.log")
+
+
+def _parameters(context: Context, variants: Sequence[Variant]) -> int:
+    return max(int(context.report(v, "inspect").result["source"]["parameters"]) for v in variants)
+
+
+def _facts(context: Context, seen: Look | None, chat: Any, engines: Any) -> TemplateFacts:
+    asking, metadata = SourceAnswers(context), metadata_of(context)
+    way = system_way(asking.capabilities, context.recipe.spec.smoke)
+    return TemplateFacts(seen, asking.capabilities, metadata.added_tokens, way, chat, engines)
+
+
+def _answered(context: Context, chat: Any, told: Mapping[str, Any], source: Mapping[str, Any] | None) -> AnswerFacts:
+    said = (*(chat["warnings"] if chat else ()), *told["warnings"])
+    window = metadata_of(context).config.window
+    long = int(told["answers"]["long text"]["prompt_tokens"])
+    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None)
+
+
+def _result(context: Context, template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
+    """What the report keeps; `exchange` is the one that the card shows."""
+    asked = next(question for question in SourceAnswers(context).questions() if question["name"] == "asked")
+    told = answered.told["answers"]
+    return {
+        "chat_template": template.look is not None,
+        "capabilities": template.capabilities.to_json() if template.capabilities else None,
+        "system": template.way,
+        "options": asked["options"],
+        "computed_in": answered.told["computed_in"],
+        "stop_ids": answered.told["stop_ids"],
+        "vocabulary": answered.told["vocabulary"],
+        "exchange": {"messages": asked["messages"] or _plain(asked), **told["asked"]},
+        "answers": {name: _short(answer) for name, answer in told.items() if name != "asked"},
+        "source_answers": {name: _short(one) for name, one in (answered.source or {}).get("answers", {}).items()},
+        "dialogues": _dialogues(template),
+    }
+
+
+def _plain(asked: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"role": "user", "content": asked["prompt"]}]
+
+
+def _short(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: answer[key] for key in ("answer", "tokens", "prompt_tokens", "stop", "leaked")}
+
+
+def _dialogues(template: TemplateFacts) -> dict[str, Any]:
+    """What each dialogue became, as the converted model's users get it, and whether the source gives the same."""
+    if template.chat is None:
+        return {}
+    different = dict(differences(template.chat))
+    return {
+        name: {
+            "text": both["made"].get("text"),
+            "error": both["made"].get("error"),
+            "tokens": len(both["made"].get("ids", [])),
+            "same": name not in different,
+        }
+        for name, both in template.chat["rendered"].items()
+    }
+
+
+STAGE = Stage("smoke", "convert", inputs, run)

@@ -1,0 +1,83 @@
+"""The inside of the child process: `python -m mlx_publish.template FOLDER`, with job.json in the folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from datetime import datetime, timezone
+from pathlib import Path
+
+from mlx_publish.template.child import ANSWERS_BYTES
+from mlx_publish.template.process import DISK_FAILED, OUT_OF_MEMORY, TOO_LONG
+from mlx_publish.template.rendering import render
+
+
+def main(folder: Path) -> int:
+    """Render what job.json asks for, a line of `answers` each; the file is there as soon as the limits are."""
+    job = json.loads((folder / "job.json").read_bytes())
+    limits = job["limits"]
+    _limit(limits["seconds"], limits["memory_bytes"], job["watched"])
+    with (folder / "answers").open("wb") as answers:
+        for request in job["requests"]:
+            answer = render(request["template"], request["context"], _time(request["now"]), limits["characters"])
+            answers.write(json.dumps(vars(answer)).encode() + b"\n")
+            answers.flush()
+            if answer.kind == "unsafe":
+                break
+    return 0
+
+
+def _time(text: str | None) -> datetime:
+    """The time that a template is told; like in transformers without a zone where none is asked for."""
+    return datetime.fromisoformat(text) if text else datetime.now(timezone.utc).astimezone().replace(tzinfo=None)
+
+
+def _limit(seconds: float, memory: int, watched: bool) -> None:
+    """Take rights away from this process for good; `memory` is on top of what it has by now."""
+    _at_most(resource.RLIMIT_CORE, 0)
+    _at_most(resource.RLIMIT_FSIZE, ANSWERS_BYTES)
+    # The parent is quicker, unless it was killed.
+    _at_most(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
+    if watched:
+        threading.Thread(target=_watch, args=(_peak() + memory,), daemon=True).start()
+    else:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _at_most(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+
+
+def _at_most(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def _watch(most: int) -> None:
+    while _peak() < most:
+        time.sleep(0.02)
+    os._exit(OUT_OF_MEMORY)
+
+
+def _peak() -> int:
+    """The most bytes of memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _guarded(folder: Path) -> int:
+    try:
+        return main(folder)
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except OSError as error:
+        traceback.print_exc()
+        return TOO_LONG if error.errno == errno.EFBIG else DISK_FAILED
+
+
+if __name__ == "__main__":
+    os._exit(_guarded(Path(sys.argv[1])))

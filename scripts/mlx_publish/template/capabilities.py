@@ -1,0 +1,163 @@
+"""What a chat template can do, read off what it made of the dialogues."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlx_publish.template.dialogues import (
+    ANSWER,
+    CALL_DATE,
+    QUESTION,
+    REASONING,
+    RESULT,
+    SYSTEM,
+    TOOL,
+    Probe,
+    probes,
+)
+from mlx_publish.template.look import Look, shared
+
+_TOKEN = 40  # characters that a special token may have
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """A small record of plain words; the comments say which ones."""
+
+    system: str
+    """native (a turn of its own), merged (the template puts it into a user turn), refused, lost."""
+    two_users: str
+    """kept, refused, lost: two user turns that follow each other."""
+    assistant_first: str
+    """kept, refused, lost."""
+    tools: str
+    """listed, ignored, refused."""
+    tool_calls: dict[str, str]
+    """By the form of the arguments, `mapping` and `string`: shown, escaped (quoted twice), lost, refused."""
+    tool_results: str
+    """shown, lost, refused."""
+    thinking: str
+    """none, or switch: `enable_thinking` changes the prompt."""
+    thinking_unset: str
+    """on, off, own (neither of both): what the prompt is without the switch; empty where there is none."""
+    reasoning: dict[str, str]
+    """Of earlier answers, by where it stands, `field` and `text`: kept, dropped, lost (the answer too), refused."""
+    parts: str
+    """shown, printed (as Python's list), lost, refused: content given as a list of parts."""
+    begin_token: str
+    """The begin token where the template writes it; empty where it does not."""
+    date: str
+    """none, or clock: the prompt depends on the day."""
+    generation_prompt: str
+    """What asks for an answer; empty where it has no effect."""
+    turn_end: str
+    """What stands behind the assistant's text."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as reports and evidence keep it."""
+        return asdict(self)
+
+
+def capabilities(seen: Look) -> Capabilities:
+    """Read them off; `seen` needs no dialogue that rendered."""
+    user = seen.text("user") or ""
+    begin = seen.special_tokens.get("bos_token", "")
+    return Capabilities(
+        system=_system(seen),
+        two_users=_arrives(seen, "two users"),
+        assistant_first=_arrives(seen, "assistant first"),
+        tools=_shows(seen, "tools", TOOL, "listed", "ignored"),
+        tool_calls={form: _call(seen, f"call, {form}") for form in ("mapping", "string")},
+        tool_results=_shows(seen, _called(seen), RESULT, "shown", "lost"),
+        thinking="switch" if _switch(seen) else "none",
+        thinking_unset=_unset(seen),
+        reasoning={"field": _reasoning(seen, "reasoning fed back"), "text": _reasoning(seen, "reasoning in the text")},
+        parts=_parts(seen),
+        begin_token=begin if begin and user.startswith(begin) else "",
+        date="clock" if any(seen.text(name) != one.text for name, one in seen.later.items()) else "none",
+        generation_prompt=generation_prompt(seen),
+        turn_end=(seen.text("first turn") or "").rpartition(ANSWER)[2],
+    )
+
+
+def generation_prompt(seen: Look) -> str:
+    """What `add_generation_prompt` adds at the end; empty where it changes nothing."""
+    without, with_ = seen.text("no generation prompt"), seen.text("user")
+    if without is None or with_ is None or without == with_:
+        return ""
+    cut = shared(without, with_)
+    # What both happen to share of two tokens' beginnings belongs to the token: "<|" of "<|end|>" and "<|assistant|>".
+    opened = max(with_.rfind(mark, max(0, cut - _TOKEN), cut) for mark in "<[")
+    return with_[opened if opened >= 0 and not set(">] \n") & set(with_[opened:cut]) else cut :]
+
+
+def _system(seen: Look) -> str:
+    """A turn of its own has what heads a user turn between the two texts; merged, they share one."""
+    text = seen.text("system+user")
+    if text is None:
+        return "refused"
+    if SYSTEM not in text or QUESTION not in text:
+        return "lost"
+    heads = (seen.text("user") or "").partition(QUESTION)[0]
+    before = text.partition(QUESTION)[0].partition(SYSTEM)[2]
+    return "native" if _common_end(heads, before).strip() else "merged"
+
+
+def _common_end(one: str, other: str) -> str:
+    return one[len(one) - shared(one[::-1], other[::-1]) :]
+
+
+def _arrives(seen: Look, name: str) -> str:
+    text = seen.text(name)
+    if text is None:
+        return "refused"
+    return "kept" if all(part in text for part in probe_of(name).texts()) else "lost"
+
+
+def probe_of(name: str) -> Probe:
+    """A dialogue by its name."""
+    return next(probe for probe in probes() if probe.name == name)
+
+
+def _shows(seen: Look, name: str, what: str, shown: str, lost: str) -> str:
+    text = seen.text(name)
+    if text is None:
+        return "refused"
+    return shown if what in text else lost
+
+
+def _call(seen: Look, name: str) -> str:
+    found = _shows(seen, name, CALL_DATE, "shown", "lost")
+    return "escaped" if found == "shown" and '\\"date\\"' in (seen.text(name) or "") else found
+
+
+def _called(seen: Look) -> str:
+    """A dialogue with a call and its result, in the form of arguments that the template takes."""
+    return next((name for name in ("call, mapping", "call, string") if seen.text(name) is not None), "call, mapping")
+
+
+def _switch(seen: Look) -> bool:
+    return len({seen.text(name) for name in ("user", "thinking on", "thinking off")}) > 1
+
+
+def _unset(seen: Look) -> str:
+    if not _switch(seen):
+        return ""
+    unset = seen.text("user")
+    return "on" if unset == seen.text("thinking on") else "off" if unset == seen.text("thinking off") else "own"
+
+
+def _reasoning(seen: Look, name: str) -> str:
+    text = seen.text(name)
+    if text is None:
+        return "refused"
+    if ANSWER not in text:
+        return "lost"
+    return "kept" if REASONING in text else "dropped"
+
+
+def _parts(seen: Look) -> str:
+    found = _shows(seen, "text parts", QUESTION, "shown", "lost")
+    printed = found == "shown" and any(key in (seen.text("text parts") or "") for key in ("'type'", '"type"'))
+    return "printed" if printed else found

@@ -1,0 +1,149 @@
+"""Render a chat template as transformers 5 does, without it: what the template sees, and what becomes of it.
+
+A template comes from strangers and may spin or grow without end, so `render` is called in the child process of
+this room only. `undeclared` computes nothing that the template says and may be called anywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.meta import TrackingCodeGenerator
+
+from mlx_publish.template.sandbox import CHARACTERS, Refusal, Sandbox, TooMuch
+
+Kind = Literal["text", "refused", "broken", "forbidden", "unsafe", "not-reached"]
+GIVEN = frozenset(
+    ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "unk_token", "sep_token",
+     "pad_token", "cls_token", "mask_token")
+)  # fmt: skip
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_KINDS: tuple[tuple[type[Exception], Kind], ...] = (
+    (Refusal, "refused"),
+    (SecurityError, "forbidden"),
+    (TooMuch, "unsafe"),
+    (RecursionError, "unsafe"),
+)
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What became of one rendering: a text, or an error of at most 500 characters.
+
+    `kind` is "text"; "refused" where the template called raise_exception, whose message is the error; "broken"
+    for any other error in it; "forbidden" where it reached for what the sandbox withholds; "unsafe" where it
+    would have harmed the machine; "not-reached" where one before it in the same job was unsafe.
+    """
+
+    text: str | None
+    error: str | None
+    kind: Kind
+
+
+def render(template: str, context: Mapping[str, Any], now: datetime, characters: int = CHARACTERS) -> Rendered:
+    """Render `template` with `context`, JSON data as `apply_chat_template` is given it, at the time `now`.
+
+    `context` names the special tokens that are set and no others. A text of more than `characters` is "unsafe".
+    Raises `MemoryError` alone; every other error of the template is an answer.
+    """
+    given = as_seen(context)
+    try:
+        return Rendered(_joined(_compiled(template, now, characters).generate(given), characters), None, "text")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  a template may raise anything
+        return Rendered(None, _said(error)[:500], _kind(error))
+
+
+def undeclared(template: str) -> set[str]:
+    """Names that a template looks up and that only the caller's own keywords can give, as enable_thinking.
+
+    One that it sets somewhere is not among them, be it on one path only. Empty where it cannot be compiled.
+    """
+    reader = _Reader(sandbox := Sandbox(_NEVER))
+    try:
+        reader.visit(tree := sandbox.parse(template))
+    except Exception:  # noqa: BLE001  rendering tells what is wrong with it
+        return set()
+    return reader.undeclared_identifiers - GIVEN - _assigned(tree)
+
+
+def _assigned(tree: nodes.Template) -> set[str]:
+    sets = tree.find_all((nodes.Assign, nodes.AssignBlock))
+    return {name.name for node in sets for name in node.find_all(nodes.Name) if name.ctx == "store"}
+
+
+class _Reader(TrackingCodeGenerator):
+    """Follows the scopes of a template without computing its constants, which may be as large as it likes."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(sandbox)
+        self.optimizer = None
+
+    def _output_child_to_const(self, *_: Any) -> str:
+        raise nodes.Impossible
+
+    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Any) -> None:  # noqa: N802
+        for option in node.options:
+            self.visit(option.value, frame)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(template: str, now: datetime, characters: int) -> Template:
+    return Sandbox(now, characters).from_string(template)
+
+
+def as_seen(context: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the template sees: what apply_chat_template always hands over, and the messages as it mends them."""
+    messages = [_message(message) for message in context.get("messages", ())]
+    return {"tools": None, "documents": None, "add_generation_prompt": False, **context, "messages": messages}
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Without keys that hold nothing; reasoning of any name stands under the names that templates read."""
+    kept = {key: value for key, value in message.items() if value is not None}
+    thought = next((kept[name] for name in _REASONING if name in kept), None)
+    return kept if thought is None else {"thinking": thought, **kept, "reasoning_content": thought}
+
+
+def _joined(pieces: Iterable[str], most: int) -> str:
+    kept, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        if length > most:
+            raise TooMuch(f"it wrote more than {most:,} characters")
+        kept.append(piece)
+    return "".join(kept)
+
+
+def _kind(error: Exception) -> Kind:
+    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "broken")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, (Refusal, TooMuch)):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deep, or calls itself without end"
+    message = error.message if isinstance(error, TemplateSyntaxError) else error
+    line = _line(error)
+    return f"{f'line {line}: ' if line else ''}{type(error).__name__}: {message}"
+
+
+def _line(error: Exception) -> int | None:
+    """The line of the template, which jinja makes look like a file of Python in the traceback."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

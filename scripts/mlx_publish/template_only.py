@@ -1,0 +1,116 @@
+"""`smoke --template-only`: a look at the chat template of any model folder or repo, without MLX and without weights."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from mlx_publish.checks.base import Check, run_checks
+from mlx_publish.checks.template import TEMPLATE, TemplateFacts, safe
+from mlx_publish.console import Console, plain
+from mlx_publish.errors import BadInput, Refused
+from mlx_publish.model.files import FolderFiles, ModelFiles
+from mlx_publish.model.metadata import Metadata
+from mlx_publish.report import Finding, verdict_of
+from mlx_publish.table import print_plainly
+from mlx_publish.template.capabilities import Capabilities, capabilities
+from mlx_publish.template.described import described
+from mlx_publish.template.engines import ENGINES
+from mlx_publish.template.engines_look import by_engine
+from mlx_publish.template.look import Look
+
+_SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runner that hangs", safe, safety=True)
+_FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
+
+
+def template_only(source: str, revision: str | None, engines: str, console: Console, *, as_json: bool) -> int:
+    """Print what the template can do and what is odd about it; returns 1 where something of it fails.
+
+    `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
+    """
+    metadata = Metadata(_files(source, revision))
+    seen, can, findings = _judged(metadata, _engines(engines))
+    name = source.rstrip("/").rpartition("/")[2]
+    console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
+    if can:
+        print_plainly(console.out, _table(can, metadata))
+    for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
+        if finding.status != "skip":
+            console.finding(finding)
+    if as_json:
+        sys.stdout.write(_json(_plain_data(can, findings, seen)))
+    return int(verdict_of(findings) != "pass")
+
+
+def _files(source: str, revision: str | None) -> ModelFiles:
+    folder = Path(source).expanduser()
+    if _FOLDER.match(source) or folder.is_dir():
+        if not folder.is_dir():
+            raise BadInput(f"there is no folder {source}", place="--source", remedy="Give a model folder, or a repo.")
+        return FolderFiles(folder)
+    from mlx_publish.hub.repo import RepoFiles, is_commit, resolve  # noqa: PLC0415  a folder needs no network
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise BadInput(f"{source} is neither a folder nor a repo", place="--source", remedy="Write namespace/name.")
+    return RepoFiles(source, revision if revision and is_commit(revision) else resolve(source, revision))
+
+
+def _engines(names: str) -> tuple[str, ...]:
+    chosen = ENGINES if names == "all" else tuple(name.strip() for name in names.split(",") if name.strip())
+    if unknown := sorted(set(chosen) - set(ENGINES)):
+        raise BadInput(
+            f"there is no engine {unknown[0]}", place="--engines", remedy=f"all, or of {', '.join(ENGINES)}."
+        )
+    return chosen
+
+
+def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Capabilities | None, tuple[Finding, ...]]:
+    """The template's look, what it can do, and the findings; what cannot be read is one of them."""
+    try:
+        seen, tokens = metadata.look, metadata.added_tokens
+    except Refused as error:
+        return None, None, (Finding(error.check, "fail", error.message, error.remedy),)
+    if seen is None:
+        missing = Finding("chat-template", "fail", "there is no chat template", "Take a model that has one.")
+        return None, None, (missing,)
+    findings = run_checks((_SAFE,), seen)
+    if seen.unsafe:
+        return seen, None, findings
+    can = capabilities(seen)
+    way = "native" if can.system in ("native", "merged") else "first-user"
+    facts = TemplateFacts(seen, can, tokens, way, engines=by_engine(seen, engines))
+    return seen, can, (*findings, *run_checks(TEMPLATE, facts))
+
+
+def _table(can: Capabilities, metadata: Metadata) -> Table:
+    """Two columns: what a chat may need, and what the template makes of it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    tokenizer = metadata.tokenizer
+    where = f"{tokenizer.template_places[0]} ({', '.join(sorted(tokenizer.templates))})"
+    for title, value in (("Template", where), *described(can.to_json())):
+        table.add_row(Text(title), Text(plain(value)))
+    return table
+
+
+def _json(data: object) -> str:
+    """ASCII, so that texts of a template command no terminal; nor a runner, by `##[` within a line."""
+    text = json.dumps(data, indent=2)
+    return re.sub(r"(?<=#)#(?=\[)|\x7f", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def _plain_data(can: Capabilities | None, findings: Sequence[Finding], seen: Look | None) -> dict[str, Any]:
+    return {
+        "verdict": verdict_of(findings),
+        "capabilities": can.to_json() if can else None,
+        "checks": [asdict(finding) for finding in findings],
+        "dialogues": {name: asdict(one) for name, one in seen.rendered.items()} if seen else {},
+    }
