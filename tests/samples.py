@@ -51,11 +51,30 @@ CAPABILITIES = {
 }  # fmt: skip
 
 
+def length(prompt: int, share: float) -> dict[str, Any]:
+    """What a benchmark says of one length of prompt."""
+
+    def spread(median: float) -> dict[str, float]:
+        return {"median": share * median, "lowest": 0.98 * share * median, "highest": 1.02 * share * median}
+
+    return {
+        "prompt_tokens": prompt, "generation_tokens": 128, "trials": [{}] * 5, "prompt_tps": spread(2000.0),
+        "generation_tps": spread(101.25), "first_token_s": spread(0.2561), "peak_memory_bytes": 240_000_000,
+    }  # fmt: skip
+
+
+def rung(label: str, weight_bytes: int, bits: float, kld: float) -> dict[str, Any]:
+    """One variant of a recipe beside its siblings."""
+    return {
+        "label": label, "repo": f"acme/Tiny-{label}", "weight_bytes": weight_bytes, "bits_per_weight": bits,
+        "mean_kld": kld, "mean_kld_error": kld / 15, "same_first_choice": 0.91, "generation_tps": 96.2, "device": "gpu",
+    }  # fmt: skip
+
+
 def make_evidence(**changes: Any) -> dict[str, Any]:
     """What the card is made of: 4 bits of acme/Tiny, all measured on a Mac. `changes` replace top keys."""
-    spread = {"median": 101.25, "lowest": 99.5, "highest": 103.0}
     machine = {
-        "system": "macOS 26.1", "arch": "arm64", "chip": "Apple M4", "cores": 10, "memory_bytes": 16 << 30,
+        "system": "macOS 26.1", "arch": "arm64", "chip": "Apple M4", "cores": 10, "gpu_cores": 10, "memory_bytes": 16 << 30,
         "python": "3.12.1", "blas": None, "versions": {},
     }  # fmt: skip
     exchange = {
@@ -85,15 +104,21 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
             "asked": {"system": "Be brief.", "prompt": "What is the Moon?"},
         },
         "fidelity": {
-            "positions": 512, "mean_kld": 0.04512, "mean_kld_error": 0.0031, "max_kld": 1.2,
-            "same_first_choice": 0.9102, "perplexity_source": 12.345, "perplexity": 12.901, "computed_in": "as stored",
+            "positions": 1021, "mean_kld": 0.04512, "mean_kld_error": 0.0031, "median_kld": 0.0312, "p99_kld": 0.4123,
+            "max_kld": 1.2, "same_first_choice": 0.9102, "same_first_choice_error": 0.0089, "perplexity_source": 12.345,
+            "perplexity": 12.901, "perplexity_ratio": 1.04504, "perplexity_ratio_error": 0.00512,
+            "by_kind": {
+                kind: {"positions": 255, "mean_kld": 0.04, "same_first_choice": 0.91, "perplexity_ratio": 1.04}
+                for kind in ("prose", "code", "dialogue", "scripts")
+            },
+            "against": {"what": "source"}, "limited": False, "computed_in": "as stored",
         },
         "benchmark": {
-            "device": "gpu", "computed_in": "as stored", "prompt_tokens": 512, "generation_tokens": 128,
-            "trials": [{}, {}, {}], "prompt_tps": {"median": 2000.0, "lowest": 1950.4, "highest": 2048.9},
-            "generation_tps": spread, "first_token_s": {"median": 0.2561, "lowest": 0.25, "highest": 0.27},
-            "peak_memory_bytes": 240_000_000, "machine": machine,
+            "device": "gpu", "computed_in": "as stored", "lengths": [length(128, 1.0), length(512, 0.95)],
+            "left_out": [{"prompt_tokens": 2048, "why": "180 s are not enough for it"}],
+            "context": {"tokens": 8192, "bytes": 300_000_000}, "peak_memory_bytes": 240_000_000, "machine": machine,
         },
+        "ladder": [rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit", 143_000_000, 8.5012, 0.0031)],
         "missing": {},
         "checks": [
             {"stage": "inspect", "id": "stop-ids", "status": "pass", "message": "generation ends at 2"},

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from tokenizers import Tokenizer
@@ -28,20 +29,21 @@ PARAGRAPHS = {
     "German": "äöß",
     "French": "êçû",
     "Spanish": "¿ñüé",
-    "Polish": "śłęąó",
+    "Polish": "śłó",
     "Turkish": "ığşç",
-    "Russian": "Вчыя",
-    "Greek": "Τςώό",
-    "Arabic": "قعةز",
-    "Hebrew": "שםעץ",
+    "Russian": "чыаП",
+    "Greek": "Τώόφ",
+    "Arabic": "قعحز",
+    "Hebrew": "שםעח",
     "Hindi": "गँैं",
-    "Chinese": "这汤，",
-    "Japanese": "駅のパ。",
+    "Chinese": "这汤盐",
+    "Japanese": "駅のパ",
     "Korean": "비늘떴",
     "Vietnamese": "ổộậả",
     "Thai": "ค้ะ่",
     "Swahili": "",
 }
+PIECES = ("Footbridge", "Dear Aunt", "To make a", "The first instruments", "From a weather", "7. Late", "On the night")
 SCRIPTS = {
     "LATIN", "CYRILLIC", "GREEK", "ARABIC", "HEBREW", "DEVANAGARI", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI",
 }  # fmt: skip
@@ -100,7 +102,7 @@ def test_every_machine_reads_the_same_characters(name: str) -> None:
     assert {char for char in text if unicodedata.category(char)[0] == "C"} == {"\n"}
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
-    # A line of a diff's context that is empty would be a blank, too.
+    # An empty line of a diff's context would be a blank, too: the diff has none.
     assert not [line for line in text.split("\n") if line != line.rstrip()]
 
 
@@ -108,7 +110,7 @@ def test_every_machine_reads_the_same_characters(name: str) -> None:
 def test_nothing_reads_as_a_special_token(name: str) -> None:
     """`<s>`, `<|im_end|>`, `[INST]` and their like would be one id in some models and many in others."""
     for content in contents(name):
-        assert re.search(r"<\W*\w+\W*>|\[/?[A-Z_]+\]", re.sub(r"#include <\w+\.h>", "", content)) is None
+        assert re.search(r"<[^\s.<>]+>|\[/?INST\]", content) is None
 
 
 def test_dialogues_alternate_and_end_with_an_answer() -> None:
@@ -143,26 +145,27 @@ def test_python_of_the_dialogues_parses() -> None:
         ast.parse(code)
 
 
-def test_python_does_what_it_says() -> None:
-    given: dict[str, object] = {"__name__": "block"}
-    exec(  # noqa: S102 - our own text; what is shown to models as right should be right
-        f"{blocks()['python']}\n"
-        "day = Span(480, 600)\n"
-        "full = gaps([Span(0, 700)], day)\n"
-        "some = gaps([Span(500, 590), Span(490, 495), Span(650, 700)], day, 5)\n"
-        "assert (gaps([], day), full) == ([day], [])\n"
-        "assert some == [Span(480, 490), Span(495, 500), Span(590, 600)]\n",
-        given,
-    )
+def test_python_does_what_it_says(tmp_path: Path) -> None:
+    """What is shown to models as right should be right."""
+    path = tmp_path / "block.py"
+    path.write_text(blocks()["python"], encoding="utf-8")
+    module = run_path(str(path))
+    span, gaps = module["Span"], module["gaps"]
+    day = span(480, 600)
+    assert gaps([], day) == [day]
+    assert gaps([span(0, 700)], day) == []
+    busy = [span(500, 590), span(490, 495), span(650, 700)]
+    assert gaps(busy, day, 5) == [span(480, 490), span(495, 500), span(590, 600)]
+    assert gaps(busy, day) == []
 
 
 def test_the_diff_counts_its_lines() -> None:
     before, after, header, *lines = blocks()["diff"].splitlines()
     assert (before[:4], after[:4]) == ("--- ", "+++ ")
     first = Counter(line[0] for line in lines)
-    start, kept = 4, first[" "]
+    kept = first[" "]
     assert set(first) == {" ", "-", "+"}
-    assert header == f"@@ -{start},{kept + first['-']} +{start},{kept + first['+']} @@"
+    assert header == f"@@ -4,{kept + first['-']} +4,{kept + first['+']} @@"
 
 
 def test_the_table_has_the_same_columns_in_each_row() -> None:
@@ -171,8 +174,7 @@ def test_the_table_has_the_same_columns_in_each_row() -> None:
 
 def test_prose_is_of_several_pieces() -> None:
     text = text_of("prose.txt")
-    starts = ("Footbridge", "Dear Aunt", "To make a simple", "The first instruments", "From a weather", "7. Late", "On the night")
-    places = [text.index(f"\n\n{start}") if place else text.index(start) for place, start in enumerate(starts)]
+    places = [f"\n\n{text}".index(f"\n\n{start}") for start in PIECES]
     assert places == sorted(places)
 
 

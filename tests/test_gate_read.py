@@ -58,20 +58,26 @@ def run(root: Path, source: Path, variants: list[object]) -> Read:
 
 
 def test_the_source_is_read_twice_whatever_the_number_of_variants(tmp_path: Path) -> None:
-    """The same run on next to nothing tells what the programs read: some 90 MB each time that MLX is started."""
-    three: list[object] = [{"bits": 4}, {"bits": 3}, {"bits": 2}]
-    for name in ("small", "one", "three"):
-        (tmp_path / name).mkdir()
+    """Some 90 MB are read each time that MLX is started, so that is taken off."""
+    two: list[object] = [{"bits": 4}, {"bits": 2}]
     source = make_model(tmp_path / "m", hidden=512, layers=20)
-    small = run(tmp_path / "small", make_model(tmp_path / "small/m"), three)
-    with_one = run(tmp_path / "one", source, three[:1])
-    with_three = run(tmp_path / "three", source, three)
-    told = json.dumps([vars(found) for found in (small, with_one, with_three)])
-    assert with_three.source > 35e6, told
+    weights = source.joinpath("model.safetensors").stat().st_size
+    one, both = beyond_the_programs(tmp_path, source, two[:1]), beyond_the_programs(tmp_path, source, two)
+    told = json.dumps([vars(found) for found in (one, both)])
+    assert weights > 35e6, told
     # An output is read for its digest, then once more before it is used, and by smoke and fidelity. That leaves
-    # no room for one more reading of the source, for all variants or for one.
-    assert with_three.read - small.read < 2.1 * with_three.source + 4.2 * (with_three.outputs - small.outputs), told
-    # Two more children for each variant beyond the first: half of the eight.
-    more = with_three.read - with_one.read - small.read / 2
-    assert more < 0.2 * with_three.source + 4.2 * (with_three.outputs - with_one.outputs), told
-    assert with_one.read - small.read / 2 < 2.3 * with_one.source + 4.2 * with_one.outputs, told
+    # no room for one more reading of the source, for all variants or for one: not by the smoke test either, which
+    # wants its answers, nor by fidelity.
+    for found in (one, both):
+        assert found.read < 2.1 * weights + 4.2 * found.outputs, told
+    assert both.read - one.read < 0.2 * weights + 4.2 * (both.outputs - one.outputs), told
+
+
+def beyond_the_programs(root: Path, source: Path, variants: list[object]) -> Read:
+    """What was read of the model: with as many variants of next to nothing, the same programs are started."""
+    places = [root / f"{name}-{len(variants)}" for name in ("small", "large")]
+    for place in places:
+        place.mkdir()
+    small = run(places[0], make_model(places[0] / "m"), variants)
+    large = run(places[1], source, variants)
+    return Read(large.read - small.read, large.source - small.source, large.outputs - small.outputs)

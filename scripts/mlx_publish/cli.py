@@ -129,6 +129,10 @@ def _command(options: argparse.Namespace) -> int:
             raise BadInput("--template-only looks at one model", place="--source", remedy="Give a folder or a repo.")
         console = Console(sys.stderr if options.json else sys.stdout)
         return template_only(options.source, options.revision, options.engines, console, as_json=options.json)
+    if getattr(options, "engines", ""):
+        raise BadInput(
+            "other engines are for --template-only", place="--engines", remedy="Write smoke.engines in a recipe."
+        )
     from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
 
     flags = {key: value for key in RECIPE_FLAGS if (value := getattr(options, key)) is not None}

@@ -89,5 +89,5 @@ def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
         }
         for variant in context.variants
     }
-    json.dump(found, sys.stdout, indent=2, ensure_ascii=False)
+    json.dump(found, sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -21,6 +21,9 @@ Mixed = Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 Fold = Literal["first-user", "own-turn"]
 Engine = Literal["minijinja", "huggingface-jinja"]
+Reference = Literal["none", "transformers"]
+Length = Annotated[int, Field(ge=8, le=131072)]
+Lengths = Annotated[list[Length], BeforeValidator(lambda value: [value] if isinstance(value, int) else value)]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)]
 
 # MLX has one bit width and one group size for each of these modes.
@@ -174,21 +177,35 @@ class SmokeTest(Strict):
 
 
 class FidelityTest(Strict):
-    """How much text the comparison with the source reads."""
+    """How much text the comparison with the source reads, and when a variant is too far from it to be published."""
 
-    tokens: int = Field(512, ge=32, le=65536)
-    """At most so many positions; the text that comes with the package may be shorter."""
+    tokens: int = Field(1024, ge=32, le=65536)
+    """At most so many tokens; the text that comes with the package has some 4,000."""
+    max_mean_kld: float = Field(1.0, gt=0)
+    """Highest mean KL divergence to the source, in nats. The default refuses what is broken, not what is lossy."""
+    min_same_first_choice: float = Field(0.4, ge=0, le=1)
+    """Lowest share of positions at which both prefer the same token."""
+    max_perplexity_ratio: float = Field(3.0, gt=0)
+    """Highest perplexity as a multiple of the source's."""
+    reference: Reference = "none"
+    """`transformers` proves the architecture too: the unquantized model against PyTorch, where that is installed."""
 
 
 class SpeedTest(Strict):
-    """What the benchmark measures."""
+    """What the benchmark measures, and how steady a speed must be to be printed."""
 
-    prompt_tokens: int = Field(512, ge=8, le=131072)
-    """Length of the prompt."""
+    prompt_tokens: Lengths = Field(default=[128, 512, 2048], min_length=1, max_length=8)
+    """Lengths of the prompt, or one of them. Those that do not fit the model's context or the time are left out."""
     generation_tokens: int = Field(128, ge=4, le=8192)
     """Length of the generation; stopping is switched off."""
     trials: int = Field(5, ge=2, le=100)
-    """Runs after the one that warms up."""
+    """Runs of each length after those that warm up."""
+    seconds: int = Field(180, ge=5, le=86400)
+    """Time for each variant; lengths and trials shrink to fit it, and the report says so."""
+    max_spread: float = Field(0.15, gt=0, le=1)
+    """Highest distance of the slowest from the fastest trial, as a share of the median."""
+    max_drift: float = Field(0.05, gt=0, le=1)
+    """Highest fall from the first to the last trial, as a share of the first."""
 
 
 class RecipeSpec(Strict):

@@ -15,6 +15,7 @@ from rich.text import Text
 from mlx_publish.console import harmless, plain, width
 from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
+from mlx_publish.series import headline
 from mlx_publish.work import Work
 
 _COLUMNS = ("variant", "size", "bits/weight", "mean KLD", "gen. tokens/s", "answer")
@@ -58,14 +59,14 @@ def _cells(label: str, work: Work) -> tuple[str, ...]:
     fidelity, benchmark = results.get("fidelity"), results.get("benchmark")
     answer = " ".join(plain(smoke["exchange"]["answer"]).split()) if smoke else "-"
     speed = "-"
-    if benchmark:
-        speed = significant(benchmark["generation_tps"]["median"])
+    if benchmark and not benchmark["not_measured"]:
+        speed = significant(headline(benchmark)["generation_tps"]["median"])
         speed += " (CPU)" if benchmark["device"] == "cpu" else ""
     return (
         label,
         size(convert["weight_bytes"]) if convert else "-",
         f"{convert['bits_per_weight']:.2f}" if convert else "-",
-        significant(fidelity["mean_kld"]) if fidelity else "-",
+        significant(fidelity["mean_kld"]) if fidelity and "mean_kld" in fidelity else "-",
         speed,
         answer if len(answer) <= _ANSWER else f"{answer[: _ANSWER - 1]}…",
     )

@@ -76,7 +76,7 @@ def _engines(names: str) -> tuple[str, ...]:
 def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Capabilities | None, tuple[Finding, ...]]:
     """The template's look, what it can do, and the findings; what cannot be read is one of them."""
     try:
-        seen, tokens = metadata.look, metadata.added_tokens
+        seen, tokens = metadata.look, _tokens(metadata)
     except Refused as error:
         return None, None, (Finding(error.check, "fail", error.message, error.remedy),)
     if seen is None:
@@ -89,6 +89,12 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
     way = "native" if can.system in ("native", "merged") else "first-user"
     facts = TemplateFacts(seen, can, tokens, way, engines=by_engine(seen, engines))
     return seen, can, (*findings, *run_checks(TEMPLATE, facts))
+
+
+def _tokens(metadata: Metadata) -> frozenset[str] | None:
+    """All that stand for themselves; None where there is neither tokenizer.json nor the older list of them."""
+    listed = metadata.tokenizer.fast or "added_tokens_decoder" in (metadata.json("tokenizer_config.json") or {})
+    return metadata.added_tokens if listed else None
 
 
 def _table(can: Capabilities, metadata: Metadata) -> Table:

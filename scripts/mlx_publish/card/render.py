@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlx_publish import numbers
-from mlx_publish.card import markdown
+from mlx_publish.card import markdown, words
+from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.snippet import snippet
 from mlx_publish.recipe import Recipe, Variant
@@ -41,6 +42,7 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
     )  # fmt: skip
     environment.filters.update(
         md=markdown.escape, code=markdown.code, fenced=markdown.fenced, py=markdown.quoted,
+        how_close=words.how_close, against=words.against, spread=_spread,
         size=numbers.size, memory=numbers.memory, count=numbers.count, percent=numbers.percent, sig=numbers.significant,
     )  # fmt: skip
     told = [check for check in evidence["checks"] if check["status"] in STATUSES]
@@ -49,6 +51,21 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
         snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence), described=_described(evidence["smoke"]),
     )  # fmt: skip
     return front_matter_text(front_matter(evidence)) + "\n" + body.strip() + "\n"
+
+
+def render_chart(evidence: Mapping[str, Any]) -> str | None:
+    """Render ladder.svg of the variant that `evidence` describes; None where it has no siblings to be compared with."""
+    ladder = evidence["ladder"]
+    here = evidence["variant"]["label"]
+    keys = ("label", "weight_bytes", "mean_kld", "mean_kld_error", "generation_tps", "device")
+    rungs = [Rung(**{key: one[key] for key in keys}, here=one["label"] == here) for one in ladder]
+    return ladder_chart(rungs, evidence["source"]["name"]) if len(rungs) > 1 else None
+
+
+def _spread(rate: Mapping[str, float]) -> str:
+    """Median with lowest and highest."""
+    median, lowest, highest = (numbers.significant(rate[key]) for key in ("median", "lowest", "highest"))
+    return f"{median} ({lowest} to {highest})"
 
 
 def _described(smoke: Mapping[str, Any] | None) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ class Bound:
     def fits(self, name: str) -> bool:
         """Tell whether a measurement passed and is of this very model."""
         report = self.reports.get(name)
-        return report is not None and report.verdict == "pass" and report.inputs.get("model") == self.model
+        passed_here = report is not None and report.verdict == "pass" and report.inputs.get("model") == self.model
+        return passed_here and not (report and report.result.get("not_measured"))
 
     def why_missing(self, name: str) -> str:
         """Finish the sentence 'It was not measured'."""
@@ -28,6 +29,8 @@ class Bound:
             return ""
         if report.verdict != "pass":
             return f", because the stage {name} was {report.verdict}"
+        if reason := report.result.get("not_measured"):
+            return f", because {reason}"
         return ", because the last measurement was of other bytes"
 
 

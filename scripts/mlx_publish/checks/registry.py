@@ -10,9 +10,10 @@ from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.card import CARD
-from mlx_publish.checks.measured import BENCHMARK, FIDELITY
+from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.speed import BENCHMARK
 from mlx_publish.checks.template import TEMPLATE
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 from mlx_publish.checks.upload import UPLOAD

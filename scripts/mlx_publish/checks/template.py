@@ -21,8 +21,8 @@ class TemplateFacts:
     look: Look | None
     """What it made of the dialogues; None where there is no template."""
     capabilities: Capabilities | None
-    tokens: frozenset[str]
-    """Texts of all tokens that stand for themselves."""
+    tokens: frozenset[str] | None
+    """Texts of all tokens that stand for themselves; None where no file lists them."""
     way: str = "native"
     """The way of the system text: native, first-user, own-turn; none without a template."""
     chat: Mapping[str, Any] | None = None
@@ -104,16 +104,15 @@ def _system(facts: TemplateFacts) -> Says:
         how = "a turn of its own" if found.system == "native" else "put into a user turn by the template"
         return passed(f"the system text is {how}")
     reason = facts.look.rendered["system+user"].error or "the system text does not arrive"
+    shown = ", and so the card shows it" if facts.chat is not None else ""
     if facts.way == "own-turn":
         if found.two_users != "kept":
             return failed(
                 "the recipe gives the system text a user turn of its own, and the template takes no two in a row",
                 "Set smoke.fold to first-user in the recipe.",
             )
-        return warned(f"no system role ({reason}); the system text is a user turn of its own, and so the card shows it")
-    return warned(
-        f"no system role ({reason}); the system text goes in front of the first user turn, and so the card shows it"
-    )
+        return warned(f"no system role ({reason}); the system text is a user turn of its own{shown}")
+    return warned(f"no system role ({reason}); the system text goes in front of the first user turn{shown}")
 
 
 def _turns(facts: TemplateFacts) -> Says:
@@ -172,6 +171,8 @@ def _doubled(facts: TemplateFacts) -> bool:
 def _tokens(facts: TemplateFacts) -> Says:
     if facts.look is None:
         return skipped(_NONE)
+    if facts.tokens is None:
+        return skipped("no file lists the special tokens")
     if unknown := properties.unknown_tokens(facts.look, facts.tokens):
         return warned(
             f"{', '.join(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
@@ -262,7 +263,8 @@ def _engines(facts: TemplateFacts) -> Says:
     installed = sorted(facts.engines.keys() - set(missing))
     if not installed:
         return skipped(f"not installed here: {', '.join(missing)}")
-    return passed(f"{' and '.join(installed)} render every dialogue alike", missing=missing)
+    render = "renders" if len(installed) == 1 else "render"
+    return passed(f"{' and '.join(installed)} {render} every dialogue alike", missing=missing)
 
 
 TEMPLATE: tuple[Check[TemplateFacts], ...] = (

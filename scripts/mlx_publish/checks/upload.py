@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed
+from mlx_publish.evidence import MADE_FROM_EVIDENCE
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Parcel:
     rendered: str
     strangers: tuple[str, ...]
     """Files that must not be sent."""
+    chart: str | None = None
+    """ladder.svg as it is, and as it is rendered; None where there is none."""
+    rendered_chart: str | None = None
 
 
 def _measured(parcel: Parcel) -> Says:
@@ -34,7 +38,7 @@ def _measured(parcel: Parcel) -> Says:
 
 def _unchanged(parcel: Parcel) -> Says:
     known = {file["path"]: file["sha256"] for file in parcel.evidence["model"]["files"]}
-    now = {path: digest for path, digest in parcel.sha256.items() if path not in ("README.md", "mlx-publish.json")}
+    now = {path: digest for path, digest in parcel.sha256.items() if path not in MADE_FROM_EVIDENCE}
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
         return failed(
@@ -45,9 +49,12 @@ def _unchanged(parcel: Parcel) -> Says:
 
 
 def _card(parcel: Parcel) -> Says:
-    if parcel.card != parcel.rendered:
+    wrong = [name for name, here, rendered in (
+        ("README.md", parcel.card, parcel.rendered), ("ladder.svg", parcel.chart, parcel.rendered_chart),
+    ) if here != rendered]  # fmt: skip
+    if wrong:
         return failed(
-            "model/README.md is not what recipe and evidence give",
+            f"model/{wrong[0]} is not what recipe and evidence give",
             "Change the recipe's notes instead of the card, then run 'mlx-publish card --force'.",
         )
     return passed("the card is what recipe and evidence give")

@@ -28,6 +28,7 @@ OPERATIONS = {
     "answers": ("answering", "answers"),
     "reference": ("fidelity", "reference"),
     "compare": ("fidelity", "compare"),
+    "logits": ("reference_logits", "logits"),
     "benchmark": ("speed", "benchmark"),
 }
 

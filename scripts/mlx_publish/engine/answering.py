@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from mlx_lm import stream_generate
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
+from mlx_publish.engine.clock import fixed_clock
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
+from mlx_publish.template.look import NOW
 
 Questions = Sequence[Mapping[str, Any]]
 _KEPT = 4000  # characters of a prompt that the report keeps
@@ -80,8 +83,10 @@ def _prompt(tokenizer: Any, question: Mapping[str, Any]) -> tuple[str, list[int]
     *before, last = question["messages"]
     messages = [*before, {**last, "content": _with_long(tokenizer, question, last["content"])}]
     options = question["options"]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)
+    # The same day for the source and for its variants, whenever each of them is asked.
+    with fixed_clock(datetime.fromisoformat(NOW)):
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)
     return text, [int(id_) for id_ in ids]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from transformers import AutoTokenizer
-from transformers.utils import chat_template_utils
 
+from mlx_publish.engine.clock import fixed_clock
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.tokenizing import Encode, reference_of
 
@@ -19,19 +18,23 @@ SWITCH = "enable_thinking"
 
 
 def chat(
-    folder: str, source: str, dialogues: Sequence[Mapping[str, Any]], now: str, progress: Callable[[str], None]
-) -> dict[str, Any]:
+    folder: str, source: str, templates: Mapping[str, str], dialogues: Sequence[Mapping[str, Any]], now: str,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
     """Render dialogues by both, at the time `now` (ISO format).
+
+    A source whose `templates` stand where tokenizers do not look is given them.
 
     A dialogue has `name`, `messages`, `tools`, `options` and `generation`. Returns the `warnings` of loading,
     `thinks` (what mlx-lm gives as enable_thinking where the caller gives nothing), and for each dialogue `source` and
     `made`: `text` and `ids`, or `error`; `by_default` where they agree once the source is given that switch too.
     """
     progress("rendering the dialogues")
-    with warnings_of_loading() as said, _clock(datetime.fromisoformat(now)):
-        theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    theirs.chat_template = theirs.chat_template or dict(templates)
+    encode = reference_of(Path(source))
+    with warnings_of_loading() as said, fixed_clock(datetime.fromisoformat(now)):
         made = load_mlx_tokenizer(Path(folder), {"trust_remote_code": False})
-        encode = reference_of(Path(source))
         rendered = {entry["name"]: _both(entry, theirs, made, encode) for entry in dialogues}
     return {"warnings": said, "thinks": bool(made.has_thinking), "rendered": rendered}
 
@@ -73,20 +76,3 @@ def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
         "tools": entry["tools"],
         "add_generation_prompt": entry["generation"],
     }
-
-
-@contextlib.contextmanager
-def _clock(now: datetime) -> Iterator[None]:
-    """Templates ask transformers for the time; it looks `datetime` up in this module."""
-
-    class Fixed(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return now.replace(tzinfo=tz)
-
-    before = chat_template_utils.datetime
-    chat_template_utils.datetime = Fixed
-    try:
-        yield
-    finally:
-        chat_template_utils.datetime = before

@@ -3,68 +3,149 @@
 from __future__ import annotations
 
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm import stream_generate
+from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_publish.engine.loading import load_model, on_gpu
+from mlx_publish.series import agree, summary
+
+WARM_UPS = 6
+"""Runs of a length at most until two successive ones agree."""
+LEAST_TRIALS, LEAST_TOKENS = 3, 16
+"""What time may shrink trials and tokens to."""
+_RATES = ("prompt_tps", "generation_tps")
 
 
-def benchmark(
-    folder: str, text: str, prompt_tokens: int, generation_tokens: int, trials: int,
+@dataclass
+class Bench:
+    """A loaded model, what it is asked, and the time that is left for it."""
+
+    model: Any
+    tokenizer: Any
+    ids: list[int]
+    generation: int
+    trials: int
+    deadline: float
+    rates: dict[str, float] = field(default_factory=dict)
+    """The rates of the last run, by which the next one's time is foreseen."""
+    cache: list[Any] = field(default_factory=list)
+
+    def run(self, length: int, generation: int) -> dict[str, float]:
+        """One prompt and one generation; rates in tokens per second, times in seconds."""
+        prompt = (self.ids * (length // len(self.ids) + 1))[:length]
+        self.cache = make_prompt_cache(self.model)
+        start = time.perf_counter()
+        responses = stream_generate(self.model, self.tokenizer, prompt, max_tokens=generation, prompt_cache=self.cache)
+        last = next(responses)
+        first = time.perf_counter() - start
+        for response in responses:
+            last = response
+        self.rates = {rate: float(getattr(last, rate)) for rate in _RATES}
+        return {**{rate: round(self.rates[rate], 3) for rate in _RATES}, "first_token_s": round(first, 4)}
+
+    def seconds(self, length: int, generation: int) -> float:
+        """How long a run will take, by the rates of the last one."""
+        return length / self.rates["prompt_tps"] + generation / self.rates["generation_tps"]
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.deadline - time.monotonic()
+
+
+def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
+    folder: str, text: str, prompt_tokens: Sequence[int], generation_tokens: int, trials: int, seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure `trials` runs of one prompt and a generation of fixed length, after one run to warm up.
+    """Measure each length of prompt with a generation of fixed length, `trials` times, within `seconds`.
 
-    Speeds are in tokens per second, times in seconds, memory in bytes. Stopping is switched off.
+    A length is run until two successive runs agree, then measured. What does not fit the time is left out or made
+    smaller, and told: `lengths` holds what was measured, `left_out` what was not. Stopping is switched off. Rates are
+    in tokens per second, times in seconds, memory in bytes.
     """
     progress("loading")
     model, tokenizer, computed_in = load_model(folder)
     tokenizer.eos_token_ids = set()
-    ids = tokenizer.encode(text)
-    prompt = (ids * (prompt_tokens // len(ids) + 1))[:prompt_tokens]
-    progress("warming up")
-    _trial(model, tokenizer, prompt, min(generation_tokens, 8))
-    mx.reset_peak_memory()
-    runs = []
-    for number in range(1, trials + 1):
-        progress(f"trial {number} of {trials}")
-        runs.append(_trial(model, tokenizer, prompt, generation_tokens))
+    bench = Bench(model, tokenizer, tokenizer.encode(text), generation_tokens, trials, time.monotonic() + seconds)
+    bench.run(min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
+    lengths: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for number, length in enumerate(sorted(set(prompt_tokens))):
+        progress(f"prompts of {length} tokens")
+        found = _length(bench, length, len(set(prompt_tokens)) - number, first=not lengths)
+        if found:
+            lengths.append(found)
+        else:
+            left_out.append({"prompt_tokens": length, "why": f"{seconds:g} s are not enough for it"})
     return {
         "device": "gpu" if on_gpu() else "cpu",
         "computed_in": computed_in,
-        "prompt_tokens": len(prompt),
-        "generation_tokens": generation_tokens,
-        "trials": runs,
-        "prompt_tps": _spread([run["prompt_tps"] for run in runs]),
-        "generation_tps": _spread([run["generation_tps"] for run in runs]),
-        "first_token_s": _spread([run["first_token_s"] for run in runs]),
-        "peak_memory_bytes": int(mx.get_peak_memory()),
+        "seconds": seconds,
+        "asked_generation_tokens": generation_tokens,
+        "asked_trials": trials,
+        "lengths": lengths,
+        "left_out": left_out,
+        "cache": _cache(bench.cache),
+        "peak_memory_bytes": max(entry["peak_memory_bytes"] for entry in lengths),
         "process_memory_bytes": _process_memory(),
     }
 
 
-def _trial(model: Any, tokenizer: Any, prompt: list[int], generation_tokens: int) -> dict[str, float]:
-    start = time.perf_counter()
-    responses = stream_generate(model, tokenizer, prompt, max_tokens=generation_tokens)
-    last = next(responses)
-    first = time.perf_counter() - start
-    for response in responses:
-        last = response
+def _length(bench: Bench, length: int, lengths_left: int, *, first: bool) -> dict[str, Any] | None:
+    """Warm one length up and measure it; None where there is no time for it. The first is measured in any case."""
+    share = bench.left / lengths_left
+    generation = bench.generation
+    while first and bench.seconds(length, generation) * (LEAST_TRIALS + 2) > share and generation > LEAST_TOKENS:
+        generation = max(LEAST_TOKENS, generation // 2)
+    if not first and bench.seconds(length, generation) * (LEAST_TRIALS + 2) > bench.left:
+        return None
+    mx.reset_peak_memory()
+    warm = _warm_up(bench, length, generation, bench.left / lengths_left)
+    fitting = int(bench.left / lengths_left / bench.seconds(length, generation))
+    count = max(min(LEAST_TRIALS, bench.trials), min(bench.trials, fitting))
+    runs = [bench.run(length, generation) for _ in range(count)]
+    rates = {key: summary([run[key] for run in runs]) for key in (*_RATES, "first_token_s")}
     return {
-        "prompt_tps": round(float(last.prompt_tps), 3),
-        "generation_tps": round(float(last.generation_tps), 3),
-        "first_token_s": round(first, 4),
-    }
+        "prompt_tokens": length, "generation_tokens": generation, "warm_up": warm, "trials": runs, **rates,
+        "peak_memory_bytes": int(mx.get_peak_memory()),
+    }  # fmt: skip
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[dict[str, float]]:
+    """Run until two successive runs agree in both rates, a number of runs or half of the time is used up."""
+    runs, until = [bench.run(length, generation)], time.monotonic() + share / 2
+    while len(runs) < WARM_UPS:
+        runs.append(bench.run(length, generation))
+        if all(agree(runs[-1][rate], runs[-2][rate]) for rate in _RATES) or time.monotonic() > until:
+            break
+    return runs
+
+
+def _cache(layers: Sequence[Any]) -> dict[str, int]:
+    """What the cache of keys and values takes: bytes a token as stored in 2 bytes a number, and layers with a window.
+
+    A layer with a window stops growing at its size; one without keys, as a state-space layer, has a fixed size and is
+    left out.
+    """
+    growing = windowed = 0
+    window = 0
+    for layer in layers:
+        keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+        if not isinstance(keys, mx.array) or not isinstance(values, mx.array):
+            continue
+        each = 2 * (keys.size // keys.shape[-2] + values.size // values.shape[-2])
+        if size := int(getattr(layer, "max_size", 0) or 0):
+            windowed, window = windowed + each, max(window, size)
+        else:
+            growing += each
+    return {"bytes_per_token": growing, "window_bytes_per_token": windowed, "window": window}
 
 
 def _process_memory() -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from mlx import nn
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
-from mlx_publish.engine.answering import answers_of
-from mlx_publish.engine.fidelity import ids_of, reference_of
+from mlx_publish.engine.answering import answers_of, tokenizer_of
+from mlx_publish.engine.fidelity import reference_of
 from mlx_publish.engine.loading import fit
 
 
@@ -22,17 +22,16 @@ def ask_source(
     questions: dict[str, Any] | None,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Store its log-probabilities (`reference`), let it answer (`questions`); what is None is left out.
+    """Store its logits (`reference`), let it answer (`questions`); what is None is left out.
 
     `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
     """
     told: dict[str, Any] = {}
     computed_in = fit(model)
     if reference:
-        ids = ids_of(Path(source), load_mlx_tokenizer(Path(source)), reference["text"], reference["tokens"])
-        read = reference_of(model, ids, reference["store"], progress)
+        read = reference_of(model, load_mlx_tokenizer(Path(source)), Path(source), reference, progress)
         told["reference"] = {**read, "computed_in": computed_in}
     if questions:
-        made = load_mlx_tokenizer(Path(tokenizer))
+        made = tokenizer_of(Path(tokenizer))
         told["answers"] = {"computed_in": computed_in, **answers_of(model, made, questions["questions"], progress)}
     return told

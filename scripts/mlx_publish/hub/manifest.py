@@ -12,7 +12,8 @@ from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
-    "README.md", "mlx-publish.json", "config.json", "generation_config.json", "model.safetensors.index.json",
+    "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json",
+    "model.safetensors.index.json",
 }) | PROCESSOR  # fmt: skip
 
 

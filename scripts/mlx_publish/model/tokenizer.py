@@ -48,7 +48,8 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     config = read_json_file(files, "tokenizer_config.json") or {}
     older = read_json_file(files, "special_tokens_map.json") or {}
     found = _templates(files, config)
-    first = next(iter(found.values()), {})
+    # Where only further templates have files of their own, conversion gives the default one, too.
+    first = {**next((place for place in found.values() if "default" in place), {}), **next(iter(found.values()), {})}
     return TokenizerInfo(
         tokenizer_class=_text(config.get("tokenizer_class")),
         fast="tokenizer.json" in files.entries,
@@ -128,6 +129,8 @@ def _template(files: ModelFiles, path: str) -> str:
 def _named(value: object) -> dict[str, str]:
     if isinstance(value, str):
         return {"default": value}
+    if isinstance(value, Mapping):
+        return {name: text for name, text in value.items() if isinstance(text, str)}
     if isinstance(value, list):
         pairs = ((entry.get("name"), entry.get("template")) for entry in value if isinstance(entry, Mapping))
         return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from mlx_publish.stages import card_stage, convert_stage, inspect_stage, measure, smoke_stage, upload_stage
+from mlx_publish.stages import (
+    benchmark_stage,
+    card_stage,
+    convert_stage,
+    fidelity_stage,
+    inspect_stage,
+    smoke_stage,
+    upload_stage,
+)
 from mlx_publish.stages.context import Stage
 
 STAGES: tuple[Stage, ...] = (
     inspect_stage.STAGE,
     convert_stage.STAGE,
     smoke_stage.STAGE,
-    measure.FIDELITY_STAGE,
-    measure.BENCHMARK_STAGE,
+    fidelity_stage.STAGE,
+    benchmark_stage.STAGE,
     card_stage.STAGE,
     upload_stage.STAGE,
 )

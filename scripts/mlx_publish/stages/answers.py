@@ -14,7 +14,7 @@ from mlx_publish.engine.support import versions
 from mlx_publish.evidence import digest_of, json_text
 from mlx_publish.recipe import SmokeTest
 from mlx_publish.stages.context import Context
-from mlx_publish.stages.reference import TEXT
+from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.capabilities import Capabilities, capabilities
 from mlx_publish.work import read_json, write_atomically
@@ -38,6 +38,12 @@ def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
     if found is None:
         return "none"
     return "native" if found.system in ("native", "merged") else asked.fold
+
+
+def asked_way(found: Capabilities | None, asked: SmokeTest) -> str:
+    """The way of the questions; where two user turns are refused, the check `system-role` says so."""
+    way = system_way(found, asked)
+    return "first-user" if way == "own-turn" and found and found.two_users != "kept" else way
 
 
 def messages_of(way: str, system: str, prompt: str) -> Messages:
@@ -69,9 +75,16 @@ class SourceAnswers:
         seen = metadata_of(self.context).look
         return capabilities(seen) if seen else None
 
+    @property
+    def _renders(self) -> bool:
+        seen = metadata_of(self.context).look
+        return seen is not None and seen.text("user") is not None
+
     def questions(self) -> list[dict[str, Any]]:
         """All questions, as the engine takes them."""
-        asked, found = self.context.recipe.spec.smoke, self.capabilities
+        asked = self.context.recipe.spec.smoke
+        # A template that cannot render a question is refused by `template-renders`; it is not asked here.
+        found = self.capabilities if self._renders else None
         options = {"enable_thinking": asked.thinking} if found and found.thinking == "switch" else {}
 
         def question(name: str, messages: Messages, tokens: int, **more: Any) -> dict[str, Any]:
@@ -79,9 +92,9 @@ class SourceAnswers:
             said = {"messages": messages} if found else plain
             return {"name": name, **said, "options": options, "max_tokens": min(tokens, asked.max_tokens), **more}
 
-        dialogue = messages_of(system_way(found, asked), asked.system, asked.prompt)
+        dialogue = messages_of(asked_way(found, asked), asked.system, asked.prompt)
         short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
-        text = {"text": TEXT.read_text(encoding="utf-8"), "tokens": self._long()}
+        text = {"text": texts()["prose"], "tokens": self._long()}
         long = question("long text", _user(SUMMARY), SHORT_TOKENS, long=text)
         first = dialogue if found else _user(asked.prompt)
         return [question("asked", first, asked.max_tokens), *short, long]

@@ -7,15 +7,17 @@ from importlib.resources import files
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.card.render import load_as, render
+from mlx_publish.card.render import load_as, render, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD, Bound
 from mlx_publish.evidence import SCHEMA, digest_of, json_text
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Report
+from mlx_publish.series import headline
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.work import read_json, write_atomically
 
+_TEMPLATES = files("mlx_publish").joinpath("templates/card")
 MEASURED = ("smoke", "fidelity", "benchmark")
 
 
@@ -24,9 +26,10 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     reports = {name: context.work.report(variant.label, name) for name in ("inspect", "convert", *MEASURED)}
     return {
         "reports": {name: digest_of(report.to_json()) for name, report in reports.items() if report},
+        "ladder": digest_of(_ladder(context)),
         "recipe": context.recipe.digest_of("base_model", "card", "to"),
         "destination": load_as(context.recipe, variant),
-        "template": digest_of(files("mlx_publish").joinpath("templates/card/README.md.j2").read_text("utf-8")),
+        "template": digest_of([path.read_text("utf-8") for path in sorted(_TEMPLATES.iterdir(), key=str)]),
         "generator": __version__,
     }
 
@@ -52,6 +55,11 @@ def _card(context: Context, variant: Variant) -> Outcome:
     write_atomically(context.work.variant(variant.label) / "evidence.json", text)
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
     write_atomically(context.work.model(variant.label) / "README.md", render(context.recipe, variant, evidence))
+    chart = context.work.model(variant.label) / "ladder.svg"
+    if drawn := render_chart(evidence):
+        write_atomically(chart, drawn)
+    else:
+        chart.unlink(missing_ok=True)
     return Outcome(checks, {"evidence": digest_of(evidence), "files": _digests(context, variant)})
 
 
@@ -75,12 +83,45 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
         "smoke": _smoke(context, found.get("smoke")),
         "fidelity": dict(found["fidelity"].result) if "fidelity" in found else None,
         "benchmark": dict(found["benchmark"].result) if "benchmark" in found else None,
+        "ladder": _ladder(context),
         "missing": {name: bound.why_missing(name) for name in MEASURED if name not in found},
         "checks": [
             {"stage": report.stage, "id": check.id, "status": check.status, "message": check.message}
             for report in (inspected, converted, *found.values())
             for check in report.checks
         ],
+    }
+
+
+def _ladder(context: Context) -> list[dict[str, Any]]:
+    """All variants of the recipe that were converted and not refused, with what is known of each."""
+    found = []
+    for variant in context.recipe.variants:
+        reports = {name: context.work.report(variant.label, name) for name in ("convert", *MEASURED)}
+        converted = reports.pop("convert")
+        if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
+            continue
+        bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
+        fidelity = reports["fidelity"] if bound.fits("fidelity") else None
+        benchmark = reports["benchmark"] if bound.fits("benchmark") else None
+        found.append(_rung(context, variant, converted.result, fidelity, benchmark))
+    return found
+
+
+def _rung(
+    context: Context, variant: Variant, model: Mapping[str, Any], fidelity: Report | None, benchmark: Report | None
+) -> dict[str, Any]:
+    compared = fidelity.result if fidelity else {}
+    return {
+        "label": variant.label,
+        "repo": context.recipe.destinations[variant.label].repo,
+        "weight_bytes": model["weight_bytes"],
+        "bits_per_weight": model["bits_per_weight"],
+        "mean_kld": compared.get("mean_kld"),
+        "mean_kld_error": compared.get("mean_kld_error"),
+        "same_first_choice": compared.get("same_first_choice"),
+        "generation_tps": headline(benchmark.result)["generation_tps"]["median"] if benchmark else None,
+        "device": benchmark.result["device"] if benchmark else None,
     }
 
 
@@ -106,9 +147,11 @@ def _smoke(context: Context, report: Report | None) -> dict[str, Any] | None:
 def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
     """Digests of what this stage writes; None for what is missing."""
     model = context.work.model(variant.label)
-    readme = model / "README.md"
+    texts = {name: model / name for name in ("README.md", "ladder.svg")}
     return {
-        "README.md": digest_of(readme.read_text(encoding="utf-8")) if readme.exists() else None,
+        **{
+            name: digest_of(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in texts.items()
+        },
         "mlx-publish.json": digest_of(read_json(model / "mlx-publish.json")),
         "evidence.json": digest_of(read_json(context.work.variant(variant.label) / "evidence.json")),
     }

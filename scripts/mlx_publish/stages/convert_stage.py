@@ -13,7 +13,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, Told
 from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
-from mlx_publish.engine.child import Job, memory_bytes, run_job
+from mlx_publish.engine.child import Job, run_job
 from mlx_publish.engine.support import versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
 from mlx_publish.model.files import FolderFiles, read_json_file
@@ -22,6 +22,7 @@ from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.measuring import source_fits
 from mlx_publish.stages.mend import begin, finish, write_stopping
 from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
 from mlx_publish.stages.reference import Reference
@@ -84,7 +85,7 @@ def _convert(
     reference = Reference(context)
     asking = SourceAnswers(context)
     # On a machine that could not hold it besides, later stages read the source once more.
-    fits = _fits_in_memory(context, variants)
+    fits = source_fits(context)
     wanted = fits and "fidelity" in context.planned and reference.known() is None
     asked = fits and "smoke" in context.planned and asking.known() is None
     embedding = embedding_of(_source_tensors(context, variants[0], prepared.source))
@@ -120,11 +121,6 @@ def _order(variant: Variant, folder: Path) -> dict[str, Any]:
         "mixed": variant.mixed,
         "dtype": variant.dtype,
     }
-
-
-def _fits_in_memory(context: Context, variants: Sequence[Variant]) -> bool:
-    """Whether the whole source takes half of the memory at most, in the 4 bytes a weight that a CPU computes with."""
-    return 4 * int(context.report(variants[0], "inspect").result["source"]["parameters"]) < memory_bytes() // 2
 
 
 def _finish(

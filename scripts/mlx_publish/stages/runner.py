@@ -117,7 +117,7 @@ def _report(stage: Stage, inputs: Mapping[str, Any], outcome: Outcome) -> Report
 
 
 def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
-    """Print the findings; variants of which the same is true share a block."""
+    """Print the findings: first what is true of all variants, then what only some share."""
     groups: list[tuple[tuple[Finding, ...], list[str]]] = []
     for label, report in reports.items():
         labels = next((labels for checks, labels in groups if checks == report.checks), None)
@@ -125,16 +125,24 @@ def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> No
             groups.append((report.checks, [label]))
         else:
             labels.append(label)
+    shared = [finding for finding in groups[0][0] if all(finding in checks for checks, _ in groups)]
+    alone = len(groups) == 1
+    if not alone:
+        _tell(context, shared)
     for checks, labels in groups:
         report = reports[labels[0]]
         names = f"{context.recipe.name} · {', '.join(labels)}"
         context.console.heading(report.stage, f"{names}: {report.verdict} ({seconds:.1f} s){_reason(checks)}")
-        # What refuses comes first; otherwise the order is that of the checks.
-        for finding in sorted(checks, key=lambda finding: finding.status != "fail"):
-            if "because_of" not in finding.details:
-                context.console.finding(finding)
-        if waiting := [finding for finding in checks if "because_of" in finding.details]:
-            context.console.say(f"{len(waiting)} checks {waiting[0].message}")
+        _tell(context, [finding for finding in checks if alone or finding not in shared])
+
+
+def _tell(context: Context, findings: Sequence[Finding]) -> None:
+    """What refuses comes first; otherwise the order is that of the checks."""
+    for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
+        if "because_of" not in finding.details:
+            context.console.finding(finding)
+    if waiting := [finding for finding in findings if "because_of" in finding.details]:
+        context.console.say(f"{len(waiting)} checks {waiting[0].message}")
 
 
 def _reason(checks: Sequence[Finding]) -> str:

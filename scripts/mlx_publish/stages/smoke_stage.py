@@ -8,30 +8,24 @@ from typing import Any
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences
-from mlx_publish.engine.child import Job, memory_bytes, run_job, run_jobs, side_by_side
-from mlx_publish.engine.support import versions
-from mlx_publish.evidence import folder_digest
+from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.answers import SourceAnswers, system_way
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.measuring import at_once, job_of, measured_inputs, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.dialogues import probes
 from mlx_publish.template.engines_look import by_engine
 from mlx_publish.template.look import NOW, Look
 
-_FLOAT32 = 4  # bytes of a weight that the CPU computes with
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """The converted bytes, the source's, and the questions."""
-    return {
-        "model": folder_digest(context.work.digests(context.work.model(variant.label))),
-        "source": context.report(variant, "inspect").inputs["source"],
-        "recipe": context.recipe.digest_of("smoke", "accept"),
-        "tools": versions(),
-    }
+    source = context.report(variant, "inspect").inputs["source"]
+    return {**measured_inputs(context, variant, "smoke"), "source": source}
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -62,8 +56,11 @@ def _chats(context: Context, variants: Sequence[Variant]) -> list[Any]:
         for probe in probes()
     ]  # fmt: skip
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
-    arguments = {"source": str(source_of(context).local(paths)), "dialogues": dialogues, "now": NOW}
-    jobs = [_job(context, variant, "chat", arguments) for variant in variants]
+    templates = dict(metadata_of(context).tokenizer.templates)
+    arguments = {
+        "source": str(source_of(context).local(paths)), "templates": templates, "dialogues": dialogues, "now": NOW,
+    }  # fmt: skip
+    jobs = [job_of(context, variant, "chat", arguments) for variant in variants]
     return run_jobs(jobs, context.console.progress, at_once=side_by_side(len(variants), 1 << 28))
 
 
@@ -71,7 +68,7 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
     """Kept ones, or new ones where the machine can hold the source."""
     asking = SourceAnswers(context)
     known = asking.known()
-    if known is None and _FLOAT32 * _parameters(context, variants) < memory_bytes() // 2:
+    if known is None and source_fits(context):
         with readable_source(context) as folder:
             arguments = {
                 "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
@@ -85,11 +82,10 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
 def _answers(context: Context, variants: Sequence[Variant], source: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     questions = [_in_time(question, source) for question in SourceAnswers(context).questions()]
     jobs = [
-        _job(context, v, "answers", {"tokenizer": str(context.work.model(v.label)), "questions": questions})
+        job_of(context, v, "answers", {"tokenizer": str(context.work.model(v.label)), "questions": questions})
         for v in variants
     ]
-    at_once = side_by_side(len(variants), _FLOAT32 * _parameters(context, variants))
-    return run_jobs(jobs, context.console.progress, at_once=at_once)
+    return run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
 
 
 def _in_time(question: dict[str, Any], source: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -98,15 +94,6 @@ def _in_time(question: dict[str, Any], source: Mapping[str, Any] | None) -> dict
     if theirs.get("stop") != "stop":
         return question
     return {**question, "max_tokens": max(question["max_tokens"], 2 * len(theirs["tokens"]) + _LONGER)}
-
-
-def _job(context: Context, variant: Variant, op: str, arguments: Mapping[str, Any]) -> Job:
-    folder = context.work.model(variant.label)
-    return Job(op, {"folder": str(folder), **arguments}, context.work.variant(variant.label) / f"{op}.log")
-
-
-def _parameters(context: Context, variants: Sequence[Variant]) -> int:
-    return max(int(context.report(v, "inspect").result["source"]["parameters"]) for v in variants)
 
 
 def _facts(context: Context, seen: Look | None, chat: Any, engines: Any) -> TemplateFacts:

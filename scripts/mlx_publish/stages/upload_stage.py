@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from mlx_publish.card.render import render
+from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
@@ -52,15 +53,20 @@ def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
 def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
     folder, evidence = context.work.model(variant.label), _evidence(context, variant)
     files = manifest(folder)
-    readme = folder / "README.md"
     parcel = Parcel(
         evidence=evidence,
         sha256={file.path: file.sha256 for file in files},
-        card=readme.read_text(encoding="utf-8") if readme.exists() else "",
+        card=_text(folder / "README.md") or "",
         rendered=render(context.recipe, variant, evidence),
         strangers=tuple(strangers(folder)),
+        chart=_text(folder / "ladder.svg"),
+        rendered_chart=render_chart(evidence),
     )
     return run_checks(UPLOAD, parcel, context.recipe.accepted), files
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]) -> Outcome:

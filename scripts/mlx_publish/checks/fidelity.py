@@ -1,0 +1,102 @@
+"""Judgements about the comparison with the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.recipe import FidelityTest, Variant
+
+_WIDTHS = (2, 3, 4, 5, 6, 8)
+_SMALL_GROUP = 32
+
+
+@dataclass(frozen=True)
+class FidelityFacts:
+    """What was measured of one variant, and the limits of its recipe."""
+
+    result: Mapping[str, Any]
+    limits: FidelityTest
+    variant: Variant
+
+
+def better(variant: Variant) -> str:
+    """What would probably be nearer to the source."""
+    if not variant.quantized:
+        other = "float32" if variant.dtype == "bfloat16" else "bfloat16"
+        return f"Take another dtype, as {other}, or look at the source."
+    if variant.mixed:
+        fewest = int(variant.mixed.split("_")[1])
+        first, second, *_ = (bits for bits in _WIDTHS if bits > max(fewest, 3))
+        return f"Take more bits: {first}bit or {second}bit."
+    wider = next((bits for bits in _WIDTHS if bits > (variant.q_bits or 0)), None)
+    ways = [f"more bits ({wider}bit)"] if wider else ["an unquantized variant (bf16)"]
+    if variant.q_mode == "affine" and (variant.q_group_size or 0) > _SMALL_GROUP:
+        ways.append(f"a smaller group (group_size: {_SMALL_GROUP})")
+    if variant.q_mode == "affine" and wider and (variant.q_bits or 0) < 4:
+        ways.append("a mixed recipe (mixed_3_6)")
+    return f"Take {' or '.join(ways)}."
+
+
+def _against(facts: FidelityFacts) -> Says:
+    if reason := facts.result.get("not_measured"):
+        return warned(f"not measured, because {reason}", "Measure it on a machine with more memory.")
+    against = facts.result["against"]
+    if against["what"] == "variant":
+        return warned(
+            f"the source is too large for this machine; compared with the variant {against['label']} "
+            f"({against['bits_per_weight']:.2f} bits per weight) instead",
+            "Measure it on a machine with more memory.",
+        )
+    limited = "; fewer positions than asked, for the store has a limit" if facts.result["limited"] else ""
+    return passed(f"compared with the unquantized source over {facts.result['positions']} positions{limited}")
+
+
+def _finite(facts: FidelityFacts) -> Says:
+    if "not_measured" in facts.result:
+        return skipped("there are no numbers")
+    broken = sorted(key for key, value in facts.result.items() if value is None)
+    if broken:
+        return failed(f"not a number: {', '.join(broken)}", "The weights are broken; look at the source.")
+    return passed(f"all numbers are finite over {facts.result['positions']} positions")
+
+
+def _kld(facts: FidelityFacts) -> Says:
+    if (mean := facts.result.get("mean_kld")) is None:
+        return skipped("there is no number")
+    error, p99 = facts.result["mean_kld_error"] or 0, facts.result["p99_kld"]
+    text = f"mean KLD {mean:.4f} ± {error:.4f} nats, 99 % of positions below {p99:.3g}"
+    if mean <= facts.limits.max_mean_kld:
+        return passed(text)
+    return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant))
+
+
+def _first_choice(facts: FidelityFacts) -> Says:
+    if (share := facts.result.get("same_first_choice")) is None:
+        return skipped("there is no number")
+    text = f"same first choice as the source at {share:.1%} of positions"
+    if share >= facts.limits.min_same_first_choice:
+        return passed(text)
+    return failed(f"{text}; the limit is {facts.limits.min_same_first_choice:.0%}", better(facts.variant))
+
+
+def _perplexity(facts: FidelityFacts) -> Says:
+    perplexity, ratio = (facts.result.get(key) for key in ("perplexity", "perplexity_ratio"))
+    if perplexity is None or ratio is None:
+        return skipped("there is no number")
+    error = facts.result["perplexity_ratio_error"] or 0
+    text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} of the source's"
+    if ratio <= facts.limits.max_perplexity_ratio:
+        return passed(text)
+    return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant))
+
+
+FIDELITY: tuple[Check[FidelityFacts], ...] = (
+    Check("compared-with", "What it is compared with", "numbers without their measure", _against),
+    Check("finite", "The numbers are numbers", "broken weights", _finite, safety=True),
+    Check("mean-kld", "It still is its source", "a broken model under a good name", _kld),
+    Check("same-first-choice", "It prefers the same words", "a broken model under a good name", _first_choice),
+    Check("perplexity", "It is surprised by the same words", "a broken model under a good name", _perplexity),
+)

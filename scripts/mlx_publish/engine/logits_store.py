@@ -1,0 +1,70 @@
+"""A model's logits on disk, piece by piece: a vocabulary of 150,000 never has to fit into memory for a whole text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_publish.engine.passages import Passage
+
+CHUNK = 256
+"""Positions of one piece."""
+LIMIT = 4 << 30
+"""Bytes that a store may have; fewer positions are read where it would have more."""
+
+
+def tokens_within(vocabulary: int, tokens: int) -> int:
+    """How many positions a store holds: all that are asked for, or fewer."""
+    return min(tokens, LIMIT // (4 * max(vocabulary, 1)))
+
+
+def logits_of(model: Any, passage: Passage) -> Iterator[mx.array]:
+    """Yield the logits of a passage's positions, but for the last one, in pieces (positions, vocabulary) of float32."""
+    from mlx_lm.models.cache import make_prompt_cache  # noqa: PLC0415
+
+    cache = make_prompt_cache(model)
+    for start in range(0, passage.positions, CHUNK):
+        ids = passage.ids[start : min(start + CHUNK, passage.positions)]
+        piece = model(mx.array([ids]), cache=cache)[0].astype(mx.float32)
+        mx.eval(piece)
+        yield piece
+
+
+def write_store(store: Path, model: Any, parts: Sequence[Passage]) -> None:
+    """Write the logits of all passages into the folder `store`, whole or not at all; what was there goes."""
+    aside = store.with_name(f".{store.name}.new-store")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        for number, piece in enumerate(piece for part in parts for piece in logits_of(model, part)):
+            mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
+        index = [{"kind": part.kind, "ids": part.ids} for part in parts]
+        (aside / "passages.json").write_text(json.dumps(index))
+        shutil.rmtree(store, ignore_errors=True)
+        aside.replace(store)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_passages(store: Path) -> tuple[Passage, ...]:
+    """The passages of a store."""
+    return tuple(Passage(one["kind"], tuple(one["ids"])) for one in json.loads((store / "passages.json").read_text()))
+
+
+def read_logits(store: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield a store's pieces in the order in which they were written."""
+    for path in sorted(store.glob("*.safetensors")):
+        found: Any = mx.load(str(path))
+        yield np.array(found["logits"])
+
+
+def as_arrays(pieces: Iterable[mx.array]) -> Iterator[NDArray[np.float32]]:
+    """The same of a model's pieces."""
+    return (np.array(piece) for piece in pieces)

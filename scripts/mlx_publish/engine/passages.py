@@ -1,0 +1,81 @@
+"""The text of the comparison as token ids: several kinds of it, each read from its own beginning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+Encode = Callable[[str, bool], list[int]]
+
+SHARES: Mapping[str, float] = {"prose": 0.4, "code": 0.2, "dialogue": 0.2, "scripts": 0.2}
+"""How many of the tokens each kind gets; what one cannot fill stays empty."""
+WINDOW = 1024
+"""Tokens that are read in one go; longer kinds are read in several, each from its own beginning."""
+_LEAST = 8  # tokens; a shorter window tells nothing
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Ids that a model reads in one go, and the kind of text that they are of."""
+
+    kind: str
+    ids: tuple[int, ...]
+
+    @property
+    def positions(self) -> int:
+        """Positions whose next token is known."""
+        return len(self.ids) - 1
+
+
+def passages(folder: Path, tokenizer: Any, texts: Mapping[str, Any], tokens: int) -> tuple[Passage, ...]:
+    """Cut the texts to `tokens` in all, by kind.
+
+    `texts` holds `prose`, `code` and `scripts` as text, and `dialogue` as a list of dialogues, which the source's own
+    chat template renders; a model without one reads them as plain text. Ids are those of the tokenizer.json in
+    `folder` where there is one, for classes of transformers may read it differently.
+    """
+    found, encode = [], _encoder(folder, tokenizer)
+    for kind, share in SHARES.items():
+        ids = _ids(encode, tokenizer, kind, texts[kind])[: round(tokens * share)]
+        windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
+        found += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
+    return tuple(found)
+
+
+def tokens_sha256(parts: Sequence[Passage]) -> str:
+    """SHA-256 of all ids, in decimal with commas, a passage a line."""
+    return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
+
+
+def _ids(encode: Encode, tokenizer: Any, kind: str, text: Any) -> list[int]:
+    if kind != "dialogue":
+        return encode(text, True)
+    return [id_ for one in _rendered(tokenizer, text) for id_ in encode(one, False)]
+
+
+def _rendered(tokenizer: Any, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> Iterator[str]:
+    """Yield a text for each dialogue; a template brings its own special tokens, so a tokenizer must add none."""
+    for dialogue in dialogues:
+        if not tokenizer.has_chat_template:
+            yield "\n\n".join(turn["content"] for turn in dialogue) + "\n\n"
+            continue
+        try:
+            yield tokenizer.apply_chat_template([dict(turn) for turn in dialogue], tokenize=False)
+        except Exception:  # noqa: BLE001  the smoke test judges templates
+            yield json.dumps(dialogue, ensure_ascii=False)
+
+
+def _encoder(folder: Path, tokenizer: Any) -> Encode:
+    """What gives a text's ids, and is told whether special tokens may stand around it."""
+    if (file := folder / "tokenizer.json").exists():
+        raw = Tokenizer.from_file(str(file))
+        raw.no_truncation()
+        raw.no_padding()
+        return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
+    return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

@@ -1,0 +1,438 @@
+"""What is said of a chat template: every check in every branch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chat_samples import MANNERS
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences, safe
+from mlx_publish.report import Finding, verdict_of
+from mlx_publish.template.capabilities import capabilities
+from mlx_publish.template.look import Look, look
+from tiny_tokenizer import CHATML, SPECIAL
+
+TOKENS = frozenset(SPECIAL)
+NO_SYSTEM = "{{ raise_exception('no such role') if messages[0].role == 'system' }}" + CHATML
+SILENT_SYSTEM = CHATML.replace("in messages %}", "in messages if message.role != 'system' %}")
+STRICT = (
+    "{% for m in messages if m.role in ['user', 'assistant'] %}"
+    "{{ raise_exception('alternate') if (m.role == 'user') == (loop.index is even) }}{% endfor %}" + CHATML
+)
+NO_SYSTEM_STRICT = "{{ raise_exception('no such role') if messages[0].role == 'system' }}" + STRICT
+SWITCH = CHATML + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking }}"
+OWN_SWITCH = CHATML + "{{ ('<think>' if enable_thinking else '</think>') if enable_thinking is defined }}"
+NOT_ASKED = CHATML.replace("{% if add_generation_prompt %}", "{% if false %}")
+ENDED = {"text": "a", "ids": [1, 2]}
+
+
+def seen(template: str, **special: str) -> Look:
+    return look({"default": template}, special)
+
+
+def facts(template: str | None = CHATML, special: dict[str, str] | None = None, **more: Any) -> TemplateFacts:
+    """All that is known of a template that stands alone; None has no template."""
+    if template is None:
+        return TemplateFacts(None, None, TOKENS, "none", **more)
+    found = seen(template, **(special or {}))
+    return TemplateFacts(found, capabilities(found), more.pop("tokens", TOKENS), **more)
+
+
+def find(check: str, about: TemplateFacts) -> Finding:
+    (found,) = (finding for finding in run_checks(TEMPLATE, about) if finding.id == check)
+    return found
+
+
+def says(check: str, about: TemplateFacts) -> tuple[str, str]:
+    found = find(check, about)
+    return found.status, found.message
+
+
+def chat(thinks: bool = False, **rendered: Any) -> dict[str, Any]:
+    """What the engine tells; a dialogue is (source, made), and the same by both where only one is given."""
+    both = {name: one if isinstance(one, tuple) else (one, one) for name, one in rendered.items()}
+    told = {name: {"source": source, "made": made} for name, (source, made) in both.items()}
+    return {"warnings": [], "thinks": thinks, "rendered": told}
+
+
+def test_of_chatml_nothing_odd_is_said() -> None:
+    found = run_checks(TEMPLATE, facts(chat=chat(user=ENDED), engines={"minijinja": ()}))
+    assert {finding.status for finding in found} == {"pass"}
+    assert not any(finding.remedy for finding in found)
+
+
+def test_without_a_template_one_thing_is_said() -> None:
+    found = {finding.id: (finding.status, finding.message) for finding in run_checks(TEMPLATE, facts(None))}
+    assert found.pop("template-renders") == ("warn", "there is no chat template; the answers are plain completions")
+    assert set(found.values()) == {("skip", "there is no chat template")}
+
+
+def test_ids_are_unique() -> None:
+    ids = [check.id for check in TEMPLATE]
+    assert len(ids) == len(set(ids))
+    assert {check.id for check in TEMPLATE if check.safety} == {"template-same"}
+
+
+def test_a_failure_names_a_next_step() -> None:
+    found = run_checks(
+        TEMPLATE,
+        facts("{{ raise_exception('no') }}", way="own-turn", chat=chat(user=(ENDED, {"text": "b", "ids": [1]}))),
+    )
+    failures = [finding for finding in found if finding.status == "fail"]
+    assert [finding.id for finding in failures] == ["template-renders", "template-same", "system-role"]
+    assert all(finding.remedy for finding in failures)
+
+
+# template-safe
+
+
+def test_a_safe_template() -> None:
+    told = safe(seen(CHATML))
+    assert (told.status, told.remedy) == ("pass", "")
+    assert told.message.startswith("21 dialogues were rendered in a sandbox")
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "words"),
+    [
+        ("{{ messages.__class__ }}", "forbidden", "SecurityError: access to attribute '__class__'"),
+        ("{{ 'a' * 10 ** 10 }}", "unsafe", "makes more than 2,000,000 characters"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "unsafe", "calls itself without end"),
+    ],
+)
+def test_an_unsafe_template(template: str, kind: str, words: str) -> None:
+    told = safe(seen(template))
+    assert (told.status, told.details["kind"]) == ("fail", kind)
+    assert told.message.startswith("the chat template is not safe to render: ")
+    assert words in told.message
+    assert told.message.endswith("(dialogue 'user')")
+
+
+def test_a_template_that_is_unsafe_with_tools_alone() -> None:
+    told = safe(seen(CHATML + "{{ tools.__class__ if tools }}"))
+    assert told.status == "fail"
+    assert "(dialogue 'tools')" in told.message
+
+
+# template-renders
+
+
+def test_a_template_renders() -> None:
+    found = find("template-renders", facts())
+    assert (found.status, found.message) == ("pass", "20 of 21 dialogues render; refused: text parts")
+    assert [*found.details["refused"]] == ["text parts"]
+    every = facts(CHATML.replace("message['content']", "message['content'] | string"))
+    assert says("template-renders", every) == ("pass", "21 of 21 dialogues render")
+
+
+def test_a_template_that_cannot_render_what_every_chat_needs() -> None:
+    found = find("template-renders", facts("{{ raise_exception('one turn') if messages | length > 2 }}" + CHATML))
+    assert found.status == "fail"
+    assert found.message == "the chat template cannot render the dialogue 'several turns': one turn"
+    assert found.details["broken"] == {"several turns": "one turn"}
+
+
+# template-same
+
+
+def test_nothing_was_compared() -> None:
+    assert says("template-same", facts()) == ("skip", "nothing converted was compared")
+    assert says("template-same", facts(None, chat=None)) == ("skip", "there is no chat template")
+
+
+def test_the_same_text_and_ids() -> None:
+    status, message = says("template-same", facts(chat=chat(user=ENDED, tools=ENDED)))
+    assert (status, message[:40]) == ("pass", "2 dialogues give the same text and ids b")
+
+
+def test_another_text() -> None:
+    other = ({"text": "Hello you there", "ids": [1]}, {"text": "Hello me there", "ids": [1]})
+    found = find("template-same", facts(chat=chat(user=ENDED, tools=other, scripts=other)))
+    assert found.status == "fail"
+    assert found.message == (
+        "2 of 3 dialogues differ from the source's: 'tools', text 'Hello me there' in place of 'Hello you there'"
+    )
+    assert found.details["different"] == ["tools", "scripts"]
+
+
+def test_of_a_long_text_the_place_of_the_difference_is_shown() -> None:
+    long = "x" * 5000
+    ((name, what),) = differences(chat(user=({"text": f"{long}a", "ids": [1]}, {"text": f"{long}b", "ids": [1]})))
+    assert (name, what) == ("user", f"text '{'x' * 10}b' in place of '{'x' * 10}a'")
+    ((_, what),) = differences(chat(user=({"text": long, "ids": []}, {"text": f"{long}</s>", "ids": []})))
+    assert what == f"text '{'x' * 10}</s>' in place of '{'x' * 10}'"
+
+
+def test_other_ids() -> None:
+    common = list(range(100, 120))
+    theirs, ours = ({"text": "a", "ids": [*common, last, 7]} for last in (1, 2))
+    ((_, what),) = differences(chat(user=(theirs, ours)))
+    assert what == "ids [118, 119, 2, 7] in place of [118, 119, 1, 7]"
+    ((_, what),) = differences(chat(user=({"text": "a", "ids": [5]}, {"text": "a", "ids": [5, 5]})))
+    assert what == "ids [5, 5] in place of [5]"
+
+
+def test_one_of_both_refuses() -> None:
+    ((_, what),) = differences(chat(user=(ENDED, {"error": "no"})))
+    assert what == "the converted one refuses: no"
+    ((_, what),) = differences(chat(user=({"error": "not so"}, ENDED)))
+    assert what == "the source's one refuses: not so"
+
+
+def test_what_both_refuse_is_no_difference_whatever_the_words() -> None:
+    assert [*differences(chat(user=({"error": "in /a/b"}, {"error": "in /c/d"})))] == []
+
+
+def test_what_mlx_lm_sets_by_default_is_no_difference() -> None:
+    told = chat(user=(ENDED, {"text": "b", "ids": [3]}))
+    told["rendered"]["user"]["by_default"] = True
+    assert [*differences(told)] == []
+    assert find("template-same", facts(chat=told)).status == "pass"
+
+
+def test_a_difference_cannot_be_accepted_away() -> None:
+    about = facts(chat=chat(user=(ENDED, {"error": "no"})))
+    found = {finding.id: finding.status for finding in run_checks(TEMPLATE, about, lambda _: "for a reason")}
+    assert found["template-same"] == "fail"
+
+
+# system-role and turns
+
+
+def test_ways_of_a_system_text() -> None:
+    assert says("system-role", facts()) == ("pass", "the system text is a turn of its own")
+    merged = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
+    assert says("system-role", merged) == ("pass", "the system text is put into a user turn by the template")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"), [(NO_SYSTEM, "no such role"), (SILENT_SYSTEM, "the system text does not arrive")]
+)
+def test_a_system_text_is_folded(template: str, reason: str) -> None:
+    for way, words in (
+        ("first-user", "goes in front of the first user turn"),
+        ("own-turn", "is a user turn of its own"),
+    ):
+        said = f"no system role ({reason}); the system text {words}"
+        assert says("system-role", facts(template, way=way)) == ("warn", said)
+        converted = facts(template, way=way, chat={"rendered": {}, "thinks": False})
+        assert says("system-role", converted) == ("warn", f"{said}, and so the card shows it")
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM_STRICT, "{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"])
+def test_a_turn_of_its_own_needs_a_template_that_takes_two(template: str) -> None:
+    assert find("system-role", facts(template, way="first-user")).status == "warn"
+    found = find("system-role", facts(template, way="own-turn"))
+    assert found.status == "fail"
+    assert found.message.endswith("the template takes no two in a row")
+    assert found.remedy == "Set smoke.fold to first-user in the recipe."
+
+
+def test_orders_of_turns() -> None:
+    assert says("turns", facts()) == ("pass", "turns may come in any order")
+    assert says("turns", facts(STRICT)) == (
+        "pass", "turns alternate strictly: two user turns in a row and an assistant's turn first are refused",
+    )  # fmt: skip
+    first = "{{ raise_exception('user first') if messages[0].role == 'assistant' }}" + CHATML
+    assert says("turns", facts(first)) == (
+        "pass", "turns alternate strictly: an assistant's turn first is refused",
+    )  # fmt: skip
+    assert says("turns", facts("{{ messages[-1].content }}")) == (
+        "warn", "two user turns in a row and an assistant's turn first: texts vanish without an error",
+    )  # fmt: skip
+
+
+# texts-once and generation-prompt
+
+
+def test_texts_that_arrive_once_twice_and_never() -> None:
+    assert says("texts-once", facts()) == ("pass", "every message's text arrives exactly once")
+    twice = find("texts-once", facts(CHATML + "{{ messages[-1].content if add_generation_prompt }}"))
+    assert (twice.status, twice.message) == (
+        "warn", "in the dialogue 'user' the text 'What is an eclipse?' arrives 2 times",
+    )  # fmt: skip
+    lost = find("texts-once", facts("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"))
+    assert lost.message == "in the dialogue 'several turns' the text 'What is an eclipse?' vanishes"
+    assert lost.details["found"][0] == ["several turns", "What is an eclipse?", 0]
+
+
+def test_of_a_long_text_the_beginning_is_shown() -> None:
+    found = find("texts-once", facts(CHATML.replace("message['content']", "message['content'] | replace('**', '')")))
+    assert found.message.endswith("the text 'The tags </s> <|im_end|> <|user|> [INST] <end_of_turn>, the ' vanishes")
+
+
+def test_what_asks_for_an_answer() -> None:
+    assert says("generation-prompt", facts()) == ("pass", r"an answer is asked for by '<|im_start|>assistant\n'")
+    status, message = says("generation-prompt", facts(NOT_ASKED))
+    assert (status, message[:38]) == ("warn", "add_generation_prompt changes nothing;")
+
+
+# begin-token and known-tokens
+
+
+def test_begin_tokens() -> None:
+    begin = {"bos_token": "<s>"}
+    assert says("begin-token", facts()) == ("pass", "it writes no begin token")
+    assert says("begin-token", facts("{{ bos_token }}" + CHATML, begin)) == (
+        "pass", "the template writes the begin token '<s>' once",
+    )  # fmt: skip
+    twice = ("warn", "a prompt begins with the begin token twice; models are trained with one")
+    assert says("begin-token", facts("{{ bos_token * 2 }}" + CHATML, begin)) == twice
+    # Another one from the tokenizer, in front of the template's.
+    doubled = facts("{{ bos_token }}" + CHATML, begin, chat=chat(user={"text": "<s>a", "ids": [1, 1, 5]}))
+    assert says("begin-token", doubled) == twice
+
+
+@pytest.mark.parametrize(
+    "made", [{"text": "<s>a", "ids": [1, 5, 5]}, {"text": "aa", "ids": [5, 5]}, {"text": "<s>", "ids": [1]},
+             {"error": "no"}],
+)  # fmt: skip
+def test_a_begin_token_that_is_not_doubled(made: dict[str, Any]) -> None:
+    about = facts("{{ bos_token }}" + CHATML, {"bos_token": "<s>"}, chat=chat(user=made))
+    assert find("begin-token", about).status == "pass"
+
+
+def test_tokens_that_are_none() -> None:
+    assert says("known-tokens", facts()) == ("pass", "every special token that the template writes is one")
+    found = find("known-tokens", facts("<|b|><|a|>" + CHATML))
+    assert (found.status, found.message) == (
+        "warn", "<|a|>, <|b|> look like special tokens and are plain text to this tokenizer",
+    )  # fmt: skip
+    assert found.details["unknown"] == ["<|a|>", "<|b|>"]
+    assert says("known-tokens", facts("<|a|>" + CHATML, tokens=None)) == ("skip", "no file lists the special tokens")
+
+
+# grows, date, variables
+
+
+def test_growth() -> None:
+    assert says("grows", facts()) == (
+        "pass", "a longer dialogue begins with the shorter one, so a prompt cache works",
+    )  # fmt: skip
+    turn = facts(MANNERS["deepseek_r1"].template, MANNERS["deepseek_r1"].names)
+    assert says("grows", turn) == (
+        "pass", "a longer dialogue keeps what came before it, but for what asked for the last answer",
+    )  # fmt: skip
+    # With a system text alone.
+    less = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
+    assert says("grows", less) == (
+        "warn",
+        "a longer dialogue changes what came before it, from '<s>[INST] ' on: a prompt cache is of little use",
+    )
+    broken = facts("{{ raise_exception('no') if messages | length > 1 }}" + CHATML)
+    assert says("grows", broken) == ("skip", "no dialogue could be continued")
+
+
+def test_the_day() -> None:
+    assert says("date", facts()) == ("pass", "the prompt does not depend on the day")
+    assert says("date", facts("{{ strftime_now('%Y-%m-%d') }}" + CHATML)) == (
+        "pass", "the prompt names the day; it was tested with a fixed clock",
+    )  # fmt: skip
+
+
+def test_variables() -> None:
+    assert says("variables", facts()) == ("pass", "the template reads what callers give")
+    assert says("variables", facts(SWITCH + "{{ documents }}{{ date_string }}")) == (
+        "pass", "the template reads what callers give: date_string, enable_thinking",
+    )  # fmt: skip
+    found = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
+    assert (found.status, found.message) == (
+        "warn", "the template reads add_generation_promt, which no caller is known to give",
+    )  # fmt: skip
+    assert found.details["names"] == ["add_generation_promt"]
+
+
+# thinking
+
+
+def test_there_is_no_switch() -> None:
+    assert says("thinking", facts()) == ("pass", "there is no switch for thinking")
+
+
+@pytest.mark.parametrize(
+    ("template", "unset", "thinks", "status", "end"),
+    [
+        (SWITCH, "on", None, "pass", ""),
+        (SWITCH, "on", True, "pass", ", in mlx-lm too"),
+        (SWITCH, "on", False, "warn", " in transformers, and off in mlx-lm, which sets the switch by itself"),
+        (CHATML + "{{ '<think>' if enable_thinking }}", "off", False, "pass", ", in mlx-lm too"),
+        (CHATML + "{{ '<think>' if enable_thinking }}", "off", True, "warn",
+         " in transformers, and on in mlx-lm, which sets the switch by itself"),
+        (OWN_SWITCH, "neither on nor off", None, "pass", ""),
+        (OWN_SWITCH, "neither on nor off", True, "warn",
+         " in transformers, and on in mlx-lm, which sets the switch by itself"),
+    ],
+)  # fmt: skip
+def test_a_switch(template: str, unset: str, thinks: bool | None, status: str, end: str) -> None:
+    told = None if thinks is None else chat(thinks, user=ENDED)
+    assert says("thinking", facts(template, chat=told)) == (
+        status, f"enable_thinking switches thinking; unset it is {unset}{end}",
+    )  # fmt: skip
+
+
+# tools and parts
+
+
+def test_tools() -> None:
+    assert says("tools", facts()) == ("pass", "the template has no place for tools")
+    assert says("tools", facts("{{ raise_exception('no') if tools }}" + CHATML)) == (
+        "pass", "the template has no place for tools and refuses them",
+    )  # fmt: skip
+    listed = "{{ tools | tojson }}" + CHATML
+    assert says("tools", facts(listed)) == (
+        "warn",
+        "tools are listed; arguments as a mapping are lost; arguments as a string are lost; results are shown",
+    )
+    one = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
+    assert says("tools", one) == (
+        "pass",
+        "tools are listed; arguments as a mapping are shown; arguments as a string are escaped; results are shown",
+    )
+
+
+PARTS = {
+    "is shown as text": "message.content if message.content is string else message.content[0].text",
+    "is printed as Python's list": "message.content | string",
+    "vanishes": "message.content if message.content is string else ''",
+    "is refused": "message.content",
+}
+
+
+@pytest.mark.parametrize("how", PARTS)
+def test_parts(how: str) -> None:
+    status, message = says("parts", facts(CHATML.replace("message['content']", f"({PARTS[how]})")))
+    assert status == "pass"
+    assert message.startswith(f"content as a list of parts {how}")
+
+
+# other-engines
+
+
+def test_other_engines() -> None:
+    assert says("other-engines", facts()) == ("skip", "no other engine was asked for")
+    both = {"minijinja": None, "huggingface-jinja": None}
+    assert says("other-engines", facts(engines=both)) == (
+        "skip", "not installed here: huggingface-jinja, minijinja",
+    )  # fmt: skip
+    found = find("other-engines", facts(engines=both | {"minijinja": ()}))
+    assert (found.status, found.message) == ("pass", "minijinja renders every dialogue alike")
+    assert found.details["missing"] == ["huggingface-jinja"]
+    assert says("other-engines", facts(engines={"minijinja": (), "huggingface-jinja": ()})) == (
+        "pass", "huggingface-jinja and minijinja render every dialogue alike",
+    )  # fmt: skip
+
+
+def test_another_engine_makes_something_else() -> None:
+    lines = tuple(f"minijinja: in {name!r} it refuses" for name in "abcd")
+    found = find("other-engines", facts(engines={"minijinja": lines, "huggingface-jinja": None}))
+    assert (found.status, found.message) == ("warn", "; ".join(lines[:3]))
+    assert found.details["different"] == [*lines]
+
+
+def test_a_warning_refuses_nothing() -> None:
+    odd = facts(NO_SYSTEM_STRICT + "<|a|>{{ x }}", way="first-user", engines={"minijinja": ("different",)})
+    found = run_checks(TEMPLATE, odd)
+    assert {"warn"} < {finding.status for finding in found}
+    assert verdict_of(found) == "pass"

@@ -1,0 +1,272 @@
+"""`smoke --template-only`: a look at any chat template, without MLX, without weights, without harm."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_samples import MANNERS, write_chat_model
+from hub import Hub
+from models import make_model
+from pipeline import ROOT, Ended, User
+from tiny_tokenizer import CHATML, write_json
+
+WIDE = 80
+# Notes that a process began, and each of the modules that it tries to import and is not given.
+SPY = """\
+import os, sys
+
+HEAVY = ("mlx", "mlx_lm", "transformers", "tokenizers", "torch", "numpy", "huggingface_hub")
+NOTES = os.path.join(os.path.dirname(__file__), "notes")
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HEAVY:
+            note(name)
+            raise ImportError(f"{name} is not for this test")
+
+def note(text):
+    with open(NOTES, "a") as file:
+        file.write(text + chr(10))
+
+note("began")
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def look_at(user: User, source: object, *words: object, code: int = 0) -> Ended:
+    """Look at a source on a narrow terminal. What the console says fits it and commands neither it nor a runner."""
+    user.more = {"COLUMNS": str(WIDE), **user.more}
+    ended = user.run("smoke", "--source", source, "--template-only", *words, code=code)
+    said = ended.err if "--json" in words else ended.out
+    # A backslash breaks what a runner would take for a command; it comes on top.
+    assert [line for line in said.splitlines() if len(line.replace("\\", "")) > WIDE] == []
+    for line in (*ended.out.splitlines(), *ended.err.splitlines()):
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", ended.out + ended.err)
+    return ended
+
+
+def told(user: User, source: object, *words: object, code: int = 0) -> dict[str, Any]:
+    """The same as data; nothing else stands on standard output."""
+    found: dict[str, Any] = json.loads(look_at(user, source, "--json", *words, code=code).out)
+    assert found.keys() == {"verdict", "capabilities", "checks", "dialogues"}
+    assert found["verdict"] == ("refused" if code else "pass")
+    return found
+
+
+def folder(path: Path, template: object = CHATML, **keys: object) -> Path:
+    """A folder with tokenizer_config.json and nothing else."""
+    path.mkdir(parents=True)
+    write_json(path / "tokenizer_config.json", {"chat_template": template, **keys})
+    return path
+
+
+def statuses(found: dict[str, Any]) -> dict[str, str]:
+    return {check["id"]: check["status"] for check in found["checks"]}
+
+
+def failed(found: dict[str, Any]) -> list[str]:
+    assert all(check["remedy"] for check in found["checks"] if check["status"] == "fail")
+    return [check["id"] for check in found["checks"] if check["status"] == "fail"]
+
+
+def named(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "template": CHATML} for name in names]
+
+
+# What is good
+
+
+def test_a_folder_with_tokenizer_config_json_alone(user: User, tmp_path: Path) -> None:
+    ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"))
+    lines = [line.split(maxsplit=2) for line in ended.out.splitlines()]
+    assert ended.out.startswith("smoke  m \N{MIDDLE DOT} chat template: pass\n")
+    assert ["ok", "system-role", "the system text is a turn of its own"] in lines
+    assert "tokenizer_config.json (default)" in ended.out
+    assert r"'<|im_start|>assistant\n'" in ended.out
+    assert "template-same" not in ended.out
+    assert ended.err == ""
+
+
+def test_without_a_list_of_tokens_none_is_called_unknown(user: User, tmp_path: Path) -> None:
+    assert statuses(told(user, folder(tmp_path / "m")))["known-tokens"] == "skip"
+    listed = folder(tmp_path / "listed", added_tokens_decoder={"1": {"content": "<|im_start|>"}})
+    (check,) = (one for one in told(user, listed)["checks"] if one["id"] == "known-tokens")
+    assert check["message"] == "<|im_end|> look like special tokens and are plain text to this tokenizer"
+
+
+@pytest.mark.parametrize("manner", ["danube2", "gemma2", "llama3", "mistral"])
+def test_whatever_is_said_fits_the_terminal(user: User, tmp_path: Path, manner: str) -> None:
+    ended = look_at(user, write_chat_model(tmp_path / manner, manner))
+    assert ("  warn  " in ended.out) is (manner != "llama3")
+
+
+def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
+    source = write_chat_model(tmp_path / "m", "qwen3")
+    ended = look_at(user, source, "--json")
+    found = json.loads(ended.out)
+    assert found["capabilities"]["thinking"] == "switch"
+    assert found["capabilities"]["tool_calls"] == {"mapping": "shown", "string": "shown"}
+    assert found["dialogues"]["user"] == {
+        "text": "<|im_start|>user\nWhat is an eclipse?<|im_end|>\n<|im_start|>assistant\n", "error": None,
+        "kind": "text",
+    }  # fmt: skip
+    assert {"template-safe": "pass", "template-same": "skip", "thinking": "pass"}.items() <= statuses(found).items()
+    # The console speaks on the other stream.
+    assert "enable_thinking, on by default" in ended.err
+
+
+def test_named_templates_are_looked_at_together(user: User, tmp_path: Path) -> None:
+    both = [*named("default"), {"name": "tool_use", "template": "{{ tools | tojson }}" + CHATML}]
+    source = folder(tmp_path / "m", both)
+    assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).out
+    assert told(user, source)["capabilities"]["tools"] == "listed"
+
+
+def test_other_engines(user: User, tmp_path: Path) -> None:
+    source = folder(tmp_path / "m", MANNERS["llama3"].template, **MANNERS["llama3"].names)
+    assert statuses(told(user, source))["other-engines"] == "skip"
+    for engines in ("all", "minijinja, huggingface-jinja"):
+        (check,) = (one for one in told(user, source, "--engines", engines)["checks"] if one["id"] == "other-engines")
+        assert check["status"] in ("skip", "pass", "warn")
+        assert "no other engine was asked for" not in check["message"]
+
+
+# What is not
+
+REFUSED: dict[str, tuple[object, str, str]] = {
+    "no template": (None, "chat-template", "there is no chat template"),
+    "no default": (named("rag", "tool_use"), "chat-template", "rag, tool_use none is the default"),
+    "forbidden": ("{{ messages.__class__ }}", "template-safe", "not safe to render"),
+    "a gigabyte": ("{{ 'a' * 10 ** 9 }}", "template-safe", "more than 2,000,000 characters"),
+    "no question can be asked": ("{{ raise_exception('no') }}", "template-renders", "cannot render the dialogue"),
+    "broken": ("{% for", "template-renders", "line 1: TemplateSyntaxError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_is_exit_1_and_names_the_next_step(user: User, tmp_path: Path, case: str) -> None:
+    template, check, words = REFUSED[case]
+    source = folder(tmp_path / "m", template)
+    ended = look_at(user, source, code=1)
+    assert "m \N{MIDDLE DOT} chat template: refused" in ended.out
+    assert re.search(rf"^  FAIL  {check} ", ended.out, re.MULTILINE)
+    assert words in ended.text
+    assert "Next: " in ended.text
+    assert failed(told(user, source, code=1)) == [check]
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json"])
+def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> None:
+    source = folder(tmp_path / "m")
+    (source / name).write_text('{"a": ')
+    found = told(user, source, code=1)
+    (check,) = found["checks"]
+    assert name in check["message"]
+    assert (found["capabilities"], found["dialogues"]) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--source", "./nowhere"), "--source: there is no folder ./nowhere"),
+        (("--source", "/nowhere/at/all"), "--source: there is no folder /nowhere/at/all"),
+        (("--source", "a/b/c"), "--source: a/b/c is neither a folder nor a repo"),
+        (("--source", "nowhere"), "--source: nowhere is neither a folder nor a repo"),
+        ((), "--source: --template-only looks at one model"),
+        (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: there is no engine jinja9"),
+    ],
+)
+def test_bad_input_is_exit_2(user: User, words: tuple[str, ...], said: str) -> None:
+    ended = user.run("smoke", "--template-only", *words, code=2)
+    assert f"error: {said}" in ended.err
+    assert "next: " in ended.err
+    assert ended.out == ""
+
+
+# What it needs, and what it does not
+
+
+def test_nothing_heavy_is_imported(user: User, tmp_path: Path) -> None:
+    spy = tmp_path / "spy"
+    spy.mkdir()
+    (spy / "sitecustomize.py").write_text(SPY)
+    user.more = {"PYTHONPATH": f"{spy}:{ROOT / 'scripts'}"}
+    source = write_chat_model(tmp_path / "m", "llama3")
+    for path in source.glob("*.safetensors"):
+        path.unlink()
+    assert statuses(told(user, source))["date"] == "pass"
+    # This process and the child that renders.
+    assert (spy / "notes").read_text().split() == ["began"] * 2
+
+
+def test_the_spy_sees_what_is_imported(user: User, tmp_path: Path) -> None:
+    """Where a repo is asked for, the client is needed."""
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    user.more = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'scripts'}"}
+    user.run("smoke", "--source", "acme/m", "--template-only", code=3)
+    assert "huggingface_hub" in (tmp_path / "notes").read_text().split()
+
+
+def test_of_a_repo_only_small_files_are_fetched(tmp_path: Path) -> None:
+    source = make_model(tmp_path / "m", hidden=256, layers=4)
+    with Hub(tmp_path / "hub") as hub:
+        files = {path.name: path for path in source.iterdir()}
+        first = hub.put("acme/m", {**files})
+        user = User(tmp_path / "home", hub)
+        assert "m \N{MIDDLE DOT} chat template: pass" in look_at(user, "acme/m").out
+        loaded = {one.path.rpartition("/")[2] for one in hub.log if "/resolve/" in one.path}
+        assert {"tokenizer_config.json", "tokenizer.json"} <= loaded
+        assert not [name for name in loaded if "safetensors" in name or name in ("README.md", "LICENSE")]
+        weights = files["model.safetensors"].stat().st_size
+        assert sum(one.sent for one in hub.log) < 200_000 < weights
+        assert {one.method for one in hub.log} <= {"GET", "HEAD"}
+
+        hub.put("acme/m", {"chat_template.jinja": b"{{ messages.__class__ }}"}, message="worse")
+        assert failed(told(user, "acme/m", code=1)) == ["template-safe"]
+        assert statuses(told(user, "acme/m", "--revision", first))["template-safe"] == "pass"
+        assert "acme/none" in user.run("smoke", "--source", "acme/none", "--template-only", code=2).err
+
+
+# Hostile text
+
+HOSTILE = "\n::set-output name=repo::evil/model\n\x1b[2J\x1b]0;owned\x07 ##[add-path]/tmp \x7f \u202e [bold]x[/bold] &"
+
+
+def hostile_templates() -> dict[str, object]:
+    refused = "{{ raise_exception(" + json.dumps(HOSTILE) + ") if messages[0].role == 'system' }}"
+    return {
+        "in what it refuses": refused + CHATML,
+        "in what it writes": CHATML.replace("assistant", "assistant' + " + json.dumps(HOSTILE) + " + '"),
+        "in its own text": HOSTILE + CHATML,
+        "in its name": [*named("default"), {"name": HOSTILE, "template": CHATML}],
+    }
+
+
+@pytest.mark.parametrize("where", hostile_templates())
+def test_strangers_words_command_nobody(user: User, tmp_path: Path, where: str) -> None:
+    source = folder(tmp_path / "m", hostile_templates()[where], bos_token=f"<s>{HOSTILE}")
+    assert "set-output" in look_at(user, source).text or where == "in its own text"
+    found = told(user, source)
+    texts = [found["dialogues"]["user"]["text"], found["dialogues"]["system+user"]["error"] or ""]
+    assert any("set-output" in text for text in texts) is (where != "in its name")
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception(" + json.dumps(HOSTILE) + ") }}", None])
+def test_strangers_words_in_a_refusal_command_nobody(user: User, tmp_path: Path, template: str | None) -> None:
+    other = [{"name": HOSTILE, "template": CHATML}]
+    source = folder(tmp_path / "m", template or other)
+    assert "set-output" in look_at(user, source, code=1).text
+    (check, *_) = (one for one in told(user, source, code=1)["checks"] if one["status"] == "fail")
+    assert HOSTILE.strip() in check["message"]
+
+
+def test_half_of_a_surrogate_pair_can_be_shown(user: User, tmp_path: Path) -> None:
+    source = folder(tmp_path / "m", "{{ raise_exception('\\ud800') if messages[0].role == 'system' }}" + CHATML)
+    assert told(user, source)["dialogues"]["system+user"]["error"] == "\ud800"
