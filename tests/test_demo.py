@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +58,36 @@ def test_the_card_says_what_was_found(demo: Path, label: str) -> None:
         "base_model": f"HuggingFaceTB/{NAME}", "base_model_relation": "quantized",
         "tags": ["mlx", "conversational", f"{label[0]}-bit"],
     }  # fmt: skip
-    assert f"| Bits per weight | {BITS[label]:.2f} (affine, group size 64) |" in body
+    assert re.search(rf"^\|.*\b{label}\b.*\| {BITS[label]:.2f} \|", body, re.MULTILINE)
+    assert "affine, group size 64" in body
     answer = evidence(demo, label)["smoke"]["exchange"]["answer"]
     assert "eclipse" in answer.lower()
     assert answer.strip() in body
     assert f'model, tokenizer = load("{folder.name}")' in body
     assert "You are a friendly astronomer who explains things simply." in body
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("label", BITS)
+def test_both_variants_are_in_the_chart(demo: Path, label: str) -> None:
+    folder = demo / f"{NAME}-MLX-{label}"
+    assert "](ladder.svg)" in (folder / "README.md").read_text(encoding="utf-8")
+    chart = (folder / "ladder.svg").read_text(encoding="utf-8")
+    assert all(other in chart for other in BITS)
+    assert [one["label"] for one in evidence(demo, label)["ladder"]] == list(BITS)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="MLX computes on the GPU there")
+@pytest.mark.parametrize("label", BITS)
+def test_the_speed_is_that_of_a_cpu_printed_or_not(demo: Path, label: str) -> None:
+    card = (demo / f"{NAME}-MLX-{label}" / "README.md").read_text(encoding="utf-8")
+    said = card.partition("**Speed**")[2].partition("\n## ")[0]
+    assert "Linux" in said
+    assert "CPU" in said
+    found = evidence(demo, label)
+    assert ("was not measured, because" in said) == (found["benchmark"] is None)
+    if found["benchmark"]:
+        assert found["benchmark"]["lengths"][0]["prompt_tokens"] == 32
 
 
 @pytest.mark.parametrize("label", BITS)

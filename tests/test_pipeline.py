@@ -90,7 +90,8 @@ def test_the_evidence_travels_and_names_the_bytes_beside_it(published: Published
     assert named == {path: beside[path] for path in beside.keys() - {"README.md", "mlx-publish.json"}}
     assert (evidence["smoke"]["exchange"]["answer"], evidence["smoke"]["exchange"]["stop"]) == (ANSWER, "stop")
     assert evidence["fidelity"]["same_first_choice"] == 1
-    assert evidence["missing"] == {}
+    # Nobody knows beforehand whether the machine is quiet enough for a speed to be printed.
+    assert evidence["missing"].keys() <= {"benchmark"}
 
 
 def test_the_card_has_front_matter_numbers_and_the_answer(published: Published) -> None:
@@ -100,10 +101,10 @@ def test_the_card_has_front_matter_numbers_and_the_answer(published: Published) 
         "base_model": "acme/base", "base_model_relation": "quantized", "tags": ["mlx", "conversational", "4-bit"],
     }  # fmt: skip
     assert "| Bits per weight | 4.52 (affine, group size 64) |" in body
-    assert "| Same first choice as the source | 100.0 % |" in body
+    assert re.search(r"^\|.*\b100\.0 (± 0\.0 )?%", body, re.MULTILINE), "the same first choice at all positions"
     assert ANSWER in body
     assert str(published.root) not in body
-    assert not re.search(r"\d\.[^\d]*\|", body), "a number ends in its point"
+    assert not re.search(r"\d\.[^\d\n]*\|", body), "a number ends in its point"
 
 
 def test_the_cards_code_runs(published: Published, user: User) -> None:

@@ -32,9 +32,9 @@ def test_one_child_makes_all_variants_and_each_has_the_width_of_its_name(tmp_pat
     work = tmp_path / "work"
     names = [*VARIANTS, "mixed_3_6"]
     ended = user.run("convert", "--source", tmp_path / "m", "--variants", ",".join(names), "--work", work)
-    # One child, and the source is gone through once.
-    assert ended.text.count("building the model") == 1
-    assert "converting, 75 %" in ended.text
+    # One child, and the source is gone through once; a quick one has ended before it is asked what it does.
+    assert [path.parent.name for path in work.rglob("convert.log")] == ["source"]
+    assert ended.text.count("building the model") <= 1
     for name, (bits, quantization) in VARIANTS.items():
         variant = work / "m" / name
         assert read_json(variant / "convert.json")["result"]["bits_per_weight"] == pytest.approx(bits, abs=0.06)

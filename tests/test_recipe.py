@@ -162,12 +162,44 @@ def test_names_are_safe_as_paths_and_tags(name: str) -> None:
         {"smoke": {"max_tokens": 0}},
         {"smoke": {"max_tokens": 4097}},
         {"fidelity": {"tokens": 31}},
+        {"fidelity": {"max_mean_kld": 0}},
+        {"fidelity": {"min_same_first_choice": 1.1}},
+        {"fidelity": {"max_perplexity_ratio": 0}},
+        {"fidelity": {"reference": "torch"}},
         {"benchmark": {"trials": 1}},
+        {"benchmark": {"prompt_tokens": []}},
+        {"benchmark": {"prompt_tokens": 7}},
+        {"benchmark": {"prompt_tokens": [128, 7]}},
+        {"benchmark": {"prompt_tokens": [8] * 9}},
+        {"benchmark": {"prompt_tokens": True}},
+        {"benchmark": {"prompt_tokens": "128"}},
+        {"benchmark": {"generation_tokens": 3}},
+        {"benchmark": {"seconds": 4}},
+        {"benchmark": {"max_spread": 0}},
+        {"benchmark": {"max_drift": 1.1}},
     ],
 )
 def test_wrong_recipes(keys: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RecipeSpec.model_validate({"source": "a/b", **keys})
+
+
+def test_what_is_measured_where_nothing_is_said() -> None:
+    found = RecipeSpec.model_validate({"source": "a/b"})
+    fidelity, speed = found.fidelity, found.benchmark
+    assert (fidelity.tokens, fidelity.reference) == (1024, "none")
+    assert (fidelity.max_mean_kld, fidelity.min_same_first_choice, fidelity.max_perplexity_ratio) == (1.0, 0.4, 3.0)
+    assert (speed.prompt_tokens, speed.generation_tokens, speed.trials) == ([128, 512, 2048], 128, 5)
+    assert (speed.seconds, speed.max_spread, speed.max_drift) == (180, 0.15, 0.05)
+
+
+@pytest.mark.parametrize(("given", "lengths"), [(8, [8]), ([8], [8]), ([512, 128], [512, 128]), ([8] * 8, [8] * 8)])
+def test_one_length_of_a_prompt_may_stand_alone(given: object, lengths: list[int]) -> None:
+    found = RecipeSpec.model_validate({"source": "a/b", "benchmark": {"prompt_tokens": given}})
+    assert found.benchmark.prompt_tokens == lengths
+    assert (
+        make_recipe(benchmark={"prompt_tokens": given}).digest_of("benchmark")["benchmark"]["prompt_tokens"] == lengths
+    )
 
 
 def test_other_licences_need_name_and_link() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from mlx_publish.work import Work
 from samples import make_evidence
 
 FULL = make_evidence()
+MEASURED: dict[str, Any] = FULL["benchmark"] | {"not_measured": None}
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    monkeypatch.setenv("COLUMNS", "100")
     return Work(tmp_path, "tiny")
 
 
@@ -32,6 +35,11 @@ def table(work: Work) -> str:
     return out.getvalue()
 
 
+def cells(work: Work) -> list[str]:
+    """Of the one row."""
+    return re.split(r"\s{2,}", table(work).splitlines()[3].strip())
+
+
 def answered(answer: str) -> dict[str, Any]:
     return {"exchange": {"answer": answer}}
 
@@ -40,27 +48,29 @@ def test_a_row_has_what_was_measured(work: Work) -> None:
     add(work, "convert", FULL["model"])
     add(work, "smoke", answered("A satellite\nof the Earth."))
     add(work, "fidelity", FULL["fidelity"])
-    add(work, "benchmark", FULL["benchmark"] | {"device": "cpu"})
-    row = table(work).splitlines()[3]
-    assert row.split() == [
-        "4bit",
-        "75.7",
-        "MB",
-        "4.50",
-        "0.0451",
-        "101",
-        "(CPU)",
-        "A",
-        "satellite",
-        "of",
-        "the",
-        "Earth.",
-    ]
+    add(work, "benchmark", MEASURED | {"device": "cpu"})
+    # Of the lengths that were measured, that of 512 tokens.
+    assert cells(work) == ["4bit", "75.7 MB", "4.50", "0.0451", "96.2 (CPU)", "A satellite of the Earth."]
+
+
+def test_a_gpu_is_what_people_expect(work: Work) -> None:
+    add(work, "benchmark", MEASURED)
+    assert cells(work) == ["4bit", "-", "-", "-", "96.2", "-"]
+
+
+@pytest.mark.parametrize(("stage", "result"), [
+    ("benchmark", MEASURED | {"not_measured": "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"}),
+    ("fidelity", {"not_measured": "the source is too large for this machine", "against": {"what": "variant"}}),
+])  # fmt: skip
+def test_what_is_not_printed_is_a_dash(work: Work, stage: str, result: dict[str, Any]) -> None:
+    add(work, stage, result)
+    assert cells(work) == ["4bit", "-", "-", "-", "-", "-"]
 
 
 def test_what_was_not_measured_or_refused_is_a_dash(work: Work) -> None:
     add(work, "fidelity", FULL["fidelity"], "refused")
-    assert table(work).splitlines()[3].split() == ["4bit", "-", "-", "-", "-", "-"]
+    add(work, "benchmark", MEASURED, "error")
+    assert cells(work) == ["4bit", "-", "-", "-", "-", "-"]
 
 
 def test_card_and_place_are_named(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,6 +84,12 @@ def test_card_and_place_are_named(work: Work, monkeypatch: pytest.MonkeyPatch, t
     ]
     add(work, "upload", {"folder": str(tmp_path / "out")})
     assert table(work).splitlines()[-1] == "  published:    out"
+
+
+def test_what_was_held_back_with_another_variant_is_not_called_published(work: Work) -> None:
+    """It passed the last look, and another one of the recipe did not."""
+    add(work, "upload", {"published": False})
+    assert "published" not in table(work)
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,22 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "run":
             command.add_argument("--until", metavar="STAGE", help="the last stage (default: card)")
+        if name in ("card", "run"):
+            command.add_argument(
+                "--into", type=Path, metavar="DIR",
+                help="also put card and evidence into DIR/<namespace>/<name>, to be reviewed in git",
+            )  # fmt: skip
+        if name == "upload":
+            command.add_argument(
+                "--cards", type=Path, metavar="DIR",
+                help="publish what was reviewed in DIR; the bytes must be those of its evidence",
+            )  # fmt: skip
         if name in ("upload", "publish"):
             command.add_argument("--tag", help="tag of the Hub repo (default: evidence-<digest>)")
+    review = commands.add_parser("review", help="open or update the pull request with a recipe's cards")
+    review.add_argument("--recipe", required=True, type=Path, metavar="FILE")
+    review.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
+    review.add_argument("--base", default="main", metavar="BRANCH", help="the branch that they go to (default: main)")
     plan = commands.add_parser("plan", help="from a GitHub event to a plan, printed as JSON")
     plan.add_argument("--event-name", required=True, metavar="NAME")
     plan.add_argument("--event", required=True, type=Path, metavar="FILE")
@@ -122,6 +136,10 @@ def _command(options: argparse.Namespace) -> int:
 
         print_plan(options.event_name, options.event, options.ref, options.recipes)
         return 0
+    if options.command == "review":
+        from mlx_publish.commands import review_command  # noqa: PLC0415
+
+        return review_command(options.recipe, options.cards, options.base, Console())
     if getattr(options, "template_only", False):
         from mlx_publish.template_only import template_only  # noqa: PLC0415
 

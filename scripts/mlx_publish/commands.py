@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
+from mlx_publish.card.changes import body
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.console import Console
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
+from mlx_publish.github.pull_request import evidence_before, propose
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 from mlx_publish.stages import NAMES, STAGES
 from mlx_publish.stages.context import Context, Stage
+from mlx_publish.stages.reviewed import card_folder, put_card
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.table import print_table
-from mlx_publish.work import Work
+from mlx_publish.work import Work, read_json
 
 
 def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console) -> int:
@@ -30,11 +33,12 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
         recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
-        frozenset(stage.name for stage in stages),
+        getattr(options, "cards", None), frozenset(stage.name for stage in stages),
     )  # fmt: skip
     with work.lock():
         try:
             refused = run_stages(context, stages)
+            _put_cards(context, options, [v for v in variants if v.label not in refused])
             if options.command in ("run", "publish"):
                 print_table(console.out, variants, work)
         finally:
@@ -42,6 +46,35 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
             if options.json:
                 _print_reports(context, stages)
     return 1 if refused else 0
+
+
+def review_command(file: Path, cards: Path, base: str, console: Console) -> int:
+    """Open or update the pull request with the cards of a recipe that lie below `cards`; returns 0."""
+    recipe = recipe_from_file(file)
+    folders = [card_folder(recipe, variant, cards) for variant in recipe.variants]
+    there = [folder for folder in folders if (folder / "evidence.json").is_file()]
+    if not there:
+        raise BadInput(
+            f"there is no card of {recipe.name} in {cards}", place="--cards",
+            remedy=f"Run 'mlx-publish card --recipe {file} --into {cards}' first.",
+        )  # fmt: skip
+    root = Path.cwd()
+    if not cards.resolve().is_relative_to(root.resolve()):
+        raise BadInput(f"{cards} is not in the work tree", place="--cards", remedy="Run it at the root of the repo.")
+    paths = [PurePosixPath(folder.resolve().relative_to(root.resolve()).as_posix()) for folder in there]
+    told = [(path, read_json(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
+    address = propose(recipe.name, paths, body(recipe.name, told), base, root)
+    console.say(f"pull request: {address}" if address else "nothing changed since the last review")
+    return 0
+
+
+def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence[Variant]) -> None:
+    """Put the cards of what was not refused where people review them."""
+    into: Path | None = getattr(options, "into", None)
+    if into is None or "card" not in context.planned:
+        return
+    for variant in variants:
+        context.console.say(f"card of {variant.label} to be reviewed: {put_card(context, variant, into.resolve())}")
 
 
 def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
@@ -71,6 +104,9 @@ def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
 
 def _stages(options: argparse.Namespace) -> tuple[tuple[Stage, ...], frozenset[str]]:
     """Stages to run, and those that --force repeats."""
+    if getattr(options, "cards", None):
+        # What was measured stands in the reviewed evidence; only the bytes have to be there.
+        return (*chain(STAGES, "convert"), STAGES[NAMES.index("upload")]), frozenset({"upload"})
     if options.command == "publish":
         return STAGES, frozenset(NAMES)
     if options.command == "run":

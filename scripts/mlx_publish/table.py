@@ -35,7 +35,11 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         card = work.model(variant.label) / "README.md"
         if card.exists():
             console.print(Text(f"  card of {variant.label}: {_near(card)}"), soft_wrap=True)
-        if (report := work.report(variant.label, "upload")) and report.verdict == "pass":
+        if (
+            (report := work.report(variant.label, "upload"))
+            and report.verdict == "pass"
+            and report.result.get("published", True)
+        ):
             place = report.result.get("folder") or f"{report.result['repo']} at {report.result['tag']}"
             console.print(
                 Text(f"  published:    {_near(Path(place)) if 'folder' in report.result else place}"),

@@ -125,7 +125,9 @@ def laden(word: str, role: str) -> dict[str, Any]:
     found["language"] = [word]
     found["checks"] = [{"stage": "x", "id": word, "status": "warn", "message": word}]
     found["smoke"] |= {"asked": {"system": word, "prompt": word}, "system": role}
-    found["smoke"]["capabilities"] = found["smoke"]["capabilities"] | dict.fromkeys(("begin_token", "turn_end", "generation_prompt", "system", "parts"), word)
+    found["smoke"]["capabilities"] = found["smoke"]["capabilities"] | dict.fromkeys(
+        ("begin_token", "turn_end", "generation_prompt", "system", "parts"), word
+    )
     found["smoke"]["exchange"] |= {"messages": [{"role": word, "content": word}], "answer": word}
     found["benchmark"]["machine"] |= {"chip": word, "system": word, "arch": word}
     found["benchmark"]["left_out"] = [{"prompt_tokens": 2048, "why": word}]

@@ -45,3 +45,17 @@ def test_what_is_missing_or_was_refused_does_not_count(name: str) -> None:
         assert [check.status for check in run_checks(CARD, found)] == ["pass", "warn"]
     assert gone.why_missing(name) == ""
     assert refused.why_missing(name) == f", because the stage {name} was refused"
+
+
+@pytest.mark.parametrize("name", ["fidelity", "benchmark"])
+def test_what_passed_without_a_number_does_not_count_and_says_why(name: str) -> None:
+    result = {"not_measured": "drift: it fell by 17%"}
+    found = bound(**{name: Report(name, {"model": "this"}, (), result, "pass")})
+    assert not found.fits(name)
+    assert found.why_missing(name) == ", because drift: it fell by 17%"
+    numbers, measured = run_checks(CARD, found)
+    assert (numbers.status, measured.status, measured.message) == ("pass", "warn", f"not measured: {name}")
+
+
+def test_a_number_with_nothing_against_it_counts() -> None:
+    assert bound(benchmark=Report("benchmark", {"model": "this"}, (), {"not_measured": None}, "pass")).fits("benchmark")

@@ -24,6 +24,11 @@ def test_what_was_measured_and_rendered_may_leave() -> None:
     assert found[1].message == "2 files have the digests of the evidence"
 
 
+def test_a_chart_that_is_the_rendered_one_may_leave() -> None:
+    parcel = replace(GOOD, sha256=NOW | {"ladder.svg": "e"}, chart="drawn", rendered_chart="drawn")
+    assert {finding.status for finding in run_checks(UPLOAD, parcel)} == {"pass"}
+
+
 FAILING: list[tuple[str, dict[str, Any], str, str]] = [
     ("evidence-complete", {"evidence": EVIDENCE | {"smoke": None}}, "has no smoke", "'mlx-publish smoke'"),
     ("evidence-complete", {"evidence": EVIDENCE | {"fidelity": None}}, "has no fidelity", "'mlx-publish fidelity'"),
@@ -40,6 +45,14 @@ FAILING: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("card-rendered", {"card": "card "}, "model/README.md is not what", "card --force"),
     ("card-rendered", {"card": ""}, "model/README.md is not what", "notes"),
+    (
+        "card-rendered",
+        {"chart": "drawn", "rendered_chart": "drawn otherwise"},
+        "model/ladder.svg is not what",
+        "card --force",
+    ),
+    ("card-rendered", {"chart": "drawn"}, "model/ladder.svg is not what", "card --force"),
+    ("card-rendered", {"rendered_chart": "drawn"}, "model/ladder.svg is not what", "card --force"),
     ("only-model-files", {"strangers": (".env", "x.log")}, ".env, x.log", "Remove them from model/."),
 ]
 

@@ -8,9 +8,9 @@ from typing import Any
 # Upper limits of the mean KL divergence in nats, each with what people may expect from there down.
 _CLOSE: tuple[tuple[float, str], ...] = (
     (0.01, "practically the same model"),
-    (0.05, "very close to the source; hard to tell apart in use"),
-    (0.15, "close to the source; now and then another word"),
-    (0.4, "noticeably lossy; expect mistakes in hard tasks that the source does not make"),
+    (0.05, "very close; hard to tell apart in use"),
+    (0.15, "close; now and then another word"),
+    (0.4, "noticeably lossy; expect more mistakes in hard tasks"),
     (1.0, "heavily lossy; take a wider variant where you can"),
 )
 

@@ -12,6 +12,7 @@ from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.card import CARD
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
 from mlx_publish.checks.template import TEMPLATE
@@ -24,7 +25,7 @@ BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
     "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS),
-    "fidelity": FIDELITY,
+    "fidelity": (*FIDELITY, *REFERENCE),
     "benchmark": BENCHMARK,
     "card": CARD,
     "upload": UPLOAD,

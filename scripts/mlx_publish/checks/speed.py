@@ -22,15 +22,20 @@ class SpeedFacts:
     result: Mapping[str, Any]
     limits: SpeedTest
     refusals: tuple[str, ...]
-    """Why the state of the machine forbids printing."""
+    """Sentences: why the state of the machine forbids printing."""
     remarks: tuple[str, ...]
-    """What else it was doing."""
+    """Sentences: what else it was doing."""
     system: str
     """As `platform.system()` names it."""
 
     def objections(self) -> tuple[str, ...]:
-        """Everything that forbids printing."""
-        return (*self.unsteady(), *self.refusals, *self.wrong_device(), *self.too_few())
+        """Everything that forbids printing; each ends the sentence 'it was not measured, because'."""
+        return (*self.unsteady(), *self.disturbed(), *self.wrong_device(), *self.too_few())
+
+    @property
+    def device(self) -> str:
+        """What it was measured on: a CPU's number must never look like a GPU's."""
+        return "GPU" if self.result["device"] == "gpu" else f"{self.system}, CPU"
 
     def unsteady(self) -> Iterator[str]:
         """Rates that fall or scatter, at any length."""
@@ -38,7 +43,11 @@ class SpeedFacts:
             for rate, name in _RATES.items():
                 series = [trial[rate] for trial in length["trials"]]
                 if found := objection(series, self.limits.max_drift, self.limits.max_spread):
-                    yield f"{found} {name} tokens/s (prompts of {length['prompt_tokens']} tokens)"
+                    yield f"{found} {name} tokens/s ({self.device}; prompts of {length['prompt_tokens']} tokens)"
+
+    def disturbed(self) -> Iterator[str]:
+        """The state of the machine."""
+        return (f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".") for sentence in self.refusals)
 
     def wrong_device(self) -> Iterator[str]:
         """On a Mac people look for the GPU's numbers."""
@@ -61,21 +70,23 @@ def _steady(facts: SpeedFacts) -> Says:
         f"{length['generation_tps']['highest']:.1f}) after a prompt of {length['prompt_tokens']}"
         for length in facts.result["lengths"]
     ]
-    return passed(f"generation tokens/s: {', '.join(told)}")
+    return passed(f"generation tokens/s ({facts.device}): {', '.join(told)}")
 
 
 def _machine(facts: SpeedFacts) -> Says:
     if facts.refusals:
-        return warned(f"not printed: {'; '.join(facts.refusals)}", "Mend that, then repeat with --force.")
+        return warned(f"not printed: {'; '.join(facts.disturbed())}", "Mend that, then repeat with --force.")
     if facts.remarks:
-        return warned("; ".join(facts.remarks), remarks=list(facts.remarks))
+        return warned(" ".join(facts.remarks), remarks=list(facts.remarks))
     return passed("nothing is known that would have slowed it down")
 
 
 def _device(facts: SpeedFacts) -> Says:
     if found := list(facts.wrong_device()):
         return warned(f"not printed: {found[0]}", "Run 'mlx-publish benchmark --force' where Metal is available.")
-    return passed(f"measured on the {'GPU' if facts.result['device'] == 'gpu' else 'CPU, and every number says so'}")
+    if facts.result["device"] != "gpu":
+        return passed(f"measured by the CPU under {facts.system}, and every number says so")
+    return passed("measured on the GPU")
 
 
 def _enough(facts: SpeedFacts) -> Says:
@@ -87,10 +98,11 @@ def _enough(facts: SpeedFacts) -> Says:
         for one in lengths
         if len(one["trials"]) < asked.trials or one["generation_tokens"] < asked.generation_tokens
     ]
-    left_out = [f"prompts of {one['prompt_tokens']} tokens: {one['why']}" for one in facts.result["left_out"]]
-    if shrunk or left_out:
-        return passed(f"made to fit {asked.seconds} s: {'; '.join([*shrunk, *left_out])}")
-    return passed(f"{asked.trials} trials of {len(lengths)} length(s), {asked.generation_tokens} tokens each")
+    left_out = [f"prompts of {one['prompt_tokens']} tokens ({one['why']})" for one in facts.result["left_out"]]
+    told = [f"made to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
+    told += [f"left out: {'; '.join(left_out)}"] if left_out else []
+    whole = f"{asked.trials} trials of {len(lengths)} length(s), {asked.generation_tokens} tokens each"
+    return passed("; ".join(told) or whole)
 
 
 BENCHMARK: tuple[Check[SpeedFacts], ...] = (

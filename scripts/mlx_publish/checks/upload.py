@@ -43,7 +43,8 @@ def _unchanged(parcel: Parcel) -> Says:
     if different:
         return failed(
             f"differs from the evidence: {', '.join(different[:5])}",
-            "Run 'mlx-publish convert --force' and measure again.",
+            "Run 'mlx-publish convert --force' and measure again; what was reviewed has to be reviewed again.",
+            different=different,
         )
     return passed(f"{len(known)} files have the digests of the evidence")
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.utils import dequantize_model
 
 from mlx_publish.engine.divergence import compared
-from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
+from mlx_publish.engine.loading import fast_blas_in_front, load_model
 from mlx_publish.engine.logits_store import (
     as_arrays,
     logits_of,
@@ -29,7 +28,7 @@ def reference(
 ) -> dict[str, Any]:
     """Let the model in `source` read `texts` (see `passages`) and keep its logits in the folder `store`."""
     progress("loading the source")
-    model, tokenizer, computed_in = _loaded(source)
+    model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front())
     read = reference_of(model, tokenizer, Path(source), {"texts": texts, "tokens": tokens, "store": store}, progress)
     return {**read, "computed_in": computed_in}
 
@@ -52,7 +51,8 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
     Whether the converted tokenizer gives these ids is a check of its own, in convert.
     """
     progress(f"loading {label}")
-    model, _tokenizer, computed_in = _loaded(folder)
+    # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
+    model, _tokenizer, computed_in = load_model(folder, dequantize=fast_blas_in_front())
     parts = read_passages(Path(store))
     progress(f"reading {sum(part.positions for part in parts)} tokens with {label}")
     theirs = read_logits(Path(store))
@@ -63,20 +63,6 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
     pairs = [(part.kind, part.ids) for part in parts]
     measured = compared(pairs, chain([first], theirs), chain([mine], ours))
     return {**measured, "tokens_sha256": tokens_sha256(parts), "computed_in": computed_in}
-
-
-def _loaded(folder: str) -> tuple[Any, Any, str]:
-    """Model, tokenizer and the type that it computes in; a quantized model is unpacked where that is quicker.
-
-    The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
-    """
-    model, tokenizer, computed_in = load_model(folder)
-    if fast_blas_in_front():
-        # Unpacked by scales in float32, as the kernels do: in bfloat16 it would round each weight once more, which
-        # at 8 bits is as much again as the quantization. Modes with small floats give bfloat16, which holds them.
-        model = dequantize_model(model)
-        fit(model)
-    return model, tokenizer, computed_in
 
 
 def _vocabulary(model: Any) -> int:

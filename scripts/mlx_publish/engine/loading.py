@@ -33,14 +33,15 @@ def load_model(folder: str, *, dequantize: bool = False) -> tuple[Any, Any, str]
 
     Metal computes in the model's own type. The CPU has no fast half precision, so there the loaded model
     (never the files) is cast to float32. `dequantize` unpacks the weights as well, on the CPU only: the same
-    arithmetic up to rounding, at the speed of the BLAS.
+    arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
+    bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
     model, tokenizer = load(str(Path(folder)))[:2]
-    if on_gpu():
-        return model, tokenizer, "as stored"
-    if dequantize:
+    computed_in = fit(model)
+    if dequantize and not on_gpu():
         model = dequantize_model(model)
-    return model, tokenizer, fit(model)
+        fit(model)  # modes with small floats give bfloat16, which holds them
+    return model, tokenizer, computed_in
 
 
 def fit(model: Any) -> str:

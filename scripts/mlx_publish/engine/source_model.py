@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class SourceModel:
     config: dict[str, Any]
     record: Record
     build: Callable[[], nn.Module]
-    kept: Mapping[str, mx.array] = field(default_factory=dict)
+    kept: dict[str, mx.array] = field(default_factory=dict)
     """Source arrays that did not arrive: a tied head may have to be compared with the embedding."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ WARM_UPS = 6
 LEAST_TRIALS, LEAST_TOKENS = 3, 16
 """What time may shrink trials and tokens to."""
 _RATES = ("prompt_tps", "generation_tps")
+_SHORT = 0.1  # of the time
 
 
 @dataclass
@@ -74,7 +75,7 @@ def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
     model, tokenizer, computed_in = load_model(folder)
     tokenizer.eos_token_ids = set()
     bench = Bench(model, tokenizer, tokenizer.encode(text), generation_tokens, trials, time.monotonic() + seconds)
-    bench.run(min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
+    _first_rates(bench, min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
     lengths: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for number, length in enumerate(sorted(set(prompt_tokens))):
@@ -98,6 +99,14 @@ def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
     }
 
 
+def _first_rates(bench: Bench, length: int, generation: int) -> None:
+    """Learn how fast it is. The very first run may be far slower than all others, so a short one is repeated."""
+    start = time.monotonic()
+    bench.run(length, generation)
+    if time.monotonic() - start < _SHORT * bench.left:
+        bench.run(length, generation)
+
+
 def _length(bench: Bench, length: int, lengths_left: int, *, first: bool) -> dict[str, Any] | None:
     """Warm one length up and measure it; None where there is no time for it. The first is measured in any case."""
     share = bench.left / lengths_left
@@ -119,11 +128,15 @@ def _length(bench: Bench, length: int, lengths_left: int, *, first: bool) -> dic
 
 
 def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[dict[str, float]]:
-    """Run until two successive runs agree in both rates, a number of runs or half of the time is used up."""
-    runs, until = [bench.run(length, generation)], time.monotonic() + share / 2
+    """Run until two successive runs agree in both rates, or a number of runs or the time for it is used up.
+
+    That is half of `share`, and what leaves room for the fewest trials.
+    """
+    end, runs = time.monotonic() + share, [bench.run(length, generation)]
     while len(runs) < WARM_UPS:
         runs.append(bench.run(length, generation))
-        if all(agree(runs[-1][rate], runs[-2][rate]) for rate in _RATES) or time.monotonic() > until:
+        rest = max(share / 2, (LEAST_TRIALS + 1) * bench.seconds(length, generation))
+        if all(agree(runs[-1][rate], runs[-2][rate]) for rate in _RATES) or time.monotonic() + rest > end:
             break
     return runs
 
@@ -136,16 +149,22 @@ def _cache(layers: Sequence[Any]) -> dict[str, int]:
     """
     growing = windowed = 0
     window = 0
-    for layer in layers:
+    for layer in _flat(layers):
         keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
         if not isinstance(keys, mx.array) or not isinstance(values, mx.array):
             continue
         each = 2 * (keys.size // keys.shape[-2] + values.size // values.shape[-2])
-        if size := int(getattr(layer, "max_size", 0) or 0):
+        if size := int(getattr(layer, "max_size", 0) or getattr(layer, "chunk_size", 0) or 0):
             windowed, window = windowed + each, max(window, size)
         else:
             growing += each
     return {"bytes_per_token": growing, "window_bytes_per_token": windowed, "window": window}
+
+
+def _flat(layers: Sequence[Any]) -> Iterator[Any]:
+    """A layer of a hybrid model has a cache for each of its parts."""
+    for layer in layers:
+        yield from _flat(layer.caches) if hasattr(layer, "caches") else (layer,)
 
 
 def _process_memory() -> int:

@@ -16,6 +16,8 @@ from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.model.portable import portable, tokenizer_files
 
 Encode = Callable[[str], list[int]]
+Reference = tuple[tuple[Encode, list[str]], str]
+"""The source's encoder and its added tokens, and what they come from."""
 # A model may have thousands of reserved tokens beyond its embedding; a few show whether text reaches them.
 _BEYOND = 256
 
@@ -30,23 +32,29 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     Where ids differ, the class that reads tokenizer.json as it is takes the place of the folder's own, and all is
     compared again; `plain` says so.
     """
-    found = _look(Path(folder), source, rows, progress)
+    progress("loading the tokenizer")
+    try:
+        reference = _reference(Path(source))
+    except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
+        return {"error": _cannot("of the source", error)}
+    found = _look(Path(folder), reference, rows, progress)
     plain = portable(tokenizer_files(Path(folder)), plain=True).files if found.get("different") else {}
     for path, data in plain.items():
         (Path(folder) / path).write_bytes(data)
-    return {**_look(Path(folder), source, rows, progress), "plain": True} if plain else found
+    return {**_look(Path(folder), reference, rows, progress), "plain": True} if plain else found
 
 
-def _look(folder: Path, source: str, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
-    progress("loading the tokenizer")
+def _cannot(which: str, error: Exception) -> str:
+    return f"the tokenizer {which} cannot be loaded: {type(error).__name__}: {error}"[:1000]
+
+
+def _look(folder: Path, reference: Reference, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
+    (theirs, added), kind = reference
     with warnings_of_loading() as said:
         try:
-            loading = "of the source"
-            (reference, added), kind = _reference(Path(source))
-            loading = "as mlx-lm reads it"
             made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
         except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
-            return {"error": f"the tokenizer {loading} cannot be loaded: {type(error).__name__}: {error}"[:1000]}
+            return {"error": _cannot("as mlx-lm reads it", error)}
     progress("comparing ids")
     encode = _encoder(made)
     probes = {**probe_texts(), **_special_probes(_added(made)), **_special_probes(added)}
@@ -55,7 +63,7 @@ def _look(folder: Path, source: str, rows: int | None, progress: Callable[[str],
         "error": None,
         "reference": kind,
         "warnings": said,
-        **_compare(probes, encode, reference),
+        **_compare(probes, encode, theirs),
         **_round_trip(probes, encode, made),
         "vocabulary": 1 + max(made.get_vocab().values(), default=-1),
         "stop_ids": sorted(made.eos_token_ids),
@@ -73,7 +81,7 @@ def reference_of(source: Path) -> Encode:
     return _reference(source)[0][0]
 
 
-def _reference(source: Path) -> tuple[tuple[Encode, list[str]], str]:
+def _reference(source: Path) -> Reference:
     """The source's encoder and its added tokens: by its tokenizer.json, or by transformers from older files."""
     path = source / "tokenizer.json"
     if not path.exists():

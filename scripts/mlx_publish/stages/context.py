@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mlx_publish.console import Console
@@ -33,6 +34,8 @@ class Context:
     force: frozenset[str] = frozenset()
     """Stages to repeat although nothing changed."""
     tag: str | None = None
+    cards: Path | None = None
+    """Where the reviewed cards lie, when what was reviewed is published and not what lies in the work folder."""
     planned: frozenset[str] = frozenset()
     """All stages of this run: what a later one needs of the source is best done while it is in memory."""
     cache: dict[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
+from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.engine.child import Job, run_job, run_jobs
 from mlx_publish.engine.process import fast_blas
 from mlx_publish.evidence import digest_of
@@ -15,6 +16,7 @@ from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import at_once, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.reference import Reference, texts
+from mlx_publish.stages.reference_check import reference_facts, reference_inputs
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -24,14 +26,23 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "source": context.report(variant, "inspect").inputs["source"],
         "against": None if source_fits(context) else _digest(context, _widest(context)),
         "text": digest_of(texts()),
+        "reference": reference_inputs(context) if _asked(context) else None,
     }
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
-    if source_fits(context):
-        return _against_source(context, variants)
-    return _against_widest(context, variants)
+    proof = reference_facts(context) if _asked(context) else NOT_ASKED
+    found = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
+    checks = run_checks(REFERENCE, proof, context.recipe.accepted)
+    return {
+        label: Outcome((*one.checks, *checks), {**one.result, "reference": rounded(proof.result)})
+        for label, one in found.items()
+    }
+
+
+def _asked(context: Context) -> bool:
+    return context.recipe.spec.fidelity.reference == "transformers"
 
 
 def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, Outcome]:

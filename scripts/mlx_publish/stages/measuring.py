@@ -52,6 +52,6 @@ def rounded(value: Any) -> Any:
     """Six digits are more than the text can tell apart; JSON has no NaN, so it becomes null."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: rounded(one) for key, one in value.items()}
     return [rounded(one) for one in value] if isinstance(value, list) else value

@@ -17,6 +17,7 @@ from mlx_publish.hub.publish import Order, publish
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.reviewed import card_folder, take_card
 from mlx_publish.work import read_json
 
 
@@ -31,6 +32,9 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at all variants first: either all may leave, or none does."""
+    if context.cards:
+        for variant in variants:
+            take_card(context, variant, context.cards)
     looked = {variant.label: _look(context, variant) for variant in variants}
     if any(finding.status == "fail" for found, _ in looked.values() for finding in found):
         return {label: Outcome(found, {"published": False}) for label, (found, _) in looked.items()}
@@ -44,6 +48,8 @@ def tag_of(context: Context, variant: Variant) -> str:
 
 def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
     path = context.work.variant(variant.label) / "evidence.json"
+    if context.cards:
+        path = card_folder(context.recipe, variant, context.cards) / "evidence.json"
     evidence = read_json(path)
     if not isinstance(evidence, dict):
         raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")

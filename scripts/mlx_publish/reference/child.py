@@ -1,0 +1,132 @@
+"""Find a Python that has torch, and let it compare in a child process. What fails there is a reason, not an error."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx_publish
+
+VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
+NOT_INSTALLED = "torch is not installed: pip install 'mlx-publish[reference]'"
+OLDEST_TRANSFORMERS = 5  # the first that reads both spellings of rope
+_PACKAGES = ("torch", "transformers")
+_ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"
+_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS")
+_LIMIT = 3 * 3600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A Python that has torch and transformers, with their versions; or the `reason` for which there is none."""
+
+    python: Path
+    versions: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the child found (`__main__.compare` says what), or the `reason` for which it found nothing."""
+
+    result: Mapping[str, Any] | None
+    reason: str = ""
+
+
+def find_torch() -> Torch:
+    """The Python that MLX_PUBLISH_REFERENCE_PYTHON names, else this one."""
+    given = os.environ.get(VARIABLE)
+    found = _asked(Path(given)) if given else _here()
+    version = found.versions.get("transformers", "")
+    if not found.reason and int(version.split(".")[0]) < OLDEST_TRANSFORMERS:
+        return Torch(
+            found.python, found.versions, f"transformers {version} is too old: {OLDEST_TRANSFORMERS} is needed"
+        )
+    return found
+
+
+def compare(torch: Torch, source: Path, logits: Path, log: Path, limit: float = _LIMIT) -> Answer:
+    """Compare the model in `source`, as transformers reads it, with `logits`, a file of `engine/reference_logits`.
+
+    What the child prints goes to `log`. It may take `limit` seconds; nothing outlives it.
+    """
+    if torch.reason:
+        return Answer(None, torch.reason)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({"source": str(source), "logits": str(logits)}))
+        order = [str(torch.python), "-X", "utf8", "-m", "mlx_publish.reference", name, str(os.getpid())]
+        try:
+            code = _run(order, _environment(torch.python, folder), log, limit)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Answer(None, f"the child with torch failed: {error}")
+        told = folder / "result.json"
+        return Answer(**{"result": None, **json.loads(told.read_text())}) if told.exists() else _died(code, log)
+
+
+def _here() -> Torch:
+    python = Path(sys.executable)
+    if not all(importlib.util.find_spec(name) for name in _PACKAGES):
+        return Torch(python, reason=NOT_INSTALLED)
+    return Torch(python, {name: importlib.metadata.version(name) for name in _PACKAGES})
+
+
+def _asked(python: Path) -> Torch:
+    try:
+        told = subprocess.run(
+            [python, "-c", _ASK % (_PACKAGES,)], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60,
+            env={key: os.environ[key] for key in _KEPT if key in os.environ},
+        ).stdout  # fmt: skip
+        return Torch(python, json.loads(told))
+    except subprocess.CalledProcessError:
+        return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return Torch(python, reason=f"{VARIABLE} names no Python: {error}")
+
+
+def _environment(python: Path, folder: Path) -> dict[str, str]:
+    """No token and no network; of this Python's packages another one is shown this package alone."""
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    shown = folder / "package"
+    shown.mkdir()
+    (shown / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
+    own = os.environ.get("PYTHONPATH") if python == Path(sys.executable) else None
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(shown), own))), "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }  # fmt: skip
+
+
+def _run(order: Sequence[str], environment: Mapping[str, str], log: Path, limit: float) -> int:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            order, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=dict(environment),
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        return process.wait(timeout=limit)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _died(code: int, log: Path) -> Answer:
+    if code == -signal.SIGKILL:
+        return Answer(None, "the child with torch was killed, most likely because the memory was full")
+    how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
+    said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
+    return Answer(None, f"the child with torch {how}: {said or 'it said nothing'}")

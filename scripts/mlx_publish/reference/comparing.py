@@ -1,0 +1,58 @@
+"""How far the logits of two implementations of one model are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 1e-30  # in the place of a spread of 0, where all tokens have the same logit
+
+
+@dataclass
+class Comparison:
+    """Sums over positions.
+
+    The normalised mean squared error is sum((a - b)^2) / sum((b - mean(b))^2), where b are the reference's logits and
+    mean(b) is their mean over the vocabulary at the same position: 0 is equal, 1 is as far off as logits that know
+    nothing. It does not depend on the scale of the logits, nor on the size of the vocabulary. Neither side is shifted
+    to the other: a constant that is added to all logits is a deviation of the mapping too.
+    """
+
+    squares: float = 0.0
+    spread: float = 0.0
+    worst: float = 0.0
+    same: int = 0
+    positions: int = 0
+    problem: str = ""
+    """Why there is no number."""
+
+    def add(self, found: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+        """Take in logits (positions, vocabulary) of one sequence."""
+        if found.shape != reference.shape:
+            self.problem = f"logits of {found.shape[-1]} tokens in MLX and of {reference.shape[-1]} in the reference"
+            return
+        if not (np.isfinite(found).all() and np.isfinite(reference).all()):
+            self.problem = "logits that are not numbers"
+            return
+        wide = reference.astype(np.float64)
+        squares = np.square(found - wide).sum(axis=-1)
+        spread = np.square(wide - wide.mean(axis=-1, keepdims=True)).sum(axis=-1)
+        self.squares += float(squares.sum())
+        self.spread += float(spread.sum())
+        self.worst = max(self.worst, float(np.max(squares / np.maximum(spread, _LEAST))))
+        self.same += int((found.argmax(axis=-1) == reference.argmax(axis=-1)).sum())
+        self.positions += len(found)
+
+    def result(self) -> dict[str, Any]:
+        """`nmse`, also of the `worst_position`, `same_first_choice` as a share; None where there is a problem."""
+        whole = not self.problem and self.positions > 0
+        return {
+            "positions": self.positions,
+            "nmse": self.squares / max(self.spread, _LEAST) if whole else None,
+            "worst_position": self.worst if whole else None,
+            "same_first_choice": self.same / self.positions if whole else None,
+            "problem": self.problem,
+        }

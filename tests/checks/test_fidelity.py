@@ -1,0 +1,148 @@
+"""What is said of a comparison, and what is advised to a variant that is too far from its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts, better
+from mlx_publish.recipe import FidelityTest, Variant
+from mlx_publish.report import Finding, verdict_of
+
+GOOD: dict[str, Any] = {
+    "positions": 1020, "mean_kld": 0.0512, "mean_kld_error": 0.0021, "median_kld": 0.03, "p99_kld": 0.4123, "max_kld": 1.5,
+    "same_first_choice": 0.912, "same_first_choice_error": 0.009, "perplexity_source": 11.5, "perplexity": 12.0,
+    "perplexity_ratio": 1.0434, "perplexity_ratio_error": 0.0051, "by_kind": {}, "against": {"what": "source"},
+    "limited": False,
+}  # fmt: skip
+WIDEST = {"what": "variant", "label": "8bit", "bits_per_weight": 8.5012}
+TOO_LARGE = "the source is too large for this machine"
+NUMBERS = ("mean-kld", "same-first-choice", "perplexity")
+
+
+def judge(
+    result: dict[str, Any], limits: dict[str, Any] | None = None, variant: dict[str, Any] | None = None
+) -> dict[str, Finding]:
+    facts = FidelityFacts(result, FidelityTest.model_validate(limits or {}), Variant.model_validate(variant or {}))
+    return {finding.id: finding for finding in run_checks(FIDELITY, facts)}
+
+
+def test_a_good_result_passes_every_check() -> None:
+    assert [(one.id, one.status, one.message) for one in judge(GOOD).values()] == [
+        ("compared-with", "pass", "compared with the unquantized source over 1020 positions"),
+        ("finite", "pass", "all numbers are finite over 1020 positions"),
+        ("mean-kld", "pass", "mean KLD 0.0512 ± 0.0021 nats, 99 % of positions below 0.412"),
+        ("same-first-choice", "pass", "same first choice as the source at 91.2% of positions"),
+        ("perplexity", "pass", "perplexity 12.00, 1.043 ± 0.005 of the source's"),
+    ]
+
+
+def test_a_store_with_too_little_room_is_told() -> None:
+    found = judge(GOOD | {"limited": True})["compared-with"]
+    assert found.status == "pass"
+    assert found.message.endswith("over 1020 positions; fewer positions than asked, for the store has a limit")
+
+
+def test_another_variant_in_the_place_of_the_source_is_named() -> None:
+    found = judge(GOOD | {"against": WIDEST})
+    said = f"{TOO_LARGE}; compared with the variant 8bit (8.50 bits per weight) instead"
+    assert (found["compared-with"].status, found["compared-with"].message) == ("warn", said)
+    assert found["compared-with"].remedy == "Measure it on a machine with more memory."
+    assert {found[check].status for check in NUMBERS} == {"pass"}
+
+
+def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
+    found = judge({"not_measured": TOO_LARGE, "against": WIDEST})
+    assert (found["compared-with"].status, found["compared-with"].message) == (
+        "warn",
+        f"not measured, because {TOO_LARGE}",
+    )
+    assert found["compared-with"].remedy == "Measure it on a machine with more memory."
+    assert {found[check].status for check in ("finite", *NUMBERS)} == {"skip"}
+    assert verdict_of(found.values()) == "pass"
+
+
+@pytest.mark.parametrize(("lost", "skipped"), [
+    (["mean_kld", "mean_kld_error", "p99_kld", "max_kld"], {"mean-kld"}),
+    (["same_first_choice"], {"same-first-choice"}),
+    (["perplexity_ratio", "perplexity_ratio_error"], {"perplexity"}),
+    # The ratio may be a number where both are beyond all bounds.
+    (["perplexity", "perplexity_source"], {"perplexity"}),
+    (["perplexity_source"], set()),
+])  # fmt: skip
+def test_what_is_no_number_is_refused_once(lost: list[str], skipped: set[str]) -> None:
+    found = judge(GOOD | dict.fromkeys(lost))
+    assert (found["finite"].status, found["finite"].message) == ("fail", f"not a number: {', '.join(sorted(lost))}")
+    assert found["finite"].remedy == "The weights are broken; look at the source."
+    assert {check for check in NUMBERS if found[check].status == "skip"} == skipped
+    assert [one.id for one in found.values() if one.status == "fail"] == ["finite"]
+
+
+def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
+    facts = FidelityFacts(GOOD | {"mean_kld": 2.0, "max_kld": None}, FidelityTest(), Variant())
+    found = {one.id: one.status for one in run_checks(FIDELITY, facts, lambda _: "it is meant so")}
+    assert (found["finite"], found["mean-kld"]) == ("fail", "warn")
+
+
+@pytest.mark.parametrize(("check", "changed", "message"), [
+    ("mean-kld", {"mean_kld": 1.0001}, "mean KLD 1.0001 ± 0.0021 nats, 99 % of positions below 0.412; the limit is 1"),
+    ("same-first-choice", {"same_first_choice": 0.399}, "at 39.9% of positions; the limit is 40%"),
+    ("perplexity", {"perplexity_ratio": 3.001}, "perplexity 12.00, 3.001 ± 0.005 of the source's; the limit is 3"),
+])  # fmt: skip
+def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
+    check: str, changed: dict[str, Any], message: str
+) -> None:
+    found = judge(GOOD | changed, variant={"bits": 3})
+    assert [one.id for one in found.values() if one.status == "fail"] == [check]
+    assert found[check].message.endswith(message)
+    assert found[check].remedy == better(Variant.model_validate({"bits": 3}))
+
+
+@pytest.mark.parametrize(("changed", "limits"), [
+    ({"mean_kld": 1.0, "same_first_choice": 0.4, "perplexity_ratio": 3.0}, {}),
+    ({"mean_kld": 5.0, "same_first_choice": 0.0, "perplexity_ratio": 20.0},
+     {"max_mean_kld": 5, "min_same_first_choice": 0, "max_perplexity_ratio": 20}),
+    ({"perplexity_ratio": 0.5}, {}),
+    ({"mean_kld_error": None, "perplexity_ratio_error": None}, {}),
+])  # fmt: skip
+def test_at_the_limit_it_is_not_refused(changed: dict[str, Any], limits: dict[str, Any]) -> None:
+    found = judge(GOOD | changed, limits)
+    assert {found[check].status for check in NUMBERS} == {"pass"}
+
+
+MORE, SMALLER, MIXED = "more bits ({}bit)", "a smaller group (group_size: 32)", "a mixed recipe (mixed_3_6)"
+
+
+@pytest.mark.parametrize(("variant", "ways"), [
+    ({}, [MORE.format(5), SMALLER]),
+    ({"bits": 2}, [MORE.format(3), SMALLER, MIXED]),
+    ({"bits": 3}, [MORE.format(4), SMALLER, MIXED]),
+    ({"bits": 5}, [MORE.format(6), SMALLER]),
+    ({"bits": 6}, [MORE.format(8), SMALLER]),
+    ({"bits": 8}, ["an unquantized variant (bf16)", SMALLER]),
+    ({"bits": 4, "group_size": 128}, [MORE.format(5), SMALLER]),
+    ({"bits": 4, "group_size": 32}, [MORE.format(5)]),
+    ({"bits": 2, "group_size": 32}, [MORE.format(3), MIXED]),
+    ({"bits": 8, "group_size": 32}, ["an unquantized variant (bf16)"]),
+    ({"mode": "mxfp4"}, [MORE.format(5)]),
+    ({"mode": "nvfp4"}, [MORE.format(5)]),
+    ({"mode": "mxfp8"}, ["an unquantized variant (bf16)"]),
+])  # fmt: skip
+def test_what_is_advised_to_a_quantized_variant(variant: dict[str, Any], ways: list[str]) -> None:
+    assert better(Variant.model_validate(variant)) == f"Take {' or '.join(ways)}."
+
+
+@pytest.mark.parametrize(("mixed", "bits"), [
+    ("mixed_2_6", "4bit or 5bit"), ("mixed_3_4", "4bit or 5bit"), ("mixed_3_6", "4bit or 5bit"), ("mixed_4_6", "5bit or 6bit"),
+])  # fmt: skip
+def test_a_mixed_recipe_is_advised_more_bits_than_its_fewest(mixed: str, bits: str) -> None:
+    assert better(Variant.model_validate({"mixed": mixed})) == f"Take more bits: {bits}."
+
+
+@pytest.mark.parametrize(
+    ("dtype", "other"), [("bfloat16", "float32"), ("float16", "bfloat16"), ("float32", "bfloat16")]
+)
+def test_an_unquantized_variant_is_advised_another_type(dtype: str, other: str) -> None:
+    assert better(Variant.model_validate({"dtype": dtype})) == f"Take another dtype, as {other}, or look at the source."

@@ -1,0 +1,162 @@
+"""Which speeds are printed, and what is said of those that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.speed import BENCHMARK, FEWEST, SpeedFacts
+from mlx_publish.recipe import SpeedTest
+from mlx_publish.report import Finding, verdict_of
+from mlx_publish.series import summary
+
+STEADY = (100.0, 101.0, 99.0, 100.5, 100.0)
+FALLING = (21.1, 18.9, 18.8, 17.5)
+SCATTERED = (100.0, 70.0, 110.0, 75.0, 100.0)
+LOW_POWER = "Low power mode was on before and after the measurement."
+HOT = "The thermal state of the machine was serious after the measurement."
+BATTERY = "The machine ran on battery before and after the measurement."
+OTHERS = "Other programs took 1.5 cores before the measurement: backup 90 %."
+
+
+def length(
+    prompt: int = 512, generation: int = 128, *, generations: tuple[float, ...] = STEADY, prompts: tuple[float, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """A length as the engine tells it; by the rates of its trials."""
+    prompts = prompts or tuple(20 * rate for rate in (STEADY * 9)[: len(generations)])
+    trials = [{"prompt_tps": one, "generation_tps": other} for one, other in zip(prompts, generations, strict=True)]
+    return {
+        "prompt_tokens": prompt, "generation_tokens": generation, "trials": trials,
+        "prompt_tps": summary(prompts), "generation_tps": summary(generations),
+    }  # fmt: skip
+
+
+def facts(*lengths: dict[str, Any], device: str = "gpu", system: str = "Darwin", **more: Any) -> SpeedFacts:
+    asked = SpeedTest.model_validate({"prompt_tokens": [one["prompt_tokens"] for one in lengths] or [512]})
+    result = {"lengths": list(lengths) or [length()], "left_out": more.pop("left_out", []), "device": device}
+    return SpeedFacts(result, more.pop("limits", asked), **{"refusals": (), "remarks": (), **more}, system=system)
+
+
+def judge(check: str, given: SpeedFacts) -> Finding:
+    found = run_checks(BENCHMARK, given)
+    assert verdict_of(found) == "pass", "a speed refuses no model"
+    return next(finding for finding in found if finding.id == check)
+
+
+def test_what_is_good_passes_every_check() -> None:
+    given = facts(length(128), length(512))
+    found = run_checks(BENCHMARK, given)
+    assert [(finding.id, finding.status, finding.message) for finding in found] == [
+        ("steady", "pass",
+         "generation tokens/s (GPU): 100.0 (99.0 to 101.0) after a prompt of 128, 100.0 (99.0 to 101.0) after a prompt of 512"),
+        ("machine-at-rest", "pass", "nothing is known that would have slowed it down"),
+        ("device", "pass", "measured on the GPU"),
+        ("enough", "pass", "5 trials of 2 length(s), 128 tokens each"),
+    ]  # fmt: skip
+    assert given.objections() == ()
+
+
+def test_a_number_of_linux_says_so_wherever_it_stands() -> None:
+    for given in (
+        facts(device="cpu", system="Linux"),
+        facts(length(generations=FALLING), device="cpu", system="Linux"),
+    ):
+        assert "(Linux, CPU" in judge("steady", given).message
+    assert judge("device", given).message == "measured by the CPU under Linux, and every number says so"
+    assert given.objections() == (
+        "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (Linux, CPU; prompts of 512 tokens)",
+    )
+
+
+@pytest.mark.parametrize(("one", "said"), [
+    (length(generations=FALLING), "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (GPU; prompts of 512 tokens)"),
+    (length(2048, generations=SCATTERED), "spread: 70.0 to 110.0, 40% of the median generation tokens/s (GPU; prompts of 2048 tokens)"),
+    (length(prompts=(2000.0, 1900.0, 1800.0, 1700.0, 1600.0)),
+     "drift: it fell by 20% from 2000.0 to 1600.0 prompt tokens/s (GPU; prompts of 512 tokens)"),
+])  # fmt: skip
+def test_an_unsteady_speed_is_not_printed(one: dict[str, Any], said: str) -> None:
+    given = facts(length(128), one)
+    found = judge("steady", given)
+    assert (found.status, found.message) == ("warn", f"not printed: {said}")
+    assert "--force" in found.remedy
+    assert given.objections() == (said,)
+
+
+def test_the_limits_are_those_of_the_recipe() -> None:
+    wide = SpeedTest.model_validate({"max_drift": 0.2, "max_spread": 0.5})
+    for trials in (FALLING, SCATTERED):
+        assert facts(length(generations=trials)).objections()
+        assert facts(length(generations=trials), limits=wide).objections() == ()
+    narrow = SpeedTest.model_validate({"max_spread": 0.01})
+    assert [said.split(":")[0] for said in facts(limits=narrow).objections()] == ["spread", "spread"]
+
+
+def test_warming_up_is_none_of_the_trials_and_does_not_count() -> None:
+    one = length() | {"warm_up": [{"prompt_tps": 1.0, "generation_tps": 60.0}]}
+    assert facts(one).objections() == ()
+
+
+def test_a_disturbed_machine_prints_nothing() -> None:
+    given = facts(refusals=(LOW_POWER, HOT), remarks=(BATTERY,))
+    found = judge("machine-at-rest", given)
+    low, hot = "low power mode was on before and after the measurement", HOT.replace("The", "the").rstrip(".")
+    assert (found.status, found.message) == ("warn", f"not printed: {low}; {hot}")
+    assert found.remedy == "Mend that, then repeat with --force."
+    assert given.objections() == (low, hot)
+
+
+def test_a_remark_is_told_and_the_speed_printed() -> None:
+    given = facts(remarks=(BATTERY, OTHERS))
+    found = judge("machine-at-rest", given)
+    assert (found.status, found.message) == ("warn", f"{BATTERY} {OTHERS}")
+    assert found.details == {"remarks": [BATTERY, OTHERS]}
+    assert given.objections() == ()
+
+
+def test_a_mac_that_computed_on_its_cpu_prints_nothing() -> None:
+    given = facts(device="cpu")
+    found = judge("device", given)
+    said = "MLX computed on the CPU of this Mac, not on its GPU"
+    assert (found.status, found.message) == ("warn", f"not printed: {said}")
+    assert "Metal" in found.remedy
+    assert given.objections() == (said,)
+
+
+@pytest.mark.parametrize(("one", "least"), [(length(8), 8), (length(generation=15), 15), (length(8, 4), 4)])
+def test_a_rate_over_a_handful_of_tokens_is_not_printed(one: dict[str, Any], least: int) -> None:
+    given = facts(one)
+    found = judge("enough", given)
+    assert (found.status, found.message) == ("warn", f"not printed: too few tokens: {least}")
+    assert str(FEWEST) in found.remedy
+    assert given.objections() == (f"too few tokens: {least}",)
+
+
+def test_the_fewest_tokens_are_enough() -> None:
+    assert facts(length(FEWEST, FEWEST)).objections() == ()
+
+
+@pytest.mark.parametrize(("lengths", "left_out", "said"), [
+    ((length(128, generations=STEADY[:3]),), [], "made to fit 180 s: 3 trials of 128 tokens after a prompt of 128"),
+    ((length(128, 64),), [], "made to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
+    ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough for it)"),
+    (
+        (length(128), length(512, generations=STEADY[:4])), [2048],
+        "made to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
+    ),
+])  # fmt: skip
+def test_what_was_made_smaller_or_left_out_is_told(
+    lengths: tuple[dict[str, Any], ...], left_out: list[int], said: str
+) -> None:
+    why = "180 s are not enough for it"
+    given = facts(*lengths, left_out=[{"prompt_tokens": prompt, "why": why} for prompt in left_out])
+    found = judge("enough", given)
+    assert (found.status, found.message) == ("pass", said)
+    assert given.objections() == ()
+
+
+def test_objections_come_in_one_order() -> None:
+    given = facts(length(8, generations=FALLING, prompts=SCATTERED[:4]), device="cpu", refusals=(LOW_POWER,))
+    assert [said.split(" ")[0] for said in given.objections()] == ["spread:", "drift:", "low", "MLX", "too"]
+    assert {finding.status for finding in run_checks(BENCHMARK, given)} == {"warn"}

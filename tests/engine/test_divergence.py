@@ -1,0 +1,264 @@
+"""The numbers of a comparison, computed a second time: in plain Python, from probabilities, position by position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal, localcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
+from mlx_publish.engine.divergence import Divergence, compared
+from mlx_publish.recipe import FidelityTest, Variant
+from mlx_publish.report import Finding, verdict_of
+from mlx_publish.stages.measuring import rounded
+
+Logits = NDArray[np.float32]
+CLOSE = 1e-9
+KINDS = ("scripts", "code", "prose")
+
+
+def softmax(row: Logits) -> list[float]:
+    """Probabilities of one position."""
+    values = [float(value) for value in row]
+    top = max(values)
+    weights = [math.exp(value - top) for value in values]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def error_of_mean(values: Sequence[float]) -> float:
+    middle = mean(values)
+    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+def at_share(values: Sequence[float], share: float) -> float:
+    """The value below which that share of all lies, on the line between its neighbours."""
+    ordered, place = sorted(values), share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def again(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, float]:
+    """All numbers of the summary."""
+    kld, same, of_source, of_model = [], [], [], []
+    for one, other, token in zip(source, model, following, strict=True):
+        p, q = softmax(one), softmax(other)
+        kld.append(math.fsum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0))
+        same.append(float(p.index(max(p)) == q.index(max(q))))
+        of_source.append(math.log(p[token]))
+        of_model.append(math.log(q[token]))
+    lost = [a - b for a, b in zip(of_source, of_model, strict=True)]
+    ratio = math.exp(mean(lost))
+    return {
+        "positions": len(kld), "mean_kld": mean(kld), "mean_kld_error": error_of_mean(kld),
+        "median_kld": at_share(kld, 0.5), "p99_kld": at_share(kld, 0.99), "max_kld": max(kld),
+        "same_first_choice": mean(same), "same_first_choice_error": error_of_mean(same),
+        "perplexity_source": math.exp(-mean(of_source)), "perplexity": math.exp(-mean(of_model)),
+        "perplexity_ratio": ratio, "perplexity_ratio_error": ratio * error_of_mean(lost),
+    }  # fmt: skip
+
+
+def noisy(positions: int, vocabulary: int, noise: float = 0.5, seed: int = 0) -> tuple[Logits, Logits, list[int]]:
+    """A source, a model beside it, and the tokens that come next."""
+    dice = np.random.default_rng(seed)
+    source = 3 * dice.standard_normal((positions, vocabulary), dtype=np.float32)
+    model = source + np.float32(noise) * dice.standard_normal(source.shape, dtype=np.float32)
+    return source, model, dice.integers(0, vocabulary, positions).tolist()
+
+
+def summary(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, Any]:
+    found = Divergence()
+    found.add(source, model, following)
+    return found.summary()
+
+
+@pytest.mark.parametrize(("positions", "vocabulary", "noise"), [
+    (2, 2, 0.5), (3, 150_000, 0.5), (16, 100, 3.0), (17, 100, 0.05), (100, 64, 0.5), (257, 40, 1.0),
+])  # fmt: skip
+def test_all_numbers_agree_with_a_second_computation(positions: int, vocabulary: int, noise: float) -> None:
+    given = noisy(positions, vocabulary, noise)
+    assert summary(*given) == pytest.approx(again(*given), rel=CLOSE)
+
+
+def test_logits_far_from_zero_lose_nothing() -> None:
+    """Models differ in where their logits lie; the numbers know only the differences between tokens."""
+    source, model, following = noisy(20, 50)
+    far = (source + np.float32(1024), model - np.float32(2048), following)
+    assert summary(*far) == pytest.approx(again(*far), rel=CLOSE)
+
+
+def test_the_same_logits_are_exactly_the_same() -> None:
+    source, _, following = noisy(40, 1000)
+    found = summary(source, source.copy(), following)
+    zeros = ("mean_kld", "mean_kld_error", "median_kld", "p99_kld", "max_kld", "perplexity_ratio_error")
+    assert {found[key] for key in zeros} == {0.0}
+    assert (found["same_first_choice"], found["perplexity_ratio"]) == (1.0, 1.0)
+    assert found["perplexity"] == found["perplexity_source"]
+
+
+def test_it_is_never_negative_by_rounding() -> None:
+    """The same distribution by other logits: what is left of the difference is rounding, of either sign."""
+    source, _, following = noisy(200, 500)
+    found = Divergence()
+    found.add(source, source + np.float32(0.125), following)
+    told = found.summary()
+    assert min(told[key] for key in ("mean_kld", "median_kld", "p99_kld", "max_kld")) >= 0
+    assert told["max_kld"] < 1e-12
+
+
+def by_decimals(one: Logits, other: Logits) -> float:
+    """The divergence of one position in 50 digits."""
+    with localcontext() as context:
+        context.prec = 50
+        p, q = ([Decimal(float(value)).exp() for value in row] for row in (one, other))
+        total_p, total_q = sum(p), sum(q)
+        parts = (a / total_p * ((a / total_p).ln() - (b / total_q).ln()) for a, b in zip(p, q, strict=True))
+        return float(sum(parts))
+
+
+def test_a_tiny_difference_is_still_seen() -> None:
+    source, model, following = noisy(12, 60, noise=5e-5)
+    right = [by_decimals(one, other) for one, other in zip(source, model, strict=True)]
+    assert 1e-10 < mean(right) < 1e-8
+    found = summary(source, model, following)
+    assert found["mean_kld"] == pytest.approx(mean(right), rel=1e-5)
+    assert found["max_kld"] == pytest.approx(max(right), rel=1e-5)
+
+
+def test_one_position_has_no_error() -> None:
+    found = summary(*noisy(1, 10))
+    assert {found[key] for key in found if key.endswith("_error")} == {0.0}
+    assert found["positions"] == 1
+    assert found["mean_kld"] == found["p99_kld"] == found["max_kld"] > 0
+
+
+def test_the_first_of_equals_is_the_first_choice() -> None:
+    source = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 1]], np.float32)
+    model = np.array([[2, 0, 0], [0, 0, 5], [0, 0, 0]], np.float32)
+    assert summary(source, model, [0, 1, 2])["same_first_choice"] == pytest.approx(2 / 3)
+
+
+def cut(logits: Logits, sizes: Sequence[int]) -> Iterator[Logits]:
+    start = 0
+    for size in sizes:
+        yield logits[start : start + size]
+        start += size
+    assert start == len(logits)
+
+
+# Passages by kind and the sizes of their pieces; kinds come again, and in another order than anywhere else.
+PASSAGES: list[tuple[str, list[int]]] = [
+    ("scripts", [5]), ("code", [1]), ("prose", [16, 16, 3]), ("code", [7, 30, 2, 1]), ("scripts", [17]),
+]  # fmt: skip
+
+
+def in_passages() -> tuple[list[tuple[str, list[int]]], Logits, Logits, list[int]]:
+    """The passages, the logits of all their positions in a row, and the token after each."""
+    counts = [sum(sizes) for _, sizes in PASSAGES]
+    source, model, following = noisy(sum(counts), 80, seed=3)
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    ids = [[7, *following[start : start + count]] for start, count in zip(starts, counts, strict=True)]
+    return [(kind, one) for (kind, _), one in zip(PASSAGES, ids, strict=True)], source, model, following
+
+
+def test_pieces_of_any_size_give_the_same_numbers() -> None:
+    passages, source, model, following = in_passages()
+    sizes = [size for _, part in PASSAGES for size in part]
+    found = compared(passages, cut(source, sizes), cut(model, sizes))
+    by_kind = found.pop("by_kind")
+    assert found == pytest.approx(again(source, model, following), rel=CLOSE)
+    assert list(by_kind) == list(KINDS)
+    kinds = [kind for kind, part in PASSAGES for _ in range(sum(part))]
+    for kind, told in by_kind.items():
+        rows = [row for row, of in enumerate(kinds) if of == kind]
+        right = again(source[rows], model[rows], [following[row] for row in rows])
+        keys = ("positions", "mean_kld", "same_first_choice", "perplexity_ratio")
+        assert told == pytest.approx({key: right[key] for key in keys}, rel=CLOSE)
+
+
+def test_the_kinds_add_up_to_the_whole() -> None:
+    passages, source, model, _ = in_passages()
+    counts = [sum(sizes) for _, sizes in PASSAGES]
+    found = compared(passages, cut(source, counts), cut(model, counts))
+    parts = found["by_kind"].values()
+    assert sum(part["positions"] for part in parts) == found["positions"] == sum(counts)
+    for key in ("mean_kld", "same_first_choice"):
+        weighted = math.fsum(part[key] * part["positions"] for part in parts)
+        assert weighted / found["positions"] == pytest.approx(found[key], rel=CLOSE)
+    logs = math.fsum(math.log(part["perplexity_ratio"]) * part["positions"] for part in parts)
+    assert math.exp(logs / found["positions"]) == pytest.approx(found["perplexity_ratio"], rel=CLOSE)
+
+
+def at(row: int, column: int | slice, value: float) -> Callable[[Logits], None]:
+    def change(logits: Logits) -> None:
+        logits[row, column] = value
+
+    return change
+
+
+def nothing(_: Logits) -> None:
+    pass
+
+
+ALL = slice(None)
+# What is done to the source and to the model. Token 3 is never the one that comes next.
+BROKEN: dict[str, tuple[Callable[[Logits], None], Callable[[Logits], None]]] = {
+    "one NaN in the model": (nothing, at(5, 3, math.nan)),
+    "NaN in a whole position": (nothing, at(5, ALL, math.nan)),
+    "one infinity in the model": (nothing, at(5, 3, math.inf)),
+    "minus infinity in the model alone": (nothing, at(5, 3, -math.inf)),
+    "minus infinity in a whole position": (nothing, at(5, ALL, -math.inf)),
+    "one NaN in the source": (at(5, 3, math.nan), nothing),
+    "one infinity in the source": (at(5, 3, math.inf), nothing),
+    "minus infinity in the source alone": (at(5, 3, -math.inf), nothing),
+    "minus infinity in both": (at(5, 3, -math.inf), at(5, 3, -math.inf)),
+    "NaN in both": (at(5, ALL, math.nan), at(5, ALL, math.nan)),
+    "the last position": (nothing, at(-1, 3, math.nan)),
+}
+
+
+def findings(result: dict[str, Any]) -> dict[str, Finding]:
+    """Of a result as the stage reports it, with everything accepted that can be."""
+    told = {"against": {"what": "source"}, "limited": False}
+    facts = FidelityFacts(rounded({**result, **told}), FidelityTest(), Variant())
+    found = run_checks(FIDELITY, facts, lambda _: "all of it is meant so")
+    assert verdict_of(found) == "refused"
+    return {finding.id: finding for finding in found}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_no_number_becomes_none_and_is_refused(case: str) -> None:
+    source, model, _ = noisy(20, 50)
+    following = [4] * 20
+    for change, logits in zip(BROKEN[case], (source, model), strict=True):
+        change(logits)
+    with np.errstate(all="ignore"):
+        found = compared([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
+    assert rounded(found)["mean_kld"] is None
+    assert rounded(found)["by_kind"]["code"]["mean_kld"] is None
+    told = findings(found)
+    assert told["finite"].status == "fail"
+    assert "mean_kld" in told["finite"].message
+    assert told["mean-kld"].status == "skip"
+
+
+def test_a_perplexity_without_room_is_refused_and_no_crash() -> None:
+    """Both are sure of the wrong token, beyond what a float can tell, and they agree."""
+    source = np.zeros((4, 10), np.float32)
+    source[:, 0] = 2000
+    found = summary(source, source.copy(), [1, 2, 3, 4])
+    assert found["perplexity"] == found["perplexity_source"] == math.inf
+    told = findings(found)
+    assert told["finite"].message == "not a number: perplexity, perplexity_source"
+    assert (told["finite"].status, told["mean-kld"].status) == ("fail", "pass")
