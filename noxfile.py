@@ -79,11 +79,11 @@ def start(session: nox.Session, *command: str, **env: str) -> None:
         session.run(*command, external=True, env=env or None, silent=False)
     except CommandFailed as error:
         # 4: an environment could not be made, which is the surroundings' fault.
-        sys.exit(4 if {"pip", "venv", "ci"} & set(command) else getattr(error, "return_code", None) or 1)
+        sys.exit(4 if {"pip", "venv"} & set(command) else getattr(error, "return_code", None) or 1)
 
 
 def node_modules(session: nox.Session) -> dict[str, str]:
-    """Return the variable that names a folder with the tests' Node packages; none where there is no npm."""
+    """Return the variable that names a folder with the tests' Node packages; none where npm cannot bring them."""
     npm = shutil.which("npm")
     if npm is None:
         return {}
@@ -93,7 +93,14 @@ def node_modules(session: nox.Session) -> dict[str, str]:
     if not (folder / ".complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(wanted, folder)
-        start(session, npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder))
+        try:
+            session.run(
+                npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder),
+                external=True,
+            )  # fmt: skip
+        except CommandFailed:
+            session.log("npm reaches no registry; the tests of the other template engine in Node are skipped")
+            return {}
         (folder / ".complete").touch()
     return {"MLX_PUBLISH_NODE_MODULES": str(folder)}
 
