@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from large_model import make_large_llama
-from measuring import Taken, measure
+from measuring import Taken, measure, print_head
 
 ROOT = Path(__file__).parents[1]
 BITS = (4, 8, 6)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
-    columns = (
+    print_head(
         "model",
         "variants",
         "mlx-lm / ours",
@@ -83,8 +83,6 @@ def main() -> None:
         "peak memory",
         "memory",
     )
-    print(f"| {' | '.join(columns)} |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         large = make_large_llama(Path(name) / "llama-1.1b")
         for title, source in (("llama, 1.1B, random", large), ("SmolLM2-135M-Instruct", options.source)):

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import Taken, measure
+from measuring import Taken, measure, print_head
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("4bit", "8bit")
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {options.tokens} tokens\n")
-    columns = (
+    print_head(
         "model",
         "variants",
         "first run",
@@ -100,8 +100,6 @@ def main() -> None:
         "bytes read, second / first",
         "peak memory",
     )
-    print(f"| {' | '.join(columns)} |")
-    print(f"|{' --- |' * len(columns)}")
     for row in rows(options.source.resolve(), options.tokens, options.rounds):
         print(row, flush=True)
 

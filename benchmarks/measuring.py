@@ -42,6 +42,11 @@ def measure(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: P
     return Taken(seconds, _read_so_far() - before, memory)
 
 
+def print_head(*columns: str) -> None:
+    """Print the first two lines of a table in Markdown."""
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+
+
 def _memory(root: psutil.Process) -> int:
     """Memory that the whole tree holds now."""
     total = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from filelock import FileLock
 import smollm2
 from models import answer_table, make_scripted
 from pipeline import User
+
+Program = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +48,19 @@ def source(shared: Path) -> Path:
 def user(tmp_path: Path) -> User:
     """Somebody without a Hub."""
     return User(tmp_path / "home")
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Put a shell script in the place of the child's Python; `$folder` is the folder of the job."""
+
+    def put(text: str) -> None:
+        path = tmp_path / "program"
+        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return put
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,17 @@ def answers_as_the_card_shows(tried: Tried) -> None:
     assert (exchange["answer"], exchange["stop"]) == (ANSWER, "stop")
 
 
+def carded(folder: Path, template: str) -> Tried:
+    """A model with this template, made once, smoked, and with its card."""
+
+    def make(root: Path) -> None:
+        scripted(root / "m", template)
+        Tried(root).run("run", "--until", "smoke")
+        Tried(root).run("card")
+
+    return Tried(once(folder, make))
+
+
 # No system role, strict turns, no prompt for an answer: one template has all three.
 
 
@@ -124,12 +135,7 @@ def answers_as_the_card_shows(tried: Tried) -> None:
 def strict(shared: Path) -> Tried:
     """Only to be read; with its card."""
 
-    def make(root: Path) -> None:
-        scripted(root / "m", STRICT)
-        Tried(root).run("run", "--until", "smoke")
-        Tried(root).run("card")
-
-    return Tried(once(shared / "template-strict", make))
+    return carded(shared / "template-strict", STRICT)
 
 
 def test_a_system_role_that_is_refused_is_folded(strict: Tried) -> None:
@@ -179,12 +185,7 @@ def test_a_user_turn_of_its_own_is_refused_where_two_are(strict: Tried, tmp_path
 def silent(shared: Path) -> Tried:
     """Only to be read; with its card."""
 
-    def make(root: Path) -> None:
-        scripted(root / "m", SILENT)
-        Tried(root).run("run", "--until", "smoke")
-        Tried(root).run("card")
-
-    return Tried(once(shared / "template-silent", make))
+    return carded(shared / "template-silent", SILENT)
 
 
 def test_a_system_text_that_vanishes_is_folded(silent: Tried) -> None:

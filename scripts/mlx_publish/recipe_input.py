@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
 TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "to")
-_FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
+FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
+"""How a source begins that can only be a folder."""
 
 
 def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
@@ -57,8 +58,8 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
     if "notes" in flags:
         data["card"] = {"notes": flags["notes"]}
     spec = _validate(data, "", {})
-    source = _expanded(spec.source)
-    folder = source.resolve() if _is_folder(source) else _folder_of(spec.source, Path.cwd())
+    source = expanded(spec.source)
+    folder = source.resolve() if is_folder(source) else _folder_of(spec.source, Path.cwd())
     name = spec.name or (folder.name if folder else spec.source.rpartition("/")[2])
     return _complete(spec, name, folder, ("", {}), Path.cwd())
 
@@ -122,17 +123,19 @@ def _words(error: ErrorDetails) -> tuple[str, str]:
 
 def _folder_of(source: str, base: Path) -> Path | None:
     """The folder a source names, or None where it names a repo."""
-    return (base / _expanded(source)).resolve() if _FOLDER.match(source) else None
+    return (base / expanded(source)).resolve() if FOLDER.match(source) else None
 
 
-def _expanded(path: str) -> Path:
+def expanded(path: str) -> Path:
+    """The path with `~` and `~somebody` replaced."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # nobody is called so; then the path as written is the one that does not exist
         return Path(path)
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder of that name, whatever the name is."""
     try:
         return path.is_dir()
     except OSError:  # as a name that is too long
@@ -171,7 +174,7 @@ def _check_source(recipe: Recipe) -> None:
                 place=where, key="source" if recipe.place else "",
                 remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
             ) from None  # fmt: skip
-    elif not _is_folder(recipe.source_folder):
+    elif not is_folder(recipe.source_folder):
         raise BadInput(
             f"the folder {recipe.source_folder} does not exist", place=where,
             key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
@@ -212,7 +215,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
         )  # fmt: skip
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), recipe.spec.to)
     if text.startswith("folder:"):
-        return Destination(folder=(base / _expanded(text[len("folder:") :])).resolve())
+        return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
     try:
         return Destination(repo=TypeAdapter(RepoId).validate_python(text))
     except ValidationError:

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -20,6 +19,7 @@ from mlx_publish.console import Console, plain
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
+from mlx_publish.recipe_input import FOLDER, expanded, is_folder
 from mlx_publish.report import Finding, verdict_of
 from mlx_publish.table import print_plainly
 from mlx_publish.template.capabilities import Capabilities, capabilities
@@ -29,7 +29,6 @@ from mlx_publish.template.engines_look import by_engine
 from mlx_publish.template.look import Look
 
 _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runner that hangs", safe, safety=True)
-_FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 
 
 def template_only(source: str, revision: str | None, engines: str, console: Console, *, as_json: bool) -> int:
@@ -52,16 +51,16 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
 
 
 def _files(source: str, revision: str | None) -> ModelFiles:
-    folder = Path(source).expanduser()
-    if _FOLDER.match(source) or folder.is_dir():
-        if not folder.is_dir():
+    folder = expanded(source)
+    if FOLDER.match(source) or is_folder(folder):
+        if not is_folder(folder):
             raise BadInput(f"there is no folder {source}", place="--source", remedy="Give a model folder, or a repo.")
         return FolderFiles(folder)
-    from mlx_publish.hub.repo import RepoFiles, is_commit, resolve  # noqa: PLC0415  a folder needs no network
+    from mlx_publish.hub.repo import RepoFiles, pinned  # noqa: PLC0415  a folder needs no network
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise BadInput(f"{source} is neither a folder nor a repo", place="--source", remedy="Write namespace/name.")
-    return RepoFiles(source, revision if revision and is_commit(revision) else resolve(source, revision))
+    return RepoFiles(source, pinned(source, revision))
 
 
 def _engines(names: str) -> tuple[str, ...]:

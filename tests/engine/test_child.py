@@ -7,21 +7,18 @@ import importlib.util
 import os
 import platform
 import signal
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mlx_publish
+from conftest import Program
 from mlx_publish.engine import child, process
 from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
 from mlx_publish.engine.process import Children, fast_blas
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
-
-Program = Callable[[str], None]
 
 
 @pytest.fixture
@@ -34,19 +31,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Progress, on a machine that seems to have mlx-lm."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     return []
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Put a shell script in the place of the child's Python; `$folder` is the folder of the job."""
-
-    def put(text: str) -> None:
-        path = tmp_path / "program"
-        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
-        path.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(path))
-
-    return put
 
 
 def answer(kind: str = "", **more: Any) -> dict[str, Any]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from conftest import Program
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
 from mlx_publish.template import process
 from mlx_publish.template.child import Limits, Request, render_all
 from mlx_publish.template.rendering import Rendered
-
-Program = Callable[[str], None]
 
 NOW = "2026-03-01T12:00:00"
 CONTEXT = {"messages": [{"role": "user", "content": "Hi \u00fc\ud800\u2028"}]}
@@ -64,19 +63,6 @@ def nothing_stays() -> Iterator[None]:
     yield
     assert [one for one in psutil.Process().children(recursive=True) if "mlx_publish.template" in one.cmdline()] == []
     assert psutil.Process().memory_info().rss - before < 64 * 10**6
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Put a shell script in the place of the child's Python; `$folder` is the folder of the job."""
-
-    def put(text: str) -> None:
-        path = tmp_path / "program"
-        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
-        path.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(path))
-
-    return put
 
 
 def unsafe(error: str) -> Rendered:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from mlx_publish import numbers
-from mlx_publish.card.markdown import escape
+from mlx_publish.card.environment import environment
 from mlx_publish.series import headline
 
 Evidence = Mapping[str, Any]
@@ -19,13 +17,8 @@ _PENDING = ("warn", "fixed")
 
 def body(recipe: str, cards: Sequence[tuple[PurePosixPath, Evidence, Evidence | None]]) -> str:
     """The text of a pull request: for each card its path, its evidence, and the evidence before, if there was one."""
-    environment = Environment(
-        loader=PackageLoader("mlx_publish"), undefined=StrictUndefined, autoescape=False,  # noqa: S701  Markdown
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["md"] = escape
     told = [_card(path, now, before) for path, now, before in cards]
-    return environment.get_template("review/body.md.j2").render(recipe=recipe, cards=told).strip() + "\n"
+    return environment().get_template("review/body.md.j2").render(recipe=recipe, cards=told).strip() + "\n"
 
 
 def _card(path: PurePosixPath, now: Evidence, before: Evidence | None) -> dict[str, Any]:

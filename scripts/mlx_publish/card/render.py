@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from mlx_publish import numbers
-from mlx_publish.card import markdown, words
+from mlx_publish.card import words
 from mlx_publish.card.chart import Rung, ladder_chart
+from mlx_publish.card.environment import environment
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.snippet import snippet
 from mlx_publish.recipe import Recipe, Variant
@@ -36,17 +35,13 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
 
     `name` is the title, `load_as` what `mlx_lm.load` is given, `notes` a person's Markdown from the recipe.
     """
-    environment = Environment(
-        loader=PackageLoader("mlx_publish"), undefined=StrictUndefined, autoescape=False,  # noqa: S701  Markdown
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters.update(
-        md=markdown.escape, code=markdown.code, fenced=markdown.fenced, py=markdown.quoted,
+    templates = environment()
+    templates.filters.update(
         how_close=words.how_close, against=words.against, spread=_spread,
         size=numbers.size, memory=numbers.memory, count=numbers.count, percent=numbers.percent, sig=numbers.significant,
     )  # fmt: skip
     told = [check for check in evidence["checks"] if check["status"] in STATUSES]
-    body = environment.get_template("card/README.md.j2").render(
+    body = templates.get_template("card/README.md.j2").render(
         name=name, load_as=load_as, notes=notes.strip(), e=evidence, told=told,
         snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence), described=_described(evidence["smoke"]),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +96,23 @@ def _around(ours: str, theirs: str) -> str:
     return f"{ours[part]!r} in place of {theirs[part]!r}"
 
 
-def _system(facts: TemplateFacts) -> Says:
-    found = facts.capabilities
-    if found is None or facts.look is None:
-        return skipped(_NONE)
+def _where_there_is_one(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:
+    """Skip a check where there is no template, of which nothing can be said."""
+
+    def run(facts: TemplateFacts) -> Says:
+        if facts.look is None or facts.capabilities is None:
+            return skipped(_NONE)
+        return judge(facts, facts.look, facts.capabilities)
+
+    return run
+
+
+@_where_there_is_one
+def _system(facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     if found.system in ("native", "merged"):
         how = "a turn of its own" if found.system == "native" else "put into a user turn by the template"
         return passed(f"the system text is {how}")
-    reason = facts.look.rendered["system+user"].error or "the system text does not arrive"
+    reason = seen.rendered["system+user"].error or "the system text does not arrive"
     shown = ", and so the card shows it" if facts.chat is not None else ""
     if facts.way == "own-turn":
         if found.two_users != "kept":
@@ -115,10 +124,8 @@ def _system(facts: TemplateFacts) -> Says:
     return warned(f"no system role ({reason}); the system text goes in front of the first user turn{shown}")
 
 
-def _turns(facts: TemplateFacts) -> Says:
-    found = facts.capabilities
-    if found is None:
-        return skipped(_NONE)
+@_where_there_is_one
+def _turns(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     told = {"two user turns in a row": found.two_users, "an assistant's turn first": found.assistant_first}
     if lost := [what for what, how in told.items() if how == "lost"]:
         return warned(f"{' and '.join(lost)}: texts vanish without an error")
@@ -131,60 +138,57 @@ def _are(things: Sequence[str]) -> str:
     return "is" if len(things) == 1 else "are"
 
 
-def _whole(facts: TemplateFacts) -> Says:
-    if facts.look is None:
-        return skipped(_NONE)
-    if wrong := list(properties.not_once(facts.look)):
+@_where_there_is_one
+def _whole(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+    if wrong := list(properties.not_once(seen)):
         name, text, count = wrong[0]
         said = "vanishes" if count == 0 else f"arrives {count} times"
         return warned(f"in the dialogue {name!r} the text {text[:60]!r} {said}", found=[list(entry) for entry in wrong])
     return passed("every message's text arrives exactly once")
 
 
-def _prompt(facts: TemplateFacts) -> Says:
-    if facts.capabilities is None:
-        return skipped(_NONE)
-    text = facts.capabilities.generation_prompt
+@_where_there_is_one
+def _prompt(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
+    text = found.generation_prompt
     if not text:
         return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
     return passed(f"an answer is asked for by {text!r}")
 
 
-def _begin(facts: TemplateFacts) -> Says:
-    if facts.look is None:
-        return skipped(_NONE)
-    count, doubled = properties.begin_tokens(facts.look), _doubled(facts)
+@_where_there_is_one
+def _begin(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+    count, doubled = properties.begin_tokens(seen), _doubled(facts, seen)
     if count > 1 or doubled:
         return warned("a prompt begins with the begin token twice; models are trained with one")
-    token = facts.look.special_tokens.get("bos_token")
+    token = seen.special_tokens.get("bos_token")
     return passed(f"the template writes the begin token {token!r} once" if count else "it writes no begin token")
 
 
-def _doubled(facts: TemplateFacts) -> bool:
+def _doubled(facts: TemplateFacts, seen: Look) -> bool:
     """Whether a tokenizer adds one to the template's own."""
     made = (facts.chat or {}).get("rendered", {}).get("user", {}).get("made", {})
     ids, text = made.get("ids", []), made.get("text", "")
-    token = facts.look.special_tokens.get("bos_token", "") if facts.look else ""
+    token = seen.special_tokens.get("bos_token", "")
     return bool(token and text.startswith(token) and len(ids) > 1 and ids[0] == ids[1])
 
 
-def _tokens(facts: TemplateFacts) -> Says:
-    if facts.look is None:
-        return skipped(_NONE)
+@_where_there_is_one
+def _tokens(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     if facts.tokens is None:
         return skipped("no file lists the special tokens")
-    if unknown := properties.unknown_tokens(facts.look, facts.tokens):
+    if unknown := properties.unknown_tokens(seen, facts.tokens):
         return warned(
             f"{', '.join(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
         )
     return passed("every special token that the template writes is one")
 
 
-def _grows(facts: TemplateFacts) -> Says:
+@_where_there_is_one
+def _grows(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     pairs = (("user", "several turns"), ("system+user", "system, several turns"))
-    found = [growth for pair in pairs if facts.look and (growth := properties.growth(facts.look, *pair))]
+    found = [growth for pair in pairs if (growth := properties.growth(seen, *pair))]
     if not found:
-        return skipped(_NONE if facts.look is None else "no dialogue could be continued")
+        return skipped("no dialogue could be continued")
     if less := next((growth for growth in found if growth.kept == "less"), None):
         return warned(
             f"a longer dialogue changes what came before it, from {less.before!r} on: a prompt cache is of little use"
@@ -194,27 +198,23 @@ def _grows(facts: TemplateFacts) -> Says:
     return passed("a longer dialogue begins with the shorter one, so a prompt cache works")
 
 
-def _date(facts: TemplateFacts) -> Says:
-    if facts.capabilities is None:
-        return skipped(_NONE)
-    if facts.capabilities.date == "clock":
+@_where_there_is_one
+def _date(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
+    if found.date == "clock":
         return passed("the prompt names the day; it was tested with a fixed clock")
     return passed("the prompt does not depend on the day")
 
 
-def _variables(facts: TemplateFacts) -> Says:
-    if facts.look is None:
-        return skipped(_NONE)
-    if odd := properties.surprising_variables(facts.look):
+@_where_there_is_one
+def _variables(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+    if odd := properties.surprising_variables(seen):
         return warned(f"the template reads {', '.join(odd)}, which no caller is known to give", names=list(odd))
-    options = sorted(facts.look.variables)
+    options = sorted(seen.variables)
     return passed(f"the template reads what callers give{': ' if options else ''}{', '.join(options)}")
 
 
-def _thinking(facts: TemplateFacts) -> Says:
-    found = facts.capabilities
-    if found is None:
-        return skipped(_NONE)
+@_where_there_is_one
+def _thinking(facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     if found.thinking == "none":
         return passed("there is no switch for thinking")
     unset = found.thinking_unset or "own"
@@ -227,10 +227,8 @@ def _thinking(facts: TemplateFacts) -> Says:
     return passed(f"{said}, in mlx-lm too")
 
 
-def _tools(facts: TemplateFacts) -> Says:
-    found = facts.capabilities
-    if found is None:
-        return skipped(_NONE)
+@_where_there_is_one
+def _tools(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     if found.tools != "listed":
         said = "the template has no place for tools"
         return passed(said if found.tools == "ignored" else f"{said} and refuses them")
@@ -240,10 +238,8 @@ def _tools(facts: TemplateFacts) -> Says:
     return warned(said) if len(wrong) == len(found.tool_calls) else passed(said)
 
 
-def _parts(facts: TemplateFacts) -> Says:
-    found = facts.capabilities
-    if found is None:
-        return skipped(_NONE)
+@_where_there_is_one
+def _parts(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     told = {
         "shown": "content as a list of parts is shown as text",
         "printed": "content as a list of parts is printed as Python's list; servers join the parts first",
@@ -253,9 +249,10 @@ def _parts(facts: TemplateFacts) -> Says:
     return passed(told[found.parts])
 
 
-def _engines(facts: TemplateFacts) -> Says:
-    if facts.engines is None or facts.look is None:
-        return skipped("no other engine was asked for" if facts.look else _NONE)
+@_where_there_is_one
+def _engines(facts: TemplateFacts, _seen: Look, _found: Capabilities) -> Says:
+    if facts.engines is None:
+        return skipped("no other engine was asked for")
     missing = sorted(name for name, found in facts.engines.items() if found is None)
     different = [text for found in facts.engines.values() if found for text in found]
     if different:

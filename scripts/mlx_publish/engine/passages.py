@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from mlx_publish.engine.own_tokenizer import own_tokenizer
 
 Encode = Callable[[str, bool], list[int]]
 
@@ -73,9 +73,6 @@ def _rendered(tokenizer: Any, dialogues: Sequence[Sequence[Mapping[str, str]]]) 
 
 def _encoder(folder: Path, tokenizer: Any) -> Encode:
     """What gives a text's ids, and is told whether special tokens may stand around it."""
-    if (file := folder / "tokenizer.json").exists():
-        raw = Tokenizer.from_file(str(file))
-        raw.no_truncation()
-        raw.no_padding()
+    if (raw := own_tokenizer(folder)) is not None:
         return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
     return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

@@ -14,9 +14,9 @@ import mlx.core as mx
 from mlx import nn
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_tokenizer
-from tokenizers import Tokenizer
 
 from mlx_publish.engine.loading import fit
+from mlx_publish.engine.own_tokenizer import own_tokenizer
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.evidence import digest_of
 
@@ -55,10 +55,8 @@ def _model(folder: Path) -> nn.Module:
 
 
 def _ids(folder: Path, text: str, tokens: int) -> list[int]:
-    if (file := folder / "tokenizer.json").exists():
-        tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_padding()
-        return [int(id_) for id_ in tokenizer.encode(text).ids[:tokens]]
+    if (own := own_tokenizer(folder)) is not None:
+        return [int(id_) for id_ in own.encode(text).ids[:tokens]]
     return [int(id_) for id_ in load_tokenizer(folder, {"trust_remote_code": False}).encode(text)[:tokens]]
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 # Modules of mlx_lm.models that are parts of architectures, not architectures.
 _PARTS = {"base", "cache", "rope_utils", "switch_layers", "ssm", "mla", "activations", "pipeline"}
 
+COMPUTING = ("mlx", "mlx-lm", "transformers")
+"""Packages whose version shows in what a model computes."""
+
 
 @dataclass(frozen=True)
 class Support:
@@ -33,10 +36,10 @@ def mlx_lm_support() -> Support | None:
     return Support(version("mlx-lm"), frozenset(modules | _remapped(folder / "utils.py")))
 
 
-def versions() -> dict[str, str]:
-    """Versions of what makes and measures a model; a package that is missing is left out."""
+def versions(*names: str) -> dict[str, str]:
+    """Versions of packages, of all that make and measure a model where none is named; a missing one is left out."""
     found = {}
-    for name in ("mlx-publish", "mlx", "mlx-lm", "transformers", "tokenizers", "huggingface-hub"):
+    for name in names or ("mlx-publish", "mlx", "mlx-lm", "transformers", "tokenizers", "huggingface-hub"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
+from mlx_publish.engine.own_tokenizer import own_tokenizer
 from mlx_publish.model.portable import portable, tokenizer_files
 
 Encode = Callable[[str], list[int]]
@@ -83,14 +83,10 @@ def reference_of(source: Path) -> Encode:
 
 def _reference(source: Path) -> Reference:
     """The source's encoder and its added tokens: by its tokenizer.json, or by transformers from older files."""
-    path = source / "tokenizer.json"
-    if not path.exists():
+    raw = own_tokenizer(source)
+    if raw is None:
         older = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
         return (_encoder(older), _added(older)), "transformers"
-    raw = Tokenizer.from_file(str(path))
-    # Both are set by a caller in transformers; here they would cut and fill the ids.
-    raw.no_truncation()
-    raw.no_padding()
     added = [token.content for token in raw.get_added_tokens_decoder().values()]
     return (lambda text: list(raw.encode(text, add_special_tokens=False).ids), added), "tokenizer.json"
 

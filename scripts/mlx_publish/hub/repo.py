@@ -32,6 +32,11 @@ def resolve(repo: str, revision: str | None) -> str:
     return sha
 
 
+def pinned(repo: str, revision: str | None) -> str:
+    """Return the commit of a revision; one that is a full commit is not asked for."""
+    return revision if revision and is_commit(revision) else resolve(repo, revision)
+
+
 def exists(repo: str) -> bool:
     """Tell whether a repo can be seen on the Hub."""
     with hub_errors(repo):

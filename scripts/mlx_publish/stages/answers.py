@@ -5,19 +5,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.engine.process import fast_blas
-from mlx_publish.engine.support import versions
-from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.recipe import SmokeTest
 from mlx_publish.stages.context import Context
+from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.capabilities import Capabilities, capabilities
-from mlx_publish.work import read_json, write_atomically
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -106,24 +104,16 @@ class SourceAnswers:
 
     def known(self) -> dict[str, Any] | None:
         """Return the kept answers, or None where they have to be found."""
-        said = read_json(self._path)
-        if not isinstance(said, dict) or said.get("key") != self._key():
-            return None
-        result: dict[str, Any] = said["result"]
-        return result
+        return self._kept().known()
 
     def keep(self, result: Mapping[str, Any]) -> None:
         """Keep what was answered."""
-        write_atomically(self._path, json_text({"key": self._key(), "result": dict(result)}))
+        self._kept().keep(result)
 
-    @property
-    def _path(self) -> Path:
-        return self.context.work.source / "answers.json"
-
-    def _key(self) -> str:
-        tools = {name: found for name, found in versions().items() if name in ("mlx", "mlx-lm", "transformers")}
-        made_by = {"tools": tools, "mlx-publish": __version__}
-        return digest_of({"source": source_of(self.context).identity, "asked": self.questions(), **made_by})
+    def _kept(self) -> Kept:
+        made_by = {"tools": versions(*COMPUTING), "mlx-publish": __version__}
+        asked = {"source": source_of(self.context).identity, "asked": self.questions()}
+        return Kept(self.context.work.source / "answers.json", {**asked, **made_by})
 
 
 def _user(text: str) -> Messages:

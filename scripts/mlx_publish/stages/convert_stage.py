@@ -14,7 +14,7 @@ from mlx_publish.checks.built import BUILT, Told
 from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.engine.child import Job, run_job
-from mlx_publish.engine.support import versions
+from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_of, parameter_count
@@ -29,18 +29,15 @@ from mlx_publish.stages.reference import Reference
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.work import replace_folder
 
-TOOLS = ("mlx", "mlx-lm", "transformers")
-
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """The source's bytes, the variant, and the tools whose version shows in the result."""
     report = context.report(variant, "inspect")
-    found = versions()
     return {
         "source": report.inputs["source"],
         "files": report.result["source"]["files"],
         "variant": variant.model_dump(mode="json"),
-        "tools": {tool: found[tool] for tool in TOOLS if tool in found},
+        "tools": versions(*COMPUTING),
     }
 
 

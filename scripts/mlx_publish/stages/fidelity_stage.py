@@ -36,7 +36,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     found = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
     checks = run_checks(REFERENCE, proof, context.recipe.accepted)
     return {
-        label: Outcome((*one.checks, *checks), {**one.result, "reference": rounded(proof.result)})
+        label: Outcome((*one.checks, *checks), {**one.result, "reference": proof.result})
         for label, one in found.items()
     }
 

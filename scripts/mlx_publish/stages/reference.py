@@ -9,11 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.support import versions
-from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.stages.context import Context
+from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.source import source_of
-from mlx_publish.work import read_json, write_atomically
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
 
@@ -52,24 +51,14 @@ class Reference:
 
     def known(self) -> dict[str, Any] | None:
         """Return what was told about the stored ones, or None where they have to be computed."""
-        said = read_json(self.store.with_suffix(".json"))
-        if not isinstance(said, dict) or said.get("key") != self._key():
-            return None
-        if said.get("files") != self._files():
-            return None
-        result: dict[str, Any] = said["result"]
-        return result
+        return self._kept().known()
 
     def keep(self, result: Mapping[str, Any]) -> None:
         """Note what the store holds now."""
-        text = json_text({"key": self._key(), "files": self._files(), "result": dict(result)})
-        write_atomically(self.store.with_suffix(".json"), text)
+        self._kept().keep(result)
 
-    def _files(self) -> dict[str, int]:
-        """Sizes by name: a store that somebody cleared in part is computed again."""
-        return {path.name: path.stat().st_size for path in sorted(self.store.glob("*"))}
-
-    def _key(self) -> str:
-        tools = {name: found for name, found in versions().items() if name in ("mlx", "mlx-lm", "transformers")}
-        of = {"source": source_of(self.context).identity, "model": self.model}
-        return digest_of({**of, "asked": self.asked(), "tools": tools})
+    def _kept(self) -> Kept:
+        """Sizes of the store's files count too: one that somebody cleared in part is computed again."""
+        sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
+        of = {"source": source_of(self.context).identity, "model": self.model, "files": sizes}
+        return Kept(self.store.with_suffix(".json"), {**of, "asked": self.asked(), "tools": versions(*COMPUTING)})

@@ -11,13 +11,14 @@ from typing import Any
 from mlx_publish.checks.reference import ReferenceFacts
 from mlx_publish.engine.child import Job, memory_bytes, run_job
 from mlx_publish.engine.support import versions
-from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.evidence import digest_of
 from mlx_publish.numbers import memory, size
 from mlx_publish.reference.child import Torch, compare, find_torch
 from mlx_publish.stages.context import Context
+from mlx_publish.stages.kept import Kept
+from mlx_publish.stages.measuring import rounded
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import source_of
-from mlx_publish.work import read_json, write_atomically
 
 TEXTS = files("mlx_publish").joinpath("data/reference.json")
 _FLOAT32 = 4  # bytes of a weight that both compute with
@@ -26,8 +27,11 @@ _SHARE = 0.6  # of the memory that one copy may take; the two are never there at
 
 def reference_inputs(context: Context) -> dict[str, Any]:
     """What a report that holds such a result depends on, beside the source: texts and tools."""
-    ours = {name: found for name, found in versions().items() if name in ("mlx", "mlx-lm")}
-    return {"texts": digest_of(_texts()), "tools": ours, "reference": dict(_torch(context).versions)}
+    return {
+        "texts": digest_of(_texts()),
+        "tools": versions("mlx", "mlx-lm"),
+        "reference": dict(_torch(context).versions),
+    }
 
 
 def reference_facts(context: Context) -> ReferenceFacts:
@@ -35,14 +39,13 @@ def reference_facts(context: Context) -> ReferenceFacts:
     torch = _torch(context)
     if reason := torch.reason or _too_large(context):
         return ReferenceFacts(None, reason)
-    store = context.work.source / "reference-check.json"
-    key = digest_of({"source": source_of(context).identity, **reference_inputs(context)})
-    kept = read_json(store)
-    if isinstance(kept, dict) and kept.get("key") == key:
-        return ReferenceFacts(kept["result"])
+    inputs = {"source": source_of(context).identity, **reference_inputs(context)}
+    kept = Kept(context.work.source / "reference-check.json", inputs)
+    if (known := kept.known()) is not None:
+        return ReferenceFacts(known)
     facts = _compare(context, torch)
     if facts.result is not None:
-        write_atomically(store, json_text({"key": key, "result": facts.result}))
+        kept.keep(facts.result)
     return facts
 
 
@@ -106,20 +109,10 @@ def _as_written(context: Context, folder: Path) -> Path:
 def _record(found: Mapping[str, Any], told: Mapping[str, Any], torch: Torch) -> dict[str, Any]:
     """What the report keeps; six digits are more than rounding leaves alone."""
     return {
-        **_rounded(found),
+        **rounded(dict(found)),
         "against": "transformers",
         "versions": dict(torch.versions),
         "computed_in": "float32 on the CPU, both",
         "sequences": told["sequences"],
         "tokens_sha256": told["tokens_sha256"],
     }
-
-
-def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _round(value) for key, value in found.items()}
-
-
-def _round(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _rounded(value)
-    return float(f"{value:.6g}") if isinstance(value, float) else value

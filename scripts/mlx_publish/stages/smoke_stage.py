@@ -9,6 +9,8 @@ from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences
 from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
+from mlx_publish.evidence import FileDigest
+from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.answers import SourceAnswers, system_way
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -35,19 +37,20 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     source = _source_answers(context, variants)
     answers = _answers(context, variants, source)
     found = {}
+    asked = next(one for one in SourceAnswers(context).questions() if one["name"] == "asked")
     engines = by_engine(seen, context.recipe.spec.smoke.engines) if seen else None
     for variant, chat, told in zip(variants, chats, answers, strict=True):
         template, answered = _facts(context, seen, chat, engines), _answered(context, chat, told, source)
         checks = run_checks(TEMPLATE, template, context.recipe.accepted)
         checks += run_checks(ANSWERS, answered, context.recipe.accepted)
-        found[variant.label] = Outcome(checks, _result(context, template, answered))
+        found[variant.label] = Outcome(checks, _result(asked, template, answered))
         context.console.say(f"{variant.label} answers:")
         context.console.quote(told["answers"]["asked"]["answer"])
     return found
 
 
 def _chats(context: Context, variants: Sequence[Variant]) -> list[Any]:
-    """Every dialogue by both tokenizers; the variants may differ in what a person changed by hand."""
+    """Every dialogue by both tokenizers; variants whose tokenizer's files are the same bytes share one look."""
     dialogues = [
         {
             "name": probe.name, "messages": probe.messages, "tools": probe.tools, "options": dict(probe.options),
@@ -60,8 +63,16 @@ def _chats(context: Context, variants: Sequence[Variant]) -> list[Any]:
     arguments = {
         "source": str(source_of(context).local(paths)), "templates": templates, "dialogues": dialogues, "now": NOW,
     }  # fmt: skip
-    jobs = [job_of(context, variant, "chat", arguments) for variant in variants]
-    return run_jobs(jobs, context.console.progress, at_once=side_by_side(len(variants), 1 << 28))
+    files = [_tokenizer_files(context, variant) for variant in variants]
+    first = dict(reversed(list(zip(files, variants, strict=True))))
+    jobs = [job_of(context, variant, "chat", arguments) for variant in first.values()]
+    found = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
+    told = dict(zip(first, found, strict=True))
+    return [told[key] for key in files]
+
+
+def _tokenizer_files(context: Context, variant: Variant) -> tuple[FileDigest, ...]:
+    return tuple(one for one in context.work.digests(context.work.model(variant.label)) if is_tokenizer(one.path))
 
 
 def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, Any] | None:
@@ -109,9 +120,8 @@ def _answered(context: Context, chat: Any, told: Mapping[str, Any], source: Mapp
     return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None)
 
 
-def _result(context: Context, template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
-    """What the report keeps; `exchange` is the one that the card shows."""
-    asked = next(question for question in SourceAnswers(context).questions() if question["name"] == "asked")
+def _result(asked: Mapping[str, Any], template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
+    """What the report keeps; `exchange`, the answer to `asked`, is what the card shows."""
     told = answered.told["answers"]
     return {
         "chat_template": template.look is not None,

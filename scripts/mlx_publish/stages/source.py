@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlx_publish.evidence import folder_digest
 from mlx_publish.hub.fetch import fetch
-from mlx_publish.hub.repo import RepoFiles, is_commit, resolve
+from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.stages.context import Context
@@ -48,8 +48,7 @@ def _resolve(context: Context) -> Source:
         with context.console.busy("the source's digests"):
             digests = context.work.digests(recipe.source_folder)
         return Source(FolderFiles(recipe.source_folder), folder_digest(d for d in digests if not _hidden(d.path)))
-    revision = recipe.spec.revision
-    commit = revision if revision and is_commit(revision) else resolve(recipe.spec.source, revision)
+    commit = pinned(recipe.spec.source, recipe.spec.revision)
     return Source(RepoFiles(recipe.spec.source, commit), commit)
 
 

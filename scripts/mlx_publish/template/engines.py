@@ -12,11 +12,8 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -93,29 +90,11 @@ def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
     """Run a child, end it with all that it started, and say how it ended, for the case that answers are missing."""
     # Names of months and the hour are the same on every machine.
     surroundings = process.environment() | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            env=surroundings, cwd=folder, start_new_session=True,
-        )  # fmt: skip
-    try:
-        return _wait(child, seconds) or _died(child.returncode, folder / "log")
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def _wait(child: subprocess.Popen[bytes], seconds: float) -> str:
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=min(left, 0.1))
-            return ""
-        if process.WATCHED and process.resident(child.pid) > MEMORY:
-            return f"took more than {MEMORY >> 20} MB of memory"
-    return f"did not end within {seconds:g} s"
+    limited = ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command]
+    code = process.run(folder, seconds, MEMORY, limited, surroundings)
+    if code == process.OUT_OF_MEMORY:
+        return f"took more than {MEMORY >> 20} MB of memory"
+    return f"did not end within {seconds:g} s" if code == process.TOO_SLOW else _died(code, folder / "log")
 
 
 def _died(code: int, log: Path) -> str:

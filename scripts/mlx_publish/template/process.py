@@ -1,4 +1,4 @@
-"""The child process of this room from outside: its start, its surroundings, its limits of time and memory, its end."""
+"""The child processes of this room from outside: their start, surroundings, limits of time and memory, and end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlx_publish
@@ -19,13 +20,22 @@ WATCHED = sys.platform != "linux"
 _KEPT = ("PATH", "HOME", "TZ", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-def run(folder: Path, seconds: float, memory_bytes: int) -> int:
-    """Run a child on the job in `folder`, where its log goes too, and return how it ended; nothing outlives it."""
+def run(
+    folder: Path,
+    seconds: float,
+    memory_bytes: int,
+    command: Sequence[str] = (),
+    surroundings: Mapping[str, str] | None = None,
+) -> int:
+    """Run a child on the job in `folder`, where its log goes too, and return how it ended; nothing outlives it.
+
+    Without a `command` it is that of `__main__`, without `surroundings` its environment is `environment`.
+    """
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-m", "mlx_publish.template", folder],
+            [*command] or [sys.executable, "-X", "utf8", "-m", "mlx_publish.template", str(folder)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            env=environment(), cwd=folder, start_new_session=True,
+            env=dict(surroundings or environment()), cwd=folder, start_new_session=True,
         )  # fmt: skip
     try:
         return _wait(process, seconds, memory_bytes)

@@ -1,0 +1,31 @@
+"""What was found out about a source, kept beside its other facts for as long as its inputs stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.work import read_json, write_atomically
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file with a result, and the digest of everything that the result depends on."""
+
+    path: Path
+    inputs: Mapping[str, Any]
+
+    def known(self) -> dict[str, Any] | None:
+        """Return the result, or None where there is none of these inputs."""
+        said = read_json(self.path)
+        if not isinstance(said, dict) or said.get("key") != digest_of(self.inputs):
+            return None
+        result: dict[str, Any] = said["result"]
+        return result
+
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Keep a result in the place of the one before."""
+        write_atomically(self.path, json_text({"key": digest_of(self.inputs), "result": dict(result)}))
