@@ -209,7 +209,7 @@ def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
         patch.setattr(reference, "texts", lambda: {"prose": "x", "code": "", "scripts": "", "dialogue": []})
         assert not known()
     with monkeypatch.context() as patch:
-        patch.setattr(reference, "versions", lambda: {"mlx": "0.1"})
+        patch.setattr(reference, "versions", lambda *_: {"mlx": "0.1"})
         assert not known()
     (mine.root / "m/LICENSE").write_text("another one")
     assert not known()
