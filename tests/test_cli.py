@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mlx_publish import __version__, cli, commands
+from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
 from mlx_publish.recipe import RecipeSpec, Variant
 from mlx_publish.stages import NAMES
@@ -35,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Namespace, dict[str, st
     """What the command would be run with."""
     found: list[tuple[Namespace, dict[str, str]]] = []
 
-    def run(options: Namespace, flags: dict[str, str], _console: object) -> int:
+    def run(options: Namespace, flags: dict[str, str], *_: object) -> int:
         found.append((options, flags))
         return 0
 
@@ -215,6 +216,30 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     breaks(BadInput("is wrong\nthere", place="r.yaml:3", key="to"))
     assert cli.main(["run"]) == 2
     assert "::error file=r.yaml,line=3::is wrong%0Athere\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "early"), [("run", ["convert"]), ("convert", ["convert"]), ("card", [])])
+def test_what_will_convert_lets_mlx_load_at_once_and_leaves_no_child(
+    command: str, early: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    seen: list[Any] = []
+    monkeypatch.setattr(Children, "start", lambda _self, op: started.append(op))
+
+    def end(self: Children) -> None:
+        seen.append(self)
+
+    monkeypatch.setattr(Children, "end", end)
+
+    def run(*given: object) -> int:
+        seen.append(given[-1])
+        return 0
+
+    monkeypatch.setattr(commands, "run_command", run)
+    assert cli.main([command]) == 0
+    assert started == early
+    assert len(seen) == 2
+    assert seen[0] is seen[1]
 
 
 def test_a_terminated_job_ends_like_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from mlx_publish import __version__
 from mlx_publish.console import Console, harmless, plain
+from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
 from mlx_publish.failure import without_secrets, write_log
 
@@ -50,6 +51,8 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "notes": ("MARKDOWN", "your own words for the card"),
 }
 
+CONVERTING = frozenset({"convert", "run", "publish"})
+"""Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
 _OF_THE_DISK = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOTDIR, errno.EIO,
 )  # fmt: skip
@@ -151,15 +154,22 @@ def _command(options: argparse.Namespace) -> int:
         raise BadInput(
             "other engines are for --template-only", place="--engines", remedy="Write smoke.engines in a recipe."
         )
-    from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
+    return _run(options)
 
+
+def _run(options: argparse.Namespace) -> int:
     flags = {key: value for key in RECIPE_FLAGS if (value := getattr(options, key)) is not None}
     if options.from_env:
         _fill_from_env(options, flags, os.environ)
     options.work = options.work or Path("work")
     if options.command == "run":
         options.until = options.until or "card"
-    return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout))
+    with Children() as children:
+        if options.command in CONVERTING:
+            children.start("convert")
+        from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
+
+        return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout), children)
 
 
 def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environment: Mapping[str, str]) -> None:

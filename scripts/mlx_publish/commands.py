@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from mlx_publish.card.changes import body
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.console import Console
+from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.pull_request import evidence_before, propose
@@ -24,8 +25,11 @@ from mlx_publish.table import print_table
 from mlx_publish.work import Work, read_json
 
 
-def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console) -> int:
-    """Run a stage, `run` or `publish`; returns 1 where a variant was refused, else 0."""
+def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console, children: Children) -> int:
+    """Run a stage, `run` or `publish`; returns 1 where a variant was refused, else 0.
+
+    `children` are processes of the engine that were started ahead; the caller ends them.
+    """
     recipe = read_recipe(options.recipe, flags)
     judge_acceptances(recipe)
     variants = _chosen(recipe, options.variant)
@@ -33,7 +37,7 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
         recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
-        getattr(options, "cards", None), frozenset(stage.name for stage in stages),
+        getattr(options, "cards", None), frozenset(stage.name for stage in stages), children=children,
     )  # fmt: skip
     with work.lock():
         try:

@@ -254,7 +254,7 @@ def test_a_child_started_ahead_does_the_job_that_comes(
             ' > "$folder/result.json"')  # fmt: skip
     children = Children()
     for _ in range(2):
-        children.start("smoke", job.log)
+        children.start("smoke")
     ready = children.take("smoke")
     assert ready is not None
     assert children.take("smoke") is None
@@ -268,7 +268,7 @@ def test_a_child_that_died_before_its_job_came_is_replaced(
     program(f'echo x >> {tmp_path}/starts; [ -f "$folder/job.json" ] || exit 1\n'
             'echo "{\\"ok\\": true, \\"result\\": {}}" > "$folder/result.json"')  # fmt: skip
     children = Children()
-    children.start("smoke", job.log)
+    children.start("smoke")
     ready = children.take("smoke")
     assert ready is not None
     ready.process.wait()
@@ -279,7 +279,7 @@ def test_a_child_that_died_before_its_job_came_is_replaced(
 def test_children_that_nobody_took_are_ended(job: Job, said: list[str], program: Program) -> None:
     program("sleep 60")
     children = Children()
-    children.start("smoke", job.log)
+    children.start("smoke")
     pid = children._waiting["smoke"].process.pid
     children.end()
     assert gone(pid)
@@ -289,7 +289,7 @@ def test_children_that_nobody_took_are_ended(job: Job, said: list[str], program:
 def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     children = Children()
-    children.start("smoke", job.log)
+    children.start("smoke")
     assert children.take("smoke") is None
     assert not job.log.exists()
 

@@ -113,16 +113,19 @@ def test_an_interrupt_is_no_answer(operation: Any) -> None:
 
 def test_the_answer_is_written_whole(operation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched: list[int] = []
+    logs: list[Path] = []
     monkeypatch.setattr(inside, "_end_with", watched.append)
+    monkeypatch.setattr(inside, "_print_to", logs.append)
 
     def run(text: str, progress: Callable[[str], None]) -> dict[str, str]:
         progress("half way")
         return {"text": text}
 
     operation(run)
-    order = {"op": "fake", "arguments": {"text": "ü"}}
+    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log"}
     (tmp_path / "job.json").write_text(json.dumps(order))
     assert inside.main(tmp_path, 1234, "fake") == 0
+    assert logs == [Path("fake.log")]
     assert json.loads((tmp_path / "result.json").read_text()) == {"ok": True, "result": {"text": "ü"}}
     assert watched == [1234]
     assert (tmp_path / "progress").read_text() == "half way"

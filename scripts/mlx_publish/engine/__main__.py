@@ -41,12 +41,20 @@ def main(folder: Path, parent: int, op: str) -> int:
     while not (folder / "job.json").exists():
         time.sleep(0.01)
     job = json.loads((folder / "job.json").read_text())
+    _print_to(Path(job["log"]))
 
     def progress(text: str) -> None:
         _write(folder / "progress", text)
 
     _write(folder / "result.json", json.dumps(_answer(job, progress)))
     return 0
+
+
+def _print_to(log: Path) -> None:
+    """Send what this process and its libraries print to the job's log; until then nobody had one."""
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
 
 
 def _end_with(parent: int) -> None:
@@ -109,4 +117,8 @@ def _write(path: Path, text: str) -> None:
 if __name__ == "__main__":
     # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    code = main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    # The answer is written: freeing what a model of gigabytes holds, piece by piece, serves nobody.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

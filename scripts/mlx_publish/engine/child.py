@@ -96,11 +96,11 @@ def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event)
     """One attempt; a child that was started ahead and has died meanwhile makes room for a new one."""
     order, child = {"op": job.op, "arguments": job.arguments}, job.child
     if child is not None and child.process.poll() is None:
-        child.give(order)
+        child.give(order, job.log)
     else:
         if child is not None:
             child.end()
-        child = Child(job.op, job.log, environment(at_once), order)
+        child = Child(job.op, environment(at_once), order, job.log)
     try:
         return _wait(child, job, progress, stop), child.answer()
     finally:
@@ -112,7 +112,7 @@ def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> 
     last, deadline = "", time.monotonic() + job.limit
     while True:
         try:
-            return child.process.wait(timeout=0.1)
+            return child.process.wait(timeout=0.02)
         except subprocess.TimeoutExpired:
             if (said := child.says()) not in ("", last):
                 progress(last := said)

@@ -16,9 +16,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx_publish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _HIDDEN = (
     "HF_TOKEN",
@@ -38,25 +41,29 @@ class Child:
     """A process that does one job, `order` or what `give` hands over, leaves its answer in its folder and ends."""
 
     def __init__(
-        self, op: str, log: Path, environment: Mapping[str, str], order: Mapping[str, Any] | None = None
+        self, op: str, environment: Mapping[str, str], order: Mapping[str, Any] | None = None, log: Path | None = None
     ) -> None:
-        """Start it. What it prints goes to `log`; its only other channel is its own temporary folder."""
-        log.parent.mkdir(parents=True, exist_ok=True)
+        """Start it. What it prints goes to `log`, before it has an order to its own temporary folder.
+
+        That folder is its only other channel.
+        """
         self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
         self._folder = Path(self._aside.name)
-        if order is not None:
-            self.give(order)
-        with log.open("wb") as file:
+        if order is not None and log is not None:
+            self.give(order, log)
+        with (log or self._folder / "log").open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-X", "utf8", "-m", "mlx_publish.engine", self._folder, str(os.getpid()), op],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
                 env=dict(environment), start_new_session=True,
             )  # fmt: skip
 
-    def give(self, order: Mapping[str, Any]) -> None:
-        """Hand the job over, whole or not at all."""
+    def give(self, order: Mapping[str, Any], log: Path) -> None:
+        """Hand the job over, whole or not at all; from now on it prints to `log`."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
         aside = self._folder / "job.new"
-        aside.write_text(json.dumps(order))
+        aside.write_text(json.dumps({**order, "log": str(log)}))
         aside.replace(self._folder / "job.json")
 
     def says(self) -> str:
@@ -85,10 +92,16 @@ class Children:
         """Begin without any."""
         self._waiting: dict[str, Child] = {}
 
-    def start(self, op: str, log: Path) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def start(self, op: str) -> None:
         """Start one for `op`, unless MLX is missing: whoever needs it says so at its time."""
         if op not in self._waiting and importlib.util.find_spec("mlx_lm") is not None:
-            self._waiting[op] = Child(op, log, environment(1))
+            self._waiting[op] = Child(op, environment(1))
 
     def take(self, op: str) -> Child | None:
         """Hand one over to a job, once."""

@@ -43,7 +43,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 def ahead(context: Context) -> None:
     """Let the child load MLX while the source's digests are taken."""
-    context.children.start("convert", _log(context))
+    context.children.start("convert")
 
 
 def complete(context: Context, variant: Variant) -> bool:
@@ -94,17 +94,13 @@ def _convert(
         "tokenizer": {"folder": str(prepared.side), "source": str(prepared.source), "rows": rows},
         "questions": {"questions": asking.questions()} if asked else None,
     }  # fmt: skip
-    job = Job("convert", arguments, _log(context), child=context.children.take("convert"))
+    job = Job("convert", arguments, context.work.source / "convert.log", child=context.children.take("convert"))
     result = run_job(job, context.console.progress)
     if wanted:
         reference.keep(result["reference"])
     if asked:
         asking.keep(result["answers"])
     return result, finish(mending, result["tokenizer"], rows)
-
-
-def _log(context: Context) -> Path:
-    return context.work.source / "convert.log"
 
 
 def _order(variant: Variant, folder: Path) -> dict[str, Any]:
