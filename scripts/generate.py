@@ -17,8 +17,10 @@ from pydantic import BaseModel, TypeAdapter
 from ruamel.yaml import YAML
 
 from mlx_publish import recipe
-from mlx_publish.checks.registry import BY_STAGE, RAISED
+from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
+from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.evidence import json_text
+from mlx_publish.evidence_schema import EvidenceSpec
 from mlx_publish.recipe import RecipeSpec
 from mlx_publish.report import SCHEMA, Report
 
@@ -30,6 +32,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema of a recipe, for editors."""
     return {"$schema": DIALECT, **RecipeSpec.model_json_schema()}
+
+
+def evidence_schema() -> dict[str, Any]:
+    """JSON Schema of evidence: mlx-publish.json beside the weights, evidence.json beside a card in review."""
+    return {"$schema": DIALECT, **EvidenceSpec.model_json_schema()}
 
 
 def report_schema() -> dict[str, Any]:
@@ -88,7 +95,7 @@ def checks_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
-    for stage, checks in BY_STAGE.items():
+    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE}.items():
         lines += [
             "",
             f"## {stage}",
@@ -175,6 +182,7 @@ def made_files() -> dict[Path, str]:
     """All files that are made, by path."""
     return {
         SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
+        SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
         ROOT / "docs" / "recipe.md": recipe_page(),
         ROOT / "docs" / "checks.md": checks_page(),

@@ -45,14 +45,14 @@ class Request:
 class Fault:
     """What goes wrong with the next `times` requests of a method ("*": any) whose path matches a pattern.
 
-    `status` answers with that status and does nothing. `cut` ends the connection in good order after
+    `foreign` lets somebody else commit a file `theirs.txt` first. `status` answers with that status and does nothing. `cut` ends the connection in good order after
     `after_bytes` of the body, `reset` breaks it there. `lost-response` does the work and says nothing.
     """
 
     method: str
     pattern: str
     times: int = 1
-    kind: Literal["status", "cut", "reset", "lost-response"] = "status"
+    kind: Literal["status", "cut", "reset", "lost-response", "foreign"] = "status"
     after_bytes: int = 0
     status: int = 503
     retry_after: int = 0
@@ -213,7 +213,10 @@ class Handler(BaseHTTPRequestHandler):
         name = token.name if token else UNKNOWN if secret else None
         if fault and fault.kind == "status":
             return name, fault.answer()
-        if name == UNKNOWN:
+        if fault and fault.kind == "foreign":
+            self._commit_of_somebody_else()
+        # The identity of a job is asked for with a token of GitHub, not of the Hub.
+        if name == UNKNOWN and urlsplit(self.path).path != "/id-token":
             return name, _refusal(HubError(401, "Invalid credentials in Authorization header"))
         try:
             return name, dispatch(self.command, self._call(token, body, spooled))
@@ -221,6 +224,12 @@ class Handler(BaseHTTPRequestHandler):
             return name, _refusal(error)
         except (KeyError, TypeError, ValueError) as error:
             return name, _refusal(HubError(400, f"Malformed request: {error!r}"))
+
+    def _commit_of_somebody_else(self) -> None:
+        repo = self.server.site.store.find("/".join(urlsplit(self.path).path.split("/")[3:5]))
+        if repo:
+            with self.server.site.store.lock:
+                repo.commit("main", repo.resolve("main").files | {"theirs.txt": repo.keep_regular(b"theirs")}, "theirs")
 
     def _call(self, token: Token | None, body: bytes, spooled: Path) -> Call:
         url = urlsplit(self.path)

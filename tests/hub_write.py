@@ -8,7 +8,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from hub_calls import Answer, Call, Upload, route, say, writable
+from hub_calls import Answer, Call, Token, Upload, route, say, writable
 from hub_store import GITATTRIBUTES, Commit, File, HubError, Repo, is_lfs, sha256_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ def create(call: Call) -> Answer:
         first = {".gitattributes": repo.keep(".gitattributes", GITATTRIBUTES.encode())}
         repo.commit("main", first, "initial commit", author=call.token.user)
     return say({"url": url, "name": name})
+
+
+@route("GET", r"/id-token")
+def identity(call: Call) -> Answer:
+    """Say who a job is, as GitHub would."""
+    return say({"value": "an identity"})
+
+
+@route("POST", r"/oauth/token")
+def exchange(call: Call) -> Answer:
+    """Exchange the identity of a job for a token of an hour."""
+    if call.json()["subject_token"] != "an identity":
+        raise HubError(401, "Invalid subject token")
+    return say({"access_token": Token("write", "ada").secret, "token_type": "bearer", "expires_in": 3600})
 
 
 @route("PUT", r"/api/models/{repo}/settings")

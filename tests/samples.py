@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.evidence import FileDigest, folder_digest, listing
 from mlx_publish.recipe import Destination, Recipe, RecipeSpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -63,12 +64,22 @@ def length(prompt: int, share: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def judged(stage: str, check: str, status: str, message: str, accepted: str | None = None) -> dict[str, Any]:
+    """What one check said."""
+    return {"stage": stage, "id": check, "status": status, "message": message, "accepted": accepted}
+
+
 def rung(label: str, weight_bytes: int, bits: float, kld: float) -> dict[str, Any]:
     """One variant of a recipe beside its siblings."""
     return {
         "label": label, "repo": f"acme/Tiny-{label}", "weight_bytes": weight_bytes, "bits_per_weight": bits,
-        "mean_kld": kld, "mean_kld_error": kld / 15, "same_first_choice": 0.91, "generation_tps": 96.2, "device": "gpu",
+        "memory_bytes": weight_bytes + 188_743_680, "memory_tokens": 8192, "mean_kld": kld, "mean_kld_error": kld / 15,
+        "same_first_choice": 0.91, "against": "the source", "generation_tps": 96.2, "prompt_tokens": 512,
+        "device": "gpu", "chip": "Apple M4",
     }  # fmt: skip
+
+
+FILES = tuple(FileDigest(path, 2, "a" * 64) for path in ("LICENSE", "config.json"))
 
 
 def make_evidence(**changes: Any) -> dict[str, Any]:
@@ -86,7 +97,12 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         "schema": "mlx-publish/evidence/1",
         "generator": "0.1.0",
         "recipe": "tiny",
-        "source": {"name": "Tiny", "repo": "acme/Tiny", "identity": COMMIT, "base_model": "acme/Tiny"},
+        "destination": {"name": "Tiny-4bit", "repo": "acme/Tiny-4bit"},
+        "templates": {},
+        "source": {
+            "name": "Tiny", "repo": "acme/Tiny", "identity": COMMIT, "base_model": "acme/Tiny",
+            "pipeline_tag": "text-generation",
+        },
         "variant": {
             "label": "4bit", "quantized": True, "bits": 4, "group_size": 64, "mode": "affine", "mixed": None,
             "dtype": None,
@@ -94,24 +110,28 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         "licence": {"id": "apache-2.0", "name": None, "link": None},
         "language": ["en"],
         "config": {"context": 8192},
+        "words": {"notes": ""},
         "model": {
             "parameters": 134_515_008, "bits_per_weight": 4.5012, "weight_bytes": 75_700_000,
-            "files": [{"path": "config.json", "size": 2, "sha256": "a" * 64}],
+            "files": listing(FILES), "model": folder_digest(FILES),
         },
         "tools": {"mlx": "0.32.4", "mlx-lm": "0.32.2"},
         "smoke": {
             "chat_template": True, "system": "native", "options": {}, "exchange": exchange, "capabilities": CAPABILITIES,
-            "asked": {"system": "Be brief.", "prompt": "What is the Moon?"},
+            "asked": {"system": "Be brief.", "prompt": "What is the Moon?"}, "computed_in": "as stored",
+            "answers": {"long text": {"prompt_tokens": 556}},
         },
         "fidelity": {
             "positions": 1021, "mean_kld": 0.04512, "mean_kld_error": 0.0031, "median_kld": 0.0312, "p99_kld": 0.4123,
             "max_kld": 1.2, "same_first_choice": 0.9102, "same_first_choice_error": 0.0089, "perplexity_source": 12.345,
             "perplexity": 12.901, "perplexity_ratio": 1.04504, "perplexity_ratio_error": 0.00512,
             "by_kind": {
-                kind: {"positions": 255, "mean_kld": 0.04, "same_first_choice": 0.91, "perplexity_ratio": 1.04}
-                for kind in ("prose", "code", "dialogue", "scripts")
+                "prose": {"positions": 409, "mean_kld": 0.0389, "same_first_choice": 0.9267, "perplexity_ratio": 1.0312},
+                "code": {"positions": 204, "mean_kld": 0.0312, "same_first_choice": 0.9314, "perplexity_ratio": 1.0278},
+                "dialogue": {"positions": 204, "mean_kld": 0.0421, "same_first_choice": 0.9118, "perplexity_ratio": 1.0421},
+                "scripts": {"positions": 204, "mean_kld": 0.0745, "same_first_choice": 0.8578, "perplexity_ratio": 1.0932},
             },
-            "against": {"what": "source"}, "limited": False, "computed_in": "as stored",
+            "against": {"what": "source"}, "limited": False, "computed_in": "as stored", "reference": None,
         },
         "benchmark": {
             "device": "gpu", "computed_in": "as stored", "lengths": [length(128, 1.0), length(512, 0.95)],
@@ -121,8 +141,11 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         "ladder": [rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit", 143_000_000, 8.5012, 0.0031)],
         "missing": {},
         "checks": [
-            {"stage": "inspect", "id": "stop-ids", "status": "pass", "message": "generation ends at 2"},
-            {"stage": "convert", "id": "legal-files", "status": "warn", "message": "the source has no licence file"},
+            judged("inspect", "stop-ids", "pass", "generation ends at 2"),
+            judged("convert", "tokenizer-portable", "fixed", "tokenizer_class PreTrainedTokenizerFast in place of none"),
+            judged("smoke", "template-renders", "pass", "21 of 21 dialogues render"),
+            judged("smoke", "stops", "warn", "to 'long text' it goes on where the unquantized model stops"),
+            judged("fidelity", "perplexity", "warn", "the limit is 1 (accepted: Wanted for phones)", "Wanted for phones"),
         ],
     }  # fmt: skip
     return found | changes

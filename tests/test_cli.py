@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mlx_publish import __version__, cli, commands
+from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
 from mlx_publish.recipe import RecipeSpec, Variant
@@ -59,10 +60,10 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 @pytest.mark.parametrize("command", [*NAMES, "run", "publish"])
 def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: list[Any]) -> None:
-    words = [word for name in cli.RECIPE_FLAGS for word in (f"--{name.replace('_', '-')}", f"<{name}>")]
+    words = [word for name in RECIPE_FLAGS for word in (f"--{name.replace('_', '-')}", f"<{name}>")]
     assert cli.main([command, *words, "--variant", "4bit", "--work", "w", "--force", "--json"]) == 0
     ((options, flags),) = asked
-    assert flags == {name: f"<{name}>" for name in cli.RECIPE_FLAGS}
+    assert flags == {name: f"<{name}>" for name in RECIPE_FLAGS}
     assert (options.command, options.variant, options.work, options.force, options.json) == (
         command, "4bit", Path("w"), True, True,
     )  # fmt: skip
@@ -70,7 +71,7 @@ def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: lis
 
 def test_there_is_a_flag_for_every_key_that_is_one_line() -> None:
     keys = set(RecipeSpec.model_fields) - {"accept", "card", "smoke", "fidelity", "benchmark"}
-    assert set(cli.RECIPE_FLAGS) == keys | set(Variant.model_fields) | {"notes"}
+    assert set(RECIPE_FLAGS) == keys | set(Variant.model_fields) | {"notes"}
 
 
 def test_defaults(asked: list[Any]) -> None:

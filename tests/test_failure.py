@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.failure import without_secrets, write_log
+from mlx_publish.failure import write_log
+from mlx_publish.masking import without_secrets
 
 
 @pytest.fixture(autouse=True)

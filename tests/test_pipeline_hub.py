@@ -82,7 +82,7 @@ def test_one_commit_brings_everything_then_the_repo_is_public_then_tagged(ada: P
     assert remote(hub) == digests(ada.variant / "model")
     assert state(hub)["private"] is False
     [(tag, commit)] = hub.tags(REPO).items()
-    assert (tag.rpartition("-")[0], len(tag.rpartition("-")[2]), commit) == ("evidence", 12, hub.head(REPO))
+    assert (tag.rpartition("-")[0], len(tag.rpartition("-")[2]), commit) == ("content", 12, hub.head(REPO))
     # Private from the first request to the last byte; public after the comparison; tagged last.
     order = list(dict.fromkeys(changes(hub)))
     assert order == ["create", "preupload", "batch", "storage", "commit", "settings", "tag"]
@@ -185,10 +185,57 @@ def test_a_token_that_may_not_write_changes_nothing(ada: Publisher, hub: Hub, to
         hub.put(REPO, {"README.md": b"# there\n"})
     ada.user.token = token
     said = ada.upload(code=1)
-    assert "the Hub answered 403" in said
+    assert ("may only read" if token == "read" else "answered 403" if there else "it is of eve") in said
     assert "Set HF_TOKEN to a token with the right for this repo." in said
-    assert set(changes(hub)) <= {"create"}
+    assert changes(hub) == []
     assert hub.exists(REPO) is there
+
+
+@pytest.mark.parametrize("token", [None, "read", "stranger"])
+def test_rights_are_asked_before_anything_is_converted(ada: Publisher, hub: Hub, token: str | None) -> None:
+    ada.user.token = token
+    work = ada.user.home / "fresh"
+    said = ada.user.run("publish", *ada.published.flags(REPO, work), code=1).text
+    assert "HF_TOKEN" in said
+    assert not list(work.rglob("*.json"))
+    assert (changes(hub), hub.exists(REPO)) == ([], False)
+
+
+def test_a_trusted_publisher_exchanges_its_identity_when_it_publishes(ada: Publisher, hub: Hub) -> None:
+    hub.store.create(REPO, private=False).commit("main", {}, "made by hand")
+    ada.user.token = None
+    ada.user.more |= {
+        "HF_OIDC_RESOURCE": REPO, "GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of the job",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.endpoint}/id-token",
+    }  # fmt: skip
+    said = ada.upload()
+    log = hub.log
+    exchanged = next(number for number, one in enumerate(log) if one.path == "/oauth/token")
+    assert {one.token_name for one in log[:exchanged]} <= {None, "(unknown)"}
+    assert [one.path for one in log].count("/oauth/token") == 1
+    assert remote(hub) == digests(ada.variant / "model")
+    assert list(hub.tags(REPO).values()) == [hub.head(REPO)]
+    secret = hub.token("write")
+    assert secret not in said
+    everything = [path for folder in (ada.work, ada.user.home) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in everything if secret.encode() in path.read_bytes()] == []
+
+
+def test_no_token_file_is_read(ada: Publisher, hub: Hub) -> None:
+    ada.user.token = None
+    (ada.user.home / "huggingface").mkdir(parents=True)
+    (ada.user.home / "huggingface" / "token").write_text(hub.token("write"))
+    assert "there is no token to publish with" in ada.upload(code=1)
+    assert {one.token_name for one in hub.log} <= {None}
+
+
+@pytest.mark.parametrize(("named", "said"), [
+    ("lab/Other", "HF_OIDC_RESOURCE names lab/Other"), (REPO, "this job has no identity to exchange"),
+])  # fmt: skip
+def test_a_trusted_publisher_that_cannot_be_one_is_told_before(ada: Publisher, hub: Hub, named: str, said: str) -> None:
+    ada.user.more["HF_OIDC_RESOURCE"] = named
+    assert said in ada.upload(code=1)
+    assert hub.log == []
 
 
 def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
@@ -201,6 +248,8 @@ def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
 @pytest.mark.parametrize("fault", [
     {"method": "POST", "pattern": "/commit/", "kind": "lost-response"},
     {"method": "POST", "pattern": "/commit/", "kind": "reset"},
+    {"method": "POST", "pattern": "/commit/", "status": 500},
+    {"method": "POST", "pattern": "/commit/", "status": 412},
     {"method": "PUT", "pattern": "/storage/", "kind": "lost-response"},
     {"method": "POST", "pattern": "/preupload/", "status": 429},
     {"method": "POST", "pattern": "/preupload/", "status": 500},
@@ -208,12 +257,14 @@ def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
 def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
     hub.faults.append(Fault(**fault))
     ada.upload()
-    assert len(ada.log("POST", "/commit/")) == 1
+    refused = [one for one in ada.log("POST", "/commit/") if one.status != 200]
+    assert len(refused) == (fault["pattern"] == "/commit/" and "status" in fault)
+    assert len(ada.log("POST", "/commit/")) == 1 + len(refused)
     assert_published(ada)
 
 
 @pytest.mark.parametrize("fault", [
-    {"method": "POST", "pattern": "/commit/", "status": 500},
+    {"method": "POST", "pattern": "/commit/", "status": 500, "times": 4},
     {"method": "PUT", "pattern": "/settings", "status": 500},
     {"method": "POST", "pattern": "/tag/", "status": 500},
 ], ids=str)  # fmt: skip
@@ -238,10 +289,28 @@ def test_a_repo_that_somebody_made_and_filled_keeps_its_visibility(ada: Publishe
 
 def test_a_commit_of_somebody_else_meanwhile_is_not_overwritten(ada: Publisher, hub: Hub) -> None:
     ada.upload()
-    hub.faults.append(Fault("POST", "/commit/", status=412))
+    hub.faults.append(Fault("POST", "/commit/", kind="foreign"))
     said = ada.upload(notes="A note.", code=4)
-    assert "Somebody else committed meanwhile" in said
-    assert len(hub.commits(REPO)) == 2
+    assert "somebody else committed meanwhile" in said
+    assert [commit.title for commit in hub.commits(REPO)][:2] == ["theirs", "Scripted: 4bit of Scripted"]
+    assert hub.read(REPO, "main", "theirs.txt") == b"theirs"
+    ada.upload(notes="A note.")
+    assert remote(hub) == digests(ada.variant / "model")
+    assert "theirs" in [commit.title for commit in hub.commits(REPO)]
+
+
+def test_a_wait_longer_than_anybody_has_ends_the_upload(ada: Publisher, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", "/preupload/", status=429, retry_after=3600))
+    assert "asks to wait 3600 s" in ada.upload(code=4)
+    ada.upload()
+    assert_published(ada)
+
+
+def test_the_value_of_a_secret_in_a_note_is_not_published(ada: Publisher, hub: Hub) -> None:
+    ada.user.more["DEPLOY_PASSWORD"] = "correct horse battery"
+    said = ada.upload(notes="Log in with correct horse battery.", code=1)
+    assert "a secret would be published: README.md:" in said
+    assert (changes(hub), checks(ada.variant, "upload")["no-secrets"]) == ([], "fail")
 
 
 def assert_published(ada: Publisher) -> None:

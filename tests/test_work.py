@@ -224,3 +224,10 @@ def test_a_broken_list_of_digests_is_made_again(work: Work, tmp_path: Path, text
     (tmp_path / "model" / "x").write_bytes(b"one")
     write_atomically(work.folder / ".digests.json", text.replace('"x"', f'"{tmp_path}/model/x"'))
     assert [file.path for file in work.digests(tmp_path / "model")] == ["x"]
+
+
+def test_what_a_killed_writer_left_aside_goes_with_the_next_one(tmp_path: Path) -> None:
+    for name in (".inspect.json.njb_m9jv", ".other.json.njb_m9jv", ".inspect.json.lock"):
+        (tmp_path / name).write_text("half")
+    write_atomically(tmp_path / "inspect.json", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"inspect.json", ".other.json.njb_m9jv", ".inspect.json.lock"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from mlx_publish.cli import RECIPE_FLAGS
+from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.stages import NAMES
 
 ROOT = Path(__file__).parents[1]

@@ -12,106 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mlx_publish import __version__
+from mlx_publish.cli_parser import RECIPE_FLAGS, parser
 from mlx_publish.console import Console, harmless, plain
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
-from mlx_publish.failure import without_secrets, write_log
+from mlx_publish.hooks import run_hook
+from mlx_publish.masking import without_secrets
 
-STAGE_HELP = {
-    "inspect": "look at the source's metadata: can it be converted, is there room",
-    "convert": "download the pinned source and convert all variants",
-    "smoke": "render the chat template and generate an answer",
-    "fidelity": "compare with the source: KL divergence and first choices",
-    "benchmark": "measure speed and memory",
-    "card": "assemble the evidence and render the card",
-    "upload": "publish what was converted, measured and reviewed",
-    "run": "all stages up to --until (default: card)",
-    "publish": "run, then upload",
-}
-# Flags of the contract first, then the other keys of a recipe that a form may fill in.
-RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
-    "source": ("REPO_OR_DIR", "namespace/name on the Hub, or a folder"),
-    "revision": ("SHA", "commit, tag or branch of the source"),
-    "bits": ("N", "2, 3, 4, 5, 6 or 8 (default: 4)"),
-    "group_size": ("N", "32, 64 or 128 (default: 64)"),
-    "mode": ("M", "affine, mxfp4, mxfp8 or nvfp4 (default: affine)"),
-    "mixed": ("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6"),
-    "dtype": ("D", "bfloat16, float16 or float32; alone: unquantized"),
-    "variants": ("NAMES", "several variants by short names, as 4bit,8bit,bf16"),
-    "to": ("DEST", "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it"),
-    "name": ("NAME", "names the work folder (default: the source's name)"),
-    "base_model": ("REPO", "what the card names as base model (default: the source repo)"),
-    "license": ("ID", "licence, where the source's card has none or a wrong one"),
-    "license_name": ("TEXT", "name of the licence 'other'"),
-    "license_link": ("URL", "link to the licence 'other'"),
-    "language": ("CODES", "languages, as en,de (default: the source's)"),
-    "private": ("BOOL", "true makes a new repo private"),
-    "adopt": ("BOOL", "true replaces a repo that was not made from this source"),
-    "notes": ("MARKDOWN", "your own words for the card"),
-}
-
+_WITHOUT_STAGES = ("plan", "review", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
 """Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
 _OF_THE_DISK = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOTDIR, errno.EIO,
 )  # fmt: skip
-
-
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
-    top = argparse.ArgumentParser(prog="mlx-publish", description=__import__("mlx_publish").__doc__)
-    top.add_argument("--version", action="version", version=f"mlx-publish {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in STAGE_HELP.items():
-        command = commands.add_parser(name, help=text, description=text)
-        _add_recipe_flags(command)
-        if name == "smoke":
-            command.add_argument(
-                "--template-only", action="store_true",
-                help="look at the chat template of any --source, converted or not; needs neither MLX nor weights",
-            )  # fmt: skip
-            command.add_argument(
-                "--engines", metavar="NAMES", default="", help="with --template-only: other template engines, or all"
-            )
-        if name == "run":
-            command.add_argument("--until", metavar="STAGE", help="the last stage (default: card)")
-        if name in ("card", "run"):
-            command.add_argument(
-                "--into", type=Path, metavar="DIR",
-                help="also put card and evidence into DIR/<namespace>/<name>, to be reviewed in git",
-            )  # fmt: skip
-        if name == "upload":
-            command.add_argument(
-                "--cards", type=Path, metavar="DIR",
-                help="publish what was reviewed in DIR; the bytes must be those of its evidence",
-            )  # fmt: skip
-        if name in ("upload", "publish"):
-            command.add_argument("--tag", help="tag of the Hub repo (default: evidence-<digest>)")
-    review = commands.add_parser("review", help="open or update the pull request with a recipe's cards")
-    review.add_argument("--recipe", required=True, type=Path, metavar="FILE")
-    review.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
-    review.add_argument("--base", default="main", metavar="BRANCH", help="the branch that they go to (default: main)")
-    plan = commands.add_parser("plan", help="from a GitHub event to a plan, printed as JSON")
-    plan.add_argument("--event-name", required=True, metavar="NAME")
-    plan.add_argument("--event", required=True, type=Path, metavar="FILE")
-    plan.add_argument("--ref", required=True, metavar="REF")
-    plan.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR")
-    return top
-
-
-def _add_recipe_flags(command: argparse.ArgumentParser) -> None:
-    what = command.add_argument_group("what to publish")
-    what.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe; or the flags that follow")
-    for name, (metavar, text) in RECIPE_FLAGS.items():
-        what.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
-    command.add_argument("--variant", metavar="NAME", help="only this variant of the recipe")
-    command.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
-    command.add_argument("--force", action="store_true", help="repeat although nothing changed")
-    command.add_argument("--json", action="store_true", help="print the reports as JSON on standard output")
-    command.add_argument(
-        "--from-env", action="store_true", help="take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = _told(Interrupted("interrupted"))
     except Exception as error:  # noqa: BLE001  the last door: a bug becomes a log and exit code 3
+        from mlx_publish.failure import write_log  # noqa: PLC0415  it looks for every library's version
+
         log = write_log(error, list(arguments or sys.argv[1:]))
         _print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {without_secrets(str(error))}")
         _print(f"  next: report it with the log {log}")
@@ -134,15 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> int:
-    if options.command == "plan":
-        from mlx_publish.github.plan import print_plan  # noqa: PLC0415
-
-        print_plan(options.event_name, options.event, options.ref, options.recipes)
-        return 0
-    if options.command == "review":
-        from mlx_publish.commands import review_command  # noqa: PLC0415
-
-        return review_command(options.recipe, options.cards, options.base, Console())
+    if options.command in _WITHOUT_STAGES:
+        return _command_without_stages(options)
     if getattr(options, "template_only", False):
         from mlx_publish.template_only import template_only  # noqa: PLC0415
 
@@ -172,14 +80,34 @@ def _run(options: argparse.Namespace) -> int:
         return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout), children)
 
 
+def _command_without_stages(options: argparse.Namespace) -> int:
+    if options.command == "hook":
+        return run_hook(options.name, options.files, fix=options.fix, recipes=options.recipes)
+    if options.command == "doctor":
+        from mlx_publish.doctor.command import doctor  # noqa: PLC0415
+
+        return doctor(options.work, Console(sys.stderr if options.json else sys.stdout), as_json=options.json)
+    if options.command == "verify":
+        from mlx_publish.verify.command import verify  # noqa: PLC0415
+
+        console = Console(sys.stderr if options.json else sys.stdout)
+        again, source = options.rebuild or bool(options.work), options.source
+        return verify(
+            options.place, console, again=again, source=source, work=options.work, as_json=options.json
+        )  # fmt: skip
+    if options.command == "review":
+        from mlx_publish.commands import review_command  # noqa: PLC0415
+
+        return review_command(options.recipe, options.cards, options.base, Console())
+    from mlx_publish.github.plan import print_plan  # noqa: PLC0415
+
+    print_plan(options.event_name, options.event, options.ref, options.recipes)
+    return 0
+
+
 def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environment: Mapping[str, str]) -> None:
     """Take the inputs of the composite action, which may not be pasted into a script."""
-    prefix = "MLX_PUBLISH_INPUT_"
-    given = {
-        key.removeprefix(prefix).lower(): value.strip()
-        for key, value in environment.items()
-        if key.startswith(prefix) and value.strip()
-    }
+    given = _given(environment)
     for key in RECIPE_FLAGS:
         if key in given:
             flags.setdefault(key, given[key])
@@ -190,6 +118,16 @@ def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environme
     options.force = options.force or given.get("force") == "true"
     if hasattr(options, "until"):
         options.until = options.until or given.get("until")
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    """Inputs of the composite action that were filled in, by name."""
+    prefix = "MLX_PUBLISH_INPUT_"
+    return {
+        key.removeprefix(prefix).lower(): value.strip()
+        for key, value in environment.items()
+        if key.startswith(prefix) and value.strip()
+    }
 
 
 @contextlib.contextmanager
@@ -214,12 +152,12 @@ def _told(error: PublishError) -> int:
     _print(f"error: {error}")
     if error.remedy:
         _print(f"  next: {error.remedy}")
-    output.annotate(error.message, error.place if isinstance(error, BadInput) else "")
+    output.annotate(without_secrets(error.message), error.place if isinstance(error, BadInput) else "")
     return error.exit_code
 
 
 def _print(text: str) -> None:
-    print(harmless(plain(text)), file=sys.stderr)
+    print(harmless(plain(without_secrets(text))), file=sys.stderr)
 
 
 def _stop_cleanly_on_terminate() -> None:

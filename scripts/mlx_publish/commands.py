@@ -15,6 +15,7 @@ from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.pull_request import evidence_before, propose
+from mlx_publish.policy import find_policy, judge
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 from mlx_publish.stages import NAMES, STAGES
@@ -82,7 +83,15 @@ def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence
 
 
 def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
-    """Read the recipe from a file, whose destination a flag may replace, or from flags alone."""
+    """Read the recipe and judge it by the policy of the repo that the command is run in."""
+    recipe = _recipe(file, flags)
+    if policy := find_policy(Path.cwd()):
+        judge(recipe, policy, flags)
+    return recipe
+
+
+def _recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
+    """From a file, whose destination a flag may replace, or from flags alone."""
     if file is None:
         if "source" not in flags:
             raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.engine.support import versions
-
-_SECRET = re.compile(r"(hf_|gh[pousr]_|github_pat_)\w{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+from mlx_publish.masking import without_secrets
 
 
 def write_log(error: BaseException, arguments: Sequence[str]) -> Path:
@@ -29,12 +27,3 @@ def write_log(error: BaseException, arguments: Sequence[str]) -> Path:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(without_secrets("\n".join(lines)))
     return Path(name)
-
-
-def without_secrets(text: str) -> str:
-    """Cover tokens by their form and by their value in this environment."""
-    names = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
-    values = {value for key, value in os.environ.items() if len(value) >= 8 and names.search(key)}
-    for value in sorted(values, key=len, reverse=True):  # the longer one may begin with the shorter one
-        text = text.replace(value, "***")
-    return _SECRET.sub("***", text)

@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from mlx_publish.recipe_tests import FidelityTest, SmokeTest, SpeedTest, Strict
+
+__all__ = [
+    "DEFAULT_DESTINATION", "DTYPE_NAMES", "FIXED_MODES", "Acceptance", "CardWords", "Destination", "FidelityTest",
+    "Recipe", "RecipeSpec", "RepoId", "SmokeTest", "SpeedTest", "Strict", "Variant",
+]  # fmt: skip
 
 Bits = Literal[2, 3, 4, 5, 6, 8]
 GroupSize = Literal[16, 32, 64, 128]
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 Mixed = Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"]
 Dtype = Literal["bfloat16", "float16", "float32"]
-Fold = Literal["first-user", "own-turn"]
-Engine = Literal["minijinja", "huggingface-jinja"]
-Reference = Literal["none", "transformers"]
-Length = Annotated[int, Field(ge=8, le=131072)]
-Lengths = Annotated[list[Length], BeforeValidator(lambda value: [value] if isinstance(value, int) else value)]
 RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)]
 
 # MLX has one bit width and one group size for each of these modes.
@@ -35,12 +37,6 @@ DEFAULT_DESTINATION = "folder:published/{source}-MLX-{variant}"
 def _wrong(key: str, message: str) -> PydanticCustomError:
     """An error at `key` of the mapping being validated; `recipe_input` looks its line up."""
     return PydanticCustomError("variant", "{reason}", {"reason": message, "key": key})
-
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversion, no change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Variant(Strict):
@@ -156,56 +152,6 @@ class CardWords(Strict):
 
     notes: str = ""
     """Markdown; stands on the card as a section of its own."""
-
-
-class SmokeTest(Strict):
-    """What the converted model is asked."""
-
-    system: str = "You are a friendly and informative chatbot."
-    """The system text; it is folded into the first user turn where the template has no system role."""
-    prompt: str = "There's a total solar eclipse tomorrow. Tell me a fun fact about such events."
-    """The user's question."""
-    max_tokens: int = Field(96, ge=1, le=4096)
-    """Where the answer is cut."""
-    fold: Fold = "first-user"
-    """Where the system text goes when the template takes none: `first-user`, in front of the first user text, or
-    `own-turn`, a user turn of its own, for templates that allow two in a row."""
-    thinking: bool = False
-    """Whether models with a switch for it think before they answer."""
-    engines: list[Engine] = Field(default=[])
-    """Other template engines to compare with, where they are installed."""
-
-
-class FidelityTest(Strict):
-    """How much text the comparison with the source reads, and when a variant is too far from it to be published."""
-
-    tokens: int = Field(1024, ge=32, le=65536)
-    """At most so many tokens; the text that comes with the package has some 4,000."""
-    max_mean_kld: float = Field(1.0, gt=0)
-    """Highest mean KL divergence to the source, in nats. The default refuses what is broken, not what is lossy."""
-    min_same_first_choice: float = Field(0.4, ge=0, le=1)
-    """Lowest share of positions at which both prefer the same token."""
-    max_perplexity_ratio: float = Field(3.0, gt=0)
-    """Highest perplexity as a multiple of the source's."""
-    reference: Reference = "none"
-    """`transformers` proves the architecture too: the unquantized model against PyTorch, where that is installed."""
-
-
-class SpeedTest(Strict):
-    """What the benchmark measures, and how steady a speed must be to be printed."""
-
-    prompt_tokens: Lengths = Field(default=[128, 512, 2048], min_length=1, max_length=8)
-    """Lengths of the prompt, or one of them. Those that do not fit the model's context or the time are left out."""
-    generation_tokens: int = Field(128, ge=4, le=8192)
-    """Length of the generation; stopping is switched off."""
-    trials: int = Field(5, ge=2, le=100)
-    """Runs of each length after those that warm up."""
-    seconds: int = Field(180, ge=5, le=86400)
-    """Time for each variant; lengths and trials shrink to fit it, and the report says so."""
-    max_spread: float = Field(0.15, gt=0, le=1)
-    """Highest distance of the slowest from the fastest trial, as a share of the median."""
-    max_drift: float = Field(0.05, gt=0, le=1)
-    """Highest fall from the first to the last trial, as a share of the first."""
 
 
 class RecipeSpec(Strict):

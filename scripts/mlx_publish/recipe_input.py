@@ -6,26 +6,26 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Destination, Recipe, RecipeSpec, RepoId, Variant
-from mlx_publish.yaml_lines import key_path, load_yaml, scalar
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from mlx_publish.yaml_errors import bad_input
+from mlx_publish.yaml_lines import load_yaml, scalar
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
 TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "to")
+_REPO: TypeAdapter[str] = TypeAdapter(RepoId)
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
 
 
-def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
+def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = False) -> Recipe:
     """Read a recipe file; `to` replaces its destination.
 
+    With `elsewhere` it is read on a machine that will not follow it, so a source that is a folder need not be there.
     Folders in the file are relative to the file, a folder in `to` to the current one.
     Raises `BadInput` naming file, line and key.
     """
@@ -38,7 +38,9 @@ def recipe_from_file(path: Path, *, to: str | None = None) -> Recipe:
         spec = spec.model_copy(update={"to": to})
     source = _folder_of(spec.source, folder)
     try:
-        return _complete(spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder)
+        return _complete(
+            spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder, elsewhere
+        )
     except BadInput as error:
         if to is None or error.key != "to":
             raise
@@ -57,6 +59,11 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
         data["language"] = _list(flags["language"])
     if "notes" in flags:
         data["card"] = {"notes": flags["notes"]}
+    return recipe_from_data(data)
+
+
+def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
+    """Make a recipe from plain data; messages name its keys as flags."""
     spec = _validate(data, "", {})
     source = expanded(spec.source)
     folder = source.resolve() if is_folder(source) else _folder_of(spec.source, Path.cwd())
@@ -84,41 +91,7 @@ def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> 
     try:
         return RecipeSpec.model_validate(data)
     except ValidationError as error:
-        raise _bad_input(error.errors(), place, lines) from None
-
-
-def _bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int]) -> BadInput:
-    """All errors at once, the first in front; each with its own line."""
-    found = [_located(error, place, lines) for error in errors]
-    first = found[0]
-    rest = "".join(f"\n{other}" for other in found[1:])
-    return BadInput(first.message + rest, place=first.place, key=first.key, remedy=first.remedy)
-
-
-def _located(error: ErrorDetails, place: str, lines: Mapping[str, int]) -> BadInput:
-    parts = list(error["loc"])
-    if (own := error.get("ctx", {}).get("key")) is not None:
-        parts.append(own)
-    message, remedy = _words(error)
-    if not place:  # flags: variants[0].bits is --bits
-        keys = [part for part in parts if isinstance(part, str)]
-        return BadInput(message, place=f"--{keys[-1].replace('_', '-')}" if keys else "flags", remedy=remedy)
-    path = tuple(parts)
-    while path and key_path(path) not in lines:
-        path = path[:-1]
-    where = f"{place}:{lines[key_path(path)]}" if path else f"{place}:1"
-    return BadInput(message, place=where, key=key_path(tuple(parts)), remedy=remedy)
-
-
-def _words(error: ErrorDetails) -> tuple[str, str]:
-    if error["type"] == "extra_forbidden":
-        return "this key is not known", "docs/recipe.md lists the keys."
-    if error["type"] == "missing":
-        return "this key is missing", "Add it; docs/recipe.md lists the keys."
-    given = error["input"]
-    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
-    message = error["msg"]
-    return f"{message[0].lower()}{message[1:]}{shown}", "docs/recipe.md says what is allowed."
+        raise bad_input(error.errors(), place, lines, "docs/recipe.md") from None
 
 
 def _folder_of(source: str, base: Path) -> Path | None:
@@ -143,11 +116,12 @@ def is_folder(path: Path) -> bool:
 
 
 def _complete(
-    spec: RecipeSpec, name: str, folder: Path | None, written: tuple[str, Mapping[str, int]], base: Path
-) -> Recipe:
+    spec: RecipeSpec, name: str, folder: Path | None, written: tuple[str, Mapping[str, int]], base: Path,
+    elsewhere: bool = False,
+) -> Recipe:  # fmt: skip
     place, lines = written
     draft = Recipe(spec, name, folder, {}, place, lines)
-    _check_source(draft)
+    _check_source(draft, elsewhere)
     _check_names(draft)
     destinations = {item.label: _destination(draft, item, base) for item in spec.variants}
     shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
@@ -163,18 +137,18 @@ def _where(recipe: Recipe, key: str) -> str:
     return recipe.place_of(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
 
 
-def _check_source(recipe: Recipe) -> None:
+def _check_source(recipe: Recipe, elsewhere: bool) -> None:
     where = _where(recipe, "source")
     if recipe.source_folder is None:
         try:
-            TypeAdapter(RepoId).validate_python(recipe.spec.source)
+            _REPO.validate_python(recipe.spec.source)
         except ValidationError:
             raise BadInput(
                 f"'{recipe.spec.source}' is neither a repo as namespace/name nor a folder as ./path",
                 place=where, key="source" if recipe.place else "",
                 remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
             ) from None  # fmt: skip
-    elif not is_folder(recipe.source_folder):
+    elif not elsewhere and not is_folder(recipe.source_folder):
         raise BadInput(
             f"the folder {recipe.source_folder} does not exist", place=where,
             key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
@@ -217,7 +191,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     if text.startswith("folder:"):
         return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
     try:
-        return Destination(repo=TypeAdapter(RepoId).validate_python(text))
+        return Destination(repo=_REPO.validate_python(text))
     except ValidationError:
         raise BadInput(
             f"'{text}' is neither a repo as namespace/name nor folder:PATH", **where,

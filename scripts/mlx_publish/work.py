@@ -22,8 +22,13 @@ _SEEN = {"mark", "sha256"}  # what is remembered of a file
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old content or the new, never a part."""
+    """Write aside, then rename: a reader sees the old content or the new, never a part.
+
+    What a writer that was killed left aside is removed; nobody else writes the same file at the same time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.????????"):
+        left.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     aside = Path(name)
     try:

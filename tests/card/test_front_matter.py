@@ -35,6 +35,7 @@ def test_the_keys_are_ours_in_their_order() -> None:
         ("pipeline_tag", "text-generation"),
         ("base_model", "acme/Tiny"),
         ("base_model_relation", "quantized"),
+        ("quantized_by", "acme"),
         ("tags", ["mlx", "conversational", "4-bit"]),
     ]
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from hostile import HOSTILE
 from mlx_publish.card.render import load_as, render, render_card
 from mlx_publish.recipe import Destination, Recipe, Variant
-from samples import COMMIT, make_evidence, make_recipe
+from samples import COMMIT, judged, make_evidence, make_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = make_evidence()
@@ -43,10 +46,32 @@ def of_variant(**changes: Any) -> dict[str, Any]:
 
 
 def from_folder() -> dict[str, Any]:
-    licence = {"id": "other", "name": "Own licence", "link": "https://example.org/licence"}
+    """What nobody named a base model for, published alone into a folder, by a template that takes no system text."""
+    licence = {"id": "other", "name": "Own licence", "link": "LICENSE"}
+    source = {"name": "My Model", "repo": None, "identity": "f" * 64, "base_model": None, "pipeline_tag": None}
+    alone = [FULL["ladder"][0] | {"repo": None}]
+    destination = {"name": "My Model", "repo": None}
+    smoke = copy.deepcopy(FULL["smoke"]) | {"system": "own-turn"}
+    smoke["exchange"]["messages"] = [{"role": "user", "content": text} for text in ("Be brief.", "What is the Moon?")]
     return make_evidence(
-        source={"name": "My Model", "repo": None, "identity": "f" * 64, "base_model": None}, licence=licence
+        source=source, licence=licence, ladder=alone, destination=destination, smoke=smoke, language=["en", "no", "de"]
     )
+
+
+def proven() -> dict[str, Any]:
+    """Compared with transformers, and with the widest variant because the source is too large; it can think."""
+    reference = {
+        "positions": 256, "nmse": 4.1e-13, "worst_position": 2e-12, "same_first_choice": 1.0, "problem": "",
+        "against": "transformers", "versions": {"transformers": "5.24.0"}, "not_covered": ["sliding window of 4096"],
+    }  # fmt: skip
+    against = {"what": "variant", "label": "8bit", "bits_per_weight": 8.5012}
+    smoke = FULL["smoke"] | {"options": {"enable_thinking": False}}
+    fidelity = FULL["fidelity"] | {"against": against, "reference": reference}
+    checks = [*FULL["checks"], judged("fidelity", "architecture-proven", "pass", "it is what transformers computes")]
+    ladder = [rung | {"against": "8bit", "device": device, "chip": chip} for rung, device, chip in
+              zip(FULL["ladder"], ("gpu", "cpu"), ("Apple M4", "AMD EPYC"), strict=True)]  # fmt: skip
+    ladder[1] |= {"mean_kld": None, "mean_kld_error": None, "same_first_choice": None, "against": None}
+    return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder)
 
 
 CARDS = {
@@ -62,6 +87,7 @@ CARDS = {
         of_variant(label="mixed_3_6", bits=None, mixed="mixed_3_6", dtype="float16"),
     ),
     "mxfp4": ("Tiny-mxfp4", "acme/Tiny-mxfp4", "", of_variant(label="mxfp4", group_size=32, mode="mxfp4")),
+    "proven": ("Tiny-4bit", "acme/Tiny-4bit", "", proven()),
     "folder": ("My Model", "My Model", "\nA **note** of my own.\n\n- and a list\n", from_folder()),
 }  # fmt: skip
 
@@ -114,16 +140,18 @@ def test_the_evidence_is_not_changed() -> None:
     assert before == FULL
 
 
-HOSTILE = "<img src=x>](y) `a` ``` | {{ 7*7 }} ${{ x }}\n::error::z\n# Heading"
+ALL_AT_ONCE = "<img src=x>](y) `a` ``` | {{ 7*7 }} ${{ x }}\n::error::z\n# Heading"
 
 
 def laden(word: str, role: str) -> dict[str, Any]:
     """The word in every place where a stranger's may stand."""
     found = copy.deepcopy(FULL)
-    found["source"] |= {"name": word, "repo": None, "base_model": None}
+    found["source"] |= {"name": word, "repo": None, "base_model": None, "pipeline_tag": word}
+    found["destination"] = {"name": word, "repo": None}
     found["licence"] = {"id": "other", "name": word, "link": word}
     found["language"] = [word]
-    found["checks"] = [{"stage": "x", "id": word, "status": "warn", "message": word}]
+    found["checks"] = [judged("x", word, status, word) for status in ("warn", "fixed")]
+    found["checks"].append(judged("x", word, "warn", word, accepted=word))
     found["smoke"] |= {"asked": {"system": word, "prompt": word}, "system": role}
     found["smoke"]["capabilities"] = found["smoke"]["capabilities"] | dict.fromkeys(
         ("begin_token", "turn_end", "generation_prompt", "system", "parts"), word
@@ -132,29 +160,45 @@ def laden(word: str, role: str) -> dict[str, Any]:
     found["benchmark"]["machine"] |= {"chip": word, "system": word, "arch": word}
     found["benchmark"]["left_out"] = [{"prompt_tokens": 2048, "why": word}]
     found["fidelity"]["against"] = {"what": "variant", "label": word, "bits_per_weight": 8.5}
-    found["ladder"] = [one | {"label": word, "repo": None} for one in found["ladder"]]
+    found["ladder"] = [one | {"label": word, "repo": None, "against": word, "chip": word} for one in found["ladder"]]
+    found["model"]["files"].append({"path": f"LICENSE-{word}", "size": 1, "sha256": "a" * 64})
     found["tools"] = {"mlx": word, "mlx-lm": word}
     return found
 
 
 def parse(card: str) -> list[Token]:
     body = card[4:].split("\n---\n", 1)[1]
-    return MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(body)
+
+
+@pytest.mark.parametrize("role", ["native", "first-user", "own-turn"])
+@pytest.mark.parametrize("word", HOSTILE)
+def test_no_text_of_others_changes_the_structure(word: str, role: str) -> None:
+    """Read as Markdown with tables, all stays what it is with a plain word."""
+    text, clean = render_card(word, word, "", laden(word, role)), render_card("x", "x", "", laden("x", role))
+    tokens, wanted = parse(text), parse(clean)
+    assert [token.type for token in tokens] == [token.type for token in wanted]
+    inner, plain = ([child for token in some for child in token.children or []] for some in (tokens, wanted))
+    kinds = [{child.type for child in some} - {"text_special", "softbreak"} for some in (inner, plain)]
+    assert kinds[0] == kinds[1]
+    assert not [sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Zl", "Zp"} and sign != "\n"]
+    assert not re.search(r"^\s*(::|##\[)", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
 
 
 @pytest.mark.parametrize("role", ["native", "first-user", "own-turn"])
 def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
-    text = render_card(HOSTILE, HOSTILE, "", laden(HOSTILE, role))
+    text = render_card(ALL_AT_ONCE, ALL_AT_ONCE, "", laden(ALL_AT_ONCE, role))
     tokens, clean = parse(text), parse(render_card("x", "x", "", laden("x", role)))
     assert [token.type for token in tokens] == [token.type for token in clean]
     inner = [child for token in tokens for child in token.children or []]
     assert "html_inline" not in {child.type for child in inner}
     assert [child.attrs["src"] for child in inner if child.type == "image"] == ["ladder.svg"]
-    assert [child.attrs["href"] for child in inner if child.type == "link_open"] == [
-        "https://github.com/ml-explore/mlx"
-    ]
+    links = [child.attrs["href"] for child in inner if child.type == "link_open"]
+    assert links[:2] == ["https://github.com/ml-explore/mlx", "mlx-publish.json"]
+    # The rest are files beside the card.
+    assert all(str(target).startswith("LICENSE") and ":" not in str(target) for target in links[2:])
     assert "{{ 7*7 }}" in text
-    shown = " ".join(HOSTILE.split())
+    shown = " ".join(ALL_AT_ONCE.split())
     codes = [child.content for child in inner if child.type == "code_inline"]
     assert f"mlx-publish convert --source './{shown}' --bits 4 --group-size 64" in codes
 

@@ -19,7 +19,8 @@ GOOD = Parcel(EVIDENCE, NOW, "card", "card", ())
 def test_what_was_measured_and_rendered_may_leave() -> None:
     found = run_checks(UPLOAD, GOOD)
     assert [(finding.id, finding.status) for finding in found] == [
-        (check, "pass") for check in ("evidence-complete", "bytes-unchanged", "card-rendered", "only-model-files")
+        (check, "pass")
+        for check in ("evidence-complete", "bytes-unchanged", "card-rendered", "only-model-files", "no-secrets")
     ]
     assert found[1].message == "2 files have the digests of the evidence"
 
@@ -53,6 +54,7 @@ FAILING: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("card-rendered", {"chart": "drawn"}, "model/ladder.svg is not what", "card --force"),
     ("card-rendered", {"rendered_chart": "drawn"}, "model/ladder.svg is not what", "card --force"),
+    ("no-secrets", {"leaks": ("config.json:3: a GitHub token",)}, "config.json:3: a GitHub token", "Revoke it"),
     ("only-model-files", {"strangers": (".env", "x.log")}, ".env, x.log", "Remove them from model/."),
 ]
 

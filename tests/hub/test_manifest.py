@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,25 @@ def test_hidden_files_links_and_strays_are_strangers(tmp_path: Path) -> None:
     (folder / "LICENSE").symlink_to(folder / "config.json")
     (folder / "link").symlink_to(tmp_path)
     (folder / "tokenizer.json").symlink_to("nowhere")
-    assert strangers(folder) == [".env", ".hidden/config.json", "LICENSE", "link", "sub/x.log", "tokenizer.json"]
+    assert strangers(folder) == [
+        ".env", ".hidden/config.json", "LICENSE (a link)",
+        "link (a link)", "sub/x.log", "tokenizer.json (a link)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("begins", [b"\x80\x04\x95", b"PK\x03\x04", b"\x7fELF", b"#!/bin/sh\n", b"\x1f\x8b\x08"])
+def test_a_pickle_or_a_program_is_one_under_any_name(tmp_path: Path, begins: bytes) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(begins + b"x")
+    assert strangers(tmp_path) == ["tokenizer.model (a program, a pickle or an archive)"]
+
+
+def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
+    one, two, three = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
+    fill(tmp_path, one, two)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": one, "b": three}}))
+    assert strangers(tmp_path) == [
+        f"{two} (the index does not name it)", f"{three} (the index names it, and it is not there)",
+    ]  # fmt: skip
 
 
 def test_the_manifest_has_every_file_with_its_digests(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlx_publish import numbers
-from mlx_publish.card.environment import environment
+from mlx_publish.card.environment import REVIEW, environment
 from mlx_publish.series import headline
 
 Evidence = Mapping[str, Any]
@@ -18,7 +18,7 @@ _PENDING = ("warn", "fixed")
 def body(recipe: str, cards: Sequence[tuple[PurePosixPath, Evidence, Evidence | None]]) -> str:
     """The text of a pull request: for each card its path, its evidence, and the evidence before, if there was one."""
     told = [_card(path, now, before) for path, now, before in cards]
-    return environment().get_template("review/body.md.j2").render(recipe=recipe, cards=told).strip() + "\n"
+    return environment().get_template(REVIEW).render(recipe=recipe, cards=told).strip() + "\n"
 
 
 def _card(path: PurePosixPath, now: Evidence, before: Evidence | None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _rows(now: Evidence, before: Evidence | None) -> Iterator[dict[str, str]]:
 def _arrow(old: float | None, new: float | None) -> str:
     if old is None or new is None or abs(new - old) <= _SAME * max(abs(old), abs(new)):
         return ""
-    return "↑ " if new > old else "↓ "
+    return "↑" if new > old else "↓"
 
 
 def _of(evidence: Evidence, section: str, key: str) -> float | None:

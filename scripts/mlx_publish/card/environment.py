@@ -1,17 +1,94 @@
-"""How templates of Markdown are read: strict about names, and with a filter for every text that is not ours."""
+"""The Jinja environment of cards: a sandbox in which what is printed is escaped, and errors name file and line."""
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
-from mlx_publish.card import markdown
+from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from mlx_publish.card.filters import FILTERS
+from mlx_publish.card.markdown import Markdown, escape
+from mlx_publish.card.templates import Templates, packaged
+from mlx_publish.errors import BadInput
+
+BASE = "card/README.md.j2"
+REVIEW = "review/body.md.j2"
+OURS = "mlx-publish/"
+"""In front of a template's name it means ours, whatever the repo has of that name."""
+_Loaded = tuple[str, str | None, Callable[[], bool]]
 
 
-def environment() -> Environment:
-    """A new environment over the package's templates; text of others goes through `md`, `code`, `fenced` or `py`."""
-    made = Environment(
-        loader=PackageLoader("mlx_publish"), undefined=StrictUndefined, autoescape=False,  # noqa: S701  Markdown
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    made.filters.update(md=markdown.escape, code=markdown.code, fenced=markdown.fenced, py=markdown.quoted)
-    return made
+class CardEnvironment(ImmutableSandboxedEnvironment):
+    """Prints text escaped for Markdown, unless it is `Markdown` already: a filter's, a block's or a macro's."""
+
+    def __init__(self, own: Templates | None) -> None:
+        super().__init__(
+            loader=FunctionLoader(lambda name: _load(own, name)), undefined=StrictUndefined, autoescape=False,
+            finalize=escape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        )  # fmt: skip
+        self.filters.update(FILTERS)
+
+    def concat(self, parts: Iterable[str]) -> Markdown:
+        """Put together what templates printed."""
+        return Markdown("".join(parts))
+
+
+def _load(own: Templates | None, name: str) -> _Loaded | None:
+    """Find a template: of cards the repo's own first, then ours."""
+    room, _, file = name.removeprefix(OURS).partition("/")
+    if name == REVIEW and own is None:
+        return files("mlx_publish").joinpath(f"templates/{name}").read_text(encoding="utf-8"), name, lambda: True
+    if room != "card":
+        return None
+    theirs = None if name.startswith(OURS) or own is None else dict(own.texts).get(file)
+    if theirs is not None and own is not None:
+        return theirs, str(own.folder / file), lambda: True
+    text = packaged().get(file)
+    return None if text is None else (text, f"{OURS}card/{file}", lambda: True)
+
+
+@lru_cache(maxsize=8)
+def environment(own: Templates | None = None) -> CardEnvironment:
+    """Compiled templates serve many cards."""
+    return CardEnvironment(own)
+
+
+def render_body(own: Templates | None, context: Mapping[str, Any]) -> str:
+    """Render the card below its front matter. `BadInput` names file and line of a template of the repo's own."""
+    try:
+        return environment(own).get_template(BASE).render(context)
+    except Exception as error:
+        # A template can raise anything; what ours raise is a bug and stays one.
+        if own is None or (found := _bad_input(own, error)) is None:
+            raise
+        raise found from error
+
+
+def _bad_input(own: Templates, error: Exception) -> BadInput | None:
+    """The error as one of the repo's own templates; None where it is none of those."""
+    place = _place(own, error)
+    if place is None:
+        return None
+    if isinstance(error, RecursionError):
+        return BadInput(
+            "the templates include or extend each other without an end", place=place,
+            remedy=f"To build upon ours, write its name with '{OURS}' in front, as '{OURS}{BASE}'.",
+        )  # fmt: skip
+    if isinstance(error, TemplateNotFound):
+        known = ", ".join(sorted(f"card/{name}" for name in packaged()))
+        return BadInput(f"there is no template {error.name}", place=place, remedy=f"There are {known}, and your own.")
+    return BadInput(f"{type(error).__name__}: {error}", place=place, remedy="docs/card.md says what is given.")
+
+
+def _place(own: Templates, error: Exception) -> str | None:
+    """File and line within the repo's own templates where it went wrong, the innermost."""
+    folder = f"{own.folder}/"
+    if isinstance(error, TemplateSyntaxError) and (error.filename or "").startswith(folder):
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if f.filename.startswith(folder)), None)

@@ -5,60 +5,87 @@ Keys: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 
 from __future__ import annotations
 
-import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from mlx_publish.card.licence import link_that_leads
+from mlx_publish.card.markdown import is_repo, numbered
 
-_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
+_PLAIN = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)
 # YAML 1.1, which some readers of the Hub's cards still speak, takes these for something else than text.
 _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+_LANGUAGE = re.compile(r"(?!-)(([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3})|multilingual|code)")
+_TEXT_TASKS = frozenset({
+    None, "text-generation", "text2text-generation", "conversational", "translation", "summarization",
+    "question-answering", "image-text-to-text", "video-text-to-text", "audio-text-to-text", "any-to-any",
+})  # fmt: skip
+"""Tasks of a source whose conversion generates text; an embedding model, say, is converted for something else."""
 
 
 def front_matter(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Build the metadata of one published variant."""
-    licence, source, variant = evidence["licence"], evidence["source"], evidence["variant"]
+    base = evidence["source"]["base_model"]
+    quantized, repo = evidence["variant"]["quantized"], evidence["destination"]["repo"]
+    text = evidence["source"]["pipeline_tag"] in _TEXT_TASKS
     data: dict[str, Any] = {
-        "license": licence["id"],
-        "license_name": licence["name"],
-        "license_link": licence["link"],
-        "language": evidence["language"],
+        **_licence(evidence),
+        "language": _unique(code for code in evidence["language"] if _LANGUAGE.fullmatch(code)),
         "library_name": "mlx",
-        "pipeline_tag": "text-generation",
-        "base_model": source["base_model"],
-        "base_model_relation": "quantized" if variant["quantized"] and source["base_model"] else None,
-        "tags": _tags(evidence),
+        "pipeline_tag": "text-generation" if text else None,
+        "base_model": base if is_repo(base) else None,
+        "base_model_relation": "quantized" if quantized and is_repo(base) else None,
+        "quantized_by": repo.partition("/")[0] if quantized and repo else None,
+        "tags": _unique(_tags(evidence)),
     }
-    # Name and link belong to the licence 'other' alone.
-    if licence["id"] != "other":
-        data["license_name"] = data["license_link"] = None
     return {key: value for key, value in data.items() if value not in (None, [], "")}
 
 
 def front_matter_text(data: Mapping[str, Any]) -> str:
-    """YAML between its two fences; every text stays a text for readers of YAML 1.1 and 1.2."""
-    yaml, out = YAML(), io.StringIO()
-    yaml.width = 4096
-    yaml.dump({key: _quoted(value) for key, value in data.items()}, out)
-    return f"---\n{out.getvalue()}---\n"
+    """YAML between its two fences; every text stays the same text for readers of YAML 1.1 and 1.2."""
+    lines = [line for key, value in data.items() for line in _entry(key, value)]
+    return "\n".join(("---", *lines, "---", ""))
+
+
+def _licence(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Identifiers of the Hub are in lower case; name and link belong to the licence `other` alone."""
+    found = (evidence["licence"]["id"] or "").lower()
+    if found != "other":
+        return {"license": found if _LICENCE.fullmatch(found) else None}
+    return {"license": found, "license_name": evidence["licence"]["name"], "license_link": link_that_leads(evidence)}
 
 
 def _tags(evidence: Mapping[str, Any]) -> list[str]:
-    smoke, bits = evidence["smoke"], evidence["variant"]["bits"]
-    tags = ["mlx"]
-    if smoke and smoke["chat_template"]:
-        tags.append("conversational")
-    if bits:
-        tags.append(f"{bits}-bit")
-    return tags
+    bits = evidence["variant"]["bits"]
+    return ["mlx", *(["conversational"] if _chats(evidence) else []), *([f"{bits}-bit"] if bits else [])]
 
 
-def _quoted(value: object) -> object:
+def _chats(evidence: Mapping[str, Any]) -> bool:
+    """Whether a chat template was proven: it is there, and no judgement of it had to be let through."""
+    about = [check for check in evidence["checks"] if check["id"] in ("template-renders", "template-same")]
+    there = bool(evidence["smoke"] and evidence["smoke"]["chat_template"])
+    return there and all(check["status"] == "pass" for check in about)
+
+
+def _unique(words: Iterable[str]) -> list[str]:
+    """Each once, whatever its case; the first way of writing it stays."""
+    found: dict[str, str] = {}
+    for word in words:
+        found.setdefault(word.lower(), word)
+    return list(found.values())
+
+
+def _entry(key: str, value: object) -> list[str]:
     if isinstance(value, list):
-        return [_quoted(item) for item in value]
-    if isinstance(value, str) and not (_PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT):
-        return DoubleQuotedScalarString(value)
-    return value
+        return [f"{key}:", *(f"- {_scalar(item)}" for item in value)]
+    return [f"{key}: {_scalar(value)}"]
+
+
+def _scalar(value: object) -> str:
+    """A plain word, or a text in double quotes with all that is not plain text by its number."""
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    return "".join(char if char.isprintable() else numbered(char) for char in json.dumps(text, ensure_ascii=False))

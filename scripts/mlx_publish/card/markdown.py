@@ -4,32 +4,102 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from urllib.parse import quote
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]#|<>~&@$!])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|<>~&@$!]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 # At the start of a line these would begin a list or a heading.
 _AT_START = re.compile(r"^([-+=]|\d+[.)](?=\s|$))")
+_WEB = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?([/?#][A-Za-z0-9._~:/?#@!$&*+,;=%-]*)?")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Joiners make letters and emoji what they are; the others are signs that show, in Arabic, Syriac and Kaithi.
+_SEEN = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 
 
-def escape(text: object) -> str:
+class Markdown(str):
+    """Text that is Markdown already; templates print any other text escaped."""
+
+    __slots__ = ()
+
+
+def visible(text: str) -> str:
+    r"""Show what has no form of its own, as control and bidi characters, by its number: `\u202e`. Lines stay lines."""
+    if text.isascii() and text.isprintable():
+        return text
+    kept = text.replace("\r\n", "\n")
+    return "".join(char if _shows(char) else numbered(char) for char in kept)
+
+
+def _shows(char: str) -> bool:
+    return char in "\n\t" or char in _SEEN or unicodedata.category(char) not in _UNSEEN
+
+
+def numbered(char: str) -> str:
+    """A character by its number, as Python, JSON (below 0x10000) and YAML 1.1 and 1.2 read it in double quotes."""
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+def one_line(text: object, longest: int = 0) -> str:
+    """A text as one line, with nothing hidden in it; cut with an ellipsis where it is longer than asked.
+
+    A text of nothing but blanks says so: without a word emphasis or a list would be read otherwise.
+    """
+    line = visible(" ".join(str(text).split())) or ("(blank)" if str(text) else "")
+    return line if not longest or len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def escape(text: object, longest: int = 0) -> Markdown:
     """Show text as it is: no emphasis, link, HTML, table cell, list or mention can come out of it."""
-    line = _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
-    return _AT_START.sub(lambda start: start[1][:-1] + "\\" + start[1][-1], line)
+    if isinstance(text, Markdown):
+        return text
+    line = _SPECIAL.sub(r"\\\1", one_line(text, longest))
+    return Markdown(_AT_START.sub(lambda start: start[1][:-1] + "\\" + start[1][-1], line))
 
 
-def code(text: object) -> str:
+def code(text: object) -> Markdown:
     """Show text as code within a line, between more backticks than any run of its own."""
-    line = " ".join(str(text).split())
+    line = one_line(text)
     mark = "`" * (1 + max((len(run) for run in re.findall(r"`+", line)), default=0))
-    return f"{mark} {line} {mark}" if line[:1] == "`" or line[-1:] == "`" else f"{mark}{line}{mark}"
+    return Markdown(f"{mark} {line} {mark}" if line[:1] == "`" or line[-1:] == "`" else f"{mark}{line}{mark}")
 
 
-def fenced(text: str, language: str = "") -> str:
-    """Put text into a code block whose fence is longer than any within it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+def fenced(text: str, language: str = "", longest: int = 0) -> Markdown:
+    """Put text into a code block whose fence is longer than any within it, cut where it is longer than asked."""
+    shown = visible(text).rstrip()
+    if longest and len(shown) > longest:
+        shown = shown[:longest].rstrip() + "…"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", shown)), default=0))
+    return Markdown(f"{fence}{language}\n{shown}\n{fence}")
+
+
+def link(text: object, target: str | None) -> Markdown:
+    """A link to a page of the web, or to a file beside the card; only the text where the target is neither."""
+    words = escape(text)
+    if not target or not words:
+        return words
+    if _WEB.fullmatch(target):
+        return Markdown(f"[{words}]({target})")
+    beside = quote(target, safe="/#")
+    return words if ":" in target or target[:1] in "/." else Markdown(f"[{words}]({beside})")
+
+
+def hub(repo: str, words: str = "", page: str = "") -> Markdown:
+    """A link to a repo on the Hub; only the words (its name where there are none) where no repo can be called so."""
+    return link(words or repo, f"https://huggingface.co/{repo}{page}" if is_repo(repo) else None)
+
+
+def is_repo(name: object) -> bool:
+    """Tell whether a repo of the Hub can be called so."""
+    return isinstance(name, str) and len(name) <= 96 and bool(_REPO.fullmatch(name))
+
+
+def is_web(target: object) -> bool:
+    """Tell whether a text is the address of a page, and nothing else."""
+    return isinstance(target, str) and bool(_WEB.fullmatch(target))
 
 
 def quoted(text: str) -> str:
-    """Return a Python string literal; JSON's escapes are a part of Python's."""
-    return json.dumps(text, ensure_ascii=False)
+    """Return a Python string literal with nothing hidden in it; JSON's escapes are a part of Python's."""
+    literal = json.dumps(text, ensure_ascii=False)
+    return "".join(char if _shows(char) else numbered(char) for char in literal)

@@ -1,21 +1,27 @@
-"""The card as a pure function of recipe and evidence."""
+"""The card as a pure function of recipe and evidence, and of a repo's own templates, whose digests the evidence has."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from mlx_publish import numbers
-from mlx_publish.card import words
 from mlx_publish.card.chart import Rung, ladder_chart
-from mlx_publish.card.environment import environment
+from mlx_publish.card.commands import commands
+from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
-from mlx_publish.card.snippet import snippet
+from mlx_publish.card.layout import tidy, unclosed
+from mlx_publish.card.licence import legal_files, licence_words
+from mlx_publish.card.limits import limits
+from mlx_publish.card.markdown import Markdown
+from mlx_publish.card.siblings import by_size, choice, here, shared
+from mlx_publish.card.snippet import snippet, tools_snippet
+from mlx_publish.card.templates import judge, read_templates, templates_beside
+from mlx_publish.card.told import passed, told
+from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.template.described import described
-
-STATUSES = ("fixed", "warn")
 
 
 def load_as(recipe: Recipe, variant: Variant) -> str:
@@ -24,53 +30,72 @@ def load_as(recipe: Recipe, variant: Variant) -> str:
     return destination.repo or destination.name
 
 
-def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any]) -> str:
-    """Render the card of a variant; whoever has recipe and evidence gets the same bytes."""
+def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any], templates: Path | None = None) -> str:
+    """Render the card of a variant; whoever has recipe, evidence and templates gets the same bytes.
+
+    `templates` is the repo's own folder of templates, that beside the recipe's file where none is given.
+    """
+    notes = recipe.spec.card.notes
+    if opened := unclosed(notes):
+        key = "card.notes"
+        raise BadInput(
+            f"opens {opened} and does not close it, which would swallow the rest of the card",
+            place=recipe.place_of(key), key=key, remedy="Close it within the notes.",
+        )  # fmt: skip
     name = recipe.destinations[variant.label].name
-    return render_card(name, load_as(recipe, variant), recipe.spec.card.notes, evidence)
+    return render_card(name, load_as(recipe, variant), notes, evidence, templates or templates_beside(recipe))
 
 
-def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) -> str:
+def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any], templates: Path | None = None) -> str:
     """Render README.md of the variant that `evidence` describes.
 
-    `name` is the title, `load_as` what `mlx_lm.load` is given, `notes` a person's Markdown from the recipe.
+    `name` is the title, `load_as` what `mlx_lm.load` is given, `notes` a person's Markdown from the recipe, `templates`
+    the folder of a repo's own templates. Raises `Refused` where the evidence was made with other templates, `BadInput`
+    where one of them is broken.
     """
-    templates = environment()
-    templates.filters.update(
-        how_close=words.how_close, against=words.against, spread=_spread,
-        size=numbers.size, memory=numbers.memory, count=numbers.count, percent=numbers.percent, sig=numbers.significant,
-    )  # fmt: skip
-    told = [check for check in evidence["checks"] if check["status"] in STATUSES]
-    body = templates.get_template("card/README.md.j2").render(
-        name=name, load_as=load_as, notes=notes.strip(), e=evidence, told=told,
-        snippet=snippet(load_as, evidence["smoke"]), again=_again(evidence), described=_described(evidence["smoke"]),
-    )  # fmt: skip
-    return front_matter_text(front_matter(evidence)) + "\n" + body.strip() + "\n"
+    own = read_templates(templates)
+    judge(own, evidence)
+    body = render_body(own, context(name, load_as, notes, evidence))
+    return front_matter_text(front_matter(evidence)) + "\n" + tidy(body)
+
+
+def context(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """All that templates are given; docs/card.md lists it."""
+    smoke, ladder = evidence["smoke"], by_size(evidence["ladder"])
+    return {
+        "name": name,
+        "load_as": load_as,
+        "notes": Markdown(notes.strip()),
+        "e": evidence,
+        "here": here(evidence),
+        "ladder": ladder,
+        "choice": choice(ladder),
+        "speed": {key: shared(ladder, key) for key in ("chip", "device", "prompt_tokens", "memory_tokens")},
+        "snippet": snippet(load_as, smoke),
+        "tools_snippet": tools_snippet(smoke),
+        "commands": commands(load_as, smoke),
+        "described": list(described(smoke["capabilities"])) if smoke and smoke["capabilities"] else [],
+        "told": told(evidence),
+        "passed": passed(evidence),
+        "limits": limits(evidence),
+        "licence": licence_words(evidence),
+        "legal_files": legal_files(evidence),
+        "again": again(evidence),
+    }
 
 
 def render_chart(evidence: Mapping[str, Any]) -> str | None:
     """Render ladder.svg of the variant that `evidence` describes; None where it has no siblings to be compared with."""
-    ladder = evidence["ladder"]
-    here = evidence["variant"]["label"]
+    label = evidence["variant"]["label"]
     keys = ("label", "weight_bytes", "mean_kld", "mean_kld_error", "generation_tps", "device")
-    rungs = [Rung(**{key: one[key] for key in keys}, here=one["label"] == here) for one in ladder]
+    rungs = [Rung(**{key: one[key] for key in keys}, here=one["label"] == label) for one in evidence["ladder"]]
     return ladder_chart(rungs, evidence["source"]["name"]) if len(rungs) > 1 else None
 
 
-def _spread(rate: Mapping[str, float]) -> str:
-    """Median with lowest and highest."""
-    median, lowest, highest = (numbers.significant(rate[key]) for key in ("median", "lowest", "highest"))
-    return f"{median} ({lowest} to {highest})"
-
-
-def _described(smoke: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    return list(described(smoke["capabilities"])) if smoke and smoke["capabilities"] else []
-
-
-def _again(evidence: Mapping[str, Any]) -> str:
+def again(evidence: Mapping[str, Any]) -> str:
     """Return the command that makes the same weights again."""
     source, variant = evidence["source"], evidence["variant"]
-    words = ["mlx-publish convert --source", source["repo"] or shlex.quote(f"./{source['name']}")]
+    words = ["mlx-publish convert --source", shlex.quote(source["repo"] or f"./{source['name']}")]
     if source["repo"]:
         words += ["--revision", source["identity"]]
     if variant["mixed"]:

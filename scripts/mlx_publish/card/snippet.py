@@ -1,4 +1,4 @@
-"""Code for the card that does what the smoke test did."""
+"""Python for the card that does what the smoke test did."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from mlx_publish.card.markdown import quoted
 
 FOLDED = "# The chat template takes no system text, so it goes in front of the first user turn."
 OWN_TURN = "# The chat template takes no system text, so it is a user turn of its own."
+TOOLS = """\
+tools = [
+    {
+        "type": "function",
+        "function": {
+            "name": "eclipse_times",
+            "description": "Tells when an eclipse begins and ends at a place.",
+            "parameters": {
+                "type": "object",
+                "properties": {"date": {"type": "string"}, "place": {"type": "string"}},
+                "required": ["date", "place"],
+            },
+        },
+    }
+]
+messages = [{"role": "user", "content": "When does the eclipse of 2026-08-12 begin in Oviedo?"}]
+"""
 
 
 def snippet(load_as: str, smoke: Mapping[str, Any] | None) -> str:
@@ -21,11 +38,21 @@ def snippet(load_as: str, smoke: Mapping[str, Any] | None) -> str:
     return "\n".join([*lines, "", "text = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"])
 
 
+def tools_snippet(smoke: Mapping[str, Any] | None) -> str:
+    """Python that goes on from there and offers a tool; empty where the chat template lists none."""
+    can = (smoke or {}).get("capabilities") or {}
+    if smoke is None or can.get("tools") != "listed":
+        return ""
+    prompt = _rendering({"tools": "tools", **{name: repr(value) for name, value in smoke["options"].items()}})
+    return f"{TOOLS}{prompt}\n\ntext = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"
+
+
 def _prompt(smoke: Mapping[str, Any]) -> list[str]:
     exchange = smoke["exchange"]
     if not smoke["chat_template"]:
         return [f"prompt = {quoted(exchange['rendered'])}"]
-    return [*_messages(smoke, exchange["messages"]), _rendering(smoke["options"])]
+    options = {name: repr(value) for name, value in smoke["options"].items()}
+    return [*_messages(smoke, exchange["messages"]), _rendering(options)]
 
 
 def _messages(smoke: Mapping[str, Any], messages: list[Mapping[str, Any]]) -> list[str]:
@@ -40,6 +67,6 @@ def _messages(smoke: Mapping[str, Any], messages: list[Mapping[str, Any]]) -> li
     return [*([OWN_TURN] if smoke["system"] == "own-turn" else []), "messages = [", *turns, "]"]
 
 
-def _rendering(options: Mapping[str, Any]) -> str:
-    more = "".join(f", {name}={value!r}" for name, value in options.items())
+def _rendering(options: Mapping[str, str]) -> str:
+    more = "".join(f", {name}={value}" for name, value in options.items())
     return f"prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True{more})"

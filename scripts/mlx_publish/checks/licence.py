@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-from mlx_publish.checks.base import Says, failed, passed
+from mlx_publish.checks.base import Says, failed, passed, warned
 from mlx_publish.model.card import SourceCard
 from mlx_publish.model.select import is_legal
 from mlx_publish.recipe import Recipe
@@ -47,7 +49,18 @@ def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
         )
     if found.link and (why := _leads_nowhere(found.link, paths)):
         return failed(f"license_link leads to {found.link}, {why}", "Write a license_link on the web into the recipe.")
+    if found.id.lower() not in _known():
+        return warned(
+            f"the licence is {found.id}, which is on no list of the Hub that this version knows",
+            "Where the Hub refuses it, write 'license: other' with license_name and license_link into the recipe.",
+        )
     return passed(f"the licence is {found.name or found.id}")
+
+
+@cache
+def _known() -> frozenset[str]:
+    lines = files("mlx_publish").joinpath("data/licences.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
 
 
 def _leads_nowhere(link: str, paths: Collection[str]) -> str:

@@ -12,6 +12,7 @@ from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.card import CARD
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.published import PUBLISHED
 from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
@@ -31,6 +32,9 @@ BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     "upload": UPLOAD,
 }
 
+BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": PUBLISHED}
+"""Checks of what is out already; there is nothing to accept."""
+
 # What is found out on the way and not by looking afterwards; it always counts: stage, title, what it protects from.
 RAISED: Mapping[str, tuple[str, str, str]] = {
     "room": ("inspect", "There is room for the model", "hours of work before the disk is full"),
@@ -39,6 +43,7 @@ RAISED: Mapping[str, tuple[str, str, str]] = {
     "same-shape": ("fidelity", "Both models know the same tokens", "numbers compared that do not belong together"),
     "destination-ours": ("upload", "The destination is ours", "somebody else's repo overwritten"),
     "tag-free": ("upload", "The tag is free", "a published tag that moves"),
+    "evidence-readable": ("verify", "There is evidence of ours", "a judgement about nothing"),
     "remote-equal": ("upload", "What arrived is what was sent", "bytes that changed on the way"),
 }
 

@@ -24,6 +24,8 @@ class Parcel:
     chart: str | None = None
     """ladder.svg as it is, and as it is rendered; None where there is none."""
     rendered_chart: str | None = None
+    leaks: tuple[str, ...] = ()
+    """Secrets in what would be sent: where each stands and what it is, never the secret itself."""
 
 
 def _measured(parcel: Parcel) -> Says:
@@ -69,6 +71,15 @@ def _strangers(parcel: Parcel) -> Says:
     return passed("nothing but files of a model")
 
 
+def _secrets(parcel: Parcel) -> Says:
+    if parcel.leaks:
+        return failed(
+            f"a secret would be published: {', '.join(parcel.leaks[:5])}",
+            "Revoke it if it is real, remove it where it came from (the source, the recipe's notes), and run again.",
+        )
+    return passed("no secret was found in what would be sent")
+
+
 UPLOAD: tuple[Check[Parcel], ...] = (
     Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
     Check(
@@ -86,4 +97,5 @@ UPLOAD: tuple[Check[Parcel], ...] = (
         _strangers,
         safety=True,
     ),
+    Check("no-secrets", "No secrets in the files", "a token that anybody can use", _secrets, safety=True),
 )

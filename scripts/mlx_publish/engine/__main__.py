@@ -30,7 +30,10 @@ OPERATIONS = {
     "compare": ("fidelity", "compare"),
     "logits": ("reference_logits", "logits"),
     "benchmark": ("speed", "benchmark"),
+    "device": ("device", "device"),
 }
+
+_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device"}
 
 
 def main(folder: Path, parent: int, op: str) -> int:
@@ -67,6 +70,10 @@ def _end_with(parent: int) -> None:
 def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
     try:
         run = getattr(_module(job["op"]), OPERATIONS[job["op"]][1])
+        if job["op"] in _COMPUTING:
+            from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
+
+            trusted()
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)

@@ -11,6 +11,8 @@ from pathlib import Path
 # Modules of mlx_lm.models that are parts of architectures, not architectures.
 _PARTS = {"base", "cache", "rope_utils", "switch_layers", "ssm", "mla", "activations", "pipeline"}
 
+MOST_DEVIATION = 1e-2
+"""Largest deviation of a GPU's products from the CPU's, as a share of the largest number; float16 makes some 1e-3."""
 COMPUTING = ("mlx", "mlx-lm", "transformers")
 """Packages whose version shows in what a model computes."""
 

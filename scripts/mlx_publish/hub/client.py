@@ -6,9 +6,13 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
+from mlx_publish.masking import without_secrets
+
+_acting: ContextVar[str | bool | None] = ContextVar("acting", default=None)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 def hub_api(*, token: bool | str | None = None) -> HfApi:
     """Return a client for the Hub of `HF_ENDPOINT`.
 
-    `token` False sends none, None the one that huggingface_hub finds by itself.
+    Without `token` it is that of `acting_as`, else HF_TOKEN, else none; a token file is never read.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, __version__  # noqa: PLC0415  0.2 s that a local folder need not pay
@@ -26,11 +30,27 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
     from mlx_publish import __version__ as own  # noqa: PLC0415
 
     return HfApi(
-        token=token,
+        token=token if token is not None else _acting.get() or given_token() or False,
         library_name="mlx-publish",
         library_version=own,
         user_agent={"huggingface_hub": __version__},
     )
+
+
+def given_token() -> str | None:
+    """The token of the environment, or None."""
+    found = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
+    return found.strip() or None
+
+
+@contextmanager
+def acting_as(token: str | bool) -> Iterator[None]:
+    """Ask the Hub with this token; True is the one that the client exchanges for a job's identity, and renews."""
+    before = _acting.set(token)
+    try:
+        yield
+    finally:
+        _acting.reset(before)
 
 
 @contextmanager
@@ -77,7 +97,8 @@ def hub_errors(what: str) -> Iterator[None]:
 
 def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
     status = error.response.status_code
-    message = f"{what}: the Hub answered {status}: {error.server_message or error.response.reason_phrase}"
+    said = without_secrets(str(error.server_message or error.response.reason_phrase))
+    message = f"{what}: the Hub answered {status}: {said}"
     if status in (401, 403):
         return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
     if status == 412:

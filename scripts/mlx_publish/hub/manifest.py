@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mlx_publish.evidence import FileDigest, git_sha1_of, sha256_of
+from mlx_publish.evidence import FileDigest, listing
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 
+INDEX = "model.safetensors.index.json"
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
-    "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json",
-    "model.safetensors.index.json",
+    "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json", INDEX,
 }) | PROCESSOR  # fmt: skip
+# Code and pickles give themselves away by how they begin, whatever they are called.
+_FOREIGN = (
+    b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!",
+    b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,23 +42,81 @@ def may_be_sent(path: str) -> bool:
 
 
 def strangers(folder: Path) -> list[str]:
-    """Paths in the folder that are not on the allow-list, are hidden, or are links."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_symlink() or (path.is_file() and not may_be_sent(path.relative_to(folder).as_posix()))
-    )
+    """Paths that must not be sent, each with its reason where the name does not say it.
+
+    They are not on the allow-list, hidden, links, no files at all, code or pickles under another name, or weights
+    that the index does not name.
+    """
+    indexed = _indexed(folder)
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if (reason := _objection(path, name, indexed)) is not None:
+            found.append(f"{name}{reason}")
+    absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
+    return found + [f"{name} (the index names it, and it is not there)" for name in absent]
+
+
+def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
+    """Why a file must not be sent, to be put behind its name, empty where that says it; None where it may."""
+    if path.is_symlink():
+        return " (a link)"
+    if not path.is_file() or not may_be_sent(name):
+        return ""
+    if _WEIGHTS.fullmatch(name) and indexed is not None and name not in indexed:
+        return " (the index does not name it)"
+    if not name.endswith(".safetensors") and _begins(path).startswith(_FOREIGN):
+        return " (a program, a pickle or an archive)"
+    return None
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def _indexed(folder: Path) -> set[str] | None:
+    """The weight files that the index names, or None where there is no index that can be read."""
+    try:
+        named = json.loads((folder / INDEX).read_bytes())["weight_map"]
+        return {str(name) for name in named.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def manifest(folder: Path) -> tuple[Sent, ...]:
-    """Every file of a folder of a model, digested anew."""
+    """Every file of a folder of a model, digested anew. What is only linked to is no part of it."""
     return tuple(
-        Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256_of(path), git_sha1_of(path))
+        _sent(path, path.relative_to(folder).as_posix())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.is_symlink()
     )
+
+
+def _sent(path: Path, name: str) -> Sent:
+    """Read a file once for both of its digests."""
+    size = path.stat().st_size
+    # That is git's, so the Hub's, name of what is not in LFS.
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    for piece in _pieces(path):
+        sha256.update(piece)
+        sha1.update(piece)
+    return Sent(name, path, size, sha256.hexdigest(), sha1.hexdigest())
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece
 
 
 def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:
     """The manifest in the form that evidence uses."""
     return tuple(FileDigest(file.path, file.size, file.sha256) for file in files)
+
+
+def listed(files: Iterable[Sent]) -> list[dict[str, Any]]:
+    """Plain data of all files, card and evidence included."""
+    return listing(digests(files))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.evidence import same_source
-from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.hub.client import acting_as, hub_api, hub_errors
+from mlx_publish.hub.identity import writing_token
 from mlx_publish.hub.manifest import Sent
 from mlx_publish.hub.repo import RepoFiles
+from mlx_publish.hub.watch import GivenUp, Watch, watched
 from mlx_publish.model.files import FileEntry
 
 # The Hub makes it itself; it says what goes to LFS and is no part of a model.
 _OF_THE_HUB = frozenset({".gitattributes"})
+# Seconds between the attempts to commit; the client itself never repeats a commit.
+_WAITS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ class Receipt:
 
 
 def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
+    """Publish in the name of the job or of HF_TOKEN, and end where the Hub fails for too long; see `_publish`."""
+    watched(Watch(progress, total=sum(file.size for file in order.files)))
+    with acting_as(writing_token(order.repo)):
+        return _publish(order, progress)
+
+
+def _publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     """Make the repo hold exactly the order's files, at one commit, and tag it.
 
     A new repo stays private until its commit has been compared; the next run sees to it where this one breaks
@@ -112,22 +124,46 @@ def _same(file: Sent, entry: FileEntry | None) -> bool:
 
 
 def _commit(order: Order, changed: Sequence[Sent], removed: Sequence[str], head: str) -> str:
+    """Commit, and after any error read the head again: it is done, it is tried again, or somebody else was there.
+
+    Large files that arrived are not sent again. Raises the last error after some attempts.
+    """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
 
     operations: list[Any] = [CommitOperationAdd(file.path, str(file.local)) for file in changed]
     operations += [CommitOperationDelete(path) for path in removed]
-    try:
-        with hub_errors(order.repo):
-            done = hub_api().create_commit(
-                order.repo, operations, commit_message=order.title, parent_commit=head or None
-            )
-    except SurroundingsError:
-        # The answer may have been lost after the commit landed: look before giving up.
-        remote, now = _remote(order.repo)
-        if now != head and all(_same(file, remote.get(file.path)) for file in order.files):
-            return now
-        raise
-    return str(done.oid)
+    for wait in (*_WAITS, None):
+        try:
+            with hub_errors(order.repo):
+                done = hub_api().create_commit(
+                    order.repo, operations, commit_message=order.title, parent_commit=head or None
+                )
+            return str(done.oid)
+        except SurroundingsError as error:
+            if landed := _landed(order, head):
+                return landed
+            if wait is None or isinstance(error, GivenUp):
+                raise
+            time.sleep(wait)
+    raise AssertionError  # pragma: no cover
+
+
+def _landed(order: Order, head: str) -> str | None:
+    """Return the head where it holds all the files, though the answer was lost; None where nothing happened.
+
+    Raises `SurroundingsError` where somebody else has committed: what they did is not overwritten unseen.
+    """
+    remote, now = _remote(order.repo)
+    if now == head:
+        return None
+    if not (set(remote) - {file.path for file in order.files} - _OF_THE_HUB) and all(
+        _same(file, remote.get(file.path)) for file in order.files
+    ):
+        return now
+    raise SurroundingsError(
+        f"{order.repo}: somebody else committed meanwhile ({now[:12]})",
+        remedy="Look at it, then run the same command again to publish over it.",
+    )
 
 
 def _compare(order: Order, commit: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.card.render import load_as, render, render_chart
+from mlx_publish.card.templates import templates_of
+from mlx_publish.card.words import short_against
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD, Bound
 from mlx_publish.evidence import SCHEMA, digest_of, json_text
@@ -29,6 +31,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "ladder": digest_of(_ladder(context)),
         "recipe": context.recipe.digest_of("base_model", "card", "to"),
         "destination": load_as(context.recipe, variant),
+        "templates": templates_of(context.recipe),
         "template": digest_of([path.read_text("utf-8") for path in sorted(_TEMPLATES.iterdir(), key=str)]),
         "generator": __version__,
     }
@@ -67,12 +70,15 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
     """Add the reports up. A number that was measured on other bytes than these stays out."""
     inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
     found = {name: report for name, report in bound.reports.items() if bound.fits(name)}
+    destination = context.recipe.destinations[variant.label]
     return {
         "schema": SCHEMA,
         "generator": __version__,
         "recipe": context.recipe.name,
+        "destination": {"name": destination.name, "repo": destination.repo},
+        "templates": templates_of(context.recipe),
         "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
-        | {"base_model": context.recipe.base_model},
+        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
         "variant": _variant(variant),
         "licence": inspected.result["licence"],
         "language": inspected.result["card"]["language"],
@@ -86,7 +92,13 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
         "ladder": _ladder(context),
         "missing": {name: bound.why_missing(name) for name in MEASURED if name not in found},
         "checks": [
-            {"stage": report.stage, "id": check.id, "status": check.status, "message": check.message}
+            {
+                "stage": report.stage,
+                "id": check.id,
+                "status": check.status,
+                "message": check.message,
+                "accepted": check.details.get("accepted"),
+            }
             for report in (inspected, converted, *found.values())
             for check in report.checks
         ],
@@ -102,26 +114,45 @@ def _ladder(context: Context) -> list[dict[str, Any]]:
         if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
             continue
         bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
-        fidelity = reports["fidelity"] if bound.fits("fidelity") else None
-        benchmark = reports["benchmark"] if bound.fits("benchmark") else None
-        found.append(_rung(context, variant, converted.result, fidelity, benchmark))
+        found.append(_rung(context, variant, converted.result, bound))
     return found
 
 
-def _rung(
-    context: Context, variant: Variant, model: Mapping[str, Any], fidelity: Report | None, benchmark: Report | None
-) -> dict[str, Any]:
-    compared = fidelity.result if fidelity else {}
+def _rung(context: Context, variant: Variant, model: Mapping[str, Any], bound: Bound) -> dict[str, Any]:
+    """What siblings are told apart by. Memory is computed: a speed too unsteady to be printed takes nothing from it."""
+    compared = bound.reports["fidelity"].result if bound.fits("fidelity") else {}
+    timed = bound.reports["benchmark"].result if bound.fits("benchmark") else None
+    memory = bound.reports["benchmark"].result.get("context") if _of_these_bytes(bound, "benchmark") else None
     return {
         "label": variant.label,
         "repo": context.recipe.destinations[variant.label].repo,
         "weight_bytes": model["weight_bytes"],
         "bits_per_weight": model["bits_per_weight"],
+        "memory_bytes": memory["bytes"] if memory else None,
+        "memory_tokens": memory["tokens"] if memory else None,
         "mean_kld": compared.get("mean_kld"),
         "mean_kld_error": compared.get("mean_kld_error"),
         "same_first_choice": compared.get("same_first_choice"),
-        "generation_tps": headline(benchmark.result)["generation_tps"]["median"] if benchmark else None,
-        "device": benchmark.result["device"] if benchmark else None,
+        "against": short_against(compared) if compared else None,
+        **_speed(timed),
+    }
+
+
+def _of_these_bytes(bound: Bound, name: str) -> bool:
+    report = bound.reports.get(name)
+    return report is not None and report.inputs.get("model") == bound.model
+
+
+def _speed(timed: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The speed that stands where there is room for one, and what it was measured on."""
+    if timed is None:
+        return dict.fromkeys(("generation_tps", "prompt_tokens", "device", "chip"))
+    length = headline(timed)
+    return {
+        "generation_tps": length["generation_tps"]["median"],
+        "prompt_tokens": length["prompt_tokens"],
+        "device": timed["device"],
+        "chip": timed["machine"]["chip"],
     }
 
 

@@ -19,6 +19,7 @@ from mlx_publish.model.select import carried_files, side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.numbers import size
+from mlx_publish.policy import find_policy, judge_source
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -34,7 +35,14 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
         "mlx_lm": support.version if support else None,
+        "policy": _policy(),
     }
+
+
+def _policy() -> dict[str, Any] | None:
+    """What the repo that one stands in says of sources; None where it says nothing."""
+    found = find_policy(Path.cwd())
+    return found.spec.model_dump(include={"largest_source", "licenses"}) if found else None
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -43,9 +51,18 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     facts = {variant.label: _facts(context, variant, source) for variant in variants}
     checks = {label: run_in_groups(GROUPS, found, context.recipe.accepted) for label, found in facts.items()}
     if all(check.status != "fail" for found in checks.values() for check in found):
+        _judge_by_policy(context, facts)
         room = _room(context, facts)
         checks = {label: (*found, room) for label, found in checks.items()}
     return {label: Outcome(checks[label], _told(found, checks[label])) for label, found in facts.items()}
+
+
+def _judge_by_policy(context: Context, facts: Mapping[str, SourceFacts]) -> None:
+    """Raise `BadInput` where the source is larger, or of another licence, than the repo's policy allows."""
+    if policy := find_policy(Path.cwd()):
+        found = next(iter(facts.values()))
+        files_bytes = sum(entry.size for entry in found.source.entries.values())
+        judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, found.source.card).id)
 
 
 def _told(facts: SourceFacts, checks: tuple[Finding, ...]) -> dict[str, Any]:

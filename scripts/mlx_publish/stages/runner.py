@@ -37,7 +37,7 @@ def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
 def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
     going, refused = list(context.variants), list[str]()
     for stage in stages:
-        if any(stage.name in context.force or not _passed(context, stage, v) for v in going):
+        if stage.repeats or any(stage.name in context.force or not _passed(context, stage, v) for v in going):
             stage.ahead(context)
     for stage in stages:
         if stage.name == "upload" and refused:

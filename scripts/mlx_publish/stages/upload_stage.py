@@ -12,8 +12,10 @@ from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import digest_of
 from mlx_publish.hub.folder import publish_folder
-from mlx_publish.hub.manifest import Sent, manifest, strangers
+from mlx_publish.hub.leaks import leaks
+from mlx_publish.hub.manifest import Sent, listed, manifest, strangers
 from mlx_publish.hub.publish import Order, publish
+from mlx_publish.hub.rights import may_publish
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -26,7 +28,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     return {
         "evidence": digest_of(_evidence(context, variant)),
         "destination": str(context.recipe.destinations[variant.label]),
-        "tag": tag_of(context, variant),
+        "tag": context.tag,
     }
 
 
@@ -41,9 +43,16 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     return {v.label: _send(context, v, *looked[v.label]) for v in variants}
 
 
-def tag_of(context: Context, variant: Variant) -> str:
-    """The tag asked for, or one that names the evidence: the same content has the same tag."""
-    return context.tag or f"evidence-{digest_of(_evidence(context, variant))[:12]}"
+def tag_of(context: Context, files: Sequence[Sent]) -> str:
+    """The tag asked for, or one that names all the files: the same content has the same tag, and no other has it."""
+    return context.tag or f"content-{digest_of(listed(files))[:12]}"
+
+
+def ahead(context: Context) -> None:
+    """Ask the Hub, before anything slow begins, whether this token may publish: reading calls only."""
+    for variant in context.variants:
+        if repo := context.recipe.destinations[variant.label].repo:
+            may_publish(repo)
 
 
 def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
@@ -67,6 +76,7 @@ def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tupl
         strangers=tuple(strangers(folder)),
         chart=_text(folder / "ladder.svg"),
         rendered_chart=render_chart(evidence),
+        leaks=tuple(leaks((file.path, file.local) for file in files)),
     )
     return run_checks(UPLOAD, parcel, context.recipe.accepted), files
 
@@ -94,7 +104,7 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         files,
         evidence["source"],
         title,
-        tag_of(context, variant),
+        tag_of(context, files),
         spec.private,
         spec.adopt,
     )
@@ -113,4 +123,4 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     )  # fmt: skip
 
 
-STAGE = Stage("upload", "card", inputs, run, repeats=True)
+STAGE = Stage("upload", "card", inputs, run, ahead=ahead, repeats=True)

@@ -1,0 +1,115 @@
+"""Command lines for the card: mlx-lm's own programs, asked what the smoke test asked.
+
+Options: `setup_arg_parser` of mlx_lm/generate.py and chat.py, `main` and `handle_chat_completions` of server.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_ADDRESS = "http://127.0.0.1:8080/v1"
+_LONGEST = 240  # characters of a question that one likes to read in a command
+_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+STAND_INS = {"system": "Answer in one sentence.", "prompt": "What causes a solar eclipse?"}
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What stands in the card's shell blocks; `chat` is empty where there is no chat template."""
+
+    generate: str
+    chat: str
+    serve: str
+    request: str
+
+
+def commands(load_as: str, smoke: Mapping[str, Any] | None) -> Commands:
+    """Command lines for the model that is called `load_as`."""
+    model = ["--model", shell(load_as)]
+    chats = smoke is None or smoke["chat_template"]
+    system = _option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke["system"] == "native" else []
+    return Commands(
+        generate=_joined("mlx_lm.generate", model, ["--max-tokens", "256"], system, *_question(smoke)),
+        chat=_joined("mlx_lm.chat", model, system) if chats else "",
+        serve=_joined("mlx_lm.server", model),
+        request=_request(smoke),
+    )
+
+
+def _asked(smoke: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """The smoke test's texts, or stand-ins where they cannot be read at a glance in a command."""
+    asked = smoke["asked"] if smoke else STAND_INS
+    fine = all(text and text.isprintable() and len(text) <= _LONGEST and "\\" not in text for text in asked.values())
+    return asked if fine else STAND_INS
+
+
+def _question(smoke: Mapping[str, Any] | None) -> list[list[str]]:
+    """Prompt and options. mlx_lm.generate makes line ends of \\n in a prompt, so that folding needs none here."""
+    asked = _asked(smoke)
+    folded = _way(smoke) == "first-user"
+    prompt = _option("--prompt", f"{asked['system']}\\n\\n{asked['prompt']}" if folded else asked["prompt"])
+    options = (smoke or {}).get("options")
+    return [*([["--chat-template-config", shell(json.dumps(options))]] if options else []), prompt]
+
+
+def _option(name: str, text: str) -> list[str]:
+    """An option with its value; a value that begins with a hyphen would be taken for another option."""
+    return [f"{name}={shell(text)}"] if text.startswith("-") else [name, shell(text)]
+
+
+def _request(smoke: Mapping[str, Any] | None) -> str:
+    """A request to the server; what stands between the two marks is JSON and needs no quoting."""
+    asked, chats = _asked(smoke), smoke is None or smoke["chat_template"]
+    body: dict[str, Any] = {"messages": _messages(_way(smoke), asked)} if chats else {"prompt": asked["prompt"]}
+    if smoke and smoke["options"]:
+        body["chat_template_kwargs"] = smoke["options"]
+    lines = [f"  {json.dumps(key)}: {_value(value)}" for key, value in {**body, "max_tokens": 256}.items()]
+    page = f"{_ADDRESS}/{'chat/completions' if chats else 'completions'}"
+    head = f"curl {page} \\\n  -H \"Content-Type: application/json\" -d @- <<'JSON'"
+    return "\n".join((head, "{", ",\n".join(lines), "}", "JSON"))
+
+
+def _way(smoke: Mapping[str, Any] | None) -> str:
+    """How the system text was given in the test; `own-turn` became one turn where the template takes no two."""
+    if smoke is None:
+        return "none"
+    one = len(smoke["exchange"]["messages"]) == 1
+    return "first-user" if smoke["system"] == "own-turn" and one else str(smoke["system"])
+
+
+def _value(value: Any) -> str:
+    """JSON of a value of the request, a message a line."""
+    if not isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "[\n" + ",\n".join(f"    {json.dumps(one, ensure_ascii=False)}" for one in value) + "\n  ]"
+
+
+def _messages(way: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
+    """The messages that ask it."""
+    user = {"role": "user", "content": asked["prompt"]}
+    if way == "first-user":
+        return [{"role": "user", "content": f"{asked['system']}\n\n{asked['prompt']}"}]
+    role = {"native": "system", "own-turn": "user"}.get(way)
+    return [{"role": role, "content": asked["system"]}, user] if role else [user]
+
+
+def shell(text: str) -> str:
+    """A word for a shell, in the quotes that read best; the same word for sh, bash and zsh."""
+    if _SAFE.fullmatch(text):
+        return text
+    if "'" not in text:
+        return f"'{text}'"
+    # An exclamation mark asks an interactive shell for its history; a backslash before a letter stays one.
+    return shlex.quote(text) if re.search(r'["$`!]|\\(?![A-Za-z])', text) else f'"{text}"'
+
+
+def _joined(program: str, *parts: list[str]) -> str:
+    """One line where it fits a page, else a line for each option."""
+    words = [" ".join(part) for part in parts if part]
+    line = " ".join([program, *words])
+    return line if len(line) <= 90 else " \\\n  ".join([f"{program} {words[0]}", *words[1:]])

@@ -1,0 +1,105 @@
+"""What was not tested, as sentences: read off the evidence, so that no card claims more than was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Evidence = Mapping[str, Any]
+_IMAGES = {"image-text-to-text": "images", "any-to-any": "more than text", "video-text-to-text": "video",
+           "audio-text-to-text": "sound"}  # fmt: skip
+_NAMED = 5  # languages
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """All that a reader might take for tested and that was not."""
+    return [text for limit in _LIMITS if (text := limit(evidence))]
+
+
+def _status(evidence: Evidence, check: str) -> str:
+    return next((str(one["status"]) for one in evidence["checks"] if one["id"] == check), "")
+
+
+def _tasks(_evidence: Evidence) -> str:
+    return "No test of knowledge, reasoning, code or safety was run: not on this model, and not on its source."
+
+
+def _machine(evidence: Evidence) -> str:
+    smoke, fidelity = evidence["smoke"] or {}, evidence["fidelity"] or {}
+    if "float32" not in (smoke.get("computed_in"), fidelity.get("computed_in")):
+        return ""
+    return (
+        "It was tested on a CPU that computed in float32. A Mac's GPU computes in the types as they are stored, so "
+        "that its answers can differ in places."
+    )
+
+
+def _architecture(evidence: Evidence) -> str:
+    if not evidence["fidelity"] or _status(evidence, "architecture-proven") in ("pass", "fixed"):
+        return ""
+    return (
+        "Both sides of the comparison are computed by MLX: whether it computes this architecture as transformers does "
+        "was not tested."
+    )
+
+
+def _length(evidence: Evidence) -> str:
+    context, longest = evidence["config"]["context"], _longest(evidence)
+    if not longest or (context and longest >= context):
+        return ""
+    states = f"; the source states {context:,}" if context else ""
+    return f"No prompt of more than {longest:,} tokens was tried{states}."
+
+
+def _longest(evidence: Evidence) -> int:
+    answers = (evidence["smoke"] or {}).get("answers", {}).values()
+    lengths = (evidence["benchmark"] or {}).get("lengths", ())
+    return max((int(one["prompt_tokens"]) for one in (*answers, *lengths)), default=0)
+
+
+def _window(evidence: Evidence) -> str:
+    skipped = _status(evidence, "long-prompt") == "skip"
+    return "No prompt was longer than its sliding window, so what lies beyond is untried." if skipped else ""
+
+
+def _languages(evidence: Evidence) -> str:
+    others = [code for code in evidence["language"] if code.lower().partition("-")[0] != "en"]
+    if not evidence["smoke"] or not others:
+        return ""
+    named = _list(others) if len(others) <= _NAMED else f"the {len(others)} other languages that the source names"
+    return f"Apart from the example, its answers were looked at in English only, not in {named}."
+
+
+def _thinking(evidence: Evidence) -> str:
+    smoke = evidence["smoke"] or {}
+    if not smoke.get("options"):
+        return ""
+    seen, unseen = ("on", "off") if smoke["options"].get("enable_thinking") else ("off", "on")
+    return f"Its answers were looked at with thinking {seen}, not with thinking {unseen}."
+
+
+def _tools(evidence: Evidence) -> str:
+    can = (evidence["smoke"] or {}).get("capabilities") or {}
+    listed = can.get("tools") == "listed"
+    return "The chat template lists tools; whether the model calls them well was not tested." if listed else ""
+
+
+def _engines(evidence: Evidence) -> str:
+    smoke = evidence["smoke"] or {}
+    if not smoke.get("chat_template") or _status(evidence, "other-engines") in ("pass", "fixed", "warn"):
+        return ""
+    return "The chat template was rendered by transformers and mlx-lm; the engines of other clients were not compared."
+
+
+def _images(evidence: Evidence) -> str:
+    what = _IMAGES.get(evidence["source"]["pipeline_tag"] or "")
+    return f"The source takes {what}; this conversion was made for text and tested with nothing else." if what else ""
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+_LIMITS: tuple[Callable[[Evidence], str], ...] = (
+    _images, _machine, _architecture, _length, _window, _languages, _thinking, _tools, _engines, _tasks,
+)  # fmt: skip

@@ -1,0 +1,106 @@
+"""What has to be true of a published model, from its files, headers and evidence alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped
+from mlx_publish.evidence import MADE_FROM_EVIDENCE, FileDigest, folder_digest
+from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
+
+_NAMED = 5  # files in a message
+_NOT_OURS = "Do not use it: take another commit, or ask its publisher."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is looked at."""
+
+    evidence: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    """Of every published file, by path."""
+    sizes: Mapping[str, int]
+    tensors: tuple[TensorInfo, ...]
+    config: Mapping[str, Any]
+    texts: Mapping[str, str | None]
+    """What is made from the evidence, as published."""
+    rendered: Mapping[str, str | None] | str
+    """The same, made anew; or the reason why that is not possible here."""
+    made: Mapping[str, str] | None = None
+    """SHA-256 of the files that came out of another conversion; None where none was asked for."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Versions, here, of the packages that show in what is computed."""
+
+    @property
+    def listed(self) -> Mapping[str, FileDigest]:
+        """What the evidence says of the files."""
+        return {file["path"]: FileDigest(**file) for file in self.evidence["model"]["files"]}
+
+
+def _files(facts: Facts) -> Says:
+    listed, there = facts.listed, set(facts.sha256) - MADE_FROM_EVIDENCE
+    missing, extra = sorted(set(listed) - there), sorted(there - set(listed))
+    other = sorted(path for path in set(listed) & there if not _same(facts, listed[path]))
+    words = [f"{what}: {', '.join(paths[:_NAMED])}" for what, paths in
+             (("other bytes", other), ("missing", missing), ("not in the evidence", extra)) if paths]  # fmt: skip
+    if words:
+        return failed("; ".join(words), _NOT_OURS, other=other, missing=missing, extra=extra)
+    return passed(f"{len(listed)} files have the size and the SHA-256 of the evidence")
+
+
+def _same(facts: Facts, file: FileDigest) -> bool:
+    return facts.sha256[file.path] == file.sha256 and facts.sizes[file.path] == file.size
+
+
+def _whole(facts: Facts) -> Says:
+    told, found = facts.evidence["model"]["model"], folder_digest(facts.listed.values())
+    if told != found:
+        return failed(f"its own digest of the files is {told[:12]}, and their list gives {found[:12]}", _NOT_OURS)
+    return passed(f"the list of files gives the model's digest {found[:12]}")
+
+
+def _weights(facts: Facts) -> Says:
+    model, quantization = facts.evidence["model"], facts.config.get("quantization")
+    found = {
+        "parameters": parameter_count(facts.tensors, quantization),
+        "weight_bytes": sum(tensor.nbytes for tensor in facts.tensors),
+        "bits_per_weight": round(bits_per_weight(facts.tensors, quantization), 4),
+    }
+    other = [f"{key} is {value} where the evidence has {model[key]}" for key, value in found.items()
+             if value != model[key]]  # fmt: skip
+    if other:
+        return failed("; ".join(other), _NOT_OURS)
+    return passed(f"{found['parameters']:,} parameters at {found['bits_per_weight']:.2f} bits, by the headers")
+
+
+def _card(facts: Facts) -> Says:
+    if isinstance(facts.rendered, str):
+        return skipped(facts.rendered)
+    other = [path for path, text in facts.rendered.items() if facts.texts[path] != text]
+    if other:
+        return failed(f"{', '.join(other)}: not what the evidence gives", _NOT_OURS, other=other)
+    return passed("card and chart are what the evidence gives, byte for byte")
+
+
+def _again(facts: Facts) -> Says:
+    if facts.made is None:
+        return skipped("not asked for; --rebuild converts the source again")
+    made, told = facts.made, facts.evidence["tools"]
+    other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
+    if not other:
+        return passed(f"{len(facts.listed)} files came out the same from the source, byte for byte")
+    pins = " ".join(f"{name}=={told[name]}" for name, now in facts.tools.items() if told.get(name, now) != now)
+    remedy = f"Try again after: pip install {pins}" if pins else "These are not the bytes that this source gives."
+    words = f"{len(other)} of {len(facts.listed)} files came out otherwise: {', '.join(other[:_NAMED])}"
+    return failed(words, remedy, other=other)
+
+
+PUBLISHED: tuple[Check[Facts], ...] = (
+    Check("files-as-told", "The files are those of the evidence", "changed, lost or added files", _files),
+    Check("evidence-whole", "The evidence agrees with itself", "an edited evidence", _whole),
+    Check("weights-as-told", "Headers give the numbers of the evidence", "an edited evidence", _weights),
+    Check("card-as-told", "The card is what the evidence gives", "a card that says something else", _card),
+    Check("made-again", "The source gives these bytes", "bytes that come from something else", _again),
+)

@@ -1,0 +1,104 @@
+"""What the doctor looks at. Nothing is changed, and nothing is sent but one question to the Hub."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.engine.child import Job, memory_bytes, run_job
+from mlx_publish.engine.process import fast_blas
+from mlx_publish.engine.support import versions
+from mlx_publish.errors import PublishError
+from mlx_publish.machine import describe
+from mlx_publish.machine.programs import run_program
+from mlx_publish.machine.state import state
+
+PROGRAMS = ("git", "gh")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The machine, its software and its surroundings; None where something cannot be told."""
+
+    system: str
+    """`Darwin` or `Linux`."""
+    arch: str
+    translated: bool
+    """Whether an Intel program runs on Apple silicon."""
+    python: tuple[int, int, int]
+    executable: str
+    machine: Mapping[str, Any]
+    state: Mapping[str, Any]
+    versions: Mapping[str, str]
+    device: Mapping[str, Any] | str
+    """What `engine/device` says, or why it says nothing."""
+    blas: bool
+    memory_bytes: int
+    disk_bytes: Mapping[str, int]
+    """Free bytes by folder."""
+    open_files: int
+    """How many a program may open after it asked for more."""
+    programs: Mapping[str, str | None]
+    hub: str
+    """Empty where it answers, else why not."""
+    token: str
+    """What the token may, as `write`; empty where there is none; or why it is of no use."""
+
+
+def gather(work: Path, logs: Path) -> Facts:
+    """Look at this machine; `work` is where work would lie, `logs` a folder for what the child prints."""
+    from mlx_publish.hub.greeting import greeting, token_role  # noqa: PLC0415  the Hub's client takes its time
+
+    return Facts(
+        system=platform.system(),
+        arch=platform.machine(),
+        translated=_translated(),
+        python=sys.version_info[:3],
+        executable=sys.executable,
+        machine=describe(),
+        state=state(),
+        versions=versions(),
+        device=_device(logs),
+        blas=fast_blas() is not None,
+        memory_bytes=memory_bytes(),
+        disk_bytes=_free({work, _cache()}),
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        programs={name: shutil.which(name) for name in PROGRAMS},
+        hub=greeting(),
+        token=token_role(),
+    )
+
+
+def _translated() -> bool:
+    """Rosetta says so by a key of sysctl, which Intel Macs do not have."""
+    if platform.system() != "Darwin":
+        return False
+    return (run_program(("sysctl", "-n", "sysctl.proc_translated")) or "").strip() == "1"
+
+
+def _device(logs: Path) -> Mapping[str, Any] | str:
+    try:
+        return run_job(Job("device", {}, logs / "device.log", limit=120), lambda _: None)
+    except PublishError as error:
+        return error.message
+
+
+def _cache() -> Path:
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
+    return Path(os.environ.get("HF_HOME", default)).expanduser()
+
+
+def _free(folders: set[Path]) -> dict[str, int]:
+    """Free bytes, asked of the nearest folder that exists."""
+    found = {}
+    for folder in sorted(folders):
+        there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+        found[str(folder)] = shutil.disk_usage(there).free
+    return found

@@ -1,0 +1,208 @@
+"""What evidence has to look like, whoever wrote it: the file that travels with a card and with the weights.
+
+Top keys are all known; within a measurement there may be more than a card needs, which is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlx_publish.recipe import RepoId, Strict
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Status = Literal["pass", "fixed", "warn", "fail", "skip"]
+
+
+class Open(BaseModel):
+    """Known keys are judged, others are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class File(Strict):
+    """A file of the published folder."""
+
+    path: str = Field(min_length=1)
+    size: Count
+    sha256: Sha256
+
+
+class DestinationSpec(Strict):
+    """Where it goes: `repo` is null for a folder."""
+
+    name: str
+    repo: RepoId | None
+
+
+class SourceSpec(Open):
+    """What was converted: a repo at a commit, or a folder by the digest of its files."""
+
+    name: str
+    repo: RepoId | None
+    identity: Identity
+    base_model: RepoId | None
+    pipeline_tag: str | None
+
+
+class VariantSpec(Strict):
+    """The form that was made."""
+
+    label: str
+    quantized: bool
+    bits: int | None
+    group_size: int | None
+    mode: str | None
+    mixed: str | None
+    dtype: str | None
+
+
+class LicenceSpec(Strict):
+    """The licence that the card names."""
+
+    id: str | None
+    name: str | None
+    link: str | None
+
+
+class ModelSpec(Open):
+    """The converted files; `model` is the digest of their list."""
+
+    model: Sha256
+    files: list[File] = Field(min_length=1)
+    weight_bytes: Count
+    parameters: Count
+    bits_per_weight: Positive
+
+
+class Kind(Open):
+    """The comparison on one kind of text, or on all of it."""
+
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+    same_first_choice: Share
+    perplexity_ratio: Positive
+
+
+class FidelitySpec(Kind):
+    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors."""
+
+    mean_kld_error: Positive
+    median_kld: Positive
+    p99_kld: Positive
+    max_kld: Positive
+    same_first_choice_error: Positive
+    perplexity: Positive
+    perplexity_source: Positive
+    perplexity_ratio_error: Positive
+    by_kind: dict[str, Kind]
+    against: dict[str, Any]
+    reference: dict[str, Any] | None
+
+
+class Rate(Open):
+    """Median with lowest and highest."""
+
+    median: Positive
+    lowest: Positive
+    highest: Positive
+
+
+class LengthSpec(Open):
+    """Speed at one length of the prompt: tokens per second, seconds, bytes."""
+
+    prompt_tokens: Count
+    generation_tokens: Count
+    prompt_tps: Rate
+    generation_tps: Rate
+    first_token_s: Rate
+    peak_memory_bytes: Count
+    trials: list[dict[str, Any]] = Field(min_length=1)
+
+
+class SpeedSpec(Open):
+    """The benchmark, and the machine that it ran on."""
+
+    device: Literal["cpu", "gpu"]
+    lengths: list[LengthSpec] = Field(min_length=1)
+    left_out: list[dict[str, Any]]
+    machine: dict[str, Any]
+
+
+class SmokeSpec(Open):
+    """The chat template, the question and the answer."""
+
+    chat_template: bool
+    system: str
+    options: dict[str, Any]
+    exchange: dict[str, Any]
+    asked: dict[str, str]
+
+
+class Rung(Strict):
+    """One variant of the recipe; null is what was not measured."""
+
+    label: str
+    repo: RepoId | None
+    weight_bytes: Count
+    bits_per_weight: Positive
+    memory_bytes: Count | None
+    memory_tokens: Count | None
+    mean_kld: Positive | None
+    mean_kld_error: Positive | None
+    same_first_choice: Share | None
+    against: str | None
+    generation_tps: Positive | None
+    prompt_tokens: Count | None
+    device: Literal["cpu", "gpu"] | None
+    chip: str | None
+
+
+class Judged(Strict):
+    """What one check said; `accepted` is the reason for which a failure was let through."""
+
+    stage: str
+    id: str
+    status: Status
+    message: str
+    accepted: str | None
+
+
+class EvidenceSpec(Strict):
+    """What the reports add up to for one variant."""
+
+    schema_: Literal["mlx-publish/evidence/1"] = Field(alias="schema")
+    generator: str
+    recipe: str = Field(min_length=1)
+    destination: DestinationSpec
+    templates: dict[str, Sha256]
+    source: SourceSpec
+    variant: VariantSpec
+    licence: LicenceSpec
+    language: list[str]
+    config: dict[str, Any]
+    words: dict[str, Any]
+    model: ModelSpec
+    tools: dict[str, str]
+    smoke: SmokeSpec | None
+    fidelity: FidelitySpec | None
+    benchmark: SpeedSpec | None
+    ladder: list[Rung]
+    missing: dict[str, str]
+    checks: list[Judged]
+
+
+def faults(data: object) -> Iterator[tuple[str, str]]:
+    """Yield key and words of all that is wrong with evidence, as `model.files[0].size`; nothing where it is whole."""
+    try:
+        EvidenceSpec.model_validate(data)
+    except ValidationError as error:
+        for one in error.errors(include_url=False, include_context=False):
+            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"]).lstrip(".")
+            yield path, f"{one['msg'][0].lower()}{one['msg'][1:]}"

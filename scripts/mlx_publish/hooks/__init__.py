@@ -1,0 +1,34 @@
+"""What pre-commit and prek call: each hook looks at many files in one process, without MLX and without a network.
+
+A hook is a module with `look(files, options)`, which yields problems. None is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlx_publish.errors import BadInput
+from mlx_publish.hooks.problem import Options, tell
+
+HOOKS: Mapping[str, str] = {
+    "mlx-recipe": "recipe",
+    "mlx-card": "card",
+    "mlx-chat-template": "chat_template",
+    "mlx-model-config": "model_config",
+}
+
+
+def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Path = Path("recipes")) -> int:
+    """Print what is wrong with the files; returns 1 where something is, or was until now, else 0.
+
+    Raises `BadInput` for a file that is not there.
+    """
+    for path in files:
+        if not path.is_file():
+            raise BadInput("there is no such file", place=str(path), remedy="Name files, not folders.")
+    module = importlib.import_module(f"mlx_publish.hooks.{HOOKS[name]}")
+    problems = list(module.look(tuple(files), Options(fix, recipes)))
+    tell(problems)
+    return int(bool(problems))

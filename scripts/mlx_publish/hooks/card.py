@@ -1,0 +1,119 @@
+"""mlx-card: a card and its chart are what recipe and evidence give, and its front matter is valid.
+
+A card is never mended here: who wants other words changes the recipe or a template, and renders again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_publish.card.render import render, render_chart
+from mlx_publish.errors import PublishError
+from mlx_publish.hooks.card_lines import differences
+from mlx_publish.hooks.cores import shared
+from mlx_publish.hooks.evidence import Evidence, disagreements, read_evidence
+from mlx_publish.hooks.front_matter import faults
+from mlx_publish.hooks.known_recipes import Known, KnownRecipes
+from mlx_publish.hooks.problem import Options, Problem, problems_of
+from mlx_publish.recipe import Variant
+
+CARD, EVIDENCE, CHART = "README.md", "evidence.json", "ladder.svg"
+# What a piece of evidence that lacks something, or holds something else, raises on its way through the templates.
+_LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A card's folder with all that the card is made of."""
+
+    folder: Path
+    evidence: Evidence
+    known: Known
+    variant: Variant
+
+    @property
+    def again(self) -> str:
+        """The next step, for whoever wants the card as it should be."""
+        recipe, cards = self.known.recipe, self.folder.parent.parent
+        return (
+            f"Change the recipe or a template, not the card; 'mlx-publish card --recipe {recipe.place} "
+            f"--variant {self.variant.label} --into {cards}' renders it again."
+        )
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Say that the evidence is not, where it lacks what the templates ask for."""
+        try:
+            yield
+        except _LACKING as error:
+            said = f"no card can be made of it: {type(error).__name__}: {error}"
+            raise self.evidence.wrong("", said, "Take the evidence as it was made.") from error
+
+
+def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
+    """Yield what is wrong with the cards in whose folders `files` lie."""
+    recipes = KnownRecipes(options.recipes)
+    charts = {path.parent for path in files if path.name == CHART}
+    folders = list(dict.fromkeys(path.parent for path in files))
+    # What the first card loads and compiles the copies of this process have, too.
+    if not folders:
+        return
+    yield from _folder(folders[0], recipes, charts)
+    yield from shared(folders[1:], lambda piece: [p for folder in piece for p in _folder(folder, recipes, charts)])
+
+
+def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> Iterator[Problem]:
+    missing = [name for name in (CARD, EVIDENCE) if not (folder / name).is_file()]
+    if missing:
+        there = CARD if missing == [EVIDENCE] else EVIDENCE
+        yield Problem(folder / there, f"there is no {missing[0]} beside it", remedy=f"Add {folder / missing[0]}.")
+    else:
+        yield from _card(folder, recipes, chart=folder in charts)
+
+
+def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Problem]:
+    text = (folder / CARD).read_bytes().decode("utf-8", "replace")
+    yield from faults(folder / CARD, text)
+    try:
+        evidence = read_evidence(folder / EVIDENCE)
+        known = recipes.of(evidence)
+        variant = _variant(known, evidence)
+        yield from disagreements(evidence, known.recipe, variant, folder)
+        made = _Made(folder, evidence, known, variant)
+        yield from _compared(made, text)
+        # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.
+        yield from _chart(made, drawn=chart)
+    except PublishError as error:
+        yield from problems_of(error, folder / EVIDENCE)
+
+
+def _variant(known: Known, evidence: Evidence) -> Variant:
+    label = evidence.text("variant.label")
+    for variant in known.recipe.variants:
+        if variant.label == label:
+            return variant
+    raise evidence.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
+
+
+def _compared(made: _Made, text: str) -> Iterator[Problem]:
+    with made.whole():
+        rendered = render(made.known.recipe, made.variant, made.evidence.data, made.known.templates)
+    for line, said in differences(text, rendered):
+        yield Problem(made.folder / CARD, said, line, remedy=made.again)
+
+
+def _chart(made: _Made, *, drawn: bool) -> Iterator[Problem]:
+    path = made.folder / CHART
+    with made.whole():
+        siblings = len(made.evidence.data["ladder"]) > 1
+        wanted = render_chart(made.evidence.data) if siblings and drawn else None
+    if siblings and not path.is_file():
+        yield Problem(made.folder / CARD, f"there is no {CHART} beside it", remedy=made.again)
+    elif not siblings and path.is_file():
+        yield Problem(path, "the card has no siblings, so there is nothing to draw", remedy="Remove the file.")
+    elif wanted is not None:
+        for line, said in differences(path.read_bytes().decode("utf-8", "replace"), wanted):
+            yield Problem(path, said, line, remedy=made.again)

@@ -1,0 +1,124 @@
+"""Ids that end an answer: config.json, generation_config.json, the tokenizer and the chat template agree on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlx_publish.errors import Refused
+from mlx_publish.hooks.model_folder import GENERATION, MODEL, ModelFolder
+from mlx_publish.hooks.problem import Problem
+from mlx_publish.model.draft import CONFIG, FAST
+from mlx_publish.model.files import MemoryFiles
+from mlx_publish.model.stopping import Stopping, complete_stop_ids
+from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
+
+EOS = "eos_token_id"
+_FIX = "Run the hook with --fix, or correct it by hand."
+_DIALOGUES = ("first turn", "several turns")
+# Where neither config nor vocabulary tell how many tokens there are, no id is too large.
+_ANY_SIZE = 1 << 40
+
+
+def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
+    """What each model's chat template puts behind an answer; all templates are rendered by one child."""
+    chats = {number: info for number, model in enumerate(models) if (info := _chat(model))}
+    ends: list[str | None] = [None] * len(models)
+    if not chats:
+        return ends
+    from mlx_publish.hooks.rendered import Model, looks  # noqa: PLC0415  many models have no template here
+    from mlx_publish.template.turn import turn_end  # noqa: PLC0415
+
+    asked = [Model(info.templates, info.special_tokens) for info in chats.values()]
+    for number, seen in zip(chats, looks(asked, _DIALOGUES), strict=True):
+        ends[number] = turn_end(seen, _special(models[number])).text
+    return ends
+
+
+def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator[Problem]:
+    """Yield where a file names fewer ends than another; with `fix` all name all."""
+    if model.config is None:
+        return
+    found = _completed(model, turn_end)
+    if found.refusal:
+        yield model.problem(MODEL, EOS, found.refusal, f"Name the token that ends an answer as {EOS}.")
+        return
+    for change in found.changes:
+        name = GENERATION if GENERATION in change else MODEL
+        said = change if fix else f"the ends do not agree; --fix makes it so: {change}"
+        yield model.problem(name, EOS, said, _FIX, fixed=fix)
+    if fix and found.changes:
+        _write(model, found)
+
+
+def _write(model: ModelFolder, found: Stopping) -> None:
+    for name, value in ((MODEL, found.eos_token_id), (GENERATION, _value(found.generation_config))):
+        data = model.json(name)
+        if data is not None and value is not None and data.get(EOS) != value:
+            model.rewrite(name, {**data, EOS: value})
+
+
+def _value(generation: bytes | None) -> Any:
+    return json.loads(generation).get(EOS) if generation else None
+
+
+def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:
+    """tokenizer.json has megabytes, and is read only where the smaller files leave something open."""
+    tokenizer = model.json(CONFIG) or {}
+    listed = _decoder(tokenizer)
+    wanted = {_text(tokenizer.get("eos_token")), turn_end} - {None}
+    found = _stopping(model, None, turn_end)
+    if found.changes or found.refusal or not wanted <= set(listed):
+        found = _stopping(model, model.json(FAST), turn_end)
+    return found
+
+
+def _stopping(model: ModelFolder, fast: Mapping[str, Any] | None, turn_end: str | None) -> Stopping:
+    config = model.config or {}
+    size = {} if fast or "vocab_size" in {**(config.get("text_config") or {}), **config} else {"vocab_size": _ANY_SIZE}
+    return complete_stop_ids(
+        {**config, **size}, model.content(GENERATION), model.json(CONFIG) or {}, fast, turn_end, chat=_knows(model)
+    )
+
+
+def _knows(model: ModelFolder) -> bool:
+    """Whether there is a chat template, and a list of tokens to find its marks in."""
+    return _chat(model) is not None
+
+
+def _chat(model: ModelFolder) -> TokenizerInfo | None:
+    if not _special(model):
+        return None
+    small = {path: data for path, data in model.tokenizer_files().items() if path.endswith(("_config.json", ".jinja"))}
+    try:
+        info = read_tokenizer(MemoryFiles({**small, **_map(model)}))
+    except Refused:
+        return None  # mlx-chat-template tells what is wrong with it
+    return info if "default" in info.templates else None
+
+
+def _map(model: ModelFolder) -> dict[str, bytes]:
+    return {name: model.content(name) or b"" for name in {"special_tokens_map.json"} & model.names}
+
+
+def _special(model: ModelFolder) -> frozenset[str]:
+    """Texts of the tokens that stand for themselves, by the smaller file where it lists them."""
+    found = _decoder(model.json(CONFIG) or {})
+    if not found:
+        added = (model.json(FAST) or {}).get("added_tokens")
+        texts = (_text(token) for token in added) if isinstance(added, list) else ()
+        found = [text for text in texts if text]
+    return frozenset(found)
+
+
+def _decoder(tokenizer: Mapping[str, Any]) -> list[str]:
+    listed = tokenizer.get("added_tokens_decoder")
+    texts = (_text(token) for token in listed.values()) if isinstance(listed, Mapping) else ()
+    return [text for text in texts if text]
+
+
+def _text(token: object) -> str | None:
+    if isinstance(token, Mapping):
+        token = token.get("content")
+    return token if isinstance(token, str) else None

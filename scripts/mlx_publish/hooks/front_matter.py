@@ -1,0 +1,75 @@
+"""The front matter of a card, held against what the Hub and its readers take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.errors import BadInput
+from mlx_publish.hooks.problem import Problem, problems_of
+from mlx_publish.yaml_lines import parse_yaml
+
+KEYS = frozenset({
+    "license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model",
+    "base_model_relation", "quantized_by", "tags",
+})  # fmt: skip
+"""All that a card of ours carries."""
+_BLOCK = re.compile(r"---\n(.*?)^---$", re.DOTALL | re.MULTILINE)
+_AGAIN = "Change the recipe, or take the key away; docs/card.md says what may stand there."
+Found = tuple[str, str]
+
+
+def faults(path: Path, text: str) -> Iterator[Problem]:
+    """Yield what is wrong with the front matter of a card."""
+    block = _BLOCK.match(text)
+    if block is None:
+        yield Problem(path, "there is no front matter between two lines '---'", remedy=_AGAIN)
+        return
+    try:
+        # The empty line stands for the fence above, so that lines count from the top of the card.
+        data, lines = parse_yaml("\n" + block[1], str(path))
+    except BadInput as error:
+        yield from problems_of(error, path)
+        return
+    if not isinstance(data, dict):
+        yield Problem(path, "the front matter is no mapping of keys", remedy=_AGAIN)
+        return
+    for key, said in _faults(data):
+        yield Problem(path, said, lines.get(key, 1), key, _AGAIN)
+
+
+def _faults(data: Mapping[str, Any]) -> Iterator[Found]:
+    for key in data.keys() - KEYS:
+        yield key, "this key is not ours to carry"
+    yield from _licence(data)
+    for key in ("language", "base_model", "tags"):
+        yield from _texts(key, data.get(key))
+    if data.get("base_model_relation") not in (None, "quantized"):
+        yield "base_model_relation", "a conversion is 'quantized', or says nothing"
+    yield from _doubles(data.get("tags"))
+
+
+def _licence(data: Mapping[str, Any]) -> Iterator[Found]:
+    found = data.get("license")
+    if not isinstance(found, str) or not found:
+        yield "license", "this key is missing" if found is None else "is no text"
+    for key in ("license_name", "license_link"):
+        if found == "other" and not data.get(key):
+            yield key, "this key is missing; the licence 'other' needs it"
+
+
+def _texts(key: str, value: object) -> Iterator[Found]:
+    """A text, or a list of them; `no` without quotes is a truth to many readers, and the quick path leaves it."""
+    for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
+        if not isinstance(item, str):
+            yield (f"{key}[{number}]" if isinstance(value, list) else key), f"{item!r} is no text; put it in quotes"
+
+
+def _doubles(tags: object) -> Iterator[Found]:
+    seen: set[str] = set()
+    for number, tag in enumerate(tags if isinstance(tags, list) else ()):
+        if isinstance(tag, str) and tag.lower() in seen:
+            yield f"tags[{number}]", f"the tag {tag} stands there twice"
+        seen.add(str(tag).lower())

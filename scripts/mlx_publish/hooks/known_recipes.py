@@ -1,0 +1,80 @@
+"""The recipes that cards were made by, each read once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_publish.card.templates import templates_beside
+from mlx_publish.errors import BadInput
+from mlx_publish.hooks.evidence import Evidence
+from mlx_publish.recipe import Recipe
+from mlx_publish.recipe_input import recipe_from_file
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A recipe, and the folder of the repo's own templates that its cards are made with."""
+
+    recipe: Recipe
+    templates: Path | None
+
+
+class KnownRecipes:
+    """Recipes of a folder by the name that evidence gives them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, Known | BadInput] = {}
+        self._others: dict[str, Recipe] | None = None
+        self._templates: dict[Path, Path | None] = {}
+
+    def of(self, evidence: Evidence) -> Known:
+        """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
+        name = evidence.text("recipe")
+        if not _NAME.fullmatch(name):
+            raise evidence.wrong("recipe", f"no recipe can be called {name!r}", "Take the evidence as it was made.")
+        if name not in self._known:
+            self._known[name] = self._read(name)
+        found = self._known[name]
+        if isinstance(found, BadInput):
+            raise found
+        return found
+
+    def _read(self, name: str) -> Known | BadInput:
+        try:
+            recipe = self._by_file(name) or self._by_key(name)
+        except BadInput as error:
+            return error
+        if recipe is None:
+            return BadInput(
+                f"there is no recipe {name} in {self._folder}", place=str(self._folder / f"{name}.yaml"),
+                remedy=f"Add {self._folder / name}.yaml, name the folder by --recipes, or remove the card.",
+            )  # fmt: skip
+        beside = Path(recipe.place).parent
+        if beside not in self._templates:
+            self._templates[beside] = templates_beside(recipe)
+        return Known(recipe, self._templates[beside])
+
+    def _by_file(self, name: str) -> Recipe | None:
+        for ending in (".yaml", ".yml"):
+            path = self._folder / f"{name}{ending}"
+            if path.is_file():
+                recipe = recipe_from_file(path, elsewhere=True)
+                return recipe if recipe.name == name else None
+        return None
+
+    def _by_key(self, name: str) -> Recipe | None:
+        """A recipe may have another name than its file; one that is wrong cannot be the one that is looked for."""
+        if self._others is None:
+            self._others = {}
+            for path in sorted((*self._folder.glob("*.yaml"), *self._folder.glob("*.yml"))):
+                try:
+                    recipe = recipe_from_file(path, elsewhere=True)
+                except BadInput:
+                    continue
+                self._others.setdefault(recipe.name, recipe)
+        return self._others.get(name)

@@ -1,0 +1,39 @@
+"""mlx-model-config: config.json, generation_config.json and tokenizer_config.json of a model say what clients need,
+and agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mlx_publish.hooks import ends, tokenizer_class
+from mlx_publish.hooks.model_folder import ModelFolder
+from mlx_publish.hooks.problem import Options, Problem
+from mlx_publish.hooks.quantization_block import quantization
+
+
+def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
+    """Yield what is wrong in the folders that `files` lie in; with `--fix` what can be mended is mended."""
+    models = [model for model in map(ModelFolder, dict.fromkeys(path.parent for path in files)) if model.is_model]
+    for model in models:
+        yield from model.unreadable()
+    readable = [model for model in models if not model.broken]
+    turn_ends = ends.turn_ends(readable)
+    for model, turn_end in zip(readable, turn_ends, strict=True):
+        yield from _architecture(model)
+        yield from quantization(model, fix=options.fix)
+        yield from ends.stop_ids(model, turn_end, fix=options.fix)
+        yield from tokenizer_class.portability(model, fix=options.fix)
+        model.write()
+
+
+def _architecture(model: ModelFolder) -> Iterator[Problem]:
+    config = model.config
+    if config is None:
+        return
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
+        yield model.problem("config.json", "model_type", "this key is missing, so no client can choose an architecture")
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        said = "is no list of class names, as [LlamaForCausalLM]" if names else "this key is missing"
+        yield model.problem("config.json", "architectures", said, "Write it as the model's source has it.")

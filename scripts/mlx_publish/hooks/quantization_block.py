@@ -1,0 +1,94 @@
+"""`quantization` of config.json, as MLX reads it, and its copy for the Hub, `quantization_config`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlx_publish.hooks.model_folder import MODEL, ModelFolder
+from mlx_publish.hooks.problem import Problem
+
+BLOCK, COPY = "quantization", "quantization_config"
+SIZES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "affine": ((2, 3, 4, 5, 6, 8), (32, 64, 128)),
+    "mxfp4": ((4,), (32,)),
+    "mxfp8": ((8,), (32,)),
+    "nvfp4": ((4,), (16,)),
+}
+"""Bits and group sizes by mode."""
+_AGAIN = "Take the block as the conversion wrote it, or convert again."
+_FIX = "Run the hook with --fix, or correct it by hand."
+
+
+def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
+    """Yield what is wrong with both blocks; what they leave to a default or to each other can be mended."""
+    config = model.config or {}
+    block, copy = config.get(BLOCK), config.get(COPY)
+    if block is None and (not isinstance(copy, Mapping) or "quant_method" in copy):
+        return  # not quantized, or by somebody else
+    found = block if block is not None else copy
+    if not isinstance(found, Mapping):
+        yield model.problem(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
+        return
+    wrong = [*_wrong(found, BLOCK), *_layers(found)]
+    if wrong or not _alike(found, copy):
+        yield from (model.problem(MODEL, key, said, _AGAIN) for key, said in wrong)
+        if not wrong:
+            yield from (model.problem(MODEL, key, said, _AGAIN) for key, said in _different(found, copy))
+        return
+    whole = _whole(found)
+    for key, said in _short(block, copy, whole):
+        yield model.problem(MODEL, key, said, _FIX, fixed=fix)
+    if fix and not block == copy == whole:
+        model.rewrite(MODEL, {**config, BLOCK: whole, COPY: whole})
+
+
+def _whole(block: Mapping[str, Any]) -> dict[str, Any]:
+    """With the mode that mlx-lm takes where none is named, behind the other two numbers."""
+    first = {key: block[key] for key in ("group_size", "bits") if key in block}
+    return {**first, "mode": "affine", **block}
+
+
+def _short(block: object, copy: object, whole: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if block is None:
+        yield COPY, f"there is no {BLOCK} beside it, where MLX looks"
+    elif block != whole:
+        yield f"{BLOCK}.mode", "this key is missing; mlx-lm takes it for affine"
+    if copy is None:
+        yield BLOCK, f"there is no {COPY} beside it, where the Hub looks"
+    elif block is not None and copy != block:
+        yield COPY, f"differs from {BLOCK} in the mode, which one of them leaves out"
+
+
+def _alike(block: Mapping[str, Any], copy: object) -> bool:
+    return copy is None or (isinstance(copy, Mapping) and _whole(copy) == _whole(block))
+
+
+def _different(block: Mapping[str, Any], copy: object) -> Iterator[tuple[str, str]]:
+    if not isinstance(copy, Mapping):
+        yield COPY, "is no mapping"
+        return
+    for key in dict.fromkeys((*block, *copy)):
+        if block.get(key) != copy.get(key):
+            yield f"{COPY}.{key}", f"says {copy.get(key)!r} where {BLOCK} says {block.get(key)!r}"
+
+
+def _wrong(block: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Numbers that MLX cannot take, or that are not there."""
+    mode = block.get("mode", "affine")
+    if not isinstance(mode, str) or mode not in SIZES:
+        yield f"{path}.mode", f"MLX has no mode {mode!r}; it has {', '.join(SIZES)}"
+        return
+    for key, allowed in zip(("bits", "group_size"), SIZES[mode], strict=True):
+        value = block.get(key)
+        if value is None:
+            yield f"{path}.{key}", "this key is missing"
+        elif type(value) is not int or value not in allowed:
+            yield f"{path}.{key}", f"is {value!r}; {mode} takes {', '.join(map(str, allowed))}"
+
+
+def _layers(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Layers that differ from the rest have an entry of their own: the same numbers, or false."""
+    for name, entry in block.items():
+        if isinstance(entry, Mapping):
+            yield from _wrong(entry, f"{BLOCK}.{name}")

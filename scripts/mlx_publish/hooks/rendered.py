@@ -1,0 +1,58 @@
+"""Many chat templates rendered by one child process, each as `template.look` would render it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlx_publish.template.child import Request, render_all
+from mlx_publish.template.dialogues import Probe, probes
+from mlx_publish.template.look import NOW, Look, context_of, look, template_for
+from mlx_publish.template.rendering import undeclared
+
+
+@dataclass(frozen=True)
+class Model:
+    """The templates of one model by name, with `default` among them, and its special tokens by role."""
+
+    templates: Mapping[str, str]
+    special_tokens: Mapping[str, str]
+
+    @property
+    def key(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+        """The same for models that render alike."""
+        return tuple(sorted(self.templates.items())), tuple(sorted(self.special_tokens.items()))
+
+
+def looks(models: Sequence[Model], dialogues: Collection[str] = ()) -> list[Look]:
+    """Show the models' templates all dialogues, or only those named, and then no variables; each model once."""
+    asked = [probe for probe in probes() if not dialogues or probe.name in dialogues]
+    distinct = list({model.key: model for model in models}.values())
+    found: dict[object, Look] = {}
+    while distinct:
+        done = _batch(distinct, asked, variables=not dialogues)
+        found.update({model.key: seen for model, seen in zip(distinct, done, strict=False)})
+        distinct = distinct[len(done) :]
+    return [found[model.key] for model in models]
+
+
+def _batch(models: Sequence[Model], asked: Sequence[Probe], *, variables: bool) -> list[Look]:
+    """Look at models until one is unsafe, that one included.
+
+    The limits hold for the whole batch, so whoever breaks them is rendered again with all of them to itself.
+    """
+    requests = [_request(model, probe) for model in models for probe in asked]
+    answers = render_all(requests)
+    found: list[Look] = []
+    for number, model in enumerate(models):
+        mine = answers[number * len(asked) : (number + 1) * len(asked)]
+        if any(one.kind == "unsafe" for one in mine):
+            return [*found, look(model.templates, model.special_tokens)]
+        rendered = dict(zip((probe.name for probe in asked), mine, strict=True))
+        names = frozenset(name for text in model.templates.values() for name in (undeclared(text) if variables else ()))
+        found.append(Look(model.templates, model.special_tokens, rendered, {}, names))
+    return found
+
+
+def _request(model: Model, probe: Probe) -> Request:
+    return Request(template_for(model.templates, probe), context_of(probe, model.special_tokens), NOW)

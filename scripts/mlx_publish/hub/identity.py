@@ -1,0 +1,78 @@
+"""In whose name the Hub is asked: a trusted publisher's short token, or `HF_TOKEN`; never a token file or keychain.
+
+Reading uses `HF_TOKEN` where it is set, and nobody's name otherwise. The identity of a job is exchanged for a token
+(`HF_OIDC_RESOURCE`) only where something is written: the token lives an hour, and conversion may take longer.
+https://huggingface.co/docs/hub/trusted-publishers
+"""
+
+from __future__ import annotations
+
+import os
+
+from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.hub.client import given_token, hub_errors
+from mlx_publish.masking import learn
+
+WRITABLE = "destination-writable"
+"""The check under which missing rights stand in the report."""
+
+
+def resource() -> str | None:
+    """The repo for which this job is a trusted publisher, as `namespace/name`, or None."""
+    return os.environ.get("HF_OIDC_RESOURCE", "").strip() or None
+
+
+def judge_resource(repo: str) -> None:
+    """Raise `Refused` where the job's identity cannot become a token for `repo`; nothing is exchanged."""
+    named = resource()
+    if named != repo:
+        raise Refused(
+            f"HF_OIDC_RESOURCE names {named}, and {repo} is to be published", check=WRITABLE,
+            remedy="A trusted publisher's token is for one repo: give each variant a job of its own, with --variant.",
+        )  # fmt: skip
+    minted = os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
+    if not (os.environ.get("HF_OIDC_ID_TOKEN") or minted):
+        raise Refused(
+            "HF_OIDC_RESOURCE is set, and this job has no identity to exchange", check=WRITABLE,
+            remedy="Give the job 'permissions: id-token: write', or unset HF_OIDC_RESOURCE and set HF_TOKEN.",
+        )  # fmt: skip
+
+
+def writing_token(repo: str) -> str | bool:
+    """Return what the client is to write with: a token, or True for the exchanged one, which it renews by itself.
+
+    Raises `Refused` where there is none, or where the exchange is refused.
+    """
+    if resource():
+        judge_resource(repo)
+        learn(_exchange(repo))
+        return True
+    if token := given_token():
+        return token
+    raise no_token()
+
+
+def no_token() -> Refused:
+    """The error of whoever would publish in nobody's name."""
+    return Refused(
+        "there is no token to publish with", check=WRITABLE,
+        remedy="Set HF_TOKEN to a token with write access, or be a trusted publisher (HF_OIDC_RESOURCE).",
+    )  # fmt: skip
+
+
+def _exchange(repo: str) -> str:
+    from huggingface_hub import get_token  # noqa: PLC0415
+
+    try:
+        from huggingface_hub.errors import OIDCError  # noqa: PLC0415
+    except ImportError:
+        raise SurroundingsError(
+            "this huggingface_hub knows no trusted publishers", remedy="Install huggingface_hub 1.20 or newer."
+        ) from None
+    try:
+        with hub_errors(f"the exchange of this job's identity for a token of {repo}"):
+            return get_token() or ""
+    except (OIDCError, Refused) as error:
+        raise Refused(
+            str(error), check=WRITABLE, remedy="Name this repo and workflow as a trusted publisher in the Hub repo."
+        ) from error

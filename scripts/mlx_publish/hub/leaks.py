@@ -1,0 +1,55 @@
+"""Secrets in files that are about to be published: found by their form and by their value, never shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mlx_publish.masking import secret_values
+
+# What the providers say their secrets look like; each is specific enough not to stand in a vocabulary by chance.
+FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple((name, re.compile(form)) for name, form in (
+    ("a Hugging Face token", rb"\b(hf|api_org)_[A-Za-z0-9]{30,}\b|\bhf_jwt_[\w-]{8,}\.[\w-]{8,}"),
+    ("a GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}\b"),
+    ("an AWS key", rb"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
+    ("an OpenAI or Anthropic key", rb"\bsk-(proj-|ant-|svcacct-)?[\w-]{32,}"),
+    ("a Google key", rb"\bAIza[\w-]{35}\b"),
+    ("a Slack token", rb"\bxox[abprs]-[\w-]{20,}"),
+    ("a GitLab token", rb"\bglpat-[\w-]{20,}"),
+    ("a PyPI token", rb"\bpypi-AgE[\w-]{50,}"),
+    ("a private key", rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----"),
+    ("a password in an address", rb"\b[a-z][a-z0-9+.-]{1,15}://[^/\s:@\"'<>{}$]+:[^/\s@\"'<>{}$]{3,}@[\w.-]+"),
+))  # fmt: skip
+_LONG_ENOUGH = 12
+"""Characters of a value of the environment: shorter ones stand in any vocabulary."""
+_HEADER = 8
+"""Bytes that say how long the header of a weight file is."""
+
+
+def leaks(files: Iterable[tuple[str, Path]]) -> Iterator[str]:
+    """Say for each secret where it stands and what it is, as `config.json:3: a GitHub token`.
+
+    Of weight files only the header is read: the rest are numbers.
+    """
+    values = [value.encode() for value in secret_values(_LONG_ENOUGH)]
+    for name, path in files:
+        content = _header(path) if name.endswith(".safetensors") else path.read_bytes()
+        for what, start in _found(content, values):
+            line = content.count(b"\n", 0, start) + 1
+            yield f"{name}:{line}: {what}"
+
+
+def _found(content: bytes, values: Iterable[bytes]) -> Iterator[tuple[str, int]]:
+    for what, form in FORMS:
+        if match := form.search(content):
+            yield what, match.start()
+    for value in values:
+        if (start := content.find(value)) >= 0:
+            yield "the value of a secret in this environment", start
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_HEADER), "little")
+        return file.read(min(length, path.stat().st_size))

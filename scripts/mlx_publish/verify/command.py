@@ -1,0 +1,96 @@
+"""The command: looks, judges, prints the verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.card.render import render_card, render_chart
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.published import PUBLISHED, Facts
+from mlx_publish.console import Console
+from mlx_publish.engine.support import COMPUTING, versions
+from mlx_publish.errors import Refused
+from mlx_publish.model.files import read_json_file
+from mlx_publish.report import Finding, verdict_of
+from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
+from mlx_publish.verify.rebuild import rebuild
+
+# What evidence that lacks something, or holds something else, raises on its way.
+_LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+def verify(place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool) -> int:
+    """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
+
+    `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
+    folder that does not stay; `source` is the folder of a source that is no repo.
+    """
+    published = find(place)
+    findings = _judged(published, console, again, source, work)
+    console.heading("verify", f"{published.name}: {'verified' if verdict_of(findings) == 'pass' else 'NOT verified'}")
+    for finding in findings:
+        console.finding(finding)
+    if as_json:
+        data = {"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]}
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    return int(verdict_of(findings) != "pass")
+
+
+def _judged(published: Published, console: Console, again: bool, source: str, work: Path | None) -> tuple[Finding, ...]:
+    try:
+        evidence = published.evidence
+        made = _again(evidence, source, work, console) if again else None
+        return (_told(evidence), *run_checks(PUBLISHED, _facts(published, evidence, made)))
+    except Refused as error:
+        return (Finding(error.check, "fail", str(error), error.remedy),)
+    except _LACKING as error:  # within a measurement there may be anything
+        said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
+        return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
+
+
+def _told(evidence: Mapping[str, Any]) -> Finding:
+    source = evidence["source"]
+    place = f"{source['repo']} at {source['identity'][:12]}" if source["repo"] else f"the folder {source['name']}"
+    return Finding("evidence-readable", "pass", f"{evidence['variant']['label']} of {place}")
+
+
+def _facts(published: Published, evidence: Mapping[str, Any], made: Mapping[str, str] | None) -> Facts:
+    return Facts(
+        evidence=evidence,
+        sha256=published.sha256,
+        sizes={path: entry.size for path, entry in published.entries.items()},
+        tensors=published.tensors(),
+        config=read_json_file(published.files, "config.json") or {},
+        texts={path: published.text(path) for path in (CARD, CHART)},
+        rendered=_rendered(evidence),
+        made=made,
+        tools=versions(*COMPUTING),
+    )
+
+
+def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
+    """Card and chart made anew, or why they cannot be."""
+    if evidence["generator"] != __version__:
+        return (
+            f"rendered by mlx-publish {evidence['generator']}; that version can render it again, this is {__version__}"
+        )
+    if evidence["templates"]:
+        return f"rendered with templates of its publisher: {', '.join(sorted(evidence['templates']))}"
+    destination = evidence["destination"]
+    name = destination["name"]
+    card = render_card(name, destination["repo"] or name, evidence["words"]["notes"], evidence)
+    return {CARD: card, CHART: render_chart(evidence)}
+
+
+def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> dict[str, str]:
+    if work is not None:
+        return rebuild(evidence, source, work.resolve(), console)
+    with tempfile.TemporaryDirectory(prefix="mlx-publish-verify-") as folder:
+        return rebuild(evidence, source, Path(folder), console)

@@ -1,0 +1,88 @@
+"""A published model, wherever it lies: its files with their digests, its evidence, its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mlx_publish.errors import BadInput, Refused
+from mlx_publish.evidence import SCHEMA
+from mlx_publish.evidence_schema import faults
+from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
+from mlx_publish.model.weights import TensorInfo
+from mlx_publish.recipe_input import FOLDER, expanded, is_folder
+
+EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
+_PLACE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
+_OF_THE_HUB = frozenset({".gitattributes"})
+
+
+@dataclass(frozen=True)
+class Published:
+    """The files of one model at one commit, or in one folder."""
+
+    name: str
+    files: ModelFiles
+
+    @cached_property
+    def entries(self) -> Mapping[str, FileEntry]:
+        """All files but the Hub's own."""
+        return {path: entry for path, entry in self.files.entries.items() if path not in _OF_THE_HUB}
+
+    @cached_property
+    def evidence(self) -> dict[str, Any]:
+        """The evidence beside the weights. `Refused` where there is none that this version can read."""
+        if EVIDENCE not in self.entries:
+            raise Refused(
+                f"{self.name} holds no {EVIDENCE}", check="evidence-readable",
+                remedy="It was not published by mlx-publish, so there is nothing to hold it against.",
+            )  # fmt: skip
+        try:
+            data = json.loads(self.files.read(EVIDENCE))
+        except ValueError as error:
+            raise self._broken(f"is no JSON: {error}") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise self._broken(f"says the schema {schema!r}, and this version reads {SCHEMA!r}")
+        if wrong := [f"{key}: {said}" for key, said in faults(data)]:
+            raise self._broken(f"is not whole: {'; '.join(wrong[:3])}")
+        return dict(data)
+
+    @cached_property
+    def sha256(self) -> Mapping[str, str]:
+        """SHA-256 of every file: the Hub's own for what is in LFS; what is small is loaded and digested."""
+        return {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
+                for path, entry in self.entries.items()}  # fmt: skip
+
+    def text(self, path: str) -> str | None:
+        """A file as text, None where it is absent; what is not UTF-8 differs from any text."""
+        return self.files.read(path).decode("utf-8", "replace") if path in self.entries else None
+
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Tensors of all weight files, by their headers alone."""
+        paths = sorted(path for path in self.entries if path.endswith(".safetensors"))
+        return tuple(tensor for path in paths for tensor in self.files.header(path))
+
+    def _broken(self, what: str) -> Refused:
+        return Refused(f"{EVIDENCE} {what}", check="evidence-readable", remedy="Take the mlx-publish that wrote it.")
+
+
+def find(place: str) -> Published:
+    """Find `namespace/name`, `namespace/name@TAG_OR_COMMIT` or a folder. `BadInput` where there is none."""
+    folder = expanded(place.removeprefix("folder:"))
+    if place.startswith("folder:") or FOLDER.match(place) or is_folder(folder):
+        if not is_folder(folder):
+            raise BadInput(f"there is no folder {folder}", place="REPO", remedy="Give a published folder, or a repo.")
+        return Published(folder.name or str(folder), FolderFiles(folder))
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise BadInput(f"{place} is neither a folder nor a repo", place="REPO", remedy="Write namespace/name@tag.")
+    from mlx_publish.hub.repo import RepoFiles, pinned  # noqa: PLC0415  a folder needs no network
+
+    commit = pinned(match["repo"], match["revision"])
+    return Published(f"{match['repo']}@{commit[:12]}", RepoFiles(match["repo"], commit))

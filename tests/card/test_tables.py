@@ -1,0 +1,70 @@
+"""The card's tables of numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlx_publish.card.tables import by_kind, siblings, speeds, table
+from samples import make_evidence, rung
+
+FULL = make_evidence()
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines()]
+
+
+def test_a_column_of_nothing_is_not_there_and_a_hole_is_a_dash() -> None:
+    columns = [("A", lambda row: row["a"]), ("B", lambda row: row["b"]), ("C", lambda row: row["c"])]
+    found = table(columns, [{"a": "x", "b": None, "c": "1"}, {"a": "y|z", "b": None, "c": None}])
+    assert found.splitlines() == ["| A | C |", "| --- | ---: |", "| x | 1 |", "| y\\|z | - |"]
+
+
+def test_siblings_say_what_they_were_measured_on_where_that_differs() -> None:
+    ladder = [rung("4bit", 10**8, 4.5, 0.1), rung("8bit", 2 * 10**8, 8.5, 0.01)]
+    assert [row[-1] for row in rows(siblings(ladder, "4bit"))] == ["Tokens/s", "---:", "96.2", "96.2"]
+    ladder[1]["device"] = "cpu"
+    assert [row[-1] for row in rows(siblings(ladder, "4bit"))][2:] == ["96.2 (GPU)", "96.2 (CPU)"]
+    assert rows(siblings(ladder, "4bit"))[2][0] == "**4bit**"
+    assert rows(siblings(ladder, "4bit"))[3][0] == "[8bit](https://huggingface.co/acme/Tiny-8bit)"
+
+
+def test_a_sibling_without_a_repo_has_no_link() -> None:
+    assert "](" not in siblings([rung("4bit", 1, 4.5, 0.1) | {"repo": None}], "8bit")
+
+
+def changed(**numbers: Any) -> list[str]:
+    return rows(by_kind(FULL["fidelity"] | numbers))[-1]
+
+
+def test_errors_have_two_digits_and_the_number_as_many() -> None:
+    assert changed() == ["All", "1,021", "0.0451 ± 0.0031", "91.02 ± 0.89 %", "1.0450 ± 0.0051"]
+    assert changed(mean_kld=2.34567, mean_kld_error=0.1234)[2] == "2.35 ± 0.12"
+    assert changed(same_first_choice=0.5, same_first_choice_error=0.123)[3] == "50 ± 12 %"
+    assert changed(mean_kld=0.0, mean_kld_error=0.0)[2] == "0"
+
+
+def test_kinds_have_names_that_people_know() -> None:
+    assert [row[0] for row in rows(by_kind(FULL["fidelity"]))[2:]] == [
+        "Prose", "Code", "Dialogue", "Other languages", "All",
+    ]  # fmt: skip
+
+
+def test_speeds_name_prompt_trials_and_range() -> None:
+    found = rows(speeds(FULL["benchmark"]))
+    assert found[0][0] == "Prompt"
+    assert found[2][0] == "128 tokens"
+    assert found[2][-1] == "5 of 128 tokens"
+    assert found[3][2] == "96.2 (94.3 to 98.1)"
+
+
+@pytest.mark.parametrize("name", ["siblings", "by_kind", "speeds"])
+def test_every_row_has_all_cells(name: str) -> None:
+    made = {
+        "siblings": siblings(FULL["ladder"], "4bit"),
+        "by_kind": by_kind(FULL["fidelity"]),
+        "speeds": speeds(FULL["benchmark"]),
+    }
+    assert len({len(row) for row in rows(made[name])}) == 1

@@ -1,0 +1,83 @@
+"""What of the checks, the licence and the limits a reader is told."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from mlx_publish.card.licence import legal_files, licence_words, link_that_leads
+from mlx_publish.card.limits import limits
+from mlx_publish.card.told import passed, told
+from samples import judged, make_evidence
+
+FULL = make_evidence()
+
+
+def test_checks_stand_by_what_became_of_them() -> None:
+    found = told(FULL)
+    assert {group: [one["id"] for one in ones] for group, ones in found.items()} == {
+        "accepted": ["perplexity"], "fixed": ["tokenizer-portable"], "warn": ["stops"],
+    }  # fmt: skip
+    assert found["accepted"][0] == {"id": "perplexity", "message": "the limit is 1", "reason": "Wanted for phones"}
+    assert passed(FULL) == 2
+
+
+def test_what_was_so_for_an_hour_is_not_told() -> None:
+    assert told(make_evidence(checks=[judged("inspect", "revision", "warn", "a branch moves")]))["warn"] == []
+
+
+def licensed(**licence: Any) -> dict[str, Any]:
+    return make_evidence(licence={"id": "other", "name": "Own", "link": None} | licence)
+
+
+@pytest.mark.parametrize(("link", "leads"), [
+    ("https://example.org/x?y#z", "https://example.org/x?y#z"), ("LICENSE", "LICENSE"), ("./LICENSE", "LICENSE"), ("LICENSE#part", "LICENSE#part"),
+    ("MISSING.md", None), ("../LICENSE", None), ("javascript:alert(1)", None), ("/LICENSE", None), (None, None), (7, None),
+    ("https://exa mple.org", None),
+])  # fmt: skip
+def test_a_link_is_printed_only_where_it_leads_somewhere(link: Any, leads: str | None) -> None:
+    found = licensed(link=link)
+    assert link_that_leads(found) == leads
+    assert licence_words(found) == (f"[Own]({leads})" if leads else "Own")
+
+
+def test_a_licence_has_its_name_or_its_identifier() -> None:
+    assert licence_words(FULL) == "apache-2.0"
+    assert licence_words(licensed(id=None, name=None)) == "not known"
+    assert legal_files(FULL) == ["LICENSE"]
+
+
+def with_(**sections: Any) -> dict[str, Any]:
+    """Changes by section, as `smoke={...}`; None takes the section away."""
+    found = copy.deepcopy(FULL)
+    for name, changes in sections.items():
+        found[name] = changes if changes is None or isinstance(changes, list) else found[name] | changes
+    return found
+
+
+LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("computed in float32", {"smoke": {"computed_in": "float32"}}, {}),
+    ("Both sides of the comparison", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
+    ("No prompt of more than 556 tokens", {}, {"config": {"context": 556}}),
+    ("sliding window", {"checks": [judged("smoke", "long-prompt", "skip", "x")]}, {}),
+    ("in English only, not in de and fr", {"language": ["en", "de", "fr"]}, {}),
+    ("the 6 other languages", {"language": ["de", "fr", "es", "it", "pt", "pl"]}, {"language": ["en", "en-GB"]}),
+    ("thinking off, not with thinking on", {"smoke": {"options": {"enable_thinking": False}}}, {}),
+    ("whether the model calls them well", {}, {"smoke": {"capabilities": FULL["smoke"]["capabilities"] | {"tools": "ignored"}}}),
+    ("the engines of other clients", {}, {"checks": [judged("smoke", "other-engines", "pass", "x")]}),
+    ("The source takes images", {"source": {"pipeline_tag": "image-text-to-text"}}, {}),
+    ("No test of knowledge", {}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "so", "not_so"), LIMITS)
+def test_a_limit_is_told_where_it_is_one(words: str, so: dict[str, Any], not_so: dict[str, Any]) -> None:
+    assert any(words in limit for limit in limits(with_(**so)))
+    if so or not_so:
+        assert not any(words in limit for limit in limits(with_(**not_so)))
+
+
+def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested() -> None:
+    assert len(limits(with_(smoke=None, fidelity=None, benchmark=None, checks=[]))) == 1

@@ -1,0 +1,71 @@
+"""Every state of a machine that ends the way, and the command that mends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.doctor.facts import Facts
+
+MAC = Facts(
+    system="Darwin", arch="arm64", translated=False, python=(3, 13, 1), executable="/opt/homebrew/bin/python3.13",
+    machine={"chip": "Apple M4", "system": "macOS 26.1"}, state={"power": "mains", "thermal": "nominal"},
+    versions={"mlx-publish": "0.1.0", "mlx": "0.32.4", "mlx-lm": "0.32.2"},
+    device={"device": "gpu", "name": "Apple M4", "metal": True, "deviation": 4e-4}, blas=False, memory_bytes=16 << 30,
+    disk_bytes={"work": 200 * 10**9}, open_files=-1, programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
+    hub="", token="write",
+)  # fmt: skip
+LINUX: dict[str, Any] = {"system": "Linux", "arch": "x86_64", "machine": {"chip": "AMD EPYC"}, "blas": True}
+WRONG: list[tuple[str, str, dict[str, Any], str]] = [
+    ("python", "fail", {"translated": True, "arch": "x86_64"}, "brew install python@3.13"),
+    ("python", "warn", {"python": (3, 10, 4)}, "brew install"),
+    ("chip", "fail", {"arch": "x86_64", "machine": {"chip": "Intel Core i7"}}, "M chip"),
+    ("chip", "warn", LINUX, "from a Mac"),
+    ("packages", "fail", {"versions": {"mlx-publish": "0.1.0"}}, "pip install 'mlx-publish[mlx]'"),
+    ("device", "fail", {"device": "libmlx.dylib: not found"}, "import mlx.core"),
+    ("device", "fail", {"device": {"device": "cpu", "name": "", "metal": False, "deviation": 0.0}}, "Mac itself"),
+    ("device", "fail", {"device": {"device": "gpu", "name": "x", "metal": True, "deviation": 0.02}}, "Restart"),
+    ("device", "fail", {"device": {"device": "gpu", "name": "x", "metal": True, "deviation": float("nan")}}, "Restart"),
+    ("fast-blas", "warn", {**LINUX, "blas": False}, "apt-get install libopenblas0-pthread"),
+    ("memory", "warn", {"memory_bytes": 4 << 30}, "larger Mac"),
+    ("disk", "warn", {"disk_bytes": {"work": 10**9, "cache": 10**12}}, "hf cache prune"),
+    ("open-files", "fail", {"open_files": 256}, "launchctl limit maxfiles"),
+    ("quiet", "warn", {"state": {"low_power_mode": True}}, "pmset -a lowpowermode 0"),
+    ("quiet", "warn", {"state": {"power": "battery"}}, "Plug it in"),
+    ("programs", "warn", {"programs": {"git": "/usr/bin/git", "gh": None}}, "brew install gh"),
+    ("programs", "warn", {**LINUX, "programs": {"git": None, "gh": None}}, "apt-get install git gh"),
+    ("hub", "fail", {"hub": "no answer"}, "HTTPS_PROXY"),
+    ("token", "warn", {"token": "read"}, "settings/tokens"),
+]  # fmt: skip
+
+
+def judged(**changes: Any) -> dict[str, Any]:
+    return {finding.id: finding for finding in run_checks(MACHINE, replace(MAC, **changes))}
+
+
+def test_a_good_mac_is_fit() -> None:
+    found = judged()
+    assert {name: one.status for name, one in found.items() if one.status != "pass"} == {"fast-blas": "skip"}
+    assert found["device"].message == "Apple M4 computes what the CPU does, up to 4.0e-04"
+
+
+@pytest.mark.parametrize(("check", "status", "changes", "mends"), WRONG)
+def test_what_is_wrong_is_told_with_what_mends_it(check: str, status: str, changes: dict[str, Any], mends: str) -> None:
+    found = judged(**changes)[check]
+    assert found.status == status
+    assert mends in found.remedy
+
+
+@pytest.mark.parametrize(("changes", "status"), [
+    ({"token": ""}, "skip"), ({"token": "fineGrained"}, "pass"), ({"token": "trusted publisher of a/b"}, "pass"),
+])  # fmt: skip
+def test_a_token_is_not_needed_and_may_be_a_trusted_publishers(changes: dict[str, Any], status: str) -> None:
+    assert judged(**changes)["token"].status == status
+
+
+def test_every_check_can_fail_or_warn() -> None:
+    assert {name for name, *_ in WRONG} == {check.id for check in MACHINE}

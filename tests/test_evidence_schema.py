@@ -1,0 +1,85 @@
+"""What evidence has to look like: the real one does, and what is wrong is named by its key."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema  # type: ignore[import-untyped]  # it comes with check-jsonschema
+import pytest
+
+from conftest import Published
+from mlx_publish.evidence import SCHEMA
+from mlx_publish.evidence_schema import EvidenceSpec, faults
+from samples import make_evidence
+
+SCHEMA_FILE = Path(__file__).parents[1] / "scripts/mlx_publish/schemas/evidence.schema.json"
+FULL = make_evidence()
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The sample with another value at a path of keys with dots."""
+    found = copy.deepcopy(FULL)
+    at: Any = found
+    *parents, last = path.split(".")
+    for part in parents:
+        at = at[int(part) if part.isdigit() else part]
+    at[int(last) if last.isdigit() else last] = value
+    return found
+
+
+def test_real_evidence_is_whole(published: Published) -> None:
+    real = json.loads((published.out / "mlx-publish.json").read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    for evidence in (real, FULL, make_evidence(smoke=None, fidelity=None, benchmark=None)):
+        assert list(faults(evidence)) == []
+        jsonschema.validate(evidence, schema)
+
+
+def test_the_schema_is_that_of_this_version() -> None:
+    assert get_args(EvidenceSpec.model_fields["schema_"].annotation) == (SCHEMA,)
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("model.files.0.size", -1, "model.files[0].size"),
+    ("model.files.0.sha256", "A" * 64, "model.files[0].sha256"),
+    ("model.files", [], "model.files"),
+    ("source.identity", "main", "source.identity"),
+    ("source.repo", "a/b/c", "source.repo"),
+    ("fidelity.mean_kld", "0.1", "fidelity.mean_kld"),
+    ("fidelity.mean_kld", float("nan"), "fidelity.mean_kld"),
+    ("fidelity.same_first_choice", 1.2, "fidelity.same_first_choice"),
+    ("fidelity.by_kind.prose.positions", 0, "fidelity.by_kind.prose.positions"),
+    ("benchmark.device", "tpu", "benchmark.device"),
+    ("benchmark.lengths.1.prompt_tps.median", None, "benchmark.lengths[1].prompt_tps.median"),
+    ("ladder.0.weight_bytes", 1.5, "ladder[0].weight_bytes"),
+    ("ladder.0.extra", 1, "ladder[0].extra"),
+    ("checks.0.status", "fine", "checks[0].status"),
+    ("language", "en", "language"),
+    ("smoke.chat_template", "yes", "smoke.chat_template"),
+    ("score", 99, "score"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "key"), WRONG)
+def test_what_is_wrong_is_named_by_its_key(path: str, value: Any, key: str) -> None:
+    found = dict(faults(changed(path, value)))
+    assert list(found) == [key]
+    assert found[key]
+
+
+@pytest.mark.parametrize("key", [key for key in FULL if key != "schema"])
+def test_nothing_may_be_missing(key: str) -> None:
+    assert [name for name, _ in faults({name: value for name, value in FULL.items() if name != key})] == [key]
+
+
+@pytest.mark.parametrize("data", [None, [], "x", {}])
+def test_what_is_no_evidence_at_all(data: object) -> None:
+    assert list(faults(data))
+
+
+def test_more_may_stand_within_a_measurement() -> None:
+    assert not list(faults(changed("fidelity.more", 1)))
+    assert not list(faults(changed("benchmark.machine.more", 1)))
