@@ -65,9 +65,10 @@ def test_one_at_a_time_and_ended_it_leaves_nothing_half_done(
     ended = user.run("convert", *flags, code=4)
     assert "another mlx-publish is at work in" in ended.text
     assert [path for path in before if not path.exists()] == []
+    # It waits for the process to go on, which a quiet machine might else finish first.
+    process.send_signal(ends)
     for id_ in (*started, process.pid):
         os.kill(id_, signal.SIGCONT)
-    process.send_signal(ends)
     said, _ = process.communicate(timeout=10)
     assert (process.returncode, "error: interrupted" in said, "Traceback" in said) == (130, True, False)
     assert not any(alive(child) for child in started)
