@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlx_publish.recipe import RepoId, Strict
 
+LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What evidence raises that lacks something within a measurement, or holds something else, when it is made use of."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Count = Annotated[int, Field(ge=0)]

@@ -211,6 +211,11 @@ class Destination:
         """The last part: the name of the published model."""
         return self.repo.rpartition("/")[2] if self.repo else self.folder.name if self.folder else ""
 
+    @property
+    def reviewed_as(self) -> str:
+        """Where its card lies below the folder of cards; `local` stands for the namespace of what goes to a folder."""
+        return self.repo or f"local/{self.name}"
+
     def __str__(self) -> str:
         return self.repo or f"folder:{self.folder}"
 

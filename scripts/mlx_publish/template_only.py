@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +25,7 @@ from mlx_publish.template.described import described
 from mlx_publish.template.engines import ENGINES
 from mlx_publish.template.engines_look import by_engine
 from mlx_publish.template.look import Look
+from mlx_publish.verdict import write_json
 
 _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runner that hangs", safe, safety=True)
 
@@ -46,7 +45,7 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
         if finding.status != "skip":
             console.finding(finding)
     if as_json:
-        sys.stdout.write(_json(_plain_data(can, findings, seen)))
+        write_json(_plain_data(can, findings, seen))
     return int(verdict_of(findings) != "pass")
 
 
@@ -104,12 +103,6 @@ def _table(can: Capabilities, metadata: Metadata) -> Table:
     for title, value in (("Template", where), *described(can.to_json())):
         table.add_row(Text(title), Text(plain(value)))
     return table
-
-
-def _json(data: object) -> str:
-    """ASCII, so that texts of a template command no terminal; nor a runner, by `##[` within a line."""
-    text = json.dumps(data, indent=2)
-    return re.sub(r"(?<=#)#(?=\[)|\x7f", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def _plain_data(can: Capabilities | None, findings: Sequence[Finding], seen: Look | None) -> dict[str, Any]:

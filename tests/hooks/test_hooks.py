@@ -42,6 +42,13 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object], indent: int = 2
     path.write_text(json.dumps(data, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def swap(path: Path, old: str, new: str) -> None:
+    """Put one text in the place of another, where it first stands."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
 def line_of(path: Path, text: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if text in line)
 
@@ -75,9 +82,7 @@ RECIPES = {
 def test_what_is_wrong_with_a_recipe_is_named(name: str, tree: Files, run: Said) -> None:
     old, new, words = RECIPES[name]
     path = tree["mlx-recipe"][1]
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    swap(path, old, new)
     code, said = run("mlx-recipe", *tree["mlx-recipe"])
     assert code == 1
     assert words in said
@@ -99,9 +104,7 @@ CARD = {
 def test_a_card_that_was_edited_is_refused_and_says_where(name: str, tree: Files, run: Said) -> None:
     old, new, words = CARD[name]
     path = tree["mlx-card"][0]
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    swap(path, old, new)
     code, said = run("mlx-card", *tree["mlx-card"])
     assert code == 1
     assert words in said

@@ -16,11 +16,16 @@ class Bound:
     model: str
     reports: Mapping[str, Report]
 
+    def of_these_bytes(self, name: str) -> bool:
+        """Tell whether there is a measurement, and of this very model."""
+        return name in self.reports and self.reports[name].inputs.get("model") == self.model
+
     def fits(self, name: str) -> bool:
-        """Tell whether a measurement passed and is of this very model."""
-        report = self.reports.get(name)
-        passed_here = report is not None and report.verdict == "pass" and report.inputs.get("model") == self.model
-        return passed_here and not (report and report.result.get("not_measured"))
+        """Tell whether it passed too, with numbers."""
+        if not self.of_these_bytes(name):
+            return False
+        report = self.reports[name]
+        return report.verdict == "pass" and not report.result.get("not_measured")
 
     def why_missing(self, name: str) -> str:
         """Finish the sentence 'It was not measured'."""
@@ -35,7 +40,7 @@ class Bound:
 
 
 def _fits(bound: Bound) -> Says:
-    stale = [name for name in bound.reports if bound.reports[name].inputs.get("model") != bound.model]
+    stale = [name for name in bound.reports if not bound.of_these_bytes(name)]
     if stale:
         return failed(f"measured on other bytes than these: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again.")
     return passed(f"{len(bound.reports)} measurement(s), all of the model {bound.model[:12]}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from mlx_publish import __version__
@@ -15,6 +12,7 @@ from mlx_publish.console import Console
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.facts import gather
 from mlx_publish.report import verdict_of
+from mlx_publish.verdict import print_verdict
 
 
 def doctor(work: Path, console: Console, *, as_json: bool) -> int:
@@ -24,10 +22,6 @@ def doctor(work: Path, console: Console, *, as_json: bool) -> int:
     findings = run_checks(MACHINE, facts)
     fit = verdict_of(findings) == "pass"
     name = facts.machine.get("system") or platform.system()
-    console.heading("doctor", f"mlx-publish {__version__} on {name}: {'fit' if fit else 'NOT fit'}")
-    for finding in findings:
-        console.finding(finding)
-    if as_json:
-        data = {"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]}
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    title = f"mlx-publish {__version__} on {name}: {'fit' if fit else 'NOT fit'}"
+    print_verdict(console, "doctor", title, findings, as_json=as_json)
     return 0 if fit else 4

@@ -16,6 +16,8 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.utils import make_shards
 
+from mlx_publish.model.weights import INDEX
+
 _NAMES = {
     mx.bfloat16: "BF16", mx.float16: "F16", mx.float32: "F32", mx.uint32: "U32", mx.uint8: "U8", mx.int8: "I8",
     mx.int32: "I32", mx.int64: "I64", mx.uint16: "U16", mx.int16: "I16", mx.bool_: "BOOL", mx.uint64: "U64",
@@ -74,7 +76,7 @@ class ShardWriter:
             "metadata": {"total_size": self._bytes, "total_parameters": self.parameters},
             "weight_map": dict(sorted(self._where.items())),
         }
-        (self.folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=4))
+        (self.folder / INDEX).write_text(json.dumps(index, indent=4))
 
     def _next_file(self, name: str) -> None:
         if self._file is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.errors import PublishError
+from mlx_publish.evidence_schema import LACKING
 from mlx_publish.hooks.card_lines import differences
 from mlx_publish.hooks.cores import shared
 from mlx_publish.hooks.evidence import Evidence, disagreements, read_evidence
@@ -21,8 +22,6 @@ from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.recipe import Variant
 
 CARD, EVIDENCE, CHART = "README.md", "evidence.json", "ladder.svg"
-# What a piece of evidence that lacks something, or holds something else, raises on its way through the templates.
-_LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class _Made:
         """Say that the evidence is not, where it lacks what the templates ask for."""
         try:
             yield
-        except _LACKING as error:
+        except LACKING as error:
             said = f"no card can be made of it: {type(error).__name__}: {error}"
             raise self.evidence.wrong("", said, "Take the evidence as it was made.") from error
 

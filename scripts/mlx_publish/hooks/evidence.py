@@ -17,8 +17,6 @@ from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.yaml_errors import joined
 
-LOCAL = "local"
-"""Stands for the namespace of what goes to a folder."""
 _AS_MADE = "Take the evidence as it was made; a number changes by measuring again."
 
 
@@ -88,8 +86,7 @@ def disagreements(evidence: Evidence, recipe: Recipe, variant: Variant, folder: 
     for key, value in _wanted(recipe, variant).items():
         if (found := evidence.value(key)) != value:
             yield evidence.problem(key, f"says {_shown(found)} where {recipe.place} gives {_shown(value)}")
-    repo = recipe.destinations[variant.label].repo
-    place = repo or f"{LOCAL}/{recipe.destinations[variant.label].name}"
+    place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
         yield Problem(
             evidence.path, f"lies in {folder}, and {recipe.place} sends it to {place}", remedy="Move the card."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlx_publish.errors import PublishError
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
-from mlx_publish.hub.identity import resource
+from mlx_publish.hub.identity import resource, role_of
 
 
 def greeting() -> str:
@@ -31,4 +31,4 @@ def token_role() -> str:
             told = hub_api(token=token).whoami()
     except PublishError as error:
         return error.message
-    return str(told.get("auth", {}).get("accessToken", {}).get("role", "unknown"))
+    return role_of(told) or "unknown"

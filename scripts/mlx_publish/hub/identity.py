@@ -8,6 +8,8 @@ https://huggingface.co/docs/hub/trusted-publishers
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.hub.client import given_token, hub_errors
@@ -50,6 +52,11 @@ def writing_token(repo: str) -> str | bool:
     if token := given_token():
         return token
     raise no_token()
+
+
+def role_of(who: Mapping[str, Any]) -> str:
+    """What a token may, as whoami tells it: `read`, `write` or `fineGrained`; empty where it tells nothing."""
+    return str(((who.get("auth") or {}).get("accessToken") or {}).get("role") or "")
 
 
 def no_token() -> Refused:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import FileDigest, listing
+from mlx_publish.evidence import FileDigest, both_digests_of, listing
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
+from mlx_publish.model.weights import INDEX
 
-INDEX = "model.safetensors.index.json"
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
     "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json", INDEX,
@@ -96,20 +95,7 @@ def manifest(folder: Path) -> tuple[Sent, ...]:
 
 
 def _sent(path: Path, name: str) -> Sent:
-    """Read a file once for both of its digests."""
-    size = path.stat().st_size
-    # That is git's, so the Hub's, name of what is not in LFS.
-    sha256, sha1 = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    for piece in _pieces(path):
-        sha256.update(piece)
-        sha1.update(piece)
-    return Sent(name, path, size, sha256.hexdigest(), sha1.hexdigest())
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            yield piece
+    return Sent(name, path, path.stat().st_size, *both_digests_of(path))
 
 
 def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:

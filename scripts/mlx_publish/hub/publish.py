@@ -13,12 +13,10 @@ from mlx_publish.evidence import same_source
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.identity import writing_token
 from mlx_publish.hub.manifest import Sent
-from mlx_publish.hub.repo import RepoFiles
+from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.watch import GivenUp, Watch, watched
 from mlx_publish.model.files import FileEntry
 
-# The Hub makes it itself; it says what goes to LFS and is no part of a model.
-_OF_THE_HUB = frozenset({".gitattributes"})
 # Seconds between the attempts to commit; the client itself never repeats a commit.
 _WAITS = (1, 2, 4)
 
@@ -78,7 +76,7 @@ def _publish(order: Order, progress: Callable[[str], None]) -> Receipt:
         )  # fmt: skip
     tags = _tags(order)
     changed = [file for file in order.files if not _same(file, remote.get(file.path))]
-    removed = sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
+    removed = sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
     if changed or removed:
         progress(f"sending {sum(f.size for f in changed) / 1e6:.1f} MB in {len(changed)} files to {order.repo}")
         head = _commit(order, changed, removed, head)
@@ -104,7 +102,7 @@ def _remote(repo: str) -> tuple[Mapping[str, FileEntry], str]:
 
 def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> bool:
     """Tell whether the repo is empty, or was made by us from this source."""
-    if not set(remote) - _OF_THE_HUB:
+    if not set(remote) - OF_THE_HUB:
         return True
     if "mlx-publish.json" not in remote:
         return False
@@ -156,7 +154,7 @@ def _landed(order: Order, head: str) -> str | None:
     remote, now = _remote(order.repo)
     if now == head:
         return None
-    if not (set(remote) - {file.path for file in order.files} - _OF_THE_HUB) and all(
+    if not (set(remote) - {file.path for file in order.files} - OF_THE_HUB) and all(
         _same(file, remote.get(file.path)) for file in order.files
     ):
         return now
@@ -177,7 +175,7 @@ def _compare(order: Order, commit: str) -> None:
 def _differences(order: Order, commit: str) -> list[str]:
     remote = RepoFiles(order.repo, commit).entries
     different = [file.path for file in order.files if not _same(file, remote.get(file.path))]
-    return different + sorted(set(remote) - {file.path for file in order.files} - _OF_THE_HUB)
+    return different + sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
 
 
 def _tags(order: Order) -> Mapping[str, str]:

@@ -14,6 +14,8 @@ from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
 
+OF_THE_HUB = frozenset({".gitattributes"})
+"""The Hub makes it itself; it says what goes to LFS and is no part of a model."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -122,7 +122,7 @@ def _rung(context: Context, variant: Variant, model: Mapping[str, Any], bound: B
     """What siblings are told apart by. Memory is computed: a speed too unsteady to be printed takes nothing from it."""
     compared = bound.reports["fidelity"].result if bound.fits("fidelity") else {}
     timed = bound.reports["benchmark"].result if bound.fits("benchmark") else None
-    memory = bound.reports["benchmark"].result.get("context") if _of_these_bytes(bound, "benchmark") else None
+    memory = bound.reports["benchmark"].result.get("context") if bound.of_these_bytes("benchmark") else None
     return {
         "label": variant.label,
         "repo": context.recipe.destinations[variant.label].repo,
@@ -136,11 +136,6 @@ def _rung(context: Context, variant: Variant, model: Mapping[str, Any], bound: B
         "against": short_against(compared) if compared else None,
         **_speed(timed),
     }
-
-
-def _of_these_bytes(bound: Bound, name: str) -> bool:
-    report = bound.reports.get(name)
-    return report is not None and report.inputs.get("model") == bound.model
 
 
 def _speed(timed: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mlx_publish.engine.child import Job, run_job
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
 from mlx_publish.model.files import FolderFiles, read_json_file
-from mlx_publish.model.weights import TensorInfo, bits_per_weight, embedding_of, parameter_count
+from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.answers import SourceAnswers
@@ -151,7 +151,7 @@ def _built(context: Context, variant: Variant, source: Path, side: Mapping[str, 
         variant=variant,
         source_tensors=_source_tensors(context, variant, source),
         tensors={path: files.header(path) for path in files.entries if path.endswith(".safetensors")},
-        index=read_json_file(files, "model.safetensors.index.json"),
+        index=read_json_file(files, INDEX),
         config=read_json_file(files, "config.json") or {},
         source_sha256=side,
         sha256={path: sha256_of(folder / path) for path in files.entries},

@@ -19,7 +19,7 @@ from mlx_publish.model.select import carried_files, side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.numbers import size
-from mlx_publish.policy import find_policy, judge_source
+from mlx_publish.policy import Policy, find_policy, judge_source
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -28,21 +28,23 @@ from mlx_publish.stages.source import Source, metadata_of, source_of
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """Commit or digest of the source, and what is asked for."""
-    support = mlx_lm_support()
+    support, policy = mlx_lm_support(), _policy(context)
     return {
         "source": source_of(context).identity,
         "recipe": context.recipe.digest_of("source", "revision", "license", "license_name", "license_link", "accept"),
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
         "mlx_lm": support.version if support else None,
-        "policy": _policy(),
+        "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
     }
 
 
-def _policy() -> dict[str, Any] | None:
-    """What the repo that one stands in says of sources; None where it says nothing."""
-    found = find_policy(Path.cwd())
-    return found.spec.model_dump(include={"largest_source", "licenses"}) if found else None
+def _policy(context: Context) -> Policy | None:
+    """The policy of the repo that one stands in, read once a run; None where there is none."""
+    if "policy" not in context.cache:
+        context.cache["policy"] = find_policy(Path.cwd())
+    found: Policy | None = context.cache["policy"]
+    return found
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -59,7 +61,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
 
 def _judge_by_policy(context: Context, facts: Mapping[str, SourceFacts]) -> None:
     """Raise `BadInput` where the source is larger, or of another licence, than the repo's policy allows."""
-    if policy := find_policy(Path.cwd()):
+    if policy := _policy(context):
         found = next(iter(facts.values()))
         files_bytes = sum(entry.size for entry in found.source.entries.values())
         judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, found.source.card).id)

@@ -13,6 +13,7 @@ from mlx_publish.evidence import MADE_FROM_EVIDENCE, json_text, sha256_of
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_legal, is_tokenizer, side_files
+from mlx_publish.model.weights import INDEX
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.source import source_of
 
@@ -45,7 +46,7 @@ def prepare(source: Path, paths: Sequence[str], aside: Path) -> Prepared:
     for path in paths:
         # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
         # be broken; it sees the chosen weights, and the ends are joined afterwards.
-        if path.endswith(".safetensors") or path == "model.safetensors.index.json" or is_tokenizer(path):
+        if path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
             _place(prepared.links / path, source / path, link=True)
     for path in travelling:
         _place(prepared.side / path, source / path, link=False)

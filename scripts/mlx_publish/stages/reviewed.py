@@ -10,17 +10,13 @@ from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.stages.context import Context
 from mlx_publish.work import write_atomically
 
-LOCAL = "local"
-"""Stands for the namespace of what goes to a folder."""
 # In the work tree, and as the published folder calls it.
 _FILES = {"README.md": "README.md", "evidence.json": "mlx-publish.json", "ladder.svg": "ladder.svg"}
 
 
 def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
     """`cards/<namespace>/<name>` of a variant's destination."""
-    destination = recipe.destinations[variant.label]
-    namespace = destination.repo.partition("/")[0] if destination.repo else LOCAL
-    return cards / namespace / destination.name
+    return cards / recipe.destinations[variant.label].reviewed_as
 
 
 def put_card(context: Context, variant: Variant, cards: Path) -> Path:

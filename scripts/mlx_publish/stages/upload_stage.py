@@ -50,9 +50,8 @@ def tag_of(context: Context, files: Sequence[Sent]) -> str:
 
 def ahead(context: Context) -> None:
     """Ask the Hub, before anything slow begins, whether this token may publish: reading calls only."""
-    for variant in context.variants:
-        if repo := context.recipe.destinations[variant.label].repo:
-            may_publish(repo)
+    wanted = (context.recipe.destinations[variant.label].repo for variant in context.variants)
+    may_publish(repo for repo in wanted if repo)
 
 
 def _evidence(context: Context, variant: Variant) -> dict[str, Any]:

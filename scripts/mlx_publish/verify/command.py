@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,12 @@ from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.console import Console
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.errors import Refused
+from mlx_publish.evidence_schema import LACKING
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
+from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import rebuild
-
-# What evidence that lacks something, or holds something else, raises on its way.
-_LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def verify(place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool) -> int:
@@ -34,13 +30,10 @@ def verify(place: str, console: Console, *, again: bool, source: str = "", work:
     """
     published = find(place)
     findings = _judged(published, console, again, source, work)
-    console.heading("verify", f"{published.name}: {'verified' if verdict_of(findings) == 'pass' else 'NOT verified'}")
-    for finding in findings:
-        console.finding(finding)
-    if as_json:
-        data = {"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]}
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
-    return int(verdict_of(findings) != "pass")
+    good = verdict_of(findings) == "pass"
+    title = f"{published.name}: {'verified' if good else 'NOT verified'}"
+    print_verdict(console, "verify", title, findings, as_json=as_json)
+    return int(not good)
 
 
 def _judged(published: Published, console: Console, again: bool, source: str, work: Path | None) -> tuple[Finding, ...]:
@@ -50,7 +43,7 @@ def _judged(published: Published, console: Console, again: bool, source: str, wo
         return (_told(evidence), *run_checks(PUBLISHED, _facts(published, evidence, made)))
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
-    except _LACKING as error:  # within a measurement there may be anything
+    except LACKING as error:  # within a measurement there may be anything
         said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
         return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
 

@@ -13,13 +13,13 @@ from typing import Any
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence import SCHEMA
 from mlx_publish.evidence_schema import faults
+from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipe_input import FOLDER, expanded, is_folder
 
 EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
 _PLACE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
-_OF_THE_HUB = frozenset({".gitattributes"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Published:
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
         """All files but the Hub's own."""
-        return {path: entry for path, entry in self.files.entries.items() if path not in _OF_THE_HUB}
+        return {path: entry for path, entry in self.files.entries.items() if path not in OF_THE_HUB}
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
@@ -82,7 +82,5 @@ def find(place: str) -> Published:
     match = _PLACE.fullmatch(place)
     if match is None:
         raise BadInput(f"{place} is neither a folder nor a repo", place="REPO", remedy="Write namespace/name@tag.")
-    from mlx_publish.hub.repo import RepoFiles, pinned  # noqa: PLC0415  a folder needs no network
-
     commit = pinned(match["repo"], match["revision"])
     return Published(f"{match['repo']}@{commit[:12]}", RepoFiles(match["repo"], commit))

@@ -1,0 +1,27 @@
+"""What commands that judge something print at their end: a heading, the findings, and JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from mlx_publish.console import Console
+from mlx_publish.report import Finding, verdict_of
+
+
+def print_verdict(console: Console, command: str, title: str, findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print the findings below a heading; with `as_json` also verdict and checks on standard output."""
+    console.heading(command, title)
+    for finding in findings:
+        console.finding(finding)
+    if as_json:
+        write_json({"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]})
+
+
+def write_json(data: object) -> None:
+    """Write ASCII, so that texts of others command no terminal; nor a runner, by `##[` within a line."""
+    text = json.dumps(data, indent=2)
+    sys.stdout.write(re.sub(r"(?<=#)#(?=\[)|\x7f", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
