@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from models import answer_table, make_scripted
 from pipeline import User
 
 Program = Callable[[str], None]
+
+
+def pytest_configure() -> None:
+    """Let commands be interrupted: a shell without job control ignores SIGINT for what it starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
