@@ -13,7 +13,9 @@ from transformers import AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.own_tokenizer import own_tokenizer
-from mlx_publish.model.portable import portable, tokenizer_files
+from mlx_publish.model.draft import CONFIG
+from mlx_publish.model.files import FolderFiles, read_json_file
+from mlx_publish.model.portable import PLAIN, portable, tokenizer_files
 
 Encode = Callable[[str], list[int]]
 Reference = tuple[tuple[Encode, list[str]], str]
@@ -29,23 +31,41 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether
     decoding gives the text back, the largest id that text reaches, and the stop ids.
 
-    Where ids differ, the class that reads tokenizer.json as it is takes the place of the folder's own, and all is
-    compared again; `plain` says so.
+    Where the folder's class gives other ids, the one that reads tokenizer.json as it is takes its place before all is
+    compared; `plain` says so.
     """
     progress("loading the tokenizer")
     try:
         reference = _reference(Path(source))
     except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
         return {"error": _cannot("of the source", error)}
-    found = _look(Path(folder), reference, rows, progress)
-    plain = portable(tokenizer_files(Path(folder)), plain=True).files if found.get("different") else {}
-    for path, data in plain.items():
-        (Path(folder) / path).write_bytes(data)
-    return {**_look(Path(folder), reference, rows, progress), "plain": True} if plain else found
+    plain = _read_plainly(Path(folder), reference[0])
+    return _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
 
 
 def _cannot(which: str, error: Exception) -> str:
     return f"the tokenizer {which} cannot be loaded: {type(error).__name__}: {error}"[:1000]
+
+
+def _read_plainly(folder: Path, reference: tuple[Encode, list[str]]) -> bool:
+    """Let tokenizer.json be read as it is where the folder's class gives other ids; tell whether that changed a file.
+
+    The class is asked through transformers alone, which takes half the time of mlx-lm's way to the same ids.
+    """
+    if (read_json_file(FolderFiles(folder), CONFIG) or {}).get("tokenizer_class") == PLAIN:
+        return False
+    with warnings_of_loading():
+        try:
+            made = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        except Exception:  # noqa: BLE001  it comes up again, and is told, when mlx-lm loads it
+            return False
+    theirs, added = reference
+    if not _compare(_probes(made, added), _encoder(made), theirs)["different"]:
+        return False
+    changed = portable(tokenizer_files(folder), plain=True).files
+    for path, data in changed.items():
+        (folder / path).write_bytes(data)
+    return bool(changed)
 
 
 def _look(folder: Path, reference: Reference, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -57,7 +77,7 @@ def _look(folder: Path, reference: Reference, rows: int | None, progress: Callab
             return {"error": _cannot("as mlx-lm reads it", error)}
     progress("comparing ids")
     encode = _encoder(made)
-    probes = {**probe_texts(), **_special_probes(_added(made)), **_special_probes(added)}
+    probes = _probes(made, added)
     probes |= _beyond(made, encode, rows) if rows is not None else {}
     return {
         "error": None,
@@ -74,6 +94,10 @@ def probe_texts() -> dict[str, str]:
     """The probe set by name: scripts, code, white space, numbers, emoji."""
     found: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
     return found
+
+
+def _probes(made: Any, added: Iterable[str]) -> dict[str, str]:
+    return {**probe_texts(), **_special_probes(_added(made)), **_special_probes(added)}
 
 
 def reference_of(source: Path) -> Encode:
