@@ -1,4 +1,4 @@
-"""Sessions: one a stage, and run, publish, demo, plan; tests and lint for those who work on mlx-publish.
+"""Sessions: one a command, and demo; tests and lint for those who work on mlx-publish.
 
 `sh scripts/bootstrap.sh -s SESSION -- ...` starts them on a machine that has nothing but Python.
 """
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
+LIGHT = ("plan", "recipe", "review", "review-cards", "verify", "doctor")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 
@@ -126,10 +127,18 @@ for _name in STAGES:
     stage(_name)
 
 
-@nox.session
-def plan(session: nox.Session) -> None:
-    """mlx-publish plan -- ...; needs no MLX, so it is quick on any runner."""
-    mlx_publish(session, environment(session, "plan"), "plan", *session.posargs)
+def light(name: str) -> None:
+    """Make the session of a command that needs no MLX, so that it is quick on any runner."""
+
+    @nox.session(name=name)
+    def run(session: nox.Session) -> None:
+        mlx_publish(session, environment(session, "plan"), name, *session.posargs)
+
+    run.__doc__ = f"mlx-publish {name} -- ...; needs no MLX"
+
+
+for _name in LIGHT:
+    light(_name)
 
 
 @nox.session

@@ -21,6 +21,8 @@ from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.evidence import json_text
 from mlx_publish.evidence_schema import EvidenceSpec
+from mlx_publish.github.plan import DISPATCH
+from mlx_publish.github.request import MOST_KEYS, Request
 from mlx_publish.recipe import RecipeSpec
 from mlx_publish.report import SCHEMA, Report
 
@@ -37,6 +39,11 @@ def recipe_schema() -> dict[str, Any]:
 def evidence_schema() -> dict[str, Any]:
     """JSON Schema of evidence: mlx-publish.json beside the weights, evidence.json beside a card in review."""
     return {"$schema": DIALECT, **EvidenceSpec.model_json_schema()}
+
+
+def request_schema() -> dict[str, Any]:
+    """JSON Schema of the client_payload of a repository_dispatch."""
+    return {"$schema": DIALECT, "maxProperties": MOST_KEYS, **Request.model_json_schema()}
 
 
 def report_schema() -> dict[str, Any]:
@@ -123,6 +130,25 @@ def action_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def request_page() -> str:
+    """docs/request.md: what a form, a dispatch or a calling workflow can ask for."""
+    schema = request_schema()
+    lines = [
+        "# What can be asked for",
+        "",
+        f"The keys of the `client_payload` of a `repository_dispatch` of the type `{DISPATCH}`, ten at most, and",
+        "[their JSON Schema](../scripts/mlx_publish/schemas/request.schema.json). The form and `workflow_call` have the same",
+        "with hyphens (`dry-run`). Another key, two contradicting ones or a text that a shell, a path or YAML could read",
+        "otherwise end the plan with exit code 2 and a message that names the key; no other job starts then.",
+        "[Workflows](workflows.md) tells what follows.",
+        "",
+        "This page is made from the code by `scripts/generate.py`.",
+        "",
+        *_table(schema, Request),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _model(name: str) -> type[BaseModel]:
     found: type[BaseModel] = getattr(recipe, name)
     return found
@@ -184,9 +210,11 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
         SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
+        SCHEMAS / "request.schema.json": json_text(request_schema()),
         ROOT / "docs" / "recipe.md": recipe_page(),
         ROOT / "docs" / "checks.md": checks_page(),
         ROOT / "docs" / "action.md": action_page(),
+        ROOT / "docs" / "request.md": request_page(),
     }
 
 

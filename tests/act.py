@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,22 @@ ROOT = Path(__file__).parents[1]
 # The client's and the installer's ways through a proxy that signs TLS anew; everything else stays outside.
 _PASSED = ("SSL_CERT_FILE", "PIP_CERT", "MLX_PUBLISH_CACHE")
 _LABELS = ("ubuntu-latest", "self-hosted", "macOS", "ARM64")
+ORIGIN = "https://github.com/lab/models.git"
+# act has no artifacts that today's clients can reach.
+STANDS_IN = {
+    "actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02": "upload-artifact",
+    "actions/download-artifact@d3f86a106a0bac45b974a628896c90dbdf5c8093": "download-artifact",
+}
+GH = """\
+#!/bin/sh
+# Records what it is asked, as GitHub's own program would be.
+printf '%s\\n' "$*" >> "$GH_LOG"
+case "$1 $2" in
+  "pr list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
+  "pr create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/pull/7' ;;
+  "pr edit") cat > "$GH_BODY" ;;
+esac
+"""
 
 
 @dataclass(frozen=True)
@@ -26,8 +43,20 @@ class Run:
 
     @property
     def jobs(self) -> dict[str, str]:
-        """Result of each job, by the name that it has in the log."""
-        return {line["job"]: line["jobResult"] for line in self.lines if "jobResult" in line}
+        """Result of each job, by its name without the workflow's."""
+        found = {line["job"]: line["jobResult"] for line in self.lines if "jobResult" in line}
+        return {name.partition("/")[2].strip(): result for name, result in found.items()}
+
+    @property
+    def annotations(self) -> list[str]:
+        """Errors at a place, as the runner reads them."""
+        found = (line.partition("::error ") for line in self.text.splitlines())
+        return [command + rest for _, command, rest in found if command]
+
+    @property
+    def summary(self) -> str:
+        """What the steps put into their summaries."""
+        return "\n".join(str(line["content"]) for line in self.lines if line.get("command") == "summary")
 
     @property
     def text(self) -> str:
@@ -57,13 +86,55 @@ class Checkout:
         for name, text in self.recipes.items():
             (self.folder / "recipes" / f"{name}.yaml").write_text(text)
         self.git("init", "--quiet", "--initial-branch=main")
+        self.commit("all")
+        self.git("remote", "add", "origin", ORIGIN)
+        subprocess.run(["git", "init", "--quiet", "--bare", str(self.origin)], check=True)
+        self.git("push", "--quiet", "origin", "main")
+        self.install_gh()
+
+    def install_gh(self) -> None:
+        """Put a program called gh, which writes down what it is asked, where the jobs find it."""
+        program = self.folder.parent / "bin" / "gh"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(GH)
+        program.chmod(0o755)
+
+    @property
+    def origin(self) -> Path:
+        """What stands behind the address of `origin`."""
+        return self.folder.parent / "origin.git"
+
+    @property
+    def _aside(self) -> dict[str, str]:
+        """The recording gh, and git's way to the origin."""
+        files = {key: str(self.folder.parent / key.lower()) for key in ("GH_LOG", "GH_OPEN", "GH_BODY")}
+        return files | {
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{self.origin}.insteadOf", "GIT_CONFIG_VALUE_0": ORIGIN,
+            "TEST_ARTIFACTS": str(self.folder.parent / "artifacts"),
+        }  # fmt: skip
+
+    def clone(self, folder: Path, branch: str) -> Checkout:
+        """Another clone of the same origin, with a branch checked out."""
+        other = copy(self)
+        object.__setattr__(other, "folder", folder)
+        shutil.copytree(self.origin, other.origin)
+        other.install_gh()
+        shutil.copytree(self.folder, folder, symlinks=True)
+        other.git("fetch", "--quiet", "origin")
+        other.git("switch", "--quiet", "--force-create", branch, f"origin/{branch}")
+        return other
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
         self.git("add", "--all")
-        self.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--message=all")
-        self.git("remote", "add", "origin", "https://github.com/lab/models.git")
+        self.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", f"--message={message}")
 
     def git(self, *arguments: str) -> str:
         """Run git in the checkout."""
-        done = subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env={**os.environ, **self._aside}, check=True, capture_output=True,
+            text=True,
+        )  # fmt: skip
         return done.stdout.strip()
 
     def run(
@@ -73,17 +144,27 @@ class Checkout:
         aside = self.folder.parent
         (aside / "event.json").write_text(json.dumps(payload))
         handed = {key: os.environ[key] for key in _PASSED if key in os.environ}
-        handed = {"MLX_PUBLISH_CACHE": str(aside / "cache"), "MLX_PUBLISH_ENVIRONMENT": sys.prefix, **handed, **env}
+        handed = {
+            "MLX_PUBLISH_CACHE": str(aside / "cache"),
+            "MLX_PUBLISH_ENVIRONMENT": sys.prefix,
+            **self._aside,
+            **handed,
+            **env,
+        }
         command = [
             str(Path(sys.executable).parent / "act"), event, "-W", str(workflow), "-e", str(aside / "event.json"),
             *(word for label in _LABELS for word in ("-P", f"{label}=-self-hosted")),
+            *(
+                word for action, name in STANDS_IN.items()
+                for word in ("--local-repository", f"{action}={ROOT / 'tests/actions' / name}")
+            ),
             *(word for key, value in handed.items() for word in ("--env", f"{key}={value}")),
             *(word for key, value in secrets.items() for word in ("-s", f"{key}={value}")),
             "--pull=false", "--rm", "--no-cache-server", "--action-cache-path", str(aside / "act"), "--json",
         ]  # fmt: skip
         (aside / "home").mkdir(exist_ok=True)
         done = subprocess.run(
-            command, cwd=self.folder, env={"PATH": "/usr/bin:/bin", "HOME": str(aside / "home")},
+            command, cwd=self.folder, env={"PATH": f"{aside / 'bin'}:/usr/bin:/bin", "HOME": str(aside / "home")},
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return Run(tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")))
@@ -99,3 +180,6 @@ def _copy_project(folder: Path) -> None:
         if (ROOT / name).exists() or (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    for workflow in (folder / ".github/workflows").glob("*.yml"):
+        # act does not know the runner's own word for the repo that a workflow comes from.
+        workflow.write_text(workflow.read_text().replace("uses: $/\n", "uses: ./\n"))

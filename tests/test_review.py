@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from act import GH
 from conftest import once
 from models import answer_table, make_scripted
 from pipeline import Ended, User, checks, digests, read_json, write_recipe
-
-GH = """#!/bin/sh
-# Records what it is asked, as GitHub's own program would be.
-printf '%s\\n' "$*" >> "$GH_LOG"
-case "$1 $2" in
-  "pr list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
-  "pr create") cat > "$GH_BODY"; echo 'https://github.com/me/models/pull/7' ;;
-  "pr edit") cat > "$GH_BODY" ;;
-esac
-"""
 
 
 def git(folder: Path, *words: str) -> str:
@@ -93,7 +85,7 @@ def test_card_evidence_and_chart_lie_where_they_are_reviewed(carded: Path) -> No
 
 
 def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tmp_path: Path) -> None:
-    assert "pull request: https://github.com/me/models/pull/7" in review(reviewer, here).text
+    assert "pull request: https://github.com/lab/models/pull/7" in review(reviewer, here).text
     asked = (tmp_path / "gh_log").read_text().splitlines()
     assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"]]
     assert "--head mlx-publish/tiny --base main" in asked[1]
@@ -115,16 +107,32 @@ def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tm
 def test_a_second_run_updates_it_and_shows_what_changed(here: Path, reviewer: User, tmp_path: Path) -> None:
     review(reviewer, here)
     git(here, "push", "--quiet", "origin", "HEAD:main")
+    git(here, "switch", "--quiet", "main")
+    git(here, "merge", "--quiet", "mlx-publish/tiny")
     path = here / "cards/local/Scripted-4bit/evidence.json"
-    changed = read_json(path)
-    changed["fidelity"]["mean_kld"] = 0.5
-    path.write_text(json.dumps(changed), encoding="utf-8")
-    (tmp_path / "gh_open").write_text('[{"number": 7, "url": "https://github.com/me/models/pull/7"}]')
+    measured = path.read_text(encoding="utf-8")
+    before = read_json(path)
+    before["fidelity"]["mean_kld"] = 1e-4
+    path.write_text(json.dumps(before), encoding="utf-8")
+    git(here, "commit", "--quiet", "--all", "--message", "What was measured once")
+    git(here, "push", "--quiet", "origin", "main")
+    path.write_text(measured, encoding="utf-8")
+    (tmp_path / "gh_open").write_text('[{"number": 7, "url": "https://github.com/lab/models/pull/7"}]')
     review(reviewer, here)
     assert "pr edit 7" in (tmp_path / "gh_log").read_text()
     body = (tmp_path / "gh_body").read_text(encoding="utf-8")
-    assert "↑ 0.500" in body
+    assert re.search(r"\| mean KLD, nats \| 0\.0001 \| ↑ 0\.\d+ \|", body), body
     assert "The files are those of before" in body
+
+
+def test_a_card_that_is_not_what_its_evidence_gives_is_not_proposed(here: Path, reviewer: User, tmp_path: Path) -> None:
+    path = here / "cards/local/Scripted-8bit/README.md"
+    path.write_text(path.read_text(encoding="utf-8") + "More than was measured.\n", encoding="utf-8")
+    said = review(reviewer, here, code=1).text
+    assert "cards/local/Scripted-8bit/README.md:" in said
+    assert "mlx-publish card --recipe" in said
+    assert not (tmp_path / "gh_log").exists()
+    assert git(here, "branch", "--all", "--list", "*mlx-publish*") == ""
 
 
 def test_without_gh_or_cards_it_is_said_what_to_do(here: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,9 +59,26 @@ def environment(hub: Hub, home: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home / "hf")}
 
 
+REPOSITORY = {"full_name": "lab/models", "default_branch": "main"}
+PUBLISH, REVIEW = Path(".github/workflows/publish.yml"), Path(".github/workflows/card-review.yml")
+CARDS = [
+    f"cards/lab/tiny-MLX-{bits}bit/{name}" for bits in (4, 8) for name in ("README.md", "evidence.json", "ladder.svg")
+]
+
+
 def push(checkout: Checkout, ref: str) -> dict[str, object]:
-    commit = checkout.git("rev-parse", "HEAD")
-    return {"ref": ref, "after": commit, "deleted": False, "repository": {"full_name": "lab/models"}}
+    return {"ref": ref, "after": checkout.git("rev-parse", "HEAD"), "deleted": False, "repository": REPOSITORY}
+
+
+def dispatch(**payload: object) -> dict[str, object]:
+    return {"action": "mlx-publish", "client_payload": payload, "repository": REPOSITORY}
+
+
+def pull_request(checkout: Checkout, *, fork: bool = False) -> dict[str, object]:
+    """The event for what is checked out, against main."""
+    head = {"sha": checkout.git("rev-parse", "HEAD"), "ref": "cards", "repo": {"fork": fork, "full_name": "x/models"}}
+    base = {"sha": checkout.git("rev-parse", "origin/main"), "ref": "main", "repo": REPOSITORY}
+    return {"action": "opened", "number": 7, "pull_request": {"head": head, "base": base}, "repository": REPOSITORY}
 
 
 def published(hub: Hub, repo: str, tag: str) -> set[str]:
@@ -71,35 +89,137 @@ def published(hub: Hub, repo: str, tag: str) -> set[str]:
     return set(hub.tree(repo, tag))
 
 
-def test_a_tag_publishes_its_recipe(hub: Hub, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def proposed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A repo in which a dispatch has led to a branch with cards, and to a pull request."""
+    folder = tmp_path_factory.mktemp("dispatch")
     recipe = RECIPE.format(commit=hub.head("ada/tiny"))
-    checkout = Checkout(tmp_path / "repo", {"tiny": recipe, "other": "source: ada/other\n"})
+    checkout = Checkout(folder / "repo", {"tiny": recipe, "other": "source: ada/other\n"})
+    calls = len(hub.log)
+    run = checkout.run(
+        "repository_dispatch", dispatch(recipe="tiny", callback="order 66 *now*"), PUBLISH, environment(hub, folder),
+        HF_TOKEN=hub.token("write"),
+    )  # fmt: skip
+    assert run.jobs == {"plan": "success", "run tiny": "success", "review": "success"}, run.text[-4000:]
+    assert run.outputs("Open or update the pull request")["pull-request"] == "https://github.com/lab/models/pull/7"
+    assert not [call for call in hub.log[calls:] if call.method not in ("GET", "HEAD") or call.token_name]
+    checkout.git("fetch", "--quiet", "origin")
+    return checkout
+
+
+def branch(proposed: Checkout, folder: Path) -> Checkout:
+    """The pull request's branch, checked out by somebody else."""
+    return proposed.clone(folder / "repo", "mlx-publish/tiny")
+
+
+def test_a_dispatch_puts_the_cards_on_a_branch_with_a_pull_request(proposed: Checkout) -> None:
+    changed = proposed.git("diff", "--name-only", "origin/main", "origin/mlx-publish/tiny").splitlines()
+    assert changed == CARDS
+    asked = (proposed.folder.parent / "gh_log").read_text().splitlines()
+    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"]]
+    assert "--head mlx-publish/tiny --base main" in asked[1]
+    body = (proposed.folder.parent / "gh_body").read_text(encoding="utf-8")
+    assert "(https://github.com/lab/models/blob/mlx-publish/tiny/cards/lab/tiny-MLX-4bit/README.md)" in body
+    assert "Asked for as: order 66 \\*now\\*" in body
+
+
+def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed: Checkout, tmp_path: Path) -> None:
+    checkout = branch(proposed, tmp_path)
+    run = checkout.run("pull_request", pull_request(checkout), REVIEW, environment(hub, tmp_path))
+    assert run.jobs == {"cards": "success"}, run.text[:6000]
+    summary = run.summary
+    assert "| cards/lab/tiny-MLX-4bit | as it should be |" in summary
+    assert "### tiny-MLX-8bit" in summary
+    assert "license: " in summary
+
+
+def test_the_review_names_the_number_that_was_edited_from_a_fork_too(
+    hub: Hub, proposed: Checkout, tmp_path: Path
+) -> None:
+    checkout = branch(proposed, tmp_path)
+    path = checkout.folder / CARDS[0]
+    text = path.read_text(encoding="utf-8")
+    number = re.search(r"\| All \| .*?(0\.\d+)", text)
+    assert number is not None
+    path.write_text(f"{text[: number.start(1)]}0.0000001{text[number.end(1) :]}", encoding="utf-8")
+    checkout.commit("Better than it is")
+    event, secret = pull_request(checkout, fork=True), "hf_" + "abcd" * 8
+    run = checkout.run("pull_request", event, REVIEW, environment(hub, tmp_path), HF_TOKEN=secret)
+    assert run.jobs == {"cards": "failure"}
+    line = 1 + text[: number.start(1)].count("\n")
+    annotations = [said for said in run.annotations if said.startswith(f"::error file={CARDS[0]},line={line}::")]
+    assert any(number[1] in said and "0.0000001" in said for said in annotations), run.annotations
+    assert secret not in run.text
+    # None of the jobs with a token or on a machine of one's own is for such an event.
+    publishing = checkout.run("pull_request", event, PUBLISH, environment(hub, tmp_path), HF_TOKEN=secret)
+    assert publishing.jobs == {}
+
+
+def test_a_tag_publishes_what_was_reviewed(hub: Hub, proposed: Checkout, tmp_path: Path) -> None:
+    checkout = branch(proposed, tmp_path)
     checkout.git("tag", "tiny/v1")
     run = checkout.run(
-        "push", push(checkout, "refs/tags/tiny/v1"), Path(".github/workflows/publish.yml"),
-        environment(hub, tmp_path), HF_TOKEN=hub.token("write"),
-    )  # fmt: skip
-    assert run.jobs == {"publish/plan": "success", "publish/publish tiny": "success"}, run.text[-4000:]
+        "push", push(checkout, "refs/tags/tiny/v1"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
+    )
+    assert run.jobs == {"plan": "success", "publish tiny-4bit-1": "success", "publish tiny-8bit-2": "success"}, (
+        run.text[-4000:]
+    )
     for bits in (4, 8):
-        assert published(hub, f"lab/tiny-MLX-{bits}bit", "v1") >= {
-            "README.md", "mlx-publish.json", "model.safetensors", "config.json", "LICENSE", "tokenizer.json",
-        }  # fmt: skip
+        files = published(hub, f"lab/tiny-MLX-{bits}bit", "v1")
+        assert files >= {"mlx-publish.json", "model.safetensors", "config.json", "LICENSE", "tokenizer.json"}
+        reviewed = (checkout.folder / f"cards/lab/tiny-MLX-{bits}bit/README.md").read_bytes()
+        assert hub.read(f"lab/tiny-MLX-{bits}bit", "v1", "README.md") == reviewed
     outputs = run.outputs("Publish")
     assert outputs["exit-code"] == "0"
     assert outputs["verdict"] == "pass"
-    assert outputs["repo"].split() == ["lab/tiny-MLX-4bit", "lab/tiny-MLX-8bit"]
-    assert outputs["commit"].split() == [hub.head(f"lab/tiny-MLX-{bits}bit") for bits in (4, 8)]
-    before = run.outputs("Convert, test, measure, write the card")
-    assert before["repo"] == ""
-    assert len(before["card"].split()) == len(before["evidence"].split()) == 2
+
+
+def test_a_tag_without_reviewed_cards_publishes_nothing(hub: Hub, tmp_path: Path) -> None:
+    recipe = RECIPE.format(commit=hub.head("ada/tiny")).replace("lab/", "other/")
+    checkout = Checkout(tmp_path / "repo", {"tiny": recipe})
+    run = checkout.run(
+        "push", push(checkout, "refs/tags/tiny/v1"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
+    )
+    assert run.jobs == {"plan": "failure"}
+    assert "no card was reviewed in cards/other/tiny-MLX-4bit, cards/other/tiny-MLX-8bit" in run.text
+    assert not hub.exists("other/tiny-MLX-4bit")
+    assert not hub.exists("other/tiny-MLX-8bit")
+
+
+def test_a_source_gets_a_recipe_that_is_pinned_to_what_was_converted(hub: Hub, tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "repo", {})
+    (checkout.folder / "recipes/.keep").touch()
+    form = {
+        "recipe": "", "source": "ada/tiny", "revision": "", "variants": "4bit", "dry-run": "false",
+        "destination": "lab/{source}-new-{bits}bit", "notes": "Mine: *good*\n::error::x",
+    }  # fmt: skip
+    event = {"inputs": form, "repository": REPOSITORY}
+    run = checkout.run("workflow_dispatch", event, PUBLISH, environment(hub, tmp_path))
+    assert run.jobs == {"plan": "success", "run tiny": "success", "review": "success"}, run.text[-4000:]
+    checkout.git("fetch", "--quiet", "origin")
+    recipe = checkout.git("show", "origin/mlx-publish/tiny:recipes/tiny.yaml")
+    assert f"revision: {hub.head('ada/tiny')}" in recipe
+    assert "::error::x" not in [line.strip() for line in run.text.splitlines()]
+    checkout.git("switch", "--quiet", "--detach", "origin/mlx-publish/tiny")
+    review = checkout.run("pull_request", pull_request(checkout), REVIEW, environment(hub, tmp_path))
+    assert review.jobs == {"cards": "success"}, review.text[-4000:]
+
+
+def test_a_dry_run_ends_at_the_card(hub: Hub, tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "repo", {"tiny": RECIPE.format(commit=hub.head("ada/tiny"))})
+    run = checkout.run(
+        "repository_dispatch", dispatch(recipe="tiny", variants=["4bit"], dry_run=True), PUBLISH,
+        environment(hub, tmp_path),
+    )  # fmt: skip
+    assert run.jobs == {"plan": "success", "run tiny-4bit": "success"}, run.text[-4000:]
+    assert len(run.outputs("Convert, test, measure, write the card")["card"].split()) == 1
+    assert not (tmp_path / "gh_log").exists()
 
 
 def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "repo", {"tiny": "source: ada/tiny\n"})
-    run = checkout.run(
-        "push", push(checkout, "refs/tags/tinny/v1"), Path(".github/workflows/publish.yml"), environment(hub, tmp_path)
-    )
-    assert run.jobs["publish/plan"] == "failure"
+    run = checkout.run("push", push(checkout, "refs/tags/tinny/v1"), PUBLISH, environment(hub, tmp_path))
+    assert run.jobs == {"plan": "failure"}
     assert "Tags are like: tiny/v1, all/v1." in run.text
     assert "exit status 2" in run.text
 

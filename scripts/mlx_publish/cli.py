@@ -19,7 +19,7 @@ from mlx_publish.errors import BadInput, Interrupted, PublishError, Surroundings
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 
-_WITHOUT_STAGES = ("plan", "review", "hook", "verify", "doctor")
+_WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
 """Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
 _OF_THE_DISK = (
@@ -95,14 +95,10 @@ def _command_without_stages(options: argparse.Namespace) -> int:
         return verify(
             options.place, console, again=again, source=source, work=options.work, as_json=options.json
         )  # fmt: skip
-    if options.command == "review":
-        from mlx_publish.commands import review_command  # noqa: PLC0415
+    from mlx_publish import reviewing  # noqa: PLC0415
 
-        return review_command(options.recipe, options.cards, options.base, Console())
-    from mlx_publish.github.plan import print_plan  # noqa: PLC0415
-
-    print_plan(options.event_name, options.event, options.ref, options.recipes)
-    return 0
+    given = _given(os.environ) if options.from_env else {}
+    return reviewing.command(options, given, RECIPE_FLAGS, Console())
 
 
 def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environment: Mapping[str, str]) -> None:
@@ -116,6 +112,9 @@ def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environme
     options.work = options.work or (Path(given["work"]) if "work" in given else None)
     options.tag = getattr(options, "tag", None) or given.get("tag")
     options.force = options.force or given.get("force") == "true"
+    for name in ("into", "cards"):
+        if hasattr(options, name):
+            setattr(options, name, getattr(options, name) or (Path(given[name]) if name in given else None))
     if hasattr(options, "until"):
         options.until = options.until or given.get("until")
 

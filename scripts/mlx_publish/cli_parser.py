@@ -97,15 +97,24 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
 
 
 def _add_review_and_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    recipe = commands.add_parser("recipe", help="write a recipe from flags, or pin one to --revision")
+    _add_flags(recipe)
     review = commands.add_parser("review", help="open or update the pull request with a recipe's cards")
-    review.add_argument("--recipe", required=True, type=Path, metavar="FILE")
-    review.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
-    review.add_argument("--base", default="main", metavar="BRANCH", help="the branch that they go to (default: main)")
+    review.add_argument("--recipe", type=Path, metavar="FILE", help="the recipe whose cards they are")
+    review.add_argument("--base", metavar="BRANCH", help="the branch that they go to (default: main)")
+    review.add_argument("--callback", metavar="TEXT", help="what the asker knows the request by")
+    judge = commands.add_parser("review-cards", help="is every card that a branch changes what its evidence gives")
+    judge.add_argument("--base", metavar="REF", help="commit or branch to compare with (default: main)")
     plan = commands.add_parser("plan", help="from a GitHub event to a plan, printed as JSON")
     plan.add_argument("--event-name", required=True, metavar="NAME")
     plan.add_argument("--event", required=True, type=Path, metavar="FILE")
     plan.add_argument("--ref", required=True, metavar="REF")
-    plan.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR")
+    for command in (review, judge, plan):
+        command.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
+    for command in (recipe, judge, plan):
+        command.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR", help="where recipes lie")
+    for command in (recipe, review, judge, plan):
+        command.add_argument("--from-env", action="store_true", help=_FROM_ENV)
 
 
 def _add_flags(command: argparse.ArgumentParser) -> None:

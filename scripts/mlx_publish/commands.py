@@ -6,24 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mlx_publish.card.changes import body
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.console import Console
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
-from mlx_publish.github.pull_request import evidence_before, propose
 from mlx_publish.policy import find_policy, judge
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 from mlx_publish.stages import NAMES, STAGES
 from mlx_publish.stages.context import Context, Stage
-from mlx_publish.stages.reviewed import card_folder, put_card
+from mlx_publish.stages.reviewed import put_card
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.table import print_table
-from mlx_publish.work import Work, read_json
+from mlx_publish.work import Work
 
 
 def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console, children: Children) -> int:
@@ -51,26 +49,6 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
             if options.json:
                 _print_reports(context, stages)
     return 1 if refused else 0
-
-
-def review_command(file: Path, cards: Path, base: str, console: Console) -> int:
-    """Open or update the pull request with the cards of a recipe that lie below `cards`; returns 0."""
-    recipe = recipe_from_file(file)
-    folders = [card_folder(recipe, variant, cards) for variant in recipe.variants]
-    there = [folder for folder in folders if (folder / "evidence.json").is_file()]
-    if not there:
-        raise BadInput(
-            f"there is no card of {recipe.name} in {cards}", place="--cards",
-            remedy=f"Run 'mlx-publish card --recipe {file} --into {cards}' first.",
-        )  # fmt: skip
-    root = Path.cwd()
-    if not cards.resolve().is_relative_to(root.resolve()):
-        raise BadInput(f"{cards} is not in the work tree", place="--cards", remedy="Run it at the root of the repo.")
-    paths = [PurePosixPath(folder.resolve().relative_to(root.resolve()).as_posix()) for folder in there]
-    told = [(path, read_json(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
-    address = propose(recipe.name, paths, body(recipe.name, told), base, root)
-    console.say(f"pull request: {address}" if address else "nothing changed since the last review")
-    return 0
 
 
 def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence[Variant]) -> None:

@@ -161,7 +161,7 @@ class RecipeSpec(Strict):
     """Names the work folder and the tag; the file's name where absent."""
     source: str = Field(min_length=1)
     """`namespace/name` on the Hub, or a folder as `./path`, `../path`, `/path` or `~/path`."""
-    revision: str | None = Field(None, min_length=1, pattern=r"^[\w][\w./-]*$")
+    revision: str | None = Field(None, min_length=1, pattern=r"^\w[\w-]*([./][\w-]+)*$")
     """Commit (40 hex digits, recommended), tag or branch of the source."""
     base_model: RepoId | None = None
     """What the card names as the base model; the source repo where absent."""

@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostile import HOSTILE
 from mlx_publish.errors import BadInput
-from mlx_publish.github.plan import make_plan, print_plan
+from mlx_publish.github.plan import Settings, make_plan, print_plan
+from mlx_publish.github.request import MOST_KEYS, Request, from_form, from_payload
 
 LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+# What a shell, a path, a runner, YAML or a reader would take for more than a name.
+WORSE = (
+    "$(id)", "`id`", "a;id", "a|id", "a && id", "../../etc/passwd", "/etc/passwd", "a/../../b", "-rf", "--help", "~root",
+    "a/b/c", "a//b", "a/", "/b", ".", "..", "a\nb", "a\tb", "a b", "${HOME}", "%PATH%", "a'b", 'a"b', "a\x00b", "ä/ö",
+    "a/b\u200b", "\uff41/\uff42", "a/b\n", "\na/b", "x" * 500, "x" * 200_000, "a/b@main", "a/b?x=y", "a/b#c", "https://huggingface.co/a/b",
+    "file:///etc", "C:\\x", "\\\\host\\share", "a/${{ secrets.HF_TOKEN }}", "{0.__class__}", "%s%n", "a/{source!r}",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the root of a repo, as jobs are."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def recipes(tmp_path: Path) -> Path:
     folder = tmp_path / "recipes"
     folder.mkdir()
-    for name in ("small.yaml", "big.model.yml", "notes.md", "x.yxml"):
-        (folder / name).write_text("source: a/b\n")
+    (folder / "small.yaml").write_text(
+        f"source: a/small\nrevision: {COMMIT}\nvariants: [4bit, 8bit]\nto: lab/s-{{variant}}\n"
+    )
+    (folder / "big.model.yml").write_text(f"source: a/b\nrevision: {COMMIT}\nto: lab/big\n")
+    for name in ("notes.md", "x.yxml"):
+        (folder / name).write_text("no recipe\n")
     return folder
+
+
+@pytest.fixture
+def reviewed(tmp_path: Path) -> Path:
+    """Cards of all of them."""
+    for name in ("s-4bit", "s-8bit", "big"):
+        folder = tmp_path / "cards/lab" / name
+        folder.mkdir(parents=True)
+        (folder / "README.md").touch()
+        (folder / "evidence.json").touch()
+    return tmp_path / "cards"
 
 
 @pytest.fixture
@@ -30,26 +63,52 @@ def event(tmp_path: Path) -> Path:
     return path
 
 
-def jobs(ref: str, recipes: Path) -> list[dict[str, Any]]:
-    plan = make_plan("push", {}, ref, recipes)
-    assert (plan["schema"], plan["event"]) == ("mlx-publish/plan/1", "push")
-    found: list[dict[str, Any]] = plan["jobs"]
-    return found
+def asked(recipes: Path, **payload: object) -> dict[str, Any]:
+    return make_plan(
+        "repository_dispatch", {"action": "mlx-publish", "client_payload": payload}, "refs/heads/main", recipes
+    )
 
 
-def test_a_tag_publishes_its_recipe(recipes: Path) -> None:
-    assert jobs("refs/tags/small/v1", recipes) == [
-        {"name": "small", "recipe": (recipes / "small.yaml").as_posix(), "tag": "v1"}
-    ]
-    assert jobs("refs/tags/big.model/v1.2-rc1", recipes) == [
-        {"name": "big.model", "recipe": (recipes / "big.model.yml").as_posix(), "tag": "v1.2-rc1"}
-    ]
+def filled_in(recipes: Path, **fields: str) -> dict[str, Any]:
+    inputs = {key.replace("_", "-"): value for key, value in fields.items()}
+    return make_plan("workflow_dispatch", {"inputs": inputs}, "refs/heads/main", recipes)
 
 
-def test_all_publishes_every_recipe(recipes: Path) -> None:
-    assert [(job["name"], job["tag"]) for job in jobs("refs/tags/all/v2", recipes)] == [
-        ("big.model", "v2"), ("small", "v2"),
+def job(**told: str) -> dict[str, str]:
+    nothing = dict.fromkeys(
+        ("name", "recipe", "variant", "tag", "repo", "source", "revision", "variants", "destination", "notes"), ""
+    )
+    return nothing | told
+
+
+def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes: Path, reviewed: Path) -> None:
+    plan = make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
+    path = (recipes / "small.yaml").as_posix()
+    assert plan == {
+        "schema": "mlx-publish/plan/1", "event": "push", "next": "publish", "callback": "", "review": {},
+        "runs_on": ["self-hosted", "macOS", "ARM64"],
+        "jobs": [
+            job(name="small-4bit", recipe=path, variant="4bit", tag="v1", repo="lab/s-4bit"),
+            job(name="small-8bit", recipe=path, variant="8bit", tag="v1", repo="lab/s-8bit"),
+        ],
+    }  # fmt: skip
+    [other] = make_plan("push", {}, "refs/tags/big.model/v1.2-rc1", recipes, settings=Settings(cards=reviewed))["jobs"]
+    assert (other["recipe"], other["tag"]) == ((recipes / "big.model.yml").as_posix(), "v1.2-rc1")
+
+
+def test_all_publishes_every_recipe(recipes: Path, reviewed: Path) -> None:
+    plan = make_plan("push", {}, "refs/tags/all/v2", recipes, settings=Settings(cards=reviewed))
+    assert [(one["name"], one["tag"]) for one in plan["jobs"]] == [
+        ("big.model-4bit", "v2"), ("small-4bit", "v2"), ("small-8bit", "v2"),
     ]  # fmt: skip
+
+
+def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Path, reviewed: Path) -> None:
+    (reviewed / "lab/s-8bit/evidence.json").unlink()
+    with pytest.raises(BadInput) as caught:
+        make_plan("push", {}, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
+    assert caught.value.message == f"no card was reviewed in {reviewed.as_posix()}/lab/s-8bit"
+    assert "Ask for small by the form" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -58,9 +117,9 @@ def test_all_publishes_every_recipe(recipes: Path) -> None:
      "refs/heads/small/v1", "refs/tags/../small/v1", "refs/tags/a/small/v1", "refs/tags/small/v1;id", "small/v1", "",
      "refs/tags/small/v1 x", "refs/tags/notes/v1", "refs/tags/x/v1"],
 )  # fmt: skip
-def test_other_tags_are_told_what_is_allowed(recipes: Path, ref: str) -> None:
+def test_other_tags_are_told_what_is_allowed(recipes: Path, reviewed: Path, ref: str) -> None:
     with pytest.raises(BadInput) as caught:
-        make_plan("push", {}, ref, recipes)
+        make_plan("push", {}, ref, recipes, settings=Settings(cards=reviewed))
     assert caught.value.place == "--ref"
     assert caught.value.remedy == LISTED
     tag = ref.removeprefix("refs/tags/")
@@ -73,8 +132,7 @@ def test_a_folder_without_recipes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "payload"),
-    [("pull_request", {}), ("workflow_dispatch", {}), ("", {}), ("push", {"deleted": True})],
+    ("name", "payload"), [("pull_request", {}), ("issue_comment", {}), ("", {}), ("push", {"deleted": True})]
 )
 def test_other_events_start_nothing(recipes: Path, name: str, payload: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=f"the event '{name}' starts nothing") as caught:
@@ -82,11 +140,152 @@ def test_other_events_start_nothing(recipes: Path, name: str, payload: dict[str,
     assert caught.value.place == "--event-name"
 
 
-def test_two_files_of_one_name_are_not_guessed_between(recipes: Path) -> None:
+def test_a_stranger_s_event_is_not_helped_by_inputs_of_a_calling_workflow(recipes: Path) -> None:
+    given = {"recipe": "small"}
+    assert make_plan("schedule", {}, "refs/heads/main", recipes, given=given)["next"] == "review"
+    for name in ("pull_request", "pull_request_target", "issues", "workflow_run"):
+        with pytest.raises(BadInput, match="starts nothing"):
+            make_plan(name, {}, "refs/heads/main", recipes, given=given)
+
+
+def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> None:
+    plan = asked(recipes, recipe="small", callback="abc-1")
+    whole = job(name="small", recipe=(recipes / "small.yaml").as_posix())
+    assert (plan["next"], plan["callback"], plan["jobs"], plan["review"]) == ("review", "abc-1", [whole], whole)
+    plan = asked(recipes, recipe="small", variants=["8bit"], revision=COMMIT[::-1])
+    assert [one["variant"] for one in plan["jobs"]] == ["8bit"]
+    assert {one["revision"] for one in (*plan["jobs"], plan["review"])} == {COMMIT[::-1]}
+    assert plan["review"]["variant"] == ""
+    assert asked(recipes, recipe="small", dry_run=True)["next"] == "nothing"
+
+
+def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
+    plan = filled_in(
+        recipes, recipe="", source=" a/New ", revision="main", variants="4bit,8bit", destination="lab/{source}-{variant}",
+        dry_run="false", notes="One\r\nTwo",
+    )  # fmt: skip
+    [made] = plan["jobs"]
+    assert made == plan["review"] == job(
+        name="New", recipe=(recipes / "New.yaml").as_posix(), source="a/New", revision="main", variants="4bit,8bit",
+        destination="lab/{source}-{variant}", notes="One\nTwo",
+    )  # fmt: skip
+    assert plan["next"] == "review"
+    assert filled_in(recipes, source="a/New", variants="all", dry_run="true")["next"] == "nothing"
+
+
+def test_settings_of_the_repo(recipes: Path) -> None:
+    settings = Settings.from_env({"MLX_PUBLISH_RUNNER": "studio-1", "MLX_PUBLISH_PER": "variant"})
+    payload = {"action": "mlx-publish", "client_payload": {"recipe": "small"}}
+    plan = make_plan("repository_dispatch", payload, "", recipes, settings=settings)
+    assert plan["runs_on"] == ["self-hosted", "macOS", "ARM64", "studio-1"]
+    assert [one["name"] for one in plan["jobs"]] == ["small-4bit", "small-8bit"]
+    for wrong in ({"MLX_PUBLISH_RUNNER": "a b"}, {"MLX_PUBLISH_PER": "model"}):
+        with pytest.raises(BadInput) as caught:
+            Settings.from_env(wrong)
+        assert caught.value.place == next(iter(wrong))
+
+
+@pytest.mark.parametrize(("payload", "key", "said"), [
+    ({}, "recipe", "exactly one of recipe and source"),
+    ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
+    ({"source": "a/b"}, "destination", "a source needs one"),
+    ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
+    ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
+    ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
+    ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),
+    ({"recipe": "small", "dry_run": "perhaps"}, "dry_run", "bool"),
+    ({"recipe": ["small"]}, "recipe", "string"),
+    ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
+    ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
+])  # fmt: skip
+def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        asked(recipes, **payload)
+    assert caught.value.place == "client_payload"
+    assert key in str(caught.value.key)
+    assert said in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_payload_that_is_no_object_or_too_large(recipes: Path) -> None:
+    payloads: tuple[object, ...] = (None, [], "small", 3)
+    for payload in payloads:
+        with pytest.raises(BadInput, match="is no JSON object"):
+            make_plan("repository_dispatch", {"action": "mlx-publish", "client_payload": payload}, "", recipes)
+    with pytest.raises(BadInput, match=f"has {MOST_KEYS + 1} keys, {MOST_KEYS} are the most"):
+        asked(recipes, **{f"k{number}": "x" for number in range(MOST_KEYS + 1)})
+    with pytest.raises(BadInput, match="this type of dispatch starts nothing"):
+        make_plan("repository_dispatch", {"action": "other", "client_payload": {"recipe": "small"}}, "", recipes)
+
+
+def test_a_recipe_or_variant_that_there_is_not_is_told_which_there_are(recipes: Path) -> None:
+    with pytest.raises(BadInput, match="there is no recipe 'tiny'") as caught:
+        asked(recipes, recipe="tiny")
+    assert caught.value.remedy == "There are: big.model, small."
+    with pytest.raises(BadInput, match="has no variant 3bit") as caught:
+        asked(recipes, recipe="small", variants="3bit")
+    assert caught.value.remedy == "It has: 4bit, 8bit."
+    with pytest.raises(BadInput, match="there is a recipe small already"):
+        asked(recipes, source="x/small", destination="lab/x-{variant}")
+
+
+def test_the_policy_is_kept_before_any_machine_is_asked(recipes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mlx-publish.yaml").write_text("namespaces: [lab]\n")
+    with pytest.raises(BadInput, match="the namespace eve is not allowed"):
+        asked(recipes, source="x/new", revision=COMMIT, destination="eve/x")
+    assert asked(recipes, source="x/new", revision=COMMIT, destination="lab/x")["next"] == "review"
+
+
+@pytest.mark.parametrize("key", ["recipe", "source", "revision", "variants", "destination", "callback", "notes"])
+def test_hostile_values_are_refused_or_stay_text(recipes: Path, key: str) -> None:
+    values = (*HOSTILE, *WORSE)
+    good = {"recipe": "small"} if key in ("recipe", "callback") else {"source": "a/new", "destination": "lab/new"}
+    plans = [_plan_or_error(ask, recipes, {**good, key: value}) for ask in (asked, filled_in) for value in values]
+    for value, plan in zip(values * 2, plans, strict=True):
+        if isinstance(plan, BadInput):
+            assert len(str(plan)) < 2000
+            continue
+        # What is let through stands in the plan as it came, or, of the form, without the space around it.
+        whole = plan["callback"] if key == "callback" else plan["review"][key]
+        assert whole in (value, value.strip(), value.replace("\r\n", "\n"), f"{recipes.as_posix()}/{value}.yaml", "")
+        if key not in ("notes", "callback") and value.strip():
+            assert re.fullmatch(r"[A-Za-z0-9_{][A-Za-z0-9._/{}, -]*", value.strip())
+            assert ".." not in value
+    refused = sum(isinstance(plan, BadInput) for plan in plans)
+    assert refused >= (0.05 if key in ("notes", "callback") else 0.9) * len(plans)
+
+
+def _plan_or_error(
+    ask: Callable[..., dict[str, Any]], recipes: Path, given: dict[str, str]
+) -> dict[str, Any] | BadInput:
+    try:
+        return ask(recipes, **given)
+    except BadInput as error:
+        return error
+
+
+def test_every_control_character_is_refused_in_notes() -> None:
+    allowed = {"\t", "\n"}
+    for code in (*range(32), *range(127, 160), 0x202E, 0x2066):
+        if chr(code) not in allowed and chr(code) != "\r":
+            with pytest.raises(BadInput):
+                from_payload({"source": "a/b", "destination": "c/d", "notes": f"x{chr(code)}y"})
+    assert from_form({"source": "a/b", "destination": "c/d", "notes": "x\r\ny"}) == Request(
+        source="a/b", destination="c/d", notes="x\ny"
+    )
+
+
+def test_two_files_of_one_name_are_not_guessed_between(recipes: Path, reviewed: Path) -> None:
     (recipes / "small.yml").write_text("source: c/d\n")
     with pytest.raises(BadInput, match=r"the same recipe as small\.yaml") as caught:
-        make_plan("push", {}, "refs/tags/small/v1", recipes)
+        make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
     assert caught.value.place == str(recipes / "small.yml")
+
+
+def test_no_recipe_is_called_all(recipes: Path) -> None:
+    (recipes / "all.yaml").write_text("source: c/d\n")
+    with pytest.raises(BadInput, match="no recipe can be called all"):
+        asked(recipes, recipe="small")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +293,7 @@ def test_two_files_of_one_name_are_not_guessed_between(recipes: Path) -> None:
     [
         (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not valid JSON: "),
         (b"[]", "an event is a JSON object"), (b"null", "an event is a JSON object"),
-        (None, "cannot be read: No such file or directory"),
+        (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "not valid JSON: "),
     ],
 )  # fmt: skip
 def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, said: str) -> None:
@@ -107,13 +306,16 @@ def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | 
     assert caught.value.message.startswith(said)
 
 
-def test_the_plan_is_printed_and_its_jobs_are_an_output(
-    recipes: Path, event: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_plan_is_printed_and_its_parts_are_outputs(
+    recipes: Path, reviewed: Path, event: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    print_plan("push", event, "refs/tags/all/v1", recipes)
+    print_plan("push", event, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
     plan = json.loads(capsys.readouterr().out)
-    assert [job["name"] for job in plan["jobs"]] == ["big.model", "small"]
-    name, value, _ = (tmp_path / "output").read_text().split("\n", 2)
-    assert name.startswith("jobs<<end-")
-    assert json.loads(value) == plan["jobs"]
+    lines = (tmp_path / "output").read_text().splitlines()
+    found = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
+    assert list(found) == ["next", "jobs", "review", "runs-on", "callback"]
+    assert found["next"] == plan["next"] == "publish"
+    assert json.loads(found["jobs"]) == plan["jobs"]
+    assert json.loads(found["runs-on"]) == plan["runs_on"]

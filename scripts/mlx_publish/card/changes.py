@@ -8,6 +8,7 @@ from typing import Any
 
 from mlx_publish import numbers
 from mlx_publish.card.environment import REVIEW, environment
+from mlx_publish.evidence_schema import LACKING
 from mlx_publish.series import headline
 
 Evidence = Mapping[str, Any]
@@ -15,21 +16,34 @@ _SAME = 0.005  # of the larger one; a smaller change has no arrow
 _PENDING = ("warn", "fixed")
 
 
-def body(recipe: str, cards: Sequence[tuple[PurePosixPath, Evidence, Evidence | None]]) -> str:
-    """The text of a pull request: for each card its path, its evidence, and the evidence before, if there was one."""
-    told = [_card(path, now, before) for path, now, before in cards]
-    return environment().get_template(REVIEW).render(recipe=recipe, cards=told).strip() + "\n"
+def body(
+    recipe: str, cards: Sequence[tuple[PurePosixPath, Evidence, Evidence | None]], *, web: str = "", callback: str = ""
+) -> str:
+    """The text of a pull request: for each card its path, its evidence, and the evidence before, if there was one.
+
+    `web` is put before the paths to make addresses of them, `callback` is what the asker knows the request by.
+    """
+    told = [_card(path, now, before, f"{web}{path}") for path, now, before in cards]
+    template = environment().get_template(REVIEW)
+    return template.render(recipe=recipe, cards=told, callback=callback).strip() + "\n"
 
 
-def _card(path: PurePosixPath, now: Evidence, before: Evidence | None) -> dict[str, Any]:
+def _card(path: PurePosixPath, now: Evidence, before: Evidence | None, at: str) -> dict[str, Any]:
+    try:
+        verdict, rows = _verdict(now, before), list(_rows(now, before))
+    except LACKING:
+        if before is None:
+            raise
+        verdict = f"{_verdict(now, None)} to this version, which cannot read the evidence before"
+        rows = list(_rows(now, None))
     human = [check for check in now["checks"] if check["status"] in _PENDING]
     return {
         "name": path.name,
-        "path": path.as_posix(),
-        "verdict": _verdict(now, before),
+        "at": at,
+        "verdict": verdict,
         "repo": now["source"]["repo"],
         "commit": now["source"]["identity"],
-        "numbers": list(_rows(now, before)),
+        "numbers": rows,
         "human": human,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mlx_publish.console import plain
 from mlx_publish.github import output
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Report
@@ -46,15 +45,10 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 
 
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
-    yield f"### mlx-publish: {_cell(recipe.name)}\n"
+    yield f"### mlx-publish: {output.cell(recipe.name)}\n"
     yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
     for label, found in reports.items():
         for report in found:
             remarks = [f"{c.status} {c.id}: {c.message}" for c in report.checks if c.status not in ("pass", "skip")]
-            yield f"| {_cell(label)} | {report.stage} | {report.verdict} | {'<br>'.join(map(_cell, remarks))} |"
-
-
-def _cell(text: str) -> str:
-    """Text in a table's cell, where Markdown and HTML of others must not work."""
-    safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#|!@" else char for char in safe)
+            told = "<br>".join(map(output.cell, remarks))
+            yield f"| {output.cell(label)} | {report.stage} | {report.verdict} | {told} |"

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlx_publish.console import plain
+
 
 def write(values: Mapping[str, str]) -> None:
     """Write outputs of the step. A random delimiter keeps text of a model from ending one and beginning another."""
@@ -43,3 +45,9 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def cell(text: str) -> str:
+    """Text in a table's cell, where Markdown and HTML of others must not work."""
+    safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{char}" if char in r"\`*_{}[]()#|!@" else char for char in safe)

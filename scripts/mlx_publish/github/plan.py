@@ -1,63 +1,119 @@
-"""From a GitHub event to a plan: which recipes to publish, under which tag."""
+"""From a GitHub event to a plan: what is to be done for which recipes, by which machines."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github import output
+from mlx_publish.github.request import Request, from_form, from_payload
+from mlx_publish.github.wanted import asked_for, known_recipes, tagged
 
 SCHEMA = "mlx-publish/plan/1"
-_TAG = re.compile(r"^refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)$")
+DISPATCH = "mlx-publish"
+"""The type of a repository_dispatch that is ours."""
+LABELS = ("self-hosted", "macOS", "ARM64")
+# Those after which a calling workflow may ask for something; none that a stranger can cause.
+_EVENTS = ("push", "workflow_dispatch", "repository_dispatch", "schedule")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def print_plan(event_name: str, event: Path, ref: str, recipes: Path) -> None:
-    """Print the plan as JSON, and write its jobs as the output `jobs`, a matrix for the next job."""
-    plan = make_plan(event_name, _payload(event), ref, recipes)
+@dataclass(frozen=True)
+class Settings:
+    """What the repo decides, most of it by its variables."""
+
+    label: str = ""
+    """One more label of the runners (`MLX_PUBLISH_RUNNER`)."""
+    each: str = "recipe"
+    """Whether a job is for a `recipe` or for a `variant` (`MLX_PUBLISH_PER`)."""
+    cards: Path = Path("cards")
+    """Where reviewed cards lie."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str], cards: Path = cards) -> Settings:
+        """Read the variables. Raises `BadInput` where one says what cannot be."""
+        label = environment.get("MLX_PUBLISH_RUNNER", "").strip()
+        if label and not _LABEL.fullmatch(label):
+            raise BadInput(
+                f"'{label}' is no label of a runner", place="MLX_PUBLISH_RUNNER",
+                remedy="Letters, digits, '.', '_' and '-' may stand in it.",
+            )  # fmt: skip
+        each = environment.get("MLX_PUBLISH_PER", "").strip() or "recipe"
+        if each not in ("recipe", "variant"):
+            raise BadInput(f"'{each}' is not known", place="MLX_PUBLISH_PER", remedy="Write recipe or variant.")
+        return cls(label, each, cards)
+
+
+def print_plan(
+    event_name: str, event: Path, ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+) -> None:  # fmt: skip
+    """Print the plan as JSON, and write its parts as outputs for the jobs after this one."""
+    plan = make_plan(event_name, _payload(event), ref, recipes, given=given, settings=settings)
     print(json.dumps(plan, indent=2))
-    output.write({"jobs": json.dumps(plan["jobs"])})
+    output.write({
+        "next": plan["next"],
+        "jobs": json.dumps(plan["jobs"]),
+        "review": json.dumps(plan["review"]),
+        "runs-on": json.dumps(plan["runs_on"]),
+        "callback": plan["callback"],
+    })  # fmt: skip
 
 
-def make_plan(event_name: str, payload: dict[str, Any], ref: str, recipes: Path) -> dict[str, Any]:
-    """Return the plan: `jobs`, each with `name`, `recipe` (a path) and `tag`.
+def make_plan(
+    event_name: str, payload: Mapping[str, Any], ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the plan; `given` are inputs of a calling workflow, which win over what the event says.
 
-    A tag `<recipe>/v<N>` publishes that recipe, `all/v<N>` every one. Raises `BadInput` for a tag that
-    fits no recipe and for events that start nothing.
+    A tag `<recipe>/v<N>` publishes what was reviewed of that recipe, `all/v<N>` of every one, each variant by a job of
+    its own. Everything else ends with a pull request. Raises `BadInput` for what names no recipe, for a tag on what
+    nobody has reviewed, and for events that start nothing.
     """
-    if event_name != "push" or payload.get("deleted"):
+    settings = settings or Settings()
+    known = known_recipes(recipes)
+    request = _request(event_name, payload, given or {})
+    wanted = [asked_for(request, known, recipes)] if request else tagged(ref, known, recipes, settings.cards)
+    each = "variant" if request is None or (request.recipe and request.names) else settings.each
+    return {
+        "schema": SCHEMA,
+        "event": event_name,
+        "next": "publish" if request is None else "nothing" if request.dry_run else "review",
+        "runs_on": [*LABELS, *([settings.label] if settings.label else [])],
+        "callback": (request.callback if request else None) or "",
+        "jobs": [job for one in wanted for job in one.jobs(each)],
+        "review": wanted[0].whole() if request else {},
+    }
+
+
+def _request(event_name: str, payload: Mapping[str, Any], given: Mapping[str, str]) -> Request | None:
+    """What is asked for by words; None where a tag says it."""
+    if event_name in _EVENTS and (given.get("recipe") or given.get("source")):
+        return from_form(given)
+    if event_name == "workflow_dispatch":
+        fields = payload.get("inputs")
+        return from_form(fields if isinstance(fields, Mapping) else {})
+    if event_name == "repository_dispatch":
+        return _dispatched(payload)
+    if event_name == "push" and not payload.get("deleted"):
+        return None
+    raise BadInput(
+        f"the event '{event_name}' starts nothing", place="--event-name",
+        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
+    )  # fmt: skip
+
+
+def _dispatched(payload: Mapping[str, Any]) -> Request:
+    if payload.get("action") != DISPATCH:
         raise BadInput(
-            f"the event '{event_name}' starts nothing", place="--event-name",
-            remedy="Push a tag as '<recipe>/v1'.",
-        )  # fmt: skip
-    known = _recipes(recipes)
-    allowed = ", ".join(f"{name}/v1" for name in (*known, "all"))
-    match = _TAG.match(ref)
-    if match is None:
-        raise BadInput(f"'{ref}' is no tag of a recipe", place="--ref", remedy=f"Tags are like: {allowed}.")
-    name, version = match["recipe"], match["version"]
-    chosen = known if name == "all" else {name: known[name]} if name in known else {}
-    if not chosen:
-        raise BadInput(
-            f"the tag {name}/{version} names no recipe in {recipes}",
-            place="--ref",
-            remedy=f"Tags are like: {allowed}.",
+            "this type of dispatch starts nothing", place="event_type", remedy=f"Send the type '{DISPATCH}'."
         )
-    jobs = [{"name": stem, "recipe": path.as_posix(), "tag": version} for stem, path in chosen.items()]
-    return {"schema": SCHEMA, "event": event_name, "jobs": jobs}
-
-
-def _recipes(folder: Path) -> dict[str, Path]:
-    known: dict[str, Path] = {}
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        if path.stem in known:
-            raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
-        if path.stem == "all":
-            raise BadInput("no recipe can be called all", place=str(path), remedy="Rename it; all/v1 means all.")
-        known[path.stem] = path
-    return known
+    return from_payload(payload.get("client_payload"))
 
 
 def _payload(event: Path) -> dict[str, Any]:
@@ -65,7 +121,7 @@ def _payload(event: Path) -> dict[str, Any]:
         data = json.loads(event.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", place=str(event)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"not valid JSON: {error}", place=str(event)) from error
     if not isinstance(data, dict):
         raise BadInput("an event is a JSON object", place=str(event))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ from mlx_publish.github import output
 _WHO = ("-c", "user.name=github-actions[bot]", "-c", "user.email=41898282+github-actions[bot]@users.noreply.github.com")
 
 
+# No checkout keeps the token: git asks gh for it, and nobody else.
+_CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-credential")
+
+
 def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path) -> str | None:
-    """Commit the folders `paths` of the work tree `root` to a branch, and open or update its pull request.
+    """Commit the folders and files `paths` of the work tree `root` to a branch, and open or update its pull request.
 
     The branch is `mlx-publish/<recipe>`, `base` is the branch that it goes to, `text` its body. Returns its address,
     or None where nothing changed. Raises `SurroundingsError` where git or gh fail.
@@ -25,19 +30,30 @@ def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, r
     _git(root, "add", "--", *map(str, paths))
     if not _git(root, "status", "--porcelain", "--", *map(str, paths)).strip():
         return None
-    branch, title = f"mlx-publish/{recipe}", f"Cards of {recipe}"
+    branch, title = branch_of(recipe), f"Cards of {recipe}"
     _git(root, "switch", "--force-create", branch)
     _git(root, *_WHO, "commit", "--quiet", "--message", title)
-    _git(root, "push", "--quiet", "--force", "origin", branch)
+    _git(root, *_CREDENTIALS, "push", "--quiet", "--force", "origin", branch)
     address = _pull_request(root, branch, base, title, text)
     output.write({"pull-request": address, "branch": branch})
     return address
 
 
+def branch_of(recipe: str) -> str:
+    """The branch of a recipe's pull request."""
+    return f"mlx-publish/{recipe}"
+
+
+def web_address(branch: str) -> str:
+    """Where GitHub shows the files of a branch, with a slash at the end; empty outside of a job of GitHub's."""
+    server, repo = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
+    return f"{server}/{repo}/blob/{branch}/" if server and repo else ""
+
+
 def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
     """The evidence of a card as the branch `base` has it; None where it has none or one that cannot be read."""
     shown = subprocess.run(
-        [_program("git"), "show", f"origin/{base}:{path}/evidence.json"],
+        [program("git"), "show", f"origin/{base}:{path}/evidence.json"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     try:
@@ -58,11 +74,11 @@ def _pull_request(root: Path, branch: str, base: str, title: str, text: str) -> 
 
 
 def _git(root: Path, *words: str) -> str:
-    return _run(root, [_program("git"), *words])
+    return _run(root, [program("git"), *words])
 
 
 def _gh(root: Path, *words: str, text: str = "") -> str:
-    return _run(root, [_program("gh"), *words], text)
+    return _run(root, [program("gh"), *words], text)
 
 
 def _run(root: Path, command: Sequence[str], text: str = "") -> str:
@@ -70,13 +86,22 @@ def _run(root: Path, command: Sequence[str], text: str = "") -> str:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing"]
         raise SurroundingsError(
-            f"{Path(command[0]).name} {command[1]} failed: {said[0]}",
+            f"{Path(command[0]).name} {_asked(command)} failed: {said[0]}",
             remedy="Look at the job's permissions (contents: write, pull-requests: write), then run it again.",
         )
     return done.stdout
 
 
-def _program(name: str) -> str:
+def _asked(command: Sequence[str]) -> str:
+    """The subcommand, behind what is configured by -c."""
+    words = list(command[1:])
+    while words[:1] == ["-c"]:
+        words = words[2:]
+    return words[0] if words else ""
+
+
+def program(name: str) -> str:
+    """Return where a program is. `SurroundingsError` where it is nowhere."""
     found = shutil.which(name)
     if found is None:
         raise SurroundingsError(

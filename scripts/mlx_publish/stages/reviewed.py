@@ -10,8 +10,8 @@ from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.stages.context import Context
 from mlx_publish.work import write_atomically
 
-# In the work tree, and as the published folder calls it.
-_FILES = {"README.md": "README.md", "evidence.json": "mlx-publish.json", "ladder.svg": "ladder.svg"}
+FILES = {"README.md": "README.md", "evidence.json": "mlx-publish.json", "ladder.svg": "ladder.svg"}
+"""Files of a card by their names in the work tree, and as the published folder calls them."""
 
 
 def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
@@ -22,7 +22,7 @@ def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
 def put_card(context: Context, variant: Variant, cards: Path) -> Path:
     """Put card, evidence and chart of a variant into the work tree; returns their folder."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
-    for name, published in _FILES.items():
+    for name, published in FILES.items():
         if (model / published).exists():
             write_atomically(folder / name, (model / published).read_text(encoding="utf-8"))
         else:
@@ -39,7 +39,7 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
                 f"there is no {name} of {variant.label} in {folder}", place="--cards",
                 remedy="Run 'mlx-publish card --into' with the same recipe, and have it reviewed.",
             )  # fmt: skip
-    for name, published in _FILES.items():
+    for name, published in FILES.items():
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / published)
         else:

@@ -1,0 +1,50 @@
+"""What a branch changes, as git tells it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mlx_publish.errors import BadInput
+from mlx_publish.github.pull_request import program
+
+_LINK = "120000"
+_MODULE = "160000"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One file that a branch adds, changes or removes."""
+
+    path: PurePosixPath
+    removed: bool
+    plain: bool
+    """False for a link or another repo in the file's place."""
+
+
+def changed_files(root: Path, base: str) -> list[Changed]:
+    """Files in which HEAD differs from where it left `base`, a commit or a branch.
+
+    Raises `BadInput` where git knows no such base.
+    """
+    told = _git(root, base, "diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--merge-base", base, "HEAD", "--")
+    words = [word for word in told.split("\0") if word]
+    found = []
+    for head, name in zip(words[::2], words[1::2], strict=True):
+        mode, status = head.split()[1], head.split()[4]
+        found.append(Changed(PurePosixPath(name), status == "D", mode not in (_LINK, _MODULE)))
+    return found
+
+
+def _git(root: Path, base: str, *words: str) -> str:
+    # A base that begins with a hyphen would be an option.
+    asked = words if not base.startswith("-") else ("rev-parse", "--verify", "--end-of-options", base)
+    done = subprocess.run([program("git"), *asked], cwd=root, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[:1] or ["nothing"]
+        raise BadInput(
+            f"git cannot compare with it: {said[0]}", place=f"--base {base}",
+            remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
+        )  # fmt: skip
+    return done.stdout.decode("utf-8", "surrogateescape")

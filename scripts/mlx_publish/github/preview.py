@@ -1,0 +1,60 @@
+"""Cards as they will look, in the summary of a step, which holds a mebibyte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mlx_publish.github.output import cell
+
+MOST = 1 << 20
+"""Bytes of a step's summary."""
+_CUT = "\n\n*The rest does not fit into this summary.*\n"
+_FRONT = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+
+
+def previews(cards: Mapping[str, str], room: int) -> str:
+    """Show cards by name in at most `room` bytes, shared among them alike; what does not fit is cut and says so."""
+    heads = [f"\n---\n\n### {cell(name)}\n\n" for name in cards]
+    if room < sum(len(head.encode()) + len(_CUT) + 1 for head in heads):
+        return ""
+    shown = []
+    left = room
+    for number, (head, text) in enumerate(zip(heads, cards.values(), strict=True)):
+        part = head + cut(_shown(text), left // (len(cards) - number) - len(head.encode()) - 1)
+        left -= len(part.encode()) + 1
+        shown.append(part)
+    return "\n".join(shown)
+
+
+def cut(text: str, most: int) -> str:
+    """Cut Markdown after a line, so that it has at most `most` bytes; an open block of code is closed."""
+    if len(text.encode()) <= most:
+        return text
+    kept: list[str] = []
+    size, fence = len(_CUT), ""
+    for line in text.splitlines(keepends=True):
+        after = _after(fence, line)
+        if size + len(line.encode()) + len(after) + 1 > most:
+            break
+        kept.append(line)
+        size, fence = size + len(line.encode()), after
+    return "".join(kept) + (f"{fence}\n" if fence else "") + _CUT if size <= most else ""
+
+
+def _after(fence: str, line: str) -> str:
+    """The fence that is open behind a line, empty where none is."""
+    found = _FENCE.match(line)
+    if found is None:
+        return fence
+    if not fence:
+        return found[1]
+    closes = found[1].startswith(fence) and not line.strip().strip(found[1][0])
+    return "" if closes else fence
+
+
+def _shown(text: str) -> str:
+    """A card whose front matter is seen."""
+    front = _FRONT.match(text)
+    return f"```yaml\n{front[1]}```\n\n{text[front.end() :]}" if front and "```" not in front[1] else text

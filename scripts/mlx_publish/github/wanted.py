@@ -1,0 +1,136 @@
+"""The recipes that an event is about, read and judged by the policy before any machine is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlx_publish.errors import BadInput
+from mlx_publish.github.request import Request
+from mlx_publish.policy import find_policy, judge
+from mlx_publish.recipe import Recipe
+from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+
+_TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
+# What a job is told of a source that has no recipe yet, by the inputs of the Action.
+_FLAGS = ("source", "revision", "variants", "destination", "notes")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One recipe, and what is wanted of it."""
+
+    recipe: Recipe
+    path: Path
+    """Where it lies in the work tree, or will lie."""
+    labels: tuple[str, ...]
+    """Variants that are wanted."""
+    tag: str = ""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """What the recipe is made of, or pinned to, before it is followed; nothing where it is followed as it is."""
+
+    def whole(self) -> dict[str, str]:
+        """Everything as one job."""
+        return self._job(self.recipe.name, "")
+
+    def jobs(self, each: str) -> Iterator[dict[str, str]]:
+        """Jobs, for the `recipe` or for each `variant`; all values are texts."""
+        if each == "recipe":
+            yield self.whole()
+            return
+        for label in self.labels:
+            yield self._job(f"{self.recipe.name}-{label}", label)
+
+    def _job(self, name: str, label: str) -> dict[str, str]:
+        repo = self.recipe.destinations[label].repo if label else ""
+        told = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
+        return told | {key: self.flags.get(key, "") for key in _FLAGS}
+
+
+def known_recipes(folder: Path) -> dict[str, Path]:
+    """Recipes of a folder by the names of their files. `BadInput` where two have the same, or one is called all."""
+    known: dict[str, Path] = {}
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        if path.stem in known:
+            raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
+        if path.stem == "all":
+            raise BadInput("no recipe can be called all", place=str(path), remedy="Rename it; all/v1 means all.")
+        known[path.stem] = path
+    return known
+
+
+def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> list[Wanted]:
+    """What a tag publishes. `BadInput` listing the tags that there can be, or the cards that nobody has reviewed."""
+    allowed = f"Tags are like: {', '.join(f'{name}/v1' for name in (*known, 'all'))}."
+    match = _TAG.fullmatch(ref)
+    if match is None:
+        raise BadInput(f"'{ref}' is no tag of a recipe", place="--ref", remedy=allowed)
+    name, version = match["recipe"], match["version"]
+    chosen = known if name == "all" else {name: known[name]} if name in known else {}
+    if not chosen:
+        raise BadInput(f"the tag {name}/{version} names no recipe in {folder}", place="--ref", remedy=allowed)
+    found = [_of_file(path, tag=version) for path in chosen.values()]
+    # Before any machine is asked: what nobody has reviewed would be refused hours later.
+    if missing := {one.recipe.name: folders for one in found if (folders := _without_card(one, cards))}:
+        raise BadInput(
+            f"no card was reviewed in {', '.join(folder for folders in missing.values() for folder in folders)}",
+            place="--ref",
+            remedy=f"Ask for {' and '.join(missing)} by the form or a dispatch, and tag the merged cards.",
+        )  # fmt: skip
+    return found
+
+
+def _without_card(wanted: Wanted, cards: Path) -> list[str]:
+    folders = [cards / wanted.recipe.destinations[label].reviewed_as for label in wanted.labels]
+    return [
+        folder.as_posix()
+        for folder in folders
+        if not all((folder / name).is_file() for name in ("README.md", "evidence.json"))
+    ]
+
+
+def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
+    """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
+    if request.source is not None:
+        return _of_source(request, known, folder)
+    path = known.get(request.recipe or "")
+    if path is None:
+        raise BadInput(
+            f"there is no recipe '{request.recipe}' in {folder}", place="recipe",
+            remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
+        )  # fmt: skip
+    found = _of_file(path)
+    strangers = [name for name in request.names if name not in found.labels]
+    if strangers:
+        raise BadInput(
+            f"the recipe {request.recipe} has no variant {strangers[0]}", place="variants",
+            remedy=f"It has: {', '.join(found.labels)}.",
+        )  # fmt: skip
+    flags = {"revision": request.revision} if request.revision else {}
+    return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
+
+
+def _of_file(path: Path, tag: str = "") -> Wanted:
+    recipe = recipe_from_file(path, elsewhere=True)
+    if policy := find_policy(Path.cwd()):
+        judge(recipe, policy)
+    return Wanted(recipe, path, tuple(variant.label for variant in recipe.variants), tag)
+
+
+def _of_source(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
+    flags = request.flags
+    recipe = recipe_from_flags(flags)
+    if recipe.source_folder is not None:
+        raise BadInput(f"'{request.source}' is a folder here", place="source", remedy="Name a repo of the Hub.")
+    if recipe.name in known or recipe.name == "all":
+        raise BadInput(
+            f"there is a recipe {recipe.name} already" if recipe.name in known else "no recipe can be called all",
+            place="source", remedy=f"Ask for the recipe instead, or add one of another name to {folder}.",
+        )  # fmt: skip
+    if policy := find_policy(Path.cwd()):
+        judge(recipe, policy, flags)
+    labels = tuple(variant.label for variant in recipe.variants)
+    told = flags | ({"destination": flags["to"]} if "to" in flags else {})
+    return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=told)

@@ -1,0 +1,148 @@
+"""review-cards: what a branch changes of cards is what recipe and evidence give, whoever sends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hook_trees import make_tree
+from mlx_publish.card_review import review_cards
+from test_review import git
+
+NAMES = ("Model-0-MLX-4bit", "Model-1-MLX-4bit")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A branch on which nothing has changed so far, of a repo with two cards."""
+    root = tmp_path / "repo"
+    root.mkdir()
+    make_tree(root, 2)
+    (root / ".git").rmdir()
+    git(root, "init", "--quiet")
+    commit(root)
+    git(root, "switch", "--quiet", "--create", "branch")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    return root
+
+
+def commit(root: Path) -> None:
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "all")
+
+
+def review(root: Path) -> tuple[int, str]:
+    """What is changed is committed and looked at; returns the exit code and the summary."""
+    commit(root)
+    code = review_cards(root, "main", Path("cards"), Path("recipes"))
+    return code, (root.parent / "summary").read_text(encoding="utf-8")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_branch_without_cards_is_fine(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "other").touch()
+    code, summary = review(tree)
+    assert code == 0
+    assert summary.startswith("## No card changed")
+    assert capsys.readouterr().out == "0 cards and 0 recipes looked at, 0 problems\n"
+
+
+def test_new_cards_are_shown(tree: Path) -> None:
+    git(tree, "switch", "--quiet", "main")
+    for name in NAMES:
+        git(tree, "rm", "-r", "--quiet", f"cards/lab/{name}")
+    commit(tree)
+    git(tree, "switch", "--quiet", "branch")
+    git(tree, "reset", "--quiet", "--hard", "main")
+    git(tree, "checkout", "--quiet", "main~1", "--", "cards")
+    code, summary = review(tree)
+    assert code == 0
+    for name in NAMES:
+        assert f"| cards/lab/{name} | as it should be |" in summary
+        assert f"### {name}" in summary
+
+
+@pytest.mark.parametrize("change", ["card", "evidence", "recipe", "template", "policy"])
+def test_one_change_refuses_the_card_it_does_not_fit(
+    tree: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    card = tree / "cards/lab" / NAMES[0]
+    if change == "card":
+        replace(card / "README.md", "0.0451", "0.0450")
+    elif change == "evidence":
+        replace(card / "evidence.json", "0.04512", "0.04511")
+    elif change == "recipe":
+        replace(tree / "recipes/model-0.yaml", "Words of a person", "Other words of a person")
+    elif change == "template":
+        (tree / "templates/card").mkdir(parents=True)
+        (tree / "templates/card/limits.md.j2").write_text("None.\n")
+    else:
+        replace(tree / "mlx-publish.yaml", "namespaces: [lab]", "namespaces: [other]")
+    code, summary = review(tree)
+    said = capsys.readouterr()
+    assert code == 1
+    assert summary.startswith("## Refused")
+    where = "recipes/model-0.yaml" if change == "policy" else f"cards/lab/{NAMES[0]}/"
+    assert where in said.out
+    assert f"::error file={where}" in said.err
+    if change in ("card", "evidence"):
+        assert "0.0451" in said.out
+        assert ("0.0450" if change == "card" else "0.04511") in said.out
+    if change != "policy":
+        assert f"### {NAMES[0]}" not in summary
+
+
+def test_a_card_that_is_gone_is_fine_but_not_half_of_one(tree: Path) -> None:
+    shutil.rmtree(tree / "cards/lab" / NAMES[0])
+    assert review(tree)[0] == 0
+    (tree / "cards/lab" / NAMES[1] / "evidence.json").unlink()
+    assert review(tree)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["cards/README.md", "cards/lab/x.md", "cards/lab/m/weights.bin", "cards/lab/m/a/README.md"]
+)
+def test_what_is_no_card_does_not_belong_there(tree: Path, capsys: pytest.CaptureFixture[str], path: str) -> None:
+    (tree / path).parent.mkdir(parents=True, exist_ok=True)
+    (tree / path).write_text("x\n")
+    assert review(tree)[0] == 1
+    assert f"{path}:1: does not belong here" in capsys.readouterr().out
+
+
+def test_a_link_is_no_card(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = tree / "cards/lab" / NAMES[0] / "README.md"
+    card.rename(tree / "elsewhere.md")
+    card.symlink_to("../../../elsewhere.md")
+    assert review(tree)[0] == 1
+    assert "is a link" in capsys.readouterr().out
+
+
+def test_evidence_that_says_a_thing_twice_is_refused(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tree / "cards/lab" / NAMES[0] / "evidence.json"
+    replace(path, '  "recipe":', '  "recipe": "model-0",\n  "recipe":')
+    assert json.loads(path.read_text())["recipe"] == "model-0"
+    assert review(tree)[0] == 1
+    assert "is not written as mlx-publish writes it" in capsys.readouterr().out
+
+
+def test_another_recipe_s_fault_is_not_this_branch_s(tree: Path) -> None:
+    git(tree, "switch", "--quiet", "main")
+    (tree / "recipes/broken.yaml").write_text("source: [\n")
+    commit(tree)
+    git(tree, "switch", "--quiet", "branch")
+    git(tree, "merge", "--quiet", "main")
+    card = tree / "cards/lab" / NAMES[0] / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    code, summary = review(tree)
+    assert code == 1
+    assert "broken" not in summary

@@ -1,0 +1,94 @@
+"""A recipe made from what was asked for, and pinned to the commit that was converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostile import HOSTILE
+from mlx_publish.errors import BadInput
+from mlx_publish.recipe_file import pin, recipe_text, write_recipe
+from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.mark.parametrize("flags", [
+    {"source": "a/b"},
+    {"source": "a/b", "revision": "main", "variants": "4bit,8bit", "to": "lab/{source}-{variant}"},
+    {"source": "a/b", "variants": "mxfp4, bf16", "license": "other", "license_name": "x", "license_link": "https://x.example"},
+    {"source": "a/no", "revision": "1e5", "name": "null", "language": "no,en"},
+    {"source": "a/b", "bits": "3", "group_size": "32"},
+    {"source": "a/b", "mixed": "mixed_3_6", "private": "true", "adopt": "true", "base_model": "c/d"},
+])  # fmt: skip
+def test_the_file_gives_the_recipe_of_the_flags(tmp_path: Path, flags: dict[str, str]) -> None:
+    path = write_recipe(tmp_path, flags)
+    assert recipe_from_file(path, elsewhere=True).spec == recipe_from_flags(flags).spec
+    before = path.read_bytes()
+    assert write_recipe(tmp_path, flags) == path
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("notes", HOSTILE)
+def test_notes_stay_text(tmp_path: Path, notes: str) -> None:
+    flags = {"source": "a/b", "notes": notes}
+    try:
+        wanted = recipe_from_flags(flags).spec
+    except BadInput:
+        with pytest.raises(BadInput):
+            write_recipe(tmp_path, flags)
+        assert not list(tmp_path.iterdir())
+        return
+    assert recipe_from_file(write_recipe(tmp_path, flags), elsewhere=True).spec == wanted
+    assert wanted.card.notes == notes
+
+
+def test_another_recipe_of_the_name_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "b.yml"
+    path.write_text("source: a/b\nrevision: main\n")
+    with pytest.raises(BadInput, match="there is another recipe of this name") as caught:
+        write_recipe(tmp_path, {"source": "c/b"})
+    assert caught.value.place == f"{path}:1"
+    assert [one.name for one in tmp_path.iterdir()] == ["b.yml"]
+
+
+def test_variants_are_written_as_people_write_them() -> None:
+    assert 'variants: ["4bit", "8bit"]\n' in recipe_text({"source": "a/b", "variants": "4bit, 8bit"})
+
+
+@pytest.mark.parametrize(("text", "pinned"), [
+    ("# Why\nsource: a/b  # theirs\nvariants: [4bit]\n", f"# Why\nsource: a/b  # theirs\nrevision: {COMMIT}\nvariants: [4bit]\n"),
+    ("source: a/b", f"source: a/b\nrevision: {COMMIT}\n"),
+    ("source: a/b\nrevision: main\nto: x/y\n", f"source: a/b\nrevision: {COMMIT}\nto: x/y\n"),
+    ("source: a/b\r\nrevision: main\r\n", None),
+])  # fmt: skip
+def test_pinning_changes_one_line(tmp_path: Path, text: str, pinned: str | None) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text.encode())
+    assert pin(recipe_from_file(path, elsewhere=True), COMMIT)
+    found = recipe_from_file(path, elsewhere=True)
+    assert found.spec.revision == COMMIT
+    if pinned is not None:
+        assert path.read_text() == pinned
+    assert not pin(found, COMMIT)
+
+
+@pytest.mark.parametrize(
+    "text", ["{source: a/b, to: x/y}\n", "source:\n  a/b\n", "source: a/b\nrevision: >-\n  main\n"]
+)
+def test_what_cannot_be_pinned_by_a_line_is_left_as_it_was(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    recipe = recipe_from_file(path, elsewhere=True)
+    with pytest.raises(BadInput, match="cannot be written into this recipe") as caught:
+        pin(recipe, COMMIT)
+    assert f"revision: {COMMIT}" in caught.value.remedy
+    assert path.read_text() == text
+
+
+def test_a_folder_has_no_commit(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "r.yaml"
+    path.write_text("source: ./model\n")
+    assert not pin(recipe_from_file(path, elsewhere=True), COMMIT)

@@ -1,0 +1,165 @@
+"""What the workflows and the Action say, read as YAML: when they start, where they run, and what they may."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from act import STANDS_IN
+from mlx_publish.github.plan import DISPATCH
+from mlx_publish.github.request import Request
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
+FIELDS = {name.replace("_", "-") for name in Request.model_fields}
+
+
+def read(path: Path) -> dict[str, Any]:
+    # YAML 1.2, in which "on" is a word.
+    data: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    return data
+
+
+PUBLISH, REVIEW, ACTION = read(FILES[-1]), read(FILES[0]), read(ROOT / "action.yml")
+
+
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in FILES:
+        yield from ((f"{path.name}: {name}", job) for name, job in read(path)["jobs"].items())
+
+
+def steps() -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, job in jobs():
+        yield from ((place, step) for step in job["steps"])
+    yield from (("action.yml", step) for step in ACTION["runs"]["steps"])
+
+
+def test_the_files_are_those_that_are_meant() -> None:
+    assert [path.name for path in FILES] == ["card-review.yml", "ci.yml", "publish.yml"]
+    assert (REVIEW["name"], PUBLISH["name"]) == ("card-review", "publish")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_nothing_is_allowed_on_top_and_nothing_runs_for_ever(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {}
+    assert workflow["concurrency"]["group"]
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] > 0
+        assert "permissions" in job
+
+
+def test_every_action_of_others_is_pinned_and_says_its_version() -> None:
+    for place, step in steps():
+        if used := step.get("uses"):
+            assert used == "$/" or PINNED.fullmatch(used), place
+    lines = [line for path in FILES for line in path.read_text().splitlines() if "uses:" in line and "$/" not in line]
+    assert lines
+    assert all(re.search(r"# v\d+\.\d+\.\d+$", line) for line in lines)
+    text = "".join(path.read_text() for path in FILES)
+    assert all(action in text for action in STANDS_IN)
+
+
+def test_no_expression_is_put_into_a_script() -> None:
+    scripts = [step["run"] for _, step in steps() if "run" in step]
+    assert scripts
+    assert not [script for script in scripts if "${{" in script]
+
+
+def test_no_checkout_keeps_a_token() -> None:
+    checkouts = [step for _, step in steps() if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) >= 5
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_the_review_needs_no_secret_and_no_machine_of_one_s_own() -> None:
+    assert set(REVIEW["on"]) == {"pull_request", "workflow_call"}
+    assert REVIEW["on"]["pull_request"] is None
+    [job] = REVIEW["jobs"].values()
+    assert job["runs-on"] == "ubuntu-latest"
+    assert job["permissions"] == {"contents": "read"}
+    text = FILES[0].read_text()
+    assert "secrets" not in text.split("on:", 1)[1]
+    assert "github.token" not in text
+
+
+def test_a_stranger_cannot_start_what_publishes() -> None:
+    assert set(PUBLISH["on"]) == {"push", "workflow_dispatch", "repository_dispatch", "workflow_call"}
+    assert PUBLISH["on"]["push"] == {"tags": ["*/v*"]}
+    assert PUBLISH["on"]["repository_dispatch"] == {"types": [DISPATCH]}
+    for path in FILES:
+        assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(read(path)["on"])
+
+
+def test_who_may_do_what() -> None:
+    assert {name: job["permissions"] for name, job in PUBLISH["jobs"].items()} == {
+        "plan": {"contents": "read"},
+        "run": {"contents": "read"},
+        "review": {"contents": "write", "pull-requests": "write"},
+        "publish": {"contents": "read", "id-token": "write"},
+    }
+    assert [name for name, job in PUBLISH["jobs"].items() if "environment" in job] == ["publish"]
+    assert PUBLISH["jobs"]["publish"]["environment"] == "huggingface"
+    # Machines of one's own run no job that may write to the repo.
+    hosted = [name for name, job in PUBLISH["jobs"].items() if job["runs-on"] == "ubuntu-latest"]
+    assert hosted == ["plan", "review"]
+
+
+def test_tokens_are_in_the_last_step_of_their_job_only() -> None:
+    with_token = [
+        (name, number - len(job["steps"]))
+        for name, job in PUBLISH["jobs"].items()
+        for number, step in enumerate(job["steps"])
+        if "secrets." in str(step) or "github.token" in str(step)
+    ]
+    assert with_token == [("review", -1), ("publish", -1)]
+    assert "secrets" not in str({name: job for name, job in PUBLISH["jobs"].items() if name in ("plan", "run")})
+    assert all("env" not in job for job in PUBLISH["jobs"].values())
+
+
+def test_nothing_that_waits_is_dropped_for_another_recipe() -> None:
+    assert PUBLISH["concurrency"]["cancel-in-progress"] is False
+    for word in ("inputs.recipe", "inputs.source", "client_payload.recipe", "client_payload.source", "github.ref"):
+        assert word in PUBLISH["concurrency"]["group"]
+
+
+@pytest.mark.parametrize("trigger", ["workflow_dispatch", "workflow_call"])
+def test_form_and_call_ask_for_what_a_request_has(trigger: str) -> None:
+    inputs = PUBLISH["on"][trigger]["inputs"]
+    assert set(inputs) == FIELDS - {"callback"}
+    assert all(len(one["description"]) > 15 and not one.get("required") for one in inputs.values())
+    assert len(inputs) <= 10
+    handed = {step["id"]: step for step in PUBLISH["jobs"]["plan"]["steps"] if "id" in step}["plan"]["with"]
+    assert {key: value for key, value in handed.items() if key != "stage"} == {
+        key: f"${{{{ inputs.{key} }}}}" for key in inputs
+    }
+
+
+def test_the_choices_of_the_form_are_variants() -> None:
+    for choice in PUBLISH["on"]["workflow_dispatch"]["inputs"]["variants"]["options"]:
+        request = Request(source="a/b", destination="c/{variant}", variants=choice)
+        assert request.variants == choice
+
+
+def test_every_output_that_a_job_asks_for_is_one_of_the_action() -> None:
+    told = set(re.findall(r"steps\.\w+\.outputs\.([\w-]+)", str(PUBLISH)))
+    assert told
+    assert told <= set(ACTION["outputs"])
+    plan = set(PUBLISH["jobs"]["plan"]["outputs"])
+    assert set(re.findall(r"needs\.plan\.outputs\.([\w-]+)", str(PUBLISH["jobs"]))) <= plan
+    for _, step in steps():
+        if step.get("uses") == "$/":
+            assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> None:
+    [step] = ACTION["runs"]["steps"]
+    handed = set(re.findall(r"inputs\.([\w-]+)", str(step["env"])))
+    assert handed == set(ACTION["inputs"])
+    assert all(len(one["description"]) > 10 for one in (ACTION["inputs"] | ACTION["outputs"]).values())
