@@ -80,7 +80,7 @@ class Checkout:
     recipes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _copy_project(self.folder)
+        copy_project(self.folder)
         shutil.rmtree(self.folder / "recipes")
         (self.folder / "recipes").mkdir()
         for name, text in self.recipes.items():
@@ -170,7 +170,7 @@ class Checkout:
         return Run(tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")))
 
 
-def _copy_project(folder: Path) -> None:
+def copy_project(folder: Path) -> None:
     """Copy what git knows or would take up; links stay links."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

@@ -15,7 +15,7 @@ _ODD = re.compile(r"[\t\x85\u2028\u2029\ufeff]|^%", re.MULTILINE)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,11})\.[0-9]{1,12}")
 # Begins like a word or a path; or like a commit or `4bit`: digits with a letter that no number has.
-_WORD = re.compile(r"[A-Za-z/][^\n]*|(?!0[xob])[0-9][0-9A-Za-z._-]*?[ac-dg-mp-zAC-DG-MP-Z][0-9A-Za-z._-]*")
+_WORD = re.compile(r"(?:[A-Za-z/]|\.\.?/)[^\n]*|(?!0[xob])[0-9][0-9A-Za-z._-]*?[ac-dg-mp-zAC-DG-MP-Z][0-9A-Za-z._-]*")
 _OTHER = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _TAG = "tag:yaml.org,2002:"
 
