@@ -121,7 +121,7 @@ def test_a_second_run_updates_it_and_shows_what_changed(here: Path, reviewer: Us
     review(reviewer, here)
     assert "pr edit 7" in (tmp_path / "gh_log").read_text()
     body = (tmp_path / "gh_body").read_text(encoding="utf-8")
-    assert re.search(r"\| mean KLD, nats \| 0\.0001 \| ↑ 0\.\d+ \|", body), body
+    assert re.search(r"\| mean KLD, nats \| 0\.000100 \| ↑ 0\.\d+ \|", body), body
     assert "The files are those of before" in body
 
 

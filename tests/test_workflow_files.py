@@ -11,8 +11,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from act import STANDS_IN
+from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.github.plan import DISPATCH
 from mlx_publish.github.request import Request
+from mlx_publish.stages import NAMES
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -26,7 +28,9 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
-PUBLISH, REVIEW, ACTION = read(FILES[-1]), read(FILES[0]), read(ROOT / "action.yml")
+PUBLISH, REVIEW, ACTION = (
+    read(ROOT / name) for name in (".github/workflows/publish.yml", ".github/workflows/card-review.yml", "action.yml")
+)
 
 
 def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -52,7 +56,7 @@ def test_nothing_is_allowed_on_top_and_nothing_runs_for_ever(path: Path) -> None
     assert workflow["concurrency"]["group"]
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] > 0
-        assert "permissions" in job
+        assert set(job["permissions"].values()) <= {"read", "write"}
 
 
 def test_every_action_of_others_is_pinned_and_says_its_version() -> None:
@@ -84,7 +88,7 @@ def test_the_review_needs_no_secret_and_no_machine_of_one_s_own() -> None:
     [job] = REVIEW["jobs"].values()
     assert job["runs-on"] == "ubuntu-latest"
     assert job["permissions"] == {"contents": "read"}
-    text = FILES[0].read_text()
+    text = (ROOT / ".github/workflows/card-review.yml").read_text()
     assert "secrets" not in text.split("on:", 1)[1]
     assert "github.token" not in text
 
@@ -162,4 +166,17 @@ def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> N
     [step] = ACTION["runs"]["steps"]
     handed = set(re.findall(r"inputs\.([\w-]+)", str(step["env"])))
     assert handed == set(ACTION["inputs"])
+    keys = {key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_")}
+    more = {"recipe", "variant", "tag", "work", "force", "into", "cards", "base", "dry_run", "callback"}
+    assert keys == {*RECIPE_FLAGS, *more}
     assert all(len(one["description"]) > 10 for one in (ACTION["inputs"] | ACTION["outputs"]).values())
+    assert all(re.fullmatch(r"[a-z][a-z-]*", name) for name in ACTION["inputs"] | ACTION["outputs"])
+
+
+def test_the_action_knows_every_stage() -> None:
+    [step] = ACTION["runs"]["steps"]
+    cases = re.search(r"^\s*(inspect[^)]*)\)", step["run"], re.MULTILINE)
+    assert cases
+    stages = [name.strip() for name in cases[1].split("|")]
+    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards"]
+    assert all(stage in ACTION["inputs"]["stage"]["description"] for stage in (*stages, "plan"))
