@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mlx_publish.card.bounds import deadline
 from mlx_publish.card.render import render, render_card
 from mlx_publish.card.templates import find_templates, packaged, read_templates
 from mlx_publish.errors import BadInput, PublishError, Refused
@@ -184,3 +187,31 @@ def test_a_link_out_of_the_folder_and_a_chart_of_ones_own_are_refused(put: Put, 
     (folder / "licence.md.j2").write_bytes(b"\xff\xfe")
     with pytest.raises(PublishError, match="cannot be read"):
         read_templates(folder)
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% if b < 0 %}x{% endif %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (ENDLESS, "takes longer than"),
+    ("line\n{% for a in range(99999) %}{{ 'twelve chars' }}{% endfor %}\n", "prints more than"),
+    ("{{ 'x' * 10 ** 9 }}\n", "multiplies to more than"),
+    ("{{ 10 ** 99999 }}\n", "a power with more than"),
+    ("{{ ([0] * 9999999) | length }}\n", "multiplies to more than"),
+    ("{% macro m() %}" + ENDLESS + "{% endmacro %}{{ m() }}", "takes longer than"),
+])  # fmt: skip
+def test_a_template_without_end_is_stopped_and_named(
+    put: Put, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_publish.card.environment.deadline", lambda: deadline(0.5))
+    folder = put(limits=text)
+    with pytest.raises(BadInput, match=said) as caught:
+        card(folder)
+    assert caught.value.place.startswith(str(folder))
+    assert re.search(r"limits\.md\.j2:\d+$", caught.value.place) or said == "prints more than"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_multiplication_within_reason_works(put: Put) -> None:
+    text = card(put(limits="{{ 'ab' * 3 }} {{ 3 * 4 }} {{ 2 ** 3 }} {{ 3 * 0.5 }}\n"))
+    assert "\nababab 12 8 1.5\n" in text

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mlx_publish.card.bounds import CHARACTERS, TooMuch, deadline, multiply, power
 from mlx_publish.card.filters import FILTERS
 from mlx_publish.card.markdown import Markdown, escape
 from mlx_publish.card.templates import Templates, packaged
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Bug
 
 BASE = "card/README.md.j2"
 REVIEW = "review/body.md.j2"
@@ -26,12 +28,18 @@ _Loaded = tuple[str, str | None, Callable[[], bool]]
 class CardEnvironment(ImmutableSandboxedEnvironment):
     """Prints text escaped for Markdown, unless it is `Markdown` already: a filter's, a block's or a macro's."""
 
+    intercepted_binops = frozenset({"*", "**"})
+
     def __init__(self, own: Templates | None) -> None:
         super().__init__(
             loader=FunctionLoader(lambda name: _load(own, name)), undefined=StrictUndefined, autoescape=False,
             finalize=escape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         )  # fmt: skip
         self.filters.update(FILTERS)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002  as the sandbox calls it
+        """Multiply within limits."""
+        return multiply(left, right) if operator == "*" else power(left, right)
 
     def concat(self, parts: Iterable[str]) -> Markdown:
         """Put together what templates printed."""
@@ -61,12 +69,34 @@ def environment(own: Templates | None = None) -> CardEnvironment:
 def render_body(own: Templates | None, context: Mapping[str, Any]) -> str:
     """Render the card below its front matter. `BadInput` names file and line of a template of the repo's own."""
     try:
-        return environment(own).get_template(BASE).render(context)
+        template = environment(own).get_template(BASE)
+        if own is None:
+            return template.render(context)
+        with deadline():
+            return "".join(_at_most(template.generate(context)))
+    except TooMuch as error:
+        if own is None:
+            raise Bug(f"our own templates: {error}") from error
+        raise BadInput(
+            f"the template {error}",
+            place=_last_place(own, error),
+            remedy="A card is some pages; do less there.",
+        ) from error
     except Exception as error:
         # A template can raise anything; what ours raise is a bug and stays one.
         if own is None or (found := _bad_input(own, error)) is None:
             raise
         raise found from error
+
+
+def _at_most(parts: Iterable[str]) -> Iterator[str]:
+    """Pass on what a template prints, as long as it is a card."""
+    left = CHARACTERS
+    for part in parts:
+        left -= len(part)
+        if left < 0:
+            raise TooMuch(f"prints more than {CHARACTERS:,} characters")
+        yield part
 
 
 def _bad_input(own: Templates, error: Exception) -> BadInput | None:
@@ -83,6 +113,18 @@ def _bad_input(own: Templates, error: Exception) -> BadInput | None:
         known = ", ".join(sorted(f"card/{name}" for name in packaged()))
         return BadInput(f"there is no template {error.name}", place=place, remedy=f"There are {known}, and your own.")
     return BadInput(f"{type(error).__name__}: {error}", place=place, remedy="docs/card.md says what is given.")
+
+
+def _last_place(own: Templates, error: BaseException) -> str:
+    """File and line of the repo's own templates that were being rendered, from a traceback that nobody wrote anew."""
+    found = str(own.folder)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        template = frame.f_globals.get("__jinja_template__")
+        if template is not None and frame.f_code.co_filename.startswith(f"{own.folder}/"):
+            # A signal may come where a frame has no line.
+            at = template.get_corresponding_lineno(line or frame.f_code.co_firstlineno)
+            found = f"{frame.f_code.co_filename}:{at}"
+    return found
 
 
 def _place(own: Templates, error: Exception) -> str | None:
