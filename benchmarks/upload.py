@@ -40,7 +40,8 @@ import sys
 from pathlib import Path
 from mlx_publish.hub.manifest import manifest
 from mlx_publish.hub.publish import Order, publish
-publish(Order(sys.argv[2], manifest(Path(sys.argv[1])), {SOURCE}, "all of it", "v1"), print)
+folder, repo = sys.argv[1:]
+publish(Order(repo, manifest(Path(folder)), {SOURCE}, "all of it", "v1", Path(folder + ".begun")), print)
 """
 
 

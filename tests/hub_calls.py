@@ -145,12 +145,18 @@ def readable(call: Call, name: str) -> Repo:
     raise HubError(404, "Repository not found", "RepoNotFound")
 
 
-def writable(call: Call, name: str) -> Repo:
-    """Return a repository that the caller may change."""
+def signed_in(call: Call, name: str) -> Repo:
+    """Return a repository that somebody who has an account may read."""
     repo = readable(call, name)
     if call.token is None:
         raise HubError(401, "Invalid username or password.")
-    if not call.token.may("write", name):
+    return repo
+
+
+def writable(call: Call, name: str) -> Repo:
+    """Return a repository that the caller may change."""
+    repo = signed_in(call, name)
+    if not (call.token and call.token.may("write", name)):
         raise HubError(403, "You don't have the required permissions to perform this action")
     return repo
 

@@ -206,14 +206,41 @@ def refs(call: Call, repo: str) -> Answer:
 
 def _refs(kind: str, state: dict[str, Any]) -> list[dict[str, str]]:
     return [
-        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit} for name, commit in state[kind].items()
+        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
+        for name, commit in state[kind].items()
+        if not name.startswith("refs/pr/")
     ]
 
 
 @route("GET", r"/api/models/{repo}/discussions")
 def discussions(call: Call, repo: str) -> Answer:
-    readable(call, repo)
-    return say({"discussions": [], "count": 0, "start": 0})
+    wanted = call.query.get("status", [""])[0]
+    listed = [
+        {
+            **pull, "author": {"name": pull["author"]}, "createdAt": "2026-01-01T00:00:00.000Z", "isPullRequest": True,
+            "repo": {"name": repo, "type": "model"},
+        }
+        for pull in readable(call, repo).state["pulls"]
+        if wanted in ("", pull["status"])
+    ]  # fmt: skip
+    return say({"discussions": listed, "count": len(listed), "start": 0})
+
+
+@route("GET", r"/api/collections/{repo}")
+def collection(call: Call, repo: str) -> Answer:
+    return say(collection_of(call, repo))
+
+
+def collection_of(call: Call, slug: str) -> dict[str, Any]:
+    """Describe a collection, as far as the client wants to know it."""
+    items = [
+        {"_id": str(number), "position": number, "note": None, **item}
+        for number, item in enumerate(call.site.store.collection(slug))
+    ]
+    return {
+        "slug": slug, "title": slug, "owner": {"name": slug.partition("/")[0]}, "items": items, "position": 0,
+        "lastUpdated": "2026-01-01T00:00:00.000Z", "private": False, "theme": "blue", "upvotes": 0,
+    }  # fmt: skip
 
 
 @route("POST", r"/api/validate-yaml")

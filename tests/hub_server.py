@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -45,14 +45,16 @@ class Request:
 class Fault:
     """What goes wrong with the next `times` requests of a method ("*": any) whose path matches a pattern.
 
-    `foreign` lets somebody else commit a file `theirs.txt` first. `status` answers with that status and does nothing. `cut` ends the connection in good order after
+    `foreign` lets somebody else commit the file `theirs` first. `corrupt` does the work with another file `theirs` than was
+    sent, `rotten` with other bytes on the disk under its digest. `status` answers with that status and does nothing. `cut` ends the connection in good order after
     `after_bytes` of the body, `reset` breaks it there. `lost-response` does the work and says nothing.
     """
 
     method: str
     pattern: str
     times: int = 1
-    kind: Literal["status", "cut", "reset", "lost-response", "foreign"] = "status"
+    kind: Literal["status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten"] = "status"
+    theirs: str = "theirs.txt"
     after_bytes: int = 0
     status: int = 503
     retry_after: int = 0
@@ -214,22 +216,36 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "status":
             return name, fault.answer()
         if fault and fault.kind == "foreign":
-            self._commit_of_somebody_else()
+            self._commit_of_somebody_else(fault.theirs)
         # The identity of a job is asked for with a token of GitHub, not of the Hub.
         if name == UNKNOWN and urlsplit(self.path).path != "/id-token":
             return name, _refusal(HubError(401, "Invalid credentials in Authorization header"))
         try:
-            return name, dispatch(self.command, self._call(token, body, spooled))
+            answer = dispatch(self.command, self._call(token, body, spooled))
+            self._spoil(fault)
         except HubError as error:
             return name, _refusal(error)
         except (KeyError, TypeError, ValueError) as error:
             return name, _refusal(HubError(400, f"Malformed request: {error!r}"))
+        return name, answer
 
-    def _commit_of_somebody_else(self) -> None:
+    def _commit_of_somebody_else(self, path: str) -> None:
         repo = self.server.site.store.find("/".join(urlsplit(self.path).path.split("/")[3:5]))
         if repo:
             with self.server.site.store.lock:
-                repo.commit("main", repo.resolve("main").files | {"theirs.txt": repo.keep_regular(b"theirs")}, "theirs")
+                repo.commit("main", repo.resolve("main").files | {path: repo.keep_regular(b"theirs")}, "theirs")
+
+    def _spoil(self, fault: Fault | None) -> None:
+        if not fault or fault.kind not in ("corrupt", "rotten"):
+            return
+        repo = self.server.site.store.find("/".join(urlsplit(self.path).path.split("/")[3:5]))
+        if repo:
+            head = repo.resolve("main")
+            if fault.kind == "corrupt":
+                repo.keep_commit(replace(head, files=head.files | {fault.theirs: repo.keep_regular(b"theirs")}))
+            else:
+                content = repo.object(head.files[fault.theirs].digest)
+                content.write_bytes(content.read_bytes()[:-1] + b"\xff")
 
     def _call(self, token: Token | None, body: bytes, spooled: Path) -> Call:
         url = urlsplit(self.path)

@@ -157,9 +157,22 @@ class Repo:
         date = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=count)
         stamp = date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         commit = Commit(oid, parent, title, message, author, stamp, dict(files))
-        write_aside(self.folder / "commits" / f"{oid}.json", json.dumps(asdict(commit), indent=2).encode())
+        self.keep_commit(commit)
         self.update(heads=heads | {branch: oid})
         return commit
+
+    def keep_commit(self, commit: Commit) -> None:
+        """Write a commit under its id."""
+        write_aside(self.folder / "commits" / f"{commit.id}.json", json.dumps(asdict(commit), indent=2).encode())
+
+    def propose(self, branch: str, title: str, author: str) -> int:
+        """Open a pull request, whose branch `refs/pr/N` begins at another's head; returns its number."""
+        state = self.state
+        number = len(state["pulls"]) + 1
+        pull = {"num": number, "title": title, "author": author, "status": "open"}
+        heads = state["heads"] | {f"refs/pr/{number}": state["heads"][branch]}
+        self.update(heads=heads, pulls=[*state["pulls"], pull])
+        return number
 
     def object(self, digest: str) -> Path:
         """Where the content with this digest is or will be."""
@@ -225,6 +238,16 @@ class Store:
         for part in ("commits", "objects"):
             (repo.folder / part).mkdir(parents=True, exist_ok=True)
         gate = "manual" if gated else False
-        state: dict[str, Any] = {"private": private, "gated": gate, "heads": {}, "tags": {}}
+        state: dict[str, Any] = {"private": private, "gated": gate, "heads": {}, "tags": {}, "pulls": []}
         write_aside(repo.folder / "repo.json", json.dumps(state, indent=2).encode())
         return repo
+
+    def collection(self, slug: str) -> list[dict[str, str]]:
+        """Items of a collection, each with its id and type."""
+        path = self.root / ".collections" / f"{slug}.json"
+        found: list[dict[str, str]] = json.loads(path.read_bytes()) if path.is_file() else []
+        return found
+
+    def collect(self, slug: str, item: dict[str, str]) -> None:
+        """Add an item. Callers hold the lock."""
+        write_aside(self.root / ".collections" / f"{slug}.json", json.dumps([*self.collection(slug), item]).encode())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from hub_calls import Answer, Call, Token, Upload, route, say, writable
+from hub_calls import Answer, Call, Token, Upload, route, say, signed_in, writable
+from hub_read import collection_of
 from hub_store import GITATTRIBUTES, Commit, File, HubError, Repo, is_lfs, sha256_of
 
 if TYPE_CHECKING:
@@ -85,9 +87,32 @@ def delete_tag(call: Call, repo: str, rev: str) -> Answer:
     return say({})
 
 
+@route("DELETE", r"/api/repos/delete")
+def delete(call: Call) -> Answer:
+    asked = call.json()
+    repo = writable(call, f"{asked['organization']}/{asked['name']}")
+    with call.site.store.lock:
+        shutil.rmtree(repo.folder)
+    return say({})
+
+
+@route("POST", r"/api/collections/{repo}/items")
+def add_to_collection(call: Call, repo: str) -> Answer:
+    if not (call.token and call.token.may("write", repo)):
+        raise HubError(403, "You don't have the rights to change this collection")
+    item = call.json()["item"]
+    with call.site.store.lock:
+        found = call.site.store.collection(repo)
+        if item in found:
+            raise HubError(409, "Item already in collection")
+        call.site.store.collect(repo, item)
+    return say(collection_of(call, repo))
+
+
 @route("POST", r"/api/models/{repo}/preupload/{rev}")
 def preupload(call: Call, repo: str, rev: str) -> Answer:
-    commit = writable(call, repo).resolve(rev)
+    # Whoever may read may open a pull request.
+    commit = (signed_in if call.asked("create_pr") else writable)(call, repo).resolve(rev)
     return say({"files": [_upload_mode(asked, commit) for asked in call.json()["files"]]})
 
 
@@ -101,7 +126,7 @@ def _upload_mode(asked: dict[str, Any], commit: Commit) -> dict[str, Any]:
 
 @route("POST", r"/{repo}\.git/info/lfs/objects/batch")
 def lfs_batch(call: Call, repo: str) -> Answer:
-    found = writable(call, repo)
+    found = signed_in(call, repo)
     return say(
         {
             "transfer": "basic",
@@ -181,7 +206,7 @@ def complete_multipart(call: Call, key: str) -> Answer:
 @route("POST", r"/{repo}\.git/info/lfs/objects/verify")
 def lfs_verify(call: Call, repo: str) -> Answer:
     asked = call.json()
-    there = writable(call, repo).object(asked["oid"])
+    there = signed_in(call, repo).object(asked["oid"])
     if not there.is_file() or there.stat().st_size != asked["size"]:
         raise HubError(404, "Object does not exist")
     return say({})
@@ -189,18 +214,21 @@ def lfs_verify(call: Call, repo: str) -> Answer:
 
 @route("POST", r"/api/models/{repo}/commit/{rev}")
 def commit(call: Call, repo: str, rev: str) -> Answer:
-    found = writable(call, repo)
-    if call.asked("create_pr"):
-        raise HubError(501, "this loopback Hub has no pull requests")
+    proposed = call.asked("create_pr")
+    found = (signed_in if proposed else writable)(call, repo)
     lines = [json.loads(line) for line in call.body.splitlines() if line]
     header = next(line["value"] for line in lines if line["key"] == "header")
+    said: dict[str, Any] = {}
     with call.site.store.lock:
         files = _checked_head(found, rev, header.get("parentCommit", "")).files
         for line in lines:
             files = _applied(found, files, line["key"], line["value"])
+        if proposed:
+            number = found.propose(rev, header["summary"], _author(call))
+            rev, said = f"refs/pr/{number}", {"pullRequestUrl": f"{call.site.endpoint}/{repo}/discussions/{number}"}
         made = found.commit(rev, files, header["summary"], message=header.get("description", ""), author=_author(call))
     url = f"{call.site.endpoint}/{repo}/commit/{made.id}"
-    return say({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": ""})
+    return say({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": "", **said})
 
 
 def _author(call: Call) -> str:

@@ -174,10 +174,24 @@ def test_commit_refuses_a_path_outside(hub: Hub, api: HfApi) -> None:
     assert hub.head("lab/m") == head
 
 
-def test_no_pull_requests(hub: Hub, api: HfApi) -> None:
+def test_pull_request(hub: Hub, api: HfApi) -> None:
+    head = hub.put("lab/m", FILES)
+    done = api.create_commit("lab/m", adds({"a": b"1"}), commit_message="pr", create_pr=True)
+    assert (hub.head("lab/m"), done.pr_revision) == (head, "refs/pr/1")
+    assert done.pr_url == f"{hub.endpoint}/lab/m/discussions/1"
+    [found] = api.get_repo_discussions("lab/m", discussion_type="pull_request", discussion_status="open")
+    assert (found.title, found.git_reference, found.url) == ("pr", "refs/pr/1", done.pr_url)
+    assert api.model_info("lab/m", revision="refs/pr/1").sha == done.oid
+    assert [ref.name for ref in api.list_repo_refs("lab/m").branches] == ["main"]
+
+
+def test_collection_and_deletion(hub: Hub, api: HfApi) -> None:
     hub.put("lab/m", FILES)
-    with pytest.raises(HfHubHTTPError, match="no pull requests"):
-        api.create_commit("lab/m", adds({"a": b"1"}), commit_message="pr", create_pr=True)
+    for _ in range(2):
+        found = api.add_collection_item("lab/best-1", item_id="lab/m", item_type="model", exists_ok=True)
+        assert [item.item_id for item in found.items] == ["lab/m"]
+    api.delete_repo("lab/m")
+    assert not hub.exists("lab/m")
 
 
 def test_same_commits_have_same_ids(tmp_path: Path) -> None:

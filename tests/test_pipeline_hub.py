@@ -30,8 +30,9 @@ class Publisher:
     def variant(self) -> Path:
         return self.work / "Scripted" / "4bit"
 
-    def upload(self, *words: str, to: str = REPO, code: int = 0, **more: str) -> str:
-        return self.user.run("upload", *self.published.flags(to, self.work, **more), *words, code=code).text
+    def upload(self, *words: str, code: int = 0, **more: str) -> str:
+        given = {key.replace("_", "-"): value for key, value in more.items()}
+        return self.user.run("upload", *self.published.flags(REPO, self.work, **given), *words, code=code).text
 
     def log(self, method: str, path: str = "") -> list[Request]:
         return [one for one in self.hub.log if one.method == method and path in one.path]
@@ -115,6 +116,25 @@ def test_the_token_is_nowhere(ada: Publisher, hub: Hub) -> None:
     assert len(everything) > 10
     assert [path for path in everything if secret.encode() in path.read_bytes()] == []
     assert all(secret.encode() not in hub.read(REPO, "main", path) for path in hub.tree(REPO))
+
+
+def test_of_a_whole_run_no_file_and_no_line_holds_the_token(ada: Publisher, hub: Hub, tmp_path: Path) -> None:
+    """All stages, with a source on the Hub, what they print, keep, cache and publish."""
+    source = {path.name: path for path in ada.published.source.iterdir()}
+    hub.put("lab/base", source, private=True)
+    hub.faults.append(Fault("POST", "/commit/", status=500))
+    given = ("--source", "lab/base", "--variants", "4bit", "--to", REPO, "--work", str(tmp_path / "all"))
+    said = ada.user.run("publish", *given, "--json").text
+    secret = hub.token("write").encode()
+    kept = [path for folder in (tmp_path / "all", ada.user.home) for path in folder.rglob("*") if path.is_file()]
+    assert {"upload.json", "README.md", "evidence.json", "model.safetensors"} <= {path.name for path in kept}
+    assert [path for path in kept if secret in path.read_bytes()] == []
+    assert secret.decode() not in said
+    assert all(secret not in hub.read(REPO, "main", path) for path in hub.tree(REPO))
+    # What changes something begins with the upload.
+    first = next(number for number, one in enumerate(hub.log) if one.method not in ("GET", "HEAD"))
+    assert hub.log[first].path == "/api/repos/create"
+    assert any("model.safetensors" in one.path for one in hub.log[:first])
 
 
 def test_the_same_again_sends_nothing(ada: Publisher, hub: Hub) -> None:
@@ -253,6 +273,10 @@ def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
     {"method": "PUT", "pattern": "/storage/", "kind": "lost-response"},
     {"method": "POST", "pattern": "/preupload/", "status": 429},
     {"method": "POST", "pattern": "/preupload/", "status": 500},
+    {"method": "PUT", "pattern": "/settings", "status": 500, "times": 3},
+    {"method": "PUT", "pattern": "/settings", "kind": "lost-response"},
+    {"method": "POST", "pattern": "/tag/", "status": 503, "times": 3},
+    {"method": "POST", "pattern": "/tag/", "kind": "lost-response"},
 ], ids=str)  # fmt: skip
 def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
     hub.faults.append(Fault(**fault))
@@ -265,8 +289,8 @@ def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub
 
 @pytest.mark.parametrize("fault", [
     {"method": "POST", "pattern": "/commit/", "status": 500, "times": 4},
-    {"method": "PUT", "pattern": "/settings", "status": 500},
-    {"method": "POST", "pattern": "/tag/", "status": 500},
+    {"method": "PUT", "pattern": "/settings", "status": 500, "times": 4},
+    {"method": "POST", "pattern": "/tag/", "status": 500, "times": 4},
 ], ids=str)  # fmt: skip
 def test_after_a_fault_the_next_run_finishes(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
     hub.faults.append(Fault(**fault))
@@ -297,6 +321,123 @@ def test_a_commit_of_somebody_else_meanwhile_is_not_overwritten(ada: Publisher, 
     ada.upload(notes="A note.")
     assert remote(hub) == digests(ada.variant / "model")
     assert "theirs" in [commit.title for commit in hub.commits(REPO)]
+
+
+def test_a_commit_that_does_not_concern_the_model_is_built_upon(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    hub.faults.append(Fault("POST", "/commit/", kind="foreign", theirs=".gitattributes"))
+    said = ada.upload(notes="A note.")
+    assert "going on top of it" in said
+    assert [commit.title for commit in hub.commits(REPO)][:3] == [
+        "Scripted: 4bit of Scripted", "theirs", "Scripted: 4bit of Scripted",
+    ]  # fmt: skip
+    assert hub.read(REPO, "main", ".gitattributes") == b"theirs"
+    assert remote(hub) == digests(ada.variant / "model")
+    assert hub.head(REPO) in hub.tags(REPO).values()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("pattern", "left"), [("/preupload/", False), ("/objects/batch", False), ("/commit/", True)])
+def test_rights_that_end_in_the_middle_leave_nothing_or_something_private(
+    ada: Publisher, hub: Hub, pattern: str, left: bool, status: int
+) -> None:
+    hub.faults.append(Fault("POST", pattern, status=status))
+    said = ada.upload(code=1)
+    assert f"the Hub answered {status}" in said
+    assert "Set HF_TOKEN to a token with the right for this repo." in said
+    assert hub.exists(REPO) is left
+    if left:
+        assert "stays private until it is complete" in said
+        assert (state(hub)["private"], hub.tags(REPO), len(hub.commits(REPO))) == (True, {}, 1)
+    ada.upload()
+    assert_published(ada)
+
+
+def test_a_repo_that_cannot_be_removed_is_named(ada: Publisher, hub: Hub) -> None:
+    hub.faults += [Fault("POST", "/preupload/", status=403), Fault("DELETE", "/repos/delete", status=403)]
+    assert f"{REPO} was made for this and is left, private and empty" in ada.upload(code=1)
+    ada.upload()
+    assert_published(ada)
+
+
+def test_other_bytes_on_the_hub_are_refused_and_stay_private_without_a_tag(ada: Publisher, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", "/commit/", kind="corrupt", theirs="config.json"))
+    said = ada.upload(code=1)
+    assert "differs from what was sent: config.json" in said
+    assert checks(ada.variant, "upload")["remote-equal"] == "fail"
+    assert (state(hub)["private"], hub.tags(REPO)) == (True, {})
+    ada.upload()
+    assert remote(hub) == digests(ada.variant / "model")
+    assert state(hub)["private"] is False
+    assert list(hub.tags(REPO).values()) == [hub.head(REPO)]
+
+
+def test_bytes_are_read_back_where_that_is_asked_for(ada: Publisher, hub: Hub) -> None:
+    said = ada.upload(read_back="true")
+    sizes = [path.stat().st_size for path in (ada.variant / "model").iterdir()]
+    count = sum(min(size, 3 << 16) for size in sizes)
+    assert f"{count:,} bytes were read back" in " ".join(said.split())
+    assert read_json(ada.variant / "upload.json")["result"]["read_back"] == count
+    assert count < sum(sizes)
+
+
+def test_a_hub_that_hands_out_other_bytes_under_the_right_digest_is_found(ada: Publisher, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", "/commit/", kind="rotten", theirs="model.safetensors"))
+    said = ada.upload(code=1, read_back="true")
+    assert "model.safetensors at" in said
+    assert "is loaded with other bytes" in " ".join(said.split())
+    assert (state(hub)["private"], hub.tags(REPO)) == (True, {})
+
+
+def test_a_private_repo_of_ours_that_this_machine_did_not_begin_stays_private(ada: Publisher, hub: Hub) -> None:
+    ada.upload()
+    repo = hub.store.find(REPO)
+    assert repo
+    repo.update(private=True, tags={})
+    said = ada.upload()
+    assert state(hub)["private"] is True
+    assert "the repo is private as before" in " ".join(said.split())
+    assert list(hub.tags(REPO).values()) == [hub.head(REPO)]
+
+
+@pytest.mark.parametrize("token", ["write", "stranger"])
+def test_a_pull_request_on_the_hub_leaves_the_branch_alone(ada: Publisher, hub: Hub, token: str) -> None:
+    ada.upload()
+    head, tags = hub.head(REPO), hub.tags(REPO)
+    ada.user.token = token
+    said = ada.upload(create_pr="true", notes="A note.")
+    address = f"{hub.endpoint}/{REPO}/discussions/1"
+    assert address in "".join(said.split())
+    assert (hub.head(REPO), hub.tags(REPO)) == (head, tags)
+    assert remote(hub, "refs/pr/1") == digests(ada.variant / "model")
+    result = read_json(ada.variant / "upload.json")["result"]
+    assert (result["pull_request"], result["tag"], result["sent"]) == (address, "", ada.sent_files())
+    # The same again finds it, other content opens another, and what the branch has needs none.
+    ada.upload(create_pr="true", notes="A note.")
+    assert len(state(hub)["pulls"]) == 1  # type: ignore[arg-type]
+    ada.upload(create_pr="true", notes="Another note.")
+    assert len(state(hub)["pulls"]) == 2  # type: ignore[arg-type]
+    ada.upload(create_pr="true")
+    assert len(state(hub)["pulls"]) == 2  # type: ignore[arg-type]
+    assert read_json(ada.variant / "upload.json")["result"]["pull_request"] == ""
+
+
+def test_a_pull_request_on_nothing_is_refused_before_anything_is_converted(ada: Publisher, hub: Hub) -> None:
+    said = ada.user.run("publish", *ada.published.flags(REPO, ada.user.home / "fresh", **{"create-pr": "true"}), code=1)
+    assert f"{REPO} does not exist, so no pull request can be opened on it" in said.text
+    assert not list((ada.user.home / "fresh").rglob("*.json"))
+    assert changes(hub) == []
+
+
+def test_the_repo_is_added_to_a_collection_once_it_is_tagged(ada: Publisher, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", "/collections/", status=500, times=1))
+    for _ in range(2):
+        ada.upload(collection="lab/best-models-1")
+        assert hub.store.collection("lab/best-models-1") == [{"id": REPO, "type": "model"}]
+    log = [one.path for one in hub.log if one.method == "POST"]
+    assert next(n for n, path in enumerate(log) if "/tag/" in path) < next(
+        n for n, path in enumerate(log) if "/coll" in path
+    )
 
 
 def test_a_wait_longer_than_anybody_has_ends_the_upload(ada: Publisher, hub: Hub) -> None:

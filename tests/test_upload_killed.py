@@ -29,7 +29,8 @@ from mlx_publish.hub.publish import Order, publish
 
 folder, repo, tag = sys.argv[1:]
 try:
-    publish(Order(repo, manifest(Path(folder)), {SOURCE}, "all of it", tag), print)
+    begun = Path(folder + "-" + repo.replace("/", "-"))
+    publish(Order(repo, manifest(Path(folder)), {SOURCE}, "all of it", tag, begun), print)
 except PublishError as error:
     sys.exit(f"{{type(error).__name__}}: {{error}}")
 """

@@ -39,6 +39,9 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "language": ("CODES", "languages, as en,de (default: the source's)"),
     "private": ("BOOL", "true makes a new repo private"),
     "adopt": ("BOOL", "true replaces a repo that was not made from this source"),
+    "create_pr": ("BOOL", "true opens a pull request on the Hub instead of committing"),
+    "collection": ("SLUG", "collection on the Hub that the repo is added to"),
+    "read_back": ("BOOL", "true loads some bytes once more after the upload and compares them"),
     "notes": ("MARKDOWN", "your own words for the card"),
 }
 

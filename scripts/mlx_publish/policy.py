@@ -104,6 +104,19 @@ def objections(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> l
     return list(_objections(recipe, policy, flags))
 
 
+def shared_destinations(recipe: Recipe, owners: dict[str, Recipe]) -> Iterator[BadInput]:
+    """Yield destinations that a recipe shares with one of `owners`, to which its own are added.
+
+    Whoever publishes last would replace what the other has published, for both are made from evidence of ours.
+    """
+    for destination in recipe.destinations.values():
+        owner = owners.setdefault(str(destination).casefold(), recipe)
+        if owner.place != recipe.place:
+            yield _objection(
+                recipe, "to", f"{owner.place} publishes to {destination}, too", "Give each its own destination."
+            )
+
+
 def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str | None) -> None:
     """Raise `BadInput` for what only the source itself tells: how large it is, and the licence that applies."""
     spec = policy.spec

@@ -181,6 +181,12 @@ class RecipeSpec(Strict):
     """Make a new repo private."""
     adopt: bool = False
     """Publish into a repo that exists and was not made from this source."""
+    create_pr: bool = False
+    """Open a pull request on the Hub, on a repo that exists, instead of committing; no tag."""
+    collection: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)
+    """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
+    read_back: bool = False
+    """After the upload, load some of the bytes once more and compare them with those on the disk."""
     accept: list[Acceptance] = Field(default=[])
     """Failed checks that are let through."""
     card: CardWords = CardWords()

@@ -16,7 +16,7 @@ from mlx_publish.yaml_errors import bad_input
 from mlx_publish.yaml_lines import load_yaml, scalar
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
-TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "to")
+TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "collection", "to")
 _REPO: TypeAdapter[str] = TypeAdapter(RepoId)
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
@@ -53,7 +53,7 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
     `bits`, `group_size`, `mode`, `mixed` and `dtype` describe one variant; `variants` takes short names with commas.
     """
     data: dict[str, Any] = {key: flags[key] for key in TEXT_FLAGS if key in flags}
-    data.update({key: scalar(flags[key]) for key in ("private", "adopt") if key in flags})
+    data.update({key: scalar(flags[key]) for key in ("private", "adopt", "create_pr", "read_back") if key in flags})
     data["variants"] = _variants(flags)
     if "language" in flags:
         data["language"] = _list(flags["language"])

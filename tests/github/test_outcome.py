@@ -61,7 +61,8 @@ def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
     for label in ("4bit", "8bit"):
         add(work, label, "convert")
         add(work, label, "card")
-        add(work, label, "upload", result={"repo": f"acme/Tiny-{label}", "commit": f"c{label}"})
+        result = {"repo": f"acme/Tiny-{label}", "commit": f"c{label}", "tag": "v1", "sent": ["a", "b"], "removed": []}
+        add(work, label, "upload", result=result)
     outcome.write_outcome(work, recipe, recipe.variants, STAGES)
     assert runner.outputs == {
         "verdict": "pass",
@@ -71,6 +72,32 @@ def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
         "commit": "c4bit\nc8bit",
     }
     assert runner.annotations == []
+
+
+def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+    for label in ("4bit", "8bit"):
+        add(work, label, "card")
+        work.model(label).mkdir(parents=True)
+        (work.model(label) / "README.md").write_text(f"---\nlicense: mit\n---\n# The card of {label}\n")
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert (
+        runner.summary.index("### 4bit") < runner.summary.index("# The card of 4bit") < runner.summary.index("### 8bit")
+    )
+    assert "| published |" not in runner.summary
+    runner.summary = ""
+    result = {"repo": "acme/Tiny-4bit", "commit": "0123456789abcdef", "tag": HOSTILE, "sent": ["a", "b"], "removed": []}
+    add(work, "4bit", "upload", result=result)
+    pull = {"pull_request": "https://huggingface.co/acme/Tiny-8bit/discussions/1", "tag": ""}
+    add(work, "8bit", "upload", result={**result, "repo": "acme/Tiny-8bit", **pull})
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    assert "The card of" not in runner.summary
+    [_, table] = runner.summary.split("| published |")
+    lines = table.strip().splitlines()
+    assert "[acme/Tiny-4bit](https://huggingface.co/acme/Tiny-4bit)" in lines[2]
+    assert "[0123456789ab](https://huggingface.co/acme/Tiny-4bit/tree/0123456789abcdef)" in lines[2]
+    assert lines[2].endswith("| 2 | 0 |")
+    assert "<img" not in table
+    assert "[acme/Tiny-8bit](https://huggingface.co/acme/Tiny-8bit/discussions/1)" in lines[3]
 
 
 def test_a_refused_variant_is_annotated_at_the_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:

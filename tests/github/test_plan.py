@@ -229,6 +229,16 @@ def test_a_recipe_or_variant_that_there_is_not_is_told_which_there_are(recipes: 
         asked(recipes, source="x/small", destination="lab/x-{variant}")
 
 
+def test_two_recipes_for_one_destination_are_refused(recipes: Path, reviewed: Path) -> None:
+    (recipes / "other.yaml").write_text(f"source: b/s\nrevision: {COMMIT}\nto: LAB/S-8bit\n")
+    for payload in ({"recipe": "other"}, {"recipe": "small"}, {"source": "x/y", "destination": "lab/s-8bit"}):
+        with pytest.raises(BadInput, match=r"publishes to (lab/s|LAB/S)-8bit, too"):
+            asked(recipes, **payload)
+    with pytest.raises(BadInput, match=r"other\.yaml publishes to lab/s-8bit, too"):
+        make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
+    assert asked(recipes, recipe="big.model")["next"] == "review"
+
+
 def test_the_policy_is_kept_before_any_machine_is_asked(recipes: Path, tmp_path: Path) -> None:
     (tmp_path / "mlx-publish.yaml").write_text("namespaces: [lab]\n")
     with pytest.raises(BadInput, match="the namespace eve is not allowed"):

@@ -263,3 +263,16 @@ def test_lines_are_those_of_the_keys(tree: Files, run: Said) -> None:
     edit(path, lambda data: data["quantization"].update(bits=7))
     line = line_of(path, '"bits": 7')
     assert f"{path}:{line}: " in run("mlx-model-config", path)[1]
+
+
+def test_two_recipes_for_one_destination_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        to = "lab/c" if name == "c" else "lab/same"
+        Path(f"{name}.yaml").write_text(f"source: x/{name}\nrevision: {'a' * 40}\nto: {to}\n")
+    assert run_hook("mlx-recipe", [Path("a.yaml"), Path("b.yaml"), Path("c.yaml")]) == 1
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "b.yaml:3: to: a.yaml publishes to lab/same, too"
+    assert "c.yaml" not in said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mlx_publish.card.markdown import hub, link
 from mlx_publish.github import output
+from mlx_publish.github.preview import MOST, previews
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Report
 from mlx_publish.work import Work
@@ -37,7 +39,10 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
                         f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
                         recipe.place_of("source"),
                     )
-    output.summarize("\n".join(_summary(recipe, reports)))
+    text = "\n".join((*_summary(recipe, reports), *_receipts(uploads))) + "\n"
+    paths = [] if uploads else [work.model(v.label) / "README.md" for v in variants if _has(reports[v.label], "card")]
+    cards = {path.parent.parent.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    output.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
 
 
 def _has(reports: Sequence[Report], stage: str) -> bool:
@@ -52,3 +57,16 @@ def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
             remarks = [f"{c.status} {c.id}: {c.message}" for c in report.checks if c.status not in ("pass", "skip")]
             told = "<br>".join(map(output.cell, remarks))
             yield f"| {output.cell(label)} | {report.stage} | {report.verdict} | {told} |"
+
+
+def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
+    """What was published where, a line a variant."""
+    told = [report.result for report in uploads if report.result.get("repo")]
+    if not told:
+        return
+    yield "\n| published | commit | tag | files sent | files removed |\n| --- | --- | --- | ---: | ---: |"
+    for result in told:
+        where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
+        commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
+        counts = " | ".join(str(len(result.get(key, ()))) for key in ("sent", "removed"))
+        yield f"| {where} | {commit} | {output.cell(result.get('tag') or '')} | {counts} |"

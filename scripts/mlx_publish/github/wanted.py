@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.request import Request
-from mlx_publish.policy import find_policy, judge
+from mlx_publish.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 
@@ -72,6 +73,8 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     if not chosen:
         raise BadInput(f"the tag {name}/{version} names no recipe in {folder}", place="--ref", remedy=allowed)
     found = [_of_file(path, tag=version) for path in chosen.values()]
+    for one in found:
+        _judge_destinations(one.recipe, known)
     # Before any machine is asked: what nobody has reviewed would be refused hours later.
     if missing := {one.recipe.name: folders for one in found if (folders := _without_card(one, cards))}:
         raise BadInput(
@@ -102,6 +105,7 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
             remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
         )  # fmt: skip
     found = _of_file(path)
+    _judge_destinations(found.recipe, known)
     strangers = [name for name in request.names if name not in found.labels]
     if strangers:
         raise BadInput(
@@ -110,6 +114,18 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
         )  # fmt: skip
     flags = {"revision": request.revision} if request.revision else {}
     return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
+
+
+def _judge_destinations(recipe: Recipe, known: Mapping[str, Path]) -> None:
+    """Raise `BadInput` where another recipe publishes to the same place; of recipes that are wrong nothing is known."""
+    owners: dict[str, Recipe] = {}
+    for path in known.values():
+        with contextlib.suppress(BadInput):
+            other = recipe_from_file(path, elsewhere=True)
+            if other.place != recipe.place:
+                list(shared_destinations(other, owners))
+    for objection in shared_destinations(recipe, owners):
+        raise objection
 
 
 def _of_file(path: Path, tag: str = "") -> Wanted:
@@ -131,6 +147,7 @@ def _of_source(request: Request, known: Mapping[str, Path], folder: Path) -> Wan
         )  # fmt: skip
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)
+    _judge_destinations(recipe, known)
     labels = tuple(variant.label for variant in recipe.variants)
     told = flags | ({"destination": flags["to"]} if "to" in flags else {})
     return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=told)

@@ -1,4 +1,4 @@
-"""mlx-recipe: a recipe is valid, is pinned, keeps to the policy, and accepts only checks that exist."""
+"""mlx-recipe: a recipe is valid, is pinned, keeps to the policy, accepts checks that exist, shares no destination."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.problem import Options, Problem, problems_of
-from mlx_publish.policy import EMPTY, Policy, find_policy, objections
+from mlx_publish.policy import EMPTY, Policy, find_policy, objections, shared_destinations
+from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file
 
 
 def look(files: Sequence[Path], _options: Options) -> Iterator[Problem]:
     """Yield what is wrong with recipes. Where there is no policy, an empty one is taken."""
     policy = find_policy(Path.cwd()) or EMPTY
+    owners: dict[str, Recipe] = {}
     for path in files:
-        yield from _recipe(path, policy)
+        try:
+            recipe = recipe_from_file(path, elsewhere=True)
+        except BadInput as error:
+            yield from problems_of(error, path)
+            continue
+        for objection in (*_objections(recipe, policy), *shared_destinations(recipe, owners)):
+            yield from problems_of(objection, path)
 
 
-def _recipe(path: Path, policy: Policy) -> Iterator[Problem]:
-    found: list[BadInput] = []
-    try:
-        recipe = recipe_from_file(path, elsewhere=True)
-        found += objections(recipe, policy)
-        if recipe.spec.accept:
-            from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
+def _objections(recipe: Recipe, policy: Policy) -> Iterator[BadInput]:
+    yield from objections(recipe, policy)
+    if recipe.spec.accept:
+        from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
 
+        try:
             judge_acceptances(recipe)
-    except BadInput as error:
-        found.append(error)
-    for objection in found:
-        yield from problems_of(objection, path)
+        except BadInput as error:
+            yield error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.evidence import FileDigest, both_digests_of, listing
+from mlx_publish.model.files import FileEntry
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
 
@@ -33,6 +34,15 @@ class Sent:
     size: int
     sha256: str
     git_sha1: str
+
+
+def same(file: Sent, entry: FileEntry | None) -> bool:
+    """Tell whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
+    return (
+        entry is not None
+        and entry.size == file.size
+        and (entry.sha256 == file.sha256 if entry.sha256 else entry.git_sha1 == file.git_sha1)
+    )
 
 
 def may_be_sent(path: str) -> bool:

@@ -1,24 +1,25 @@
-"""One commit with everything, compared afterwards, tagged last."""
+"""One commit with everything, compared afterwards, tagged last; or the same as a pull request."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.errors import PublishError, Refused
 from mlx_publish.evidence import same_source
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
+from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
-from mlx_publish.hub.manifest import Sent
+from mlx_publish.hub.manifest import Sent, same
+from mlx_publish.hub.readback import read_back
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
-from mlx_publish.hub.watch import GivenUp, Watch, watched
+from mlx_publish.hub.rights import no_repo
+from mlx_publish.hub.watch import Watch, watched
 from mlx_publish.model.files import FileEntry
-
-# Seconds between the attempts to commit; the client itself never repeats a commit.
-_WAITS = (1, 2, 4)
+from mlx_publish.work import write_atomically
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,16 @@ class Order:
     """The evidence's source; a repo is ours when its own evidence names the same one."""
     title: str
     tag: str
+    begun: Path
+    """A file that is there as long as a repo of our making is not complete."""
     private: bool = False
     adopt: bool = False
+    create_pr: bool = False
+    """Open a pull request on the Hub instead of committing."""
+    collection: str | None = None
+    """Slug of a collection that the repo is added to."""
+    read_back: bool = False
+    """Load some of the bytes once more, as anybody would."""
 
 
 @dataclass(frozen=True)
@@ -42,53 +51,157 @@ class Receipt:
     repo: str
     commit: str
     tag: str
+    """Empty for a pull request."""
     sent: tuple[str, ...]
     removed: tuple[str, ...]
+    private: bool = False
+    pull_request: str = ""
+    read_back: int = 0
+    """Bytes that were loaded once more and compared."""
 
 
 def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
-    """Publish in the name of the job or of HF_TOKEN, and end where the Hub fails for too long; see `_publish`."""
-    watched(Watch(progress, total=sum(file.size for file in order.files)))
-    with acting_as(writing_token(order.repo)):
-        return _publish(order, progress)
+    """Publish in the name of the job or of HF_TOKEN, and end where the Hub fails for too long.
 
-
-def _publish(order: Order, progress: Callable[[str], None]) -> Receipt:
-    """Make the repo hold exactly the order's files, at one commit, and tag it.
-
-    A new repo stays private until its commit has been compared; the next run sees to it where this one breaks
-    off. Raises `Refused` where the repo is somebody else's, the token may not write, the tag stands for other
-    files, or the remote files differ afterwards.
+    The repo then has exactly the order's files at one commit, which is tagged. Raises `Refused` where the repo is
+    somebody else's, the token may not write, the tag stands for other files, or the remote files differ afterwards.
     """
+    watch = Watch(progress, total=sum(file.size for file in order.files))
+    watched(watch)
+    with acting_as(writing_token(order.repo)):
+        if order.create_pr:
+            return _propose(order, progress)
+        made = _make(order)
+        try:
+            return _fill(order, progress)
+        except PublishError:
+            if made:
+                _undo(order, watch, progress)
+            raise
+
+
+def _make(order: Order) -> bool:
+    """Make the repo, private; or see that this token may write to it. Tells whether it was made."""
     api = hub_api()
     with hub_errors(f"the token for {order.repo}"):
-        new = not api.repo_exists(order.repo)
-        if new:
-            api.create_repo(order.repo, private=True)
-        else:
+        if api.repo_exists(order.repo):
             api.auth_check(order.repo, write=True)
+            return False
+        write_atomically(order.begun, f"{order.repo}\n")
+        api.create_repo(order.repo, private=True)
+    return True
+
+
+def _undo(order: Order, watch: Watch, progress: Callable[[str], None]) -> None:
+    """Remove the repo of this run where nothing has come into it; else it waits, private, for the next one."""
+    try:
+        remote, _ = _remote(order.repo)
+        if watch.sent or set(remote) - OF_THE_HUB:
+            progress(f"{order.repo} stays private until it is complete; the next run sends what is missing")
+            return
+        with hub_errors(order.repo):
+            hub_api().delete_repo(order.repo)
+        order.begun.unlink(missing_ok=True)
+    except PublishError:
+        progress(f"{order.repo} was made for this and is left, private and empty, for the next run")
+
+
+def _fill(order: Order, progress: Callable[[str], None]) -> Receipt:
     remote, head = _remote(order.repo)
-    ours = _is_ours(order, remote, head)
-    if not (ours or order.adopt):
+    change = _change(order, remote, head)
+    tags = _tags(order)
+    if change.adds or change.removes:
+        progress(f"sending {change.size / 1e6:.1f} MB in {len(change.adds)} files to {order.repo}")
+        head = commit(change, progress).oid
+    _compare(order, head)
+    checked = read_back(order.repo, head, order.files) if order.read_back else 0
+    private = _show(order)
+    if order.tag not in tags:
+        _tag(order, head)
+    order.begun.unlink(missing_ok=True)
+    if order.collection:
+        _collect(order, order.collection)
+    sent, removed = tuple(file.path for file in change.adds), tuple(change.removes)
+    return Receipt(order.repo, head, order.tag, sent, removed, private, read_back=checked)
+
+
+def _change(order: Order, remote: Mapping[str, FileEntry], head: str) -> Change:
+    if not (_is_ours(order, remote, head) or order.adopt):
         raise Refused(
             f"{order.repo} exists and was not made from this source", check="destination-ours",
             remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
         )  # fmt: skip
-    tags = _tags(order)
-    changed = [file for file in order.files if not _same(file, remote.get(file.path))]
+    changed = [file for file in order.files if not same(file, remote.get(file.path))]
     removed = sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
-    if changed or removed:
-        progress(f"sending {sum(f.size for f in changed) / 1e6:.1f} MB in {len(changed)} files to {order.repo}")
-        head = _commit(order, changed, removed, head)
-    _compare(order, head)
+    return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote, head)
+
+
+def _show(order: Order) -> bool:
+    """Make a repo of our making public, unless it is to be private; tells whether it is private afterwards.
+
+    One that an earlier run began is one of ours; the visibility of all others is their owner's.
+    """
+    api = hub_api()
     with hub_errors(order.repo):
-        # The tag is the last thing: one of ours that has none was begun, and not finished, by an earlier run.
-        begun = new or (ours and not tags and bool(api.model_info(order.repo).private))
-        if begun and not order.private:
-            api.update_repo_settings(order.repo, private=False)
-        if order.tag not in tags:
-            api.create_tag(order.repo, tag=order.tag, revision=head, tag_message=order.title)
-    return Receipt(order.repo, head, order.tag, tuple(file.path for file in changed), tuple(removed))
+        private = bool(api.model_info(order.repo).private)
+    begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
+    if not (private and begun) or order.private:
+        return private
+    again(order.repo, lambda: api.update_repo_settings(order.repo, private=False))
+    return False
+
+
+def _tag(order: Order, head: str) -> None:
+    """Tag the commit, and see that the tag is there and nobody else's: an answer may have been lost."""
+    api = hub_api()
+    again(
+        order.repo,
+        lambda: api.create_tag(order.repo, tag=order.tag, revision=head, tag_message=order.title, exist_ok=True),
+    )
+    _tags(order)
+
+
+def _collect(order: Order, slug: str) -> None:
+    api = hub_api()
+    again(
+        f"the collection {slug}",
+        lambda: api.add_collection_item(slug, item_id=order.repo, item_type="model", exists_ok=True),
+    )
+
+
+def _propose(order: Order, progress: Callable[[str], None]) -> Receipt:
+    """Open a pull request with the files, unless one of an earlier run has these very files, or the branch has."""
+    with hub_errors(order.repo):
+        if not hub_api().repo_exists(order.repo):
+            raise no_repo(order.repo)
+    remote, head = _remote(order.repo)
+    change = _change(order, remote, head)
+    if not (change.adds or change.removes):
+        return Receipt(order.repo, head, "", (), ())
+    sent, removed = tuple(file.path for file in change.adds), change.removes
+    if found := _proposed(order):
+        return Receipt(order.repo, found[0], "", (), (), pull_request=found[1])
+    progress(f"sending {change.size / 1e6:.1f} MB in {len(sent)} files for a pull request on {order.repo}")
+    done = commit(change, progress, create_pr=True)
+    _compare(order, done.oid)
+    checked = read_back(order.repo, done.oid, order.files) if order.read_back else 0
+    return Receipt(order.repo, done.oid, "", sent, removed, pull_request=done.pull_request, read_back=checked)
+
+
+def _proposed(order: Order) -> tuple[str, str] | None:
+    """Commit and address of an open pull request of our title that has these very files."""
+    api = hub_api()
+    with hub_errors(order.repo):
+        found = [
+            one
+            for one in api.get_repo_discussions(order.repo, discussion_type="pull_request", discussion_status="open")
+            if one.title == order.title
+        ]
+        for one in found:
+            oid = api.model_info(order.repo, revision=one.git_reference).sha
+            if oid and not _differences(order, oid):
+                return oid, one.url
+    return None
 
 
 def _remote(repo: str) -> tuple[Mapping[str, FileEntry], str]:
@@ -113,57 +226,6 @@ def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> bool:
     return same_source(evidence, order.source)
 
 
-def _same(file: Sent, entry: FileEntry | None) -> bool:
-    return (
-        entry is not None
-        and entry.size == file.size
-        and (entry.sha256 == file.sha256 if entry.sha256 else entry.git_sha1 == file.git_sha1)
-    )
-
-
-def _commit(order: Order, changed: Sequence[Sent], removed: Sequence[str], head: str) -> str:
-    """Commit, and after any error read the head again: it is done, it is tried again, or somebody else was there.
-
-    Large files that arrived are not sent again. Raises the last error after some attempts.
-    """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
-
-    operations: list[Any] = [CommitOperationAdd(file.path, str(file.local)) for file in changed]
-    operations += [CommitOperationDelete(path) for path in removed]
-    for wait in (*_WAITS, None):
-        try:
-            with hub_errors(order.repo):
-                done = hub_api().create_commit(
-                    order.repo, operations, commit_message=order.title, parent_commit=head or None
-                )
-            return str(done.oid)
-        except SurroundingsError as error:
-            if landed := _landed(order, head):
-                return landed
-            if wait is None or isinstance(error, GivenUp):
-                raise
-            time.sleep(wait)
-    raise AssertionError  # pragma: no cover
-
-
-def _landed(order: Order, head: str) -> str | None:
-    """Return the head where it holds all the files, though the answer was lost; None where nothing happened.
-
-    Raises `SurroundingsError` where somebody else has committed: what they did is not overwritten unseen.
-    """
-    remote, now = _remote(order.repo)
-    if now == head:
-        return None
-    if not (set(remote) - {file.path for file in order.files} - OF_THE_HUB) and all(
-        _same(file, remote.get(file.path)) for file in order.files
-    ):
-        return now
-    raise SurroundingsError(
-        f"{order.repo}: somebody else committed meanwhile ({now[:12]})",
-        remedy="Look at it, then run the same command again to publish over it.",
-    )
-
-
 def _compare(order: Order, commit: str) -> None:
     if different := _differences(order, commit):
         raise Refused(
@@ -174,7 +236,7 @@ def _compare(order: Order, commit: str) -> None:
 
 def _differences(order: Order, commit: str) -> list[str]:
     remote = RepoFiles(order.repo, commit).entries
-    different = [file.path for file in order.files if not _same(file, remote.get(file.path))]
+    different = [file.path for file in order.files if not same(file, remote.get(file.path))]
     return different + sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
 
 

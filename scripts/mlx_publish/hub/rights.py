@@ -12,8 +12,10 @@ from mlx_publish.hub.identity import WRITABLE, judge_resource, no_token, resourc
 _REMEDY = "Set HF_TOKEN to a token with the right for this repo."
 
 
-def may_publish(repos: Iterable[str]) -> None:
+def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
     """Raise `Refused` where it can be known by now that nothing can be published to one of `repos`.
+
+    Everybody with a token that may write somewhere may open a pull request, on a repo that there is.
 
     Whose the token is, is asked once. Of a trusted publisher only the surroundings are judged: its token is exchanged
     when it is needed.
@@ -27,16 +29,28 @@ def may_publish(repos: Iterable[str]) -> None:
             raise no_token()
         with hub_errors(f"the token for {repo}"):
             who = who or hub_api().whoami()
-            _judge(repo, who)
+            _judge(repo, who, create_pr=create_pr)
 
 
-def _judge(repo: str, who: Mapping[str, Any]) -> None:
+def _judge(repo: str, who: Mapping[str, Any], *, create_pr: bool) -> None:
     if role_of(who) == "read":
         raise Refused(f"this token may only read, and {repo} is to be published", check=WRITABLE, remedy=_REMEDY)
     api = hub_api()
+    if create_pr:
+        if not api.repo_exists(repo):
+            raise no_repo(repo)
+        return
     if api.repo_exists(repo):
         api.auth_check(repo, write=True)
         return
     names = [str(who.get("name")), *(str(org.get("name")) for org in who.get("orgs") or ())]
     if repo.partition("/")[0].casefold() not in {name.casefold() for name in names}:
         raise Refused(f"this token may not make {repo}: it is of {', '.join(names)}", check=WRITABLE, remedy=_REMEDY)
+
+
+def no_repo(repo: str) -> Refused:
+    """The error for a pull request on a repo that there is not."""
+    return Refused(
+        f"{repo} does not exist, so no pull request can be opened on it", check="destination-ours",
+        remedy="Make it first, or leave out 'create_pr: true'.",
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from mlx_publish.evidence import digest_of
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, listed, manifest, strangers
-from mlx_publish.hub.publish import Order, publish
+from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
@@ -51,7 +51,7 @@ def tag_of(context: Context, files: Sequence[Sent]) -> str:
 def ahead(context: Context) -> None:
     """Ask the Hub, before anything slow begins, whether this token may publish: reading calls only."""
     wanted = (context.recipe.destinations[variant.label].repo for variant in context.variants)
-    may_publish(repo for repo in wanted if repo)
+    may_publish((repo for repo in wanted if repo), create_pr=context.recipe.spec.create_pr)
 
 
 def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
@@ -99,27 +99,29 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     evidence = _evidence(context, variant)
     title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
     order = Order(
-        destination.repo or "",
-        files,
-        evidence["source"],
-        title,
-        tag_of(context, files),
-        spec.private,
-        spec.adopt,
-    )
+        destination.repo or "", files, evidence["source"], title, tag_of(context, files),
+        context.work.variant(variant.label) / "begun", spec.private, spec.adopt, spec.create_pr, spec.collection,
+        spec.read_back,
+    )  # fmt: skip
     receipt = publish(order, context.console.progress)
-    told = Finding(
-        "remote-equal",
-        "pass",
-        f"{len(files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests",
-    )
+    told = Finding("remote-equal", "pass", _told(order, receipt))
     return Outcome(
         (*findings, told),
         {
             **result, "repo": receipt.repo, "commit": receipt.commit, "tag": receipt.tag,
-            "sent": list(receipt.sent), "removed": list(receipt.removed),
+            "sent": list(receipt.sent), "removed": list(receipt.removed), "private": receipt.private,
+            "pull_request": receipt.pull_request, "read_back": receipt.read_back,
         },
     )  # fmt: skip
+
+
+def _told(order: Order, receipt: Receipt) -> str:
+    text = f"{len(order.files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests"
+    if receipt.read_back:
+        text += f", {receipt.read_back:,} bytes were read back"
+    if receipt.pull_request:
+        return f"{text}: {receipt.pull_request}"
+    return f"{text}; the repo is private as before" if receipt.private and not order.private else text
 
 
 STAGE = Stage("upload", "card", inputs, run, ahead=ahead, repeats=True)

@@ -1,0 +1,127 @@
+"""One commit on the Hub: after every error the head is looked at before anything is repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.hub.manifest import Sent, same
+from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
+from mlx_publish.hub.watch import GivenUp
+from mlx_publish.model.files import FileEntry
+
+# Seconds between the attempts; the client itself never repeats a commit.
+_WAITS = (1, 2, 4)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit changes: `adds` and `removes` on top of `head`, where the repo has the files `before`."""
+
+    repo: str
+    adds: tuple[Sent, ...]
+    removes: tuple[str, ...]
+    files: tuple[Sent, ...]
+    """All files that the repo has afterwards."""
+    title: str
+    before: Mapping[str, FileEntry]
+    head: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are added."""
+        return sum(file.size for file in self.adds)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The commit that holds the files, and the address of the pull request that it is for, if it is for one."""
+
+    oid: str
+    pull_request: str = ""
+
+
+def again(what: str, call: Callable[[], Answer]) -> Answer:
+    """Make a call that may be repeated, and repeat it where the surroundings fail. Raises the last error."""
+    for wait in _WAITS:
+        try:
+            with hub_errors(what):
+                return call()
+        except GivenUp:
+            raise
+        except SurroundingsError:
+            time.sleep(wait)
+    with hub_errors(what):
+        return call()
+
+
+def commit(change: Change, progress: Callable[[str], None], *, create_pr: bool = False) -> Done:
+    """Send large files first, then everything by one commit.
+
+    After any error the head is read again: it is done, it is tried again, also on top of a commit that does not
+    concern the model, or somebody else was there, which raises `SurroundingsError`. Large files that arrived are not
+    sent again. Raises the last error after some attempts.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
+
+    adds = [CommitOperationAdd(file.path, str(file.local)) for file in change.adds]
+    operations: list[Any] = [*adds, *(CommitOperationDelete(path) for path in change.removes)]
+    head = change.head
+    for wait in (*_WAITS, None):
+        try:
+            with hub_errors(change.repo):
+                # An empty .gitignore, for the repo's own would keep files away in silence.
+                hub_api().preupload_lfs_files(
+                    change.repo, adds, create_pr=create_pr, gitignore_content="", free_memory=False
+                )
+                done = hub_api().create_commit(
+                    change.repo, operations, commit_message=change.title, parent_commit=head or None,
+                    create_pr=create_pr,
+                )  # fmt: skip
+            return Done(str(done.oid), str(done.pr_url or ""))
+        except SurroundingsError as error:
+            if create_pr:
+                # What happened to a pull request no head tells; the next run looks for it.
+                raise
+            now, landed = _look(change, head)
+            if landed:
+                return Done(now)
+            if wait is None or isinstance(error, GivenUp):
+                raise
+            if now != head:
+                progress(f"{change.repo} got a commit that does not concern the model; going on top of it")
+                head = now
+            time.sleep(wait)
+    raise AssertionError  # pragma: no cover
+
+
+def _look(change: Change, head: str) -> tuple[str, bool]:
+    """Return the head, and whether it holds all the files although the answer was lost.
+
+    Raises `SurroundingsError` where somebody else has changed files of the model: what they did is not overwritten
+    unseen.
+    """
+    with hub_errors(change.repo):
+        now = hub_api().model_info(change.repo).sha or ""
+    if now == head:
+        return now, False
+    remote = RepoFiles(change.repo, now).entries
+    if not (set(remote) - {file.path for file in change.files} - OF_THE_HUB) and all(
+        same(file, remote.get(file.path)) for file in change.files
+    ):
+        return now, True
+    if _of_a_model(remote) == _of_a_model(change.before):
+        return now, False
+    raise SurroundingsError(
+        f"{change.repo}: somebody else committed meanwhile ({now[:12]})",
+        remedy="Look at it, then run the same command again to publish over it.",
+    )
+
+
+def _of_a_model(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    return {path: entry for path, entry in files.items() if path not in OF_THE_HUB}
