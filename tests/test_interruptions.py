@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from models import make_model
 from pipeline import User, alive, children, command_of, digests, leftovers, wait_for
@@ -52,6 +53,36 @@ def test_killed_in_the_middle_of_a_conversion_it_finishes_the_next_time(
         made = digests(tmp_path / "work/m" / label / "model")
         assert made == digests(undisturbed / "m" / label / "model")
         assert "model.safetensors" in made
+
+
+def test_two_jobs_with_work_folders_of_their_own_take_turns(tmp_path: Path, user: User) -> None:
+    make_model(tmp_path / "m")
+    path = user.home / ".cache/mlx-publish/machine.lock"
+    path.parent.mkdir(parents=True)
+    words = ("convert", "--source", tmp_path / "m", "--work", tmp_path / "work")
+    with FileLock(path):
+        process = user.start(*words)
+        assert process.stdout
+        said = ""
+        while "waiting for its stage to end" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        assert not list((tmp_path / "work").rglob("*.safetensors"))
+    more, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said + more
+    assert list((tmp_path / "work").rglob("*.safetensors"))
+    # Nothing is computed the second time, so nobody is waited for.
+    with FileLock(path):
+        user.run(*words)
+
+
+def test_where_the_machine_cannot_be_locked_that_is_said(tmp_path: Path, user: User) -> None:
+    make_model(tmp_path / "m")
+    user.home.mkdir(exist_ok=True)
+    (user.home / ".cache").write_text("no folder")
+    said = user.run("convert", "--source", tmp_path / "m", "--work", tmp_path / "work").text
+    assert "machine.lock cannot be locked" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGINT])

@@ -14,6 +14,7 @@ from act import STANDS_IN
 from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.github.plan import DISPATCH
 from mlx_publish.github.request import Request
+from mlx_publish.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.stages import NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +107,7 @@ def test_who_may_do_what() -> None:
         "plan": {"contents": "read"},
         "run": {"contents": "read"},
         "review": {"contents": "write", "pull-requests": "write"},
-        "publish": {"contents": "read", "id-token": "write"},
+        "publish": {"contents": "read", "id-token": "write", "attestations": "write"},
     }
     assert [name for name, job in PUBLISH["jobs"].items() if "environment" in job] == ["publish"]
     assert PUBLISH["jobs"]["publish"]["environment"] == "huggingface"
@@ -115,16 +116,27 @@ def test_who_may_do_what() -> None:
     assert hosted == ["plan", "review"]
 
 
-def test_tokens_are_in_the_last_step_of_their_job_only() -> None:
+def test_tokens_are_in_one_step_of_their_job_only() -> None:
     with_token = [
-        (name, number - len(job["steps"]))
+        (name, step["name"])
         for name, job in PUBLISH["jobs"].items()
-        for number, step in enumerate(job["steps"])
+        for step in job["steps"]
         if "secrets." in str(step) or "github.token" in str(step)
     ]
-    assert with_token == [("review", -1), ("publish", -1)]
+    assert with_token == [("review", "Open or update the pull request"), ("publish", "Publish")]
+    assert [step.get("name") for step in PUBLISH["jobs"]["publish"]["steps"]][-2:] == ["Publish", "Attest"]
     assert "secrets" not in str({name: job for name, job in PUBLISH["jobs"].items() if name in ("plan", "run")})
     assert all("env" not in job for job in PUBLISH["jobs"].values())
+
+
+def test_what_is_attested_is_what_the_action_wrote() -> None:
+    attest = PUBLISH["jobs"]["publish"]["steps"][-1]
+    assert attest["if"] == "vars.MLX_PUBLISH_ATTEST == 'true'"
+    folder = "${{ steps.publish.outputs.provenance }}"
+    assert attest["with"] == {
+        "subject-checksums": f"{folder}/{SUMS}", "predicate-type": PREDICATE_TYPE,
+        "predicate-path": f"{folder}/{PREDICATE}",
+    }  # fmt: skip
 
 
 def test_nothing_that_waits_is_dropped_for_another_recipe() -> None:

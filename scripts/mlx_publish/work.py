@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +93,10 @@ class Work:
         """The folder that is published."""
         return self.variant(label) / "model"
 
+    def provenance(self, label: str) -> Path:
+        """The folder of the in-toto statement, beside the evidence."""
+        return self.variant(label) / "provenance"
+
     def report_path(self, label: str, stage: str) -> Path:
         """Where the report of a stage lies."""
         return self.variant(label) / f"{stage}.json"
@@ -165,3 +169,33 @@ class Work:
             yield
         finally:
             lock.release()
+
+
+def machine_lock() -> Path:
+    """The file by which jobs of one user take turns, whatever their work folders."""
+    home = os.environ.get("HOME") or tempfile.gettempdir()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home) / ".cache") / "mlx-publish" / "machine.lock"
+
+
+@contextmanager
+def machine(say: Callable[[str], None]) -> Iterator[None]:
+    """Compute alone on this machine: wait, without an end, for others that do.
+
+    Two at once would take memory from each other and disturb what is measured. Where the file cannot be made, that
+    is said, and nobody waits.
+    """
+    path = machine_lock()
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another mlx-publish computes on this machine ({path}); waiting for its stage to end")
+            lock.acquire(poll_interval=0.5)
+    except OSError as error:
+        say(f"{path} cannot be locked ({error.strerror}): another job at the same time would disturb what is measured")
+    try:
+        yield
+    finally:
+        lock.release()

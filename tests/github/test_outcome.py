@@ -68,6 +68,7 @@ def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
         "verdict": "pass",
         "card": f"{work.model('4bit')}/README.md\n{work.model('8bit')}/README.md",
         "evidence": f"{work.variant('4bit')}/evidence.json\n{work.variant('8bit')}/evidence.json",
+        "provenance": f"{work.provenance('4bit')}\n{work.provenance('8bit')}",
         "repo": "acme/Tiny-4bit\nacme/Tiny-8bit",
         "commit": "c4bit\nc8bit",
     }

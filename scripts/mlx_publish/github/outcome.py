@@ -28,6 +28,9 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
         "evidence": "\n".join(
             str(work.variant(v.label) / "evidence.json") for v in variants if _has(reports[v.label], "card")
         ),
+        "provenance": "\n".join(
+            str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
+        ),
         "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
         "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
     })  # fmt: skip

@@ -12,6 +12,10 @@ from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding, Report, verdict_of
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.work import machine
+
+COMPUTING = frozenset({"convert", "smoke", "fidelity", "benchmark"})
+"""Stages of which one at a time runs on a machine."""
 
 
 def chain(stages: Sequence[Stage], name: str) -> tuple[Stage, ...]:
@@ -64,7 +68,8 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     if stage.name not in ("inspect", "upload"):
         names = ", ".join(v.label for v in pending)
         context.console.heading(stage.name, f"{context.recipe.name} · {names}")
-    with _told(context, stage, pending, inputs), context.console.busy(stage.name):
+    alone = machine(context.console.progress) if stage.name in COMPUTING else contextlib.nullcontext()
+    with _told(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
     reports = {v.label: _report(stage, inputs[v.label], outcomes[v.label]) for v in pending}
     for label, report in reports.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence import digest_of
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
-from mlx_publish.hub.manifest import Sent, listed, manifest, strangers
+from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
 from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
+from mlx_publish.provenance import write_provenance
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -87,16 +89,17 @@ def _text(path: Path) -> str | None:
 def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]) -> Outcome:
     destination, spec = context.recipe.destinations[variant.label], context.recipe.spec
     context.console.progress(f"publishing {variant.label} to {destination}")
+    evidence = _evidence(context, variant)
+    write_provenance(context.work.provenance(variant.label), evidence, digests(files), os.environ)
     result: dict[str, Any] = {
         "published": True,
         "files": len(files),
         "bytes": sum(file.size for file in files),
     }
     if destination.folder:
-        publish_folder(files, destination.folder, _evidence(context, variant)["source"], adopt=spec.adopt)
+        publish_folder(files, destination.folder, evidence["source"], adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
-    evidence = _evidence(context, variant)
     title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
     order = Order(
         destination.repo or "", files, evidence["source"], title, tag_of(context, files),
