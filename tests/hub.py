@@ -50,6 +50,7 @@ class Hub:
         multipart_above: int = 32 << 20,
         part_size: int = 16 << 20,
         page_size: int = 1000,
+        xet: bool = False,
     ) -> None:
         self.root = root
         self.tokens = {token.name: token for token in tokens}
@@ -60,6 +61,8 @@ class Hub:
         self._server = Server(port, self._desk, tuple(self.tokens.values()))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._server.site = Site(self.store, self.endpoint, multipart_above, part_size, page_size)
+        self.xet = root / ".xet" if xet else None
+        self._server.site.xet = self.xet
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hub")
 
     def __enter__(self) -> Self:
@@ -134,7 +137,8 @@ class Hub:
     def environment(self, token_name: str | None, home: Path) -> dict[str, str]:
         """The environment for a client process: this Hub, one token or none, nothing of the developer's."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
-        switches = ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
+        switches = ["HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"]
+        switches += [] if self.xet else ["HF_HUB_DISABLE_XET"]
         hub = {"HOME": str(home), "HF_HOME": str(home / "huggingface"), "HF_ENDPOINT": self.endpoint}
         return kept | hub | dict.fromkeys(switches, "1") | ({"HF_TOKEN": self.token(token_name)} if token_name else {})
 

@@ -57,6 +57,7 @@ class Site:
     multipart_above: int
     part_size: int
     page_size: int
+    xet: Path | None = None
     uploads: dict[str, Upload] = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hub_calls import Answer, Call, Token, Upload, route, say, signed_in, writable
 from hub_read import collection_of
 from hub_store import GITATTRIBUTES, Commit, File, HubError, Repo, is_lfs, sha256_of
+from hub_xet import take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,7 +223,7 @@ def commit(call: Call, repo: str, rev: str) -> Answer:
     with call.site.store.lock:
         files = _checked_head(found, rev, header.get("parentCommit", "")).files
         for line in lines:
-            files = _applied(found, files, line["key"], line["value"])
+            files = _applied(call, found, files, line["key"], line["value"])
         if proposed:
             number = found.propose(rev, header["summary"], _author(call))
             rev, said = f"refs/pr/{number}", {"pullRequestUrl": f"{call.site.endpoint}/{repo}/discussions/{number}"}
@@ -244,7 +245,7 @@ def _checked_head(repo: Repo, branch: str, parent: str) -> Commit:
     return head
 
 
-def _applied(repo: Repo, files: dict[str, File], key: str, value: dict[str, Any]) -> dict[str, File]:
+def _applied(call: Call, repo: Repo, files: dict[str, File], key: str, value: dict[str, Any]) -> dict[str, File]:
     """Return the tree after one line of a commit."""
     if key not in {"file", "lfsFile", "deletedFile", "deletedFolder"}:
         return files
@@ -252,7 +253,7 @@ def _applied(repo: Repo, files: dict[str, File], key: str, value: dict[str, Any]
     if key == "file":
         return files | {path: repo.keep_regular(base64.b64decode(value["content"]))}
     if key == "lfsFile":
-        return files | {path: _uploaded(repo, path, value["oid"])}
+        return files | {path: _uploaded(call, repo, path, value["oid"])}
     gone = {path} if key == "deletedFile" else {name for name in files if name.startswith(f"{path}/")}
     if not gone & set(files):
         raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
@@ -266,7 +267,11 @@ def _checked_path(path: str) -> str:
     return path
 
 
-def _uploaded(repo: Repo, path: str, oid: str) -> File:
+def _uploaded(call: Call, repo: Repo, path: str, oid: str) -> File:
+    if call.site.xet and not repo.object(oid).is_file():
+        aside = call.site.store.incoming / oid
+        if take(call.site.xet, oid, aside):
+            _keep(Upload(repo, oid, aside.stat().st_size), aside)
     if not re.fullmatch(r"[0-9a-f]{64}", oid) or not repo.object(oid).is_file():
         raise HubError(400, f"An LFS pointer pointed to a file that does not exist. Offending file: {path}")
     return repo.lfs_file(oid)

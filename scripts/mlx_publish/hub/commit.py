@@ -11,7 +11,7 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.hub.manifest import Sent, same
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
-from mlx_publish.hub.watch import GivenUp
+from mlx_publish.hub.watch import GivenUp, Watch
 from mlx_publish.model.files import FileEntry
 
 # Seconds between the attempts; the client itself never repeats a commit.
@@ -60,7 +60,7 @@ def again(what: str, call: Callable[[], Answer]) -> Answer:
         return call()
 
 
-def commit(change: Change, progress: Callable[[str], None], *, create_pr: bool = False) -> Done:
+def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
     """Send large files first, then everything by one commit.
 
     After any error the head is read again: it is done, it is tried again, also on top of a commit that does not
@@ -79,6 +79,7 @@ def commit(change: Change, progress: Callable[[str], None], *, create_pr: bool =
                 hub_api().preupload_lfs_files(
                     change.repo, adds, create_pr=create_pr, gitignore_content="", free_memory=False
                 )
+                watch.large_arrived = True
                 done = hub_api().create_commit(
                     change.repo, operations, commit_message=change.title, parent_commit=head or None,
                     create_pr=create_pr,
@@ -94,7 +95,7 @@ def commit(change: Change, progress: Callable[[str], None], *, create_pr: bool =
             if wait is None or isinstance(error, GivenUp):
                 raise
             if now != head:
-                progress(f"{change.repo} got a commit that does not concern the model; going on top of it")
+                watch.say(f"{change.repo} got a commit that does not concern the model; going on top of it")
                 head = now
             time.sleep(wait)
     raise AssertionError  # pragma: no cover

@@ -70,13 +70,13 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     watched(watch)
     with acting_as(writing_token(order.repo)):
         if order.create_pr:
-            return _propose(order, progress)
+            return _propose(order, watch)
         made = _make(order)
         try:
-            return _fill(order, progress)
+            return _fill(order, watch)
         except PublishError:
             if made:
-                _undo(order, watch, progress)
+                _undo(order, watch)
             raise
 
 
@@ -92,27 +92,27 @@ def _make(order: Order) -> bool:
     return True
 
 
-def _undo(order: Order, watch: Watch, progress: Callable[[str], None]) -> None:
+def _undo(order: Order, watch: Watch) -> None:
     """Remove the repo of this run where nothing has come into it; else it waits, private, for the next one."""
     try:
         remote, _ = _remote(order.repo)
-        if watch.sent or set(remote) - OF_THE_HUB:
-            progress(f"{order.repo} stays private until it is complete; the next run sends what is missing")
+        if watch.sent or watch.large_arrived or set(remote) - OF_THE_HUB:
+            watch.say(f"{order.repo} stays private until it is complete; the next run sends what is missing")
             return
         with hub_errors(order.repo):
             hub_api().delete_repo(order.repo)
         order.begun.unlink(missing_ok=True)
     except PublishError:
-        progress(f"{order.repo} was made for this and is left, private and empty, for the next run")
+        watch.say(f"{order.repo} was made for this and is left, private and empty, for the next run")
 
 
-def _fill(order: Order, progress: Callable[[str], None]) -> Receipt:
+def _fill(order: Order, watch: Watch) -> Receipt:
     remote, head = _remote(order.repo)
     change = _change(order, remote, head)
     tags = _tags(order)
     if change.adds or change.removes:
-        progress(f"sending {change.size / 1e6:.1f} MB in {len(change.adds)} files to {order.repo}")
-        head = commit(change, progress).oid
+        watch.say(f"sending {change.size / 1e6:.1f} MB in {len(change.adds)} files to {order.repo}")
+        head = commit(change, watch).oid
     _compare(order, head)
     checked = read_back(order.repo, head, order.files) if order.read_back else 0
     private = _show(order)
@@ -169,7 +169,7 @@ def _collect(order: Order, slug: str) -> None:
     )
 
 
-def _propose(order: Order, progress: Callable[[str], None]) -> Receipt:
+def _propose(order: Order, watch: Watch) -> Receipt:
     """Open a pull request with the files, unless one of an earlier run has these very files, or the branch has."""
     with hub_errors(order.repo):
         if not hub_api().repo_exists(order.repo):
@@ -181,8 +181,8 @@ def _propose(order: Order, progress: Callable[[str], None]) -> Receipt:
     sent, removed = tuple(file.path for file in change.adds), change.removes
     if found := _proposed(order):
         return Receipt(order.repo, found[0], "", (), (), pull_request=found[1])
-    progress(f"sending {change.size / 1e6:.1f} MB in {len(sent)} files for a pull request on {order.repo}")
-    done = commit(change, progress, create_pr=True)
+    watch.say(f"sending {change.size / 1e6:.1f} MB in {len(sent)} files for a pull request on {order.repo}")
+    done = commit(change, watch, create_pr=True)
     _compare(order, done.oid)
     checked = read_back(order.repo, done.oid, order.files) if order.read_back else 0
     return Receipt(order.repo, done.oid, "", sent, removed, pull_request=done.pull_request, read_back=checked)

@@ -48,6 +48,8 @@ class Watch:
     """Bytes that are to be sent, for the progress."""
     sent: int = 0
     """Bytes of large files that arrived."""
+    large_arrived: bool = False
+    """Whether all large files arrived; of those that travel through Xet no request is seen here."""
     clock: Callable[[], float] = time.monotonic
     _failing_since: float | None = None
     _said: float = float("-inf")
