@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -186,6 +187,18 @@ def benchmarks(session: nox.Session) -> None:
     python = environment(session, "bench", "mlx", "bench")
     start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
     start(session, str(python), str(ROOT / "benchmarks" / "convert.py"), "--source", str(DEMO_SOURCE), *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build the wheel and make the release of the tag that is given; release.yml runs it."""
+    session.chdir(ROOT)
+    python = environment(session, "plan")
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
+        start(session, sys.executable, *wheel)
+        wheels = map(str, sorted(Path(folder).glob("*.whl")))
+        start(session, str(python), "scripts/release.py", *session.posargs, *wheels, PYTHONPATH="scripts")
 
 
 @nox.session

@@ -31,6 +31,10 @@ case "$1 $2" in
   "pr list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "pr create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/pull/7' ;;
   "pr edit") cat > "$GH_BODY" ;;
+  "release create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/releases/1' ;;
+  "issue list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
+  "issue create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/issues/8' ;;
+  "issue edit") cat > "$GH_BODY" ;;
 esac
 """
 

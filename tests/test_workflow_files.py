@@ -46,7 +46,7 @@ def steps() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_files_are_those_that_are_meant() -> None:
-    assert [path.name for path in FILES] == ["card-review.yml", "ci.yml", "publish.yml"]
+    assert [path.name for path in FILES] == ["card-review.yml", "ci.yml", "publish.yml", "release.yml"]
     assert (REVIEW["name"], PUBLISH["name"]) == ("card-review", "publish")
 
 

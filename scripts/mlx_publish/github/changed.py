@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.pull_request import program
+from mlx_publish.github.programs import program
 
 _LINK = "120000"
 _MODULE = "160000"

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlx_publish.errors import SurroundingsError
 from mlx_publish.github import output
-
-# The name under which GitHub's own actions commit.
-_WHO = ("-c", "user.name=github-actions[bot]", "-c", "user.email=41898282+github-actions[bot]@users.noreply.github.com")
-
-
-# No checkout keeps the token: git asks gh for it, and nobody else.
-_CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-credential")
+from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, program
 
 
 def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path) -> str | None:
@@ -27,13 +19,13 @@ def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, r
     The branch is `mlx-publish/<recipe>`, `base` is the branch that it goes to, `text` its body. Returns its address,
     or None where nothing changed. Raises `SurroundingsError` where git or gh fail.
     """
-    _git(root, "add", "--", *map(str, paths))
-    if not _git(root, "status", "--porcelain", "--", *map(str, paths)).strip():
+    git(root, "add", "--", *map(str, paths))
+    if not git(root, "status", "--porcelain", "--", *map(str, paths)).strip():
         return None
     branch, title = branch_of(recipe), f"Cards of {recipe}"
-    _git(root, "switch", "--force-create", branch)
-    _git(root, *_WHO, "commit", "--quiet", "--message", title)
-    _git(root, *_CREDENTIALS, "push", "--quiet", "--force", "origin", branch)
+    git(root, "switch", "--force-create", branch)
+    git(root, *WHO, "commit", "--quiet", "--message", title)
+    git(root, *CREDENTIALS, "push", "--quiet", "--force", "origin", branch)
     address = _pull_request(root, branch, base, title, text)
     output.write({"pull-request": address, "branch": branch})
     return address
@@ -63,48 +55,11 @@ def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
 
 
 def _pull_request(root: Path, branch: str, base: str, title: str, text: str) -> str:
-    listed = json.loads(_gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]")
+    listed = json.loads(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]")
     if listed:
-        _gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", "-", text=text)
+        gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", "-", text=text)
         return str(listed[0]["url"])
-    created = _gh(
+    created = gh(
         root, "pr", "create", "--head", branch, "--base", base, "--title", title, "--body-file", "-", text=text
     )
     return created.strip().splitlines()[-1] if created.strip() else ""
-
-
-def _git(root: Path, *words: str) -> str:
-    return _run(root, [program("git"), *words])
-
-
-def _gh(root: Path, *words: str, text: str = "") -> str:
-    return _run(root, [program("gh"), *words], text)
-
-
-def _run(root: Path, command: Sequence[str], text: str = "") -> str:
-    done = subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing"]
-        raise SurroundingsError(
-            f"{Path(command[0]).name} {_asked(command)} failed: {said[0]}",
-            remedy="Look at the job's permissions (contents: write, pull-requests: write), then run it again.",
-        )
-    return done.stdout
-
-
-def _asked(command: Sequence[str]) -> str:
-    """The subcommand, behind what is configured by -c."""
-    words = list(command[1:])
-    while words[:1] == ["-c"]:
-        words = words[2:]
-    return words[0] if words else ""
-
-
-def program(name: str) -> str:
-    """Return where a program is. `SurroundingsError` where it is nowhere."""
-    found = shutil.which(name)
-    if found is None:
-        raise SurroundingsError(
-            f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
-        )
-    return found
