@@ -21,8 +21,7 @@ from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.evidence import json_text
 from mlx_publish.evidence_schema import EvidenceSpec
-from mlx_publish.github.plan import DISPATCH
-from mlx_publish.github.request import MOST_KEYS, Request
+from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
 from mlx_publish.recipe import RecipeSpec
 from mlx_publish.report import SCHEMA, Report
 

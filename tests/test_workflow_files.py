@@ -12,8 +12,7 @@ from ruamel.yaml import YAML
 
 from act import STANDS_IN
 from mlx_publish.cli_parser import RECIPE_FLAGS
-from mlx_publish.github.plan import DISPATCH
-from mlx_publish.github.request import Request
+from mlx_publish.github.request import DISPATCH, Request
 from mlx_publish.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.stages import NAMES
 

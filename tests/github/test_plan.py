@@ -173,6 +173,15 @@ def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
     assert filled_in(recipes, source="a/New", variants="all", dry_run="true")["next"] == "nothing"
 
 
+def test_a_source_without_a_destination_means_its_recipe(recipes: Path) -> None:
+    plan = asked(recipes, source="A/Small", revision=COMMIT[::-1], callback="webhook 1")
+    assert plan["next"] == "review"
+    assert plan["review"] == job(name="small", recipe=(recipes / "small.yaml").as_posix(), revision=COMMIT[::-1])
+    (recipes / "again.yaml").write_text(f"source: a/small\nrevision: {COMMIT}\nto: lab/again\n")
+    with pytest.raises(BadInput, match="several recipes have it: again, small"):
+        asked(recipes, source="a/small", revision=COMMIT)
+
+
 def test_settings_of_the_repo(recipes: Path) -> None:
     settings = Settings.from_env({"MLX_PUBLISH_RUNNER": "studio-1", "MLX_PUBLISH_PER": "variant"})
     payload = {"action": "mlx-publish", "client_payload": {"recipe": "small"}}
@@ -188,7 +197,8 @@ def test_settings_of_the_repo(recipes: Path) -> None:
 @pytest.mark.parametrize(("payload", "key", "said"), [
     ({}, "recipe", "exactly one of recipe and source"),
     ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
-    ({"source": "a/b"}, "destination", "a source needs one"),
+    ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
+    ({"source": "a/small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
     ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
     ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
     ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
@@ -201,8 +211,7 @@ def test_settings_of_the_repo(recipes: Path) -> None:
 def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, said: str) -> None:
     with pytest.raises(BadInput) as caught:
         asked(recipes, **payload)
-    assert caught.value.place == "client_payload"
-    assert key in str(caught.value.key)
+    assert key in (f"{caught.value.place}: {caught.value.key}")
     assert said in caught.value.message
     assert caught.value.remedy
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github import output
-from mlx_publish.github.request import Request, from_form, from_payload
+from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
 
 SCHEMA = "mlx-publish/plan/1"
-DISPATCH = "mlx-publish"
-"""The type of a repository_dispatch that is ours."""
 LABELS = ("self-hosted", "macOS", "ARM64")
 # Those after which a calling workflow may ask for something; none that a stranger can cause.
 _EVENTS = ("push", "workflow_dispatch", "repository_dispatch", "schedule")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PAGE = "docs/request.md"
+DISPATCH = "mlx-publish"
+"""The type of a repository_dispatch that is ours."""
 MOST_KEYS = 10
 """GitHub takes no more of them in a client_payload."""
 ALL = "all"
@@ -51,13 +53,15 @@ class Request(Strict):
     recipe: str | None = Field(None, pattern=f"^{_PART}$", max_length=96)
     """Name of a recipe of the repo, as its file is called without `.yaml`; this or source."""
     source: str | None = Field(None, pattern=f"^{_PART}/{_PART}$", max_length=96)
-    """A repo of the Hub as `namespace/name`, for which the pull request brings a new recipe."""
+    """A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; with one
+    the pull request brings a new recipe."""
     revision: str | None = Field(None, pattern="^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", max_length=100)
     """Commit, tag or branch of the source; with a recipe the commit that it is to be pinned to from now on."""
     variants: Names | None = Field(None, pattern=f"^{_PART}([ ,]+{_PART})*$", max_length=200)
     """Short names as `4bit,8bit`, or a list of them; with a recipe those of its variants that are wanted."""
     destination: str | None = Field(None, pattern=f"^{_PART}/[A-Za-z0-9{{][A-Za-z0-9._{{}}-]*$", max_length=120)
-    """`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with source."""
+    """`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a source that
+    no recipe has."""
     notes: Annotated[str | None, BeforeValidator(_lines)] = Field(None, pattern=_TEXT, max_length=20000)
     """Words for the card, in Markdown; only with source."""
     dry_run: bool = False
@@ -71,8 +75,6 @@ class Request(Strict):
             raise _wrong("recipe", "exactly one of recipe and source is to be given")
         if self.recipe is not None:
             self._fits_recipe()
-        elif self.destination is None and not self.dry_run:
-            raise _wrong("destination", "a source needs one, as namespace/{source}-MLX-{variant}")
         return self
 
     def _fits_recipe(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.request import Request
+from mlx_publish.github.request import Request, from_payload
 from mlx_publish.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
@@ -96,14 +96,21 @@ def _without_card(wanted: Wanted, cards: Path) -> list[str]:
 
 def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
     """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
-    if request.source is not None:
+    name = request.recipe
+    if request.source is not None and request.destination is None:
+        name = _recipe_of(request.source, known)
+    if name is None:
         return _of_source(request, known, folder)
-    path = known.get(request.recipe or "")
+    path = known.get(name)
     if path is None:
         raise BadInput(
-            f"there is no recipe '{request.recipe}' in {folder}", place="recipe",
+            f"there is no recipe '{name}' in {folder}", place="recipe",
             remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
         )  # fmt: skip
+    if request.source is not None:
+        # As if the recipe had been named, by the same rules.
+        given = request.model_dump(exclude_none=True, exclude={"source"})
+        request = from_payload({**given, "recipe": name})
     found = _of_file(path)
     _judge_destinations(found.recipe, known)
     strangers = [name for name in request.names if name not in found.labels]
@@ -114,6 +121,18 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
         )  # fmt: skip
     flags = {"revision": request.revision} if request.revision else {}
     return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
+
+
+def _recipe_of(source: str, known: Mapping[str, Path]) -> str | None:
+    """The recipe of a source, or None; `BadInput` where several have it."""
+    found = []
+    for name, path in known.items():
+        with contextlib.suppress(BadInput):
+            if recipe_from_file(path, elsewhere=True).spec.source.casefold() == source.casefold():
+                found.append(name)
+    if len(found) > 1:
+        raise BadInput(f"several recipes have it: {', '.join(found)}", place="source", remedy="Name one by 'recipe'.")
+    return found[0] if found else None
 
 
 def _judge_destinations(recipe: Recipe, known: Mapping[str, Path]) -> None:
@@ -136,6 +155,11 @@ def _of_file(path: Path, tag: str = "") -> Wanted:
 
 
 def _of_source(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
+    if request.destination is None and not request.dry_run:
+        raise BadInput(
+            "no recipe has this source, and a new one needs a destination", place="destination",
+            remedy="Give one, as namespace/{source}-MLX-{variant}.",
+        )  # fmt: skip
     flags = request.flags
     recipe = recipe_from_flags(flags)
     if recipe.source_folder is not None:

@@ -1,0 +1,108 @@
+"""From a webhook of the Hub to a dispatch of GitHub: a new version of a source asks for its recipe.
+
+`event_of` is all that matters. `app` is a small WSGI application around it, for whatever serves those, as
+`gunicorn mlx_publish.github.relay:app`; it reads MLX_PUBLISH_WEBHOOK_SECRET, GITHUB_REPOSITORY and GITHUB_TOKEN.
+
+Payload and secret: https://huggingface.co/docs/hub/webhooks. Dispatch:
+https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
+from mlx_publish.github.request import DISPATCH, from_payload
+
+LARGEST = 1 << 20
+"""Bytes of a webhook's body; the Hub sends some thousand."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAMES = ("MLX_PUBLISH_WEBHOOK_SECRET", "GITHUB_REPOSITORY", "GITHUB_TOKEN")
+_SECONDS = 30
+_STATUS = {Refused: "401 Unauthorized", BadInput: "400 Bad Request", SurroundingsError: "502 Bad Gateway"}
+
+
+def event_of(body: bytes, given: str, secret: str) -> dict[str, Any] | None:
+    """Return the body of a dispatch for what a webhook tells; None where that is no new commit on a model's main.
+
+    `given` is the header X-Webhook-Secret, `secret` what it has to be. Raises `Refused` where it is not, and `BadInput`
+    for what is no webhook's payload.
+    """
+    from huggingface_hub import WebhookPayload  # noqa: PLC0415  0.2 s
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    # In constant time, so that nobody learns the secret letter by letter.
+    if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
+        raise Refused("the webhook's secret is another one", remedy="Give the Hub and the relay the same.")
+    if len(body) > LARGEST:
+        raise BadInput(f"a webhook of {len(body):,} bytes", place="body", remedy="Look at who sends it.")
+    try:
+        told = WebhookPayload.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(
+            f"no payload of a webhook of the Hub: {first['msg']}", place="body", key=".".join(map(str, first["loc"]))
+        ) from None
+    if told.repo.type != "model" or told.event.scope != "repo.content" or told.event.action == "delete":
+        return None
+    commit = next((ref.newSha for ref in told.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None)
+    if commit is None or not _COMMIT.fullmatch(commit):
+        return None
+    payload = {"source": told.repo.name, "revision": commit, "callback": f"webhook {told.webhook.id}"}
+    from_payload(payload)
+    return {"event_type": DISPATCH, "client_payload": payload}
+
+
+def app(environ: Mapping[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]) -> Iterable[bytes]:
+    """Answer a webhook (WSGI, PEP 3333): 202 asked for, 204 nothing to do, 4xx refused, 500 and 502 as they are."""
+    status, said = _answer(environ, os.environ)
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(said)))])
+    return [said]
+
+
+def _answer(environ: Mapping[str, Any], settings: Mapping[str, str]) -> tuple[str, bytes]:
+    length = str(environ.get("CONTENT_LENGTH") or "0")
+    if missing := [name for name in _NAMES if not settings.get(name)]:
+        return "500 Internal Server Error", f"not set: {', '.join(missing)}\n".encode()
+    if environ.get("REQUEST_METHOD") != "POST":
+        return "405 Method Not Allowed", b"webhooks are posted\n"
+    if not length.isdigit() or int(length) > LARGEST:
+        return "413 Content Too Large", b"no webhook is as large\n"
+    given, body = str(environ.get("HTTP_X_WEBHOOK_SECRET") or ""), environ["wsgi.input"].read(int(length))
+    try:
+        event = event_of(body, given, settings[_NAMES[0]])
+        if event is not None:
+            send(event, settings)
+    except PublishError as error:
+        return _STATUS.get(type(error), "500 Internal Server Error"), f"{error.message}\n".encode()
+    if event is None:
+        return "204 No Content", b""
+    return "202 Accepted", f"asked for {event['client_payload']['source']}\n".encode()
+
+
+def send(event: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+    """Send a dispatch to GITHUB_REPOSITORY with GITHUB_TOKEN. `SurroundingsError` where GitHub does not take it."""
+    api = settings.get("GITHUB_API_URL") or "https://api.github.com"
+    request = urllib.request.Request(  # noqa: S310  the address is the operator's
+        f"{api}/repos/{settings['GITHUB_REPOSITORY']}/dispatches", data=json.dumps(event).encode(), method="POST",
+        headers={
+            "Authorization": f"Bearer {settings['GITHUB_TOKEN']}", "Accept": "application/vnd.github+json",
+            "Content-Type": "application/json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "mlx-publish",
+        },
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+            pass
+    except urllib.error.HTTPError as error:
+        raise SurroundingsError(
+            f"GitHub answered {error.code} to the dispatch", remedy="Look at the token: contents: write on the repo."
+        ) from None
+    except OSError as error:
+        raise SurroundingsError(f"GitHub did not answer: {error}", remedy="Send the webhook again.") from None
