@@ -35,6 +35,7 @@ case "$1 $2" in
   "issue list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "issue create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/issues/8' ;;
   "issue edit") cat > "$GH_BODY" ;;
+  "issue close") ;;
 esac
 """
 

@@ -45,7 +45,7 @@ def steps() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_files_are_those_that_are_meant() -> None:
-    assert [path.name for path in FILES] == ["card-review.yml", "ci.yml", "publish.yml", "release.yml"]
+    assert [path.name for path in FILES] == ["card-review.yml", "ci.yml", "drift.yml", "publish.yml", "release.yml"]
     assert (REVIEW["name"], PUBLISH["name"]) == ("card-review", "publish")
 
 
@@ -189,5 +189,5 @@ def test_the_action_knows_every_stage() -> None:
     cases = re.search(r"^\s*(inspect[^)]*)\)", step["run"], re.MULTILINE)
     assert cases
     stages = [name.strip() for name in cases[1].split("|")]
-    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards"]
+    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards", "drift"]
     assert all(stage in ACTION["inputs"]["stage"]["description"] for stage in (*stages, "plan"))

@@ -224,6 +224,17 @@ def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_pa
     assert "exit status 2" in run.text
 
 
+def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) -> None:
+    before = hub.put("ada/moved", {"config.json": b"{}"})
+    checkout = Checkout(tmp_path / "repo", {"moved": f"source: ada/moved\nrevision: '{before}'\nto: lab/moved\n"})
+    hub.put("ada/moved", {"config.json": b"{ }"})
+    event = {"schedule": "23 5 * * 1", "repository": REPOSITORY}
+    run = checkout.run("schedule", event, Path(".github/workflows/drift.yml"), environment(hub, tmp_path))
+    assert run.jobs == {"drift": "success"}, run.text[-4000:]
+    assert run.outputs("Look at the sources")["issue"] == "https://github.com/lab/models/issues/8"
+    assert "| moved | ada/moved |" in (tmp_path / "gh_body").read_text()
+
+
 @pytest.fixture(scope="module")
 def failing(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """All failing calls of the Action in one run."""

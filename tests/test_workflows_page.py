@@ -16,7 +16,9 @@ from mlx_publish.github.request import from_payload
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
-PUBLISH, REVIEW = ((ROOT / ".github/workflows" / name).read_text() for name in ("publish.yml", "card-review.yml"))
+PUBLISH, REVIEW, DRIFT = (
+    (ROOT / ".github/workflows" / name).read_text() for name in ("publish.yml", "card-review.yml", "drift.yml")
+)
 SCHEMA = json.loads((ROOT / "scripts/mlx_publish/schemas/request.schema.json").read_text())
 
 
@@ -29,8 +31,8 @@ CALLERS = [load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DO
 
 
 def test_the_callers_call_what_there_is_with_what_it_takes() -> None:
-    assert [caller["name"] for caller in CALLERS] == ["publish", "card-review"]
-    for caller, ours in zip(CALLERS, (PUBLISH, REVIEW), strict=True):
+    assert [caller["name"] for caller in CALLERS] == ["publish", "card-review", "drift"]
+    for caller, ours in zip(CALLERS, (PUBLISH, REVIEW, DRIFT), strict=True):
         called = load(ours)
         [job] = caller["jobs"].values()
         assert job["uses"] == f"OWNER/mlx-publish/.github/workflows/{called['name']}.yml@COMMIT"

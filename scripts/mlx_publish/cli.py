@@ -19,7 +19,7 @@ from mlx_publish.errors import BadInput, Interrupted, PublishError, Surroundings
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 
-_WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "hook", "verify", "doctor")
+_WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
 """Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
 _OF_THE_DISK = (

@@ -112,11 +112,13 @@ def _add_review_and_plan(commands: argparse._SubParsersAction[argparse.ArgumentP
     plan.add_argument("--event-name", required=True, metavar="NAME")
     plan.add_argument("--event", required=True, type=Path, metavar="FILE")
     plan.add_argument("--ref", required=True, metavar="REF")
-    for command in (review, judge, plan):
+    drift = commands.add_parser("drift", help="which sources and converters moved since recipes were pinned")
+    drift.add_argument("--issue", action="store_true", help="open, update or close the issue about it, through gh")
+    for command in (review, judge, plan, drift):
         command.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
-    for command in (recipe, judge, plan):
+    for command in (recipe, judge, plan, drift):
         command.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR", help="where recipes lie")
-    for command in (recipe, review, judge, plan):
+    for command in (recipe, review, judge, plan, drift):
         command.add_argument("--from-env", action="store_true", help=_FROM_ENV)
 
 

@@ -12,6 +12,8 @@ from mlx_publish.card_review import review_cards
 from mlx_publish.console import Console
 from mlx_publish.errors import BadInput
 from mlx_publish.github import output
+from mlx_publish.github.drift import drift, table
+from mlx_publish.github.drift import tell as tell_issue
 from mlx_publish.github.plan import Settings, print_plan
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose, web_address
 from mlx_publish.github.request import Request
@@ -37,6 +39,8 @@ def command(options: argparse.Namespace, given: Mapping[str, str], keys: Iterabl
         return make_recipe(_path(options.recipe, given, "recipe"), flags, options.recipes, console)
     if options.command == "plan":
         return plan(options, given)
+    if options.command == "drift":
+        return tell_drift(options.recipes, options.cards, console, issue=options.issue or options.from_env)
     base = options.base or given.get("base") or "main"
     if options.command == "review-cards":
         return review_cards(Path.cwd(), base, options.cards, options.recipes)
@@ -54,6 +58,20 @@ def plan(options: argparse.Namespace, given: Mapping[str, str]) -> int:
         options.event_name, options.event, options.ref, options.recipes, given=known,
         settings=Settings.from_env(os.environ, options.cards),
     )  # fmt: skip
+    return 0
+
+
+def tell_drift(recipes: Path, cards: Path, console: Console, *, issue: bool) -> int:
+    """Print what moved, and keep the issue about it up to date where that is asked for; returns 0."""
+    moved = list(drift(recipes, cards))
+    for one in moved:
+        console.say(f"{one.recipe}: {one.of}: {one.what} ({one.before[:12] or '?'} → {one.now[:12] or '?'})")
+    output.summarize(table(moved))
+    if not moved:
+        console.say("nothing moved")
+    if issue and (address := tell_issue(moved, Path.cwd())):
+        console.say(f"issue: {address}")
+        output.write({"issue": address})
     return 0
 
 

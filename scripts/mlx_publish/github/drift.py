@@ -1,0 +1,185 @@
+"""Which recipes have a source that moved since they were pinned, and which cards a converter that is old by now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.errors import BadInput, SurroundingsError
+from mlx_publish.github.output import cell
+from mlx_publish.github.programs import gh
+from mlx_publish.github.wanted import known_recipes
+from mlx_publish.hub.repo import RepoFiles, is_commit, resolve
+from mlx_publish.model.card import SourceCard, read_card
+from mlx_publish.model.draft import CONFIG
+from mlx_publish.model.files import SMALL, FileEntry, ModelFiles
+from mlx_publish.model.select import is_legal, is_tokenizer
+from mlx_publish.model.template_places import JINJA, LEGACY
+from mlx_publish.recipe import Recipe
+from mlx_publish.recipe_input import recipe_from_file
+
+TITLE = "Sources and converters that moved"
+CONVERTERS = ("mlx-lm",)
+"""Packages whose newer versions may convert otherwise."""
+_PYPI = "https://pypi.org"
+_SECONDS = 30
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One row: what moved of a recipe, from where to where."""
+
+    recipe: str
+    of: str
+    """A repo of the Hub, or a package."""
+    before: str
+    now: str
+    what: str
+
+
+def drift(recipes: Path, cards: Path) -> Iterator[Moved]:
+    """Yield what moved of every recipe of a folder that is pinned to a commit, and of the cards that lie in `cards`.
+
+    A source that is gone, or a recipe that is wrong, is a row too. Raises `SurroundingsError` where the Hub does not
+    answer.
+    """
+    for name, path in known_recipes(recipes).items():
+        try:
+            recipe = recipe_from_file(path, elsewhere=True)
+        except BadInput as error:
+            yield Moved(name, str(path), "", "", f"the recipe is wrong: {error.message}")
+            continue
+        if recipe.source_folder is None and is_commit(recipe.spec.revision):
+            yield from _source(name, recipe.spec.source, str(recipe.spec.revision))
+        yield from _converters(name, recipe, cards)
+
+
+def _source(name: str, repo: str, pinned: str) -> Iterator[Moved]:
+    try:
+        head = resolve(repo, None)
+    except BadInput as error:
+        yield Moved(name, repo, pinned, "", error.message)
+        return
+    if head != pinned:
+        yield Moved(name, repo, pinned, head, ", ".join(_changes(RepoFiles(repo, pinned), RepoFiles(repo, head))))
+
+
+def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
+    """What of a model is another, most important first."""
+    try:
+        entries, later = before.entries, now.entries
+    except BadInput as error:
+        return [f"{error.message}, so what changed is not known"]
+    others = {path for path in {*entries, *later} if _digest(entries.get(path)) != _digest(later.get(path))}
+    card, after = _quietly(read_card, before), _quietly(read_card, now)
+    found = {
+        "weights": any(path.endswith((".safetensors", ".safetensors.index.json")) for path in others),
+        "chat template": bool(others & {JINJA, LEGACY, CONFIG}) and _templates(before) != _templates(now),
+        "tokenizer": any(is_tokenizer(path) and path not in (JINJA, LEGACY, CONFIG) for path in others),
+        "config": bool(others & {"config.json", "generation_config.json"}),
+        "licence": any(is_legal(path) for path in others) or _of(card, "license") != _of(after, "license"),
+        "base model": _of(card, "base_model") != _of(after, "base_model"),
+    }
+    return [what for what, moved in found.items() if moved] or ["nothing that is converted"]
+
+
+def _digest(entry: FileEntry | None) -> str | None:
+    return (entry.sha256 or entry.git_sha1) if entry else None
+
+
+def _templates(files: ModelFiles) -> list[object]:
+    """What clients take for the template, from all places."""
+    found: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
+    entry = files.entries.get(CONFIG)
+    if entry is not None and entry.size <= SMALL:
+        with contextlib.suppress(ValueError, RecursionError, AttributeError, BadInput):
+            found.append(json.loads(files.read(CONFIG)).get("chat_template"))
+    return found
+
+
+def _quietly(read: Callable[[Any], Any], what: object) -> Any:
+    """None for a file that may not be read, as of a gated source."""
+    try:
+        return read(what)
+    except BadInput:
+        return None
+
+
+def _of(card: SourceCard | None, key: str) -> tuple[str, ...]:
+    return card.texts(key) if card else ()
+
+
+def _converters(name: str, recipe: Recipe, cards: Path) -> Iterator[Moved]:
+    """One row for all variants of a recipe whose evidence names an older minor version."""
+    folders = [cards / destination.reviewed_as for destination in recipe.destinations.values()]
+    used = [tools for folder in folders if (tools := _tools(folder / "evidence.json"))]
+    for package in CONVERTERS:
+        versions = sorted({tools[package] for tools in used if package in tools}, key=_minor)
+        newest = newest_version(package) if versions else None
+        if newest and _minor(versions[0]) < _minor(newest):
+            yield Moved(name, package, versions[0], newest, "a newer converter")
+
+
+def _tools(path: Path) -> Mapping[str, str]:
+    try:
+        tools = json.loads(path.read_bytes())["tools"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return {str(key): str(value) for key, value in tools.items()} if isinstance(tools, dict) else {}
+
+
+def _minor(version: str) -> tuple[int, int]:
+    found = _RELEASE.match(version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def newest_version(package: str) -> str:
+    """Ask PyPI, or the address of MLX_PUBLISH_PYPI. Raises `SurroundingsError` where it does not answer."""
+    address = f"{os.environ.get('MLX_PUBLISH_PYPI') or _PYPI}/pypi/{package}/json"
+    try:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  the operator's address
+            return str(json.load(answer)["info"]["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SurroundingsError(f"{address}: {error}", remedy="Run it again later.") from error
+
+
+def table(moved: list[Moved]) -> str:
+    """Markdown for the issue, the step summary and the terminal."""
+    if not moved:
+        return "Nothing moved: every recipe is pinned to the head of its source.\n"
+    rows = [
+        f"| {cell(one.recipe)} | {cell(one.of)} | {cell(one.before[:12])} | {cell(one.now[:12])} | {cell(one.what)} |"
+        for one in moved
+    ]
+    return (
+        "\n".join(["| recipe | source or tool | was | is | what moved |", "| --- | --- | --- | --- | --- |", *rows])
+        + "\n"
+    )
+
+
+def tell(moved: list[Moved], root: Path) -> str:
+    """Open one issue, or update or close the one there is; returns its address, empty where there is none to open."""
+    try:
+        listed = json.loads(
+            gh(root, "issue", "list", "--state", "open", "--limit", "500", "--json", "number,title,url,body") or "[]"
+        )
+    except ValueError as error:
+        raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
+    there = next((issue for issue in listed if issue.get("title") == TITLE), None)
+    text = table(moved)
+    if there is None:
+        return "" if not moved else gh(root, "issue", "create", "--title", TITLE, "--body-file", "-", text=text).strip()
+    number, address = str(there["number"]), str(there["url"])
+    if not moved:
+        gh(root, "issue", "close", number, "--comment", text.strip())
+    elif str(there.get("body", "")).replace("\r\n", "\n").strip() != text.strip():
+        gh(root, "issue", "edit", number, "--body-file", "-", text=text)
+    return address
