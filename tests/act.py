@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1]
 _PASSED = ("SSL_CERT_FILE", "PIP_CERT", "MLX_PUBLISH_CACHE")
 _LABELS = ("ubuntu-latest", "self-hosted", "macOS", "ARM64")
 ORIGIN = "https://github.com/lab/models.git"
-# act has no artifacts that today's clients can reach.
+# act has no artifacts that today's clients can reach, and nobody who signs.
 STANDS_IN = {
+    "actions/attest@59d89421af93a897026c735860bf21b6eb4f7b26": "attest",
     "actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02": "upload-artifact",
     "actions/download-artifact@d3f86a106a0bac45b974a628896c90dbdf5c8093": "download-artifact",
 }
@@ -53,6 +54,12 @@ class Run:
         return {name.partition("/")[2].strip(): result for name, result in found.items()}
 
     @property
+    def printed(self) -> list[str]:
+        """Lines that programs printed, without the spaces around them; the runner looks for commands in these."""
+        raw = "\n".join(str(line.get("msg", "")) for line in self.lines if line.get("raw_output"))
+        return [line.strip() for line in raw.splitlines()]
+
+    @property
     def annotations(self) -> list[str]:
         """Errors at a place, as the runner reads them."""
         found = (line.partition("::error ") for line in self.text.splitlines())
@@ -83,6 +90,7 @@ class Checkout:
 
     folder: Path
     recipes: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         copy_project(self.folder)
@@ -164,6 +172,7 @@ class Checkout:
                 for word in ("--local-repository", f"{action}={ROOT / 'tests/actions' / name}")
             ),
             *(word for key, value in handed.items() for word in ("--env", f"{key}={value}")),
+            *(word for key, value in self.variables.items() for word in ("--var", f"{key}={value}")),
             *(word for key, value in secrets.items() for word in ("-s", f"{key}={value}")),
             "--pull=false", "--rm", "--no-cache-server", "--action-cache-path", str(aside / "act"), "--json",
         ]  # fmt: skip
