@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 # The client's and the installer's ways through a proxy that signs TLS anew; everything else stays outside.
 _PASSED = ("SSL_CERT_FILE", "PIP_CERT", "MLX_PUBLISH_CACHE")
 _LABELS = ("ubuntu-latest", "self-hosted", "macOS", "ARM64")
+KIT = f"lab/kit@{'a' * 40}"
 ORIGIN = "https://github.com/lab/models.git"
 # act has no artifacts that today's clients can reach, and nobody who signs.
 STANDS_IN = {
@@ -93,9 +95,7 @@ class Checkout:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        copy_project(self.folder)
-        shutil.rmtree(self.folder / "recipes")
-        (self.folder / "recipes").mkdir()
+        self._fill()
         for name, text in self.recipes.items():
             (self.folder / "recipes" / f"{name}.yaml").write_text(text)
         self.git("init", "--quiet", "--initial-branch=main")
@@ -111,6 +111,16 @@ class Checkout:
         program.parent.mkdir(exist_ok=True)
         program.write_text(GH)
         program.chmod(0o755)
+
+    def _fill(self) -> None:
+        copy_project(self.folder)
+        shutil.rmtree(self.folder / "recipes")
+        (self.folder / "recipes").mkdir()
+
+    @property
+    def actions(self) -> dict[str, Path]:
+        """Folders that stand for actions of other repos."""
+        return {action: ROOT / "tests/actions" / name for action, name in STANDS_IN.items()}
 
     @property
     def origin(self) -> Path:
@@ -168,8 +178,8 @@ class Checkout:
             str(Path(sys.executable).parent / "act"), event, "-W", str(workflow), "-e", str(aside / "event.json"),
             *(word for label in _LABELS for word in ("-P", f"{label}=-self-hosted")),
             *(
-                word for action, name in STANDS_IN.items()
-                for word in ("--local-repository", f"{action}={ROOT / 'tests/actions' / name}")
+                word for action, folder in self.actions.items()
+                for word in ("--local-repository", f"{action}={folder}")
             ),
             *(word for key, value in handed.items() for word in ("--env", f"{key}={value}")),
             *(word for key, value in self.variables.items() for word in ("--var", f"{key}={value}")),
@@ -182,6 +192,30 @@ class Checkout:
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return Run(tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")))
+
+
+@dataclass(frozen=True)
+class ModelsRepo(Checkout):
+    """A repo of recipes beside the kit, with the workflows that docs/workflows.md tells to copy."""
+
+    kit: Path = Path()
+    """A copy of the project, which stands for OWNER/mlx-publish at COMMIT."""
+
+    def _fill(self) -> None:
+        copy_project(self.kit)
+        for workflow in (self.kit / ".github/workflows").glob("*.yml"):
+            workflow.write_text(workflow.read_text().replace("uses: ./\n", f"uses: {KIT}\n"))
+        (self.folder / ".github/workflows").mkdir(parents=True)
+        (self.folder / "recipes").mkdir()
+        page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
+        for name, text in re.findall(r"`(\.github/workflows/\w[\w-]*\.yml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL):
+            owner, _, commit = KIT.partition("@")
+            (self.folder / name).write_text(text.replace("OWNER/mlx-publish", owner).replace("COMMIT", commit))
+
+    @property
+    def actions(self) -> dict[str, Path]:
+        """And the kit."""
+        return super().actions | {KIT: self.kit}
 
 
 def copy_project(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from act import Checkout, Run
+from act import Checkout, ModelsRepo, Run
 from hub import Hub
 from models import answer_table, make_scripted
 
@@ -225,6 +225,26 @@ def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_pa
     assert run.jobs == {"plan": "failure"}
     assert "Tags are like: tiny/v1, all/v1." in run.text
     assert "exit status 2" in run.text
+
+
+def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_workflows_of_the_docs(hub: Hub, tmp_path: Path) -> None:
+    recipe = RECIPE.format(commit=hub.head("ada/tiny")).replace("lab/", "lab/other-").replace("[4bit, 8bit]", "[4bit]")
+    models = ModelsRepo(tmp_path / "one/repo", {"tiny": recipe}, kit=tmp_path / "kit")
+    assert not (models.folder / "scripts").exists()
+    run = models.run(
+        "repository_dispatch", dispatch(recipe="tiny"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
+    )
+    assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success", "publish/review": "success"}
+    models.git("fetch", "--quiet", "origin")
+    reviewed = models.clone(tmp_path / "two/repo", "mlx-publish/tiny")
+    run = reviewed.run("pull_request", pull_request(reviewed), REVIEW, environment(hub, tmp_path))
+    assert run.jobs == {"card-review/cards": "success"}, run.text[-4000:]
+    reviewed.git("tag", "tiny/v1")
+    run = reviewed.run(
+        "push", push(reviewed, "refs/tags/tiny/v1"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
+    )
+    assert run.jobs == {"publish/plan": "success", "publish/publish tiny-4bit": "success"}, run.text[-4000:]
+    assert "model.safetensors" in published(hub, "lab/other-tiny-MLX-4bit", "v1")
 
 
 def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) -> None:
