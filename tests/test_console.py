@@ -109,3 +109,30 @@ def test_long_work_tells_that_it_goes_on(out: io.StringIO) -> None:
     assert "  ... still at convert, for 0 s\n" in said
     time.sleep(0.02)
     assert out.getvalue() == said
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_on_a_runner_what_passed_is_folded_and_nothing_else_commands(
+    out: io.StringIO, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(out)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for folded in (True, False):
+        with console.section("smoke", text, folded=folded):
+            console.say(text)
+    lines = out.getvalue().split("\n")
+    commands = [line for line in lines if runs(line)]
+    assert [line.split("::")[1] for line in commands] == ["group", "endgroup"]
+    assert commands[0].startswith("::group::smoke  ")
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    at = out.tell()
+    with console.section("smoke", text, folded=True):
+        pass
+    assert not [line for line in out.getvalue()[at:].split("\n") if runs(line)]
+
+
+def test_a_group_ends_where_something_breaks(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with pytest.raises(ValueError, match="broken"), Console(out).section("smoke", "x", folded=True):
+        raise ValueError("broken")
+    assert out.getvalue() == "::group::smoke  x\n::endgroup::\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -49,6 +50,19 @@ class Console:
     def heading(self, stage: str, name: str) -> None:
         """Begin a stage of a variant."""
         self._line(f"{stage}  {name}")
+
+    @contextmanager
+    def section(self, stage: str, name: str, *, folded: bool) -> Iterator[None]:
+        """Begin a stage of a variant, whose findings follow; in a runner's log they are folded where nobody has to look."""
+        fold = folded and os.environ.get("GITHUB_ACTIONS") == "true"
+        title = " ".join(harmless(plain(f"{stage}  {name}")).split("\n"))
+        # The one command of ours; what stands behind it is shown, not carried out.
+        print(f"::group::{title}" if fold else title, file=self.out, flush=True)
+        try:
+            yield
+        finally:
+            if fold:
+                print("::endgroup::", file=self.out, flush=True)
 
     def say(self, text: str) -> None:
         """One indented line, or several."""

@@ -137,8 +137,9 @@ def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> No
     for checks, labels in groups:
         report = reports[labels[0]]
         names = f"{context.recipe.name} · {', '.join(labels)}"
-        context.console.heading(report.stage, f"{names}: {report.verdict} ({seconds:.1f} s){_reason(checks)}")
-        _tell(context, [finding for finding in checks if alone or finding not in shared])
+        said = f"{names}: {report.verdict} ({seconds:.1f} s){_reason(checks)}"
+        with context.console.section(report.stage, said, folded=report.verdict == "pass"):
+            _tell(context, [finding for finding in checks if alone or finding not in shared])
 
 
 def _tell(context: Context, findings: Sequence[Finding]) -> None:
