@@ -53,7 +53,7 @@ class Console:
 
     @contextmanager
     def section(self, stage: str, name: str, *, folded: bool) -> Iterator[None]:
-        """Begin a stage of a variant, whose findings follow; in a runner's log they are folded where nobody has to look."""
+        """Begin a stage of a variant, whose findings follow; in a runner's log they are folded where all is well."""
         fold = folded and os.environ.get("GITHUB_ACTIONS") == "true"
         title = " ".join(harmless(plain(f"{stage}  {name}")).split("\n"))
         # The one command of ours; what stands behind it is shown, not carried out.
