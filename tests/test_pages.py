@@ -39,7 +39,7 @@ def commands() -> list[Any]:
         pytest.param(line.strip(), id=f"{block.id}-{number}")
         for block in blocks("sh")
         for number, line in enumerate(str(block.values[0]).replace("\\\n", " ").splitlines())
-        if "mlx-publish " in line
+        if re.search(r"(^|\s)mlx-publish ", line)
     ]
     for page in PAGES:
         text = BLOCK.sub("", page.read_text(encoding="utf-8"))
