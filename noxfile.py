@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
-LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "verify", "doctor")
+LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify", "doctor")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 

@@ -123,13 +123,13 @@ def test_tokens_are_in_one_step_of_their_job_only() -> None:
         if "secrets." in str(step) or "github.token" in str(step)
     ]
     assert with_token == [("review", "Open or update the pull request"), ("publish", "Publish")]
-    assert [step.get("name") for step in PUBLISH["jobs"]["publish"]["steps"]][-2:] == ["Publish", "Attest"]
+    assert [step.get("name") for step in PUBLISH["jobs"]["publish"]["steps"]][-3:] == ["Publish", "Attest", "Tidy up"]
     assert "secrets" not in str({name: job for name, job in PUBLISH["jobs"].items() if name in ("plan", "run")})
     assert all("env" not in job for job in PUBLISH["jobs"].values())
 
 
 def test_what_is_attested_is_what_the_action_wrote() -> None:
-    attest = PUBLISH["jobs"]["publish"]["steps"][-1]
+    attest = PUBLISH["jobs"]["publish"]["steps"][-2]
     assert attest["if"] == "vars.MLX_PUBLISH_ATTEST == 'true'"
     folder = "${{ steps.publish.outputs.provenance }}"
     assert attest["with"] == {
@@ -178,7 +178,7 @@ def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> N
     handed = set(re.findall(r"inputs\.([\w-]+)", str(step["env"])))
     assert handed == set(ACTION["inputs"])
     keys = {key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_")}
-    more = {"recipe", "variant", "tag", "work", "force", "into", "cards", "base", "dry_run", "callback"}
+    more = {"recipe", "variant", "tag", "work", "force", "into", "cards", "base", "dry_run", "callback", "keep_days"}
     assert keys == {*RECIPE_FLAGS, *more}
     assert all(len(one["description"]) > 10 for one in (ACTION["inputs"] | ACTION["outputs"]).values())
     assert all(re.fullmatch(r"[a-z][a-z-]*", name) for name in ACTION["inputs"] | ACTION["outputs"])
@@ -189,5 +189,5 @@ def test_the_action_knows_every_stage() -> None:
     cases = re.search(r"^\s*(inspect[^)]*)\)", step["run"], re.MULTILINE)
     assert cases
     stages = [name.strip() for name in cases[1].split("|")]
-    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards", "drift"]
+    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards", "drift", "clean"]
     assert all(stage in ACTION["inputs"]["stage"]["description"] for stage in (*stages, "plan"))

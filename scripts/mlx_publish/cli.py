@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mlx_publish.cli_parser import RECIPE_FLAGS, parser
+from mlx_publish.cli_parser import RECIPE_FLAGS, cleaning, parser
 from mlx_publish.console import Console, harmless, plain
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 
-_WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "hook", "verify", "doctor")
+_WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "clean", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
 """Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
 _OF_THE_DISK = (
@@ -95,6 +95,11 @@ def _command_without_stages(options: argparse.Namespace) -> int:
         return verify(
             options.place, console, again=again, source=source, work=options.work, as_json=options.json
         )  # fmt: skip
+    if options.command == "clean":
+        from mlx_publish.clean import clean  # noqa: PLC0415
+
+        work, days = cleaning(options, _given(os.environ) if options.from_env else {})
+        return clean(work, days, Console(), keep=options.dry_run)
     from mlx_publish import reviewing  # noqa: PLC0415
 
     given = _given(os.environ) if options.from_env else {}
