@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostile import HOSTILE
+from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
+from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 
 SHORT = "a short name is like 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6 or bf16, fp16, fp32"
@@ -266,3 +270,39 @@ def test_a_folder_by_flag_needs_no_dot(here: Path) -> None:
     (here / "models" / "Tiny").mkdir(parents=True)
     found = recipe_from_flags({"source": "models/Tiny"})
     assert (found.source_folder, found.name) == (here / "models/Tiny", "Tiny")
+
+
+# What a shell, a path, a runner, YAML or a reader would take for more than a name, with what shows text of others.
+WORSE = (
+    "$(id)", "`id`", "a;id", "a|id", "a && id", "../../etc/passwd", "/etc/passwd", "-rf", "--help", "~root", "a/b/c", "a//b", ".",
+    "..", "a\nb", "a\tb", "${HOME}", "%PATH%", "a\x00b", "\u00e4/\u00f6", "\uff41/\uff42", "a/b\n", "x" * 200_000, "a/b@main",
+    "file:///etc", "C:\\x", "\\\\host\\share", "a/${{ secrets.HF_TOKEN }}", "{0.__class__}", "%s%n", "{source!r}", "{variant:>9}",
+    "{", "}", "{}", "{{source}}", "lab/{unknown}", "lab/{source", "true\nadopt: true", "4bit,$(id)", "4bit,,8bit", "1e999", "-1", "nan",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", sorted(RECIPE_FLAGS))
+def test_hostile_inputs_are_bad_input_or_stay_the_text_that_they_are(here: Path, key: str) -> None:
+    for value in (*HOSTILE, *WORSE):
+        found = made_of({"source": "a/b", "to": "lab/{source}-{variant}", key: value})
+        if isinstance(found, BadInput):
+            assert len(str(found)) < 2000, (key, value[:50])
+            continue
+        # A name of a folder or a repo is one part of a path, and never leads out of where it belongs.
+        assert re.fullmatch(r"[\w.-]+", found.name), (key, value)
+        assert found.name not in (".", "..")
+        for destination in found.destinations.values():
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", destination.reviewed_as), (key, value)
+            assert ".." not in destination.reviewed_as.split("/")
+        if key == "notes":
+            assert found.spec.card.notes == value
+        if key in ("license", "license_name", "base_model", "revision", "collection"):
+            assert getattr(found.spec, key) == value
+    assert [path.name for path in here.iterdir()] == ["recipes"]
+
+
+def made_of(flags: dict[str, str]) -> Recipe | BadInput:
+    try:
+        return recipe_from_flags(flags)
+    except BadInput as error:
+        return error

@@ -126,7 +126,7 @@ def _short_variant(value: object) -> object:
             "variant",
             "no variant is called '{value}'; a short name is like 4bit, {modes}, {mixed} or {dtypes}",
             {
-                "value": value,
+                "value": value[:40],
                 "modes": ", ".join(FIXED_MODES),
                 "mixed": get_args(Mixed)[0],
                 "dtypes": ", ".join(dtypes),
@@ -159,7 +159,7 @@ class RecipeSpec(Strict):
 
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=96)
     """Names the work folder and the tag; the file's name where absent."""
-    source: str = Field(min_length=1)
+    source: str = Field(min_length=1, max_length=1000)
     """`namespace/name` on the Hub, or a folder as `./path`, `../path`, `/path` or `~/path`."""
     revision: str | None = Field(None, min_length=1, pattern=r"^\w[\w-]*([./][\w-]+)*$")
     """Commit (40 hex digits, recommended), tag or branch of the source."""
@@ -175,7 +175,7 @@ class RecipeSpec(Strict):
     """Language codes; those of the source's card where absent."""
     variants: list[VariantEntry] = Field(default=[Variant()], min_length=1)
     """The forms to make; one of 4 bits where absent."""
-    to: str = Field(DEFAULT_DESTINATION, min_length=1)
+    to: str = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
     """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""
     private: bool = False
     """Make a new repo private."""

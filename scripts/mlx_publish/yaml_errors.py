@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+LONGEST = 100
+"""Characters of somebody's value, or key, that a message shows."""
+
+
 def bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int], page: str) -> BadInput:
     """All errors at once, the first in front; `page` of the documentation lists the keys.
 
@@ -34,12 +38,12 @@ def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: st
     message, remedy = _words(error, page)
     if not place:  # flags: variants[0].bits is --bits
         keys = [part for part in parts if isinstance(part, str)]
-        return BadInput(message, place=f"--{keys[-1].replace('_', '-')}" if keys else "flags", remedy=remedy)
+        return BadInput(message, place=f"--{cut(keys[-1]).replace('_', '-')}" if keys else "flags", remedy=remedy)
     path = tuple(parts)
     while path and key_path(path) not in lines:
         path = path[:-1]
     where = f"{place}:{lines[key_path(path)]}" if path else f"{place}:1"
-    return BadInput(message, place=where, key=key_path(tuple(parts)), remedy=remedy)
+    return BadInput(message, place=where, key=cut(key_path(tuple(parts))), remedy=remedy)
 
 
 def _words(error: ErrorDetails, page: str) -> tuple[str, str]:
@@ -47,7 +51,16 @@ def _words(error: ErrorDetails, page: str) -> tuple[str, str]:
         return "this key is not known", f"{page} lists the keys."
     if error["type"] == "missing":
         return "this key is missing", f"Add it; {page} lists the keys."
-    given = error["input"]
-    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
-    message = error["msg"]
-    return f"{message[0].lower()}{message[1:]}{shown}", f"{page} says what is allowed."
+    return said(error), f"{page} says what is allowed."
+
+
+def said(error: ErrorDetails) -> str:
+    """What pydantic says of a value, with as much of the value as a person wants to see."""
+    given, message = error["input"], error["msg"]
+    shown = f" (given: {cut(repr(given))})" if isinstance(given, (str, int, float, bool)) else ""
+    return f"{message[0].lower()}{message[1:]}{shown}"
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, where it is longer than a message should be."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Strict
-from mlx_publish.yaml_errors import joined
+from mlx_publish.yaml_errors import cut, joined, said
 from mlx_publish.yaml_lines import scalar
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ MOST_KEYS = 10
 ALL = "all"
 """Stands in the form for every variant of a recipe; a source has one of 4 bits then."""
 _PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
-_LONGEST = 60
 # No control characters, and none that turn the direction of text around.
 _TEXT = "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u202a-\\u202e\\u2066-\\u2069]*$"
 
@@ -134,18 +133,9 @@ def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
 def _bad_input(error: ErrorDetails, place: str) -> BadInput:
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return BadInput("this key is not known", place=place, key=_cut(key), remedy=_allowed())
-    given = error["input"]
-    shown = f" (given: {_cut(repr(given))})" if isinstance(given, (str, int, float)) else ""
-    message = error["msg"]
-    return BadInput(
-        f"{message[0].lower()}{message[1:]}{shown}", place=place, key=_cut(key), remedy=f"{PAGE} says what is allowed."
-    )
+        return BadInput("this key is not known", place=place, key=cut(key), remedy=_allowed())
+    return BadInput(said(error), place=place, key=cut(key), remedy=f"{PAGE} says what is allowed.")
 
 
 def _allowed() -> str:
     return f"Allowed are {', '.join(Request.model_fields)}; {PAGE} says what they mean."
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
