@@ -23,7 +23,6 @@ FILES: dict[str, bytes | Path] = {
     "README.md": CARD, "config.json": b"{}", "tokenizer_config.json": json.dumps(CONFIG).encode(), "tokenizer.json": b"{}",
     "model.safetensors": b"\x02\0\0\0\0\0\0\0{}", "LICENSE": b"MIT",
 }  # fmt: skip
-TITLE = "Sources and converters that moved"
 
 
 class PyPI(BaseHTTPRequestHandler):
@@ -127,21 +126,21 @@ def test_one_issue_is_opened_updated_and_closed(repo: Repo) -> None:
     before = repo.hub.head("acme/Tiny")
     head = repo.hub.put("acme/Tiny", {"LICENSE": b"GPL"})
     assert "issue: https://github.com/lab/models/issues/8" in repo.drift("--issue")
-    assert repo.asked() == ["issue list", "issue create"]
+    assert repo.asked() == ["issue list", "label create", "issue create"]
+    assert "issue list --label mlx-publish-drift --state open" in (repo.folder / "gh_log").read_text()
     assert f"| tiny | acme/Tiny | {before[:12]} | {head[:12]} | licence |" in repo.body
-    there = {"number": 8, "title": TITLE, "url": "https://github.com/lab/models/issues/8", "body": repo.body}
-    other = {"number": 7, "title": "Something else", "url": "x", "body": ""}
+    there = {"number": 8, "url": "https://github.com/lab/models/issues/8", "body": repo.body}
     opened = repo.folder / "gh_open"
-    opened.write_text(json.dumps([other, there]))
+    opened.write_text(json.dumps([there]))
     repo.drift("--issue")
-    assert repo.asked()[2:] == ["issue list"]
+    assert repo.asked()[3:] == ["issue list"]
     repo.hub.put("acme/Tiny", {"model.safetensors": b"\x02\0\0\0\0\0\0\0{ "})
     repo.drift("--issue")
-    assert repo.asked()[3:] == ["issue list", "issue edit"]
+    assert repo.asked()[4:] == ["issue list", "issue edit"]
     assert "| weights, licence |" in repo.body
     (repo.root / "recipes/tiny.yaml").write_text(f"source: acme/Tiny\nrevision: '{repo.hub.head('acme/Tiny')}'\n")
     repo.drift("--issue")
-    assert repo.asked()[5:] == ["issue list", "issue close"]
+    assert repo.asked()[6:] == ["issue list", "issue close"]
 
 
 def test_a_newer_converter_is_told_by_its_minor_version(repo: Repo) -> None:

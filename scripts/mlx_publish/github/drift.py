@@ -26,6 +26,7 @@ from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file
 
 TITLE = "Sources and converters that moved"
+LABEL = "mlx-publish-drift"
 CONVERTERS = ("mlx-lm",)
 """Packages whose newer versions may convert otherwise."""
 _PYPI = "https://pypi.org"
@@ -167,19 +168,24 @@ def table(moved: list[Moved]) -> str:
 
 def tell(moved: list[Moved], root: Path) -> str:
     """Open one issue, or update or close the one there is; returns its address, empty where there is none to open."""
+    # By its label, which no stranger can give to an issue of his own.
+    asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
     try:
-        listed = json.loads(
-            gh(root, "issue", "list", "--state", "open", "--limit", "500", "--json", "number,title,url,body") or "[]"
-        )
+        listed = json.loads(gh(root, "issue", "list", *asked) or "[]")
     except ValueError as error:
         raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
-    there = next((issue for issue in listed if issue.get("title") == TITLE), None)
     text = table(moved)
-    if there is None:
-        return "" if not moved else gh(root, "issue", "create", "--title", TITLE, "--body-file", "-", text=text).strip()
+    if not listed:
+        return _open(text, root) if moved else ""
+    there = listed[0]
     number, address = str(there["number"]), str(there["url"])
     if not moved:
         gh(root, "issue", "close", number, "--comment", text.strip())
     elif str(there.get("body", "")).replace("\r\n", "\n").strip() != text.strip():
         gh(root, "issue", "edit", number, "--body-file", "-", text=text)
     return address
+
+
+def _open(text: str, root: Path) -> str:
+    gh(root, "label", "create", LABEL, "--force", "--description", "What mlx-publish drift found")
+    return gh(root, "issue", "create", "--title", TITLE, "--label", LABEL, "--body-file", "-", text=text).strip()
