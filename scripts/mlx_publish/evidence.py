@@ -25,30 +25,23 @@ class FileDigest:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hex, read in pieces."""
-    return _digested(path, hashlib.sha256())[0]
+    return _digested(path, hashlib.sha256())
 
 
 def git_sha1_of(path: Path) -> str:
     """The id that git, and so the Hub, gives the content of a file that is not in LFS."""
-    return _digested(path, _as_git(path))[0]
-
-
-def both_digests_of(path: Path) -> tuple[str, str]:
-    """What `sha256_of` and `git_sha1_of` give, from one reading."""
-    sha256, sha1 = _digested(path, hashlib.sha256(), _as_git(path))
-    return sha256, sha1
+    return _digested(path, _as_git(path))
 
 
 def _as_git(path: Path) -> Any:
     return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
 
 
-def _digested(path: Path, *digests: Any) -> list[str]:
+def _digested(path: Path, digest: Any) -> str:
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
-            for digest in digests:
-                digest.update(piece)
-    return [digest.hexdigest() for digest in digests]
+            digest.update(piece)
+    return str(digest.hexdigest())
 
 
 def json_text(data: object) -> str:

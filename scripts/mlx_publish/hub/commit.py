@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from mlx_publish.errors import SurroundingsError
@@ -67,10 +68,10 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
     concern the model, or somebody else was there, which raises `SurroundingsError`. Large files that arrived are not
     sent again. Raises the last error after some attempts.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415
+    from huggingface_hub import CommitOperationDelete  # noqa: PLC0415
 
-    adds = [CommitOperationAdd(file.path, str(file.local)) for file in change.adds]
-    operations: list[Any] = [*adds, *(CommitOperationDelete(path) for path in change.removes)]
+    adds = _adds(change)
+    operations = [*adds, *(CommitOperationDelete(path) for path in change.removes)]
     head = change.head
     for wait in (*_WAITS, None):
         try:
@@ -99,6 +100,21 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
                 head = now
             time.sleep(wait)
     raise AssertionError  # pragma: no cover
+
+
+def _adds(change: Change) -> list[Any]:
+    """What the client is to add; it need not read the files once more for digests that are known.
+
+    The storage of LFS compares what arrives with the digest. Xet takes a digest as it is told, so there it is taken
+    anew.
+    """
+    from huggingface_hub import CommitOperationAdd, constants  # noqa: PLC0415
+
+    adds = [CommitOperationAdd(file.path, str(file.local)) for file in change.adds]
+    if constants.HF_HUB_DISABLE_XET or find_spec("hf_xet") is None:
+        for add, file in zip(adds, change.adds, strict=True):
+            add.upload_info.sha256 = bytes.fromhex(file.sha256)
+    return adds
 
 
 def _look(change: Change, head: str) -> tuple[str, bool]:

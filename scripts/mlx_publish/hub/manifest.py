@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import FileDigest, both_digests_of, listing
+from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
@@ -33,7 +34,11 @@ class Sent:
     local: Path
     size: int
     sha256: str
-    git_sha1: str
+
+    @cached_property
+    def git_sha1(self) -> str:
+        """Git's digest, by which a Hub knows small files; taken when it is asked for."""
+        return git_sha1_of(self.local)
 
 
 def same(file: Sent, entry: FileEntry | None) -> bool:
@@ -105,7 +110,7 @@ def manifest(folder: Path) -> tuple[Sent, ...]:
 
 
 def _sent(path: Path, name: str) -> Sent:
-    return Sent(name, path, path.stat().st_size, *both_digests_of(path))
+    return Sent(name, path, path.stat().st_size, sha256_of(path))
 
 
 def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:
