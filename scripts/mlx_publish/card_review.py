@@ -14,6 +14,7 @@ from mlx_publish.github.preview import MOST, previews
 from mlx_publish.hooks import card, recipe
 from mlx_publish.hooks.problem import Options, Problem, tell
 from mlx_publish.policy import FILE as POLICY
+from mlx_publish.recipe_input import recipe_paths
 from mlx_publish.stages.reviewed import FILES
 
 _TEMPLATES = "templates"
@@ -66,7 +67,7 @@ def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Seq
 
     Evidence names the recipe; where no file is called so, it may be any of them.
     """
-    found = [path for ending in ("yaml", "yml") for path in sorted((root / recipes).glob(f"*.{ending}"))]
+    found = recipe_paths(root / recipes)
     paths = [path.relative_to(root) if path.is_relative_to(root) else path for path in found]
     named = {_recipe_of(root / folder / _EVIDENCE) for folder in folders}
     every = any(str(one.path) == POLICY for one in changed) or bool(named - {path.stem for path in paths})

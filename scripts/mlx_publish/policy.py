@@ -17,13 +17,12 @@ from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.numbers import size
-from mlx_publish.recipe import Recipe, Strict
+from mlx_publish.recipe import Recipe, Strict, is_commit
 from mlx_publish.yaml_errors import bad_input, joined
 from mlx_publish.yaml_lines import load_yaml
 
 FILE = "mlx-publish.yaml"
 PAGE = "docs/hooks.md"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(MB|GB|TB)")
 _FACTORS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -131,7 +130,7 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
 
 def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[BadInput]:
     spec, asked = policy.spec, recipe.spec
-    if spec.pinned and recipe.source_folder is None and not _COMMIT.fullmatch(asked.revision or ""):
+    if spec.pinned and recipe.source_folder is None and not is_commit(asked.revision):
         given = f"'{asked.revision}' is no commit" if asked.revision else "no commit is given"
         told = f"Write the commit, 40 hex digits; {policy.named('pinned')} asks for it."
         yield _objection(recipe, "revision", f"{given}, so the source may change", told, flags)

@@ -22,6 +22,11 @@ FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
 
 
+def recipe_paths(folder: Path) -> list[Path]:
+    """Files of recipes in a folder, by their names."""
+    return sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+
+
 def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = False) -> Recipe:
     """Read a recipe file; `to` replaces its destination.
 

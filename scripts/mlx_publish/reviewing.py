@@ -19,7 +19,7 @@ from mlx_publish.github.pull_request import branch_of, evidence_before, propose,
 from mlx_publish.github.request import Request
 from mlx_publish.hooks.card import look
 from mlx_publish.hooks.problem import Options, tell
-from mlx_publish.recipe import Recipe
+from mlx_publish.recipe import Recipe, is_commit
 from mlx_publish.recipe_file import pin, write_recipe
 from mlx_publish.recipe_input import recipe_from_file
 from mlx_publish.stages.reviewed import FILES, card_folder
@@ -142,6 +142,5 @@ def _judge_files(folder: Path) -> None:
 
 
 def _pin(recipe: Recipe, commit: str) -> None:
-    revision = recipe.spec.revision or ""
-    if len(revision) != 40 and len(commit) == 40:
+    if is_commit(commit) and not is_commit(recipe.spec.revision):
         pin(recipe, commit)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.changed import Changed, changed_files
-
-
-def git(folder: Path, *words: str) -> str:
-    who = ("-c", "user.name=Me", "-c", "user.email=me@example.com", "-c", "init.defaultBranch=main")
-    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+from test_review import git
 
 
 @pytest.fixture

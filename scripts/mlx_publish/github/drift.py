@@ -9,6 +9,7 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.github.output import cell
 from mlx_publish.github.programs import gh
 from mlx_publish.github.wanted import known_recipes
-from mlx_publish.hub.repo import RepoFiles, is_commit, resolve
+from mlx_publish.hub.repo import RepoFiles, resolve
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.files import SMALL, FileEntry, ModelFiles
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.template_places import JINJA, LEGACY
-from mlx_publish.recipe import Recipe
+from mlx_publish.recipe import Recipe, is_commit
 from mlx_publish.recipe_input import recipe_from_file
 
 TITLE = "Sources and converters that moved"
@@ -52,6 +53,8 @@ def drift(recipes: Path, cards: Path) -> Iterator[Moved]:
     A source that is gone, or a recipe that is wrong, is a row too. Raises `SurroundingsError` where the Hub does not
     answer.
     """
+    # Asked once, however many recipes there are.
+    newest = cache(newest_version)
     for name, path in known_recipes(recipes).items():
         try:
             recipe = recipe_from_file(path, elsewhere=True)
@@ -60,7 +63,7 @@ def drift(recipes: Path, cards: Path) -> Iterator[Moved]:
             continue
         if recipe.source_folder is None and is_commit(recipe.spec.revision):
             yield from _source(name, recipe.spec.source, str(recipe.spec.revision))
-        yield from _converters(name, recipe, cards)
+        yield from _converters(name, recipe, cards, newest)
 
 
 def _source(name: str, repo: str, pinned: str) -> Iterator[Moved]:
@@ -80,7 +83,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
     except BadInput as error:
         return [f"{error.message}, so what changed is not known"]
     others = {path for path in {*entries, *later} if _digest(entries.get(path)) != _digest(later.get(path))}
-    card, after = _quietly(read_card, before), _quietly(read_card, now)
+    card, after = (_quietly(read_card, files) if "README.md" in others else None for files in (before, now))
     found = {
         "weights": any(path.endswith((".safetensors", ".safetensors.index.json")) for path in others),
         "chat template": bool(others & {JINJA, LEGACY, CONFIG}) and _templates(before) != _templates(now),
@@ -118,15 +121,14 @@ def _of(card: SourceCard | None, key: str) -> tuple[str, ...]:
     return card.texts(key) if card else ()
 
 
-def _converters(name: str, recipe: Recipe, cards: Path) -> Iterator[Moved]:
+def _converters(name: str, recipe: Recipe, cards: Path, newest: Callable[[str], str]) -> Iterator[Moved]:
     """One row for all variants of a recipe whose evidence names an older minor version."""
     folders = [cards / destination.reviewed_as for destination in recipe.destinations.values()]
     used = [tools for folder in folders if (tools := _tools(folder / "evidence.json"))]
     for package in CONVERTERS:
         versions = sorted({tools[package] for tools in used if package in tools}, key=_minor)
-        newest = newest_version(package) if versions else None
-        if newest and _minor(versions[0]) < _minor(newest):
-            yield Moved(name, package, versions[0], newest, "a newer converter")
+        if versions and _minor(versions[0]) < _minor(newest(package)):
+            yield Moved(name, package, versions[0], newest(package), "a newer converter")
 
 
 def _tools(path: Path) -> Mapping[str, str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
@@ -20,10 +19,10 @@ from typing import Any
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
 from mlx_publish.github.request import DISPATCH, from_payload
+from mlx_publish.recipe import is_commit
 
 LARGEST = 1 << 20
 """Bytes of a webhook's body; the Hub sends some thousand."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAMES = ("MLX_PUBLISH_WEBHOOK_SECRET", "GITHUB_REPOSITORY", "GITHUB_TOKEN")
 _SECONDS = 30
 _STATUS = {Refused: "401 Unauthorized", BadInput: "400 Bad Request", SurroundingsError: "502 Bad Gateway"}
@@ -53,7 +52,7 @@ def event_of(body: bytes, given: str, secret: str) -> dict[str, Any] | None:
     if told.repo.type != "model" or told.event.scope != "repo.content" or told.event.action == "delete":
         return None
     commit = next((ref.newSha for ref in told.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None)
-    if commit is None or not _COMMIT.fullmatch(commit):
+    if not is_commit(commit):
         return None
     payload = {"source": told.repo.name, "revision": commit, "callback": f"webhook {told.webhook.id}"}
     from_payload(payload)

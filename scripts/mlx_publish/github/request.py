@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Strict
+from mlx_publish.recipe import Strict, is_commit
 from mlx_publish.yaml_errors import cut, joined, said
 from mlx_publish.yaml_lines import scalar
 
@@ -80,7 +80,7 @@ class Request(Strict):
         for key in ("destination", "notes"):
             if getattr(self, key) is not None:
                 raise _wrong(key, "the recipe says this already; change it there")
-        if self.revision is not None and (len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef")):
+        if self.revision is not None and not is_commit(self.revision):
             raise _wrong("revision", "a recipe is pinned to a commit, 40 hex digits")
 
     @property

@@ -12,7 +12,7 @@ from mlx_publish.errors import BadInput
 from mlx_publish.github.request import Request, from_payload
 from mlx_publish.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags, recipe_paths
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
 # What a job is told of a source that has no recipe yet, by the inputs of the Action.
@@ -53,7 +53,7 @@ class Wanted:
 def known_recipes(folder: Path) -> dict[str, Path]:
     """Recipes of a folder by the names of their files. `BadInput` where two have the same, or one is called all."""
     known: dict[str, Path] = {}
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+    for path in recipe_paths(folder):
         if path.stem in known:
             raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
         if path.stem == "all":
@@ -73,8 +73,9 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     if not chosen:
         raise BadInput(f"the tag {name}/{version} names no recipe in {folder}", place="--ref", remedy=allowed)
     found = [_of_file(path, tag=version) for path in chosen.values()]
+    others = _readable(known)
     for one in found:
-        _judge_destinations(one.recipe, known)
+        _judge_destinations(one.recipe, others)
     # Before any machine is asked: what nobody has reviewed would be refused hours later.
     if missing := {one.recipe.name: folders for one in found if (folders := _without_card(one, cards))}:
         raise BadInput(
@@ -96,11 +97,11 @@ def _without_card(wanted: Wanted, cards: Path) -> list[str]:
 
 def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
     """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
-    name = request.recipe
+    name, others = request.recipe, _readable(known)
     if request.source is not None and request.destination is None:
-        name = _recipe_of(request.source, known)
+        name = _recipe_of(request.source, others)
     if name is None:
-        return _of_source(request, known, folder)
+        return _of_source(request, others, known, folder)
     path = known.get(name)
     if path is None:
         raise BadInput(
@@ -112,7 +113,7 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
         given = request.model_dump(exclude_none=True, exclude={"source"})
         request = from_payload({**given, "recipe": name})
     found = _of_file(path)
-    _judge_destinations(found.recipe, known)
+    _judge_destinations(found.recipe, others)
     strangers = [name for name in request.names if name not in found.labels]
     if strangers:
         raise BadInput(
@@ -123,26 +124,29 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
     return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
 
 
-def _recipe_of(source: str, known: Mapping[str, Path]) -> str | None:
-    """The recipe of a source, or None; `BadInput` where several have it."""
-    found = []
+def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
+    """The recipes by name, each read once; of one that is wrong nothing is known."""
+    found = {}
     for name, path in known.items():
         with contextlib.suppress(BadInput):
-            if recipe_from_file(path, elsewhere=True).spec.source.casefold() == source.casefold():
-                found.append(name)
+            found[name] = recipe_from_file(path, elsewhere=True)
+    return found
+
+
+def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
+    """The recipe of a source, or None; `BadInput` where several have it."""
+    found = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
     if len(found) > 1:
         raise BadInput(f"several recipes have it: {', '.join(found)}", place="source", remedy="Name one by 'recipe'.")
     return found[0] if found else None
 
 
-def _judge_destinations(recipe: Recipe, known: Mapping[str, Path]) -> None:
-    """Raise `BadInput` where another recipe publishes to the same place; of recipes that are wrong nothing is known."""
+def _judge_destinations(recipe: Recipe, others: Mapping[str, Recipe]) -> None:
+    """Raise `BadInput` where another recipe publishes to the same place."""
     owners: dict[str, Recipe] = {}
-    for path in known.values():
-        with contextlib.suppress(BadInput):
-            other = recipe_from_file(path, elsewhere=True)
-            if other.place != recipe.place:
-                list(shared_destinations(other, owners))
+    for other in others.values():
+        if other.place != recipe.place:
+            list(shared_destinations(other, owners))
     for objection in shared_destinations(recipe, owners):
         raise objection
 
@@ -154,7 +158,7 @@ def _of_file(path: Path, tag: str = "") -> Wanted:
     return Wanted(recipe, path, tuple(variant.label for variant in recipe.variants), tag)
 
 
-def _of_source(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
+def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[str, Path], folder: Path) -> Wanted:
     if request.destination is None and not request.dry_run:
         raise BadInput(
             "no recipe has this source, and a new one needs a destination", place="destination",
@@ -171,7 +175,7 @@ def _of_source(request: Request, known: Mapping[str, Path], folder: Path) -> Wan
         )  # fmt: skip
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)
-    _judge_destinations(recipe, known)
+    _judge_destinations(recipe, others)
     labels = tuple(variant.label for variant in recipe.variants)
     told = flags | ({"destination": flags["to"]} if "to" in flags else {})
     return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=told)

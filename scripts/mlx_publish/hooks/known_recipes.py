@@ -10,7 +10,7 @@ from mlx_publish.card.templates import templates_beside
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.evidence import Evidence
 from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipe_input import recipe_from_file, recipe_paths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -71,7 +71,7 @@ class KnownRecipes:
         """A recipe may have another name than its file; one that is wrong cannot be the one that is looked for."""
         if self._others is None:
             self._others = {}
-            for path in sorted((*self._folder.glob("*.yaml"), *self._folder.glob("*.yml"))):
+            for path in recipe_paths(self._folder):
                 try:
                     recipe = recipe_from_file(path, elsewhere=True)
                 except BadInput:

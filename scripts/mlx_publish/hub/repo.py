@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,15 +12,10 @@ from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
+from mlx_publish.recipe import is_commit
 
 OF_THE_HUB = frozenset({".gitattributes"})
 """The Hub makes it itself; it says what goes to LFS and is no part of a model."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def is_commit(revision: str | None) -> bool:
-    """Tell whether a revision is a full commit: it then never means anything else."""
-    return bool(revision and _COMMIT.fullmatch(revision))
 
 
 def resolve(repo: str, revision: str | None) -> str:

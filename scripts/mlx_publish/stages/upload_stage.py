@@ -103,8 +103,8 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
     order = Order(
         destination.repo or "", files, evidence["source"], title, tag_of(context, files),
-        context.work.variant(variant.label) / "begun", spec.private, spec.adopt, spec.create_pr, spec.collection,
-        spec.read_back,
+        context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
+        create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
     )  # fmt: skip
     receipt = publish(order, context.console.progress)
     told = Finding("remote-equal", "pass", _told(order, receipt))
