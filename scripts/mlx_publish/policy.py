@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.numbers import size
-from mlx_publish.recipe import Recipe, Strict, is_commit
+from mlx_publish.recipe import Recipe, Strict
+from mlx_publish.revision import is_commit
 from mlx_publish.yaml_errors import bad_input, joined
 from mlx_publish.yaml_lines import load_yaml
 

@@ -18,7 +18,7 @@ from mlx_publish.recipe_tests import FidelityTest, SmokeTest, SpeedTest, Strict
 
 __all__ = [
     "DEFAULT_DESTINATION", "DTYPE_NAMES", "FIXED_MODES", "Acceptance", "CardWords", "Destination", "FidelityTest",
-    "Recipe", "RecipeSpec", "RepoId", "SmokeTest", "SpeedTest", "Strict", "Variant", "is_commit",
+    "Recipe", "RecipeSpec", "RepoId", "SmokeTest", "SpeedTest", "Strict", "Variant",
 ]  # fmt: skip
 
 Bits = Literal[2, 3, 4, 5, 6, 8]
@@ -37,14 +37,6 @@ DEFAULT_DESTINATION = "folder:published/{source}-MLX-{variant}"
 def _wrong(key: str, message: str) -> PydanticCustomError:
     """An error at `key` of the mapping being validated; `recipe_input` looks its line up."""
     return PydanticCustomError("variant", "{reason}", {"reason": message, "key": key})
-
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def is_commit(revision: str | None) -> bool:
-    """Tell whether a revision is a full commit: it then never means anything else."""
-    return bool(revision and _COMMIT.fullmatch(revision))
 
 
 class Variant(Strict):

@@ -19,9 +19,10 @@ from mlx_publish.github.pull_request import branch_of, evidence_before, propose,
 from mlx_publish.github.request import Request
 from mlx_publish.hooks.card import look
 from mlx_publish.hooks.problem import Options, tell
-from mlx_publish.recipe import Recipe, is_commit
+from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_file import pin, write_recipe
 from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.revision import is_commit
 from mlx_publish.stages.reviewed import FILES, card_folder
 from mlx_publish.work import read_json
 

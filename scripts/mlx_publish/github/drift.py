@@ -23,8 +23,9 @@ from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.files import SMALL, FileEntry, ModelFiles
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.template_places import JINJA, LEGACY
-from mlx_publish.recipe import Recipe, is_commit
+from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.revision import is_commit
 
 TITLE = "Sources and converters that moved"
 LABEL = "mlx-publish-drift"

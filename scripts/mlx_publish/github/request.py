@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Strict, is_commit
+from mlx_publish.recipe import Strict
+from mlx_publish.revision import is_commit
 from mlx_publish.yaml_errors import cut, joined, said
 from mlx_publish.yaml_lines import scalar
 
