@@ -144,3 +144,14 @@ def test_of_two_at_once_no_commit_is_lost_and_main_is_one_of_theirs(uploads: Upl
     for folder in folders:
         uploads.finish(folder, "ada/Model", f"{folder.name}-again")
         assert uploads.remote("ada/Model") == digests(folder)
+
+
+def test_the_hub_is_asked_once_for_each_answer(uploads: Uploads, tmp_path: Path) -> None:
+    """Each question costs a journey to the Hub; only the tags are looked at before and after."""
+    old, new = (make_folder(tmp_path / f"of-{seed}", 1_000_000, seed) for seed in (1, 2))
+    uploads.finish(old, "ada/Model")
+    before = len(uploads.hub.log)
+    uploads.finish(new, "ada/Model", "v2")
+    asked = [(one.path, one.query) for one in uploads.hub.log[before:] if one.method == "GET"]
+    twice = {path for path, query in asked if asked.count((path, query)) > 1}
+    assert (twice, len(asked)) == ({"/api/models/ada/Model/refs"}, 7), asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,11 +103,10 @@ def _indexed(folder: Path) -> set[str] | None:
 
 def manifest(folder: Path) -> tuple[Sent, ...]:
     """Every file of a folder of a model, digested anew. What is only linked to is no part of it."""
-    return tuple(
-        _sent(path, path.relative_to(folder).as_posix())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    )
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    # hashlib gives other threads way; more readers than these make no disk faster.
+    with ThreadPoolExecutor(max_workers=4) as several:
+        return tuple(several.map(lambda path: _sent(path, path.relative_to(folder).as_posix()), found))
 
 
 def _sent(path: Path, name: str) -> Sent:

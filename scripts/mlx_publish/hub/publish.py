@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.errors import PublishError, Refused
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
 from mlx_publish.evidence import same_source
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
@@ -71,32 +71,59 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     with acting_as(writing_token(order.repo)):
         if order.create_pr:
             return _propose(order, watch)
-        made = _make(order)
+        remote = _find(order.repo)
+        if remote is not None:
+            with hub_errors(f"the token for {order.repo}"):
+                hub_api().auth_check(order.repo, write=True)
+            return _fill(order, remote, watch)
+        write_atomically(order.begun, f"{order.repo}\n")
+        with hub_errors(f"the token for {order.repo}"):
+            hub_api().create_repo(order.repo, private=True)
         try:
-            return _fill(order, watch)
+            return _fill(order, _look(order.repo), watch, new=True)
         except PublishError:
-            if made:
-                _undo(order, watch)
+            _undo(order, watch)
             raise
 
 
-def _make(order: Order) -> bool:
-    """Make the repo, private; or see that this token may write to it. Tells whether it was made."""
-    api = hub_api()
-    with hub_errors(f"the token for {order.repo}"):
-        if api.repo_exists(order.repo):
-            api.auth_check(order.repo, write=True)
-            return False
-        write_atomically(order.begun, f"{order.repo}\n")
-        api.create_repo(order.repo, private=True)
-    return True
+@dataclass(frozen=True)
+class _Remote:
+    """The main branch of a repo as it was when it was looked at."""
+
+    files: Mapping[str, FileEntry]
+    head: str
+    private: bool
+
+
+def _find(repo: str) -> _Remote | None:
+    """Look at a repo; None where this token can see none. Nothing but the client's head is trusted."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
+
+    with hub_errors(repo):
+        try:
+            info = hub_api().model_info(repo)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return None
+    return _Remote(RepoFiles(repo, info.sha).entries if info.sha else {}, info.sha or "", bool(info.private))
+
+
+def _look(repo: str) -> _Remote:
+    """Look at a repo that has to be there."""
+    found = _find(repo)
+    if found is None:
+        raise SurroundingsError(
+            f"the Hub does not show {repo}, which was there a moment ago", remedy="Run the same command again later."
+        )
+    return found
 
 
 def _undo(order: Order, watch: Watch) -> None:
     """Remove the repo of this run where nothing has come into it; else it waits, private, for the next one."""
     try:
-        remote, _ = _remote(order.repo)
-        if watch.sent or watch.large_arrived or set(remote) - OF_THE_HUB:
+        remote = _look(order.repo)
+        if watch.sent or watch.large_arrived or set(remote.files) - OF_THE_HUB:
             watch.say(f"{order.repo} stays private until it is complete; the next run sends what is missing")
             return
         with hub_errors(order.repo):
@@ -106,16 +133,16 @@ def _undo(order: Order, watch: Watch) -> None:
         watch.say(f"{order.repo} was made for this and is left, private and empty, for the next run")
 
 
-def _fill(order: Order, watch: Watch) -> Receipt:
-    remote, head = _remote(order.repo)
-    change = _change(order, remote, head)
-    tags = _tags(order)
+def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> Receipt:
+    head = remote.head
+    change = _change(order, remote)
+    tags: Mapping[str, str] = {} if new else _tags(order)
     if change.adds or change.removes:
         watch.say(f"sending {change.size / 1e6:.1f} MB in {len(change.adds)} files to {order.repo}")
         head = commit(change, watch).oid
     _compare(order, head)
     checked = read_back(order.repo, head, order.files) if order.read_back else 0
-    private = _show(order)
+    private = _show(order, remote)
     if order.tag not in tags:
         _tag(order, head)
     order.begun.unlink(missing_ok=True)
@@ -125,29 +152,26 @@ def _fill(order: Order, watch: Watch) -> Receipt:
     return Receipt(order.repo, head, order.tag, sent, removed, private, read_back=checked)
 
 
-def _change(order: Order, remote: Mapping[str, FileEntry], head: str) -> Change:
-    if not (_is_ours(order, remote, head) or order.adopt):
+def _change(order: Order, remote: _Remote) -> Change:
+    if not (_is_ours(order, remote) or order.adopt):
         raise Refused(
             f"{order.repo} exists and was not made from this source", check="destination-ours",
             remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
         )  # fmt: skip
-    changed = [file for file in order.files if not same(file, remote.get(file.path))]
-    removed = sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
-    return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote, head)
+    changed = [file for file in order.files if not same(file, remote.files.get(file.path))]
+    removed = sorted(set(remote.files) - {file.path for file in order.files} - OF_THE_HUB)
+    return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote.files, remote.head)
 
 
-def _show(order: Order) -> bool:
+def _show(order: Order, remote: _Remote) -> bool:
     """Make a repo of our making public, unless it is to be private; tells whether it is private afterwards.
 
     One that an earlier run began is one of ours; the visibility of all others is their owner's.
     """
-    api = hub_api()
-    with hub_errors(order.repo):
-        private = bool(api.model_info(order.repo).private)
     begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
-    if not (private and begun) or order.private:
-        return private
-    again(order.repo, lambda: api.update_repo_settings(order.repo, private=False))
+    if not (remote.private and begun) or order.private:
+        return remote.private
+    again(order.repo, lambda: hub_api().update_repo_settings(order.repo, private=False))
     return False
 
 
@@ -158,7 +182,10 @@ def _tag(order: Order, head: str) -> None:
         order.repo,
         lambda: api.create_tag(order.repo, tag=order.tag, revision=head, tag_message=order.title, exist_ok=True),
     )
-    _tags(order)
+    if order.tag not in _tags(order, compared=head):
+        raise SurroundingsError(
+            f"{order.repo} has no tag {order.tag}, though the Hub took it", remedy="Run the same command again later."
+        )
 
 
 def _collect(order: Order, slug: str) -> None:
@@ -171,13 +198,12 @@ def _collect(order: Order, slug: str) -> None:
 
 def _propose(order: Order, watch: Watch) -> Receipt:
     """Open a pull request with the files, unless one of an earlier run has these very files, or the branch has."""
-    with hub_errors(order.repo):
-        if not hub_api().repo_exists(order.repo):
-            raise no_repo(order.repo)
-    remote, head = _remote(order.repo)
-    change = _change(order, remote, head)
+    remote = _find(order.repo)
+    if remote is None:
+        raise no_repo(order.repo)
+    change = _change(order, remote)
     if not (change.adds or change.removes):
-        return Receipt(order.repo, head, "", (), ())
+        return Receipt(order.repo, remote.head, "", (), ())
     sent, removed = tuple(file.path for file in change.adds), change.removes
     if found := _proposed(order):
         return Receipt(order.repo, found[0], "", (), (), pull_request=found[1])
@@ -204,23 +230,14 @@ def _proposed(order: Order) -> tuple[str, str] | None:
     return None
 
 
-def _remote(repo: str) -> tuple[Mapping[str, FileEntry], str]:
-    """Files and head of the main branch; nothing but the client's head is trusted."""
-    with hub_errors(repo):
-        head = hub_api().model_info(repo).sha
-    if not head:
-        return {}, ""
-    return RepoFiles(repo, head).entries, head
-
-
-def _is_ours(order: Order, remote: Mapping[str, FileEntry], head: str) -> bool:
+def _is_ours(order: Order, remote: _Remote) -> bool:
     """Tell whether the repo is empty, or was made by us from this source."""
-    if not set(remote) - OF_THE_HUB:
+    if not set(remote.files) - OF_THE_HUB:
         return True
-    if "mlx-publish.json" not in remote:
+    if "mlx-publish.json" not in remote.files:
         return False
     try:
-        evidence = json.loads(RepoFiles(order.repo, head).read("mlx-publish.json"))
+        evidence = json.loads(RepoFiles(order.repo, remote.head).read("mlx-publish.json"))
     except ValueError:
         return False
     return same_source(evidence, order.source)
@@ -240,11 +257,11 @@ def _differences(order: Order, commit: str) -> list[str]:
     return different + sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
 
 
-def _tags(order: Order) -> Mapping[str, str]:
-    """Return the repo's tags. `Refused` where the order's own stands for other files: nothing was changed yet."""
+def _tags(order: Order, compared: str = "") -> Mapping[str, str]:
+    """Return the repo's tags. `Refused` where the order's own stands for other files than it or `compared` has."""
     with hub_errors(order.repo):
         tags = {tag.name: tag.target_commit for tag in hub_api().list_repo_refs(order.repo).tags}
-    if order.tag in tags and (different := _differences(order, tags[order.tag])):
+    if tags.get(order.tag, compared) != compared and (different := _differences(order, tags[order.tag])):
         raise Refused(
             f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]}), which differs in "
             f"{', '.join(different[:5])}",
