@@ -1,9 +1,10 @@
 """The upload with its comparison and its tag, beside a bare `HfApi.upload_folder`, to the loopback Hub of the tests.
 
-    python benchmarks/upload.py [--megabytes N] [--rounds N]
+    python benchmarks/upload.py [--megabytes N ...] [--rounds N] [--xet]
 
-Both send the same files of random bytes to a new repo, in a process of its own, without Xet, and take turns. Prints a
-table in Markdown; every figure is the median of the rounds.
+Both send the same files of random bytes to a new repo, in a process of its own, and take turns: by requests to
+the Hub, or with `--xet` into a folder that stands for its storage. Prints a table in Markdown; every figure is the
+median of the rounds.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def make_folder(folder: Path, megabytes: int) -> Path:
     return folder
 
 
-def compare(megabytes: int, rounds: int) -> Iterator[str]:
+def compare(megabytes: int, rounds: int, *, xet: bool) -> Iterator[str]:
     """The row of one size."""
     taken: dict[str, list[float]] = {BARE: [], OURS: []}
     with tempfile.TemporaryDirectory() as name:
@@ -64,7 +65,7 @@ def compare(megabytes: int, rounds: int) -> Iterator[str]:
         for number in range(rounds):
             for program, times in taken.items():
                 # A Hub of its own: what one side has sent must not spare the other.
-                with Hub(Path(name) / f"hub-{number}-{len(times)}-{program == OURS}") as hub:
+                with Hub(Path(name) / f"hub-{number}-{len(times)}-{program == OURS}", xet=xet) as hub:
                     environment = hub.environment("write", Path(name)) | {"PYTHONPATH": str(ROOT / "scripts")}
                     command = [sys.executable, "-c", program, str(folder), "ada/Model"]
                     times.append(measure(command, env=environment).seconds)
@@ -78,11 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, nargs="*", default=[20, 200])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--xet", action="store_true")
     options = parser.parse_args()
     print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
     print_head("size", "upload_folder", "ours", "time")
     for megabytes in options.megabytes:
-        for row in compare(megabytes, options.rounds):
+        for row in compare(megabytes, options.rounds, xet=options.xet):
             print(row, flush=True)
 
 
