@@ -35,6 +35,8 @@ TOKENS = (
     Token("read", "ada", ("lab",), role="read"),
     Token("write", "ada", ("lab",)),
     Token("stranger", "eve"),
+    Token("fine", "ada", ("lab",), role="fineGrained", rights=("repo.content.read", "inference.serverless.write")),
+    Token("fine and writing", "ada", ("lab",), role="fineGrained", rights=("repo.content.read", "repo.write")),
 )
 
 

@@ -27,6 +27,8 @@ class Token:
     user: str
     orgs: tuple[str, ...] = ()
     role: str = "write"
+    rights: tuple[str, ...] = ()
+    """Of a fine-grained token, what it may in its user's namespace."""
 
     @property
     def secret(self) -> str:

@@ -32,7 +32,10 @@ def whoami(call: Call) -> Answer:
         raise HubError(401, "Invalid username or password.")
     token = call.token
     orgs = [{"type": "org", "name": org, "fullname": org, "roleInOrg": token.role} for org in token.orgs]
-    access = {"displayName": token.name, "role": token.role}
+    access: dict[str, object] = {"displayName": token.name, "role": token.role}
+    if token.rights:
+        scope = {"entity": {"type": "user", "name": token.user}, "permissions": list(token.rights)}
+        access["fineGrained"] = {"canReadGatedRepos": True, "global": [], "scoped": [scope]}
     auth = {"type": "access_token", "accessToken": access}
     return say(
         {

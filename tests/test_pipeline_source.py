@@ -114,6 +114,20 @@ def test_a_closed_source_opens_to_its_owner(hub: Hub, ada: User, tmp_path: Path,
     assert (tmp_path / "work/Closed/4bit/model/model.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("token", "code"), [(None, 0), ("read", 0), ("fine", 0), ("write", 2), ("fine and writing", 2)]
+)
+def test_a_job_that_only_converts_takes_no_token_that_may_write(
+    ada: User, tmp_path: Path, tiny: str, token: str | None, code: int
+) -> None:
+    ada.token, ada.more = token, {"MLX_PUBLISH_ONLY_READ": "true"}
+    flags = ["--source", SOURCE, "--revision", tiny, "--license", "mit", "--work", tmp_path / "work"]
+    ended = ada.run("inspect", *flags, code=code)
+    assert ("this job converts, and its token may write" in ended.text) == bool(code)
+    assert ("HF_READ_TOKEN" in ended.text) == bool(code)
+    assert (tmp_path / "work").exists() == (not code)
+
+
 @pytest.mark.parametrize("revision", ["v9", "0" * 40])
 def test_a_revision_that_is_not_there_is_bad_input(ada: User, tmp_path: Path, tiny: str, revision: str) -> None:
     flags = ["--source", SOURCE, "--revision", revision, "--work", tmp_path / "work"]

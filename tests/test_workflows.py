@@ -51,6 +51,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     files: dict[str, bytes | Path] = {path.name: path for path in folder.iterdir()}
     with Hub(tmp_path_factory.mktemp("hub")) as found:
         found.put("ada/tiny", files)
+        found.put("lab/closed", files, gated=True)
         found.put("ada/odd", {**files, "config.json": b'{"model_type": "llamma", "architectures": ["X"]}'})
         yield found
 
@@ -208,11 +209,12 @@ def test_a_source_gets_a_recipe_that_is_pinned_to_what_was_converted(hub: Hub, t
     assert review.jobs == {"cards": "success"}, review.text[-4000:]
 
 
-def test_a_dry_run_ends_at_the_card(hub: Hub, tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "repo", {"tiny": RECIPE.format(commit=hub.head("ada/tiny"))})
+def test_a_dry_run_ends_at_the_card_of_a_gated_source_too(hub: Hub, tmp_path: Path) -> None:
+    recipe = RECIPE.format(commit=hub.head("lab/closed")).replace("ada/tiny", "lab/closed")
+    checkout = Checkout(tmp_path / "repo", {"tiny": recipe})
     run = checkout.run(
         "repository_dispatch", dispatch(recipe="tiny", variants=["4bit"], dry_run=True), PUBLISH,
-        environment(hub, tmp_path),
+        environment(hub, tmp_path), HF_READ_TOKEN=hub.token("read"), HF_TOKEN=hub.token("write"),
     )  # fmt: skip
     assert run.jobs == {"plan": "success", "run tiny-4bit": "success"}, run.text[-4000:]
     assert len(run.outputs("Convert, test, measure, write the card")["card"].split()) == 1
