@@ -91,5 +91,21 @@ def test_days_are_a_number(work: Path, user: User, words: tuple[str, ...]) -> No
     assert "is no number of days" in clean(user, work, *words, code=2)
 
 
+def test_the_policy_says_how_long_and_a_job_without_one_keeps_all(work: Path, user: User) -> None:
+    everything = weights(work)
+    user.more["MLX_PUBLISH_INPUT_WORK"] = str(work)
+    assert "everything is kept; keep_days in mlx-publish.yaml" in clean(user, work, "--from-env")
+    policy = user.home / "mlx-publish.yaml"
+    policy.write_text("keep_days: 31\n")
+    assert "freed 0" in clean(user, work)
+    assert weights(work) == everything
+    assert "would remove" in clean(user, work, "--from-env", "--older-than", "29", "--dry-run")
+    policy.write_text("keep_days: 29\n")
+    assert "removing" in clean(user, work, "--from-env")
+    assert weights(work) == []
+    policy.write_text("keep_days: soon\n")
+    assert "mlx-publish.yaml:1" in clean(user, work, code=2)
+
+
 def test_no_such_folder(user: User, tmp_path: Path) -> None:
     assert "there is no such work folder" in clean(user, tmp_path / "nowhere", code=2)

@@ -16,9 +16,11 @@ from mlx_publish.console import Console
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.evidence import sha256_of
 from mlx_publish.numbers import size
+from mlx_publish.policy import FILE, find_policy
 from mlx_publish.work import Work
 
 DAY = 86400.0
+KEEP_DAYS = 14
 _PIECE = re.compile(r"\d{5}\.safetensors")
 
 
@@ -30,14 +32,32 @@ class Stale:
     bytes: int
 
 
-def clean(root: Path, days: float, console: Console, *, keep: bool = False) -> int:
+def days_of(given: float | None, *, alone: bool) -> float | None:
+    """Days that were given, else those of the policy; where it has none, 14 by hand and, `alone` in a job, none.
+
+    What runs after each publication removes nothing that nobody asked it to remove.
+    """
+    if given is not None:
+        return given
+    policy = find_policy(Path.cwd())
+    if policy is not None and policy.spec.keep_days is not None:
+        return policy.spec.keep_days
+    return None if alone else KEEP_DAYS
+
+
+def clean(root: Path, days: float | None, console: Console, *, keep: bool = False) -> int:
     """Remove weights of recipes in the work folder `root` whose last report is older than `days`; returns 0.
+
+    None removes nothing.
 
     They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named.
     A recipe that is being worked on is left alone.
     """
     if not root.is_dir():
         raise BadInput("there is no such work folder", place=f"--work {root}", remedy="Name the one of your jobs.")
+    if days is None:
+        console.say(f"everything is kept; keep_days in {FILE} would say for how long")
+        return 0
     freed = 0
     for folder in sorted({path.parent.parent for path in root.glob("*/*/convert.json")}):
         work = Work(root, folder.name)

@@ -96,10 +96,10 @@ def _command_without_stages(options: argparse.Namespace) -> int:
             options.place, console, again=again, source=source, work=options.work, as_json=options.json
         )  # fmt: skip
     if options.command == "clean":
-        from mlx_publish.clean import clean  # noqa: PLC0415
+        from mlx_publish.clean import clean, days_of  # noqa: PLC0415
 
         work, days = cleaning(options, _given(os.environ) if options.from_env else {})
-        return clean(work, days, Console(), keep=options.dry_run)
+        return clean(work, days_of(days, alone=options.from_env), Console(), keep=options.dry_run)
     from mlx_publish import reviewing  # noqa: PLC0415
 
     given = _given(os.environ) if options.from_env else {}

@@ -46,7 +46,6 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "notes": ("MARKDOWN", "your own words for the card"),
 }
 
-KEEP_DAYS = 14
 """Days for which weights are kept where nothing is said."""
 _FROM_ENV = "take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
 
@@ -119,7 +118,7 @@ def _add_review_and_plan(commands: argparse._SubParsersAction[argparse.ArgumentP
     drift.add_argument("--issue", action="store_true", help="open, update or close the issue about it, through gh")
     clean = commands.add_parser("clean", help="remove weights that nobody has needed for some days")
     clean.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
-    clean.add_argument("--older-than", metavar="DAYS", help=f"days since the last report (default: {KEEP_DAYS})")
+    clean.add_argument("--older-than", metavar="DAYS", help="days since the last report (default: the policy's, or 14)")
     clean.add_argument("--dry-run", action="store_true", help="only name them")
     for command in (review, judge, plan, drift):
         command.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
@@ -145,13 +144,15 @@ def _add_recipe_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--from-env", action="store_true", help=_FROM_ENV)
 
 
-def cleaning(options: argparse.Namespace, given: Mapping[str, str]) -> tuple[Path, float]:
-    """Return work folder and days of `clean`. Raises `BadInput` where the days are no number."""
-    text = options.older_than or given.get("keep_days") or str(KEEP_DAYS)
+def cleaning(options: argparse.Namespace, given: Mapping[str, str]) -> tuple[Path, float | None]:
+    """Return work folder and days of `clean`, if any are given. Raises `BadInput` where they are no number."""
+    folder, text = options.work or Path(given.get("work", "work")), options.older_than or given.get("keep_days")
+    if not text:
+        return folder, None
     try:
         days = float(text)
     except ValueError:
         days = -1
     if not 0 <= days <= 36500:
         raise BadInput(f"'{text}' is no number of days", place="--older-than", remedy="Write a number, as 14.")
-    return options.work or Path(given.get("work", "work")), days
+    return folder, days

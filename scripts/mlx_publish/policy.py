@@ -52,6 +52,8 @@ class PolicySpec(Strict):
     """Whether the revision of a repo has to be a commit, 40 hex digits: a branch moves, and a tag may."""
     folders: bool = True
     """Whether recipes may publish into a folder (`to: folder:PATH`)."""
+    keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
+    """Days since a recipe's last report after which `clean` removes its weights; all are kept where absent."""
 
 
 @dataclass(frozen=True)
