@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostile import HOSTILE
+from hostile import HOSTILE, WORSE
 from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe
@@ -270,15 +270,6 @@ def test_a_folder_by_flag_needs_no_dot(here: Path) -> None:
     (here / "models" / "Tiny").mkdir(parents=True)
     found = recipe_from_flags({"source": "models/Tiny"})
     assert (found.source_folder, found.name) == (here / "models/Tiny", "Tiny")
-
-
-# What a shell, a path, a runner, YAML or a reader would take for more than a name, with what shows text of others.
-WORSE = (
-    "$(id)", "`id`", "a;id", "a|id", "a && id", "../../etc/passwd", "/etc/passwd", "-rf", "--help", "~root", "a/b/c", "a//b", ".",
-    "..", "a\nb", "a\tb", "${HOME}", "%PATH%", "a\x00b", "\u00e4/\u00f6", "\uff41/\uff42", "a/b\n", "x" * 200_000, "a/b@main",
-    "file:///etc", "C:\\x", "\\\\host\\share", "a/${{ secrets.HF_TOKEN }}", "{0.__class__}", "%s%n", "{source!r}", "{variant:>9}",
-    "{", "}", "{}", "{{source}}", "lab/{unknown}", "lab/{source", "true\nadopt: true", "4bit,$(id)", "4bit,,8bit", "1e999", "-1", "nan",
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("key", sorted(RECIPE_FLAGS))

@@ -124,9 +124,10 @@ def _short_variant(value: object) -> object:
     if value not in FIXED_MODES:
         raise PydanticCustomError(
             "variant",
-            "no variant is called '{value}'; a short name is like 4bit, {modes}, {mixed} or {dtypes}",
+            "no variant is called {value}; a short name is like 4bit, {modes}, {mixed} or {dtypes}",
             {
-                "value": value[:40],
+                # As Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants.
+                "value": repr(value[:40]),
                 "modes": ", ".join(FIXED_MODES),
                 "mixed": get_args(Mixed)[0],
                 "dtypes": ", ".join(dtypes),

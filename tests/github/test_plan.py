@@ -10,20 +10,13 @@ from typing import Any
 
 import pytest
 
-from hostile import HOSTILE
+from hostile import HOSTILE, WORSE
 from mlx_publish.errors import BadInput
 from mlx_publish.github.plan import Settings, make_plan, print_plan
 from mlx_publish.github.request import MOST_KEYS, Request, from_form, from_payload
 
 LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
 COMMIT = "0123456789abcdef" * 2 + "01234567"
-# What a shell, a path, a runner, YAML or a reader would take for more than a name.
-WORSE = (
-    "$(id)", "`id`", "a;id", "a|id", "a && id", "../../etc/passwd", "/etc/passwd", "a/../../b", "-rf", "--help", "~root",
-    "a/b/c", "a//b", "a/", "/b", ".", "..", "a\nb", "a\tb", "a b", "${HOME}", "%PATH%", "a'b", 'a"b', "a\x00b", "ä/ö",
-    "a/b\u200b", "\uff41/\uff42", "a/b\n", "\na/b", "x" * 500, "x" * 200_000, "a/b@main", "a/b?x=y", "a/b#c", "https://huggingface.co/a/b",
-    "file:///etc", "C:\\x", "\\\\host\\share", "a/${{ secrets.HF_TOKEN }}", "{0.__class__}", "%s%n", "a/{source!r}",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -258,6 +251,7 @@ def test_the_policy_is_kept_before_any_machine_is_asked(recipes: Path, tmp_path:
 @pytest.mark.parametrize("key", ["recipe", "source", "revision", "variants", "destination", "callback", "notes"])
 def test_hostile_values_are_refused_or_stay_text(recipes: Path, key: str) -> None:
     values = (*HOSTILE, *WORSE)
+    assert len(set(values)) >= 200
     good = {"recipe": "small"} if key in ("recipe", "callback") else {"source": "a/new", "destination": "lab/new"}
     plans = [_plan_or_error(ask, recipes, {**good, key: value}) for ask in (asked, filled_in) for value in values]
     for value, plan in zip(values * 2, plans, strict=True):
