@@ -21,6 +21,7 @@ from mlx_publish.work import Work
 
 DAY = 86400.0
 KEEP_DAYS = 14
+"""Days for which weights are kept where neither flag nor policy says it, by hand."""
 _PIECE = re.compile(r"\d{5}\.safetensors")
 
 
@@ -48,10 +49,8 @@ def days_of(given: float | None, *, alone: bool) -> float | None:
 def clean(root: Path, days: float | None, console: Console, *, keep: bool = False) -> int:
     """Remove weights of recipes in the work folder `root` whose last report is older than `days`; returns 0.
 
-    None removes nothing.
-
-    They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named.
-    A recipe that is being worked on is left alone.
+    They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named,
+    and without `days` all stay. A recipe that is being worked on is left alone.
     """
     if not root.is_dir():
         raise BadInput("there is no such work folder", place=f"--work {root}", remedy="Name the one of your jobs.")

@@ -46,7 +46,6 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "notes": ("MARKDOWN", "your own words for the card"),
 }
 
-"""Days for which weights are kept where nothing is said."""
 _FROM_ENV = "take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
 
 

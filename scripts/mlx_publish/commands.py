@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlx_publish.console import Console
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
-from mlx_publish.hub.rights import ONLY_READ, may_only_read
+from mlx_publish.hub.rights import judge_token
 from mlx_publish.policy import find_policy, judge
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
@@ -35,8 +34,7 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
     judge_acceptances(recipe)
     variants = _chosen(recipe, options.variant)
     stages, forced = _stages(options)
-    if os.environ.get(ONLY_READ) == "true":
-        may_only_read()
+    judge_token()
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
         recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),

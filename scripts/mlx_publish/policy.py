@@ -53,7 +53,7 @@ class PolicySpec(Strict):
     folders: bool = True
     """Whether recipes may publish into a folder (`to: folder:PATH`)."""
     keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
-    """Days since a recipe's last report after which `clean` removes its weights; all are kept where absent."""
+    """Days since a recipe's last report after which `clean` removes its weights; where absent, jobs keep all."""
 
 
 @dataclass(frozen=True)

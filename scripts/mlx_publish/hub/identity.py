@@ -56,7 +56,18 @@ def writing_token(repo: str) -> str | bool:
 
 def role_of(who: Mapping[str, Any]) -> str:
     """What a token may, as whoami tells it: `read`, `write` or `fineGrained`; empty where it tells nothing."""
-    return str(((who.get("auth") or {}).get("accessToken") or {}).get("role") or "")
+    return str(_access(who).get("role") or "")
+
+
+def rights_of(who: Mapping[str, Any]) -> list[str]:
+    """Rights of a fine-grained token, as `repo.write`, wherever they hold; none of any other token."""
+    fine = _access(who).get("fineGrained") or {}
+    scopes = [fine.get("global"), *(scope.get("permissions") for scope in fine.get("scoped") or ())]
+    return [str(right) for scope in scopes for right in scope or ()]
+
+
+def _access(who: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (who.get("auth") or {}).get("accessToken") or {}
 
 
 def no_token() -> Refused:

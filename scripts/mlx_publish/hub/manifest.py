@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of
+from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of_all
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
@@ -104,13 +103,10 @@ def _indexed(folder: Path) -> set[str] | None:
 def manifest(folder: Path) -> tuple[Sent, ...]:
     """Every file of a folder of a model, digested anew. What is only linked to is no part of it."""
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    # hashlib gives other threads way; more readers than these make no disk faster.
-    with ThreadPoolExecutor(max_workers=4) as several:
-        return tuple(several.map(lambda path: _sent(path, path.relative_to(folder).as_posix()), found))
-
-
-def _sent(path: Path, name: str) -> Sent:
-    return Sent(name, path, path.stat().st_size, sha256_of(path))
+    return tuple(
+        Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256)
+        for path, sha256 in zip(found, sha256_of_all(found), strict=True)
+    )
 
 
 def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:

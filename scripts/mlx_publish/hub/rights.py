@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
-from mlx_publish.hub.identity import WRITABLE, judge_resource, no_token, resource, role_of
+from mlx_publish.hub.identity import WRITABLE, judge_resource, no_token, resource, rights_of, role_of
 
-ONLY_READ = "MLX_PUBLISH_ONLY_READ"
-"""Set to `true` in jobs whose HF_TOKEN has to be one that may only read."""
 _REMEDY = "Set HF_TOKEN to a token with the right for this repo."
 
 
@@ -50,27 +49,21 @@ def _judge(repo: str, who: Mapping[str, Any], *, create_pr: bool) -> None:
         raise Refused(f"this token may not make {repo}: it is of {', '.join(names)}", check=WRITABLE, remedy=_REMEDY)
 
 
-def may_only_read() -> None:
-    """Raise `BadInput` where HF_TOKEN may write to a repo, by its role or by a right of a fine-grained token.
+def judge_token() -> None:
+    """Raise `BadInput` where the job says `MLX_PUBLISH_ONLY_READ=true` and HF_TOKEN may write to a repo.
 
     A job that runs a stranger's model shall hold nothing that could publish. Without a token nothing is asked.
     """
-    if given_token() is None:
+    if os.environ.get("MLX_PUBLISH_ONLY_READ") != "true" or given_token() is None:
         return
     with hub_errors("HF_TOKEN"):
         who = hub_api().whoami()
-    if role_of(who) == "write" or any(right.startswith("repo.") and right.endswith(".write") for right in _rights(who)):
+    writes = any(right.startswith("repo.") and right.endswith(".write") for right in rights_of(who))
+    if writes or role_of(who) == "write":
         raise BadInput(
             "this job converts, and its token may write", place="HF_TOKEN",
             remedy="Make the secret HF_READ_TOKEN a token that may only read; the one that writes is HF_TOKEN.",
         )  # fmt: skip
-
-
-def _rights(who: Mapping[str, Any]) -> list[str]:
-    """Rights of a fine-grained token, as `repo.write`, wherever they hold."""
-    fine = ((who.get("auth") or {}).get("accessToken") or {}).get("fineGrained") or {}
-    scopes = [fine.get("global"), *(scope.get("permissions") for scope in fine.get("scoped") or ())]
-    return [str(right) for scope in scopes for right in scope or ()]
 
 
 def no_repo(repo: str) -> Refused:

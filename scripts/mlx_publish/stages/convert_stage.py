@@ -15,7 +15,7 @@ from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.engine.child import Job, run_job
 from mlx_publish.engine.support import COMPUTING, versions
-from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of
+from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count
 from mlx_publish.recipe import Variant
@@ -154,7 +154,7 @@ def _built(context: Context, variant: Variant, source: Path, side: Mapping[str, 
         index=read_json_file(files, INDEX),
         config=read_json_file(files, "config.json") or {},
         source_sha256=side,
-        sha256={path: sha256_of(folder / path) for path in files.entries},
+        sha256=dict(zip(files.entries, sha256_of_all(folder / path for path in files.entries), strict=True)),
     )
 
 
