@@ -353,6 +353,14 @@ def test_rights_that_end_in_the_middle_leave_nothing_or_something_private(
     assert_published(ada)
 
 
+def test_rights_that_end_before_the_tag_are_told_as_what_they_leave(ada: Publisher, hub: Hub) -> None:
+    hub.faults.append(Fault("POST", "/tag/", status=403))
+    assert f"{REPO} has all files and can be seen; the next run does what is missing" in ada.upload(code=1)
+    assert (state(hub)["private"], hub.tags(REPO)) == (False, {})
+    ada.upload()
+    assert_published(ada)
+
+
 def test_a_repo_that_cannot_be_removed_is_named(ada: Publisher, hub: Hub) -> None:
     hub.faults += [Fault("POST", "/preupload/", status=403), Fault("DELETE", "/repos/delete", status=403)]
     assert f"{REPO} was made for this and is left, private and empty" in ada.upload(code=1)

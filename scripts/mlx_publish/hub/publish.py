@@ -120,11 +120,12 @@ def _look(repo: str) -> _Remote:
 
 
 def _undo(order: Order, watch: Watch) -> None:
-    """Remove the repo of this run where nothing has come into it; else it waits, private, for the next one."""
+    """Remove the repo of this run where nothing has come into it; else it waits for the next one."""
     try:
         remote = _look(order.repo)
         if watch.sent or watch.large_arrived or set(remote.files) - OF_THE_HUB:
-            watch.say(f"{order.repo} stays private until it is complete; the next run sends what is missing")
+            state = "stays private until it is complete" if remote.private else "has all files and can be seen"
+            watch.say(f"{order.repo} {state}; the next run does what is missing")
             return
         with hub_errors(order.repo):
             hub_api().delete_repo(order.repo)
