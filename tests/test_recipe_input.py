@@ -224,7 +224,12 @@ def test_a_file_is_no_folder_and_a_folder_has_no_revision(here: Path) -> None:
         ({"source": "../x;rm -rf"}, "--source: the folder "),
         ({"source": "a/b c"}, "--source: 'a/b c' is neither a repo as namespace/name nor a folder as ./path"),
         ({"source": "a" * 300 + "/b"}, "--source: 'aaaa"),
-        ({"name": "a/b"}, "--name: string should match pattern"),
+        ({"name": "a/b"}, "--name: is not a name of letters, digits, '.', '_' and '-' (given: 'a/b')"),
+        (
+            {"license": "Apache 2.0"},
+            "--license: is not an identifier of a licence, as apache-2.0 (given: 'Apache 2.0')",
+        ),
+        ({"language": "en,english"}, "--language: is not the code of a language, as en or zh-Hans (given: 'english')"),
     ],
 )
 def test_flags_are_named_as_flags(flags: dict[str, str], said: str) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlx_publish import patterns
 from mlx_publish.recipe_tests import FidelityTest, SmokeTest, SpeedTest, Strict
 
 __all__ = [
@@ -26,7 +27,7 @@ GroupSize = Literal[16, 32, 64, 128]
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 Mixed = Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"]
 Dtype = Literal["bfloat16", "float16", "float32"]
-RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=96)]
+RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
 
 # MLX has one bit width and one group size for each of these modes.
 FIXED_MODES: Mapping[str, tuple[int, int]] = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
@@ -42,7 +43,7 @@ def _wrong(key: str, message: str) -> PydanticCustomError:
 class Variant(Strict):
     """One form of the model: how many bits, in which mode, or unquantized in a dtype."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
+    name: str | None = Field(None, pattern=patterns.NAME, max_length=64)
     """Names the variant in the work folder and in `{variant}`; made from the other keys where absent."""
     bits: Bits | None = None
     """Bits of a quantized weight. 4 where nothing else is said."""
@@ -158,22 +159,22 @@ class CardWords(Strict):
 class RecipeSpec(Strict):
     """The recipe as a file or as flags: one model, its variants, and where they go."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=96)
+    name: str | None = Field(None, pattern=patterns.NAME, max_length=96)
     """Names the work folder and the tag; the file's name where absent."""
     source: str = Field(min_length=1, max_length=1000)
     """`namespace/name` on the Hub, or a folder as `./path`, `../path`, `/path` or `~/path`."""
-    revision: str | None = Field(None, min_length=1, pattern=r"^\w[\w-]*([./][\w-]+)*$")
+    revision: str | None = Field(None, min_length=1, pattern=patterns.REVISION)
     """Commit (40 hex digits, recommended), tag or branch of the source."""
     base_model: RepoId | None = None
     """What the card names as the base model; the source repo where absent."""
-    license: str | None = Field(None, min_length=1)
+    license: str | None = Field(None, pattern=patterns.LICENCE)
     """SPDX-like identifier of the Hub, for a source whose card has none or a wrong one."""
     license_name: str | None = None
     """Name of the licence, needed where license is `other`."""
     license_link: str | None = None
     """Link to its text, needed where license is `other`."""
-    language: list[str] | None = None
-    """Language codes; those of the source's card where absent."""
+    language: list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None = None
+    """Language codes, as `en` or `zh-Hans`; those of the source's card where absent."""
     variants: list[VariantEntry] = Field(default=[Variant()], min_length=1)
     """The forms to make; one of 4 bits where absent."""
     to: str = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
@@ -184,7 +185,7 @@ class RecipeSpec(Strict):
     """Publish into a repo that exists and was not made from this source."""
     create_pr: bool = False
     """Open a pull request on the Hub, on a repo that exists, instead of committing; no tag."""
-    collection: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)
+    collection: str | None = Field(None, pattern=patterns.COLLECTION, max_length=200)
     """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
     read_back: bool = False
     """After the upload, load some of the bytes once more and compare them with those on the disk."""

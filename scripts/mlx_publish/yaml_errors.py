@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput
+from mlx_publish.patterns import WORDS
 from mlx_publish.yaml_lines import key_path
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _words(error: ErrorDetails, page: str) -> tuple[str, str]:
 def said(error: ErrorDetails) -> str:
     """What pydantic says of a value, with as much of the value as a person wants to see."""
     given, message = error["input"], error["msg"]
+    if words := WORDS.get(error.get("ctx", {}).get("pattern", "")):
+        message = f"is not {words}"
     shown = f" (given: {cut(repr(given))})" if isinstance(given, (str, int, float, bool)) else ""
     return f"{message[0].lower()}{message[1:]}{shown}"
 

@@ -50,7 +50,9 @@ LICENCES: list[tuple[Iterable[str], dict[str, Any], str, dict[str, Any]]] = [
     (("license: apache-2.0", "license_name: Own", "license_link: LICENSE"), {}, "pass", {"license": "apache-2.0"}),
     (("license: my-own-terms",), {}, "warn", {"license": "my-own-terms"}),
     (("license: [mit, gpl]",), {}, "fail", {}),
-    (("license: '<b>x</b>'",), {}, "warn", {}),
+    (("license: '<b>x</b>'",), {}, "fail", {}),
+    (("license: Apache License 2.0",), {}, "fail", {}),
+    (("license: Apache License 2.0",), {"license": "apache-2.0"}, "pass", {"license": "apache-2.0"}),
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ OTHER = "license: other\nlicense_name: house rules\n"
     ("files", "words"),
     [
         (card("language: en\n"), "no licence is known"),
+        (card("license: Apache License 2.0\n"), "'Apache License 2.0' is no identifier of a licence"),
         (card("license: other\n"), "'other' without a name and a link"),
         (card(OTHER), "'other' without a name and a link"),
         ({**card(f"{OTHER}license_link: LICENSE\n"), "LICENSE": None}, "LICENSE, a file that the source does not have"),
@@ -55,6 +56,15 @@ def test_a_missing_or_broken_card_is_told_and_the_recipe_supplies_fields(readme:
     assert words in finding.message
     assert failures(facts({"README.md": readme}, license="mit")) == []
     assert failures(facts({"README.md": readme})) == ["licence"]
+
+
+def test_languages_that_the_card_cannot_carry_are_told() -> None:
+    readme = card("license: mit\nlanguage: [english, en, zh-Hans, 'Português']\n")
+    finding = find("source-card", facts(readme))
+    assert finding.status == "warn"
+    assert finding.message.endswith("leaves them out: 'english', 'Português'")
+    assert find("source-card", facts(readme, language=["en", "pt-BR"])).status == "pass"
+    assert find("source-card", facts(card("license: mit\nlanguage: [en, multilingual]\n"))).status == "pass"
 
 
 @pytest.mark.parametrize("path", ["LICENSE", "tokenizer.model", "chat_template.jinja"])

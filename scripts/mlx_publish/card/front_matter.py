@@ -12,12 +12,11 @@ from typing import Any
 
 from mlx_publish.card.licence import link_that_leads
 from mlx_publish.card.markdown import is_repo, numbered
+from mlx_publish.patterns import LANGUAGE, LICENCE
 
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)
 # YAML 1.1, which some readers of the Hub's cards still speak, takes these for something else than text.
 _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
-_LANGUAGE = re.compile(r"(?!-)(([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3})|multilingual|code)")
 _TEXT_TASKS = frozenset({
     None, "text-generation", "text2text-generation", "conversational", "translation", "summarization",
     "question-answering", "image-text-to-text", "video-text-to-text", "audio-text-to-text", "any-to-any",
@@ -32,7 +31,7 @@ def front_matter(evidence: Mapping[str, Any]) -> dict[str, Any]:
     text = evidence["source"]["pipeline_tag"] in _TEXT_TASKS
     data: dict[str, Any] = {
         **_licence(evidence),
-        "language": _unique(code for code in evidence["language"] if _LANGUAGE.fullmatch(code)),
+        "language": _unique(code for code in evidence["language"] if re.fullmatch(LANGUAGE, code)),
         "library_name": "mlx",
         "pipeline_tag": "text-generation" if text else None,
         "base_model": base if is_repo(base) else None,
@@ -53,7 +52,7 @@ def _licence(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Identifiers of the Hub are in lower case; name and link belong to the licence `other` alone."""
     found = (evidence["licence"]["id"] or "").lower()
     if found != "other":
-        return {"license": found if _LICENCE.fullmatch(found) else None}
+        return {"license": found if re.fullmatch(LICENCE, found) else None}
     return {"license": found, "license_name": evidence["licence"]["name"], "license_link": link_that_leads(evidence)}
 
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from mlx_publish.checks.base import Says, failed, passed, warned
 from mlx_publish.model.card import SourceCard
 from mlx_publish.model.select import is_legal
+from mlx_publish.patterns import LICENCE
 from mlx_publish.recipe import Recipe
 
 _WEB = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -42,6 +43,11 @@ def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
     if found.id is None:
         why = f" ({card.problem})" if card.problem else ""
         return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
+    if not re.fullmatch(LICENCE, found.id):
+        return failed(
+            f"'{found.id[:100]}' is no identifier of a licence, and the card could not name it",
+            "Write 'license: …' into the recipe, as apache-2.0, or 'other' with license_name and license_link.",
+        )
     if found.id == "other" and not (found.name and found.link):
         return failed(
             "the licence is 'other' without a name and a link",

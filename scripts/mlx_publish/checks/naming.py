@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence
 from mlx_publish.model.select import side_files
+from mlx_publish.patterns import LANGUAGE
 
 
 def _revision(facts: SourceFacts) -> Says:
@@ -23,6 +26,13 @@ def _revision(facts: SourceFacts) -> Says:
 def _card(facts: SourceFacts) -> Says:
     if problem := facts.source.card.problem:
         return warned(problem, "The recipe can say what it should have said: license, language, base_model.")
+    strange = [word for word in facts.source.card.texts("language") if not re.fullmatch(LANGUAGE, word)]
+    if strange and not facts.recipe.spec.language:
+        named = ", ".join(f"'{word[:40]}'" for word in strange[:5])
+        return warned(
+            f"the source's card names languages that are no codes, and ours leaves them out: {named}",
+            "Write 'language: […]' into the recipe, with codes as en or zh-Hans.",
+        )
     return passed("the source's card can be read")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlx_publish import patterns
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Strict
 from mlx_publish.revision import is_commit
@@ -28,9 +29,6 @@ MOST_KEYS = 10
 """GitHub takes no more of them in a client_payload."""
 ALL = "all"
 """Stands in the form for every variant of a recipe; a source has one of 4 bits then."""
-_PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
-# No control characters, and none that turn the direction of text around.
-_TEXT = "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u202a-\\u202e\\u2066-\\u2069]*$"
 
 
 def _one_text(value: object) -> object:
@@ -50,23 +48,23 @@ Names = Annotated[str, BeforeValidator(_one_text, json_schema_input_type=str | l
 class Request(Strict):
     """What is asked for, by the keys of `client_payload`; the form and `workflow_call` have the same with hyphens."""
 
-    recipe: str | None = Field(None, pattern=f"^{_PART}$", max_length=96)
+    recipe: str | None = Field(None, pattern=patterns.NAME, max_length=96)
     """Name of a recipe of the repo, as its file is called without `.yaml`; this or source."""
-    source: str | None = Field(None, pattern=f"^{_PART}/{_PART}$", max_length=96)
+    source: str | None = Field(None, pattern=patterns.ASKED_REPO, max_length=96)
     """A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; with one
     the pull request brings a new recipe."""
-    revision: str | None = Field(None, pattern="^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", max_length=100)
+    revision: str | None = Field(None, pattern=patterns.ASKED_REVISION, max_length=100)
     """Commit, tag or branch of the source; with a recipe the commit that it is to be pinned to from now on."""
-    variants: Names | None = Field(None, pattern=f"^{_PART}([ ,]+{_PART})*$", max_length=200)
+    variants: Names | None = Field(None, pattern=patterns.ASKED_VARIANTS, max_length=200)
     """Short names as `4bit,8bit`, or a list of them; with a recipe those of its variants that are wanted."""
-    destination: str | None = Field(None, pattern=f"^{_PART}/[A-Za-z0-9{{][A-Za-z0-9._{{}}-]*$", max_length=120)
+    destination: str | None = Field(None, pattern=patterns.ASKED_DESTINATION, max_length=120)
     """`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a source that
     no recipe has."""
-    notes: Annotated[str | None, BeforeValidator(_lines)] = Field(None, pattern=_TEXT, max_length=20000)
+    notes: Annotated[str | None, BeforeValidator(_lines)] = Field(None, pattern=patterns.ASKED_TEXT, max_length=20000)
     """Words for the card, in Markdown; only with source."""
     dry_run: bool = False
     """Stop at the card: no pull request."""
-    callback: str | None = Field(None, pattern="^[ -~]*$", max_length=200)
+    callback: str | None = Field(None, pattern=patterns.ASKED_LINE, max_length=200)
     """Handed back as it is, in the plan and in the pull request: whatever the asker knows the request by."""
 
     @model_validator(mode="after")
