@@ -48,10 +48,12 @@ class Run:
     """What act printed, as its JSON lines. Masked values stand in them in clear."""
 
     lines: tuple[dict[str, Any], ...]
+    stderr: str = ""
 
     @property
     def jobs(self) -> dict[str, str]:
-        """Result of each job, by its name without the workflow's."""
+        """Result of each job, by its name without the workflow's; act itself has not failed."""
+        assert '"level":"fatal"' not in self.stderr, self.stderr
         found = {line["job"]: line["jobResult"] for line in self.lines if "jobResult" in line}
         return {name.partition("/")[2].strip(): result for name, result in found.items()}
 
@@ -191,7 +193,8 @@ class Checkout:
             command, cwd=self.folder, env={"PATH": f"{aside / 'bin'}:/usr/bin:/bin", "HOME": str(aside / "home")},
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        return Run(tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")))
+        lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+        return Run(tuple(lines), done.stderr)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import pytest
 import mlx_publish
 from act import GH, Checkout
 from mlx_publish.errors import BadInput
+from payloads import deleted, push
 from release import release
 
 VERSION = mlx_publish.__version__
+WORKFLOW = Path(".github/workflows/release.yml")
 LOG = f"""\
 # Changelog
 
@@ -99,9 +101,12 @@ def test_a_version_tag_releases_the_kit(tmp_path: Path) -> None:
     log.write_text(log.read_text(encoding="utf-8").replace("## Unreleased", f"## {VERSION}", 1), encoding="utf-8")
     checkout.commit("Release")
     checkout.git("tag", f"v{VERSION}")
-    event = {"ref": f"refs/tags/v{VERSION}", "repository": {"full_name": "lab/models", "default_branch": "main"}}
-    run = checkout.run("push", event, Path(".github/workflows/release.yml"), {})
+    run = checkout.run("push", push(checkout, f"refs/tags/v{VERSION}"), WORKFLOW, {})
     assert run.jobs == {"release": "success"}, run.text[-4000:]
     assert f"release create v{VERSION}" in (tmp_path / "gh_log").read_text()
     assert (tmp_path / "gh_body").read_text(encoding="utf-8").startswith("### Added")
     assert "refs/tags/v0" in checkout.git("ls-remote", "origin")
+    (tmp_path / "gh_log").unlink()
+    run = checkout.run("push", deleted(f"refs/tags/v{VERSION}"), WORKFLOW, {})
+    assert run.jobs == {}
+    assert not (tmp_path / "gh_log").exists()

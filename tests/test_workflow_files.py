@@ -101,6 +101,18 @@ def test_a_stranger_cannot_start_what_publishes() -> None:
         assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(read(path)["on"])
 
 
+def test_a_tag_that_is_deleted_starts_no_job() -> None:
+    # GitHub counts it as a push. The other jobs need the first; act cannot show it where they have a matrix.
+    tagged = {path.name: read(path)["jobs"] for path in FILES if "tags" in (read(path)["on"].get("push") or {})}
+    assert set(tagged) == {"publish.yml", "release.yml"}
+    for all_jobs in tagged.values():
+        (name, first), *others = all_jobs.items()
+        assert first["if"] == "${{ !github.event.deleted }}"
+        for _, job in others:
+            assert name in (job["needs"] if isinstance(job["needs"], list) else [job["needs"]])
+            assert not re.search(r"(always|failure|cancelled)\(\)", job["if"])
+
+
 def test_who_may_do_what() -> None:
     assert {name: job["permissions"] for name, job in PUBLISH["jobs"].items()} == {
         "plan": {"contents": "read"},

