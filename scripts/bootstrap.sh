@@ -10,7 +10,16 @@ set -eu
 
 # The prefix also keeps text of other programs from being a command to the runner ("::" at the start of a line).
 say() { printf '%s\n' "$1" | sed 's/^/bootstrap: /' >&2; }
-give_up() { say "$2"; exit "$1"; }
+
+# Inside a job also as an annotation and in its summary, where people look first.
+give_up() {
+  say "$2"
+  if [ "${GITHUB_ACTIONS:-}" = true ]; then
+    printf '%s\n' "$2" | sed -n 's/%/%25/g; s/^/::error::bootstrap: /; 1p' >&2
+    printf '### mlx-publish: error\n\n~~~text\n%s\n~~~\n' "$2" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
+  fi
+  exit "$1"
+}
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 places=${MLX_PUBLISH_SEARCH_ROOT:-}

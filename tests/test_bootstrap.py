@@ -421,3 +421,18 @@ def test_a_real_nox_from_a_bare_path(machine: Machine) -> None:
     assert (environment / "bin" / "uv").exists()
     again = machine.run("--version", **bare)
     assert (again.returncode, again.stderr) == (0, done.stderr.splitlines(keepends=True)[-1])
+
+
+def test_in_a_job_what_it_lacks_is_an_annotation_and_stands_in_the_summary(machine: Machine) -> None:
+    summary = machine.base / "summary.md"
+    done = machine.run(
+        "-s", "run", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary), PATH=f"{machine.bin}:/100%"
+    )
+    assert done.returncode == 4
+    [annotation] = [line for line in done.stderr.splitlines() if line.startswith("::")]
+    assert annotation.startswith("::error::bootstrap: no fitting Python. Needed is CPython >= 3.10")
+    heading, _, fence, first, *_, closing = summary.read_text(encoding="utf-8").splitlines()
+    assert (heading, fence, closing) == ("### mlx-publish: error", "~~~text", "~~~")
+    assert first.startswith("no fitting Python")
+    machine.run("-s", "run", MLX_PUBLISH_PYTHON="100%::x", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    assert summary.read_text(encoding="utf-8").count("### mlx-publish: error") == 2

@@ -216,7 +216,30 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     breaks(BadInput("is wrong\nthere", place="r.yaml:3", key="to"))
     assert cli.main(["run"]) == 2
-    assert "::error file=r.yaml,line=3::is wrong%0Athere\n" in capsys.readouterr().err
+    assert "::error file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "verdict"), [
+    (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"), (BadInput("is wrong", place="r.yaml:3"), "error"),
+    (SurroundingsError("no answer"), "error"), (KeyboardInterrupt(), "error"), (ZeroDivisionError("x"), "error"),
+])  # fmt: skip
+def test_in_a_job_what_stopped_it_is_its_verdict_and_ends_its_summary(
+    breaks: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException,
+    verdict: str, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name in ("OUTPUT", "STEP_SUMMARY"):
+        monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / name))
+    (tmp_path / "OUTPUT").write_text("verdict<<end\npass\nend\n")
+    breaks(error)
+    cli.main(["run"])
+    written = (tmp_path / "OUTPUT").read_text().splitlines()
+    assert written[:3] == ["verdict<<end", "pass", "end"]
+    assert written[4] == verdict
+    heading, _, fence, *lines, closing = (tmp_path / "STEP_SUMMARY").read_text().rstrip().splitlines()
+    assert heading == f"### mlx-publish: {verdict}"
+    assert (fence.strip("`"), closing.strip("`")) == ("text", "")
+    assert lines == capsys.readouterr().err.rstrip().splitlines()
+    assert "hf_abcdefghijkl" not in "".join(lines)
 
 
 @pytest.mark.parametrize(("command", "early"), [("run", ["convert"]), ("convert", ["convert"]), ("card", [])])

@@ -15,7 +15,7 @@ from typing import NoReturn
 from mlx_publish.cli_parser import RECIPE_FLAGS, cleaning, parser
 from mlx_publish.console import Console, harmless, plain
 from mlx_publish.engine.process import Children
-from mlx_publish.errors import BadInput, Interrupted, PublishError, SurroundingsError
+from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mlx_publish.failure import write_log  # noqa: PLC0415  it looks for every library's version
 
         log = write_log(error, list(arguments or sys.argv[1:]))
-        _print(f"error: this is a bug in mlx-publish: {type(error).__name__}: {without_secrets(str(error))}")
-        _print(f"  next: report it with the log {log}")
+        said = f"this is a bug in mlx-publish: {type(error).__name__}: {error}"
+        code = _told(Bug(said, remedy=f"report it with the log {log}"))
     return code
 
 
@@ -150,18 +150,15 @@ def _as_ours() -> Iterator[None]:
 
 
 def _told(error: PublishError) -> int:
-    """Print an error and its remedy; inside an action also as an annotation at its file and line."""
+    """Print an error and its remedy; inside an action also as an annotation at its line, and in verdict and summary."""
     from mlx_publish.github import output  # noqa: PLC0415
 
-    _print(f"error: {error}")
-    if error.remedy:
-        _print(f"  next: {error.remedy}")
-    output.annotate(without_secrets(error.message), error.place if isinstance(error, BadInput) else "")
+    said = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
+    print(harmless(plain(said)), file=sys.stderr)
+    place, key = (error.place, error.key) if isinstance(error, BadInput) else ("", "")
+    output.annotate(without_secrets(f"{key}: {error.message}" if key else error.message), place)
+    output.stopped(said, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
-
-
-def _print(text: str) -> None:
-    print(harmless(plain(without_secrets(text))), file=sys.stderr)
 
 
 def _stop_cleanly_on_terminate() -> None:

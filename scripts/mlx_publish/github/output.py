@@ -39,6 +39,14 @@ def summarize(markdown: str) -> None:
             file.write(markdown + "\n")
 
 
+def stopped(said: str, verdict: str) -> None:
+    """Write what stopped the program; of an output that was written before, the runner takes the later value."""
+    from mlx_publish.card.markdown import fenced  # noqa: PLC0415  only errors need it
+
+    write({"verdict": verdict})
+    summarize(f"### mlx-publish: {verdict}\n\n{fenced(said, 'text', 5000)}\n")
+
+
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
