@@ -219,6 +219,20 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     assert "::error file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
 
 
+def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text("source: a/b\nlicense: Apache 2.0\nlanguage: [en, english]\ncolour: blue\n")
+    assert cli.main(["inspect", "--recipe", "r.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert [line.rpartition("::")[0] for line in said.splitlines() if line.startswith("::error ")] == [
+        f"::error file=r.yaml,line={line}" for line in (2, 3, 4)
+    ]
+    assert "\nr.yaml:4: colour: this key is not known\n" in said
+
+
 @pytest.mark.parametrize(("error", "verdict"), [
     (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"), (BadInput("is wrong", place="r.yaml:3"), "error"),
     (SurroundingsError("no answer"), "error"), (KeyboardInterrupt(), "error"), (ZeroDivisionError("x"), "error"),

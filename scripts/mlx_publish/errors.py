@@ -5,6 +5,7 @@ Every message says what failed and why; `remedy` says what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -35,19 +36,23 @@ class Refused(PublishError):
 class BadInput(PublishError):
     """A recipe, flag, event or policy is wrong. Exit code 2.
 
-    `place` names where: `recipe.yaml:12` or `--bits`; `key` the key, as `variants[0].bits`.
+    `place` names where: `recipe.yaml:12` or `--bits`; `key` the key, as `variants[0].bits`; `others` are more of them.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, *, place: str = "", key: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, message: str, *, place: str = "", key: str = "", remedy: str = "", others: Sequence[BadInput] = ()
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.place = place
         self.key = key
+        self.others = tuple(others)
 
     def __str__(self) -> str:
-        """Place, key and message in the form that editors and terminals make a link of."""
-        return ": ".join(part for part in (self.place, self.key, self.message) if part)
+        """Place, key and message in the form that editors and terminals make a link of, a line for each error."""
+        own = ": ".join(part for part in (self.place, self.key, self.message) if part)
+        return "\n".join((own, *map(str, self.others)))
 
 
 class Bug(PublishError):

@@ -181,7 +181,7 @@ def _check_names(recipe: Recipe) -> None:
 
 def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     """Fill the pattern in for one variant."""
-    where = {"place": _where(recipe, "to"), "key": "to" if recipe.place else ""}
+    place, key = _where(recipe, "to"), "to" if recipe.place else ""
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
     if variant.q_bits:
         values["bits"] = variant.q_bits
@@ -189,7 +189,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     if unknown:
         reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
         raise BadInput(
-            f"'{recipe.spec.to}': the variant {variant.label} {reason}", **where,
+            f"'{recipe.spec.to}': the variant {variant.label} {reason}", place=place, key=key,
             remedy="{source}, {variant} and {bits} may stand in it.",
         )  # fmt: skip
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), recipe.spec.to)
@@ -199,6 +199,6 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
         return Destination(repo=_REPO.validate_python(text))
     except ValidationError:
         raise BadInput(
-            f"'{text}' is neither a repo as namespace/name nor folder:PATH", **where,
+            f"'{text}' is neither a repo as namespace/name nor folder:PATH", place=place, key=key,
             remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
         ) from None  # fmt: skip

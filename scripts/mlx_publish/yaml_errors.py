@@ -27,9 +27,8 @@ def bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int], 
 
 def joined(errors: list[BadInput]) -> BadInput:
     """Several errors as one, a line each."""
-    first = errors[0]
-    rest = "".join(f"\n{other}" for other in errors[1:])
-    return BadInput(first.message + rest, place=first.place, key=first.key, remedy=first.remedy)
+    first, *others = errors
+    return BadInput(first.message, place=first.place, key=first.key, remedy=first.remedy, others=others)
 
 
 def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: str) -> BadInput:
