@@ -238,9 +238,11 @@ def started(hub: Hub, folder: Path) -> ModelsRepo:
 def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: Hub, tmp_path: Path) -> None:
     models = started(hub, tmp_path)
     assert not (models.folder / "scripts").exists()
-    run = models.run(
-        "repository_dispatch", dispatch(recipe="tiny"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
-    )
+    run = models.run("repository_dispatch", dispatch(recipe="tinny"), PUBLISH, environment(hub, tmp_path))
+    assert run.jobs == {"publish/plan": "failure"}
+    assert "recipe: there is no recipe 'tinny' in recipes" in run.summary
+    asked = form(recipe="tiny", source="", revision="", variants="all", destination="", dry_run="false", notes="")
+    run = models.run("workflow_dispatch", asked, PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write"))
     assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success", "publish/review": "success"}
     models.git("fetch", "--quiet", "origin")
     reviewed = models.clone(tmp_path / "two/repo", "mlx-publish/tiny")
@@ -257,20 +259,6 @@ def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: 
         assert "model.safetensors" in published(hub, f"ada/tiny-MLX-{bits}bit", "v1")
     run = reviewed.run("schedule", schedule("23 5 * * 1"), DRIFT, environment(hub, tmp_path))
     assert run.jobs == {"drift/drift": "success"}, run.text[-4000:]
-
-
-def test_the_form_of_such_a_repo_hands_every_field_on(hub: Hub, tmp_path: Path) -> None:
-    models = ModelsRepo(tmp_path / "one/repo", {}, kit=tmp_path / "kit")
-    (models.folder / "recipes/.keep").touch()
-    event = form(
-        recipe="", source="ada/tiny", revision=hub.head("ada/tiny"), variants="8bit", dry_run="true",
-        destination="lab/{source}-form-{bits}bit", notes="Mine.",
-    )  # fmt: skip
-    run = models.run("workflow_dispatch", event, PUBLISH, environment(hub, tmp_path))
-    assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success"}, run.text[-4000:]
-    [card] = run.outputs("Convert, test, measure, write the card")["card"].split()
-    assert "lab/tiny-form-8bit" in run.summary
-    assert "Mine." in Path(card).read_text(encoding="utf-8")
 
 
 def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) -> None:
