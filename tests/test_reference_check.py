@@ -147,7 +147,8 @@ def make_environment(folder: Path, torch: str, *others: str) -> None:
     if sys.platform == "linux" and "+cpu" not in url.replace("%2B", "+"):
         shutil.rmtree(folder)
         pytest.skip(f"pip would take {url}, which may be a CUDA build of gigabytes; {VARIABLE} may name a Python")
-    pip(*install, "--constraint", str(ROOT / "constraints.txt"), torch, *others)
+    # Most modules of the two are never imported here: to compile them all would take longer than to install them.
+    pip(*install, "--no-compile", "--constraint", str(ROOT / "constraints.txt"), torch, *others)
     (folder / ".complete").touch()
 
 
