@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).parents[1]
 # The client's and the installer's ways through a proxy that signs TLS anew; everything else stays outside.
 _PASSED = ("SSL_CERT_FILE", "PIP_CERT", "MLX_PUBLISH_CACHE")
@@ -219,6 +221,12 @@ class ModelsRepo(Checkout):
     def actions(self) -> dict[str, Path]:
         """And the kit."""
         return super().actions | {KIT: self.kit}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A workflow or the Action of this project. YAML 1.2, in which "on" is a word."""
+    data: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / path)
+    return data
 
 
 def copy_project(folder: Path) -> None:

@@ -8,24 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from act import STANDS_IN
+from act import ROOT, STANDS_IN, read
 from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.github.request import DISPATCH, Request
 from mlx_publish.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.stages import NAMES
 
-ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 FIELDS = {name.replace("_", "-") for name in Request.model_fields}
-
-
-def read(path: Path) -> dict[str, Any]:
-    # YAML 1.2, in which "on" is a word.
-    data: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    return data
 
 
 PUBLISH, REVIEW, ACTION = (

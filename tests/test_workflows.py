@@ -7,12 +7,10 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from act import ROOT, Checkout, ModelsRepo, Run
+from act import ROOT, Checkout, ModelsRepo, Run, read
 from hub import Hub
 from models import answer_table, make_scripted
 from payloads import dispatch, form, pull_request, push, schedule
@@ -68,11 +66,6 @@ PUBLISH, REVIEW, DRIFT = (Path(".github/workflows", f"{name}.yml") for name in (
 CARDS = [
     f"cards/lab/tiny-MLX-{bits}bit/{name}" for bits in (4, 8) for name in ("README.md", "evidence.json", "ladder.svg")
 ]
-
-
-def read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / path)
-    return data
 
 
 def published(hub: Hub, repo: str, tag: str) -> set[str]:

@@ -155,9 +155,8 @@ def _told(error: PublishError) -> int:
 
     said = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
     print(harmless(plain(said)), file=sys.stderr)
-    for one in (error, *error.others) if isinstance(error, BadInput) else (error,):
-        place, key = (one.place, one.key) if isinstance(one, BadInput) else ("", "")
-        output.annotate(without_secrets(f"{key}: {one.message}" if key else one.message), place)
+    for one in (error, *error.others):
+        output.annotate(without_secrets(f"{one.key}: {one.message}" if one.key else one.message), one.place)
     output.stopped(said, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
 

@@ -13,6 +13,10 @@ class PublishError(Exception):
     """The base of all errors that this program raises on purpose."""
 
     exit_code: ClassVar[int] = 3
+    # Only a `BadInput` has these.
+    place: str = ""
+    key: str = ""
+    others: tuple[PublishError, ...] = ()
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
