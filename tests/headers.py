@@ -10,6 +10,7 @@ from typing import Any
 from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.source import GROUPS
+from mlx_publish.checks.twin import TwinFacts
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.weights import DTYPE_BITS
@@ -87,6 +88,7 @@ def facts(
         identity=COMMIT,
         source=Metadata(MemoryFiles(made)),
         mlx_lm=("0.32.2", TYPES),
+        twin=lambda: TwinFacts(None, "torch is not installed"),
     )
 
 

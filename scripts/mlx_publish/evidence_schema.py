@@ -83,6 +83,23 @@ class ModelSpec(Open):
     bits_per_weight: Positive
 
 
+class TextProof(Open):
+    """The comparison on one text of the twin; null where there is no number."""
+
+    nmse: Positive | None
+    mean_kld: float | None
+    same_first_choice: Share | None
+
+
+class ProofSpec(Open):
+    """The twin: a small random model of the source's config in mlx-lm beside another implementation."""
+
+    against: str
+    versions: dict[str, str]
+    mlx_lm: dict[str, str]
+    texts: list[TextProof] = Field(min_length=1)
+
+
 class Kind(Open):
     """The comparison on one kind of text, or on all of it."""
 
@@ -189,6 +206,7 @@ class EvidenceSpec(Strict):
     licence: LicenceSpec
     language: list[str]
     config: dict[str, Any]
+    proof: ProofSpec | None = None
     words: dict[str, Any]
     model: ModelSpec
     tools: dict[str, str]

@@ -21,6 +21,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "how_close": words.how_close,
     "against": words.against,
     "short_against": words.short_against,
+    "same_logits": words.same_logits,
     "spread": tables.spread,
     "tokens": lambda number: f"{number:,}",
     "size": numbers.size,

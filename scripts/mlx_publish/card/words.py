@@ -7,6 +7,7 @@ from typing import Any
 
 SAME, CLOSE = 0.01, 0.15
 """Mean KL divergence in nats from which down a variant is practically the same model, or close to it."""
+_SAME_LOGITS = 1e-5
 # Upper limits of the mean KL divergence in nats, each with what people may expect from there down.
 _WORDS: tuple[tuple[float, str], ...] = (
     (SAME, "practically the same model"),
@@ -36,3 +37,12 @@ def against(fidelity: Mapping[str, Any]) -> str:
     if what["what"] == "variant":
         return f"the variant {what['label']} ({what['bits_per_weight']:.2f} bits per weight)"
     return "the unquantized source"
+
+
+def same_logits(proof: Mapping[str, Any]) -> str:
+    """Whether the twin gives the same logits: equal ones are at 1e-13 to 3e-8, as checks/twin.py says."""
+    errors = [text["nmse"] for text in proof["texts"]]
+    if None in errors:
+        return "logits that could not be compared"
+    said = f"normalised squared error {max(errors):.1e}"
+    return f"the same logits ({said})" if max(errors) <= _SAME_LOGITS else f"other logits ({said})"

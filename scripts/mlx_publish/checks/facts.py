@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.recipe import Recipe, Variant
+
+if TYPE_CHECKING:
+    from mlx_publish.checks.twin import TwinFacts
 
 
 @dataclass(frozen=True)
@@ -21,5 +25,7 @@ class SourceFacts:
     """Files, configs and headers, each read when it is first asked for."""
     mlx_lm: tuple[str, frozenset[str]] | None
     """Version of the installed mlx-lm and the model types that it can load."""
+    twin: Callable[[], TwinFacts]
+    """Compares a small random model of its config in transformers and mlx-lm; slow the first time."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""

@@ -8,6 +8,7 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.naming import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
+from mlx_publish.checks.twin import TWIN
 from mlx_publish.checks.weights import HEADERS, INDEXED, LISTED, STORED
 
 __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
@@ -17,6 +18,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     (*REVISION, *ARCHITECTURE, *BY_CONFIG),
     INDEXED,
     LISTED,
+    TWIN,
     HEADERS,
     (*STORED, *BY_HEADERS, *TOKENIZER, *PAPERS),
 )

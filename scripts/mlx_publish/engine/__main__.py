@@ -31,9 +31,10 @@ OPERATIONS = {
     "logits": ("reference_logits", "logits"),
     "benchmark": ("speed", "benchmark"),
     "device": ("device", "device"),
+    "twin": ("twin", "twin"),
 }
 
-_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device"}
+_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
 def main(folder: Path, parent: int, op: str) -> int:

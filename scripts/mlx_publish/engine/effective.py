@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx import nn
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import CacheList, make_prompt_cache
 from mlx_lm.models.rope_utils import initialize_rope
 
+from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.normalise import declared_scaling, declared_thetas
 
 # Keys that change the mathematics. One that the MLX class does not know matters where its value is not the one that
@@ -23,6 +26,12 @@ SIGNIFICANT = frozenset({
     "dim_model_base", "parallel_attn", "new_decoder_architecture", "tie_word_embeddings", "hidden_size",
     "intermediate_size", "num_hidden_layers", "num_attention_heads", "rope_interleaved", "use_sliding_window",
 })  # fmt: skip
+# By model type keys that transformers ignores, or writes though they are derived.
+_MEANINGLESS: Mapping[str, frozenset[str]] = {
+    "gemma": frozenset({"hidden_act"}),  # always the tanh approximation of GELU
+    "dbrx": frozenset({"num_key_value_heads"}),
+    "phimoe": frozenset({"attention_bias"}),
+}
 
 
 def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,13 +41,15 @@ def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
     `differs`: keys whose value in the model is another one; `rope`: what is declared and not in use.
     """
     text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
-    args = getattr(model, "args", None)
-    known = vars(args) if args is not None else {}
-    if isinstance(known.get("text_config"), Mapping):
-        known = {**known, **known["text_config"]}
-    asked = {key: value for key, value in (text or {}).items() if key in SIGNIFICANT and value is not None}
+    known = _known(model)
+    kind = str((text or {}).get("model_type") or config.get("model_type") or "")
+    asked = {
+        key: value
+        for key, value in (text or {}).items()
+        if key in SIGNIFICANT and value is not None and not _says_nothing(key, kind, text or {}, model)
+    }
     asked |= _part_of_rope(text or {})
-    usual = _defaults(str((text or {}).get("model_type", "")))
+    usual = _defaults(kind)
     if _turns_part(model, text or {}, asked.get("partial_rotary_factor", 1.0)):
         usual.pop("partial_rotary_factor", None)
     else:
@@ -54,9 +65,51 @@ def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
             for key, value in asked.items()
             if key in known and not _same(value, known[key])
         }
-        | _magnitude(model, config),
+        | _magnitude(model, config)
+        | _window(model, text or {}),
         "rope": _rope(model, config),
     }
+
+
+def _known(model: nn.Module) -> dict[str, Any]:
+    """What the class took from the config; some keep the text part as a dict, some as an object."""
+    args = getattr(model, "args", None)
+    known = dict(vars(args)) if args is not None else {}
+    nested = known.get("text_config")
+    if nested is not None:
+        known |= nested if isinstance(nested, Mapping) else vars(nested)
+    return known
+
+
+def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.Module) -> bool:
+    """Whether a key has no meaning in this model: transformers ignores it, derives it, or the weights say it."""
+    if key in _MEANINGLESS.get(model_type.removesuffix("_text"), ()):
+        return True
+    if key == "head_dim":  # of multi-head latent attention; transformers 5 saves what it derives
+        return "qk_rope_head_dim" in text
+    if key == "tie_word_embeddings":
+        head = any(name.endswith("lm_head.weight") for name, _ in tree_flatten(model.parameters()))
+        return bool(text[key]) != head
+    return False
+
+
+def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Any]:
+    """A sliding window that no layer has, told by the caches: a layer with a window forgets what is outside of it."""
+    window = ModelConfig(text).window
+    context, kinds = text.get("max_position_embeddings"), text.get("layer_types")
+    if window is None or (type(context) is int and window >= context):
+        return {}
+    if isinstance(kinds, list) and not any("sliding" in str(kind) for kind in kinds):
+        return {}
+    if type(first := text.get("max_window_layers")) is int and first >= int(text.get("num_hidden_layers") or 0):
+        return {}
+    sizes = {getattr(cache, "max_size", None) for cache in _flat(make_prompt_cache(model))}
+    return {} if window in sizes else {"sliding_window": {"config": window, "built": None}}
+
+
+def _flat(caches: Any) -> Iterator[Any]:
+    for cache in caches:
+        yield from _flat(cache.caches) if isinstance(cache, CacheList) else (cache,)
 
 
 def _defaults(model_type: str) -> dict[str, Any]:
@@ -93,12 +146,13 @@ def _turns_part(model: nn.Module, text: Mapping[str, Any], part: float) -> bool:
 def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
     """By what yarn and longrope multiply, where the built model does it otherwise than transformers."""
     scaling, text = declared_scaling(config), config.get("text_config") or config
+    # Some publish the factor with four digits, which is off by 3e-5.
     wanted = _attention_factor(scaling, text) if scaling else None
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
     built = {
         float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)
     }
-    if wanted is None or not built or any(_same(wanted, found) for found in built):
+    if wanted is None or not built or any(math.isclose(wanted, found, rel_tol=1e-3) for found in built):
         return {}
     return {"the attention_factor of rope": {"config": round(wanted, 6), "built": round(min(built), 6)}}
 
@@ -130,6 +184,7 @@ def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
             for dims in {2 * len(found) for found in built}
             if (expected := _expected(dims, base, scaling, text)) is not None
         ]
+        wanted += [one for found in built for one in _by_layer(2 * len(found), base, text)]
         # A base of a local layer is never scaled, and a scaling that mlx-lm cannot make shows nothing.
         wanted += [_plain(2 * len(found), base) for found in built] if len(declared) > 1 or not wanted else []
         if not any(_close(found, one) for found in built for one in wanted):
@@ -140,6 +195,20 @@ def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
         "built_kinds": sorted({type(module).__name__ for module in modules}),
         "missing_bases": missing,
     }
+
+
+def _by_layer(dims: int, base: float, text: Mapping[str, Any]) -> Iterator[list[float]]:
+    """The wavelengths of each rope that stands under the name of a kind of layers, or has its base changed by alpha."""
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    for entry in (rope, *rope.values()):
+        if not isinstance(entry, Mapping):
+            continue
+        if entry.get("rope_theta") == base and entry.get("rope_type") not in (None, "default"):
+            found = _expected(dims, base, entry, text)
+            yield from () if found is None else (found,)
+        alpha = entry.get("alpha")
+        if isinstance(alpha, (int, float)) and alpha > 0 and dims > 2:  # Hunyuan folds it into the base
+            yield _plain(dims, base * alpha ** (dims / (dims - 2)))
 
 
 def wavelengths(module: Any) -> list[float] | None:

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_publish.model.spellings import add_spellings
+
 # Keys of transformers 5's rope_parameters that describe a scaling, beside the base frequency.
 _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
 
@@ -25,13 +27,24 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     if isinstance(result.get("text_config"), dict):
         parts.append(("text_config.", result["text_config"]))
     for prefix, part in parts:
-        told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part))]
+        kind = str(part.get("model_type") or result.get("model_type") or "")
+        told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind))]
+    told += _tied(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
         result["torch_dtype"] = nested
         told.append(f"torch_dtype {nested} from text_config")
     return result, told
+
+
+def _tied(result: dict[str, Any]) -> list[str]:
+    """transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part."""
+    text, above = result.get("text_config"), result.get("tie_word_embeddings")
+    if not isinstance(text, dict) or not isinstance(above, bool) or text.get("tie_word_embeddings") == above:
+        return []
+    text["tie_word_embeddings"] = above
+    return [f"text_config.tie_word_embeddings {str(above).lower()} from tie_word_embeddings on top"]
 
 
 def _dtype(part: dict[str, Any]) -> list[str]:

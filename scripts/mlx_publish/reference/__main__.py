@@ -1,18 +1,21 @@
-"""The inside of the child process: `python -m mlx_publish.reference FOLDER PARENT`, with job.json in the folder.
+"""The inside of the child process: `python -m mlx_publish.reference FOLDER PARENT`, with orders in the folder.
 
-It answers in result.json, ends with the process PARENT, and runs in any Python that has torch and transformers.
+It answers job.N.json in result.N.json, in their order, until it is ended, at the latest with the process PARENT. It
+runs in any Python that has torch and transformers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import resource
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.reference.comparing import Comparison
+from mlx_publish.reference.twin import compare as compare_twin
+from mlx_publish.reference.twin import make
 
 _LONGEST = 300  # characters of a reason
+_MEMORY = 12 << 30  # bytes of address space that a twin may take
 
 
 class NoReferenceError(Exception):
@@ -29,12 +35,27 @@ class NoReferenceError(Exception):
 
 
 def main(folder: Path, parent: int) -> int:
-    """Do the job and write result.json, complete or not at all."""
+    """Answer orders, each complete or not at all, until the folder or the parent is gone."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    aside = folder / "result.new"
-    aside.write_text(json.dumps(answer(json.loads((folder / "job.json").read_text()))))
-    aside.replace(folder / "result.json")
+    for number in itertools.count():
+        job = folder / f"job.{number}.json"
+        if number == 0 and not job.exists():
+            _load_ahead()
+        while not job.exists():
+            if not folder.exists():
+                return 0
+            time.sleep(0.01)
+        aside = folder / "result.new"
+        aside.write_text(json.dumps(answer(json.loads(job.read_text()))))
+        aside.replace(folder / f"result.{number}.json")
     return 0
+
+
+def _load_ahead() -> None:
+    """Use the time until the first order: these take seconds."""
+    with contextlib.suppress(Exception):  # it comes up again, and is told, with the order
+        import torch  # noqa: F401, PLC0415, TID251
+        import transformers  # noqa: F401, PLC0415, TID251
 
 
 def _end_with(parent: int) -> None:
@@ -44,9 +65,9 @@ def _end_with(parent: int) -> None:
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
-    """Return the `result` of `compare`, or the `reason` for which there is none."""
+    """Return the `result` of an order, or the `reason` for which there is none."""
     try:
-        return {"result": compare(**job)}
+        return {"result": _ORDERS[job.get("op", "compare")](**{key: job[key] for key in job if key != "op"})}
     except NoReferenceError as error:
         traceback.print_exc()
         return {"reason": str(error)}
@@ -138,6 +159,24 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
         told = model(input_ids=torch.tensor([read]), position_ids=torch.tensor([places]), use_cache=False)
     found: NDArray[np.float32] = told.logits[0, : len(ids)].float().numpy()
     return found
+
+
+@_reasons()
+def _twin(config: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Make a twin; its sizes are bounded, and so is what a strange config may take."""
+    with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
+    return make(config, Path(folder))
+
+
+@_reasons()
+def _compare_twin(read: str, folder: str) -> dict[str, Any]:
+    return compare_twin(Path(read), Path(folder))
+
+
+_ORDERS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "compare": compare, "twin": _twin, "compare twin": _compare_twin,
+}  # fmt: skip
 
 
 def _reason(error: Exception) -> str:

@@ -11,12 +11,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx_publish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
 NOT_INSTALLED = "torch is not installed: pip install 'mlx-publish[reference]'"
@@ -25,6 +29,7 @@ _PACKAGES = ("torch", "transformers")
 _ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS")
 _LIMIT = 3 * 3600.0  # seconds
+_POLL = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,73 @@ def compare(torch: Torch, source: Path, logits: Path, log: Path, limit: float = 
     """
     if torch.reason:
         return Answer(None, torch.reason)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"source": str(source), "logits": str(logits)}))
-        order = [str(torch.python), "-X", "utf8", "-m", "mlx_publish.reference", name, str(os.getpid())]
+    with TorchChild(torch, log) as child:
+        return child.ask({"source": str(source), "logits": str(logits)}, limit)
+
+
+class TorchChild:
+    """A child process with torch that answers one order after the other; to load torch takes seconds."""
+
+    def __init__(self, torch: Torch, log: Path) -> None:
+        """Remember what to start; what it prints goes to `log`."""
+        self._torch, self._log = torch, log
+        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._folder = Path(self._aside.name)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def start(self) -> str:
+        """Start it ahead of its first order. Returns why that is not possible; empty where it is."""
+        if self._process is not None:
+            return ""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        name, python = str(self._folder), self._torch.python
         try:
-            code = _run(order, _environment(torch.python, folder), log, limit)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return Answer(None, f"the child with torch failed: {error}")
-        told = folder / "result.json"
-        return Answer(**{"result": None, **json.loads(told.read_text())}) if told.exists() else _died(code, log)
+            with self._log.open("wb") as file:
+                self._process = subprocess.Popen(
+                    [str(python), "-X", "utf8", "-m", "mlx_publish.reference", name, str(os.getpid())],
+                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                    env=_environment(python, self._folder), start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            return f"the child with torch failed: {error}"
+        return ""
+
+    def ask(self, order: Mapping[str, Any], limit: float) -> Answer:
+        """Give an order and wait `limit` seconds for its answer; a child that took longer is ended."""
+        aside = self._folder / "job.new"
+        aside.write_text(json.dumps(order))
+        aside.replace(self._folder / f"job.{self._orders}.json")
+        told, self._orders = self._folder / f"result.{self._orders}.json", self._orders + 1
+        if (reason := self.start()) or self._process is None:
+            return Answer(None, reason)
+        deadline = time.monotonic() + limit
+        while not told.exists():
+            if (code := self._process.poll()) is not None:
+                return _read(told) if told.exists() else _died(code, self._log)
+            if time.monotonic() > deadline:
+                self.end()
+                return Answer(None, f"the child with torch timed out after {limit:g} seconds")
+            time.sleep(_POLL)
+        return _read(told)
+
+    def end(self) -> None:
+        """End it with all that it started; nothing stays of its folder."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._aside.cleanup()
+
+
+def _read(told: Path) -> Answer:
+    return Answer(**{"result": None, **json.loads(told.read_text())})
 
 
 def _here() -> Torch:
@@ -108,20 +169,6 @@ def _environment(python: Path, folder: Path) -> dict[str, str]:
         "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }  # fmt: skip
-
-
-def _run(order: Sequence[str], environment: Mapping[str, str], log: Path, limit: float) -> int:
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            order, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=dict(environment),
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        return process.wait(timeout=limit)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _died(code: int, log: Path) -> Answer:

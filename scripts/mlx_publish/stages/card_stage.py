@@ -83,6 +83,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
         "licence": inspected.result["licence"],
         "language": inspected.result["card"]["language"],
         "config": inspected.result["config"],
+        "proof": inspected.result["twin"],
         "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],

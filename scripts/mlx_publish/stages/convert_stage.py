@@ -66,7 +66,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         result, mended = _convert(context, variants, prepared, asides)
 
         def judge(variant: Variant) -> Outcome:
-            checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised), context.recipe.accepted)
+            twin = context.report(variant, "inspect").result["twin"] is not None
+            checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised, twin), context.recipe.accepted)
             checks += run_checks(TOKENIZER_OUTPUT, mended, context.recipe.accepted)
             return _finish(context, variant, prepared, asides[variant.label], (mended, checks))
 

@@ -24,6 +24,7 @@ from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.source import Source, metadata_of, source_of
+from mlx_publish.stages.twin import twin_facts, twin_tools
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -35,6 +36,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
         "mlx_lm": support.version if support else None,
+        "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
     }
 
@@ -80,6 +82,7 @@ def _facts(context: Context, variant: Variant, source: Source) -> SourceFacts:
         identity=source.identity,
         source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
+        twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
     )
 
@@ -118,6 +121,7 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
             "files": sorted(carried_files(found.entries, found.weights) & found.entries.keys()),
         },
         "config": found.config.summary(),
+        "twin": facts.twin().result,
         "tokenizer": found.tokenizer.summary(),
         "licence": {"id": licence.id, "name": licence.name, "link": licence.link},
         "card": {

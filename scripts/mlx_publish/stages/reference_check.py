@@ -13,12 +13,13 @@ from mlx_publish.engine.child import Job, memory_bytes, run_job
 from mlx_publish.engine.support import versions
 from mlx_publish.evidence import digest_of
 from mlx_publish.numbers import memory, size
-from mlx_publish.reference.child import Torch, compare, find_torch
+from mlx_publish.reference.child import Torch, compare
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.measuring import rounded
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import source_of
+from mlx_publish.stages.twin import torch_of
 
 TEXTS = files("mlx_publish").joinpath("data/reference.json")
 _FLOAT32 = 4  # bytes of a weight that both compute with
@@ -30,13 +31,13 @@ def reference_inputs(context: Context) -> dict[str, Any]:
     return {
         "texts": digest_of(_texts()),
         "tools": versions("mlx", "mlx-lm"),
-        "reference": dict(_torch(context).versions),
+        "reference": dict(torch_of(context).versions),
     }
 
 
 def reference_facts(context: Context) -> ReferenceFacts:
     """Compare, or say why that is not possible here; what was found before for the same inputs is taken again."""
-    torch = _torch(context)
+    torch = torch_of(context)
     if reason := torch.reason or _too_large(context):
         return ReferenceFacts(None, reason)
     inputs = {"source": source_of(context).identity, **reference_inputs(context)}
@@ -47,14 +48,6 @@ def reference_facts(context: Context) -> ReferenceFacts:
     if facts.result is not None:
         kept.keep(facts.result)
     return facts
-
-
-def _torch(context: Context) -> Torch:
-    """Asked once a run: another Python has to be started for it."""
-    if "torch" not in context.cache:
-        context.cache["torch"] = find_torch()
-    found: Torch = context.cache["torch"]
-    return found
 
 
 def _texts() -> list[dict[str, Any]]:

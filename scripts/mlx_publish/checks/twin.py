@@ -1,0 +1,104 @@
+"""The judgement about a source's architecture, proven on a small random model of its own config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.checks.facts import SourceFacts
+
+# Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 3e-8 (approximations of GELU);
+# the least that spoils texts, a range of yarn that is rounded, makes 4e-5.
+MAX_NMSE = 1e-5
+ROUNDING = 1e-7
+_REMEDY = (
+    "Take a model whose config.json does without it, or wait for an mlx-lm that computes it; "
+    "accept the check twin-equal with a reason where the difference does not concern you."
+)
+
+
+@dataclass(frozen=True)
+class TwinFacts:
+    """What the comparison found, as `stages/twin` gives it, or why there was none."""
+
+    result: Mapping[str, Any] | None
+    reason: str = ""
+
+
+# Where transformers and mlx-lm follow different originals, and which of them is right is not settled: by model type
+# and key what each does. Such a difference is told and does not refuse.
+DISPUTED: Mapping[str, Mapping[str, str]] = {
+    "nemotron_h": dict.fromkeys(
+        ("time_step_min", "time_step_limit", "time_step_floor"),
+        "transformers keeps the time step at or above time_step_min, mlx-lm and the kernels of mamba_ssm above 0",
+    ),
+}
+
+
+def _equal(facts: SourceFacts) -> Says:
+    twin = facts.twin()
+    if twin.result is None:
+        return skipped(f"the architecture is not proven: {twin.reason}")
+    found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
+    if found["problem"]:
+        return failed(
+            f"mlx-lm cannot compute this config.json, and {name} can: {found['problem']}",
+            "Correct config.json in the source, or wait for a newer mlx-lm.", problem=found["problem"],
+        )  # fmt: skip
+    errors = [text["nmse"] for text in found["texts"]]
+    if None in errors:
+        return failed(f"no comparison with {name} is possible: {_problem(found)}", _REMEDY)
+    numbers = f"normalised squared error {max(errors):.1e} on a small random model of its config"
+    if max(errors) <= ROUNDING:
+        return passed(f"mlx-lm computes what {name} computes: {numbers}", **_details(found))
+    if max(errors) <= MAX_NMSE:
+        return warned(f"mlx-lm computes nearly what {name} computes: {numbers}", **_details(found))
+    return _different(facts, found, name)
+
+
+def _different(facts: SourceFacts, found: Mapping[str, Any], name: str) -> Says:
+    said = f"mlx-lm does not compute what {name} computes{_where(found)}"
+    key = found["blame"]
+    if key is None:
+        return failed(f"{said}; no single key of config.json explains it", _REMEDY, **_details(found))
+    disputed = DISPUTED.get(str(facts.source.config.model_type), {}).get(key.rpartition(".")[2])
+    value = _value(facts.source.config.raw, key)
+    if disputed:
+        return warned(f"{said}, because of {key} ({value}): {disputed}", **_details(found))
+    return failed(f"{said}: it ignores {key} ({value}) or computes it otherwise", _REMEDY, **_details(found))
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    short, long = found["texts"]
+    if boundary := found["boundary"]:
+        place = f"{boundary['position']:,}" if isinstance(boundary["position"], int) else boundary["position"]
+        return f" from position {place} on ({boundary['key']})"
+    if short["position"] is None:
+        return f", in long texts only (from position {long['position']} of the small model)"
+    if long["position"] is None:
+        return ", in short texts only"
+    return f" from position {short['position']} on"
+
+
+def _value(config: Mapping[str, Any], key: str) -> str:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    said = str(value)
+    return said if len(said) <= 80 else f"{said[:77]}..."
+
+
+def _problem(found: Mapping[str, Any]) -> str:
+    return next((text["problem"] for text in found["texts"] if text["problem"]), "")
+
+
+def _details(found: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("class", "versions", "mlx_lm", "boundary", "blame", "value")
+    return {**{key: found[key] for key in kept}, "texts": [dict(text) for text in found["texts"]]}
+
+
+TWIN: tuple[Check[SourceFacts], ...] = (
+    Check("twin-equal", "mlx-lm computes what transformers does", "a layer that computes something else", _equal),
+)

@@ -1,0 +1,253 @@
+"""Spellings of config.json that transformers 5 writes and mlx-lm's classes do not read: one table.
+
+Each row writes a key beside what is there already, in the words of the class; nothing that stands there is changed but
+the values in `_RENAMED`. The twin proves the rows: tests/test_spellings.py has a model for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Part = Mapping[str, Any]
+Rule = Callable[[Part], Any]
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
+
+class _Nothing:
+    """What a rule gives where it does not apply."""
+
+
+NOTHING = _Nothing()
+
+
+def _copy(*names: str) -> Rule:
+    """The value of the first key that has one."""
+    return lambda part: next((part[name] for name in names if part.get(name) is not None), NOTHING)
+
+
+def _rope(name: str, default: Any = NOTHING) -> Rule:
+    """A value of `rope_parameters`, or of what older configs have on top."""
+
+    def find(part: Part) -> Any:
+        for place in (part, _flat_rope(part)):
+            if place.get(name) is not None:
+                return place[name]
+        return default
+
+    return find
+
+
+def _flat_rope(part: Part) -> Part:
+    rope = part.get("rope_parameters")
+    return rope if isinstance(rope, Mapping) and not _by_layer(rope) else {}
+
+
+def _by_layer(rope: Part) -> bool:
+    return any(isinstance(value, Mapping) for value in rope.values())
+
+
+def _const(value: Any) -> Rule:
+    return lambda _: value
+
+
+def _head_dim(part: Part) -> Any:
+    hidden, heads = part.get("hidden_size"), part.get("num_attention_heads")
+    return hidden // heads if type(hidden) is int and type(heads) is int and heads > 0 else NOTHING
+
+
+def _product(first: str, second: str) -> Rule:
+    def multiply(part: Part) -> Any:
+        one, other = part.get(first), part.get(second)
+        return int(one * other) if isinstance(one, (int, float)) and isinstance(other, (int, float)) else NOTHING
+
+    return multiply
+
+
+def _turning(part: Part) -> Any:
+    """Dimensions of a head that turn."""
+    size = part.get("head_dim") or _head_dim(part)
+    share = _rope("partial_rotary_factor", 1.0)(part)
+    return int(size * share) if type(size) is int else NOTHING
+
+
+def _pattern(part: Part) -> Any:
+    """Every how many layers one looks at everything, where `layer_types` has such a pattern."""
+    kinds = part.get("layer_types")
+    if not isinstance(kinds, list) or not kinds:
+        return NOTHING
+    full = [number for number, kind in enumerate(kinds) if kind == FULL]
+    period = full[0] + 1 if full else len(kinds) + 1
+    wanted = [FULL if (number + 1) % period == 0 else SLIDING for number in range(len(kinds))]
+    return period if kinds == wanted else NOTHING
+
+
+def _letters(part: Part) -> Any:
+    """The same as letters, L for a window and G for everything; null where there is no window."""
+    kinds, pattern = part.get("layer_types"), part.get("sliding_window_pattern")
+    if isinstance(kinds, list) and kinds and part.get("sliding_window"):
+        return "".join("G" if kind == FULL else "L" for kind in kinds)
+    if type(pattern) is int and pattern > 0 and part.get("sliding_window"):
+        return "L" * (pattern - 1) + "G"
+    return None if not part.get("sliding_window") else NOTHING
+
+
+def _of_layers(kind: str, name: str) -> Rule:
+    """A value of `rope_parameters` of the layers of one kind."""
+
+    def find(part: Part) -> Any:
+        rope = (part.get("rope_parameters") or {}).get(kind)
+        return rope[name] if isinstance(rope, Mapping) and rope.get(name) is not None else NOTHING
+
+    return find
+
+
+def _scaling_of(kind: str) -> Rule:
+    """The scaling of the layers of one kind, in the words of `rope_scaling`."""
+
+    def find(part: Part) -> Any:
+        rope = (part.get("rope_parameters") or {}).get(kind)
+        said = rope.get("rope_type", "default") if isinstance(rope, Mapping) else "default"
+        if said == "default":
+            return NOTHING
+        kept = {
+            key: value for key, value in dict(rope or {}).items() if key not in ("rope_theta", "partial_rotary_factor")
+        }
+        return {"type": said, **kept}
+
+    return find
+
+
+def _of_kind(kind: str, name: str) -> Rule:
+    """What `per_layer_config` says of a layer of one kind."""
+
+    def find(part: Part) -> Any:
+        kinds, own = part.get("layer_types"), part.get("per_layer_config")
+        if not isinstance(kinds, list):
+            return NOTHING
+        said = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
+        values = [said.get(number, {}).get(name, part.get(name)) for number, one in enumerate(kinds) if one == kind]
+        return values[0] if values and values[0] is not None and all(v == values[0] for v in values) else NOTHING
+
+    return find
+
+
+def _flags(name: str, kind: str) -> Rule:
+    """For each layer, whether a list says `kind` of it."""
+    return lambda part: [one == kind for one in part[name]] if isinstance(part.get(name), list) else NOTHING
+
+
+def _numbers(name: str, kind: str) -> Rule:
+    """For each layer 1 or 0."""
+    return lambda part: [int(one == kind) for one in part[name]] if isinstance(part.get(name), list) else NOTHING
+
+
+def _unscaled(part: Part) -> Any:
+    """A scaling of longrope that changes nothing, for a class that cannot do without one."""
+    context = part.get("max_position_embeddings")
+    return {"type": "longrope", "original_max_position_embeddings": context} if type(context) is int else NOTHING
+
+
+def _kimi_linear(part: Part) -> Any:
+    kinds = part.get("layer_types")
+    if not isinstance(kinds, list) or "linear_num_heads" not in part:
+        return NOTHING
+    return {
+        "kda_layers": [number for number, kind in enumerate(kinds, 1) if kind == LINEAR],
+        "full_attn_layers": [number for number, kind in enumerate(kinds, 1) if kind != LINEAR],
+        "num_heads": part["linear_num_heads"],
+        "head_dim": part["linear_head_dim"],
+        "short_conv_kernel_size": part.get("linear_conv_kernel_dim", 4),
+    }
+
+
+def _dense_first(part: Part) -> Any:
+    """How many layers at the beginning have no experts."""
+    kinds = part.get("mlp_layer_types")
+    if not isinstance(kinds, list):
+        return NOTHING
+    dense = next((number for number, kind in enumerate(kinds) if kind == "sparse"), len(kinds))
+    return dense if all(kind == "sparse" for kind in kinds[dense:]) else NOTHING
+
+
+_DEEPSEEK: Mapping[str, Rule] = {
+    "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"), "moe_layer_freq": _const(1),
+    "first_k_dense_replace": _dense_first, "rope_scaling": _const(None), "head_dim": _head_dim,
+}  # fmt: skip
+_GEMMA: Mapping[str, Rule] = {
+    "rope_theta": _of_layers(FULL, "rope_theta"), "rope_local_base_freq": _of_layers(SLIDING, "rope_theta"),
+    "rope_scaling": _scaling_of(FULL), "sliding_window_pattern": _pattern,
+}  # fmt: skip
+_QWEN_MOE: Mapping[str, Rule] = {"num_experts": _copy("num_local_experts"), "head_dim": _head_dim}
+
+# By model type what its class reads and a config may lack. A text part has the type of its own, with or without _text.
+MISSING: Mapping[str, Mapping[str, Rule]] = {
+    "apertus": {"mlp_bias": _const(False), "post_norm": _const(False), "qk_norm": _const(True)},
+    "falcon_h1": {"head_dim": _head_dim},
+    "cohere2": {"sliding_window_pattern": _pattern},
+    "exaone": {"num_layers": _copy("num_hidden_layers"), "layer_norm_epsilon": _copy("rms_norm_eps")},
+    "exaone4": {"head_dim": _head_dim, "rope_scaling": _const(None), "sliding_window_pattern": _letters,
+                "sliding_window": _const(None)},
+    "exaone_moe": {"head_dim": _head_dim, "is_moe_layer": _flags("mlp_layer_types", "sparse")},
+    "gemma3": _GEMMA,
+    "gemma4": {"global_head_dim": _of_kind(FULL, "head_dim"),
+               "num_global_key_value_heads": _of_kind(FULL, "num_key_value_heads")},
+    "glm4_moe": _DEEPSEEK,
+    "glm_moe_dsa": _DEEPSEEK,
+    "gpt2": {"n_ctx": _copy("n_positions")},
+    "gpt_bigcode": {"n_inner": lambda part: 4 * part["n_embd"] if type(part.get("n_embd")) is int else NOTHING},
+    "gpt_neox": {"rotary_emb_base": _rope("rope_theta", 10000.0), "rotary_pct": _rope("partial_rotary_factor", 1.0)},
+    "kimi_linear": {"linear_attn_config": _kimi_linear, "rope_theta": _rope("rope_theta", 10000.0)},
+    "lfm2": {"block_dim": _copy("hidden_size")},
+    "deepseek_v2": {"rope_scaling": _const({"type": "yarn", "factor": 1.0})},
+    "longcat_flash": {"attention_method": _const("MLA"), "zero_expert_type": _const("identity"),
+                      "mla_scale_q_lora": _const(True), "mla_scale_kv_lora": _const(True)},
+    "mamba2": {"intermediate_size": _product("expand", "hidden_size")},
+    "mellum": {"num_experts": _copy("num_local_experts")},
+    "mimo_v2_flash": {
+        "hybrid_layer_pattern": _numbers("layer_types", SLIDING), "moe_layer_freq": _numbers("mlp_layer_types",
+        "sparse"),
+        "sliding_window_size": _copy("sliding_window"), "layernorm_epsilon": _copy("rms_norm_eps"),
+        "rope_theta": _of_layers(FULL, "rope_theta"), "swa_rope_theta": _of_layers(SLIDING, "rope_theta"),
+        "partial_rotary_factor": _of_layers(FULL, "partial_rotary_factor"),
+        "add_swa_attention_sink_bias": _const(True), "add_full_attention_sink_bias": _const(False),
+        "swa_num_attention_heads": _of_kind(SLIDING, "num_attention_heads"),
+        "swa_num_key_value_heads": _of_kind(SLIDING, "num_key_value_heads"),
+        "swa_head_dim": _of_kind(SLIDING, "head_dim"), "swa_v_head_dim": _of_kind(SLIDING, "v_head_dim"),
+        "n_shared_experts": _const(None), "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"),
+    },
+    "minicpm3": {"rope_scaling": _unscaled},
+    "minimax_m2": {"shared_intermediate_size": _const(0), "rotary_dim": _turning},
+    "olmo3": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_scaling": _scaling_of(FULL)},
+    "qwen3_moe": _QWEN_MOE,
+    "qwen3_vl": {"tie_word_embeddings": _const(False)},
+    "qwen3_vl_moe": {**_QWEN_MOE, "norm_topk_prob": _const(True), "tie_word_embeddings": _const(False)},
+    "solar_open": {"first_k_dense_replace": _const(0), "partial_rotary_factor": _rope("partial_rotary_factor", 1.0),
+                   "intermediate_size": _copy("moe_intermediate_size")},
+}  # fmt: skip
+
+# Values of lists by model type and key, as transformers 5 calls them and as the class does.
+_RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "granitemoehybrid": {"layer_types": {LINEAR: "mamba", FULL: "attention"}},
+}
+
+
+def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
+    """Write what the class of a type reads into a part of config.json; returns what was written, in words."""
+    kind = model_type.removesuffix("_text")
+    told = []
+    for key, rule in MISSING.get(kind, {}).items():
+        if part.get(key) is None and (value := rule(part)) is not NOTHING and (key not in part or value is not None):
+            part[key] = value
+            told.append(f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
+    for key, names in _RENAMED.get(kind, {}).items():
+        values = part.get(key)
+        if isinstance(values, list) and any(value in names for value in values):
+            part[key] = [names.get(value, value) for value in values]
+            told.append(f"{key} in the words of mlx-lm's class for {model_type}")
+    return told
+
+
+def _short(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= 60 else f"{said[:57]}..."

@@ -1,0 +1,166 @@
+"""Which layers of a source stand for all: whole periods of their pattern, by number."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+# Every how many layers another kind comes; a text as LLLG has its period as its length.
+_PERIODS = (
+    "sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval", "attn_layer_period",
+    "expert_layer_period", "moe_layer_freq", "moe_layer_interval", "interleave_moe_layer_step", "decoder_sparse_step",
+    "block_types", "_block_types", "no_rope_layer_interval", "layer_group_size", "global_attn_every_n_layers",
+    "sliding_window_interval",
+)  # fmt: skip
+# Layers by their numbers, and how many come first or last.
+_NUMBERS = re.compile(
+    r"\w*(idxs?|indices|indexes)|moe_layers|\w*only_layers|\w*attn_layers|kda_layers|\w*full_attention_layers"
+)
+_FIRST = ("first_k_dense_replace", "moe_layer_start_index", "num_dense_layers")
+_PATTERNS = ("hybrid_override_pattern",)
+HIGHEST = 64.0
+_MOST = 12
+_MOST_LAYERS = 10_000
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How many layers the source has, and the numbers of those that are kept."""
+
+    count: int
+    kept: tuple[int, ...]
+    period: int
+
+    def cut(self, part: dict[str, Any]) -> None:
+        """Cut every key of `part` that counts or lists layers."""
+        count, kept = self.count, self.kept
+        for key, value in list(part.items()):
+            if key in COUNTS and value == count:
+                part[key] = len(kept)
+            elif isinstance(value, str) and key in _PATTERNS and len(value) == count:
+                part[key] = "".join(value[number] for number in kept)
+            elif isinstance(value, list) and _NUMBERS.fullmatch(key) and all(type(item) is int for item in value):
+                part[key] = self._numbers(value)
+            elif isinstance(value, list) and len(value) == count and count > 1:
+                part[key] = [value[number] for number in kept]
+            elif _by_layer(value):
+                kept_names = {number: place for place, number in enumerate(kept)}
+                part[key] = {
+                    f"{kept_names[int(name)]}": said for name, said in value.items() if int(name) in kept_names
+                }
+        self._cut_ends(part)
+
+    def _numbers(self, value: list[int]) -> list[int]:
+        """Some count layers from 1."""
+        first = 1 if value and max(value) == self.count and 0 not in value else 0
+        listed = {number - first for number in value}
+        return [place + first for place, number in enumerate(self.kept) if number in listed]
+
+    def _cut_ends(self, part: dict[str, Any]) -> None:
+        small = len(self.kept)
+        for key in _FIRST:
+            if type(value := part.get(key)) is int and value > 0:
+                part[key] = sum(number < value for number in self.kept)
+        if type(value := part.get("moe_layer_end_index")) is int and value >= 0:
+            part["moe_layer_end_index"] = max(place for place, number in enumerate(self.kept) if number <= value)
+        if type(value := part.get("num_kv_shared_layers")) is int and value > 0:
+            part["num_kv_shared_layers"] = max(1, min(self.period, small - self.period)) if small > 1 else 0
+        if type(value := part.get("max_window_layers")) is int:
+            part["max_window_layers"] = small if value >= self.count else 0 if value == 0 else small // 2
+        if type(value := part.get("num_nextn_predict_layers")) is int:
+            part["num_nextn_predict_layers"] = min(value, 1)
+
+
+def layers_of(part: Mapping[str, Any]) -> Layers:
+    """Choose the layers: a whole period where there is one, else the first of each kind with those around it."""
+    count = next((part[key] for key in COUNTS if type(part.get(key)) is int and part[key] > 0), 1)
+    if count > _MOST_LAYERS:
+        return Layers(count, (0, 1), 1)
+    flat = {**{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}, **part}
+    kinds = _kinds(flat, count)
+    first = max((flat[key] for key in _FIRST if type(flat.get(key)) is int), default=0)
+    period = math.lcm(*_periods(flat), _period(kinds[first:] if 0 < first < count else kinds) or 1)
+    irregular = _period(kinds[first:] if 0 < first < count else kinds) is None
+    if irregular or period > _MOST:
+        kept = _some(kinds)
+        return Layers(count, kept, len(kept))
+    wanted = max(2, period)
+    if type(shared := flat.get("num_kv_shared_layers")) is int and shared > 0:
+        wanted = 2 * period
+    start = max(0, first - 1) // period * period if first else 0
+    dense = (0,) if start > 0 else ()
+    if first and period == 1:
+        kept = (0, *range(first, min(first + 2, count)))
+    elif first:
+        kept = tuple(sorted({*dense, *range(start, min(start + 2 * wanted, count))}))
+    else:
+        kept = tuple(range(min(wanted, count)))
+    return Layers(count, kept, period)
+
+
+def _by_layer(value: object) -> bool:
+    """Whether settings stand under the numbers of their layers, as transformers 5 writes `per_layer_config`."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(name.isdigit() and isinstance(said, dict) for name, said in value.items())
+    )
+
+
+def _periods(part: Mapping[str, Any]) -> list[int]:
+    found = []
+    for key in _PERIODS:
+        value = part.get(key)
+        size = len(value) if isinstance(value, (str, list)) else value
+        if type(size) is int and 0 < size <= _MOST:
+            found.append(size)
+    return found
+
+
+def _kinds(part: Mapping[str, Any], count: int) -> list[tuple[str, ...]]:
+    """What the config says of each layer."""
+    kinds: list[tuple[str, ...]] = [()] * count
+    if count == 1:
+        return kinds
+    for key, value in sorted(part.items()):
+        if isinstance(value, str) and key in _PATTERNS and len(value) == count:
+            said: list[str] = list(value)
+        elif isinstance(value, list) and _NUMBERS.fullmatch(key) and all(type(item) is int for item in value):
+            first = 1 if value and max(value) == count and 0 not in value else 0
+            said = [str(number + first in value) for number in range(count)]
+        elif isinstance(value, list) and len(value) == count:
+            said = [repr(item) for item in value]
+        elif _by_layer(value):
+            own = {int(name): repr(item) for name, item in value.items()}
+            said = [own.get(number, "") for number in range(count)]
+        else:
+            continue
+        kinds = [(*kind, one) for kind, one in zip(kinds, said, strict=True)]
+    return kinds
+
+
+def _period(kinds: list[tuple[str, ...]]) -> int | None:
+    """The shortest period, the last one may be cut; None where there is none of a size that can be kept."""
+    for period in range(1, min(_MOST, len(kinds)) + 1):
+        if all(kind == kinds[number % period] for number, kind in enumerate(kinds)):
+            return period
+    return None
+
+
+def _some(kinds: list[tuple[str, ...]]) -> tuple[int, ...]:
+    """The shortest beginning that has all kinds; else the first of each kind, and the one behind it."""
+    everything = set(kinds)
+    for length in range(1, _MOST + 1):
+        if set(kinds[:length]) == everything:
+            return tuple(range(max(2, length)))
+    chosen: set[int] = set()
+    for kind in sorted(everything, key=kinds.index):
+        place = kinds.index(kind)
+        chosen |= {place, min(place + 1, len(kinds) - 1)}
+        if len(chosen) >= _MOST:
+            break
+    return tuple(sorted(chosen))

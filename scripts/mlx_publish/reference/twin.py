@@ -1,0 +1,154 @@
+"""The twin: a small random model of a source's own config, made and computed by transformers.
+
+Its weights are random but of a size that lets every part show in the logits; what a class begins with as 0 or 1, as
+biases and norms, is moved away from it. All in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_publish.reference.comparing import Comparison
+from mlx_publish.reference.shrink import LONG, VOCABULARY
+
+FIRST = 1e-6
+"""Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
+SHORT = 24
+"""Tokens of the short text, within every boundary."""
+SAVED, WRITTEN = "saved", "written"
+"""The two folders of a twin: config.json as transformers saves it, and in the source's own spelling."""
+_ORDINARY = range(3, VOCABULARY - 60)
+_NOISE = 0.1
+
+
+def texts() -> list[list[int]]:
+    """Ids of a short and a long text, without special tokens."""
+    random = np.random.default_rng(7)
+    return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
+
+
+def make(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of `texts()`.
+
+    `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
+    """
+    model = build(config, folder / "asked")
+    saved, written = folder / SAVED, folder / WRITTEN
+    model.save_pretrained(str(saved), max_shard_size="50GB")
+    written.mkdir()
+    (written / "config.json").write_text(json.dumps(dict(config), indent=2))
+    for weights in saved.glob("*.safetensors"):
+        (written / weights.name).symlink_to(weights)
+    for number, ids in enumerate(texts()):
+        np.save(folder / f"logits.{number}.npy", logits(model, ids))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"class": type(model).__name__, "parameters": parameters, "texts": texts()}
+
+
+def build(config: Mapping[str, Any], folder: Path) -> Any:
+    """A random model of the class that the config names, without any code of a model repo."""
+    import torch  # noqa: PLC0415, TID251
+
+    torch.manual_seed(0)
+    settings, kind = _kind(config, folder)
+    model = kind._from_config(settings, dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
+    _spread(model)
+    return model.float().eval()
+
+
+def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
+    """The config as transformers reads it, and the class for it."""
+    import transformers  # noqa: PLC0415, TID251
+
+    named = config.get("architectures") or []
+    own = next((found for name in named if (found := getattr(transformers, str(name), None)) is not None), None)
+    said = dict(config)
+    if said.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
+        said["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(said))
+    settings = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    autos = [transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText]
+    wraps = settings.get_text_config() is not settings
+    for auto in reversed(autos) if wraps else autos:
+        if own is None and type(settings) in auto._model_mapping:  # noqa: SLF001
+            own = auto._model_mapping[type(settings)]  # noqa: SLF001
+    if own is None:
+        raise ValueError(f"transformers has no language model for {type(settings).__name__}")
+    if wraps:
+        # Some wrappers look on top for what their text part says.
+        for key in ("pad_token_id", "vocab_size"):
+            if not hasattr(settings, key):
+                setattr(settings, key, getattr(settings.get_text_config(), key, None))
+    return settings, own[0] if isinstance(own, (list, tuple)) else own
+
+
+def _spread(model: Any) -> None:
+    """Give every weight a size that shows, and every bias and norm a value of its own."""
+    import torch  # noqa: PLC0415, TID251
+
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, weight in [*model.named_parameters(), *model.named_buffers()]:
+            if not weight.is_floating_point() or "inv_freq" in name:
+                continue
+            noise = torch.randn(weight.shape, generator=generator)
+            if weight.ndim > 1 and "conv" not in name and isinstance(weight, torch.nn.Parameter):
+                weight.copy_(noise * weight.shape[-1] ** -0.5)
+            elif weight.ndim == 1 and weight.numel() > 0 and _persistent(model, name):
+                weight.add_(noise * _NOISE)
+
+
+def _persistent(model: Any, name: str) -> bool:
+    owner, _, last = name.rpartition(".")
+    return last not in model.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
+
+
+def compare(read: Path, folder: Path) -> dict[str, Any]:
+    """How far `mlx.N.npy` in `read` are from `logits.N.npy` in `folder`, for the short and for the long text.
+
+    `position` is the first one of a text at which the normalised squared error is over `FIRST`, None where none is.
+    """
+    texts_found = []
+    for path in sorted(folder.glob("logits.*.npy")):
+        ours, theirs = np.load(read / path.name.replace("logits", "mlx")), np.load(path)
+        told = Comparison()
+        told.add(ours, theirs)
+        texts_found.append({**told.result(), **_by_position(ours, theirs)})
+    return {"texts": texts_found}
+
+
+def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> dict[str, Any]:
+    """Mean KL divergence in nats, and the first position that differs."""
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return {"mean_kld": None, "position": None}
+    one, other = _log_softmax(ours), _log_softmax(theirs)
+    wide = theirs.astype(np.float64)
+    errors = np.square(ours - wide).sum(-1) / np.maximum(np.square(wide - wide.mean(-1, keepdims=True)).sum(-1), 1e-30)
+    beyond = np.nonzero(errors > FIRST)[0]
+    return {
+        "mean_kld": float((np.exp(other) * (other - one)).sum(-1).mean()),
+        "position": int(beyond[0]) if len(beyond) else None,
+    }
+
+
+def _log_softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
+    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return found
+
+
+def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Logits of every position, (positions, vocabulary)."""
+    import torch  # noqa: PLC0415, TID251
+
+    with torch.inference_mode():
+        told = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+    found: NDArray[np.float32] = told.logits[0].float().numpy()
+    return found

@@ -1,0 +1,178 @@
+"""The twin of a source: whether mlx-lm computes of its config what transformers computes, found without its weights."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_publish import __version__
+from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
+from mlx_publish.engine.child import Job, run_job
+from mlx_publish.engine.support import mlx_lm_support, versions
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence import json_text
+from mlx_publish.model.normalise import normalise_config
+from mlx_publish.reference.child import Torch, TorchChild, find_torch
+from mlx_publish.reference.neutral import Candidate, candidates, culprit
+from mlx_publish.reference.shrink import Small, shrink
+from mlx_publish.stages.context import Context
+from mlx_publish.stages.kept import Kept
+from mlx_publish.stages.measuring import rounded
+from mlx_publish.stages.source import metadata_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+WRITTEN = "written"
+_LIMIT = 300.0  # seconds for one twin; most take one
+_BLAME = 40.0  # seconds after which no further key is tried
+_AT_ONCE = 10  # keys tried side by side
+_NEAR = 12  # positions behind a boundary at which a difference is still due to it
+Read = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def twin_tools(context: Context) -> dict[str, str]:
+    """Versions of all that has a say; without torch there is no word of it."""
+    torch = torch_of(context)
+    return {} if torch.reason else {**versions("mlx", "mlx-lm"), **torch.versions}
+
+
+def twin_facts(context: Context) -> TwinFacts:
+    """Compare the twin of the source, or say why that is not possible; what was found for the same config is kept."""
+    if "twin" not in context.cache:
+        context.cache["twin"] = _facts(context)
+    found: TwinFacts = context.cache["twin"]
+    return found
+
+
+def torch_of(context: Context) -> Torch:
+    """The Python that has torch, asked for once a run."""
+    if "torch" not in context.cache:
+        context.cache["torch"] = find_torch()
+    found: Torch = context.cache["torch"]
+    return found
+
+
+def _facts(context: Context) -> TwinFacts:
+    torch, support = torch_of(context), mlx_lm_support()
+    config = dict(metadata_of(context).config.raw)
+    if support is None:
+        return TwinFacts(None, "mlx-lm is not installed here")
+    if torch.reason:
+        return TwinFacts(None, torch.reason)
+    inputs = {"config": config, "tools": twin_tools(context), "mlx-publish": __version__}
+    kept = Kept(context.work.source / "twin.json", inputs)
+    if (known := kept.known()) is not None:
+        return TwinFacts(known)
+    context.console.progress("proving the architecture on a small random twin")
+    with Prover(torch, context.work.source, context.console.progress) as prover:
+        facts = prover.prove(config)
+    if facts.result is not None:
+        kept.keep(facts.result)
+    return facts
+
+
+def _normalised(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return normalise_config(config)[0]
+
+
+class Prover:
+    """Makes twins by transformers, lets mlx-lm read them, compares, and finds the key to blame; one after the other.
+
+    What the children print goes to the folder `logs`. `read` makes the config that mlx-lm is shown.
+    """
+
+    def __init__(self, torch: Torch, logs: Path, progress: Callable[[str], None], read: Read | None = None) -> None:
+        """Start nothing yet."""
+        self._torch, self._logs, self._progress, self._read = torch, logs, progress, read or _normalised
+        self._child = TorchChild(torch, logs / "twin-torch.log")
+        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._made = 0
+
+    def __enter__(self) -> Self:
+        self._child.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.end()
+        self._aside.cleanup()
+
+    def prove(self, config: Mapping[str, Any]) -> TwinFacts:
+        """Compare the twin of one config; where it differs, find out why."""
+        try:
+            small = shrink(config)
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError) as error:
+            return TwinFacts(None, f"no small form of this config.json: {type(error).__name__}: {error}")
+        there, made, reason = self._make(small.config)
+        if made is None:
+            return TwinFacts(None, reason)
+        problem = self._compute([there], made["texts"])[0]
+        found: dict[str, Any] = {"class": made["class"], "parameters": made["parameters"], "problem": problem}
+        if not problem:
+            found |= self._compare(there)
+        found |= {
+            "against": "transformers", "versions": dict(self._torch.versions), "mlx_lm": versions("mlx", "mlx-lm"),
+            "boundary": None, "blame": None, "value": None,
+        }  # fmt: skip
+        if not problem and not agrees(found):
+            boundary = _boundary(found, small)
+            blamed = self._blame(small, boundary[0] if boundary else "", made["texts"])
+            found["boundary"] = {"key": boundary[0], "position": boundary[1]} if boundary else None
+            if blamed:
+                found |= {"blame": blamed.key, "value": rounded(blamed.value)}
+        return TwinFacts(rounded(found))
+
+    def _make(self, config: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any] | None, str]:
+        there = Path(self._aside.name) / str(self._made)
+        self._made += 1
+        there.mkdir()
+        answer = self._child.ask({"op": "twin", "config": config, "folder": str(there)}, _LIMIT)
+        if answer.result is None:
+            return there, None, answer.reason
+        (there / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
+        return there, answer.result, ""
+
+    def _compute(self, folders: Sequence[Path], texts: Any) -> list[str]:
+        arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
+        told = run_job(Job("twin", arguments, self._logs / "twin-mlx.log", limit=_LIMIT), self._progress)
+        problems: list[str] = told["problems"]
+        return problems
+
+    def _compare(self, there: Path) -> dict[str, Any]:
+        order = {"op": "compare twin", "read": str(there / WRITTEN), "folder": str(there)}
+        answer = self._child.ask(order, _LIMIT)
+        if answer.result is None:
+            raise SurroundingsError(answer.reason, remedy="Run the same command again.")
+        return dict(answer.result)
+
+    def _blame(self, small: Small, at_boundary: str, texts: Any) -> Candidate | None:
+        """The key whose neutral value makes both agree."""
+        until = time.monotonic() + _BLAME
+        self._progress("looking for the key to blame")
+
+        def agree(some: Sequence[Candidate]) -> list[bool]:
+            if time.monotonic() > until:
+                return [False] * len(some)
+            folders = [(there if made else None) for there, made, _ in (self._make(one.config) for one in some)]
+            computed = [folder for folder in folders if folder]
+            problems = dict(zip(computed, self._compute(computed, texts), strict=True)) if computed else {}
+            return [folder is not None and not problems[folder] and agrees(self._compare(folder)) for folder in folders]
+
+        return culprit(candidates(small.config, at_boundary), agree, _AT_ONCE)
+
+
+def agrees(found: Mapping[str, Any]) -> bool:
+    """Whether both texts of a twin are computed alike."""
+    return all(text["nmse"] is not None and text["nmse"] <= MAX_NMSE for text in found["texts"])
+
+
+def _boundary(found: Mapping[str, Any], small: Small) -> tuple[str, Any] | None:
+    """The boundary right before the first position that differs in the long text, where the short one is equal."""
+    position = found["texts"][-1]["position"]
+    if position is None or found["texts"][0]["position"] is not None:
+        return None
+    met = [place for place in small.boundaries if place <= position < place + _NEAR]
+    return small.boundaries[max(met)] if met else None
