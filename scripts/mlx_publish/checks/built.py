@@ -47,10 +47,13 @@ def _tensors(told: Told) -> Says:
             f"{', '.join(found['unexplained'][:3])}", NEWER, unexplained=list(found["unexplained"]),
         )  # fmt: skip
     reasons = Counter(found["dropped"].values())
+    renamed = found.get("renamed")
     if count := reasons.pop("not of the language model", 0):
-        return warned(f"text only: {count} tensors of pictures or sound are left out")
+        read = f"; read from {renamed}" if renamed else ""
+        return warned(f"text only: {count} tensors of pictures or sound are left out{read}")
     text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
-    return passed(f"all {found['source']:,} tensors of the source are accounted for{text}")
+    whole = f"all {found['source']:,} tensors of the source are accounted for{text}"
+    return fixed(f"{whole}; read from {renamed}") if renamed else passed(whole)
 
 
 def _alive(told: Told) -> Says:

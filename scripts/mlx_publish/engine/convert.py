@@ -104,7 +104,7 @@ def _convert(
     outputs = [_output(found, variant, streams) for variant in variants]
     modules = _by_module(found.model)
     found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
-    found.kept.clear()  # the class of the built model holds this very dict
+    found.release()
     kept: Arrays | None = [] if keep else None
     dead = list(_write(modules, outputs, kept, progress))
     whole = [output for output in outputs if not output.overflows]

@@ -83,7 +83,7 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
         with readable_source(context) as folder:
             arguments = {
                 "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
-                "questions": asking.questions(),
+                "questions": asking.questions(), "source": True,
             }  # fmt: skip
             known = run_job(Job("answers", arguments, context.work.source / "answers.log"), context.console.progress)
         asking.keep(known)
