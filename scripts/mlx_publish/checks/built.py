@@ -105,7 +105,7 @@ def _norms(told: Told) -> Says:
 _NORMS = {
     "twice": "one is added to weights that have it already, so that they lie near 2",
     "missing": "nothing is added to weights that lie near 0",
-    "mixed": "in some layers they lie near 1, in others one beside that",
+    "mixed": "in some layers or of some kinds they lie near 1, the others one beside that",
 }
 
 

@@ -29,6 +29,7 @@ from mlx_publish.engine.accounting import account
 from mlx_publish.engine.casting import TYPES, Routing, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.norms import norms
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -112,7 +113,7 @@ def _convert(
     """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
     found = load_source(source)
-    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked)}
+    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked), "norms": norms(found.model)}
     streams = _streams()
     outputs = [_output(found, variant, streams) for variant in variants]
     modules = _by_module(found.model)
