@@ -139,7 +139,8 @@ def _precision(built: Built) -> Says:
     if declared not in stored:
         return failed(f"config.json says {declared}, stored are {', '.join(stored)}", AGAIN)
     before = sorted({DTYPES[t.dtype] for t in built.source_tensors if t.dtype in DTYPES})
-    if before != stored and not built.variant.dtype:
+    one_of_several = len(before) > 1 and declared in before
+    if before != stored and (one_of_several or not built.variant.dtype):
         return fixed(f"{', '.join(before)} in the source, {', '.join(stored)} now, as config.json says")
     return passed(f"{', '.join(stored)}, as config.json says")
 
