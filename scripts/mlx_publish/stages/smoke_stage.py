@@ -117,7 +117,8 @@ def _answered(context: Context, chat: Any, told: Mapping[str, Any], source: Mapp
     said = (*(chat["warnings"] if chat else ()), *told["warnings"])
     window = metadata_of(context).config.window
     long = int(told["answers"]["long text"]["prompt_tokens"])
-    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None)
+    reason = SourceAnswers(context).long_text.reason
+    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None, reason)
 
 
 def _result(asked: Mapping[str, Any], template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
