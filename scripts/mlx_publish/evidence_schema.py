@@ -74,13 +74,14 @@ class LicenceSpec(Strict):
 
 
 class ModelSpec(Open):
-    """The converted files; `model` is the digest of their list."""
+    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class does not narrow."""
 
     model: Sha256
     files: list[File] = Field(min_length=1)
     weight_bytes: Count
     parameters: Count
     bits_per_weight: Positive
+    kept_wider: str = ""
 
 
 class TextProof(Open):

@@ -71,6 +71,8 @@ class AnswerFacts:
     """The same of the source; None where it does not fit this machine."""
     window: tuple[int, int] | None = None
     """Positions of the sliding window, and tokens of the long prompt; None where there is no window."""
+    unpassed: str = ""
+    """Why the long prompt is not beyond the window."""
 
 
 def explained(warning: str) -> str:
@@ -167,7 +169,7 @@ def _long(facts: AnswerFacts) -> Says:
         return passed(f"a prompt of {count:,} tokens is answered; there is no sliding window")
     if count <= facts.window[0]:
         return skipped(
-            f"the window of {facts.window[0]:,} positions is not passed: a CPU takes minutes to read so much"
+            f"the window of {facts.window[0]:,} positions is not passed: {facts.unpassed or 'too long here'}"
         )
     return passed(f"a prompt of {count:,} tokens, beyond the window of {facts.window[0]:,}, is answered")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.normalise import tagged_float
 
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
 _DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")
@@ -83,8 +84,9 @@ def _numbers(facts: SourceFacts) -> Says:
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, float]]:
     """All floats below a value with the path of their keys."""
-    if isinstance(value, float):
-        yield path, value
+    number = tagged_float(value)
+    if number is not None:
+        yield path, number
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _walk(item, f"{path}.{key}" if path else str(key))

@@ -18,7 +18,8 @@ class Told:
 
     label: str
     result: Mapping[str, Any]
-    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `vanished`, `overflows`, as engine/convert gives them."""
+    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `vanished`, `overflows`, `routing` and `norms`, as
+    engine/convert gives them."""
     normalised: Sequence[str] = ()
     """Older spellings that were written beside newer ones."""
     twin: bool = False
@@ -51,10 +52,13 @@ def _tensors(told: Told) -> Says:
             f"{', '.join(found['unexplained'][:3])}", NEWER, unexplained=list(found["unexplained"]),
         )  # fmt: skip
     reasons = Counter(found["dropped"].values())
+    renamed = found.get("renamed")
     if count := reasons.pop("not of the language model", 0):
-        return warned(f"text only: {count} tensors of pictures or sound are left out")
+        read = f"; read from {renamed}" if renamed else ""
+        return warned(f"text only: {count} tensors of pictures or sound are left out{read}")
     text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
-    return passed(f"all {found['source']:,} tensors of the source are accounted for{text}")
+    whole = f"all {found['source']:,} tensors of the source are accounted for{text}"
+    return fixed(f"{whole}; read from {renamed}") if renamed else passed(whole)
 
 
 def _alive(told: Told) -> Says:
@@ -76,9 +80,44 @@ def _finite(told: Told) -> Says:
     return passed("every number is finite, in the source and in the result")
 
 
+def _routing(told: Told) -> Says:
+    found = (told.result.get("routing") or {}).get(told.label) or {"kept": [], "merged": {}}
+    if found["merged"]:
+        path, (after, before) = next(iter(found["merged"].items()))
+        more = f" (and {len(found['merged']) - 1} more)" if len(found["merged"]) > 1 else ""
+        return warned(
+            f"rounded, {after} of {before} values of the router bias {path}{more} stay distinct: some tokens go to "
+            "other experts", "Take float32 as dtype, or another model.", merged=dict(found["merged"]),
+        )  # fmt: skip
+    if found["kept"]:
+        return passed(f"{len(found['kept'])} router bias(es) stay in float32, as in the source")
+    return passed("no router bias is rounded to fewer values")
+
+
+def _norms(told: Told) -> Says:
+    found = told.result.get("norms") or {"twice": [], "missing": [], "mixed": []}
+    for kind, said in _NORMS.items():
+        if found[kind]:
+            return failed(
+                f"the norms do not fit the MLX class, which reads them less one: {said}: {', '.join(found[kind][:3])}",
+                "Take the source that it was made from: these weights were written by a tool with another convention.",
+                **{kind: list(found[kind])},
+            )
+    return passed("norms are as the MLX class reads them")
+
+
+_NORMS = {
+    "twice": "one is added to weights that have it already, so that they lie near 2",
+    "missing": "nothing is added to weights that lie near 0",
+    "mixed": "in some layers or of some kinds they lie near 1, the others one beside that",
+}
+
+
 BUILT: tuple[Check[Told], ...] = (
     Check("config-understood", "Every number of the config arrives", "answers that are subtly wrong", _config),
     Check("tensors-accounted", "No tensor is lost", "a model without a part of it", _tensors),
+    Check("norms-fit", "Norms are as the class reads them", "every layer scaled wrongly", _norms),
+    Check("routing-exact", "Router biases keep their values", "tokens sent to other experts", _routing),
     Check("weights-alive", "No weight is dead", "a layer that does nothing", _alive),
     Check("numbers-finite", "All numbers are finite", "NaN that quantization hides", _finite, safety=True),
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.model.config import DTYPES
+from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
-from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
+from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
 from mlx_publish.recipe import Variant
 
 # How far the measured width may be from the one computed from the source's shapes.
@@ -24,6 +25,7 @@ class Built:
 
     variant: Variant
     source_tensors: tuple[TensorInfo, ...]
+    """Of the language model: those that are converted."""
     tensors: Mapping[str, tuple[TensorInfo, ...]]
     """Headers of the weight files in the folder, by path."""
     index: Mapping[str, Any] | None
@@ -34,6 +36,8 @@ class Built:
     """Digests of the folder's files, by path."""
     repaired: frozenset[str] = frozenset()
     """Side files that were changed on purpose; a check of their own tells how."""
+    kept: KeptLayers = field(default_factory=KeptLayers)
+    """Layers that the class of the model does not quantize as all others."""
 
     @property
     def all_tensors(self) -> tuple[TensorInfo, ...]:
@@ -42,24 +46,41 @@ class Built:
 
 
 def _bits(built: Built) -> Says:
-    measured = bits_per_weight(built.all_tensors, built.config.get("quantization"))
-    # Two source tensors may be one in the result (a tied head), so compare widths and not sizes.
-    estimate = estimate_bytes(built.source_tensors, built.variant, built.config.get("torch_dtype"))
-    wanted = 8 * estimate / (parameter_count(built.source_tensors) or 1)
-    nominal = built.variant.q_bits
+    block, tensors = built.config.get("quantization"), built.all_tensors
+    measured = bits_per_weight(tensors, block)
     told = {"bits_per_weight": round(measured, 4)}
+    # The name is judged by the layers that it can mean: what the class of the model widens by itself is told.
+    own = {*built.kept.wider, *built.kept.whole}
+    rest = tuple(tensor for tensor in tensors if tensor.name.rpartition(".")[0] not in own)
+    among = bits_per_weight(rest, block)
+    wanted = _wanted(built, rest, block)
+    nominal = built.variant.q_bits
+    others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
-    if nominal and measured > nominal + 64 / (built.variant.q_group_size or 64) + 1:
+    if nominal and among > nominal + 64 / (built.variant.q_group_size or 64) + 1:
         return failed(
-            f"{measured:.3f} bits per weight, far from the {nominal} of the name: quantization missed layers",
+            f"{among:.3f} bits per weight{others}, far from the {nominal} of the name: quantization missed layers",
             "Take a group size that divides the layers' last dimension.", **told,
         )  # fmt: skip
-    if not built.variant.mixed and abs(measured - wanted) > _BAND * wanted:
+    if not built.variant.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
-            f"{measured:.3f} bits per weight where the shapes give {wanted:.3f}",
+            f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
             "Look at the quantization block of model/config.json.", **told,
         )  # fmt: skip
+    if said := built.kept.sentence():
+        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {said}", **told)
     return passed(f"{measured:.3f} bits per weight", **told)
+
+
+def _wanted(built: Built, rest: Sequence[TensorInfo], block: Mapping[str, Any] | None) -> float:
+    """Bits per weight that the shapes give: of the source's tensors, else of those that the class does not widen.
+
+    Two source tensors may be one in the result (a tied head), so widths are compared and not sizes.
+    """
+    widened = built.kept.wider or built.kept.whole
+    tensors = tuple(unpacked(rest, block)) if widened else built.source_tensors
+    estimate = estimate_bytes(tensors, built.variant, built.config.get("torch_dtype"))
+    return 8 * estimate / (parameter_count(tensors) or 1)
 
 
 def _index(built: Built) -> Says:
@@ -118,7 +139,8 @@ def _precision(built: Built) -> Says:
     if declared not in stored:
         return failed(f"config.json says {declared}, stored are {', '.join(stored)}", AGAIN)
     before = sorted({DTYPES[t.dtype] for t in built.source_tensors if t.dtype in DTYPES})
-    if before != stored and not built.variant.dtype:
+    one_of_several = len(before) > 1 and declared in before
+    if before != stored and (one_of_several or not built.variant.dtype):
         return fixed(f"{', '.join(before)} in the source, {', '.join(stored)} now, as config.json says")
     return passed(f"{', '.join(stored)}, as config.json says")
 

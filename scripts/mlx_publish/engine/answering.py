@@ -19,8 +19,12 @@ Questions = Sequence[Mapping[str, Any]]
 _KEPT = 4000  # characters of a prompt that the report keeps
 
 
-def answers(folder: str, tokenizer: str, questions: Questions, progress: Callable[[str], None]) -> dict[str, Any]:
+def answers(
+    folder: str, tokenizer: str, questions: Questions, progress: Callable[[str], None], *, source: bool = False
+) -> dict[str, Any]:
     """Load the model in `folder` and let it answer, with the tokenizer of the folder `tokenizer`.
+
+    A `source` is read as the conversion reads it.
 
     A question has `name`, `max_tokens` and `options`, and `messages` or, where there is no chat template, `prompt`;
     with `long` (`text`, `tokens`) the text's first tokens go in front of the last message. Returns the `warnings` of
@@ -28,7 +32,7 @@ def answers(folder: str, tokenizer: str, questions: Questions, progress: Callabl
     """
     progress("loading")
     with warnings_of_loading() as said:
-        model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front())
+        model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=source)
         made = tokenizer_of(Path(tokenizer))
     return {"warnings": said, "computed_in": computed_in, **answers_of(model, made, questions, progress)}
 

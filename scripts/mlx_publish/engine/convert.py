@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from mlx_lm.utils import get_total_parameters, quantize_model, save_config
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.accounting import account
+from mlx_publish.engine.casting import TYPES, Routing, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.norms import norms
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -45,6 +47,16 @@ AHEAD = 3
 
 
 @dataclass
+class Kept:
+    """Layers that the class of the model does not quantize as all others."""
+
+    wider: dict[str, int] = field(default_factory=dict)
+    """Path -> bits, more than were asked for."""
+    whole: list[str] = field(default_factory=list)
+    """Those that it leaves as they are."""
+
+
+@dataclass
 class Output:
     """One variant on its way: its config, its arrays by module, the file that they go to."""
 
@@ -53,6 +65,8 @@ class Output:
     config: dict[str, Any]
     modules: dict[str, Arrays]
     writer: ShardWriter
+    routing: Routing
+    kept: Kept
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
     zero: list[str] = field(default_factory=list)
@@ -99,12 +113,12 @@ def _convert(
     """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
     found = load_source(source)
-    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked)}
+    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked), "norms": norms(found.model)}
     streams = _streams()
     outputs = [_output(found, variant, streams) for variant in variants]
     modules = _by_module(found.model)
     found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
-    found.kept.clear()  # the class of the built model holds this very dict
+    found.release()
     kept: Arrays | None = [] if keep else None
     dead = list(_write(modules, outputs, kept, progress))
     whole = [output for output in outputs if not output.overflows]
@@ -119,6 +133,8 @@ def _convert(
         "dead": dead,
         "vanished": {output.label: [path for path in output.zero if path not in dead] for output in outputs},
         "overflows": {output.label: output.overflows for output in outputs},
+        "routing": {output.label: output.routing.told() for output in outputs},
+        "kept": {output.label: asdict(output.kept) for output in outputs},
     }
     return told, found.model if kept is not None else None
 
@@ -144,12 +160,12 @@ def _streams() -> Iterator[Any]:
 
 def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:
     model = found.build()
-    dtype = variant["dtype"] or found.config.get("torch_dtype")
-    if dtype in ("float16", "bfloat16", "float32"):
-        _cast(model, getattr(mx, dtype))
+    dtype = variant["dtype"] or found.config.get("torch_dtype") or main_type(model)
+    routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
     config = copy.deepcopy(found.config)
+    kept = Kept()
     if variant["quantize"]:
-        model, config = _quantize(model, config, variant, streams)
+        model, config = _quantize(model, config, variant, streams, kept)
     if dtype:
         # Said as it is stored now; both spellings, for clients old and new.
         config["torch_dtype"] = dtype
@@ -158,20 +174,11 @@ def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[An
     modules = _by_module(model)
     planned = [pair for arrays in modules.values() for pair in arrays]
     writer = ShardWriter(folder, planned, int(get_total_parameters(model)))
-    return Output(variant["label"], folder, config, modules, writer)
-
-
-def _cast(model: nn.Module, dtype: mx.Dtype) -> None:
-    may = getattr(model, "cast_predicate", lambda _: True)
-
-    def cast(path: str, array: mx.array) -> mx.array:
-        return array.astype(dtype) if may(path) and mx.issubdtype(array.dtype, mx.floating) else array
-
-    model.update(tree_map_with_path(cast, model.parameters()))
+    return Output(variant["label"], folder, config, modules, writer, routing, kept)
 
 
 def _quantize(
-    model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any], streams: Iterator[Any]
+    model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any], streams: Iterator[Any], kept: Kept
 ) -> tuple[nn.Module, dict[str, Any]]:
     group_size, chosen = variant["group_size"], getattr(model, "quant_predicate", None)
     try:
@@ -181,7 +188,12 @@ def _quantize(
         def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
             # Called for each module just before it is quantized, which is the place to change the stream.
             mx.set_default_stream(next(streams))
-            return chosen(path, module) if chosen else True
+            way: bool | dict[str, Any] = chosen(path, module) if chosen else True
+            if way is False:
+                kept.whole.append(path)
+            elif isinstance(way, dict) and variant["bits"] and way.get("bits", 0) > variant["bits"]:
+                kept.wider[path] = way["bits"]
+            return way
 
         quantized: tuple[nn.Module, dict[str, Any]] = quantize_model(
             model, config, group_size, variant["bits"], mode=variant["mode"], quant_predicate=predicate

@@ -28,7 +28,7 @@ def reference(
 ) -> dict[str, Any]:
     """Let the model in `source` read `texts` (see `passages`) and keep its logits in the folder `store`."""
     progress("loading the source")
-    model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front())
+    model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front(), source=True)
     read = reference_of(model, tokenizer, Path(source), {"texts": texts, "tokens": tokens, "store": store}, progress)
     return {**read, "computed_in": computed_in}
 

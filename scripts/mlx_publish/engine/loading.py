@@ -15,7 +15,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_map
 from mlx_lm import load
-from mlx_lm.utils import dequantize_model
+from mlx_lm.utils import dequantize_model, load_tokenizer
+
+from mlx_publish.engine.source_model import load_source
 
 
 def on_gpu() -> bool:
@@ -28,20 +30,29 @@ def fast_blas_in_front() -> bool:
     return not on_gpu() and "blas" in os.environ.get("LD_PRELOAD", "")
 
 
-def load_model(folder: str, *, dequantize: bool = False) -> tuple[Any, Any, str]:
+def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -> tuple[Any, Any, str]:
     """Return model, tokenizer and the type that it computes in.
+
+    A `source` is read as the conversion reads it; anything else as its users do.
 
     Metal computes in the model's own type. The CPU has no fast half precision, so there the loaded model
     (never the files) is cast to float32. `dequantize` unpacks the weights as well, on the CPU only: the same
     arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
-    model, tokenizer = load(str(Path(folder)))[:2]
+    model, tokenizer = _source(Path(folder)) if source else load(str(Path(folder)))[:2]
     computed_in = fit(model)
     if dequantize and not on_gpu():
         model = dequantize_model(model)
         fit(model)  # modes with small floats give bfloat16, which holds them
     return model, tokenizer, computed_in
+
+
+def _source(folder: Path) -> tuple[Any, Any]:
+    found = load_source(folder)
+    found.release()
+    mx.eval(found.model.parameters())
+    return found.model, load_tokenizer(folder, {"trust_remote_code": False})
 
 
 def fit(model: Any) -> str:

@@ -12,8 +12,10 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, load_model
 
+from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
 
+Weights = dict[str, mx.array]
 _LONGEST = 400
 # What a class of mlx-lm raises for a config that it was not written for: it divides, asserts and looks up.
 _UNBUILDABLE = (
@@ -53,49 +55,114 @@ class SourceModel:
     config: dict[str, Any]
     record: Record
     build: Callable[[], nn.Module]
-    kept: dict[str, mx.array] = field(default_factory=dict)
-    """Source arrays that did not arrive: a tied head may have to be compared with the embedding."""
+    sanitized: Callable[[Weights], Weights]
+    """What a fresh model of the class makes of arrays with the names of `arrays`."""
+    arrays: Weights = field(default_factory=dict)
+    """The source's arrays by their names."""
+    prefix: Prefix | None = None
+    """Told where the source's names begin otherwise than the class reads them."""
+
+    def release(self) -> None:
+        """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
+        self.arrays.clear()  # the class of the built model holds this very dict
 
 
-def load_source(folder: Path) -> SourceModel:
-    """Load `folder` lazily, without running any of its code.
+def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
+    """Load `folder` lazily, without running any of its code; with `wide` all that is computed is in float32.
 
+    Where the names of its tensors differ from those of the class by what stands in front of them, they are read so.
     Raises `Refused` where mlx-lm cannot build it or its weights do not fit the architecture.
     """
-    record, kept, built = Record(), dict[str, mx.array](), list[Any]()
+    first = _Loading(wide)
+    try:
+        return first.load(folder)
+    except _UNBUILDABLE as error:
+        prefix = first.prefix()
+        if prefix is None:
+            raise _refused(error) from error
+    second = _Loading(wide, prefix)
+    try:
+        return second.load(folder)
+    except _UNBUILDABLE as error:
+        raise _refused(error, f"; its tensors have {prefix}, and reading them so is not enough") from error
 
-    def classes(config: dict[str, Any]) -> tuple[Any, Any]:
+
+def _refused(error: Exception, more: str = "") -> Refused:
+    # MLX names the tensors in question on the lines that follow its first one.
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        said = f"its class looks for {said}, which is neither a key of config.json nor the beginning of a tensor's name"
+    return Refused(
+        f"mlx-lm cannot build the model: {said if len(said) <= _LONGEST else said[:_LONGEST] + ' ...'}{more}",
+        check="builds",
+        remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
+    )
+
+
+@dataclass
+class _Loading:
+    """One try to load, with what is known of it also where it fails."""
+
+    wide: bool
+    renaming: Prefix | None = None
+    record: Record = field(default_factory=Record)
+    arrays: Weights = field(default_factory=dict)
+    fresh: Callable[[], nn.Module] | None = None
+    """A model of the class on its own random weights."""
+
+    def load(self, folder: Path) -> SourceModel:
+        model, config = load_model(folder, lazy=True, get_model_classes=self._classes)
+
+        def build() -> nn.Module:
+            fresh = self._fresh()
+            self._sanitized(fresh, self.arrays)  # some classes learn from the names that they have no head
+            fresh.eval()
+            fresh.load_weights(tree_flatten(model.parameters()), strict=True)
+            return fresh
+
+        def sanitized(arrays: Weights) -> Weights:
+            return self._sanitized(self._fresh(), arrays)
+
+        return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
+
+    def prefix(self) -> Prefix | None:
+        """What stands in front of the names, where a load failed for nothing else as it seems."""
+        try:
+            wanted = [name for name, _ in tree_flatten(self._fresh().parameters())]
+        except _UNBUILDABLE:
+            return None
+        return prefix_of(self.arrays, wanted)
+
+    def _fresh(self) -> nn.Module:
+        if self.fresh is None:
+            raise ValueError("mlx-lm built no model")
+        return self.fresh()
+
+    def _sanitized(self, model: Any, arrays: Weights) -> Weights:
+        named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
+        return dict(model.sanitize(named)) if hasattr(model, "sanitize") else named
+
+    def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = _get_classes(config)
+        loading = self
+        self.fresh = lambda: model_class(args_class.from_dict(config))
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
-            def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-                before = dict(weights)
-                after = super().sanitize(weights) if hasattr(model_class, "sanitize") else weights
-                record.before = {name: (id(array), array.size) for name, array in before.items()}
-                record.after = {name: (id(array), array.size) for name, array in after.items()}
-                there = {id(array) for array in after.values()}
-                kept.update({name: array for name, array in before.items() if id(array) not in there})
-                return dict(after)
+            def sanitize(self, weights: Weights) -> Weights:
+                if loading.wide:
+                    weights = {name: _to_float32(array) for name, array in weights.items()}
+                loading.arrays.update(weights)
+                loading.record.before = _sizes(weights)
+                after = loading._sanitized(super(), weights)
+                loading.record.after = _sizes(after)
+                return after
 
-        built.append((model_class, args_class))
         return Recorded, args_class
 
-    try:
-        model, config = load_model(folder, lazy=True, get_model_classes=classes)
-    except _UNBUILDABLE as error:
-        # MLX names the tensors in question on the lines that follow its first one.
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise Refused(
-            f"mlx-lm cannot build the model: {said if len(said) <= _LONGEST else said[:_LONGEST] + ' ...'}",
-            check="builds",
-            remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
-        ) from error  # fmt: skip
-    model_class, args_class = built[0]
 
-    def build() -> nn.Module:
-        fresh: nn.Module = model_class(args_class.from_dict(config))
-        fresh.eval()
-        fresh.load_weights(tree_flatten(model.parameters()), strict=True)
-        return fresh
+def _sizes(weights: Weights) -> dict[str, tuple[int, int]]:
+    return {name: (id(array), array.size) for name, array in weights.items()}
 
-    return SourceModel(model, config, record, build, kept)
+
+def _to_float32(array: mx.array) -> mx.array:
+    return array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array

@@ -36,7 +36,6 @@ def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Calla
 def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> str:
     try:
         found = load_source(folder)
-        found.kept.clear()
         fit(found.model)
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from mlx_publish.model.spellings import add_spellings
 
+LARGEST = 3.4028234663852886e38
+"""Of float32; above the largest of bfloat16, which rounds it back to infinity."""
 # Keys of transformers 5's rope_parameters that describe a scaling, beside the base frequency.
 _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
 
@@ -23,6 +26,7 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     the check of the built model says whether they arrived.
     """
     result, told = copy.deepcopy(dict(config)), list[str]()
+    told += plain_floats(result)
     parts = [("", result)]
     if isinstance(result.get("text_config"), dict):
         parts.append(("text_config.", result["text_config"]))
@@ -45,6 +49,39 @@ def _tied(result: dict[str, Any]) -> list[str]:
         return []
     text["tie_word_embeddings"] = above
     return [f"text_config.tie_word_embeddings {str(above).lower()} from tie_word_embeddings on top"]
+
+
+def plain_floats(config: dict[str, Any]) -> list[str]:
+    """Write infinities, which JSON has not, as the largest float32, which bounds nothing either; in place, told.
+
+    Python writes `Infinity`, which other readers of JSON refuse, and transformers 5 `{"__float__": "Infinity"}`,
+    which mlx-lm takes for a mapping. NaN is written as it is: the check of the source refuses it.
+    """
+    told: list[str] = []
+
+    def plain(value: Any, path: str) -> Any:
+        if isinstance(value, list):
+            return [plain(item, path) for item in value]
+        number = tagged_float(value)
+        if number is None:
+            return {key: plain(item, f"{path}.{key}") for key, item in value.items()} if type(value) is dict else value
+        if math.isinf(number):
+            told.append(f"{path.removeprefix('.')} {number} as {math.copysign(LARGEST, number):.2e}")
+            return math.copysign(LARGEST, number)
+        return number
+
+    config.update(plain(config, ""))
+    return list(dict.fromkeys(told))
+
+
+def tagged_float(value: object) -> float | None:
+    """The number that a float or transformers 5's `{"__float__": "Infinity"}` stands for; None where it is neither."""
+    if isinstance(value, Mapping) and value.keys() == {"__float__"}:
+        try:
+            return float(str(value["__float__"]))
+        except ValueError:
+            return None
+    return value if isinstance(value, float) else None
 
 
 def _dtype(part: dict[str, Any]) -> list[str]:

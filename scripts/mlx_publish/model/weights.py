@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,23 @@ def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, An
     """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 where there is none."""
     kept = tuple(tensors)
     return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)
+
+
+def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None) -> Iterator[TensorInfo]:
+    """Tensors as they were before they were packed, in the type of their scales."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for name, tensor in by_name.items():
+        stem, _, kind = name.rpartition(".")
+        scales = by_name.get(f"{stem}.scales")
+        if scales is None or quantization is None:
+            yield tensor
+        elif kind == "weight":
+            own = quantization.get(stem)
+            group = own["group_size"] if isinstance(own, Mapping) else quantization["group_size"]
+            shape = (*scales.shape[:-1], scales.shape[-1] * int(group))
+            # Scales of one byte say nothing of the type; there it does not count either.
+            width = DTYPE_BITS.get(scales.dtype, 16)
+            yield TensorInfo(name, scales.dtype, shape, math.prod(shape) * max(width, 16) // 8)
 
 
 def embedding_of(tensors: Iterable[TensorInfo]) -> TensorInfo | None:

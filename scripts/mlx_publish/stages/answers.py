@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.engine.process import fast_blas
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.recipe import SmokeTest
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
+from mlx_publish.stages.long_text import LongText, long_text
 from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.capabilities import Capabilities, capabilities
@@ -24,11 +23,6 @@ SHORT = {
 }
 SUMMARY = "What is the text above about? Answer with one sentence."
 SHORT_TOKENS = 48
-LONG, BEYOND = 512, 64
-"""Tokens of the long text, and how far it reaches beyond a sliding window."""
-# What a CPU reads within a quarter of a minute, as parameters times tokens: measured with OpenBLAS and without.
-_CPU = {True: 3.5e11, False: 2.5e10}
-_LEAST = 64
 
 
 def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
@@ -51,14 +45,6 @@ def messages_of(way: str, system: str, prompt: str) -> Messages:
     if way == "own-turn":
         return [{"role": "user", "content": system}, {"role": "user", "content": prompt}]
     return [{"role": "user", "content": f"{system}\n\n{prompt}"}]
-
-
-def long_tokens(parameters: int, window: int | None) -> int:
-    """How many tokens of text the long question has: beyond the window on a GPU, what a CPU can read in time."""
-    wanted = window + BEYOND if window else LONG
-    if platform.system() == "Darwin":
-        return wanted
-    return max(_LEAST, min(wanted, int(_CPU[bool(fast_blas())] / max(parameters, 1))))
 
 
 @dataclass(frozen=True)
@@ -92,15 +78,17 @@ class SourceAnswers:
 
         dialogue = messages_of(asked_way(found, asked), asked.system, asked.prompt)
         short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
-        text = {"text": texts()["prose"], "tokens": self._long()}
+        text = {"text": texts()["prose"], "tokens": self.long_text.tokens}
         long = question("long text", _user(SUMMARY), SHORT_TOKENS, long=text)
         first = dialogue if found else _user(asked.prompt)
         return [question("asked", first, asked.max_tokens), *short, long]
 
-    def _long(self) -> int:
-        metadata = metadata_of(self.context)
+    @property
+    def long_text(self) -> LongText:
+        """How long the long text is, and why it is not beyond the window."""
+        config = metadata_of(self.context).config
         parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
-        return long_tokens(parameters, metadata.config.window)
+        return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> dict[str, Any] | None:
         """Return the kept answers, or None where they have to be found."""

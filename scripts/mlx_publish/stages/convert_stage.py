@@ -17,6 +17,7 @@ from mlx_publish.engine.child import Job, run_job
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
 from mlx_publish.model.files import FolderFiles, read_json_file
+from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
@@ -69,7 +70,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             twin = context.report(variant, "inspect").result["twin"] is not None
             checks = run_checks(BUILT, Told(variant.label, result, prepared.normalised, twin), context.recipe.accepted)
             checks += run_checks(TOKENIZER_OUTPUT, mended, context.recipe.accepted)
-            return _finish(context, variant, prepared, asides[variant.label], (mended, checks))
+            return _finish(context, variant, prepared, asides[variant.label], (mended, checks, result))
 
         # Digests take most of it, and those of several variants can be taken at once.
         with ThreadPoolExecutor() as pool:
@@ -122,17 +123,22 @@ def _finish(
     variant: Variant,
     prepared: Prepared,
     folder: Path,
-    so_far: tuple[TokenizerOutput, tuple[Finding, ...]],
+    so_far: tuple[TokenizerOutput, tuple[Finding, ...], Mapping[str, Any]],
 ) -> Outcome:
     """Add the side files and the ids that end an answer, judge what was built, and put it in place where it is good."""
-    mended, checks = so_far
+    mended, checks, told = so_far
     if not (folder / "config.json").exists():  # a number overflowed, and nothing whole was written
         return Outcome(checks, {})
     repaired = add_side_files(prepared, folder)
     write_stopping(folder, mended.stopping)
     side = {path: sha256_of(prepared.source / path) for path in prepared.side_files}
     built = _built(context, variant, prepared.source, side, folder)
-    built = replace(built, repaired=repaired)
+    built = replace(
+        built,
+        repaired=repaired,
+        source_tensors=_converted(built.source_tensors, told["tensors"]["dropped"]),
+        kept=KeptLayers.of(told["kept"][variant.label]),
+    )
     checks += run_checks(CONVERT, built, context.recipe.accepted)
     digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
     if all(check.status != "fail" for check in checks):
@@ -144,6 +150,11 @@ def _finish(
 def _source_tensors(context: Context, variant: Variant, source: Path) -> tuple[TensorInfo, ...]:
     paths: list[str] = context.report(variant, "inspect").result["source"]["files"]
     return tuple(t for path in paths if path.endswith(".safetensors") for t in FolderFiles(source).header(path))
+
+
+def _converted(tensors: tuple[TensorInfo, ...], dropped: Mapping[str, str]) -> tuple[TensorInfo, ...]:
+    """Without those that are not of the language model, beside which it may be small."""
+    return tuple(tensor for tensor in tensors if dropped.get(tensor.name, "fused") in ("fused", "tied"))
 
 
 def _built(context: Context, variant: Variant, source: Path, side: Mapping[str, str], folder: Path) -> Built:
@@ -169,6 +180,7 @@ def _result(built: Built, digests: tuple[FileDigest, ...]) -> dict[str, Any]:
         "weight_bytes": sum(tensor.nbytes for tensor in tensors),
         "parameters": parameter_count(tensors, quantization),
         "bits_per_weight": round(bits_per_weight(tensors, quantization), 4),
+        **({"kept_wider": said} if (said := built.kept.sentence()) else {}),
         "dtypes": sorted({tensor.dtype for tensor in tensors}),
     }
 

@@ -129,7 +129,7 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
             "pipeline_tag": card.text("pipeline_tag"),
             "problem": card.problem,
         },
-        "estimated_bytes": estimate_bytes(found.tensors, facts.variant, found.config.dtype),
+        "estimated_bytes": estimate_bytes(found.language_tensors, facts.variant, found.config.dtype),
         "taken": dict(facts.taken),
     }
 

@@ -83,7 +83,7 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
         with readable_source(context) as folder:
             arguments = {
                 "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
-                "questions": asking.questions(),
+                "questions": asking.questions(), "source": True,
             }  # fmt: skip
             known = run_job(Job("answers", arguments, context.work.source / "answers.log"), context.console.progress)
         asking.keep(known)
@@ -117,7 +117,8 @@ def _answered(context: Context, chat: Any, told: Mapping[str, Any], source: Mapp
     said = (*(chat["warnings"] if chat else ()), *told["warnings"])
     window = metadata_of(context).config.window
     long = int(told["answers"]["long text"]["prompt_tokens"])
-    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None)
+    reason = SourceAnswers(context).long_text.reason
+    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None, reason)
 
 
 def _result(asked: Mapping[str, Any], template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The one type of a result, and what may not be rounded to it: the biases that choose experts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map_with_path
+
+TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32}
+# One number for each expert, added to its score before the best are chosen. Trained in float32: the values lie close
+# together on a common offset, and two that round to the same send tokens to the other expert.
+_ROUTER_BIAS = re.compile(r"((correction|expert|router|routing)_bias|(router|gate)\.bias)$")
+
+
+@dataclass
+class Routing:
+    """What became of router biases that the source keeps in float32."""
+
+    kept: list[str] = field(default_factory=list)
+    """In float32, as the source has them."""
+    merged: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Rounded, so that fewer values than before are distinct: how many are, and how many were."""
+
+    def told(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"kept": self.kept, "merged": {path: list(counts) for path, counts in self.merged.items()}}
+
+
+def main_type(model: nn.Module) -> str | None:
+    """The type that most numbers of a model have, where its config names none."""
+    names = {dtype: name for name, dtype in TYPES.items()}
+    sizes = Counter[str]()
+    for _, array in tree_flatten(model.parameters()):
+        if array.dtype in names:
+            sizes[names[array.dtype]] += array.size
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def cast(model: nn.Module, dtype: mx.Dtype) -> Routing:
+    """Cast a model, lazily, but for what its class keeps and for router biases that it computes with in float32."""
+    may = getattr(model, "cast_predicate", lambda _: True)
+    biases = {
+        path: array
+        for path, array in tree_flatten(model.parameters())
+        if array.dtype == mx.float32 != dtype and may(path) and _ROUTER_BIAS.search(path)
+    }
+
+    def rounded(path: str, array: mx.array) -> mx.array:
+        return array.astype(dtype) if may(path) and mx.issubdtype(array.dtype, mx.floating) else array
+
+    model.update(tree_map_with_path(rounded, model.parameters()))
+    return _with_biases(model, biases, dtype) if biases else Routing()
+
+
+def _with_biases(model: nn.Module, biases: dict[str, mx.array], dtype: mx.Dtype) -> Routing:
+    """Put router biases back where the class computes scores in float32 anyway, so that all else stays as it is."""
+    before = _type_of_logits(model)
+    model.load_weights(list(biases.items()), strict=False)
+    if before is not None and _type_of_logits(model) == before:
+        return Routing(kept=sorted(biases))
+    model.load_weights([(path, array.astype(dtype)) for path, array in biases.items()], strict=False)
+    counts = {path: (_distinct(array.astype(dtype)), _distinct(array)) for path, array in biases.items()}
+    return Routing(merged={path: pair for path, pair in counts.items() if pair[0] < pair[1]})
+
+
+def _type_of_logits(model: nn.Module) -> mx.Dtype | None:
+    """Asked for their type alone, no logit is computed; None where the class wants more than ids."""
+    try:
+        found: mx.Dtype = model(mx.array([[0]])).dtype
+    except (ValueError, TypeError, AttributeError, LookupError):
+        return None
+    return found
+
+
+def _distinct(array: mx.array) -> int:
+    values: Any = array.astype(mx.float32).reshape(-1).tolist()
+    return len(set(values))

@@ -1,0 +1,73 @@
+"""Names of tensors that differ from what a class reads in nothing but their beginning."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+_FIRST_LAYER = re.compile(r"^(.*?)(layers|h|blocks)\.0\.")
+_WRAPPERS = ("language_model.", "text_model.", "model.")
+_HEADS = re.compile(r"([^\d]*\.)?(lm_head|embed_out|output)\.weight")  # no number: it is of no layer
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What stands in front of `layers.0.` in the source, and what the class reads there."""
+
+    source: str
+    read: str
+    head: str
+    """The name that the class reads the output head by; empty where it has none."""
+
+    def __str__(self) -> str:
+        return (
+            f"names that begin with {self.source or 'nothing'!r} where the MLX class reads {self.read or 'nothing'!r}"
+        )
+
+    @property
+    def _around(self) -> str:
+        """The wrapper that the source puts around all of its parts, those of other senses too."""
+        outer = self.source
+        for part in _WRAPPERS:
+            outer = outer.removesuffix(part) if outer != part else outer
+        return outer if outer != self.source else ""
+
+    def renamed(self, name: str) -> str:
+        """The name of a source tensor as the class reads it."""
+        if self.head and _HEADS.fullmatch(name):
+            return self.head
+        if name.startswith(self.source):
+            return self.read + name.removeprefix(self.source)
+        return name.removeprefix(self._around)
+
+
+def prefix_of(source: Iterable[str], read: Iterable[str]) -> Prefix | None:
+    """Find the one beginning that tells the source's names from those of the class.
+
+    None where there is none, where layers are not named alike, or where it would be a guess: two language models
+    in one file, or names that would meet.
+    """
+    names, wanted = list(source), list(read)
+    theirs, ours = _first_layers(names), _first_layers(wanted)
+    if len(theirs) != 1 or len(ours) != 1 or theirs == ours:
+        return None
+    head = next((name for name in wanted if _HEADS.fullmatch(name)), "")
+    found = Prefix(next(iter(theirs)), next(iter(ours)), head)
+    return found if _unambiguous(found.renamed, names, wanted) else None
+
+
+def _first_layers(names: Iterable[str]) -> set[str]:
+    """What stands in front of the first layer, in all language models that the names tell of."""
+    found = {match[1]: match[2] for name in names if (match := _FIRST_LAYER.match(name))}
+    return {prefix for prefix in found if not re.search(r"vision|visual|audio|projector|encoder|mtp", prefix)}
+
+
+def _unambiguous(renamed: Callable[[str], str], names: list[str], wanted: list[str]) -> bool:
+    """No two names meet, and nearly every name that the class reads outside of its experts is there then."""
+    made = Counter(renamed(name) for name in names)
+    if made and max(made.values()) > 1:
+        return False
+    norms = {name for name in wanted if name.endswith("norm.weight")}
+    return bool(norms) and norms <= made.keys()
