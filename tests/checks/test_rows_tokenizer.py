@@ -170,3 +170,17 @@ def test_named_templates_need_a_default() -> None:
 def test_an_unsafe_template_is_refused(template: str, said: str) -> None:
     found = find("template-safe", facts({"tokenizer_config.json": {"chat_template": template}}))
     assert (found.status, said in found.message) == ("fail", True), found
+
+
+@pytest.mark.parametrize(
+    "auto_map", [{"AutoTokenizer": ["own_code.Own", None]}, {"AutoTokenizer": "own_code.Own"}, ["own_code.Own", None]]
+)
+def test_a_tokenizer_of_its_own_code_is_refused_where_there_is_no_other(auto_map: object) -> None:
+    config = {"eos_token": "</s>", "tokenizer_class": "Own", "auto_map": auto_map}
+    alone = facts({"tokenizer.json": None, "tiktoken.model": b"x", "tokenizer_config.json": config})
+    assert failures(alone) == ["tokenizer"]
+    assert "own_code.Own" in find("tokenizer", alone).message
+    assert failures(facts({"tokenizer_config.json": config})) == []
+    known = {**config, "tokenizer_class": "LlamaTokenizer"}
+    older = {"tokenizer.json": None, "tokenizer.model": b"x", "tokenizer_config.json": known}
+    assert find("tokenizer", facts(older)).status == "warn"

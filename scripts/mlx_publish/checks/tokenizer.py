@@ -10,6 +10,7 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.template import safe
 from mlx_publish.errors import Refused
+from mlx_publish.model.portable import transformers4_classes
 from mlx_publish.model.stopping import stop_ids_in
 from mlx_publish.model.weights import embedding_of
 
@@ -20,9 +21,20 @@ _CHAT_NAME = re.compile(r"(?:^|[-_.])(?:instruct|chat|it|rlhf|dpo|sft)(?=$|[-_.\
 def _tokenizer(facts: SourceFacts) -> Says:
     if facts.source.tokenizer.fast:
         return passed(f"there is a tokenizer.json with {_count(facts):,} tokens")
+    if own := _own_code(facts):
+        return failed(
+            f"the tokenizer is code of the source's own ({own}), which is never run, and there is no tokenizer.json",
+            "Take a source that has tokenizer.json, or make one from the tokenizer and add it to the source.",
+        )
     if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
         return warned("there is no tokenizer.json; mlx-lm makes one from the older files")
     return failed("the source has no tokenizer", "Complete the source.")
+
+
+def _own_code(facts: SourceFacts) -> str | None:
+    """The tokenizer class of the source's own, unless transformers has one of the name that goes without it."""
+    found = facts.source.tokenizer
+    return None if found.tokenizer_class in transformers4_classes() else found.code
 
 
 def _count(facts: SourceFacts) -> int:

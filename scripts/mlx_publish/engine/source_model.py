@@ -12,6 +12,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, load_model
 
+from mlx_publish.engine.ending import going_on
 from mlx_publish.errors import Refused
 
 _LONGEST = 400
@@ -81,7 +82,8 @@ def load_source(folder: Path) -> SourceModel:
         return Recorded, args_class
 
     try:
-        model, config = load_model(folder, lazy=True, get_model_classes=classes)
+        with going_on():
+            model, config = load_model(folder, lazy=True, get_model_classes=classes)
     except _UNBUILDABLE as error:
         # MLX names the tensors in question on the lines that follow its first one.
         said = " ".join(str(error).split()) or type(error).__name__

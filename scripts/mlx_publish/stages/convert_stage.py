@@ -96,9 +96,9 @@ def _convert(
     }  # fmt: skip
     job = Job("convert", arguments, context.work.source / "convert.log", child=context.children.take("convert"))
     result = run_job(job, context.console.progress)
-    if wanted:
+    if "reference" in result:
         reference.keep(result["reference"])
-    if asked:
+    if "answers" in result:
         asking.keep(result["answers"])
     return result, finish(mending, result["tokenizer"], rows)
 
