@@ -10,14 +10,18 @@ from mlx_publish.engine.ending import going_on
 from mlx_publish.errors import Refused
 
 
+def ends_for_want_of_a_package() -> None:
+    try:
+        import no_such_package  # type: ignore[import-not-found]  # noqa: F401, PLC0415
+    except ImportError:
+        print("To run it install this")
+        sys.exit(1)
+
+
 def test_the_missing_package_is_named_with_what_was_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(Refused, match=r"no_such_package is not installed \(To run it install this\)") as refused:
-        with going_on():
-            try:
-                import no_such_package  # type: ignore[import-not-found]  # noqa: F401, PLC0415
-            except ImportError:
-                print("To run it install this")
-                sys.exit(1)
+    words = r"no_such_package is not installed \(To run it install this\)"
+    with pytest.raises(Refused, match=words) as refused, going_on():
+        ends_for_want_of_a_package()
     assert refused.value.check == "builds"
     assert "To run it install this" in capsys.readouterr().out
 

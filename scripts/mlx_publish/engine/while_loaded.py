@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx import nn
+
 from mlx_publish.engine.answering import answers_of, tokenizer_of
 from mlx_publish.engine.fidelity import reference_of
 from mlx_publish.engine.loading import fit
