@@ -13,7 +13,6 @@ from mlx_publish.checks.facts import SourceFacts
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
 _DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")
 _NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
-_OTHER_SENSES = ("vision_config", "audio_config", "speech_config", "video_config", "visual", "vision_tower")
 
 
 def _readable(facts: SourceFacts) -> Says:
@@ -58,20 +57,13 @@ def _language_head(facts: SourceFacts) -> Says:
     if not names:
         return passed("config.json names no class; the model type decides")
     if any(_HEAD.search(name) for name in names):
-        return _senses(facts, names[0])
+        return passed(f"{names[0]} is a causal language model")
     if headless := next((name for name in names if _NO_HEAD.search(name)), None):
         return failed(
             f"{headless} has no language head: it would be published as a chat model and cannot write a word",
             "Take the causal language model (a class as LlamaForCausalLM) that it was made from.",
         )
     return warned(f"whether {names[0]} is a causal language model is not known", "Look at the smoke test's answer.")
-
-
-def _senses(facts: SourceFacts, name: str) -> Says:
-    found = [key for key in _OTHER_SENSES if facts.source.config.raw.get(key)]
-    if found:
-        return warned(f"of {name} the text part alone is converted; {', '.join(found)} stays behind")
-    return passed(f"{name} is a causal language model")
 
 
 def _numbers(facts: SourceFacts) -> Says:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.senses import senses_in
 from mlx_publish.recipe import Recipe, Variant
 
 
@@ -23,3 +24,9 @@ class SourceFacts:
     """Version of the installed mlx-lm and the model types that it can load."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
+
+    @property
+    def text_alone(self) -> bool:
+        """Whether the source is more than what is to be published of it, which was asked for."""
+        asked = self.recipe.spec.modality == "text"
+        return asked and bool(senses_in(self.source.config.raw) or self.source.towers)

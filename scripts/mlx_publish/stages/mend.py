@@ -11,8 +11,10 @@ from typing import Any
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.errors import Refused
 from mlx_publish.model.draft import read_object
+from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import Repaired, portable, tokenizer_files
+from mlx_publish.model.senses import is_language, text_alone
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
 from mlx_publish.template.turn import TurnEnd, turn_end
 
@@ -87,3 +89,15 @@ def write_stopping(folder: Path, stopping: Stopping) -> None:
         path.write_text(json.dumps(dict(sorted({**config, "eos_token_id": stopping.eos_token_id}.items())), indent=4))
     if stopping.generation_config is not None:
         (folder / "generation_config.json").write_bytes(stopping.generation_config)
+
+
+def claim_text_alone(folder: Path) -> None:
+    """Take out of config.json what the converted weights of text alone do not have, and name no class of the whole.
+
+    A class that keeps its towers, as mlx-lm's muse_spark, needs their part of the config.
+    """
+    files = FolderFiles(folder)
+    weights = [path for path in files.entries if path.endswith(".safetensors")]
+    if all(is_language(tensor.name) for path in weights for tensor in files.header(path)):
+        path = folder / "config.json"
+        path.write_text(json.dumps(text_alone(json.loads(path.read_bytes())), indent=4))
