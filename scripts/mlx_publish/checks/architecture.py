@@ -16,6 +16,11 @@ _NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
 
 
 def _readable(facts: SourceFacts) -> Says:
+    if dead := facts.source.dead_links:
+        return failed(
+            f"{', '.join(dead[:5])} is a link that leads nowhere, as in a cache of the Hub that was pruned",
+            "Download the model again, or give its repo as the source.",
+        )
     if not facts.source.config.raw:
         return passed("there is no config.json that could not be read")
     return passed("config.json can be read")
@@ -23,6 +28,8 @@ def _readable(facts: SourceFacts) -> Says:
 
 def _model_type(facts: SourceFacts) -> Says:
     found = facts.source.config.model_type
+    if "config.json" in facts.source.dead_links:
+        return skipped("config.json leads nowhere")
     if not facts.source.config.raw:
         return failed("the source has no config.json", "Choose a source in Hugging Face layout.")
     types: frozenset[str]

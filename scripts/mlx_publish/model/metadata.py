@@ -9,7 +9,8 @@ from typing import Any
 
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
-from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
+from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
+from mlx_publish.model.select import carried_files
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
@@ -33,6 +34,13 @@ class Metadata:
     def entries(self) -> Mapping[str, FileEntry]:
         """All files by path."""
         return self.files.entries
+
+    @property
+    def dead_links(self) -> tuple[str, ...]:
+        """Files of a folder that are links to nothing, of those that a conversion would carry over."""
+        links = self.files.dead_links if isinstance(self.files, FolderFiles) else ()
+        wanted = carried_files(links, (path for path in links if path.endswith(".safetensors")))
+        return tuple(path for path in links if path in wanted)
 
     @cached_property
     def config(self) -> ModelConfig:

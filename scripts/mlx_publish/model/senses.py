@@ -18,8 +18,9 @@ _TOWER = re.compile(
 _SENSE = re.compile(r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|talker|token2wav|code2wav)(?:_|$)")
 # Of what a config without towers has no use: ids and sizes of images, sounds and their places in a prompt.
 _OF_A_SENSE = re.compile(
-    r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|mm|multimodal|boi|eoi|boa|eoa|talker)(?:_|$)"
-    r"|^projector_|_projector_|^(?:spatial_merge_size|patch_size|pixel_shuffle)|^downsample_factor$"
+    r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|media|multimodal|boi|eoi|boa|eoa|talker)(?:_|$)"
+    r"|(?:^|_)(?:pixels?|tiles?|thumbnail)(?:_|$)|^mm_|^projector_|_projector_|^(?:encoder_)?patch_size$"
+    r"|^spatial_merge_size$|^downsample_factor$"
 )
 _KIND = (("images", r"vision|visual|vit|image|img|vpm|resampler"), ("audio", r"audio|speech|sound|apm|talker|2wav"),
          ("video", r"video"))  # fmt: skip
