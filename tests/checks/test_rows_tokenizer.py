@@ -221,5 +221,6 @@ def test_an_end_or_a_template_that_may_be_lost_with_its_config_is_refused() -> N
     chats = alone(**{"tokenizer.json": {**TOKENIZER, "added_tokens": added}})
     assert failures(chats) == ["tokenizer-config"]
     assert "'<|im_start|>'" in find("tokenizer-config", chats).message
-    files = {"tokenizer.json": {**TOKENIZER, "added_tokens": added}}
-    assert failures(alone(**files, **{"chat_template.jinja": b"{{ messages }}"})) == []
+    files: dict[str, Any] = {"tokenizer.json": {**TOKENIZER, "added_tokens": added}}
+    files["chat_template.jinja"] = b"{{ messages }}"
+    assert failures(alone(**files)) == []
