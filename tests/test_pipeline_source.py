@@ -87,6 +87,23 @@ def test_a_branch_is_told_and_a_commit_is_pinned(hub: Hub, ada: User, tmp_path: 
     assert digests(variant / "model")["model.safetensors"] != before["model.safetensors"]
 
 
+def test_stages_run_one_by_one_stay_at_the_commit_that_inspect_found(
+    hub: Hub, ada: User, tmp_path: Path, tiny: str
+) -> None:
+    flags = ["--source", SOURCE, "--revision", "main", "--bits", "8", "--group-size", "32", "--work", tmp_path / "work"]
+    variant = tmp_path / "work/Tiny/8bit-gs32"
+    ada.run("inspect", *flags)
+    newer = hub.put(SOURCE, files(make_model(tmp_path / "newer", seed=1)))
+    ada.run("convert", *flags)
+    ada.run("convert", *flags)
+    assert {read_json(variant / f"{stage}.json")["inputs"]["source"] for stage in ("inspect", "convert")} == {tiny}
+    ada.run("convert", *flags, "--force")
+    assert {read_json(variant / f"{stage}.json")["inputs"]["source"] for stage in ("inspect", "convert")} == {newer}
+    newest = hub.put(SOURCE, files(make_model(tmp_path / "newest", seed=2)))
+    ada.run("inspect", *flags)
+    assert read_json(variant / "inspect.json")["inputs"]["source"] == newest
+
+
 @pytest.mark.parametrize(("closed", "token", "words"), [
     ("gated", "stranger", "is gated, and this token may not read it"),
     ("gated", None, "Accept its terms on its page"),

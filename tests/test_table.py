@@ -53,6 +53,14 @@ def test_a_row_has_what_was_measured(work: Work) -> None:
     assert cells(work) == ["4bit", "75.7 MB", "4.50", "0.0451", "96.2 (CPU)", "A satellite of the Earth."]
 
 
+def test_a_variant_without_numbers_says_why(work: Work) -> None:
+    add(work, "convert", FULL["model"])
+    assert "not known" not in table(work)
+    refusal = (Finding("stops", "fail", "it never stops", "Look."),)
+    work.write_report("4bit", Report("smoke", {}, refusal, {}, "refused"))
+    assert "4bit: mean KLD and speed are not known: it was refused in smoke by stops" in table(work)
+
+
 def test_a_gpu_is_what_people_expect(work: Work) -> None:
     add(work, "benchmark", MEASURED)
     assert cells(work) == ["4bit", "-", "-", "-", "96.2", "-"]

@@ -95,3 +95,11 @@ def test_text_of_flags_is_a_scalar_or_stays_as_it_is(text: str, value: Any) -> N
 def test_paths_of_keys() -> None:
     assert key_path(("variants", 0, "bits")) == "variants[0].bits"
     assert key_path(()) == ""
+
+
+@pytest.mark.parametrize("merge", ["<<: *a", "<<: [*a, {mode: affine}]", "<<: {<<: *a}"])
+def test_a_mapping_of_nothing_but_merge_keys_is_read(file: Path, merge: str) -> None:
+    file.write_text(f"variants:\n  - &a\n    bits: 4\n  - {merge}\n")
+    data, lines = load_yaml(file)
+    assert data["variants"][1]["bits"] == 4
+    assert lines["variants[1].bits"] == 4

@@ -18,6 +18,7 @@ from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
+from mlx_publish.streams import patient
 
 _WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "clean", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
@@ -28,8 +29,23 @@ _OF_THE_DISK = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; nothing is raised."""
+    """Run one command and return its exit code; nothing is raised but the `SystemExit` of argparse."""
     _stop_cleanly_on_terminate()
+    try:
+        with patient() as lost:
+            code = _judged(arguments)
+    except SystemExit as end:  # --help, or wrong usage
+        if not (lost.fault and end.code in (0, None)):
+            raise
+        code = 0
+    if lost.fault is None or code != 0:
+        return code
+    with patient():
+        return _told(_of_the_surroundings(lost.fault))
+
+
+def _judged(arguments: Sequence[str] | None) -> int:
+    """Run one command and say what became of it; returns its exit code."""
     options = parser().parse_args(arguments)
     code = 3
     try:
@@ -141,12 +157,15 @@ def _as_ours() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _OF_THE_DISK:
-            name = f" ({error.filename})" if error.filename else ""
-            raise SurroundingsError(
-                f"{os.strerror(error.errno)}{name}",
-                remedy="Free or unlock it, then run the same command again.",
-            ) from error
+            raise _of_the_surroundings(error) from error
         raise
+
+
+def _of_the_surroundings(error: OSError) -> SurroundingsError:
+    name = f" ({error.filename})" if error.filename else ""
+    return SurroundingsError(
+        f"{os.strerror(error.errno or 0)}{name}", remedy="Free or unlock it, then run the same command again."
+    )
 
 
 def _told(error: PublishError) -> int:

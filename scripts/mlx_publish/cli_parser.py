@@ -38,6 +38,7 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "license_name": ("TEXT", "name of the licence 'other'"),
     "license_link": ("URL", "link to the licence 'other'"),
     "language": ("CODES", "languages, as en,de (default: the source's)"),
+    "modality": ("text", "text: publish the text part alone of a source that takes images or sound, too"),
     "private": ("BOOL", "true makes a new repo private"),
     "adopt": ("BOOL", "true replaces a repo that was not made from this source"),
     "create_pr": ("BOOL", "true opens a pull request on the Hub instead of committing"),

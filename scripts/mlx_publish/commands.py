@@ -24,6 +24,9 @@ from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.table import print_table
 from mlx_publish.work import Work
 
+_ANEW = frozenset({"inspect", "run", "publish"})
+"""Commands that begin at the source; a later stage by itself goes on with what `inspect` found."""
+
 
 def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: Console, children: Children) -> int:
     """Run a stage, `run` or `publish`; returns 1 where a variant was refused, else 0.
@@ -38,7 +41,8 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
         recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
-        getattr(options, "cards", None), frozenset(stage.name for stage in stages), children=children,
+        getattr(options, "cards", None), frozenset(stage.name for stage in stages),
+        anew=options.force or options.command in _ANEW, children=children,
     )  # fmt: skip
     with work.lock():
         try:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from mlx_publish.report import Finding
@@ -45,7 +45,7 @@ def harmless(text: str) -> str:
 class Console:
     """Writes lines, of which none can command a runner."""
 
-    out: TextIO = sys.stdout
+    out: TextIO = field(default_factory=lambda: sys.stdout)
 
     def heading(self, stage: str, name: str) -> None:
         """Begin a stage of a variant."""

@@ -70,6 +70,11 @@ class SurroundingsError(PublishError):
 
     exit_code = 4
 
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+        """Seconds that whoever failed asks to wait."""
+
 
 class Interrupted(PublishError):
     """Somebody pressed ctrl-c or ended the job. Exit code 130."""

@@ -18,8 +18,21 @@ from mlx_publish import patterns
 from mlx_publish.recipe_tests import FidelityTest, SmokeTest, SpeedTest, Strict
 
 __all__ = [
-    "DEFAULT_DESTINATION", "DTYPE_NAMES", "FIXED_MODES", "Acceptance", "CardWords", "Destination", "FidelityTest",
-    "Recipe", "RecipeSpec", "RepoId", "SmokeTest", "SpeedTest", "Strict", "Variant",
+    "DEFAULT_DESTINATION",
+    "DTYPE_NAMES",
+    "FIXED_MODES",
+    "TEXT_DESTINATION",
+    "Acceptance",
+    "CardWords",
+    "Destination",
+    "FidelityTest",
+    "Recipe",
+    "RecipeSpec",
+    "RepoId",
+    "SmokeTest",
+    "SpeedTest",
+    "Strict",
+    "Variant",
 ]  # fmt: skip
 
 Bits = Literal[2, 3, 4, 5, 6, 8]
@@ -33,6 +46,8 @@ RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
 FIXED_MODES: Mapping[str, tuple[int, int]] = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 DEFAULT_DESTINATION = "folder:published/{source}-MLX-{variant}"
+TEXT_DESTINATION = "folder:published/{source}-text-MLX-{variant}"
+"""The default of a recipe with `modality: text`."""
 
 
 def _wrong(key: str, message: str) -> PydanticCustomError:
@@ -175,6 +190,9 @@ class RecipeSpec(Strict):
     """Link to its text, needed where license is `other`."""
     language: list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None = None
     """Language codes, as `en` or `zh-Hans`; those of the source's card where absent."""
+    modality: Literal["text"] | None = None
+    """`text` publishes the text part alone of a source that is made for images or sound, too; the name then has to say
+    so. Without it such a source is refused."""
     variants: list[VariantEntry] = Field(default=[Variant()], min_length=1)
     """The forms to make; one of 4 bits where absent."""
     to: str = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)

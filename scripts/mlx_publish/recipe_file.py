@@ -16,8 +16,8 @@ from mlx_publish.work import write_atomically
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
 _TEXTS = (
-    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "language", "variants", "to",
-    "private", "adopt", "create_pr", "collection", "read_back",
+    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "language", "modality",
+    "variants", "to", "private", "adopt", "create_pr", "collection", "read_back",
 )  # fmt: skip
 
 

@@ -11,12 +11,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Destination, Recipe, RecipeSpec, RepoId, Variant
+from mlx_publish.recipe import (
+    DEFAULT_DESTINATION,
+    TEXT_DESTINATION,
+    Destination,
+    Recipe,
+    RecipeSpec,
+    RepoId,
+    Variant,
+)
 from mlx_publish.yaml_errors import bad_input
 from mlx_publish.yaml_lines import load_yaml, scalar
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
-TEXT_FLAGS = ("name", "source", "revision", "base_model", "license", "license_name", "license_link", "collection", "to")
+TEXT_FLAGS = (
+    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "modality", "collection",
+    "to",
+)  # fmt: skip
 _REPO: TypeAdapter[str] = TypeAdapter(RepoId)
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
@@ -185,14 +196,17 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
     if variant.q_bits:
         values["bits"] = variant.q_bits
-    unknown = [field for field in re.findall(r"\{([^{}]*)\}", recipe.spec.to) if field not in values]
+    pattern = recipe.spec.to
+    if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
+        pattern = TEXT_DESTINATION
+    unknown = [field for field in re.findall(r"\{([^{}]*)\}", pattern) if field not in values]
     if unknown:
         reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
         raise BadInput(
-            f"'{recipe.spec.to}': the variant {variant.label} {reason}", place=place, key=key,
+            f"'{pattern}': the variant {variant.label} {reason}", place=place, key=key,
             remedy="{source}, {variant} and {bits} may stand in it.",
         )  # fmt: skip
-    text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), recipe.spec.to)
+    text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), pattern)
     if text.startswith("folder:"):
         return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
     try:

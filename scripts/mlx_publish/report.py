@@ -64,3 +64,15 @@ class Report:
 def verdict_of(checks: Iterable[Finding]) -> Verdict:
     """One failed check refuses; that is the only rule."""
     return "refused" if any(check.status == "fail" for check in checks) else "pass"
+
+
+def unmeasured(reports: Iterable[Report]) -> str:
+    """Why a variant has no numbers: it was refused, and goes no further; empty where it was not.
+
+    `reports` are of one variant, in the order of the stages.
+    """
+    stopped = next((report for report in reports if report.verdict == "refused"), None)
+    if stopped is None or stopped.stage not in ("inspect", "convert", "smoke"):
+        return ""
+    first = next((check.id for check in stopped.checks if check.status == "fail"), "")
+    return f"mean KLD and speed are not known: it was refused in {stopped.stage}{f' by {first}' if first else ''}"

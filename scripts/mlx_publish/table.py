@@ -15,6 +15,7 @@ from rich.text import Text
 from mlx_publish.console import harmless, plain, width
 from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
+from mlx_publish.report import unmeasured
 from mlx_publish.series import headline
 from mlx_publish.work import Work
 
@@ -32,6 +33,9 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
     console = print_plainly(out, table)
     for variant in variants:
+        found = [report for name in ("inspect", "convert", "smoke") if (report := work.report(variant.label, name))]
+        if why := unmeasured(found):
+            console.print(Text(f"  {variant.label}: {why}"), soft_wrap=True)
         card = work.model(variant.label) / "README.md"
         if card.exists():
             console.print(Text(f"  card of {variant.label}: {_near(card)}"), soft_wrap=True)

@@ -51,10 +51,11 @@ def _plain(value: object) -> Any:
 
 def _lines(value: object, path: str) -> Iterator[tuple[str, int]]:
     if isinstance(value, CommentedMap):
+        own = value.lc.data or {}  # None where there is nothing but `<<`
         for key, item in value.items():
             below = f"{path}.{key}" if path else str(key)
             # A key that `<<` brought along has no line of its own here.
-            yield below, (value.lc.data.get(key) or [value.lc.line])[0] + 1
+            yield below, (own.get(key) or [value.lc.line])[0] + 1
             yield from _lines(item, below)
     elif isinstance(value, CommentedSeq):
         for index, item in enumerate(value):

@@ -65,5 +65,6 @@ def test_these_cannot_be_accepted_away() -> None:
     assert {check.id for check in ALL if check.safety} == {
         "no-code", "finite", "numbers-bound", "bytes-unchanged", "card-rendered", "only-model-files",
         "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite", "template-safe",
-        "template-same", "no-secrets",
+        "template-same", "no-secrets", "modality", "modality-weights",
+        "end-ids",
     }  # fmt: skip

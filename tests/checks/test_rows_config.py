@@ -75,15 +75,23 @@ def test_an_accepted_failure_does_not_end_the_look() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"architectures": ["Mistral3ForConditionalGeneration"], "vision_config": {"x": 1}}, "text part alone"),
-        ({"architectures": ["LlavaQwenForCausalLM"], "audio_config": {"x": 1}}, "audio_config stays behind"),
-        ({"architectures": ["Mystery"]}, "Mystery is a causal language model is not known"),
+        ({"architectures": ["Mistral3ForConditionalGeneration"], "vision_config": {"x": 1}}, "made for images"),
+        ({"architectures": ["LlavaQwenForCausalLM"], "audio_config": {"x": 1}}, "audio_config of config.json"),
     ],
 )
-def test_what_stays_behind_is_told(config: dict[str, Any], words: str) -> None:
-    finding = find("language-head", facts(config=config))
+def test_what_would_stay_behind_has_to_be_asked_for(config: dict[str, Any], words: str) -> None:
+    found = facts(config=config)
+    assert failures(found) == ["modality"]
+    assert words in find("modality", found).message
+    assert failures(facts(config=config, modality="text")) == ["modality-name"]
+    insists = [{"check": "modality-name", "reason": "our clients look for it"}]
+    assert failures(facts(config=config, modality="text", accept=insists)) == []
+
+
+def test_a_class_that_nobody_knows_is_told() -> None:
+    finding = find("language-head", facts(config={"architectures": ["Mystery"]}))
     assert finding.status == "warn"
-    assert words in finding.message
+    assert "Mystery is a causal language model is not known" in finding.message
 
 
 @pytest.mark.parametrize(

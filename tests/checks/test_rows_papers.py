@@ -20,6 +20,8 @@ OTHER = "license: other\nlicense_name: house rules\n"
     ("files", "words"),
     [
         (card("language: en\n"), "no licence is known"),
+        (card("license: unknown\n"), "the source's card says 'license: unknown'"),
+        (card("license: Unknown\n"), "the source's card says 'license: unknown'"),
         (card("license: Apache License 2.0\n"), "'Apache License 2.0' is no identifier of a licence"),
         (card("license: other\n"), "'other' without a name and a link"),
         (card(OTHER), "'other' without a name and a link"),

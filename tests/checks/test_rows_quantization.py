@@ -28,7 +28,7 @@ GROUPS = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "targets": ["Li
         ({"quant_method": "modelopt", "quant_algo": "FP8"}, "ModelOpt FP8, 8 bits"),
         ({"quant_method": "bitnet"}, "BitNet, 1.58 bits"),
         ({"quant_method": "something-new", "nbits": 3}, "something-new, 3 bits"),
-        ({}, "an unknown method"),
+        ({"odd": 1}, "an unknown method"),
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
@@ -38,6 +38,12 @@ def test_a_block_of_config_is_named(block: dict[str, Any], words: str, nested: b
     assert failures(found) == ["unquantized"]
     assert words in find("unquantized", found).message
     assert "the bits that its name says" in find("unquantized", found).message
+
+
+@pytest.mark.parametrize("key", ["quantization", "quantization_config", "compression_config"])
+def test_an_empty_block_says_nothing(key: str) -> None:
+    assert failures(facts(config={key: {}})) == []
+    assert failures(facts(config={"text_config": {key: {}}})) == []
 
 
 def test_a_quantization_of_mlx_is_named() -> None:

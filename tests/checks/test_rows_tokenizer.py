@@ -170,3 +170,57 @@ def test_named_templates_need_a_default() -> None:
 def test_an_unsafe_template_is_refused(template: str, said: str) -> None:
     found = find("template-safe", facts({"tokenizer_config.json": {"chat_template": template}}))
     assert (found.status, said in found.message) == ("fail", True), found
+
+
+@pytest.mark.parametrize(
+    "auto_map", [{"AutoTokenizer": ["own_code.Own", None]}, {"AutoTokenizer": "own_code.Own"}, ["own_code.Own", None]]
+)
+def test_a_tokenizer_of_its_own_code_is_refused_where_there_is_no_other(auto_map: object) -> None:
+    config = {"eos_token": "</s>", "tokenizer_class": "Own", "auto_map": auto_map}
+    alone = facts({"tokenizer.json": None, "tiktoken.model": b"x", "tokenizer_config.json": config})
+    assert failures(alone) == ["tokenizer"]
+    assert "own_code.Own" in find("tokenizer", alone).message
+    assert failures(facts({"tokenizer_config.json": config})) == []
+    known = {**config, "tokenizer_class": "LlamaTokenizer"}
+    older = {"tokenizer.json": None, "tokenizer.model": b"x", "tokenizer_config.json": known}
+    assert find("tokenizer", facts(older)).status == "warn"
+
+
+@pytest.mark.parametrize("value", ["1", 1.0, True, ["1"], [2, "</s>"], {"id": 2}, [[2]], [2, None], "</s>"])
+def test_an_end_that_is_no_id_is_refused_with_its_file_and_key(value: object) -> None:
+    places: list[tuple[Any, str, str]] = [
+        (facts(config={"eos_token_id": value}), "eos_token_id", "config.json"),
+        (facts(config={"text_config": {"eos_token_id": value}}), "text_config.eos_token_id", "config.json"),
+        (facts({"generation_config.json": {"eos_token_id": value}}), "eos_token_id", "generation_config.json"),
+    ]
+    for found, key, file in places:
+        assert failures(found) == ["end-ids"]
+        assert find("end-ids", found).message.startswith(f"{key} of {file} is ")
+
+
+@pytest.mark.parametrize("value", [2, [2], [2, 3], None, []])
+def test_ids_a_list_of_them_or_nothing_may_name_the_ends(value: object) -> None:
+    assert failures(facts(config={"eos_token_id": value})) == []
+    assert failures(facts({"generation_config.json": {"eos_token_id": value}})) == []
+
+
+def alone(config: dict[str, Any] | None = None, **files: Any) -> Any:
+    return facts({"tokenizer_config.json": None, **files}, config=config)
+
+
+def test_a_tokenizer_without_its_config_is_told_and_mended() -> None:
+    assert failures(alone()) == []
+    assert find("tokenizer-config", alone()).status == "warn"
+    assert find("tokenizer-config", facts()).status == "pass"
+
+
+def test_an_end_or_a_template_that_may_be_lost_with_its_config_is_refused() -> None:
+    no_end = alone({"eos_token_id": None}, **{"generation_config.json": None})
+    assert failures(no_end) == ["tokenizer-config"]
+    added = [{"content": "<|im_start|>", "id": 6}]
+    chats = alone(**{"tokenizer.json": {**TOKENIZER, "added_tokens": added}})
+    assert failures(chats) == ["tokenizer-config"]
+    assert "'<|im_start|>'" in find("tokenizer-config", chats).message
+    files: dict[str, Any] = {"tokenizer.json": {**TOKENIZER, "added_tokens": added}}
+    files["chat_template.jinja"] = b"{{ messages }}"
+    assert failures(alone(**files)) == []

@@ -69,8 +69,11 @@ def filled_in(recipes: Path, **fields: str) -> dict[str, Any]:
 
 def job(**told: str) -> dict[str, str]:
     nothing = dict.fromkeys(
-        ("name", "recipe", "variant", "tag", "repo", "source", "revision", "variants", "destination", "notes"), ""
-    )
+        (
+            "name", "recipe", "variant", "tag", "repo", "source", "revision", "variants", "destination", "modality",
+            "notes",
+        ), "",
+    )  # fmt: skip
     return nothing | told
 
 
@@ -155,12 +158,12 @@ def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> Non
 def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
     plan = filled_in(
         recipes, recipe="", source=" a/New ", revision="main", variants="4bit,8bit", destination="lab/{source}-{variant}",
-        dry_run="false", notes="One\r\nTwo",
+        modality="text", dry_run="false", notes="One\r\nTwo",
     )  # fmt: skip
     [made] = plan["jobs"]
     assert made == plan["review"] == job(
         name="New", recipe=(recipes / "New.yaml").as_posix(), source="a/New", revision="main", variants="4bit,8bit",
-        destination="lab/{source}-{variant}", notes="One\nTwo",
+        destination="lab/{source}-{variant}", modality="text", notes="One\nTwo",
     )  # fmt: skip
     assert plan["next"] == "review"
     assert filled_in(recipes, source="a/New", variants="all", dry_run="true")["next"] == "nothing"
@@ -193,6 +196,8 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
     ({"source": "a/small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
     ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
+    ({"recipe": "small", "modality": "text"}, "modality", "the recipe says this already"),
+    ({"source": "a/b", "destination": "c/d", "modality": "images"}, "modality", "should be 'text'"),
     ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
     ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
     ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),

@@ -28,7 +28,7 @@ def front_matter(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Build the metadata of one published variant."""
     base = evidence["source"]["base_model"]
     quantized, repo = evidence["variant"]["quantized"], evidence["destination"]["repo"]
-    text = evidence["source"]["pipeline_tag"] in _TEXT_TASKS
+    text = evidence["source"]["pipeline_tag"] in _TEXT_TASKS or evidence["source"].get("modality") == "text"
     data: dict[str, Any] = {
         **_licence(evidence),
         "language": _unique(code for code in evidence["language"] if re.fullmatch(LANGUAGE, code)),

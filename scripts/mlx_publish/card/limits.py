@@ -90,6 +90,8 @@ def _engines(evidence: Evidence) -> str:
 
 
 def _images(evidence: Evidence) -> str:
+    if evidence["source"].get("modality") == "text":  # the head of the card says it
+        return ""
     what = _IMAGES.get(evidence["source"]["pipeline_tag"] or "")
     return f"The source takes {what}; this conversion was made for text and tested with nothing else." if what else ""
 

@@ -14,10 +14,14 @@ from mlx_publish.model.normalise import tagged_float
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
 _DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")
 _NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
-_OTHER_SENSES = ("vision_config", "audio_config", "speech_config", "video_config", "visual", "vision_tower")
 
 
 def _readable(facts: SourceFacts) -> Says:
+    if dead := facts.source.dead_links:
+        return failed(
+            f"{', '.join(dead[:5])} is a link that leads nowhere, as in a cache of the Hub that was pruned",
+            "Download the model again, or give its repo as the source.",
+        )
     if not facts.source.config.raw:
         return passed("there is no config.json that could not be read")
     return passed("config.json can be read")
@@ -25,6 +29,8 @@ def _readable(facts: SourceFacts) -> Says:
 
 def _model_type(facts: SourceFacts) -> Says:
     found = facts.source.config.model_type
+    if "config.json" in facts.source.dead_links:
+        return skipped("config.json leads nowhere")
     if not facts.source.config.raw:
         return failed("the source has no config.json", "Choose a source in Hugging Face layout.")
     types: frozenset[str]
@@ -59,20 +65,13 @@ def _language_head(facts: SourceFacts) -> Says:
     if not names:
         return passed("config.json names no class; the model type decides")
     if any(_HEAD.search(name) for name in names):
-        return _senses(facts, names[0])
+        return passed(f"{names[0]} is a causal language model")
     if headless := next((name for name in names if _NO_HEAD.search(name)), None):
         return failed(
             f"{headless} has no language head: it would be published as a chat model and cannot write a word",
             "Take the causal language model (a class as LlamaForCausalLM) that it was made from.",
         )
     return warned(f"whether {names[0]} is a causal language model is not known", "Look at the smoke test's answer.")
-
-
-def _senses(facts: SourceFacts, name: str) -> Says:
-    found = [key for key in _OTHER_SENSES if facts.source.config.raw.get(key)]
-    if found:
-        return warned(f"of {name} the text part alone is converted; {', '.join(found)} stays behind")
-    return passed(f"{name} is a causal language model")
 
 
 def _numbers(facts: SourceFacts) -> Says:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.senses import senses_in
 from mlx_publish.recipe import Recipe, Variant
 
 if TYPE_CHECKING:
@@ -29,3 +30,9 @@ class SourceFacts:
     """Compares a small random model of its config in transformers and mlx-lm; slow the first time."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
+
+    @property
+    def text_alone(self) -> bool:
+        """Whether the source is more than what is to be published of it, which was asked for."""
+        asked = self.recipe.spec.modality == "text"
+        return asked and bool(senses_in(self.source.config.raw) or self.source.towers)

@@ -14,6 +14,8 @@ from mlx_publish.model.select import is_legal
 from mlx_publish.patterns import LICENCE
 from mlx_publish.recipe import Recipe
 
+_UNKNOWN = "unknown"
+"""An identifier of the Hub, for a licence that nobody looked for."""
 _WEB = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -40,8 +42,10 @@ def licence_of(recipe: Recipe, card: SourceCard) -> Licence:
 def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
     """Judge the licence; `paths` are the files of the source."""
     found = licence_of(recipe, card)
-    if found.id is None:
-        why = f" ({card.problem})" if card.problem else ""
+    unknown = not recipe.spec.license and (found.id or "").lower() == _UNKNOWN
+    if found.id is None or unknown:
+        problem = "the source's card says 'license: unknown'" if unknown else card.problem
+        why = f" ({problem})" if problem else ""
         return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
     if not re.fullmatch(LICENCE, found.id):
         return failed(

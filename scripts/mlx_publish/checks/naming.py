@@ -41,7 +41,7 @@ def _licence(facts: SourceFacts) -> Says:
 
 
 def _side_files(facts: SourceFacts) -> Says:
-    carried = sorted(side_files(facts.source.entries))
+    carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone))
     if pointer := next((path for path in carried if facts.source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the file", "Download the file (git lfs pull).")
     return passed(f"carried over: {', '.join(carried)}" if carried else "there is nothing to carry over")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlx_publish.checks import modality
 from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.facts import SourceFacts
@@ -15,11 +16,11 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 
 # A failure in one group ends the look: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
-    (*REVISION, *ARCHITECTURE, *BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *modality.BY_CONFIG, *BY_CONFIG),
     INDEXED,
     LISTED,
     TWIN,
     HEADERS,
-    (*STORED, *BY_HEADERS, *TOKENIZER, *PAPERS),
+    (*STORED, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *PAPERS, *modality.NAMED),
 )
 INSPECT: tuple[Check[SourceFacts], ...] = tuple(check for group in GROUPS for check in group)

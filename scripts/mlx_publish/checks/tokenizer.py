@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +11,51 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.template import safe
 from mlx_publish.errors import Refused
-from mlx_publish.model.stopping import stop_ids_in
+from mlx_publish.model.draft import CONFIG
+from mlx_publish.model.portable import transformers4_classes
+from mlx_publish.model.stopping import no_ids_in, stop_ids_in
 from mlx_publish.model.weights import embedding_of
 
 GENERATION = "generation_config.json"
+_COMPLETE = f"Add the {CONFIG} of the model to the source."
+_OF_A_TURN = re.compile(r"im_start|start_of_turn|header_id|\bINST\b|user|assistant|chatbot|^<\|?turn", re.IGNORECASE)
 _CHAT_NAME = re.compile(r"(?:^|[-_.])(?:instruct|chat|it|rlhf|dpo|sft)(?=$|[-_.\d])", re.IGNORECASE)
 
 
 def _tokenizer(facts: SourceFacts) -> Says:
     if facts.source.tokenizer.fast:
         return passed(f"there is a tokenizer.json with {_count(facts):,} tokens")
+    if own := _own_code(facts):
+        return failed(
+            f"the tokenizer is code of the source's own ({own}), which is never run, and there is no tokenizer.json",
+            "Take a source that has tokenizer.json, or make one from the tokenizer and add it to the source.",
+        )
     if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
         return warned("there is no tokenizer.json; mlx-lm makes one from the older files")
     return failed("the source has no tokenizer", "Complete the source.")
+
+
+def _config(facts: SourceFacts) -> Says:
+    if CONFIG in facts.source.entries:
+        return passed(f"there is a {CONFIG}")
+    if not facts.source.tokenizer.fast:
+        return skipped("there is no tokenizer.json to describe")
+    lost = f"there is no {CONFIG} beside tokenizer.json"
+    if not (_config_ids(facts) or _generation(facts)[0] or _token_ids(facts)):
+        return failed(f"{lost}, and no other file names the token that ends an answer", _COMPLETE)
+    turn = next((text for text in sorted(facts.source.vocabulary.added) if _OF_A_TURN.search(text)), None)
+    if turn and not facts.source.tokenizer.templates:
+        return failed(
+            f"{lost}, and with it a chat template may be lost: the tokenizer has the token {turn[:40]!r}",
+            f"{_COMPLETE} Accept this with a reason where the model was not made for chats.",
+        )
+    return warned(f"{lost}; one is written from tokenizer.json, special_tokens_map.json and config.json", _COMPLETE)
+
+
+def _own_code(facts: SourceFacts) -> str | None:
+    """The tokenizer class of the source's own, unless transformers has one of the name that goes without it."""
+    found = facts.source.tokenizer
+    return None if found.tokenizer_class in transformers4_classes() else found.code
 
 
 def _count(facts: SourceFacts) -> int:
@@ -95,8 +128,20 @@ def _safe(facts: SourceFacts) -> Says:
     return safe(seen)
 
 
+def _ends(facts: SourceFacts) -> Says:
+    for path, config in (("config.json", facts.source.config.raw), (GENERATION, _generation_config(facts)[0])):
+        if wrong := next(no_ids_in(config), None):
+            key, value = wrong
+            return failed(
+                f"{key} of {path} is {json.dumps(value)[:40]}, and the id of a token is a whole number",
+                f"Correct {key} in the source's {path}.",
+            )
+    return passed("what config.json and generation_config.json name as ends are ids")
+
+
 def _stop(facts: SourceFacts) -> Says:
-    ids = tuple(sorted({*_config_ids(facts), *_generation(facts)[0], *_token_ids(facts)}))
+    generation = _generation(facts)[0]
+    ids = tuple(sorted({*_config_ids(facts), *generation, *_token_ids(facts)}))
     if not ids:
         return _endless(facts)
     rows, what = _rows(facts)
@@ -104,7 +149,7 @@ def _stop(facts: SourceFacts) -> Says:
     if outside:
         return failed(
             f"the end token {outside[0]} is outside of the vocabulary ({what} has {rows} rows), so it never comes",
-            "Correct eos_token_id in the source.",
+            f"Correct eos_token_id in the source's {GENERATION if outside[0] in generation else 'config.json'}.",
         )
     return passed(f"generation ends at {', '.join(map(str, ids))}")
 
@@ -136,12 +181,17 @@ def _config_ids(facts: SourceFacts) -> tuple[int, ...]:
 
 
 def _generation(facts: SourceFacts) -> tuple[tuple[int, ...], str]:
-    """The ids of generation_config.json, and what is wrong with the file; it alone may be broken."""
+    """The ids of generation_config.json, and what is wrong with the file."""
+    found, problem = _generation_config(facts)
+    return stop_ids_in(found), problem
+
+
+def _generation_config(facts: SourceFacts) -> tuple[Mapping[str, Any], str]:
+    """The file, empty where it is broken, which it alone may be."""
     try:
-        found: Mapping[str, Any] = facts.source.json(GENERATION) or {}
+        return facts.source.json(GENERATION) or {}, ""
     except Refused as error:
-        return (), error.message
-    return stop_ids_in(found), ""
+        return {}, error.message
 
 
 def _token_ids(facts: SourceFacts) -> tuple[int, ...]:
@@ -153,9 +203,11 @@ def _token_ids(facts: SourceFacts) -> tuple[int, ...]:
 
 TOKENIZER: tuple[Check[SourceFacts], ...] = (
     Check("tokenizer", "The tokenizer is there", "a model that cannot read", _tokenizer),
+    Check("tokenizer-config", "The tokenizer is described", "a chat template or an end that is lost", _config),
     Check("ids-fit", "Every id has its row", "ids beyond the embedding", _fits),
     Check("chat-template", "The chat template is known", "a chat model that babbles", _template),
     Check("template-safe", "The chat template can be rendered safely", "a runner that hangs", _safe, safety=True),
+    Check("end-ids", "What names an end is an id", "a stop that no client can read", _ends, safety=True),
     Check("stop-ids", "An end is named", "a model that never stops", _stop),
     Check("stop-files", "No file hides an end", "an end token that mlx-lm does not see", _stop_files),
 )

@@ -78,7 +78,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)
-    except Exception as error:  # noqa: BLE001  the parent has to be told of anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything
         _log_trace()
         return _failed(_surroundings(error))
 
@@ -103,7 +103,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
     }
 
 
-def _surroundings(error: Exception) -> PublishError:
+def _surroundings(error: BaseException) -> PublishError:
     """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text

@@ -10,10 +10,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.source_model import SourceModel
+from mlx_publish.model.senses import is_language
 
 Traces = dict[str, str | tuple[tuple[int, ...], str]]
 _EACH = 512  # tensors that are tried one by one, each in a build of names that takes milliseconds
-_OTHER_SENSES = ("vision", "visual", "audio", "mm_projector", "multi_modal_projector", "image_newline")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "tok_embeddings.weight")
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", ".masked_bias", ".attn.bias")
@@ -72,7 +72,7 @@ def _reason(name: str, found: SourceModel, config: Mapping[str, Any]) -> str | N
     """Why a source tensor has no place in the MLX model; None where that cannot be told from its name."""
     if name.endswith(_BUFFERS):
         return "computed anew"
-    if any(part in name for part in _OTHER_SENSES):
+    if not is_language(name):
         return "not of the language model"
     layers = (config.get("text_config") or config).get("num_hidden_layers")
     parts = name.split(".")

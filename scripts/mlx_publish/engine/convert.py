@@ -99,7 +99,9 @@ def convert(  # noqa: PLR0913, PLR0917  one job, by name from its file
         comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
         told, found = _convert(Path(source), asked, variants, progress, keep=bool(reference or questions))
         told["tokenizer"] = comparing.result()
-    return {**told, **ask_source(found, source, tokenizer["folder"], reference, questions, progress)} if found else told
+    if found is None or told["tokenizer"]["error"]:  # a source that cannot read is judged, and not asked
+        return told
+    return {**told, **ask_source(found, source, tokenizer["folder"], reference, questions, progress)}
 
 
 def _convert(
@@ -292,6 +294,9 @@ def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
     """Write a tokenizer.json where the source has only older files; all else is carried over by the caller."""
     if (source / "tokenizer.json").exists():
         return
-    tokenizer = load_mlx_tokenizer(source)
+    try:
+        tokenizer = load_mlx_tokenizer(source, {"trust_remote_code": False})
+    except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and tells it
+        return
     for folder in folders:
         tokenizer.save_pretrained(folder)

@@ -12,6 +12,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, load_model
 
+from mlx_publish.engine.ending import going_on
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
 
@@ -111,7 +112,8 @@ class _Loading:
     """A model of the class on its own random weights."""
 
     def load(self, folder: Path) -> SourceModel:
-        model, config = load_model(folder, lazy=True, get_model_classes=self._classes)
+        with going_on():
+            model, config = load_model(folder, lazy=True, get_model_classes=self._classes)
 
         def build() -> nn.Module:
             fresh = self._fresh()

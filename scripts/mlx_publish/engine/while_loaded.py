@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mlx import nn
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.answering import answers_of, tokenizer_of
 from mlx_publish.engine.fidelity import reference_of
@@ -27,11 +26,10 @@ def ask_source(
     `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
     """
     told: dict[str, Any] = {}
-    computed_in = fit(model)
+    computed_in, made = fit(model), tokenizer_of(Path(tokenizer))
     if reference:
-        read = reference_of(model, load_mlx_tokenizer(Path(source)), Path(source), reference, progress)
+        read = reference_of(model, made, Path(source), reference, progress)
         told["reference"] = {**read, "computed_in": computed_in}
     if questions:
-        made = tokenizer_of(Path(tokenizer))
         told["answers"] = {"computed_in": computed_in, **answers_of(model, made, questions["questions"], progress)}
     return told

@@ -7,7 +7,7 @@ otherwise, but for `notes`, which are shown as a person's Markdown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -60,6 +60,8 @@ class Request(Strict):
     destination: str | None = Field(None, pattern=patterns.ASKED_DESTINATION, max_length=120)
     """`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a source that
     no recipe has."""
+    modality: Literal["text"] | None = None
+    """`text` publishes the text part alone of a source that takes images or sound, too; only with source."""
     notes: Annotated[str | None, BeforeValidator(_lines)] = Field(None, pattern=patterns.ASKED_TEXT, max_length=20000)
     """Words for the card, in Markdown; only with source."""
     dry_run: bool = False
@@ -76,7 +78,7 @@ class Request(Strict):
         return self
 
     def _fits_recipe(self) -> None:
-        for key in ("destination", "notes"):
+        for key in ("destination", "modality", "notes"):
             if getattr(self, key) is not None:
                 raise _wrong(key, "the recipe says this already; change it there")
         if self.revision is not None and not is_commit(self.revision):
@@ -94,7 +96,7 @@ class Request(Strict):
             return {}
         given = {
             "source": self.source, "revision": self.revision, "variants": self.variants, "to": self.destination,
-            "notes": self.notes,
+            "modality": self.modality, "notes": self.notes,
         }  # fmt: skip
         return {key: value for key, value in given.items() if value}
 

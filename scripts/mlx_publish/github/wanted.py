@@ -16,7 +16,7 @@ from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags, recipe
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
 # What a job is told of a source that has no recipe yet, by the inputs of the Action.
-_FLAGS = ("source", "revision", "variants", "destination", "notes")
+_FLAGS = ("source", "revision", "variants", "destination", "modality", "notes")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
+from mlx_publish.hub.watch import retry_after
 from mlx_publish.masking import without_secrets
 
 _acting: ContextVar[str | bool | None] = ContextVar("acting", default=None)
@@ -103,7 +104,11 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
         return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
     if status == 412:
         return SurroundingsError(message, remedy="Somebody else committed meanwhile; run the same command again.")
-    return SurroundingsError(message, remedy="Run the same command again later; nothing was left half-done.")
+    return SurroundingsError(
+        message,
+        remedy="Run the same command again later; nothing was left half-done.",
+        retry_after=retry_after(error.response.headers),
+    )
 
 
 def _surroundings(error: BaseException, what: str) -> PublishError:

@@ -55,10 +55,15 @@ def again(what: str, call: Callable[[], Answer]) -> Answer:
                 return call()
         except GivenUp:
             raise
-        except SurroundingsError:
-            time.sleep(wait)
+        except SurroundingsError as error:
+            _pause(wait, error)
     with hub_errors(what):
         return call()
+
+
+def _pause(seconds: float, error: SurroundingsError) -> None:
+    """Wait before the next attempt, as long as the Hub asks for; what is longer than our patience, `Watch` ends."""
+    time.sleep(max(seconds, error.retry_after or 0))
 
 
 def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
@@ -98,7 +103,7 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
             if now != head:
                 watch.say(f"{change.repo} got a commit that does not concern the model; going on top of it")
                 head = now
-            time.sleep(wait)
+            _pause(wait, error)
     raise AssertionError  # pragma: no cover
 
 

@@ -12,7 +12,8 @@ from ruamel.yaml.error import YAMLError
 
 from mlx_publish.model.files import SMALL, ModelFiles
 
-_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^---[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
+# As the Hub reads it, which passes over white space in front: REGEX_YAML_BLOCK in huggingface_hub/repocard.py.
+_FRONT_MATTER = re.compile(r"\A[\s\ufeff]*---[ \t]*\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def read_card(files: ModelFiles) -> SourceCard:
 
 def parse_card(text: str) -> SourceCard:
     """Front matter of a card's text."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     match = _FRONT_MATTER.match(text)
     if match is None:
         return SourceCard(problem="the source's README.md has no front matter")
@@ -53,7 +55,8 @@ def parse_card(text: str) -> SourceCard:
         data = YAML(typ="safe", pure=True).load(match[1])
     except (YAMLError, LookupError, RecursionError, TypeError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f" at line {line + 2}" if isinstance(line, int) else ""
+        above = text.count("\n", 0, match.start(1))
+        where = f" at line {above + line + 1}" if isinstance(line, int) else ""
         return SourceCard(problem=f"the front matter of the source's README.md is not valid YAML{where}")
     if not isinstance(data, Mapping):
         return SourceCard(problem="the front matter of the source's README.md is not a mapping")

@@ -60,7 +60,7 @@ class ModelConfig:
         """MLX's or another quantizer's block, where the weights are quantized already."""
         for part in (self.raw, self.text):
             for key in ("quantization", "quantization_config"):
-                if isinstance(value := part.get(key), Mapping):
+                if isinstance(value := part.get(key), Mapping) and value:
                     return value
         return None
 

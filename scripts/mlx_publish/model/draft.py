@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused
+from mlx_publish.model.json_text import parse
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
 
@@ -64,7 +65,7 @@ def read_object(path: str, data: bytes) -> dict[str, Any]:
     """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
     text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
     try:
-        found = json.loads(text)
+        found = json.loads(text) if path == FAST else parse(text)
     except json.JSONDecodeError as error:
         raise _broken(path, error.lineno, f"not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:

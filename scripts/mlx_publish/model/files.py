@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
+from mlx_publish.model.json_text import TwiceError, parse
 from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header
 
 SMALL = 64 << 20
@@ -55,6 +56,12 @@ class FolderFiles:
                 found[name.as_posix()] = FileEntry(name.as_posix(), path.stat().st_size)
         return found
 
+    @property
+    def dead_links(self) -> tuple[str, ...]:
+        """Links that lead to nothing, as in a cache of the Hub from which files were removed."""
+        links = (path for path in sorted(self.folder.rglob("*")) if path.is_symlink() and not path.exists())
+        return tuple(path.relative_to(self.folder).as_posix() for path in links)
+
     def read(self, path: str) -> bytes:
         """Return a file, whole."""
         return (self.folder / path).read_bytes()
@@ -96,10 +103,13 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
         raise Refused(f"is {entry.size:,} bytes, too large for metadata", place=path)
     content = files.read(path)
     try:
-        data = json.loads(content)
+        # Readers of tokenizer.json all take the last of two keys.
+        data = json.loads(content) if path == "tokenizer.json" else parse(content)
     except json.JSONDecodeError as error:
         pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
         raise Refused(f"not valid JSON: {error.msg}{pointer}", place=f"{path}:{error.lineno}") from error
+    except TwiceError as error:
+        raise Refused(str(error), place=path, remedy="Leave one of them in the source.") from error
     except RecursionError as error:
         raise Refused("is nested too deeply", place=path) from error
     except UnicodeDecodeError as error:

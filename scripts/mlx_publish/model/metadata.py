@@ -9,7 +9,9 @@ from typing import Any
 
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
-from mlx_publish.model.files import FileEntry, ModelFiles, read_json_file
+from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
+from mlx_publish.model.select import carried_files
+from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
@@ -17,7 +19,6 @@ from mlx_publish.template.look import Look, look
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024
-_NOT_LANGUAGE = ("vision", "visual", "audio", "mm_projector", "multi_modal_projector", "image_newline")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Metadata:
     def entries(self) -> Mapping[str, FileEntry]:
         """All files by path."""
         return self.files.entries
+
+    @property
+    def dead_links(self) -> tuple[str, ...]:
+        """Files of a folder that are links to nothing, of those that a conversion would carry over."""
+        links = self.files.dead_links if isinstance(self.files, FolderFiles) else ()
+        wanted = carried_files(links, (path for path in links if path.endswith(".safetensors")))
+        return tuple(path for path in links if path in wanted)
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -95,7 +103,12 @@ class Metadata:
     @property
     def language_tensors(self) -> tuple[TensorInfo, ...]:
         """Those that are not of an image or audio encoder, which a conversion to text leaves out."""
-        return tuple(tensor for tensor in self.tensors if not any(part in tensor.name for part in _NOT_LANGUAGE))
+        return tuple(tensor for tensor in self.tensors if is_language(tensor.name))
+
+    @property
+    def towers(self) -> tuple[TensorInfo, ...]:
+        """Those that are, and what joins them to the language model."""
+        return tuple(tensor for tensor in self.tensors if not is_language(tensor.name))
 
     def json(self, path: str) -> dict[str, Any] | None:
         """Return a JSON object of the model, None where the file is absent."""

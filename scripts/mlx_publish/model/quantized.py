@@ -43,7 +43,7 @@ def quantized_by_config(config: Mapping[str, Any]) -> Quantized | None:
     """What config.json says, on top or in one of its parts, as `text_config`."""
     for prefix, part in (("", config), *((f"{key}.", value) for key, value in config.items())):
         for key in _BLOCKS:
-            if isinstance(part, Mapping) and isinstance(block := part.get(key), Mapping):
+            if isinstance(part, Mapping) and isinstance(block := part.get(key), Mapping) and block:
                 return _block(block, f"{prefix}{key} of config.json", mlx=key == "quantization")
     return None
 

@@ -41,10 +41,13 @@ def carried_files(entries: Iterable[str], weights: Iterable[str]) -> set[str]:
     return chosen | set(weights)
 
 
-def side_files(entries: Mapping[str, FileEntry]) -> set[str]:
-    """Return the files that travel unchanged beside the converted weights."""
+def side_files(entries: Mapping[str, FileEntry], *, text_alone: bool = False) -> set[str]:
+    """Return the files that travel unchanged beside the converted weights; with text alone no processor does."""
     return {
         path
         for path in entries
-        if is_tokenizer(path) or is_legal(path) or path in PROCESSOR or path == "generation_config.json"
+        if is_tokenizer(path)
+        or is_legal(path)
+        or (path in PROCESSOR and not text_alone)
+        or path == "generation_config.json"
     }

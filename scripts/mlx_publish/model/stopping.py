@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.model.draft import json_bytes
+from mlx_publish.model.json_text import TwiceError, parse
 
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
@@ -91,6 +92,14 @@ def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)))
 
 
+def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield what a config names as ends and is no whole number, as a text, with its key; null names none."""
+    for key, part in (("eos_token_id", config), ("text_config.eos_token_id", config.get("text_config"))):
+        value = part.get("eos_token_id") if isinstance(part, Mapping) else None
+        items = value if isinstance(value, list) else [value]
+        yield from ((key, item) for item in items if type(item) is not int and (item is not None or value is not None))
+
+
 def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, Any] | None) -> _Tokens:
     data = tokenizer_json or {}
     special = {}
@@ -114,11 +123,13 @@ def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
     if data is None:
         return {}, ""
     try:
-        found = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
+        found = parse(data.removeprefix(codecs.BOM_UTF8).decode())
     except json.JSONDecodeError as error:
         return {}, f"line {error.lineno}: {error.msg}"
     except UnicodeDecodeError as error:
         return {}, f"not UTF-8: {error.reason}"
+    except TwiceError as error:
+        return {}, str(error)
     return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
 
 

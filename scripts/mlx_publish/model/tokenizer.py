@@ -27,6 +27,8 @@ class TokenizerInfo:
     """Whether two places hold different templates for the same name."""
     stop_ids: tuple[int, ...]
     special_tokens: Mapping[str, str]
+    code: str | None = None
+    """The class of the source's own that `auto_map` names, as `tokenization_kimi.TikTokenTokenizer`."""
 
     def summary(self) -> dict[str, Any]:
         """What the report keeps."""
@@ -62,7 +64,15 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
         ),
         stop_ids=stop_ids(files),
         special_tokens=_special_tokens(config, older),
+        code=_code(config.get("auto_map")),
     )
+
+
+def _code(auto_map: object) -> str | None:
+    """The first class of a pair of a slow and a fast one; older files have the pair without `AutoTokenizer`."""
+    found = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map
+    pair = found if isinstance(found, list) else [found]
+    return next((name for name in pair if isinstance(name, str) and name), None)
 
 
 def stop_ids(files: ModelFiles) -> tuple[int, ...]:

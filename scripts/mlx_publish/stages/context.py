@@ -38,6 +38,8 @@ class Context:
     """Where the reviewed cards lie, when what was reviewed is published and not what lies in the work folder."""
     planned: frozenset[str] = frozenset()
     """All stages of this run: what a later one needs of the source is best done while it is in memory."""
+    anew: bool = True
+    """Whether a branch of the source is looked up; else it is the commit that `inspect` found before."""
     cache: dict[str, Any] = field(default_factory=dict)
     """What is found once per run, as the source's file list."""
     children: Children = field(default_factory=Children)

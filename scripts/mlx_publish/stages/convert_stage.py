@@ -24,7 +24,7 @@ from mlx_publish.report import Finding
 from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import source_fits
-from mlx_publish.stages.mend import begin, finish, write_stopping
+from mlx_publish.stages.mend import begin, claim_text_alone, finish, write_stopping
 from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
 from mlx_publish.stages.reference import Reference
 from mlx_publish.stages.source import metadata_of, source_of
@@ -37,6 +37,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     return {
         "source": report.inputs["source"],
         "files": report.result["source"]["files"],
+        "modality": report.result["source"].get("modality"),
         "variant": variant.model_dump(mode="json"),
         "tools": versions(*COMPUTING),
     }
@@ -98,9 +99,9 @@ def _convert(
     }  # fmt: skip
     job = Job("convert", arguments, context.work.source / "convert.log", child=context.children.take("convert"))
     result = run_job(job, context.console.progress)
-    if wanted:
+    if "reference" in result:
         reference.keep(result["reference"])
-    if asked:
+    if "answers" in result:
         asking.keep(result["answers"])
     return result, finish(mending, result["tokenizer"], rows)
 
@@ -131,6 +132,8 @@ def _finish(
         return Outcome(checks, {})
     repaired = add_side_files(prepared, folder)
     write_stopping(folder, mended.stopping)
+    if context.report(variant, "inspect").result["source"].get("modality") == "text":
+        claim_text_alone(folder)
     side = {path: sha256_of(prepared.source / path) for path in prepared.side_files}
     built = _built(context, variant, prepared.source, side, folder)
     built = replace(

@@ -15,7 +15,8 @@ from mlx_publish.engine.child import memory_bytes
 from mlx_publish.engine.support import mlx_lm_support
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.repo import exists
-from mlx_publish.model.select import carried_files, side_files
+from mlx_publish.model.select import PROCESSOR, carried_files, side_files
+from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.numbers import size
@@ -32,7 +33,9 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     support, policy = mlx_lm_support(), _policy(context)
     return {
         "source": source_of(context).identity,
-        "recipe": context.recipe.digest_of("source", "revision", "license", "license_name", "license_link", "accept"),
+        "recipe": context.recipe.digest_of(
+            "source", "revision", "license", "license_name", "license_link", "accept", "modality"
+        ),
         "variant": variant.model_dump(mode="json"),
         "destination": str(context.recipe.destinations[variant.label]),
         "mlx_lm": support.version if support else None,
@@ -118,7 +121,8 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
             "parameters": parameter_count(found.tensors),
             "weight_bytes": sum(tensor.nbytes for tensor in found.tensors),
             "weight_dtypes": sorted({tensor.dtype for tensor in found.tensors}),
-            "files": sorted(carried_files(found.entries, found.weights) & found.entries.keys()),
+            "files": sorted(_files(facts)),
+            **_left_behind(facts),
         },
         "config": found.config.summary(),
         "twin": facts.twin().result,
@@ -132,6 +136,20 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
         "estimated_bytes": estimate_bytes(found.language_tensors, facts.variant, found.config.dtype),
         "taken": dict(facts.taken),
     }
+
+
+def _files(facts: SourceFacts) -> set[str]:
+    """What conversion needs of the source; of text alone no processor of images or sound."""
+    found = carried_files(facts.source.entries, facts.source.weights) & facts.source.entries.keys()
+    return found - PROCESSOR if facts.text_alone else found
+
+
+def _left_behind(facts: SourceFacts) -> dict[str, Any]:
+    """What the source takes beside text, where text alone is published; nothing where it is converted whole."""
+    if not facts.text_alone:
+        return {}
+    names = senses_in(facts.source.config.raw) or [tower.name for tower in facts.source.towers]
+    return {"modality": facts.recipe.spec.modality, "not_supported": in_words(names)}
 
 
 def _room(context: Context, facts: Mapping[str, SourceFacts]) -> Finding:

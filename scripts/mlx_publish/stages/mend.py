@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.errors import Refused
-from mlx_publish.model.draft import read_object
+from mlx_publish.model.draft import CONFIG, json_bytes, read_object
+from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import Repaired, portable, tokenizer_files
+from mlx_publish.model.senses import is_language, text_alone
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
+from mlx_publish.model.tokenizer_config import made_config
 from mlx_publish.template.turn import TurnEnd, turn_end
 
 
@@ -32,7 +35,9 @@ class Mending:
 def begin(folder: Path, source: Metadata) -> Mending:
     """Mend the files of `folder`, a conversion of `source`. Raises `Refused` where a file is broken."""
     generation = _generation_config(folder)
+    told = _complete(folder, source)
     repaired = portable(tokenizer_files(folder))
+    repaired = replace(repaired, changes=(*told, *repaired.changes))
     for path, data in repaired.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
@@ -41,6 +46,17 @@ def begin(folder: Path, source: Metadata) -> Mending:
     stopping = _stopping(folder, generation, end)
     write_stopping(folder, stopping)
     return Mending(folder, repaired, portable(tokenizer_files(folder), plain=True), stopping, end)
+
+
+def _complete(folder: Path, source: Metadata) -> tuple[str, ...]:
+    """Write a tokenizer_config.json where only tokenizer.json is there; returns what was done, in words."""
+    if not source.tokenizer.fast or (folder / CONFIG).exists():
+        return ()
+    vocabulary = source.vocabulary
+    made = made_config(source.tokenizer.special_tokens, source.config.raw, {**vocabulary.pieces, **vocabulary.added})
+    (folder / CONFIG).write_bytes(json_bytes(made))
+    told = ", ".join(f"{key} {value!r}" for key, value in made.items())
+    return (f"{CONFIG}, which the source does not have, was written: {told}",)
 
 
 def finish(mending: Mending, compared: Mapping[str, Any], rows: int | None) -> TokenizerOutput:
@@ -87,3 +103,15 @@ def write_stopping(folder: Path, stopping: Stopping) -> None:
         path.write_text(json.dumps(dict(sorted({**config, "eos_token_id": stopping.eos_token_id}.items())), indent=4))
     if stopping.generation_config is not None:
         (folder / "generation_config.json").write_bytes(stopping.generation_config)
+
+
+def claim_text_alone(folder: Path) -> None:
+    """Take out of config.json what the converted weights of text alone do not have, and name no class of the whole.
+
+    A class that keeps its towers, as mlx-lm's muse_spark, needs their part of the config.
+    """
+    files = FolderFiles(folder)
+    weights = [path for path in files.entries if path.endswith(".safetensors")]
+    if all(is_language(tensor.name) for path in weights for tensor in files.header(path)):
+        path = folder / "config.json"
+        path.write_text(json.dumps(text_alone(json.loads(path.read_bytes())), indent=4))

@@ -48,8 +48,23 @@ def _resolve(context: Context) -> Source:
         with context.console.busy("the source's digests"):
             digests = context.work.digests(recipe.source_folder)
         return Source(FolderFiles(recipe.source_folder), folder_digest(d for d in digests if not _hidden(d.path)))
-    commit = pinned(recipe.spec.source, recipe.spec.revision)
+    commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
     return Source(RepoFiles(recipe.spec.source, commit), commit)
+
+
+def _inspected(context: Context) -> str | None:
+    """The commit that `inspect` found for this source and revision, or None where it did not, or found several.
+
+    A branch may move between two stages; what they say of one conversion has to be said of one commit.
+    """
+    asked = context.recipe.digest_of("source", "revision")
+    reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
+    found = {
+        str(report.inputs.get("source"))
+        for report in reports
+        if report and report.verdict == "pass" and asked.items() <= dict(report.inputs.get("recipe") or {}).items()
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _hidden(path: str) -> bool:

@@ -58,6 +58,7 @@ def recipe_of(evidence: Mapping[str, Any], source: str = "") -> Recipe:
         "source": told["repo"] or str(Path(source).resolve()),
         "variants": [_variant(evidence["variant"])],
         "accept": [{"check": c["id"], "reason": c["accepted"]} for c in evidence["checks"] if c["accepted"]],
+        **({"modality": told["modality"]} if told.get("modality") else {}),
         **({"revision": told["identity"]} if told["repo"] else {}),
         **{f"license{key}": licence[name] for key, name in _LICENCE.items() if licence[name]},
     }

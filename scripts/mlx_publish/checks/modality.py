@@ -1,0 +1,76 @@
+"""What a source takes beside text, which mlx-lm leaves behind: never without being asked for."""
+
+from __future__ import annotations
+
+import re
+
+from mlx_publish.checks.base import Check, Says, failed, passed
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.senses import in_words, senses_in
+
+ASK = (
+    "Write 'modality: text' into the recipe (--modality text) to publish its text part alone, under a name that says "
+    "so; or take a source of text alone."
+)
+_SAYS_TEXT = re.compile(r"(?:^|[-_.])text(?:[-_.]|$)|text[-_]?only", re.IGNORECASE)
+
+
+def _by_config(facts: SourceFacts) -> Says:
+    keys = senses_in(facts.source.config.raw)
+    if not keys:
+        return passed("config.json describes a model of text alone")
+    return _asked(facts, in_words(keys), f"{', '.join(keys)} of config.json")
+
+
+def _by_tensors(facts: SourceFacts) -> Says:
+    towers = facts.source.towers
+    if not towers:
+        return passed("all tensors belong to the language model")
+    names = list(dict.fromkeys(tower.name for tower in towers))
+    return _asked(facts, in_words(names), f"{len(names)} tensors, first {names[0]}")
+
+
+def _asked(facts: SourceFacts, words: str, seen: str) -> Says:
+    if facts.recipe.spec.modality == "text":
+        return passed(f"text alone is asked for; what the source has for {words} stays behind: {seen}")
+    return failed(
+        f"the source is made for {words}, too ({seen}), and mlx-lm keeps its text part alone: the rest would be lost "
+        "in silence",
+        ASK,
+    )
+
+
+def _name(facts: SourceFacts) -> Says:
+    if not facts.text_alone:
+        return passed("the whole model is converted, and its name may say so")
+    destination = facts.recipe.destinations[facts.variant.label]
+    told = bool(_SAYS_TEXT.search(destination.name))
+    # A folder of another name is nobody's model yet.
+    if told or (destination.repo is None and _plain(facts.recipe.source_name) not in _plain(destination.name)):
+        return passed(f"the name {destination.name} is not that of the whole model")
+    return failed(
+        f"{destination.name} reads as the name of the whole model, and the text part alone is published",
+        f"Put it into the destination, as {_renamed(destination.name, facts.variant.label)}; or accept this with a "
+        "reason.",
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _renamed(name: str, label: str) -> str:
+    """The name with `-text` in front of what names the variant."""
+    stem = name.removesuffix(f"-{label}")
+    return f"{stem}-text-{label}" if stem != name else f"{name}-text"
+
+
+BY_CONFIG: tuple[Check[SourceFacts], ...] = (
+    Check("modality", "Nothing but text, or text is asked for", "images lost in silence", _by_config, safety=True),
+)
+BY_TENSORS: tuple[Check[SourceFacts], ...] = (
+    Check("modality-weights", "No encoder is left behind unasked", "images lost in silence", _by_tensors, safety=True),
+)
+NAMED: tuple[Check[SourceFacts], ...] = (
+    Check("modality-name", "The name does not promise the whole", "a text model taken for the whole", _name),
+)

@@ -1,0 +1,65 @@
+"""What a model takes and gives beside text: told by its config and by the names of its tensors.
+
+The classes of mlx-lm keep the language model and leave out the towers in their `sanitize`, without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Parts of a model that are no language model, by a part of a tensor's name: encoders and what joins them to it.
+_TOWER = re.compile(
+    r"vision|visual|audio|speech|video|image_newline|multi_?modal_projector"
+    r"|(?:^|\.)(?:embed_image|image_projector|img_projector|mm_projector\d*|modality_projection|vpm|apm|resampler"
+    r"|talker|token2wav|code2wav)(?:\.|$)"
+)
+_SENSE = re.compile(r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|talker|token2wav|code2wav)(?:_|$)")
+# Of what a config without towers has no use: ids and sizes of images, sounds and their places in a prompt.
+_OF_A_SENSE = re.compile(
+    r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|media|multimodal|boi|eoi|boa|eoa|talker)(?:_|$)"
+    r"|(?:^|_)(?:pixels?|tiles?|thumbnail)(?:_|$)|^mm_|^projector_|_projector_|^(?:encoder_)?patch_size$"
+    r"|^spatial_merge_size$|^downsample_factor$"
+)
+_KIND = (("images", r"vision|visual|vit|image|img|vpm|resampler"), ("audio", r"audio|speech|sound|apm|talker|2wav"),
+         ("video", r"video"))  # fmt: skip
+_BOTH = re.compile(r"For(?:ConditionalGeneration|ImageTextToText|Vision2Seq|AnyToAny|SpeechSeq2Seq|AudioTextToText)$")
+
+
+def is_language(tensor: str) -> bool:
+    """Tell whether a tensor belongs to the language model, by its name."""
+    return _TOWER.search(tensor) is None
+
+
+def senses_in(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Keys of config.json that describe an encoder for more than text, as `vision_config`; empty ones do not count."""
+    return tuple(
+        key
+        for key, value in config.items()
+        if _SENSE.search(key) and (_describes(value) or (isinstance(value, str) and key.endswith("tower") and value))
+    )
+
+
+def _describes(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value)
+
+
+def in_words(names: Iterable[str]) -> str:
+    """What keys or tensors stand for: `images`, `images and audio`; `more than text` where that is not told."""
+    seen = " ".join(names)
+    found = [word for word, pattern in _KIND if re.search(pattern, seen)]
+    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:]))) or "more than text"
+
+
+def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without what claims more than text; the language model's part stays as it is.
+
+    The classes of mlx-lm that drop the towers read `text_config` alone, so they load it all the same. A class name of
+    transformers goes where it is that of the whole model: none of theirs has this part under these names.
+    """
+    kept = {key: value for key, value in config.items() if not _OF_A_SENSE.search(key)}
+    names = config.get("architectures")
+    if isinstance(names, list) and any(isinstance(name, str) and _BOTH.search(name) for name in names):
+        del kept["architectures"]
+    return kept
