@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_publish.model.spellings import add_spellings
+from mlx_publish.model.spellings import add_spellings, wrap
 
 LARGEST = 3.4028234663852886e38
 """Of float32; above the largest of bfloat16, which rounds it back to infinity."""
@@ -27,6 +27,7 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     """
     result, told = copy.deepcopy(dict(config)), list[str]()
     told += plain_floats(result)
+    told += wrap(result)
     parts = [("", result)]
     if isinstance(result.get("text_config"), dict):
         parts.append(("text_config.", result["text_config"]))

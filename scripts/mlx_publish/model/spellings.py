@@ -186,6 +186,7 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
     "falcon_h1": {"head_dim": _head_dim},
     "cohere2": {"sliding_window_pattern": _pattern},
     "exaone": {"num_layers": _copy("num_hidden_layers"), "layer_norm_epsilon": _copy("rms_norm_eps")},
+    "llama4": {"intermediate_size_mlp": _copy("intermediate_size"), "use_qk_norm": _const(True)},
     "exaone4": {"head_dim": _head_dim, "rope_scaling": _const(None), "sliding_window_pattern": _letters,
                 "sliding_window": _const(None)},
     "exaone_moe": {"head_dim": _head_dim, "is_moe_layer": _flags("mlp_layer_types", "sparse")},
@@ -230,6 +231,37 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
 _RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "granitemoehybrid": {"layer_types": {LINEAR: "mamba", FULL: "attention"}},
 }
+
+
+# Text parts that are published for themselves and that mlx-lm reads as the text part of a whole model only.
+WRAPPED: Mapping[str, str] = {
+    "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5_moe", "llama4_text": "llama4", "gemma3n_text": "gemma3n",
+    "qwen3_vl_text": "qwen3_vl", "qwen3_vl_moe_text": "qwen3_vl_moe",
+}  # fmt: skip
+_ON_TOP = ("architectures", "eos_token_id", "bos_token_id", "pad_token_id", "torch_dtype", "dtype", "transformers_version",
+           "tie_word_embeddings", "vocab_size")  # fmt: skip
+
+
+def wrapper_of(config: Part) -> str | None:
+    """The model type under which mlx-lm reads a text part that stands for itself; None where it reads it as it is.
+
+    Its class llama4_text is for dense models; those with experts are read as llama4.
+    """
+    kind = str(config.get("model_type"))
+    if kind == "llama4_text" and not config.get("num_local_experts"):
+        return None
+    return WRAPPED.get(kind)
+
+
+def wrap(config: dict[str, Any]) -> list[str]:
+    """Make a text part the `text_config` of the model that mlx-lm has a class for; in place, told."""
+    kind, wrapper = config.get("model_type"), wrapper_of(config)
+    if wrapper is None:
+        return []
+    text = dict(config)
+    config.clear()
+    config.update({key: text[key] for key in _ON_TOP if key in text}, model_type=wrapper, text_config=text)
+    return [f"{kind} as the text_config of {wrapper}"]
 
 
 def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:

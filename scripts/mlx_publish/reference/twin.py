@@ -38,25 +38,42 @@ def make(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
     """
-    model = build(config, folder / "asked")
+    model, found = _computed(config, folder / "asked")
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
     (written / "config.json").write_text(json.dumps(dict(config), indent=2))
     for weights in saved.glob("*.safetensors"):
         (written / weights.name).symlink_to(weights)
-    for number, ids in enumerate(texts()):
-        np.save(folder / f"logits.{number}.npy", logits(model, ids))
+    for number, values in enumerate(found):
+        np.save(folder / f"logits.{number}.npy", values)
     parameters = sum(weight.numel() for weight in model.parameters())
     return {"class": type(model).__name__, "parameters": parameters, "texts": texts()}
 
 
-def build(config: Mapping[str, Any], folder: Path) -> Any:
-    """A random model of the class that the config names, without any code of a model repo."""
+def _computed(config: Mapping[str, Any], folder: Path) -> tuple[Any, list[NDArray[np.float32]]]:
+    """A model and its logits of `texts()`.
+
+    Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
+    pictures), its language model is made alone.
+    """
+    settings, kind = _kind(config, folder)
+    try:
+        model = build(settings, kind)
+        return model, [logits(model, ids) for ids in texts()]
+    except Exception:
+        text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
+        if text is settings or language is None:
+            raise
+        model = build(text, language)
+        return model, [logits(model, ids) for ids in texts()]
+
+
+def build(settings: Any, kind: Any) -> Any:
+    """A random model of a class of transformers, of known seeds."""
     import torch  # noqa: PLC0415, TID251
 
     torch.manual_seed(0)
-    settings, kind = _kind(config, folder)
     model = kind._from_config(settings, dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
     _spread(model)
     return model.float().eval()
@@ -74,11 +91,10 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(said))
     settings = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    autos = [transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText]
     wraps = settings.get_text_config() is not settings
-    for auto in reversed(autos) if wraps else autos:
-        if own is None and type(settings) in auto._model_mapping:  # noqa: SLF001
-            own = auto._model_mapping[type(settings)]  # noqa: SLF001
+    autos = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
+    for name in reversed(autos) if wraps else autos:
+        own = own or _auto(name, settings)
     if own is None:
         raise ValueError(f"transformers has no language model for {type(settings).__name__}")
     if wraps:
@@ -86,7 +102,16 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
         for key in ("pad_token_id", "vocab_size"):
             if not hasattr(settings, key):
                 setattr(settings, key, getattr(settings.get_text_config(), key, None))
-    return settings, own[0] if isinstance(own, (list, tuple)) else own
+    return settings, own
+
+
+def _auto(name: str, settings: Any) -> Any:
+    """The class that transformers takes for a config; None where it has none."""
+    import transformers  # noqa: PLC0415, TID251
+
+    mapping = getattr(transformers, name)._model_mapping  # noqa: SLF001
+    found = mapping[type(settings)] if type(settings) in mapping else None
+    return found[0] if isinstance(found, (list, tuple)) else found
 
 
 def _spread(model: Any) -> None:
