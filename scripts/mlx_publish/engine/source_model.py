@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, load_model
 
 from mlx_publish.engine.ending import going_on
+from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
 
@@ -110,6 +111,7 @@ class _Loading:
     arrays: Weights = field(default_factory=dict)
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
+    config: dict[str, Any] = field(default_factory=dict)
 
     def load(self, folder: Path) -> SourceModel:
         with going_on():
@@ -140,13 +142,18 @@ class _Loading:
             raise ValueError("mlx-lm built no model")
         return self.fresh()
 
-    def _sanitized(self, model: Any, arrays: Weights) -> Weights:
+    def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
+        """What the class of `model` makes of arrays, by the `sanitize` of `sanitizer` where that is another object."""
         named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
-        return dict(model.sanitize(named)) if hasattr(model, "sanitize") else named
+        named = early(named, str(self.config.get("model_type")), self.config)
+        by = sanitizer or model
+        made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
+        return late(made, {name: tuple(one.shape) for name, one in tree_flatten(model.parameters())}, self.config)
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = _get_classes(config)
         loading = self
+        self.config = config
         self.fresh = lambda: model_class(args_class.from_dict(config))
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
@@ -155,7 +162,7 @@ class _Loading:
                     weights = {name: _to_float32(array) for name, array in weights.items()}
                 loading.arrays.update(weights)
                 loading.record.before = _sizes(weights)
-                after = loading._sanitized(super(), weights)
+                after = loading._sanitized(self, weights, super())
                 loading.record.after = _sizes(after)
                 return after
 

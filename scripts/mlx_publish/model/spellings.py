@@ -198,7 +198,7 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
     "gpt2": {"n_ctx": _copy("n_positions")},
     "gpt_bigcode": {"n_inner": lambda part: 4 * part["n_embd"] if type(part.get("n_embd")) is int else NOTHING},
     "gpt_neox": {"rotary_emb_base": _rope("rope_theta", 10000.0), "rotary_pct": _rope("partial_rotary_factor", 1.0)},
-    "kimi_linear": {"linear_attn_config": _kimi_linear, "rope_theta": _rope("rope_theta", 10000.0)},
+    "kimi_linear": {"first_k_dense_replace": _dense_first, "linear_attn_config": _kimi_linear, "rope_theta": _rope("rope_theta", 10000.0)},
     "lfm2": {"block_dim": _copy("hidden_size")},
     "deepseek_v2": {"rope_scaling": _const({"type": "yarn", "factor": 1.0})},
     "longcat_flash": {"attention_method": _const("MLA"), "zero_expert_type": _const("identity"),

@@ -69,6 +69,7 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"laurel_rank", 16),
     (r"(time_step_rank|mamba_dt_rank)", 8),
 )
+_LARGEST_HEAD = 256
 _FOURFOLD = r"intermediate_size|n_inner|ffn_dim|ffn_hidden_size|mlp_hidden_size|d_ff"
 _TOKEN = re.compile(r"\w*_token_(id|index|ids)|(boi|eoi|boa|eoa|bos|eos|pad|image|video|audio)_token_id\w*|\w+_token")
 
@@ -138,6 +139,8 @@ class _Sizes:
     small_head_dim: int
     ratio: float
     """Context over the first context, which longrope and yarn take their factors from."""
+    yarn: bool
+    """Whether rope is scaled by yarn, which rounds its range to whole dimensions: then they and the contexts stay."""
     latent: tuple[int, ...]
     """What does not turn of a head of multi-head latent attention, and what does; empty elsewhere."""
 
@@ -155,10 +158,10 @@ class _Sizes:
         plain = head_dim * heads == hidden
         small = HIDDEN // small_heads if plain else HEAD_DIM + (16 if small_heads * HEAD_DIM == HIDDEN else 0)
         latent = tuple(part[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim") if type(part.get(key)) is int)
-        ratio = _ratio(part, context)
+        ratio, yarn = _ratio(part, context), _by_yarn(part)
         return cls(
-            hidden, heads, kv, head_dim, context, layers_of(part), small_kv, small, ratio,
-            latent if len(latent) == 2 else (),
+            hidden, heads, kv, head_dim, context, layers_of(part), small_kv,
+            head_dim if yarn and head_dim <= _LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
         )  # fmt: skip
 
     @property
@@ -172,16 +175,25 @@ class _Sizes:
     def of_latent(self, key: str, value: int) -> int:
         """Of multi-head latent attention: what turns, what does not, or both, in the proportion of the source."""
         still, turns = self.latent
+        turning = turns if self.yarn else 16
         small = 16 * max(1, round(still / max(turns, 1)))
         if key == "qk_nope_head_dim":
             return small
         if key == "v_head_dim":
             return small if value == still else 32
-        return 16 if value == turns and key == "head_dim" else small + 16
+        return turning if key == "qk_rope_head_dim" or (value == turns and key == "head_dim") else small + turning
 
 
 def _first(part: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
     return next((part[key] for key in names if type(part.get(key)) is int and part[key] > 0), default)
+
+
+def _by_yarn(part: Mapping[str, Any]) -> bool:
+    """Llama 4's scaling of the queries depends on positions, so that its contexts do shrink."""
+    places = [place for key in _ROPES if isinstance(place := part.get(key), Mapping)]
+    places += [value for place in places for value in place.values() if isinstance(value, Mapping)]
+    kinds = {str(place.get("rope_type") or place.get("type")) for place in places}
+    return "yarn" in kinds and not any("llama_4_scaling_beta" in place for place in places)
 
 
 def _ratio(part: Mapping[str, Any], context: int) -> float:
@@ -213,6 +225,8 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str,
     """The small value of one key."""
     if key in BOUNDARIES:
         return _boundary(key, value, sizes, boundaries)
+    if key in _CONTEXTS and sizes.yarn:
+        return value
     if key in _CONTEXTS:
         return round(FIRST_CONTEXT * sizes.ratio) if 1 < sizes.ratio < HIGHEST else CONTEXT
     if _TOKEN.fullmatch(key):
@@ -225,7 +239,7 @@ def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
     for name, there in (("hidden", HIDDEN), ("heads", sizes.small_heads), ("kv", sizes.small_kv)):
         if key in _ALIASES[name] and not (name != "hidden" and "mamba" in str(part.get("model_type"))):
             return there if value == getattr(sizes, name) else _heads(value, sizes)
-    if sizes.latent and key in (*_HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "v_head_dim"):
+    if sizes.latent and key in (*_HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
         return sizes.of_latent(key, value)
     if key in _HEAD_DIMS:
         return 32 if "state_size" in part else sizes.small_of(value)
@@ -277,10 +291,10 @@ def _shrink_rope(rope: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tupl
     for key, value in list(rope.items()):
         if isinstance(value, dict):
             _shrink_rope(value, sizes, boundaries, f"{where}.{key}")
-        elif key == "original_max_position_embeddings" and isinstance(value, (int, float)):
+        elif key == "original_max_position_embeddings" and isinstance(value, (int, float)) and not sizes.yarn:
             rope[key] = FIRST_CONTEXT
             boundaries[FIRST_CONTEXT] = (f"{where}.{key}", value)
-        elif key in ("max_position_embeddings",) and type(value) is int:
+        elif key == "max_position_embeddings" and type(value) is int and not sizes.yarn:
             rope[key] = round(FIRST_CONTEXT * sizes.ratio)
         elif key in ("short_factor", "long_factor") and isinstance(value, list) and value:
             rope[key] = _sampled(value, max(1, len(value) * sizes.small_head_dim // sizes.head_dim))
@@ -321,6 +335,6 @@ def _relate(part: dict[str, Any]) -> None:
             part[name] = int(expand * HIDDEN) // size
     if type(part.get("mamba_d_ssm")) is int:
         part["mamba_d_ssm"] = part["mamba_n_heads"] * part["mamba_d_head"]
-    for name, rule in (("linear_num_value_heads", 4), ("linear_num_key_heads", 2)):
-        if type(part.get(name)) is int:
-            part[name] = min(part[name], rule)
+    keys, values = part.get("linear_num_key_heads"), part.get("linear_num_value_heads")
+    if type(keys) is int and type(values) is int:
+        part["linear_num_value_heads"], part["linear_num_key_heads"] = 4, 4 if keys == values else 2
