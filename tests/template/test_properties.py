@@ -25,7 +25,10 @@ KNOWN = frozenset(SPECIAL)
 # What a dialogue's own capability tells already is not told once more.
 TOLD_ELSEWHERE = {
     "system+user", "system, several turns", "empty system", "two users", "assistant first", "tools", "call, mapping",
-    "call, string", "reasoning fed back", "reasoning in the text", "text parts",
+    "call, string", "reasoning fed back", "reasoning in the text", "text parts", "system in the middle", "developer",
+    "system in parts", "tool without description", "tool without parameters", "type as a list", "anyOf",
+    *(f"{what}, {form}" for what in ("call without text", "two calls", "two rounds", "result in parts")
+      for form in ("mapping", "string")),
 }  # fmt: skip
 
 

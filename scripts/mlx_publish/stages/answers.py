@@ -16,6 +16,7 @@ from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.capabilities import Capabilities, capabilities
+from mlx_publish.template.variables import SWITCH
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -29,6 +30,8 @@ LONG, BEYOND = 512, 64
 # What a CPU reads within a quarter of a minute, as parameters times tokens: measured with OpenBLAS and without.
 _CPU = {True: 3.5e11, False: 2.5e10}
 _LEAST = 64
+# Switches for thinking of which true means on.
+_SWITCHES = ("thinking", "reasoning", "think", "enable_reasoning")
 
 
 def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
@@ -42,6 +45,13 @@ def asked_way(found: Capabilities | None, asked: SmokeTest) -> str:
     """The way of the questions; where two user turns are refused, the check `system-role` says so."""
     way = system_way(found, asked)
     return "first-user" if way == "own-turn" and found and found.two_users != "kept" else way
+
+
+def thinking_options(found: Capabilities, asked: SmokeTest) -> dict[str, bool]:
+    """What switches thinking as the recipe asks; of other names than the usual one those that take true and false."""
+    if found.thinking == "switch":
+        return {SWITCH: asked.thinking}
+    return {name: asked.thinking for name in _SWITCHES if {True, False} & {*found.switches.get(name, ())}}
 
 
 def messages_of(way: str, system: str, prompt: str) -> Messages:
@@ -83,7 +93,7 @@ class SourceAnswers:
         asked = self.context.recipe.spec.smoke
         # A template that cannot render a question is refused by `template-renders`; it is not asked here.
         found = self.capabilities if self._renders else None
-        options = {"enable_thinking": asked.thinking} if found and found.thinking == "switch" else {}
+        options = thinking_options(found, asked) if found else {}
 
         def question(name: str, messages: Messages, tokens: int, **more: Any) -> dict[str, Any]:
             plain = {"messages": None, "prompt": messages[-1]["content"]}
