@@ -77,11 +77,11 @@ def _parts(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
 def _switches(switches: Mapping[str, Sequence[object]]) -> str:
     """The switches for thinking of other names, in words; empty where there is none."""
     told = [
-        f"{name} changes it ({', '.join(json.dumps(value) for value in values)})"
+        f"{name} switches thinking: set to {' or '.join(map(json.dumps, values))} it changes the prompt"
         if values else f"{name} is read, and of the values tried none changes a first prompt"
         for name, values in switches.items()
     ]  # fmt: skip
-    return f"for thinking {'; '.join(told)}" if told else ""
+    return "; ".join(told)
 
 
 _PARTS = {

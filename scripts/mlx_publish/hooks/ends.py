@@ -16,7 +16,7 @@ from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 
 EOS = "eos_token_id"
 _FIX = "Run the hook with --fix, or correct it by hand."
-_DIALOGUES = ("user", "first turn", "several turns")
+_DIALOGUES = ("user", "no generation prompt", "first turn", "several turns", "two users")
 # Where neither config nor vocabulary tell how many tokens there are, no id is too large.
 _ANY_SIZE = 1 << 40
 

@@ -55,7 +55,8 @@ def vanished(seen: Look) -> tuple[tuple[str, str], ...]:
 def _gone(part: str, text: str) -> bool:
     """Whether less than half of a text's words arrive."""
     words = part.split()
-    return part not in text and 2 * sum(word in text for word in words) < len(words)
+    there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
+    return part not in text and 2 * there < len(words)
 
 
 def _told_elsewhere(probe: Probe) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from mlx_publish.template.asking import answer_head
 from mlx_publish.template.dialogues import ANSWER, NEXT, QUESTION
 from mlx_publish.template.look import Look, shared
 
@@ -22,7 +23,7 @@ class TurnEnd:
     special: bool = False
     """Whether it is a token of its own."""
     mark: bool = False
-    """Whether it is written like one, though the tokenizer reads it as plain text."""
+    """Whether a text of its own closes an answer, though the tokenizer reads it as plain text."""
     error: str | None = None
     """Why nothing is known; the text is None then."""
 
@@ -45,13 +46,19 @@ def turn_end(seen: Look, tokens: Collection[str]) -> TurnEnd:
     for tail in tails:
         if match := pattern.search(tail):
             return TurnEnd(match.group(), special=True)
-    own = (tails[0], _without_head(tails[-1], seen))
-    plain = next((tail for tail in own if _MARK.search(tail)), "")
-    text = plain or next((tail for tail in tails if tail.strip()), tails[-1])
-    return TurnEnd(text[:200] or None, mark=bool(plain))
+    plain = next((tail for tail in tails if tail.strip()), tails[-1])
+    return TurnEnd(plain[:200] or None, mark=_closes(tails[0], tails[-1], seen))
 
 
-def _without_head(tail: str, seen: Look) -> str:
+def _closes(last: str, between: str, seen: Look) -> bool:
+    """Whether words of their own close an answer, behind the last one as between two turns, or marks do."""
+    head = answer_head(seen)
+    last = last.removesuffix(head) if head else last
+    closing = last[: shared(last, between)]
+    return bool(closing.strip() or _MARK.search(last) or _MARK.search(_without_head(between, seen)))
+
+
+def _without_head(between: str, seen: Look) -> str:
     """What stands between two turns, without what the template writes in front of a user's text."""
     head = (seen.text("user") or "").partition(QUESTION)[0]
-    return tail[: len(tail) - shared(tail[::-1], head[::-1])]
+    return between[: len(between) - shared(between[::-1], head[::-1])]
