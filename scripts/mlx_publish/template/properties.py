@@ -54,7 +54,7 @@ def vanished(seen: Look) -> tuple[tuple[str, str], ...]:
 
 def _gone(part: str, text: str) -> bool:
     """Whether less than half of a text's words arrive."""
-    words = part.split()
+    words, text, part = part.lower().split(), text.lower(), part.lower()
     there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
     return part not in text and 2 * there < len(words)
 

@@ -47,6 +47,8 @@ _NUMBER, _LEVEL, _WORD = (
     re.compile(r"mode|option|type"),
 )
 _MOST_NAMES, _MOST_VALUES = 8, 8
+_LONG, _LARGE = 40, 10**6  # characters of a name or a word, and a number, that a switch may have
+_LONGEST = 500_000  # characters of a template
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -63,22 +65,28 @@ class Reads:
 
 
 def reads(template: str) -> Reads:
-    """Read a template's variables off its syntax; nothing where it cannot be parsed."""
-    reader = _Reader(sandbox := Sandbox(_NEVER))
+    """Read a template's variables off its syntax; nothing where it cannot be parsed or is larger than any known one."""
+    if len(template) > _LONGEST:
+        return Reads()
     try:
-        reader.visit(tree := sandbox.parse(template))
+        return _read(template)
     except Exception:  # noqa: BLE001  rendering tells what is wrong with it
         return Reads()
-    assigned, macros = _assigned(tree), {macro.name for macro in tree.find_all(nodes.Macro)}
+
+
+def _read(template: str) -> Reads:
+    reader = _Reader(sandbox := Sandbox(_NEVER))
+    reader.visit(tree := sandbox.parse(template))
+    macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+    assigned, offered = _assigned(tree), _offered(tree)
     looked_up = reader.undeclared_identifiers - GIVEN - macros
-    offered = _offered(tree)
     bare = {name for name in looked_up - assigned - offered if _needed(name, tree, assigned | macros)}
-    switches = {
-        name: _values(name, tree)
-        for name in sorted(looked_up - (assigned - offered) - _turned(tree) - {SWITCH})
-        if _THINKING.search(name)
-    }
-    return Reads(frozenset(looked_up - assigned), frozenset(bare), dict([*switches.items()][:_MOST_NAMES]))
+    options = sorted(looked_up - (assigned - offered) - _turned(tree) - {SWITCH})
+    switches = [name for name in options if _THINKING.search(name) and len(name) <= _LONG]
+    return Reads(
+        frozenset(looked_up - assigned), frozenset(bare),
+        {name: _values(name, tree) for name in switches[:_MOST_NAMES]},
+    )  # fmt: skip
 
 
 def _assigned(tree: nodes.Node) -> set[str]:
@@ -122,7 +130,9 @@ def _asks(name: str, node: nodes.Node, child: nodes.Node) -> bool:
         return _named(name, node.test) and (child is node.test or child is not getattr(node, "expr2", None))
     if isinstance(node, nodes.And) and _named(name, node.left):
         return True
-    return isinstance(node, (nodes.Or, nodes.Not, nodes.And, nodes.For)) and _named(name, child)
+    if isinstance(node, nodes.For):
+        return child is node.test and _named(name, child)
+    return isinstance(node, (nodes.Or, nodes.Not, nodes.And)) and _named(name, child)
 
 
 def _named(name: str, node: nodes.Node) -> bool:
@@ -140,10 +150,10 @@ def _named(name: str, node: nodes.Node) -> bool:
 
 def _values(name: str, tree: nodes.Template) -> tuple[Any, ...]:
     """What a switch may be set to: what the template compares it with, else what such a name usually takes."""
-    found = list(dict.fromkeys(value for value in _constants(name, tree) if isinstance(value, (str, int, float))))
-    words = [value for value in found if isinstance(value, str) and value]
+    found = list(_constants(name, tree))
+    words = [value for value in found if isinstance(value, str) and 0 < len(value) <= _LONG]
     if _NUMBER.search(name):
-        numbers = [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        numbers = [value for value in found if type(value) is int and abs(value) < _LARGE]
         usual: list[Any] = [*numbers, 0, 512]
     elif _LEVEL.search(name) or words:
         usual = [*words, *(("low", "high") if len(words) < 2 else ())]
