@@ -234,6 +234,13 @@ def test_a_template_as_models_are_published_with_passes(name: str, run: Said, tm
     assert run("mlx-chat-template", path) == (0, "")
 
 
+def test_a_template_for_tools_may_stand_alone_under_a_name_of_its_own(run: Said, tmp_path: Path) -> None:
+    text = "{% for tool in tools %}{{ tool | tojson }}{% endfor %}" + CHATML
+    for name, code in (("m-tool_use.jinja", 0), ("chat_template.jinja", 1)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert run("mlx-chat-template", tmp_path / name)[0] == code
+
+
 def test_a_token_that_only_the_tokenizer_can_name_is_no_slip_where_it_lies_elsewhere(run: Said, tmp_path: Path) -> None:
     path = tmp_path / "chat_template.jinja"
     path.write_text("{{ image_token }}" + CHATML, encoding="utf-8")

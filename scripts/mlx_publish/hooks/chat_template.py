@@ -10,8 +10,9 @@ from mlx_publish.errors import Refused
 from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.hooks.rendered import Model, looks
 from mlx_publish.hooks.template_files import Found, templates_in
+from mlx_publish.model.template_places import JINJA
 from mlx_publish.template.asking import answer_head
-from mlx_publish.template.dialogues import QUESTION
+from mlx_publish.template.dialogues import QUESTION, TOOL
 from mlx_publish.template.look import Look
 from mlx_publish.template.properties import BYTE_ORDER_MARK, refusals, surprising_variables
 
@@ -39,7 +40,7 @@ def _judged(one: Found, seen: Look) -> Iterator[Problem]:
     if wrong := _unusable(one, seen):
         yield wrong
         return
-    if one.main and answer_head(seen) is None:
+    if one.main and seen.text("user") is not None and answer_head(seen) is None:
         said = "add_generation_prompt changes nothing, and the prompt ends in front of what an answer begins with"
         yield _problem(one, said, "", "Write the beginning of an answer where add_generation_prompt is true.")
     yield from _slips(one, seen)
@@ -51,7 +52,7 @@ def _unusable(one: Found, seen: Look) -> Problem | None:
     if seen.unsafe:
         name, rendered = seen.unsafe[0]
         return _problem(one, f"it is not safe to render: {rendered.error}", name, "Have it mended by its authors.")
-    if broken := _broken(seen) if one.main else _syntax(seen):
+    if broken := _broken(one, seen) if one.main else _syntax(seen):
         return _problem(one, f"it cannot be rendered: {broken[0][1]}", broken[0][0], _PAGE)
     return None
 
@@ -67,10 +68,14 @@ def _slips(one: Found, seen: Look) -> Iterator[Problem]:
             yield Problem(one.path, said, one.line_of(line), one.key, remedy)
 
 
-def _broken(seen: Look) -> Sequence[tuple[str, str]]:
-    """Dialogues that have to work and do not; a template for images beside texts may take texts as parts alone."""
+def _broken(one: Found, seen: Look) -> Sequence[tuple[str, str]]:
+    """Dialogues that have to work and do not.
+
+    A template for images beside texts may take texts as parts alone, and one that lies under a name of its own tools.
+    """
     in_parts = QUESTION in (seen.text("text parts") or "") and QUESTION not in (seen.text("user") or "")
-    return _syntax(seen) if in_parts else refusals(seen, must=True)
+    for_tools = not one.key and one.path.name != JINJA and TOOL in (seen.text("tools") or "")
+    return _syntax(seen) if in_parts or for_tools else refusals(seen, must=True)
 
 
 def _syntax(seen: Look) -> list[tuple[str, str]]:
