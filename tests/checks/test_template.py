@@ -124,7 +124,7 @@ def test_a_template_renders() -> None:
     found = find("template-renders", facts())
     unusual = ["call without text, mapping", "call without text, string", "result in parts, mapping",
                "result in parts, string", "text parts", "system in parts"]  # fmt: skip
-    said = f"30 of 36 dialogues render; refused: {', '.join(unusual)}"
+    said = f"30 of 36 dialogues render; refused: {'; '.join(unusual)}"
     assert (found.status, found.message) == ("pass", said)
     assert [*found.details["refused"]] == unusual
     every = facts(CHATML.replace("message['content']", "message['content'] | string"))

@@ -37,7 +37,7 @@ def _renders(facts: TemplateFacts) -> Says:
         )  # fmt: skip
     refused = dict(properties.refusals(facts.look, must=False))
     count = len(probes())
-    told = f"; refused: {', '.join(refused)}" if refused else ""
+    told = f"; refused: {'; '.join(refused)}" if refused else ""
     return passed(f"{count - len(refused)} of {count} dialogues render{told}", refused=refused)
 
 

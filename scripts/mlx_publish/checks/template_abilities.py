@@ -50,7 +50,7 @@ def _thinking(facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
 
 
 @where_there_is_one
-def _tools(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
+def _tools(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     if found.tools != "listed":
         said = "the template has no place for tools"
         return passed(said if found.tools == "ignored" else f"{said} and refuses them")
@@ -61,6 +61,8 @@ def _tools(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     odd += [
         f"{_TOOLS[name]} {_UNTYPED.get(how, f'is {how}')}" for name, how in found.tool_forms.items() if how != "listed"
     ]
+    if one == "refused":
+        odd.insert(0, f"calls are refused: {seen.rendered['call, mapping'].error}")
     wrong = all(how != "shown" for how in found.tool_calls.values())
     return warned("; ".join((said, *odd)), odd=odd) if odd or wrong else passed(said)
 
