@@ -280,6 +280,16 @@ def test_what_is_wrong_with_a_config_is_named(name: str, tree: Files, run: Said)
     assert f"{folder}/" in said
 
 
+@pytest.mark.parametrize(("closing", "code"), [("", 0), ("###", 1)])
+def test_an_answer_may_be_ended_by_the_end_token_alone_and_not_by_plain_text(
+    closing: str, code: int, tree: Files, run: Said
+) -> None:
+    folder = tree["mlx-model-config"][0].parent
+    text = MANNERS["solar"].template.replace("message.content + '\\n", f"message.content + '{closing}\\n")
+    edit(folder / "tokenizer_config.json", lambda data: data.update(chat_template=text))
+    assert run("mlx-model-config", folder / "config.json")[0] == code
+
+
 @pytest.mark.parametrize("name", ["narrower stop", "class of one client"])
 def test_what_can_be_mended_is_and_once_is_enough(name: str, tree: Files, run: Said) -> None:
     file, change, key = CONFIGS[name]
