@@ -99,6 +99,21 @@ _MANNERS = (
                *(f"<｜tool▁{what}▁{end}｜>" for what in ("calls", "call", "outputs", "output") for end in ("begin", "end")),
                "<｜tool▁sep｜>"), begins=True,
     ),
+    # Nothing but the end token ends an answer, and the template does not write it.
+    Manner("solar", "llama", LLAMA, begins=True),
+    # The head of the answer stands at the end of every prompt.
+    Manner(
+        "command_a", "llama",
+        {"bos_token": "<BOS_TOKEN>", "eos_token": "<|END_OF_TURN_TOKEN|>", "pad_token": "<PAD>", "unk_token": "<UNK>"},
+        ("<|START_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|START_RESPONSE|>",
+         "<|END_RESPONSE|>", "<|START_ACTION|>", "<|END_ACTION|>"), begins=True,
+    ),
+    # It changes a list, which the sandbox refuses, where there are calls.
+    Manner(
+        "kimi_k2", "llama", {"bos_token": "[BOS]", "eos_token": "<|im_end|>", "pad_token": "[PAD]", "unk_token": "[UNK]"},
+        ("<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>", "<|tool_call_begin|>",
+         "<|tool_call_argument_begin|>", "<|tool_call_end|>"), plain=("<think>",),
+    ),
 )  # fmt: skip
 MANNERS = {manner.name: manner for manner in _MANNERS}
 

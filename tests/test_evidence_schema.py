@@ -38,6 +38,21 @@ def test_real_evidence_is_whole(published: Published) -> None:
         jsonschema.validate(evidence, schema)
 
 
+LATER = {
+    "system_later": "kept", "developer": "lost", "calls": {"two calls": "shown"}, "tool_forms": {"anyOf": "untyped"},
+    "system_parts": "shown", "result_parts": "printed", "switches": {"thinking": [True], "thinking_budget": [0, 512]},
+}  # fmt: skip
+
+
+def test_what_later_versions_tell_of_a_template_is_known_and_need_not_be_there() -> None:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    old = FULL["smoke"]["capabilities"]
+    for told in (old, {**old, **LATER}, None):
+        evidence = changed("smoke.capabilities", told)
+        assert list(faults(evidence)) == []
+        jsonschema.validate(evidence, schema)
+
+
 def test_the_schema_is_that_of_this_version() -> None:
     assert get_args(EvidenceSpec.model_fields["schema_"].annotation) == (SCHEMA,)
 
@@ -58,6 +73,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("ladder.0.extra", 1, "ladder[0].extra"),
     ("checks.0.status", "fine", "checks[0].status"),
     ("language", "en", "language"),
+    ("smoke.capabilities.tools", None, "smoke.capabilities.tools"),
+    ("smoke.capabilities.calls", "shown", "smoke.capabilities.calls"),
     ("smoke.chat_template", "yes", "smoke.chat_template"),
     ("score", 99, "score"),
 ]

@@ -268,10 +268,9 @@ def test_tools_take_the_template_of_their_name(rich: Tried) -> None:
 
 
 def test_both_forms_of_arguments_are_told(rich: Tried) -> None:
-    assert rich.says("tools") == (
-        "pass",
-        "tools are listed; arguments as a mapping are shown; arguments as a string are escaped; results are shown",
-    )
+    status, message = rich.says("tools")
+    told = "tools are listed; arguments as a mapping are shown; arguments as a string are escaped; results are shown"
+    assert (status, message) == ("warn", f"{told}; a call whose message has no text (null) is refused")
     assert '"arguments": {"date": "2026-08-12"' in rich.text("call, mapping")
     assert r'"arguments": "{\"date\": \"2026-08-12\"' in rich.text("call, string")
     assert rich.result["capabilities"]["tool_calls"] == {"mapping": "shown", "string": "escaped"}
@@ -353,6 +352,10 @@ def named(folder: Path) -> None:
     edit_json(scripted(folder, None), "tokenizer_config.json", chat_template=names)
 
 
+def hidden(folder: Path) -> None:
+    (scripted(folder, CHATML) / "chat_template.jinja").write_text("\n")
+
+
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 DOUBLES = "{% set n = namespace(s='a' * 9999) %}{% for _ in range(17) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}"
 REFUSED: dict[str, tuple[str, Change, str, str]] = {
@@ -365,6 +368,12 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
     "a gigabyte at once": ("m", template("{{ 'a' * 10 ** 9 }}"), "template-safe", "makes more than 2,000,000 characters"),
     "an attribute that the sandbox forbids": (
         "m", template("{{ ''.__class__.__mro__ }}" + CHATML), "template-safe", "'__class__' of 'str' object is unsafe",
+    ),
+    "a template that writes nothing": (
+        "m", template("{# " + CHATML + " #}\n"), "chat-template", "every dialogue becomes an empty prompt",
+    ),
+    "an empty file in front of a good template": (
+        "m", hidden, "chat-template", "chat_template.jinja is empty, and hides the template of tokenizer_config.json",
     ),
     "a call of itself": (
         "m", template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "template-safe", "calls itself without end",
@@ -389,6 +398,68 @@ def test_a_template_that_refuses_every_question_is_refused(tmp_path: Path) -> No
     tried = Tried(tmp_path)
     tried.run("run", "--until", "smoke", code=1)
     assert tried.says("template-renders") == ("fail", "the chat template cannot render the dialogue 'user': no")
+
+
+# Told, and refused in the dialogue that it concerns
+
+PARTS_ONLY = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}" + ASKS
+)
+CALLS_APPENDED = (
+    "{% set asked = [] %}{{ tools | tojson if tools }}{% for m in messages %}"
+    "{% for call in m.tool_calls or [] %}{% set _ = asked.append(call.id) %}{% endfor %}" + TURN + "{% endfor %}" + ASKS
+)
+
+
+def test_plain_texts_that_vanish_are_refused(tmp_path: Path) -> None:
+    scripted(tmp_path / "m", PARTS_ONLY)
+    tried = Tried(tmp_path)
+    tried.run("run", "--until", "smoke", code=1)
+    status, message = tried.says("texts-once")
+    assert status == "fail"
+    assert message.startswith(
+        "in the dialogue 'user' the text 'What is an eclipse?' vanishes, and the model never sees"
+    )
+    assert message.endswith("; it shows content in parts only, and clients for text give plain texts")
+
+
+def test_a_list_that_is_changed_refuses_the_calls_and_not_the_model(tmp_path: Path) -> None:
+    scripted(tmp_path / "m", CALLS_APPENDED)
+    tried = Tried(tmp_path)
+    tried.run("run", "--until", "smoke")
+    assert tried.says("template-safe", "inspect")[0] == "pass"
+    assert tried.says("template-same")[0] == "pass"
+    status, message = tried.says("tools")
+    told = (
+        "tools are listed; arguments as a mapping are refused; arguments as a string are refused; results are refused"
+    )
+    assert (status, message.partition("; calls are refused: ")[0]) == ("warn", told)
+    assert message.endswith("SecurityError: access to attribute 'append' of 'list' object is unsafe.")
+    assert "append" in tried.result["dialogues"]["two calls, mapping"]["error"]
+
+
+def test_a_byte_order_mark_is_told_before_anything_is_converted(tmp_path: Path) -> None:
+    source = scripted(tmp_path / "m", None)
+    (source / "chat_template.jinja").write_text(CHATML, encoding="utf-8-sig")
+    tried = Tried(tmp_path)
+    tried.run("run", "--until", "smoke")
+    assert tried.says("chat-template", "inspect") == (
+        "warn", "a byte order mark stands at the head of the template default",
+    )  # fmt: skip
+    assert tried.says("byte-order-mark")[0] == "warn"
+    assert tried.says("template-same")[0] == "pass"
+
+
+def test_a_switch_of_another_name_is_set_as_the_recipe_asks(tmp_path: Path) -> None:
+    scripted(tmp_path / "m", CHATML + "{{ '<think>\n' if thinking }}")
+    tried = Tried(tmp_path)
+    tried.run("run", "--until", "smoke")
+    assert tried.says("thinking") == ("pass", "thinking switches thinking: set to true it changes the prompt")
+    assert tried.result["options"] == {"thinking": False}
+    assert tried.result["dialogues"]["thinking=true"]["same"]
+    tried.run("card")
+    assert "thinking=False)" in (tried.model / "README.md").read_text()
 
 
 def test_a_warning_of_every_row_publishes_all_the_same(strict: Tried, silent: Tried, rich: Tried) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig  # noqa: TID251 -- the reader of a converted model
 
+from chat_samples import MANNERS
 from gate import Change, edit_json, gate, loaded, same_files
 from models import MISSING, make_model
 from pipeline import read_json
@@ -138,6 +139,22 @@ def test_what_would_talk_nonsense_or_without_end_is_refused(tmp_path: Path, case
 def test_a_template_without_an_end_after_the_answer_is_told(tmp_path: Path) -> None:
     made = gate(make_model(tmp_path / "m", chat_template=NO_END))
     assert made.status()["stop-complete"] == "warn"
+
+
+@pytest.mark.parametrize("opening", ["", "Below is a task. Do it.\n\n"])
+def test_turns_without_a_token_between_them_are_the_sources_own_way(tmp_path: Path, opening: str) -> None:
+    """As SOLAR and Alpaca have it: an answer ends by the end token that the files name, and by nothing else."""
+    template = opening + MANNERS["solar"].template
+    made = gate(make_model(tmp_path / "m", chat_template=template))
+    assert made.status()["stop-complete"] == "warn"
+    assert "which is no token: as in the source, an answer ends by 2 alone" in made.message("stop-complete")
+    assert ends(made.model()) == ({TURN_END},) * 3
+
+
+def test_without_a_token_between_turns_and_without_an_end_a_model_is_refused(tmp_path: Path) -> None:
+    source = make_model(tmp_path / "m", chat_template=MANNERS["solar"].template)
+    missing_end(source)
+    assert gate(source, code=1).failed() == ["stop-ids"]
 
 
 def backend(folder: Path) -> None:

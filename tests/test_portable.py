@@ -225,3 +225,11 @@ def test_half_a_surrogate_pair_survives(files: dict[str, bytes]) -> None:
     content = files[CONFIG].replace(b"{", b'{"odd": "\\ud800", "is_local": true,', 1)
     repaired = portable({**files, CONFIG: content})
     assert json.loads(repaired.files[CONFIG])["odd"] == "\ud800"
+
+
+@pytest.mark.parametrize("empty", [b"", b"\n"])
+def test_an_empty_template_overwrites_no_good_one(files: dict[str, bytes], empty: bytes) -> None:
+    repaired, config = mended({**files, JINJA: empty})
+    assert repaired.files == {JINJA: CHATML.encode()}
+    assert config["chat_template"] == CHATML
+    assert repaired.changes == (f"{JINJA} was empty; it holds the template of {CONFIG} now",)

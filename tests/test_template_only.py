@@ -104,7 +104,7 @@ def test_without_a_list_of_tokens_none_is_called_unknown(user: User, tmp_path: P
 @pytest.mark.parametrize("manner", ["danube2", "gemma2", "llama3", "mistral"])
 def test_whatever_is_said_fits_the_terminal(user: User, tmp_path: Path, manner: str) -> None:
     ended = look_at(user, write_chat_model(tmp_path / manner, manner))
-    assert ("  warn  " in ended.out) is (manner != "llama3")
+    assert "  warn  " in ended.out
 
 
 def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
@@ -146,6 +146,11 @@ REFUSED: dict[str, tuple[object, str, str]] = {
     "forbidden": ("{{ messages.__class__ }}", "template-safe", "not safe to render"),
     "a gigabyte": ("{{ 'a' * 10 ** 9 }}", "template-safe", "more than 2,000,000 characters"),
     "no question can be asked": ("{{ raise_exception('no') }}", "template-renders", "cannot render the dialogue"),
+    "plain texts vanish": (
+        "{% for m in messages %}<{{ m.role }}>{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+        "texts-once", "the text 'What is an eclipse?' vanishes",
+    ),
+    "nothing is written": ("{# note #}", "texts-once", "vanishes"),
     "broken": ("{% for", "template-renders", "line 1: TemplateSyntaxError"),
 }  # fmt: skip
 
@@ -160,6 +165,27 @@ def test_a_refusal_is_exit_1_and_names_the_next_step(user: User, tmp_path: Path,
     assert words in ended.text
     assert "Next: " in ended.text
     assert failed(told(user, source, code=1)) == [check]
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_an_empty_file_that_hides_a_template_is_refused(user: User, tmp_path: Path, text: str) -> None:
+    source = folder(tmp_path / "m")
+    (source / "chat_template.jinja").write_text(text)
+    found = told(user, source, code=1)
+    assert failed(found) == ["chat-template"]
+    assert "chat_template.jinja is empty" in found["checks"][0]["message"]
+
+
+def test_a_byte_order_mark_is_told(user: User, tmp_path: Path) -> None:
+    assert statuses(told(user, folder(tmp_path / "good")))["byte-order-mark"] == "pass"
+    assert statuses(told(user, folder(tmp_path / "marked", "\ufeff" + CHATML)))["byte-order-mark"] == "warn"
+
+
+def test_a_list_that_is_changed_refuses_the_dialogues_that_do_so(user: User, tmp_path: Path) -> None:
+    found = told(user, write_chat_model(tmp_path / "m", "kimi_k2"))
+    refused = {name for name, one in found["dialogues"].items() if one["text"] is None}
+    assert refused == {name for name in found["dialogues"] if "call" in name or "round" in name or "result" in name}
+    assert statuses(found)["tools"] == "warn"
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json"])

@@ -164,7 +164,7 @@ def test_ends_are_completed_in_all_files(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_stop_is_refused(model: Path, tmp_path: Path) -> None:
-    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}###\n\n{% endfor %}"
     edit(model, "tokenizer_config.json", chat_template=template)
     _, statuses = mend(shutil.copytree(model, tmp_path / "made"), model)
     assert statuses["stop-complete"] == "fail"

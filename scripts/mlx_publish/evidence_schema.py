@@ -155,10 +155,37 @@ class SpeedSpec(Open):
     machine: dict[str, Any]
 
 
+class CapabilitiesSpec(Open):
+    """What the chat template can do; evidence of earlier versions lacks those with a default."""
+
+    system: str
+    two_users: str
+    assistant_first: str
+    tools: str
+    tool_calls: dict[str, str]
+    tool_results: str
+    thinking: str
+    thinking_unset: str
+    reasoning: dict[str, str]
+    parts: str
+    begin_token: str
+    date: str
+    generation_prompt: str
+    turn_end: str
+    system_later: str = ""
+    developer: str = ""
+    calls: dict[str, str] = {}
+    tool_forms: dict[str, str] = {}
+    system_parts: str = ""
+    result_parts: str = ""
+    switches: dict[str, list[bool | int | float | str]] = {}
+
+
 class SmokeSpec(Open):
     """The chat template, the question and the answer."""
 
     chat_template: bool
+    capabilities: CapabilitiesSpec | None = None
     system: str
     options: dict[str, Any]
     exchange: dict[str, Any]

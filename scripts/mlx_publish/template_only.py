@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mlx_publish.checks.base import Check, run_checks
-from mlx_publish.checks.template import TEMPLATE, TemplateFacts, safe
+from mlx_publish.checks.template import TEMPLATE, safe
+from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.console import Console, plain
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.model.files import FolderFiles, ModelFiles
@@ -77,6 +78,9 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
         seen, tokens = metadata.look, _tokens(metadata)
     except Refused as error:
         return None, None, (Finding(error.check, "fail", error.message, error.remedy),)
+    if empty := metadata.tokenizer.empty:
+        said = f"{empty} is empty, and transformers takes it for the chat template all the same"
+        return None, None, (Finding("chat-template", "fail", said, "Remove the empty file, or fill it."),)
     if seen is None:
         missing = Finding("chat-template", "fail", "there is no chat template", "Take a model that has one.")
         return None, None, (missing,)

@@ -8,7 +8,8 @@ import pytest
 
 from chat_samples import MANNERS
 from mlx_publish.checks.base import run_checks
-from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences, safe
+from mlx_publish.checks.template import TEMPLATE, differences, safe
+from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.report import Finding, verdict_of
 from mlx_publish.template.capabilities import capabilities
 from mlx_publish.template.look import Look, look
@@ -91,7 +92,7 @@ def test_a_failure_names_a_next_step() -> None:
 def test_a_safe_template() -> None:
     told = safe(seen(CHATML))
     assert (told.status, told.remedy) == ("pass", "")
-    assert told.message.startswith("21 dialogues were rendered in a sandbox")
+    assert told.message.startswith("36 dialogues were rendered in a sandbox")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_a_safe_template() -> None:
     [
         ("{{ messages.__class__ }}", "forbidden", "SecurityError: access to attribute '__class__'"),
         ("{{ 'a' * 10 ** 10 }}", "unsafe", "makes more than 2,000,000 characters"),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "unsafe", "calls itself without end"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested", "calls itself without end"),
     ],
 )
 def test_an_unsafe_template(template: str, kind: str, words: str) -> None:
@@ -121,10 +122,13 @@ def test_a_template_that_is_unsafe_with_tools_alone() -> None:
 
 def test_a_template_renders() -> None:
     found = find("template-renders", facts())
-    assert (found.status, found.message) == ("pass", "20 of 21 dialogues render; refused: text parts")
-    assert [*found.details["refused"]] == ["text parts"]
+    unusual = ["call without text, mapping", "call without text, string", "result in parts, mapping",
+               "result in parts, string", "text parts", "system in parts"]  # fmt: skip
+    said = f"30 of 36 dialogues render; refused: {'; '.join(unusual)}"
+    assert (found.status, found.message) == ("pass", said)
+    assert [*found.details["refused"]] == unusual
     every = facts(CHATML.replace("message['content']", "message['content'] | string"))
-    assert says("template-renders", every) == ("pass", "21 of 21 dialogues render")
+    assert says("template-renders", every) == ("pass", "36 of 36 dialogues render")
 
 
 def test_a_template_that_cannot_render_what_every_chat_needs() -> None:
@@ -254,7 +258,10 @@ def test_texts_that_arrive_once_twice_and_never() -> None:
         "warn", "in the dialogue 'user' the text 'What is an eclipse?' arrives 2 times",
     )  # fmt: skip
     lost = find("texts-once", facts("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"))
-    assert lost.message == "in the dialogue 'several turns' the text 'What is an eclipse?' vanishes"
+    assert lost.status == "fail"
+    assert lost.message == (
+        "in the dialogue 'several turns' the text 'What is an eclipse?' vanishes, and the model never sees it"
+    )
     assert lost.details["found"][0] == ["several turns", "What is an eclipse?", 0]
 
 
@@ -381,10 +388,10 @@ def test_tools() -> None:
         "pass", "the template has no place for tools and refuses them",
     )  # fmt: skip
     listed = "{{ tools | tojson }}" + CHATML
-    assert says("tools", facts(listed)) == (
-        "warn",
-        "tools are listed; arguments as a mapping are lost; arguments as a string are lost; results are shown",
-    )
+    status, message = says("tools", facts(listed))
+    assert status == "warn"
+    assert message.startswith("tools are listed; arguments as a mapping are lost; arguments as a string are lost; res")
+    assert message.endswith("results are shown; a call whose message has no text (null) is refused")
     one = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
     assert says("tools", one) == (
         "pass",

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from chat_samples import MANNERS
 from hook_trees import make_tree, write_card, write_recipe_of
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks import HOOKS, run_hook
+from tiny_tokenizer import CHATML
 
 Said = Callable[..., tuple[int, str]]
 Files = Mapping[str, list[Path]]
@@ -179,6 +181,11 @@ def test_a_card_of_another_recipe_lies_elsewhere(tree: Files, run: Said, tmp_pat
 
 TEMPLATES = {
     "syntax": ("{% if %}", "it cannot be rendered"),
+    "empty": ("\n", "it is empty"),
+    "a byte order mark": ("\ufeff" + CHATML, "a byte order mark stands at its head"),
+    "a name misspelt": (
+        CHATML.replace("if add_generation_prompt", "if add_generation_promt"), "it reads add_generation_promt",
+    ),
     "unsafe": ("{{ ''.__class__.__mro__ }}", "it is not safe to render"),
     "no prompt": ("{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}", "add_generation_prompt changes nothing"),
     "a name that nobody gives": (
@@ -202,6 +209,44 @@ def test_what_is_wrong_with_a_template_is_named(name: str, where: str, tree: Fil
     assert code == 1
     assert words in said
     assert f"{path}:" in said
+
+
+PUBLISHED = {
+    **{name: manner.template for name, manner in MANNERS.items()},
+    "options and macros": (
+        "{% macro line(text) %}{{ text }}\n{% endmacro %}{% if response_format is defined %}{{ line('JSON') }}{% endif %}"
+        "{{ my_tone | default('') }}{{ line(my_house_rules) if my_house_rules }}{{ safety_mode }}" + CHATML
+    ),
+    "for images beside texts": (
+        "{% for m in messages %}<{{ m.role }}>{% for part in m.content %}{{ part.text if part.type == 'text' else '<img>' }}"
+        "{% endfor %}</s>{% endfor %}{{ '<assistant>' if add_generation_prompt }}"
+    ),
+    "turns of which none is closed": (
+        "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}### assistant:\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_template_as_models_are_published_with_passes(name: str, run: Said, tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_text(PUBLISHED[name], encoding="utf-8")
+    assert run("mlx-chat-template", path) == (0, "")
+
+
+def test_a_template_for_tools_may_stand_alone_under_a_name_of_its_own(run: Said, tmp_path: Path) -> None:
+    text = "{% for tool in tools %}{{ tool | tojson }}{% endfor %}" + CHATML
+    for name, code in (("m-tool_use.jinja", 0), ("chat_template.jinja", 1)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert run("mlx-chat-template", tmp_path / name)[0] == code
+
+
+def test_a_token_that_only_the_tokenizer_can_name_is_no_slip_where_it_lies_elsewhere(run: Said, tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_text("{{ image_token }}" + CHATML, encoding="utf-8")
+    assert run("mlx-chat-template", path) == (0, "")
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}', encoding="utf-8")
+    assert "it reads image_token" in run("mlx-chat-template", path)[1]
 
 
 CONFIGS: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
@@ -233,6 +278,16 @@ def test_what_is_wrong_with_a_config_is_named(name: str, tree: Files, run: Said)
     assert code == 1
     assert key in said
     assert f"{folder}/" in said
+
+
+@pytest.mark.parametrize(("closing", "code"), [("", 0), ("###", 1)])
+def test_an_answer_may_be_ended_by_the_end_token_alone_and_not_by_plain_text(
+    closing: str, code: int, tree: Files, run: Said
+) -> None:
+    folder = tree["mlx-model-config"][0].parent
+    text = MANNERS["solar"].template.replace("message.content + '\\n", f"message.content + '{closing}\\n")
+    edit(folder / "tokenizer_config.json", lambda data: data.update(chat_template=text))
+    assert run("mlx-model-config", folder / "config.json")[0] == code
 
 
 @pytest.mark.parametrize("name", ["narrower stop", "class of one client"])

@@ -127,3 +127,13 @@ def test_added_tokens() -> None:
     entries = [{"content": "<s>", "id": 1}, {"content": "</s>", "id": 2}]
     assert read_vocabulary({"added_tokens": entries}).added == {"<s>": 1, "</s>": 2}
     assert read_vocabulary({}).added == {}
+
+
+def test_an_empty_template_is_none_and_named_where_it_wins() -> None:
+    config = json.dumps({"chat_template": "a"}).encode()
+    hidden = read_tokenizer(MemoryFiles({"tokenizer_config.json": config, "chat_template.jinja": b" \n"}))
+    assert (hidden.templates, hidden.empty) == ({"default": "a"}, "chat_template.jinja")
+    blank = json.dumps({"chat_template": " "}).encode()
+    assert read_tokenizer(MemoryFiles({"tokenizer_config.json": blank})).templates == {}
+    good = read_tokenizer(MemoryFiles({"tokenizer_config.json": blank, "chat_template.jinja": b"b"}))
+    assert (good.templates, good.templates_differ, good.empty) == ({"default": "b"}, False, "")

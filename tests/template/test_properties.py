@@ -16,6 +16,7 @@ from mlx_publish.template.properties import (
     refusals,
     surprising_variables,
     unknown_tokens,
+    vanished,
 )
 from tiny_tokenizer import CHATML, SPECIAL
 
@@ -25,7 +26,10 @@ KNOWN = frozenset(SPECIAL)
 # What a dialogue's own capability tells already is not told once more.
 TOLD_ELSEWHERE = {
     "system+user", "system, several turns", "empty system", "two users", "assistant first", "tools", "call, mapping",
-    "call, string", "reasoning fed back", "reasoning in the text", "text parts",
+    "call, string", "reasoning fed back", "reasoning in the text", "text parts", "system in the middle", "developer",
+    "system in parts", "tool without description", "tool without parameters", "type as a list", "anyOf",
+    *(f"{what}, {form}" for what in ("call without text", "two calls", "two rounds", "result in parts")
+      for form in ("mapping", "string")),
 }  # fmt: skip
 
 
@@ -109,12 +113,31 @@ def test_a_begin_token_further_on_or_without_a_text_counts_nothing() -> None:
     assert begin_tokens(seen("{{ raise_exception('no') }}", **BEGIN)) == 0
 
 
+# vanished
+
+
+@pytest.mark.parametrize(
+    ("content", "dialogues"),
+    [
+        ("m.content", set()),
+        ("m.content[0].text", {"user", "several turns", "look-alikes", "scripts"}),
+        ("m.content if loop.last", {"several turns"}),
+        # Changed, and there.
+        ("m.content | replace('**', '') | replace('</s>', '')", set()),
+        ("m.content | upper", set()),
+    ],
+)
+def test_a_text_that_vanishes_where_it_has_to_work(content: str, dialogues: set[str]) -> None:
+    assert {name for name, _ in vanished(seen(TURN.replace("m.content", content)))} == dialogues
+
+
 # unknown_tokens
 
 
 @pytest.mark.parametrize(
     "token",
-    ["<|user|>", "<|end_of_turn|>", "<\uff5cUser\uff5c>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>",
+    ["<|turn>", "<turn|>", "<|tool_call>", "<\uff5cturn>", "<pad>", "<unk>", "<begin_of_image>", "<SPECIAL_10>", "<reserved_106>",
+     "<unused7>", "<extra_id_0>", "<|user|>", "<|end_of_turn|>", "<\uff5cUser\uff5c>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>",
      "<eos>"],
 )  # fmt: skip
 def test_what_is_written_like_a_token_and_is_none(token: str) -> None:
@@ -126,6 +149,18 @@ def test_what_is_written_like_a_token_and_is_none(token: str) -> None:
 @pytest.mark.parametrize("text", ["[INST]", "<tool_call>", "<think>", "a < b > c", "<|two words|>", "<||>"])
 def test_what_is_not_written_like_a_token(text: str) -> None:
     assert unknown_tokens(seen(text + CHATML), KNOWN) == ()
+
+
+def test_all_of_them_are_named() -> None:
+    marks = ("<turn|>", "<|turn>", "<|channel|>", "<|channel>", "<channel|>")
+    assert unknown_tokens(seen("".join(marks) + CHATML), KNOWN) == tuple(sorted(marks))
+
+
+def test_a_text_that_a_template_changes_is_not_taken_for_its_own_marks() -> None:
+    assert (
+        unknown_tokens(seen(CHATML.replace("message['content']", "message['content'] | replace('**', '')")), KNOWN)
+        == ()
+    )
 
 
 def test_a_token_is_looked_for_in_every_dialogue_and_not_in_texts() -> None:

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast  # noqa: TID251 -- what is compared with
 from transformers.utils import chat_template_utils  # noqa: TID251
 
-from mlx_publish.template.rendering import Rendered, render, undeclared
+from mlx_publish.template.rendering import Rendered, render
+from mlx_publish.template.variables import reads
 
 NOW = datetime(2026, 3, 1, 12, 0, 5)  # noqa: DTZ001  what templates are told has no zone
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -130,10 +131,10 @@ def test_what_fails_in_transformers_fails_here(name: str) -> None:
         ("a\n\n{% if %}", "broken", "line 3: TemplateSyntaxError: Expected an expression"),
         ("a\n{{ x.y }}", "broken", "line 2: UndefinedError: 'x' is undefined"),
         ("{% macro f() %}\n{{ 1 + 'a' }}{% endmacro %}\n\n{{ f() }}", "broken", "line 2: TypeError: "),
-        ("\n\n{{ messages.append(1) }}", "forbidden", "line 3: SecurityError: "),
+        ("\n\n{{ messages.append(1) }}", "broken", "line 3: SecurityError: "),
         ("{{ ''.__class__ }}", "forbidden", "line 1: SecurityError: access to attribute '__class__'"),
         ("{{ namespace(_a=1) }}", "forbidden", "line 1: SecurityError: "),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "unsafe", "it is nested too deep, or calls itself"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested", "it is nested too deep, or calls itself"),
         ("{{ 'x' * 10**10 }}", "unsafe", "a single * in it makes more than 2,000,000 characters"),
         ("{{ 10**10 * ['x'] }}", "unsafe", "a single * in it"),
         ("{{ 10**(10**10) }}", "unsafe", "a single ** in it"),
@@ -183,10 +184,10 @@ def test_the_context_stays_as_it_was() -> None:
     ],
 )  # fmt: skip
 def test_names_that_only_a_caller_can_give(template: str, names: set[str]) -> None:
-    assert undeclared(template) == names
+    assert reads(template).variables == names
 
 
 def test_reading_the_names_computes_nothing() -> None:
     giant = "'x'|center(10**15)"
     template = f"{{{{ {giant} }}}}{{% autoescape {giant} %}}{{{{ {giant} ~ a }}}}{{% endautoescape %}}"
-    assert undeclared(template) == {"a"}
+    assert reads(template).variables == {"a"}

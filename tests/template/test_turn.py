@@ -24,6 +24,11 @@ TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
             TurnEnd("<|endoftext|>", special=True),
         ),
         ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}", TurnEnd("\n\nuser: ")),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}###\n{% endfor %}", TurnEnd("###\n", mark=True)),
+        (
+            "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ '[END]\n' if not loop.last }}{% endfor %}",
+            TurnEnd("[END]\n[user] ", mark=True),
+        ),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", TurnEnd()),
     ],
 )
@@ -44,3 +49,39 @@ def test_a_template_that_does_not_render_is_told(template: str, reason: str) -> 
     found = turn_end(look({"default": template}, {}), TOKENS)
     assert found.text is None
     assert reason in (found.error or "")
+
+
+HEADS = "{% for m in messages %}{{ '### ' + m.role | title + ':\n' + m.content + '\n\n' }}{% endfor %}"
+ASKED = "{{ '### Assistant:\n' if add_generation_prompt }}"
+
+
+COUNTED = (
+    "{% for m in messages %}{{ '\n\n' if m.role == 'assistant' }}"
+    "{{ '[Round ' ~ loop.index ~ ']\n\nQ: ' if m.role == 'user' else 'A: ' }}{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        HEADS + ASKED,
+        "Below is a task.\n\n" + HEADS + ASKED,
+        # The head of the answer at the end of every dialogue.
+        HEADS + "{{ '### Assistant:\n' }}",
+        COUNTED,
+        "{% for m in messages %}{{ 'USER: ' if m.role == 'user' else ' ASSISTANT: ' }}{{ m.content }}\n{% endfor %}",
+        # Square brackets around the user's text, which are no tokens here.
+        "{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST] ' if m.role == 'user' else m.content }}{% endfor %}",
+    ],
+)
+def test_an_answer_that_the_end_token_alone_ends(template: str) -> None:
+    found = turn_end(look({"default": template}, {}), TOKENS)
+    assert (found.special, found.mark, found.stop) == (False, False, None)
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "###", "[END]", "</answer>", "END"])
+def test_a_text_that_closes_an_answer_is_no_token_and_has_to_be(mark: str) -> None:
+    template = f"{{% for m in messages %}}{{{{ m.role }}}}: {{{{ m.content }}}}{mark}\n{{% endfor %}}"
+    found = turn_end(look({"default": template}, {}), ("<|endoftext|>",))
+    assert found.mark
+    assert (found.stop or "").startswith(mark)

@@ -72,7 +72,7 @@ def _thinking(evidence: Evidence) -> str:
     smoke = evidence["smoke"] or {}
     if not smoke.get("options"):
         return ""
-    seen, unseen = ("on", "off") if smoke["options"].get("enable_thinking") else ("off", "on")
+    seen, unseen = ("on", "off") if any(smoke["options"].values()) else ("off", "on")
     return f"Its answers were looked at with thinking {seen}, not with thinking {unseen}."
 
 

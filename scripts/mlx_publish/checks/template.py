@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.checks.template_abilities import ABILITIES
+from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, where_there_is_one
 from mlx_publish.template import properties
+from mlx_publish.template.asking import answer_head
 from mlx_publish.template.capabilities import Capabilities
+from mlx_publish.template.dialogues import probes
 from mlx_publish.template.look import Look, shared
-
-_NONE = "there is no chat template"
-
-
-@dataclass(frozen=True)
-class TemplateFacts:
-    """All that is known of a model's chat template when it is judged."""
-
-    look: Look | None
-    """What it made of the dialogues; None where there is no template."""
-    capabilities: Capabilities | None
-    tokens: frozenset[str] | None
-    """Texts of all tokens that stand for themselves; None where no file lists them."""
-    way: str = "native"
-    """The way of the system text: native, first-user, own-turn; none without a template."""
-    chat: Mapping[str, Any] | None = None
-    """The engine's `chat`; None where nothing was converted or no tokenizer loaded."""
-    engines: Mapping[str, Any] | None = None
-    """By engine what differs there, and None for one that is not installed; None where none was asked for."""
 
 
 def safe(seen: Look) -> Says:
@@ -44,7 +28,7 @@ def safe(seen: Look) -> Says:
 
 def _renders(facts: TemplateFacts) -> Says:
     if facts.look is None:
-        return warned(f"{_NONE}; the answers are plain completions")
+        return warned(f"{NO_TEMPLATE}; the answers are plain completions")
     if broken := properties.refusals(facts.look, must=True):
         name, error = broken[0]
         return failed(
@@ -52,14 +36,14 @@ def _renders(facts: TemplateFacts) -> Says:
             broken=dict(broken),
         )  # fmt: skip
     refused = dict(properties.refusals(facts.look, must=False))
-    count = len(facts.look.rendered)
-    told = f"; refused: {', '.join(refused)}" if refused else ""
+    count = len(probes())
+    told = f"; refused: {'; '.join(refused)}" if refused else ""
     return passed(f"{count - len(refused)} of {count} dialogues render{told}", refused=refused)
 
 
 def _same(facts: TemplateFacts) -> Says:
     if facts.chat is None:
-        return skipped("nothing converted was compared" if facts.look else _NONE)
+        return skipped("nothing converted was compared" if facts.look else NO_TEMPLATE)
     different = list(differences(facts.chat))
     if different:
         name, what = different[0]
@@ -96,18 +80,7 @@ def _around(ours: str, theirs: str) -> str:
     return f"{ours[part]!r} in place of {theirs[part]!r}"
 
 
-def _where_there_is_one(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:
-    """Skip a check where there is no template, of which nothing can be said."""
-
-    def run(facts: TemplateFacts) -> Says:
-        if facts.look is None or facts.capabilities is None:
-            return skipped(_NONE)
-        return judge(facts, facts.look, facts.capabilities)
-
-    return run
-
-
-@_where_there_is_one
+@where_there_is_one
 def _system(facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     if found.system in ("native", "merged"):
         how = "a turn of its own" if found.system == "native" else "put into a user turn by the template"
@@ -124,38 +97,39 @@ def _system(facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     return warned(f"no system role ({reason}); the system text goes in front of the first user turn{shown}")
 
 
-@_where_there_is_one
-def _turns(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    told = {"two user turns in a row": found.two_users, "an assistant's turn first": found.assistant_first}
-    if lost := [what for what, how in told.items() if how == "lost"]:
-        return warned(f"{' and '.join(lost)}: texts vanish without an error")
-    if refused := [what for what, how in told.items() if how == "refused"]:
-        return passed(f"turns alternate strictly: {' and '.join(refused)} {_are(refused)} refused")
-    return passed("turns may come in any order")
-
-
-def _are(things: Sequence[str]) -> str:
-    return "is" if len(things) == 1 else "are"
-
-
-@_where_there_is_one
-def _whole(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
-    if wrong := list(properties.not_once(seen)):
+@where_there_is_one
+def _whole(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
+    wrong = list(properties.not_once(seen))
+    if gone := properties.vanished(seen):
+        name, text = gone[0]
+        return failed(
+            f"in the dialogue {name!r} the text {text[:60]!r} vanishes, and the model never sees it"
+            f"{_in_parts(found)}", "Have the source's template mended to show plain texts.",
+            found=[list(entry) for entry in wrong],
+        )  # fmt: skip
+    if wrong:
         name, text, count = wrong[0]
         said = "vanishes" if count == 0 else f"arrives {count} times"
         return warned(f"in the dialogue {name!r} the text {text[:60]!r} {said}", found=[list(entry) for entry in wrong])
     return passed("every message's text arrives exactly once")
 
 
-@_where_there_is_one
-def _prompt(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    text = found.generation_prompt
-    if not text:
+def _in_parts(found: Capabilities) -> str:
+    """The reason where a template is made for images beside texts."""
+    return "; it shows content in parts only, and clients for text give plain texts" if found.parts == "shown" else ""
+
+
+@where_there_is_one
+def _prompt(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
+    if found.generation_prompt:
+        return passed(f"an answer is asked for by {found.generation_prompt!r}")
+    head = answer_head(seen)
+    if head is None:
         return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
-    return passed(f"an answer is asked for by {text!r}")
+    return passed(f"every prompt leads up to the answer by {head!r}; add_generation_prompt changes nothing")
 
 
-@_where_there_is_one
+@where_there_is_one
 def _begin(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     count, doubled = properties.begin_tokens(seen), _doubled(facts, seen)
     if count > 1 or doubled:
@@ -172,7 +146,17 @@ def _doubled(facts: TemplateFacts, seen: Look) -> bool:
     return bool(token and text.startswith(token) and len(ids) > 1 and ids[0] == ids[1])
 
 
-@_where_there_is_one
+@where_there_is_one
+def _head(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+    if marked := sorted(name for name, text in seen.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
+        return warned(
+            f"the template {', '.join(marked)} begins with a byte order mark, which stands at the head of every prompt",
+            "Save it in the source without the mark.", marked=marked,
+        )  # fmt: skip
+    return passed("no byte order mark stands at the head of a template")
+
+
+@where_there_is_one
 def _tokens(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     if facts.tokens is None:
         return skipped("no file lists the special tokens")
@@ -183,7 +167,7 @@ def _tokens(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     return passed("every special token that the template writes is one")
 
 
-@_where_there_is_one
+@where_there_is_one
 def _grows(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     pairs = (("user", "several turns"), ("system+user", "system, several turns"))
     found = [growth for pair in pairs if (growth := properties.growth(seen, *pair))]
@@ -198,14 +182,14 @@ def _grows(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     return passed("a longer dialogue begins with the shorter one, so a prompt cache works")
 
 
-@_where_there_is_one
+@where_there_is_one
 def _date(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     if found.date == "clock":
         return passed("the prompt names the day; it was tested with a fixed clock")
     return passed("the prompt does not depend on the day")
 
 
-@_where_there_is_one
+@where_there_is_one
 def _variables(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     if odd := properties.surprising_variables(seen):
         return warned(f"the template reads {', '.join(odd)}, which no caller is known to give", names=list(odd))
@@ -213,43 +197,7 @@ def _variables(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     return passed(f"the template reads what callers give{': ' if options else ''}{', '.join(options)}")
 
 
-@_where_there_is_one
-def _thinking(facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    if found.thinking == "none":
-        return passed("there is no switch for thinking")
-    unset = found.thinking_unset or "own"
-    said = f"enable_thinking switches thinking; unset it is {'neither on nor off' if unset == 'own' else unset}"
-    if facts.chat is None:
-        return passed(said)
-    sets = "on" if facts.chat["thinks"] else "off"
-    if unset != sets:
-        return warned(f"{said} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
-    return passed(f"{said}, in mlx-lm too")
-
-
-@_where_there_is_one
-def _tools(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    if found.tools != "listed":
-        said = "the template has no place for tools"
-        return passed(said if found.tools == "ignored" else f"{said} and refuses them")
-    forms = [f"arguments as a {form} are {how}" for form, how in found.tool_calls.items()]
-    wrong = [form for form, how in found.tool_calls.items() if how != "shown"]
-    said = f"tools are listed; {'; '.join(forms)}; results are {found.tool_results}"
-    return warned(said) if len(wrong) == len(found.tool_calls) else passed(said)
-
-
-@_where_there_is_one
-def _parts(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    told = {
-        "shown": "content as a list of parts is shown as text",
-        "printed": "content as a list of parts is printed as Python's list; servers join the parts first",
-        "lost": "content as a list of parts vanishes; servers join the parts first",
-        "refused": "content as a list of parts is refused; servers join the parts first",
-    }
-    return passed(told[found.parts])
-
-
-@_where_there_is_one
+@where_there_is_one
 def _engines(facts: TemplateFacts, _seen: Look, _found: Capabilities) -> Says:
     if facts.engines is None:
         return skipped("no other engine was asked for")
@@ -268,16 +216,14 @@ TEMPLATE: tuple[Check[TemplateFacts], ...] = (
     Check("template-renders", "The chat template renders", "a chat that fails at the first word", _renders),
     Check("template-same", "It renders as the source's", "a prompt the model was not trained on", _same, safety=True),
     Check("system-role", "The way of the system text", "instructions that vanish", _system),
-    Check("turns", "The order of turns", "a dialogue that ends in an error", _turns),
+    *ABILITIES,
     Check("texts-once", "Every text arrives once", "words that vanish or double", _whole),
     Check("generation-prompt", "An answer is asked for", "a model that goes on as the user", _prompt),
     Check("begin-token", "One begin token", "a prompt that begins twice", _begin),
+    Check("byte-order-mark", "Nothing unseen at its head", "a prompt that begins with an invisible mark", _head),
     Check("known-tokens", "Special tokens are known", "markup read as words", _tokens),
     Check("grows", "A dialogue grows at its end", "a prompt cache that is never hit", _grows),
     Check("date", "What depends on the day", "answers that change overnight", _date),
     Check("variables", "Every variable is known", "a slip of the pen in the template", _variables),
-    Check("thinking", "The switch for thinking", "a model that thinks unasked", _thinking),
-    Check("tools", "Tools and their results", "calls that the model cannot read", _tools),
-    Check("parts", "Content in parts", "a Python list in the prompt", _parts),
     Check("other-engines", "Other engines render it alike", "a chat that works on one client only", _engines),
 )

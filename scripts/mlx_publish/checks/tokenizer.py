@@ -15,6 +15,8 @@ from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.portable import transformers4_classes
 from mlx_publish.model.stopping import no_ids_in, stop_ids_in
 from mlx_publish.model.weights import embedding_of
+from mlx_publish.template.dialogues import probes
+from mlx_publish.template.properties import BYTE_ORDER_MARK
 
 GENERATION = "generation_config.json"
 _COMPLETE = f"Add the {CONFIG} of the model to the source."
@@ -89,18 +91,48 @@ def _rows(facts: SourceFacts) -> tuple[int | None, str]:
 
 def _template(facts: SourceFacts) -> Says:
     found = facts.source.tokenizer
-    if not found.templates:
+    if not found.templates and not found.empty:
         return _no_template(facts)
+    return _unusable(facts) or _placed(facts)
+
+
+def _unusable(facts: SourceFacts) -> Says | None:
+    """Why none of its chat templates can be used."""
+    found = facts.source.tokenizer
+    if found.empty:
+        others = found.template_places if "default" in found.templates else ()
+        hidden = f", and hides the template of {others[0]} from every client that reads both" if others else ""
+        return failed(f"{found.empty} is empty{hidden}", "Remove the empty file from the source, or fill it.")
     if "default" not in found.templates:
         return failed(
             f"of the chat templates {', '.join(sorted(found.templates))} none is the default, so none applies unasked",
             "Name one of them 'default' in the source.",
         )
+    if _silent(facts):
+        said = "the chat template writes nothing: every dialogue becomes an empty prompt"
+        return failed(said, "Have the source's template mended.")
+    return None
+
+
+def _placed(facts: SourceFacts) -> Says:
+    """Where they stand, and whether they agree."""
+    found = facts.source.tokenizer
     places = found.template_places
+    marked = sorted(name for name, text in found.templates.items() if text.startswith(BYTE_ORDER_MARK))
+    told = [f"a byte order mark stands at the head of the template {', '.join(marked)}"] if marked else []
     if found.templates_differ:
-        return warned(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
+        told.append(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
+    if told:
+        return warned("; ".join(told))
     names = "" if len(found.templates) == 1 else f", {len(found.templates)} by name: {', '.join(found.templates)}"
     return passed(f"the chat template stands in {' and '.join(places)}{names}")
+
+
+def _silent(facts: SourceFacts) -> bool:
+    """Whether every dialogue that has to work becomes an empty text."""
+    seen = facts.source.look
+    texts = [seen.text(probe.name) for probe in probes() if probe.must] if seen else [None]
+    return all(text is not None and not text.strip() for text in texts)
 
 
 def _no_template(facts: SourceFacts) -> Says:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +59,25 @@ def _stops(output: TokenizerOutput) -> Says:
     ids = list(stopping.ids)
     if stopping.refusal:
         return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
-    if stopping.changes:
-        return fixed("; ".join(stopping.changes), ids=ids, changes=list(stopping.changes))
     end = output.turn_end
+    alone = _ended_by_eos(end, ids)
+    if stopping.changes:
+        return fixed("; ".join((*stopping.changes, *alone)), ids=ids, changes=list(stopping.changes))
+    if alone:
+        return warned(alone[0], ids=ids)
     if end and end.error:
         return warned(f"what ends a turn is not known: {end.error}", ids=ids)
     if end and end.text is None:
         return warned("the chat template puts nothing behind an answer; the smoke test shows whether it stops", ids=ids)
     return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
+
+
+def _ended_by_eos(end: TurnEnd | None, ids: Sequence[int]) -> tuple[str, ...]:
+    """Say so where no token stands between two turns: the source's own way."""
+    if end is None or not end.text or end.stop:
+        return ()
+    said = f"the chat template puts {end.text[:40]!r} behind an answer, which is no token"
+    return (f"{said}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
 
 
 def _embedding(output: TokenizerOutput) -> Says:

@@ -10,10 +10,11 @@ from mlx_publish.errors import Refused
 from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.hooks.rendered import Model, looks
 from mlx_publish.hooks.template_files import Found, templates_in
-from mlx_publish.template.capabilities import generation_prompt
-from mlx_publish.template.dialogues import ANSWER
+from mlx_publish.model.template_places import JINJA
+from mlx_publish.template.asking import answer_head
+from mlx_publish.template.dialogues import QUESTION, TOOL
 from mlx_publish.template.look import Look
-from mlx_publish.template.properties import refusals, surprising_variables
+from mlx_publish.template.properties import BYTE_ORDER_MARK, refusals, surprising_variables
 
 _LINE = re.compile(r"line (\d+): ")
 _PAGE = "docs/hooks.md says what a template is tried with."
@@ -32,18 +33,34 @@ def look(files: Sequence[Path], _options: Options) -> Iterator[Problem]:
 
 
 def _judged(one: Found, seen: Look) -> Iterator[Problem]:
-    if seen.unsafe:
-        name, rendered = seen.unsafe[0]
-        yield _problem(one, f"it is not safe to render: {rendered.error}", name, "Have it mended by its authors.")
+    if one.text.startswith(BYTE_ORDER_MARK):
+        yield _problem(
+            one, "a byte order mark stands at its head, and so at the head of every prompt", "", "Remove it."
+        )
+    if wrong := _unusable(one, seen):
+        yield wrong
         return
-    broken = refusals(seen, must=True) if one.main else _syntax(seen)
-    if broken:
-        yield _problem(one, f"it cannot be rendered: {broken[0][1]}", broken[0][0], _PAGE)
-        return
-    if one.main and not _asks(seen):
+    if one.main and seen.text("user") is not None and answer_head(seen) is None:
         said = "add_generation_prompt changes nothing, and the prompt ends in front of what an answer begins with"
         yield _problem(one, said, "", "Write the beginning of an answer where add_generation_prompt is true.")
+    yield from _slips(one, seen)
+
+
+def _unusable(one: Found, seen: Look) -> Problem | None:
+    if not one.text.strip():
+        return _problem(one, "it is empty, and clients take it for the template all the same", "", "Remove or fill it.")
+    if seen.unsafe:
+        name, rendered = seen.unsafe[0]
+        return _problem(one, f"it is not safe to render: {rendered.error}", name, "Have it mended by its authors.")
+    if broken := _broken(one, seen) if one.main else _syntax(seen):
+        return _problem(one, f"it cannot be rendered: {broken[0][1]}", broken[0][0], _PAGE)
+    return None
+
+
+def _slips(one: Found, seen: Look) -> Iterator[Problem]:
     for name in surprising_variables(seen):
+        if one.lonely and name.endswith("_token"):
+            continue  # transformers gives all of the tokenizer's, which no file here names
         # It may stand in another of the model's templates.
         if line := _line_with(one.text, name):
             said = f"it reads {name}, which no caller is known to give"
@@ -51,11 +68,14 @@ def _judged(one: Found, seen: Look) -> Iterator[Problem]:
             yield Problem(one.path, said, one.line_of(line), one.key, remedy)
 
 
-def _asks(seen: Look) -> bool:
-    """Whether a prompt leads up to the answer: by the switch, or always, as templates that end a question so do."""
-    prompt, dialogue = seen.text("user") or "", seen.text("first turn") or ""
-    before = dialogue.partition(ANSWER)[0]
-    return bool(generation_prompt(seen)) or (before.startswith(prompt) and not before[len(prompt) :].strip())
+def _broken(one: Found, seen: Look) -> Sequence[tuple[str, str]]:
+    """Dialogues that have to work and do not.
+
+    A template for images beside texts may take texts as parts alone, and one that lies under a name of its own tools.
+    """
+    in_parts = QUESTION in (seen.text("text parts") or "") and QUESTION not in (seen.text("user") or "")
+    for_tools = not one.key and one.path.name != JINJA and TOOL in (seen.text("tools") or "")
+    return _syntax(seen) if in_parts or for_tools else refusals(seen, must=True)
 
 
 def _syntax(seen: Look) -> list[tuple[str, str]]:

@@ -16,13 +16,13 @@ from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 
 EOS = "eos_token_id"
 _FIX = "Run the hook with --fix, or correct it by hand."
-_DIALOGUES = ("first turn", "several turns")
+_DIALOGUES = ("user", "no generation prompt", "first turn", "several turns", "two users")
 # Where neither config nor vocabulary tell how many tokens there are, no id is too large.
 _ANY_SIZE = 1 << 40
 
 
 def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
-    """What each model's chat template puts behind an answer; all templates are rendered by one child."""
+    """What each model's chat template has generation stop at; all templates are rendered by one child."""
     chats = {number: info for number, model in enumerate(models) if (info := _chat(model))}
     ends: list[str | None] = [None] * len(models)
     if not chats:
@@ -32,7 +32,7 @@ def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
 
     asked = [Model(info.templates, info.special_tokens) for info in chats.values()]
     for number, seen in zip(chats, looks(asked, _DIALOGUES), strict=True):
-        ends[number] = turn_end(seen, _special(models[number])).text
+        ends[number] = turn_end(seen, _special(models[number])).stop
     return ends
 
 

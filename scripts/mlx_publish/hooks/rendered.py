@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mlx_publish.template.child import Request, render_all
 from mlx_publish.template.dialogues import Probe, probes
-from mlx_publish.template.look import NOW, Look, context_of, look, template_for
-from mlx_publish.template.rendering import undeclared
+from mlx_publish.template.look import NOW, Look, context_of, look, read_by, template_for
+from mlx_publish.template.variables import Reads
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _batch(models: Sequence[Model], asked: Sequence[Probe], *, variables: bool) 
         if any(one.kind == "unsafe" for one in mine):
             return [*found, look(model.templates, model.special_tokens)]
         rendered = dict(zip((probe.name for probe in asked), mine, strict=True))
-        names = frozenset(name for text in model.templates.values() for name in (undeclared(text) if variables else ()))
+        names = read_by(model.templates) if variables else Reads()
         found.append(Look(model.templates, model.special_tokens, rendered, {}, names))
     return found
 

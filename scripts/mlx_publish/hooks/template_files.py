@@ -32,6 +32,11 @@ class Found:
     key: str = ""
     """Its key in a JSON file; empty for a file of its own."""
 
+    @property
+    def lonely(self) -> bool:
+        """Whether no file beside it names special tokens."""
+        return self.special_tokens is _ANY
+
     def line_of(self, line: int) -> int:
         """The line of the file; JSON has a whole template on one."""
         return _lines(self.path).get(self.key, 1) if self.key else line

@@ -20,6 +20,9 @@ def place_templates(draft: Draft) -> None:
     alone = _in_files(draft)
     named = named_templates(draft.json.get(CONFIG, {}).get("chat_template"), CONFIG)
     legacy = named_templates(draft.json.get(LEGACY, {}).get("chat_template"), LEGACY)
+    if JINJA in draft.files and "default" not in alone and "default" in named:
+        draft.texts[JINJA] = named["default"]
+        draft.changes.append(f"{JINJA} was empty; it holds the template of {CONFIG} now")
     if alone:
         _agree(draft, alone, named)
     elif not named and legacy:
@@ -58,11 +61,11 @@ def _in_files(draft: Draft) -> dict[str, str]:
         name = path.removeprefix(MORE).removesuffix(".jinja")
         if path == f"{MORE}{name}.jinja" and "/" not in name:
             found[name] = read_text(path, data)
-    return found
+    return {name: text for name, text in found.items() if text.strip()}
 
 
 def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> None:
-    if "default" in named and "default" not in alone:
+    if "default" in named and "default" not in alone and JINJA not in draft.files:
         draft.texts[JINJA] = named["default"]
         draft.changes.append(f"{JINJA} added: the default template stood in {CONFIG} only, where newer clients miss it")
     if unseen := sorted(named.keys() - alone.keys() - {"default"}):

@@ -29,6 +29,8 @@ class TokenizerInfo:
     special_tokens: Mapping[str, str]
     code: str | None = None
     """The class of the source's own that `auto_map` names, as `tokenization_kimi.TikTokenTokenizer`."""
+    empty: str = ""
+    """The file that holds the default template and nothing in it; to transformers it is the template all the same."""
 
     def summary(self) -> dict[str, Any]:
         """What the report keeps."""
@@ -65,6 +67,7 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
         stop_ids=stop_ids(files),
         special_tokens=_special_tokens(config, older),
         code=_code(config.get("auto_map")),
+        empty=_empty(files),
     )
 
 
@@ -114,9 +117,14 @@ def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[s
         found[_JINJA] = alone
     for path in ("tokenizer_config.json", "chat_template.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
-        if named := _named(data.get("chat_template")):
-            found[path] = named
+        named = _named(data.get("chat_template"))
+        if filled := {name: text for name, text in named.items() if text.strip()}:
+            found[path] = filled
     return found
+
+
+def _empty(files: ModelFiles) -> str:
+    return _JINJA if _JINJA in files.entries and not _template(files, _JINJA).strip() else ""
 
 
 def _in_files(files: ModelFiles) -> dict[str, str]:
@@ -126,7 +134,8 @@ def _in_files(files: ModelFiles) -> dict[str, str]:
         name = path.removeprefix(_MORE).removesuffix(".jinja")
         if path == f"{_MORE}{name}.jinja" and "/" not in name:
             paths[name] = path
-    return {name: _template(files, path) for name, path in sorted(paths.items())}
+    texts = {name: _template(files, path) for name, path in sorted(paths.items())}
+    return {name: text for name, text in texts.items() if text.strip()}
 
 
 def _template(files: ModelFiles, path: str) -> str:

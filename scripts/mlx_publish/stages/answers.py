@@ -15,6 +15,7 @@ from mlx_publish.stages.long_text import LongText, long_text
 from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.capabilities import Capabilities, capabilities
+from mlx_publish.template.variables import SWITCH
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -23,6 +24,8 @@ SHORT = {
 }
 SUMMARY = "What is the text above about? Answer with one sentence."
 SHORT_TOKENS = 48
+# Switches for thinking of which true means on.
+_SWITCHES = ("thinking", "reasoning", "think", "enable_reasoning")
 
 
 def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
@@ -36,6 +39,13 @@ def asked_way(found: Capabilities | None, asked: SmokeTest) -> str:
     """The way of the questions; where two user turns are refused, the check `system-role` says so."""
     way = system_way(found, asked)
     return "first-user" if way == "own-turn" and found and found.two_users != "kept" else way
+
+
+def thinking_options(found: Capabilities, asked: SmokeTest) -> dict[str, bool]:
+    """What switches thinking as the recipe asks; of other names than the usual one those that take true and false."""
+    if found.thinking == "switch":
+        return {SWITCH: asked.thinking}
+    return {name: asked.thinking for name in _SWITCHES if {True, False} & {*found.switches.get(name, ())}}
 
 
 def messages_of(way: str, system: str, prompt: str) -> Messages:
@@ -69,7 +79,7 @@ class SourceAnswers:
         asked = self.context.recipe.spec.smoke
         # A template that cannot render a question is refused by `template-renders`; it is not asked here.
         found = self.capabilities if self._renders else None
-        options = {"enable_thinking": asked.thinking} if found and found.thinking == "switch" else {}
+        options = thinking_options(found, asked) if found else {}
 
         def question(name: str, messages: Messages, tokens: int, **more: Any) -> dict[str, Any]:
             plain = {"messages": None, "prompt": messages[-1]["content"]}

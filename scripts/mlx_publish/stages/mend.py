@@ -89,7 +89,7 @@ def _stopping(folder: Path, generation: bytes | None, end: TurnEnd | None) -> St
         generation,
         read("tokenizer_config.json") or {},
         read("tokenizer.json"),
-        end.text if end else None,
+        end.stop if end else None,
         chat=end is not None,
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
-from mlx_publish.checks.template import TEMPLATE, TemplateFacts, differences
+from mlx_publish.checks.template import TEMPLATE, differences
+from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
 from mlx_publish.evidence import FileDigest
 from mlx_publish.model.select import is_tokenizer
@@ -17,7 +18,6 @@ from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import at_once, job_of, measured_inputs, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import metadata_of, source_of
-from mlx_publish.template.dialogues import probes
 from mlx_publish.template.engines_look import by_engine
 from mlx_publish.template.look import NOW, Look
 
@@ -33,7 +33,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare the templates, let the source answer once, and then every variant."""
     seen = metadata_of(context).look
-    chats = _chats(context, variants) if seen else [None] * len(variants)
+    chats = _chats(context, variants, seen) if seen else [None] * len(variants)
     source = _source_answers(context, variants)
     answers = _answers(context, variants, source)
     found = {}
@@ -49,14 +49,14 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     return found
 
 
-def _chats(context: Context, variants: Sequence[Variant]) -> list[Any]:
+def _chats(context: Context, variants: Sequence[Variant], seen: Look) -> list[Any]:
     """Every dialogue by both tokenizers; variants whose tokenizer's files are the same bytes share one look."""
     dialogues = [
         {
             "name": probe.name, "messages": probe.messages, "tools": probe.tools, "options": dict(probe.options),
             "generation": probe.generation,
         }
-        for probe in probes()
+        for probe in seen.probes
     ]  # fmt: skip
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
     templates = dict(metadata_of(context).tokenizer.templates)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mlx_publish.template.calls import call, calls, form_taken, parts, shows, tool_forms
 from mlx_publish.template.dialogues import (
     ANSWER,
-    CALL_DATE,
+    FORMS,
     QUESTION,
     REASONING,
     RESULT,
@@ -38,7 +39,7 @@ class Capabilities:
     tool_results: str
     """shown, lost, refused."""
     thinking: str
-    """none, or switch: `enable_thinking` changes the prompt."""
+    """none; switch: `enable_thinking` changes the prompt; other: one of `switches` does."""
     thinking_unset: str
     """on, off, own (neither of both): what the prompt is without the switch; empty where there is none."""
     reasoning: dict[str, str]
@@ -53,6 +54,20 @@ class Capabilities:
     """What asks for an answer; empty where it has no effect."""
     turn_end: str
     """What stands behind the assistant's text."""
+    system_later: str
+    """kept, refused, lost: a system text behind the first turns."""
+    developer: str
+    """kept, refused, lost: the role developer, which some clients send in place of system."""
+    calls: dict[str, str]
+    """By the dialogue (call without text, two calls, two rounds): shown, lost, refused."""
+    tool_forms: dict[str, str]
+    """By the dialogue (tool without ..., type as a list, anyOf): listed, untyped (without its type), lost, refused."""
+    system_parts: str
+    """shown, printed, lost, refused: a system text given as a list of parts."""
+    result_parts: str
+    """shown, printed, lost, refused: a tool's result given as a list of parts."""
+    switches: dict[str, list[Any]] = field(default_factory=dict)
+    """Switches for thinking of other names than `enable_thinking`, each with the values that change the prompt."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as reports and evidence keep it."""
@@ -62,22 +77,29 @@ class Capabilities:
 def capabilities(seen: Look) -> Capabilities:
     """Read them off; `seen` needs no dialogue that rendered."""
     user = seen.text("user") or ""
-    begin = seen.special_tokens.get("bos_token", "")
+    begin, switches = seen.special_tokens.get("bos_token", ""), _switches(seen)
     return Capabilities(
         system=_system(seen),
         two_users=_arrives(seen, "two users"),
         assistant_first=_arrives(seen, "assistant first"),
-        tools=_shows(seen, "tools", TOOL, "listed", "ignored"),
-        tool_calls={form: _call(seen, f"call, {form}") for form in ("mapping", "string")},
-        tool_results=_shows(seen, _called(seen), RESULT, "shown", "lost"),
-        thinking="switch" if _switch(seen) else "none",
+        tools=shows(seen, "tools", TOOL, "listed", "ignored"),
+        tool_calls={form: call(seen, f"call, {form}") for form in FORMS},
+        tool_results=shows(seen, _called(seen), RESULT, "shown", "lost"),
+        thinking="switch" if _switch(seen) else "other" if any(switches.values()) else "none",
         thinking_unset=_unset(seen),
         reasoning={"field": _reasoning(seen, "reasoning fed back"), "text": _reasoning(seen, "reasoning in the text")},
-        parts=_parts(seen),
+        parts=parts(seen, "text parts", QUESTION),
         begin_token=begin if begin and user.startswith(begin) else "",
         date="clock" if any(seen.text(name) != one.text for name, one in seen.later.items()) else "none",
         generation_prompt=generation_prompt(seen),
         turn_end=(seen.text("first turn") or "").rpartition(ANSWER)[2],
+        system_later=_arrives(seen, "system in the middle"),
+        developer=_arrives(seen, "developer"),
+        calls=calls(seen),
+        tool_forms=tool_forms(seen),
+        system_parts=parts(seen, "system in parts", SYSTEM),
+        result_parts=parts(seen, f"result in parts, {form_taken(seen)}", RESULT),
+        switches=switches,
     )
 
 
@@ -120,21 +142,20 @@ def probe_of(name: str) -> Probe:
     return next(probe for probe in probes() if probe.name == name)
 
 
-def _shows(seen: Look, name: str, what: str, shown: str, lost: str) -> str:
-    text = seen.text(name)
-    if text is None:
-        return "refused"
-    return shown if what in text else lost
-
-
-def _call(seen: Look, name: str) -> str:
-    found = _shows(seen, name, CALL_DATE, "shown", "lost")
-    return "escaped" if found == "shown" and '\\"date\\"' in (seen.text(name) or "") else found
-
-
 def _called(seen: Look) -> str:
     """A dialogue with a call and its result, in the form of arguments that the template takes."""
     return next((name for name in ("call, mapping", "call, string") if seen.text(name) is not None), "call, mapping")
+
+
+def _switches(seen: Look) -> dict[str, list[Any]]:
+    """Those that the template reads, with the values that give another prompt than none does."""
+    found: dict[str, list[Any]] = {name: [] for name in seen.reads.switches}
+    for probe in seen.switched:
+        text = seen.text(probe.name)
+        if text is not None and text != seen.text("user"):
+            for name, value in probe.options.items():
+                found[name].append(value)
+    return found
 
 
 def _switch(seen: Look) -> bool:
@@ -155,9 +176,3 @@ def _reasoning(seen: Look, name: str) -> str:
     if ANSWER not in text:
         return "lost"
     return "kept" if REASONING in text else "dropped"
-
-
-def _parts(seen: Look) -> str:
-    found = _shows(seen, "text parts", QUESTION, "shown", "lost")
-    printed = found == "shown" and any(key in (seen.text("text parts") or "") for key in ("'type'", '"type"'))
-    return "printed" if printed else found

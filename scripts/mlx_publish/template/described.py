@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _WORDS: Mapping[str, str] = {
@@ -12,6 +13,7 @@ _WORDS: Mapping[str, str] = {
     "kept": "yes",
     "ignored": "none",
     "clock": "today's",
+    "untyped": "without its type",
 }
 _LONGEST = 48  # characters of a text in a table
 
@@ -29,6 +31,29 @@ def described(can: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "End of a turn", shown(can["turn_end"]) if can["turn_end"] else "nothing"
     yield "Asks for an answer by", shown(can["generation_prompt"]) if can["generation_prompt"] else "nothing"
     yield "Date", _WORDS.get(can["date"], can["date"])
+    yield from _more(can)
+
+
+def _more(can: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What evidence of earlier versions does not tell."""
+    listed = can["tools"] == "listed"
+    rows = (
+        ("System text in the middle", can.get("system_later")),
+        ("Role developer", can.get("developer")),
+        ("System text in parts", can.get("system_parts")),
+        ("Tool results in parts", can.get("result_parts") if listed else None),
+    )
+    yield from ((title, _WORDS.get(how, how)) for title, how in rows if how)
+    if listed and "calls" in can:
+        yield "Forms of calls", _odd(can["calls"], "shown")
+    if listed and "tool_forms" in can:
+        yield "Forms of tools", _odd(can["tool_forms"], "listed")
+
+
+def _odd(forms: Mapping[str, str], usual: str) -> str:
+    """What is not as usual, by the name of the dialogue."""
+    odd = [f"{name}: {_WORDS.get(how, how)}" for name, how in forms.items() if how != usual]
+    return ", ".join(odd) or f"all {usual}"
 
 
 def _tools(can: Mapping[str, Any]) -> str:
@@ -39,10 +64,15 @@ def _tools(can: Mapping[str, Any]) -> str:
 
 
 def _thinking(can: Mapping[str, Any]) -> str:
-    if can["thinking"] == "none":
-        return "no switch"
-    unset = "neither on nor off" if can["thinking_unset"] == "own" else can["thinking_unset"]
-    return f"enable_thinking, {unset} by default"
+    own = [f"{name} ({_values(values)})" for name, values in can.get("switches", {}).items()]
+    if can["thinking"] == "switch":
+        unset = "neither on nor off" if can["thinking_unset"] == "own" else can["thinking_unset"]
+        own = [f"enable_thinking, {unset} by default", *own]
+    return "; ".join(own) or "no switch"
+
+
+def _values(values: Sequence[object]) -> str:
+    return ", ".join(json.dumps(value) for value in values) or "changes no first prompt"
 
 
 def shown(text: str) -> str:

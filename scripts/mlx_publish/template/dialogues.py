@@ -17,6 +17,11 @@ REASONING = "First I recall what a shadow is."
 TOOL = "eclipse_times"
 CALL_DATE = "2026-08-12"
 RESULT = "19:32"
+SECOND_DATE, SECOND_RESULT = "2027-08-02", "09:41"
+SEVERAL_TYPES = "bool"
+"""How a type of a parameter that may be of several begins, in JSON Schema and in Python."""
+FORMS = ("mapping", "string")
+"""Of a call's arguments; dialogues with calls are there in both."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,13 @@ def probes() -> tuple[Probe, ...]:
 
 
 def _probe(entry: Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]) -> Probe:
+    own = entry.get("tools")
     return Probe(
         name=entry["name"],
         messages=tuple(entry["messages"]),
         tells=entry["tells"],
         must=entry.get("must", False),
-        tools=tools if entry.get("tools") else None,
+        tools=tuple(own) if isinstance(own, list) else tools if own else None,
         options=entry.get("options", {}),
         generation=entry.get("generation", True),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from mlx_publish.template.dialogues import probes
 from mlx_publish.template.differences import Difference, differences
 from mlx_publish.template.engines import available, render_with
 from mlx_publish.template.look import NOW, Look, context_of, template_for
@@ -24,7 +23,7 @@ def by_engine(seen: Look, engines: Sequence[str]) -> Mapping[str, tuple[str, ...
 
 def _told(seen: Look, engine: str) -> tuple[str, ...]:
     """One line a cause: dialogues that stumble over the same construct share it."""
-    asked = [(probe, template_for(seen.templates, probe)) for probe in probes()]
+    asked = [(probe, template_for(seen.templates, probe)) for probe in seen.probes]
     requests = [(template, as_seen(context_of(probe, seen.special_tokens))) for probe, template in asked]
     answers = render_with(engine, requests, datetime.fromisoformat(NOW), _SECONDS)
     found: list[Difference] = []

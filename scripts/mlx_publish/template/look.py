@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from mlx_publish.errors import Refused
 from mlx_publish.template.child import Request, render_all
 from mlx_publish.template.dialogues import Probe, probes
-from mlx_publish.template.rendering import Rendered, undeclared
+from mlx_publish.template.rendering import Rendered
+from mlx_publish.template.variables import Reads, reads
 
 NOW = "2026-03-01T12:00:00"
 """The clock that all dialogues are rendered by."""
@@ -28,8 +30,20 @@ class Look:
     rendered: Mapping[str, Rendered]
     later: Mapping[str, Rendered]
     """Some of them at a later date."""
-    variables: frozenset[str]
+    reads: Reads
     """What the templates read besides what every caller gives."""
+    switched: tuple[Probe, ...] = ()
+    """Dialogues made for these templates: one question with each value of their own switches for thinking."""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Names that the templates look up and set nowhere."""
+        return self.reads.variables
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """All dialogues that they were shown."""
+        return (*probes(), *self.switched)
 
     def text(self, name: str) -> str | None:
         """The rendered text, None where there is none."""
@@ -37,8 +51,16 @@ class Look:
 
     @property
     def unsafe(self) -> tuple[tuple[str, Rendered], ...]:
-        """Dialogues at which the template broke out of its limits or reached for what is forbidden."""
-        return tuple((name, one) for name, one in self.rendered.items() if one.kind in ("unsafe", "forbidden"))
+        """Dialogues at which the template broke out of its limits or reached for what is forbidden.
+
+        One that calls itself without end on some tools alone is refused there, as by transformers, and ends by itself.
+        """
+        needed = {probe.name for probe in self.probes if probe.must}
+        return tuple(
+            (name, one)
+            for name, one in self.rendered.items()
+            if one.kind in ("unsafe", "forbidden") or (one.kind == "nested" and name in needed)
+        )
 
 
 def look(templates: Mapping[str, str], special_tokens: Mapping[str, str]) -> Look:
@@ -57,16 +79,36 @@ def _look(by_name: tuple[tuple[str, str], ...], by_role: tuple[tuple[str, str], 
             f"of the chat templates {', '.join(sorted(templates))} none is the default",
             check="chat-template", remedy="Name the one that applies unasked 'default' in the source.",
         )  # fmt: skip
-    asked = [(probe.name, probe, NOW) for probe in probes()]
-    asked += [(probe.name, probe, LATER) for probe in probes() if probe.name in LATER_PROBES]
-    found = render_all([_request(probe, templates, special_tokens, now) for _, probe, now in asked])
-    count = len(probes())
+    found = read_by(templates)
+    shown = (*probes(), *(switched := _switched(found)))
+    again = [probe for probe in probes() if probe.name in LATER_PROBES]
+    asked = [(probe, NOW) for probe in shown] + [(probe, LATER) for probe in again]
+    answers = render_all([_request(probe, templates, special_tokens, now) for probe, now in asked])
     return Look(
         templates, special_tokens,
-        rendered={name: one for (name, _, _), one in zip(asked[:count], found[:count], strict=True)},
-        later={name: one for (name, _, _), one in zip(asked[count:], found[count:], strict=True)},
-        variables=frozenset(name for text in templates.values() for name in undeclared(text)),
+        rendered={probe.name: one for probe, one in zip(shown, answers, strict=False)},
+        later={probe.name: one for probe, one in zip(again, answers[len(shown) :], strict=True)},
+        reads=found, switched=switched,
     )  # fmt: skip
+
+
+def read_by(templates: Mapping[str, str]) -> Reads:
+    """What all templates of a model read."""
+    found = [reads(text) for text in templates.values()]
+    return Reads(
+        frozenset(name for one in found for name in one.variables),
+        frozenset(name for one in found for name in one.bare),
+        {name: values for one in reversed(found) for name, values in one.switches.items()},
+    )
+
+
+def _switched(found: Reads) -> tuple[Probe, ...]:
+    """The question of the first dialogue with each switch set to each of its values."""
+    return tuple(
+        Probe(f"{name}={json.dumps(value)}", probes()[0].messages, f"what {name} changes", options={name: value})
+        for name, values in found.switches.items()
+        for value in values
+    )
 
 
 def shared(one: Sequence[object], other: Sequence[object]) -> int:

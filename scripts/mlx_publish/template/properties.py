@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from mlx_publish.template.capabilities import generation_prompt
 from mlx_publish.template.dialogues import Probe, probes
 from mlx_publish.template.look import Look, shared
+from mlx_publish.template.variables import OPTIONS
 
 # What is written like a special token. "[INST]" is left out: it is plain text in some models and a token in others.
-_LIKE_A_TOKEN = re.compile(
-    r"<\|[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c\s]{1,40}\uff5c>|</?s>|<(?:start|end)_of_turn>|<(?:bos|eos)>"
+LIKE_A_TOKEN = re.compile(
+    r"<\|[^<>|\s]{1,40}\|?>|<[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c\s]{1,40}\uff5c?>|<[^<>\uff5c\s]{1,40}\uff5c>|</?s>"
+    r"|<(?:start|begin|end)_of_\w{1,30}>|<(?:bos|eos|pad|unk|sep|cls|mask)>|<(?:SPECIAL|reserved|unused|extra_id)_?\d+>"
 )
-# Names that are known to be options of apply_chat_template, so reading them is no slip of the pen.
-OPTIONS = frozenset(
-    """enable_thinking thinking thinking_budget reasoning_effort builtin_tools custom_tools tools_in_user_message
-    date_string documents continue_final_message return_assistant_tokens_mask model_identity add_vision_id
-    keep_all_reasoning preserve_thinking clear_thinking controls citation_mode available_tools
-    default_system_prompt""".split()  # noqa: SIM905  a list of words reads better so
-)
+
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,28 @@ def not_once(seen: Look) -> Iterator[tuple[str, str, int]]:
                 yield probe.name, part, count
 
 
+def vanished(seen: Look) -> tuple[tuple[str, str], ...]:
+    """Return (dialogue, text) of texts that vanish, and are not merely changed, where a template has to show them."""
+    return tuple(
+        (probe.name, part)
+        for probe in probes()
+        for part in probe.texts()
+        if probe.must and (text := seen.text(probe.name)) is not None and _gone(part, text)
+    )
+
+
+def _gone(part: str, text: str) -> bool:
+    """Whether less than half of a text's words arrive."""
+    words, text, part = part.lower().split(), text.lower(), part.lower()
+    there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
+    return part not in text and 2 * there < len(words)
+
+
 def _told_elsewhere(probe: Probe) -> bool:
     """Whether a capability says it already: the system text, a turn out of order, reasoning, parts, tools."""
     roles = [message["role"] for message in probe.messages]
-    odd = "system" in roles or probe.tools is not None or probe.name in ("two users", "assistant first", "text parts")
+    odd = bool({"system", "developer"} & {*roles}) or probe.tools is not None
+    odd = odd or probe.name in ("two users", "assistant first", "text parts")
     return odd or "reasoning" in probe.name
 
 
@@ -74,9 +90,11 @@ def unknown_tokens(seen: Look, known: Set[str]) -> tuple[str, ...]:
     found: set[str] = set()
     for probe in probes():
         text = seen.text(probe.name) or ""
+        if any(LIKE_A_TOKEN.search(part) and part not in text for part in probe.texts()):
+            continue  # a text that was changed cannot be told from the template's own
         for part in probe.texts():
             text = text.replace(part, "")
-        found.update(_LIKE_A_TOKEN.findall(text))
+        found.update(LIKE_A_TOKEN.findall(text))
     return tuple(sorted(found - known))
 
 
@@ -93,5 +111,5 @@ def growth(seen: Look, first: str = "user", then: str = "several turns") -> Grow
 
 
 def surprising_variables(seen: Look) -> tuple[str, ...]:
-    """Names that a template reads and nobody is known to give; they may be slips of the pen."""
-    return tuple(sorted(seen.variables - OPTIONS - seen.special_tokens.keys()))
+    """Names that a template takes for given and nobody is known to give; they may be slips of the pen."""
+    return tuple(sorted(seen.reads.bare - OPTIONS - seen.special_tokens.keys()))

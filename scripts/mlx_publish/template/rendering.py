@@ -1,7 +1,7 @@
 """Render a chat template as transformers 5 does, without it: what the template sees, and what becomes of it.
 
 A template comes from strangers and may spin or grow without end, so `render` is called in the child process of
-this room only. `undeclared` computes nothing that the template says and may be called anywhere.
+this room only.
 """
 
 from __future__ import annotations
@@ -9,28 +9,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Literal
 
-from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2 import Template, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
-from jinja2.meta import TrackingCodeGenerator
 
-from mlx_publish.template.sandbox import CHARACTERS, Refusal, Sandbox, TooMuch
+from mlx_publish.template.sandbox import CHARACTERS, Forbidden, Refusal, Sandbox, TooMuch
 
-Kind = Literal["text", "refused", "broken", "forbidden", "unsafe", "not-reached"]
-GIVEN = frozenset(
-    ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "unk_token", "sep_token",
-     "pad_token", "cls_token", "mask_token")
-)  # fmt: skip
+Kind = Literal["text", "refused", "broken", "forbidden", "nested", "unsafe", "not-reached"]
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (Refusal, "refused"),
-    (SecurityError, "forbidden"),
+    (Forbidden, "forbidden"),
     (TooMuch, "unsafe"),
-    (RecursionError, "unsafe"),
+    (RecursionError, "nested"),
 )
-_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,9 @@ class Rendered:
     """What became of one rendering: a text, or an error of at most 500 characters.
 
     `kind` is "text"; "refused" where the template called raise_exception, whose message is the error; "broken"
-    for any other error in it; "forbidden" where it reached for what the sandbox withholds; "unsafe" where it
-    would have harmed the machine; "not-reached" where one before it in the same job was unsafe.
+    for any other error in it, a call of a method that changes its object among them; "forbidden" where it reached
+    for the interpreter's insides; "nested" where it called itself without end; "unsafe" where it would have harmed
+    the machine; "not-reached" where one before it in the same job was unsafe.
     """
 
     text: str | None
@@ -60,39 +55,6 @@ def render(template: str, context: Mapping[str, Any], now: datetime, characters:
         raise
     except Exception as error:  # noqa: BLE001  a template may raise anything
         return Rendered(None, _said(error)[:500], _kind(error))
-
-
-def undeclared(template: str) -> set[str]:
-    """Names that a template looks up and that only the caller's own keywords can give, as enable_thinking.
-
-    One that it sets somewhere is not among them, be it on one path only. Empty where it cannot be compiled.
-    """
-    reader = _Reader(sandbox := Sandbox(_NEVER))
-    try:
-        reader.visit(tree := sandbox.parse(template))
-    except Exception:  # noqa: BLE001  rendering tells what is wrong with it
-        return set()
-    return reader.undeclared_identifiers - GIVEN - _assigned(tree)
-
-
-def _assigned(tree: nodes.Template) -> set[str]:
-    sets = tree.find_all((nodes.Assign, nodes.AssignBlock))
-    return {name.name for node in sets for name in node.find_all(nodes.Name) if name.ctx == "store"}
-
-
-class _Reader(TrackingCodeGenerator):
-    """Follows the scopes of a template without computing its constants, which may be as large as it likes."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        super().__init__(sandbox)
-        self.optimizer = None
-
-    def _output_child_to_const(self, *_: Any) -> str:
-        raise nodes.Impossible
-
-    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Any) -> None:  # noqa: N802
-        for option in node.options:
-            self.visit(option.value, frame)
 
 
 @functools.lru_cache(maxsize=8)
@@ -134,7 +96,8 @@ def _said(error: Exception) -> str:
         return "it is nested too deep, or calls itself without end"
     message = error.message if isinstance(error, TemplateSyntaxError) else error
     line = _line(error)
-    return f"{f'line {line}: ' if line else ''}{type(error).__name__}: {message}"
+    name = "SecurityError" if isinstance(error, SecurityError) else type(error).__name__
+    return f"{f'line {line}: ' if line else ''}{name}: {message}"
 
 
 def _line(error: Exception) -> int | None:

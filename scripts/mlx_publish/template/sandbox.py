@@ -11,7 +11,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, modifies_known_mutable
 from jinja2.utils import Namespace
 
 CHARACTERS = 2_000_000
@@ -19,6 +19,10 @@ CHARACTERS = 2_000_000
 
 class Refusal(TemplateError):
     """The template itself called raise_exception."""
+
+
+class Forbidden(SecurityError):
+    """The template reached for the interpreter's insides."""
 
 
 class TooMuch(Exception):
@@ -46,9 +50,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
-        """Refuse a look at the interpreter's insides at once; jinja prints nothing and waits for the next step."""
-        if attribute.startswith("_"):
-            raise SecurityError(f"access to attribute {attribute!r} of {type(obj).__name__!r} object is unsafe.")
+        """Refuse a look at the interpreter's insides at once; jinja prints nothing and waits for the next step.
+
+        A method that changes its object, as `append`, is harmless: the dialogue that calls it is refused, as in
+        transformers.
+        """
+        if not modifies_known_mutable(obj, attribute):
+            raise Forbidden(f"access to attribute {attribute!r} of {type(obj).__name__!r} object is unsafe.")
         return super().unsafe_undefined(obj, attribute)
 
 
@@ -91,7 +99,7 @@ class _Dict:
 
 def _public(name: Any) -> Any:
     if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace holds no name that starts with an underscore, as {name!r}")
+        raise Forbidden(f"a namespace holds no name that starts with an underscore, as {name!r}")
     return name
 
 
