@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_publish.checks.base import Check, Says, failed, passed
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.senses import in_words, senses_in
 
@@ -19,6 +19,8 @@ def _by_config(facts: SourceFacts) -> Says:
     keys = senses_in(facts.source.config.raw)
     if not keys:
         return passed("config.json describes a model of text alone")
+    if facts.mlx_lm and facts.source.config.model_type not in facts.mlx_lm[1]:
+        return skipped("mlx-lm cannot load it, with or without what it has beside text")
     return _asked(facts, in_words(keys), f"{', '.join(keys)} of config.json")
 
 
