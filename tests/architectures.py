@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import families
 from tiny_tokenizer import END_OF_TEXT, TURN_END, TURN_START
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
@@ -16,7 +17,11 @@ CLASSES = {
     "phi3": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    **families.CLASSES,
 }
+WIDE_HEADS = {"qwen3", "gemma2", "gemma3_text", "qwen3_5", "qwen3_moe"}
+ADDED_NORMS = {"gemma2", "gemma3_text", "qwen3_5"}
+"""They store norms less one."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,13 @@ class Sizes:
     @property
     def head_dim(self) -> int:
         """Twice the usual where the config says it: that finds readers who divide instead of looking."""
-        return self.hidden // self.heads * (2 if self.arch in {"qwen3", "gemma2"} else 1)
+        return self.hidden // self.heads * (2 if self.arch in WIDE_HEADS else 1)
 
 
 def tensor_shapes(sizes: Sizes) -> Shapes:
     """Name -> shape of all tensors; matrices are (out, in)."""
+    if sizes.arch in families.CLASSES:
+        return families.family_shapes(sizes)
     shapes: Shapes = {"model.embed_tokens.weight": (sizes.vocab, sizes.hidden)}
     for layer in range(sizes.layers):
         block = {**attention_shapes(sizes), **mlp_shapes(sizes), **norm_shapes(sizes)}
@@ -83,7 +90,15 @@ def norm_shapes(sizes: Sizes) -> Shapes:
 
 
 def base_config(sizes: Sizes, dtype: str) -> dict[str, Any]:
-    """config.json in the form of transformers 4."""
+    """config.json in the form of transformers 4; qwen3_5 nests what describes its language model."""
+    if sizes.arch == "qwen3_5":
+        text = {**_flat_config(sizes, dtype), "model_type": "qwen3_5_text"}
+        common = ("architectures", "eos_token_id", "tie_word_embeddings", "torch_dtype")
+        return {**{key: text[key] for key in common}, "model_type": sizes.arch, "text_config": text}
+    return _flat_config(sizes, dtype)
+
+
+def _flat_config(sizes: Sizes, dtype: str) -> dict[str, Any]:
     return {
         "architectures": [CLASSES[sizes.arch]],
         "attention_dropout": 0.0,
@@ -111,6 +126,8 @@ def base_config(sizes: Sizes, dtype: str) -> dict[str, Any]:
 
 def own_config(sizes: Sizes) -> dict[str, Any]:
     """The keys that one architecture has and others have not."""
+    if sizes.arch in families.CLASSES:
+        return families.family_config(sizes)
     plain = {"attention_bias": False, "rope_scaling": None}
     window = {"use_sliding_window": False, "sliding_window": None, "max_window_layers": sizes.layers}
     own: dict[str, dict[str, Any]] = {

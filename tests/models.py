@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, normalizers
 
-from architectures import Sizes, base_config, tensor_shapes
+from architectures import ADDED_NORMS, Sizes, base_config, tensor_shapes
 from tensor_file import bfloat16, write_tensors
 from tiny_tokenizer import (
     CHATML,
@@ -151,13 +151,13 @@ def random_weights(sizes: Sizes, used: int, seed: int) -> Weights:
     weights: Weights = {}
     for name, shape in tensor_shapes(sizes).items():
         values = rng.standard_normal(shape, dtype=np.float32)
-        if len(shape) == 2:
+        if len(shape) > 1:
             weights[name] = values * np.float32(shape[-1] ** -0.5)
         else:
-            # gemma2 stores norms less one.
-            centre = 0.0 if name.endswith(".bias") or sizes.arch == "gemma2" else 1.0
+            less_one = sizes.arch in ADDED_NORMS and not name.endswith("linear_attn.norm.weight")
+            centre = 1.0 if name.endswith("norm.weight") and not less_one else 0.0
             weights[name] = values * np.float32(0.1) + np.float32(centre)
-    for name in weights.keys() & {"model.embed_tokens.weight", "lm_head.weight"}:
+    for name in (name for name in weights if name.endswith(("embed_tokens.weight", "lm_head.weight"))):
         # Padding, as in real models: its logit is 0, so a greedy generation never meets an unknown id.
         weights[name][used:] = 0
     return weights

@@ -9,6 +9,7 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.weights import TensorInfo, parse_header
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
@@ -91,6 +92,48 @@ def test_an_unquantized_variant() -> None:
     built = built_as(Variant(dtype="bfloat16"), SOURCE)
     assert {find("bits-per-weight", built).status, find("quantization-told", built).status} == {"pass"}
     assert find("bits-per-weight", built).details == {"bits_per_weight": 16.0}
+
+
+def layers(widths: dict[str, int]) -> tuple[TensorInfo, ...]:
+    """Layers of one shape with 4, 8 or 16 bits."""
+    found: list[TensorInfo] = []
+    for name, bits in widths.items():
+        plain = (TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256),) if bits == 16 else header(bits)
+        found += [replace(tensor, name=tensor.name.replace("layer", name)) for tensor in plain]
+    return tuple(found)
+
+
+WIDER = {"layers.0.mlp.down_proj": {"bits": 8, "group_size": 64}}
+
+
+def test_what_the_class_widens_is_told_and_the_others_have_the_bits_of_the_name() -> None:
+    tensors = layers({"layers.0.mlp.up_proj": 4, "layers.0.mlp.down_proj": 8, "layers.0.router": 16})
+    built = built_as(Variant(), tensors, **AFFINE, **WIDER)
+    kept = KeptLayers({"layers.0.mlp.down_proj": 8}, ("layers.0.router",))
+    found = find("bits-per-weight", replace(built, kept=kept))
+    assert found.status == "pass"
+    assert found.details == {"bits_per_weight": round((4.5 + 8.5 + 16) / 3, 4)}
+    assert found.message.endswith("its MLX class keeps mlp.down_proj at 8 bits and leaves router unquantized")
+
+
+def test_layers_that_groups_missed_are_refused_beside_those_that_the_class_widens() -> None:
+    tensors = layers({"layers.0.mlp.up_proj": 16, "layers.0.mlp.down_proj": 8})
+    built = built_as(Variant(), tensors, **AFFINE, **WIDER)
+    found = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
+    assert found.status == "fail"
+    assert "16.000 bits per weight in the other layers, far from the 4 of the name" in found.message
+
+
+def test_a_few_missed_layers_are_refused_too() -> None:
+    tensors = layers({"a": 4, "b": 4, "c": 4, "d": 4, "e": 4, "missed": 16, "layers.0.mlp.down_proj": 8})
+    built = built_as(Variant(), tensors, **AFFINE, **WIDER)
+    found = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
+    assert found.status == "fail"
+
+
+def test_many_kinds_of_layers_are_counted() -> None:
+    kept = KeptLayers({f"model.layers.{n}.part{n}": 8 for n in range(9)})
+    assert kept.sentence() == "keeps part0, part1, part2, part3, part4, part5 and 3 more at 8 bits"
 
 
 FAILING: list[tuple[str, Built, str, str]] = [

@@ -62,6 +62,15 @@ def test_the_two_sets_of_factors_of_longrope(within: float, beyond: float | None
     assert found.message.endswith(words)
 
 
+@pytest.mark.parametrize(("nmse", "status"), [(1e-13, "warn"), (0.1, "fail"), (None, "fail")])
+def test_a_known_dispute_is_told_where_it_is_all_that_differs(nmse: float | None, status: str) -> None:
+    disputed = {"key": "time_step_min", "value": 0.001, "agreed": 0.0, "nmse": nmse, "same_first_choice": 1.0}
+    found = judged(nmse=6e-3, same_first_choice=0.9, disputed=disputed)
+    assert found.status == status
+    told = "but for time_step_min, which both read differently: normalised squared error 6.0e-03"
+    assert (told in found.message) is (status == "warn")
+
+
 def test_what_is_not_covered_is_listed() -> None:
     assert judged(not_covered=["one thing", "another"]).message.endswith("not covered: one thing, another")
 

@@ -21,8 +21,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
-from mlx_lm.convert import mixed_quant_predicate_builder
-from mlx_lm.utils import get_total_parameters, quantize_model, save_config
+from mlx_lm.utils import get_total_parameters, save_config
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.accounting import account
@@ -30,6 +29,7 @@ from mlx_publish.engine.casting import TYPES, Routing, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.norms import norms
+from mlx_publish.engine.quantizing import Kept, quantize
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -44,16 +44,6 @@ Arrays = list[tuple[str, mx.array]]
 """Paths of the model with their arrays."""
 AHEAD = 3
 """Modules that are computed while one is written."""
-
-
-@dataclass
-class Kept:
-    """Layers that the class of the model does not quantize as all others."""
-
-    wider: dict[str, int] = field(default_factory=dict)
-    """Path -> bits, more than were asked for."""
-    whole: list[str] = field(default_factory=list)
-    """Those that it leaves as they are."""
 
 
 @dataclass
@@ -167,7 +157,7 @@ def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[An
     config = copy.deepcopy(found.config)
     kept = Kept()
     if variant["quantize"]:
-        model, config = _quantize(model, config, variant, streams, kept)
+        model, config = quantize(model, config, variant, streams, kept)
     if dtype:
         # Said as it is stored now; both spellings, for clients old and new.
         config["torch_dtype"] = dtype
@@ -177,35 +167,6 @@ def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[An
     planned = [pair for arrays in modules.values() for pair in arrays]
     writer = ShardWriter(folder, planned, int(get_total_parameters(model)))
     return Output(variant["label"], folder, config, modules, writer, routing, kept)
-
-
-def _quantize(
-    model: nn.Module, config: dict[str, Any], variant: Mapping[str, Any], streams: Iterator[Any], kept: Kept
-) -> tuple[nn.Module, dict[str, Any]]:
-    group_size, chosen = variant["group_size"], getattr(model, "quant_predicate", None)
-    try:
-        if variant["mixed"]:
-            chosen = mixed_quant_predicate_builder(variant["mixed"], model, group_size)
-
-        def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
-            # Called for each module just before it is quantized, which is the place to change the stream.
-            mx.set_default_stream(next(streams))
-            way: bool | dict[str, Any] = chosen(path, module) if chosen else True
-            if way is False:
-                kept.whole.append(path)
-            elif isinstance(way, dict) and variant["bits"] and way.get("bits", 0) > variant["bits"]:
-                kept.wider[path] = way["bits"]
-            return way
-
-        quantized: tuple[nn.Module, dict[str, Any]] = quantize_model(
-            model, config, group_size, variant["bits"], mode=variant["mode"], quant_predicate=predicate
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(
-            f"mlx-lm cannot quantize it to {variant['label']}: {error}", check="converts",
-            remedy="Take another variant, or a newer mlx-lm.",
-        ) from error  # fmt: skip
-    return quantized
 
 
 def _by_module(model: nn.Module) -> dict[str, Arrays]:

@@ -22,9 +22,8 @@ class Prefix:
     """The name that the class reads the output head by; empty where it has none."""
 
     def __str__(self) -> str:
-        return (
-            f"names that begin with {self.source or 'nothing'!r} where the MLX class reads {self.read or 'nothing'!r}"
-        )
+        theirs = f"names that begin with {self.source!r}" if self.source else "names without a prefix"
+        return f"{theirs} where the MLX class reads {repr(self.read) if self.read else 'none'}"
 
     @property
     def _around(self) -> str:

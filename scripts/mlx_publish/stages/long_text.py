@@ -24,6 +24,7 @@ _SHARE = 0.25  # of the memory, for cache and scores; the weights take the most 
 _CHUNK = 2048  # mlx-lm reads a prompt in parts of so many tokens
 _FLOAT32 = 4
 _LEAST = 64
+_MOST = 40_000  # beyond the longest windows that are in use; tokenizing and rendering take their time as well
 _AROUND = 128  # tokens of the template, the question and the answer
 
 
@@ -50,7 +51,7 @@ def long_text(parameters: int, window: int | None, context: int | None, sizes: M
     if not reason:
         return LongText(wanted)
     tokens = int(min(LONG, *limits.values()))
-    return LongText(max(min(_LEAST, int(_within(context))), tokens), reason if window else "")
+    return LongText(int(max(min(_LEAST, _within(context)), tokens)), reason if window else "")
 
 
 def _within(context: int | None) -> float:
@@ -63,7 +64,7 @@ def _in_time(parameters: int, sizes: Mapping[str, Any]) -> float:
     heads, width = _heads(sizes)
     attention = _number(sizes, "num_hidden_layers", 1) * heads * (width + _SCORE)
     linear = max(parameters, 1)
-    return (math.sqrt(linear**2 + 4 * attention * budget) - linear) / (2 * attention)
+    return min(_MOST, (math.sqrt(linear**2 + 4 * attention * budget) - linear) / (2 * attention))
 
 
 def _in_memory(sizes: Mapping[str, Any]) -> float:
