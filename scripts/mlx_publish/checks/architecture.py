@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.model.spellings import wrapper_of
+from mlx_publish.model.spellings import class_type
 from mlx_publish.model.normalise import tagged_float
 
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
@@ -41,9 +41,7 @@ def _model_type(facts: SourceFacts) -> Says:
         return failed("config.json has no model_type, so no architecture can be chosen", f"{near}Add it to the source.")
     if facts.mlx_lm is None:
         return skipped("mlx-lm is not installed here, so what it can load is not known")
-    if wrapper := wrapper_of(facts.source.config.raw):
-        found = wrapper
-    if found in types:
+    if class_type(facts.source.config.raw) in types:
         return passed(f"mlx-lm {version} can load {found}")
     return failed(
         f"mlx-lm {version} cannot load the model type {found}",

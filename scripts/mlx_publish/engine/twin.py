@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mlx import nn
 from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
+from mlx_publish.engine.accounting import account
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
@@ -23,27 +25,30 @@ _SINGLE = 8
 def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Callable[[str], None]) -> dict[str, Any]:
     """Let mlx-lm read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`.
 
-    Returns `problems`: for each folder why it cannot be read, empty where it can.
+    Returns for each folder `problems`, why it cannot be read, empty where it can, and `lost`, tensors without a place.
     """
     mx.set_default_device(mx.cpu)
-    problems = []
+    problems, lost = [], []
     for number, folder in enumerate(folders, 1):
         progress(f"twin {number} of {len(folders)} with MLX")
-        problems.append(_compute(Path(folder), texts))
-    return {"problems": problems}
+        problem, names = _compute(Path(folder), texts)
+        problems.append(problem)
+        lost.append(names)
+    return {"problems": problems, "lost": lost}
 
 
-def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> str:
+def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[str]]:
     try:
         found = load_source(folder)
+        lost: list[str] = account(found, json.loads((folder / "config.json").read_text()))["unexplained"]
         fit(found.model)
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))
     except Refused as error:
-        return error.message
+        return error.message, []
     except Exception as error:  # noqa: BLE001  a class of mlx-lm raises what it likes
-        return f"{type(error).__name__}: {error}"
-    return ""
+        return f"mlx-lm cannot compute it: {type(error).__name__}: {error}", []
+    return "", lost
 
 
 def logits(model: nn.Module, ids: Sequence[int]) -> NDArray[np.float32]:

@@ -34,6 +34,11 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     for prefix, part in parts:
         kind = str(part.get("model_type") or result.get("model_type") or "")
         told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind))]
+        for key in ("rope_scaling", "rope_parameters"):
+            rope = part.get(key)
+            told += _yarn(rope, f"{prefix}{key}")
+            for name, below in rope.items() if isinstance(rope, dict) else ():
+                told += _yarn(below, f"{prefix}{key}.{name}")
     told += _tied(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
@@ -41,6 +46,24 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
         result["torch_dtype"] = nested
         told.append(f"torch_dtype {nested} from text_config")
     return result, told
+
+
+def _yarn(rope: object, where: str) -> list[str]:
+    """Let a class compute the factor that a config names: mlx-lm's yarn makes it of `mscale` and knows no other key.
+
+    It is 1 + 0.1 * mscale * ln(factor), over the same of `mscale_all_dim`, which is 0 where nothing is said.
+    """
+    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
+        return []
+    wanted, factor = rope.get("attention_factor"), rope.get("factor")
+    if not isinstance(wanted, (int, float)) or not isinstance(factor, (int, float)) or factor <= 1:
+        return []
+    if rope.get("mscale_all_dim") or math.isclose(
+        wanted, 1 + 0.1 * rope.get("mscale", 1) * math.log(factor), rel_tol=1e-6
+    ):
+        return []
+    rope["mscale"] = (wanted - 1) / (0.1 * math.log(factor))
+    return [f"{where}.mscale {rope['mscale']:g} from attention_factor {wanted:g}"]
 
 
 def _tied(result: dict[str, Any]) -> list[str]:

@@ -186,11 +186,16 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
     "falcon_h1": {"head_dim": _head_dim},
     "cohere2": {"sliding_window_pattern": _pattern},
     "exaone": {"num_layers": _copy("num_hidden_layers"), "layer_norm_epsilon": _copy("rms_norm_eps")},
-    "llama4": {"intermediate_size_mlp": _copy("intermediate_size"), "use_qk_norm": _const(True)},
+    "llama4": {
+        "intermediate_size_mlp": _copy("intermediate_size"),
+        "use_qk_norm": _const(True),
+        "rope_scaling": _const(None),
+    },
     "exaone4": {"head_dim": _head_dim, "rope_scaling": _const(None), "sliding_window_pattern": _letters,
                 "sliding_window": _const(None)},
     "exaone_moe": {"head_dim": _head_dim, "is_moe_layer": _flags("mlp_layer_types", "sparse")},
     "gemma3": _GEMMA,
+    "gemma3n": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_local_base_freq": _of_layers(SLIDING, "rope_theta")},
     "gemma4": {"global_head_dim": _of_kind(FULL, "head_dim"),
                "num_global_key_value_heads": _of_kind(FULL, "num_key_value_heads")},
     "glm4_moe": _DEEPSEEK,
@@ -217,7 +222,8 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
         "swa_head_dim": _of_kind(SLIDING, "head_dim"), "swa_v_head_dim": _of_kind(SLIDING, "v_head_dim"),
         "n_shared_experts": _const(None), "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"),
     },
-    "minicpm3": {"rope_scaling": _unscaled},
+    "minicpm3": {"rope_scaling": _unscaled, "tie_word_embeddings": _const(True)},
+    "nemotron_h": {"head_dim": _copy("attention_head_dim")},
     "minimax_m2": {"shared_intermediate_size": _const(0), "rotary_dim": _turning},
     "olmo3": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_scaling": _scaling_of(FULL)},
     "qwen3_moe": _QWEN_MOE,
@@ -242,6 +248,16 @@ _ON_TOP = ("architectures", "eos_token_id", "bos_token_id", "pad_token_id", "tor
            "tie_word_embeddings", "vocab_size")  # fmt: skip
 
 
+# Types that mlx-lm has a class for under another name.
+RETYPED: Mapping[str, str] = {"lfm2_vl": "lfm2-vl"}
+
+
+def class_type(config: Part) -> str | None:
+    """The model type under which mlx-lm has a class for a config: its own, another name of it, or a wrapper's."""
+    kind = config.get("model_type")
+    return wrapper_of(config) or RETYPED.get(str(kind)) or (kind if isinstance(kind, str) and kind else None)
+
+
 def wrapper_of(config: Part) -> str | None:
     """The model type under which mlx-lm reads a text part that stands for itself; None where it reads it as it is.
 
@@ -254,8 +270,11 @@ def wrapper_of(config: Part) -> str | None:
 
 
 def wrap(config: dict[str, Any]) -> list[str]:
-    """Make a text part the `text_config` of the model that mlx-lm has a class for; in place, told."""
+    """Take the model type that mlx-lm has a class for, with a text part as its `text_config`; in place, told."""
     kind, wrapper = config.get("model_type"), wrapper_of(config)
+    if other := RETYPED.get(str(kind)):
+        config["model_type"] = other
+        return [f"model_type {other}, as mlx-lm calls {kind}"]
     if wrapper is None:
         return []
     text = dict(config)

@@ -59,7 +59,6 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"\w*(lora_rank|_rank)", 16),
     (r"qk_rope_head_dim|rope_head_dim", 16),
     (r"v_head_dim", 32),
-    (r"index_head_dim", 32),
     (r"index_n_heads", 32),  # with a few, many scores are 0 alike and which ones count is chance
     (r"linear_(key|value)_head_dim|key_head_dim|value_head_dim", 32),
     (r"(mamba_d_state|ssm_state_size|state_size|mamba_ssm_state_size)", 16),
@@ -241,6 +240,8 @@ def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
             return there if value == getattr(sizes, name) else _heads(value, sizes)
     if sizes.latent and key in (*_HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
         return sizes.of_latent(key, value)
+    if key == "index_head_dim":  # of which a part turns as the heads do
+        return max(32, sizes.of_latent("qk_rope_head_dim", value) + 16) if sizes.latent else 32
     if key in _HEAD_DIMS:
         return 32 if "state_size" in part else sizes.small_of(value)
     if key == "rotary_dim":

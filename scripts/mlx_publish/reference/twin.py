@@ -7,6 +7,7 @@ biases and norms, is moved away from it. All in float32 on the CPU.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ SAVED, WRITTEN = "saved", "written"
 """The two folders of a twin: config.json as transformers saves it, and in the source's own spelling."""
 _ORDINARY = range(3, VOCABULARY - 60)
 _NOISE = 0.1
+_WHOLE = 20
 
 
 def texts() -> list[list[int]]:
@@ -88,9 +90,7 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
     said = dict(config)
     if said.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
         said["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(said))
-    settings = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    settings = _read(said, folder)
     wraps = settings.get_text_config() is not settings
     autos = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
     for name in reversed(autos) if wraps else autos:
@@ -105,12 +105,32 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
     return settings, own
 
 
+def _read(said: dict[str, Any], folder: Path) -> Any:
+    """The config as transformers reads it. A whole number where it wants one with a point is what JSON makes of 5.0."""
+    import transformers  # noqa: PLC0415, TID251
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(_WHOLE):
+        (folder / "config.json").write_text(json.dumps(said))
+        try:
+            return transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        except Exception as error:
+            key = re.search(r"Field '(\w+)' expected float, got int", str(error))
+            part = next(
+                (part for part in (said, *said.values()) if key and isinstance(part, dict) and key[1] in part), None
+            )
+            if key is None or part is None:
+                raise
+            part[key[1]] = float(part[key[1]])
+    raise ValueError("too many whole numbers in the place of others")
+
+
 def _auto(name: str, settings: Any) -> Any:
     """The class that transformers takes for a config; None where it has none."""
     import transformers  # noqa: PLC0415, TID251
 
     mapping = getattr(transformers, name)._model_mapping  # noqa: SLF001
-    found = mapping[type(settings)] if type(settings) in mapping else None
+    found = mapping.get(type(settings), None)
     return found[0] if isinstance(found, (list, tuple)) else found
 
 

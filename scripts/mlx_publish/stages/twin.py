@@ -109,8 +109,11 @@ class Prover:
         there, made, reason = self._make(small.config)
         if made is None:
             return TwinFacts(None, reason)
-        problem = self._compute([there], made["texts"])[0]
-        found: dict[str, Any] = {"class": made["class"], "parameters": made["parameters"], "problem": problem}
+        told = self._compute([there], made["texts"])
+        problem = told["problems"][0]
+        found: dict[str, Any] = {
+            "class": made["class"], "parameters": made["parameters"], "problem": problem, "lost": told["lost"][0],
+        }  # fmt: skip
         if not problem:
             found |= self._compare(there)
         found |= {
@@ -119,7 +122,8 @@ class Prover:
         }  # fmt: skip
         if not problem and not agrees(found):
             boundary = _boundary(found, small)
-            blamed = self._blame(small, boundary[0] if boundary else "", made["texts"])
+            at = boundary[0] if boundary else ""
+            blamed = None if found["lost"] else self._blame(small, at, made["texts"])
             found["boundary"] = {"key": boundary[0], "position": boundary[1]} if boundary else None
             if blamed:
                 found |= {"blame": blamed.key, "value": rounded(blamed.value)}
@@ -135,11 +139,9 @@ class Prover:
         (there / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
         return there, answer.result, ""
 
-    def _compute(self, folders: Sequence[Path], texts: Any) -> list[str]:
+    def _compute(self, folders: Sequence[Path], texts: Any) -> dict[str, Any]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
-        told = run_job(Job("twin", arguments, self._logs / "twin-mlx.log", limit=_LIMIT), self._progress)
-        problems: list[str] = told["problems"]
-        return problems
+        return run_job(Job("twin", arguments, self._logs / "twin-mlx.log", limit=_LIMIT), self._progress)
 
     def _compare(self, there: Path) -> dict[str, Any]:
         order = {"op": "compare twin", "read": str(there / WRITTEN), "folder": str(there)}
@@ -158,7 +160,7 @@ class Prover:
                 return [False] * len(some)
             folders = [(there if made else None) for there, made, _ in (self._make(one.config) for one in some)]
             computed = [folder for folder in folders if folder]
-            problems = dict(zip(computed, self._compute(computed, texts), strict=True)) if computed else {}
+            problems = dict(zip(computed, self._compute(computed, texts)["problems"], strict=True)) if computed else {}
             return [folder is not None and not problems[folder] and agrees(self._compare(folder)) for folder in folders]
 
         return culprit(candidates(small.config, at_boundary), agree, _AT_ONCE)
