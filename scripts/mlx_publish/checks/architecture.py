@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.model.spellings import class_type
 from mlx_publish.model.normalise import tagged_float
+from mlx_publish.model.spellings import class_type
 
 _HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText|Vision2Seq)\w*$|LMHead\w*$")
 _DIFFUSION = re.compile(r"Diffusion|LLaDA|^Dream")

@@ -18,7 +18,8 @@ Weights = dict[str, mx.array]
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 _GATE_UP = re.compile(r"(.*\.experts)\.gate_up_proj")
 _NANOCHAT = (
-    ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."), (".self_attn.o_proj", ".attn.c_proj"),
+    ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."),
+    (".self_attn.o_proj", ".attn.c_proj"),
     (".self_attn.q_norm", ".attn.q_norm"), (".self_attn.k_norm", ".attn.k_norm"), (".self_attn.q_proj", ".attn.c_q"),
     (".self_attn.k_proj", ".attn.c_k"), (".self_attn.v_proj", ".attn.c_v"), (".mlp.fc1", ".mlp.c_fc"),
     (".mlp.fc2", ".mlp.c_proj"),
@@ -72,7 +73,7 @@ _LATE = (
 )  # fmt: skip
 
 
-def _gpt_oss(weights: Weights, config: Mapping[str, Any]) -> Weights:
+def _gpt_oss(weights: Weights, _config: Mapping[str, Any]) -> Weights:
     """Experts in bfloat16, (experts, in, out); the class reads them under the names that mxfp4 blocks become."""
     return {
         **{name: array for name, array in weights.items() if not _turned_expert(name)},

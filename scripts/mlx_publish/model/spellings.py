@@ -195,7 +195,8 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
                 "sliding_window": _const(None)},
     "exaone_moe": {"head_dim": _head_dim, "is_moe_layer": _flags("mlp_layer_types", "sparse")},
     "gemma3": _GEMMA,
-    "gemma3n": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_local_base_freq": _of_layers(SLIDING, "rope_theta")},
+    "gemma3n": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_local_base_freq": _of_layers(SLIDING,
+    "rope_theta")},
     "gemma4": {"global_head_dim": _of_kind(FULL, "head_dim"),
                "num_global_key_value_heads": _of_kind(FULL, "num_key_value_heads")},
     "glm4_moe": _DEEPSEEK,
@@ -203,7 +204,8 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
     "gpt2": {"n_ctx": _copy("n_positions")},
     "gpt_bigcode": {"n_inner": lambda part: 4 * part["n_embd"] if type(part.get("n_embd")) is int else NOTHING},
     "gpt_neox": {"rotary_emb_base": _rope("rope_theta", 10000.0), "rotary_pct": _rope("partial_rotary_factor", 1.0)},
-    "kimi_linear": {"first_k_dense_replace": _dense_first, "linear_attn_config": _kimi_linear, "rope_theta": _rope("rope_theta", 10000.0)},
+    "kimi_linear": {"first_k_dense_replace": _dense_first, "linear_attn_config": _kimi_linear,
+    "rope_theta": _rope("rope_theta", 10000.0)},
     "lfm2": {"block_dim": _copy("hidden_size")},
     "deepseek_v2": {"rope_scaling": _const({"type": "yarn", "factor": 1.0})},
     "longcat_flash": {"attention_method": _const("MLA"), "zero_expert_type": _const("identity"),
@@ -244,7 +246,8 @@ WRAPPED: Mapping[str, str] = {
     "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5_moe", "llama4_text": "llama4", "gemma3n_text": "gemma3n",
     "qwen3_vl_text": "qwen3_vl", "qwen3_vl_moe_text": "qwen3_vl_moe",
 }  # fmt: skip
-_ON_TOP = ("architectures", "eos_token_id", "bos_token_id", "pad_token_id", "torch_dtype", "dtype", "transformers_version",
+_ON_TOP = ("architectures", "eos_token_id", "bos_token_id", "pad_token_id", "torch_dtype", "dtype",
+"transformers_version",
            "tie_word_embeddings", "vocab_size")  # fmt: skip
 
 
