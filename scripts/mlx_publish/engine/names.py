@@ -16,6 +16,7 @@ from mlx_publish.model.senses import is_language
 
 Weights = dict[str, mx.array]
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
+_KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.weight)")
 _GATE_UP = re.compile(r"(.*\.experts)\.gate_up_proj")
 _NANOCHAT = (
     ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."),
@@ -32,12 +33,44 @@ def early(weights: Weights, kind: str, config: Mapping[str, Any]) -> Weights:
     return adapt(weights, config) if adapt else weights
 
 
+def _of_donor(weights: Weights, wanted: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Weights:
+    """Keys and values of layers that take those of a layer before them, which transformers 5 does not save.
+
+    The class has parameters for them and does not use them; they are given those of the layer that they follow.
+    """
+    found, text = dict(weights), config.get("text_config") or config
+    if not text.get("num_kv_shared_layers"):
+        return found
+    kinds = text.get("layer_types") or []
+    for name in sorted(wanted.keys() - weights.keys()):
+        if match := _KEYS.fullmatch(name):
+            number = int(match[2])
+            before = [n for n in range(number) if n < len(kinds) and number < len(kinds) and kinds[n] == kinds[number]]
+            donors = [donor for n in reversed(before) if (donor := f"{match[1]}{n}{match[3]}") in weights]
+            if donors and tuple(weights[donors[0]].shape) == wanted[name]:
+                found[name] = weights[donors[0]]
+    return found
+
+
 def late(weights: Weights, wanted: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Weights:
     """What came out of `sanitize`, completed to the parameters that the class has: names and shapes in `wanted`."""
-    if weights.keys() == wanted.keys():
+    if {name: tuple(array.shape) for name, array in weights.items()} == wanted:
         return weights
     found = {name: array for name, array in weights.items() if name in wanted or is_language(name)}
-    return _renamed(_stacked(found, wanted, config), wanted)
+    found = _turned(_renamed(_stacked(found, wanted, config), wanted), wanted)
+    return _of_donor(found, wanted, config)
+
+
+def _turned(weights: Weights, wanted: Mapping[str, tuple[int, ...]]) -> Weights:
+    """Convolutions in PyTorch's order, (channels, 1, width), that a class did not turn."""
+    return {
+        name: array.swapaxes(1, 2) if "conv" in name and _is_turned(array.shape, wanted.get(name)) else array
+        for name, array in weights.items()
+    }
+
+
+def _is_turned(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
+    return len(shape) == 3 and tuple(shape) != wanted and (shape[0], shape[2], shape[1]) == wanted
 
 
 def _stacked(weights: Weights, wanted: Mapping[str, Any], config: Mapping[str, Any]) -> Weights:
@@ -68,7 +101,8 @@ def _renamed(weights: Weights, wanted: Mapping[str, Any]) -> Weights:
 
 # Kimi Linear's dense layers, and the norms of Olmo's linear ones.
 _LATE = (
-    ("block_sparse_moe.", "mlp."), ("attention_layer_norm", "input_layernorm"),
+    ("block_sparse_moe.", "mlp."), (".attention.dense.", ".attention.o_proj."),
+    ("attention_layer_norm", "input_layernorm"),
     ("feedforward_layer_norm", "post_attention_layernorm"), ("feedforward_layer_norm", "post_feedforward_layernorm"),
 )  # fmt: skip
 
@@ -103,6 +137,17 @@ def _fused(weights: Weights) -> Iterator[tuple[str, mx.array, mx.array]]:
             yield match[1], array, down
 
 
+def _gemma3n(weights: Weights, _config: Mapping[str, Any]) -> Weights:
+    """Its text part saved for itself; the class reads it within the whole model."""
+    if any(name.startswith("model.language_model.") for name in weights):
+        return weights
+    return {
+        name.replace("model.", "model.language_model.", 1): array
+        for name, array in weights.items()
+        if name.startswith("model.")
+    }
+
+
 def _replaced(*pairs: tuple[str, str]) -> Callable[[Weights, Mapping[str, Any]], Weights]:
     def replace(weights: Weights, _config: Mapping[str, Any]) -> Weights:
         found = {}
@@ -122,6 +167,7 @@ def _without_transformer(weights: Weights, _config: Mapping[str, Any]) -> Weight
 
 
 _EARLY: Mapping[str, Callable[[Weights, Mapping[str, Any]], Weights]] = {
-    "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts, "gpt2": _without_transformer, "nanochat": _replaced(*_NANOCHAT),
+    "gemma3n": _gemma3n, "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts,
+    "gpt2": _without_transformer, "nanochat": _replaced(*_NANOCHAT),
     "kimi_k25": _replaced(("language_model.model.blocks.", "language_model.model.layers.")),
 }  # fmt: skip

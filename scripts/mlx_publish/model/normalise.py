@@ -36,9 +36,9 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
         told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind))]
         for key in ("rope_scaling", "rope_parameters"):
             rope = part.get(key)
-            told += _yarn(rope, f"{prefix}{key}")
+            told += _yarn(rope, part, f"{prefix}{key}")
             for name, below in rope.items() if isinstance(rope, dict) else ():
-                told += _yarn(below, f"{prefix}{key}.{name}")
+                told += _yarn(below, part, f"{prefix}{key}.{name}")
     told += _tied(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
@@ -48,13 +48,22 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     return result, told
 
 
-def _yarn(rope: object, where: str) -> list[str]:
-    """Let a class compute the factor that a config names: mlx-lm's yarn makes it of `mscale` and knows no other key.
+def _yarn(rope: object, part: Mapping[str, Any], where: str) -> list[str]:
+    """Write what transformers takes where a config says nothing or uses a key that mlx-lm's yarn does not know."""
+    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
+        return []
+    told, context = [], part.get("original_max_position_embeddings") or part.get("max_position_embeddings")
+    if rope.get("original_max_position_embeddings") is None and type(context) is int:
+        rope["original_max_position_embeddings"] = context
+        told = [f"{where}.original_max_position_embeddings {context} from max_position_embeddings"]
+    return told + _factor_of_yarn(rope, where)
+
+
+def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
+    """Let a class compute the factor that a config names: mlx-lm makes it of `mscale`.
 
     It is 1 + 0.1 * mscale * ln(factor), over the same of `mscale_all_dim`, which is 0 where nothing is said.
     """
-    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
-        return []
     wanted, factor = rope.get("attention_factor"), rope.get("factor")
     if not isinstance(wanted, (int, float)) or not isinstance(factor, (int, float)) or factor <= 1:
         return []

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mlx_publish.reference.comparing import Comparison
 from mlx_publish.reference.twin import compare as compare_twin
-from mlx_publish.reference.twin import make
+from mlx_publish.reference.twin import make, small
 
 _LONGEST = 300  # characters of a reason
 _MEMORY = 12 << 30  # bytes of address space that a twin may take
@@ -204,11 +204,16 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
 
 
 @_reasons()
-def _twin(config: dict[str, Any], folder: str) -> dict[str, Any]:
+def _twin(config: dict[str, Any], folder: str, seed: int) -> dict[str, Any]:
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
-    return make(config, Path(folder))
+    return make(config, Path(folder), seed)
+
+
+@_reasons()
+def _small(config: dict[str, Any], folder: str) -> dict[str, Any]:
+    return small(config, Path(folder))
 
 
 @_reasons()
@@ -217,7 +222,7 @@ def _compare_twin(read: str, folder: str) -> dict[str, Any]:
 
 
 _ORDERS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "compare": compare, "twin": _twin, "compare twin": _compare_twin,
+    "compare": compare, "small": _small, "twin": _twin, "compare twin": _compare_twin,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.reference.shrink import text_part
+from mlx_publish.reference.towers import TOWERS
 
 Path = tuple[str, ...]
 _FAR = 100_000
@@ -124,8 +125,7 @@ def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
     for key in (key for key in _ACTIVATIONS if text.get(key)):
         for value in _GATES:
             yield (*prefix, key), value
-    if text.get("partial_rotary_factor") is not None:
-        yield (*prefix, "partial_rotary_factor"), 1.0
+    yield (*prefix, "partial_rotary_factor"), 1.0  # by default some turn a part although the config says nothing of it
     for key in (key for key in (*_EPSILONS, *_THETAS) if text.get(key) is not None):
         for number in (10_000.0,) if key in _THETAS else (1e-5, 1e-6):
             yield (*prefix, key), number
@@ -167,7 +167,14 @@ def _ropes(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _others(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
-    """Switches and numbers that no list above names: a switch the other way, a number that changes nothing."""
+    """Switches and numbers that no list above names: a switch the other way, a number that changes nothing.
+
+    Settings in a dict of their own, as DBRX has them, are looked through too.
+    """
+    for key, value in text.items():
+        if isinstance(value, Mapping) and key not in (*_ROPES, *TOWERS):
+            yield from _numbers(value, (*prefix, key))
+            yield from _others(value, (*prefix, key))
     known = {*_POSITIONS, *_FACTORS, *_CHOICES, *_ACTIVATIONS, *_EPSILONS, *_THETAS, *_ROPES, *_NOT_MATHEMATICS}
     for key, value in text.items():
         if key in known or key.endswith(("_token_id", "_token_index")):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_publish.reference.layers import HIGHEST, Layers, layers_of
+from mlx_publish.reference.layers import COUNTS, HIGHEST, Layers, layers_of
 from mlx_publish.reference.towers import TOWERS, small_tower
 
 VOCABULARY = 320
@@ -41,7 +41,7 @@ BOUNDARIES: Mapping[str, int] = {
 }  # fmt: skip
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 _ROPES = ("rope_scaling", "rope_parameters")
-_HEAD_DIMS = ("head_dim", "kv_channels", "attention_head_dim", "global_head_dim", "swa_head_dim", "local_head_dim")
+_HEAD_DIMS = ("head_dim", "kv_channels", "global_head_dim", "swa_head_dim", "local_head_dim")
 # Sizes by the name of their key; the first that fits.
 _SIZES: tuple[tuple[str, int], ...] = (
     (r"(moe|expert|shared_expert|router)\w*(intermediate|ffn|hidden)\w*", 64),
@@ -58,7 +58,7 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"\w*kv_lora_rank", 32),
     (r"\w*(lora_rank|_rank)", 16),
     (r"qk_rope_head_dim|rope_head_dim", 16),
-    (r"v_head_dim", 32),
+    (r"(swa_)?v_head_dim", 32),
     (r"index_n_heads", 32),  # with a few, many scores are 0 alike and which ones count is chance
     (r"linear_(key|value)_head_dim|key_head_dim|value_head_dim", 32),
     (r"(mamba_d_state|ssm_state_size|state_size|mamba_ssm_state_size)", 16),
@@ -82,13 +82,17 @@ class Small:
     """By position in the twin: the key that sets a boundary there, and the source's value of it."""
 
 
-def shrink(config: Mapping[str, Any]) -> Small:
-    """Make a config small. Its spelling stays as it is."""
+def shrink(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None) -> Small:
+    """Make a config small. Its spelling stays as it is.
+
+    `resolved` is its text part as transformers reads it, which lists the kinds of layers where the config leaves that
+    to the class.
+    """
     found = copy.deepcopy(dict(config))
     for key in ("quantization", "quantization_config", "compression_config", "auto_map", "model_file", "_name_or_path"):
         found.pop(key, None)
     boundaries: dict[int, tuple[str, Any]] = {}
-    _shrink_part(found, boundaries)
+    _shrink_part(found, boundaries, resolved or {})
     return Small(found, boundaries)
 
 
@@ -101,9 +105,9 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _shrink_part(config: dict[str, Any], boundaries: dict[int, tuple[str, Any]]) -> None:
+def _shrink_part(config: dict[str, Any], boundaries: dict[int, tuple[str, Any]], resolved: Mapping[str, Any]) -> None:
     text = text_part(config)
-    sizes = _Sizes.of(text if _has(text, "hidden") else {**config, **text})
+    sizes = _Sizes.of(text if _has(text, "hidden") else {**config, **text}, resolved)
     for part in _chain(config):
         _shrink_text(part, sizes, boundaries)
         part["vocab_size"] = VOCABULARY  # where it is left out, both sides have a default of some hundred thousand
@@ -144,7 +148,7 @@ class _Sizes:
     """What does not turn of a head of multi-head latent attention, and what does; empty elsewhere."""
 
     @classmethod
-    def of(cls, part: Mapping[str, Any]) -> _Sizes:
+    def of(cls, part: Mapping[str, Any], resolved: Mapping[str, Any]) -> _Sizes:
         nested = {**part, **{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}}
         hidden = _first({**nested, **part}, _ALIASES["hidden"], HIDDEN)
         heads = _first({**nested, **part}, _ALIASES["heads"], HEADS)
@@ -159,7 +163,7 @@ class _Sizes:
         latent = tuple(part[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim") if type(part.get(key)) is int)
         ratio, yarn = _ratio(part, context), _by_yarn(part)
         return cls(
-            hidden, heads, kv, head_dim, context, layers_of(part), small_kv,
+            hidden, heads, kv, head_dim, context, layers_of({**_listed(resolved), **part}), small_kv,
             head_dim if yarn and head_dim <= _LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
         )  # fmt: skip
 
@@ -185,6 +189,11 @@ class _Sizes:
 
 def _first(part: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
     return next((part[key] for key in names if type(part.get(key)) is int and part[key] > 0), default)
+
+
+def _listed(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What lists or counts layers."""
+    return {key: value for key, value in resolved.items() if isinstance(value, list) or key in COUNTS}
 
 
 def _by_yarn(part: Mapping[str, Any]) -> bool:
@@ -255,7 +264,7 @@ def _by_name(key: str, value: int, sizes: _Sizes) -> int:
     found = next((small for pattern, small in _SIZES if re.fullmatch(pattern, key)), None)
     if found is not None:
         return min(value, found) if value >= 0 else value
-    if re.fullmatch(r"\w*(num|n)_\w*heads?\w*|\w*_heads", key):
+    if re.fullmatch(r"(?:\w*_)?(?:num|n)_(?:\w*_)?heads?|\w*_heads", key):
         return _heads(value, sizes)
     # A width of its own that happens to be the model's, as a recurrent block's.
     return HIDDEN if value == sizes.hidden and value > HIDDEN else value

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.reference.comparing import Comparison
-from mlx_publish.reference.shrink import LONG, VOCABULARY
+from mlx_publish.reference.shrink import LONG, VOCABULARY, shrink
 
 FIRST = 1e-6
 """Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
@@ -35,12 +35,22 @@ def texts() -> list[list[int]]:
     return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
 
 
-def make(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def small(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The small `config` of a source's own, and by position in it the `boundaries`: key, and value in the source."""
+    try:
+        resolved = _kind(shrink(config).config | dict(config), folder)[0].get_text_config().to_dict()
+    except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
+        resolved = {}
+    found = shrink(config, resolved)
+    return {"config": found.config, "boundaries": [[place, *said] for place, said in found.boundaries.items()]}
+
+
+def make(config: Mapping[str, Any], folder: Path, seed: int = 0) -> dict[str, Any]:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of `texts()`.
 
     `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
     """
-    model, found = _computed(config, folder / "asked")
+    model, found = _computed(config, folder / "asked", seed)
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
@@ -53,7 +63,7 @@ def make(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"class": type(model).__name__, "parameters": parameters, "texts": texts()}
 
 
-def _computed(config: Mapping[str, Any], folder: Path) -> tuple[Any, list[NDArray[np.float32]]]:
+def _computed(config: Mapping[str, Any], folder: Path, seed: int) -> tuple[Any, list[NDArray[np.float32]]]:
     """A model and its logits of `texts()`.
 
     Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
@@ -61,23 +71,23 @@ def _computed(config: Mapping[str, Any], folder: Path) -> tuple[Any, list[NDArra
     """
     settings, kind = _kind(config, folder)
     try:
-        model = build(settings, kind)
+        model = build(settings, kind, seed)
         return model, [logits(model, ids) for ids in texts()]
     except Exception:
         text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
         if text is settings or language is None:
             raise
-        model = build(text, language)
+        model = build(text, language, seed)
         return model, [logits(model, ids) for ids in texts()]
 
 
-def build(settings: Any, kind: Any) -> Any:
-    """A random model of a class of transformers, of known seeds."""
+def build(settings: Any, kind: Any, seed: int = 0) -> Any:
+    """A random model of a class of transformers."""
     import torch  # noqa: PLC0415, TID251
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = kind._from_config(settings, dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
-    _spread(model)
+    _spread(model, seed)
     return model.float().eval()
 
 
@@ -85,8 +95,7 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
     """The config as transformers reads it, and the class for it."""
     import transformers  # noqa: PLC0415, TID251
 
-    named = config.get("architectures") or []
-    own = next((found for name in named if (found := getattr(transformers, str(name), None)) is not None), None)
+    own = _named(config.get("architectures"))
     said = dict(config)
     if said.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
         said["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
@@ -97,12 +106,32 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
         own = own or _auto(name, settings)
     if own is None:
         raise ValueError(f"transformers has no language model for {type(settings).__name__}")
-    if wraps:
-        # Some wrappers look on top for what their text part says.
-        for key in ("pad_token_id", "vocab_size"):
-            if not hasattr(settings, key):
-                setattr(settings, key, getattr(settings.get_text_config(), key, None))
+    _fill(settings)
     return settings, own
+
+
+def _named(names: object) -> Any:
+    """The class of transformers that a config names; None where it has no model of this name."""
+    import transformers  # noqa: PLC0415, TID251
+
+    for name in names if isinstance(names, list) else []:
+        found = getattr(transformers, name, None) if isinstance(name, str) else None
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) and found.config_class:
+            return found
+    return None
+
+
+def _fill(settings: Any) -> None:
+    """Give a small model's config what its class looks for and cannot use as it is."""
+    text = settings.get_text_config()
+    for part in (settings, text):
+        # Some classes have a default beyond the vocabulary of a small model.
+        if isinstance(pad := getattr(part, "pad_token_id", None), int) and pad >= VOCABULARY:
+            part.pad_token_id = 1
+    for key in ("pad_token_id", "vocab_size"):
+        # Some wrappers look on top for what their text part says.
+        if not hasattr(settings, key):
+            setattr(settings, key, getattr(text, key, None))
 
 
 def _read(said: dict[str, Any], folder: Path) -> Any:
@@ -115,7 +144,7 @@ def _read(said: dict[str, Any], folder: Path) -> Any:
         try:
             return transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         except Exception as error:
-            key = re.search(r"Field '(\w+)' expected float, got int", str(error))
+            key = re.search(r"Field '(\w+)' (?:expected float, got int|with value \d+ doesn't match any)", str(error))
             part = next(
                 (part for part in (said, *said.values()) if key and isinstance(part, dict) and key[1] in part), None
             )
@@ -134,11 +163,11 @@ def _auto(name: str, settings: Any) -> Any:
     return found[0] if isinstance(found, (list, tuple)) else found
 
 
-def _spread(model: Any) -> None:
+def _spread(model: Any, seed: int) -> None:
     """Give every weight a size that shows, and every bias and norm a value of its own."""
     import torch  # noqa: PLC0415, TID251
 
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, weight in [*model.named_parameters(), *model.named_buffers()]:
             if not weight.is_floating_point() or "inv_freq" in name:
