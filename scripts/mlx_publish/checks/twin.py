@@ -45,7 +45,11 @@ DISPUTED: Mapping[str, Mapping[str, str]] = {
 
 
 def _equal(facts: SourceFacts) -> Says:
-    twin = facts.twin()
+    return judge(facts.twin(), facts.source.config.raw)
+
+
+def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
+    """What is said of the twin of a config."""
     if twin.result is None:
         return skipped(f"the architecture is not proven: {twin.reason}")
     found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
@@ -62,10 +66,10 @@ def _equal(facts: SourceFacts) -> Says:
         return passed(f"mlx-lm computes what {name} computes: {numbers}", **_details(found))
     if max(errors) <= MAX_NMSE:
         return warned(f"mlx-lm computes nearly what {name} computes: {numbers}", **_details(found))
-    return _different(facts, found, name)
+    return _different(config, found, name)
 
 
-def _different(facts: SourceFacts, found: Mapping[str, Any], name: str) -> Says:
+def _different(config: Mapping[str, Any], found: Mapping[str, Any], name: str) -> Says:
     said = f"mlx-lm does not compute what {name} computes{_where(found)}"
     if lost := list(found["lost"]):
         named = f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''}"
@@ -74,8 +78,8 @@ def _different(facts: SourceFacts, found: Mapping[str, Any], name: str) -> Says:
     if key is None:
         return failed(f"{said}; no single key of config.json explains it", _REMEDY, **_details(found))
     last = key.rpartition(".")[2]
-    disputed = DISPUTED.get(str(facts.source.config.model_type), {}).get(last) or DISPUTED[""].get(last)
-    value = _value(facts.source.config.raw, key)
+    disputed = DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last)
+    value = _value(config, key)
     if disputed:
         return warned(f"{said}, because of {key} ({value}): {disputed}", **_details(found))
     return failed(f"{said}: it ignores {key} ({value}) or computes it otherwise", _REMEDY, **_details(found))

@@ -294,6 +294,13 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
         if part.get(key) is None and (value := rule(part)) is not NOTHING and (key not in part or value is not None):
             part[key] = value
             told.append(f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
+    if (
+        kind == "exaone4"
+        and type(part.get("sliding_window_pattern")) is int
+        and (letters := _letters(part)) is not NOTHING
+    ):
+        part["sliding_window_pattern"] = letters
+        told.append(f"sliding_window_pattern {_short(letters)} in the letters that mlx-lm's class reads")
     for key, names in _RENAMED.get(kind, {}).items():
         values = part.get(key)
         if isinstance(values, list) and any(value in names for value in values):

@@ -116,7 +116,7 @@ def _named(names: object) -> Any:
 
     for name in names if isinstance(names, list) else []:
         found = getattr(transformers, name, None) if isinstance(name, str) else None
-        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) and found.config_class:
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
     return None
 
