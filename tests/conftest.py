@@ -14,6 +14,8 @@ import pytest
 from filelock import FileLock
 
 import smollm2
+import torch_environment
+from mlx_publish.reference.child import VARIABLE, Torch, find_torch
 from models import answer_table, make_scripted
 from pipeline import User
 
@@ -49,6 +51,21 @@ def source(shared: Path) -> Path:
     if given := os.environ.get("MLX_PUBLISH_TEST_SOURCE"):
         return Path(given)
     return once(shared / "smollm2", smollm2.make_source)
+
+
+@pytest.fixture(scope="session")
+def torch_python() -> Path:
+    """A Python with torch and the tests' transformers."""
+    return torch_environment.torch_python()
+
+
+@pytest.fixture
+def torch(torch_python: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
+    """What the user has who names that Python."""
+    monkeypatch.setenv(VARIABLE, str(torch_python))
+    found = find_torch()
+    assert not found.reason
+    return found
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
-"""The unquantized MLX model beside transformers: equal where it is equal, and every known deviation is seen.
-
-torch lies in an environment of its own in the cache; MLX_PUBLISH_REFERENCE_PYTHON may name another Python that has it.
-"""
+"""The unquantized MLX model beside transformers: equal where it is equal, and every known deviation is seen."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import io
 import json
@@ -13,16 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
-from architectures import CLASSES
 from conftest import once
 from families import FAMILIES
 from gate import as_transformers5, edit_json, edit_tensors
@@ -30,7 +23,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, REFERENCE, ROUNDING, ReferenceFacts
 from mlx_publish.console import Console
 from mlx_publish.recipe_input import recipe_from_flags
-from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch, find_torch
+from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch
 from mlx_publish.report import Finding
 from mlx_publish.stages import inspect_stage, reference_check
 from mlx_publish.stages.context import Context
@@ -39,10 +32,10 @@ from mlx_publish.stages.runner import run_stages
 from mlx_publish.work import Work
 from models import ARCHITECTURES, make_model
 from pipeline import leftovers, read_json
+from shapes import CLASSES
 from tiny_tokenizer import write_json
 
 ROOT = Path(__file__).parents[1]
-TORCH = "torch==2.13.0"
 TEXTS = reference_check._texts()
 THETA = 500_000.0  # the default of no class that is used here
 LINEAR = {"rope_type": "linear", "type": "linear", "factor": 4.0}
@@ -125,44 +118,6 @@ CASES: dict[str, Case] = {
     "missing weight": Case("skip", without="model.norm.weight"),
     "own code": Case("skip", original={"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Own"}}),
 }
-
-
-@pytest.fixture(scope="session")
-def torch_python() -> Path:
-    """A Python with torch and the tests' transformers, made once in the cache."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or Path(tempfile.gettempdir()) / "mlx-publish-tests")
-    transformers = f"transformers=={importlib.metadata.version('transformers')}"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    name = f"{TORCH}-{transformers}-{version}".replace("==", "-")
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{name}.lock"):
-        if not (cache / name / ".complete").exists():
-            make_environment(cache / name, TORCH, transformers, "numpy", "safetensors")
-    return cache / name / "bin" / "python"
-
-
-def make_environment(folder: Path, torch: str, *others: str) -> None:
-    """By pip, which may know a file on this disk; a build for CUDA, which is gigabytes, is not taken."""
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    told = pip(*install, "--dry-run", "--no-deps", "--report", "-", torch)
-    url = json.loads(told)["install"][0]["download_info"]["url"]
-    if sys.platform == "linux" and "+cpu" not in url.replace("%2B", "+"):
-        shutil.rmtree(folder)
-        pytest.skip(f"pip would take {url}, which may be a CUDA build of gigabytes; {VARIABLE} may name a Python")
-    # Most modules of the two are never imported here: to compile them all would take longer than to install them.
-    pip(*install, "--no-compile", "--constraint", str(ROOT / "constraints.txt"), torch, *others)
-    (folder / ".complete").touch()
-
-
-def pip(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"torch cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout
 
 
 def inspected(source: Path) -> Context:
@@ -290,15 +245,6 @@ def test_what_transformers_cannot_compute_is_skipped_with_the_reason(
 ) -> None:
     assert words in judged(facts(name)).message
     assert not list(root.glob("*/ran")), "code of a source was run"
-
-
-@pytest.fixture
-def torch(torch_python: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
-    """What the user has who names that Python."""
-    monkeypatch.setenv(VARIABLE, str(torch_python))
-    found = find_torch()
-    assert not found.reason
-    return found
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def _listed(value: Any, now: Any) -> Any:
     if value == "ones":
         return [1] * len(now) if isinstance(now, list) else now
     if value == "full":
-        sliding = {"sliding_attention", "chunked_attention"}
+        sliding = ("sliding_attention", "chunked_attention")
         return ["full_attention" if kind in sliding else kind for kind in now] if isinstance(now, list) else now
     return value
 
