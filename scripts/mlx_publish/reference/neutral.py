@@ -111,12 +111,12 @@ def _changes(config: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 def _numbers(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
     """Factors, caps, choices, activations and epsilons that are known by name."""
-    heads = text.get("head_dim") or (text.get("hidden_size") or 0) // (text.get("num_attention_heads") or 1)
+    head_dim = _head_dim(text)
     for key in (key for key in _FACTORS if text.get(key) is not None):
         yield (*prefix, key), [1.0] * len(text[key]) if isinstance(text[key], list) else 1.0
     for key, values in _CHOICES.items():
         for value in values if key in text else ():
-            yield (*prefix, key), heads if value == "head_dim" else _experts(text) if value == "all" else value
+            yield (*prefix, key), head_dim if value == "head_dim" else _experts(text) if value == "all" else value
     yield from _curves(text, prefix)
 
 
@@ -129,6 +129,12 @@ def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
     for key in (key for key in (*_EPSILONS, *_THETAS) if text.get(key) is not None):
         for number in (10_000.0,) if key in _THETAS else (1e-5, 1e-6):
             yield (*prefix, key), number
+
+
+def _head_dim(text: Mapping[str, Any]) -> Any:
+    hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
+    whole = type(hidden) is int and type(heads) is int and heads > 0
+    return text.get("head_dim") or (hidden // heads if whole else 1)
 
 
 def _experts(text: Mapping[str, Any]) -> Any:
