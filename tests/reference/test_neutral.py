@@ -58,7 +58,11 @@ def test_rope_by_kind_of_layer_is_looked_at_by_kind() -> None:
 
 
 def test_keys_of_a_part_are_named_by_their_path_and_the_part_alone_changes() -> None:
-    config = {"model_type": "wrapper", "sliding_window": 7, "text_config": {**SMALL, "sliding_window": 32}}
+    config: dict[str, Any] = {
+        "model_type": "wrapper",
+        "sliding_window": 7,
+        "text_config": {**SMALL, "sliding_window": 32},
+    }
     found = [one for one in candidates(config) if one.key.endswith("sliding_window")]
     assert {one.key for one in found} == {"text_config.sliding_window"}
     assert [one.config["text_config"]["sliding_window"] for one in found] == [None, 100_000]

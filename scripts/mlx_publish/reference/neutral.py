@@ -133,8 +133,9 @@ def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
 
 def _head_dim(text: Mapping[str, Any]) -> Any:
     hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
-    whole = type(hidden) is int and type(heads) is int and heads > 0
-    return text.get("head_dim") or (hidden // heads if whole else 1)
+    if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        return text.get("head_dim") or hidden // heads
+    return text.get("head_dim") or 1
 
 
 def _experts(text: Mapping[str, Any]) -> Any:
