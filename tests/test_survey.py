@@ -57,7 +57,7 @@ def test_every_config_has_a_row_of_detail(lines: list[str]) -> None:
      "computes sliding_window otherwise from position 4,096"),
     ({"blame": "key_multiplier"}, "computes key_multiplier otherwise"),
     ({"lost": ["a.bias", "b.bias"]}, "has no place for a.bias"),
-    ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 141 + "..."),
+    ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 143 + "..."),
 ])  # fmt: skip
 def test_the_cell_says_what_differs(found: dict[str, Any], words: str) -> None:
     facts = TwinFacts({**FOUND, **found})
