@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from families import FAMILIES
 from gate import edit_json, edit_tensors, gate, loaded, logits, same_tensors, stored, stored_dtypes
 from models import make_model
-from pipeline import read_json
+from pipeline import User, read_json, write_recipe
 from tensor_file import bfloat16, float32
 
 Tensors = dict[str, NDArray[Any]]
+
+SEED = 3  # of random models that by chance say no token of the template
 BIAS = "model.layers.1.mlp.gate.e_score_correction_bias"
 NORMS = ("layernorm.weight", "model.norm.weight", "language_model.norm.weight", "q_norm.weight", "k_norm.weight")
 
@@ -49,6 +51,20 @@ def test_every_family_equals_what_mlx_lm_makes(tmp_path: Path, arch: str) -> Non
         theirs = tmp_path / label
         mlx_lm.convert(str(source), str(theirs), **options)
         assert same_tensors(made.model(label), theirs), label
+
+
+@pytest.mark.parametrize("arch", ["qwen3_moe", "deepseek_v3", "lfm2"])
+def test_experts_latent_attention_and_hybrids_go_all_the_way_to_fidelity(tmp_path: Path, arch: str) -> None:
+    recipe = write_recipe(
+        tmp_path / "m.yaml",
+        source=str(family(tmp_path / "m", arch, seed=SEED)),
+        to=f"folder:{tmp_path}/out",
+        variants=["8bit"],
+    )
+    User(tmp_path / "home").run("run", "--recipe", recipe, "--work", tmp_path / "work", "--until", "fidelity")
+    found = read_json(tmp_path / "work/m/8bit/fidelity.json")
+    assert found["verdict"] == "pass"
+    assert found["result"]["mean_kld"] < 0.05
 
 
 @pytest.mark.parametrize("head", [False, True])
