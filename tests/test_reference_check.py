@@ -25,7 +25,7 @@ from mlx_publish.console import Console
 from mlx_publish.recipe_input import recipe_from_flags
 from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch
 from mlx_publish.report import Finding
-from mlx_publish.stages import inspect_stage, reference_check
+from mlx_publish.stages import inspect_stage, reference_check, twin
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.reference_check import compare_folders, reference_facts, reference_inputs
 from mlx_publish.stages.runner import run_stages
@@ -291,9 +291,8 @@ def test_without_torch_it_is_skipped_with_the_reason(tmp_path: Path, monkeypatch
 
 def test_a_source_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = inspected(make_model(tmp_path / "m"))
-    monkeypatch.setattr(
-        reference_check, "find_torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
-    )
+    context.cache.pop("torch", None)
+    monkeypatch.setattr(twin, "find_torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"}))
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "500000")
     found = judged(reference_facts(context))
     assert found.status == "skip"
