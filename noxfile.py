@@ -171,9 +171,12 @@ def doctor(session: nox.Session) -> None:
 @nox.session
 def reference(session: nox.Session) -> None:
     """PyTorch for the CPU, by which inspect proves an architecture: brings it on Linux; a Mac's stages have it"""
-    if not torch_environment.is_for_this_machine():
-        session.log("nothing to do: this is for Linux on x86-64; on a Mac PyTorch is in the stages' environment")
+    if sys.platform == "darwin":
+        session.log("nothing to do: on a Mac PyTorch is in the stages' environment")
         return
+    if not torch_environment.is_for_this_machine():
+        session.warn(f"this is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python that has torch")
+        sys.exit(4)
     if torch_environment.python() is None:
         session.log(f"making the environment {torch_environment.folder().name}, once")
     if reason := torch_environment.make():
