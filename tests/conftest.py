@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 import smollm2
+import torch_environment
 from models import answer_table, make_scripted
 from pipeline import User
 
@@ -49,6 +51,22 @@ def source(shared: Path) -> Path:
     if given := os.environ.get("MLX_PUBLISH_TEST_SOURCE"):
         return Path(given)
     return once(shared / "smollm2", smollm2.make_source)
+
+
+@pytest.fixture(scope="session")
+def torch_python() -> Path:
+    """A Python with torch and transformers: the one that is named, this one, or that of the session `reference`."""
+    if given := os.environ.get(torch_environment.VARIABLE):
+        return Path(given)
+    if importlib.util.find_spec("torch"):
+        return Path(sys.executable)
+    if not torch_environment.is_for_this_machine():
+        pytest.skip("no torch here, and no build of it for this machine")
+    reason = torch_environment.make()
+    python = torch_environment.python()
+    if python is None:
+        pytest.skip(reason)
+    return python
 
 
 @pytest.fixture

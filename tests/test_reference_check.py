@@ -1,11 +1,10 @@
 """The unquantized MLX model beside transformers: equal where it is equal, and every known deviation is seen.
 
-torch lies in an environment of its own in the cache; MLX_PUBLISH_REFERENCE_PYTHON may name another Python that has it.
+torch lies in the environment of the session `reference`; MLX_PUBLISH_REFERENCE_PYTHON may name another Python.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import io
 import json
@@ -13,14 +12,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from architectures import CLASSES
 from conftest import once
@@ -42,7 +39,6 @@ from pipeline import leftovers, read_json
 from tiny_tokenizer import write_json
 
 ROOT = Path(__file__).parents[1]
-TORCH = "torch==2.13.0"
 TEXTS = reference_check._texts()
 THETA = 500_000.0  # the default of no class that is used here
 LINEAR = {"rope_type": "linear", "type": "linear", "factor": 4.0}
@@ -125,44 +121,6 @@ CASES: dict[str, Case] = {
     "missing weight": Case("skip", without="model.norm.weight"),
     "own code": Case("skip", original={"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Own"}}),
 }
-
-
-@pytest.fixture(scope="session")
-def torch_python() -> Path:
-    """A Python with torch and the tests' transformers, made once in the cache."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or Path(tempfile.gettempdir()) / "mlx-publish-tests")
-    transformers = f"transformers=={importlib.metadata.version('transformers')}"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    name = f"{TORCH}-{transformers}-{version}".replace("==", "-")
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{name}.lock"):
-        if not (cache / name / ".complete").exists():
-            make_environment(cache / name, TORCH, transformers, "numpy", "safetensors")
-    return cache / name / "bin" / "python"
-
-
-def make_environment(folder: Path, torch: str, *others: str) -> None:
-    """By pip, which may know a file on this disk; a build for CUDA, which is gigabytes, is not taken."""
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    told = pip(*install, "--dry-run", "--no-deps", "--report", "-", torch)
-    url = json.loads(told)["install"][0]["download_info"]["url"]
-    if sys.platform == "linux" and "+cpu" not in url.replace("%2B", "+"):
-        shutil.rmtree(folder)
-        pytest.skip(f"pip would take {url}, which may be a CUDA build of gigabytes; {VARIABLE} may name a Python")
-    # Most modules of the two are never imported here: to compile them all would take longer than to install them.
-    pip(*install, "--no-compile", "--constraint", str(ROOT / "constraints.txt"), torch, *others)
-    (folder / ".complete").touch()
-
-
-def pip(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"torch cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout
 
 
 def inspected(source: Path) -> Context:
@@ -338,16 +296,14 @@ def test_without_torch_it_is_skipped_with_the_reason(tmp_path: Path, monkeypatch
     found = judged(reference_facts(context))
     assert found.status == "skip"
     assert NOT_INSTALLED in found.message
-    assert "pip install 'mlx-publish[reference]'" in NOT_INSTALLED
+    assert "sh scripts/bootstrap.sh -s reference" in NOT_INSTALLED
     # With torch there, the report is not up to date any more.
     assert reference_inputs(context)["reference"] == {}
 
 
 def test_a_source_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = inspected(make_model(tmp_path / "m"))
-    monkeypatch.setattr(
-        reference_check, "find_torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
-    )
+    context.cache["torch"] = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "500000")
     found = judged(reference_facts(context))
     assert found.status == "skip"

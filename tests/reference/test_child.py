@@ -43,8 +43,8 @@ def answered(python: Path, tmp_path: Path, limit: float = 30) -> Answer:
 def test_the_answer_comes_from_a_file_and_not_from_what_it_prints(program: Program, tmp_path: Path) -> None:
     python = program(
         """
-        cp "$folder/job.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$6" >&2
-        echo '{"result": {"nmse": 0.5}}' > "$folder/result.json"; sleep 0.1""".replace("$PWD", str(tmp_path))
+        cp "$folder/job.0.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$6" >&2
+        echo '{"result": {"nmse": 0.5}}' > "$folder/result.0.json"; sleep 0.1""".replace("$PWD", str(tmp_path))
     )
     assert answered(python, tmp_path) == Answer({"nmse": 0.5})
     assert json.loads((tmp_path / "job.json").read_text()) == {
@@ -54,7 +54,7 @@ def test_the_answer_comes_from_a_file_and_not_from_what_it_prints(program: Progr
 
 
 @pytest.mark.parametrize(("text", "reason"), [
-    ('echo \'{"reason": "the memory is full"}\' > "$folder/result.json"', "the memory is full"),
+    ('echo \'{"reason": "the memory is full"}\' > "$folder/result.0.json"', "the memory is full"),
     ("kill -KILL $$", "the child with torch was killed, most likely because the memory was full"),
     ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
     ("echo one; echo libtorch is missing >&2; exit 3", "the child with torch ended with 3: libtorch is missing"),
