@@ -234,6 +234,15 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def architectures(session: nox.Session) -> None:
+    """Hold what mlx-lm computes against transformers, for every model type, into docs/architectures.md."""
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    found = reference_python()
+    session.chdir(ROOT)
+    start(session, str(python), "scripts/architectures.py", *session.posargs, PYTHONPATH="scripts", **found)
+
+
+@nox.session
 def release(session: nox.Session) -> None:
     """Build the wheel and make the release of the tag that is given; release.yml runs it."""
     session.chdir(ROOT)

@@ -163,7 +163,7 @@ def _shortly(facts: TwinFacts, message: str) -> str:
         return _short(facts.reason)
     if found["problem"]:
         return _short(found["problem"])
-    if found["lost"]:
+    if found["lost"] and not message.startswith("mlx-lm computes what"):
         return _short(f"has no place for {found['lost'][0]}")
     if found["blame"]:
         place = f" from position {found['boundary']['position']:,}" if found["boundary"] else ""
