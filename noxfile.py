@@ -239,7 +239,7 @@ def architectures(session: nox.Session) -> None:
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
     found = reference_python()
     session.chdir(ROOT)
-    start(session, str(python), "scripts/architectures.py", *session.posargs, PYTHONPATH="scripts", **found)
+    start(session, str(python), "scripts/survey.py", *session.posargs, PYTHONPATH="scripts", **found)
 
 
 @nox.session
