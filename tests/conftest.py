@@ -16,6 +16,7 @@ from filelock import FileLock
 
 import smollm2
 import torch_environment
+from mlx_publish.reference.child import VARIABLE, Torch, find_torch
 from models import answer_table, make_scripted
 from pipeline import User
 
@@ -67,6 +68,15 @@ def torch_python() -> Path:
     if python is None:
         pytest.skip(reason)
     return python
+
+
+@pytest.fixture
+def torch(torch_python: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
+    """What the user has who names that Python."""
+    monkeypatch.setenv(VARIABLE, str(torch_python))
+    found = find_torch()
+    assert not found.reason
+    return found
 
 
 @pytest.fixture

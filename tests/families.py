@@ -1,6 +1,6 @@
 """Small models of other families: experts, latent attention, hybrids, and classes with ways of their own.
 
-Named and shaped as Hugging Face writes them; `architectures` has what is common to all.
+Named and shaped as Hugging Face writes them; `shapes` has what is common to all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINEAR_HEADS, LINEAR_WIDTH, KERNEL = 4, 32, 4
 
 
 class Dimensions(Protocol):
-    """What the shapes follow from: `architectures.Sizes`."""
+    """What the shapes follow from: `shapes.Sizes`."""
 
     @property
     def arch(self) -> str: ...

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, normalizers
 
-from architectures import ADDED_NORMS, Sizes, base_config, tensor_shapes
+from shapes import ADDED_NORMS, Sizes, base_config, tensor_shapes
 from tensor_file import bfloat16, write_tensors
 from tiny_tokenizer import (
     CHATML,

@@ -53,6 +53,21 @@ def test_what_later_versions_tell_of_a_template_is_known_and_need_not_be_there()
         jsonschema.validate(evidence, schema)
 
 
+TEXT = {"nmse": 1e-13, "mean_kld": 1e-12, "same_first_choice": 1.0, "position": None}
+PROOF = {"against": "transformers", "versions": {"torch": "2.13.0"}, "mlx_lm": {"mlx-lm": "0.30.0"}, "texts": [TEXT]}
+
+
+def test_a_proof_of_the_architecture_is_known_and_evidence_without_one_stays_whole() -> None:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    assert "proof" not in FULL
+    unknown = {**PROOF, "texts": [dict.fromkeys(TEXT), TEXT]}
+    for proof in (None, PROOF, unknown):
+        evidence = {**FULL, "proof": proof}
+        assert list(faults(evidence)) == []
+        jsonschema.validate(evidence, schema)
+    assert [path for path, _ in faults({**FULL, "proof": {**PROOF, "texts": []}})] == ["proof.texts"]
+
+
 def test_the_schema_is_that_of_this_version() -> None:
     assert get_args(EvidenceSpec.model_fields["schema_"].annotation) == (SCHEMA,)
 

@@ -213,7 +213,9 @@ def newer(shared: Path) -> Smoked:
     """A random model with a window, spelt as transformers 5 does; its unquantized variant answers as it does."""
 
     def make(root: Path) -> None:
-        source = make_model(root / "m", "gemma2", config={"sliding_window": WINDOW, "rope_theta": THETA})
+        kinds = ["sliding_attention", "full_attention"]
+        config = {"sliding_window": WINDOW, "layer_types": kinds, "rope_theta": THETA}
+        source = make_model(root / "m", "llama", config=config)
         run(as_transformers5(source), "--dtype", "bfloat16")
 
     return Smoked(once(shared / "answers-newer", make), "bf16")

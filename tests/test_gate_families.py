@@ -179,7 +179,7 @@ def test_a_wrapper_s_text_part_is_found_beside_other_senses(tmp_path: Path) -> N
     tower = np.ones((4096, 64), np.uint16)
     edit_tensors(other, lambda tensors: tensors.update({"model.vision_tower.patch.weight": tower}))
     # The tower is larger than the text part, which is what the bits are compared with.
-    made = gate(other, "--variants", "4bit,bf16")
+    made = gate(other, "--variants", "4bit,bf16", "--modality", "text")
     assert made.status()["bits-per-weight"] == "pass"
     assert "reads 'language_model.model.'" in made.message("tensors-accounted")
     assert np.array_equal(logits(made.model("bf16")), plain)

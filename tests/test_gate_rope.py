@@ -104,8 +104,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "config-understood", "partial_rotary_factor = 0.5 is unknown to its MLX class",
     ),
     "a yarn factor": (
-        "llama", {"rope_scaling": {**YARN, "attention_factor": 2.5}}, "config-understood",
-        "the attention_factor of rope is 1.138629 in the built model and 2.5 in the config",
+        "llama", {"rope_scaling": {**YARN, "attention_factor": 2.5, "mscale": 1.0, "mscale_all_dim": 1.0}},
+        "config-understood", "2.5 in the config",
     ),
     "activation": ("llama", {"hidden_act": "gelu"}, "config-understood", "hidden_act = gelu is unknown"),
     "another length than the class takes": (
@@ -113,6 +113,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
                  "original_max_position_embeddings": 256}, "config-understood", "2.5 in the config",
     ),
 }  # fmt: skip
+
+
+def test_a_yarn_factor_that_the_config_names_is_what_the_class_computes(tmp_path: Path) -> None:
+    scaling = {**YARN, "attention_factor": 2.5}
+    source = edit_json(make_model(tmp_path / "m"), "config.json", rope_scaling=scaling)
+    made = gate(source, "--variants", "bf16")
+    assert loaded(made.model("bf16"))[0].layers[0].self_attn.rope.mscale == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from architectures import CLASSES
 from conftest import once
 from families import FAMILIES
 from gate import as_transformers5, edit_json, edit_tensors
@@ -27,7 +26,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, REFERENCE, ROUNDING, ReferenceFacts
 from mlx_publish.console import Console
 from mlx_publish.recipe_input import recipe_from_flags
-from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch, find_torch
+from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch
 from mlx_publish.report import Finding
 from mlx_publish.stages import inspect_stage, reference_check
 from mlx_publish.stages.context import Context
@@ -36,6 +35,7 @@ from mlx_publish.stages.runner import run_stages
 from mlx_publish.work import Work
 from models import ARCHITECTURES, make_model
 from pipeline import leftovers, read_json
+from shapes import CLASSES
 from tiny_tokenizer import write_json
 
 ROOT = Path(__file__).parents[1]
@@ -248,15 +248,6 @@ def test_what_transformers_cannot_compute_is_skipped_with_the_reason(
 ) -> None:
     assert words in judged(facts(name)).message
     assert not list(root.glob("*/ran")), "code of a source was run"
-
-
-@pytest.fixture
-def torch(torch_python: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
-    """What the user has who names that Python."""
-    monkeypatch.setenv(VARIABLE, str(torch_python))
-    found = find_torch()
-    assert not found.reason
-    return found
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from mlx_publish.card.licence import legal_files, licence_words, link_that_leads
 from mlx_publish.card.limits import limits
 from mlx_publish.card.told import passed, told
+from mlx_publish.card.words import same_logits
 from samples import judged, make_evidence
 
 FULL = make_evidence()
@@ -59,7 +60,11 @@ def with_(**sections: Any) -> dict[str, Any]:
 
 LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("computed in float32", {"smoke": {"computed_in": "float32"}}, {}),
-    ("Both sides of the comparison", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
+    ("Not proven: whether MLX", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
+    ("Not proven: whether MLX", {"checks": [judged("inspect", "twin-equal", "skip", "x")]},
+     {"checks": [judged("inspect", "twin-equal", "pass", "x")]}),
+    ("Not proven: whether MLX", {"checks": [judged("inspect", "twin-equal", "warn", "x (accepted: y)", "y")]},
+     {"checks": [judged("inspect", "twin-equal", "warn", "x")]}),
     ("No prompt of more than 556 tokens", {}, {"config": {"context": 556}}),
     ("sliding window", {"checks": [judged("smoke", "long-prompt", "skip", "x")]}, {}),
     ("in English only, not in de and fr", {"language": ["en", "de", "fr"]}, {}),
@@ -79,5 +84,17 @@ def test_a_limit_is_told_where_it_is_one(words: str, so: dict[str, Any], not_so:
         assert not any(words in limit for limit in limits(with_(**not_so)))
 
 
-def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested() -> None:
-    assert len(limits(with_(smoke=None, fidelity=None, benchmark=None, checks=[]))) == 1
+def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested_or_proven() -> None:
+    told = limits(with_(smoke=None, fidelity=None, benchmark=None, checks=[]))
+    assert [text.partition(":")[0] for text in told] == [
+        "Not proven", "No test of knowledge, reasoning, code or safety was run",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("errors", "words"), [
+    ((1e-13, 3.4e-12), "the same logits (normalised squared error 3.4e-12)"),
+    ((1e-13, 0.25), "other logits (normalised squared error 2.5e-01)"),
+    ((None, 1e-13), "logits that could not be compared"),
+])  # fmt: skip
+def test_what_the_twin_showed_is_told_in_words(errors: tuple[float | None, ...], words: str) -> None:
+    assert same_logits({"texts": [{"nmse": error} for error in errors]}) == words

@@ -28,7 +28,9 @@ class NoHeaders(MemoryFiles):
 
 def test_a_good_source_passes() -> None:
     found = judge(facts())
-    assert {id_: one.status for id_, one in found.items() if one.status != "pass"} == {"not-taken": "skip"}
+    assert {id_: one.status for id_, one in found.items() if one.status != "pass"} == {
+        "not-taken": "skip", "twin-equal": "skip",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

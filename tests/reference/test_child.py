@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 import mlx_publish
 from mlx_publish.reference import __main__ as inside
 from mlx_publish.reference import child
-from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Answer, Torch, compare, find_torch
+from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Answer, Torch, TorchChild, compare, find_torch
 
 Program = Callable[[str], Path]
 VERSIONS = {"torch": "2.13.0", "transformers": "5.24.0"}
@@ -44,7 +45,8 @@ def test_the_answer_comes_from_a_file_and_not_from_what_it_prints(program: Progr
     python = program(
         """
         cp "$folder/job.0.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$6" >&2
-        echo '{"result": {"nmse": 0.5}}' > "$folder/result.0.json"; sleep 0.1""".replace("$PWD", str(tmp_path))
+        echo '{"result": {"nmse": 0.5}}' > "$folder/new"; mv "$folder/new" "$folder/result.0.json"
+        sleep 0.1""".replace("$PWD", str(tmp_path))
     )
     assert answered(python, tmp_path) == Answer({"nmse": 0.5})
     assert json.loads((tmp_path / "job.json").read_text()) == {
@@ -75,6 +77,31 @@ def test_nothing_outlives_it(program: Program, tmp_path: Path) -> None:
     while Path(f"/proc/{sleeper}/cmdline").exists() and Path(f"/proc/{sleeper}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_it_answers_order_by_order_and_stays_until_it_is_ended(program: Program, tmp_path: Path) -> None:
+    python = program(
+        """
+        for n in 0 1; do
+            while [ ! -e "$folder/job.$n.json" ]; do sleep 0.01; done
+            printf '{"result": %s}' "$(cat "$folder/job.$n.json")" > "$folder/new"
+            mv "$folder/new" "$folder/result.$n.json"
+        done
+        exec sleep 60"""
+    )
+    with TorchChild(Torch(python, VERSIONS), tmp_path / "x.log") as one:
+        assert [one.ask({"n": n}, 30) for n in (0, 1)] == [Answer({"n": 0}), Answer({"n": 1})]
+        process = one._process
+        assert process
+        assert process.poll() is None
+    assert process.poll() == -signal.SIGKILL
+    assert not one._folder.exists()
+
+
+def test_what_has_died_gives_a_reason_for_every_further_order(program: Program, tmp_path: Path) -> None:
+    with TorchChild(Torch(program("echo no torch >&2; exit 7"), VERSIONS), tmp_path / "x.log") as one:
+        reasons = {one.ask({"n": n}, 30).reason for n in (0, 1)}
+    assert reasons == {"the child with torch ended with 7: no torch"}
 
 
 def test_a_python_that_does_not_start_is_a_reason(tmp_path: Path) -> None:
@@ -182,8 +209,8 @@ def test_a_fault_of_our_own_is_no_reason_of_transformers(monkeypatch: pytest.Mon
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
-    # It waits for a job that never comes, and its parent is another one than it was told.
-    os.mkfifo(tmp_path / "job.json")
+    # It reads a job that never comes, and its parent is another one than it was told.
+    os.mkfifo(tmp_path / "job.0.json")
     environment = {**os.environ, "PYTHONPATH": str(Path(mlx_publish.__file__).parents[1])}
     command = [sys.executable, "-m", "mlx_publish.reference", str(tmp_path), "1"]
     assert subprocess.run(command, env=environment, timeout=30, check=False).returncode == 1

@@ -36,7 +36,9 @@ def _machine(evidence: Evidence) -> str:
 
 def _architecture(evidence: Evidence) -> str:
     proven = ("pass", "fixed", "warn")
-    if _status(evidence, "architecture-proven") in ("pass", "fixed") or _status(evidence, "twin-equal") in proven:
+    accepted = any(one["id"] == "twin-equal" and one["accepted"] for one in evidence["checks"])
+    twin = _status(evidence, "twin-equal") in proven and not accepted
+    if twin or _status(evidence, "architecture-proven") in ("pass", "fixed"):
         return ""
     return "Not proven: whether MLX computes this architecture as transformers does."
 

@@ -296,7 +296,8 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
     kind = model_type.removesuffix("_text")
     told = []
     for key, rule in MISSING.get(kind, {}).items():
-        if part.get(key) is None and (value := rule(part)) is not NOTHING and (key not in part or value is not None):
+        value = _ruled(rule, part) if part.get(key) is None else NOTHING
+        if value is not NOTHING and (key not in part or value is not None):
             part[key] = value
             told.append(f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
     if (
@@ -308,10 +309,22 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
         told.append(f"sliding_window_pattern {_short(letters)} in the letters that mlx-lm's class reads")
     for key, names in _RENAMED.get(kind, {}).items():
         values = part.get(key)
-        if isinstance(values, list) and any(value in names for value in values):
-            part[key] = [names.get(value, value) for value in values]
+        if isinstance(values, list) and any(isinstance(value, str) and value in names for value in values):
+            part[key] = [_renamed(names, value) for value in values]
             told.append(f"{key} in the words of mlx-lm's class for {model_type}")
     return told
+
+
+def _ruled(rule: Rule, part: Part) -> Any:
+    """What a rule gives; a text where a mapping belongs, or an infinite size, is not for a spelling to judge."""
+    try:
+        return rule(part)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return NOTHING
+
+
+def _renamed(names: Mapping[str, str], value: Any) -> Any:
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:

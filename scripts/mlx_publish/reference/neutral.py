@@ -111,12 +111,12 @@ def _changes(config: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 def _numbers(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
     """Factors, caps, choices, activations and epsilons that are known by name."""
-    heads = text.get("head_dim") or (text.get("hidden_size") or 0) // (text.get("num_attention_heads") or 1)
+    head_dim = _head_dim(text)
     for key in (key for key in _FACTORS if text.get(key) is not None):
         yield (*prefix, key), [1.0] * len(text[key]) if isinstance(text[key], list) else 1.0
     for key, values in _CHOICES.items():
         for value in values if key in text else ():
-            yield (*prefix, key), heads if value == "head_dim" else _experts(text) if value == "all" else value
+            yield (*prefix, key), head_dim if value == "head_dim" else _experts(text) if value == "all" else value
     yield from _curves(text, prefix)
 
 
@@ -131,6 +131,13 @@ def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
             yield (*prefix, key), number
 
 
+def _head_dim(text: Mapping[str, Any]) -> Any:
+    hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
+    if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        return text.get("head_dim") or hidden // heads
+    return text.get("head_dim") or 1
+
+
 def _experts(text: Mapping[str, Any]) -> Any:
     """With all experts chosen, it does not matter how their weights are normalised."""
     names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -141,7 +148,7 @@ def _listed(value: Any, now: Any) -> Any:
     if value == "ones":
         return [1] * len(now) if isinstance(now, list) else now
     if value == "full":
-        sliding = {"sliding_attention", "chunked_attention"}
+        sliding = ("sliding_attention", "chunked_attention")
         return ["full_attention" if kind in sliding else kind for kind in now] if isinstance(now, list) else now
     return value
 

@@ -44,7 +44,7 @@ _ROPES = ("rope_scaling", "rope_parameters")
 _HEAD_DIMS = ("head_dim", "kv_channels", "global_head_dim", "swa_head_dim", "local_head_dim")
 # Sizes by the name of their key; the first that fits.
 _SIZES: tuple[tuple[str, int], ...] = (
-    (r"(moe|expert|shared_expert|router)\w*(intermediate|ffn|hidden)\w*", 64),
+    (r"(moe|expert|shared_expert|routed_expert|router)\w*(intermediate|ffn|hidden)\w*", 64),
     (r"(\w*intermediate_size\w*|\w*ffn\w*_size|n_inner|ffn_dim|mlp_hidden_size|d_ff)", 160),
     (r"vocab_size|padded_vocab_size|vocab_size_per_layer_input", VOCABULARY),
     (r"hidden_size_per_layer_input|embedding_size_per_layer\w*", 16),
