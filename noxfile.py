@@ -15,6 +15,9 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
+sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
+import torch_environment
+
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "tests"]
 nox.options.default_venv_backend = "none"
@@ -23,7 +26,7 @@ ROOT = Path(__file__).parent.resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
-LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify", "doctor")
+LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 
@@ -111,7 +114,23 @@ def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
     """Run the command line of this checkout where the caller stands."""
     session.chdir(session.invoked_from)
     path = os.pathsep.join(filter(None, (str(ROOT / "scripts"), os.environ.get("PYTHONPATH"))))
-    start(session, str(python), "-m", "mlx_publish", *arguments, PYTHONPATH=path)
+    start(session, str(python), "-m", "mlx_publish", *arguments, PYTHONPATH=path, **reference_python())
+
+
+def reference_python() -> dict[str, str]:
+    """Return the variable that names the Python of the session `reference`, where it was made and none is named."""
+    python = None if torch_environment.VARIABLE in os.environ else torch_environment.python()
+    return {torch_environment.VARIABLE: str(python)} if python else {}
+
+
+def bring_reference(session: nox.Session) -> None:
+    """Bring PyTorch for a stage of the Action. Without it the check `twin-equal` says that nothing was proven."""
+    wanted = os.environ.get("MLX_PUBLISH_PYTORCH") == "true" and torch_environment.VARIABLE not in os.environ
+    if not wanted or not torch_environment.is_for_this_machine() or torch_environment.python():
+        return
+    session.log("bringing PyTorch, once")
+    if reason := torch_environment.make():
+        session.warn(f"the architecture will not be proven: {reason}")
 
 
 def stage(name: str) -> None:
@@ -119,6 +138,7 @@ def stage(name: str) -> None:
 
     @nox.session(name=name)
     def run(session: nox.Session) -> None:
+        bring_reference(session)
         mlx_publish(session, environment(session, "pipeline", "mlx"), name, *session.posargs)
 
     run.__doc__ = f"mlx-publish {name} -- ..."
@@ -140,6 +160,30 @@ def light(name: str) -> None:
 
 for _name in LIGHT:
     light(_name)
+
+
+@nox.session
+def doctor(session: nox.Session) -> None:
+    """mlx-publish doctor -- ...; MLX is among what it looks at"""
+    mlx_publish(session, environment(session, "pipeline", "mlx"), "doctor", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """PyTorch for the CPU, by which inspect proves an architecture: brings it on Linux; a Mac's stages have it"""
+    if sys.platform == "darwin":
+        session.log("nothing to do: on a Mac PyTorch is in the stages' environment")
+        return
+    if not torch_environment.is_for_this_machine():
+        session.warn(f"this is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python that has torch")
+        sys.exit(4)
+    if torch_environment.python() is None:
+        session.log(f"making the environment {torch_environment.folder().name}, once")
+    if reason := torch_environment.make():
+        session.warn(reason)
+        sys.exit(4)
+    session.log("PyTorch is there, and the sessions of the stages take it. Without nox, name it:")
+    session.log(f"export {torch_environment.VARIABLE}={torch_environment.python()}")
 
 
 @nox.session
@@ -187,6 +231,15 @@ def benchmarks(session: nox.Session) -> None:
     python = environment(session, "bench", "mlx", "bench")
     start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
     start(session, str(python), str(ROOT / "benchmarks" / "convert.py"), "--source", str(DEMO_SOURCE), *session.posargs)
+
+
+@nox.session
+def architectures(session: nox.Session) -> None:
+    """Hold what mlx-lm computes against transformers, for every model type, into docs/architectures.md."""
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    found = reference_python()
+    session.chdir(ROOT)
+    start(session, str(python), "scripts/survey.py", *session.posargs, PYTHONPATH="scripts", **found)
 
 
 @nox.session

@@ -174,6 +174,8 @@ class Checkout:
         handed = {
             "MLX_PUBLISH_CACHE": str(aside / "cache"),
             "MLX_PUBLISH_ENVIRONMENT": sys.prefix,
+            # None, and none is brought: to prove the architecture anew in each job takes longer than all else.
+            "MLX_PUBLISH_REFERENCE_PYTHON": "",
             **self._aside,
             **handed,
             **env,

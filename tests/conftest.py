@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -55,8 +56,18 @@ def source(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def torch_python() -> Path:
-    """A Python with torch and the tests' transformers."""
-    return torch_environment.torch_python()
+    """A Python with torch and transformers: the one that is named, this one, or that of the session `reference`."""
+    if given := os.environ.get(torch_environment.VARIABLE):
+        return Path(given)
+    if importlib.util.find_spec("torch"):
+        return Path(sys.executable)
+    if not torch_environment.is_for_this_machine():
+        pytest.skip("no torch here, and no build of it for this machine")
+    reason = torch_environment.make()
+    python = torch_environment.python()
+    if python is None:
+        pytest.skip(reason)
+    return python
 
 
 @pytest.fixture

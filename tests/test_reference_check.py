@@ -1,4 +1,7 @@
-"""The unquantized MLX model beside transformers: equal where it is equal, and every known deviation is seen."""
+"""The unquantized MLX model beside transformers: equal where it is equal, and every known deviation is seen.
+
+torch lies in the environment of the session `reference`; MLX_PUBLISH_REFERENCE_PYTHON may name another Python.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from mlx_publish.console import Console
 from mlx_publish.recipe_input import recipe_from_flags
 from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch
 from mlx_publish.report import Finding
-from mlx_publish.stages import inspect_stage, reference_check, twin
+from mlx_publish.stages import inspect_stage, reference_check
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.reference_check import compare_folders, reference_facts, reference_inputs
 from mlx_publish.stages.runner import run_stages
@@ -284,15 +287,14 @@ def test_without_torch_it_is_skipped_with_the_reason(tmp_path: Path, monkeypatch
     found = judged(reference_facts(context))
     assert found.status == "skip"
     assert NOT_INSTALLED in found.message
-    assert "pip install 'mlx-publish[reference]'" in NOT_INSTALLED
+    assert "sh scripts/bootstrap.sh -s reference" in NOT_INSTALLED
     # With torch there, the report is not up to date any more.
     assert reference_inputs(context)["reference"] == {}
 
 
 def test_a_source_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = inspected(make_model(tmp_path / "m"))
-    context.cache.pop("torch", None)
-    monkeypatch.setattr(twin, "find_torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"}))
+    context.cache["torch"] = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "500000")
     found = judged(reference_facts(context))
     assert found.status == "skip"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from architectures import DEFAULT, Row, _shortly, page
 from mlx_publish.checks.twin import TwinFacts, judge
+from survey import DEFAULT, Row, _shortly, page
 
 FOUND: dict[str, Any] = {
     "problem": "", "lost": [], "blame": None, "boundary": None, "class": "X", "value": None, "mlx_lm": {},

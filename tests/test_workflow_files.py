@@ -188,9 +188,13 @@ def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> N
     [step] = ACTION["runs"]["steps"]
     handed = set(re.findall(r"inputs\.([\w-]+)", str(step["env"])))
     assert handed == set(ACTION["inputs"])
-    keys = {key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_")}
+    keys = {
+        key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_INPUT")
+    }
     more = {"recipe", "variant", "tag", "work", "force", "into", "cards", "base", "dry_run", "callback", "keep_days"}
     assert keys == {*RECIPE_FLAGS, *more}
+    assert step["env"]["MLX_PUBLISH_PYTORCH"] == "${{ inputs.pytorch }}"
+    assert f'"MLX_PUBLISH_PYTORCH") == "{ACTION["inputs"]["pytorch"]["default"]}"' in (ROOT / "noxfile.py").read_text()
     assert all(len(one["description"]) > 10 for one in (ACTION["inputs"] | ACTION["outputs"]).values())
     assert all(re.fullmatch(r"[a-z][a-z-]*", name) for name in ACTION["inputs"] | ACTION["outputs"])
 

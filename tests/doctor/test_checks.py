@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,22 +11,27 @@ import pytest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.facts import Facts
+from mlx_publish.reference.child import NOT_INSTALLED, Torch
 
 MAC = Facts(
     system="Darwin", arch="arm64", translated=False, python=(3, 13, 1), executable="/opt/homebrew/bin/python3.13",
     machine={"chip": "Apple M4", "system": "macOS 26.1"}, state={"power": "mains", "thermal": "nominal"},
     versions={"mlx-publish": "0.1.0", "mlx": "0.32.4", "mlx-lm": "0.32.2"},
+    torch=Torch(Path("/python"), {"torch": "2.13.0", "transformers": "5.24.0"}),
     device={"device": "gpu", "name": "Apple M4", "metal": True, "deviation": 4e-4}, blas=False, memory_bytes=16 << 30,
     disk_bytes={"work": 200 * 10**9}, open_files=-1, programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
     hub="", token="write",
 )  # fmt: skip
 LINUX: dict[str, Any] = {"system": "Linux", "arch": "x86_64", "machine": {"chip": "AMD EPYC"}, "blas": True}
+NO_TORCH = Torch(Path("/python"), reason=NOT_INSTALLED)
 WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("python", "fail", {"translated": True, "arch": "x86_64"}, "brew install python@3.13"),
     ("python", "warn", {"python": (3, 10, 4)}, "brew install"),
     ("chip", "fail", {"arch": "x86_64", "machine": {"chip": "Intel Core i7"}}, "M chip"),
     ("chip", "warn", LINUX, "from a Mac"),
     ("packages", "fail", {"versions": {"mlx-publish": "0.1.0"}}, "pip install 'mlx-publish[mlx]'"),
+    ("reference", "warn", {"torch": NO_TORCH}, "pip install torch 'transformers>=5'"),
+    ("reference", "warn", {**LINUX, "torch": NO_TORCH}, "sh scripts/bootstrap.sh -s reference"),
     ("device", "fail", {"device": "libmlx.dylib: not found"}, "import mlx.core"),
     ("device", "fail", {"device": {"device": "cpu", "name": "", "metal": False, "deviation": 0.0}}, "Mac itself"),
     ("device", "fail", {"device": {"device": "gpu", "name": "x", "metal": True, "deviation": 0.02}}, "Restart"),
@@ -50,6 +56,7 @@ def judged(**changes: Any) -> dict[str, Any]:
 def test_a_good_mac_is_fit() -> None:
     found = judged()
     assert {name: one.status for name, one in found.items() if one.status != "pass"} == {"fast-blas": "skip"}
+    assert found["reference"].message == "torch 2.13.0, transformers 5.24.0 at /python"
     assert found["device"].message == "Apple M4 computes what the CPU does, up to 4.0e-04"
 
 

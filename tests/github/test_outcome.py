@@ -152,3 +152,15 @@ def test_strangers_words_are_text_in_the_summary(runner: Runner, work: Work, rec
     assert [token.type for token in tokens].count("td_open") == 4
     shown = "".join(child.content for child in inner)
     assert "fail licence: <img src=x> | `a` [x](y) **b** ::error::z \ufffd[31m #1 @all" in shown
+
+
+def test_what_was_not_proven_stands_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+    said = "the architecture is not proven: torch is not installed"
+    skips = (
+        Finding("twin-equal", "skip", said, details={"told": True}),
+        Finding("other", "skip", "nothing to look at"),
+    )
+    add(work, "4bit", "inspect", checks=skips)
+    outcome.write_outcome(work, recipe, recipe.variants[:1], STAGES)
+    assert f"skip twin-equal: {said}" in runner.summary
+    assert "nothing to look at" not in runner.summary

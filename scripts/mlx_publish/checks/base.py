@@ -57,9 +57,9 @@ def failed(message: str, remedy: str, **details: Any) -> Says:
     return Says("fail", message, remedy, details)
 
 
-def skipped(reason: str) -> Says:
-    """Nothing could be said, and why."""
-    return Says("skip", reason)
+def skipped(reason: str, **details: Any) -> Says:
+    """Nothing could be said, and why; with the detail `told` a summary names it too."""
+    return Says("skip", reason, details=details)
 
 
 def run_checks(

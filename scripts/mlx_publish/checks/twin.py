@@ -51,7 +51,7 @@ def _equal(facts: SourceFacts) -> Says:
 def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
     """What is said of the twin of a config."""
     if twin.result is None:
-        return skipped(f"the architecture is not proven: {twin.reason}")
+        return skipped(f"the architecture is not proven: {twin.reason}", told=True)
     found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
     if found["problem"]:
         return failed(

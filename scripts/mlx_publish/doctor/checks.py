@@ -42,6 +42,17 @@ def _packages(facts: Facts) -> Says:
     return passed(", ".join(f"{name} {told}" for name, told in facts.versions.items()))
 
 
+def _reference(facts: Facts) -> Says:
+    if facts.torch.reason:
+        return warned(
+            f"no PyTorch, so 'mlx-publish inspect' proves no architecture: {facts.torch.reason}",
+            "pip install torch 'transformers>=5'" if facts.system == "Darwin"
+            else "sh scripts/bootstrap.sh -s reference",
+        )  # fmt: skip
+    told = ", ".join(f"{name} {version}" for name, version in facts.torch.versions.items())
+    return passed(f"{told} at {facts.torch.python}")
+
+
 def _device(facts: Facts) -> Says:
     if isinstance(facts.device, str):
         return failed(
@@ -143,6 +154,7 @@ MACHINE: tuple[Check[Facts], ...] = (
     Check("python", "Python fits", "a wheel that does not exist", _python),
     Check("chip", "The chip is Apple's", "numbers of another machine", _chip),
     Check("packages", "MLX is installed", "a run that ends at its second stage", _packages),
+    Check("reference", "PyTorch is installed", "an architecture that nobody proved", _reference),
     Check("device", "The device computes right", "a model that is spoilt by the machine", _device),
     Check("fast-blas", "The CPU has a fast BLAS", "hours in the place of minutes", _blas),
     Check("memory", "There is enough memory", "a source that does not fit", _memory),

@@ -19,6 +19,7 @@ from mlx_publish.errors import PublishError
 from mlx_publish.machine import describe
 from mlx_publish.machine.programs import run_program
 from mlx_publish.machine.state import state
+from mlx_publish.reference.child import Torch, find_torch
 
 PROGRAMS = ("git", "gh")
 
@@ -37,6 +38,8 @@ class Facts:
     machine: Mapping[str, Any]
     state: Mapping[str, Any]
     versions: Mapping[str, str]
+    torch: Torch
+    """The Python in which an architecture is proven."""
     device: Mapping[str, Any] | str
     """What `engine/device` says, or why it says nothing."""
     blas: bool
@@ -65,6 +68,7 @@ def gather(work: Path, logs: Path) -> Facts:
         machine=describe(),
         state=state(),
         versions=versions(),
+        torch=find_torch(),
         device=_device(logs),
         blas=fast_blas() is not None,
         memory_bytes=memory_bytes(),

@@ -85,8 +85,11 @@ def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.
     """Whether a key has no meaning in this model: transformers ignores it, derives it, or the weights say it."""
     if key in _MEANINGLESS.get(model_type.removesuffix("_text"), ()):
         return True
-    if key == "head_dim":  # of multi-head latent attention; transformers 5 saves what it derives
-        return "qk_rope_head_dim" in text
+    latent = "qk_rope_head_dim" in text
+    if key == "head_dim":  # transformers 5 saves what it derives, of multi-head latent attention something else
+        return latent or text[key] * (text.get("num_attention_heads") or 0) == text.get("hidden_size")
+    if key in ("num_key_value_heads", "no_rope_layers"):
+        return (latent and key == "num_key_value_heads") or text[key] == []
     if key == "tie_word_embeddings":
         head = any(name.endswith("lm_head.weight") for name, _ in tree_flatten(model.parameters()))
         return bool(text[key]) != head

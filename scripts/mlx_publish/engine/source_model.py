@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,7 @@ def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
 
 def _refused(error: Exception, more: str = "") -> Refused:
     # MLX names the tensors in question on the lines that follow its first one.
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         said = f"its class looks for {said}, which is neither a key of config.json nor the beginning of a tensor's name"
     return Refused(
@@ -99,6 +100,15 @@ def _refused(error: Exception, more: str = "") -> Refused:
         check="builds",
         remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
     )
+
+
+def _lacking(error: Exception) -> str:
+    """In the words of config.json, that a class's settings cannot be made of it; empty for another error."""
+    match = re.search(r"__init__\(\) missing \d+ required positional arguments?: (.*)", str(error))
+    if not isinstance(error, TypeError) or match is None:
+        return ""
+    keys = re.findall(r"'(\w+)'", match[1])
+    return f"config.json has no {', '.join(keys)}, which mlx-lm's class for this model type needs"
 
 
 @dataclass

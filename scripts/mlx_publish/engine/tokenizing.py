@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.own_tokenizer import own_tokenizer
@@ -40,7 +40,29 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
         return {"error": _cannot("of the source", error)}
     plain = _read_plainly(Path(folder), reference[0])
-    return _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
+    found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
+    if found.get("different") and reference[1] != "transformers":
+        found["class_of"] = _class_of(Path(folder), Path(source))
+    return found
+
+
+def _class_of(folder: Path, source: Path) -> str | None:
+    """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as.
+
+    transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
+    the folder's ids are those of neither.
+    """
+    with warnings_of_loading():
+        made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
+        for name, settings in (("source", {}), ("type", {"config": folder})):
+            try:
+                more = {key: AutoConfig.from_pretrained(str(path)) for key, path in settings.items()}
+                theirs = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, **more)
+            except Exception:  # noqa: BLE001  then there is nothing to agree with
+                return None
+            if not _compare(_probes(made, _added(theirs)), _encoder(made), _encoder(theirs))["different"]:
+                return name
+    return None
 
 
 def _cannot(which: str, error: Exception) -> str:

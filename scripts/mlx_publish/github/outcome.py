@@ -8,7 +8,7 @@ from mlx_publish.card.markdown import hub, link
 from mlx_publish.github import output
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.report import Report, unmeasured
+from mlx_publish.report import Finding, Report, unmeasured
 from mlx_publish.work import Work
 
 _WORST = ("error", "refused", "pass")
@@ -57,12 +57,17 @@ def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
     yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
     for label, found in reports.items():
         for report in found:
-            remarks = [f"{c.status} {c.id}: {c.message}" for c in report.checks if c.status not in ("pass", "skip")]
+            remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
             told = "<br>".join(map(output.cell, remarks))
             yield f"| {output.cell(label)} | {report.stage} | {report.verdict} | {told} |"
     for label, found in reports.items():
         if why := unmeasured(found):
             yield f"\n{output.cell(label)}: {output.cell(why)}."
+
+
+def _remark(check: Finding) -> bool:
+    """Whether a reader of the summary should know of it."""
+    return check.status not in ("pass", "skip") or bool(check.details.get("told"))
 
 
 def _receipts(uploads: Sequence[Report]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 # Parts of a model that are no language model, by a part of a tensor's name: encoders and what joins them to it.
 _TOWER = re.compile(
     r"vision|visual|audio|speech|video|image_newline|multi_?modal_projector"
-    r"|(?:^|\.)(?:embed_image|image_projector|img_projector|mm_projector\d*|modality_projection|vpm|apm|resampler"
+    r"|(?:^|\.)(?:embed_image|patch_merge_mlp|image_projector|img_projector|mm_projector\d*|modality_projection|vpm|apm|resampler"
     r"|talker|token2wav|code2wav)(?:\.|$)"
 )
 _SENSE = re.compile(r"(?:^|_)(?:vision|visual|vit|image|img|audio|speech|sound|video|talker|token2wav|code2wav)(?:_|$)")

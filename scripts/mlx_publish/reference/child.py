@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
-NOT_INSTALLED = "torch is not installed: pip install 'mlx-publish[reference]'"
+NOT_INSTALLED = (
+    "torch is not installed: run 'sh scripts/bootstrap.sh -s reference' in a checkout of mlx-publish, "
+    "or pip install torch 'transformers>=5'"
+)
 OLDEST_TRANSFORMERS = 5  # the first that reads both spellings of rope
 _PACKAGES = ("torch", "transformers")
 _ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"

@@ -59,6 +59,8 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"\w*(lora_rank|_rank)", 16),
     (r"qk_rope_head_dim|rope_head_dim", 16),
     (r"(swa_)?v_head_dim", 32),
+    (r"index_block_size", 8),
+    (r"index_topk_blocks", 5),
     (r"index_n_heads", 32),  # with a few, many scores are 0 alike and which ones count is chance
     (r"linear_(key|value)_head_dim|key_head_dim|value_head_dim", 32),
     (r"(mamba_d_state|ssm_state_size|state_size|mamba_ssm_state_size)", 16),
@@ -271,6 +273,8 @@ def _by_name(key: str, value: int, sizes: _Sizes) -> int:
 
 
 def _heads(value: int, sizes: _Sizes) -> int:
+    if value == 2 * sizes.kv and value < sizes.heads:
+        return 2 * sizes.small_kv  # of layers with a window, as MiMo has them
     if value >= sizes.heads:
         return sizes.small_heads
     return sizes.small_kv if value == sizes.kv else 1 if value <= 1 else max(1, sizes.small_heads // 2)
@@ -345,6 +349,9 @@ def _relate(part: dict[str, Any]) -> None:
             part[name] = int(expand * HIDDEN) // size
     if type(part.get("mamba_d_ssm")) is int:
         part["mamba_d_ssm"] = part["mamba_n_heads"] * part["mamba_d_head"]
+    if "index_block_size" in part and type(part.get("index_n_heads")) is int:
+        # One for each group of heads that shares keys.
+        part["index_n_heads"] = next((part[key] for key in _ALIASES["kv"] if key in part), 1)
     keys, values = part.get("linear_num_key_heads"), part.get("linear_num_value_heads")
     if type(keys) is int and type(values) is int:
         part["linear_num_value_heads"], part["linear_num_key_heads"] = 4, 4 if keys == values else 2

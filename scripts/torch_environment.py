@@ -1,0 +1,104 @@
+"""The environment with PyTorch for the CPU and transformers, in which `inspect` proves an architecture on Linux.
+
+On a Mac both are in the stages' own environment. For Linux, PyPI's wheel of PyTorch is one for CUDA: it is half a
+gigabyte and cannot even be imported without gigabytes of CUDA's libraries. So a build for the CPU is looked for, first
+where pip is set to look, then in PyTorch's own index. The noxfile and the tests share what is made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = ROOT / "constraints.txt"
+VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# What PyTorch needs besides CUDA; pip is not asked, since it would bring that, too.
+BESIDE_TORCH = ("filelock", "typing-extensions", "sympy", "networkx", "jinja2", "fsspec", "setuptools", "mpmath")
+COMPARED = ("transformers", "numpy", "safetensors")
+_MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"}
+_IMPORTED = (
+    "import torch, transformers, transformers.models.llama.modeling_llama; assert float(torch.ones(2, 2).sum()) == 4"
+)
+_OTHERWISE = f"Run it again where it is reached, or set {VARIABLE} to a Python that has torch and transformers."
+
+
+def is_for_this_machine() -> bool:
+    """Whether PyTorch needs this environment here, and whether there are builds for it."""
+    return sys.platform == "linux" and platform.machine() == "x86_64"
+
+
+def pins() -> list[str]:
+    """Return what constraints.txt pins for a Mac and this Python: the twin is computed by the same versions here."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line) for line in lines if line.strip()]
+    return [f"{one.name}{one.specifier}" for one in pinned if one.marker is None or one.marker.evaluate(dict(_MAC))]
+
+
+def folder() -> Path:
+    """Return where it lies, or would; another one for each Python and lock file."""
+    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
+    key = hashlib.sha256("\n".join(pins()).encode()).hexdigest()[:12]
+    return cache / f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+
+
+def python() -> Path | None:
+    """Return its Python, where it is whole."""
+    there = folder() / "bin" / "python"
+    return there if there.exists() and (folder() / ".complete").exists() else None
+
+
+def make() -> str:
+    """Make it, unless it is there. Returns why that was not possible; empty where it is whole."""
+    folder().parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder()}.lock"):
+        if python():
+            return ""
+        reason = _make(folder())
+        if reason:
+            shutil.rmtree(folder(), ignore_errors=True)
+        else:
+            (folder() / ".complete").touch()
+        return reason
+
+
+def _make(there: Path) -> str:
+    shutil.rmtree(there, ignore_errors=True)
+    pinned = there / "pins.txt"
+    if said := _run(sys.executable, "-I", "-m", "venv", str(there)):
+        return f"python -m venv failed: {said}"
+    pinned.write_text("\n".join(pins()) + "\n", encoding="utf-8")
+    own = str(there / "bin" / "python")
+    # Compiled below, on all cores.
+    install = (own, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+    [torch] = [pin for pin in pins() if pin.startswith("torch==")]
+    build = (*install, "--no-deps", f"{torch}+cpu")
+    if _run(*build) and (said := _run(*build, "--index-url", CPU_INDEX)):
+        return f"neither pip's indexes nor {CPU_INDEX} give {torch} for the CPU: {said}. {_OTHERWISE}"
+    if said := _run(*install, "--constraint", str(pinned), *BESIDE_TORCH, *COMPARED):
+        return f"pip cannot install what PyTorch and transformers need: {said}. {_OTHERWISE}"
+    # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
+    _run(own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
+    if said := _run(own, "-I", "-c", _IMPORTED):
+        return f"{torch} cannot be imported here: {said}. {_OTHERWISE}"
+    return ""
+
+
+def _run(*command: str) -> str:
+    """Run a command; returns the last line of what it said where it failed."""
+    # Settings meant for the user's own Python would put packages somewhere else.
+    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": ""}
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    errors = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return errors[-1].strip() if errors else f"exit {done.returncode}"
