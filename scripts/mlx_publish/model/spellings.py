@@ -64,6 +64,10 @@ def _product(first: str, second: str) -> Rule:
     return multiply
 
 
+def _twice(name: str) -> Rule:
+    return lambda part: 2 * part[name] if type(part.get(name)) is int else NOTHING
+
+
 def _turning(part: Part) -> Any:
     """Dimensions of a head that turn."""
     size = part.get("head_dim") or _head_dim(part)
@@ -225,7 +229,7 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
         "partial_rotary_factor": _of_layers(FULL, "partial_rotary_factor"),
         "add_swa_attention_sink_bias": _const(True), "add_full_attention_sink_bias": _const(False),
         "swa_num_attention_heads": _of_kind(SLIDING, "num_attention_heads"),
-        "swa_num_key_value_heads": lambda part: 2 * part["num_key_value_heads"],
+        "swa_num_key_value_heads": _twice("num_key_value_heads"),
         "swa_head_dim": _of_kind(SLIDING, "head_dim"), "swa_v_head_dim": _of_kind(SLIDING, "v_head_dim"),
         "n_shared_experts": _const(None), "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"),
     },

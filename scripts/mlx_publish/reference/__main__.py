@@ -204,11 +204,11 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
 
 
 @_reasons()
-def _twin(config: dict[str, Any], folder: str, seed: int) -> dict[str, Any]:
+def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> dict[str, Any]:
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
-    return make(config, Path(folder), seed)
+    return make(config, Path(folder), seed, count)
 
 
 @_reasons()

@@ -45,12 +45,12 @@ def small(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"config": found.config, "boundaries": [[place, *said] for place, said in found.boundaries.items()]}
 
 
-def make(config: Mapping[str, Any], folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of `texts()`.
+def make(config: Mapping[str, Any], folder: Path, seed: int = 0, count: int = 2) -> dict[str, Any]:
+    """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
     `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
     """
-    model, found = _computed(config, folder / "asked", seed)
+    model, found = _computed(config, folder / "asked", seed, count)
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
@@ -60,10 +60,10 @@ def make(config: Mapping[str, Any], folder: Path, seed: int = 0) -> dict[str, An
     for number, values in enumerate(found):
         np.save(folder / f"logits.{number}.npy", values)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return {"class": type(model).__name__, "parameters": parameters, "texts": texts()}
+    return {"class": type(model).__name__, "parameters": parameters, "texts": texts()[:count]}
 
 
-def _computed(config: Mapping[str, Any], folder: Path, seed: int) -> tuple[Any, list[NDArray[np.float32]]]:
+def _computed(config: Mapping[str, Any], folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
     """A model and its logits of `texts()`.
 
     Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
@@ -72,13 +72,13 @@ def _computed(config: Mapping[str, Any], folder: Path, seed: int) -> tuple[Any, 
     settings, kind = _kind(config, folder)
     try:
         model = build(settings, kind, seed)
-        return model, [logits(model, ids) for ids in texts()]
+        return model, [logits(model, ids) for ids in texts()[:count]]
     except Exception:
         text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
         if text is settings or language is None:
             raise
         model = build(text, language, seed)
-        return model, [logits(model, ids) for ids in texts()]
+        return model, [logits(model, ids) for ids in texts()[:count]]
 
 
 def build(settings: Any, kind: Any, seed: int = 0) -> Any:

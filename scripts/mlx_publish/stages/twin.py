@@ -29,7 +29,7 @@ WRITTEN = "written"
 _LIMIT = 300.0  # seconds for one twin; most take one
 _BLAME = 40.0  # seconds after which no further key is tried
 _SEED = 11
-_AT_ONCE = 10  # keys tried side by side
+_AT_ONCE = 6  # keys tried side by side
 _NEAR = 12  # positions behind a boundary at which a difference is still due to it
 Read = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -140,15 +140,21 @@ class Prover:
     ) -> None:
         boundary = _boundary(found, boundaries)
         found["boundary"] = {"key": boundary[0], "position": boundary[1]} if boundary else None
-        blamed = None if found["lost"] else self._blame(small, boundary[0] if boundary else "", texts)
+        # Where the short text shows it, the long one need not be read for each key that is tried.
+        some = texts[:1] if found["texts"][0]["position"] is not None else texts
+        blamed = None if found["lost"] else self._blame(small, boundary[0] if boundary else "", some)
         if blamed:
             found |= {"blame": blamed.key, "value": rounded(blamed.value)}
 
-    def _make(self, config: Mapping[str, Any], seed: int = 0) -> tuple[Path, Mapping[str, Any] | None, str]:
+    def _make(
+        self, config: Mapping[str, Any], seed: int = 0, count: int = 2
+    ) -> tuple[Path, Mapping[str, Any] | None, str]:
         there = Path(self._aside.name) / str(self._made)
         self._made += 1
         there.mkdir()
-        answer = self._child.ask({"op": "twin", "config": config, "folder": str(there), "seed": seed}, _LIMIT)
+        answer = self._child.ask(
+            {"op": "twin", "config": config, "folder": str(there), "seed": seed, "count": count}, _LIMIT
+        )
         if answer.result is None:
             return there, None, answer.reason
         (there / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
@@ -173,7 +179,10 @@ class Prover:
         def agree(some: Sequence[Candidate]) -> list[bool]:
             if time.monotonic() > until:
                 return [False] * len(some)
-            folders = [(there if made else None) for there, made, _ in (self._make(one.config) for one in some)]
+            folders = [
+                (there if made else None)
+                for there, made, _ in (self._make(one.config, count=len(texts)) for one in some)
+            ]
             computed = [folder for folder in folders if folder]
             problems = dict(zip(computed, self._compute(computed, texts)["problems"], strict=True)) if computed else {}
             return [folder is not None and not problems[folder] and agrees(self._compare(folder)) for folder in folders]
