@@ -109,7 +109,7 @@ CASES: dict[str, dict[str, tuple[Config, Any]]] = {
     },
     "minicpm3": {
         "rope_scaling": ({}, {"type": "longrope", "original_max_position_embeddings": 4096}),
-        "tie_word_embeddings": ({}, True),
+        "rope_theta": ({}, 10000.0),
     },
     "minimax_m2": {"shared_intermediate_size": ({}, 0), "rotary_dim": ({"partial_rotary_factor": 0.5}, 32)},
     "nemotron_h": {"head_dim": ({"attention_head_dim": 96}, 96)},
@@ -241,3 +241,15 @@ def test_strange_values_stop_nothing(key: str, odd: Any) -> None:
         config = {"model_type": kind, **SIZES, key: odd}
         found, _ = normalise_config(config)
         assert found.keys() >= config.keys()
+
+
+@pytest.mark.parametrize("said", [{}, {"tie_word_embeddings": True}])
+def test_a_tied_minicpm3_gets_a_head_of_its_own_which_its_class_scales(said: Config) -> None:
+    config, told = normalise_config({"model_type": "minicpm3", **SIZES, **said})
+    assert config["tie_word_embeddings"] is False
+    assert any(change.startswith("tie_word_embeddings False") for change in told)
+
+
+def test_a_number_of_exaone4_becomes_letters() -> None:
+    config, _ = normalise_config({"model_type": "exaone4", **SIZES, "sliding_window": 64, "sliding_window_pattern": 4})
+    assert config["sliding_window_pattern"] == "LLLG"

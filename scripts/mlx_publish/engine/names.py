@@ -148,6 +148,12 @@ def _gemma3n(weights: Weights, _config: Mapping[str, Any]) -> Weights:
     }
 
 
+def _own_head(weights: Weights, _config: Mapping[str, Any]) -> Weights:
+    """A head of its own where the source has the embedding as its head: model/spellings says why."""
+    embedding = weights.get("model.embed_tokens.weight")
+    return weights if embedding is None else {"lm_head.weight": embedding, **weights}
+
+
 def _replaced(*pairs: tuple[str, str]) -> Callable[[Weights, Mapping[str, Any]], Weights]:
     def replace(weights: Weights, _config: Mapping[str, Any]) -> Weights:
         found = {}
@@ -167,7 +173,7 @@ def _without_transformer(weights: Weights, _config: Mapping[str, Any]) -> Weight
 
 
 _EARLY: Mapping[str, Callable[[Weights, Mapping[str, Any]], Weights]] = {
-    "gemma3n": _gemma3n, "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts,
+    "minicpm3": _own_head, "gemma3n": _gemma3n, "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts,
     "gpt2": _without_transformer, "nanochat": _replaced(*_NANOCHAT),
     "kimi_k25": _replaced(("language_model.model.blocks.", "language_model.model.layers.")),
 }  # fmt: skip

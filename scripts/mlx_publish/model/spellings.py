@@ -233,7 +233,7 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
         "swa_head_dim": _of_kind(SLIDING, "head_dim"), "swa_v_head_dim": _of_kind(SLIDING, "v_head_dim"),
         "n_shared_experts": _const(None), "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"),
     },
-    "minicpm3": {"rope_scaling": _unscaled, "tie_word_embeddings": _const(True)},
+    "minicpm3": {"rope_scaling": _unscaled, "rope_theta": _rope("rope_theta", 10000.0)},
     "nemotron_h": {"head_dim": _copy("attention_head_dim")},
     "minimax_m2": {"shared_intermediate_size": _const(0), "rotary_dim": _turning},
     "olmo3": {"rope_theta": _of_layers(FULL, "rope_theta"), "rope_scaling": _scaling_of(FULL)},
@@ -295,6 +295,22 @@ def wrap(config: dict[str, Any]) -> list[str]:
     return [f"{kind} as the text_config of {wrapper}"]
 
 
+def _untied(part: Part) -> Any:
+    return False if part.get("tie_word_embeddings", True) is True else NOTHING
+
+
+def _letters_of_number(part: Part) -> Any:
+    return _letters(part) if type(part.get("sliding_window_pattern")) is int else NOTHING
+
+
+# Values that a class reads in another form, or computes with in one form only, each with the reason.
+_REWRITTEN: Mapping[str, Mapping[str, tuple[Rule, str]]] = {
+    "exaone4": {"sliding_window_pattern": (_letters_of_number, "in the letters that mlx-lm's class reads")},
+    # Its class scales what goes into a head of its own and not what goes into the embedding; engine/names adds that.
+    "minicpm3": {"tie_word_embeddings": (_untied, "for mlx-lm scales the logits of a head of its own only")},
+}
+
+
 def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
     """Write what the class of a type reads into a part of config.json; returns what was written, in words."""
     kind = model_type.removesuffix("_text")
@@ -304,13 +320,10 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
         if value is not NOTHING and (key not in part or value is not None):
             part[key] = value
             told.append(f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
-    if (
-        kind == "exaone4"
-        and type(part.get("sliding_window_pattern")) is int
-        and (letters := _letters(part)) is not NOTHING
-    ):
-        part["sliding_window_pattern"] = letters
-        told.append(f"sliding_window_pattern {_short(letters)} in the letters that mlx-lm's class reads")
+    for key, (rule, why) in _REWRITTEN.get(kind, {}).items():
+        if (value := rule(part)) is not NOTHING and value != part.get(key):
+            part[key] = value
+            told.append(f"{key} {_short(value)}, {why}")
     for key, names in _RENAMED.get(kind, {}).items():
         values = part.get(key)
         if isinstance(values, list) and any(isinstance(value, str) and value in names for value in values):

@@ -238,7 +238,7 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str,
     if key in _CONTEXTS and sizes.yarn:
         return value
     if key in _CONTEXTS:
-        return round(FIRST_CONTEXT * sizes.ratio) if 1 < sizes.ratio < HIGHEST else CONTEXT
+        return round(FIRST_CONTEXT * sizes.ratio) if 1 <= sizes.ratio < HIGHEST else CONTEXT
     if _TOKEN.fullmatch(key):
         return _token(key, value)
     return _width(key, value, sizes, part)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WRITTEN = "written"
 _LIMIT = 300.0  # seconds for one twin; most take one
 _BLAME = 40.0  # seconds after which no further key is tried
+_METAL = "[metal_kernel] No Metal"
 _SEED = 11
 _AT_ONCE = 6  # keys tried side by side
 _NEAR = 12  # positions behind a boundary at which a difference is still due to it
@@ -128,6 +129,8 @@ class Prover:
         if made is None:
             return reason
         told = self._compute([there], made["texts"])
+        if _METAL in told["problems"][0]:
+            return "its class in mlx-lm computes on Metal alone"
         found: dict[str, Any] = {
             "class": made["class"], "parameters": made["parameters"], "problem": told["problems"][0],
             "lost": told["lost"][0], "against": "transformers", "versions": dict(self._torch.versions),
@@ -141,7 +144,8 @@ class Prover:
         boundary = _boundary(found, boundaries)
         found["boundary"] = {"key": boundary[0], "position": boundary[1]} if boundary else None
         # Where the short text shows it, the long one need not be read for each key that is tried.
-        some = texts[:1] if found["texts"][0]["position"] is not None else texts
+        short = found["texts"][0]["nmse"]
+        some = texts[:1] if short is not None and short > MAX_NMSE else texts
         blamed = None if found["lost"] else self._blame(small, boundary[0] if boundary else "", some)
         if blamed:
             found |= {"blame": blamed.key, "value": rounded(blamed.value)}
