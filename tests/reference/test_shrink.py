@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.reference.shrink import CONTEXT, FIRST_CONTEXT, LONG, VOCABULARY, WINDOW, shrink, text_part
+from mlx_publish.reference.shrink import shrink, text_part
+from mlx_publish.reference.sizes import CONTEXT, FIRST_CONTEXT, LONG, VOCABULARY, WINDOW
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LLAMA: dict[str, Any] = {

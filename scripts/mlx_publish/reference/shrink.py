@@ -15,64 +15,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.reference.layers import COUNTS, HIGHEST, Layers, layers_of
-from mlx_publish.reference.towers import TOWERS, small_tower
-
-VOCABULARY = 320
-HIDDEN = 128
-HEAD_DIM = 32
-HEADS = 4
-EXPERTS = 8
-LONG = 300
-"""Tokens of the longest text that is read."""
-WINDOW, CHUNK, TOPK, FIRST_CONTEXT = 32, 48, 40, 64
-"""Where the boundaries lie afterwards: each at another position, so that a position tells which one it was."""
-CONTEXT = 2048
-
-_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "hidden": ("hidden_size", "n_embd", "d_model", "dim", "model_dim"),
-    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
-    "kv": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads", "num_query_groups"),
-}
-# Where a boundary stands, and the position that it is moved to.
-BOUNDARIES: Mapping[str, int] = {
-    "sliding_window": WINDOW, "attention_window_size": WINDOW, "sliding_window_size": WINDOW, "window_size": WINDOW,
-    "local_window_size": WINDOW, "attention_chunk_size": CHUNK, "index_topk": TOPK,
-    "original_max_position_embeddings": FIRST_CONTEXT, "floor_scale": 16,
-}  # fmt: skip
-_CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
-_ROPES = ("rope_scaling", "rope_parameters")
-_HEAD_DIMS = ("head_dim", "kv_channels", "global_head_dim", "swa_head_dim", "local_head_dim")
-# Sizes by the name of their key; the first that fits.
-_SIZES: tuple[tuple[str, int], ...] = (
-    (r"(moe|expert|shared_expert|routed_expert|router)\w*(intermediate|ffn|hidden)\w*", 64),
-    (r"(\w*intermediate_size\w*|\w*ffn\w*_size|n_inner|ffn_dim|mlp_hidden_size|d_ff)", 160),
-    (r"vocab_size|padded_vocab_size|vocab_size_per_layer_input", VOCABULARY),
-    (r"hidden_size_per_layer_input|embedding_size_per_layer\w*", 16),
-    (r"(num_experts|num_local_experts|n_routed_experts|moe_num_experts|num_routed_experts|num_total_experts)", EXPERTS),
-    (r"(num_experts_per_tok\w*|moe_k|moe_top_?k|top_k_experts|num_selected_experts|experts_per_token|moe_topk)", 2),
-    (r"(zero_expert_num)", 4),
-    (r"(n_group|num_expert_group\w*|moe_n_group|num_experts_groups)", 4),
-    (r"(topk_group|num_limited_groups|moe_topk_group)", 2),
-    (r"(n_shared_experts|num_shared_experts?|moe_num_shared_experts)", 2),
-    (r"\w*q_lora_rank", 48),
-    (r"\w*kv_lora_rank", 32),
-    (r"\w*(lora_rank|_rank)", 16),
-    (r"qk_rope_head_dim|rope_head_dim", 16),
-    (r"(swa_)?v_head_dim", 32),
-    (r"index_block_size", 8),
-    (r"index_topk_blocks", 5),
-    (r"index_n_heads", 32),  # with a few, many scores are 0 alike and which ones count is chance
-    (r"linear_(key|value)_head_dim|key_head_dim|value_head_dim", 32),
-    (r"(mamba_d_state|ssm_state_size|state_size|mamba_ssm_state_size)", 16),
-    (r"(mamba_d_head|mamba_head_dim)", 32),
-    (r"(mamba_n_groups|n_groups)", 2),
-    (r"(mamba_chunk_size|chunk_size)", 64),
-    (r"laurel_rank", 16),
-    (r"(time_step_rank|mamba_dt_rank)", 8),
+from mlx_publish.reference.sizes import (
+    ALIASES,
+    BOUNDARIES,
+    CONTEXT,
+    CONTEXTS,
+    FIRST_CONTEXT,
+    FOURFOLD,
+    HEAD_DIM,
+    HEAD_DIMS,
+    HEADS,
+    HIDDEN,
+    LARGEST_HEAD,
+    ROPES,
+    SIZES,
+    TOKEN,
+    VOCABULARY,
 )
-_LARGEST_HEAD = 256
-_FOURFOLD = r"intermediate_size|n_inner|ffn_dim|ffn_hidden_size|mlp_hidden_size|d_ff"
-_TOKEN = re.compile(r"\w*_token_(id|index|ids)|(boi|eoi|boa|eoa|bos|eos|pad|image|video|audio)_token_id\w*|\w+_token")
+from mlx_publish.reference.towers import TOWERS, small_tower
 
 
 @dataclass(frozen=True)
@@ -127,7 +87,7 @@ def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _has(part: Mapping[str, Any], name: str) -> bool:
-    return any(type(part.get(key)) is int for key in _ALIASES[name])
+    return any(type(part.get(key)) is int for key in ALIASES[name])
 
 
 @dataclass(frozen=True)
@@ -152,12 +112,12 @@ class _Sizes:
     @classmethod
     def of(cls, part: Mapping[str, Any], resolved: Mapping[str, Any]) -> _Sizes:
         nested = {**part, **{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}}
-        hidden = _first({**nested, **part}, _ALIASES["hidden"], HIDDEN)
-        heads = _first({**nested, **part}, _ALIASES["heads"], HEADS)
-        kv = _first({**nested, **part}, _ALIASES["kv"], heads)
+        hidden = _first({**nested, **part}, ALIASES["hidden"], HIDDEN)
+        heads = _first({**nested, **part}, ALIASES["heads"], HEADS)
+        kv = _first({**nested, **part}, ALIASES["kv"], heads)
         own = part.get("head_dim") or part.get("kv_channels") or part.get("attention_head_dim")
         head_dim = own if type(own) is int else hidden // max(heads, 1)
-        context = _first(part, _CONTEXTS, CONTEXT)
+        context = _first(part, CONTEXTS, CONTEXT)
         small_heads = min(heads, HEADS)
         small_kv = small_heads if kv >= heads else 1 if kv == 1 else max(1, small_heads // 2)
         plain = head_dim * heads == hidden
@@ -166,7 +126,7 @@ class _Sizes:
         ratio, yarn = _ratio(part, context), _by_yarn(part)
         return cls(
             hidden, heads, kv, head_dim, context, layers_of({**_listed(resolved), **part}), small_kv,
-            head_dim if yarn and head_dim <= _LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
+            head_dim if yarn and head_dim <= LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
         )  # fmt: skip
 
     @property
@@ -200,14 +160,14 @@ def _listed(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_yarn(part: Mapping[str, Any]) -> bool:
     """Llama 4's scaling of the queries depends on positions, so that its contexts do shrink."""
-    places = [place for key in _ROPES if isinstance(place := part.get(key), Mapping)]
+    places = [place for key in ROPES if isinstance(place := part.get(key), Mapping)]
     places += [value for place in places for value in place.values() if isinstance(value, Mapping)]
     kinds = {str(place.get("rope_type") or place.get("type")) for place in places}
     return "yarn" in kinds and not any("llama_4_scaling_beta" in place for place in places)
 
 
 def _ratio(part: Mapping[str, Any], context: int) -> float:
-    for place in (part, *(part.get(key) or {} for key in _ROPES)):
+    for place in (part, *(part.get(key) or {} for key in ROPES)):
         first = place.get("original_max_position_embeddings")
         if isinstance(first, (int, float)) and first > 0:
             return context / first
@@ -220,7 +180,7 @@ def _shrink_text(part: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tupl
     for key, value in list(part.items()):
         if key in TOWERS or key in ("text_config", "llm_config", "language_config", "thinker_config"):
             continue
-        if key in _ROPES and isinstance(value, dict):
+        if key in ROPES and isinstance(value, dict):
             _shrink_rope(value, sizes, boundaries, key)
         elif isinstance(value, dict):
             _shrink_text(value, sizes, boundaries)
@@ -235,11 +195,11 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str,
     """The small value of one key."""
     if key in BOUNDARIES:
         return _boundary(key, value, sizes, boundaries)
-    if key in _CONTEXTS and sizes.yarn:
+    if key in CONTEXTS and sizes.yarn:
         return value
-    if key in _CONTEXTS:
+    if key in CONTEXTS:
         return round(FIRST_CONTEXT * sizes.ratio) if 1 <= sizes.ratio < HIGHEST else CONTEXT
-    if _TOKEN.fullmatch(key):
+    if TOKEN.fullmatch(key):
         return _token(key, value)
     return _width(key, value, sizes, part)
 
@@ -247,13 +207,13 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str,
 def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
     """The small value of what counts or sizes a part of a layer."""
     for name, there in (("hidden", HIDDEN), ("heads", sizes.small_heads), ("kv", sizes.small_kv)):
-        if key in _ALIASES[name] and not (name != "hidden" and "mamba" in str(part.get("model_type"))):
+        if key in ALIASES[name] and not (name != "hidden" and "mamba" in str(part.get("model_type"))):
             return there if value == getattr(sizes, name) else _heads(value, sizes)
-    if sizes.latent and key in (*_HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+    if sizes.latent and key in (*HEAD_DIMS, "qk_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
         return sizes.of_latent(key, value)
     if key == "index_head_dim":  # of which a part turns as the heads do
         return max(32, sizes.of_latent("qk_rope_head_dim", value) + 16) if sizes.latent else 32
-    if key in _HEAD_DIMS:
+    if key in HEAD_DIMS:
         return 32 if "state_size" in part else sizes.small_of(value)
     if key == "rotary_dim":
         return 2 * max(1, round(sizes.small_head_dim * value / sizes.head_dim / 2))
@@ -261,9 +221,9 @@ def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
 
 
 def _by_name(key: str, value: int, sizes: _Sizes) -> int:
-    if value == 4 * sizes.hidden and re.fullmatch(_FOURFOLD, key):
+    if value == 4 * sizes.hidden and re.fullmatch(FOURFOLD, key):
         return 4 * HIDDEN  # some classes know no other width
-    found = next((small for pattern, small in _SIZES if re.fullmatch(pattern, key)), None)
+    found = next((small for pattern, small in SIZES if re.fullmatch(pattern, key)), None)
     if found is not None:
         return min(value, found) if value >= 0 else value
     if re.fullmatch(r"(?:\w*_)?(?:num|n)_(?:\w*_)?heads?|\w*_heads", key):
@@ -351,7 +311,7 @@ def _relate(part: dict[str, Any]) -> None:
         part["mamba_d_ssm"] = part["mamba_n_heads"] * part["mamba_d_head"]
     if "index_block_size" in part and type(part.get("index_n_heads")) is int:
         # One for each group of heads that shares keys.
-        part["index_n_heads"] = next((part[key] for key in _ALIASES["kv"] if key in part), 1)
+        part["index_n_heads"] = next((part[key] for key in ALIASES["kv"] if key in part), 1)
     keys, values = part.get("linear_num_key_heads"), part.get("linear_num_value_heads")
     if type(keys) is int and type(values) is int:
         part["linear_num_value_heads"], part["linear_num_key_heads"] = 4, 4 if keys == values else 2

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.reference.comparing import Comparison
-from mlx_publish.reference.shrink import LONG, VOCABULARY, shrink
+from mlx_publish.reference.shrink import shrink
+from mlx_publish.reference.sizes import LONG, VOCABULARY
 
 FIRST = 1e-6
 """Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
