@@ -54,8 +54,10 @@ def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
     found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
     if found["problem"]:
+        key = found["blame"]
+        why = f" because of {key} ({_value(config, key)})" if key else ""
         return failed(
-            f"mlx-lm cannot compute this config.json, and {name} can: {found['problem']}",
+            f"mlx-lm cannot compute this config.json{why}, and {name} can: {found['problem']}",
             "Correct config.json in the source, or wait for a newer mlx-lm.", problem=found["problem"],
         )  # fmt: skip
     errors = [text["nmse"] for text in found["texts"]]
