@@ -9,9 +9,10 @@ from typing import Any
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 
-# Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 2e-7 (approximations of GELU).
-MAX_NMSE = 1e-5
-ROUNDING = 1e-6
+# Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 1e-6 (approximations
+# of GELU through many layers); what spoils texts makes 1e-3 and more.
+MAX_NMSE = 1e-4
+ROUNDING = 1e-5
 _REMEDY = (
     "Take a model whose config.json does without it, or wait for an mlx-lm that computes it; "
     "accept the check twin-equal with a reason where the difference does not concern you."

@@ -24,6 +24,7 @@ _FIRST = ("first_k_dense_replace", "moe_layer_start_index", "num_dense_layers")
 _PATTERNS = ("hybrid_override_pattern",)
 HIGHEST = 64.0
 _MOST = 12
+_ALL = 64
 _MOST_LAYERS = 10_000
 
 
@@ -156,6 +157,8 @@ def _some(kinds: list[tuple[str, ...]]) -> tuple[int, ...]:
 
     Some classes have a rule for their last layer, as Gemma 4, which looks at everything there.
     """
+    if len(kinds) <= _ALL:
+        return tuple(range(len(kinds)))  # what breaks a pattern may stand anywhere
     kept = _beginning(kinds)
     return kept if kinds[kept[-1]] == kinds[-1] else (*kept, len(kinds) - 1)
 
