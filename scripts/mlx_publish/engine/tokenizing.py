@@ -50,7 +50,7 @@ def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
     """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as.
 
     transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
-    the folder's ids are those of neither, or where the files name other tokens than `added`: they contradict each other.
+    the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
     """
     with warnings_of_loading():
         made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
