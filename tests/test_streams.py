@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 FULL = Path("/dev/full")
+SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 full = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 
 
 def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, for only there are the streams real."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    pipes["env"] = {**os.environ, **(options.get("env") or {}), "PYTHONPATH": SCRIPTS}
     return subprocess.run([sys.executable, "-m", "mlx_publish", *arguments], text=True, check=False, **pipes)
 
 
@@ -64,5 +66,6 @@ def test_a_full_device_does_not_hide_a_refusal(wrong: Path) -> None:
 
 def test_streams_that_are_closed_are_no_bug(tmp_path: Path) -> None:
     script = f'exec "{sys.executable}" -m mlx_publish doctor --json --work "$1" >&- 2>&-'
-    done = subprocess.run(["sh", "-c", script, "sh", str(tmp_path)], check=False)
+    environment = {**os.environ, "PYTHONPATH": SCRIPTS}
+    done = subprocess.run(["sh", "-c", script, "sh", str(tmp_path)], check=False, env=environment)
     assert done.returncode in (0, 4)

@@ -38,8 +38,14 @@ def test_a_whole_period_is_kept(part: dict[str, Any], kept: tuple[int, ...]) -> 
     assert layers_of(part).kept == kept
 
 
-def test_of_a_pattern_without_a_period_every_kind_is_kept_with_its_neighbour() -> None:
-    kinds = ["conv", "conv", FULL, "conv", "conv", FULL, "conv", "conv", "conv", FULL] + ["conv"] * 6 + ["other"]
+def test_of_a_pattern_without_a_period_all_layers_are_kept() -> None:
+    """What breaks the pattern may stand at its end: a class that goes by the pattern is right until there."""
+    kinds = [WINDOW, WINDOW, FULL] * 5 + [FULL, WINDOW]
+    assert cut({"num_hidden_layers": len(kinds), "layer_types": kinds})["layer_types"] == kinds
+
+
+def test_of_very_many_layers_without_a_period_every_kind_is_kept_with_its_neighbour() -> None:
+    kinds = ["conv", "conv", FULL, "conv", "conv", FULL, "conv", "conv", "conv", FULL] + ["conv"] * 60 + ["other"]
     part = {"num_hidden_layers": len(kinds), "layer_types": kinds}
     assert set(cut(part)["layer_types"]) == {"conv", FULL, "other"}
     assert cut(part)["num_hidden_layers"] == len(cut(part)["layer_types"]) < len(kinds)
@@ -98,7 +104,7 @@ def test_few_layers_stand_for_every_published_model(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     part = config.get("text_config") or config
     layers = layers_of(part)
-    assert 1 <= len(layers.kept) <= 24
+    assert 1 <= len(layers.kept) <= 64
     assert all(0 <= number < layers.count for number in layers.kept)
     small = cut(part)
     for key, value in part.items():

@@ -10,17 +10,18 @@ from mlx_publish.checks.naming import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
 from mlx_publish.checks.twin import TWIN
+from mlx_publish.checks.values import LAYERS, VALUES
 from mlx_publish.checks.weights import HEADERS, INDEXED, LISTED, STORED
 
 __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 
 # A failure in one group ends the look: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
-    (*REVISION, *ARCHITECTURE, *modality.BY_CONFIG, *BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG),
     INDEXED,
     LISTED,
     TWIN,
     HEADERS,
-    (*STORED, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *PAPERS, *modality.NAMED),
+    (*STORED, *LAYERS, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *PAPERS, *modality.NAMED),
 )
 INSPECT: tuple[Check[SourceFacts], ...] = tuple(check for group in GROUPS for check in group)

@@ -9,9 +9,10 @@ from typing import Any
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 
-# Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 2e-7 (approximations of GELU).
-MAX_NMSE = 1e-5
-ROUNDING = 1e-6
+# Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 1e-6 (approximations
+# of GELU through many layers); what spoils texts makes 1e-3 and more.
+MAX_NMSE = 1e-4
+ROUNDING = 1e-5
 _REMEDY = (
     "Take a model whose config.json does without it, or wait for an mlx-lm that computes it; "
     "accept the check twin-equal with a reason where the difference does not concern you."
@@ -54,8 +55,10 @@ def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
     found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
     if found["problem"]:
+        key = found["blame"]
+        why = f" because of {key} ({_value(config, key)})" if key else ""
         return failed(
-            f"mlx-lm cannot compute this config.json, and {name} can: {found['problem']}",
+            f"mlx-lm cannot compute this config.json{why}, and {name} can: {found['problem']}",
             "Correct config.json in the source, or wait for a newer mlx-lm.", problem=found["problem"],
         )  # fmt: skip
     errors = [text["nmse"] for text in found["texts"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import _get_classes, load_model
 
 from mlx_publish.engine.ending import going_on
@@ -126,6 +128,7 @@ class _Loading:
     def load(self, folder: Path) -> SourceModel:
         with going_on():
             model, config = load_model(folder, lazy=True, get_model_classes=self._classes)
+            _call(model)
 
         def build() -> nn.Module:
             fresh = self._fresh()
@@ -177,6 +180,15 @@ class _Loading:
                 return after
 
         return Recorded, args_class
+
+
+def _call(model: nn.Module) -> None:
+    """Let the class say how it would compute a token; lazily, so that no weight is read.
+
+    What it raises for a config that it was not written for, as a pattern longer than its layers, it raises here.
+    """
+    with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes is told
+        model(mx.array([[0]]), cache=make_prompt_cache(model))
 
 
 def _sizes(weights: Weights) -> dict[str, tuple[int, int]]:

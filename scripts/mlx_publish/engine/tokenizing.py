@@ -42,15 +42,15 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
     plain = _read_plainly(Path(folder), reference[0])
     found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
     if found.get("different") and reference[1] != "transformers":
-        found["class_of"] = _class_of(Path(folder), Path(source))
+        found["class_of"] = _class_of(Path(folder), Path(source), set(reference[0][1]))
     return found
 
 
-def _class_of(folder: Path, source: Path) -> str | None:
+def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
     """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as.
 
     transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
-    the folder's ids are those of neither.
+    the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
     """
     with warnings_of_loading():
         made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
@@ -60,7 +60,8 @@ def _class_of(folder: Path, source: Path) -> str | None:
                 theirs = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, **more)
             except Exception:  # noqa: BLE001  then there is nothing to agree with
                 return None
-            if not _compare(_probes(made, _added(theirs)), _encoder(made), _encoder(theirs))["different"]:
+            told = _compare(_probes(made, _added(theirs)), _encoder(made), _encoder(theirs))
+            if not told["different"] and set(_added(theirs)) == added:
                 return name
     return None
 

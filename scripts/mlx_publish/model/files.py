@@ -101,10 +101,17 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
         return None
     if entry.size > SMALL:
         raise Refused(f"is {entry.size:,} bytes, too large for metadata", place=path)
-    content = files.read(path)
+    data = _parsed(files.read(path), path)
+    if not isinstance(data, dict):
+        raise Refused("is not a JSON object", place=path)
+    return data
+
+
+def _parsed(content: bytes, path: str) -> Any:
+    """The content of a JSON file. Raises `Refused` naming it where it is none that every reader understands alike."""
     try:
         # Readers of tokenizer.json all take the last of two keys.
-        data = json.loads(content) if path == "tokenizer.json" else parse(content)
+        return json.loads(content) if path == "tokenizer.json" else parse(content)
     except json.JSONDecodeError as error:
         pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
         raise Refused(f"not valid JSON: {error.msg}{pointer}", place=f"{path}:{error.lineno}") from error
@@ -114,6 +121,5 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
         raise Refused("is nested too deeply", place=path) from error
     except UnicodeDecodeError as error:
         raise Refused(f"not UTF-8: {error.reason}", place=path) from error
-    if not isinstance(data, dict):
-        raise Refused("is not a JSON object", place=path)
-    return data
+    except ValueError as error:  # Python's own limit for whole numbers
+        raise Refused("holds a number of thousands of digits", place=path) from error

@@ -10,9 +10,25 @@ class TwiceError(ValueError):
     """A key stands twice in an object; the message names it."""
 
 
+DEEPEST = 64
+"""Levels of lists and objects that a file may have; real ones have a handful."""
+
+
 def parse(content: str | bytes) -> Any:
-    """Parse JSON. Raises what `json.loads` raises, and `TwiceError`."""
-    return json.loads(content, object_pairs_hook=_once)
+    """Parse JSON. Raises what `json.loads` raises, `TwiceError`, and `RecursionError` below `DEEPEST` levels."""
+    found = json.loads(content, object_pairs_hook=_once)
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [
+            below
+            for value in level
+            if isinstance(value, (dict, list))
+            for below in (value.values() if isinstance(value, dict) else value)
+            if isinstance(below, (dict, list))
+        ]
+        if not level:
+            return found
+    raise RecursionError
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -67,9 +67,9 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
     wanted, factor = rope.get("attention_factor"), rope.get("factor")
     if not isinstance(wanted, (int, float)) or not isinstance(factor, (int, float)) or factor <= 1:
         return []
-    if rope.get("mscale_all_dim") or math.isclose(
-        wanted, 1 + 0.1 * rope.get("mscale", 1) * math.log(factor), rel_tol=1e-6
-    ):
+    scale = rope.get("mscale")
+    now = 1 + 0.1 * (scale if isinstance(scale, (int, float)) else 1) * math.log(factor)
+    if rope.get("mscale_all_dim") or math.isclose(wanted, now, rel_tol=1e-6):
         return []
     rope["mscale"] = (wanted - 1) / (0.1 * math.log(factor))
     return [f"{where}.mscale {rope['mscale']:g} from attention_factor {wanted:g}"]

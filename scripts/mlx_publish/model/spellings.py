@@ -154,7 +154,7 @@ def _unscaled(part: Part) -> Any:
 
 def _kimi_linear(part: Part) -> Any:
     kinds = part.get("layer_types")
-    if not isinstance(kinds, list) or "linear_num_heads" not in part:
+    if not isinstance(kinds, list) or not {"linear_num_heads", "linear_head_dim"} <= part.keys():
         return NOTHING
     return {
         "kda_layers": [number for number, kind in enumerate(kinds, 1) if kind == LINEAR],

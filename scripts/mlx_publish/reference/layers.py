@@ -24,6 +24,7 @@ _FIRST = ("first_k_dense_replace", "moe_layer_start_index", "num_dense_layers")
 _PATTERNS = ("hybrid_override_pattern",)
 HIGHEST = 64.0
 _MOST = 12
+_ALL = 64
 _MOST_LAYERS = 10_000
 
 
@@ -144,19 +145,29 @@ def _kinds(part: Mapping[str, Any], count: int) -> list[tuple[str, ...]]:
 
 
 def _period(kinds: list[tuple[str, ...]]) -> int | None:
-    """The shortest period, the last one may be cut; None where there is none of a size that can be kept."""
-    for period in range(1, min(_MOST, len(kinds)) + 1):
+    """The shortest period that comes twice, the last one may be cut; None where there is none that can be kept."""
+    for period in range(1, min(_MOST, max(1, len(kinds) // 2)) + 1):
         if all(kind == kinds[number % period] for number, kind in enumerate(kinds)):
             return period
     return None
 
 
 def _some(kinds: list[tuple[str, ...]]) -> tuple[int, ...]:
-    """The shortest beginning that has all kinds; else the first of each kind, and the one behind it."""
+    """The shortest beginning that has all kinds, else the first of each kind; the last one is of the last one's kind.
+
+    Some classes have a rule for their last layer, as Gemma 4, which looks at everything there.
+    """
+    if len(kinds) <= _ALL:
+        return tuple(range(len(kinds)))  # what breaks a pattern may stand anywhere
+    kept = _beginning(kinds)
+    return kept if kinds[kept[-1]] == kinds[-1] else (*kept, len(kinds) - 1)
+
+
+def _beginning(kinds: list[tuple[str, ...]]) -> tuple[int, ...]:
     everything = set(kinds)
     for length in range(1, _MOST + 1):
         if set(kinds[:length]) == everything:
-            return tuple(range(max(2, length)))
+            return tuple(range(min(max(2, length), len(kinds))))
     chosen: set[int] = set()
     for kind in sorted(everything, key=kinds.index):
         place = kinds.index(kind)

@@ -1,0 +1,103 @@
+"""Whether the values of config.json can be what they stand for: no class gets to see a size that is none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlx_publish.checks.base import Check, Says, failed, passed
+from mlx_publish.checks.facts import SourceFacts
+
+_SIZES = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size", "num_attention_heads", "n_head")
+_OBJECTS = ("text_config", "rope_parameters", "rope_scaling", "quantization", "quantization_config", "per_layer_config")
+_LISTS = ("layer_types", "mlp_layer_types")
+_EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon")
+_MOST_LAYERS = 10_000
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+
+
+def _values(facts: SourceFacts) -> Says:
+    wrong = list(_wrong(facts.source.config.raw, ""))
+    text = facts.source.config.text
+    if text is not facts.source.config.raw:
+        wrong += _wrong(text, "text_config.")
+    if wrong:
+        return failed(f"config.json says what cannot be: {'; '.join(wrong[:3])}", "Correct the value in the source.")
+    return passed("sizes, settings and lists of config.json are of their kinds")
+
+
+def _wrong(part: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """What no class could be built with, in words."""
+    for judge in (_wrong_sizes, _wrong_kinds, _wrong_numbers):
+        yield from (f"{prefix}{said}" for said in judge(part))
+
+
+def _wrong_sizes(part: Mapping[str, Any]) -> Iterator[str]:
+    for key in (key for key in _SIZES if part.get(key) is not None):
+        if not _is_size(part[key], listed=key in ("num_attention_heads", "n_head")):
+            yield f"{key} is {_short(part[key])}, no size"
+    for key in ("num_hidden_layers", "n_layer"):
+        if _is_size(part.get(key), listed=False) and part[key] > _MOST_LAYERS:
+            yield f"{key} is {part[key]:,}, more layers than any model has"
+
+
+def _wrong_kinds(part: Mapping[str, Any]) -> Iterator[str]:
+    for key in _OBJECTS:
+        if part.get(key) is not None and not isinstance(part[key], Mapping):
+            yield f"{key} is {_short(part[key])}, no object"
+    for key in _LISTS:
+        kinds = part.get(key)
+        if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
+            yield f"{key} is no list of kinds"
+
+
+def _wrong_numbers(part: Mapping[str, Any]) -> Iterator[str]:
+    for key in (key for key in _EPSILONS if part.get(key) is not None):
+        if not _is_positive(part[key]):
+            yield f"{key} is {_short(part[key])}, no small number"
+    rope = part.get("rope_parameters")
+    if isinstance(rope, Mapping) and "rope_theta" in rope and not _is_positive(rope["rope_theta"]):
+        yield f"rope_parameters.rope_theta is {_short(rope['rope_theta'])}, no base of rope"
+
+
+def _is_size(value: object, *, listed: bool) -> bool:
+    """A whole number above 0; some have one for each layer."""
+    if listed and isinstance(value, list):
+        return all(_is_size(item, listed=False) for item in value)
+    return type(value) is int and value > 0
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= 40 else f"{said[:37]}..."
+
+
+def _layers(facts: SourceFacts) -> Says:
+    """As many layers as the weights have; those beyond predict further tokens and are told elsewhere."""
+    text = facts.source.config.text
+    count = next(
+        (text[key] for key in ("num_hidden_layers", "n_layer", "num_layers") if type(text.get(key)) is int), None
+    )
+    numbers = {int(match[1]) for tensor in facts.source.language_tensors if (match := _LAYER.search(tensor.name))}
+    if count is None or not numbers:
+        return passed("the layers are not numbered in the names of the weights")
+    if count > max(numbers) + 1:
+        return failed(
+            f"config.json says {count:,} layers and the weights have {max(numbers) + 1:,}",
+            "Complete the source, or correct num_hidden_layers.",
+        )
+    return passed(f"the weights have the {count:,} layers of config.json")
+
+
+VALUES: tuple[Check[SourceFacts], ...] = (
+    Check("config-values", "The values of config.json are possible", "a class built with nonsense", _values),
+)
+LAYERS: tuple[Check[SourceFacts], ...] = (
+    Check("layers-there", "The weights have all layers", "hours of building what is not there", _layers),
+)
