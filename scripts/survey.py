@@ -66,7 +66,7 @@ makes a small random model of it, mlx-lm reads that as a source is read, and the
 position by position, on a short and on a long text. `inspect` does the same with the config of every source, before
 its weights are downloaded.
 
-- *proven*: the normalised squared error of the logits is below 1e-5.
+- *proven*: the normalised squared error of the logits is below 5e-6.
 - *proven but for*: there is a difference that is told and does not refuse.
 - *refused*: `inspect` refuses it, unless the recipe accepts `twin-equal` with a reason.
 - *not proven*: transformers cannot make it here; the checks by hand remain.

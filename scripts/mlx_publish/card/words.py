@@ -7,7 +7,7 @@ from typing import Any
 
 SAME, CLOSE = 0.01, 0.15
 """Mean KL divergence in nats from which down a variant is practically the same model, or close to it."""
-_SAME_LOGITS = 1e-4
+_SAME_LOGITS = 1e-5
 # Upper limits of the mean KL divergence in nats, each with what people may expect from there down.
 _WORDS: tuple[tuple[float, str], ...] = (
     (SAME, "practically the same model"),
