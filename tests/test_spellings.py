@@ -253,3 +253,13 @@ def test_a_tied_minicpm3_gets_a_head_of_its_own_which_its_class_scales(said: Con
 def test_a_number_of_exaone4_becomes_letters() -> None:
     config, _ = normalise_config({"model_type": "exaone4", **SIZES, "sliding_window": 64, "sliding_window_pattern": 4})
     assert config["sliding_window_pattern"] == "LLLG"
+
+
+def test_a_whole_model_has_the_size_of_its_vocabulary_on_top() -> None:
+    config, told = normalise_config({"model_type": "gemma3", "text_config": {**SIZES, "vocab_size": 320}})
+    assert config["vocab_size"] == 320
+    assert "vocab_size 320 on top from text_config" in told
+    assert (
+        normalise_config({"model_type": "gemma3", "vocab_size": 1, "text_config": {"vocab_size": 320}})[0]["vocab_size"]
+        == 1
+    )

@@ -17,6 +17,7 @@ from mlx_publish.model.senses import is_language
 Weights = dict[str, mx.array]
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 _KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.weight)")
+_HEAD = "lm_head.weight"
 _GATE_UP = re.compile(r"(.*\.experts)\.gate_up_proj")
 _NANOCHAT = (
     ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."),
@@ -56,7 +57,13 @@ def late(weights: Weights, wanted: Mapping[str, tuple[int, ...]], config: Mappin
     """What came out of `sanitize`, completed to the parameters that the class has: names and shapes in `wanted`."""
     if {name: tuple(array.shape) for name, array in weights.items()} == wanted:
         return weights
-    found = {name: array for name, array in weights.items() if name in wanted or is_language(name)}
+    tied = not any(name.endswith(_HEAD) for name in wanted)
+    found = {
+        name: array
+        for name, array in weights.items()
+        # A head beside a class that has none: engine/accounting says whether it is the embedding.
+        if name in wanted or (is_language(name) and not (tied and name.endswith(_HEAD)))
+    }
     found = _turned(_renamed(_stacked(found, wanted, config), wanted), wanted)
     return _of_donor(found, wanted, config)
 

@@ -40,6 +40,7 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
             for name, below in rope.items() if isinstance(rope, dict) else ():
                 told += _yarn(below, part, f"{prefix}{key}.{name}")
     told += _tied(result)
+    told += _vocabulary(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
@@ -73,6 +74,16 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
         return []
     rope["mscale"] = (wanted - 1) / (0.1 * math.log(factor))
     return [f"{where}.mscale {rope['mscale']:g} from attention_factor {wanted:g}"]
+
+
+def _vocabulary(result: dict[str, Any]) -> list[str]:
+    """Gemma's whole models take the size of their vocabulary from the top, and a default where it stands below only."""
+    text = result.get("text_config")
+    size = text.get("vocab_size") if isinstance(text, dict) else None
+    if type(size) is not int or result.get("vocab_size") is not None:
+        return []
+    result["vocab_size"] = size
+    return [f"vocab_size {size} on top from text_config"]
 
 
 def _tied(result: dict[str, Any]) -> list[str]:
