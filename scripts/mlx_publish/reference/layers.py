@@ -84,9 +84,9 @@ def layers_of(part: Mapping[str, Any]) -> Layers:
     flat = {**{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}, **part}
     kinds = _kinds(flat, count)
     first = max((flat[key] for key in _FIRST if type(flat.get(key)) is int), default=0)
-    period = math.lcm(*_periods(flat), _period(kinds[first:] if 0 < first < count else kinds) or 1)
-    irregular = _period(kinds[first:] if 0 < first < count else kinds) is None
-    if irregular or period > _MOST:
+    own = _period(kinds[first:] if 0 < first < count else kinds)
+    period = math.lcm(*_periods(flat), own or 1)
+    if own is None or period > _MOST:
         kept = _some(kinds)
         return Layers(count, kept, len(kept))
     wanted = max(2, period)

@@ -27,6 +27,7 @@ from mlx_publish.reference.sizes import (
     HEADS,
     HIDDEN,
     LARGEST_HEAD,
+    NESTED,
     ROPES,
     SIZES,
     TOKEN,
@@ -60,7 +61,7 @@ def shrink(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None)
 
 def text_part(config: dict[str, Any]) -> dict[str, Any]:
     """The part that describes the language model; wrappers nest it, some twice."""
-    for key in ("text_config", "llm_config", "language_config", "thinker_config"):
+    for key in NESTED:
         nested = config.get(key)
         if isinstance(nested, dict) and nested:
             return text_part(nested)
@@ -81,7 +82,7 @@ def _shrink_part(config: dict[str, Any], boundaries: dict[int, tuple[str, Any]],
 def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The config and the parts within it that lead to the language model, and that one."""
     yield config
-    for key in ("text_config", "llm_config", "language_config", "thinker_config"):
+    for key in NESTED:
         if isinstance(nested := config.get(key), dict):
             yield from _chain(nested)
 
@@ -178,7 +179,7 @@ def _shrink_text(part: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tupl
     """Shrink what stands on this level, and the dicts of settings within it."""
     sizes.layers.cut(part)
     for key, value in list(part.items()):
-        if key in TOWERS or key in ("text_config", "llm_config", "language_config", "thinker_config"):
+        if key in (*TOWERS, *NESTED):
             continue
         if key in ROPES and isinstance(value, dict):
             _shrink_rope(value, sizes, boundaries, key)

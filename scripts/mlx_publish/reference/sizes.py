@@ -16,6 +16,8 @@ WINDOW, CHUNK, TOPK, FIRST_CONTEXT = 32, 48, 40, 64
 """Where the boundaries lie afterwards: each at another position, so that a position tells which one it was."""
 CONTEXT = 2048
 
+# Where wrappers keep the language model.
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "n_embd", "d_model", "dim", "model_dim"),
     "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
