@@ -19,7 +19,7 @@ from mlx_lm.utils import MODEL_REMAPPING  # noqa: TID251 -- the reader of the ol
 from transformers import CONFIG_MAPPING  # noqa: TID251 -- the writer of the newer spellings
 
 from mlx_publish.model import spellings
-from mlx_publish.model.normalise import normalise_config
+from mlx_publish.model.normalise import VOCABULARY_ON_TOP, normalise_config
 from mlx_publish.model.spellings import MISSING, RETYPED, WRAPPED, class_type, wrapper_of
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -263,3 +263,16 @@ def test_a_whole_model_has_the_size_of_its_vocabulary_on_top() -> None:
         normalise_config({"model_type": "gemma3", "vocab_size": 1, "text_config": {"vocab_size": 320}})[0]["vocab_size"]
         == 1
     )
+
+
+def test_a_whole_model_whose_class_reads_the_text_part_alone_keeps_its_config() -> None:
+    config, told = normalise_config({"model_type": "mistral3", "text_config": {**SIZES, "vocab_size": 320}})
+    assert "vocab_size" not in config
+    assert told == []
+
+
+def test_the_types_whose_class_takes_the_size_from_the_top_are_those_of_mlx_lm() -> None:
+    folder = Path(inspect.getfile(importlib.import_module("mlx_lm.models.gemma3"))).parent
+    classes = {one.stem for one in folder.glob("*.py") if 'self.text_config["vocab_size"]' in one.read_text("utf-8")}
+    other_names = {kind for kind, name in MODEL_REMAPPING.items() if name in classes}
+    assert classes | other_names == VOCABULARY_ON_TOP

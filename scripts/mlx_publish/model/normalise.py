@@ -13,6 +13,8 @@ LARGEST = 3.4028234663852886e38
 """Of float32; above the largest of bfloat16, which rounds it back to infinity."""
 # Keys of transformers 5's rope_parameters that describe a scaling, beside the base frequency.
 _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
+# mlx-lm's whole models of these types write the size on top, or their default, over that of the text part.
+VOCABULARY_ON_TOP = frozenset({"gemma3", "gemma4", "gemma4_unified"})
 
 
 def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -77,8 +79,8 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
 
 
 def _vocabulary(result: dict[str, Any]) -> list[str]:
-    """Gemma's whole models take the size of their vocabulary from the top, and a default where it stands below only."""
-    text = result.get("text_config")
+    """Write the vocabulary's size on top where mlx-lm's class takes its default over that of the text part."""
+    text = result.get("text_config") if result.get("model_type") in VOCABULARY_ON_TOP else None
     size = text.get("vocab_size") if isinstance(text, dict) else None
     if type(size) is not int or result.get("vocab_size") is not None:
         return []
