@@ -17,6 +17,10 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
 import torch_environment
+from mlx_publish.children.process import python as isolated
+from mlx_publish.children.secrets import hide
+
+hide()  # nox stands between the runner and what it starts, with all variables
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "tests"]
@@ -113,8 +117,7 @@ def node_modules(session: nox.Session) -> dict[str, str]:
 def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
     """Run the command line of this checkout where the caller stands."""
     session.chdir(session.invoked_from)
-    path = os.pathsep.join(filter(None, (str(ROOT / "scripts"), os.environ.get("PYTHONPATH"))))
-    start(session, str(python), "-m", "mlx_publish", *arguments, PYTHONPATH=path, **reference_python())
+    start(session, *isolated("mlx_publish", *arguments, executable=python), **reference_python())
 
 
 def reference_python() -> dict[str, str]:

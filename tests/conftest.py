@@ -91,7 +91,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
     def put(text: str) -> None:
         path = tmp_path / "program"
-        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
+        path.write_text(f"#!/bin/sh\nfolder=$7\n{text}\n")
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
 

@@ -1,7 +1,12 @@
 """`python -m mlx_publish` is `mlx-publish`."""
 
+import os
 import sys
 
-from mlx_publish.cli import main
+# `-m` puts the current folder first, which may be a model's or a branch's: a module in it would run as one of ours.
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:] = [path for path in sys.path if path and (os.path.realpath(path) != os.getcwd() or path == _ROOT)]
+
+from mlx_publish.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mlx_publish.children.secrets import hide
 from mlx_publish.cli_parser import RECIPE_FLAGS, cleaning, parser
 from mlx_publish.console import Console, harmless, plain
 from mlx_publish.engine.process import Children
@@ -31,6 +32,8 @@ _OF_THE_DISK = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing is raised but the `SystemExit` of argparse."""
     _stop_cleanly_on_terminate()
+    if arguments is None:
+        hide()
     try:
         with patient() as lost:
             code = _judged(arguments)

@@ -395,7 +395,7 @@ np.save(out, np.concatenate(read))
 
 def logits_quickly(folder: Path, demo: Compared, out: Path) -> Floats:
     passages = demo.source / "reference/passages.json"
-    subprocess.run([sys.executable, "-c", READ, folder, passages, out], env=environment(1), check=True)
+    subprocess.run([sys.executable, "-c", READ, folder, passages, out], env=environment(out.parent, 1), check=True)
     found: Floats = np.load(out).astype(np.float64)
     return found
 

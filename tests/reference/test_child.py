@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import mlx_publish
+from mlx_publish.children.process import python
 from mlx_publish.reference import __main__ as inside
 from mlx_publish.reference import child
 from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Answer, Torch, TorchChild, compare, find_torch
@@ -30,7 +30,7 @@ def program(tmp_path: Path) -> Program:
 
     def make(text: str) -> Path:
         path = tmp_path / "a python"
-        path.write_text(f"#!/bin/sh\nfolder=$5\n{text}\n")
+        path.write_text(f"#!/bin/sh\nfolder=$7\n{text}\n")
         path.chmod(0o755)
         return path
 
@@ -44,7 +44,7 @@ def answered(python: Path, tmp_path: Path, limit: float = 30) -> Answer:
 def test_the_answer_comes_from_a_file_and_not_from_what_it_prints(program: Program, tmp_path: Path) -> None:
     python = program(
         """
-        cp "$folder/job.0.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$6" >&2
+        cp "$folder/job.0.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$8" >&2
         echo '{"result": {"nmse": 0.5}}' > "$folder/new"; mv "$folder/new" "$folder/result.0.json"
         sleep 0.1""".replace("$PWD", str(tmp_path))
     )
@@ -119,24 +119,14 @@ def test_another_python_gets_no_token_no_network_and_this_package_alone(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    python = program(
-        'env; ls "$PYTHONPATH"; echo "in $PYTHONPATH/mlx_publish: $(ls "$PYTHONPATH/mlx_publish/__init__.py")"'
-    )
+    python = program('env; ls "$5"; echo "in $5/mlx_publish: $(ls "$5/mlx_publish/__init__.py")"')
     answered(python, tmp_path)
     said = (tmp_path / "logs/x.log").read_text()
     assert "secret" not in said
     assert "HF_HUB_OFFLINE=1" in said
-    assert f"PYTHONPATH={tmp_path}" not in said
+    assert "PYTHONPATH" not in said
     assert said.splitlines()[-2] == "mlx_publish"
     assert said.splitlines()[-1].endswith("/package/mlx_publish/__init__.py")
-
-
-def test_this_python_keeps_its_own_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/own")
-    (tmp_path / "job").mkdir()
-    path = child._environment(Path(sys.executable), tmp_path / "job")["PYTHONPATH"].split(os.pathsep)
-    assert path[1:] == ["/own"]
-    assert (Path(path[0]) / "mlx_publish").resolve() == Path(mlx_publish.__file__).resolve().parent
 
 
 def test_the_user_may_name_another_python(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +201,5 @@ def test_a_fault_of_our_own_is_no_reason_of_transformers(monkeypatch: pytest.Mon
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     # It reads a job that never comes, and its parent is another one than it was told.
     os.mkfifo(tmp_path / "job.0.json")
-    environment = {**os.environ, "PYTHONPATH": str(Path(mlx_publish.__file__).parents[1])}
-    command = [sys.executable, "-m", "mlx_publish.reference", str(tmp_path), "1"]
-    assert subprocess.run(command, env=environment, timeout=30, check=False).returncode == 1
+    command = python("mlx_publish.reference", tmp_path, "1")
+    assert subprocess.run(command, timeout=30, check=False).returncode == 1

@@ -129,10 +129,6 @@ def test_memory_is_limited_where_the_kernel_does_not_see_to_it(monkeypatch: pyte
     assert render_all([GOOD, bad(UNSAFE[name][0]), GOOD]) == [GOOD_TEXT, unsafe(MEMORY), NOT_REACHED]
 
 
-def test_memory_of_a_process_that_is_not_there() -> None:
-    assert process.resident(2**22 + 1) == 0
-
-
 def test_the_child_sees_no_token(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN", "SOMETHING_ELSE"):
         monkeypatch.setenv(name, "secret-of-this-test")
@@ -141,7 +137,7 @@ def test_the_child_sees_no_token(program: Program, tmp_path: Path, monkeypatch: 
         render_all([GOOD])
     seen = (tmp_path / "seen").read_text()
     assert "secret-of-this-test" not in seen
-    assert f"PYTHONPATH={Path(process.__file__).parents[2]}" in seen
+    assert "PYTHON" not in seen
     # A module of that name in the folder where the user stands would be imported instead of ours.
     assert (tmp_path / "place").read_text().strip() != str(Path.cwd())
 

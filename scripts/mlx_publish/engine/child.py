@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.process import Child, environment
+from mlx_publish.children.process import TimedOut
+from mlx_publish.engine.process import Child
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 Progress = Callable[[str], None]
@@ -100,7 +100,7 @@ def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event)
     else:
         if child is not None:
             child.end()
-        child = Child(job.op, environment(at_once), order, job.log)
+        child = Child(job.op, at_once, order, job.log)
     try:
         return _wait(child, job, progress, stop), child.answer()
     finally:
@@ -113,7 +113,7 @@ def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> 
     while True:
         try:
             return child.process.wait(timeout=0.02)
-        except subprocess.TimeoutExpired:
+        except TimedOut:
             if (said := child.says()) not in ("", last):
                 progress(last := said)
         if stop.is_set():

@@ -10,53 +10,38 @@ import importlib.util
 import json
 import os
 import platform
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlx_publish
+from mlx_publish.children import process
+from mlx_publish.children.private import kernels
+from mlx_publish.children.surroundings import of_a_child
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_HIDDEN = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "HF_OIDC_RESOURCE",
-    "HF_OIDC_ID_TOKEN",
-    "GITHUB_TOKEN",
-    "GH_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_URL",
-    "ACTIONS_RUNTIME_TOKEN",
-)
+# What the parent and its child have to see alike: how much memory is ours, which BLAS, and what the user preloads.
+_KEPT = ("MLX_PUBLISH_MEMORY_BYTES", "MLX_PUBLISH_BLAS", "LD_PRELOAD")
 _BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
 
 
 class Child:
     """A process that does one job, `order` or what `give` hands over, leaves its answer in its folder and ends."""
 
-    def __init__(
-        self, op: str, environment: Mapping[str, str], order: Mapping[str, Any] | None = None, log: Path | None = None
-    ) -> None:
-        """Start it. What it prints goes to `log`, before it has an order to its own temporary folder.
+    def __init__(self, op: str, at_once: int, order: Mapping[str, Any] | None = None, log: Path | None = None) -> None:
+        """Start one of `at_once` side by side. What it prints goes to `log`, before it has one to its own folder.
 
-        That folder is its only other channel.
+        That temporary folder is its only other channel.
         """
         self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
         self._folder = Path(self._aside.name)
         if order is not None and log is not None:
             self.give(order, log)
         with (log or self._folder / "log").open("wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-X", "utf8", "-m", "mlx_publish.engine", self._folder, str(os.getpid()), op],
-                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                env=dict(environment), start_new_session=True,
-            )  # fmt: skip
+            command = process.python("mlx_publish.engine", self._folder, str(os.getpid()), op)
+            self.process = process.start(command, environment(self._folder, at_once), self._folder, file)
 
     def give(self, order: Mapping[str, Any], log: Path) -> None:
         """Hand the job over, whole or not at all; from now on it prints to `log`."""
@@ -79,9 +64,7 @@ class Child:
 
     def end(self) -> None:
         """End it with all that it started; nothing stays of its folder."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        process.end(self.process)
         self._aside.cleanup()
 
 
@@ -101,7 +84,7 @@ class Children:
     def start(self, op: str) -> None:
         """Start one for `op`, unless MLX is missing: whoever needs it says so at its time."""
         if op not in self._waiting and importlib.util.find_spec("mlx_lm") is not None:
-            self._waiting[op] = Child(op, environment(1))
+            self._waiting[op] = Child(op, 1)
 
     def take(self, op: str) -> Child | None:
         """Hand one over to a job, once."""
@@ -126,14 +109,14 @@ def fast_blas() -> Path | None:
     return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
 
 
-def environment(at_once: int) -> dict[str, str]:
-    """The child's environment: no token, no network, this very package, a fast BLAS."""
-    kept = {key: value for key, value in os.environ.items() if key not in _HIDDEN}
-    root = str(Path(mlx_publish.__file__).parents[1])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
-    kept.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    kept["HF_HUB_DISABLE_TELEMETRY"] = "1"
+def environment(folder: Path, at_once: int) -> dict[str, str]:
+    """The environment of a child with `folder` to itself: no network, a fast BLAS, kernels that MLX compiled before."""
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    kept |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_OFFLINE": "1"}
+    kept["TOKENIZERS_PARALLELISM"] = "false"
     if blas := fast_blas():
         kept["LD_PRELOAD"] = str(blas)
         kept["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
-    return kept
+    found = of_a_child(folder, **kept)
+    (folder / "tmp" / "mlx").symlink_to(kernels())
+    return found

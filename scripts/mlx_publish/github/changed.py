@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.programs import program
+from mlx_publish.github.programs import told_by_git
 
 _LINK = "120000"
 _MODULE = "160000"
@@ -40,11 +39,11 @@ def changed_files(root: Path, base: str) -> list[Changed]:
 def _git(root: Path, base: str, *words: str) -> str:
     # A base that begins with a hyphen would be an option.
     asked = words if not base.startswith("-") else ("rev-parse", "--verify", "--end-of-options", base)
-    done = subprocess.run([program("git"), *asked], cwd=root, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[:1] or ["nothing"]
+    told = told_by_git(root, *asked)
+    if told.code:
+        said = told.err.strip().splitlines()[:1] or ["nothing"]
         raise BadInput(
             f"git cannot compare with it: {said[0]}", place=f"--base {base}",
             remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
         )  # fmt: skip
-    return done.stdout.decode("utf-8", "surrogateescape")
+    return told.out

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlx_publish.children.process import Said, ask, program
+from mlx_publish.children.surroundings import of_github
 from mlx_publish.errors import SurroundingsError
 
 # The name under which GitHub's own actions commit.
@@ -17,38 +18,41 @@ CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git
 
 def git(root: Path, *words: str) -> str:
     """Run git in a folder; returns what it printed. `SurroundingsError` where it fails."""
-    return _run(root, [program("git"), *words])
+    return _run(root, "git", words)
 
 
 def gh(root: Path, *words: str, text: str = "") -> str:
     """Run gh in a folder, with `text` as its standard input; likewise."""
-    return _run(root, [program("gh"), *words], text)
+    return _run(root, "gh", words, text)
 
 
-def program(name: str) -> str:
-    """Return where a program is. `SurroundingsError` where it is nowhere."""
-    found = shutil.which(name)
+def told_by_git(root: Path, *words: str) -> Said:
+    """Run git in a folder; returns how it ended and what it said, whatever that is."""
+    return _ask(root, "git", words)
+
+
+def _run(root: Path, name: str, words: Sequence[str], text: str = "") -> str:
+    done = _ask(root, name, words, text)
+    if done.code:
+        said = (done.err or done.out).strip().splitlines()[-1:] or ["nothing"]
+        raise SurroundingsError(
+            f"{name} {_asked(words)} failed: {said[0]}",
+            remedy="Look at the job's permissions (contents, pull-requests or issues: write), then run it again.",
+        )
+    return done.out
+
+
+def _ask(root: Path, name: str, words: Sequence[str], text: str = "") -> Said:
+    found = program(name)
     if found is None:
         raise SurroundingsError(
             f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
         )
-    return found
+    return ask([found, *words], of_github(os.environ), root, text=text)
 
 
-def _run(root: Path, command: Sequence[str], text: str = "") -> str:
-    done = subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing"]
-        raise SurroundingsError(
-            f"{Path(command[0]).name} {_asked(command)} failed: {said[0]}",
-            remedy="Look at the job's permissions (contents, pull-requests or issues: write), then run it again.",
-        )
-    return done.stdout
-
-
-def _asked(command: Sequence[str]) -> str:
+def _asked(words: Sequence[str]) -> str:
     """The subcommand, behind what is configured by -c."""
-    words = list(command[1:])
-    while words[:1] == ["-c"]:
+    while words[:1] == ("-c",):
         words = words[2:]
     return words[0] if words else ""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlx_publish.github import output
-from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, program
+from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
 
 
 def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path) -> str | None:
@@ -44,12 +43,9 @@ def web_address(branch: str) -> str:
 
 def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
     """The evidence of a card as the branch `base` has it; None where it has none or one that cannot be read."""
-    shown = subprocess.run(
-        [program("git"), "show", f"origin/{base}:{path}/evidence.json"],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    shown = told_by_git(root, "show", f"origin/{base}:{path}/evidence.json")
     try:
-        return json.loads(shown.stdout) if shown.returncode == 0 else None
+        return json.loads(shown.out) if shown.code == 0 else None
     except ValueError:
         return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import getpid
+from pathlib import Path
 from typing import Any
+
+from mlx_publish.children.process import FAILED, ask
 
 Run = Callable[[Sequence[str]], str]
 
@@ -36,12 +38,9 @@ def run_program(command: Sequence[str]) -> str:
     The exit code says nothing here: sysctl fails where one of many keys is unknown, and answers the others.
     """
     try:
-        done = subprocess.run(
-            list(command), stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TIMEOUT, env=_ENVIRONMENT
-        )
-    except (OSError, subprocess.SubprocessError):
+        return ask(command, _ENVIRONMENT, Path("/"), seconds=TIMEOUT).out
+    except FAILED:
         return ""
-    return done.stdout.decode("utf-8", errors="replace")
 
 
 def taken_by_others(programs: Sequence[Program]) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx_publish
+from mlx_publish.children import process
+from mlx_publish.children.surroundings import of_a_child
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,7 +30,6 @@ NOT_INSTALLED = (
 OLDEST_TRANSFORMERS = 5  # the first that reads both spellings of rope
 _PACKAGES = ("torch", "transformers")
 _ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"
-_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS")
 _LIMIT = 3 * 3600.0  # seconds
 _POLL = 0.01  # seconds
 
@@ -83,7 +82,7 @@ class TorchChild:
         self._torch, self._log = torch, log
         self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
         self._folder = Path(self._aside.name)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: process.Process | None = None
         self._orders = 0
 
     def __enter__(self) -> Self:
@@ -97,14 +96,13 @@ class TorchChild:
         if self._process is not None:
             return ""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        name, python = str(self._folder), self._torch.python
+        words = process.python(
+            "mlx_publish.reference", self._folder, str(os.getpid()),
+            executable=self._torch.python, root=_this_package_alone(self._folder),
+        )  # fmt: skip
         try:
             with self._log.open("wb") as file:
-                self._process = subprocess.Popen(
-                    [str(python), "-X", "utf8", "-m", "mlx_publish.reference", name, str(os.getpid())],
-                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                    env=_environment(python, self._folder), start_new_session=True,
-                )  # fmt: skip
+                self._process = process.start(words, _environment(self._folder), self._folder, file)
         except OSError as error:
             return f"the child with torch failed: {error}"
         return ""
@@ -130,9 +128,7 @@ class TorchChild:
     def end(self) -> None:
         """End it with all that it started; nothing stays of its folder."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            process.end(self._process)
         self._aside.cleanup()
 
 
@@ -148,30 +144,32 @@ def _here() -> Torch:
 
 
 def _asked(python: Path) -> Torch:
+    words = [str(python), "-I", "-c", _ASK % (_PACKAGES,)]
     try:
-        told = subprocess.run(
-            [python, "-c", _ASK % (_PACKAGES,)], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60,
-            env={key: os.environ[key] for key in _KEPT if key in os.environ},
-        ).stdout  # fmt: skip
-        return Torch(python, json.loads(told))
-    except subprocess.CalledProcessError:
-        return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
+            told = process.ask(words, of_a_child(Path(name)), Path(name), seconds=60)
+        if told.code:
+            return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
+        return Torch(python, json.loads(told.out))
+    except (*process.FAILED, ValueError) as error:
         return Torch(python, reason=f"{VARIABLE} names no Python: {error}")
 
 
-def _environment(python: Path, folder: Path) -> dict[str, str]:
-    """No token and no network; of this Python's packages another one is shown this package alone."""
-    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+def _this_package_alone(folder: Path) -> Path:
+    """Another Python is shown nothing of this one's packages but this one."""
     shown = folder / "package"
     shown.mkdir()
     (shown / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
-    own = os.environ.get("PYTHONPATH") if python == Path(sys.executable) else None
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(shown), own))), "PYTHONDONTWRITEBYTECODE": "1",
-        "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
-    }  # fmt: skip
+    return shown
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """No token and no network."""
+    return of_a_child(
+        folder,
+        HF_HOME=str(folder / "hub"), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1", TORCHINDUCTOR_CACHE_DIR=str(folder / "inductor"),
+    )  # fmt: skip
 
 
 def _died(code: int, log: Path) -> Answer:

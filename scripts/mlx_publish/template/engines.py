@@ -11,8 +11,6 @@ import importlib.metadata
 import json
 import math
 import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx_publish
+from mlx_publish.children.process import program, python
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
 from mlx_publish.template.sandbox import CHARACTERS
@@ -80,16 +79,16 @@ def _command(engine: str, folder: Path) -> list[str]:
     """The kilobytes of addresses that the child may take, then its command line."""
     files = [str(folder / "job.json"), str(folder / "answers")]
     if engine == "minijinja":
-        return [str(MEMORY >> 10), sys.executable, "-X", "utf8", "-m", "mlx_publish.template.minijinja_child", *files]
+        return [str(MEMORY >> 10), *python("mlx_publish.template.minijinja_child", *files)]
     # Node takes far more addresses than memory, so its own limit has to do.
     heap = f"--max-old-space-size={MEMORY >> 21}"
-    return ["unlimited", shutil.which("node") or "node", heap, str(_SCRIPT), *files, str(_modules())]
+    return ["unlimited", program("node") or "node", heap, str(_SCRIPT), *files, str(_modules())]
 
 
 def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
     """Run a child, end it with all that it started, and say how it ended, for the case that answers are missing."""
     # Names of months and the hour are the same on every machine.
-    surroundings = process.environment() | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
+    surroundings = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
     limited = ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command]
     code = process.run(folder, seconds, MEMORY, limited, surroundings)
     if code == process.OUT_OF_MEMORY:
@@ -111,13 +110,15 @@ def _minijinja() -> str:
 
 def _huggingface() -> str:
     modules = _modules()
-    if modules is None or not shutil.which("node"):
+    if modules is None or not program("node"):
         return ""
     return str(json.loads((modules / _PACKAGE).read_text(encoding="utf-8"))["version"])
 
 
 def _modules() -> Path | None:
-    """The folder whose node_modules are taken: MLX_PUBLISH_NODE_MODULES, else this one or one above, as Node looks."""
+    """The folder whose node_modules are taken, which MLX_PUBLISH_NODE_MODULES names.
+
+    Node itself would look into the current one, whose packages may be those of a model or a branch.
+    """
     given = os.environ.get("MLX_PUBLISH_NODE_MODULES")
-    places = [Path(given)] if given else [Path.cwd(), *Path.cwd().parents]
-    return next((place.resolve() for place in places if (place / _PACKAGE).is_file()), None)
+    return Path(given).resolve() if given and (Path(given) / _PACKAGE).is_file() else None

@@ -1,0 +1,1 @@
+"""The one way to start, limit, feed and end a process."""
