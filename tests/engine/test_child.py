@@ -17,14 +17,14 @@ import pytest
 from conftest import Program
 from mlx_publish.children import private
 from mlx_publish.engine import child, process
-from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
+from mlx_publish.engine.child import Bounds, Job, run_job, run_jobs, side_by_side
 from mlx_publish.engine.process import Children, fast_blas
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    return Job("smoke", {"folder": "x"}, tmp_path / "logs" / "smoke.log", limit=30)
+    return Job("smoke", {"folder": "x"}, tmp_path / "logs" / "smoke.log", Bounds(30))
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_child_over_its_limit_is_ended_with_all_that_it_started(
 ) -> None:
     program(f"sleep 60 & echo $! > {tmp_path}/grandchild; wait")
     with pytest.raises(SurroundingsError, match="smoke was ended after 0 s") as caught:
-        run_job(Job(job.op, job.arguments, job.log, limit=0.3), said.append)
+        run_job(Job(job.op, job.arguments, job.log, Bounds(0.3)), said.append)
     assert str(job.log) in caught.value.remedy
     assert gone(int((tmp_path / "grandchild").read_text()))
 

@@ -38,6 +38,12 @@ BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": PUBLISHED}
 # What is found out on the way and not by looking afterwards; it always counts: stage, title, what it protects from.
 RAISED: Mapping[str, tuple[str, str, str]] = {
     "room": ("inspect", "There is room for the model", "hours of work before the disk is full"),
+    "tokenizer-tame": ("convert", "The tokenizer stays small and quick", "a file that takes the machine with it"),
+    "memory-bounded": (
+        "convert",
+        "It takes the memory that its size explains",
+        "a model that takes the machine with it",
+    ),
     "builds": ("convert", "mlx-lm can build the model", "weights that do not fit the architecture"),
     "converts": ("convert", "mlx-lm can make the variant", "a quantization that does not exist"),
     "same-shape": ("fidelity", "Both models know the same tokens", "numbers compared that do not belong together"),

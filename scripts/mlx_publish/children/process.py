@@ -31,8 +31,13 @@ class Said:
     """How a program ended and what it printed."""
 
     code: int
-    out: str
+    raw: bytes
     err: str
+
+    @property
+    def out(self) -> str:
+        """What it wrote to its standard output, as text that can be printed."""
+        return self.raw.decode("utf-8", "replace")
 
 
 def python(module: str, *words: str | Path, executable: Path | None = None, root: Path = _ROOT) -> list[str]:
@@ -78,7 +83,7 @@ def ask(
     text: str = "",
     seconds: float | None = None,
 ) -> Said:
-    """Run a program to its end, with `text` as its standard input, and return what it said, bytes as git names them.
+    """Run a program to its end, with `text` as its standard input, and return what it said.
 
     Raises one of `FAILED` where it is missing or takes more than `seconds`.
     """
@@ -86,7 +91,7 @@ def ask(
         list(command), input=text.encode(), capture_output=True, env=dict(environment), cwd=folder, timeout=seconds,
         check=False,
     )  # fmt: skip
-    return Said(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "replace"))
+    return Said(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 
 def resident(pid: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.child import Job, memory_bytes, run_job
+from mlx_publish.engine.child import Bounds, Job, memory_bytes, run_job
 from mlx_publish.engine.process import fast_blas
 from mlx_publish.engine.support import versions
 from mlx_publish.errors import PublishError
@@ -89,7 +89,7 @@ def _translated() -> bool:
 
 def _device(logs: Path) -> Mapping[str, Any] | str:
     try:
-        return run_job(Job("device", {}, logs / "device.log", limit=120), lambda _: None)
+        return run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None)
     except PublishError as error:
         return error.message
 

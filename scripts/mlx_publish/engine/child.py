@@ -18,21 +18,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.process import TimedOut
+from mlx_publish.children.process import LINUX, TimedOut, resident
 from mlx_publish.engine.process import Child
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError
 
 Progress = Callable[[str], None]
+_LOOK = 0.1 if LINUX else 2.0  # seconds between two looks at the memory: a file of the kernel, or a program
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a job may take: seconds, and bytes of memory besides mapped files; None where that is not limited."""
+
+    seconds: float = 6 * 3600
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of the engine: what to do, its arguments as plain data, where its log goes, its time limit in s."""
+    """One call of the engine: what to do, its arguments as plain data, where its log goes, its bounds."""
 
     op: str
     arguments: Mapping[str, Any]
     log: Path
-    limit: float = 6 * 3600
+    bounds: Bounds = Bounds()
     child: Child | None = None
     """One that was started ahead for this op."""
 
@@ -61,7 +70,8 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     """Run one job. A child that was killed by a signal is started once more: Metal sometimes fails so.
 
     Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` where MLX is missing,
-    where the child died or took longer than its limit, and `Interrupted` once `stop` is set.
+    where the child died or took longer than its bounds, `Refused` where it took more memory, and `Interrupted` once
+    `stop` is set.
     """
     if importlib.util.find_spec("mlx_lm") is None:
         raise SurroundingsError(
@@ -109,7 +119,7 @@ def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event)
 
 def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> int:
     """Wait for the end and hand on what the child says it is doing."""
-    last, deadline = "", time.monotonic() + job.limit
+    last, deadline, look = "", time.monotonic() + job.bounds.seconds, 0.0
     while True:
         try:
             return child.process.wait(timeout=0.02)
@@ -118,8 +128,20 @@ def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> 
                 progress(last := said)
         if stop.is_set():
             raise Interrupted(f"{job.op} was ended with the others")
-        if time.monotonic() > deadline:
-            raise SurroundingsError(f"{job.op} was ended after {job.limit:.0f} s", remedy=f"Its log is {job.log}.")
+        if (now := time.monotonic()) > deadline:
+            said = f"{job.op} was ended after {job.bounds.seconds:.0f} s"
+            raise SurroundingsError(said, remedy=f"Its log is {job.log}.")
+        if job.bounds.memory_bytes and now > look:
+            _stays_within(child, job, job.bounds.memory_bytes)
+            look = now + _LOOK
+
+
+def _stays_within(child: Child, job: Job, most: int) -> None:
+    if (taken := resident(child.process.pid)) > most:
+        raise Refused(
+            f"{job.op} took {taken >> 20:,} MB of memory; a model of this size needs {most >> 20:,} MB at most",
+            check="memory-bounded", remedy=f"Look at its tokenizer and its config. Its log is {job.log}.",
+        )  # fmt: skip
 
 
 def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:

@@ -46,4 +46,4 @@ def _git(root: Path, base: str, *words: str) -> str:
             f"git cannot compare with it: {said[0]}", place=f"--base {base}",
             remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
         )  # fmt: skip
-    return told.out
+    return told.raw.decode("utf-8", "surrogateescape")  # names need not be text

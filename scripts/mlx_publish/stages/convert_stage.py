@@ -23,11 +23,12 @@ from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import source_fits
+from mlx_publish.stages.measuring import bounds, source_fits
 from mlx_publish.stages.mend import begin, claim_text_alone, finish, write_stopping
 from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
 from mlx_publish.stages.reference import Reference
 from mlx_publish.stages.source import metadata_of, source_of
+from mlx_publish.stages.tame import try_tokenizer
 from mlx_publish.work import replace_folder
 
 
@@ -62,6 +63,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
     context.console.progress(f"bringing {len(paths)} files of {context.recipe.source_name} here")
     folder = source.local(paths)
+    try_tokenizer(folder)
     with ExitStack() as stack:
         asides = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
         prepared = prepare(folder, paths, stack.enter_context(context.work.aside("source")))
@@ -97,7 +99,8 @@ def _convert(
         "tokenizer": {"folder": str(prepared.side), "source": str(prepared.source), "rows": rows},
         "questions": {"questions": asking.questions()} if asked else None,
     }  # fmt: skip
-    job = Job("convert", arguments, context.work.source / "convert.log", child=context.children.take("convert"))
+    child = context.children.take("convert")
+    job = Job("convert", arguments, context.work.source / "convert.log", bounds(context, len(variants)), child)
     result = run_job(job, context.console.progress)
     if "reference" in result:
         reference.keep(result["reference"])

@@ -13,7 +13,7 @@ from mlx_publish.engine.process import fast_blas
 from mlx_publish.evidence import digest_of
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import at_once, job_of, measured_inputs, rounded, source_fits
+from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.reference import Reference, texts
 from mlx_publish.stages.reference_check import reference_facts, reference_inputs
@@ -51,7 +51,10 @@ def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, 
     if source is None:
         with readable_source(context) as folder:
             order = {"source": str(folder), **reference.order()}
-            source = run_job(Job("reference", order, context.work.source / "reference.log"), context.console.progress)
+            source = run_job(
+                Job("reference", order, context.work.source / "reference.log", bounds(context)),
+                context.console.progress,
+            )
         reference.keep(source)
     return _compared(context, variants, reference, {**source, "against": {"what": "source"}})
 
@@ -63,7 +66,9 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     source = reference.known()
     if source is None:
         order = {"source": str(context.work.model(widest.label)), **reference.order()}
-        source = run_job(Job("reference", order, context.work.source / "reference.log"), context.console.progress)
+        source = run_job(
+            Job("reference", order, context.work.source / "reference.log", bounds(context)), context.console.progress
+        )
         reference.keep(source)
     bits = context.report(widest, "convert").result["bits_per_weight"]
     against = {"what": "variant", "label": widest.label, "bits_per_weight": bits}

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlx_publish.engine.child import Job, memory_bytes, side_by_side
+from mlx_publish.engine.child import Bounds, Job, memory_bytes, side_by_side
 from mlx_publish.engine.support import versions
 from mlx_publish.evidence import folder_digest
 from mlx_publish.recipe import Variant
@@ -28,8 +28,19 @@ def measured_inputs(context: Context, variant: Variant, section: str) -> dict[st
 
 def job_of(context: Context, variant: Variant, op: str, arguments: Mapping[str, Any]) -> Job:
     """A job of the engine on a converted folder, with its log beside the variant's reports."""
-    folder = context.work.model(variant.label)
-    return Job(op, {"folder": str(folder), **arguments}, context.work.variant(variant.label) / f"{op}.log")
+    folder, log = context.work.model(variant.label), context.work.variant(variant.label) / f"{op}.log"
+    return Job(op, {"folder": str(folder), **arguments}, log, bounds(context))
+
+
+def bounds(context: Context, variants: int = 1) -> Bounds:
+    """What a child of MLX may take for this model.
+
+    Half an hour, and half an hour for each 500 million parameters and variant, at most six; memory for the weights
+    thrice in float32 (read, cast, converted), for what is measured, and for scores of attention (`long_text`).
+    """
+    weights = parameters(context)
+    seconds = min(6.0, 0.5 + variants * weights / 1e9) * 3600
+    return Bounds(seconds, int(4 * 2**30 + 3 * FLOAT32 * weights + 0.4 * memory_bytes()))
 
 
 def parameters(context: Context) -> int:

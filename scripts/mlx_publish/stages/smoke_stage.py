@@ -15,7 +15,7 @@ from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.answers import SourceAnswers, system_way
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import at_once, job_of, measured_inputs, source_fits
+from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.engines_look import by_engine
@@ -85,7 +85,10 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
                 "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
                 "questions": asking.questions(), "source": True,
             }  # fmt: skip
-            known = run_job(Job("answers", arguments, context.work.source / "answers.log"), context.console.progress)
+            known = run_job(
+                Job("answers", arguments, context.work.source / "answers.log", bounds(context)),
+                context.console.progress,
+            )
         asking.keep(known)
     return known
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
-from mlx_publish.engine.child import Job, run_job
+from mlx_publish.engine.child import Bounds, Job, run_job
 from mlx_publish.engine.support import mlx_lm_support, versions
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import json_text
@@ -170,7 +170,7 @@ class Prover:
 
     def _compute(self, folders: Sequence[Path], texts: Any) -> dict[str, Any]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
-        return run_job(Job("twin", arguments, self._logs / "twin-mlx.log", limit=_LIMIT), self._progress)
+        return run_job(Job("twin", arguments, self._logs / "twin-mlx.log", Bounds(_LIMIT)), self._progress)
 
     def _compare(self, there: Path) -> dict[str, Any]:
         order = {"op": "compare twin", "read": str(there / WRITTEN), "folder": str(there)}

@@ -1,0 +1,47 @@
+"""Limits that a child puts on itself, for good, before it looks at what a stranger wrote."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+OUT_OF_MEMORY = 91
+"""The exit code of a child whose own watch found that it takes too much."""
+
+
+def limit(seconds: float, memory_bytes: int, written_bytes: int, *, watched: bool) -> None:
+    """Take rights away from this process: CPU time, memory on top of what it has by now, size of a file, core files.
+
+    Linux enforces the memory; where it is `watched`, a thread looks.
+    """
+    _at_most(resource.RLIMIT_CORE, 0)
+    _at_most(resource.RLIMIT_FSIZE, written_bytes)
+    # The parent is quicker, unless it was killed.
+    _at_most(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
+    if watched:
+        threading.Thread(target=_watch, args=(_peak() + memory_bytes,), daemon=True).start()
+    else:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _at_most(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
+
+
+def _at_most(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def _watch(most: int) -> None:
+    while _peak() < most:
+        time.sleep(0.02)
+    os._exit(OUT_OF_MEMORY)
+
+
+def _peak() -> int:
+    """The most bytes of memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
