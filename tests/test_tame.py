@@ -57,8 +57,8 @@ def test_one_that_grows_or_does_not_end_is_refused(
 
 def test_it_ends_a_conversion_as_a_refusal(tmp_path: Path) -> None:
     made = gate(changed(tmp_path / "Wild", blows_up), "--bits", 8, "--group-size", 32, code=1)
-    assert made.failed("8bit") == ["tokenizer-tame"]
-    assert "MB of memory" in made.message("tokenizer-tame", "8bit")
+    assert made.failed("8bit-gs32") == ["tokenizer-tame"]
+    assert "MB of memory" in made.message("tokenizer-tame", "8bit-gs32")
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"version": "1.0"}', "[]"])

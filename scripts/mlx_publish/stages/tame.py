@@ -42,7 +42,8 @@ def try_tokenizer(source: Path) -> None:
     how = {None: slow, -signal.SIGXCPU: slow, PANICKED: "breaks the library that reads it"}
     large = f"takes more than {memory >> 20:,} MB of memory"
     raise Refused(
-        f"the tokenizer {how.get(code, large)} where it reads a few pages of text", check="tokenizer-tame", place="tokenizer.json",
+        f"the tokenizer {how.get(code, large)} where it reads a few pages of text",
+        check="tokenizer-tame", place="tokenizer.json",
         remedy="Look at its normalizer, pre_tokenizer and added_tokens; no client should load it like this.",
     )  # fmt: skip
 
