@@ -17,7 +17,7 @@ from mlx_publish.model.weights import INDEX
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
-    "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json", INDEX,
+    "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "config.json", "generation_config.json", INDEX,
 }) | PROCESSOR  # fmt: skip
 # Code and pickles give themselves away by how they begin, whatever they are called.
 _FOREIGN = (
