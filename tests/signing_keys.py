@@ -55,3 +55,11 @@ def others_verify(folder: Path, public_key: Path, *words: str) -> tuple[int, str
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
+
+
+def others_sign(folder: Path, private_key: Path) -> None:
+    """Sign a folder with the OpenSSF's own tool."""
+    words = ["--signature", f"{folder}/model.sig", "--private_key", str(private_key)]
+    subprocess.run(
+        [sys.executable, "-m", "model_signing", "sign", "key", str(folder), *words], capture_output=True, check=True
+    )

@@ -25,7 +25,7 @@ from mlx_publish.signing.statement import Signed, Unreadable, read_statement, st
 from mlx_publish.signing.verifying import Wanted, signatures
 from models import answer_table, make_scripted
 from pipeline import QUICK, User, digests, read_json
-from signing_keys import Pair, make_pair, others_verify
+from signing_keys import Pair, make_pair, others_sign, others_verify
 
 
 def publish(root: Path) -> None:
@@ -80,6 +80,21 @@ def test_what_a_hub_and_its_client_add_to_a_download_breaks_nothing(out: Path, p
     (out / ".cache/huggingface/download/config.json.metadata").write_text("abc\n")
     assert others_verify(out, pair.public)[0] == 0
     assert verify(tmp_path, out, "--key", pair.public)["signed-by"]["status"] == "pass"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+def test_what_others_sign_is_verified_here_and_what_is_signed_here_there(tmp_path: Path, curve: Any) -> None:
+    pair, folder = make_pair(tmp_path, curve=curve), tmp_path / "x"
+    (folder / "sub").mkdir(parents=True)
+    for name, text in {"b.json": "{}", "sub/a": "x", "sub.json": "y", ".gitattributes": "z"}.items():
+        (folder / name).write_text(text)
+    others_sign(folder, pair.private)
+    assert verify(tmp_path, folder, "--key", pair.public, code=1)["signed-by"]["status"] == "pass"
+    files = {path: (folder / path).read_bytes() for path in ("b.json", "sub/a", "sub.json")}
+    theirs = files | {"model.sig": (folder / "model.sig").read_bytes()}
+    assert judge(theirs, pair) == {"signature-fits": "pass", "signed-by": "pass", "measured-by": "skip"}
+    (folder / "model.sig").write_bytes(sign(files, pair))
+    assert others_verify(folder, pair.public)[0] == 0
 
 
 def test_a_flipped_byte_in_any_file_is_named_by_both(out: Path, pair: Pair, tmp_path: Path) -> None:
@@ -173,7 +188,7 @@ def test_what_is_no_key_is_bad_input_and_never_shown(text: str, words: str) -> N
 def test_a_locked_key_needs_its_password(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, password="correct horse")
     environment = {KEY: str(pair.private), PASSWORD: "correct horse"}
-    assert take_key(environment)
+    assert take_key(environment).curve.name == "secp256r1"
     assert environment == {KEY: ""}
     for wrong in ("", "another horse"):
         with pytest.raises(BadInput):
@@ -183,7 +198,7 @@ def test_a_locked_key_needs_its_password(tmp_path: Path) -> None:
 def test_a_key_of_a_curve_that_others_do_not_verify_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="curve"):
         take_key({KEY: str(make_pair(tmp_path, curve=ec.SECP256K1()).private)})
-    assert take_key({KEY: str(make_pair(tmp_path, "wide", ec.SECP384R1()).private)})
+    assert take_key({KEY: str(make_pair(tmp_path, "wide", ec.SECP384R1()).private)}).curve.name == "secp384r1"
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ WANTED: Mapping[str, tuple[Callable[[str], object], str, str]] = {
         "model.sig must be by this identity (sigstore): the address of a workflow, or of a person",
     ),
     "issuer": (str, "URL", "who vouches for --identity (default: GitHub, for jobs)"),
+    "repository": (str, "OWNER/REPO", "with --identity: the job ran for this repo of GitHub's"),
     "signers": (Path, "FILE", "the evidence must be signed by one of these keys (OpenSSH's allowed signers)"),
     "github": (str, "OWNER/REPO", "the evidence must be attested by GitHub for this repo (needs gh)"),
     "workflow": (str, "PATH", "with --github: by this workflow, as OWNER/REPO/.github/workflows/publish.yml"),

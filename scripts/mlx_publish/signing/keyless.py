@@ -7,6 +7,7 @@ repository (TUF), or from the file that MLX_PUBLISH_SIGSTORE names, for an insta
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,24 @@ from mlx_publish.signing.bundle import Bundle
 TRUST = "MLX_PUBLISH_SIGSTORE"
 GITHUB = "https://token.actions.githubusercontent.com"
 """Who vouches for the identity of GitHub's jobs."""
-_OTHER_ISSUER = "1.3.6.1.4.1.57264.1.1"
+_ISSUER, _REPOSITORY = "1.3.6.1.4.1.57264.1.8", "1.3.6.1.4.1.57264.1.12"
+
+
+@dataclass(frozen=True)
+class Named:
+    """Whom a certificate names: who signed, who vouches for that, and for which repo the job ran.
+
+    A workflow that many call has one identity for all of them; the repo tells them apart.
+    """
+
+    identity: str = ""
+    issuer: str = ""
+    repository: str = ""
+
+    def __str__(self) -> str:
+        """The three as a person reads them, cut."""
+        ran = f", run for {self.repository[:200]}" if self.repository else ""
+        return f"{self.identity[:200]} ({self.issuer[:100]}){ran}"
 
 
 def identity_token() -> str:
@@ -29,10 +47,14 @@ def identity_token() -> str:
     try:
         token = oidc.detect_credential()
     except Exception as error:  # each surrounding has errors of its own
-        raise BadInput(
-            f"this job's identity cannot be asked for: {type(error).__name__}", place="sign",
-            remedy="Give the job 'permissions: id-token: write'.",
-        ) from error  # fmt: skip
+        if not os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
+            raise BadInput(
+                "the policy asks for a signature by sigstore, and this job may not ask for an identity", place="sign",
+                remedy="Give the job 'permissions: id-token: write'.",
+            ) from error  # fmt: skip
+        raise SurroundingsError(
+            f"GitHub does not tell this job's identity: {type(error).__name__}", remedy="Run the same command again."
+        ) from error
     if not token:
         raise BadInput(
             "the policy asks for a signature by sigstore, and this job has no identity", place="sign",
@@ -56,35 +78,47 @@ def sign_keyless(payload: bytes) -> str:
         ) from error
 
 
-def verified_by(bundle: Bundle, identity: str, issuer: str) -> str:
-    """Return why a bundle is not proven to be of `identity`, as `issuer` names it; empty where it is.
+def verified_by(bundle: Bundle, wanted: Named) -> str:
+    """Return why a bundle is not proven to be of whom is wanted; empty where it is.
 
-    Raises `SurroundingsError` where sigstore's roots cannot be had.
+    `repository` counts where it is given, as `OWNER/REPO`. Raises `SurroundingsError` where sigstore's roots cannot be
+    had.
     """
     models, policy = _module("sigstore.models"), _module("sigstore.verify.policy")
     verifier = _module("sigstore.verify").Verifier(trusted_root=_trust().trusted_root)
     try:
         whole = models.Bundle.from_json(bundle.text)
-        _, payload = verifier.verify_dsse(whole, policy.Identity(identity=identity, issuer=issuer))
+        asked = [policy.Identity(identity=wanted.identity, issuer=wanted.issuer)]
+        if wanted.repository:
+            asked.append(policy.OIDCSourceRepositoryURI(f"https://github.com/{wanted.repository}"))
+        _, payload = verifier.verify_dsse(whole, policy.AllOf(asked))
     except (ValueError, KeyError, TypeError, _errors()) as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     return "" if payload == bundle.payload else "what was verified is not what was read"
 
 
-def told_identity(bundle: Bundle) -> tuple[str, str]:
-    """Return whom a certificate names, and who vouches for them; both empty where it cannot be read. Proves nothing."""
+def named_in(bundle: Bundle) -> Named:
+    """Return whom a certificate names; nobody where it cannot be read. That alone proves nothing."""
     try:
         from cryptography import x509  # noqa: PLC0415
     except ImportError:
-        return "", ""
+        return Named()
     try:
         certificate = x509.load_der_x509_certificate(bundle.certificate)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = [str(name.value) for name in names]
-        issuer = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(_OTHER_ISSUER)).value
-        return (found or [""])[0], getattr(issuer, "value", b"").decode("utf-8", "replace")
+        more = {one.oid.dotted_string: _utf8(getattr(one.value, "value", b"")) for one in certificate.extensions}
+        first = next((str(name.value) for name in names), "")
+        return Named(first, more.get(_ISSUER, ""), more.get(_REPOSITORY, ""))
     except (ValueError, x509.ExtensionNotFound):
-        return "", ""
+        return Named()
+
+
+def _utf8(der: object) -> str:
+    """The text of an UTF8String in DER; empty for anything else."""
+    if not isinstance(der, bytes) or der[:1] != b"\x0c":
+        return ""
+    start = 3 if der[1:2] == b"\x81" else 2
+    return der[start:].decode("utf-8", "replace")
 
 
 def _trust() -> Any:

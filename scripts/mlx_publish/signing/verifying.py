@@ -14,7 +14,7 @@ from mlx_publish.report import Finding
 from mlx_publish.signing.attested import EVIDENCE, Evidence, Vouchers, read_signers, vouched
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
 from mlx_publish.signing.evidence_signature import PUBLISHED
-from mlx_publish.signing.keyless import GITHUB, told_identity, verified_by
+from mlx_publish.signing.keyless import GITHUB, Named, named_in, verified_by
 from mlx_publish.signing.keys import public_key, signed_by
 from mlx_publish.signing.statement import SIGNATURE, Signed, Unreadable, read_statement
 
@@ -28,6 +28,7 @@ class Wanted:
     key: Path | None = None
     identity: str = ""
     issuer: str = GITHUB
+    repository: str = ""
     signers: Path | None = None
     github: str = ""
     workflow: str = ""
@@ -81,10 +82,10 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
     if wanted.identity:
         if not bundle.certificate:
             return Vouched("fail", "it was signed by a bare key, which names nobody", _NOT_THEIRS)
-        why = verified_by(bundle, wanted.identity, wanted.issuer)
-        if why:
-            return Vouched("fail", f"it is not proven that {wanted.identity} signed it: {why}", _NOT_THEIRS)
-        return Vouched("pass", f"{named} is signed by {wanted.identity}, as {wanted.issuer} vouches")
+        expected = Named(wanted.identity, wanted.issuer, wanted.repository)
+        if why := verified_by(bundle, expected):
+            return Vouched("fail", f"it is not proven that {expected} signed it: {why}", _NOT_THEIRS)
+        return Vouched("pass", f"{named} is signed by {named_in(bundle)}")
     return _unasked(bundle, named)
 
 
@@ -99,8 +100,8 @@ def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
 def _unasked(bundle: Bundle, named: str) -> Vouched:
     if not bundle.certificate:
         return Vouched("skip", f"{named} names the key {bundle.key[:12]}; give its public half (--key) to prove it")
-    who, issuer = told_identity(bundle)
-    told = f"names {who[:200]} ({issuer[:100]})" if who else "has a certificate"
+    who = named_in(bundle)
+    told = f"names {who}" if who.identity else "has a certificate"
     return Vouched("skip", f"{named} {told}; give the identity that you expect (--identity) to prove it")
 
 
