@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from conftest import once
-from mlx_publish.checks.signed import Vouched
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.evidence import json_text
+from mlx_publish.hooks.signature import look
 from mlx_publish.policy import EMPTY, Policy, read_policy
 from mlx_publish.signing import attested, evidence_signature, programs
 from mlx_publish.signing.attested import MEASURED, Evidence, Vouchers, judged, vouched
@@ -53,11 +53,6 @@ def home(shared: Path, tmp_path: Path) -> Path:
     shutil.copytree(made / "work", tmp_path / "work")
     shutil.copytree(made / "keys", tmp_path / "keys")
     return tmp_path / "home"
-
-
-def upload(home: Path, code: int = 0) -> str:
-    words = ("upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards")
-    return User(home).run(*words, "--to", f"folder:{home.parent}/published/out", code=code).text
 
 
 def card(home: Path) -> Path:
@@ -107,6 +102,31 @@ def test_a_card_s_folder_may_hold_the_signature(home: Path) -> None:
     assert sorted(path.name for path in card(home).iterdir()) == ["README.md", "evidence.json", "evidence.sig"]
 
 
+def test_the_review_asks_for_the_signature_too(home: Path) -> None:
+    [folder] = {path.parent.relative_to(home) for path in (home / "cards").rglob("evidence.json")}
+    assert list(look([folder], home)) == []
+    text = (home / folder / "evidence.sig").read_text()
+    for wrong in ("", "pickle", text + text, text.replace("BEGIN", "begin"), text[:-40] + "AAAA\n" + text[-30:]):
+        (home / folder / "evidence.sig").write_text(wrong)
+        found = list(look([folder], home))
+        assert found, wrong
+        assert {str(problem.file).partition("/")[0] for problem in found} == {"cards"}
+    (home / folder / "evidence.sig").unlink()
+    [missing] = look([folder], home)
+    assert "evidence.sig" in str(missing)
+    (home / "signers.txt").unlink()
+    [without] = look([folder], home)
+    assert "list of signers" in str(without)
+
+
+def test_without_a_policy_the_review_takes_only_what_is_a_signature(home: Path) -> None:
+    (home / "mlx-publish.yaml").unlink()
+    [folder] = {path.parent.relative_to(home) for path in (home / "cards").rglob("evidence.json")}
+    assert list(look([folder], home)) == []
+    (home / folder / "evidence.sig").write_bytes(b"\x80\x04K\x01.")
+    assert len(list(look([folder], home))) == 1
+
+
 def key_of(folder: Path, name: str = "runner") -> Path:
     return make_ssh_key(folder, name)
 
@@ -133,9 +153,7 @@ def test_a_signature_for_another_purpose_or_by_a_stranger_or_of_other_bytes_does
     key, eve = key_of(tmp_path), key_of(tmp_path, "eve")
     policy = by(tmp_path, allowed(key))
     good = signed(tmp_path, key, TEXT, monkeypatch)
-    assert judged(EVIDENCE, TEXT, good, policy, "e.json") == Vouched(
-        "pass", judged(EVIDENCE, TEXT, good, policy, "e.json").message
-    )
+    assert judged(EVIDENCE, TEXT, good, policy, "e.json").status == "pass"
     assert judged({**EVIDENCE, "licence": {"id": "gpl"}}, TEXT, good, policy, "e.json").status == "fail"
     other = json_text({**EVIDENCE, "licence": {"id": "gpl"}}).encode()
     assert judged({**EVIDENCE, "licence": {"id": "gpl"}}, other, good, policy, "e.json").status == "fail"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import once
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.errors import BadInput, Refused, SurroundingsError
 from mlx_publish.hub.manifest import manifest
+from mlx_publish.masking import without_secrets
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.policy import EMPTY, Policy, PolicySpec
 from mlx_publish.signing.bundle import read_bundle
@@ -307,3 +309,31 @@ def test_without_a_policy_nothing_is_signed_and_no_library_is_loaded(tmp_path: P
 def test_the_receipt_names_the_signature(made: Path) -> None:
     report = read_json(made / "work/r/8bit/upload.json")
     assert report["result"]["files"] == len(digests(made / "out"))
+
+
+def test_without_the_extra_files_are_compared_and_a_key_that_is_asked_for_is_the_surroundings_fault(
+    signed: tuple[dict[str, bytes], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, pair = signed
+    for name in ("cryptography", "cryptography.hazmat.primitives.asymmetric", "sigstore", "sigstore.models"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert judge(files) == {"signature-fits": "pass", "signed-by": "skip", "measured-by": "skip"}
+    with pytest.raises(SurroundingsError, match="cryptography"):
+        judge(files, pair)
+    with pytest.raises(SurroundingsError, match="cryptography"):
+        take_key({KEY: str(pair.private)})
+
+
+def test_a_part_of_the_key_is_covered_in_every_message(tmp_path: Path) -> None:
+    text = make_pair(tmp_path).private.read_text()
+    take_key({KEY: text})
+    for line in text.splitlines()[1:-1]:
+        assert line not in without_secrets(f"x {line} y")
+
+
+def test_a_model_brings_no_signature_of_its_own(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "work", tmp_path / "work")
+    shutil.copyfile(made / "out/model.sig", tmp_path / "work/r/8bit/model/model.sig")
+    (tmp_path / "r.json").write_text((made / "home/r.json").read_text())
+    said = User(tmp_path).run("upload", "--recipe", "r.json", "--work", tmp_path / "work", code=1).text
+    assert "model.sig" in said

@@ -23,7 +23,7 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Problem]:
             remedy = "Take it as the measuring machine made it, or remove it."
             yield Problem(folder / SIGNATURE, "is no signature as ssh-keygen writes it", remedy=remedy)
     try:
-        by = vouchers_of(find_policy(root) or EMPTY)
+        by = vouchers_of(find_policy(root) or EMPTY, root)
     except PublishError as error:
         yield from problems_of(error, Path("mlx-publish.yaml"))
         return

@@ -46,15 +46,18 @@ class Vouchers:
         return self.signers is not None or bool(self.github)
 
 
-def vouchers_of(policy: Policy) -> Vouchers:
-    """Return whose word a policy asks for. `BadInput` where its list of signers cannot be read."""
+def vouchers_of(policy: Policy, root: Path = Path()) -> Vouchers:
+    """Return whose word a policy asks for; its place is relative to `root`.
+
+    Raises `BadInput` where its list of signers cannot be read.
+    """
     asked = policy.spec.attested
     if asked is None:
         return Vouchers()
     if asked.signers is None:
         return Vouchers(github=asked.github or "", workflow=asked.workflow or "")
     path = Path(policy.place).parent / asked.signers
-    return Vouchers(read_signers(path, policy.named("attested")), str(path))
+    return Vouchers(read_signers(root / path, f"{policy.place}:{policy.lines.get('attested', 1)}"), str(path))
 
 
 def read_signers(path: Path, place: str) -> bytes:

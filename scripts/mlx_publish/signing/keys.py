@@ -59,9 +59,9 @@ def sign_with_key(payload: bytes, key: EllipticCurvePrivateKey) -> str:
 
 def public_key(path: Path) -> EllipticCurvePublicKey:
     """Read a public key in PEM. `BadInput` where there is none."""
+    ec = _ec()
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
 
-    ec = _ec()
     try:
         key = load_pem_public_key(_read(path, "--key").encode())
     except (ValueError, _unsupported()):
@@ -96,9 +96,9 @@ def fingerprint(key: EllipticCurvePublicKey) -> str:
 
 
 def _private(text: bytes, password: bytes | None) -> EllipticCurvePrivateKey:
+    ec = _ec()
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    ec = _ec()
     try:
         key = load_pem_private_key(text, password)
     except TypeError:  # one is given and not needed, or the other way round

@@ -13,6 +13,7 @@ from mlx_publish.model.files import ModelFiles
 from mlx_publish.report import Finding
 from mlx_publish.signing.attested import EVIDENCE, Evidence, Vouchers, read_signers, vouched
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
+from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.keyless import GITHUB, Named, named_in, verified_by
 from mlx_publish.signing.keys import public_key, signed_by
@@ -108,7 +109,10 @@ def _unasked(bundle: Bundle, named: str) -> Vouched:
 def _measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     if EVIDENCE not in files.entries:
         return Vouched("skip", "there is no evidence that anybody could have signed")
-    signature = files.read(PUBLISHED) if PUBLISHED in files.entries else None
+    entry = files.entries.get(PUBLISHED)
+    if entry is not None and entry.size > TOO_LONG:
+        return Vouched("fail", f"{PUBLISHED} has {entry.size:,} bytes, too many for a signature", _NOT_THEIRS)
+    signature = files.read(PUBLISHED) if entry is not None else None
     signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
     by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
     return vouched(Evidence(files.read(EVIDENCE), signature), by)
