@@ -337,3 +337,13 @@ def test_a_model_brings_no_signature_of_its_own(made: Path, tmp_path: Path) -> N
     (tmp_path / "r.json").write_text((made / "home/r.json").read_text())
     said = User(tmp_path).run("upload", "--recipe", "r.json", "--work", tmp_path / "work", code=1).text
     assert "model.sig" in said
+
+
+@pytest.mark.parametrize("words", [
+    ("--identity", ""), ("--identity", " "), ("--github", ""), ("--key", ""), ("--signers", ""), ("--issuer", ""),
+    ("--repository", "a/b"), ("--workflow", "a/b/.github/workflows/c.yml"), ("--key", "/nowhere"),
+    ("--key", "README.md"), ("--key", "model.safetensors"), ("--signers", "/dev/null"),
+    ("--key", "x", "--identity", "y"), ("--signers", "x", "--github", "a/b"),
+])  # fmt: skip
+def test_who_asks_for_nothing_by_mistake_is_told_so(out: Path, words: tuple[str, ...]) -> None:
+    User(out).run("verify", out, *words, code=2)

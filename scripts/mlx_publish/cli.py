@@ -130,7 +130,9 @@ def _signers(options: argparse.Namespace) -> Wanted:
     """Whose signatures are asked for."""
     from mlx_publish.signing.verifying import Wanted  # noqa: PLC0415
 
-    given = {name: value for name in WANTED if (value := getattr(options, name))}
+    given = {name: value for name in WANTED if (value := getattr(options, name)) is not None}
+    if empty := [name for name, value in given.items() if not str(value).strip()]:
+        raise BadInput("is empty, so nothing would be asked", place=f"--{empty[0]}", remedy="Give it, or leave it out.")
     return Wanted(**given)
 
 

@@ -42,15 +42,22 @@ class Wanted:
         if self.signers and self.github:
             raise BadInput("one of the two vouches for evidence", place="--github",
                            remedy="Give --signers or --github.")  # fmt: skip
+        alone = (self.repository and not self.identity and "repository") or (
+            self.workflow and not self.github and "workflow"
+        )
+        if alone:
+            of = "identity" if alone == "repository" else "github"
+            raise BadInput(f"belongs to --{of}, and nothing is asked without", place=f"--{alone}",
+                           remedy=f"Give --{of}, too.")  # fmt: skip
 
 
-def signatures(files: ModelFiles, sha256: Mapping[str, str], wanted: Wanted) -> tuple[Finding, ...]:
-    """Judge the signatures of a published model, whose files have these digests."""
+def signatures(files: ModelFiles, sha256: Mapping[str, str], wanted: Wanted, place: str = "") -> tuple[Finding, ...]:
+    """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one."""
     own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
     bundle, signed, unread = _read(files)
     target = Signatures(
         own, signed.sha256 if signed else None, unread, bool(wanted.key or wanted.identity),
-        _signer(bundle, signed, wanted), _measurer(files, wanted),
+        _named(_signer(bundle, signed, wanted), signed, place), _measurer(files, wanted),
     )  # fmt: skip
     return run_checks(SIGNED, target)
 
@@ -90,6 +97,13 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
     return _unasked(bundle, named)
 
 
+def _named(found: Vouched, signed: Signed | None, place: str) -> Vouched:
+    """Say where a good signature was made for another repo: a copy, or an old version under a new name."""
+    if found.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
+        return found
+    return Vouched("warn", f"{found.message}; it was made for that name, and this is {place}", "Prefer the original.")
+
+
 def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
     key = public_key(path)
     if signed_by(bundle, key):
@@ -115,4 +129,5 @@ def _measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     signature = files.read(PUBLISHED) if entry is not None else None
     signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
     by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
-    return vouched(Evidence(files.read(EVIDENCE), signature), by)
+    found = vouched(Evidence(files.read(EVIDENCE), signature), by)
+    return found if found.status != "fail" else Vouched("fail", found.message, _NOT_THEIRS)

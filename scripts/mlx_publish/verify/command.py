@@ -34,7 +34,8 @@ def verify(  # noqa: PLR0913  each is a flag of the command
     """
     published = find(place)
     findings = _judged(published, console, again, source, work)
-    findings += told_of(signatures(published.files, published.sha256, by), alone=findings[0].status == "fail")
+    signed = signatures(published.files, published.sha256, by, published.repo)
+    findings += told_of(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
