@@ -35,12 +35,13 @@ DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 
 def requirements(*groups: str) -> list[str]:
-    """What the package needs, and what dependency groups add; `mlx` is its extra."""
+    """What the package needs, and what dependency groups add; `mlx` and `sign` are its extras."""
     project = PROJECT["project"]
     found = list(project["dependencies"])
-    if "mlx" in groups:
-        found += project["optional-dependencies"]["mlx"]
-    for group in sorted(set(groups) - {"mlx"}):
+    for extra in ("mlx", "sign"):
+        if extra in groups:
+            found += project["optional-dependencies"][extra]
+    for group in sorted(set(groups) - {"mlx", "sign"}):
         found += nox.project.dependency_groups(PROJECT, group)
     return found
 
@@ -142,7 +143,7 @@ def stage(name: str) -> None:
     @nox.session(name=name)
     def run(session: nox.Session) -> None:
         bring_reference(session)
-        mlx_publish(session, environment(session, "pipeline", "mlx"), name, *session.posargs)
+        mlx_publish(session, environment(session, "pipeline", "mlx", "sign"), name, *session.posargs)
 
     run.__doc__ = f"mlx-publish {name} -- ..."
 
@@ -156,7 +157,8 @@ def light(name: str) -> None:
 
     @nox.session(name=name)
     def run(session: nox.Session) -> None:
-        mlx_publish(session, environment(session, "plan"), name, *session.posargs)
+        extras = ("sign",) if name == "verify" else ()
+        mlx_publish(session, environment(session, "plan", *extras), name, *session.posargs)
 
     run.__doc__ = f"mlx-publish {name} -- ...; needs no MLX"
 
@@ -168,7 +170,7 @@ for _name in LIGHT:
 @nox.session
 def doctor(session: nox.Session) -> None:
     """mlx-publish doctor -- ...; MLX is among what it looks at"""
-    mlx_publish(session, environment(session, "pipeline", "mlx"), "doctor", *session.posargs)
+    mlx_publish(session, environment(session, "pipeline", "mlx", "sign"), "doctor", *session.posargs)
 
 
 @nox.session
@@ -246,6 +248,14 @@ def architectures(session: nox.Session) -> None:
 
 
 @nox.session
+def keep(session: nox.Session) -> None:
+    """Publish a tiny model with this version into tests/published/, which all later ones have to verify"""
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    session.chdir(ROOT)
+    start(session, str(python), "scripts/keep_published.py", PYTHONPATH="scripts")
+
+
+@nox.session
 def release(session: nox.Session) -> None:
     """Build the wheel and make the release of the tag that is given; release.yml runs it."""
     session.chdir(ROOT)
@@ -263,6 +273,6 @@ def lock(session: nox.Session) -> None:
     session.chdir(ROOT)
     start(
         session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--upgrade",
-        "--no-annotate", "--no-header", "--extra", "mlx", "--group", "test", "--group", "bench", "--group", "lint",
-        "-o", str(CONSTRAINTS), "pyproject.toml",
+        "--no-annotate", "--no-header", "--extra", "mlx", "--extra", "sign",
+        "--group", "test", "--group", "bench", "--group", "lint", "-o", str(CONSTRAINTS), "pyproject.toml",
     )  # fmt: skip

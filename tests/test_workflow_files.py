@@ -13,6 +13,7 @@ from act import ROOT, STANDS_IN, read
 from mlx_publish.cli_parser import RECIPE_FLAGS
 from mlx_publish.github.request import DISPATCH, Request
 from mlx_publish.provenance import PREDICATE, PREDICATE_TYPE, SUMS
+from mlx_publish.signing.attested import MEASURED
 from mlx_publish.stages import NAMES
 
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -109,6 +110,7 @@ def test_who_may_do_what() -> None:
     assert {name: job["permissions"] for name, job in PUBLISH["jobs"].items()} == {
         "plan": {"contents": "read"},
         "run": {"contents": "read"},
+        "attest": {"id-token": "write", "attestations": "write"},
         "review": {"contents": "write", "pull-requests": "write"},
         "publish": {"contents": "read", "id-token": "write", "attestations": "write"},
     }
@@ -116,7 +118,7 @@ def test_who_may_do_what() -> None:
     assert PUBLISH["jobs"]["publish"]["environment"] == "huggingface"
     # Machines of one's own run no job that may write to the repo.
     hosted = [name for name, job in PUBLISH["jobs"].items() if job["runs-on"] == "ubuntu-latest"]
-    assert hosted == ["plan", "review"]
+    assert hosted == ["plan", "attest", "review"]
 
 
 def test_tokens_are_in_one_step_of_their_job_only() -> None:
@@ -135,8 +137,21 @@ def test_tokens_are_in_one_step_of_their_job_only() -> None:
     assert [step.get("name") for step in PUBLISH["jobs"]["publish"]["steps"]][-3:] == ["Publish", "Attest", "Tidy up"]
     for name, title in reading:
         step = next(step for step in PUBLISH["jobs"][name]["steps"] if step.get("name") == title)
-        assert step["env"] == {"HF_TOKEN": "${{ secrets.HF_READ_TOKEN }}", "MLX_PUBLISH_ONLY_READ": "true"}
+        of_the_machine = {"MLX_PUBLISH_EVIDENCE_KEY": "${{ vars.MLX_PUBLISH_EVIDENCE_KEY }}"} if name == "run" else {}
+        reading_only = {"HF_TOKEN": "${{ secrets.HF_READ_TOKEN }}", "MLX_PUBLISH_ONLY_READ": "true"}
+        assert step["env"] == reading_only | of_the_machine
     assert all("env" not in job for job in PUBLISH["jobs"].values())
+
+
+def test_evidence_is_attested_on_a_machine_that_runs_no_model() -> None:
+    job = PUBLISH["jobs"]["attest"]
+    assert "vars.MLX_PUBLISH_ATTEST_EVIDENCE == 'true'" in job["if"]
+    assert job["runs-on"] == "ubuntu-latest"
+    take, attest = job["steps"]
+    assert take["uses"].startswith("actions/download-artifact@")
+    assert attest["with"] == {
+        "subject-path": "cards/**/evidence.json", "predicate-type": MEASURED, "predicate": "{}",
+    }  # fmt: skip
 
 
 def test_what_is_attested_is_what_the_action_wrote() -> None:

@@ -82,13 +82,15 @@ def proposed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     folder = tmp_path_factory.mktemp("dispatch")
     recipe = RECIPE.format(commit=hub.head("ada/tiny"))
     recipes = {"tiny": recipe, "other": "source: ada/other\n"}
-    checkout = Checkout(folder / "repo", recipes, {"MLX_PUBLISH_ATTEST": "true"})
+    checkout = Checkout(folder / "repo", recipes, {"MLX_PUBLISH_ATTEST": "true", "MLX_PUBLISH_ATTEST_EVIDENCE": "true"})
     calls = len(hub.log)
     run = checkout.run(
         "repository_dispatch", dispatch(recipe="tiny", callback="order 66 *now*"), PUBLISH, environment(hub, folder),
         HF_TOKEN=hub.token("write"),
     )  # fmt: skip
-    assert run.jobs == {"plan": "success", "run tiny": "success", "review": "success"}, run.text[-4000:]
+    jobs = dict.fromkeys(("plan", "run tiny", "attest", "review"), "success")
+    assert run.jobs == jobs, run.text[-4000:]
+    assert "attested evidence" in run.text
     assert run.outputs("Open or update the pull request")["pull-request"] == "https://github.com/lab/models/pull/7"
     assert not [call for call in hub.log[calls:] if call.method not in ("GET", "HEAD") or call.token_name]
     checkout.git("fetch", "--quiet", "origin")

@@ -62,7 +62,9 @@ def test_the_callers_call_what_there_is_with_what_it_takes() -> None:
 def test_variables_secrets_and_jobs_are_those_of_the_workflow() -> None:
     told = set(re.findall(r"^\| `(MLX_PUBLISH_\w+|HF_(?:READ_)?TOKEN)` \|", PAGE, re.MULTILINE))
     assert told == set(re.findall(r"(?:vars|secrets)\.(\w+)", PUBLISH))
-    jobs = re.findall(r"^\| `(plan|run|review|publish)` \| (hosted|`self-hosted, macOS, ARM64`) \|", PAGE, re.MULTILINE)
+    jobs = re.findall(
+        r"^\| `(plan|run|attest|review|publish)` \| (hosted|`self-hosted, macOS, ARM64`) \|", PAGE, re.MULTILINE
+    )
     assert {name: "hosted" if where == "hosted" else "own" for name, where in jobs} == {
         name: "hosted" if job["runs-on"] == "ubuntu-latest" else "own" for name, job in load(PUBLISH)["jobs"].items()
     }

@@ -11,7 +11,7 @@ from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
-from mlx_publish.hooks import card, recipe
+from mlx_publish.hooks import card, recipe, signature
 from mlx_publish.hooks.problem import Options, Problem, tell
 from mlx_publish.policy import FILE as POLICY
 from mlx_publish.recipe_input import recipe_paths
@@ -38,6 +38,7 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
         *_strangers(changed, cards),
         *recipe.look(wanted, Options(recipes=recipes)),
         *(card.look(files, Options(recipes=recipes)) if files else ()),
+        *signature.look(folders, root),
         *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
     ]
     tell(problems)

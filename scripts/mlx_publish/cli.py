@@ -10,16 +10,19 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlx_publish.children.secrets import hide
-from mlx_publish.cli_parser import RECIPE_FLAGS, cleaning, parser
+from mlx_publish.cli_parser import RECIPE_FLAGS, WANTED, cleaning, parser
 from mlx_publish.console import Console, harmless, plain
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 from mlx_publish.streams import patient
+
+if TYPE_CHECKING:
+    from mlx_publish.signing.verifying import Wanted
 
 _WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "clean", "hook", "verify", "doctor")
 CONVERTING = frozenset({"convert", "run", "publish"})
@@ -112,7 +115,8 @@ def _command_without_stages(options: argparse.Namespace) -> int:
         console = Console(sys.stderr if options.json else sys.stdout)
         again, source = options.rebuild or bool(options.work), options.source
         return verify(
-            options.place, console, again=again, source=source, work=options.work, as_json=options.json
+            options.place, console, again=again, source=source, work=options.work, as_json=options.json,
+            by=_signers(options),
         )  # fmt: skip
     if options.command == "clean":
         from mlx_publish.clean import clean, days_of  # noqa: PLC0415
@@ -123,6 +127,16 @@ def _command_without_stages(options: argparse.Namespace) -> int:
 
     given = _given(os.environ) if options.from_env else {}
     return reviewing.command(options, given, RECIPE_FLAGS, Console())
+
+
+def _signers(options: argparse.Namespace) -> Wanted:
+    """Whose signatures are asked for."""
+    from mlx_publish.signing.verifying import Wanted  # noqa: PLC0415
+
+    given = {name: value for name in WANTED if (value := getattr(options, name)) is not None}
+    if empty := [name for name, value in given.items() if not str(value).strip()]:
+        raise BadInput("is empty, so nothing would be asked", place=f"--{empty[0]}", remedy="Give it, or leave it out.")
+    return Wanted(**given)
 
 
 def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environment: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mlx_publish
@@ -45,6 +45,20 @@ RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
     "collection": ("SLUG", "collection on the Hub that the repo is added to"),
     "read_back": ("BOOL", "true loads some bytes once more after the upload and compares them"),
     "notes": ("MARKDOWN", "your own words for the card"),
+}
+# Of `verify`: by whom what is signed.
+WANTED: Mapping[str, tuple[Callable[[str], object], str, str]] = {
+    "key": (Path, "FILE", "model.sig must be by this key: its public half in PEM"),
+    "identity": (
+        str,
+        "NAME",
+        "model.sig must be by this identity (sigstore): the address of a workflow, or of a person",
+    ),
+    "issuer": (str, "URL", "who vouches for --identity (default: GitHub, for jobs)"),
+    "repository": (str, "OWNER/REPO", "with --identity: the job ran for this repo of GitHub's"),
+    "signers": (Path, "FILE", "the evidence must be signed by one of these keys (OpenSSH's allowed signers)"),
+    "github": (str, "OWNER/REPO", "the evidence must be attested by GitHub for this repo (needs gh)"),
+    "workflow": (str, "PATH", "with --github: by this workflow, as OWNER/REPO/.github/workflows/publish.yml"),
 }
 
 _FROM_ENV = "take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
@@ -98,6 +112,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rebuild", action="store_true", help="convert its source again and compare byte by byte")
     command.add_argument("--source", metavar="DIR", default="", help="the source, where it was a folder")
     command.add_argument("--work", type=Path, metavar="DIR", help="keep what --rebuild makes there")
+    for name, (kind, metavar, text) in WANTED.items():
+        command.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
     command.add_argument("--json", action="store_true", help="print verdict and checks as JSON on standard output")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = "mlx-publish/evidence/1"
-# They are made from the evidence, so they cannot stand in it.
-MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "ladder.svg"})
+# They are made from the evidence, or sign it, so they cannot stand in it.
+MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "model.sig"})
 
 
 @dataclass(frozen=True, order=True)

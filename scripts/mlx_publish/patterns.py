@@ -24,6 +24,10 @@ LICENCE = _told("^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$", "an identifier of a licence
 LANGUAGE = _told(
     "^([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}|multilingual|code)$", "the code of a language, as en or zh-Hans"
 )
+INSIDE = _told(r"^\.?[\w-][\w.-]*(/\.?[\w-][\w.-]*)*$", "the path of a file inside the repo, as signers.txt")
+WORKFLOW = _told(
+    r"^[\w-][\w.-]*/[\w.-]+/\.github/workflows/[\w.-]+\.ya?ml$", "a workflow as OWNER/REPO/.github/workflows/FILE.yml"
+)
 COLLECTION = _told(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", "the end of a collection's address, as namespace/slug-id")
 
 # Of a request, which is a stranger's: ASCII alone.

@@ -10,14 +10,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlx_publish import patterns
 from mlx_publish.errors import BadInput
 from mlx_publish.numbers import size
-from mlx_publish.recipe import Recipe, Strict
+from mlx_publish.recipe import Recipe, RepoId, Strict
 from mlx_publish.revision import is_commit
 from mlx_publish.yaml_errors import bad_input, joined
 from mlx_publish.yaml_lines import load_yaml
@@ -39,6 +40,25 @@ Size = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=str)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
+class Attested(Strict):
+    """Who has to vouch for reviewed evidence: a machine's key, or GitHub for a run of a workflow."""
+
+    signers: Annotated[str, Field(min_length=1, pattern=patterns.INSIDE)] | None = None
+    """A list of keys as OpenSSH's allowed signers, in a file beside the policy or below."""
+    github: RepoId | None = None
+    """The repo whose workflow measures, `OWNER/REPO`."""
+    workflow: Annotated[str, Field(pattern=patterns.WORKFLOW)] | None = None
+    """With `github`, the workflow that does: `OWNER/REPO/.github/workflows/publish.yml`."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Attested:
+        if (self.signers is None) == (self.github is None):
+            raise PydanticCustomError("attested", "name one of the two: signers or github")
+        if self.workflow and not self.github:
+            raise PydanticCustomError("attested", "workflow belongs to github, which is the repo that runs it")
+        return self
+
+
 class PolicySpec(Strict):
     """The policy as a file."""
 
@@ -52,6 +72,10 @@ class PolicySpec(Strict):
     """Whether the revision of a repo has to be a commit, 40 hex digits: a branch moves, and a tag may."""
     folders: bool = True
     """Whether recipes may publish into a folder (`to: folder:PATH`)."""
+    sign: Literal["none", "key", "sigstore"] = "none"
+    """Whether `upload` adds `model.sig`: by a key, or in the name of the job (sigstore)."""
+    attested: Attested | None = None
+    """Who has to vouch for evidence before `upload` takes it; nobody where absent."""
     keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
     """Days since a recipe's last report after which `clean` removes its weights; where absent, jobs keep all."""
 

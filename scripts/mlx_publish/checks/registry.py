@@ -14,6 +14,7 @@ from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.published import PUBLISHED
 from mlx_publish.checks.reference import REFERENCE
+from mlx_publish.checks.signed import ATTESTED, SIGNED
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
 from mlx_publish.checks.template import TEMPLATE
@@ -29,10 +30,10 @@ BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     "fidelity": (*FIDELITY, *REFERENCE),
     "benchmark": BENCHMARK,
     "card": CARD,
-    "upload": UPLOAD,
+    "upload": (*UPLOAD, *ATTESTED),
 }
 
-BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": PUBLISHED}
+BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": (*PUBLISHED, *SIGNED)}
 """Checks of what is out already; there is nothing to accept."""
 
 # What is found out on the way and not by looking afterwards; it always counts: stage, title, what it protects from.

@@ -80,7 +80,7 @@ def ask(
     environment: Mapping[str, str],
     folder: Path,
     *,
-    text: str = "",
+    text: bytes = b"",
     seconds: float | None = None,
 ) -> Said:
     """Run a program to its end, with `text` as its standard input, and return what it said.
@@ -88,7 +88,7 @@ def ask(
     Raises one of `FAILED` where it is missing or takes more than `seconds`.
     """
     done = subprocess.run(
-        list(command), input=text.encode(), capture_output=True, env=dict(environment), cwd=folder, timeout=seconds,
+        list(command), input=text, capture_output=True, env=dict(environment), cwd=folder, timeout=seconds,
         check=False,
     )  # fmt: skip
     return Said(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))

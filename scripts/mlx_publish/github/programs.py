@@ -48,7 +48,7 @@ def _ask(root: Path, name: str, words: Sequence[str], text: str = "") -> Said:
         raise SurroundingsError(
             f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
         )
-    return ask([found, *words], of_github(os.environ), root, text=text)
+    return ask([found, *words], of_github(os.environ), root, text=text.encode())
 
 
 def _asked(words: Sequence[str]) -> str:

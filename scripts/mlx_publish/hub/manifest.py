@@ -17,13 +17,16 @@ from mlx_publish.model.weights import INDEX
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
-    "README.md", "mlx-publish.json", "ladder.svg", "config.json", "generation_config.json", INDEX,
+    "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "config.json", "generation_config.json", INDEX,
 }) | PROCESSOR  # fmt: skip
 # Code and pickles give themselves away by how they begin, whatever they are called.
 _FOREIGN = (
     b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!",
     b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
 )  # fmt: skip
+
+_SIGNATURE = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+\n-----END SSH SIGNATURE-----\n")
+_LARGEST_SIGNATURE = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,23 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
         return " (a link)"
     if not path.is_file() or not may_be_sent(name):
         return ""
+    if name.endswith(".sig") and not is_signature(path):
+        return " (no signature as ssh-keygen writes it)"
     if _WEIGHTS.fullmatch(name) and indexed is not None and name not in indexed:
         return " (the index does not name it)"
     if not name.endswith(".safetensors") and _begins(path).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"
     return None
+
+
+def is_signature(path: Path) -> bool:
+    """Tell whether a file holds an SSH signature and nothing else."""
+    return (
+        path.is_file()
+        and not path.is_symlink()
+        and path.stat().st_size <= _LARGEST_SIGNATURE
+        and bool(_SIGNATURE.fullmatch(path.read_bytes()))
+    )
 
 
 def _begins(path: Path) -> bytes:

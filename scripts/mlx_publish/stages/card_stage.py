@@ -16,6 +16,7 @@ from mlx_publish.evidence import SCHEMA, digest_of, json_text
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Report
 from mlx_publish.series import headline
+from mlx_publish.signing.evidence_signature import PUBLISHED, is_of_this_machine, sign_evidence
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.work import read_json, write_atomically
 
@@ -40,7 +41,8 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 def complete(context: Context, variant: Variant) -> bool:
     """Tell whether card and evidence are the ones that the report names."""
     report = context.work.report(variant.label, "card")
-    return report is not None and report.result.get("files") == _digests(context, variant)
+    whole = report is not None and report.result.get("files") == _digests(context, variant)
+    return whole and is_of_this_machine(context.work.model(variant.label) / PUBLISHED)
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -57,6 +59,7 @@ def _card(context: Context, variant: Variant) -> Outcome:
     text = json_text(evidence)
     write_atomically(context.work.variant(variant.label) / "evidence.json", text)
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
+    sign_evidence(text.encode(), context.work.model(variant.label) / PUBLISHED)
     write_atomically(context.work.model(variant.label) / "README.md", render(context.recipe, variant, evidence))
     chart = context.work.model(variant.label) / "ladder.svg"
     if drawn := render_chart(evidence):

@@ -10,7 +10,12 @@ from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.stages.context import Context
 from mlx_publish.work import write_atomically
 
-FILES = {"README.md": "README.md", "evidence.json": "mlx-publish.json", "ladder.svg": "ladder.svg"}
+FILES = {
+    "README.md": "README.md",
+    "evidence.json": "mlx-publish.json",
+    "evidence.sig": "mlx-publish.sig",
+    "ladder.svg": "ladder.svg",
+}
 """Files of a card by their names in the work tree, and as the published folder calls them."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import digest_of
@@ -20,6 +21,9 @@ from mlx_publish.hub.rights import may_publish
 from mlx_publish.provenance import write_provenance
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
+from mlx_publish.signing.attested import EVIDENCE, judged
+from mlx_publish.signing.evidence_signature import PUBLISHED
+from mlx_publish.signing.model import Signer, policy_here
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.reviewed import card_folder, take_card
 from mlx_publish.work import read_json
@@ -52,6 +56,7 @@ def tag_of(context: Context, files: Sequence[Sent]) -> str:
 
 def ahead(context: Context) -> None:
     """Ask the Hub, before anything slow begins, whether this token may publish: reading calls only."""
+    _signer(context)
     wanted = (context.recipe.destinations[variant.label].repo for variant in context.variants)
     may_publish((repo for repo in wanted if repo), create_pr=context.recipe.spec.create_pr)
 
@@ -79,7 +84,24 @@ def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tupl
         rendered_chart=render_chart(evidence),
         leaks=tuple(leaks((file.path, file.local) for file in files)),
     )
-    return run_checks(UPLOAD, parcel, context.recipe.accepted), files
+    found = run_checks(UPLOAD, parcel, context.recipe.accepted)
+    return (*found, *run_checks(ATTESTED, _vouched(context, variant, evidence))), files
+
+
+def _vouched(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> Vouched:
+    """Who vouches for the evidence that would be sent, as the policy asks for it."""
+    model = context.work.model(variant.label)
+    text, signature = (path.read_bytes() if path.is_file() else None for path in (model / EVIDENCE, model / PUBLISHED))
+    reviewed = context.cards and card_folder(context.recipe, variant, context.cards) / "evidence.json"
+    return judged(evidence, text, signature, policy_here(), str(reviewed or EVIDENCE))
+
+
+def _signer(context: Context) -> Signer:
+    """Whoever signs what this run publishes, found once."""
+    if "signer" not in context.cache:
+        context.cache["signer"] = Signer(policy_here())
+    found: Signer = context.cache["signer"]
+    return found
 
 
 def _text(path: Path) -> str | None:
@@ -90,6 +112,7 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     destination, spec = context.recipe.destinations[variant.label], context.recipe.spec
     context.console.progress(f"publishing {variant.label} to {destination}")
     evidence = _evidence(context, variant)
+    files = _signer(context).signed(files, destination.repo or destination.name, context.work.variant(variant.label))
     write_provenance(context.work.provenance(variant.label), evidence, digests(files), os.environ)
     result: dict[str, Any] = {
         "published": True,

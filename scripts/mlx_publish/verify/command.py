@@ -17,19 +17,25 @@ from mlx_publish.errors import Refused
 from mlx_publish.evidence_schema import LACKING
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
+from mlx_publish.signing.verifying import Wanted, signatures, told_of
 from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import rebuild
 
 
-def verify(place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool) -> int:
+def verify(  # noqa: PLR0913  each is a flag of the command
+    place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
+) -> int:
     """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
 
     `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
     folder that does not stay; `source` is the folder of a source that is no repo.
+    `by` says whose signatures are asked for.
     """
     published = find(place)
     findings = _judged(published, console, again, source, work)
+    signed = signatures(published.files, published.sha256, by, published.repo)
+    findings += told_of(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)

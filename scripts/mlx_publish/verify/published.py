@@ -29,6 +29,11 @@ class Published:
     name: str
     files: ModelFiles
 
+    @property
+    def repo(self) -> str:
+        """The repo, as `namespace/name`; empty for a folder."""
+        return self.files.repo if isinstance(self.files, RepoFiles) else ""
+
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
         """All files but the Hub's own."""

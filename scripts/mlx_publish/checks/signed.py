@@ -1,0 +1,82 @@
+"""What signatures prove: of the published files, and of the evidence by who measured it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped
+from mlx_publish.report import Status
+
+_NAMED = 5  # files in a message
+_NOT_OURS = "Do not use it: take another commit, or ask its publisher."
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What was found out about who signed: `pass` where it is proven, `skip` where nobody asked or nothing is there."""
+
+    status: Status
+    message: str
+    remedy: str = ""
+
+    @property
+    def says(self) -> Says:
+        """The same as a check says it."""
+        return Says(self.status, self.message, self.remedy)
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """The signatures of a published model."""
+
+    sha256: Mapping[str, str]
+    """Of every published file but the signature itself, by path."""
+    signed: Mapping[str, str] | None
+    """The same as `model.sig` lists it; None where there is none, or none that can be read."""
+    unread: str = ""
+    """Why `model.sig` cannot be read."""
+    asked: bool = False
+    """Whether somebody asked who signed, so that there has to be a signature."""
+    signer: Vouched = field(default=Vouched("skip", ""))
+    measurer: Vouched = field(default=Vouched("skip", ""))
+
+
+def _fits(target: Signatures) -> Says:
+    if target.unread:
+        return failed(f"model.sig cannot be read: {target.unread}", _NOT_OURS)
+    if target.signed is None:
+        said = "there is no model.sig: nobody has signed the files"
+        return failed(said, _NOT_OURS) if target.asked else skipped(said)
+    signed, here = target.signed, target.sha256
+    missing, extra = sorted(set(signed) - set(here)), sorted(set(here) - set(signed))
+    other = sorted(path for path in set(signed) & set(here) if signed[path] != here[path])
+    words = [f"{what}: {', '.join(path[:200] for path in paths[:_NAMED])}" for what, paths in
+             (("other bytes", other), ("missing", missing), ("not signed", extra)) if paths]  # fmt: skip
+    if words:
+        return failed(f"model.sig signs other files: {'; '.join(words)}", _NOT_OURS,
+                      other=other[:1000], missing=missing[:1000], extra=extra[:1000])  # fmt: skip
+    return passed(f"model.sig lists the {len(signed)} files with their SHA-256")
+
+
+def _signer(target: Signatures) -> Says:
+    return target.signer.says
+
+
+def _measurer(target: Signatures) -> Says:
+    return target.measurer.says
+
+
+SIGNED: tuple[Check[Signatures], ...] = (
+    Check("signature-fits", "The signature is of these files", "files that its publisher never signed", _fits),
+    Check("signed-by", "Who signed is who you think", "a stranger's model under a known name", _signer),
+    Check("measured-by", "The evidence is signed by who measured", "numbers that nobody measured", _measurer),
+)
+
+ATTESTED: tuple[Check[Vouched], ...] = (
+    Check(
+        "evidence-attested", "Who measured vouches for the evidence, where the policy asks",
+        "forged numbers, merged unseen", lambda vouched: vouched.says, safety=True,
+    ),
+)  # fmt: skip
+"""Of `upload`."""

@@ -1,0 +1,121 @@
+"""Who vouches for evidence: a key of the machine that measured, or GitHub for the run of a workflow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.checks.signed import Vouched
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence import json_text
+from mlx_publish.policy import Policy
+from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
+from mlx_publish.signing.programs import gh, why
+
+EVIDENCE = "mlx-publish.json"
+MEASURED = "urn:mlx-publish:measured:1"
+"""The type of what GitHub attests of evidence: a run of this workflow has measured it."""
+_AGAIN = "Measure again on a runner of yours (a run of publish.yml), and have its cards reviewed"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence as it lies there, its signature, and how both are called in messages."""
+
+    text: bytes
+    signature: bytes | None
+    name: str = EVIDENCE
+    signature_name: str = PUBLISHED
+
+
+@dataclass(frozen=True)
+class Vouchers:
+    """Whose word counts: allowed signers as OpenSSH writes them, or a repo of GitHub and a workflow in it."""
+
+    signers: bytes | None = None
+    signers_name: str = ""
+    github: str = ""
+    workflow: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody's word is asked for."""
+        return self.signers is not None or bool(self.github)
+
+
+def vouchers_of(policy: Policy, root: Path = Path()) -> Vouchers:
+    """Return whose word a policy asks for; its place is relative to `root`.
+
+    Raises `BadInput` where its list of signers cannot be read.
+    """
+    asked = policy.spec.attested
+    if asked is None:
+        return Vouchers()
+    if asked.signers is None:
+        return Vouchers(github=asked.github or "", workflow=asked.workflow or "")
+    path = Path(policy.place).parent / asked.signers
+    return Vouchers(read_signers(root / path, f"{policy.place}:{policy.lines.get('attested', 1)}"), str(path))
+
+
+def read_signers(path: Path, place: str) -> bytes:
+    """Read a list of allowed signers. `BadInput` where there is none, or an empty one."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(1 << 20)
+    except (OSError, ValueError):
+        text = b""
+    if not text.strip():
+        raise BadInput(
+            f"there is no list of signers in {path}", place=place,
+            remedy='Write a line for each key: NAME namespaces="mlx-publish" ssh-ed25519 AAAA...',
+        )  # fmt: skip
+    return text
+
+
+def vouched(evidence: Evidence, by: Vouchers) -> Vouched:
+    """Find out whether one of those whose word counts vouches for the evidence."""
+    if by.signers is not None:
+        return _by_key(evidence, by.signers, by.signers_name)
+    if by.github:
+        return _by_github(evidence, by.github, by.workflow)
+    said = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
+    return Vouched("skip", f"{evidence.name} {said}; whoever published it vouches for its numbers")
+
+
+def judged(
+    evidence: Mapping[str, Any], text: bytes | None, signature: bytes | None, policy: Policy, name: str
+) -> Vouched:
+    """Judge what is about to be published: `text` is the evidence as it would be sent, `name` what it is called."""
+    by = vouchers_of(policy)
+    if not by.any:
+        return Vouched("skip", "the policy asks nobody to vouch for the evidence but whoever merges it")
+    if text != json_text(evidence).encode():
+        return Vouched("fail", f"{name} is not the evidence that was looked at", f"{_AGAIN}.")
+    return vouched(Evidence(text, signature, name, f"{name.removesuffix('.json')}.sig"), by)
+
+
+def _by_key(evidence: Evidence, signers: bytes, name: str) -> Vouched:
+    if evidence.signature is None:
+        remedy = f"{_AGAIN}; that machine needs MLX_PUBLISH_EVIDENCE_KEY, the path of a key that {name} lists."
+        return Vouched("fail", f"{evidence.name} is not attested: there is no {evidence.signature_name}", remedy)
+    who, said = signer_of(evidence.text, evidence.signature, signers)
+    if not who:
+        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {said}"
+        return Vouched("fail", wrong, f"{_AGAIN}; or add the key to {name} if it is yours.")
+    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})")
+
+
+def _by_github(evidence: Evidence, repo: str, workflow: str) -> Vouched:
+    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as aside:
+        path = Path(aside, "evidence.json")
+        path.write_bytes(evidence.text)
+        words: list[str | Path] = ["attestation", "verify", path, "--repo", repo, "--predicate-type", MEASURED]
+        said = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
+    who = f"{workflow} for {repo}" if workflow else repo
+    if said.code:
+        remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
+        return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(said)}", remedy)
+    return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}")

@@ -1,0 +1,84 @@
+"""Evidence signed by the machine that measured: an SSH signature over the very bytes, of the namespace `mlx-publish`.
+
+Anyone with OpenSSH verifies it: `ssh-keygen -Y verify -f SIGNERS -I NAME -n mlx-publish -s mlx-publish.sig < mlx-publish.json`.
+"""  # noqa: E501  one command
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from pathlib import Path
+
+from mlx_publish.errors import BadInput
+from mlx_publish.signing.programs import ssh_keygen, why
+from mlx_publish.work import write_atomically
+
+KEY = "MLX_PUBLISH_EVIDENCE_KEY"
+NAMESPACE = "mlx-publish"
+PUBLISHED = "mlx-publish.sig"
+"""The signature as it lies beside `mlx-publish.json`; beside a reviewed card it is `evidence.sig`."""
+LARGEST = 64 << 10
+_MAKE = "Make one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-publish/evidence"
+
+
+def evidence_key() -> Path | None:
+    """The key of this machine, where one is named. `BadInput` where its file cannot be used as it is."""
+    given = os.environ.get(KEY, "").strip()
+    if not given:
+        return None
+    path = Path(given).expanduser().absolute()
+    try:
+        readable = path.is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError):
+        readable = False
+    if not readable:
+        raise BadInput("names no file of a private key", place=KEY, remedy=_MAKE)
+    return path
+
+
+def sign_evidence(evidence: bytes, signature: Path) -> bool:
+    """Write the signature of this machine, or remove an old one where it has no key; tells whether it has one."""
+    key = evidence_key()
+    if key is None:
+        signature.unlink(missing_ok=True)
+        return False
+    said = ssh_keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", key, text=evidence)
+    if said.code or not said.out.startswith("-----BEGIN SSH SIGNATURE-----"):
+        raise BadInput(f"ssh-keygen cannot sign with it: {why(said)}", place=KEY, remedy=_MAKE)
+    write_atomically(signature, said.out)
+    return True
+
+
+def is_of_this_machine(signature: Path) -> bool:
+    """Tell whether nothing has to be signed anew: the signature is by the key of this machine, or it has none."""
+    key = evidence_key()
+    if key is None:
+        return True
+    try:
+        blob = base64.b64decode("".join(signature.read_text("ascii").split("\n")[1:-2]))
+    except (OSError, ValueError):
+        return False
+    words = ssh_keygen("-y", "-P", "", "-f", key).out.split()
+    return len(words) > 1 and base64.b64decode(words[1]) in blob
+
+
+def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, str]:
+    """Return who of the allowed `signers` signed these bytes, and the key; or an empty name, and why nobody did.
+
+    `signers` is the content of a file as OpenSSH's ALLOWED SIGNERS (man ssh-keygen).
+    """
+    if len(signature) > LARGEST:
+        return "", f"it has {len(signature):,} bytes, too many for a signature"
+    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as aside:
+        allowed, sig = Path(aside, "signers"), Path(aside, "sig")
+        allowed.write_bytes(signers)
+        sig.write_bytes(signature)
+        found = ssh_keygen("-Y", "find-principals", "-f", allowed, "-s", sig)
+        name = next(iter(found.out.splitlines()), "").partition(",")[0].strip()
+        if found.code or not name:
+            return "", f"by no key that is listed ({why(found)})"
+        said = ssh_keygen("-Y", "verify", "-n", NAMESPACE, "-f", allowed, "-s", sig, "-I", name, text=evidence)
+    if said.code:
+        return "", f"not of these bytes, this purpose or this time ({why(said)})"
+    return name, said.out.strip().rpartition(" key ")[2]

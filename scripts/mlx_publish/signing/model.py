@@ -1,0 +1,49 @@
+"""The signature of what is published, as the policy asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlx_publish.errors import Refused
+from mlx_publish.evidence import sha256_of
+from mlx_publish.hub.manifest import Sent
+from mlx_publish.policy import EMPTY, Policy, find_policy
+from mlx_publish.signing.keyless import identity_token, sign_keyless
+from mlx_publish.signing.keys import sign_with_key, take_key
+from mlx_publish.signing.statement import IGNORED, SIGNATURE, Signed, statement_of
+from mlx_publish.work import write_atomically
+
+
+def policy_here() -> Policy:
+    """Return the policy of the repo that the command is run in; an empty one where there is none."""
+    return find_policy(Path.cwd()) or EMPTY
+
+
+class Signer:
+    """Whoever signs: taken before anything slow begins, so that a missing key costs no hours."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Take the key, or see that this job has an identity. `BadInput` where it has not what the policy asks for."""
+        self._how = policy.spec.sign
+        self._key = take_key() if self._how == "key" else None
+        if self._how == "sigstore":
+            identity_token()
+
+    def signed(self, files: tuple[Sent, ...], name: str, folder: Path) -> tuple[Sent, ...]:
+        """Return the files with `model.sig`, made in `folder` of the digests they are known by.
+
+        As they are where the policy asks for no signature. It covers card and evidence, too, for they exist by now.
+        """
+        if self._how == "none":
+            return files
+        digests = {file.path: file.sha256 for file in files}
+        if passed_over := sorted(path for path in digests if path.partition("/")[0] in IGNORED):
+            raise Refused(
+                f"{passed_over[0]} would be published, and verifiers pass over it", check="only-model-files",
+                remedy="Remove it from model/.",
+            )  # fmt: skip
+        payload = statement_of(Signed(name, digests))
+        text = sign_keyless(payload) if self._key is None else sign_with_key(payload, self._key)
+        path = folder / SIGNATURE
+        write_atomically(path, text)
+        return (*files, Sent(SIGNATURE, path, path.stat().st_size, sha256_of(path)))

@@ -1,0 +1,40 @@
+"""ssh-keygen and gh: run to their end, with little of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlx_publish.children.process import Said, TimedOut, ask, program
+from mlx_publish.children.surroundings import of_github
+from mlx_publish.errors import SurroundingsError
+
+_SECONDS = 120
+_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
+
+
+def why(said: Said) -> str:
+    """The first line that a program complained with."""
+    lines = [line.strip() for line in f"{said.err}\n{said.out}".splitlines() if line.strip()]
+    return lines[0][:200] if lines else f"it ended with {said.code}"
+
+
+def ssh_keygen(*words: str | Path, text: bytes = b"") -> Said:
+    """Run ssh-keygen with `text` as its standard input. `SurroundingsError` where there is none."""
+    return _ask("ssh-keygen", words, {key: os.environ[key] for key in _KEPT if key in os.environ}, text)
+
+
+def gh(*words: str | Path) -> Said:
+    """Run gh, which holds a token for GitHub or is given one. `SurroundingsError` where there is none."""
+    return _ask("gh", words, of_github(os.environ))
+
+
+def _ask(name: str, words: Sequence[str | Path], environment: Mapping[str, str], text: bytes = b"") -> Said:
+    where = program(name)
+    if where is None:
+        raise SurroundingsError(f"there is no {name} on the PATH", remedy=f"Install {name}, then run it again.")
+    try:
+        return ask([where, *map(str, words)], environment, Path("/"), text=text, seconds=_SECONDS)
+    except TimedOut:
+        raise SurroundingsError(f"{name} took more than {_SECONDS} s", remedy="Run it again.") from None

@@ -1,0 +1,133 @@
+"""Who signed a published model, as far as whoever looks can prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.signed import SIGNED, Signatures, Vouched
+from mlx_publish.errors import BadInput
+from mlx_publish.model.files import ModelFiles
+from mlx_publish.report import Finding
+from mlx_publish.signing.attested import EVIDENCE, Evidence, Vouchers, read_signers, vouched
+from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
+from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG
+from mlx_publish.signing.evidence_signature import PUBLISHED
+from mlx_publish.signing.keyless import GITHUB, Named, named_in, verified_by
+from mlx_publish.signing.keys import public_key, signed_by
+from mlx_publish.signing.statement import SIGNATURE, Signed, Unreadable, read_statement
+
+_NOT_THEIRS = "Do not use it: it is not from whom you asked for."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whose signatures are asked for."""
+
+    key: Path | None = None
+    identity: str = ""
+    issuer: str = GITHUB
+    repository: str = ""
+    signers: Path | None = None
+    github: str = ""
+    workflow: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise `BadInput` for what cannot be asked together."""
+        if self.key and self.identity:
+            raise BadInput("a model has one signature: by a key, or in the name of an identity", place="--identity",
+                           remedy="Give --key or --identity.")  # fmt: skip
+        if self.signers and self.github:
+            raise BadInput("one of the two vouches for evidence", place="--github",
+                           remedy="Give --signers or --github.")  # fmt: skip
+        alone = (self.repository and not self.identity and "repository") or (
+            self.workflow and not self.github and "workflow"
+        )
+        if alone:
+            of = "identity" if alone == "repository" else "github"
+            raise BadInput(f"belongs to --{of}, and nothing is asked without", place=f"--{alone}",
+                           remedy=f"Give --{of}, too.")  # fmt: skip
+
+
+def signatures(files: ModelFiles, sha256: Mapping[str, str], wanted: Wanted, place: str = "") -> tuple[Finding, ...]:
+    """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one."""
+    own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
+    bundle, signed, unread = _read(files)
+    target = Signatures(
+        own, signed.sha256 if signed else None, unread, bool(wanted.key or wanted.identity),
+        _named(_signer(bundle, signed, wanted), signed, place), _measurer(files, wanted),
+    )  # fmt: skip
+    return run_checks(SIGNED, target)
+
+
+def told_of(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
+    """Leave out what is not proven where there is no evidence either: nobody said anything then."""
+    return tuple(finding for finding in findings if not (alone and finding.status == "skip"))
+
+
+def _read(files: ModelFiles) -> tuple[Bundle | None, Signed | None, str]:
+    """The signature as it can be read, and why it cannot."""
+    entry = files.entries.get(SIGNATURE)
+    if entry is None:
+        return None, None, ""
+    if entry.size > LARGEST:
+        return None, None, f"it has {entry.size:,} bytes, too many for a signature"
+    try:
+        bundle = read_bundle(files.read(SIGNATURE))
+        return bundle, read_statement(bundle.payload), ""
+    except Unreadable as error:
+        return None, None, str(error)
+
+
+def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vouched:
+    if bundle is None or signed is None:
+        return Vouched("skip", "there is no signature to look at")
+    named = f"'{signed.name[:100]}'"
+    if wanted.key:
+        return _by_key(bundle, wanted.key, named)
+    if wanted.identity:
+        if not bundle.certificate:
+            return Vouched("fail", "it was signed by a bare key, which names nobody", _NOT_THEIRS)
+        expected = Named(wanted.identity, wanted.issuer, wanted.repository)
+        if why := verified_by(bundle, expected):
+            return Vouched("fail", f"it is not proven that {expected} signed it: {why}", _NOT_THEIRS)
+        return Vouched("pass", f"{named} is signed by {named_in(bundle)}")
+    return _unasked(bundle, named)
+
+
+def _named(found: Vouched, signed: Signed | None, place: str) -> Vouched:
+    """Say where a good signature was made for another repo: a copy, or an old version under a new name."""
+    if found.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
+        return found
+    return Vouched("warn", f"{found.message}; it was made for that name, and this is {place}", "Prefer the original.")
+
+
+def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
+    key = public_key(path)
+    if signed_by(bundle, key):
+        return Vouched("pass", f"{named} is signed by the key {path.name}")
+    other = f"the key {bundle.key[:12]}" if bundle.key else "a certificate"
+    return Vouched("fail", f"{path.name} did not sign it; it names {other}", _NOT_THEIRS)
+
+
+def _unasked(bundle: Bundle, named: str) -> Vouched:
+    if not bundle.certificate:
+        return Vouched("skip", f"{named} names the key {bundle.key[:12]}; give its public half (--key) to prove it")
+    who = named_in(bundle)
+    told = f"names {who}" if who.identity else "has a certificate"
+    return Vouched("skip", f"{named} {told}; give the identity that you expect (--identity) to prove it")
+
+
+def _measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
+    if EVIDENCE not in files.entries:
+        return Vouched("skip", "there is no evidence that anybody could have signed")
+    entry = files.entries.get(PUBLISHED)
+    if entry is not None and entry.size > TOO_LONG:
+        return Vouched("fail", f"{PUBLISHED} has {entry.size:,} bytes, too many for a signature", _NOT_THEIRS)
+    signature = files.read(PUBLISHED) if entry is not None else None
+    signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
+    by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
+    found = vouched(Evidence(files.read(EVIDENCE), signature), by)
+    return found if found.status != "fail" else Vouched("fail", found.message, _NOT_THEIRS)
