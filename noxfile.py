@@ -16,6 +16,7 @@ import nox
 from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
+import private_folder
 import torch_environment
 
 nox.needs_version = ">=2025.5.1"
@@ -51,17 +52,25 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
         return Path(ready) / "bin" / "python"
     wanted = "\n".join([sys.executable, CONSTRAINTS.read_text(encoding="utf-8"), *requirements(*groups)])
     key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
-    folder = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}"
-    if not (folder / ".complete").exists():
+    folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
+    if not private_folder.is_ready(folder):
         session.log(f"making the environment {folder.name}, once")
         make_environment(session, folder, requirements(*groups))
     return folder / "bin" / "python"
 
 
+def kept(session: nox.Session, name: str) -> Path:
+    """Return where a folder of this name is kept: in a place that nobody else can change, or not at all."""
+    try:
+        return private_folder.choose(private_folder.places(ROOT, of_the_checkout_first=True), name).folder / name
+    except private_folder.Unfit as unfit:
+        session.warn(private_folder.remedy(str(unfit)))
+        sys.exit(4)
+
+
 def make_environment(session: nox.Session, folder: Path, wanted: list[str]) -> None:
     """Make a virtual environment by uv where there is one; a half-made one of before is removed."""
-    shutil.rmtree(folder, ignore_errors=True)
+    private_folder.make_empty(folder)
     python = str(folder / "bin" / "python")
     if uv := shutil.which("uv"):
         # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
@@ -94,10 +103,10 @@ def node_modules(session: nox.Session) -> dict[str, str]:
         return {}
     wanted = ROOT / "tests" / "node"
     key = hashlib.sha256((wanted / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox") / f"node-{key}"
-    if not (folder / ".complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(wanted, folder)
+    folder = kept(session, f"node-{key}")
+    if not private_folder.is_whole(folder):
+        private_folder.make_empty(folder)
+        shutil.copytree(wanted, folder, dirs_exist_ok=True)
         try:
             session.run(
                 npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder),

@@ -18,6 +18,8 @@ from pathlib import Path
 from filelock import FileLock
 from packaging.requirements import Requirement
 
+import private_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
@@ -46,33 +48,42 @@ def pins() -> list[str]:
 
 def folder() -> Path:
     """Return where it lies, or would; another one for each Python and lock file."""
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
     key = hashlib.sha256("\n".join(pins()).encode()).hexdigest()[:12]
-    return cache / f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    name = f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    return private_folder.first(private_folder.places(ROOT, of_the_checkout_first=True)) / name
 
 
 def python() -> Path | None:
-    """Return its Python, where it is whole."""
-    there = folder() / "bin" / "python"
-    return there if there.exists() and (folder() / ".complete").exists() else None
+    """Return its Python, where it is whole and nobody else can have changed it."""
+    try:
+        there = folder()
+    except private_folder.Unfit:
+        return None
+    # Not deep: to look at 34,000 files takes a third of a second, and nobody else can enter the folder.
+    whole = private_folder.is_whole(there, deep=False) and (there / "bin" / "python").exists()
+    return there / "bin" / "python" if whole else None
 
 
 def make() -> str:
     """Make it, unless it is there. Returns why that was not possible; empty where it is whole."""
-    folder().parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder()}.lock"):
+    try:
+        there = folder()
+        private_folder.make(there.parent)
+    except private_folder.Unfit as unfit:
+        return private_folder.remedy(str(unfit))
+    with FileLock(f"{there}.lock"):
         if python():
             return ""
-        reason = _make(folder())
+        reason = _make(there)
         if reason:
-            shutil.rmtree(folder(), ignore_errors=True)
+            shutil.rmtree(there, ignore_errors=True)
         else:
-            (folder() / ".complete").touch()
+            (there / private_folder.MARKER).touch()
         return reason
 
 
 def _make(there: Path) -> str:
-    shutil.rmtree(there, ignore_errors=True)
+    private_folder.make_empty(there)
     pinned = there / "pins.txt"
     if said := _run(sys.executable, "-I", "-m", "venv", str(there)):
         return f"python -m venv failed: {said}"
