@@ -16,6 +16,8 @@ import nox
 from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
+import indexes
+import lock as lock_file
 import private_folder
 import torch_environment
 
@@ -50,12 +52,13 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """
     if ready := os.environ.get("MLX_PUBLISH_ENVIRONMENT"):
         return Path(ready) / "bin" / "python"
-    wanted = "\n".join([sys.executable, CONSTRAINTS.read_text(encoding="utf-8"), *requirements(*groups)])
-    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    wanted = lock_file.part(requirements(*groups), lock_file.entries(lock_file.LOCK.read_text(encoding="utf-8")))
+    lines = "".join(f"{entry.line()}\n" for entry in wanted)
+    key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
     folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
     if not private_folder.is_ready(folder):
         session.log(f"making the environment {folder.name}, once")
-        make_environment(session, folder, requirements(*groups))
+        make_environment(session, folder, lines, builds="lint" in groups)
     return folder / "bin" / "python"
 
 
@@ -68,20 +71,45 @@ def kept(session: nox.Session, name: str) -> Path:
         sys.exit(4)
 
 
-def make_environment(session: nox.Session, folder: Path, wanted: list[str]) -> None:
-    """Make a virtual environment by uv where there is one; a half-made one of before is removed."""
+def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: bool = False) -> None:
+    """Make a virtual environment by uv where there is one, of what the lock says; a half-made one is removed.
+
+    No package is built here, except among the linters, of which one has no wheel for Linux on arm64.
+    """
     private_folder.make_empty(folder)
+    wanted = folder / "requirements.txt"
     python = str(folder / "bin" / "python")
+    variables: dict[str, str] = {}
     if uv := shutil.which("uv"):
         # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
         os.environ.setdefault("UV_SYSTEM_CERTS", "1")
         start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder))
         install = [uv, "pip", "install", "--quiet", "--python", python]
+        variables, asked = indexes.for_uv(sys.executable)
+        variables |= uv_cache(session, folder.parent)
     else:
         start(session, sys.executable, "-m", "venv", str(folder))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    start(session, *install, "--constraint", str(CONSTRAINTS), *wanted)
-    (folder / ".complete").touch()
+        asked = str(indexes.of_pip(python))
+    session.log(f"its packages come from {asked}, and have to have the lock's hashes")
+    wanted.write_text(lines, encoding="utf-8")
+    only = () if builds else ("--only-binary", ":all:")
+    start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), **variables)
+    # uv's lock is open to all; in an image that others read, that would be a file that somebody else can change.
+    (folder / ".lock").unlink(missing_ok=True)
+    (folder / private_folder.MARKER).touch()
+
+
+def uv_cache(session: nox.Session, cache: Path) -> dict[str, str]:
+    """Return the variable that gives uv another cache where others could change the usual one, which uv believes."""
+    usual = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    named = Path(os.environ.get("UV_CACHE_DIR") or f"{usual}/uv")
+    try:
+        private_folder.check(named)
+    except private_folder.Unfit as unfit:
+        session.log(f"uv's cache is not in {str(named)!r}: {unfit}")
+        return {"UV_CACHE_DIR": str(cache / "uv")}
+    return {}
 
 
 def start(session: nox.Session, *command: str, **env: str) -> None:
@@ -265,10 +293,23 @@ def release(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Pin everything anew in constraints.txt, for all Pythons and systems."""
+    """Pin everything anew in constraints.txt, for all Pythons and systems, and its hashes in requirements.lock."""
     session.chdir(ROOT)
+    compile_lock(session, "--upgrade", "--no-annotate", "--no-header", "-o", str(CONSTRAINTS))
+    compile_lock(
+        session, "--constraint", CONSTRAINTS.name, "--generate-hashes", "--annotation-style", "line", "--no-header",
+        "-o", str(lock_file.LOCK),
+    )  # fmt: skip
+    made_from = lock_file.made_from(PROJECT, CONSTRAINTS.read_text(encoding="utf-8"))
+    text = lock_file.LOCK.read_text(encoding="utf-8")
+    lock_file.LOCK.write_text(f"{made_from}\n{text}", encoding="utf-8")
+    if reason := lock_file.stale(PROJECT):
+        session.error(reason)
+
+
+def compile_lock(session: nox.Session, *options: str) -> None:
+    """Let uv find versions for all that the sessions install."""
     start(
-        session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--upgrade",
-        "--no-annotate", "--no-header", "--extra", "mlx", "--group", "test", "--group", "bench", "--group", "lint",
-        "-o", str(CONSTRAINTS), "pyproject.toml",
+        session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--extra", "mlx",
+        "--group", "test", "--group", "bench", "--group", "lint", *options, "pyproject.toml",
     )  # fmt: skip

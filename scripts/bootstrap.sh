@@ -164,9 +164,11 @@ make_environment() {
     attempt "emptying $env" rm -rf "$env"
     attempt "making $env" mkdir -m 700 "$env"
     attempt 'python -m venv' "$python" -I -m venv "$env"
+    say "its packages come from $("$env/bin/python" -I "$root/scripts/indexes.py"), and have to have the lock's hashes"
+    "$python" -I -S "$root/scripts/lock.py" nox >"$env/requirements.txt"
     # Settings meant for the user's own Python would put nox somewhere else.
     attempt 'pip install nox' env PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
-      --disable-pip-version-check --constraint "$root/constraints.txt" 'nox[uv]'
+      --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$env/requirements.txt"
     echo 'Made by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
     : >"$env/.complete"
   fi
@@ -188,7 +190,7 @@ if [ "${1:-}" = --which ]; then
   printf '%s %s\n' "$python" "$version"
   exit 0
 fi
-key=$({ cat "$root/constraints.txt" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
+key=$({ cat "$root/requirements.lock" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
 find_cache "nox-${version%.*}-$key"
 [ "$state" = ready ] || make_environment
 raise_open_files

@@ -24,10 +24,24 @@ case "$1 $2 $3" in
   "-E -s -c") echo '{answer}' ;;
   "-I -m venv") mkdir -p "$last/bin"; cat "$0" >"$last/bin/python"; chmod +x "$last/bin/python" ;;
   "-I -m pip") echo "$*" >>{log}; {pip} ;;
-  "-I -S "*/private_folder.py) exec {python} "$@" ;;
+  "-I -S "*/private_folder.py | "-I -S "*/lock.py | "-I "*/indexes.py*) exec {python} "$@" ;;
   "-I -m nox") shift 3; printf '%s\\n' "$PWD" "$MLX_PUBLISH_CACHE" "$PATH" "$@"; exit {nox} ;;
   *) echo "unexpected: $*" >&2; exit 99 ;;
 esac
+"""
+
+
+LOCK = """\
+nox==1 \\
+    --hash=sha256:01 \\
+    --hash=sha256:02
+    # via mlx-publish (pyproject.toml:test)
+rich==3 \\
+    --hash=sha256:03
+    # via mlx-publish (pyproject.toml)
+uv==2 ; python_full_version < '4' \\
+    --hash=sha256:04
+    # via nox, -c constraints.txt
 """
 
 
@@ -46,9 +60,9 @@ class Machine:
         self.log = self.base / "calls.log"
         for folder in (self.project / "scripts", self.home, self.places, self.bin):
             folder.mkdir(parents=True)
-        for script in ("bootstrap.sh", "private_folder.py"):
+        for script in ("bootstrap.sh", "private_folder.py", "lock.py", "indexes.py"):
             shutil.copy(ROOT / "scripts" / script, self.project / "scripts")
-        (self.project / "constraints.txt").write_text("nox==1\n", encoding="utf-8")
+        (self.project / "requirements.lock").write_text(LOCK, encoding="utf-8")
         for tool in [*TOOLS, "chmod"]:
             (self.bin / tool).symlink_to(shutil.which(tool) or tool)
         self.variables = {

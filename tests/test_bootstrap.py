@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrapping import ROOT, Machine
+from bootstrapping import LOCK, ROOT, Machine
 
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
 
@@ -198,19 +198,25 @@ def test_arguments_folder_and_exit_code_pass_through(machine: Machine, shell: st
 def test_the_second_call_is_silent_and_makes_nothing(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     first, second = machine.run("-l"), machine.run("-l")
-    assert len(first.stderr.splitlines()) == 1
-    assert first.stderr.startswith("bootstrap: making the environment of nox with Python 3.12.4 in ")
+    making, packages = first.stderr.splitlines()
+    assert making.startswith("bootstrap: making the environment of nox with Python 3.12.4 in ")
+    assert packages.startswith("bootstrap: its packages come from https://pypi.org/simple, and have to have the")
     assert (second.returncode, second.stderr) == (0, "")
     (pip,) = machine.pip_calls()
-    assert f"--constraint {machine.project}/constraints.txt nox[uv]" in pip
+    (environment,) = machine.environments()
+    assert f"--require-hashes --only-binary :all: --requirement {environment}/requirements.txt" in pip
+    assert (environment / "requirements.txt").read_text(encoding="utf-8").splitlines() == [
+        "nox==1 --hash=sha256:01 --hash=sha256:02",
+        "uv==2 ; python_full_version < '4' --hash=sha256:04",
+    ]
 
 
-def test_other_constraints_and_other_pythons_have_their_own_environment(machine: Machine) -> None:
+def test_another_lock_and_other_pythons_have_their_own_environment(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     other = machine.fake(machine.base / "other" / "python3.12", "3.12.4")
     machine.run("-l")
     machine.run("-l", MLX_PUBLISH_PYTHON=str(other))
-    (machine.project / "constraints.txt").write_text("nox==2\n", encoding="utf-8")
+    (machine.project / "requirements.lock").write_text(LOCK.replace("nox==1", "nox==2"), encoding="utf-8")
     machine.run("-l")
     assert len(machine.environments()) == 3
 
@@ -258,9 +264,9 @@ def test_where_the_environment_is_kept(machine: Machine, variables: dict[str, st
 
 def test_a_cache_that_cannot_be_made_is_named(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
-    done = machine.run("-l", MLX_PUBLISH_CACHE=str(machine.project / "constraints.txt"))
+    done = machine.run("-l", MLX_PUBLISH_CACHE=str(machine.project / "requirements.lock"))
     assert done.returncode == 4
-    assert "constraints.txt' is no folder" in done.stderr
+    assert "requirements.lock' is no folder" in done.stderr
     assert "Set MLX_PUBLISH_CACHE to a folder" in done.stderr
 
 
@@ -327,7 +333,7 @@ def test_a_bare_path_as_launchd_gives_it(machine: Machine) -> None:
 
 @pytest.mark.slow
 def test_a_real_nox_from_a_bare_path(machine: Machine) -> None:
-    shutil.copy(ROOT / "constraints.txt", machine.project)
+    shutil.copy(ROOT / "requirements.lock", machine.project)
     # Only how packages are reached may pass from this machine to the bare one.
     passing = [name for name in os.environ if name.startswith("PIP_") or "proxy" in name.lower()]
     bare = {name: os.environ[name] for name in passing}
