@@ -56,7 +56,7 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     lines = "".join(f"{entry.line()}\n" for entry in wanted)
     key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
     folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
-    if not private_folder.is_ready(folder):
+    if not private_folder.is_ready(folder, deep=False):
         session.log(f"making the environment {folder.name}, once")
         make_environment(session, folder, lines, builds="lint" in groups)
     return folder / "bin" / "python"
@@ -65,10 +65,14 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
 def kept(session: nox.Session, name: str) -> Path:
     """Return where a folder of this name is kept: in a place that nobody else can change, or not at all."""
     try:
-        return private_folder.choose(private_folder.places(ROOT, of_the_checkout_first=True), name).folder / name
+        places = private_folder.places(ROOT, of_the_checkout_first=True)
+        place, _, refused = private_folder.choose(places, name, deep=False)
     except private_folder.Unfit as unfit:
         session.warn(private_folder.remedy(str(unfit)))
         sys.exit(4)
+    for reason in refused:
+        session.log(f"the environments are {reason}")
+    return Path(place, name)
 
 
 def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: bool = False) -> None:
@@ -132,7 +136,7 @@ def node_modules(session: nox.Session) -> dict[str, str]:
     wanted = ROOT / "tests" / "node"
     key = hashlib.sha256((wanted / "package-lock.json").read_bytes()).hexdigest()[:12]
     folder = kept(session, f"node-{key}")
-    if not private_folder.is_whole(folder):
+    if not private_folder.is_whole(folder, deep=False):
         private_folder.make_empty(folder)
         shutil.copytree(wanted, folder, dirs_exist_ok=True)
         try:

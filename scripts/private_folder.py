@@ -5,7 +5,8 @@ write in it. A folder with the sticky bit, as /tmp, may be on the way, since the
 ours. What is missing is made with mode 700: mkdir fails where something is there already, so nothing can be put in its
 place before. After that, neither a link nor a folder on the way can be exchanged by anybody but us and root.
 
-bootstrap.sh starts this file, the noxfile and torch_environment import it; it needs the standard library alone.
+bootstrap.sh starts this file at each call, the noxfile and torch_environment import it. So it imports only what Python
+has loaded anyway: pathlib and dataclasses alone would take longer than all that is looked at.
 """
 
 from __future__ import annotations
@@ -13,151 +14,141 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
 CACHE = "MLX_PUBLISH_CACHE"
 MARKER = ".complete"
 _ACL = "system.posix_acl_access"
 _MOST_LINKS = 40
+# Below an environment these reach each package's name, and so all that Python reads as it starts.
+_SHALLOW, _DEEP = 4, 99
 
 
 class Unfit(Exception):
-    """A folder that somebody else could change, or that we cannot use; says why and what to do."""
+    """A folder that somebody else could change, or that we cannot use; says why."""
 
 
-@dataclass(frozen=True)
-class Way:
-    """Where a path really leads, and the first step on the way that somebody else could change; empty where none is."""
+def way_to(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Follow a path from / step by step, links too.
 
-    end: Path
-    problem: str = ""
-
-
-def way_to(path: Path) -> Way:
-    """Follow a path from / step by step, links too; what does not exist yet cannot be wrong."""
-    here, links = Path("/"), 0
-    ahead = _steps(path if path.is_absolute() else Path.cwd() / path)
-    problem = _problem(here, here.lstat())
+    Returns where it leads, and what is wrong with the first step that somebody else could change; empty where all is
+    well. What does not exist yet cannot be wrong.
+    """
+    here, links = "/", 0
+    ahead = _steps(os.path.join(os.getcwd(), path))
+    problem = _problem(here, os.lstat(here))
     while ahead and not problem:
         name = ahead.pop()
         if name == "..":
-            here = here.parent
+            here = os.path.dirname(here)
             continue
-        there = here / name
+        there = os.path.join(here, name)
         try:
-            seen = there.lstat()
+            seen = os.lstat(there)
         except FileNotFoundError:
             here = there
             continue
         except OSError as error:
-            return Way(there, f"{_shown(there)} cannot be looked at: {error.strerror}")
+            return there, f"{there!r} cannot be looked at: {error.strerror}"
         if not stat.S_ISLNK(seen.st_mode):
             here, problem = there, _problem(there, seen)
         elif not _is_trusted(seen):
-            return Way(there, f"the link {_shown(there)} belongs to {_owner(seen)}")
+            problem = f"the link {there!r} belongs to {_owner(seen)}"
+        elif links == _MOST_LINKS:
+            problem = f"{there!r} is a link that leads in a circle"
         else:
             links += 1
-            if links > _MOST_LINKS:
-                return Way(there, f"{_shown(there)} is a link that leads in a circle")
-            target = there.readlink()
-            here = Path("/") if target.is_absolute() else here
+            target = os.readlink(there)
+            here = "/" if target.startswith("/") else here
             ahead += _steps(target)
-    return Way(here, problem)
+    return here, problem
 
 
-def check(path: Path) -> Path:
+def check(path: str | os.PathLike[str]) -> str:
     """Return where a folder really lies, or would; raises Unfit where somebody else could change what is in it."""
-    way = way_to(path)
-    problem = way.problem
-    if not problem and way.end.is_dir():
+    end, problem = way_to(path)
+    if not problem and os.path.isdir(end):
         # Below a folder like /tmp ours would be safe, but the names in it can be taken by others.
-        seen = os.lstat(way.end)
-        problem = _problem(way.end, seen, sticky_helps=False) if _is_owner(seen) else _foreign(way.end, seen)
+        seen = os.lstat(end)
+        problem = _problem(end, seen, sticky_helps=False) if _is_owner(seen) else _foreign(end, seen)
     if problem:
         raise Unfit(problem)
-    return way.end
-
-
-def make(path: Path) -> Path:
-    """Make a folder for us alone where it is missing; returns where it really lies."""
-    end = check(path)
-    try:
-        for folder in reversed((end, *end.parents)):
-            if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)  # by another process of ours; looked at below
-    except OSError as error:
-        raise Unfit(f"{_shown(end)} cannot be made: {error.strerror}") from None
-    end = check(end)
-    if not os.access(end, os.W_OK | os.X_OK):
-        raise Unfit(f"cannot write in {_shown(end)}")
     return end
 
 
-def make_empty(folder: Path) -> None:
+def make(path: str | os.PathLike[str]) -> str:
+    """Make a folder for us alone where it is missing; returns where it really lies."""
+    end = check(path)
+    steps = end.split("/")
+    try:
+        for folder in ("/".join(steps[:count]) for count in range(2, len(steps) + 1)):
+            if not os.path.isdir(folder):
+                _make_one(folder)
+    except OSError as error:
+        raise Unfit(f"{end!r} cannot be made: {error.strerror}") from None
+    end = check(end)
+    if not os.access(end, os.W_OK | os.X_OK):
+        raise Unfit(f"cannot write in {end!r}")
+    return end
+
+
+def _make_one(folder: str) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass  # by another process of ours, or of somebody else: all is looked at again
+
+
+def make_empty(folder: str | os.PathLike[str]) -> None:
     """Make an environment's folder anew, for us alone; fails where something else is there in the meantime."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
+    import shutil
+
+    if os.path.islink(folder) or os.path.isfile(folder):
+        os.unlink(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
+    os.mkdir(folder, 0o700)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The folder in which an environment is kept, whether it is whole, and why it is in none of the places before."""
+def choose(places: list[str], name: str, *, deep: bool = True) -> tuple[str, bool, list[str]]:
+    """Find the first of some places in which an environment of this name can be kept.
 
-    folder: Path
-    ready: bool
-    refused: tuple[str, ...] = ()
-
-
-def choose(places: Iterable[Path], name: str) -> Kept:
-    """Return the first of some places in which an environment of this name can be kept.
-
-    One that is whole is enough where we may not write: an image may bring it, made by root.
+    Returns the place, whether the environment is ready there, and why it is in none of the places before. One that is
+    ready is enough where we may not write: an image may bring it, made by root.
     """
-
-    def take(place: Path) -> tuple[Path, bool]:
-        end = check(place)
-        ready = is_ready(end / name)
-        return (end if ready else make(place)), ready
-
-    (folder, ready), refused = _first(places, take)
-    return Kept(folder, ready, refused)
-
-
-def first(places: Iterable[Path]) -> Path:
-    """Return the first of some places that nobody else can change, and make nothing."""
-    return _first(places, check)[0]
-
-
-def _first(places: Iterable[Path], take: Callable[[Path], T]) -> tuple[T, tuple[str, ...]]:
     refused: list[str] = []
     for place in places:
         try:
-            return take(place), tuple(refused)
+            end = check(place)
+            ready = is_ready(os.path.join(end, name), deep=deep)
+            return end if ready else make(place), ready, refused
         except Unfit as unfit:
-            refused.append(f"not in {_shown(place)}: {unfit}")
+            refused.append(f"not in {place!r}: {unfit}")
     raise Unfit("; ".join(refused))
 
 
-def places(root: Path, *, of_the_checkout_first: bool = False) -> list[Path]:
+def first(places: list[str]) -> str:
+    """Return the first of some places that nobody else can change, and make nothing."""
+    refused: list[str] = []
+    for place in places:
+        try:
+            return check(place)
+        except Unfit as unfit:
+            refused.append(f"not in {place!r}: {unfit}")
+    raise Unfit("; ".join(refused))
+
+
+def places(root: str | os.PathLike[str], *, of_the_checkout_first: bool = False) -> list[str]:
     """Return where environments may be kept: where the user says and nowhere else, or the usual places in turn."""
     if named := os.environ.get(CACHE):
-        return [Path(named)]
-    tools, home = os.environ.get("RUNNER_TOOL_CACHE"), os.environ.get("HOME")
+        return [named]
+    home = os.environ.get("HOME")
     usual = os.environ.get("XDG_CACHE_HOME") or (home and f"{home}/.cache")
+    before = [] if of_the_checkout_first else [os.environ.get("RUNNER_TOOL_CACHE"), usual]
     # Last our home by the list of users, for sudo without -H and containers whose HOME belongs to the host's user.
-    before = [] if of_the_checkout_first else [tools, usual]
     after = [usual, _home()] if of_the_checkout_first else [_home()]
-    ours = [[Path(place) / "mlx-publish" for place in some if place] for some in (before, after)]
-    return list(dict.fromkeys([*ours[0], root / ".nox", *ours[1]]))
+    ours = [[f"{place}/mlx-publish" for place in some if place] for some in (before, after)]
+    return list(dict.fromkeys([*ours[0], os.path.join(root, ".nox"), *ours[1]]))
 
 
 def remedy(refused: str) -> str:
@@ -169,66 +160,68 @@ def remedy(refused: str) -> str:
     )
 
 
-def is_ready(environment: Path, *, deep: bool = True) -> bool:
+def is_ready(environment: str | os.PathLike[str], *, deep: bool = True) -> bool:
     """Whether a whole environment lies there in which everything belongs to us or to root."""
-    return is_whole(environment, deep=deep) and os.access(environment / "bin" / "python", os.X_OK)
+    return is_whole(environment, deep=deep) and os.access(os.path.join(environment, "bin", "python"), os.X_OK)
 
 
-def is_whole(folder: Path, *, deep: bool = True) -> bool:
-    """Whether a folder was made to its end, and everything in it belongs to us or to root."""
+def is_whole(folder: str | os.PathLike[str], *, deep: bool = True) -> bool:
+    """Whether a folder was made to its end, and everything in it belongs to us or to root.
+
+    Not deep, only the upper levels are looked at. Below a folder that nobody else can enter that is enough.
+    """
     try:
-        marker, top = (folder / MARKER).lstat(), folder.lstat()
+        marker, top = os.lstat(os.path.join(folder, MARKER)), os.lstat(folder)
         # What only we can enter is safe from a group that its files may be open to, as they are under umask 002.
-        open_to_others = stat.S_IWGRP | stat.S_IWOTH if top.st_mode & 0o077 else 0
-        entries = (top, *_entries(str(folder), levels=99 if deep else 4))
+        rights = stat.S_IWGRP | stat.S_IWOTH if top.st_mode & 0o077 else 0
+        trusted = (0, os.geteuid())
         return (
             stat.S_ISREG(marker.st_mode)
             and stat.S_ISDIR(top.st_mode)
-            and all(_is_owner(seen) and not (open_to_others and _is_open(seen, open_to_others)) for seen in entries)
+            and top.st_uid in trusted
+            and not top.st_mode & rights
+            and _all_ours(os.fspath(folder), trusted, rights, _DEEP if deep or rights else _SHALLOW)
         )
     except OSError:
         return False
 
 
-def _is_open(seen: os.stat_result, rights: int) -> bool:
-    return not stat.S_ISLNK(seen.st_mode) and bool(seen.st_mode & rights)
-
-
-def _entries(folder: str, levels: int) -> Iterator[os.stat_result]:
-    """Yield what lies in a folder and below. Four levels reach each package's name: what Python reads as it starts."""
+def _all_ours(folder: str, trusted: tuple[int, ...], rights: int, levels: int) -> bool:
     with os.scandir(folder) as entries:
         for entry in entries:
-            yield entry.stat(follow_symlinks=False)
-            if levels > 1 and entry.is_dir(follow_symlinks=False):
-                yield from _entries(entry.path, levels - 1)
+            seen = entry.stat(follow_symlinks=False)
+            if seen.st_uid not in trusted or (seen.st_mode & rights and not entry.is_symlink()):
+                return False
+            if levels > 1 and stat.S_ISDIR(seen.st_mode) and not _all_ours(entry.path, trusted, rights, levels - 1):
+                return False
+    return True
 
 
-def _steps(path: Path) -> list[str]:
-    return [step for step in reversed(str(path).split("/")) if step not in {"", "."}]
+def _steps(path: str) -> list[str]:
+    return [step for step in reversed(path.split("/")) if step not in {"", "."}]
 
 
-def _shown(path: Path) -> str:
-    """Return a path as text in which line breaks and the like are visible."""
-    return repr(str(path))
-
-
-def _problem(there: Path, seen: os.stat_result, *, sticky_helps: bool = True) -> str:
-    mode = f"{stat.S_IMODE(seen.st_mode):03o}"
+def _problem(there: str, seen: os.stat_result, *, sticky_helps: bool = True) -> str:
     if not stat.S_ISDIR(seen.st_mode):
-        return f"{_shown(there)} is no folder and belongs to {_owner(seen)}"
+        return f"{there!r} is no folder and belongs to {_owner(seen)}"
     if not _is_trusted(seen):
         return _foreign(there, seen)
     if sticky_helps and seen.st_mode & stat.S_ISVTX:
         return ""
+    told = f"{there!r} (owner {_owner(seen)}, mode {_mode(seen)}) may be written by"
     if seen.st_mode & stat.S_IWOTH:
-        return f"{_shown(there)} (owner {_owner(seen)}, mode {mode}) may be written by everybody"
+        return f"{told} everybody"
     if seen.st_mode & stat.S_IWGRP and not _is_ours_alone(there, seen.st_gid):
-        return f"{_shown(there)} (owner {_owner(seen)}, mode {mode}) may be written by the group {_group(seen.st_gid)}"
+        return f"{told} the group {_group(seen.st_gid)}"
     return ""
 
 
-def _foreign(there: Path, seen: os.stat_result) -> str:
-    return f"{_shown(there)} (mode {stat.S_IMODE(seen.st_mode):03o}) belongs to {_owner(seen)}"
+def _foreign(there: str, seen: os.stat_result) -> str:
+    return f"{there!r} (mode {_mode(seen)}) belongs to {_owner(seen)}"
+
+
+def _mode(seen: os.stat_result) -> str:
+    return f"{stat.S_IMODE(seen.st_mode):03o}"
 
 
 def _is_owner(seen: os.stat_result) -> bool:
@@ -242,14 +235,15 @@ def _is_trusted(seen: os.stat_result) -> bool:
 def _root_from_outside() -> int:
     """Return the number under which root's folders appear in a sandbox that does not know root; -1 elsewhere."""
     try:
-        ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
-        knows_root = any(int(outside) == 0 for _, outside, _ in ranges)
-        return -1 if knows_root else int(Path("/proc/sys/kernel/overflowuid").read_text())
-    except (OSError, ValueError):
+        with open("/proc/self/uid_map", encoding="ascii") as ranges:
+            knows_root = any(int(line.split()[1]) == 0 for line in ranges)
+        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as number:
+            return -1 if knows_root else int(number.read())
+    except (OSError, ValueError, IndexError):
         return -1
 
 
-def _is_ours_alone(there: Path, number: int) -> bool:
+def _is_ours_alone(there: str, number: int) -> bool:
     """Whether a group is the user's own, as Debian and Fedora give each one: it has their name and nobody else in it.
 
     Its right to write is then nobody else's. With an access list the bit of the group stands for others as well.
@@ -270,7 +264,6 @@ def _owner(seen: os.stat_result) -> str:
 
 
 def _name_of_user(number: int) -> str:
-
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -279,7 +272,6 @@ def _name_of_user(number: int) -> str:
 
 def _home() -> str:
     """Return our home's cache by the list of users, whatever HOME says."""
-
     try:
         return f"{pwd.getpwuid(os.geteuid()).pw_dir}/.cache"
     except KeyError:
@@ -287,7 +279,6 @@ def _home() -> str:
 
 
 def _group(number: int) -> str:
-
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:
@@ -297,13 +288,13 @@ def _group(number: int) -> str:
 def main(root: str, name: str) -> int:
     """Tell bootstrap.sh whether the environment is ready and in which folder; what is wrong is told by exit code 4."""
     try:
-        kept = choose(places(Path(root)), name)
+        folder, ready, refused = choose(places(root), name)
     except Unfit as unfit:
         print(remedy(str(unfit)))
         return 4
-    for reason in kept.refused:
+    for reason in refused:
         print(f"bootstrap: the environments are {reason}", file=sys.stderr)
-    print("ready" if kept.ready else "absent", kept.folder, sep="\n")
+    print("ready" if ready else "absent", folder, sep="\n")
     return 0
 
 

@@ -56,7 +56,7 @@ def folder() -> Path:
     locked = "\n".join([*pins(), HASHES.read_text(encoding="utf-8")])
     key = hashlib.sha256(locked.encode()).hexdigest()[:12]
     name = f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
-    return private_folder.first(private_folder.places(ROOT, of_the_checkout_first=True)) / name
+    return Path(private_folder.first(private_folder.places(ROOT, of_the_checkout_first=True)), name)
 
 
 def python() -> Path | None:

@@ -244,7 +244,7 @@ def test_a_home_of_somebody_else_is_not_used(machine: Machine, monkeypatch: pyte
     monkeypatch.delenv("MLX_PUBLISH_CACHE", raising=False)
     monkeypatch.setattr(private_folder, "_home", lambda: str(tmp_path / "by-the-list"))
     last = private_folder.places(machine.project)[-1]
-    assert last == tmp_path / "by-the-list" / "mlx-publish"
+    assert last == f"{tmp_path}/by-the-list/mlx-publish"
 
 
 @AS_ROOT
@@ -253,10 +253,10 @@ def test_an_image_may_bring_an_environment_made_by_root(machine: Machine, monkey
     environment.chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: OTHER)
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK)
-    kept = private_folder.choose([environment.parent], environment.name)
-    assert (kept.folder, kept.ready) == (environment.parent, True)
+    cache = str(environment.parent)
+    assert private_folder.choose([cache], environment.name) == (cache, True, [])
     with pytest.raises(Unfit, match="cannot write in"):
-        private_folder.choose([environment.parent], "nox-other")
+        private_folder.choose([cache], "nox-other")
 
 
 class Account(NamedTuple):
@@ -295,7 +295,7 @@ def test_a_group_may_write_only_where_it_is_the_users_own(
     folder.mkdir()
     folder.chmod(0o775)
     if alone:
-        assert private_folder.make(folder / "mlx-publish") == folder / "mlx-publish"
+        assert private_folder.make(folder / "mlx-publish") == f"{folder}/mlx-publish"
     else:
         with pytest.raises(Unfit, match=f"may be written by the group {group.gr_name}"):
             private_folder.make(folder / "mlx-publish")
@@ -324,7 +324,7 @@ def test_in_a_sandbox_that_does_not_know_root_his_folders_are_on_the_way_but_not
     with pytest.raises(Unfit, match="belongs to"):
         private_folder.check(above / "mine")
     monkeypatch.setattr(private_folder, "_root_from_outside", lambda: OTHER)
-    assert private_folder.make(above / "mine") == above / "mine"
+    assert private_folder.make(above / "mine") == f"{above}/mine"
     give(above / "mine")
     with pytest.raises(Unfit, match="belongs to"):
         private_folder.check(above / "mine")
