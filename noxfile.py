@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import nox
@@ -44,6 +45,11 @@ def requirements(*groups: str) -> list[str]:
     return found
 
 
+def locked_entries() -> list[lock_file.Entry]:
+    """Return what requirements.lock has."""
+    return lock_file.entries(lock_file.LOCK.read_text(encoding="utf-8"))
+
+
 def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """Return the Python of an environment that all sessions of a kind share, made once for each lock file.
 
@@ -52,7 +58,7 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """
     if ready := os.environ.get("MLX_PUBLISH_ENVIRONMENT"):
         return Path(ready) / "bin" / "python"
-    wanted = lock_file.part(requirements(*groups), lock_file.entries(lock_file.LOCK.read_text(encoding="utf-8")))
+    wanted = lock_file.part(requirements(*groups), locked_entries())
     lines = "".join(f"{entry.line()}\n" for entry in wanted)
     key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
     folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
@@ -84,18 +90,20 @@ def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: 
     wanted = folder / "requirements.txt"
     python = str(folder / "bin" / "python")
     variables: dict[str, str] = {}
-    if uv := shutil.which("uv"):
+    # The one that came with nox by the lock's hashes, before any other that PATH may have.
+    if uv := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
         os.environ.setdefault("UV_SYSTEM_CERTS", "1")
         start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-        install = [uv, "pip", "install", "--quiet", "--python", python]
-        variables, asked = indexes.for_uv(sys.executable)
-        variables |= uv_cache(session, folder.parent)
+        asked = indexes.for_uv(sys.executable)
+        install = [uv, "pip", "install", "--quiet", "--python", python, *asked.options]
+        variables = asked.variables | uv_cache(session, folder.parent)
+        said = asked.said
     else:
         start(session, sys.executable, "-m", "venv", str(folder))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        asked = str(indexes.of_pip(python))
-    session.log(f"its packages come from {asked}, and have to have the lock's hashes")
+        said = str(indexes.of_pip(python))
+    session.log(f"its packages come from {said}, and have to have the lock's hashes")
     wanted.write_text(lines, encoding="utf-8")
     only = () if builds else ("--only-binary", ":all:")
     start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), **variables)
@@ -219,7 +227,7 @@ def reference(session: nox.Session) -> None:
         session.warn(f"this is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python that has torch")
         sys.exit(4)
     if torch_environment.python() is None:
-        session.log(f"making the environment {torch_environment.folder().name}, once")
+        session.log("making the environment with PyTorch, once")
     if reason := torch_environment.make():
         session.warn(reason)
         sys.exit(4)
@@ -258,6 +266,8 @@ def lint(session: nox.Session) -> None:
     start(session, str(tool / "mypy"))
     start(session, str(tool / "lint-imports"), PYTHONPATH="scripts")
     start(session, str(python), "scripts/generate.py", "--check", PYTHONPATH="scripts")
+    if reason := lock_file.stale(PROJECT):
+        session.error(reason)
     start(session, str(tool / "shellcheck"), "scripts/bootstrap.sh", ".ci/run")
     start(session, str(tool / "jactionlint"), f"--shellcheck={tool / 'shellcheck'}", *workflows, "action.yml")
     start(session, str(tool / "zizmor"), "--offline", "--strict-collection", "--quiet", "action.yml", *workflows)
@@ -289,8 +299,13 @@ def release(session: nox.Session) -> None:
     session.chdir(ROOT)
     python = environment(session, "plan")
     with tempfile.TemporaryDirectory() as folder:
-        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
-        start(session, sys.executable, *wheel)
+        os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+        # What builds the wheel is in the lock for PyTorch's sake, on a Mac.
+        setuptools = lock_file.part(PROJECT["build-system"]["requires"], locked_entries())
+        tools = Path(folder, "build.txt")
+        tools.write_text("".join(f"{entry.line(with_marker=False)}\n" for entry in setuptools), encoding="utf-8")
+        hashes = ("--require-hashes", "--build-constraints", str(tools))
+        start(session, "uv", "build", "--quiet", "--wheel", *hashes, "--out-dir", folder, str(ROOT))
         wheels = map(str, sorted(Path(folder).glob("*.whl")))
         start(session, str(python), "scripts/release.py", *session.posargs, *wheels, PYTHONPATH="scripts")
 
@@ -309,6 +324,20 @@ def lock(session: nox.Session) -> None:
     lock_file.LOCK.write_text(f"{made_from}\n{text}", encoding="utf-8")
     if reason := lock_file.stale(PROJECT):
         session.error(reason)
+    lock_pytorch(session)
+
+
+def lock_pytorch(session: nox.Session) -> None:
+    """Take the hashes of PyTorch's build for the CPU from its own index, where that is reached."""
+    [torch] = {entry.version for entry in locked_entries() if entry.name == "torch"}
+    page = f"{torch_environment.CPU_INDEX}/torch/"
+    try:
+        with urllib.request.urlopen(page, timeout=30) as answer:  # noqa: S310 - a constant address with https
+            lines = torch_environment.hashes_in(answer.read().decode(), torch)
+    except OSError as error:
+        session.warn(f"{page} is not reached ({error}); {torch_environment.HASHES.name} stays as it is")
+        return
+    torch_environment.HASHES.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def compile_lock(session: nox.Session, *options: str) -> None:

@@ -12,12 +12,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 PYPI = "https://pypi.org/simple"
-_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
+_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
+_SYSTEM = ("/etc/xdg/uv/uv.toml", "/etc/uv/uv.toml")
 # The later one counts: files for all commands, files for install, the environment.
 _SECTIONS = ("global", "install", ":env:")
 
@@ -36,19 +37,27 @@ class Indexes:
 
 def shown(address: str) -> str:
     """Return an address without user, password and query, and without what a terminal or runner would obey."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "?"
     bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else address
     return re.sub(r"[^\x21-\x7e]", "?", bare).replace("##[", "#?[").replace("::", ":?")[:200]
 
 
 def of_pip(python: str) -> Indexes:
-    """Ask pip for its settings, of files and of the environment; where there is no pip, the environment alone."""
-    command = [python, "-I", "-m", "pip", "config", "list"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    settings = read(done.stdout) if done.returncode == 0 else _of_environment()
+    """Return what pip is set to ask, by files and by the environment."""
+    settings = _settings(python)
     main = [] if settings.get("no-index", "") in {"1", "true", "yes", "on"} else [settings.get("index-url", PYPI)]
     more = settings.get("extra-index-url", "").split() if main else []
     return Indexes((*main, *more), tuple(settings.get("find-links", "").split()))
+
+
+def _settings(python: str) -> dict[str, str]:
+    """Ask pip for its settings; where there is no pip, those of the environment count."""
+    command = [python, "-I", "-m", "pip", "config", "list"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return read(done.stdout) if done.returncode == 0 else _of_environment()
 
 
 def read(text: str) -> dict[str, str]:
@@ -68,31 +77,38 @@ def _of_environment() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def for_uv(python: str) -> tuple[dict[str, str], str]:
-    """Return the variables by which uv asks the same indexes as pip, and their names to be shown.
+@dataclass(frozen=True)
+class ForUv:
+    """What makes uv ask some indexes: variables, since addresses can hold passwords, and options; and their names."""
 
-    Where uv itself is set to something, that is left as it is.
-    """
+    said: str
+    variables: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+
+
+def for_uv(python: str) -> ForUv:
+    """Let uv ask the same indexes as pip. Where uv itself is set to something, that is left as it is."""
     set_by_user = [(name, os.environ[name]) for name in _OF_UV if os.environ.get(name)]
     if set_by_user:
-        return {}, ", ".join(f"{shown(one)} ({name})" for name, value in set_by_user for one in value.split())
+        return ForUv(", ".join(f"{shown(one)} ({name})" for name, value in set_by_user for one in value.split()))
     if file := _configured():
-        return {}, f"what {file} names"
+        return ForUv(f"what {file} names")
     pip = of_pip(python)
     if pip == Indexes():
-        return {}, str(pip)
+        return ForUv(str(pip))
     # uv asks UV_INDEX first, and as pip does it is to take the first that has the version, wherever it is.
     variables = {"UV_INDEX": " ".join(pip.asked[:-1]), "UV_INDEX_STRATEGY": "unsafe-best-match"}
-    variables |= {"UV_DEFAULT_INDEX": pip.asked[-1]} if pip.asked else {"UV_NO_INDEX": "1"}
+    variables |= {"UV_DEFAULT_INDEX": pip.asked[-1]} if pip.asked else {}
     # Of uv these are separated by commas, of pip by spaces.
     variables["UV_FIND_LINKS"] = ",".join(pip.links)
-    return {name: value for name, value in variables.items() if value}, str(pip)
+    given = {name: value for name, value in variables.items() if value}
+    return ForUv(str(pip), given, () if pip.asked else ("--no-index",))
 
 
 def _configured() -> str:
     """Return uv's own file of settings where it names an index."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
-    for file in (os.environ.get("UV_CONFIG_FILE"), f"{home}/uv/uv.toml", "/etc/xdg/uv/uv.toml", "/etc/uv/uv.toml"):
+    for file in (os.environ.get("UV_CONFIG_FILE"), f"{home}/uv/uv.toml", *_SYSTEM):
         try:
             if file and re.search(r"index|find-links", Path(file).read_text(encoding="utf-8", errors="replace")):
                 return shown(file)
