@@ -36,7 +36,7 @@ def way_to(path: str | os.PathLike[str]) -> tuple[str, str]:
     well. What does not exist yet cannot be wrong.
     """
     here, links = "/", 0
-    ahead = _steps(os.path.join(os.getcwd(), path))
+    ahead = _steps(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
     problem = _problem(here, os.lstat(here))
     while ahead and not problem:
         name = ahead.pop()
@@ -197,8 +197,8 @@ def _all_ours(folder: str, trusted: tuple[int, ...], rights: int, levels: int) -
     return True
 
 
-def _steps(path: str) -> list[str]:
-    return [step for step in reversed(path.split("/")) if step not in {"", "."}]
+def _steps(path: str | os.PathLike[str]) -> list[str]:
+    return [step for step in reversed(os.fspath(path).split("/")) if step not in {"", "."}]
 
 
 def _problem(there: str, seen: os.stat_result, *, sticky_helps: bool = True) -> str:
@@ -285,14 +285,14 @@ def _group(number: int) -> str:
         return str(number)
 
 
-def main(root: str, name: str) -> int:
+def main(root: str, name: str, quietly: str = "") -> int:
     """Tell bootstrap.sh whether the environment is ready and in which folder; what is wrong is told by exit code 4."""
     try:
         folder, ready, refused = choose(places(root), name)
     except Unfit as unfit:
         print(remedy(str(unfit)))
         return 4
-    for reason in refused:
+    for reason in () if quietly else refused:
         print(f"bootstrap: the environments are {reason}", file=sys.stderr)
     print("ready" if ready else "absent", folder, sep="\n")
     return 0
