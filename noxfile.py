@@ -94,10 +94,11 @@ def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: 
     if uv := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
         os.environ.setdefault("UV_SYSTEM_CERTS", "1")
-        start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        own_cache = uv_cache(session, folder.parent)
+        start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder), **own_cache)
         asked = indexes.for_uv(sys.executable)
         install = [uv, "pip", "install", "--quiet", "--python", python, *asked.options]
-        variables = asked.variables | uv_cache(session, folder.parent)
+        variables = asked.variables | own_cache
         said = asked.said
     else:
         start(session, sys.executable, "-m", "venv", str(folder))
@@ -106,7 +107,7 @@ def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: 
     session.log(f"its packages come from {said}, and have to have the lock's hashes")
     wanted.write_text(lines, encoding="utf-8")
     only = () if builds else ("--only-binary", ":all:")
-    start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), **variables)
+    start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), TMPDIR=str(folder), **variables)
     # uv's lock is open to all; in an image that others read, that would be a file that somebody else can change.
     (folder / ".lock").unlink(missing_ok=True)
     (folder / private_folder.MARKER).touch()

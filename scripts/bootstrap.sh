@@ -163,11 +163,12 @@ make_environment() {
     say "making the environment of nox with Python $version in $env (once)"
     attempt "emptying $env" rm -rf "$env"
     attempt "making $env" mkdir -m 700 "$env"
-    attempt 'python -m venv' "$python" -I -m venv "$env"
+    # Others might exchange what is unpacked in a TMPDIR that all may write.
+    attempt 'python -m venv' env TMPDIR="$env" "$python" -I -m venv "$env"
     say "its packages come from $("$env/bin/python" -I "$root/scripts/indexes.py"), and have to have the lock's hashes"
     "$python" -I -S "$root/scripts/lock.py" nox >"$env/requirements.txt"
     # Settings meant for the user's own Python would put nox somewhere else.
-    attempt 'pip install nox' env PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
+    attempt 'pip install nox' env TMPDIR="$env" PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
       --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$env/requirements.txt"
     echo 'Made by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
     : >"$env/.complete"

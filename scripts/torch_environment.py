@@ -90,7 +90,7 @@ def make() -> str:
 
 def _make(there: Path) -> str:
     private_folder.make_empty(there)
-    if said := _run(sys.executable, "-I", "-m", "venv", str(there)):
+    if said := _run(there, sys.executable, "-I", "-m", "venv", str(there)):
         return f"python -m venv failed: {said}"
     own = str(there / "bin" / "python")
     # Compiled below, on all cores.
@@ -98,13 +98,13 @@ def _make(there: Path) -> str:
     install = (*pip, "--only-binary", ":all:")
     [torch] = [pin for pin in pins() if pin.startswith("torch==")]
     build = (*install, "--no-deps", *_file(there / "torch.txt", [f"{torch}+cpu{_hash_of(torch)}"]))
-    if _run(*build) and (said := _run(*build, "--index-url", CPU_INDEX)):
+    if _run(there, *build) and (said := _run(there, *build, "--index-url", CPU_INDEX)):
         return f"neither pip's indexes nor {CPU_INDEX} give {torch} for the CPU: {said}. {_OTHERWISE}"
-    if said := _run(*install, "--require-hashes", *_file(there / "requirements.txt", others())):
+    if said := _run(there, *install, "--require-hashes", *_file(there / "requirements.txt", others())):
         return f"pip cannot install what PyTorch and transformers need: {said}. {_OTHERWISE}"
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
-    _run(own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
-    if said := _run(own, "-I", "-c", _IMPORTED):
+    _run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
+    if said := _run(there, own, "-I", "-c", _IMPORTED):
         return f"{torch} cannot be imported here: {said}. {_OTHERWISE}"
     return ""
 
@@ -143,10 +143,11 @@ def _file(file: Path, lines: list[str]) -> tuple[str, str]:
     return "--requirement", str(file)
 
 
-def _run(*command: str) -> str:
+def _run(there: Path, *command: str) -> str:
     """Run a command; returns the last line of what it said where it failed."""
-    # Settings meant for the user's own Python would put packages somewhere else.
-    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": ""}
+    # Settings meant for the user's own Python would put packages somewhere else. Others might exchange what is unpacked
+    # in a TMPDIR that all may write.
+    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "TMPDIR": str(there)}
     done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""

@@ -181,6 +181,17 @@ def test_an_environment_of_the_stages_that_another_user_planted_is_made_anew(cac
     assert "may be written by the group 54321" in refused.stderr
 
 
+def test_uv_does_not_take_packages_from_a_cache_that_others_may_change(cache: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "uv"
+    shared.mkdir()
+    shared.chmod(0o777)
+    own = {"MLX_PUBLISH_ENVIRONMENT": "", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+    done = run_nox("plan", tmp_path, UV_CACHE_DIR=str(shared), **UNREACHABLE, **own)
+    assert f"uv's cache is not in '{shared}': '{shared}' (owner" in done.stderr
+    assert not list(shared.iterdir())
+    assert (cache / "uv").is_dir()
+
+
 @LINUX
 def test_it_is_made_once_and_one_of_another_lock_file_or_half_of_one_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
