@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 import nox
@@ -330,6 +329,8 @@ def lock(session: nox.Session) -> None:
 
 def lock_pytorch(session: nox.Session) -> None:
     """Take the hashes of PyTorch's build for the CPU from its own index, where that is reached."""
+    import urllib.request  # noqa: PLC0415 - every session would wait for it
+
     [torch] = {entry.version for entry in locked_entries() if entry.name == "torch"}
     page = f"{torch_environment.CPU_INDEX}/torch/"
     try:
