@@ -16,6 +16,9 @@ import nox
 from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
+import indexes
+import lock as lock_file
+import private_folder
 import torch_environment
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
@@ -46,6 +49,11 @@ def requirements(*groups: str) -> list[str]:
     return found
 
 
+def locked_entries() -> list[lock_file.Entry]:
+    """Return what requirements.lock has."""
+    return lock_file.entries(lock_file.LOCK.read_text(encoding="utf-8"))
+
+
 def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """Return the Python of an environment that all sessions of a kind share, made once for each lock file.
 
@@ -54,30 +62,71 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """
     if ready := os.environ.get("MLX_PUBLISH_ENVIRONMENT"):
         return Path(ready) / "bin" / "python"
-    wanted = "\n".join([sys.executable, CONSTRAINTS.read_text(encoding="utf-8"), *requirements(*groups)])
-    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
-    folder = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}"
-    if not (folder / ".complete").exists():
+    wanted = lock_file.part(requirements(*groups), locked_entries())
+    lines = "".join(f"{entry.line()}\n" for entry in wanted)
+    key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
+    folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
+    if not private_folder.is_ready(folder, deep=False):
         session.log(f"making the environment {folder.name}, once")
-        make_environment(session, folder, requirements(*groups))
+        make_environment(session, folder, lines, builds="lint" in groups)
     return folder / "bin" / "python"
 
 
-def make_environment(session: nox.Session, folder: Path, wanted: list[str]) -> None:
-    """Make a virtual environment by uv where there is one; a half-made one of before is removed."""
-    shutil.rmtree(folder, ignore_errors=True)
+def kept(session: nox.Session, name: str) -> Path:
+    """Return where a folder of this name is kept: in a place that nobody else can change, or not at all."""
+    try:
+        places = private_folder.places(ROOT, of_the_checkout_first=True)
+        place, _, refused = private_folder.choose(places, name, deep=False)
+    except private_folder.Unfit as unfit:
+        session.warn(private_folder.remedy(str(unfit)))
+        sys.exit(4)
+    for reason in refused:
+        session.log(f"the environments are {reason}")
+    return Path(place, name)
+
+
+def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: bool = False) -> None:
+    """Make a virtual environment by uv where there is one, of what the lock says; a half-made one is removed.
+
+    No package is built here, except among the linters, of which one has no wheel for Linux on arm64.
+    """
+    private_folder.make_empty(folder)
+    wanted = folder / "requirements.txt"
     python = str(folder / "bin" / "python")
-    if uv := shutil.which("uv"):
+    variables: dict[str, str] = {}
+    # The one that came with nox by the lock's hashes, before any other that PATH may have.
+    if uv := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         # uv brings its own list of authorities unless it is told to use the machine's, which pip does.
         os.environ.setdefault("UV_SYSTEM_CERTS", "1")
-        start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-        install = [uv, "pip", "install", "--quiet", "--python", python]
+        own_cache = uv_cache(session, folder.parent)
+        start(session, uv, "venv", "--quiet", "--python", sys.executable, str(folder), **own_cache)
+        asked = indexes.for_uv(sys.executable)
+        install = [uv, "pip", "install", "--quiet", "--python", python, *asked.options]
+        variables = asked.variables | own_cache
+        said = asked.said
     else:
         start(session, sys.executable, "-m", "venv", str(folder))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    start(session, *install, "--constraint", str(CONSTRAINTS), *wanted)
-    (folder / ".complete").touch()
+        said = str(indexes.of_pip(python))
+    session.log(f"its packages come from {said}, and have to have the lock's hashes")
+    wanted.write_text(lines, encoding="utf-8")
+    only = () if builds else ("--only-binary", ":all:")
+    start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), TMPDIR=str(folder), **variables)
+    # uv's lock is open to all; in an image that others read, that would be a file that somebody else can change.
+    (folder / ".lock").unlink(missing_ok=True)
+    (folder / private_folder.MARKER).touch()
+
+
+def uv_cache(session: nox.Session, cache: Path) -> dict[str, str]:
+    """Return the variable that gives uv another cache where others could change the usual one, which uv believes."""
+    usual = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    named = Path(os.environ.get("UV_CACHE_DIR") or f"{usual}/uv")
+    try:
+        private_folder.check(named)
+    except private_folder.Unfit as unfit:
+        session.log(f"uv's cache is not in {str(named)!r}: {unfit}")
+        return {"UV_CACHE_DIR": str(cache / "uv")}
+    return {}
 
 
 def start(session: nox.Session, *command: str, **env: str) -> None:
@@ -99,10 +148,10 @@ def node_modules(session: nox.Session) -> dict[str, str]:
         return {}
     wanted = ROOT / "tests" / "node"
     key = hashlib.sha256((wanted / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox") / f"node-{key}"
-    if not (folder / ".complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(wanted, folder)
+    folder = kept(session, f"node-{key}")
+    if not private_folder.is_whole(folder, deep=False):
+        private_folder.make_empty(folder)
+        shutil.copytree(wanted, folder, dirs_exist_ok=True)
         try:
             session.run(
                 npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder),
@@ -183,7 +232,7 @@ def reference(session: nox.Session) -> None:
         session.warn(f"this is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python that has torch")
         sys.exit(4)
     if torch_environment.python() is None:
-        session.log(f"making the environment {torch_environment.folder().name}, once")
+        session.log("making the environment with PyTorch, once")
     if reason := torch_environment.make():
         session.warn(reason)
         sys.exit(4)
@@ -222,6 +271,8 @@ def lint(session: nox.Session) -> None:
     start(session, str(tool / "mypy"))
     start(session, str(tool / "lint-imports"), PYTHONPATH="scripts")
     start(session, str(python), "scripts/generate.py", "--check", PYTHONPATH="scripts")
+    if reason := lock_file.stale(PROJECT):
+        session.error(reason)
     start(session, str(tool / "shellcheck"), "scripts/bootstrap.sh", ".ci/run")
     start(session, str(tool / "jactionlint"), f"--shellcheck={tool / 'shellcheck'}", *workflows, "action.yml")
     start(session, str(tool / "zizmor"), "--offline", "--strict-collection", "--quiet", "action.yml", *workflows)
@@ -261,18 +312,52 @@ def release(session: nox.Session) -> None:
     session.chdir(ROOT)
     python = environment(session, "plan")
     with tempfile.TemporaryDirectory() as folder:
-        wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
-        start(session, sys.executable, *wheel)
+        os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+        # What builds the wheel is in the lock for PyTorch's sake, on a Mac.
+        setuptools = lock_file.part(PROJECT["build-system"]["requires"], locked_entries())
+        tools = Path(folder, "build.txt")
+        tools.write_text("".join(f"{entry.line(with_marker=False)}\n" for entry in setuptools), encoding="utf-8")
+        hashes = ("--require-hashes", "--build-constraints", str(tools))
+        start(session, "uv", "build", "--quiet", "--wheel", *hashes, "--out-dir", folder, str(ROOT))
         wheels = map(str, sorted(Path(folder).glob("*.whl")))
         start(session, str(python), "scripts/release.py", *session.posargs, *wheels, PYTHONPATH="scripts")
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Pin everything anew in constraints.txt, for all Pythons and systems."""
+    """Pin everything anew in constraints.txt, for all Pythons and systems, and its hashes in requirements.lock."""
     session.chdir(ROOT)
+    compile_lock(session, "--upgrade", "--no-annotate", "--no-header", "-o", str(CONSTRAINTS))
+    compile_lock(
+        session, "--constraint", CONSTRAINTS.name, "--generate-hashes", "--annotation-style", "line", "--no-header",
+        "-o", str(lock_file.LOCK),
+    )  # fmt: skip
+    made_from = lock_file.made_from(PROJECT, CONSTRAINTS.read_text(encoding="utf-8"))
+    text = lock_file.LOCK.read_text(encoding="utf-8")
+    lock_file.LOCK.write_text(f"{made_from}\n{text}", encoding="utf-8")
+    if reason := lock_file.stale(PROJECT):
+        session.error(reason)
+    lock_pytorch(session)
+
+
+def lock_pytorch(session: nox.Session) -> None:
+    """Take the hashes of PyTorch's build for the CPU from its own index, where that is reached."""
+    import urllib.request  # noqa: PLC0415 - every session would wait for it
+
+    [torch] = {entry.version for entry in locked_entries() if entry.name == "torch"}
+    page = f"{torch_environment.CPU_INDEX}/torch/"
+    try:
+        with urllib.request.urlopen(page, timeout=30) as answer:  # noqa: S310 - a constant address with https
+            lines = torch_environment.hashes_in(answer.read().decode(), torch)
+    except OSError as error:
+        session.warn(f"{page} is not reached ({error}); {torch_environment.HASHES.name} stays as it is")
+        return
+    torch_environment.HASHES.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def compile_lock(session: nox.Session, *options: str) -> None:
+    """Let uv find versions for all that the sessions install."""
     start(
-        session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--upgrade",
-        "--no-annotate", "--no-header", "--extra", "mlx", "--extra", "sign",
-        "--group", "test", "--group", "bench", "--group", "lint", "-o", str(CONSTRAINTS), "pyproject.toml",
+        session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--extra", "mlx",
+        "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options, "pyproject.toml",
     )  # fmt: skip

@@ -22,6 +22,8 @@ give_up() {
 }
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+newline='
+'
 places=${MLX_PUBLISH_SEARCH_ROOT:-}
 home=${HOME:-/nonexistent}
 uv=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}
@@ -116,12 +118,13 @@ On Debian or Ubuntu: apt-get install python3 python3-venv
 If there is one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
 }
 
+# The first place that nobody else can change: MLX_PUBLISH_CACHE and no other, or the tool cache of the runner, that of
+# the user, or this checkout. What lies there is looked at before it is used, since it runs with the job's tokens.
 find_cache() {
-  if [ -n "${MLX_PUBLISH_CACHE:-}" ]; then cache=$MLX_PUBLISH_CACHE
-  elif [ -n "${RUNNER_TOOL_CACHE:-}" ]; then cache=$RUNNER_TOOL_CACHE/mlx-publish
-  elif [ -n "${XDG_CACHE_HOME:-${HOME:-}}" ]; then cache=${XDG_CACHE_HOME:-$HOME/.cache}/mlx-publish
-  else cache=$root/.nox; fi
-  case $cache in /*) ;; *) cache=$PWD/$cache ;; esac  # nox changes the folder
+  answer=$("$python" -I -S "$root/scripts/private_folder.py" "$root" "$@") ||
+    give_up 4 "${answer:-the folders for the environments could not be looked at}"
+  cache=${answer#*"$newline"} state=${answer%%"$newline"*} env=${answer#*"$newline"}/$1
+  lock=$env.lock
 }
 
 # The lock is a link whose target is its owner's process id: both come into being in one step.
@@ -149,23 +152,24 @@ attempt() {
 $(printf '%s\n' "$output" | tail -n 6)"
 }
 
-is_ready() { [ -e "$env/.complete" ] && [ -x "$env/bin/python" ]; }
-
 # Made in its final place, since an environment cannot be moved; the marker, written last, says that it is whole.
+# mkdir fails where something is there, so that nothing can be put there before: only what is made here is filled.
 make_environment() {
-  if ! { mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null; then
-    give_up 4 "cannot write in $cache; set MLX_PUBLISH_CACHE to a folder that can be written"
-  fi
   take_lock
-  trap 'is_ready || rm -rf "$env"; rm -f "$lock"' EXIT
+  trap '[ -f "$env/.complete" ] || rm -rf "$env"; rm -f "$lock"' EXIT
   trap 'exit 130' HUP INT TERM
-  if ! is_ready; then
+  find_cache "${env##*/}" quietly  # another process may have made it meanwhile
+  if [ "$state" != ready ]; then
     say "making the environment of nox with Python $version in $env (once)"
-    rm -rf "$env"
-    attempt 'python -m venv' "$python" -I -m venv "$env"
+    attempt "emptying $env" rm -rf "$env"
+    attempt "making $env" mkdir -m 700 "$env"
+    # Others might exchange what is unpacked in a TMPDIR that all may write.
+    attempt 'python -m venv' env TMPDIR="$env" "$python" -I -m venv "$env"
+    say "its packages come from $("$env/bin/python" -I "$root/scripts/indexes.py"), and have to have the lock's hashes"
+    "$python" -I -S "$root/scripts/lock.py" nox >"$env/requirements.txt"
     # Settings meant for the user's own Python would put nox somewhere else.
-    attempt 'pip install nox' env PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
-      --disable-pip-version-check --constraint "$root/constraints.txt" 'nox[uv]'
+    attempt 'pip install nox' env TMPDIR="$env" PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
+      --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$env/requirements.txt"
     echo 'Made by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
     : >"$env/.complete"
   fi
@@ -187,11 +191,9 @@ if [ "${1:-}" = --which ]; then
   printf '%s %s\n' "$python" "$version"
   exit 0
 fi
-find_cache
-key=$({ cat "$root/constraints.txt" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
-env=$cache/nox-${version%.*}-$key
-lock=$env.lock
-is_ready || make_environment
+key=$({ cat "$root/requirements.lock" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
+find_cache "nox-${version%.*}-$key"
+[ "$state" = ready ] || make_environment
 raise_open_files
 export MLX_PUBLISH_CACHE="$cache" PATH="$PATH:$env/bin"
 # -I: a module in the caller's folder, which may be a model's, is never imported.

@@ -10,16 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from filelock import FileLock
+from packaging.markers import Marker
 from packaging.requirements import Requirement
+
+import lock
+import private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+# Of PyTorch's own index, for Linux on x86-64. The lock has PyPI's hashes, and there is no build for the CPU there.
+HASHES = Path(__file__).with_name("torch_cpu.sha256")
 VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # What PyTorch needs besides CUDA; pip is not asked, since it would bring that, too.
@@ -46,57 +53,101 @@ def pins() -> list[str]:
 
 def folder() -> Path:
     """Return where it lies, or would; another one for each Python and lock file."""
-    cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or ROOT / ".nox")
-    key = hashlib.sha256("\n".join(pins()).encode()).hexdigest()[:12]
-    return cache / f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    locked = "\n".join([*pins(), HASHES.read_text(encoding="utf-8")])
+    key = hashlib.sha256(locked.encode()).hexdigest()[:12]
+    name = f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    return Path(private_folder.first(private_folder.places(ROOT, of_the_checkout_first=True)), name)
 
 
 def python() -> Path | None:
-    """Return its Python, where it is whole."""
-    there = folder() / "bin" / "python"
-    return there if there.exists() and (folder() / ".complete").exists() else None
+    """Return its Python, where it is whole and nobody else can have changed it."""
+    try:
+        there = folder()
+    except private_folder.Unfit:
+        return None
+    # Not deep: to look at 34,000 files takes a third of a second, and nobody else can enter the folder.
+    whole = private_folder.is_whole(there, deep=False) and (there / "bin" / "python").exists()
+    return there / "bin" / "python" if whole else None
 
 
 def make() -> str:
     """Make it, unless it is there. Returns why that was not possible; empty where it is whole."""
-    folder().parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder()}.lock"):
+    try:
+        there = folder()
+        private_folder.make(there.parent)
+    except private_folder.Unfit as unfit:
+        return private_folder.remedy(str(unfit))
+    with FileLock(f"{there}.lock"):
         if python():
             return ""
-        reason = _make(folder())
+        reason = _make(there)
         if reason:
-            shutil.rmtree(folder(), ignore_errors=True)
+            shutil.rmtree(there, ignore_errors=True)
         else:
-            (folder() / ".complete").touch()
+            (there / private_folder.MARKER).touch()
         return reason
 
 
 def _make(there: Path) -> str:
-    shutil.rmtree(there, ignore_errors=True)
-    pinned = there / "pins.txt"
-    if said := _run(sys.executable, "-I", "-m", "venv", str(there)):
+    private_folder.make_empty(there)
+    if said := _run(there, sys.executable, "-I", "-m", "venv", str(there)):
         return f"python -m venv failed: {said}"
-    pinned.write_text("\n".join(pins()) + "\n", encoding="utf-8")
     own = str(there / "bin" / "python")
     # Compiled below, on all cores.
-    install = (own, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+    pip = (own, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+    install = (*pip, "--only-binary", ":all:")
     [torch] = [pin for pin in pins() if pin.startswith("torch==")]
-    build = (*install, "--no-deps", f"{torch}+cpu")
-    if _run(*build) and (said := _run(*build, "--index-url", CPU_INDEX)):
+    build = (*install, "--no-deps", *_file(there / "torch.txt", [f"{torch}+cpu{_hash_of(torch)}"]))
+    if _run(there, *build) and (said := _run(there, *build, "--index-url", CPU_INDEX)):
         return f"neither pip's indexes nor {CPU_INDEX} give {torch} for the CPU: {said}. {_OTHERWISE}"
-    if said := _run(*install, "--constraint", str(pinned), *BESIDE_TORCH, *COMPARED):
+    if said := _run(there, *install, "--require-hashes", *_file(there / "requirements.txt", others())):
         return f"pip cannot install what PyTorch and transformers need: {said}. {_OTHERWISE}"
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
-    _run(own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
-    if said := _run(own, "-I", "-c", _IMPORTED):
+    _run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
+    if said := _run(there, own, "-I", "-c", _IMPORTED):
         return f"{torch} cannot be imported here: {said}. {_OTHERWISE}"
     return ""
 
 
-def _run(*command: str) -> str:
+def others() -> list[str]:
+    """Return all but PyTorch with the lock's hashes, in the versions of a Mac."""
+    locked = lock.part([*BESIDE_TORCH, *COMPARED], lock.entries(lock.LOCK.read_text(encoding="utf-8")))
+    return [entry.line(with_marker=False) for entry in locked if entry.marker == "" or _is_for_a_mac(entry.marker)]
+
+
+def _is_for_a_mac(marker: str) -> bool:
+    return Marker(marker).evaluate(dict(_MAC))
+
+
+def _hash_of(torch: str) -> str:
+    """Return the option with the hash of PyTorch's build for this Python; empty, and said, where none is known."""
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    wheel = f"torch-{torch.partition('==')[2]}+cpu-{tag}-{tag}-"
+    for line in HASHES.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if name.startswith(wheel):
+            return f" --hash=sha256:{digest}"
+    print(f"no hash of {wheel}* is known here: the index it comes from is believed", file=sys.stderr)
+    return ""
+
+
+def hashes_in(page: str, torch: str) -> list[str]:
+    """Return the hashes that the page of an index gives of a version's builds for the CPU, as lines of sha256sum."""
+    version = re.escape(f"torch-{torch}+cpu-").replace(r"\+", r"(?:\+|%2B)")
+    link = rf"({version}(cp\d+)-\2-manylinux\w+_x86_64\.whl)#sha256=([0-9a-f]{{64}})"
+    return sorted({f"{digest}  {name.replace('%2B', '+')}" for name, _, digest in re.findall(link, page)})
+
+
+def _file(file: Path, lines: list[str]) -> tuple[str, str]:
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "--requirement", str(file)
+
+
+def _run(there: Path, *command: str) -> str:
     """Run a command; returns the last line of what it said where it failed."""
-    # Settings meant for the user's own Python would put packages somewhere else.
-    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": ""}
+    # Settings meant for the user's own Python would put packages somewhere else. Others might exchange what is unpacked
+    # in a TMPDIR that all may write.
+    env = {**os.environ, "PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "TMPDIR": str(there)}
     done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""

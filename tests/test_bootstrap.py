@@ -8,95 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from bootstrapping import LOCK, ROOT, Machine
+
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
-# All that the script may need: a PATH of these alone holds no Python, unlike /usr/bin.
-TOOLS = [
-    *("cat", "cksum", "cut", "dirname", "env", "ln", "mkdir", "readlink"),
-    *("rm", "rmdir", "sed", "sh", "sleep", "tail", "uname"),
-]
-
-# Answers the calls that the script makes, in their order. It copies itself into the environment.
-FAKE_PYTHON = """\
-#!/bin/sh
-for last; do :; done
-case "$1 $2 $3" in
-  "-E -s -c") echo '{answer}' ;;
-  "-I -m venv") mkdir -p "$last/bin"; cat "$0" >"$last/bin/python"; chmod +x "$last/bin/python" ;;
-  "-I -m pip") echo "$*" >>{log}; {pip} ;;
-  "-I -m nox") shift 3; printf '%s\\n' "$PWD" "$MLX_PUBLISH_CACHE" "$PATH" "$@"; exit {nox} ;;
-  *) echo "unexpected: $*" >&2; exit 99 ;;
-esac
-"""
-
-
-@dataclass
-class Machine:
-    """A copy of the project, an empty home, a PATH without a Python, and a root for the fixed places."""
-
-    base: Path
-    variables: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.project = self.base / "the project"
-        self.home = self.base / "home folder"
-        self.places = self.base / "search root"
-        self.bin = self.base / "bin"
-        self.log = self.base / "calls.log"
-        for folder in (self.project / "scripts", self.home, self.places, self.bin):
-            folder.mkdir(parents=True)
-        shutil.copy(ROOT / "scripts" / "bootstrap.sh", self.project / "scripts")
-        (self.project / "constraints.txt").write_text("nox==1\n", encoding="utf-8")
-        for tool in [*TOOLS, "chmod"]:
-            (self.bin / tool).symlink_to(shutil.which(tool) or tool)
-        self.variables = {
-            "PATH": str(self.bin),
-            "HOME": str(self.home),
-            "MLX_PUBLISH_SEARCH_ROOT": str(self.places),
-            **self.variables,
-        }
-
-    def command(self, *arguments: str, shell: str = "sh") -> list[str]:
-        return [shutil.which(shell) or shell, str(self.project / "scripts" / "bootstrap.sh"), *arguments]
-
-    def run(self, *arguments: str, shell: str = "sh", **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: text for name, text in {**self.variables, **variables}.items() if text}
-        return subprocess.run(
-            self.command(*arguments, shell=shell),
-            env=environment,
-            cwd=self.base,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    def program(self, path: Path, text: str) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
-        return path
-
-    def fake(self, path: Path, version: str, *, problem: str = "", pip: str = ":", nox: int = 0) -> Path:
-        answer = f"{version}|{problem}|{path}"
-        log = shlex.quote(str(self.log))
-        return self.program(path, FAKE_PYTHON.format(answer=answer, log=log, pip=pip, nox=nox))
-
-    def disguised(self, path: Path, statements: str) -> Path:
-        """The Python that runs the tests, seen by the script's own probe through changed facts."""
-        code = f"import os, sys; {statements}; exec(sys.argv[1])"
-        return self.program(path, f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", code])} "$4"\n')
-
-    def pip_calls(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
-
-    def environments(self) -> list[Path]:
-        return list((self.home / ".cache" / "mlx-publish").glob("nox-*"))
 
 
 @pytest.fixture
@@ -280,19 +198,25 @@ def test_arguments_folder_and_exit_code_pass_through(machine: Machine, shell: st
 def test_the_second_call_is_silent_and_makes_nothing(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     first, second = machine.run("-l"), machine.run("-l")
-    assert len(first.stderr.splitlines()) == 1
-    assert first.stderr.startswith("bootstrap: making the environment of nox with Python 3.12.4 in ")
+    making, packages = first.stderr.splitlines()
+    assert making.startswith("bootstrap: making the environment of nox with Python 3.12.4 in ")
+    assert packages.startswith("bootstrap: its packages come from https://pypi.org/simple, and have to have the")
     assert (second.returncode, second.stderr) == (0, "")
     (pip,) = machine.pip_calls()
-    assert f"--constraint {machine.project}/constraints.txt nox[uv]" in pip
+    (environment,) = machine.environments()
+    assert f"--require-hashes --only-binary :all: --requirement {environment}/requirements.txt" in pip
+    assert (environment / "requirements.txt").read_text(encoding="utf-8").splitlines() == [
+        "nox==1 --hash=sha256:01 --hash=sha256:02",
+        "uv==2 ; python_full_version < '4' --hash=sha256:04",
+    ]
 
 
-def test_other_constraints_and_other_pythons_have_their_own_environment(machine: Machine) -> None:
+def test_another_lock_and_other_pythons_have_their_own_environment(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     other = machine.fake(machine.base / "other" / "python3.12", "3.12.4")
     machine.run("-l")
     machine.run("-l", MLX_PUBLISH_PYTHON=str(other))
-    (machine.project / "constraints.txt").write_text("nox==2\n", encoding="utf-8")
+    (machine.project / "requirements.lock").write_text(LOCK.replace("nox==1", "nox==2"), encoding="utf-8")
     machine.run("-l")
     assert len(machine.environments()) == 3
 
@@ -340,9 +264,10 @@ def test_where_the_environment_is_kept(machine: Machine, variables: dict[str, st
 
 def test_a_cache_that_cannot_be_made_is_named(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
-    done = machine.run("-l", MLX_PUBLISH_CACHE=str(machine.project / "constraints.txt"))
+    done = machine.run("-l", MLX_PUBLISH_CACHE=str(machine.project / "requirements.lock"))
     assert done.returncode == 4
-    assert "constraints.txt; set MLX_PUBLISH_CACHE" in done.stderr
+    assert "requirements.lock' is no folder" in done.stderr
+    assert "Set MLX_PUBLISH_CACHE to a folder" in done.stderr
 
 
 def test_two_at_once_make_one_environment(machine: Machine) -> None:
@@ -408,7 +333,7 @@ def test_a_bare_path_as_launchd_gives_it(machine: Machine) -> None:
 
 @pytest.mark.slow
 def test_a_real_nox_from_a_bare_path(machine: Machine) -> None:
-    shutil.copy(ROOT / "constraints.txt", machine.project)
+    shutil.copy(ROOT / "requirements.lock", machine.project)
     # Only how packages are reached may pass from this machine to the bare one.
     passing = [name for name in os.environ if name.startswith("PIP_") or "proxy" in name.lower()]
     bare = {name: os.environ[name] for name in passing}

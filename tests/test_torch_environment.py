@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from packaging.version import Version
 import torch_environment
 from torch_environment import ROOT, VARIABLE
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to another user")
 LINUX = pytest.mark.skipif(not torch_environment.is_for_this_machine(), reason="a Mac's stages have PyTorch")
 EXTRAS = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
 # Whatever else this machine's pip is set to.
@@ -120,6 +123,73 @@ def test_what_was_brought_is_taken_unless_another_is_named(tmp_path: Path, sessi
     assert run_nox(session, tmp_path).stdout == f"{session}, torch in {python}\n"
     assert run_nox(session, tmp_path, MLX_PUBLISH_PYTORCH="true").stdout == f"{session}, torch in {python}\n"
     assert run_nox(session, tmp_path, **{VARIABLE: "/mine"}).stdout == f"{session}, torch in /mine\n"
+
+
+def put_telling(folder: Path, ran: Path) -> Path:
+    """Put an environment there that tells that it ran."""
+    shutil.rmtree(folder)
+    python = put(folder)
+    python.write_text(f"#!/bin/sh\n: >'{ran}'\n")
+    python.chmod(0o755)
+    return python
+
+
+@LINUX
+@AS_ROOT
+@pytest.mark.parametrize("planted", ["", "bin", "bin/python", ".complete", "lib/site.pth"])
+def test_what_another_user_planted_is_not_taken(cache: Path, tmp_path: Path, planted: str) -> None:
+    python = put(torch_environment.folder())
+    (python.parent.parent / "lib").mkdir()
+    (python.parent.parent / "lib" / "site.pth").touch()
+    assert torch_environment.python() == python
+    os.chown(python.parent.parent / planted, 54321, 54321)
+    assert torch_environment.python() is None
+    assert run_nox("inspect", tmp_path).stdout == "inspect, torch in nothing\n"
+
+
+@LINUX
+def test_from_a_cache_that_all_may_write_nothing_is_taken_and_nothing_is_made_there(
+    cache: Path, tmp_path: Path
+) -> None:
+    put(torch_environment.folder())
+    cache.chmod(0o777)
+    assert torch_environment.python() is None
+    assert "may be written by everybody" in torch_environment.make()
+    done = run_nox("reference", tmp_path, **UNREACHABLE)
+    assert done.returncode == 4
+    assert "MLX_PUBLISH_CACHE" in done.stderr
+
+
+@AS_ROOT
+def test_an_environment_of_the_stages_that_another_user_planted_is_made_anew(cache: Path, tmp_path: Path) -> None:
+    own = {"MLX_PUBLISH_ENVIRONMENT": "", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+    first = run_nox("plan", tmp_path, **UNREACHABLE, **own)
+    assert first.returncode == 4
+    [name] = re.findall(r"making the environment (plan-\S+), once", first.stderr)
+    assert "http://127.0.0.1:9/simple (UV_DEFAULT_INDEX), and have to have the lock's hashes" in first.stderr
+    telling = put_telling(cache / name, tmp_path / "ran")
+    os.chown(telling, 54321, 54321)
+    assert run_nox("plan", tmp_path, **UNREACHABLE, **own).returncode == 4
+    assert not (tmp_path / "ran").exists()
+    put_telling(cache / name, tmp_path / "ran")
+    assert run_nox("plan", tmp_path, **UNREACHABLE, **own).returncode == 0
+    assert (tmp_path / "ran").exists()
+    cache.chmod(0o775)
+    os.chown(cache, 0, 54321)
+    refused = run_nox("plan", tmp_path, **UNREACHABLE, **own)
+    assert refused.returncode == 4
+    assert "may be written by the group 54321" in refused.stderr
+
+
+def test_uv_does_not_take_packages_from_a_cache_that_others_may_change(cache: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "uv"
+    shared.mkdir()
+    shared.chmod(0o777)
+    own = {"MLX_PUBLISH_ENVIRONMENT": "", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+    done = run_nox("plan", tmp_path, UV_CACHE_DIR=str(shared), **UNREACHABLE, **own)
+    assert f"uv's cache is not in '{shared}': '{shared}' (owner" in done.stderr
+    assert not list(shared.iterdir())
+    assert (cache / "uv").is_dir()
 
 
 @LINUX

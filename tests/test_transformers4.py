@@ -20,6 +20,7 @@ from filelock import FileLock
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+import private_folder
 from mlx_publish.engine.tokenizing import probe_texts, tokenizer
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.portable import portable, transformers4_classes
@@ -147,15 +148,15 @@ def python4() -> Path:
     """The Python of an environment with transformers 4, made once in the cache."""
     cache = Path(os.environ.get("MLX_PUBLISH_CACHE") or Path(tempfile.gettempdir()) / "mlx-publish-tests")
     name = f"transformers-{PACKAGES[0].rpartition('=')[2]}-{sys.version_info.major}.{sys.version_info.minor}"
-    cache.mkdir(parents=True, exist_ok=True)
+    private_folder.make(cache)
     with FileLock(cache / f"{name}.lock"):
-        if not (cache / name / ".complete").exists():
+        if not private_folder.is_ready(cache / name, deep=False):
             make_environment(cache / name)
     return cache / name / "bin" / "python"
 
 
 def make_environment(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    private_folder.make_empty(folder)
     if uv := shutil.which("uv"):
         run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], UV_SYSTEM_CERTS="1")
         install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
