@@ -18,8 +18,8 @@ from nox.command import CommandFailed
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
 import indexes
 import lock as lock_file
-import private_folder
 import torch_environment
+from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
 

@@ -121,7 +121,7 @@ If there is one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
 # The first place that nobody else can change: MLX_PUBLISH_CACHE and no other, or the tool cache of the runner, that of
 # the user, or this checkout. What lies there is looked at before it is used, since it runs with the job's tokens.
 find_cache() {
-  answer=$("$python" -I -S "$root/scripts/private_folder.py" "$root" "$@") ||
+  answer=$("$python" -I -S "$root/scripts/mlx_publish/children/private_folder.py" "$root" "$@") ||
     give_up 4 "${answer:-the folders for the environments could not be looked at}"
   cache=${answer#*"$newline"} state=${answer%%"$newline"*} env=${answer#*"$newline"}/$1
   lock=$env.lock

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PRIVATE = "scripts/mlx_publish/children/private_folder.py"
 ROOT = Path(__file__).resolve().parent.parent
 # All that the script may need: a PATH of these alone holds no Python, unlike /usr/bin.
 TOOLS = [
@@ -60,8 +61,9 @@ class Machine:
         self.log = self.base / "calls.log"
         for folder in (self.project / "scripts", self.home, self.places, self.bin):
             folder.mkdir(parents=True)
-        for script in ("bootstrap.sh", "private_folder.py", "lock.py", "indexes.py"):
-            shutil.copy(ROOT / "scripts" / script, self.project / "scripts")
+        (self.project / PRIVATE).parent.mkdir(parents=True)
+        for script in ("scripts/bootstrap.sh", PRIVATE, "scripts/lock.py", "scripts/indexes.py"):
+            shutil.copy(ROOT / script, self.project / script)
         (self.project / "requirements.lock").write_text(LOCK, encoding="utf-8")
         for tool in [*TOOLS, "chmod"]:
             (self.bin / tool).symlink_to(shutil.which(tool) or tool)

@@ -20,7 +20,7 @@ from filelock import FileLock
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-import private_folder
+from mlx_publish.children import private_folder
 from mlx_publish.engine.tokenizing import probe_texts, tokenizer
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.portable import portable, transformers4_classes

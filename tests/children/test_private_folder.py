@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-import private_folder
 from bootstrapping import Machine
-from private_folder import Unfit
+from mlx_publish.children import private_folder
+from mlx_publish.children.private_folder import Unfit
 
 OTHER = 54321
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to another user")
