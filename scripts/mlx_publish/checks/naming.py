@@ -12,6 +12,8 @@ from mlx_publish.patterns import LANGUAGE
 
 
 def _revision(facts: SourceFacts) -> Says:
+    if facts.recipe.source_folder and not facts.identity:
+        return skipped("a folder that is refused by names, sizes or headers is not digested")
     if facts.recipe.source_folder:
         return passed(f"the folder's files are identified by the digest {facts.identity[:12]}")
     if facts.recipe.spec.revision == facts.identity:
@@ -41,7 +43,7 @@ def _licence(facts: SourceFacts) -> Says:
 
 
 def _side_files(facts: SourceFacts) -> Says:
-    carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone))
+    carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone) - facts.source.not_texts)
     if pointer := next((path for path in carried if facts.source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the file", "Download the file (git lfs pull).")
     return passed(f"carried over: {', '.join(carried)}" if carried else "there is nothing to carry over")
