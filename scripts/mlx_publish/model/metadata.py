@@ -12,7 +12,7 @@ from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
 from mlx_publish.model.folder import Stray
 from mlx_publish.model.legal import Legal, read_legal
-from mlx_publish.model.select import carried_files
+from mlx_publish.model.select import carried_files, is_legal
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
@@ -53,7 +53,8 @@ class Metadata:
     def hollow(self) -> tuple[str, ...]:
         """Files of a folder that a conversion may take and of which the disk holds next to nothing."""
         look = self.files.look if isinstance(self.files, FolderFiles) else None
-        return tuple(path for path in sorted(self.named) if look.hollow(path)) if look else ()
+        large = (path for path in sorted(self.named) if not is_legal(path))  # those have a check of their own
+        return tuple(path for path in large if look.hollow(path)) if look else ()
 
     @cached_property
     def named(self) -> frozenset[str]:
