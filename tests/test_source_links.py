@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from gate import gate
 from mlx_publish.console import Console
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.recipe_input import recipe_from_flags
-from mlx_publish.stages import inspect_stage, room
+from mlx_publish.stages import convert_stage, inspect_stage, room
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.runner import run_stages
 from mlx_publish.work import Work
@@ -171,3 +172,43 @@ def test_a_look_at_the_template_follows_no_link_out_of_the_folder(source: Path) 
     ended = User(source.parent / "home").run("smoke", "--template-only", "--source", source, code=1)
     assert "chat_template.jinja is a link to ../credentials" in ended.text
     assert SECRET not in ended.text
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "LICENSE", "tokenizer.json"])
+def test_a_file_that_is_exchanged_while_it_is_converted_is_not_published(
+    source: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    convert = convert_stage._convert
+
+    def exchange(*arguments: Any) -> Any:
+        result = convert(*arguments)
+        (source / name).unlink()
+        (source / name).symlink_to("../credentials")
+        return result
+
+    monkeypatch.setattr(convert_stage, "_convert", exchange)
+    context = begun(source)
+    assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ("4bit",)
+    assert isinstance(context.console.out, io.StringIO)
+    assert f"{name}: changed while it was looked at" in context.console.out.getvalue()
+    assert not context.work.model("4bit").exists()
+
+
+def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "traceback.py").write_text("raise SystemExit")
+    (source / "secret.json").write_text(SECRET)
+    seen = set[str]()
+    convert = convert_stage._convert
+
+    def look(context: Any, variants: Any, prepared: Any, asides: Any) -> Any:
+        for folder in (prepared.source, prepared.links, prepared.side):
+            seen.update(path.name for path in folder.rglob("*"))
+            for path in folder.rglob("*"):
+                assert not path.is_symlink() or path.name == "model.safetensors" or folder == prepared.links
+        return convert(context, variants, prepared, asides)
+
+    monkeypatch.setattr(convert_stage, "_convert", look)
+    context = begun(source)
+    assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ()
+    assert seen >= {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}
+    assert not seen & {"traceback.py", "secret.json"}

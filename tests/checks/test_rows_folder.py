@@ -133,7 +133,16 @@ def test_a_template_whose_name_cannot_be_published_is_told() -> None:
 
 def test_other_files_may_have_any_name_and_size(tmp_path: Path) -> None:
     found = in_folder(tmp_path / "m")
-    for name in ("Icon\r", "photo \u202e.png", "e\u0301.md", "\u00e9.md", "A.txt", "a.txt"):
+    for name in (
+        "Icon\r",
+        "a\udcff.py",
+        "b\udcff.safetensors",
+        "photo \u202e.png",
+        "e\u0301.md",
+        "\u00e9.md",
+        "A.txt",
+        "a.txt",
+    ):
         (tmp_path / "m" / name).write_text("x")
     _hollow(tmp_path / "m/pytorch_model.bin", 1 << 40)
     assert failures(found) == []

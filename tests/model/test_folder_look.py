@@ -131,7 +131,8 @@ def test_what_a_work_tree_holds_beside_a_model_is_no_stray(model: Path) -> None:
     """A clone of git, and a folder that the Hub client downloaded into."""
     link(fill(model, **{".gitattributes": "x", "assets/a.png": "x"}), ".git/link", "/etc/passwd")
     fill(model, **{".cache/huggingface/download/config.json.metadata": "x", ".DS_Store": "x"})
-    link(model, ".venv/bin/python", "/usr/bin/python3")
+    for environment in (".venv", "venv"):
+        link(fill(model, **{f"{environment}/pyvenv.cfg": "x"}), f"{environment}/bin/python", "/usr/bin/python3")
     assert strays(model) == {}
     assert list(FolderFiles(model).entries) == ["assets/a.png", "config.json"]
 

@@ -27,6 +27,8 @@ _KINDS = (
     (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
 )  # fmt: skip
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_ENVIRONMENT = "pyvenv.cfg"
+"""It marks a folder as a virtual environment of Python, whose links lead to the system; it is no part of a model."""
 _HOLLOW = 8
 """A file of which the disk holds less than this part, and which has holes, was never written as a whole."""
 _BLOCK = 512
@@ -136,10 +138,10 @@ class _Walk:
             found = path.lstat()
             if stat.S_ISLNK(found.st_mode):
                 self._judge_link(name, path)
-            elif stat.S_ISDIR(found.st_mode):
-                self._waiting.append((f"{name}/", path, through))
-            else:
+            elif not stat.S_ISDIR(found.st_mode):
                 self._keep(name, path, found)
+            elif not (path / _ENVIRONMENT).exists():
+                self._waiting.append((f"{name}/", path, through))
         except OSError as error:
             if error.errno not in _GONE:
                 self.strays.append(Stray(name, f"cannot be looked at: {error.strerror}"))
