@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gate import gate
+from hub import Hub
 from mlx_publish.console import Console
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.recipe_input import recipe_from_flags
@@ -212,3 +213,23 @@ def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.M
     assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ()
     assert seen >= {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}
     assert not seen & {"traceback.py", "secret.json"}
+
+
+def test_a_repo_of_a_hub_is_judged_by_its_list_and_its_legal_files(source: Path, tmp_path: Path) -> None:
+    good: dict[str, bytes | Path] = {path.name: path for path in source.iterdir()}
+    with Hub(tmp_path / "hub") as hub:
+        ada = User(tmp_path / "home", hub, "read")
+        for name, more, words in (
+            ("Twice", {"license": b"MIT"}, "LICENSE and license are one file on a Mac"),
+            ("Pickle", {"NOTICE": b"cos\nsystem\n(S'id'\ntR."}, "NOTICE (is a pickle, not a text)"),
+        ):
+            hub.put(f"acme/{name}", {**good, **more})
+            ended = ada.run("convert", "--source", f"acme/{name}", "--work", tmp_path / "work", code=1)
+            assert words in ended.text
+            weights = [one.sent for one in hub.log if f"{name}/resolve/" in one.path and "safetensors" in one.path]
+            assert sum(weights) < (source / "model.safetensors").stat().st_size / 2
+        hub.put("acme/Left", {**good, "LICENSE.7z": b"7z\xbc\xaf", "NOTICE.html": b"<html>"})
+        ada.run("convert", "--source", "acme/Left", "--work", tmp_path / "work")
+    names = {path.name for path in (tmp_path / "work/Left/4bit/model").iterdir()}
+    assert "LICENSE" in names
+    assert not names & {"LICENSE.7z", "NOTICE.html"}

@@ -7,7 +7,7 @@ import re
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence
-from mlx_publish.model.select import side_files
+from mlx_publish.model.select import is_legal, side_files
 from mlx_publish.patterns import LANGUAGE
 
 
@@ -39,7 +39,8 @@ def _card(facts: SourceFacts) -> Says:
 
 
 def _licence(facts: SourceFacts) -> Says:
-    return licence(facts.recipe, facts.source.card, facts.source.entries)
+    lost = {path for path in facts.source.not_texts if is_legal(path)}  # of other names it is known anyway
+    return licence(facts.recipe, facts.source.card, facts.source.entries.keys() - lost)
 
 
 def _side_files(facts: SourceFacts) -> Says:
