@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 SCHEMA = "mlx-publish/evidence/1"
 # They are made from the evidence, or sign it, so they cannot stand in it.
@@ -47,10 +47,19 @@ def _as_git(path: Path) -> Any:
     return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
 
 
+def sha256_of_open(file: BinaryIO) -> str:
+    """SHA-256 of an open file in hex, read in pieces to its end."""
+    return _digested_open(file, hashlib.sha256())
+
+
 def _digested(path: Path, digest: Any) -> str:
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        return _digested_open(file, digest)
+
+
+def _digested_open(file: BinaryIO, digest: Any) -> str:
+    while piece := file.read(1 << 20):
+        digest.update(piece)
     return str(digest.hexdigest())
 
 

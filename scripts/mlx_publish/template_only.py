@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlx_publish.checks.base import Check, run_checks
+from mlx_publish.checks.folder import LINKS
 from mlx_publish.checks.template import TEMPLATE, safe
 from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.console import Console, plain
@@ -74,6 +75,9 @@ def _engines(names: str) -> tuple[str, ...]:
 
 def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Capabilities | None, tuple[Finding, ...]]:
     """The template's look, what it can do, and the findings; what cannot be read is one of them."""
+    outside = run_checks((LINKS,), metadata)
+    if verdict_of(outside) != "pass":
+        return None, None, outside
     try:
         seen, tokens = metadata.look, _tokens(metadata)
     except Refused as error:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,12 @@ class Work:
         write_atomically(self.report_path(label, report.stage), json_text(report.to_json()))
 
     def digests(self, folder: Path) -> tuple[FileDigest, ...]:
-        """Sizes and SHA-256 of all files below `folder`; unchanged files are not read twice.
+        """Sizes and SHA-256 of all files below `folder`; unchanged files are not read twice."""
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        return self.digests_of(files, lambda name: sha256_of(files[name]))
+
+    def digests_of(self, files: Mapping[str, Path], read: Callable[[str], str]) -> tuple[FileDigest, ...]:
+        """Sizes and SHA-256 of files by their names; `read` gives the digest of one that is not known yet.
 
         A file counts as unchanged with the same size, time of change and inode.
         """
@@ -127,19 +132,19 @@ class Work:
                 if isinstance(seen, dict) and set(seen) == _SEEN:
                     self._digests[path] = seen
         before = dict(self._digests)
-        files = tuple(self._digest(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
+        found = tuple(self._digest(name, path, read) for name, path in files.items())
         if self._digests != before:
             write_atomically(cache_file, json_text(self._digests))
-        return files
+        return found
 
-    def _digest(self, path: Path, folder: Path) -> FileDigest:
+    def _digest(self, name: str, path: Path, read: Callable[[str], str]) -> FileDigest:
         stat = path.stat()
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._digests.get(str(path))
         if not known or known["mark"] != mark:
-            known = {"mark": mark, "sha256": sha256_of(path)}
+            known = {"mark": mark, "sha256": read(name)}
             self._digests[str(path)] = known
-        return FileDigest(path.relative_to(folder).as_posix(), stat.st_size, known["sha256"])
+        return FileDigest(name, stat.st_size, known["sha256"])
 
     @contextmanager
     def aside(self, label: str) -> Iterator[Path]:

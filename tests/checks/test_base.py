@@ -66,5 +66,5 @@ def test_these_cannot_be_accepted_away() -> None:
         "no-code", "finite", "numbers-bound", "bytes-unchanged", "card-rendered", "only-model-files",
         "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite", "template-safe",
         "template-same", "no-secrets", "modality", "modality-weights",
-        "end-ids", "evidence-attested",
+        "end-ids", "links-inside", "file-names", "file-sizes", "evidence-attested",
     }  # fmt: skip

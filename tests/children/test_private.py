@@ -30,7 +30,7 @@ def test_kernels_are_kept_in_the_users_own_cache(
     assert found.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777])
+@pytest.mark.parametrize("mode", [0o707, 0o777, 0o1777])
 def test_where_others_write_to_the_cache_kernels_live_as_long_as_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:

@@ -56,6 +56,25 @@ def test_a_pickle_or_a_program_is_one_under_any_name(tmp_path: Path, begins: byt
     assert strangers(tmp_path) == ["tokenizer.model (a program, a pickle or an archive)"]
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [("NOTICE", b"cos\nsystem\n(S'id'\ntR.", "NOTICE (is a pickle, not a text)"), ("COPYING", b"\xff\0", "COPYING (is no text)"),
+     ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a legal text)"),
+     ("LICENSE.7z", b"x", "LICENSE.7z"), ("NOTICE.html", b"x", "NOTICE.html"), ("LICENSE\x1b", b"x", "LICENSE\\x1b"),
+     ("NOTICE\u202etxt", b"x", "NOTICE\\u202etxt")],
+)  # fmt: skip
+def test_only_texts_are_sent_as_legal_files(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert strangers(tmp_path) == [said]
+
+
+def test_no_two_files_that_are_one_on_a_mac_are_sent(tmp_path: Path) -> None:
+    fill(tmp_path, "LICENSE", "license")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this disk takes both for one")
+    assert strangers(tmp_path) == ["license (on a Mac it is LICENSE)"]
+
+
 def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
     one, two, three = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
     fill(tmp_path, one, two)

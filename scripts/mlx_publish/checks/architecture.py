@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.model.names import shown
 from mlx_publish.model.normalise import tagged_float
 from mlx_publish.model.spellings import class_type
 
@@ -99,7 +100,7 @@ def _code(facts: SourceFacts) -> Says:
     raw = facts.source.config.raw
     if own := raw.get("model_file"):
         return failed(f"config.json asks for code from the model repo ({own})", "Take a source without it.")
-    scripts = sorted(path for path in facts.source.entries if path.endswith(".py"))
+    scripts = [shown(path) for path in sorted(facts.source.entries) if path.endswith(".py")]
     mapped = ", which auto_map asks for," if raw.get("auto_map") else ""
     if scripts:
         return warned(f"code of the source{mapped} is neither run nor carried over: {', '.join(scripts[:5])}")

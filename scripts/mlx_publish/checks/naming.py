@@ -7,11 +7,13 @@ import re
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence
-from mlx_publish.model.select import side_files
+from mlx_publish.model.select import is_legal, side_files
 from mlx_publish.patterns import LANGUAGE
 
 
 def _revision(facts: SourceFacts) -> Says:
+    if facts.recipe.source_folder and not facts.identity:
+        return skipped("a folder that is refused by names, sizes or headers is not digested")
     if facts.recipe.source_folder:
         return passed(f"the folder's files are identified by the digest {facts.identity[:12]}")
     if facts.recipe.spec.revision == facts.identity:
@@ -37,11 +39,12 @@ def _card(facts: SourceFacts) -> Says:
 
 
 def _licence(facts: SourceFacts) -> Says:
-    return licence(facts.recipe, facts.source.card, facts.source.entries)
+    lost = {path for path in facts.source.not_texts if is_legal(path)}  # of other names it is known anyway
+    return licence(facts.recipe, facts.source.card, facts.source.entries.keys() - lost)
 
 
 def _side_files(facts: SourceFacts) -> Says:
-    carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone))
+    carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone) - facts.source.not_texts)
     if pointer := next((path for path in carried if facts.source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the file", "Download the file (git lfs pull).")
     return passed(f"carried over: {', '.join(carried)}" if carried else "there is nothing to carry over")

@@ -6,6 +6,7 @@ from mlx_publish.checks import modality
 from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.folder import LEGAL, UNREAD
 from mlx_publish.checks.naming import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
@@ -17,11 +18,12 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 
 # A failure in one group ends the look: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
+    UNREAD,
     (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG),
     INDEXED,
     LISTED,
     TWIN,
     HEADERS,
-    (*STORED, *LAYERS, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *PAPERS, *modality.NAMED),
+    (*STORED, *LAYERS, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *LEGAL, *PAPERS, *modality.NAMED),
 )
 INSPECT: tuple[Check[SourceFacts], ...] = tuple(check for group in GROUPS for check in group)

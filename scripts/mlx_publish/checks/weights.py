@@ -8,6 +8,7 @@ from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.config import DTYPES
 from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.names import shown
 from mlx_publish.model.weights import INDEX, shard_numbers, weight_map
 
 _OTHER_FORMATS = (".bin", ".pt", ".pth", ".gguf", ".h5", ".ckpt", ".msgpack", ".onnx", ".npz", ".safetensors")
@@ -61,7 +62,7 @@ def _other_formats(facts: SourceFacts) -> Says:
     if "adapter_config.json" in facts.source.entries:
         return failed("the source is an adapter, not a model", "Merge it into its base model, then take the result.")
     others = sorted(path for path in facts.source.entries if path.endswith(_OTHER_FORMATS))
-    seen = f"; it has {', '.join(others[:3])}" if others else ""
+    seen = f"; it has {', '.join(map(shown, others[:3]))}" if others else ""
     return failed(f"the source has no safetensors weights{seen}", "Choose a source with safetensors weights.")
 
 
@@ -74,7 +75,7 @@ def _one_set(facts: SourceFacts) -> Says:
         )
     on_top = {path for path in source.entries if path.endswith(".safetensors") and "/" not in path}
     if extra := sorted(on_top - set(source.weights)):
-        return warned(f"not taken, because they belong to another set of weights: {', '.join(extra[:5])}")
+        return warned(f"not taken, because they belong to another set of weights: {', '.join(map(shown, extra[:5]))}")
     return passed("there is one set of weights")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of_all
 from mlx_publish.model.files import FileEntry
+from mlx_publish.model.legal import LARGEST, text_fault
+from mlx_publish.model.names import same_on_a_mac, shown
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
 
@@ -22,7 +24,7 @@ _OTHERS = frozenset({
 # Code and pickles give themselves away by how they begin, whatever they are called.
 _FOREIGN = (
     b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"MZ", b"#!",
-    b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
+    b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\xfd7zX", b"7z\xbc\xaf", b"BZh", b"\x28\xb5\x2f\xfd", b"\0asm", b"!<ar",
 )  # fmt: skip
 
 _SIGNATURE = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+\n-----END SSH SIGNATURE-----\n")
@@ -61,17 +63,17 @@ def may_be_sent(path: str) -> bool:
 def strangers(folder: Path) -> list[str]:
     """Paths that must not be sent, each with its reason where the name does not say it.
 
-    They are not on the allow-list, hidden, links, no files at all, code or pickles under another name, or weights
-    that the index does not name.
+    They are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
+    that are no texts, weights that the index does not name, or one file with another one on a Mac.
     """
     indexed = _indexed(folder)
-    found = []
+    found = [f"{shown(other)} (on a Mac it is {shown(one)})" for one, other in same_on_a_mac(_names(folder))]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
         if (reason := _objection(path, name, indexed)) is not None:
-            found.append(f"{name}{reason}")
+            found.append(f"{shown(name)}{reason}")
     absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
     return found + [f"{name} (the index names it, and it is not there)" for name in absent]
 
@@ -88,7 +90,17 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
         return " (the index does not name it)"
     if not name.endswith(".safetensors") and _begins(path).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"
-    return None
+    return f" ({fault})" if is_legal(name) and (fault := _text_fault(path)) else None
+
+
+def _text_fault(path: Path) -> str:
+    """What is wrong with a legal file; one that is too large for a text is not read whole."""
+    with path.open("rb") as file:
+        return text_fault(file.read(LARGEST + 1))
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
 
 
 def is_signature(path: Path) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
+from mlx_publish.model.folder import FolderLook, look_at
 from mlx_publish.model.json_text import TwiceError, parse
-from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header
+from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header_of
 
 SMALL = 64 << 20
 """Bytes that a metadata file may have; tokenizers reach some 30 MB."""
@@ -42,33 +45,39 @@ class ModelFiles(Protocol):
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """A model in a folder."""
+    """A model in a folder, looked at once: only what is a plain file of the folder, links followed, is ever opened."""
 
     folder: Path
 
-    @property
+    @cached_property
+    def look(self) -> FolderLook:
+        """Where each file lies, and which links lead elsewhere."""
+        return look_at(self.folder)
+
+    @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
         """All files below the folder but hidden ones."""
-        found = {}
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder)
-            if path.is_file() and not any(part.startswith(".") for part in name.parts):
-                found[name.as_posix()] = FileEntry(name.as_posix(), path.stat().st_size)
-        return found
-
-    @property
-    def dead_links(self) -> tuple[str, ...]:
-        """Links that lead to nothing, as in a cache of the Hub from which files were removed."""
-        links = (path for path in sorted(self.folder.rglob("*")) if path.is_symlink() and not path.exists())
-        return tuple(path.relative_to(self.folder).as_posix() for path in links)
+        return {path: FileEntry(path, place.size) for path, place in self.look.places.items()}
 
     def read(self, path: str) -> bytes:
         """Return a file, whole."""
-        return (self.folder / path).read_bytes()
+        with self.look.open(path) as file:
+            return file.read(self.look.places[path].size)
 
     def header(self, path: str) -> tuple[TensorInfo, ...]:
         """Return the tensors of a safetensors file."""
-        return read_header(self.folder / path)
+        with self.look.open(path) as file:
+            return read_header_of(file, path, self.look.places[path].size)
+
+    def copy(self, path: str, target: Path) -> None:
+        """Copy a file as it was seen."""
+        with self.look.open(path) as file, target.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
+
+    def unchanged(self, paths: Iterable[str]) -> None:
+        """Raise `Refused` where one of these files is not the one that was seen any more."""
+        for path in paths:
+            self.look.open(path).close()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Any
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
-from mlx_publish.model.select import carried_files
+from mlx_publish.model.folder import Stray
+from mlx_publish.model.legal import Legal, read_legal
+from mlx_publish.model.select import carried_files, is_legal
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
@@ -38,9 +40,42 @@ class Metadata:
     @property
     def dead_links(self) -> tuple[str, ...]:
         """Files of a folder that are links to nothing, of those that a conversion would carry over."""
-        links = self.files.dead_links if isinstance(self.files, FolderFiles) else ()
+        links = self.files.look.dead if isinstance(self.files, FolderFiles) else ()
         wanted = carried_files(links, (path for path in links if path.endswith(".safetensors")))
         return tuple(path for path in links if path in wanted)
+
+    @property
+    def strays(self) -> tuple[Stray, ...]:
+        """Names in a folder that stand for something outside of it, or for no file."""
+        return self.files.look.strays if isinstance(self.files, FolderFiles) else ()
+
+    @property
+    def hollow(self) -> tuple[str, ...]:
+        """Files of a folder that a conversion may take and of which the disk holds next to nothing."""
+        look = self.files.look if isinstance(self.files, FolderFiles) else None
+        large = (path for path in sorted(self.named) if not is_legal(path))  # those have a check of their own
+        return tuple(path for path in large if look.hollow(path)) if look else ()
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The files that conversion may take, by their names alone."""
+        weights = (path for path in self.entries if path.startswith("model") and path.endswith(".safetensors"))
+        return frozenset(carried_files(self.entries, (path for path in weights if "/" not in path)))
+
+    @cached_property
+    def legal(self) -> Legal:
+        """The legal files by what becomes of them."""
+        return read_legal(self.files)
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The files that conversion takes, of those that are there."""
+        return frozenset(carried_files(self.entries, self.weights) & self.entries.keys()) - self.not_texts
+
+    @property
+    def not_texts(self) -> frozenset[str]:
+        """Legal files that are not carried over."""
+        return frozenset((*self.legal.left, *self.legal.broken))
 
     @cached_property
     def config(self) -> ModelConfig:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from mlx_publish.model.files import FileEntry
+from mlx_publish.model.names import name_fault
 
 # What clients read beside weights and config.json; mlx-lm would write some of it anew, in other words.
 TOKENIZER = frozenset({
@@ -14,21 +16,42 @@ TOKENIZER = frozenset({
     "chat_template.jinja", "chat_template.json",
 })  # fmt: skip
 PROCESSOR = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
-_LEGAL = re.compile(r"(licen[cs]e|notice|copying|use_policy|usage_policy|acceptable_use)[^/\n]*", re.IGNORECASE)
-# Code and pickles, whatever they are called.
-_NEVER = (".py", ".pyc", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".sh")
+_LEGAL = re.compile(r"(licen[cs]e|notice|copying|use_policy|usage_policy|acceptable_use)", re.IGNORECASE)
+# How the name of a legal text may end behind its last dot: as texts do, with a version as in 2.0, or with whose it is.
+_TEXTS = frozenset({
+    "txt", "text", "md", "markdown", "rst",
+    "agpl", "apache", "apache2", "bsd", "gpl", "isc",
+    "lesser", "lgpl", "lib", "mit", "mpl", "model", "code", "en", "zh",
+})  # fmt: skip
+_SIGNS = frozenset(" _.,()+-")
+_CODE = (".py", ".pyc")  # a check of its own tells of it
 _EXTRA = re.compile(r"[\w-][\w.-]*\.tiktoken|additional_chat_templates/[\w-][\w.-]*\.jinja")
 _NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors.index.json", "hf_quant_config.json"})
 
 
 def is_legal(path: str) -> bool:
-    """Tell whether a file on top is a licence, a notice or a policy."""
-    return bool(_LEGAL.fullmatch(path)) and not path.lower().endswith(_NEVER)
+    """Tell whether a file on top is by its name the text of a licence, a notice or a policy: an allow-list."""
+    if not _LEGAL.match(path) or name_fault(path) or not all(map(_is_plain, path)):
+        return False
+    ending = path.rpartition(".")[2].lower() if "." in path else "txt"
+    return ending in _TEXTS or (ending.isascii() and ending.isdigit())
+
+
+def looks_legal(path: str) -> bool:
+    """Tell whether a file on top begins as a legal text does and is by its name something else, as LICENSE.html."""
+    return bool(_LEGAL.match(path)) and "/" not in path and not is_legal(path) and not path.lower().endswith(_CODE)
+
+
+def _is_plain(char: str) -> bool:
+    """Letters that are written from left to right and look like no others, digits, and a few signs."""
+    if char.isascii():
+        return char.isalnum() or char in _SIGNS
+    return char.isalnum() and unicodedata.bidirectional(char) == "L" and unicodedata.normalize("NFKC", char) == char
 
 
 def is_tokenizer(path: str) -> bool:
     """Tell whether a file belongs to the tokenizer, extra chat templates and vocabularies included."""
-    return path in TOKENIZER or bool(_EXTRA.fullmatch(path))
+    return path in TOKENIZER or (bool(_EXTRA.fullmatch(path)) and not name_fault(path))
 
 
 def carried_files(entries: Iterable[str], weights: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlx_publish.errors import Refused
 
@@ -95,10 +95,15 @@ def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> Tenso
 def read_header(path: Path) -> tuple[TensorInfo, ...]:
     """Tensors of a file, checked against its length. Raises `Refused` as `header_of` does."""
     with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        data = start + file.read(length if length <= MAX_HEADER else 0)
-    return header_of(path.name, data, path.stat().st_size)
+        return read_header_of(file, path.name, path.stat().st_size)
+
+
+def read_header_of(file: BinaryIO, name: str, size: int) -> tuple[TensorInfo, ...]:
+    """Tensors of an open file of `size` bytes. Raises `Refused` as `header_of` does."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    # What is longer than the file is no length, and is not made room for.
+    return header_of(name, start + file.read(length if length <= min(MAX_HEADER, size) else 0), size)
 
 
 def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
@@ -111,7 +116,13 @@ def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = "is a git-lfs pointer, not the weights" if is_pointer(data) else f"is not safetensors: {error}"
         raise Refused(reason, place=name, remedy="Download the file again, whole.") from error
-    is_whole(name, size, 8 + int.from_bytes(data[:8], "little"), tensors)
+    length = 8 + int.from_bytes(data[:8], "little")
+    is_whole(name, size, length, tensors)
+    if (more := size - length - sum(tensor.nbytes for tensor in tensors)) > 0:
+        raise Refused(
+            f"goes on for {more:,} bytes behind the last tensor that its header names",
+            place=name, remedy="Download the file again, whole.",
+        )  # fmt: skip
     return tensors
 
 

@@ -18,7 +18,7 @@ from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import KeptLayers
-from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count
+from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count, read_header
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.answers import SourceAnswers
@@ -62,12 +62,12 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     source = source_of(context)
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
     context.console.progress(f"bringing {len(paths)} files of {context.recipe.source_name} here")
-    folder = source.local(paths)
-    try_tokenizer(folder)
     with ExitStack() as stack:
         asides = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
-        prepared = prepare(folder, paths, stack.enter_context(context.work.aside("source")))
+        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")))
+        try_tokenizer(prepared.source)
         result, mended = _convert(context, variants, prepared, asides)
+        source.unchanged(paths)
 
         def judge(variant: Variant) -> Outcome:
             twin = context.report(variant, "inspect").result["twin"] is not None
@@ -155,7 +155,7 @@ def _finish(
 
 def _source_tensors(context: Context, variant: Variant, source: Path) -> tuple[TensorInfo, ...]:
     paths: list[str] = context.report(variant, "inspect").result["source"]["files"]
-    return tuple(t for path in paths if path.endswith(".safetensors") for t in FolderFiles(source).header(path))
+    return tuple(t for path in paths if path.endswith(".safetensors") for t in read_header(source / path))
 
 
 def _converted(tensors: tuple[TensorInfo, ...], dropped: Mapping[str, str]) -> tuple[TensorInfo, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence_of
 from mlx_publish.checks.source import GROUPS
-from mlx_publish.engine.child import memory_bytes
 from mlx_publish.engine.support import mlx_lm_support
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.repo import exists
-from mlx_publish.model.select import PROCESSOR, carried_files, side_files
+from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
-from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import parameter_count
-from mlx_publish.numbers import size
 from mlx_publish.policy import Policy, find_policy, judge_source
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.source import Source, metadata_of, source_of
+from mlx_publish.stages.room import estimated, judge_room, too_large
+from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.stages.twin import twin_facts, twin_tools
 
 
@@ -32,7 +29,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """Commit or digest of the source, and what is asked for."""
     support, policy = mlx_lm_support(), _policy(context)
     return {
-        "source": source_of(context).identity,
+        "source": _identity(context),
         "recipe": context.recipe.digest_of(
             "source", "revision", "license", "license_name", "license_link", "accept", "modality"
         ),
@@ -42,6 +39,15 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
     }
+
+
+def _identity(context: Context) -> str:
+    """Commit or digest of the source; empty where a folder needs more room than there is, and is not digested."""
+    if "identity" not in context.cache:
+        large = context.recipe.source_folder is not None and too_large(context)
+        context.cache["identity"] = "" if large else source_of(context).identity
+    found: str = context.cache["identity"]
+    return found
 
 
 def _policy(context: Context) -> Policy | None:
@@ -54,12 +60,13 @@ def _policy(context: Context) -> Policy | None:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
-    source = source_of(context)
-    facts = {variant.label: _facts(context, variant, source) for variant in variants}
+    facts = {variant.label: _facts(context, variant) for variant in variants}
     checks = {label: run_in_groups(GROUPS, found, context.recipe.accepted) for label, found in facts.items()}
     if all(check.status != "fail" for found in checks.values() for check in found):
         _judge_by_policy(context, facts)
-        room = _room(context, facts)
+        room = judge_room(context, next(iter(facts.values())), [found.variant for found in facts.values()])
+        if not _identity(context):
+            raise SurroundingsError("there is more room than a moment ago", remedy="Run the same command again.")
         checks = {label: (*found, room) for label, found in checks.items()}
     return {label: Outcome(checks[label], _told(found, checks[label])) for label, found in facts.items()}
 
@@ -77,12 +84,12 @@ def _told(facts: SourceFacts, checks: tuple[Finding, ...]) -> dict[str, Any]:
     return _named(facts) if any(check.status == "fail" for check in checks) else _result(facts)
 
 
-def _facts(context: Context, variant: Variant, source: Source) -> SourceFacts:
+def _facts(context: Context, variant: Variant) -> SourceFacts:
     support = mlx_lm_support()
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
-        identity=source.identity,
+        identity=_identity(context),
         source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
         twin=lambda: twin_facts(context),
@@ -133,15 +140,14 @@ def _result(facts: SourceFacts) -> dict[str, Any]:
             "pipeline_tag": card.text("pipeline_tag"),
             "problem": card.problem,
         },
-        "estimated_bytes": estimate_bytes(found.language_tensors, facts.variant, found.config.dtype),
+        "estimated_bytes": estimated(found, facts.variant),
         "taken": dict(facts.taken),
     }
 
 
 def _files(facts: SourceFacts) -> set[str]:
     """What conversion needs of the source; of text alone no processor of images or sound."""
-    found = carried_files(facts.source.entries, facts.source.weights) & facts.source.entries.keys()
-    return found - PROCESSOR if facts.text_alone else found
+    return set(facts.source.needed - PROCESSOR if facts.text_alone else facts.source.needed)
 
 
 def _left_behind(facts: SourceFacts) -> dict[str, Any]:
@@ -150,59 +156,6 @@ def _left_behind(facts: SourceFacts) -> dict[str, Any]:
         return {}
     names = senses_in(facts.source.config.raw) or [tower.name for tower in facts.source.towers]
     return {"modality": facts.recipe.spec.modality, "not_supported": in_words(names)}
-
-
-def _room(context: Context, facts: Mapping[str, SourceFacts]) -> Finding:
-    """Say that disk and memory suffice.
-
-    Raises `SurroundingsError` where they do not: that is no verdict on the model.
-    """
-    first = next(iter(facts.values()))
-    sizes = [_result(found)["estimated_bytes"] for found in facts.values()]
-    if max(sizes) > memory_bytes():
-        raise SurroundingsError(
-            f"a model of {size(max(sizes))} does not fit into {size(memory_bytes())} of memory",
-            remedy="Take fewer bits, or a machine with more memory.",
-        )
-    # The tokenizer and other side files are small beside the weights, but not beside a tiny model's.
-    side = sum(first.source.entries[path].size for path in side_files(first.source.entries))
-    needed = sum(sizes) + len(sizes) * side
-    free = _free(context.work.folder)
-    if needed > free:
-        raise SurroundingsError(
-            f"{context.work.folder} has {size(free)} free and the conversion needs about {size(needed)}",
-            remedy="Free space, or take another --work folder on a larger disk.",
-        )
-    _cache_has_room(first)
-    # What is free changes by the hour; it stays out of the message, which the evidence keeps.
-    return Finding(
-        "room",
-        "pass",
-        f"disk and memory suffice for about {size(needed)} of files and {size(max(sizes))} of weights at a time",
-        details={"disk_free_bytes": free, "memory_bytes": memory_bytes(), "disk_needed_bytes": needed},
-    )
-
-
-def _cache_has_room(facts: SourceFacts) -> None:
-    """The download goes into the Hub's cache, which may lie on another disk."""
-    if facts.recipe.source_folder:
-        return
-    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
-
-    repo = f"models--{facts.recipe.spec.source.replace('/', '--')}"
-    there = Path(HF_HUB_CACHE) / repo / "snapshots" / facts.identity
-    missing = sum(facts.source.entries[path].size for path in facts.source.weights if not (there / path).exists())
-    free = _free(Path(HF_HUB_CACHE))
-    if missing > free:
-        raise SurroundingsError(
-            f"{HF_HUB_CACHE} has {size(free)} free and the download needs {size(missing)}",
-            remedy="Free space, or set HF_HOME to a larger disk.",
-        )
-
-
-def _free(folder: Path) -> int:
-    """Bytes free where a folder is or will be."""
-    return shutil.disk_usage(next(there for there in (folder, *folder.parents) if there.exists())).free
 
 
 STAGE = Stage("inspect", None, inputs, run)

@@ -1,4 +1,4 @@
-"""Two folders made of a source that is never written to: what mlx-lm is shown, and what travels beside the weights."""
+"""Folders made of a source that is never written to: what mlx-lm is shown, and what travels beside the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_legal, is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX
 from mlx_publish.stages.context import Context
-from mlx_publish.stages.source import source_of
+from mlx_publish.stages.source import Source, source_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Prepared:
     """A source made ready for conversion."""
 
     source: Path
+    """The files of the source that count, and nothing else of it."""
     links: Path
     """Links to weights and tokenizer, and the config in the spelling that mlx-lm reads."""
     side: Path
@@ -34,8 +35,9 @@ class Prepared:
     """What the config says now in an older spelling, too."""
 
 
-def prepare(source: Path, paths: Sequence[str], aside: Path) -> Prepared:
-    """Make both folders below `aside`. `paths` are the files of the source that count."""
+def prepare(found: Source, paths: Sequence[str], aside: Path) -> Prepared:
+    """Make all folders below `aside`. `paths` are the files of the source that count."""
+    source = found.lay_out(paths, aside / "source")
     config = read_json_file(FolderFiles(source), "config.json") or {}
     normal, told = normalise_config(config)
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
@@ -58,7 +60,7 @@ def readable_source(context: Context) -> Iterator[Path]:
     """Give a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
     paths: list[str] = context.report(context.variants[0], "inspect").result["source"]["files"]
     with context.work.aside("source") as aside:
-        yield prepare(source_of(context).local(paths), paths, aside).links
+        yield prepare(source_of(context), paths, aside).links
 
 
 def add_side_files(prepared: Prepared, folder: Path) -> frozenset[str]:

@@ -83,19 +83,18 @@ def compare_folders(
 
 def _compare(context: Context, torch: Torch) -> ReferenceFacts:
     with readable_source(context) as links:
-        original = _as_written(context, links.parent / "original")
+        original = _as_written(context, links.parent)
         store = links.parent / "logits.safetensors"
         return compare_folders(links, original, torch, store, context.work.source, context.console.progress)
 
 
-def _as_written(context: Context, folder: Path) -> Path:
+def _as_written(context: Context, aside: Path) -> Path:
     """Links to the chosen weights and to config.json in its authors' words, so that nothing else has a say."""
-    paths: list[str] = _source(context)["files"]
-    local = source_of(context).local(paths)
-    for path in paths:
+    source, folder = aside / "source", aside / "original"
+    for path in _source(context)["files"]:
         if path == "config.json" or path.endswith((".safetensors", ".safetensors.index.json")):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).symlink_to((local / path).resolve())
+            (folder / path).symlink_to((source / path).resolve())
     return folder
 
 

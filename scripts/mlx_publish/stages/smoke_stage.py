@@ -60,13 +60,13 @@ def _chats(context: Context, variants: Sequence[Variant], seen: Look) -> list[An
     ]  # fmt: skip
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
     templates = dict(metadata_of(context).tokenizer.templates)
-    arguments = {
-        "source": str(source_of(context).local(paths)), "templates": templates, "dialogues": dialogues, "now": NOW,
-    }  # fmt: skip
     files = [_tokenizer_files(context, variant) for variant in variants]
     first = dict(reversed(list(zip(files, variants, strict=True))))
-    jobs = [job_of(context, variant, "chat", arguments) for variant in first.values()]
-    found = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
+    with context.work.aside("source") as aside:
+        source = source_of(context).lay_out(paths, aside / "source")
+        arguments = {"source": str(source), "templates": templates, "dialogues": dialogues, "now": NOW}
+        jobs = [job_of(context, variant, "chat", arguments) for variant in first.values()]
+        found = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
     told = dict(zip(first, found, strict=True))
     return [told[key] for key in files]
 

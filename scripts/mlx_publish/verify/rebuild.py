@@ -38,7 +38,7 @@ def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Conso
 
 def _same_source(context: Context, evidence: Mapping[str, Any]) -> None:
     found, told = source_of(context).identity, evidence["source"]["identity"]
-    if found != told:
+    if found and found != told:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
             f"the folder has the digest {found[:12]}, and the evidence names {told[:12]}", place="--source",
             remedy="Give the very folder that it was converted from.",

@@ -1,0 +1,117 @@
+"""What lies in the source, by names and sizes alone: judged before anything of it is read, digested or copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlx_publish.checks.base import Accepted, Check, Says, failed, passed, run_checks, warned
+from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.errors import Refused
+from mlx_publish.model.files import SMALL
+from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.names import name_fault, same_on_a_mac, shown
+from mlx_publish.model.select import is_legal, is_tokenizer
+from mlx_publish.numbers import size
+
+_NAMED = 5
+_TEMPLATES = "additional_chat_templates/"
+
+
+def _links(source: Metadata) -> Says:
+    """Nothing in the folder leads out of it."""
+    if strays := source.strays:
+        named = "; ".join(f"{shown(one.path)} {one.why}" for one in strays[:_NAMED])
+        more = f"; and {len(strays) - _NAMED} more" if len(strays) > _NAMED else ""
+        return failed(
+            f"{named}{more}",
+            "Put the file itself there if it belongs to the model (cp -L), else remove the link. "
+            "Of links out of a folder only those of the Hub client's own cache are followed.",
+        )
+    return passed("no link leads out of the source")
+
+
+def _file_names(source: Metadata) -> Says:
+    for path in sorted(source.named):
+        if fault := name_fault(path):
+            return failed(f"the name {shown(path)} {fault}", "Rename the file in the source.")
+    if pairs := same_on_a_mac(source.named):
+        one, other = map(shown, pairs[0])
+        return failed(
+            f"{one} and {other} are one file on a Mac, whose disk takes capital and small letters for the same",
+            "Rename or remove one of them in the source.",
+        )
+    if left := [path for path in source.entries if _is_template(path) and not is_tokenizer(path)]:
+        names = ", ".join(map(shown, left[:_NAMED]))
+        return warned(f"left behind, for its name is none for a published file: {names}")
+    return passed("all names can be published, and no two are one on a Mac")
+
+
+def _is_template(path: str) -> bool:
+    return path.startswith(_TEMPLATES) and path.endswith(".jinja") and path.count("/") == 1
+
+
+def _legal_texts(source: Metadata) -> Says:
+    legal = source.legal
+    if legal.broken:
+        return failed(
+            _told(legal.broken),
+            "Put the text itself there, as UTF-8, or remove the file from the source; "
+            "accept 'legal-texts' in the recipe to publish without it.",
+        )
+    if legal.left:
+        kept = f"; carried over: {', '.join(legal.texts[:_NAMED])}" if legal.texts else ""
+        return warned(
+            f"left behind: {_told(legal.left)}{kept}", "Add the licence as LICENSE, LICENSE.txt or LICENSE.md."
+        )
+    return passed(f"{len(legal.texts)} legal text(s)" if legal.texts else "there are no legal files")
+
+
+def _told(reasons: Mapping[str, str]) -> str:
+    named = "; ".join(f"{shown(path)} ({why})" for path, why in list(reasons.items())[:_NAMED])
+    return f"{named}; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else named
+
+
+def _sizes(source: Metadata) -> Says:
+    if hollow := source.hollow:
+        return failed(
+            f"of {shown(hollow[0])} the disk holds next to nothing of its {size(source.entries[hollow[0]].size)}",
+            "Complete the download.",
+        )
+    for path in sorted(source.named - {"README.md"}):
+        found = source.entries[path].size
+        if found > SMALL and not path.endswith(".safetensors") and not is_legal(path):
+            return failed(
+                f"{shown(path)} has {found:,} bytes, and a file beside the weights at most {SMALL:,}",
+                "Take a source in which it is smaller.",
+            )
+    return passed("no file is larger than one of its kind can be")
+
+
+LINKS: Check[Metadata] = Check(
+    "links-inside", "Links stay in the source", "somebody's private file made public", _links, safety=True
+)
+_BY_NAME: tuple[Check[Metadata], ...] = (
+    LINKS,
+    Check("file-names", "Names can be published", "a name that hides or overwrites another", _file_names, safety=True),
+    Check("file-sizes", "Sizes are those of a model", "hours and a full disk for nothing", _sizes, safety=True),
+)
+_LEGAL: Check[Metadata] = Check(
+    "legal-texts", "Legal files are texts", "a program under a licence's name", _legal_texts
+)
+
+
+def _of_source(check: Check[Metadata]) -> Check[SourceFacts]:
+    return Check(check.id, check.title, check.protects, lambda facts: check.run(facts.source), check.safety)
+
+
+UNREAD: tuple[Check[SourceFacts], ...] = tuple(map(_of_source, _BY_NAME))
+LEGAL: tuple[Check[SourceFacts], ...] = (_of_source(_LEGAL),)
+
+
+def refused_unread(source: Metadata, accepted: Accepted) -> bool:
+    """Tell whether names, sizes or headers refuse a source already, so that no digest need be taken."""
+    try:
+        findings = run_checks((*_BY_NAME, _LEGAL), source, accepted)
+        return any(finding.status == "fail" for finding in findings) or not source.headers
+    except Refused:
+        return True
