@@ -14,6 +14,8 @@ from mlx_publish.template.capabilities import Capabilities
 from mlx_publish.template.dialogues import probes
 from mlx_publish.template.look import Look, shared
 
+_MEND = "Take another source, or have its template mended."
+
 
 def safe(seen: Look) -> Says:
     """Whether it stays within the sandbox and its limits."""
@@ -21,8 +23,11 @@ def safe(seen: Look) -> Says:
         probe, found = seen.unsafe[0]
         return failed(
             f"the chat template is not safe to render: {found.error} (dialogue {probe!r})",
-            "Take another source, or have its template mended.", kind=found.kind,
+            _MEND, kind=found.kind,
         )  # fmt: skip
+    if seen.odd:
+        first = seen.odd[0]
+        return failed(f"the chat template is not safe to render: {first.said}", _MEND, kind=first.kind, **first.details)
     return passed(f"{len(seen.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
 
 

@@ -11,12 +11,16 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from mlx_publish.template.child import ANSWERS_BYTES
 from mlx_publish.template.process import DISK_FAILED, OUT_OF_MEMORY, TOO_LONG
-from mlx_publish.template.rendering import render
+from mlx_publish.template.provoking import fill
+from mlx_publish.template.rendering import Rendered, render
+from mlx_publish.template.variables import Reads, read_by
 
 
 def main(folder: Path) -> int:
@@ -25,13 +29,28 @@ def main(folder: Path) -> int:
     limits = job["limits"]
     _limit(limits["seconds"], limits["memory_bytes"], job["watched"])
     with (folder / "answers").open("wb") as answers:
-        for request in job["requests"]:
-            answer = render(request["template"], request["context"], _time(request["now"]), limits["characters"])
-            answers.write(json.dumps(vars(answer)).encode() + b"\n")
+        for answer in _answers(job["requests"], job["templates"], limits["characters"]):
+            answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()
-            if answer.kind == "unsafe":
+            if answer.get("kind") == "unsafe":
                 break
     return 0
+
+
+def _answers(
+    requests: Sequence[Mapping[str, Any]], templates: Sequence[str], characters: int
+) -> Iterator[dict[str, Any]]:
+    """Yield an answer for each request; what the last reading found fills the slots of those behind it."""
+    found = Reads()
+    for request in requests:
+        if "read" in request:
+            found = read_by([templates[number] for number in request["read"]])
+            yield {"reads": found.to_json()}
+        elif (filled := fill(request, found)) is None:
+            yield vars(Rendered(None, "there is nothing to put in", "not-reached"))
+        else:
+            template = templates[filled["template"]]
+            yield vars(render(template, filled["context"], _time(filled["now"]), characters))
 
 
 def _time(text: str | None) -> datetime:

@@ -22,6 +22,7 @@ from typing import Any
 import mlx_publish
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
+from mlx_publish.template.child import ANSWERS_BYTES
 from mlx_publish.template.sandbox import CHARACTERS
 
 ENGINES = ("minijinja", "huggingface-jinja")
@@ -58,7 +59,10 @@ def render_with(
         return []
     with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
         folder = Path(name)
-        order = {"now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "requests": list(requests)}
+        order = {
+            "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
+            "requests": list(requests),
+        }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(order, default=dict), encoding="utf-8")
         why = _run(_command(engine, folder), folder, seconds)
         if not (folder / "answers").exists():
