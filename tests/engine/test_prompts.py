@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,8 +20,10 @@ from mlx_publish.engine.passages import rendering
 from mlx_publish.engine.prompts import finished, forbid
 from mlx_publish.engine.questions import prompts_of
 from mlx_publish.errors import Bug, Refused
+from mlx_publish.template.child import Request, render_all
 from mlx_publish.template.dialogues import Probe, probes
 from mlx_publish.template.look import NOW
+from mlx_publish.template.rendering import Rendered
 from models import make_model
 from tiny_tokenizer import CHATML
 
@@ -135,8 +137,12 @@ def test_a_question_that_brings_its_prompt_along_asks_no_template(unable: None) 
 
 def test_all_is_rendered_by_one_child_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    render_all = prompts.render_all
-    monkeypatch.setattr(prompts, "render_all", lambda requests: asked.append(len(requests)) or render_all(requests))
+
+    def counted(requests: Sequence[Request]) -> list[Rendered]:
+        asked.append(len(requests))
+        return render_all(requests)
+
+    monkeypatch.setattr(prompts, "render_all", counted)
     tokenizer = load_tokenizer(make_model(tmp_path / "m"))
     dialogues = [[USER], [USER, {"role": "assistant", "content": "Yes?"}]]
     calls = rendering(tokenizer, dialogues)

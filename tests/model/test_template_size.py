@@ -16,7 +16,7 @@ from mlx_publish.model.tokenizer import read_tokenizer
 
 OVER = "x" * (LARGEST + 1)
 HALF = "x" * (LARGEST // 2)
-PLACES = {
+PLACES: dict[str, dict[str, object]] = {
     "a file of its own": {"chat_template.jinja": OVER},
     "a key": {"tokenizer_config.json": {"chat_template": OVER}},
     "templates by name": {"tokenizer_config.json": {"chat_template": [{"name": "default", "template": OVER}]}},

@@ -132,9 +132,8 @@ def test_the_parent_parses_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(jinja2.Environment, name, fail)
     switched = CHATML + "{% if thinking %}think{% endif %}"
     made = seen(switched)
-    assert (made.reads.variables, [probe.name for probe in made.switched]) == (
-        {"thinking"}, ["thinking=true", "thinking=false"],
-    )  # fmt: skip
+    assert made.reads.variables == {"thinking"}
+    assert [probe.name for probe in made.switched] == ["thinking=true", "thinking=false"]
     assert (made.text("thinking=true") or "").endswith("think")
     assert looks([Model({"default": switched}, {})])[0].reads == made.reads
     with pytest.raises(AssertionError, match="in the parent"):
