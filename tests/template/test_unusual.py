@@ -162,3 +162,12 @@ def test_what_a_template_looks_for_may_be_refused_without_harm() -> None:
     """Some split answers at their own marks and break where a user writes one."""
     status: Any = says("{% if '</think>' in messages[-1].content %}{{ raise_exception('no') }}{% endif %}" + CHATML)[0]
     assert status == "pass"
+
+
+def test_templates_that_apply_by_name_alone_are_looked_at_too() -> None:
+    """They may want documents and refuse our dialogues; harm is what counts."""
+    needy = "{{ raise_exception('no documents') }}"
+    for text, status in ((CHATML, "pass"), (needy, "pass"), (BOMB, "fail"), ("{{ ''.__class__ }}", "fail")):
+        found = safe(look({"default": CHATML, "a": CHATML, "rag": text, "tool_use": CHATML}, {}))
+        assert found.status == status
+        assert status == "pass" or found.message.endswith("(the template of the name 'rag')")

@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 
 const [, , job, answers, modules] = process.argv;
 const { Environment, Template } = createRequire(resolve(modules, "render.mjs"))("@huggingface/jinja");
-const { now, longest, most, requests } = JSON.parse(readFileSync(job, "utf8"));
+const { now, longest, most, templates, requests } = JSON.parse(readFileSync(job, "utf8"));
 
 class Refusal extends Error {}
 
@@ -42,8 +42,8 @@ function answer(template, context) {
 // The file says that the engine was loaded; each answer is one line, so that a death loses none before it.
 writeFileSync(answers, "");
 let written = 0;
-for (const [template, context] of requests) {
-  const line = `${JSON.stringify(answer(template, context))}\n`;
+for (const [number, context] of requests) {
+  const line = `${JSON.stringify(answer(templates[number], context))}\n`;
   appendFileSync(answers, line);
   written += line.length;
   if (written > most) {

@@ -21,7 +21,7 @@ LIKE: tuple[tuple[str, tuple[int, int]], ...] = (
     ("tools", (4, 20)), ("several turns", (1, 200)), ("user", (60, 400)), ("user", (1500, 6000)),
 )  # fmt: skip
 """The dialogues that are drawn anew, with the least and most words of their texts, each by another clock."""
-CLOCKS = 40
+CLOCKS = 24
 """Further clocks for a template that asks for the time."""
 _NAMES = ("Amara", "Björn", "Chloé", "Dmitri", "Eun-ji", "Farid", "Grace", "Hòa", "İpek", "José", "Kwame", "Łucja")
 _ALPHABETS = "aeioulnrst", "αβγδεζηθλμ", "абвгдежз", "的一是不了人我在有他", "あいうえお", "ابتثجحخدرز", "😀🌒🚀"

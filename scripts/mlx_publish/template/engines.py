@@ -61,7 +61,7 @@ def render_with(
         folder = Path(name)
         order = {
             "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
-            "requests": list(requests),
+            **_numbered(requests),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(order, default=dict), encoding="utf-8")
         why = _run(_command(engine, folder), folder, seconds)
@@ -71,6 +71,13 @@ def render_with(
         lines = (folder / "answers").read_text(encoding="utf-8").split("\n")[:-1]
     answers: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return answers + _missing(len(requests) - len(answers), why)
+
+
+def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Numbers in place of templates, which are large and asked for many times."""
+    templates = list(dict.fromkeys(template for template, _ in requests))
+    numbers = {template: number for number, template in enumerate(templates)}
+    return {"templates": templates, "requests": [(numbers[template], context) for template, context in requests]}
 
 
 def _missing(count: int, why: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from mlx_publish.template.child import Reading, Request, work_through
 from mlx_publish.template.dialogues import Probe, probes
 from mlx_publish.template.provoking import SLOTS, slotted
 from mlx_publish.template.rendering import Rendered
-from mlx_publish.template.unusual import Chance, Odd, provoked, provoking
+from mlx_publish.template.unusual import Chance, Odd, asked_by_name, harmed, provoked, provoking
 from mlx_publish.template.variables import Reads
 
 NOW = "2026-03-01T12:00:00"
@@ -103,21 +103,19 @@ def _told(templates: Mapping[str, str], special_tokens: Mapping[str, str], chanc
     later = [probe for probe in probes() if probe.name in LATER_PROBES]
     first = [*(ask(probe) for probe in probes()), *(ask(probe, LATER) for probe in later)]
     switches = [replace(ask(probes()[0]), slot=("switch", number)) for number in range(SLOTS["switch"])]
-    rest = [switches, provoking(ask, NOW), chance.requests(ask)]
+    rest = [switches, provoking(ask, NOW), chance.requests(ask), asked_by_name(ask, templates, NOW)]
     told = work_through([*first, Reading(tuple(templates.values())), *(one for part in rest for one in part)])
-    answers, read = [one for one in told if isinstance(one, Rendered)], told[len(first)]
+    read = told.pop(len(first))
     found = read if isinstance(read, Reads) else Reads()
-    if isinstance(read, Rendered):
-        answers.remove(read)
-    parts = iter(answers)
-    usual, again, put, harmed, drawn = (
-        list(itertools.islice(parts, len(part))) for part in (probes(), later, *rest)
-    )  # fmt: skip
-    rendered = dict(zip((probe.name for probe in (*probes(), *_switched(found))), (*usual, *put), strict=False))
-    return Look(
-        templates, special_tokens, rendered, dict(zip((probe.name for probe in later), again, strict=True)),
-        found, _switched(found), (*_unread(read), *provoked(harmed, found), *chance.odd(drawn, rendered)),
-    )  # fmt: skip
+    answers = iter([one for one in told if isinstance(one, Rendered)])
+    usual, again, switched, waited, by_chance, by_name = (
+        list(itertools.islice(answers, len(part))) for part in (probes(), later, *rest)
+    )
+    dialogues = [*probes(), *_switched(found)]
+    rendered = dict(zip((probe.name for probe in dialogues), (*usual, *switched), strict=False))
+    odd = (*_unread(read), *provoked(waited, found), *chance.odd(by_chance, rendered), *harmed(by_name, templates))
+    after = dict(zip((probe.name for probe in later), again, strict=True))
+    return Look(templates, special_tokens, rendered, after, found, _switched(found), odd)
 
 
 def _unread(read: Rendered | Reads) -> Iterator[Odd]:

@@ -31,8 +31,8 @@ def main(job: Path, answers: Path) -> int:
     order = json.loads(job.read_text(encoding="utf-8"))
     environment = make_environment(datetime.fromisoformat(order["now"]))
     with answers.open("a", encoding="utf-8") as file:
-        for template, context in order["requests"]:
-            file.write(_line(answer(environment, template, context, order["longest"])))
+        for number, context in order["requests"]:
+            file.write(_line(answer(environment, order["templates"][number], context, order["longest"])))
             file.flush()
             if file.tell() > order["most"]:
                 print(f"it wrote more than {order['most']:,} bytes in all")

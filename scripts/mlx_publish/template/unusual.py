@@ -47,6 +47,25 @@ def provoked(answers: Sequence[Rendered], found: Reads) -> Iterator[Odd]:
             yield Odd(f"{one.error} (dialogue 'user' with {what})", one.kind, {})
 
 
+def further(templates: Mapping[str, str]) -> list[str]:
+    """Names of templates that apply only where a caller names them."""
+    return sorted(templates.keys() - {"default", "tool_use"})
+
+
+def asked_by_name(ask: Ask, templates: Mapping[str, str], now: str) -> list[Request]:
+    """The first dialogue with tools and without, by each of the further templates."""
+    two = [probe for probe in probes() if probe.name in ("user", "tools")]
+    return [replace(ask(probe, now), template=templates[name]) for name in further(templates) for probe in two]
+
+
+def harmed(answers: Sequence[Rendered], templates: Mapping[str, str]) -> Iterator[Odd]:
+    """Yield those that broke out of their limits; what else they do is not known without what they are made for."""
+    names = [name for name in further(templates) for _ in range(2)]
+    for name, one in zip(names, answers, strict=True):
+        if one.kind in HARMFUL:
+            yield Odd(f"{one.error} (the template of the name {name[:_TOLD]!r})", one.kind, {})
+
+
 @dataclass(frozen=True)
 class Chance:
     """Dialogues that are drawn by a number."""

@@ -48,7 +48,7 @@ _NUMBER, _LEVEL, _WORD = (
     re.compile(r"mode|option|type"),
 )
 _MOST_NAMES, _MOST_VALUES = 8, 8
-MOST_SETTINGS, MOST_WORDS = _MOST_NAMES * _MOST_VALUES, 64
+MOST_SETTINGS, MOST_WORDS = _MOST_NAMES * _MOST_VALUES, 32
 _LONG, _LARGE = 40, 10**6  # characters of a name or a word, and a number, that a switch may have
 _LONGEST = 500_000  # characters of a template
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
