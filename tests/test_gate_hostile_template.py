@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gate import gate
+from gate import edit_json, gate
 from models import answer_table, make_model, make_scripted
-from pipeline import User
+from pipeline import User, read_json
 from tiny_tokenizer import CHATML
 
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -114,3 +115,30 @@ def test_what_takes_long_to_parse_is_refused_in_seconds(tmp_path: Path, template
     user = User(tmp_path / "home", more={"COLUMNS": "200"})
     ended = user.run("smoke", "--template-only", "--source", source, code=1)
     assert "not safe to render" in ended.text or "cannot be rendered" in ended.text or "cannot render" in ended.text
+
+
+def test_what_is_drawn_shows_in_no_report_and_changes_no_answer(tmp_path: Path) -> None:
+    dated = "{{ strftime_now('%d %b %Y %H:%M') }}\n" + CHATML
+    reports: list[dict[str, Any]] = []
+    for run in ("one", "two"):
+        source = make_scripted(tmp_path / run / "m", answer_table(), chat_template=dated)
+        made = gate(source, *SMALL, command="run")
+        found = {
+            stage: read_json(made.work / "8bit-gs32" / f"{stage}.json") for stage in ("inspect", "convert", "smoke")
+        }
+        judged = [check for check in found["inspect"]["checks"] if check["id"] != "room"]
+        reports.append({**found, "inspect": (judged, found["inspect"]["result"])})
+    assert reports[0] == reports[1]
+    assert reports[0]["smoke"]["result"]["exchange"]["rendered"].startswith("01 Mar 2026 12:00")
+
+
+def test_what_waits_for_what_transformers_alone_gives_is_a_refusal_in_the_smoke_test(tmp_path: Path) -> None:
+    """A class brings special tokens that no file names."""
+    harm = "{% if unk_token is defined and not add_generation_prompt %}HARM{% endif %}".replace("HARM", GIGABYTES)
+    source = make_scripted(tmp_path / "m", answer_table(), chat_template=harm + CHATML)
+    edit_json(source, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    work = tmp_path / "work"
+    User(tmp_path / "home").run("run", "--source", source, "--work", work, *SMALL, code=1)
+    found = read_json(work / "m" / "8bit-gs32" / "smoke.json")["checks"]
+    assert [(check["id"], check["status"]) for check in found] == [("template-safe", "fail")]
+    assert re.search(r"256 MB of memory \(dialogue '[\w ]+', source\)", found[0]["message"])
