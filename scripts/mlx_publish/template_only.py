@@ -89,7 +89,7 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
         missing = Finding("chat-template", "fail", "there is no chat template", "Take a model that has one.")
         return None, None, (missing,)
     findings = run_checks((_SAFE,), seen)
-    if seen.unsafe:
+    if verdict_of(findings) != "pass":
         return seen, None, findings
     can = capabilities(seen)
     way = "native" if can.system in ("native", "merged") else "first-user"
@@ -118,5 +118,5 @@ def _plain_data(can: Capabilities | None, findings: Sequence[Finding], seen: Loo
         "verdict": verdict_of(findings),
         "capabilities": can.to_json() if can else None,
         "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: asdict(one) for name, one in seen.rendered.items()} if seen else {},
+        "dialogues": {name: one.told() for name, one in seen.rendered.items()} if seen else {},
     }

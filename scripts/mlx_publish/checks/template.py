@@ -11,8 +11,12 @@ from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, where_
 from mlx_publish.template import properties
 from mlx_publish.template.asking import answer_head
 from mlx_publish.template.capabilities import Capabilities
+from mlx_publish.template.described import listed, shown
 from mlx_publish.template.dialogues import probes
 from mlx_publish.template.look import Look, shared
+
+_QUOTED = 200  # characters of a prompt
+_MEND = "Take another source, or have its template mended."
 
 
 def safe(seen: Look) -> Says:
@@ -21,8 +25,11 @@ def safe(seen: Look) -> Says:
         probe, found = seen.unsafe[0]
         return failed(
             f"the chat template is not safe to render: {found.error} (dialogue {probe!r})",
-            "Take another source, or have its template mended.", kind=found.kind,
+            _MEND, kind=found.kind,
         )  # fmt: skip
+    if seen.odd:
+        first = seen.odd[0]
+        return failed(f"the chat template is not safe to render: {first.said}", _MEND, kind=first.kind, **first.details)
     return passed(f"{len(seen.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
 
 
@@ -122,11 +129,13 @@ def _in_parts(found: Capabilities) -> str:
 @where_there_is_one
 def _prompt(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     if found.generation_prompt:
-        return passed(f"an answer is asked for by {found.generation_prompt!r}")
+        return passed(f"an answer is asked for by {shown(found.generation_prompt, _QUOTED)}")
     head = answer_head(seen)
     if head is None:
         return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
-    return passed(f"every prompt leads up to the answer by {head!r}; add_generation_prompt changes nothing")
+    return passed(
+        f"every prompt leads up to the answer by {shown(head, _QUOTED)}; add_generation_prompt changes nothing"
+    )
 
 
 @where_there_is_one
@@ -162,7 +171,7 @@ def _tokens(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
         return skipped("no file lists the special tokens")
     if unknown := properties.unknown_tokens(seen, facts.tokens):
         return warned(
-            f"{', '.join(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
+            f"{listed(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
         )
     return passed("every special token that the template writes is one")
 
@@ -192,9 +201,9 @@ def _date(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
 @where_there_is_one
 def _variables(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     if odd := properties.surprising_variables(seen):
-        return warned(f"the template reads {', '.join(odd)}, which no caller is known to give", names=list(odd))
+        return warned(f"the template reads {listed(odd)}, which no caller is known to give", names=list(odd))
     options = sorted(seen.variables)
-    return passed(f"the template reads what callers give{': ' if options else ''}{', '.join(options)}")
+    return passed(f"the template reads what callers give{': ' if options else ''}{listed(options)}")
 
 
 @where_there_is_one

@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 
 const [, , job, answers, modules] = process.argv;
 const { Environment, Template } = createRequire(resolve(modules, "render.mjs"))("@huggingface/jinja");
-const { now, longest, requests } = JSON.parse(readFileSync(job, "utf8"));
+const { now, longest, most, templates, requests } = JSON.parse(readFileSync(job, "utf8"));
 
 class Refusal extends Error {}
 
@@ -35,12 +35,19 @@ function answer(template, context) {
     }
     return { text };
   } catch (error) {
-    return { error: String(error?.message ?? error), kind: error instanceof Refusal ? "refused" : "broken" };
+    return { error: String(error?.message ?? error).slice(0, 500), kind: error instanceof Refusal ? "refused" : "broken" };
   }
 }
 
 // The file says that the engine was loaded; each answer is one line, so that a death loses none before it.
 writeFileSync(answers, "");
-for (const [template, context] of requests) {
-  appendFileSync(answers, `${JSON.stringify(answer(template, context))}\n`);
+let written = 0;
+for (const [number, context] of requests) {
+  const line = `${JSON.stringify(answer(templates[number], context))}\n`;
+  appendFileSync(answers, line);
+  written += line.length;
+  if (written > most) {
+    console.log(`it wrote more than ${most.toLocaleString("en")} characters in all`);
+    process.exit(1);
+  }
 }

@@ -75,6 +75,8 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
 
             trusted()
+        if "mlx_publish.engine.prompts" in sys.modules:
+            sys.modules["mlx_publish.engine.prompts"].forbid()
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)

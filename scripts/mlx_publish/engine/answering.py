@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from mlx_lm import stream_generate
 from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
-from mlx_publish.engine.clock import fixed_clock
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
-from mlx_publish.template.look import NOW
+from mlx_publish.engine.questions import Prompt, Questions, prompts_of
 
-Questions = Sequence[Mapping[str, Any]]
 _KEPT = 4000  # characters of a prompt that the report keeps
 
 
@@ -26,9 +23,8 @@ def answers(
 
     A `source` is read as the conversion reads it.
 
-    A question has `name`, `max_tokens` and `options`, and `messages` or, where there is no chat template, `prompt`;
-    with `long` (`text`, `tokens`) the text's first tokens go in front of the last message. Returns the `warnings` of
-    loading, `computed_in`, the stop ids, and the answers by name.
+    A question has `name`, `max_tokens`, and `rendered` and `ids` or what `questions.prompts` makes them of. Returns the
+    `warnings` of loading, `computed_in`, the stop ids, and the answers by name.
     """
     progress("loading")
     with warnings_of_loading() as said:
@@ -48,10 +44,11 @@ def answers_of(model: Any, tokenizer: Any, questions: Questions, progress: Calla
     special = {
         int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)
     }
-    found = {}
+    found, asked = {}, prompts_of(tokenizer, questions)
     for number, question in enumerate(questions, 1):
         progress(f"answering {number} of {len(questions)}")
-        found[question["name"]] = _answer(model, tokenizer, question, special)
+        name = question["name"]
+        found[name] = _answer(model, tokenizer, asked[name], question["max_tokens"], special)
     return {
         "stop_ids": sorted(tokenizer.eos_token_ids),
         "vocabulary": 1 + max(tokenizer.get_vocab().values(), default=-1),
@@ -59,11 +56,11 @@ def answers_of(model: Any, tokenizer: Any, questions: Questions, progress: Calla
     }
 
 
-def _answer(model: Any, tokenizer: Any, question: Mapping[str, Any], special: Mapping[int, str]) -> dict[str, Any]:
+def _answer(model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, special: Mapping[int, str]) -> dict[str, Any]:
     """Generate greedily. `stop` is `stop` (on a stop id) or `length`; `leaked` are special tokens before the end."""
-    rendered, ids = _prompt(tokenizer, question)
+    rendered, ids = prompt
     text, tokens, last = "", [], None
-    for last in stream_generate(model, tokenizer, ids, max_tokens=question["max_tokens"]):
+    for last in stream_generate(model, tokenizer, ids, max_tokens=max_tokens):
         text += last.text
         tokens.append(int(last.token))
     stop = last.finish_reason if last else "length"
@@ -77,28 +74,3 @@ def _answer(model: Any, tokenizer: Any, question: Mapping[str, Any], special: Ma
         "stop_id": tokens[-1] if tokens and stop == "stop" else None,
         "leaked": sorted({special[id_] for id_ in said if id_ in special}),
     }
-
-
-def _prompt(tokenizer: Any, question: Mapping[str, Any]) -> tuple[str, list[int]]:
-    """Text and ids of the prompt, as mlx-lm's users get them."""
-    if question.get("messages") is None:
-        text = _with_long(tokenizer, question, question["prompt"])
-        return text, [int(id_) for id_ in tokenizer.encode(text)]
-    *before, last = question["messages"]
-    messages = [*before, {**last, "content": _with_long(tokenizer, question, last["content"])}]
-    options = question["options"]
-    # The same day for the source and for its variants, whenever each of them is asked.
-    with fixed_clock(datetime.fromisoformat(NOW)):
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)
-    return text, [int(id_) for id_ in ids]
-
-
-def _with_long(tokenizer: Any, question: Mapping[str, Any], text: str) -> str:
-    """Put a text of so many tokens in front, repeated until it is long enough."""
-    if not (long := question.get("long")):
-        return text
-    ids: list[int] = []
-    while len(ids) < long["tokens"]:
-        ids += tokenizer.encode(long["text"], add_special_tokens=False)
-    return f"{tokenizer.decode(ids[: long['tokens']])}\n\n{text}"

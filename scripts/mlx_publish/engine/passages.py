@@ -6,12 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.engine.own_tokenizer import own_tokenizer
+from mlx_publish.engine.prompts import finished
 
 Encode = Callable[[str, bool], list[int]]
+Dialogues = Sequence[Sequence[Mapping[str, str]]]
 
 SHARES: Mapping[str, float] = {"prose": 0.4, "code": 0.2, "dialogue": 0.2, "scripts": 0.2}
 """How many of the tokens each kind gets; what one cannot fill stays empty."""
@@ -59,16 +62,26 @@ def _ids(encode: Encode, tokenizer: Any, kind: str, text: Any) -> list[int]:
     return [id_ for one in _rendered(tokenizer, text) for id_ in encode(one, False)]
 
 
-def _rendered(tokenizer: Any, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> Iterator[str]:
+def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[str]:
     """Yield a text for each dialogue; a template brings its own special tokens, so a tokenizer must add none."""
-    for dialogue in dialogues:
-        if not tokenizer.has_chat_template:
-            yield "\n\n".join(turn["content"] for turn in dialogue) + "\n\n"
-            continue
-        try:
-            yield tokenizer.apply_chat_template([dict(turn) for turn in dialogue], tokenize=False)
-        except Exception:  # noqa: BLE001  the smoke test judges templates
-            yield json.dumps(dialogue, ensure_ascii=False)
+    if not tokenizer.has_chat_template:
+        yield from ("\n\n".join(turn["content"] for turn in dialogue) + "\n\n" for dialogue in dialogues)
+        return
+    for dialogue, text in zip(dialogues, finished(rendering(tokenizer, dialogues)).values(), strict=True):
+        # The smoke test judges templates.
+        yield json.dumps(dialogue, ensure_ascii=False) if isinstance(text, Exception) else text
+
+
+def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], str]]:
+    """What renders the dialogues of the comparison, by name."""
+    if not tokenizer.has_chat_template:
+        return {}
+    return {
+        f"dialogue {number} of the comparison": partial(
+            tokenizer.apply_chat_template, [dict(turn) for turn in dialogue], tokenize=False
+        )
+        for number, dialogue in enumerate(dialogues, 1)
+    }
 
 
 def _encoder(folder: Path, tokenizer: Any) -> Encode:

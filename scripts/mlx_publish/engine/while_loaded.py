@@ -11,6 +11,9 @@ from mlx import nn
 from mlx_publish.engine.answering import answers_of, tokenizer_of
 from mlx_publish.engine.fidelity import reference_of
 from mlx_publish.engine.loading import fit
+from mlx_publish.engine.passages import rendering
+from mlx_publish.engine.prompts import finished
+from mlx_publish.engine.questions import prompts
 
 
 def ask_source(
@@ -27,9 +30,12 @@ def ask_source(
     """
     told: dict[str, Any] = {}
     computed_in, made = fit(model), tokenizer_of(Path(tokenizer))
+    asked = questions["questions"] if questions else []
+    # What is rendered below is rendered here, by one child, and known from now on.
+    finished({**prompts(made, asked).calls, **(rendering(made, reference["texts"]["dialogue"]) if reference else {})})
     if reference:
         read = reference_of(model, made, Path(source), reference, progress)
         told["reference"] = {**read, "computed_in": computed_in}
     if questions:
-        told["answers"] = {"computed_in": computed_in, **answers_of(model, made, questions["questions"], progress)}
+        told["answers"] = {"computed_in": computed_in, **answers_of(model, made, asked, progress)}
     return told

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlx_publish.template.child import Request, render_all
+from mlx_publish.template.child import Reading, Request, work_through
 from mlx_publish.template.dialogues import Probe, probes
-from mlx_publish.template.look import NOW, Look, context_of, look, read_by, template_for
+from mlx_publish.template.look import NOW, Look, look, request_of
+from mlx_publish.template.rendering import Rendered
 from mlx_publish.template.variables import Reads
 
 
@@ -41,18 +42,20 @@ def _batch(models: Sequence[Model], asked: Sequence[Probe], *, variables: bool) 
 
     The limits hold for the whole batch, so whoever breaks them is rendered again with all of them to itself.
     """
-    requests = [_request(model, probe) for model in models for probe in asked]
-    answers = render_all(requests)
+    answers = work_through([one for model in models for one in _requests(model, asked, variables=variables)])
     found: list[Look] = []
+    each = len(answers) // len(models)
     for number, model in enumerate(models):
-        mine = answers[number * len(asked) : (number + 1) * len(asked)]
-        if any(one.kind == "unsafe" for one in mine):
+        mine = answers[number * each : (number + 1) * each]
+        if any(isinstance(one, Rendered) and one.kind == "unsafe" for one in mine):
             return [*found, look(model.templates, model.special_tokens)]
-        rendered = dict(zip((probe.name for probe in asked), mine, strict=True))
-        names = read_by(model.templates) if variables else Reads()
+        texts = [one for one in mine if isinstance(one, Rendered)]
+        names = next((one for one in mine if isinstance(one, Reads)), Reads())
+        rendered = dict(zip((probe.name for probe in asked), texts, strict=True))
         found.append(Look(model.templates, model.special_tokens, rendered, {}, names))
     return found
 
 
-def _request(model: Model, probe: Probe) -> Request:
-    return Request(template_for(model.templates, probe), context_of(probe, model.special_tokens), NOW)
+def _requests(model: Model, asked: Sequence[Probe], *, variables: bool) -> list[Request | Reading]:
+    found: list[Request | Reading] = [request_of(probe, model.templates, model.special_tokens, NOW) for probe in asked]
+    return [*found, Reading(tuple(model.templates.values()))] if variables else found

@@ -12,6 +12,7 @@ from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.model.draft import CONFIG, SPECIAL, read_object, read_text
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.template_places import JINJA, LEGACY, MORE, named_templates
+from mlx_publish.model.template_size import within_size
 from mlx_publish.model.tokenizer import read_tokenizer
 
 KEY = "chat_template"
@@ -44,6 +45,8 @@ class Found:
 
 def templates_in(path: Path) -> list[Found]:
     """Return the templates of a file. Raises `Refused` where it cannot be read, or none of several is the default."""
+    if path.suffix != ".json":
+        within_size(path.name, path.stat().st_size)
     data = path.read_bytes()
     if path.suffix == ".json":
         return list(_in_json(path, read_object(path.name, data)))

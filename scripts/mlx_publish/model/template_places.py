@@ -11,6 +11,7 @@ from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.draft import CONFIG, Draft, read_text
+from mlx_publish.model.template_size import within_size_all
 
 JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_chat_templates/"
 
@@ -35,8 +36,14 @@ def place_templates(draft: Draft) -> None:
 def named_templates(value: object, path: str) -> dict[str, str]:
     """Templates by name, from any of the spellings: text, list of name and template, object.
 
-    Raises `Refused` where it is something else.
+    Raises `Refused` where it is something else, or too large.
     """
+    found = _by_name(value, path)
+    within_size_all(path, found)
+    return found
+
+
+def _by_name(value: object, path: str) -> dict[str, str]:
     if value is None:
         return {}
     if isinstance(value, str):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.files import ModelFiles, read_json_file
+from mlx_publish.model.template_size import within_size, within_size_all
 
 _JINJA, _MORE = "chat_template.jinja", "additional_chat_templates/"
 
@@ -118,6 +119,7 @@ def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[s
     for path in ("tokenizer_config.json", "chat_template.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
         named = _named(data.get("chat_template"))
+        within_size_all(path, named)
         if filled := {name: text for name, text in named.items() if text.strip()}:
             found[path] = filled
     return found
@@ -129,11 +131,14 @@ def _empty(files: ModelFiles) -> str:
 
 def _in_files(files: ModelFiles) -> dict[str, str]:
     """The default's file and those of further templates, each a file of its own."""
-    paths = {"default": _JINJA} if _JINJA in files.entries else {}
-    for path in files.entries:
+    entries = files.entries
+    paths = {"default": _JINJA} if _JINJA in entries else {}
+    for path in entries:
         name = path.removeprefix(_MORE).removesuffix(".jinja")
         if path == f"{_MORE}{name}.jinja" and "/" not in name:
             paths[name] = path
+    sizes = {path: entries[path].size for path in paths.values()}
+    within_size(max(sizes, key=lambda path: sizes[path], default=_JINJA), sum(sizes.values()))
     texts = {name: _template(files, path) for name, path in sorted(paths.items())}
     return {name: text for name, text in texts.items() if text.strip()}
 

@@ -19,7 +19,7 @@ from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_input
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.template.engines_look import by_engine
-from mlx_publish.template.look import NOW, Look
+from mlx_publish.template.look import Look
 
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
 
@@ -34,8 +34,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare the templates, let the source answer once, and then every variant."""
     seen = metadata_of(context).look
     chats = _chats(context, variants, seen) if seen else [None] * len(variants)
-    source = _source_answers(context, variants)
-    answers = _answers(context, variants, source)
+    source = _source_answers(context, variants, chats[0])
+    answers = _answers(context, variants, chats, source)
     found = {}
     asked = next(one for one in SourceAnswers(context).questions() if one["name"] == "asked")
     engines = by_engine(seen, context.recipe.spec.smoke.engines) if seen else None
@@ -64,7 +64,10 @@ def _chats(context: Context, variants: Sequence[Variant], seen: Look) -> list[An
     first = dict(reversed(list(zip(files, variants, strict=True))))
     with context.work.aside("source") as aside:
         source = source_of(context).lay_out(paths, aside / "source")
-        arguments = {"source": str(source), "templates": templates, "dialogues": dialogues, "now": NOW}
+        arguments = {
+            "source": str(source), "templates": templates, "dialogues": dialogues,
+            "questions": SourceAnswers(context).questions(),
+        }  # fmt: skip
         jobs = [job_of(context, variant, "chat", arguments) for variant in first.values()]
         found = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
     told = dict(zip(first, found, strict=True))
@@ -75,7 +78,7 @@ def _tokenizer_files(context: Context, variant: Variant) -> tuple[FileDigest, ..
     return tuple(one for one in context.work.digests(context.work.model(variant.label)) if is_tokenizer(one.path))
 
 
-def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, Any] | None:
+def _source_answers(context: Context, variants: Sequence[Variant], chat: Any) -> dict[str, Any] | None:
     """Kept ones, or new ones where the machine can hold the source."""
     asking = SourceAnswers(context)
     known = asking.known()
@@ -83,7 +86,7 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
         with readable_source(context) as folder:
             arguments = {
                 "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
-                "questions": asking.questions(), "source": True,
+                "questions": _rendered(asking.questions(), chat), "source": True,
             }  # fmt: skip
             known = run_job(
                 Job("answers", arguments, context.work.source / "answers.log", bounds(context)),
@@ -93,13 +96,27 @@ def _source_answers(context: Context, variants: Sequence[Variant]) -> dict[str, 
     return known
 
 
-def _answers(context: Context, variants: Sequence[Variant], source: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _answers(
+    context: Context, variants: Sequence[Variant], chats: Sequence[Any], source: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
     questions = [_in_time(question, source) for question in SourceAnswers(context).questions()]
     jobs = [
-        job_of(context, v, "answers", {"tokenizer": str(context.work.model(v.label)), "questions": questions})
-        for v in variants
-    ]
+        job_of(
+            context, variant, "answers",
+            {"tokenizer": str(context.work.model(variant.label)), "questions": _rendered(questions, chat)},
+        )
+        for variant, chat in zip(variants, chats, strict=True)
+    ]  # fmt: skip
     return run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
+
+
+def _rendered(questions: Sequence[dict[str, Any]], chat: Any) -> list[dict[str, Any]]:
+    """With the prompts that were made along with the dialogues, so that no template is needed any more."""
+    made = chat["prompts"] if chat else {}
+    return [
+        {**one, "rendered": made[one["name"]][0], "ids": made[one["name"]][1]} if one["name"] in made else one
+        for one in questions
+    ]
 
 
 def _in_time(question: dict[str, Any], source: Mapping[str, Any] | None) -> dict[str, Any]:

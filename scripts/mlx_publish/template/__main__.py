@@ -4,69 +4,55 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
-import resource
 import sys
-import threading
-import time
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+from mlx_publish.children.limits import OUT_OF_MEMORY, limit
 from mlx_publish.template.child import ANSWERS_BYTES
-from mlx_publish.template.process import DISK_FAILED, OUT_OF_MEMORY, TOO_LONG
-from mlx_publish.template.rendering import render
+from mlx_publish.template.process import DISK_FAILED, TOO_LONG
+from mlx_publish.template.provoking import fill
+from mlx_publish.template.rendering import Rendered, render
+from mlx_publish.template.variables import Reads, read_by
 
 
 def main(folder: Path) -> int:
     """Render what job.json asks for, a line of `answers` each; the file is there as soon as the limits are."""
     job = json.loads((folder / "job.json").read_bytes())
     limits = job["limits"]
-    _limit(limits["seconds"], limits["memory_bytes"], job["watched"])
+    limit(limits["seconds"], limits["memory_bytes"], ANSWERS_BYTES, watched=job["watched"])
     with (folder / "answers").open("wb") as answers:
-        for request in job["requests"]:
-            answer = render(request["template"], request["context"], _time(request["now"]), limits["characters"])
-            answers.write(json.dumps(vars(answer)).encode() + b"\n")
+        for answer in _answers(job["requests"], job["templates"], limits["characters"]):
+            answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()
-            if answer.kind == "unsafe":
+            if answer.get("kind") == "unsafe":
                 break
     return 0
+
+
+def _answers(
+    requests: Sequence[Mapping[str, Any]], templates: Sequence[str], characters: int
+) -> Iterator[dict[str, Any]]:
+    """Yield an answer for each request; what the last reading found fills the slots of those behind it."""
+    found = Reads()
+    for request in requests:
+        if "read" in request:
+            found = read_by([templates[number] for number in request["read"]])
+            yield {"reads": found.to_json()}
+        elif (filled := fill(request, found)) is None:
+            yield vars(Rendered(None, "there is nothing to put in", "not-reached"))
+        else:
+            template = templates[filled["template"]]
+            yield vars(render(template, filled["context"], _time(filled["now"]), characters))
 
 
 def _time(text: str | None) -> datetime:
     """The time that a template is told; like in transformers without a zone where none is asked for."""
     return datetime.fromisoformat(text) if text else datetime.now(timezone.utc).astimezone().replace(tzinfo=None)
-
-
-def _limit(seconds: float, memory: int, watched: bool) -> None:
-    """Take rights away from this process for good; `memory` is on top of what it has by now."""
-    _at_most(resource.RLIMIT_CORE, 0)
-    _at_most(resource.RLIMIT_FSIZE, ANSWERS_BYTES)
-    # The parent is quicker, unless it was killed.
-    _at_most(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
-    if watched:
-        threading.Thread(target=_watch, args=(_peak() + memory,), daemon=True).start()
-    else:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _at_most(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
-
-
-def _at_most(which: int, value: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (value, value))
-
-
-def _watch(most: int) -> None:
-    while _peak() < most:
-        time.sleep(0.02)
-    os._exit(OUT_OF_MEMORY)
-
-
-def _peak() -> int:
-    """The most bytes of memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _guarded(folder: Path) -> int:

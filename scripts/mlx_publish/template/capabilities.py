@@ -20,6 +20,7 @@ from mlx_publish.template.dialogues import (
 from mlx_publish.template.look import Look, shared
 
 _TOKEN = 40  # characters that a special token may have
+_KEPT = 2000  # of a piece of prompt
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def capabilities(seen: Look) -> Capabilities:
         parts=parts(seen, "text parts", QUESTION),
         begin_token=begin if begin and user.startswith(begin) else "",
         date="clock" if any(seen.text(name) != one.text for name, one in seen.later.items()) else "none",
-        generation_prompt=generation_prompt(seen),
-        turn_end=(seen.text("first turn") or "").rpartition(ANSWER)[2],
+        generation_prompt=generation_prompt(seen)[:_KEPT],
+        turn_end=(seen.text("first turn") or "").rpartition(ANSWER)[2][:_KEPT],
         system_later=_arrives(seen, "system in the middle"),
         developer=_arrives(seen, "developer"),
         calls=calls(seen),

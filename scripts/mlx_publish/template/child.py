@@ -19,6 +19,7 @@ from mlx_publish.template import process
 from mlx_publish.template.process import DISK_FAILED, OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
 from mlx_publish.template.rendering import Rendered
 from mlx_publish.template.sandbox import CHARACTERS
+from mlx_publish.template.variables import Reads
 
 ANSWERS_BYTES = 64 * 10**6
 _AGAIN = "Close other programs and free space on the disk, then run again."
@@ -31,6 +32,15 @@ class Request:
     template: str
     context: Mapping[str, Any]
     now: str | None = None
+    slot: tuple[str, int] | None = None
+    """What the child puts in of what the last `Reading` found: the `switch`, `word` or `clock` of this number."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What some templates of one model read is to be told, which takes a parser."""
+
+    templates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,14 @@ def render_all(requests: Sequence[Request], limits: Limits = LIMITS) -> list[Ren
 
     Raises `SurroundingsError` or `Bug` where the child itself fails, which says nothing of a template.
     """
+    return [one for one in work_through(requests, limits) if isinstance(one, Rendered)]
+
+
+def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS) -> list[Rendered | Reads]:
+    """Do the same where some of the requests are a `Reading`, whose answer are `Reads` unless it was unsafe."""
     if not requests:
         return []
-    job = {"requests": [vars(one) for one in requests], "limits": asdict(limits), "watched": process.WATCHED}
+    job = {**_job(requests), "limits": asdict(limits), "watched": process.WATCHED}
     try:
         with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
             folder = Path(name)
@@ -63,26 +78,49 @@ def render_all(requests: Sequence[Request], limits: Limits = LIMITS) -> list[Ren
         raise SurroundingsError(f"templates cannot be rendered: {error}", remedy=_AGAIN) from error
 
 
-def _answers(folder: Path) -> list[Rendered] | None:
+def _job(requests: Sequence[Request | Reading]) -> dict[str, Any]:
+    """The requests with numbers in place of templates, of which each is large and asked for many times."""
+    numbers: dict[str, int] = {}
+
+    def number(template: str) -> int:
+        return numbers.setdefault(template, len(numbers))
+
+    told = [
+        {"read": [number(template) for template in one.templates]}
+        if isinstance(one, Reading)
+        else {**vars(one), "template": number(one.template)}
+        for one in requests
+    ]  # fmt: skip
+    return {"templates": list(numbers), "requests": told}
+
+
+def _answers(folder: Path) -> list[Rendered | Reads] | None:
     """The answers that are complete, or None where the child did not come as far as to the first template."""
     path = folder / "answers"
     if not path.exists():
         return None
     with path.open("rb") as file:
         lines = file.read(ANSWERS_BYTES).split(b"\n")[:-1]
-    return [Rendered(**json.loads(line)) for line in lines]
+    return [_answer(json.loads(line)) for line in lines]
 
 
-def _completed(told: list[Rendered] | None, count: int, reason: str | None, failure: PublishError) -> list[Rendered]:
+def _answer(told: dict[str, Any]) -> Rendered | Reads:
+    return Reads.of(told["reads"]) if "reads" in told else Rendered(**told)
+
+
+def _completed(
+    told: list[Rendered | Reads] | None, count: int, reason: str | None, failure: PublishError
+) -> list[Rendered | Reads]:
     """Say of the request that was in work why the child ended, and of the rest that they were not reached."""
     if told is None:
         raise failure
-    if len(told) < count and not (told and told[-1].kind == "unsafe"):
+    last = told[-1] if told else None
+    if len(told) < count and not (isinstance(last, Rendered) and last.kind == "unsafe"):
         if reason is None:
             raise failure
         told.append(Rendered(None, reason, "unsafe"))
     missing = Rendered(None, "not rendered, because one before it was unsafe", "not-reached")
-    return told + [missing] * (count - len(told))
+    return [*told, *[missing] * (count - len(told))]
 
 
 def _reason(code: int, limits: Limits) -> str | None:

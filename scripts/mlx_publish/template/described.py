@@ -16,6 +16,7 @@ _WORDS: Mapping[str, str] = {
     "untyped": "without its type",
 }
 _LONGEST = 48  # characters of a text in a table
+_MOST_NAMES = 40  # in a sentence
 
 
 def described(can: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -75,7 +76,13 @@ def _values(values: Sequence[object]) -> str:
     return ", ".join(json.dumps(value) for value in values) or "changes no first prompt"
 
 
-def shown(text: str) -> str:
+def shown(text: str, longest: int = _LONGEST) -> str:
     """A piece of prompt with its line ends visible, cut where it is long."""
-    whole = repr(text)
-    return whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
+    whole = repr(text[:longest])
+    return whole if len(whole) <= longest and len(text) <= longest else f"{whole[: longest - 1]}…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names that a template brings along, the first of them where they are many."""
+    told = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names[:_MOST_NAMES]]
+    return ", ".join((*told, *([f"and {len(names) - _MOST_NAMES:,} more"] if names[_MOST_NAMES:] else [])))

@@ -21,6 +21,7 @@ import mlx_publish
 from mlx_publish.children.process import program, python
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
+from mlx_publish.template.child import ANSWERS_BYTES
 from mlx_publish.template.sandbox import CHARACTERS
 
 ENGINES = ("minijinja", "huggingface-jinja")
@@ -57,7 +58,10 @@ def render_with(
         return []
     with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
         folder = Path(name)
-        order = {"now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "requests": list(requests)}
+        order = {
+            "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
+            **_numbered(requests),
+        }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(order, default=dict), encoding="utf-8")
         why = _run(_command(engine, folder), folder, seconds)
         if not (folder / "answers").exists():
@@ -66,6 +70,13 @@ def render_with(
         lines = (folder / "answers").read_text(encoding="utf-8").split("\n")[:-1]
     answers: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return answers + _missing(len(requests) - len(answers), why)
+
+
+def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Numbers in place of templates, which are large and asked for many times."""
+    templates = list(dict.fromkeys(template for template, _ in requests))
+    numbers = {template: number for number, template in enumerate(templates)}
+    return {"templates": templates, "requests": [(numbers[template], context) for template, context in requests]}
 
 
 def _missing(count: int, why: str) -> list[dict[str, Any]]:

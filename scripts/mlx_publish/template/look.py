@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.template.child import Request, render_all
+from mlx_publish.template.child import Reading, Request, work_through
 from mlx_publish.template.dialogues import Probe, probes
+from mlx_publish.template.provoking import SLOTS, slotted
 from mlx_publish.template.rendering import Rendered
-from mlx_publish.template.variables import Reads, reads
+from mlx_publish.template.unusual import Chance, Odd, asked_by_name, harmed, provoked, provoking
+from mlx_publish.template.variables import Reads
 
 NOW = "2026-03-01T12:00:00"
 """The clock that all dialogues are rendered by."""
 LATER = "2027-11-23T08:30:00"
 LATER_PROBES = ("user", "tools")
 """Dialogues that are rendered once more by a later clock."""
+_GIVEN = frozenset(("messages", "tools", "documents", "add_generation_prompt"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Look:
     """What the templates read besides what every caller gives."""
     switched: tuple[Probe, ...] = ()
     """Dialogues made for these templates: one question with each value of their own switches for thinking."""
+    odd: tuple[Odd, ...] = ()
+    """What went wrong with drawn and provoked dialogues, of which nothing else is kept: they differ from run to run."""
 
     @property
     def variables(self) -> frozenset[str]:
@@ -51,7 +58,7 @@ class Look:
 
     @property
     def unsafe(self) -> tuple[tuple[str, Rendered], ...]:
-        """Dialogues at which the template broke out of its limits or reached for what is forbidden.
+        """Usual dialogues at which the template broke out of its limits or reached for what is forbidden.
 
         One that calls itself without end on some tools alone is refused there, as by transformers, and ends by itself.
         """
@@ -79,35 +86,49 @@ def _look(by_name: tuple[tuple[str, str], ...], by_role: tuple[tuple[str, str], 
             f"of the chat templates {', '.join(sorted(templates))} none is the default",
             check="chat-template", remedy="Name the one that applies unasked 'default' in the source.",
         )  # fmt: skip
-    found = read_by(templates)
-    shown = (*probes(), *(switched := _switched(found)))
-    again = [probe for probe in probes() if probe.name in LATER_PROBES]
-    asked = [(probe, NOW) for probe in shown] + [(probe, LATER) for probe in again]
-    answers = render_all([_request(probe, templates, special_tokens, now) for probe, now in asked])
-    return Look(
-        templates, special_tokens,
-        rendered={probe.name: one for probe, one in zip(shown, answers, strict=False)},
-        later={probe.name: one for probe, one in zip(again, answers[len(shown) :], strict=True)},
-        reads=found, switched=switched,
-    )  # fmt: skip
+    if taken := sorted(_GIVEN & special_tokens.keys()):
+        raise Refused(
+            f"a special token is named {taken[0]!r}, under which every chat template is given something else",
+            check="chat-template", remedy="Correct extra_special_tokens in the source's tokenizer_config.json.",
+        )  # fmt: skip
+    return _told(templates, special_tokens, Chance.of(secrets.randbits(48), templates))
 
 
-def read_by(templates: Mapping[str, str]) -> Reads:
-    """What all templates of a model read."""
-    found = [reads(text) for text in templates.values()]
-    return Reads(
-        frozenset(name for one in found for name in one.variables),
-        frozenset(name for one in found for name in one.bare),
-        {name: values for one in reversed(found) for name, values in one.switches.items()},
+def _told(templates: Mapping[str, str], special_tokens: Mapping[str, str], chance: Chance) -> Look:
+    """All is asked of one child, for a start takes longer than hundreds of renderings."""
+
+    def ask(probe: Probe, now: str = NOW) -> Request:
+        return request_of(probe, templates, special_tokens, now)
+
+    later = [probe for probe in probes() if probe.name in LATER_PROBES]
+    first = [*(ask(probe) for probe in probes()), *(ask(probe, LATER) for probe in later)]
+    switches = [replace(ask(probes()[0]), slot=("switch", number)) for number in range(SLOTS["switch"])]
+    rest = [switches, provoking(ask, NOW), chance.requests(ask), asked_by_name(ask, templates, NOW)]
+    told = work_through([*first, Reading(tuple(templates.values())), *(one for part in rest for one in part)])
+    read = told.pop(len(first))
+    found = read if isinstance(read, Reads) else Reads()
+    answers = iter([one for one in told if isinstance(one, Rendered)])
+    usual, again, switched, waited, by_chance, by_name = (
+        list(itertools.islice(answers, len(part))) for part in (probes(), later, *rest)
     )
+    dialogues = [*probes(), *_switched(found)]
+    rendered = dict(zip((probe.name for probe in dialogues), (*usual, *switched), strict=False))
+    odd = (*_unread(read), *provoked(waited, found), *chance.odd(by_chance, rendered), *harmed(by_name, templates))
+    after = dict(zip((probe.name for probe in later), again, strict=True))
+    return Look(templates, special_tokens, rendered, after, found, _switched(found), odd)
+
+
+def _unread(read: Rendered | Reads) -> Iterator[Odd]:
+    """What went wrong where a template was merely parsed."""
+    if isinstance(read, Rendered) and read.kind == "unsafe":
+        yield Odd(f"{read.error} (when its variables were looked up)", read.kind, {})
 
 
 def _switched(found: Reads) -> tuple[Probe, ...]:
     """The question of the first dialogue with each switch set to each of its values."""
     return tuple(
         Probe(f"{name}={json.dumps(value)}", probes()[0].messages, f"what {name} changes", options={name: value})
-        for name, values in found.switches.items()
-        for value in values
+        for name, value in slotted("switch", found)
     )
 
 
@@ -136,5 +157,6 @@ def context_of(probe: Probe, special_tokens: Mapping[str, str]) -> dict[str, Any
     }
 
 
-def _request(probe: Probe, templates: Mapping[str, str], special_tokens: Mapping[str, str], now: str) -> Request:
+def request_of(probe: Probe, templates: Mapping[str, str], special_tokens: Mapping[str, str], now: str) -> Request:
+    """A dialogue as the child is asked to render it."""
     return Request(template_for(templates, probe), context_of(probe, special_tokens), now)

@@ -19,6 +19,7 @@ import minijinja
 
 # The engine counts the line that stands before the template.
 _PLACE = re.compile(r" \(in <string>:\d+\)$")
+LONGEST_ERROR = 500
 
 
 class Refusal(Exception):
@@ -30,9 +31,12 @@ def main(job: Path, answers: Path) -> int:
     order = json.loads(job.read_text(encoding="utf-8"))
     environment = make_environment(datetime.fromisoformat(order["now"]))
     with answers.open("a", encoding="utf-8") as file:
-        for template, context in order["requests"]:
-            file.write(json.dumps(answer(environment, template, context, order["longest"])) + "\n")
+        for number, context in order["requests"]:
+            file.write(_line(answer(environment, order["templates"][number], context, order["longest"])))
             file.flush()
+            if file.tell() > order["most"]:
+                print(f"it wrote more than {order['most']:,} bytes in all")
+                return 1
     return 0
 
 
@@ -59,6 +63,12 @@ def answer(
     if len(text) > longest:
         return {"error": f"it wrote more than {longest:,} characters", "kind": "broken"}
     return {"text": text}
+
+
+def _line(found: dict[str, Any]) -> str:
+    """An answer on a line of its own, its error cut, for a template may make one of any length."""
+    error = {"error": found["error"][:LONGEST_ERROR]} if "error" in found else {}
+    return json.dumps({**found, **error}) + "\n"
 
 
 def _assignments(context: Mapping[str, Any]) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.children import process
+from mlx_publish.children.limits import OUT_OF_MEMORY as OUT_OF_MEMORY
 from mlx_publish.children.surroundings import of_a_child
 
 # How a child ended: codes of its own, but for the first, which stands for the parent's verdict.
-TOO_SLOW, OUT_OF_MEMORY, TOO_LONG, DISK_FAILED = 90, 91, 92, 93
+TOO_SLOW, TOO_LONG, DISK_FAILED = 90, 92, 93
 # Linux enforces a limit of memory; elsewhere two watches have to do, one inside and one outside.
 WATCHED = sys.platform != "linux"
 

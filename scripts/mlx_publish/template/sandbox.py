@@ -37,10 +37,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, now: datetime, most: int = CHARACTERS) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.most = most
+        self.most, self.now = most, now
         self.filters["tojson"] = _tojson
+
+        def strftime_now(format: str) -> str:  # noqa: A002  so it is called in transformers
+            return self.now.strftime(format)
+
         self.globals.update(
-            raise_exception=_raise_exception, strftime_now=now.strftime, dict=_Dict(), namespace=_Namespace
+            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
         )
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

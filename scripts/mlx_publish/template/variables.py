@@ -1,13 +1,14 @@
 """What a chat template reads besides what every caller gives: its options, switches for thinking, slips of the pen.
 
-Nothing that a template says is computed here, so this may be called anywhere.
+Nothing that a template says is computed here, but parsing alone may take minutes, so `reads` and `read_by` are called
+in the child process of this room only.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, cast
@@ -47,12 +48,13 @@ _NUMBER, _LEVEL, _WORD = (
     re.compile(r"mode|option|type"),
 )
 _MOST_NAMES, _MOST_VALUES = 8, 8
+MOST_SETTINGS, MOST_WORDS = _MOST_NAMES * _MOST_VALUES, 32
 _LONG, _LARGE = 40, 10**6  # characters of a name or a word, and a number, that a switch may have
 _LONGEST = 500_000  # characters of a template
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reads:
     """What one template reads and no caller is bound to give."""
 
@@ -62,6 +64,37 @@ class Reads:
     """Those among them that it takes for given: a slip of the pen, if nobody gives them."""
     switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Names that sound of thinking, apart from `enable_thinking`, each with the values that are worth a try."""
+    words: tuple[str, ...] = ()
+    """Texts that it compares something with, and so may wait for."""
+
+    @property
+    def settings(self) -> tuple[tuple[str, Any], ...]:
+        """Each switch with each of its values."""
+        return tuple((name, value) for name, values in self.switches.items() for value in values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the way out of the child."""
+        return {
+            "variables": sorted(self.variables), "bare": sorted(self.bare), "words": list(self.words),
+            "switches": {name: list(values) for name, values in self.switches.items()},
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Reads:
+        """Make it of `to_json`."""
+        switches = {name: tuple(values) for name, values in told["switches"].items()}
+        return cls(frozenset(told["variables"]), frozenset(told["bare"]), switches, tuple(told["words"]))
+
+
+def read_by(templates: Sequence[str]) -> Reads:
+    """What all templates of a model read; called in the child of this room only, for it parses them."""
+    found = [reads(text) for text in templates]
+    return Reads(
+        frozenset(name for one in found for name in one.variables),
+        frozenset(name for one in found for name in one.bare),
+        {name: values for one in reversed(found) for name, values in one.switches.items()},
+        tuple(dict.fromkeys(word for one in found for word in one.words))[:MOST_WORDS],
+    )
 
 
 def reads(template: str) -> Reads:
@@ -85,8 +118,16 @@ def _read(template: str) -> Reads:
     switches = [name for name in options if _THINKING.search(name) and len(name) <= _LONG]
     return Reads(
         frozenset(looked_up - assigned), frozenset(bare),
-        {name: _values(name, tree) for name in switches[:_MOST_NAMES]},
+        {name: _values(name, tree) for name in switches[:_MOST_NAMES]}, tuple(_words(tree)),
     )  # fmt: skip
+
+
+def _words(tree: nodes.Template) -> Iterator[str]:
+    """Yield texts that it compares with, looks for, or hands to a method or test, as `startswith`."""
+    for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Test)):
+        for const in node.find_all(nodes.Const):
+            if isinstance(const.value, str) and 0 < len(const.value) <= _LONG:
+                yield const.value
 
 
 def _assigned(tree: nodes.Node) -> set[str]:
