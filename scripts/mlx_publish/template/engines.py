@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx_publish
+from mlx_publish.children.limits import OUT_OF_MEMORY
 from mlx_publish.children.process import program, python
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
@@ -102,7 +103,7 @@ def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
     surroundings = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
     limited = ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command]
     code = process.run(folder, seconds, MEMORY, limited, surroundings)
-    if code == process.OUT_OF_MEMORY:
+    if code == OUT_OF_MEMORY:
         return f"took more than {MEMORY >> 20} MB of memory"
     return f"did not end within {seconds:g} s" if code == process.TOO_SLOW else _died(code, folder / "log")
 

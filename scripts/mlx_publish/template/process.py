@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.children import process
-from mlx_publish.children.limits import OUT_OF_MEMORY as OUT_OF_MEMORY
+from mlx_publish.children.limits import OUT_OF_MEMORY
 from mlx_publish.children.surroundings import of_a_child
 
 # How a child ended: codes of its own, but for the first, which stands for the parent's verdict.
