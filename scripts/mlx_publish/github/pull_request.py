@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import ANSWER, EVIDENCE
 from mlx_publish.github import output
 from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, program
 
@@ -49,13 +50,13 @@ def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     try:
-        return json.loads(shown.stdout) if shown.returncode == 0 else None
+        return parse(shown.stdout, EVIDENCE) if shown.returncode == 0 else None
     except ValueError:
         return None
 
 
 def _pull_request(root: Path, branch: str, base: str, title: str, text: str) -> str:
-    listed = json.loads(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]")
+    listed = parse(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]", ANSWER)
     if listed:
         gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", "-", text=text)
         return str(listed[0]["url"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import CONFIG as CONFIG_BOUNDS
 from mlx_publish.hooks.model_folder import GENERATION, MODEL, ModelFolder
 from mlx_publish.hooks.problem import Problem
 from mlx_publish.model.draft import CONFIG, FAST
@@ -60,7 +61,7 @@ def _write(model: ModelFolder, found: Stopping) -> None:
 
 
 def _value(generation: bytes | None) -> Any:
-    return json.loads(generation).get(EOS) if generation else None
+    return parse(generation, CONFIG_BOUNDS).get(EOS) if generation else None
 
 
 def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:

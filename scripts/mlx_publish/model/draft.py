@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.model.json_text import parse
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import bounds_of
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
 
@@ -65,11 +66,9 @@ def read_object(path: str, data: bytes) -> dict[str, Any]:
     """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
     text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
     try:
-        found = json.loads(text) if path == FAST else parse(text)
-    except json.JSONDecodeError as error:
-        raise _broken(path, error.lineno, f"not valid JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:
-        raise _broken(path, 1, f"not readable as JSON: {error}") from error
+        found = parse(text, bounds_of(path))
+    except FaultyJson as error:
+        raise _broken(path, error.line or 1, error.message) from error
     if not isinstance(found, dict):
         raise _broken(path, 1, "is not a JSON object")
     return found

@@ -7,13 +7,13 @@ narrow or broken file makes a model that never stops.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import CONFIG
 from mlx_publish.model.draft import json_bytes
-from mlx_publish.model.json_text import TwiceError, parse
 
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
@@ -123,13 +123,9 @@ def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
     if data is None:
         return {}, ""
     try:
-        found = parse(data.removeprefix(codecs.BOM_UTF8).decode())
-    except json.JSONDecodeError as error:
-        return {}, f"line {error.lineno}: {error.msg}"
-    except UnicodeDecodeError as error:
-        return {}, f"not UTF-8: {error.reason}"
-    except TwiceError as error:
-        return {}, str(error)
+        found = parse(data, CONFIG)
+    except FaultyJson as error:
+        return {}, f"line {error.line}: {error.message}" if error.line else error.message
     return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
 
 
