@@ -10,15 +10,18 @@ from typing import Any
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
-from mlx_publish.model.select import carried_files
+from mlx_publish.model.select import carried_files, is_tokenizer
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
+from mlx_publish.model.tokenizer_bounds import judge_files, judge_texts, judge_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
 from mlx_publish.template.look import Look, look
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024
+_TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+_OLDER_FILES = ("vocab.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,14 @@ class Metadata:
     @cached_property
     def tokenizer(self) -> TokenizerInfo:
         """The small files of the tokenizer."""
+        self._judge_tokenizer()
         return read_tokenizer(self.files)
+
+    def _judge_tokenizer(self) -> None:
+        """Raise `Refused` where a file of the tokenizer costs more than any real one."""
+        judge_files({path: entry.size for path, entry in self.entries.items() if is_tokenizer(path)})
+        for path in _TOKEN_FILES if "tokenizer.json" in self.entries else (*_TOKEN_FILES, *_OLDER_FILES):
+            judge_texts(self.json(path), path)
 
     @cached_property
     def look(self) -> Look | None:
@@ -69,7 +79,9 @@ class Metadata:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of tokenizer.json, none where there is no such file."""
-        return read_vocabulary(self.json("tokenizer.json") or {})
+        data = self.json("tokenizer.json") or {}
+        judge_tokenizer(data)
+        return read_vocabulary(data)
 
     @cached_property
     def added_tokens(self) -> frozenset[str]:
