@@ -15,6 +15,12 @@ from mlx_publish.foreign.limits import bounds_of
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
 
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "tokenizer_class": (str, type(None)),
+    "additional_special_tokens": (list, type(None)),
+}
+_SHOWN = 60
+
 
 @dataclass
 class Draft:
@@ -30,6 +36,8 @@ class Draft:
     def of(cls, files: Mapping[str, bytes]) -> Draft:
         """Read all JSON files. Raises `Refused` naming file and line where one is broken."""
         parsed = {path: read_object(path, data) for path, data in files.items() if path.endswith(".json")}
+        for path in (CONFIG, SPECIAL):
+            judge_kinds(path, parsed.get(path, {}))
         return cls(files, copy_small(parsed), {}, [], [])
 
     @property
@@ -55,6 +63,18 @@ class Draft:
 
     def _before(self, path: str) -> dict[str, Any]:
         return read_object(path, self.files[path]) if path in self.files else {}
+
+
+def judge_kinds(path: str, data: Mapping[str, Any]) -> None:
+    """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
+    for key, kinds in _KINDS.items():
+        if not isinstance(data.get(key), kinds):
+            raise _broken(path, 1, f"{key} is {repr(data[key])[:_SHOWN]}, which no client takes")
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        listed = data.get(key)
+        for token in listed if isinstance(listed, list) else ():
+            if not isinstance(token.get("content") if isinstance(token, dict) else token, str):
+                raise _broken(path, 1, f"{key} holds {repr(token)[:_SHOWN]}, which is no token")
 
 
 def copy_small(parsed: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

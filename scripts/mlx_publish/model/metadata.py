@@ -9,12 +9,13 @@ from typing import Any
 
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.model.draft import judge_kinds
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
 from mlx_publish.model.select import carried_files, is_tokenizer
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.tokenizer_bounds import judge_files, judge_texts, judge_tokenizer
-from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
+from mlx_publish.model.vocabulary import Vocabulary, read_decoder, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
 from mlx_publish.template.look import Look, look
 
@@ -66,6 +67,9 @@ class Metadata:
         judge_files({path: entry.size for path, entry in self.entries.items() if is_tokenizer(path)})
         for path in _TOKEN_FILES if "tokenizer.json" in self.entries else (*_TOKEN_FILES, *_OLDER_FILES):
             judge_texts(self.json(path), path)
+        config = self.json("tokenizer_config.json") or {}
+        judge_kinds("tokenizer_config.json", config)
+        read_decoder(config)
 
     @cached_property
     def look(self) -> Look | None:
