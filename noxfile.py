@@ -206,6 +206,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try what strangers may write for some two minutes; MLX_PUBLISH_FUZZ is the number of examples of each kind."""
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    session.chdir(ROOT)
+    examples = os.environ.get("MLX_PUBLISH_FUZZ") or "250"
+    start(session, str(python), "-m", "pytest", "tests/test_fuzz.py", *session.posargs, MLX_PUBLISH_FUZZ=examples)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Run every linter, type checker and schema check."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")

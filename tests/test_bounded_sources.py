@@ -95,7 +95,7 @@ def test_what_real_tokenizers_do_is_read(name: str) -> None:
     judge_tokenizer(REAL[name])
 
 
-CONFIGS = {
+CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "a billion layers": ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, more layers"),
     "a billion layers in the older spelling": ({"n_layers": 10**9}, "n_layers is 1,000,000,000, more layers"),
     "a vocabulary of 10^12": ({"vocab_size": 10**12}, "vocab_size is 1000000000000, more than any model has"),
@@ -139,14 +139,14 @@ def test_a_config_that_costs_or_says_two_things_is_refused(name: str, file: str)
         ({"__metadata__": [1]}, "__metadata__ holds something else than texts"),
         ({"a": {"dtype": "U8", "shape": [10**30] * 500_000, "data_offsets": [0, 4]}}, "impossible shape or place"),
         ({"a": {"dtype": "U8", "shape": [1] * 40, "data_offsets": [0, 1]}}, "impossible shape or place"),
-        ({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 10**4400]}}, "digits"),
+        ({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 10**4200]}}, "holds a number of 4,201 digits"),
         ({"a" * 100_000: {"dtype": "U8", "shape": [1], "data_offsets": [3, 2]}}, "aaa has an impossible"),
     ],
 )  # fmt: skip
 def test_a_header_that_cannot_be_is_refused_in_short_words(header: dict[str, Any], words: str) -> None:
     found = find(
         "readable",
-        facts({"model.safetensors": header_bytes(header, 4).replace(b"100000000000000000000001", b"9" * 24)}),
+        facts({"model.safetensors": header_bytes(header, 4)}),
     )
     assert found.status == "fail"
     assert words in found.message
