@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from headers import facts, failures, find, header_bytes
+from mlx_publish.checks.base import run_in_groups
+from mlx_publish.checks.source import GROUPS
 from mlx_publish.cli import main
-from mlx_publish.errors import Refused
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.model.tokenizer_bounds import judge_tokenizer
 from models import make_model
 
@@ -61,6 +63,9 @@ GROWING: dict[str, Callable[[dict[str, Any]], object]] = {
     "an added token of 20 MB": lambda t: t["added_tokens"].append({"id": 9, "content": "x" * 20_000_000}),
     "a merge of 20 MB": lambda t: t["model"]["merges"].append(["x" * 20_000_000, "y"]),
     "a pattern of 20 MB": lambda t: t.update(pre_tokenizer={"type": "Split", "pattern": {"Regex": "x" * 20_000_000}}),
+    "tokens added by the hundred thousand": lambda t: t.update(
+        added_tokens=[{"id": n, "content": f"<{n}>"} for n in range(200_000)]
+    ),
     "a prefix of 20 MB": lambda t: t["model"].update(continuing_subword_prefix="x" * 20_000_000),
 }
 
@@ -194,6 +199,35 @@ def test_an_event_that_no_reader_agrees_on_is_bad_input(value: str, tmp_path: Pa
     event = tmp_path / "event.json"
     event.write_text(f'{{"action": {value}}}')
     assert main(["plan", "--event-name", "repository_dispatch", "--event", str(event), "--ref", "x"]) == 2
+
+
+@pytest.mark.parametrize("key", ["added_tokens_decoder", "extra_special_tokens", "additional_special_tokens"])
+def test_tokens_without_number_in_the_smaller_file_are_refused(key: str) -> None:
+    tokens = [f"<{n}>" for n in range(200_000)]
+    value = {str(n): {"content": token} for n, token in enumerate(tokens)} if key.endswith("decoder") else tokens
+    found = find("readable", facts({"tokenizer_config.json": {key: value}}))
+    assert (found.status, f"{key} adds 200,000 tokens" in found.message) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model_type": "x" * 1_000_000}, {"architectures": ["x" * 1_000_000]}, {"architectures": ["x y"] * 100_000},
+        {"eos_token_id": list(range(-200_000, 0))}, {"x" * 1_000_000: float("nan")}, {"vocab_size": "x " * 500_000},
+        {"quantization_config": {"quant_method": "x" * 1_000_000}}, {"auto_map": {"AutoModel": "x" * 1_000_000}},
+    ],
+)  # fmt: skip
+def test_what_a_check_quotes_of_a_model_is_cut(keys: dict[str, Any]) -> None:
+    found = facts(config=keys)
+    for finding in run_in_groups(GROUPS, found):
+        assert len(finding.message) < 2500
+        assert len(finding.remedy) < 2500
+
+
+def test_an_error_s_message_is_cut_and_its_words_stay() -> None:
+    assert str(BadInput("x" * 1_000_000 + " is no repo")) == "x" * 200 + "… is no repo"
+    assert len(str(Refused("x y" * 1_000_000))) < 21_000
+    assert str(BadInput("all of this is said", place="r.yaml:1")) == "r.yaml:1: all of this is said"
 
 
 def test_a_good_source_is_read_as_before() -> None:

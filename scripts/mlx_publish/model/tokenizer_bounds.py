@@ -17,6 +17,8 @@ LONGEST = 16_384
 """Characters of a token or of any other text but a chat template; real ones reach some hundreds."""
 MOST_GROWTH = 64
 """Times that a text may grow before it is cut into tokens: what is added for a space, accents taken apart, bytes."""
+MOST_ADDED = 100_000
+"""Tokens beside those of the vocabulary itself: a library adds them one by one. Codes of sounds reach some 65,000."""
 MOST_PIECES = 1000
 """Parts of what is put around a text."""
 MOST_PADDING = 1 << 20
@@ -24,6 +26,7 @@ _REMEDY = "Take a source whose tokenizer is an ordinary one."
 # Long by right: templates have a limit of their own, and the other is a table of characters.
 _LONG = frozenset({"chat_template", "precompiled_charsmap", "response_schema", "response_template"})
 _LONGEST_TABLE = 8 << 20
+_ADDED = ("added_tokens", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
 _STEPS = ("normalizer", "pre_tokenizer", "decoder")
 
 
@@ -35,7 +38,12 @@ def judge_files(sizes: Mapping[str, int]) -> None:
 
 
 def judge_texts(data: object, place: str) -> None:
-    """Raise `Refused` where a text of a tokenizer's file is too long to be a token."""
+    """Raise `Refused` where a text of a tokenizer's file is too long to be a token, or where it adds too many."""
+    for key in _ADDED:
+        listed = data.get(key) if isinstance(data, Mapping) else None
+        if isinstance(listed, (list, dict)) and len(listed) > MOST_ADDED:
+            said = f"{key} adds {len(listed):,} tokens, and {MOST_ADDED:,} are the most that is read"
+            raise Refused(said, place=place, remedy=_REMEDY)
     for key, text in _texts(data):
         limit = _LONGEST_TABLE if key in _LONG else LONGEST
         if len(text) > limit:
