@@ -121,3 +121,29 @@ def test_without_libyaml_the_same_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "r.yaml:2: &a: anchors and aliases are not read" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['id']\n", "!x [a]\n", "source: !x [a]\n", "!!set {a, b}\n", "!!omap [a: b]\n",
+        "? [a]\n: b\n", "? {a: b}\n: c\n", "x: !!int 'y'\n", "x: !!binary 'y'\n", "x: 2024-02-30\n", "x: !!timestamp 'y'\n", "x: !!bool y\n",
+    ],
+)  # fmt: skip
+def test_what_yaml_has_beside_plain_data_is_bad_input(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(BadInput):
+        recipe_from_file(tmp_path / "r.yaml", elsewhere=True)
+
+
+@pytest.mark.parametrize("key", ["source", "to"])
+@pytest.mark.parametrize(
+    "value", ['"./a\\0b"', '"~\\0"', '"folder:a\\0"', '"folder:~\\0"', '"/a\\nb"', '"folder:\\e[31m"', '"a\\0/b"']
+)
+def test_a_path_with_a_character_that_no_path_has_is_bad_input(key: str, value: str, tmp_path: Path) -> None:
+    lines = {"source": "a/b", key: value}
+    (tmp_path / "r.yaml").write_text("".join(f"{name}: {text}\n" for name, text in lines.items()))
+    with pytest.raises(BadInput) as caught:
+        recipe_from_file(tmp_path / "r.yaml")
+    assert caught.value.place == f"{tmp_path / 'r.yaml'}:{list(lines).index(key) + 1}"
+    assert "\x00" not in str(caught.value)

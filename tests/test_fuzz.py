@@ -105,7 +105,7 @@ def test_recipes_and_policies(room: Path, data: bytes, policy: bytes) -> None:
 
 _SCRAPS = st.sampled_from([
     "source: a/b\n", "variants:\n", "  - bits: 4\n", "- ", "  ", "\t", "? a\n", ": b\n", "&a ", "*a ", "<<: *a\n", "!!python/name:os.system ",
-    "!!binary x\n", "!!set {a, b}\n", "!!timestamp 2024-13-40\n", "2024-02-30\n", "[", "]", "{", "}", "'", '"', "|\n", ">\n", "# x\n", "---\n",
+    "!!binary x\n", "!!set {a, b}\n", "!x [a, b]\n", "!x {a: b}\n", "!!omap [a: b]\n", "!!pairs [a: b]\n", "!!timestamp 2024-13-40\n", "2024-02-30\n", "[", "]", "{", "}", "'", '"', "|\n", ">\n", "# x\n", "---\n",
     "...\n", "%YAML 1.1\n", "%TAG ! x\n", "0o777\n", "0x" + "f" * 60, "1_000\n", "1:20:30\n", ".inf\n", ".nan\n", "~\n", "\u2028", "\x85", "\ufeff",
     "\x00", "\ud800", "\x07", "a: 1\na: 2\n", "? [a]\n: b\n", "? {a: b}\n: c\n", "'a': !!int 'x'\n", "- - - -\n", "a" * 3000, "9" * 500 + "\n",
 ])  # fmt: skip

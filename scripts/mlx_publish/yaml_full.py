@@ -64,6 +64,7 @@ def _lines(value: object, path: str) -> Iterator[tuple[str, int]]:
             yield below, (own.get(key) or [value.lc.line])[0] + 1
             yield from _lines(item, below)
     elif isinstance(value, CommentedSeq):
+        places = value.lc.data or {}  # None where a tag stands before the list
         for index, item in enumerate(value):
-            yield f"{path}[{index}]", value.lc.item(index)[0] + 1
+            yield f"{path}[{index}]", (places.get(index) or [value.lc.line])[0] + 1
             yield from _lines(item, f"{path}[{index}]")
