@@ -260,6 +260,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try what strangers may write for some two minutes; MLX_PUBLISH_FUZZ is the number of examples of each kind."""
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    session.chdir(ROOT)
+    examples = os.environ.get("MLX_PUBLISH_FUZZ") or "250"
+    start(session, str(python), "-m", "pytest", "tests/test_fuzz.py", *session.posargs, MLX_PUBLISH_FUZZ=examples)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Run every linter, type checker and schema check."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
@@ -325,9 +334,13 @@ def release(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Pin everything anew in constraints.txt, for all Pythons and systems, and its hashes in requirements.lock."""
+    """Pin everything anew in constraints.txt, for all Pythons and systems, and its hashes in requirements.lock.
+
+    `-- --keep` leaves the versions that are there as they are, and adds what is missing.
+    """
     session.chdir(ROOT)
-    compile_lock(session, "--upgrade", "--no-annotate", "--no-header", "-o", str(CONSTRAINTS))
+    upgrade = () if "--keep" in session.posargs else ("--upgrade",)
+    compile_lock(session, *upgrade, "--no-annotate", "--no-header", "-o", str(CONSTRAINTS))
     compile_lock(
         session, "--constraint", CONSTRAINTS.name, "--generate-hashes", "--annotation-style", "line", "--no-header",
         "-o", str(lock_file.LOCK),

@@ -200,7 +200,7 @@ def test_the_template_of_a_processor(files: dict[str, bytes]) -> None:
         (SPECIAL, b"[]", f"{SPECIAL}:1: is not a JSON object"),
         (FAST, b"{", f"{FAST}:1: not valid JSON"),
         (CONFIG, "{}".encode("utf-16"), f"{CONFIG}:1: not UTF-8"),
-        (CONFIG, b'{"a":' + b"[" * 100_000, f"{CONFIG}:1: not readable"),
+        (CONFIG, b'{"a":' + b"[" * 100_000, f"{CONFIG}:1: is nested too deeply"),
         (CONFIG, b'{"chat_template": 1}', f"{CONFIG}: chat_template is neither"),
         (CONFIG, b'{"chat_template": [1]}', f"{CONFIG}: chat_template is neither"),
         (JINJA, b"a\n\xff", f"{JINJA}:2: not UTF-8"),

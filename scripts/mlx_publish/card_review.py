@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.evidence import json_text
+from mlx_publish.foreign.json_text import parse, read, read_within
+from mlx_publish.foreign.limits import EVIDENCE
 from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.output import cell
@@ -79,8 +80,8 @@ def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Seq
 def _recipe_of(path: Path) -> str:
     """The recipe that evidence names; empty where it names none, which the hook says."""
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        data = read(path, EVIDENCE)
+    except (OSError, ValueError):
         return ""
     name = data.get("recipe") if isinstance(data, dict) else None
     return name if isinstance(name, str) else ""
@@ -103,9 +104,9 @@ def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Problem]:
 def _as_written(path: Path) -> Iterator[Problem]:
     """Yield whether evidence has another layout than it is written with, as when a key stands in it twice."""
     try:
-        text = path.read_text(encoding="utf-8")
-        same = json_text(json.loads(text)) == text
-    except (OSError, ValueError, RecursionError):
+        content = read_within(path, EVIDENCE.most_bytes)
+        same = json_text(parse(content, EVIDENCE)).encode() == content
+    except (OSError, ValueError):
         return  # the hook says so
     if not same:
         yield Problem(

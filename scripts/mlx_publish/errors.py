@@ -5,8 +5,19 @@ Every message says what failed and why; `remedy` says what to do next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
+
+_LONG_WORD = re.compile(r"\S{501,}")
+_LONGEST = 20_000
+"""Characters of a message, which may name many places."""
+
+
+def short(message: str, longest: int = _LONGEST) -> str:
+    """The message with what it quotes cut: a name of megabytes says no more by its end than by its beginning."""
+    said = _LONG_WORD.sub(lambda word: f"{word[0][:200]}…", message) if len(message) > 500 else message
+    return said if len(said) <= longest else f"{said[:longest]}…"
 
 
 class PublishError(Exception):
@@ -19,8 +30,8 @@ class PublishError(Exception):
     others: tuple[PublishError, ...] = ()
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(short(message))
+        self.message = short(message)
         self.remedy = remedy
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from jinja2.exceptions import TemplateError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlx_publish.recipe import RepoId, Strict
 
-LACKING = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+LACKING = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError,
+)  # fmt: skip
 """What evidence raises that lacks something within a measurement, or holds something else, when it is made use of."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]

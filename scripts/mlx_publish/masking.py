@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 _FORM = re.compile(r"(hf_|gh[pousr]_|github_pat_)[\w-]{8,}(\.[\w-]{8,})*|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY", re.IGNORECASE)
@@ -29,8 +32,24 @@ def secret_values(shortest: int = 8) -> list[str]:
 def without_secrets(text: str) -> str:
     """Cover what is a secret by its value or by its form."""
     for value in secret_values():
-        text = text.replace(value, "***")
+        for form in forms_of(value):
+            text = text.replace(form, "***")
     return _FORM.sub("***", text)
+
+
+def forms_of(secret: str, shortest: int = 8) -> list[str]:
+    """A secret as it is and as messages write it: escaped by Python or JSON, in an address, line by line."""
+    # Half of a surrogate pair is a byte of the environment that is no UTF-8.
+    raw = secret.encode("utf-8", "surrogateescape")
+    whole = (
+        secret, repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1], quote(raw), quote(raw, safe=""), quote_plus(raw),
+        raw.decode("utf-8", "replace"), raw.decode("latin-1"), html.escape(secret),
+        secret.encode("ascii", "xmlcharrefreplace").decode("ascii"),
+    )  # fmt: skip
+    lines = [line.strip() for line in re.split(r"[\r\n]+", secret)]
+    # The longest first, for one may be the beginning of another.
+    return sorted({form for form in (*whole, *lines) if len(form) >= shortest}, key=len, reverse=True)
 
 
 def _is_path(value: str) -> bool:

@@ -29,6 +29,7 @@ TEXT_FLAGS = (
     "to",
 )  # fmt: skip
 _REPO: TypeAdapter[str] = TypeAdapter(RepoId)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
 
@@ -105,9 +106,15 @@ def _list(text: str) -> list[str]:
 
 def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:
     try:
-        return RecipeSpec.model_validate(data)
+        spec = RecipeSpec.model_validate(data)
     except ValidationError as error:
         raise bad_input(error.errors(), place, lines, "docs/recipe.md") from None
+    for key in ("source", "to"):
+        if _CONTROL.search(getattr(spec, key)):
+            where = f"{place}:{lines.get(key, 1)}" if place else f"--{key}"
+            said = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
+            raise BadInput(said, place=where, key=key if place else "", remedy="Write the name without it.")
+    return spec
 
 
 def _folder_of(source: str, base: Path) -> Path | None:

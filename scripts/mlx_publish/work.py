@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -16,6 +15,8 @@ from filelock import FileLock, Timeout
 
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import FileDigest, json_text, sha256_of
+from mlx_publish.foreign.json_text import read
+from mlx_publish.foreign.limits import REPORT
 from mlx_publish.report import SCHEMA, Report
 
 _SEEN = {"mark", "sha256"}  # what is remembered of a file
@@ -45,7 +46,7 @@ def write_atomically(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or None where there is none or it is broken: then it is made again."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read(path, REPORT)
     except (OSError, ValueError):
         return None
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+MOST = 20
+"""Errors of one document that are told."""
 LONGEST = 100
 """Characters of somebody's value, or key, that a message shows."""
 
@@ -28,6 +30,8 @@ def bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int], 
 def joined(errors: list[BadInput]) -> BadInput:
     """Several errors as one, a line each."""
     first, *others = errors
+    if len(others) >= MOST:
+        others = [*others[: MOST - 1], BadInput(f"and {len(others) - MOST + 1} more are wrong", place=first.place)]
     return BadInput(first.message, place=first.place, key=first.key, remedy=first.remedy, others=others)
 
 

@@ -11,18 +11,24 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from mlx_publish.errors import BadInput
+from mlx_publish.foreign.yaml_bounds import judge
+
+ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError, YAMLError)
+"""What ruamel.yaml raises for a date that is none, a key that is a list, an unknown truth and more."""
+_SHOWN = 200
 
 
 def full(text: str, file: str) -> tuple[Any, dict[str, int]]:
     """Return plain data and the 1-based line of every key path; `BadInput` naming file and line where it is no YAML."""
     try:
+        judge(YAML(typ="safe", pure=True).parse(text), file)
         loaded = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}" if mark else file
         raise BadInput(f"not valid YAML: {error.problem}", place=place, remedy="Correct the line.") from error
-    except (YAMLError, LookupError, ValueError) as error:  # a date that is none, an unknown truth
-        raise BadInput(f"not valid YAML: {error}", place=file) from error
+    except ODD as error:
+        raise BadInput(f"not valid YAML: {str(error)[:_SHOWN]}", place=file) from error
     return _plain(loaded), dict(_lines(loaded, ""))
 
 
@@ -30,7 +36,7 @@ def scalar_of(text: str) -> Any:
     """Read a number or a truth; anything else stays the text that it is."""
     try:
         value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, LookupError, ValueError):
+    except ODD:
         return text
     return value if isinstance(value, (bool, int, float)) else text
 
@@ -58,6 +64,7 @@ def _lines(value: object, path: str) -> Iterator[tuple[str, int]]:
             yield below, (own.get(key) or [value.lc.line])[0] + 1
             yield from _lines(item, below)
     elif isinstance(value, CommentedSeq):
+        places = value.lc.data or {}  # None where a tag stands before the list
         for index, item in enumerate(value):
-            yield f"{path}[{index}]", value.lc.item(index)[0] + 1
+            yield f"{path}[{index}]", (places.get(index) or [value.lc.line])[0] + 1
             yield from _lines(item, f"{path}[{index}]")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
+from mlx_publish.foreign.limits import YAML_BYTES
+from mlx_publish.foreign.yaml_bounds import judge_size
 from mlx_publish.yaml_quick import quick
+
+# Whatever may be a number or a truth; YAML has no others with such characters, or as long.
+_SCALAR = re.compile(r"[\s\w.+-]{1,60}")
 
 
 def key_path(parts: tuple[str | int, ...]) -> str:
@@ -23,16 +29,26 @@ def load_yaml(path: Path) -> tuple[Any, dict[str, int]]:
     Raises `BadInput` that names file and line where the file is missing, unreadable or not YAML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     except UnicodeDecodeError as error:
-        raise BadInput(f"not valid YAML: {error}", place=str(path)) from error
+        raise BadInput(f"not valid YAML: {error.reason}", place=str(path)) from error
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", place=str(path)) from error
     return parse_yaml(text, str(path))
 
 
+def _text(path: Path) -> str:
+    """The text of a file, of which no more is read than it takes to see that it is too large."""
+    with path.open("rb") as file:
+        content = file.read(4 * YAML_BYTES + 1)
+    if len(content) > 4 * YAML_BYTES:
+        return content.decode("latin-1")
+    return content.decode("utf-8")
+
+
 def parse_yaml(text: str, file: str) -> tuple[Any, dict[str, int]]:
-    """Parse YAML 1.2 likewise. `file` is what messages call it."""
+    """Parse YAML 1.2 likewise, within the bounds of `foreign.yaml_bounds`. `file` is what messages call it."""
+    judge_size(text, file)
     found = quick(text)
     if found is None:
         from mlx_publish.yaml_full import full  # noqa: PLC0415  ruamel.yaml takes its time, and is seldom needed
@@ -43,6 +59,8 @@ def parse_yaml(text: str, file: str) -> tuple[Any, dict[str, int]]:
 
 def scalar(text: str) -> Any:
     """Read text from a flag or a form as one YAML scalar: `4` is a number, `no` is text."""
+    if not _SCALAR.fullmatch(text):
+        return text
     from mlx_publish.yaml_full import scalar_of  # noqa: PLC0415
 
     return scalar_of(text)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mlx_publish.foreign.yaml_bounds import UnboundedYaml, judge
+
 # Line ends of 1.1 that are none in 1.2, a tab, which they allow at different places, a mark and a directive.
 _ODD = re.compile(r"[\t\x85\u2028\u2029\ufeff]|^%", re.MULTILINE)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -28,16 +30,17 @@ def quick(text: str) -> tuple[Any, dict[str, int]] | None:
     """Return plain data and the 1-based line of every key path; None where ruamel.yaml has to read the text."""
     try:
         # It comes with huggingface_hub, but need not have been built with libyaml.
-        from yaml import CSafeLoader, YAMLError, compose  # type: ignore[import-untyped]  # noqa: PLC0415
+        from yaml import CSafeLoader, YAMLError, compose, parse  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError:
         return None
     if _ODD.search(text):
         return None
     lines: dict[str, int] = {}
     try:
+        judge(parse(text, Loader=CSafeLoader), "")
         node = compose(text, Loader=CSafeLoader)
         return None if node is None else (_value(node, "", lines, set()), lines)
-    except (YAMLError, RecursionError, _GiveUp):
+    except (YAMLError, UnboundedYaml, _GiveUp):
         return None
 
 

@@ -141,7 +141,7 @@ def test_code_is_told(files: dict[str, bytes], config: dict[str, Any], words: st
     [
         ("config.json", b'{\n "model_type": "llama",\n}', "config.json:3: not valid JSON"),
         ("config.json", b"[1]", "config.json: is not a JSON object"),
-        ("config.json", b"[" * 100_000, "config.json: is nested too deeply"),
+        ("config.json", b"[" * 100_000, "config.json:1: is nested too deeply"),
         ("config.json", b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
         ("tokenizer.json", b'{"model": ', "tokenizer.json:1: not valid JSON"),
         ("tokenizer.json", b'{"model": 5}', "tokenizer.json: its vocabulary cannot be read"),

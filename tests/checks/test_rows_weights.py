@@ -136,7 +136,7 @@ def entry(first: int, last: int, shape: tuple[object, ...] = (2,), dtype: str = 
         ({"a": entry(0, 4, (-1, -2))}, "impossible"),
         ({"a": entry(0, 4, (True, 2))}, "impossible"),
         ({"a": entry(0, 4, (0.5,))}, "impossible"),
-        ({"a": {"dtype": "BF16", "shape": [2], "data_offsets": ["0", "4"]}}, "unsupported operand"),
+        ({"a": {"dtype": "BF16", "shape": [2], "data_offsets": ["0", "4"]}}, "impossible"),
     ],
 )
 def test_headers_that_cannot_be(tmp_path: Path, header: object, words: str) -> None:
@@ -152,7 +152,7 @@ def test_a_name_twice_in_one_header() -> None:
     text = (
         b'{"a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}, "a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
     )
-    with pytest.raises(ValueError, match="a stands twice"):
+    with pytest.raises(ValueError, match="'a' stands twice"):
         parse_header(len(text).to_bytes(8, "little") + text + b"0")
 
 

@@ -50,7 +50,7 @@ def test_weights_that_lack_layers_are_refused() -> None:
 
 @pytest.mark.parametrize(("text", "said"), [
     ('{"a": ' + "[" * 900 + "]" * 900 + "}", "nested too deeply"),
-    ('{"a": ' + "9" * 5000 + "}", "a number of thousands of digits"),
+    ('{"a": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
 ])  # fmt: skip
 def test_what_python_could_not_walk_or_count_is_refused(text: str, said: str) -> None:
     with pytest.raises(Refused, match=said):

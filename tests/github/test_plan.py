@@ -309,9 +309,9 @@ def test_no_recipe_is_called_all(recipes: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not valid JSON: "),
+        (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not UTF-8: "),
         (b"[]", "an event is a JSON object"), (b"null", "an event is a JSON object"),
-        (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "not valid JSON: "),
+        (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "is nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, said: str) -> None:
@@ -320,7 +320,7 @@ def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | 
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
         print_plan("push", event, "refs/tags/small/v1", recipes)
-    assert caught.value.place == str(event)
+    assert caught.value.place in (str(event), f"{event}:1")
     assert caught.value.message.startswith(said)
 
 

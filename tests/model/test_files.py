@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.limits import Bounds
 from mlx_publish.model import files as files_module
 from mlx_publish.model.files import FolderFiles, MemoryFiles, read_json_file
 from samples import weight_file
@@ -43,7 +44,7 @@ def test_json_of_the_model() -> None:
     [
         (b'{\n"a": 1,\n}', "config.json:3: not valid JSON: "),
         (b"", "config.json:1: not valid JSON: Expecting value"),
-        (b'{"a": "\xff"}', "config.json: not UTF-8: "),
+        (b'{"a": "\xff"}', "config.json:1: not UTF-8: "),
         (b"[]", "config.json: is not a JSON object"),
         (b"null", "config.json: is not a JSON object"),
         (b"version https://git-lfs.github.com/spec/v1\n", "config.json:1: not valid JSON: Expecting value"),
@@ -57,7 +58,7 @@ def test_json_that_is_broken_names_file_and_line(data: bytes, said: str) -> None
 
 
 def test_metadata_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_module, "SMALL", 9)
+    monkeypatch.setattr(files_module, "bounds_of", lambda _: Bounds(9))
     assert read_json_file(MemoryFiles({"x.json": b'{"a":  1}'}), "x.json") == {"a": 1}
     with pytest.raises(Refused, match=r"^x\.json: is 10 bytes, too large for metadata$"):
         read_json_file(MemoryFiles({"x.json": b'{"a":   1}'}), "x.json")

@@ -168,7 +168,7 @@ def test_a_changed_number_of_the_evidence_is_found(anyone: Anyone, check: str) -
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"{", "is no JSON"),
+    "no JSON": (b"{", "not valid JSON"),
     "another schema": (b'{"schema": "x"}', "says the schema 'x'"),
     "no object": (b"[]", "says the schema None"),
     "half": (b'{"schema": "mlx-publish/evidence/1", "source": {}}', "is not whole: generator: field required"),

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Refused, short
 from mlx_publish.report import Finding, Status
 
 Target = TypeVar("Target")
+_LONGEST = 2000
+"""Characters of what one check says."""
 Accepted = Callable[[str], "str | None"]
 
 
@@ -67,9 +69,14 @@ def run_checks(
 ) -> tuple[Finding, ...]:
     """Run checks in order. `accepted` gives the reason for which a failure of a check is let through."""
     return tuple(
-        accept(Finding(check.id, said.status, said.message, said.remedy, said.details), accepted, check.safety)
+        accept(_finding(check.id, said), accepted, check.safety)
         for check, said in ((check, check.run(target)) for check in checks)
     )
+
+
+def _finding(check: str, said: Says) -> Finding:
+    """What a check said, with all that it quotes of the model cut."""
+    return Finding(check, said.status, short(said.message, _LONGEST), short(said.remedy, _LONGEST), said.details)
 
 
 def run_in_groups(

@@ -15,6 +15,9 @@ _OBJECTS = ("text_config", "rope_parameters", "rope_scaling", "quantization", "q
 _LISTS = ("layer_types", "mlp_layer_types")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon")
 _MOST_LAYERS = 10_000
+_MOST = {"vocab_size": 100_000_000, "hidden_size": 10_000_000, "n_embd": 10_000_000, "num_attention_heads": 100_000,
+         "n_head": 100_000}  # fmt: skip
+"""A thousand times what the largest models have; whoever builds a class of more takes all memory there is."""
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 
@@ -38,7 +41,10 @@ def _wrong_sizes(part: Mapping[str, Any]) -> Iterator[str]:
     for key in (key for key in _SIZES if part.get(key) is not None):
         if not _is_size(part[key], listed=key in ("num_attention_heads", "n_head")):
             yield f"{key} is {_short(part[key])}, no size"
-    for key in ("num_hidden_layers", "n_layer"):
+    for key, most in _MOST.items():
+        if _is_size(part.get(key), listed=False) and part[key] > most:
+            yield f"{key} is {_short(part[key])}, more than any model has"
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         if _is_size(part.get(key), listed=False) and part[key] > _MOST_LAYERS:
             yield f"{key} is {part[key]:,}, more layers than any model has"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import urllib.request
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
+from mlx_publish.foreign import limits
+from mlx_publish.foreign.json_text import parse, read
 from mlx_publish.github.output import cell
 from mlx_publish.github.programs import gh
 from mlx_publish.github.wanted import known_recipes
@@ -105,8 +106,8 @@ def _templates(files: ModelFiles) -> list[object]:
     found: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
     entry = files.entries.get(CONFIG)
     if entry is not None and entry.size <= SMALL:
-        with contextlib.suppress(ValueError, RecursionError, AttributeError, BadInput):
-            found.append(json.loads(files.read(CONFIG)).get("chat_template"))
+        with contextlib.suppress(ValueError, AttributeError, BadInput):
+            found.append(parse(files.read(CONFIG), limits.CONFIG).get("chat_template"))
     return found
 
 
@@ -134,8 +135,8 @@ def _converters(name: str, recipe: Recipe, cards: Path, newest: Callable[[str], 
 
 def _tools(path: Path) -> Mapping[str, str]:
     try:
-        tools = json.loads(path.read_bytes())["tools"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        tools = read(path, limits.EVIDENCE)["tools"]
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {str(key): str(value) for key, value in tools.items()} if isinstance(tools, dict) else {}
 
@@ -150,7 +151,7 @@ def newest_version(package: str) -> str:
     address = f"{os.environ.get('MLX_PUBLISH_PYPI') or _PYPI}/pypi/{package}/json"
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  the operator's address
-            return str(json.load(answer)["info"]["version"])
+            return str(parse(answer.read(limits.ANSWER.most_bytes + 1), limits.ANSWER)["info"]["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SurroundingsError(f"{address}: {error}", remedy="Run it again later.") from error
 
@@ -174,7 +175,7 @@ def tell(moved: list[Moved], root: Path) -> str:
     # By its label, which no stranger can give to an issue of his own.
     asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
     try:
-        listed = json.loads(gh(root, "issue", "list", *asked) or "[]")
+        listed = parse(gh(root, "issue", "list", *asked) or "[]", limits.ANSWER)
     except ValueError as error:
         raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
     text = table(moved)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
+from mlx_publish.foreign.json_text import FaultyJson, read
+from mlx_publish.foreign.limits import EVENT
 from mlx_publish.github import output
 from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
@@ -116,11 +118,11 @@ def _dispatched(payload: Mapping[str, Any]) -> Request:
 
 def _payload(event: Path) -> dict[str, Any]:
     try:
-        data = json.loads(event.read_text(encoding="utf-8"))
+        data = read(event, EVENT)
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", place=str(event)) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not valid JSON: {error}", place=str(event)) from error
+    except FaultyJson as error:
+        raise BadInput(error.message, place=error.place(event)) from error
     if not isinstance(data, dict):
         raise BadInput("an event is a JSON object", place=str(event))
     return data

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import ANSWER, EVIDENCE
 from mlx_publish.github import output
 from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
 
@@ -45,13 +46,13 @@ def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
     """The evidence of a card as the branch `base` has it; None where it has none or one that cannot be read."""
     shown = told_by_git(root, "show", f"origin/{base}:{path}/evidence.json")
     try:
-        return json.loads(shown.out) if shown.code == 0 else None
+        return parse(shown.out, EVIDENCE) if shown.code == 0 else None
     except ValueError:
         return None
 
 
 def _pull_request(root: Path, branch: str, base: str, title: str, text: str) -> str:
-    listed = json.loads(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]")
+    listed = parse(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]", ANSWER)
     if listed:
         gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", "-", text=text)
         return str(listed[0]["url"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import CONFIG as CONFIG_BOUNDS
 from mlx_publish.hooks.model_folder import GENERATION, MODEL, ModelFolder
-from mlx_publish.hooks.problem import Problem
+from mlx_publish.hooks.problem import Problem, problems_of
 from mlx_publish.model.draft import CONFIG, FAST
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
@@ -40,7 +41,11 @@ def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator
     """Yield where a file names fewer ends than another; with `fix` all name all."""
     if model.config is None:
         return
-    found = _completed(model, turn_end)
+    try:
+        found = _completed(model, turn_end)
+    except Refused as error:
+        yield from problems_of(error, model.folder / MODEL)
+        return
     if found.refusal:
         yield model.problem(MODEL, EOS, found.refusal, f"Name the token that ends an answer as {EOS}.")
         return
@@ -60,7 +65,7 @@ def _write(model: ModelFolder, found: Stopping) -> None:
 
 
 def _value(generation: bytes | None) -> Any:
-    return json.loads(generation).get(EOS) if generation else None
+    return parse(generation, CONFIG_BOUNDS).get(EOS) if generation else None
 
 
 def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import Any
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import SCHEMA, FileDigest, folder_digest
 from mlx_publish.evidence_schema import faults
+from mlx_publish.foreign.json_text import FaultyJson, parse, read_within
+from mlx_publish.foreign.limits import EVIDENCE
 from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipe import Recipe, Variant
@@ -65,15 +66,13 @@ class Evidence:
 def read_evidence(path: Path) -> Evidence:
     """Read a file of evidence. Raises `BadInput` naming file and line where it is none."""
     try:
-        content = path.read_bytes().decode()
-        data = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"not valid JSON: {error.msg}", place=f"{path}:{error.lineno}", remedy=_AS_MADE) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"not readable as JSON: {error}", place=f"{path}:1", remedy=_AS_MADE) from error
+        content = read_within(path, EVIDENCE.most_bytes)
+        data = parse(content, EVIDENCE)
+    except FaultyJson as error:
+        raise BadInput(error.message, place=f"{path}:{error.line or 1}", remedy=_AS_MADE) from error
     if not isinstance(data, dict):
         raise BadInput("is not a JSON object", place=f"{path}:1", remedy=_AS_MADE)
-    found = Evidence(path, content, data)
+    found = Evidence(path, content.decode("utf-8-sig"), data)
     if (schema := found.text("schema")) != SCHEMA:
         raise found.wrong("schema", f"says {schema!r} where this mlx-publish writes {SCHEMA!r}", "Render it again.")
     if wrong := [found.wrong(key, said, _AS_MADE) for key, said in faults(data)]:

@@ -92,7 +92,10 @@ class ModelFolder:
         """Write a JSON file anew, in the order of `data` and with the file's own indent."""
         before = self.content(name) or b'{\n  "\n'
         indent = _INDENT.match(before)
-        text = json.dumps(data, indent=indent[1].decode() if indent else None, ensure_ascii=False)
+        space = indent[1].decode() if indent else None
+        text = json.dumps(data, indent=space, ensure_ascii=False)
+        if any("\ud800" <= char <= "\udfff" for char in text):  # half of a surrogate pair can only be escaped
+            text = json.dumps(data, indent=space)
         self.put(name, (text + ("\n" if before.endswith(b"\n") else "")).encode())
 
     def put(self, name: str, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsErro
 from mlx_publish.hub.watch import retry_after
 from mlx_publish.masking import without_secrets
 
+_TOKEN = re.compile(r"[!-~]*")
 _acting: ContextVar[str | bool | None] = ContextVar("acting", default=None)
 
 if TYPE_CHECKING:
@@ -39,9 +41,16 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
 
 
 def given_token() -> str | None:
-    """The token of the environment, or None."""
-    found = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or ""
-    return found.strip() or None
+    """The token of the environment, or None. Raises `BadInput`, which does not show it, for what can be none."""
+    name = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
+    found = os.environ.get(name, "").strip()
+    if not _TOKEN.fullmatch(found):
+        # An HTTP library would show the whole of it, escaped, in its error.
+        raise BadInput(
+            "holds a character that no token has, as a letter with an accent, a blank or a line break", place=name,
+            remedy="Set it to the token alone, as the Hub shows it: letters, digits and '_'.",
+        )  # fmt: skip
+    return found or None
 
 
 @contextmanager

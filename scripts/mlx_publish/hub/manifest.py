@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of_all
+from mlx_publish.foreign import limits
+from mlx_publish.foreign.json_text import read
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.legal import LARGEST, text_fault
 from mlx_publish.model.names import same_on_a_mac, shown
@@ -121,7 +122,7 @@ def _begins(path: Path) -> bytes:
 def _indexed(folder: Path) -> set[str] | None:
     """The weight files that the index names, or None where there is no index that can be read."""
     try:
-        named = json.loads((folder / INDEX).read_bytes())["weight_map"]
+        named = read(folder / INDEX, limits.INDEX)["weight_map"]
         return {str(name) for name in named.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
 from mlx_publish.evidence import same_source
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import EVIDENCE
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
@@ -238,7 +239,7 @@ def _is_ours(order: Order, remote: _Remote) -> bool:
     if "mlx-publish.json" not in remote.files:
         return False
     try:
-        evidence = json.loads(RepoFiles(order.repo, remote.head).read("mlx-publish.json"))
+        evidence = parse(RepoFiles(order.repo, remote.head).read("mlx-publish.json"), EVIDENCE)
     except ValueError:
         return False
     return same_source(evidence, order.source)

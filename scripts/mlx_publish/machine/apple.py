@@ -6,11 +6,12 @@ named at each reader.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Any
 
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import ANSWER
 from mlx_publish.machine.programs import Program, Run, taken_by_others
 
 _LEVELS = 3
@@ -109,9 +110,9 @@ def _core_kinds(known: dict[str, str]) -> dict[str, int | None]:
 def _gpu_cores(text: str) -> int | None:
     """Cores of the GPU: `sppci_cores`, a string or a number, of the first GPU that has it; a virtual one has not."""
     try:
-        cards = json.loads(text)["SPDisplaysDataType"]
+        cards = parse(text, ANSWER)["SPDisplaysDataType"]
         found = [_number(str(card["sppci_cores"])) for card in cards if "sppci_cores" in card]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     return next(iter(found), None)
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from mlx_publish.foreign.limits import CARD_NODES
+from mlx_publish.foreign.yaml_bounds import UnboundedYaml, judge, judge_size
 from mlx_publish.model.files import SMALL, ModelFiles
+from mlx_publish.yaml_full import ODD
 
 # As the Hub reads it, which passes over white space in front: REGEX_YAML_BLOCK in huggingface_hub/repocard.py.
 _FRONT_MATTER = re.compile(r"\A[\s\ufeff]*---[ \t]*\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)
@@ -52,8 +54,12 @@ def parse_card(text: str) -> SourceCard:
     if match is None:
         return SourceCard(problem="the source's README.md has no front matter")
     try:
+        judge_size(match[1], "")
+        judge(YAML(typ="safe", pure=True).parse(match[1]), "", CARD_NODES)
         data = YAML(typ="safe", pure=True).load(match[1])
-    except (YAMLError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except UnboundedYaml as error:
+        return SourceCard(problem=f"the front matter of the source's README.md is not read: {error.message}")
+    except ODD as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         above = text.count("\n", 0, match.start(1))
         where = f" at line {above + line + 1}" if isinstance(line, int) else ""

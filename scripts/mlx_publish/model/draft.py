@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.model.json_text import parse
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import bounds_of
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "tokenizer_class": (str, type(None)),
+    "additional_special_tokens": (list, type(None)),
+}
+_SHOWN = 60
 
 
 @dataclass
@@ -29,6 +36,8 @@ class Draft:
     def of(cls, files: Mapping[str, bytes]) -> Draft:
         """Read all JSON files. Raises `Refused` naming file and line where one is broken."""
         parsed = {path: read_object(path, data) for path, data in files.items() if path.endswith(".json")}
+        for path in (CONFIG, SPECIAL):
+            judge_kinds(path, parsed.get(path, {}))
         return cls(files, copy_small(parsed), {}, [], [])
 
     @property
@@ -56,6 +65,18 @@ class Draft:
         return read_object(path, self.files[path]) if path in self.files else {}
 
 
+def judge_kinds(path: str, data: Mapping[str, Any]) -> None:
+    """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
+    for key, kinds in _KINDS.items():
+        if not isinstance(data.get(key), kinds):
+            raise _broken(path, 1, f"{key} is {repr(data[key])[:_SHOWN]}, which no client takes")
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        listed = data.get(key)
+        for token in listed if isinstance(listed, list) else ():
+            if not isinstance(token.get("content") if isinstance(token, dict) else token, str):
+                raise _broken(path, 1, f"{key} holds {repr(token)[:_SHOWN]}, which is no token")
+
+
 def copy_small(parsed: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Copy what may be changed; tokenizer.json is large and never is."""
     return {path: data if path == FAST else copy.deepcopy(data) for path, data in parsed.items()}
@@ -65,11 +86,9 @@ def read_object(path: str, data: bytes) -> dict[str, Any]:
     """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
     text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
     try:
-        found = json.loads(text) if path == FAST else parse(text)
-    except json.JSONDecodeError as error:
-        raise _broken(path, error.lineno, f"not valid JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:
-        raise _broken(path, 1, f"not readable as JSON: {error}") from error
+        found = parse(text, bounds_of(path))
+    except FaultyJson as error:
+        raise _broken(path, error.line or 1, error.message) from error
     if not isinstance(found, dict):
         raise _broken(path, 1, "is not a JSON object")
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import bounds_of
 from mlx_publish.model.folder import FolderLook, look_at
-from mlx_publish.model.json_text import TwiceError, parse
 from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header_of
 
 SMALL = 64 << 20
@@ -105,30 +105,18 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
 
     Raises `Refused` naming file and line where it is not a JSON object: nothing of the model can be trusted then.
     """
-    entry = files.entries.get(path)
+    entry, bounds = files.entries.get(path), bounds_of(path)
     if entry is None:
         return None
-    if entry.size > SMALL:
+    if entry.size > bounds.most_bytes:
         raise Refused(f"is {entry.size:,} bytes, too large for metadata", place=path)
-    data = _parsed(files.read(path), path)
+    content = files.read(path)
+    try:
+        data = parse(content, bounds)
+    except FaultyJson as error:
+        pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
+        remedy = f"{'Leave one of them' if 'stands twice' in error.message else 'Mend the file'} in the source."
+        raise Refused(f"{error.message}{pointer}", place=error.place(path), remedy=remedy) from error
     if not isinstance(data, dict):
         raise Refused("is not a JSON object", place=path)
     return data
-
-
-def _parsed(content: bytes, path: str) -> Any:
-    """The content of a JSON file. Raises `Refused` naming it where it is none that every reader understands alike."""
-    try:
-        # Readers of tokenizer.json all take the last of two keys.
-        return json.loads(content) if path == "tokenizer.json" else parse(content)
-    except json.JSONDecodeError as error:
-        pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
-        raise Refused(f"not valid JSON: {error.msg}{pointer}", place=f"{path}:{error.lineno}") from error
-    except TwiceError as error:
-        raise Refused(str(error), place=path, remedy="Leave one of them in the source.") from error
-    except RecursionError as error:
-        raise Refused("is nested too deeply", place=path) from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"not UTF-8: {error.reason}", place=path) from error
-    except ValueError as error:  # Python's own limit for whole numbers
-        raise Refused("holds a number of thousands of digits", place=path) from error

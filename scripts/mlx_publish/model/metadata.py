@@ -9,18 +9,22 @@ from typing import Any
 
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.model.draft import judge_kinds
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
 from mlx_publish.model.folder import Stray
 from mlx_publish.model.legal import Legal, read_legal
-from mlx_publish.model.select import carried_files, is_legal
+from mlx_publish.model.select import carried_files, is_legal, is_tokenizer
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
-from mlx_publish.model.vocabulary import Vocabulary, read_vocabulary
+from mlx_publish.model.tokenizer_bounds import judge_files, judge_texts, judge_tokenizer
+from mlx_publish.model.vocabulary import Vocabulary, read_decoder, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
 from mlx_publish.template.look import Look, look
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024
+_TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+_OLDER_FILES = ("vocab.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,17 @@ class Metadata:
     @cached_property
     def tokenizer(self) -> TokenizerInfo:
         """The small files of the tokenizer."""
+        self._judge_tokenizer()
         return read_tokenizer(self.files)
+
+    def _judge_tokenizer(self) -> None:
+        """Raise `Refused` where a file of the tokenizer costs more than any real one."""
+        judge_files({path: entry.size for path, entry in self.entries.items() if is_tokenizer(path)})
+        for path in _TOKEN_FILES if "tokenizer.json" in self.entries else (*_TOKEN_FILES, *_OLDER_FILES):
+            judge_texts(self.json(path), path)
+        config = self.json("tokenizer_config.json") or {}
+        judge_kinds("tokenizer_config.json", config)
+        read_decoder(config)
 
     @cached_property
     def look(self) -> Look | None:
@@ -104,7 +118,9 @@ class Metadata:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of tokenizer.json, none where there is no such file."""
-        return read_vocabulary(self.json("tokenizer.json") or {})
+        data = self.json("tokenizer.json") or {}
+        judge_tokenizer(data)
+        return read_vocabulary(data)
 
     @cached_property
     def added_tokens(self) -> frozenset[str]:

@@ -171,8 +171,10 @@ def _slow_prefix_space(draft: Draft) -> None:
 
 
 def _pre_tokenizers(draft: Draft, kind: str) -> bool:
-    top = (draft.fast or {}).get("pre_tokenizer") or {}
-    return any(part.get("type") == kind for part in (top, *(top.get("pretokenizers") or ())))
+    top = (draft.fast or {}).get("pre_tokenizer")
+    parts = top.get("pretokenizers") if isinstance(top, Mapping) else None
+    found = (top, *(parts if isinstance(parts, list) else ()))
+    return any(isinstance(part, Mapping) and part.get("type") == kind for part in found)
 
 
 def _byte_level(draft: Draft) -> None:

@@ -7,13 +7,14 @@ narrow or broken file makes a model that never stops.
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import CONFIG
 from mlx_publish.model.draft import json_bytes
-from mlx_publish.model.json_text import TwiceError, parse
+from mlx_publish.model.vocabulary import read_decoder, read_vocabulary
 
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
@@ -57,7 +58,8 @@ def complete_stop_ids(
 
     `generation_config` is the file's content, None where there is none. `turn_end` is what the chat template puts
     behind an assistant's text: the first token of its own, else the text, None where there is nothing. Without a
-    chat template (`chat` false) files that do not contradict each other stay as they are.
+    chat template (`chat` false) files that do not contradict each other stay as they are. Raises `Refused` where the
+    tokenizer's files list what is no token.
     """
     tokens = _tokens(tokenizer_config, tokenizer_json)
     generation, fault = _read(generation_config)
@@ -101,19 +103,12 @@ def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, Any] | None) -> _Tokens:
-    data = tokenizer_json or {}
-    special = {}
-    for id_, token in (tokenizer_config.get("added_tokens_decoder") or {}).items():
-        special[token["content"]] = int(id_)
-    for token in data.get("added_tokens") or ():
-        special[token["content"]] = token["id"]
-    vocab = (data.get("model") or {}).get("vocab") or {}
-    # Unigram keeps a list of pieces with their scores.
-    pieces = vocab if isinstance(vocab, Mapping) else {piece[0]: id_ for id_, piece in enumerate(vocab)}
-    every = {**pieces, **special}
+    vocabulary = read_vocabulary(tokenizer_json or {})
+    special = {**read_decoder(tokenizer_config), **vocabulary.added}
+    every = {**vocabulary.pieces, **special}
     for key in _NAMED:
         text = _text(tokenizer_config.get(key))
-        if text in every:
+        if text is not None and text in every:
             special[text] = every[text]
     return _Tokens(special, every)
 
@@ -123,13 +118,9 @@ def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
     if data is None:
         return {}, ""
     try:
-        found = parse(data.removeprefix(codecs.BOM_UTF8).decode())
-    except json.JSONDecodeError as error:
-        return {}, f"line {error.lineno}: {error.msg}"
-    except UnicodeDecodeError as error:
-        return {}, f"not UTF-8: {error.reason}"
-    except TwiceError as error:
-        return {}, str(error)
+        found = parse(data, CONFIG)
+    except FaultyJson as error:
+        return {}, f"line {error.line}: {error.message}" if error.line else error.message
     return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
 
 

@@ -6,6 +6,7 @@ tokenizer_config.json; older clients look in the latter only. chat_template.json
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.model.draft import CONFIG, Draft, read_text
 from mlx_publish.model.template_size import within_size_all
 
+_NAME = re.compile(r"[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]{0,99}")
 JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_chat_templates/"
 
 
@@ -57,6 +59,12 @@ def _by_name(value: object, path: str) -> dict[str, str]:
         raise Refused(
             "chat_template is neither a text nor texts by name", check="tokenizer-portable", place=path,
             remedy="Mend the file in the source.",
+        )  # fmt: skip
+    if strange := [name for name, _ in pairs if not _NAME.fullmatch(name)]:
+        # Each becomes a file of that name.
+        raise Refused(
+            f"a chat template is called {strange[0][:40]!r}, which can be no file's name", check="tokenizer-portable",
+            place=path, remedy="Rename it in the source.",
         )  # fmt: skip
     return dict(pairs)
 

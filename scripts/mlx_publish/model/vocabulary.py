@@ -36,15 +36,36 @@ def read_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
         raise Refused("its vocabulary cannot be read", place="tokenizer.json") from error
 
 
+def read_decoder(tokenizer_config: Mapping[str, Any]) -> dict[str, int]:
+    """Ids by token of `added_tokens_decoder`. Raises `Refused` where it is no list of tokens by their ids."""
+    try:
+        listed = (tokenizer_config.get("added_tokens_decoder") or {}).items()
+        return {_content(token): int(id_) for id_, token in listed}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Refused(
+            "its added_tokens_decoder cannot be read", place="tokenizer_config.json", remedy="Mend it in the source."
+        ) from error
+
+
 def _pieces(vocab: Any) -> Iterator[tuple[str, int]]:
     """BPE and WordPiece keep ids by piece; Unigram keeps a list of pieces with their scores."""
     if isinstance(vocab, list):
-        return ((piece[0], id_) for id_, piece in enumerate(vocab))
+        return ((_text(piece[0]), id_) for id_, piece in enumerate(vocab))
     return ((piece, _id(id_)) for piece, id_ in vocab.items())
 
 
 def _added(tokens: Any) -> Iterator[tuple[str, int]]:
-    return ((token["content"], _id(token["id"])) for token in tokens)
+    return ((_content(token), _id(token["id"])) for token in tokens)
+
+
+def _content(token: Any) -> str:
+    return _text(token["content"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a token is a text")
+    return value
 
 
 def _id(value: object) -> int:

@@ -5,23 +5,24 @@ Source: https://huggingface.co/docs/safetensors, "Format": 8 bytes little-endian
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import HEADER
 
-MAX_HEADER = 100_000_000  # the limit of the safetensors library itself
+MAX_HEADER = HEADER.most_bytes
 DTYPE_BITS: Mapping[str, int] = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
     "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6,
     "F4": 4,
 }  # fmt: skip
+_MOST_SIDES, _SHOWN = 16, 100
 INDEX = "model.safetensors.index.json"
 _NUMBERED = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 
@@ -52,7 +53,7 @@ def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= MAX_HEADER or len(data) < 8 + length:
         raise ValueError("no safetensors header")
-    return tensors_of(json.loads(data[8 : 8 + length], object_pairs_hook=_once))
+    return tensors_of(parse(data[8 : 8 + length], HEADER))
 
 
 def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
@@ -62,33 +63,44 @@ def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
     """
     tensors, spans = [], []
     for name, entry in header.items():
-        if name != "__metadata__":
-            first, last = entry["data_offsets"]
-            tensors.append(_tensor(name, entry["dtype"], tuple(entry["shape"]), last - first))
+        if name == "__metadata__":
+            _texts(entry)
+        else:
+            first, last = _sizes(name, entry["data_offsets"])
+            tensors.append(_tensor(name, entry["dtype"], _sizes(name, entry["shape"]), last - first))
             spans.append((first, last, name))
     end = 0
     for first, last, name in sorted(spans):
         if first != end:
-            raise ValueError(f"the data of {name} {'overlaps others' if first < end else 'begins after a gap'}")
+            said = "overlaps others" if first < end else "begins after a gap"
+            raise ValueError(f"the data of {name[:_SHOWN]} {said}")
         end = last
     return tuple(tensors)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"{twice} stands twice in the header")
+def _texts(metadata: object) -> None:
+    """The library that mlx-lm reads with takes texts by name, and nothing else."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("__metadata__ holds something else than texts by name")
+
+
+def _sizes(name: str, numbers: Iterable[object]) -> tuple[int, ...]:
+    """Places in the data or sides of a tensor; the format has 64 bits for each."""
+    found = tuple(number for number in numbers if type(number) is int and 0 <= number < 1 << 63)
+    if len(found) < len(tuple(numbers)) or len(found) > _MOST_SIDES:
+        raise ValueError(f"{name[:_SHOWN]} has an impossible shape or place")
     return found
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> TensorInfo:
-    found = TensorInfo(name, dtype, shape, nbytes)
-    if nbytes < 0 or any(type(side) is not int or side < 0 for side in shape):
-        raise ValueError(f"{name} has an impossible shape or place")
+    found, shown = TensorInfo(name, dtype, shape, nbytes), name[:_SHOWN]
+    if nbytes < 0:
+        raise ValueError(f"{shown} has an impossible shape or place")
     bits = DTYPE_BITS.get(dtype)
-    if bits is not None and 8 * nbytes != -(-found.size * bits // 8) * 8:
-        raise ValueError(f"{name} has {nbytes:,} bytes, not those of {list(shape)} in {dtype}")
+    if bits is None:
+        raise ValueError(f"{shown} has the type {str(dtype)[:_SHOWN]!r}, which the format does not know")
+    if 8 * nbytes != -(-found.size * bits // 8) * 8:
+        raise ValueError(f"{shown} has {nbytes:,} bytes, not those of {list(shape)} in {dtype}")
     return found
 
 

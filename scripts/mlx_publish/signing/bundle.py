@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.evidence import json_text
-from mlx_publish.model.json_text import parse
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import EVIDENCE
 from mlx_publish.signing.statement import Unreadable, laid_out
 
 _MEDIA = "application/vnd.dev.sigstore.bundle"
@@ -57,7 +58,7 @@ def read_bundle(text: bytes) -> Bundle:
     if len(text) > LARGEST:
         raise Unreadable(f"it has {len(text):,} bytes, too many for a signature")
     with laid_out("bundle"):
-        data = parse(text)
+        data = parse(text, EVIDENCE)
         envelope, material = data["dsseEnvelope"], data["verificationMaterial"]
         kinds = (data["mediaType"].startswith(_MEDIA), envelope["payloadType"] == PAYLOAD_TYPE)
         (signature,) = envelope["signatures"]

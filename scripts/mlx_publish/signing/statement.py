@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlx_publish.model.json_text import TwiceError, parse
+from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.foreign.limits import EVIDENCE
 
 SIGNATURE = "model.sig"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -55,7 +56,7 @@ def statement_of(signed: Signed) -> bytes:
 def read_statement(payload: bytes) -> Signed:
     """Return what a statement signs. `Unreadable` where it is another kind, or where two readers could differ."""
     with laid_out("statement"):
-        data = parse(payload)
+        data = parse(payload, EVIDENCE)
         _need(data["_type"] == STATEMENT_TYPE, "it signs no in-toto statement")
         _need(data["predicateType"] == PREDICATE_TYPE, "it signs something other than the files of a model")
         (subject,) = data["subject"]
@@ -71,7 +72,7 @@ def laid_out(what: str) -> Iterator[None]:
     """Turn what breaks where foreign JSON has another layout into `Unreadable`."""
     try:
         yield
-    except (Unreadable, TwiceError) as error:
+    except (Unreadable, FaultyJson) as error:
         raise Unreadable(str(error)) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"its {what} has another layout ({type(error).__name__})") from None

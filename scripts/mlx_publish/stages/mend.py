@@ -10,6 +10,8 @@ from typing import Any
 
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.errors import Refused
+from mlx_publish.foreign.json_text import parse
+from mlx_publish.foreign.limits import CONFIG as CONFIG_BOUNDS
 from mlx_publish.model.draft import CONFIG, json_bytes, read_object
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
@@ -97,7 +99,7 @@ def _stopping(folder: Path, generation: bytes | None, end: TurnEnd | None) -> St
 def write_stopping(folder: Path, stopping: Stopping) -> None:
     """Put the ids that end an answer into config.json and generation_config.json of a folder."""
     path = folder / "config.json"
-    config = json.loads(path.read_bytes())
+    config = parse(path.read_bytes(), CONFIG_BOUNDS)
     if config.get("eos_token_id") != stopping.eos_token_id:
         # In the order and with the indent that mlx-lm writes.
         path.write_text(json.dumps(dict(sorted({**config, "eos_token_id": stopping.eos_token_id}.items())), indent=4))
@@ -114,4 +116,4 @@ def claim_text_alone(folder: Path) -> None:
     weights = [path for path in files.entries if path.endswith(".safetensors")]
     if all(is_language(tensor.name) for path in weights for tensor in files.header(path)):
         path = folder / "config.json"
-        path.write_text(json.dumps(text_alone(json.loads(path.read_bytes())), indent=4))
+        path.write_text(json.dumps(text_alone(parse(path.read_bytes(), CONFIG_BOUNDS)), indent=4))

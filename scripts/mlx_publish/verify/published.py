@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence import SCHEMA
 from mlx_publish.evidence_schema import faults
+from mlx_publish.foreign import limits
+from mlx_publish.foreign.json_text import FaultyJson, parse
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
@@ -48,9 +49,9 @@ class Published:
                 remedy="It was not published by mlx-publish, so there is nothing to hold it against.",
             )  # fmt: skip
         try:
-            data = json.loads(self.files.read(EVIDENCE))
-        except ValueError as error:
-            raise self._broken(f"is no JSON: {error}") from error
+            data = parse(self.files.read(EVIDENCE), limits.EVIDENCE)
+        except FaultyJson as error:
+            raise self._broken(f"cannot be read: {error.message}") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise self._broken(f"says the schema {schema!r}, and this version reads {SCHEMA!r}")

@@ -1,0 +1,82 @@
+"""Nobody goes around the readers with bounds: whatever parses JSON or YAML elsewhere stands here with its reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx_publish
+
+ROOT = Path(mlx_publish.__file__).parent
+PARSERS = {
+    ("json", "loads"),
+    ("json", "load"),
+    ("json", "JSONDecoder"),
+    ("yaml", "load"),
+    ("yaml", "safe_load"),
+    ("tomllib", "loads"),
+}
+NAMES = {"loads", "YAML", "compose", "JSONDecoder", "literal_eval", "from_json", "model_validate_json"}
+
+OURS = {
+    # the readers
+    "foreign/json_text.py": "the one of JSON",
+    "yaml_quick.py": "behind foreign.yaml_bounds",
+    "yaml_full.py": "behind foreign.yaml_bounds",
+    "model/card.py": "behind foreign.yaml_bounds",
+    "work.py": "Report.from_json takes parsed data",
+    "hooks/json_lines.py": "the text of one key, of JSON that was read within bounds",
+    "signing/keyless.py": "sigstore's parser of a bundle that was read within bounds, and the operator's own settings",
+    "github/relay.py": "pydantic's parser, which has bounds of its own, on a body within LARGEST",
+    # orders to our children and their answers, which go through folders of ours
+    "engine/__main__.py": "an order of ours",
+    "engine/process.py": "an answer of our child",
+    "engine/tame.py": "an order of ours",
+    "engine/twin.py": "a config that we wrote for the child",
+    "engine/logits_store.py": "passages that our child wrote",
+    "reference/__main__.py": "an order of ours",
+    "reference/child.py": "an answer of our child",
+    "template/__main__.py": "an order of ours",
+    "template/child.py": "an answer of our child",
+    "template/engines.py": "an answer of our child, and a package that the operator installed",
+    "template/minijinja_child.py": "an order of ours",
+    # files of the package
+    "engine/support.py": "the source of mlx-lm as installed",
+    "engine/tokenizing.py": "data/probes.json",
+    "stages/reference.py": "data of the package",
+    "stages/reference_check.py": "data of the package",
+    "template/dialogues.py": "data/dialogues.json",
+}  # fmt: skip
+
+
+def parsers_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+            if (called.value.id, called.attr) in PARSERS or called.attr in NAMES:
+                yield f"{called.value.id}.{called.attr}"
+        elif isinstance(called, ast.Name) and called.id in NAMES:
+            yield called.id
+
+
+def test_every_parser_of_json_and_yaml_is_the_one_with_bounds_or_has_a_reason() -> None:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        if calls := set(parsers_in(ast.parse(path.read_text(encoding="utf-8")))):
+            found[path.relative_to(ROOT).as_posix()] = calls
+    assert found.keys() - OURS.keys() == set(), "read it with mlx_publish.foreign.json_text, or say why not"
+    assert OURS.keys() - found.keys() == set(), "these parse nothing any more"
+
+
+def test_no_import_hides_a_parser_under_another_name() -> None:
+    hidden = {
+        (path.name, alias.name)
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in ("json", "ast")
+        for alias in node.names
+    }
+    assert hidden == set()
