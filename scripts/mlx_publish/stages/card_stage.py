@@ -27,7 +27,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """All reports, the recipe's words, the template."""
     reports = {name: context.work.report(variant.label, name) for name in ("inspect", "convert", *MEASURED)}
     return {
-        "reports": {name: digest_of(report.to_json()) for name, report in reports.items() if report},
+        "reports": {name: report.chain.own for name, report in reports.items() if report},
         "ladder": digest_of(_ladder(context)),
         "recipe": context.recipe.digest_of("base_model", "card", "to"),
         "destination": load_as(context.recipe, variant),

@@ -22,7 +22,7 @@ from mlx_publish.model.weights import parameter_count
 from mlx_publish.numbers import size
 from mlx_publish.policy import Policy, find_policy, judge_source
 from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.report import Finding
+from mlx_publish.report import PASSING, Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.source import Source, metadata_of, source_of
 from mlx_publish.stages.twin import twin_facts, twin_tools
@@ -179,7 +179,7 @@ def _room(context: Context, facts: Mapping[str, SourceFacts]) -> Finding:
         "room",
         "pass",
         f"disk and memory suffice for about {size(needed)} of files and {size(max(sizes))} of weights at a time",
-        details={"disk_free_bytes": free, "memory_bytes": memory_bytes(), "disk_needed_bytes": needed},
+        details={PASSING: free, "memory_bytes": memory_bytes(), "disk_needed_bytes": needed},
     )
 
 
