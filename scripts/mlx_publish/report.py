@@ -45,7 +45,7 @@ class Chain:
     """What makes an edited report noticed: digests of the reports before this one, and of this one with them."""
 
     own: str = ""
-    """Over stage, verdict, inputs, checks and result; not over how much of a disk was free, which says nothing later."""
+    """Over stage, verdict, inputs, checks and result; not over how much of a disk was free."""
     before: Mapping[str, str] = field(default_factory=dict)
     """`own` of the reports of the stages before, by stage."""
     replaced: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Report:
 
     def _digest(self) -> str:
         data = {**self.to_json(), "chain": None, "checks": [_lasting(check) for check in self.checks]}
-        # The order of keys is kept by the file. Sorted, numbers as keys would stand otherwise than the texts they become.
+        # A file keeps the order of keys. Sorted, numbers as keys would stand otherwise than the texts they become.
         text = json.dumps(data, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

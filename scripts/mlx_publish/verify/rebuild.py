@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.console import Console
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_data
-from mlx_publish.stages import STAGES
 from mlx_publish.stages.context import Context
-from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.stages.source import source_of
 from mlx_publish.work import Work
 
@@ -28,12 +27,10 @@ def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Conso
     """
     recipe = recipe_of(evidence, source)
     label, work = recipe.variants[0].label, Work(root, recipe.name)
-    context = Context(recipe, recipe.variants, work, console, planned=frozenset({"inspect", "convert"}))
+    context = Context(recipe, recipe.variants, work, console, planned=PLANNED)
     with work.lock():
         _same_source(context, evidence)
-        if run_stages(context, chain(STAGES, "convert")):
-            raise Refused("it cannot be converted again", check="made-again", remedy="Read the checks above.")
-        return {file.path: file.sha256 for file in work.digests(work.model(label))}
+        return made(context, "made-again")[label]
 
 
 def _same_source(context: Context, evidence: Mapping[str, Any]) -> None:
