@@ -14,9 +14,10 @@ from typing import Any
 from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.recipe import Variant
-from mlx_publish.stages.assembling import assemble, bound_of, rung_of
+from mlx_publish.stages.assembling import assemble, bound_of
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.known_chat import chat_differences
+from mlx_publish.stages.known_ladder import ladder_differences
 from mlx_publish.stages.walk import Difference, walk
 
 _REPORT = {
@@ -52,7 +53,7 @@ def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], att
     found = [
         *_sure(evidence, own),
         *_proof(evidence.get("proof"), own["proof"]),
-        *_ladder(context, evidence, own, attested),
+        *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
     ]
     found += chat_differences(context, variant, evidence)
     for stage in measured:
@@ -62,6 +63,21 @@ def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], att
     claimed = [stage for stage in MEASURED if evidence[stage] is not None and stage not in measured]
     claimed += ["proof"] if evidence.get("proof") and not own["proof"] else []
     return Compared(tuple(dict.fromkeys(found)), tuple(claimed))
+
+
+def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> list[Difference]:
+    """Compare what any conversion of the same source gives, whatever the tools, the destination and the words."""
+    own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
+    keys = ("name", "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "modality", "pipeline_tag")
+    found = [
+        one for key in keys
+        for one in walk(f"source.{key}", evidence["source"].get(key), own["source"].get(key), _REPORT["source"])
+    ]  # fmt: skip
+    for key in ("variant", "language", "config"):
+        found += walk(key, evidence[key], own[key], _REPORT[key])
+    for key in ("parameters", "weight_bytes", "bits_per_weight"):
+        found += walk(f"model.{key}", evidence["model"][key], own["model"][key], _REPORT["model"])
+    return found
 
 
 def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
@@ -92,40 +108,6 @@ def _near(one: Any, other: Any) -> bool:
         return bool(one == other)
     low, high = sorted(map(abs, (one, other)))
     return one == other or (abs(one - other) < MAX_NMSE and (not low or high / low < _FAR))
-
-
-def _ladder(
-    context: Context, evidence: Mapping[str, Any], own: Mapping[str, Any], attested: str
-) -> Iterator[Difference]:
-    """The rung of this variant repeats the evidence; those of its siblings are theirs."""
-    label, here = evidence["variant"]["label"], {rung["label"]: rung for rung in own["ladder"]}
-    rungs = evidence["ladder"]
-    known = [variant.label for variant in context.recipe.variants]
-    labels = [rung["label"] for rung in rungs]
-    if labels != [one for one in known if one in labels] or label not in labels:
-        yield Difference("ladder", json.dumps(labels), f"some of {json.dumps(known)}, {label} among them", "the recipe")
-    for number, rung in enumerate(rungs):
-        if rung["label"] not in known:
-            continue
-        key, repo = f"ladder[{number}]", context.recipe.destinations[rung["label"]].repo
-        if rung["label"] == label:
-            timed = evidence["benchmark"]
-            named = {"label": label, "repo": repo}
-            memory = timed.get("context") if timed else {"bytes": rung["memory_bytes"], "tokens": rung["memory_tokens"]}
-            said = rung_of(named, evidence["model"], evidence["fidelity"], timed, memory if _any(memory) else None)
-            yield from walk(key, rung, json.loads(json.dumps(said)), "the evidence itself")
-            continue
-        if rung["repo"] != repo:
-            yield from walk(f"{key}.repo", rung["repo"], repo, "the recipe")
-        theirs = here.get(rung["label"], {})
-        files = ("weight_bytes", "bits_per_weight")
-        for name, value in theirs.items():
-            if name in files or (value is not None and not attested):
-                yield from walk(f"{key}.{name}", rung[name], value, f"a report of {rung['label']}")
-
-
-def _any(memory: Mapping[str, Any] | None) -> bool:
-    return memory is not None and memory["bytes"] is not None
 
 
 def _checks(

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.card.render import render, render_chart
+from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import digest_of
-from mlx_publish.evidence_schema import LACKING, faults
+from mlx_publish.evidence_schema import faults
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
@@ -89,7 +89,7 @@ def _look(
     try:
         parcel = replace(_parcel(context, variant, files, evidence), rebuilt=made)
         return run_checks(UPLOAD, parcel, context.recipe.accepted), files
-    except LACKING as error:  # within a measurement there may be anything
+    except UNRENDERABLE as error:  # within a measurement there may be anything
         said = f"is not whole: {type(error).__name__}: {shown(error)}"
         raise BadInput(said, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
 

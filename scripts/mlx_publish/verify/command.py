@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.card.render import render_card, render_chart
+from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.console import Console
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.errors import Refused
-from mlx_publish.evidence_schema import LACKING
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
 from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
-from mlx_publish.verify.rebuild import rebuild
+from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
 
 def verify(place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool) -> int:
@@ -43,7 +42,7 @@ def _judged(published: Published, console: Console, again: bool, source: str, wo
         return (_told(evidence), *run_checks(PUBLISHED, _facts(published, evidence, made)))
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
-    except LACKING as error:  # within a measurement there may be anything
+    except UNRENDERABLE as error:  # within a measurement there may be anything
         said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
         return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
 
@@ -54,7 +53,7 @@ def _told(evidence: Mapping[str, Any]) -> Finding:
     return Finding("evidence-readable", "pass", f"{evidence['variant']['label']} of {place}")
 
 
-def _facts(published: Published, evidence: Mapping[str, Any], made: Mapping[str, str] | None) -> Facts:
+def _facts(published: Published, evidence: Mapping[str, Any], made: Rebuilt | None) -> Facts:
     return Facts(
         evidence=evidence,
         sha256=published.sha256,
@@ -63,7 +62,8 @@ def _facts(published: Published, evidence: Mapping[str, Any], made: Mapping[str,
         config=read_json_file(published.files, "config.json") or {},
         texts={path: published.text(path) for path in (CARD, CHART)},
         rendered=_rendered(evidence),
-        made=made,
+        made=made.sha256 if made else None,
+        differences=made.differences if made else None,
         tools=versions(*COMPUTING),
     )
 
@@ -82,7 +82,7 @@ def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
     return {CARD: card, CHART: render_chart(evidence)}
 
 
-def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> dict[str, str]:
+def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
         return rebuild(evidence, source, work.resolve(), console)
     with tempfile.TemporaryDirectory(prefix="mlx-publish-verify-") as folder:
