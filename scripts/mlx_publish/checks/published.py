@@ -93,11 +93,11 @@ def _card(facts: Facts) -> Says:
 
 def _tested(facts: Facts) -> Says:
     reason = facts.evidence.get("untested")
-    if not (lacking := [f"{key}: {said}" for key, said in untested(facts.evidence, reason)]):
-        return passed(
-            f"published without all tests, because: {shown(reason)}" if reason else "smoke and fidelity are there"
-        )
-    return failed("; ".join(lacking), _NOT_OURS)
+    if lacking := [f"{key}: {said}" for key, said in untested(facts.evidence, reason)]:
+        return failed("; ".join(lacking), _NOT_OURS)
+    if reason:
+        return passed(f"published without all tests, as it says itself, because: {shown(reason)}")
+    return passed("smoke and fidelity are there")
 
 
 def _checks(facts: Facts) -> Says:
@@ -115,23 +115,19 @@ def _source(facts: Facts) -> Says:
         return skipped("not compared with the source; --rebuild does that")
     if facts.differences:
         return failed("; ".join(facts.differences[:_NAMED]), _NOT_OURS, differences=list(facts.differences))
-    return passed(
-        "config, parameters, languages and tensors are what the source gives; the licence is the publisher's word"
-    )
+    return passed("config, sizes and types are what the source gives; licence and languages are its publisher's word")
 
 
 def _vouched(facts: Facts) -> Says:
     """What nobody can find out from the files alone."""
     claimed = [key for key in ("smoke", "fidelity", "benchmark", "ladder", "proof") if facts.evidence.get(key)]
-    claimed += ["checks", "licence"]
+    claimed += ["checks", "licence", "language"]
     if facts.made is None:
-        claimed += ["source", "language", "config", "tools"]
+        claimed += ["source", "config", "tools"]
     if facts.attested:
         return passed(f"{facts.attested} vouches for: {', '.join(claimed)}", claimed=claimed, by=facts.attested)
-    return skipped(
-        f"claimed by the evidence alone, and vouched for by nobody but who may write to that repo: {', '.join(claimed)}",
-        claimed=claimed, told=True,
-    )  # fmt: skip
+    words = f"its publisher's word alone, for nobody else vouches: {', '.join(claimed)}"
+    return skipped(words, claimed=claimed, told=True)
 
 
 def _again(facts: Facts) -> Says:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish import __version__
 from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.recipe import Variant
@@ -66,17 +67,24 @@ def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], att
 
 
 def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> list[Difference]:
-    """Compare what any conversion of the same source gives, whatever the tools, the destination and the words."""
+    """Compare what any conversion of the same source gives, whatever the tools, the destination and the words.
+
+    A folder may have got another name since; another version may tell more or less of a config.
+    """
     own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
-    keys = ("name", "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "modality", "pipeline_tag")
-    found = [
-        one for key in keys
-        for one in walk(f"source.{key}", evidence["source"].get(key), own["source"].get(key), _REPORT["source"])
-    ]  # fmt: skip
-    for key in ("variant", "language", "config"):
-        found += walk(key, evidence[key], own[key], _REPORT[key])
-    for key in ("parameters", "weight_bytes", "bits_per_weight"):
-        found += walk(f"model.{key}", evidence["model"][key], own["model"][key], _REPORT["model"])
+    names = ("name",) if own["source"]["repo"] else ()
+    wanted = {
+        "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
+        "variant": tuple(own["variant"]),
+        "config": tuple(own["config"] | evidence["config"]),
+        "model": ("parameters", "weight_bytes", "bits_per_weight"),
+    }
+    found: list[Difference] = []
+    for top, keys in wanted.items():
+        told, here = evidence[top], own[top]
+        for key in keys:
+            if evidence["generator"] == __version__ or (key in told and key in here):
+                found += walk(f"{top}.{key}", told.get(key), here.get(key), _REPORT[top])
     return found
 
 
