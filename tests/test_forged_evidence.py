@@ -253,8 +253,13 @@ LISTS: dict[str, tuple[Change, str]] = {
     "a test that is gone": (lambda e: _without(e, "smoke"), "it was not tested"),
     "a measurement that is gone, its checks not": (lambda e: e["missing"].update(fidelity="") or e.update(fidelity=None), "and fidelity is null"),
     "words of its own": (lambda e: _without(e, "fidelity", " at all, it is perfect"), "is no reason"),
-    "an exemption of its own": (lambda e: _without(e, "smoke") or e.update(untested="we know it"), "does not accept"),
+    "an exemption of its own": (lambda e: _exempt(e, "we know it"), "does not accept"),
 }  # fmt: skip
+
+
+def _exempt(evidence: dict[str, Any], reason: str) -> None:
+    _without(evidence, "smoke")
+    evidence["untested"] = reason
 
 
 def _without(evidence: dict[str, Any], stage: str, why: str = "") -> None:

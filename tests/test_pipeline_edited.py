@@ -90,6 +90,7 @@ def test_reports_of_a_version_without_digests_are_made_again(mine: Published, us
 
 
 def test_a_source_looked_at_again_makes_no_other_stage_run_again(mine: Published, user: User) -> None:
+    user.run("run", *flags(mine))
     user.run("inspect", *flags(mine), "--force")
     ended = user.run("run", *flags(mine))
     assert ended.text.count(": unchanged") == 6, ended.text

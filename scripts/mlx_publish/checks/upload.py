@@ -104,7 +104,7 @@ def _listed(parcel: Parcel) -> Says:
     if parcel.unlisted:
         return failed(f"the evidence: {_some(parcel.unlisted)}", _AS_MADE, faults=list(parcel.unlisted))
     return passed(
-        f"all {len(parcel.evidence['checks'])} checks that had to run are in the evidence, none of them failed"
+        f"all {len(parcel.evidence.get('checks', ()))} checks that had to run are in the evidence, none of them failed"
     )
 
 

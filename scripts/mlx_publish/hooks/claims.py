@@ -20,9 +20,9 @@ def claims(evidence: Evidence, recipe: Recipe, policy: Policy | None) -> Iterato
     for key, value in _told(recipe, evidence).items():
         if (found := evidence.value(key)) != value:
             yield evidence.problem(key, f"says {shown(repr(found))} where {recipe.place} gives {shown(repr(value))}")
-    if policy and (said := judge_licence(evidence.data["licence"]["id"], policy)):
+    if policy and (forbidden := judge_licence(evidence.data["licence"]["id"], policy)):
         line = evidence.line_of("licence.id")
-        yield Problem(evidence.path, said[0], line, "licence.id", said[1])
+        yield Problem(evidence.path, forbidden[0], line, "licence.id", forbidden[1])
     data = evidence.data
     faults = [*wrong_list(data), *untested(data, recipe.accepted(COMPLETE)), *unaccepted(data, recipe.accepted)]
     for key, said in faults:
