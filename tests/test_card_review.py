@@ -168,11 +168,14 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no smoke": (lambda e: _take_out(e, "smoke"), "smoke: there is none, and no recipe accepts"),
     "no fidelity": (lambda e: _take_out(e, "fidelity"), "fidelity: there is none, and no recipe accepts"),
     "no fidelity, and a word less": (lambda e: e.update(fidelity=None), "fidelity: there is none"),
-    "an exemption of its own": (
-        lambda e: (_take_out(e, "smoke"), e.update(untested="it is fine so")), "untested: the recipe does not accept",
-    ),
+    "an exemption of its own": (lambda e: _exempt(e, "it is fine so"), "untested: the recipe does not accept"),
     "another question than the recipe's": (lambda e: e["smoke"]["asked"].update(prompt="Hi"), "smoke.asked: says"),
 }  # fmt: skip
+
+
+def _exempt(evidence: dict[str, Any], reason: str) -> None:
+    _take_out(evidence, "smoke")
+    evidence["untested"] = reason
 
 
 def _take_out(evidence: dict[str, Any], stage: str) -> None:
