@@ -346,3 +346,11 @@ def test_evidence_that_is_none_is_bad_input_and_names_the_key(tree: Tree) -> Non
     (tree.card / "evidence.json").write_text(json_text(evidence))
     with pytest.raises(BadInput, match="score"):
         tree.upload()
+
+
+def test_a_key_that_stands_in_the_evidence_twice_is_bad_input(tree: Tree) -> None:
+    path = tree.card / "evidence.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('  "recipe":', '  "recipe": "other",\n  "recipe":', 1), encoding="utf-8")
+    with pytest.raises(BadInput, match="is not written as mlx-publish writes it"):
+        tree.upload()

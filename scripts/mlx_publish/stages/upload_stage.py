@@ -13,7 +13,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import digest_of
+from mlx_publish.evidence import digest_of, json_text
 from mlx_publish.evidence_schema import faults
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
@@ -79,6 +79,9 @@ def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
         raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
     for key, said in faults(evidence):
         raise BadInput(shown(said), place=str(path), key=shown(key), remedy=_AS_MADE)
+    # The file is published as it is: of a key that stands in it twice only the last was compared.
+    if json_text(evidence) != path.read_text(encoding="utf-8"):
+        raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
     return evidence
 
 
