@@ -11,7 +11,8 @@ from typing import Any
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.evidence import json_text
 from mlx_publish.recipe_input import recipe_from_file
-from samples import COMMIT, make_evidence, rung
+from mlx_publish.recipe_tests import SmokeTest
+from samples import COMMIT, list_of_checks, make_evidence, rung
 
 CHAT = Path(__file__).parent / "chat"
 # What ends a turn in each; of these families are most models that are published, and a repo has many of each.
@@ -75,7 +76,9 @@ def evidence_of(recipe: str, source: str, **changes: Any) -> dict[str, Any]:
         recipe=recipe, destination={"name": name, "repo": f"lab/{name}"}, language=["en", "de"],
         ladder=[rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit-gs32", 151_000_000, 9.0012, 0.0031)],
     )  # fmt: skip
-    found = copy.deepcopy(found)
+    found = copy.deepcopy(found) | {"checks": list_of_checks()}
+    asked = SmokeTest()
+    found["smoke"]["asked"] = {"system": asked.system, "prompt": asked.prompt}
     found["source"].update(name=source.rpartition("/")[2], repo=source, base_model=source)
     found["ladder"][0] |= {key: found["fidelity"][key] for key in ("mean_kld", "mean_kld_error", "same_first_choice")}
     return found | changes
@@ -84,7 +87,7 @@ def evidence_of(recipe: str, source: str, **changes: Any) -> dict[str, Any]:
 def write_card(root: Path, path: Path, evidence: Mapping[str, Any] | None = None) -> Path:
     """Put the card of a recipe's first variant where it is reviewed; returns its folder."""
     recipe = recipe_from_file(path, elsewhere=True)
-    data = evidence or evidence_of(recipe.name, recipe.spec.source)
+    data = evidence or evidence_of(recipe.name, recipe.spec.source, words=recipe.spec.card.model_dump(mode="json"))
     variant = recipe.variants[0]
     folder = root / "cards" / str(recipe.destinations[variant.label].repo)
     folder.mkdir(parents=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hook_trees import make_tree
+from hook_trees import make_tree, write_card
+from mlx_publish.card.render import UNRENDERABLE
 from mlx_publish.card_review import review_cards
 from test_review import git
 
@@ -146,3 +149,68 @@ def test_another_recipe_s_fault_is_not_this_branch_s(tree: Path) -> None:
     code, summary = review(tree)
     assert code == 1
     assert "broken" not in summary
+
+
+FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a licence that the policy forbids": (
+        lambda e: e["licence"].update(id="gpl-3.0"), 'licence.id: the licence is "gpl-3.0", which the policy does not',
+    ),
+    "another licence than the recipe's": (lambda e: e["licence"].update(id="APACHE-2.0"), "licence.id: says 'APACHE-2.0'"),
+    "other languages than the recipe's": (lambda e: e.update(language=["en"]), "language: says ['en']"),
+    "no checks": (lambda e: e.update(checks=[]), "checks: tells of no check of inspect"),
+    "a check less": (lambda e: e["checks"].pop(), "checks: lacks checks of"),
+    "a check more": (lambda e: e["checks"].append({**e["checks"][0], "id": "best"}), "does not have: best"),
+    "a check twice": (lambda e: e["checks"].append(e["checks"][0]), "twice"),
+    "a failed check": (lambda e: e["checks"][0].update(status="fail"), "failed"),
+    "a failure that the recipe does not accept": (
+        lambda e: e["checks"][0].update(status="warn", accepted="because we say so"), "does not accept",
+    ),
+    "no smoke": (lambda e: _take_out(e, "smoke"), "smoke: there is none, and no recipe accepts"),
+    "no fidelity": (lambda e: _take_out(e, "fidelity"), "fidelity: there is none, and no recipe accepts"),
+    "no fidelity, and a word less": (lambda e: e.update(fidelity=None), "fidelity: there is none"),
+    "an exemption of its own": (lambda e: _exempt(e, "it is fine so"), "untested: the recipe does not accept"),
+    "another question than the recipe's": (lambda e: e["smoke"]["asked"].update(prompt="Hi"), "smoke.asked: says"),
+}  # fmt: skip
+
+
+def _exempt(evidence: dict[str, Any], reason: str) -> None:
+    _take_out(evidence, "smoke")
+    evidence["untested"] = reason
+
+
+def _take_out(evidence: dict[str, Any], stage: str) -> None:
+    evidence[stage] = None
+    evidence["missing"][stage] = ""
+    evidence["checks"] = [check for check in evidence["checks"] if check["stage"] != stage]
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_evidence_with_the_card_that_it_gives_is_refused_where_the_repo_can_know(
+    tree: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    change, words = FORGED[name]
+    folder = tree / "cards/lab" / NAMES[1]
+    evidence = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
+    change(evidence)
+    shutil.rmtree(folder)
+    try:
+        write_card(tree, tree / "recipes/model-1.yaml", evidence)
+    except UNRENDERABLE:  # no card can be made of it; one is claimed to be
+        (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert review(tree)[0] == 1
+    assert words in capsys.readouterr().out
+
+
+def test_an_exemption_that_the_recipe_gives_is_fine(tree: Path) -> None:
+    path = tree / "recipes/model-1.yaml"
+    replace(path, "fidelity:", "accept:\n  - {check: evidence-complete, reason: too large for us}\nfidelity:")
+    folder = tree / "cards/lab" / NAMES[1]
+    evidence = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
+    _take_out(evidence, "fidelity")
+    for key in ("mean_kld", "mean_kld_error", "same_first_choice", "against"):
+        evidence["ladder"][0][key] = None
+    evidence["untested"] = "too large for us"
+    shutil.rmtree(folder)
+    write_card(tree, path, evidence)
+    assert "too large for us" in (folder / "README.md").read_text(encoding="utf-8")
+    assert review(tree)[0] == 0

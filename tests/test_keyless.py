@@ -18,7 +18,7 @@ from mlx_publish.signing.bundle import read_bundle
 from mlx_publish.signing.keyless import Named, named_in, sign_keyless
 from mlx_publish.signing.model import Signer
 from mlx_publish.signing.statement import Signed, statement_of
-from mlx_publish.signing.verifying import Wanted, signatures
+from mlx_publish.signing.verifying import Wanted, measurer, signatures
 from signing_keys import make_pair
 from sigstore_loopback import ISSUER, REPO, WORKFLOW, Loopback
 
@@ -39,7 +39,8 @@ def statement(files: Mapping[str, bytes]) -> bytes:
 
 def judged(files: Mapping[str, bytes], wanted: Wanted) -> dict[str, tuple[str, str]]:
     sha256 = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    return {one.id: (one.status, one.message) for one in signatures(MemoryFiles(files), sha256, wanted)}
+    found = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
+    return {one.id: (one.status, one.message) for one in found}
 
 
 def test_a_job_signs_by_its_workflow_and_who_expects_it_is_told_so(loopback: Loopback) -> None:

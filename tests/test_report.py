@@ -26,7 +26,7 @@ def test_only_a_failure_refuses(status: Status) -> None:
 
 def test_reports_survive_json() -> None:
     data = FULL.to_json()
-    assert list(data) == ["schema", "stage", "verdict", "inputs", "checks", "result"]
+    assert list(data) == ["schema", "stage", "verdict", "inputs", "checks", "result", "chain"]
     assert data["schema"] == SCHEMA
     assert data["checks"][0] == {
         "id": "licence", "status": "fail", "message": "none is known", "remedy": "Write one.", "details": {"seen": 1},

@@ -24,7 +24,7 @@ from mlx_publish.signing.bundle import read_bundle
 from mlx_publish.signing.keys import KEY, PASSWORD, sign_with_key, take_key
 from mlx_publish.signing.model import Signer
 from mlx_publish.signing.statement import Signed, Unreadable, read_statement, statement_of
-from mlx_publish.signing.verifying import Wanted, signatures
+from mlx_publish.signing.verifying import Wanted, measurer, signatures
 from models import answer_table, make_scripted
 from pipeline import QUICK, User, digests, read_json
 from signing_keys import Pair, make_pair, others_sign, others_verify
@@ -223,7 +223,8 @@ def sign(files: Mapping[str, bytes], pair: Pair, change: Any = None) -> bytes:
 
 def judge(files: Mapping[str, bytes], pair: Pair | None = None) -> dict[str, str]:
     sha256 = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    found = signatures(MemoryFiles(files), sha256, Wanted(key=pair.public if pair else None))
+    wanted = Wanted(key=pair.public if pair else None)
+    found = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
     return {one.id: one.status for one in found}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mlx_publish.work import Work, read_json, replace_folder, write_atomically
 
 HOLD = """
 import sys
+from dataclasses import replace
 from filelock import FileLock
 with FileLock(sys.argv[1]):
     print("held", flush=True)
@@ -75,8 +77,9 @@ def test_places(work: Work, tmp_path: Path) -> None:
 
 def test_reports_come_back_as_they_were_written(work: Work) -> None:
     report = Report("smoke", {"model": "a"}, (Finding("stops", "pass", "so"),), {"x": 1}, "pass")
-    work.write_report("4bit", report)
-    assert work.report("4bit", "smoke") == report
+    written = work.write_report("4bit", report)
+    assert work.report("4bit", "smoke") == written
+    assert replace(written, chain=report.chain) == report
     assert work.report("8bit", "smoke") is None
 
 

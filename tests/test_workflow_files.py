@@ -206,7 +206,20 @@ def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> N
     keys = {
         key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_INPUT")
     }
-    more = {"recipe", "variant", "tag", "work", "force", "into", "cards", "base", "dry_run", "callback", "keep_days"}
+    more = {
+        "recipe",
+        "variant",
+        "tag",
+        "work",
+        "force",
+        "into",
+        "cards",
+        "base",
+        "dry_run",
+        "callback",
+        "keep_days",
+        "rebuild",
+    }
     assert keys == {*RECIPE_FLAGS, *more}
     assert step["env"]["MLX_PUBLISH_PYTORCH"] == "${{ inputs.pytorch }}"
     assert f'"MLX_PUBLISH_PYTORCH") == "{ACTION["inputs"]["pytorch"]["default"]}"' in (ROOT / "noxfile.py").read_text()
@@ -221,3 +234,13 @@ def test_the_action_knows_every_stage() -> None:
     stages = [name.strip() for name in cases[1].split("|")]
     assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards", "drift", "clean"]
     assert all(stage in ACTION["inputs"]["stage"]["description"] for stage in (*stages, "plan"))
+
+
+def test_what_is_published_was_converted_by_the_job_that_publishes_it() -> None:
+    """By the step before, which holds no token that may write; a variable of the repo, and no recipe, says otherwise."""
+    convert, upload = (
+        next(step["with"] for step in PUBLISH["jobs"]["publish"]["steps"] if step.get("with", {}).get("stage") == stage)
+        for stage in ("convert", "upload")
+    )
+    asked = "${{ vars.MLX_PUBLISH_REBUILD != 'false' && 'true' || '' }}"
+    assert (convert["force"], upload["rebuild"]) == (asked, asked)

@@ -150,6 +150,8 @@ def _fill_from_env(options: argparse.Namespace, flags: dict[str, str], environme
     options.work = options.work or (Path(given["work"]) if "work" in given else None)
     options.tag = getattr(options, "tag", None) or given.get("tag")
     options.force = options.force or given.get("force") == "true"
+    if hasattr(options, "rebuild"):
+        options.rebuild = options.rebuild or given.get("rebuild") == "true"
     for name in ("into", "cards"):
         if hasattr(options, name):
             setattr(options, name, getattr(options, name) or (Path(given[name]) if name in given else None))

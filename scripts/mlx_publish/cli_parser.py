@@ -94,6 +94,10 @@ def parser() -> argparse.ArgumentParser:
             )  # fmt: skip
         if name in ("upload", "publish"):
             command.add_argument("--tag", help="tag of the Hub repo (default: content-<digest>)")
+            command.add_argument(
+                "--rebuild", action="store_true",
+                help="first convert the source once more, in an empty folder, and compare every file",
+            )  # fmt: skip
     _add_review_and_plan(commands)
     doctor = commands.add_parser("doctor", help="can this machine go the whole way, and what mends it")
     doctor.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="where work will lie")

@@ -19,6 +19,7 @@ from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
 from mlx_publish.stages import NAMES, STAGES
 from mlx_publish.stages.context import Context, Stage
+from mlx_publish.stages.rebuilding import convert_again
 from mlx_publish.stages.reviewed import put_card
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.table import print_table
@@ -43,6 +44,7 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
         recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
         getattr(options, "cards", None), frozenset(stage.name for stage in stages),
         anew=options.force or options.command in _ANEW, children=children,
+        rebuild=convert_again if _rebuilds(options) else None,
     )  # fmt: skip
     with work.lock():
         try:
@@ -55,6 +57,12 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
             if options.json:
                 _print_reports(context, stages)
     return 1 if refused else 0
+
+
+def _rebuilds(options: argparse.Namespace) -> bool:
+    """Whether weights are made once more before they are published: a flag or the policy may ask for it."""
+    policy = find_policy(Path.cwd())
+    return bool(getattr(options, "rebuild", False)) or (policy is not None and policy.spec.publish.rebuild)
 
 
 def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence[Variant]) -> None:

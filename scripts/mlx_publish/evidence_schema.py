@@ -225,7 +225,7 @@ class Judged(Strict):
 
 
 class EvidenceSpec(Strict):
-    """What the reports add up to for one variant."""
+    """What the reports add up to for one variant; `untested` is the recipe's reason to publish it without a test."""
 
     schema_: Literal["mlx-publish/evidence/1"] = Field(alias="schema")
     generator: str
@@ -246,6 +246,7 @@ class EvidenceSpec(Strict):
     benchmark: SpeedSpec | None
     ladder: list[Rung]
     missing: dict[str, str]
+    untested: str | None = None
     checks: list[Judged]
 
 

@@ -5,6 +5,7 @@ Without such a file everything is allowed. An empty one asks for pinned revision
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -59,6 +60,14 @@ class Attested(Strict):
         return self
 
 
+class PublishRules(Strict):
+    """What is asked of a publication."""
+
+    rebuild: bool = False
+    """Whether the source is converted once more, into an empty folder, and every digest compared, before it goes out.
+    Weights that somebody changed in the work folder, with all that is said of them there, are found by this alone."""
+
+
 class PolicySpec(Strict):
     """The policy as a file."""
 
@@ -78,6 +87,8 @@ class PolicySpec(Strict):
     """Who has to vouch for evidence before `upload` takes it; nobody where absent."""
     keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
     """Days since a recipe's last report after which `clean` removes its weights; where absent, jobs keep all."""
+    publish: PublishRules = PublishRules()
+    """What is asked of a publication."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +164,15 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
         )  # fmt: skip
     if not _licensed(licence, policy):
         raise _objection(recipe, "license", f"the licence is {licence or 'not known'}", _allowed(policy, "licenses"))
+
+
+def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None:
+    """Message and remedy where the policy forbids a licence, whoever names it; None where it does not."""
+    if _licensed(licence, policy):
+        return None
+    # It may be anybody's text.
+    named = json.dumps(licence)[:100] if licence is not None else "not known"
+    return f"the licence is {named}, which the policy does not allow", _allowed(policy, "licenses")
 
 
 def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[BadInput]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 SCHEMA = "mlx-publish/report/1"
+PASSING = "disk_free_bytes"
+"""A detail of the check `room` that is another one by the hour."""
+BEFORE: Mapping[str, tuple[str, ...]] = {
+    "inspect": (),
+    "convert": ("inspect",),
+    "smoke": ("inspect", "convert"),
+    "fidelity": ("inspect", "convert"),
+    "benchmark": ("inspect", "convert"),
+    "card": ("inspect", "convert", "smoke", "fidelity", "benchmark"),
+    "upload": ("inspect", "convert", "smoke", "fidelity", "benchmark", "card"),
+}
+"""By stage, the stages whose reports it names."""
 
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
 Verdict = Literal["pass", "refused", "error"]
@@ -27,6 +41,26 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """What makes an edited report noticed: digests of the reports before this one, and of this one with them."""
+
+    own: str = ""
+    """Over stage, verdict, inputs, checks and result; not over how much of a disk was free."""
+    before: Mapping[str, str] = field(default_factory=dict)
+    """`own` of the reports of the stages before, by stage."""
+    replaced: tuple[str, ...] = ()
+    """`own` of the reports that stood here before: what was made from one of them needs not be made again for that."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Chain:
+        """Read a chain back. KeyError, TypeError or ValueError where it is something else."""
+        own, before, replaced = data["own"], dict(data["before"]), tuple(data["replaced"])
+        if not all(isinstance(one, str) for one in (own, *before, *before.values(), *replaced)):
+            raise TypeError("a digest is a text")
+        return cls(own, before, replaced)
+
+
+@dataclass(frozen=True)
 class Report:
     """What one stage found out about one variant, with the digests of what it looked at."""
 
@@ -36,6 +70,30 @@ class Report:
     result: Mapping[str, Any]
     verdict: Verdict
     schema: str = SCHEMA
+    chain: Chain = Chain()
+
+    @property
+    def untouched(self) -> bool:
+        """Tell whether it still is what was written."""
+        return self.chain.own == self._digest()
+
+    def behind(self, before: Mapping[str, Report], replaced: Report | None) -> Report:
+        """Return it as it is written behind the reports `before`, in the place of `replaced`."""
+        digests = {stage: report.chain.own for stage, report in before.items()}
+        own = self._digest()
+        old = (*replaced.chain.replaced, replaced.chain.own) if replaced else ()
+        return replace(self, chain=Chain(own, digests, tuple(dict.fromkeys(one for one in old if one != own))))
+
+    def follows(self, report: Report) -> bool:
+        """Tell whether it was made from this report of another stage, or from one that stood in its place."""
+        named = self.chain.before.get(report.stage)
+        return named == report.chain.own or named in report.chain.replaced
+
+    def _digest(self) -> str:
+        data = {**self.to_json(), "chain": None, "checks": [_lasting(check) for check in self.checks]}
+        # A file keeps the order of keys. Sorted, numbers as keys would stand otherwise than the texts they become.
+        text = json.dumps(data, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data in the order of the contract."""
@@ -46,11 +104,14 @@ class Report:
             "inputs": dict(self.inputs),
             "checks": [asdict(check) for check in self.checks],
             "result": dict(self.result),
-        }
+            "chain": {
+                "own": self.chain.own, "before": dict(self.chain.before), "replaced": list(self.chain.replaced),
+            },
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """Read back what `to_json` wrote. KeyError or TypeError where it is something else."""
+        """Read back what `to_json` wrote. KeyError, TypeError or ValueError where it is something else."""
         return cls(
             stage=data["stage"],
             inputs=data["inputs"],
@@ -58,7 +119,14 @@ class Report:
             result=data["result"],
             verdict=data["verdict"],
             schema=data["schema"],
+            chain=Chain.from_json(data["chain"]),
         )
+
+
+def _lasting(check: Finding) -> dict[str, Any]:
+    """A finding without what is another number in every run."""
+    details = {key: value for key, value in check.details.items() if key != PASSING}
+    return {**asdict(check), "details": details}
 
 
 def verdict_of(checks: Iterable[Finding]) -> Verdict:

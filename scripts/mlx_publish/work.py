@@ -17,7 +17,7 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import FileDigest, json_text, sha256_of
 from mlx_publish.foreign.json_text import read
 from mlx_publish.foreign.limits import REPORT
-from mlx_publish.report import SCHEMA, Report
+from mlx_publish.report import BEFORE, SCHEMA, Report
 
 _SEEN = {"mark", "sha256"}  # what is remembered of a file
 
@@ -103,18 +103,21 @@ class Work:
         return self.variant(label) / f"{stage}.json"
 
     def report(self, label: str, stage: str) -> Report | None:
-        """Return the last report of a stage, or None where there is none of this schema."""
+        """Return the last report of a stage; None where there is none, or one of a version that knew no chain."""
         data = read_json(self.report_path(label, stage))
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or data.get("stage") != stage:
             return None
         try:
             return Report.from_json(data)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
-    def write_report(self, label: str, report: Report) -> None:
-        """Write a report beside the others of its variant."""
-        write_atomically(self.report_path(label, report.stage), json_text(report.to_json()))
+    def write_report(self, label: str, report: Report) -> Report:
+        """Write a report beside the others of its variant, which it names; returns it as it is written."""
+        before = {stage: found for stage in BEFORE.get(report.stage, ()) if (found := self.report(label, stage))}
+        written = report.behind(before, self.report(label, report.stage))
+        write_atomically(self.report_path(label, report.stage), json_text(written.to_json()))
+        return written
 
     def digests(self, folder: Path) -> tuple[FileDigest, ...]:
         """Sizes and SHA-256 of all files below `folder`; unchanged files are not read twice."""

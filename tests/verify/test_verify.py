@@ -75,13 +75,19 @@ def flipped(hub: Hub, path: str, at: int = -1) -> None:
 
 
 GOOD = dict.fromkeys(
-    ("evidence-readable", "files-as-told", "evidence-whole", "weights-as-told", "card-as-told"), "pass"
-) | dict.fromkeys(("signature-fits", "signed-by", "measured-by"), "skip")
+    (
+        "evidence-readable", "files-as-told", "evidence-whole", "weights-as-told", "card-as-told", "all-tested",
+        "checks-told",
+    ),
+    "pass",
+)  | dict.fromkeys(("signature-fits", "signed-by", "measured-by"), "skip")  # fmt: skip
+UNASKED = dict.fromkeys(("facts-of-source", "made-again", "vouched-for"), "skip")
+ASKED = {"facts-of-source": "pass", "made-again": "pass", "vouched-for": "skip"}
 
 
 def test_what_was_published_is_verified_without_whole_weights(anyone: Anyone) -> None:
     found = anyone.verify()
-    assert statuses(found) == {**GOOD, "made-again": "skip"}
+    assert statuses(found) == {**GOOD, **UNASKED}
     assert SOURCE in found["evidence-readable"]["message"]
     weights = anyone.hub.tree(REPO)[WEIGHTS].digest
     asked = [one.status for one in anyone.hub.log if one.method == "GET" and one.path.endswith((WEIGHTS, weights))]
@@ -105,7 +111,7 @@ def test_the_verdict_is_said_in_a_table(anyone: Anyone) -> None:
 
 def test_converted_again_it_is_the_same(anyone: Anyone, tmp_path: Path) -> None:
     found = anyone.verify("--rebuild")
-    assert statuses(found) == {**GOOD, "made-again": "pass"}
+    assert statuses(found) == {**GOOD, **ASKED}
     assert "byte for byte" in found["made-again"]["message"]
     assert not list((anyone.user.home / "tmp").glob("mlx-publish-verify-*"))
     assert (tmp_path / "home/work").exists() is False
@@ -167,6 +173,49 @@ def test_a_changed_number_of_the_evidence_is_found(anyone: Anyone, check: str) -
     assert found["files-as-told"]["status"] == "pass"
 
 
+LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
+    "no checks": (lambda data: data.update(checks=[]), "checks-told", "tells of no check of inspect"),
+    "one check less": (lambda data: data["checks"].pop(), "checks-told", "lacks checks of"),
+    "a failed check": (lambda data: data["checks"][0].update(status="fail"), "checks-told", "failed"),
+    "a check of its own": (
+        lambda data: data["checks"].append({**data["checks"][0], "id": "x\x1b[2J"}), "checks-told", "does not have: x",
+    ),
+    "no smoke": (lambda data: data.update(smoke=None), "all-tested", "smoke: there is none"),
+    "no fidelity": (
+        lambda data: data["missing"].update(fidelity="") or data.update(fidelity=None), "all-tested",
+        "fidelity: there is none",
+    ),
+    "no checks of another version": (
+        lambda data: data.update(checks=[], generator="0.0.1"), "checks-told", "tells of no check of inspect",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_evidence_that_leaves_out_a_test_or_a_check_is_not_verified(anyone: Anyone, name: str) -> None:
+    change, check, words = LEFT_OUT[name]
+    anyone.put_evidence(change)
+    found = anyone.verify(code=1)
+    assert found[check]["status"] == "fail"
+    assert words in found[check]["message"]
+    assert found[check]["message"].isprintable()
+
+
+def test_a_config_that_its_source_does_not_give_is_found_by_making_it_again(anyone: Anyone) -> None:
+    anyone.put_evidence(lambda data: data["config"].update(context=10**6))
+    found = anyone.verify("--rebuild", code=1)["facts-of-source"]
+    assert found["status"] == "fail"
+    assert "config.context says 1000000 where inspect.json says" in found["message"]
+
+
+def test_it_says_what_is_its_publishers_word_alone(anyone: Anyone) -> None:
+    claimed = anyone.verify()["vouched-for"]
+    assert {"smoke", "fidelity", "ladder", "checks", "licence", "source"} <= {*claimed["details"]["claimed"]}
+    again = anyone.verify("--rebuild")["vouched-for"]
+    assert "source" not in again["details"]["claimed"]
+    assert "its publisher's word alone" in again["message"]
+
+
 BROKEN: dict[str, tuple[bytes, str]] = {
     "no JSON": (b"{", "not valid JSON"),
     "another schema": (b'{"schema": "x"}', "says the schema 'x'"),
@@ -205,7 +254,7 @@ def test_a_folder_is_verified_and_made_again_from_the_folder_it_came_from(anyone
     source = make_scripted(tmp_path / "Own", answer_table())
     out = tmp_path / "out"
     anyone.user.run("publish", "--source", source, "--base-model", "acme/base", "--to", f"folder:{out}")
-    assert statuses(anyone.verify(place=str(out))) == {**GOOD, "made-again": "skip"}
+    assert statuses(anyone.verify(place=str(out))) == {**GOOD, **UNASKED}
     said = anyone.user.run("verify", out, "--rebuild", code=2).text
     assert "Give that folder with --source" in said
     assert anyone.verify("--rebuild", "--source", source, place=str(out))["made-again"]["status"] == "pass"

@@ -20,6 +20,11 @@ def _status(evidence: Evidence, check: str) -> str:
     return next((str(one["status"]) for one in evidence["checks"] if one["id"] == check), "")
 
 
+def _untested(evidence: Evidence) -> str:
+    reason = evidence.get("untested")
+    return f"It is published without all of its tests, because: {reason}" if reason else ""
+
+
 def _tasks(_evidence: Evidence) -> str:
     return "No test of knowledge, reasoning, code or safety was run: not on this model, and not on its source."
 
@@ -103,5 +108,5 @@ def _list(words: list[str]) -> str:
 
 
 _LIMITS: tuple[Callable[[Evidence], str], ...] = (
-    _images, _machine, _architecture, _length, _window, _languages, _thinking, _tools, _engines, _tasks,
+    _untested, _images, _machine, _architecture, _length, _window, _languages, _thinking, _tools, _engines, _tasks,
 )  # fmt: skip

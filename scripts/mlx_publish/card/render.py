@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import UndefinedError
+
 from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.commands import commands
 from mlx_publish.card.environment import render_body
@@ -20,8 +22,12 @@ from mlx_publish.card.snippet import snippet, tools_snippet
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.told import passed, told
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence_schema import LACKING
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.template.described import described
+
+UNRENDERABLE = (*LACKING, UndefinedError)
+"""What rendering raises where evidence lacks something within a measurement."""
 
 
 def load_as(recipe: Recipe, variant: Variant) -> str:

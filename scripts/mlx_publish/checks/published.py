@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlx_publish import __version__
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
+from mlx_publish.checks.listed import shown, untested, wrong_list
 from mlx_publish.evidence import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
@@ -32,6 +34,11 @@ class Facts:
     """SHA-256 of the files that came out of another conversion; None where none was asked for."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions, here, of the packages that show in what is computed."""
+
+    attested: str = ""
+    """Who vouches for the evidence; empty where nobody does, or nobody was asked."""
+    differences: tuple[str, ...] | None = None
+    """Where the evidence says something else than the source gives; None where it was not converted again."""
 
     @property
     def listed(self) -> Mapping[str, FileDigest]:
@@ -84,6 +91,45 @@ def _card(facts: Facts) -> Says:
     return passed("card and chart are what the evidence gives, byte for byte")
 
 
+def _tested(facts: Facts) -> Says:
+    reason = facts.evidence.get("untested")
+    if lacking := [f"{key}: {said}" for key, said in untested(facts.evidence, reason)]:
+        return failed("; ".join(lacking), _NOT_OURS)
+    if reason:
+        return passed(f"published without all tests, as it says itself, because: {shown(reason)}")
+    return passed("smoke and fidelity are there")
+
+
+def _checks(facts: Facts) -> Says:
+    evidence = facts.evidence
+    if wrong := [f"{key}: {said}" for key, said in wrong_list(evidence)]:
+        return failed("; ".join(wrong[:_NAMED]), _NOT_OURS, faults=wrong)
+    told = f"it tells of {len(evidence['checks'])} checks, of which none failed"
+    if evidence["generator"] != __version__:
+        return passed(f"{told}; which ones mlx-publish {shown(evidence['generator'])} had to run is not known here")
+    return passed(f"{told}: all that had to run")
+
+
+def _source(facts: Facts) -> Says:
+    if facts.differences is None:
+        return skipped("not compared with the source; --rebuild does that")
+    if facts.differences:
+        return failed("; ".join(facts.differences[:_NAMED]), _NOT_OURS, differences=list(facts.differences))
+    return passed("config, sizes and types are what the source gives; licence and languages are its publisher's word")
+
+
+def _vouched(facts: Facts) -> Says:
+    """What nobody can find out from the files alone."""
+    claimed = [key for key in ("smoke", "fidelity", "benchmark", "ladder", "proof") if facts.evidence.get(key)]
+    claimed += ["checks", "licence", "language"]
+    if facts.made is None:
+        claimed += ["source", "config", "tools"]
+    if facts.attested:
+        return passed(f"{facts.attested} vouches for: {', '.join(claimed)}", claimed=claimed, by=facts.attested)
+    words = f"its publisher's word alone, for nobody else vouches: {', '.join(claimed)}"
+    return skipped(words, claimed=claimed, told=True)
+
+
 def _again(facts: Facts) -> Says:
     if facts.made is None:
         return skipped("not asked for; --rebuild converts the source again")
@@ -102,5 +148,9 @@ PUBLISHED: tuple[Check[Facts], ...] = (
     Check("evidence-whole", "The evidence agrees with itself", "an edited evidence", _whole),
     Check("weights-as-told", "Headers give the numbers of the evidence", "an edited evidence", _weights),
     Check("card-as-told", "The card is what the evidence gives", "a card that says something else", _card),
+    Check("all-tested", "It was tested", "an untested model under a good name", _tested),
+    Check("checks-told", "Its list of checks is whole", "a failure that was left out", _checks),
+    Check("facts-of-source", "It says what its source gives", "a forged config or language", _source),
     Check("made-again", "The source gives these bytes", "bytes that come from something else", _again),
+    Check("vouched-for", "Somebody vouches for the rest", "numbers that nobody can check", _vouched),
 )

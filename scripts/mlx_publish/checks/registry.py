@@ -48,6 +48,7 @@ RAISED: Mapping[str, tuple[str, str, str]] = {
     "builds": ("convert", "mlx-lm can build the model", "weights that do not fit the architecture"),
     "converts": ("convert", "mlx-lm can make the variant", "a quantization that does not exist"),
     "same-shape": ("fidelity", "Both models know the same tokens", "numbers compared that do not belong together"),
+    "reports-untouched": ("card", "No report was edited", "numbers that somebody wrote into the work folder"),
     "destination-ours": ("upload", "The destination is ours", "somebody else's repo overwritten"),
     "tag-free": ("upload", "The tag is free", "a published tag that moves"),
     "evidence-readable": ("verify", "There is evidence of ours", "a judgement about nothing"),

@@ -19,6 +19,8 @@ class Vouched:
     status: Status
     message: str
     remedy: str = ""
+    by: str = ""
+    """Whoever vouches, where that is proven."""
 
     @property
     def says(self) -> Says:

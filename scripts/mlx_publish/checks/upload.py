@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.checks.base import Check, Says, failed, passed
+from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.evidence import MADE_FROM_EVIDENCE
+
+_NAMED = 5  # faults in a message
+_AS_MADE = (
+    "Take the evidence as it was made. Where it was, render it here with 'mlx-publish card --into cards' and have it "
+    "reviewed again."
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,20 @@ class Parcel:
     rendered_chart: str | None = None
     leaks: tuple[str, ...] = ()
     """Secrets in what would be sent: where each stands and what it is, never the secret itself."""
+    unlisted: tuple[str, ...] = ()
+    """What is wrong with the evidence's list of checks, and with what it says was accepted."""
+    differences: tuple[str, ...] = ()
+    """Fields of the evidence that say something else than is known here, with both values."""
+    claimed: tuple[str, ...] = ()
+    """What stands in the evidence and cannot be known here."""
+    attested: str = ""
+    """Who vouches for what was measured; empty where nobody does."""
+    forbidden: tuple[str, str] | None = None
+    """What the policy has against the evidence's licence, and the next step."""
+    rebuilt: Mapping[str, str] | None = None
+    """Digests of the files that came out of another conversion; None where none was asked for."""
+    converted_now: bool = False
+    """Whether what lies in `model/` came out of a conversion of this very job."""
 
 
 def _measured(parcel: Parcel) -> Says:
@@ -80,8 +100,59 @@ def _secrets(parcel: Parcel) -> Says:
     return passed("no secret was found in what would be sent")
 
 
+def _listed(parcel: Parcel) -> Says:
+    if parcel.unlisted:
+        return failed(f"the evidence: {_some(parcel.unlisted)}", _AS_MADE, faults=list(parcel.unlisted))
+    return passed(
+        f"all {len(parcel.evidence.get('checks', ()))} checks that had to run are in the evidence, none of them failed"
+    )
+
+
+def _facts(parcel: Parcel) -> Says:
+    if parcel.differences:
+        return failed(f"the evidence: {_some(parcel.differences)}", _AS_MADE, differences=list(parcel.differences))
+    agreed = "the evidence says what recipe, inspect and convert give here"
+    if not parcel.claimed:
+        return passed(f"{agreed}, and what was measured here")
+    by = f"vouched for by {parcel.attested}" if parcel.attested else "claimed by the evidence alone"
+    return passed(f"{agreed}; {by}: {', '.join(parcel.claimed)}", claimed=list(parcel.claimed), by=parcel.attested)
+
+
+def _licence(parcel: Parcel) -> Says:
+    if parcel.forbidden:
+        return failed(f"of the evidence {parcel.forbidden[0]}", parcel.forbidden[1])
+    return passed("the evidence's licence is none that the policy forbids")
+
+
+def _rebuilt(parcel: Parcel) -> Says:
+    if parcel.converted_now:
+        return passed("the files came out of a conversion of this very job")
+    if parcel.rebuilt is None:
+        return skipped("not asked for; publish.rebuild in the policy, or --rebuild, converts the source once more")
+    told = {file["path"]: file["sha256"] for file in parcel.evidence["model"]["files"]}
+    different = sorted(
+        path for path in told.keys() | parcel.rebuilt.keys() if told.get(path) != parcel.rebuilt.get(path)
+    )
+    if different:
+        return failed(
+            f"came out otherwise from the source: {', '.join(different[:5])}",
+            "Run 'mlx-publish run --force' and have the card reviewed again; find out who changed the work folder.",
+            different=different,
+        )
+    return passed(f"{len(told)} files came out the same from the source, in an empty folder")
+
+
+def _some(said: Sequence[str]) -> str:
+    more = f"; and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
+    return "; ".join(said[:_NAMED]) + more
+
+
 UPLOAD: tuple[Check[Parcel], ...] = (
     Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
+    Check("checks-complete", "Its list of checks is whole", "a failure that was left out", _listed, safety=True),
+    Check("facts-known", "The evidence says what is known here", "a forged licence or number", _facts, safety=True),
+    Check("licence-allowed", "The policy allows its licence", "a licence that nobody meant", _licence, safety=True),
+    Check("rebuilt-equal", "The source gives these bytes", "weights changed in the work folder", _rebuilt, safety=True),
     Check(
         "bytes-unchanged",
         "The bytes are the measured ones",

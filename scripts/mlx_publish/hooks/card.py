@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_publish.card.render import render, render_chart
+from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.errors import PublishError
-from mlx_publish.evidence_schema import LACKING
 from mlx_publish.hooks.card_lines import differences
+from mlx_publish.hooks.claims import claims
 from mlx_publish.hooks.cores import shared
 from mlx_publish.hooks.evidence import Evidence, disagreements, read_evidence
 from mlx_publish.hooks.front_matter import faults
@@ -47,7 +47,7 @@ class _Made:
         """Say that the evidence is not, where it lacks what the templates ask for."""
         try:
             yield
-        except LACKING as error:
+        except UNRENDERABLE as error:
             said = f"no card can be made of it: {type(error).__name__}: {error}"
             raise self.evidence.wrong("", said, "Take the evidence as it was made.") from error
 
@@ -81,6 +81,7 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Probl
         known = recipes.of(evidence)
         variant = _variant(known, evidence)
         yield from disagreements(evidence, known.recipe, variant, folder)
+        yield from claims(evidence, known.recipe, known.policy)
         made = _Made(folder, evidence, known, variant)
         yield from _compared(made, text)
         # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.

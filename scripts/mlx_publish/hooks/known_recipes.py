@@ -9,6 +9,7 @@ from pathlib import Path
 from mlx_publish.card.templates import templates_beside
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.evidence import Evidence
+from mlx_publish.policy import Policy, find_policy
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file, recipe_paths
 
@@ -21,6 +22,16 @@ class Known:
 
     recipe: Recipe
     templates: Path | None
+    policy: Policy | None = None
+    """What is allowed in the repo that one stands in."""
+
+
+def _policy() -> Policy | None:
+    """The policy; one that is wrong is the recipe hook's to say."""
+    try:
+        return find_policy(Path.cwd())
+    except BadInput:
+        return None
 
 
 class KnownRecipes:
@@ -31,6 +42,7 @@ class KnownRecipes:
         self._known: dict[str, Known | BadInput] = {}
         self._others: dict[str, Recipe] | None = None
         self._templates: dict[Path, Path | None] = {}
+        self._policy = _policy()
 
     def of(self, evidence: Evidence) -> Known:
         """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
@@ -57,7 +69,7 @@ class KnownRecipes:
         beside = Path(recipe.place).parent
         if beside not in self._templates:
             self._templates[beside] = templates_beside(recipe)
-        return Known(recipe, self._templates[beside])
+        return Known(recipe, self._templates[beside], self._policy)
 
     def _by_file(self, name: str) -> Recipe | None:
         for ending in (".yaml", ".yml"):

@@ -105,7 +105,7 @@ def _by_key(evidence: Evidence, signers: bytes, name: str) -> Vouched:
     if not who:
         wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {said}"
         return Vouched("fail", wrong, f"{_AGAIN}; or add the key to {name} if it is yours.")
-    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})")
+    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})", by=who[:100])
 
 
 def _by_github(evidence: Evidence, repo: str, workflow: str) -> Vouched:
@@ -118,4 +118,4 @@ def _by_github(evidence: Evidence, repo: str, workflow: str) -> Vouched:
     if said.code:
         remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
         return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(said)}", remedy)
-    return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}")
+    return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}", by=f"GitHub for {who}")

@@ -51,13 +51,18 @@ class Wanted:
                            remedy=f"Give --{of}, too.")  # fmt: skip
 
 
-def signatures(files: ModelFiles, sha256: Mapping[str, str], wanted: Wanted, place: str = "") -> tuple[Finding, ...]:
-    """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one."""
+def signatures(
+    files: ModelFiles, sha256: Mapping[str, str], wanted: Wanted, measured: Vouched, place: str = ""
+) -> tuple[Finding, ...]:
+    """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one.
+
+    `measured` is what `measurer` found.
+    """
     own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
     bundle, signed, unread = _read(files)
     target = Signatures(
         own, signed.sha256 if signed else None, unread, bool(wanted.key or wanted.identity),
-        _named(_signer(bundle, signed, wanted), signed, place), _measurer(files, wanted),
+        _named(_signer(bundle, signed, wanted), signed, place), measured,
     )  # fmt: skip
     return run_checks(SIGNED, target)
 
@@ -120,7 +125,8 @@ def _unasked(bundle: Bundle, named: str) -> Vouched:
     return Vouched("skip", f"{named} {told}; give the identity that you expect (--identity) to prove it")
 
 
-def _measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
+def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
+    """Find out whether one of those who are asked for vouches for the evidence of a published model."""
     if EVIDENCE not in files.entries:
         return Vouched("skip", "there is no evidence that anybody could have signed")
     entry = files.entries.get(PUBLISHED)

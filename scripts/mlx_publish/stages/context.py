@@ -42,6 +42,8 @@ class Context:
     """Whether a branch of the source is looked up; else it is the commit that `inspect` found before."""
     cache: dict[str, Any] = field(default_factory=dict)
     """What is found once per run, as the source's file list."""
+    rebuild: Callable[[Context, Sequence[Variant]], Mapping[str, Mapping[str, str]]] | None = None
+    """Converts variants once more, in an empty folder, for `upload` to compare; SHA-256 by path, by label."""
     children: Children = field(default_factory=Children)
     """Processes that load MLX while the source is still looked at."""
 

@@ -21,6 +21,7 @@ from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count, read_header
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
+from mlx_publish.stages.again import note_converted
 from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import bounds, source_fits
@@ -150,6 +151,7 @@ def _finish(
     if all(check.status != "fail" for check in checks):
         folder.chmod(0o755)
         replace_folder(folder, context.work.model(variant.label))
+        note_converted(context, variant, folder_digest(digests))
     return Outcome(checks, _result(built, digests))
 
 

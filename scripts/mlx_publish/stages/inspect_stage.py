@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.base import run_in_groups
@@ -16,10 +15,11 @@ from mlx_publish.hub.repo import exists
 from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
-from mlx_publish.policy import Policy, find_policy, judge_source
+from mlx_publish.policy import judge_source
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.report import Finding
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.room import estimated, judge_room, too_large
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.stages.twin import twin_facts, twin_tools
@@ -27,7 +27,7 @@ from mlx_publish.stages.twin import twin_facts, twin_tools
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """Commit or digest of the source, and what is asked for."""
-    support, policy = mlx_lm_support(), _policy(context)
+    support, policy = mlx_lm_support(), policy_of(context)
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
@@ -50,14 +50,6 @@ def _identity(context: Context) -> str:
     return found
 
 
-def _policy(context: Context) -> Policy | None:
-    """The policy of the repo that one stands in, read once a run; None where there is none."""
-    if "policy" not in context.cache:
-        context.cache["policy"] = find_policy(Path.cwd())
-    found: Policy | None = context.cache["policy"]
-    return found
-
-
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
     facts = {variant.label: _facts(context, variant) for variant in variants}
@@ -73,7 +65,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
 
 def _judge_by_policy(context: Context, facts: Mapping[str, SourceFacts]) -> None:
     """Raise `BadInput` where the source is larger, or of another licence, than the repo's policy allows."""
-    if policy := _policy(context):
+    if policy := policy_of(context):
         found = next(iter(facts.values()))
         files_bytes = sum(entry.size for entry in found.source.entries.values())
         judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, found.source.card).id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,16 @@ class Kept:
         said = read_json(self.path)
         if not isinstance(said, dict) or said.get("key") != digest_of(self.inputs):
             return None
-        result: dict[str, Any] = said["result"]
-        return result
+        result = said.get("result")
+        # One that somebody edited is found again.
+        return result if isinstance(result, dict) and said.get("own") == _own(result) else None
 
     def keep(self, result: Mapping[str, Any]) -> None:
         """Keep a result in the place of the one before."""
-        write_atomically(self.path, json_text({"key": digest_of(self.inputs), "result": dict(result)}))
+        said = {"key": digest_of(self.inputs), "own": _own(result), "result": dict(result)}
+        write_atomically(self.path, json_text(said))
+
+
+def _own(result: Mapping[str, Any]) -> str:
+    """The digest of a result as it comes back from a file, where keys are texts and keep their order."""
+    return hashlib.sha256(json.dumps(dict(result)).encode()).hexdigest()

@@ -14,7 +14,7 @@ from mlx_publish.model.select import side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.numbers import size
 from mlx_publish.recipe import Variant
-from mlx_publish.report import Finding
+from mlx_publish.report import PASSING, Finding
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.source import metadata_of
 
@@ -49,7 +49,7 @@ def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]
         "pass",
         f"disk and memory suffice for about {size(needed)} of files and {size(largest)} of weights at a time",
         details={
-            "disk_free_bytes": _free(context.work.folder),
+            PASSING: _free(context.work.folder),
             "memory_bytes": memory_bytes(),
             "disk_needed_bytes": needed,
         },

@@ -11,6 +11,7 @@ from mlx_publish.console import plain
 from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding, Report, verdict_of
+from mlx_publish.stages.chained import follows_all, judge_chain
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.work import machine
 
@@ -39,6 +40,7 @@ def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
+    judge_chain(context, stages)
     going, refused = list(context.variants), list[str]()
     for stage in stages:
         if stage.repeats or any(stage.name in context.force or not _passed(context, stage, v) for v in going):
@@ -88,7 +90,8 @@ def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping
     report = context.work.report(variant.label, stage.name)
     if report is None or report.verdict != "pass" or stage.repeats or stage.name in context.force:
         return None
-    return report if report.inputs == inputs and stage.complete(context, variant) else None
+    same = report.inputs == inputs and follows_all(context, variant, report)
+    return report if same and stage.complete(context, variant) else None
 
 
 def _outcomes(context: Context, stage: Stage, variants: Sequence[Variant]) -> Mapping[str, Outcome]:

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.card.render import render, render_chart
+from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import digest_of
+from mlx_publish.evidence import digest_of, json_text
+from mlx_publish.evidence_schema import faults
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
 from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
+from mlx_publish.policy import judge_licence
 from mlx_publish.provenance import write_provenance
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.model import Signer, policy_here
+from mlx_publish.stages.again import converted_now, rebuilt
 from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.known import compare
+from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.reviewed import card_folder, take_card
 from mlx_publish.work import read_json
+
+_AS_MADE = "Take the evidence as it was made."
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -43,7 +52,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     if context.cards:
         for variant in variants:
             take_card(context, variant, context.cards)
-    looked = {variant.label: _look(context, variant) for variant in variants}
+    made = rebuilt(context, variants)
+    looked = {variant.label: _look(context, variant, made.get(variant.label)) for variant in variants}
     if any(finding.status == "fail" for found, _ in looked.values() for finding in found):
         return {label: Outcome(found, {"published": False}) for label, (found, _) in looked.items()}
     return {v.label: _send(context, v, *looked[v.label]) for v in variants}
@@ -61,20 +71,46 @@ def ahead(context: Context) -> None:
     may_publish((repo for repo in wanted if repo), create_pr=context.recipe.spec.create_pr)
 
 
-def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
-    path = context.work.variant(variant.label) / "evidence.json"
+def _evidence_file(context: Context, variant: Variant) -> Path:
     if context.cards:
-        path = card_folder(context.recipe, variant, context.cards) / "evidence.json"
+        return card_folder(context.recipe, variant, context.cards) / "evidence.json"
+    return context.work.variant(variant.label) / "evidence.json"
+
+
+def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
+    path = _evidence_file(context, variant)
     evidence = read_json(path)
     if not isinstance(evidence, dict):
         raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
+    for key, said in faults(evidence):
+        raise BadInput(shown(said), place=str(path), key=shown(key), remedy=_AS_MADE)
+    # The file is published as it is: of a key that stands in it twice only the last was compared.
+    if json_text(evidence) != path.read_text(encoding="utf-8"):
+        raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
     return evidence
 
 
-def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
-    folder, evidence = context.work.model(variant.label), _evidence(context, variant)
-    files = manifest(folder)
-    parcel = Parcel(
+def _look(
+    context: Context, variant: Variant, made: Mapping[str, str] | None
+) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
+    files, evidence = manifest(context.work.model(variant.label)), _evidence(context, variant)
+    try:
+        vouched = _vouched(context, variant, evidence)
+        parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
+        found = run_checks(UPLOAD, parcel, context.recipe.accepted)
+        return (*found, *run_checks(ATTESTED, vouched)), files
+    except UNRENDERABLE as error:  # within a measurement there may be anything
+        said = f"is not whole: {type(error).__name__}: {shown(error)}"
+        raise BadInput(said, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
+
+
+def _parcel(
+    context: Context, variant: Variant, files: Sequence[Sent], evidence: Mapping[str, Any], attested: str
+) -> Parcel:
+    folder, policy = context.work.model(variant.label), policy_of(context)
+    compared = compare(context, variant, evidence, attested)
+    unlisted = (*wrong_list(evidence), *unaccepted(evidence, context.recipe.accepted))
+    return Parcel(
         evidence=evidence,
         sha256={file.path: file.sha256 for file in files},
         card=_text(folder / "README.md") or "",
@@ -83,9 +119,13 @@ def _look(context: Context, variant: Variant) -> tuple[tuple[Finding, ...], tupl
         chart=_text(folder / "ladder.svg"),
         rendered_chart=render_chart(evidence),
         leaks=tuple(leaks((file.path, file.local) for file in files)),
+        unlisted=tuple(f"{key}: {said}" for key, said in unlisted),
+        differences=tuple(map(str, compared.differences)),
+        claimed=compared.claimed,
+        attested=attested,
+        forbidden=judge_licence(evidence["licence"]["id"], policy) if policy else None,
+        converted_now=converted_now(context, variant),
     )
-    found = run_checks(UPLOAD, parcel, context.recipe.accepted)
-    return (*found, *run_checks(ATTESTED, _vouched(context, variant, evidence))), files
 
 
 def _vouched(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> Vouched:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.card.render import render_card, render_chart
+from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.console import Console
 from mlx_publish.engine.support import COMPUTING, versions
 from mlx_publish.errors import Refused
-from mlx_publish.evidence_schema import LACKING
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
-from mlx_publish.signing.verifying import Wanted, signatures, told_of
+from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
 from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
-from mlx_publish.verify.rebuild import rebuild
+from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
 
 def verify(  # noqa: PLR0913  each is a flag of the command
@@ -33,8 +33,9 @@ def verify(  # noqa: PLR0913  each is a flag of the command
     `by` says whose signatures are asked for.
     """
     published = find(place)
-    findings = _judged(published, console, again, source, work)
-    signed = signatures(published.files, published.sha256, by, published.repo)
+    measured = measurer(published.files, by)
+    findings = _judged(published, console, (again, source, work), measured.by)
+    signed = signatures(published.files, published.sha256, by, measured, published.repo)
     findings += told_of(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
@@ -42,14 +43,18 @@ def verify(  # noqa: PLR0913  each is a flag of the command
     return int(not good)
 
 
-def _judged(published: Published, console: Console, again: bool, source: str, work: Path | None) -> tuple[Finding, ...]:
+def _judged(
+    published: Published, console: Console, rebuilding: tuple[bool, str, Path | None], attested: str
+) -> tuple[Finding, ...]:
+    again, source, work = rebuilding
     try:
         evidence = published.evidence
         made = _again(evidence, source, work, console) if again else None
-        return (_told(evidence), *run_checks(PUBLISHED, _facts(published, evidence, made)))
+        facts = replace(_facts(published, evidence, made), attested=attested)
+        return (_told(evidence), *run_checks(PUBLISHED, facts))
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
-    except LACKING as error:  # within a measurement there may be anything
+    except UNRENDERABLE as error:  # within a measurement there may be anything
         said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
         return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
 
@@ -60,7 +65,7 @@ def _told(evidence: Mapping[str, Any]) -> Finding:
     return Finding("evidence-readable", "pass", f"{evidence['variant']['label']} of {place}")
 
 
-def _facts(published: Published, evidence: Mapping[str, Any], made: Mapping[str, str] | None) -> Facts:
+def _facts(published: Published, evidence: Mapping[str, Any], made: Rebuilt | None) -> Facts:
     return Facts(
         evidence=evidence,
         sha256=published.sha256,
@@ -69,7 +74,8 @@ def _facts(published: Published, evidence: Mapping[str, Any], made: Mapping[str,
         config=read_json_file(published.files, "config.json") or {},
         texts={path: published.text(path) for path in (CARD, CHART)},
         rendered=_rendered(evidence),
-        made=made,
+        made=made.sha256 if made else None,
+        differences=made.differences if made else None,
         tools=versions(*COMPUTING),
     )
 
@@ -88,7 +94,7 @@ def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
     return {CARD: card, CHART: render_chart(evidence)}
 
 
-def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> dict[str, str]:
+def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
         return rebuild(evidence, source, work.resolve(), console)
     with tempfile.TemporaryDirectory(prefix="mlx-publish-verify-") as folder:

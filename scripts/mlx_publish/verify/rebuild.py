@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.console import Console
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_data
-from mlx_publish.stages import STAGES
 from mlx_publish.stages.context import Context
-from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.stages.known import of_source
+from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.stages.source import source_of
 from mlx_publish.work import Work
 
@@ -20,20 +21,28 @@ _LICENCE = {"": "id", "_name": "name", "_link": "link"}
 _OPTIONS = ("bits", "group_size", "mode", "mixed", "dtype")
 
 
-def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Console) -> dict[str, str]:
-    """Convert the source of the evidence at its commit again, in the work folder `root`; returns SHA-256 by path.
+@dataclass(frozen=True)
+class Rebuilt:
+    """What came of another conversion."""
+
+    sha256: Mapping[str, str]
+    differences: tuple[str, ...]
+    """Where the evidence says something else than its source gives."""
+
+
+def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Console) -> Rebuilt:
+    """Convert the source of the evidence at its commit again, in the work folder `root`.
 
     `source` is the folder of a source that is no repo. Raises what `convert` raises, `BadInput` where no source is
     known or the folder is another one, and `Refused` where it cannot be converted any more.
     """
     recipe = recipe_of(evidence, source)
     label, work = recipe.variants[0].label, Work(root, recipe.name)
-    context = Context(recipe, recipe.variants, work, console, planned=frozenset({"inspect", "convert"}))
+    context = Context(recipe, recipe.variants, work, console, planned=PLANNED)
     with work.lock():
         _same_source(context, evidence)
-        if run_stages(context, chain(STAGES, "convert")):
-            raise Refused("it cannot be converted again", check="made-again", remedy="Read the checks above.")
-        return {file.path: file.sha256 for file in work.digests(work.model(label))}
+        digests = made(context, "made-again")[label]
+        return Rebuilt(digests, tuple(map(str, of_source(context, recipe.variants[0], evidence))))
 
 
 def _same_source(context: Context, evidence: Mapping[str, Any]) -> None:

@@ -1,0 +1,119 @@
+"""The checks that evidence tells of: all that had to run, each once, none of them failed, and no others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.checks.answers import ANSWERS
+from mlx_publish.checks.base import Accepted, Check
+from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.fidelity import FIDELITY
+from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.reference import REFERENCE
+from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.speed import BENCHMARK
+from mlx_publish.checks.template import TEMPLATE
+from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
+
+COMPLETE = "evidence-complete"
+"""The check that a recipe accepts to publish what was not tested."""
+TESTED = ("smoke", "fidelity")
+MEASURED = (*TESTED, "benchmark")
+_CHECKS: Mapping[str, tuple[Check[Any], ...]] = {
+    "inspect": INSPECT,
+    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
+    "smoke": (*TEMPLATE, *ANSWERS),
+    "fidelity": (*FIDELITY, *REFERENCE),
+    "benchmark": BENCHMARK,
+}
+_RAISED = {"inspect": ("room",)}
+_SAFETY = frozenset(check.id for checks in _CHECKS.values() for check in checks if check.safety)
+_NAMED = 5  # ids in a message
+Fault = tuple[str, str]
+"""A key of the evidence, and what is wrong there."""
+
+
+def wrong_list(evidence: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what is wrong with the list of checks, whoever accepted what.
+
+    Which checks an earlier or later version ran is not known here; it ran some in each stage.
+    """
+    checks = evidence["checks"]
+    for stage in _CHECKS:
+        ran = stage not in MEASURED or evidence[stage] is not None
+        yield from _of_stage(stage, [one["id"] for one in checks if one["stage"] == stage], evidence, ran=ran)
+    if strange := sorted({one["stage"] for one in checks} - set(_CHECKS)):
+        yield "checks", f"tells of stages that evidence has no checks of: {_some(strange)}"
+    for number, one in enumerate(checks):
+        yield from _of_check(f"checks[{number}]", one)
+    yield from _missing(evidence)
+
+
+def untested(evidence: Mapping[str, Any], accepted: str | None) -> Iterator[Fault]:
+    """Yield each test that is not there, where nobody `accepted` that with a reason."""
+    for stage in TESTED:
+        if evidence[stage] is None and not accepted:
+            yield stage, f"there is none, and no recipe accepts '{COMPLETE}' with a reason"
+
+
+def unaccepted(evidence: Mapping[str, Any], accepted: Accepted) -> Iterator[Fault]:
+    """Yield failures that were let through for another reason than the recipe gives, or for none of its own."""
+    for number, one in enumerate(evidence["checks"]):
+        if one["accepted"] is not None and one["accepted"] != accepted(one["id"]):
+            yield f"checks[{number}].accepted", f"the recipe does not accept '{shown(one['id'])}' for this reason"
+    reason = evidence.get("untested")
+    if reason is not None and reason != accepted(COMPLETE):
+        yield "untested", f"the recipe does not accept '{COMPLETE}' for this reason"
+
+
+def shown(value: object) -> str:
+    """Foreign text for a message, cut, on one line and without control characters."""
+    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _of_stage(stage: str, ids: Sequence[str], evidence: Mapping[str, Any], *, ran: bool) -> Iterator[Fault]:
+    if not ran:
+        if ids:
+            yield "checks", f"tells of checks of {stage}, and {stage} is null"
+        return
+    if not ids:
+        yield "checks", f"tells of no check of {stage}"
+        return
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
+        yield "checks", f"tells of checks of {stage} twice: {_some(twice)}"
+    if evidence["generator"] != __version__:
+        return
+    known = [*(check.id for check in _CHECKS[stage]), *_RAISED.get(stage, ())]
+    if lacking := [name for name in known if name not in ids]:
+        yield "checks", f"lacks checks of {stage}: {_some(lacking)}"
+    if strange := [name for name in dict.fromkeys(ids) if name not in known]:
+        yield "checks", f"tells of checks that {stage} does not have: {_some(strange)}"
+
+
+def _of_check(key: str, one: Mapping[str, Any]) -> Iterator[Fault]:
+    name = shown(one["id"])
+    if one["status"] == "fail":
+        yield f"{key}.status", f"the check '{name}' failed"
+    elif one["accepted"] is not None and one["status"] != "warn":
+        yield f"{key}.accepted", f"the check '{name}' did not fail, so there is nothing to accept"
+    elif one["accepted"] is not None and one["id"] in _SAFETY:
+        yield f"{key}.accepted", f"the check '{name}' is for safety and cannot be accepted"
+
+
+def _missing(evidence: Mapping[str, Any]) -> Iterator[Fault]:
+    """What was not measured says so, and in the words of the card."""
+    wanted = {stage for stage in MEASURED if evidence[stage] is None}
+    if wanted != set(evidence["missing"]):
+        yield "missing", f"names {_some(sorted(evidence['missing']))} where {_some(sorted(wanted))} is null"
+    for stage, words in evidence["missing"].items():
+        if words and not words.startswith(", because "):
+            yield f"missing.{shown(stage)}", "is no reason as mlx-publish gives one"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (", ".join(shown(name) for name in names[:_NAMED]) or "nothing") + more

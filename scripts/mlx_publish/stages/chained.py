@@ -1,0 +1,80 @@
+"""Reports that somebody edited: noticed before the next stage makes use of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mlx_publish.errors import Refused
+from mlx_publish.recipe import Variant
+from mlx_publish.report import BEFORE, Report
+from mlx_publish.stages.context import Context, Stage
+
+CHECK = "reports-untouched"
+_OF_ALL = frozenset({"fidelity", "card"})
+"""Stages that read reports of all the variants of a recipe."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A report that may not be used, and why."""
+
+    label: str
+    stage: str
+    said: str
+
+    def remedy(self, context: Context) -> str:
+        several = f" --variant {self.label}" if len(context.recipe.variants) > 1 else ""
+        return f"'mlx-publish {self.stage} --force{several}'"
+
+
+def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
+    """Raise `Refused` where a report that these stages read is not what was written, or is of other reports.
+
+    Those that --force repeats are not read. A report that is made from others than lie there is made again, where its
+    stage is among these; else it is named.
+    """
+    planned = [stage.name for stage in stages]
+    faults = [fault for variant in context.variants for fault in _faults(context, variant, planned, context.force)]
+    if _OF_ALL & {*planned}:
+        others = (variant for variant in context.recipe.variants if variant not in context.variants)
+        faults += [fault for variant in others for fault in _faults(context, variant, planned, frozenset())]
+    if faults:
+        remedies = ", then ".join(dict.fromkeys(fault.remedy(context) for fault in faults))
+        raise Refused(
+            "; ".join(fault.said for fault in faults), check=CHECK,
+            remedy=f"Run {remedies} with the same recipe and --work.",
+        )  # fmt: skip
+
+
+def follows_all(context: Context, variant: Variant, report: Report) -> bool:
+    """Tell whether a report was made from the very reports that lie beside it."""
+    return not list(_strange(context, variant, report, frozenset()))
+
+
+def _faults(context: Context, variant: Variant, planned: Sequence[str], force: frozenset[str]) -> Iterator[_Fault]:
+    for stage in _read(context, planned):
+        report = None if stage in force else context.work.report(variant.label, stage)
+        if report is None:
+            continue
+        if not report.untouched:
+            said = f"{stage}.json of {variant.label} was changed after it had been written"
+            yield _Fault(variant.label, stage, said)
+        elif stage not in planned and (strange := list(_strange(context, variant, report, force))):
+            named = " and ".join(f"{one}.json" for one in strange)
+            said = f"{stage}.json of {variant.label} was made from another {named} than lies beside it"
+            yield _Fault(variant.label, stage, said)
+
+
+def _read(context: Context, planned: Sequence[str]) -> list[str]:
+    """Stages whose reports are read, in their order; with reviewed cards those that lie in the work folder are not."""
+    last = planned[-1]
+    unread = {"upload"} | ({"card"} if context.cards else set())
+    return [stage for stage in BEFORE if stage in (*BEFORE[last], *planned) and stage not in unread]
+
+
+def _strange(context: Context, variant: Variant, report: Report, force: frozenset[str]) -> Iterator[str]:
+    for stage in BEFORE.get(report.stage, ()):
+        before = None if stage in force else context.work.report(variant.label, stage)
+        if before is not None and not report.follows(before):
+            yield stage

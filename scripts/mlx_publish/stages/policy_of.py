@@ -1,0 +1,16 @@
+"""The policy of the repo that one stands in, read once a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlx_publish.policy import Policy, find_policy
+from mlx_publish.stages.context import Context
+
+
+def policy_of(context: Context) -> Policy | None:
+    """Return the policy, None where there is none."""
+    if "policy" not in context.cache:
+        context.cache["policy"] = find_policy(Path.cwd())
+    found: Policy | None = context.cache["policy"]
+    return found
