@@ -67,4 +67,5 @@ def test_these_cannot_be_accepted_away() -> None:
         "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite", "template-safe",
         "template-same", "no-secrets", "modality", "modality-weights",
         "end-ids", "links-inside", "file-names", "file-sizes", "evidence-attested",
+            "facts-known", "checks-complete", "licence-allowed", "rebuilt-equal",
     }  # fmt: skip

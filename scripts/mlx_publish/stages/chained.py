@@ -10,7 +10,6 @@ from mlx_publish.recipe import Variant
 from mlx_publish.report import BEFORE, Report
 from mlx_publish.stages.context import Context, Stage
 
-CHECK = "reports-untouched"
 _OF_ALL = frozenset({"fidelity", "card"})
 """Stages that read reports of all the variants of a recipe."""
 
@@ -42,7 +41,7 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
     if faults:
         remedies = ", then ".join(dict.fromkeys(fault.remedy(context) for fault in faults))
         raise Refused(
-            "; ".join(fault.said for fault in faults), check=CHECK,
+            "; ".join(fault.said for fault in faults), check="reports-untouched",
             remedy=f"Run {remedies} with the same recipe and --work.",
         )  # fmt: skip
 

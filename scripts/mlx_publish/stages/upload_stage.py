@@ -16,6 +16,8 @@ from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import digest_of, json_text
 from mlx_publish.evidence_schema import faults
+from mlx_publish.foreign.json_text import FaultyJson, read
+from mlx_publish.foreign.limits import EVIDENCE as EVIDENCE_BOUNDS
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
@@ -33,7 +35,6 @@ from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.known import compare
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.reviewed import card_folder, take_card
-from mlx_publish.work import read_json
 
 _AS_MADE = "Take the evidence as it was made."
 
@@ -79,7 +80,12 @@ def _evidence_file(context: Context, variant: Variant) -> Path:
 
 def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
     path = _evidence_file(context, variant)
-    evidence = read_json(path)
+    try:
+        evidence = read(path, EVIDENCE_BOUNDS)
+    except FaultyJson as error:
+        raise BadInput(error.message, place=error.place(str(path)), remedy=_AS_MADE) from error
+    except OSError:
+        evidence = None
     if not isinstance(evidence, dict):
         raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
     for key, said in faults(evidence):
