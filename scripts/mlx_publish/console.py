@@ -19,7 +19,7 @@ from mlx_publish.report import Finding
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What a runner takes for a command: the new form after any blanks, the old form anywhere in a line. It compares as
 # people read, without characters that nobody sees. Source: Runner.Common/ActionCommand.cs of actions/runner
-_UNSEEN = r"[\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff]*"
+_UNSEEN = r"(?:(?!\n)[\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff])*"
 _COMMAND = re.compile(rf"^{_UNSEEN}(?=:{_UNSEEN}:)|#(?={_UNSEEN}#{_UNSEEN}\[)", re.MULTILINE)
 _MARKS = {"pass": "ok", "fixed": "fixed", "warn": "warn", "fail": "FAIL", "skip": "skip"}
 WIDTH, NARROW = 100, 60
