@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlx_publish.errors import PublishError, SurroundingsError
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {
@@ -34,6 +34,9 @@ OPERATIONS = {
     "twin": ("twin", "twin"),
 }
 
+_PANIC = "PanicException"
+_READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
+_SHOWN = 300
 _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
@@ -82,7 +85,12 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return _failed(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything
         _log_trace()
-        return _failed(_surroundings(error))
+        return _failed(_surroundings(error) or _of_tokenizer(error) or PublishError(_named(error)))
+    except BaseException as error:
+        _log_trace()
+        if (refused := _of_tokenizer(error)) is None:
+            raise
+        return _failed(refused)
 
 
 def _module(op: str) -> ModuleType:
@@ -105,7 +113,27 @@ def _failed(error: PublishError) -> dict[str, Any]:
     }
 
 
-def _surroundings(error: BaseException) -> PublishError:
+def _of_tokenizer(error: BaseException) -> PublishError | None:
+    """What a stranger's tokenizer makes its library do is a refusal: an error of the library's, or its panic.
+
+    It raises the bare class, or one that is no Exception; what breaks in the readers of transformers and mlx-lm, which
+    build on it, follows from the files as well.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    reading = any(part in frame.filename.replace(os.sep, "/") for frame in frames for part in _READERS)
+    if type(error) is not Exception and type(error).__name__ != _PANIC and not reading:
+        return None
+    return Refused(
+        f"a library breaks over the tokenizer: {_named(error)[:_SHOWN]}", check="tokenizer-tame",
+        remedy="Look at the tokenizer's files; no client should load them like this.",
+    )  # fmt: skip
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _surroundings(error: BaseException) -> PublishError | None:
     """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text
@@ -115,7 +143,7 @@ def _surroundings(error: BaseException) -> PublishError:
         return SurroundingsError("the memory is full", remedy="Close other programs, then run again.")
     if "[METAL]" in text or isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")
-    return PublishError(f"{type(error).__name__}: {text}")
+    return None
 
 
 def _write(path: Path, text: str) -> None:
