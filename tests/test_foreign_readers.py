@@ -29,6 +29,10 @@ OURS = {
     "hooks/json_lines.py": "the text of one key, of JSON that was read within bounds",
     "signing/keyless.py": "sigstore's parser of a bundle that was read within bounds, and the operator's own settings",
     "github/relay.py": "pydantic's parser, which has bounds of its own, on a body within LARGEST",
+    "report.py": "Report.from_json takes parsed data",
+    "stages/known.py": "what we assembled, as it stands in a file",
+    "stages/known_chat.py": "what we found out, as it stands in a file",
+    "stages/known_ladder.py": "a rung of ours, as it stands in a file",
     # orders to our children and their answers, which go through folders of ours
     "engine/__main__.py": "an order of ours",
     "engine/process.py": "an answer of our child",
