@@ -171,3 +171,9 @@ def test_templates_that_apply_by_name_alone_are_looked_at_too() -> None:
         found = safe(look({"default": CHATML, "a": CHATML, "rag": text, "tool_use": CHATML}, {}))
         assert found.status == status
         assert status == "pass" or found.message.endswith("(the template of the name 'rag')")
+
+
+def test_drawn_clocks_differ_in_each_part_that_a_template_may_wait_for() -> None:
+    times = [datetime.fromisoformat(one.now) for one in drawn(7, BY_NAME, clock=True)]
+    for part in ("year", "month", "day", "hour", "minute", "second"):
+        assert len({getattr(time, part) for time in times}) > 5, part

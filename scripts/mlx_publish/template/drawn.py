@@ -71,9 +71,9 @@ def _words() -> Sequence[str]:
 
 
 def _time(draw: random.Random) -> str:
-    """Near ones mostly, by the minute: today, some years ahead, and far ones on both sides."""
+    """Near ones mostly, by the second: today, some years ahead, and far ones on both sides."""
     days = draw.choice(((-1, 1), (0, 60), (0, 1500), (0, 1500), (-4000, 0), (1500, 20_000)))
-    return (_now() + timedelta(days=draw.randint(*days), minutes=draw.randrange(1440))).isoformat()
+    return (_now() + timedelta(days=draw.randint(*days), seconds=draw.randrange(86_400))).isoformat()
 
 
 def _now() -> datetime:
