@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from mlx_publish.console import WIDTH, Console, harmless, plain
+from mlx_publish.console import WIDTH, Console
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.report import Finding
 
 HOSTILE = (

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlx_publish.console import plain
+from mlx_publish.door import command
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.harmless import plain
 
 
 def write(values: Mapping[str, str]) -> None:
     """Write outputs of the step. A random delimiter keeps text of a model from ending one and beginning another."""
-    path = os.environ.get("GITHUB_OUTPUT")
-    if not path or not values:
-        return
-    with Path(path).open("a", encoding="utf-8") as file:
-        for key, value in values.items():
-            mark = f"end-{secrets.token_hex(8)}"
-            file.write(f"{key}<<{mark}\n{value}\n{mark}\n")
+    lines = []
+    for key, value in values.items():
+        mark = f"end-{secrets.token_hex(8)}"
+        lines.append(f"{key}<<{mark}\n{value}\n{mark}\n")
+    _append("GITHUB_OUTPUT", "".join(lines))
 
 
 def annotate(message: str, place: str = "") -> None:
@@ -27,16 +27,14 @@ def annotate(message: str, place: str = "") -> None:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     file, _, line = place.rpartition(":")
-    where = f" file={_property(file)},line={line}" if file and line.isdigit() else ""
+    where = f" file={plain(_property(file))},line={line}" if file and line.isascii() and line.isdigit() else ""
     # On standard error, so that --json has standard output to itself; the runner reads both.
-    print(f"::error{where}::{_data(message)}", file=sys.stderr, flush=True)
+    command(sys.stderr, f"::error{where}::{plain(_data(message))}")
 
 
 def summarize(markdown: str) -> None:
     """Add to the step summary."""
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(markdown + "\n")
+    _append("GITHUB_STEP_SUMMARY", markdown + "\n")
 
 
 def stopped(said: str, verdict: str) -> None:
@@ -45,6 +43,20 @@ def stopped(said: str, verdict: str) -> None:
 
     write({"verdict": verdict})
     summarize(f"### mlx-publish: {verdict}\n\n{fenced(said, 'text', 5000)}\n")
+
+
+def _append(variable: str, text: str) -> None:
+    path = os.environ.get(variable)
+    if not path or not text:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8", errors="replace", newline="") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SurroundingsError(
+            f"the file that {variable} names cannot be written: {why}", remedy="Look at the runner and its disk."
+        ) from error
 
 
 def _data(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.evidence_schema import LACKING
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import rebuild
@@ -85,5 +85,5 @@ def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
 def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> dict[str, str]:
     if work is not None:
         return rebuild(evidence, source, work.resolve(), console)
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-verify-") as folder:
-        return rebuild(evidence, source, Path(folder), console)
+    with TemporaryFolder() as folder:
+        return rebuild(evidence, source, folder, console)
