@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
 import torch_environment
+from mlx_publish.harmless import harmless, plain
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "tests"]
@@ -28,6 +30,18 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
 LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
+
+
+class Harmless(logging.Filter):
+    """Let nothing that nox tells, as the command lines that it runs, command a runner or a terminal."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the words, keep the record."""
+        record.msg, record.args = harmless(plain(record.getMessage())), ()
+        return True
+
+
+logging.getLogger("nox").addFilter(Harmless())
 
 
 def requirements(*groups: str) -> list[str]:
