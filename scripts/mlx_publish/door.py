@@ -10,7 +10,7 @@ from typing import TextIO
 from mlx_publish.harmless import UNSEEN, harmless, plain
 
 # What may be the first half of a command: it is held back until it is known how it goes on.
-_HALF = re.compile(rf"(?:\A{UNSEEN}:?{UNSEEN}|#{UNSEEN}(?:#{UNSEEN})?)\Z")
+_HALF = re.compile(rf"(?:\A{UNSEEN}(?::{UNSEEN})?|#{UNSEEN}(?:#{UNSEEN})?)\Z")
 # A progress bar on a terminal goes back to the beginning of its line, and up. A log has no bars.
 _OF_A_BAR = re.compile(r"(\r|\x1b\[A)")
 _LONGEST = 1 << 16
@@ -56,8 +56,10 @@ class Door(io.TextIOBase):
             self._held += text
             end = max(self._held.rfind("\n"), self._held.rfind("\r") if self.isatty() else -1) + 1
             if not end and len(self._held) > _LONGEST:
-                end = self._sure() or self._without_unseen()
+                end = self._sure()
             self._pass(end)
+            if len(self._held) > _LONGEST:  # half of a command, and then nothing that anybody sees
+                self._held = re.sub(UNSEEN, "", self._held)
         return len(text)
 
     def flush(self) -> None:
@@ -82,11 +84,6 @@ class Door(io.TextIOBase):
         half = _HALF.search(self._held)
         return half.start() if half else len(self._held)
 
-    def _without_unseen(self) -> int:
-        """Drop what nobody sees from a half that has no end; nothing goes on yet."""
-        self._held = re.sub(UNSEEN, "", self._held)
-        return 0
-
     def _let_go(self, end: int) -> None:
         with self._lock:
             self._pass(end)
@@ -97,8 +94,8 @@ class Door(io.TextIOBase):
             return
         text, self._held = self._held[:end], self._held[end:]
         parts = _OF_A_BAR.split(text) if self.isatty() else [text]
-        safe = "".join(part if _OF_A_BAR.fullmatch(part) else plain(part) for part in parts)
-        self._inner.write(harmless(safe))
+        parts[::2] = map(plain, parts[::2])  # the others are what was split at
+        self._inner.write(harmless("".join(parts)))
         self._within = not text.endswith("\n")
 
 

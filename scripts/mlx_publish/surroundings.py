@@ -20,6 +20,7 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
     ("can't start new thread", "no thread can be started", f"Look at ulimit -u and ulimit -v, {_AGAIN}"),
     ("failed to map segment", _FULL, _MEMORY),
     ("annot allocate memory", _FULL, _MEMORY),
+    ("emory allocation still failed", _FULL, _MEMORY),  # OpenBLAS, which ends the process then
     ("Too many open files", "too many files are open", f"Run: ulimit -n 4096; {_AGAIN}"),
     ("raise maximum limit", "mlx-lm needs 4096 open files, and fewer are allowed here",
      f"Raise the hard limit (ulimit -H -n), {_AGAIN}"),
@@ -33,11 +34,16 @@ def of_the_surroundings(error: BaseException) -> SurroundingsError | None:
             return SurroundingsError(_FULL, remedy=_MEMORY)
         if isinstance(one, OSError) and one.errno in _OF_THE_SYSTEM:
             return of_the_disk(one)
-        if isinstance(one, (RuntimeError, ImportError, ValueError)):
-            told = str(one)
-            for words, message, remedy in _TOLD:
-                if words in told:
-                    return SurroundingsError(message, remedy=remedy)
+        if isinstance(one, (RuntimeError, ImportError, ValueError)) and (told := by_words(str(one))):
+            return told
+    return None
+
+
+def by_words(said: str) -> SurroundingsError | None:
+    """Return what to tell of a library's last words; None where they speak of no limit."""
+    for words, message, remedy in _TOLD:
+        if words in said:
+            return SurroundingsError(message, remedy=remedy)
     return None
 
 
