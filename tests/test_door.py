@@ -99,6 +99,7 @@ def test_arguments_that_are_quoted_command_nothing(tmp_path: Path, arguments: tu
     assert done.returncode in (1, 2), done.stderr
     said = done.stdout + done.stderr
     assert [line for line in commands(said) if not (github and line.startswith("::error"))] == []
+    assert "##[" not in said
     assert not set(said) & set("\x1b\u202e")
 
 

@@ -15,13 +15,15 @@ _OF_THE_SYSTEM = frozenset({
 })  # fmt: skip
 _AGAIN = "then run the same command again."
 _FULL, _MEMORY = "the memory is full", f"Look at ulimit -v, or close other programs; {_AGAIN}"
-# Libraries say these by a RuntimeError, an ImportError or a ValueError; the last is what mlx-lm's import runs into.
+# Libraries say these by exceptions of other kinds; the last is what mlx-lm's import runs into.
 _TOLD: tuple[tuple[str, str, str], ...] = (
     ("can't start new thread", "no thread can be started", f"Look at ulimit -u and ulimit -v, {_AGAIN}"),
     ("failed to map segment", _FULL, _MEMORY),
     ("annot allocate memory", _FULL, _MEMORY),
     ("emory allocation still failed", _FULL, _MEMORY),  # OpenBLAS, which ends the process then
     ("Too many open files", "too many files are open", f"Run: ulimit -n 4096; {_AGAIN}"),
+    ("No usable temporary directory", "no folder for temporary files can be written to",
+     f"Free space in /tmp or name another folder by TMPDIR, {_AGAIN}"),
     ("raise maximum limit", "mlx-lm needs 4096 open files, and fewer are allowed here",
      f"Raise the hard limit (ulimit -H -n), {_AGAIN}"),
 )  # fmt: skip
@@ -34,7 +36,7 @@ def of_the_surroundings(error: BaseException) -> SurroundingsError | None:
             return SurroundingsError(_FULL, remedy=_MEMORY)
         if isinstance(one, OSError) and one.errno in _OF_THE_SYSTEM:
             return of_the_disk(one)
-        if isinstance(one, (RuntimeError, ImportError, ValueError)) and (told := by_words(str(one))):
+        if isinstance(one, (RuntimeError, ImportError, ValueError, FileNotFoundError)) and (told := by_words(str(one))):
             return told
     return None
 

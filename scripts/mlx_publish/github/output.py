@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.door import command
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.harmless import plain
+from mlx_publish.harmless import harmless, plain
 
 
 def write(values: Mapping[str, str]) -> None:
@@ -27,9 +27,11 @@ def annotate(message: str, place: str = "") -> None:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     file, _, line = place.rpartition(":")
-    where = f" file={plain(_property(file))},line={line}" if file and line.isascii() and line.isdigit() else ""
+    where = (
+        f" file={harmless(plain(_property(file)))},line={line}" if file and line.isascii() and line.isdigit() else ""
+    )
     # On standard error, so that --json has standard output to itself; the runner reads both.
-    command(sys.stderr, f"::error{where}::{plain(_data(message))}")
+    command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
 
 
 def summarize(markdown: str) -> None:
