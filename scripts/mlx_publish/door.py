@@ -99,7 +99,7 @@ class Door(io.TextIOBase):
         self._within = not text.endswith("\n")
 
 
-def command(out: TextIO, line: str) -> None:
+def command(out: TextIO | Door, line: str) -> None:
     """Write a line that a runner carries out; its data has to be escaped already."""
     if isinstance(out, Door):
         out.command(line)

@@ -170,7 +170,11 @@ def test_the_relay_sends_its_token_to_no_redirect(monkeypatch: pytest.MonkeyPatc
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr("urllib.request.urlopen", lambda request, **_: asked.append(request) or Answer())
+    def answer(request: Any, **_: object) -> Answer:
+        asked.append(request)
+        return Answer()
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
     relay.send({}, {"GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": TOKEN})
     assert "Authorization" not in asked[0].headers
     assert asked[0].get_header("Authorization") == f"Bearer {TOKEN}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from pathlib import Path
 from mlx_publish.door import command
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.harmless import harmless, plain
+
+# The last two would make a link of an address.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#|!@~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def write(values: Mapping[str, str]) -> None:
@@ -70,6 +74,6 @@ def _property(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text in a table's cell, where Markdown and HTML of others must not work."""
+    """Text in a table's cell, where Markdown, HTML and addresses of others must not work."""
     safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#|!@" else char for char in safe)
+    return _SPECIAL.sub(r"\\\g<0>", safe)
