@@ -15,12 +15,15 @@ import shutil
 import tempfile
 import weakref
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 PREFIX = "mlx-publish-run-"
 """Only folders in TMPDIR that begin so are looked at: a version that took no locks called its own otherwise."""
 _RANDOM = re.compile(r"[a-z0-9_]{8}")  # what mkdtemp adds
 _ATTEMPTS = 100
+_AT_ONCE = 1000
+"""So many leftovers are looked at; who can write to TMPDIR could make a million."""
 
 
 class TemporaryFolder:
@@ -53,8 +56,9 @@ def remove_left(place: Path, prefix: str = PREFIX) -> None:
     """Remove folders of this prefix in `place` that are ours, and whose owner is gone."""
     with contextlib.suppress(OSError):
         with os.scandir(place) as entries:
-            left = [entry.path for entry in entries if _is_named(entry.name, prefix)]
-        for path in left:
+            left = (entry.path for entry in entries if _is_named(entry.name, prefix))
+            some = list(islice(left, _AT_ONCE))
+        for path in some:
             remove_if_left(Path(path))
 
 

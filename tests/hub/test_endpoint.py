@@ -47,6 +47,16 @@ NONE = (
     "https://",
     "javascript:x",
     " http://x",
+    "https://x\ny",
+    "https://[",
+    "https://[::1",
+    "http://127.0.0.1:99999",
+    "https://a:x",
+    "https://a b",
+    "https://a..b",
+    f"https://{'a' * 5000}",
+    "https://u:p@",
+    "https://x/\x01",
 )
 
 

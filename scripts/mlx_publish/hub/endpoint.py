@@ -7,6 +7,7 @@ import re
 import sys
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.harmless import one_line
@@ -35,15 +36,28 @@ def has_tls(address: str) -> bool:
 
     Raises `BadInput` for what is no address of the web.
     """
-    if re.match(r"https://[^/?#\\\s]", address, re.IGNORECASE):
-        return True
-    if not re.match(r"http://[^/?#\\\s]", address, re.IGNORECASE):
+    scheme = _scheme(address)
+    if not scheme:
         raise BadInput(
             f"'{one_line(address)}' is no address of a Hub", place=VARIABLE,
             remedy="Write one as https://huggingface.co, or leave the variable unset.",
         )  # fmt: skip
+    if scheme == "https":
+        return True
     plain = _PLAIN.fullmatch(address)
     return plain is not None and is_loopback(plain["host"])
+
+
+def _scheme(address: str) -> str:
+    """Return http or https; nothing for what no client could ask."""
+    try:
+        parts = urlsplit(address)
+        whole = bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port, an address of IPv6, a name that cannot be
+        return ""
+    odd = re.search(r"[\s\x00-\x1f\x7f]", address)
+    return parts.scheme if whole and not odd and parts.scheme in ("http", "https") else ""
 
 
 def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
