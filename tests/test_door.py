@@ -248,3 +248,37 @@ def test_a_megabyte_of_anything_is_looked_at_within_a_second(piece: str) -> None
         door.flush()
     door.finish()
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("github", ["", "true"])
+def test_bootstrap_tells_what_it_was_given_without_commands(tmp_path: Path, github: str) -> None:
+    summary = tmp_path / "summary"
+    variables = {"MLX_PUBLISH_PYTHON": f"/x {LINES} #\u00ad#[z] \x9b ~~~ <b>", "GITHUB_STEP_SUMMARY": str(summary)}
+    done = subprocess.run(
+        ["sh", f"{SCRIPTS}/bootstrap.sh", "-s", "plan"], env={**os.environ, **variables, "GITHUB_ACTIONS": github},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    said = commands(done.stdout + done.stderr)
+    assert len(said) == bool(github)
+    assert all(line.startswith("::error::bootstrap: ") and "##[" not in line for line in said)
+    assert not set(done.stderr) & set("\x1b\x9b\u202e\r")
+    if github:
+        heading, _, fence, *lines, closing = summary.read_text().splitlines()
+        assert (heading, fence, closing) == ("### mlx-publish: error", "~~~text", "~~~")
+        assert not [line for line in lines if line.lstrip().startswith("~~~")]
+
+
+@pytest.mark.parametrize(("hook", "name"), [("mlx-recipe", "r{}.yaml"), ("mlx-model-config", "m{}/config.json")])
+def test_a_file_of_a_hostile_name_is_told_of_without_commands(tmp_path: Path, hook: str, name: str) -> None:
+    path = tmp_path / name.format("\n::error::x ##[error]y \x1b[31m")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{")
+    (path.parent / "model.safetensors").touch()
+    done = run("hook", hook, str(path.relative_to(tmp_path)), cwd=tmp_path, GITHUB_ACTIONS="true")
+    assert done.returncode == 1, done.stderr
+    said = commands(done.stdout + done.stderr)
+    assert said
+    assert all(line.startswith("::error file=") for line in said)
+    assert "##[" not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
