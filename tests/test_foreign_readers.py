@@ -26,6 +26,8 @@ OURS = {
     "yaml_full.py": "behind foreign.yaml_bounds",
     "model/card.py": "behind foreign.yaml_bounds",
     "work.py": "Report.from_json takes parsed data",
+    "report.py": "Chain.from_json takes parsed data",
+    "evidence.py": "what was just written",
     "hooks/json_lines.py": "the text of one key, of JSON that was read within bounds",
     "signing/keyless.py": "sigstore's parser of a bundle that was read within bounds, and the operator's own settings",
     "github/relay.py": "pydantic's parser, which has bounds of its own, on a body within LARGEST",

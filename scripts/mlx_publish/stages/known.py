@@ -5,7 +5,6 @@ What was measured is compared with reports of the same bytes, where these lie in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
+from mlx_publish.evidence import read_back
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.assembling import assemble, bound_of
 from mlx_publish.stages.context import Context
@@ -49,7 +49,7 @@ class Compared:
 
 def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
+    own = read_back(assemble(context, variant, bound_of(context, variant)))
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
     found = [
         *_sure(evidence, own),
@@ -71,7 +71,7 @@ def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -
 
     A folder may have got another name since; another version may tell more or less of a config.
     """
-    own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
+    own = read_back(assemble(context, variant, bound_of(context, variant)))
     names = ("name",) if own["source"]["repo"] else ()
     wanted = {
         "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
