@@ -32,9 +32,9 @@ _REPORT = {
 _SURE = tuple(key for key in _REPORT if key not in ("proof", *MEASURED))
 _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
-_OF_THE_MACHINE = "twin-equal"
-"""Needs torch; its last digits differ between machines."""
-_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?")
+_OF_THE_MACHINE = frozenset({"twin-equal", "room"})
+"""Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?(?: [kMGT]B)?")
 _FAR = 1000.0  # factor between two errors of rounding, which two machines do not make
 
 
@@ -127,7 +127,7 @@ def _checks(
         mine = here.get((one["stage"], one["id"]))
         if one["stage"] not in stages or mine is None or one["id"] in _BY_THE_HOUR:
             continue
-        if one["id"] == _OF_THE_MACHINE:
+        if one["id"] in _OF_THE_MACHINE:
             if "skip" not in (one["status"], mine["status"]):
                 yield from walk(f"checks[{number}]", _without_numbers(one), _without_numbers(mine), "inspect.json")
             continue
