@@ -44,9 +44,9 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
         found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
         if found.get("different") and reference[1] != "transformers":
             found["class_of"] = _class_of(Path(folder), Path(source), set(reference[0][1]))
-        return found
     except Exception as error:  # noqa: BLE001  a class of tokenizers that does not fit the file breaks at a text
         return {"error": f"the tokenizer cannot read the probe texts: {type(error).__name__}: {error}"[:1000]}
+    return found
 
 
 def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
