@@ -68,7 +68,7 @@ def test_no_more_of_a_file_is_read_than_it_may_have(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
     start = time.monotonic()
-    with pytest.raises(FaultyJson, match="larger than 16,777,216 bytes"):
+    with pytest.raises(FaultyJson, match="larger than 4,194,304 bytes"):
         read(path, EVIDENCE)
     with pytest.raises(FaultyJson, match="larger than 10 bytes"):
         read_within(Path("/dev/zero"), 10)

@@ -85,7 +85,10 @@ def test_in_a_card_of_a_branch_it_is_a_problem(case: tuple[str, int, str], tmp_p
     assert len(found[0].message) < 300
 
 
-@pytest.mark.parametrize("name", sorted(set(HOSTILE) - {"values", "a number in base 60"}))
+# A card may repeat a list, as PyYAML writes it; what is a bomb all the same, tests/model/test_card.py has.
+@pytest.mark.parametrize("name", sorted(
+    name for name, (_, _, said) in HOSTILE.items() if name not in ("values", "a number in base 60") and "anchors" not in said
+))  # fmt: skip
 def test_of_a_source_s_card_nothing_is_read_then_and_that_is_told(name: str) -> None:
     found = parse_card(f"---\n{HOSTILE[name][0]}\n---\n# Text\n")
     assert (found.data, HOSTILE[name][2] in found.problem) == ({}, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import time
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from gate import gate
 from mlx_publish.console import Console
 from mlx_publish.engine.child import Bounds, Job, run_job
 from mlx_publish.errors import Refused
+from mlx_publish.model.tokenizer_bounds import judge_tokenizer
 from mlx_publish.recipe_input import recipe_from_file
 from mlx_publish.stages import STAGES, tame
 from mlx_publish.stages.context import Context
@@ -38,6 +41,12 @@ def changed(folder: Path, change: Change) -> Path:
 def blows_up(found: dict[str, Any]) -> None:
     steps = [{"type": "Replace", "pattern": {"String": one}, "content": one * 1000} for one in ("e", "e")]
     found["normalizer"] = {"type": "Sequence", "normalizers": steps}
+
+
+def claims_a_large_table(found: dict[str, Any]) -> None:
+    """Of so many bytes that no memory holds them; it has 40."""
+    table = b"\xf0\xff\xff\xff" + bytes(40)
+    found["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
 
 
 def backtracks(found: dict[str, Any]) -> None:
@@ -75,6 +84,12 @@ def test_it_ends_a_conversion_as_a_refusal(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "work/one/8bit-gs32/model").exists()
 
 
+def test_one_that_claims_a_large_table_is_one_too(tmp_path: Path) -> None:
+    made = gate(changed(tmp_path / "Wild", claims_a_large_table), "--bits", 8, "--group-size", 32, code=1)
+    assert made.failed("8bit-gs32") == ["tokenizer-tame"]
+    assert "MB of memory" in made.message("tokenizer-tame", "8bit-gs32")
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"version": "1.0"}', "[]"])
 def test_one_that_cannot_be_loaded_is_left_to_the_check_that_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
@@ -94,3 +109,59 @@ def test_a_job_that_takes_more_memory_than_the_model_explains_is_refused(tmp_pat
     ) as caught:
         run_job(job, print)
     assert caught.value.check == "memory-bounded"
+
+
+def regex(pattern: str) -> Change:
+    """A rule that costs nothing until a certain text comes."""
+
+    def change(found: dict[str, Any]) -> None:
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        found["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, found["pre_tokenizer"]]}
+
+    return change
+
+
+def one_word_for_all(found: dict[str, Any]) -> None:
+    found["model"] = {
+        "type": "WordPiece", "unk_token": "[NONE]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+        "vocab": found["model"]["vocab"],
+    }  # fmt: skip
+
+
+def strips_more_than_there_is(found: dict[str, Any]) -> None:
+    strip = {"type": "Strip", "content": "a", "start": 10**18, "stop": 10**18}
+    found["decoder"] = {"type": "Sequence", "decoders": [found["decoder"], strip]}
+
+
+@pytest.mark.parametrize("change", [
+    pytest.param(regex("Moon(?:(.+)+)+\\x07"), id="a word of the probes"), pytest.param(one_word_for_all, id="no word for the unknown"),
+    pytest.param(strips_more_than_there_is, id="a panic"),
+])  # fmt: skip
+def test_what_breaks_the_library_in_the_engine_is_a_refusal_and_no_bug(tmp_path: Path, change: Change) -> None:
+    made = gate(changed(tmp_path / "Wild", change), "--bits", 8, "--group-size", 32, code=1)
+    assert made.failed("8bit-gs32")
+    assert "a library breaks over the tokenizer" in made.text or "the tokenizer" in made.text
+
+
+def test_an_error_over_one_text_does_not_hide_what_another_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(found: dict[str, Any]) -> None:
+        one_word_for_all(found)
+        backtracks(found)
+
+    monkeypatch.setattr(tame, "SECONDS", 4.0)
+    with pytest.raises(Refused) as caught:
+        try_tokenizer(changed(tmp_path / "Wild", change))
+    assert caught.value.check == "tokenizer-tame"
+
+
+@pytest.mark.parametrize(("dropout", "fine"), [(0.5, False), (1e-9, False), (None, True), (0.0, True), (0, True)])
+def test_a_tokenizer_that_draws_lots_is_refused(tmp_path: Path, dropout: float | None, fine: bool) -> None:
+    source = changed(tmp_path / "Wild", lambda found: found["model"].update(dropout=dropout))
+    data = json.loads((source / "tokenizer.json").read_text())
+    if fine:
+        judge_tokenizer(data)
+    else:
+        with pytest.raises(Refused, match="draws lots"):
+            judge_tokenizer(data)

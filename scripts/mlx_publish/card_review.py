@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from mlx_publish.errors import BadInput
 from mlx_publish.evidence import json_text
 from mlx_publish.foreign.json_text import parse, read, read_within
 from mlx_publish.foreign.limits import EVIDENCE
@@ -12,15 +13,19 @@ from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.hooks import card, recipe, signature
 from mlx_publish.hooks.problem import Options, Problem, tell
+from mlx_publish.model.names import shown
 from mlx_publish.policy import FILE as POLICY
+from mlx_publish.policy import find_policy
 from mlx_publish.recipe_input import recipe_paths
 from mlx_publish.stages.reviewed import FILES
 
 _TEMPLATES = "templates"
 _EVIDENCE = "evidence.json"
 CARD = "README.md"
+_RULES = "This branch changes the rules that it is judged by:"
 _TOLD = 50
 """Problems that the summary lists."""
 
@@ -32,7 +37,12 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
     `BadInput` where git knows no such base.
     """
     changed = changed_files(root, base)
-    folders = _folders(changed, PurePosixPath(cards.as_posix()), root, _others_changed(changed, recipes))
+    links = list(_links(changed, cards, recipes))
+    rules = [] if links else _rules(changed, root)
+    if links := links or [problem for one in rules for problem in _link(one)]:
+        return _ended([], links, "nothing else was looked at")
+    every = bool(rules) or any(one.path.parent == PurePosixPath(recipes.as_posix()) for one in changed)
+    folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
     files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
     wanted = _recipes(changed, recipes, root, folders)
     problems = [
@@ -42,16 +52,52 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
         *signature.look(folders, root),
         *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
     ]
+    changes = [str(one.path) for one in rules]
+    return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", changes)
+
+
+def _ended(folders: Sequence[Path], problems: Sequence[Problem], looked_at: str, rules: Sequence[str] = ()) -> int:
     tell(problems)
-    output.summarize(_summary(folders, problems))
-    print(f"{len(folders)} cards and {len(wanted)} recipes looked at, {len(problems)} problems")
+    output.summarize(_summary(folders, problems, rules))
+    if rules:
+        print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_TOLD])}")))
+    print(f"{looked_at}, {len(problems)} problems")
     return int(bool(problems))
 
 
-def _others_changed(changed: Sequence[Changed], recipes: Path) -> bool:
-    rooms = {recipes.as_posix(), _TEMPLATES}
-    return any(str(one.path) == POLICY or str(one.path.parent) in rooms or _TEMPLATES in one.path.parts
-               for one in changed)  # fmt: skip
+def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Problem]:
+    """Yield links that a branch puts where files are read, or above them: they would lead to files of this machine."""
+    for one in changed:
+        path = Path(one.path)
+        read = _TEMPLATES in path.parts or any(
+            path.is_relative_to(place) or place.is_relative_to(path) for place in (cards, recipes, Path(POLICY))
+        )
+        if read:
+            yield from _link(one)
+
+
+def _link(one: Changed) -> Iterator[Problem]:
+    if one.link and not one.removed:
+        said = "is a link, and nothing is read through one"
+        yield Problem(Path(one.path), said, remedy="Put a file or folder there.")
+
+
+def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
+    """What a branch changes of all that cards are judged by: policy, list of signers, templates.
+
+    The branch's own are taken, for after a merge they apply; so whoever merges has to know.
+    """
+    try:
+        policy = find_policy(root)
+    except BadInput:  # the hooks say so
+        policy = None
+    attested = policy.spec.attested if policy else None
+    signers = PurePosixPath(attested.signers) if attested and attested.signers else None
+    return [
+        one for one in changed
+        if str(one.path) == POLICY or _TEMPLATES in one.path.parts
+        or (signers is not None and (one.path == signers or one.path in signers.parents))
+    ]  # fmt: skip
 
 
 def _folders(changed: Sequence[Changed], cards: PurePosixPath, root: Path, every: bool) -> list[Path]:
@@ -114,9 +160,11 @@ def _as_written(path: Path) -> Iterator[Problem]:
         )
 
 
-def _summary(folders: Sequence[Path], problems: Sequence[Problem]) -> str:
+def _summary(folders: Sequence[Path], problems: Sequence[Problem], rules: Sequence[str]) -> str:
     wrong = {problem.file.parent for problem in problems}
     lines = [f"## {'Refused' if problems else 'Fine' if folders else 'No card changed'}\n"]
+    if rules:
+        lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
     lines += [f"- {cell(str(problem))}" for problem in problems[:_TOLD]]
     if problems[_TOLD:]:
         lines.append(f"- and {len(problems) - _TOLD} more")
@@ -127,5 +175,5 @@ def _summary(folders: Sequence[Path], problems: Sequence[Problem]) -> str:
         ]
     text = "\n".join(lines) + "\n"
     # A card that is not what recipe and evidence give could say anything here.
-    shown = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}
-    return text + previews(shown, MOST - len(text.encode()) - 1)
+    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}
+    return text + previews(cards, MOST - len(text.encode()) - 1)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from jinja2.exceptions import TemplateError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlx_publish.recipe import RepoId, Strict
+from mlx_publish.recipe import MOST_VARIANTS, RepoId, Strict
 
 LACKING = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError,
@@ -22,6 +22,9 @@ Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# A text of megabytes would otherwise be told of item by item.
+_SOME = Field(max_length=1000)
+Texts = Annotated[dict[str, str], _SOME]
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
 
 
@@ -80,7 +83,7 @@ class ModelSpec(Open):
     """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class does not narrow."""
 
     model: Sha256
-    files: list[File] = Field(min_length=1)
+    files: list[File] = Field(min_length=1, max_length=20_000)
     weight_bytes: Count
     parameters: Count
     bits_per_weight: Positive
@@ -99,9 +102,9 @@ class ProofSpec(Open):
     """The twin: a small random model of the source's config in mlx-lm beside another implementation."""
 
     against: str
-    versions: dict[str, str]
-    mlx_lm: dict[str, str]
-    texts: list[TextProof] = Field(min_length=1)
+    versions: Texts
+    mlx_lm: Texts
+    texts: list[TextProof] = Field(min_length=1, max_length=1000)
 
 
 class Kind(Open):
@@ -124,7 +127,7 @@ class FidelitySpec(Kind):
     perplexity: Positive
     perplexity_source: Positive
     perplexity_ratio_error: Positive
-    by_kind: dict[str, Kind]
+    by_kind: Annotated[dict[str, Kind], _SOME]
     against: dict[str, Any]
     reference: dict[str, Any] | None
 
@@ -146,15 +149,15 @@ class LengthSpec(Open):
     generation_tps: Rate
     first_token_s: Rate
     peak_memory_bytes: Count
-    trials: list[dict[str, Any]] = Field(min_length=1)
+    trials: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
 
 
 class SpeedSpec(Open):
     """The benchmark, and the machine that it ran on."""
 
     device: Literal["cpu", "gpu"]
-    lengths: list[LengthSpec] = Field(min_length=1)
-    left_out: list[dict[str, Any]]
+    lengths: list[LengthSpec] = Field(min_length=1, max_length=100)
+    left_out: Annotated[list[dict[str, Any]], _SOME]
     machine: dict[str, Any]
 
 
@@ -165,11 +168,11 @@ class CapabilitiesSpec(Open):
     two_users: str
     assistant_first: str
     tools: str
-    tool_calls: dict[str, str]
+    tool_calls: Texts
     tool_results: str
     thinking: str
     thinking_unset: str
-    reasoning: dict[str, str]
+    reasoning: Texts
     parts: str
     begin_token: str
     date: str
@@ -177,11 +180,11 @@ class CapabilitiesSpec(Open):
     turn_end: str
     system_later: str = ""
     developer: str = ""
-    calls: dict[str, str] = {}
-    tool_forms: dict[str, str] = {}
+    calls: Texts = {}
+    tool_forms: Texts = {}
     system_parts: str = ""
     result_parts: str = ""
-    switches: dict[str, list[bool | int | float | str]] = {}
+    switches: Annotated[dict[str, Annotated[list[bool | int | float | str], _SOME]], _SOME] = {}
 
 
 class SmokeSpec(Open):
@@ -192,7 +195,7 @@ class SmokeSpec(Open):
     system: str
     options: dict[str, Any]
     exchange: dict[str, Any]
-    asked: dict[str, str]
+    asked: Texts
 
 
 class Rung(Strict):
@@ -231,23 +234,23 @@ class EvidenceSpec(Strict):
     generator: str
     recipe: str = Field(min_length=1)
     destination: DestinationSpec
-    templates: dict[str, Sha256]
+    templates: Annotated[dict[str, Sha256], _SOME]
     source: SourceSpec
     variant: VariantSpec
     licence: LicenceSpec
-    language: list[str]
+    language: Annotated[list[str], _SOME]
     config: dict[str, Any]
     proof: ProofSpec | None = None
     words: dict[str, Any]
     model: ModelSpec
-    tools: dict[str, str]
+    tools: Texts
     smoke: SmokeSpec | None
     fidelity: FidelitySpec | None
     benchmark: SpeedSpec | None
-    ladder: list[Rung]
-    missing: dict[str, str]
+    ladder: Annotated[list[Rung], Field(max_length=MOST_VARIANTS)]
+    missing: Texts
     untested: str | None = None
-    checks: list[Judged]
+    checks: Annotated[list[Judged], _SOME]
 
 
 def faults(data: object) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_DESTINATION",
     "DTYPE_NAMES",
     "FIXED_MODES",
+    "MOST_VARIANTS",
     "TEXT_DESTINATION",
     "Acceptance",
     "CardWords",
@@ -44,6 +45,8 @@ RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
 
 # MLX has one bit width and one group size for each of these modes.
 FIXED_MODES: Mapping[str, tuple[int, int]] = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
+MOST_VARIANTS = 32
+"""Of one recipe: each is a line of every card's table, and a point with a name in its chart."""
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 DEFAULT_DESTINATION = "folder:published/{source}-MLX-{variant}"
 TEXT_DESTINATION = "folder:published/{source}-text-MLX-{variant}"
@@ -193,7 +196,7 @@ class RecipeSpec(Strict):
     modality: Literal["text"] | None = None
     """`text` publishes the text part alone of a source that is made for images or sound, too; the name then has to say
     so. Without it such a source is refused."""
-    variants: list[VariantEntry] = Field(default=[Variant()], min_length=1)
+    variants: list[VariantEntry] = Field(default=[Variant()], min_length=1, max_length=MOST_VARIANTS)
     """The forms to make; one of 4 bits where absent."""
     to: str = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
     """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""

@@ -17,7 +17,7 @@ from mlx_publish.github.drift import tell as tell_issue
 from mlx_publish.github.plan import Settings, print_plan
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose, web_address
 from mlx_publish.github.request import Request
-from mlx_publish.hooks.card import look
+from mlx_publish.hooks.card import LARGEST, look
 from mlx_publish.hooks.problem import Options, tell
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_file import pin, write_recipe
@@ -25,9 +25,6 @@ from mlx_publish.recipe_input import recipe_from_file
 from mlx_publish.revision import is_commit
 from mlx_publish.stages.reviewed import FILES, card_folder
 from mlx_publish.work import read_json
-
-_LARGEST = 4 << 20
-"""Bytes of a file that is proposed; cards and their evidence have some ten thousand."""
 
 
 def command(options: argparse.Namespace, given: Mapping[str, str], keys: Iterable[str], console: Console) -> int:
@@ -136,7 +133,7 @@ def _in_tree(path: Path, root: Path) -> PurePosixPath:
 def _judge_files(folder: Path) -> None:
     """What comes from the machine that ran a model is proposed only where it is what a card consists of."""
     for path in folder.iterdir():
-        if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
+        if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
             raise BadInput(
                 "is no part of a card", place=str(path), remedy=f"A card's folder has {', '.join(FILES)}, no links."
             )

@@ -80,3 +80,18 @@ def test_no_readme_and_one_that_is_too_large(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_bytes_that_are_no_text_do_not_hide_the_rest() -> None:
     assert read_card(MemoryFiles({"README.md": b"---\nlicense: mit\n---\n\xff"})).text("license") == "mit"
+
+
+def test_what_pyyaml_writes_where_two_lists_are_the_same_is_read() -> None:
+    card = parse_card("---\nlicense: mit\ndatasets: &id001\n- a/b\nother: *id001\ntext: 'Say &anchor or *this'\n---\n")
+    assert not card.problem
+    assert card.data["other"] == ["a/b"]
+    assert card.data["text"] == "Say &anchor or *this"
+
+
+@pytest.mark.parametrize("bomb", [
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "a: &a [*a]\n", "a: &a {b: &b [x]}\nc: *b\n", "b: *a\na: &a [x]\n",
+    "a: &a [" + "x, " * 1000 + "x]\n" + "".join(f"b{number}: *a\n" for number in range(200)), "a: &a {x: y}\nb: {<<: *a}\n",
+])  # fmt: skip
+def test_what_repeats_itself_without_measure_is_not_read(bomb: str) -> None:
+    assert "is not read" in parse_card(f"---\nlicense: mit\n{bomb}---\n").problem

@@ -260,3 +260,32 @@ def test_a_folder_is_verified_and_made_again_from_the_folder_it_came_from(anyone
     assert anyone.verify("--rebuild", "--source", source, place=str(out))["made-again"]["status"] == "pass"
     (source / "LICENSE").write_text("another one")
     assert "the evidence names" in anyone.user.run("verify", out, "--rebuild", "--source", source, code=2).text
+
+
+def test_what_a_client_would_load_through_a_link_or_beside_the_files_is_named(anyone: Anyone, tmp_path: Path) -> None:
+    whole, outside = tmp_path / "whole", tmp_path / "outside"
+    source = make_scripted(tmp_path / "Own", answer_table())
+    anyone.user.run("publish", "--source", source, "--base-model", "acme/base", "--to", f"folder:{whole}")
+    outside.write_text("{{ 1 }}")
+
+    def linked(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to(outside)
+
+    def dead(path: Path) -> None:
+        path.symlink_to("nowhere")
+
+    def environment(path: Path) -> None:
+        path.mkdir()
+        (path / "pyvenv.cfg").touch()
+        (path / "other.jinja").write_text("{{ 1 }}")
+
+    for number, (put, name) in enumerate([
+        (linked, "chat_template.jinja"), (linked, "config.json"), (linked, "more.jinja"), (dead, "later.py"),
+        (environment, "additional_chat_templates"),
+    ]):  # fmt: skip
+        copy = shutil.copytree(whole, tmp_path / f"copy{number}")
+        put(copy / name)
+        found = anyone.verify(place=str(copy), code=1)["files-as-told"]
+        assert found["status"] == "fail"
+        assert name in found["message"]

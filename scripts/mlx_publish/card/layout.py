@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_SPANS = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
+_TICKS = re.compile("`+")
 # What swallows or shapes all that follows until it is closed.
 _HTML = {"<!--": "-->", "<?": "?>", "<![cdata[": "]]>"} | {
     f"<{tag}": f"</{tag}" for tag in ("script", "style", "pre", "textarea", "details", "div", "table")
@@ -15,7 +15,7 @@ _HTML = {"<!--": "-->", "<?": "?>", "<![cdata[": "]]>"} | {
 def unclosed(text: str) -> str:
     """What a text opens and does not close, so that it would swallow what stands below; empty where it is whole."""
     lines, fence = _read(text)
-    prose = _SPANS.sub("", "\n".join(line for line, in_code in lines if not in_code)).lower()
+    prose = _without_spans("\n".join(line for line, in_code in lines if not in_code)).lower()
     return fence or next((begin for begin, end in _HTML.items() if prose.count(begin) > prose.count(end)), "")
 
 
@@ -28,6 +28,22 @@ def tidy(text: str) -> str:
         elif kept[-1]:
             kept.append("")
     return "\n".join(kept) + "\n"
+
+
+def _without_spans(text: str) -> str:
+    """Leave out code within lines: from so many backticks to the next that are as many."""
+    runs = [(found.start(), found.end()) for found in _TICKS.finditer(text)]
+    later: dict[int, list[int]] = {}
+    for start, end in reversed(runs):
+        later.setdefault(end - start, []).append(end)
+    kept, at = [], 0
+    for start, end in runs:
+        ends = later[end - start]
+        ends.pop()
+        if start >= at and ends:
+            kept.append(text[at:start])
+            at = ends[-1]
+    return "".join((*kept, text[at:]))
 
 
 def _read(text: str) -> tuple[list[tuple[str, bool]], str]:

@@ -58,7 +58,7 @@ def _files(facts: Facts) -> Says:
 
 
 def _same(facts: Facts, file: FileDigest) -> bool:
-    return facts.sha256[file.path] == file.sha256 and facts.sizes[file.path] == file.size
+    return facts.sha256[file.path] == file.sha256 and facts.sizes.get(file.path) == file.size
 
 
 def _whole(facts: Facts) -> Says:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlx_publish.errors import PublishError, SurroundingsError
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
 from mlx_publish.surroundings import of_the_surroundings
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
@@ -35,6 +35,9 @@ OPERATIONS = {
     "twin": ("twin", "twin"),
 }
 
+_PANIC = "PanicException"
+_READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
+_SHOWN = 300
 _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
@@ -43,7 +46,7 @@ def main(folder: Path, parent: int, op: str) -> int:
     try:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     except RuntimeError as error:
-        _write(folder / "result.json", json.dumps(_failed(_surroundings(error))))
+        _write(folder / "result.json", json.dumps(_failed(_surroundings(error) or PublishError(_named(error)))))
         return 0
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
         _module(op)
@@ -87,7 +90,12 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return _failed(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything
         _log_trace()
-        return _failed(_surroundings(error))
+        return _failed(_surroundings(error) or _of_tokenizer(error) or PublishError(_named(error)))
+    except BaseException as error:
+        _log_trace()
+        if (refused := _of_tokenizer(error)) is None:
+            raise
+        return _failed(refused)
 
 
 def _module(op: str) -> ModuleType:
@@ -110,7 +118,27 @@ def _failed(error: PublishError) -> dict[str, Any]:
     }
 
 
-def _surroundings(error: BaseException) -> PublishError:
+def _of_tokenizer(error: BaseException) -> PublishError | None:
+    """What a stranger's tokenizer makes its library do is a refusal: an error of the library's, or its panic.
+
+    It raises the bare class, or one that is no Exception; what breaks in the readers of transformers and mlx-lm, which
+    build on it, follows from the files as well.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    reading = any(part in frame.filename.replace(os.sep, "/") for frame in frames for part in _READERS)
+    if type(error) is not Exception and type(error).__name__ != _PANIC and not reading:
+        return None
+    return Refused(
+        f"a library breaks over the tokenizer: {_named(error)[:_SHOWN]}", check="tokenizer-tame",
+        remedy="Look at the tokenizer's files; no client should load them like this.",
+    )  # fmt: skip
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _surroundings(error: BaseException) -> PublishError | None:
     """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text
@@ -122,7 +150,7 @@ def _surroundings(error: BaseException) -> PublishError:
         return limited
     if "[METAL]" in text or isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")
-    return PublishError(f"{type(error).__name__}: {text}")
+    return None
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from mlx_publish.children.limits import OUT_OF_MEMORY, limit
 
@@ -32,12 +33,22 @@ def main(folder: Path, seconds: float, memory_bytes: int, watched: bool) -> int:
         return 0
     try:
         for text in job["texts"]:
-            made.decode(made.encode(text).ids, skip_special_tokens=False)
-    except Exception:  # noqa: BLE001  a text that it cannot read is told by the check of the ids
-        return 0
+            _read(made, text)
+    except MemoryError:
+        return OUT_OF_MEMORY
     except BaseException:  # noqa: BLE001  a panic of the library's, which is no Exception
         return PANICKED
     return 0
+
+
+def _read(made: Any, text: str) -> None:
+    """Read a text and write it back; one that cannot be read keeps no other from it, and the check of ids tells it."""
+    try:
+        made.decode(made.encode(text).ids, skip_special_tokens=False)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001, S110  tokenizers raises the bare class
+        pass
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ VOCABULARY = Bounds(64 << 20, twice="last", finite=False, encodable=False)
 """tokenizer.json and the older files of tokens reach some 30 MB; all their readers take the last of two keys."""
 HEADER = Bounds(25_000_000, deepest=8, twice="refused")
 """The header of a weight file; the Hub's client reads no larger one."""
-EVIDENCE = Bounds(16 << 20, deepest=128, twice="refused", encodable=False)
+EVIDENCE = Bounds(4 << 20, deepest=128, twice="refused", encodable=False)
 REPORT = Bounds(64 << 20, deepest=128, encodable=False)
 """Reports and other facts in the work folder, which may quote what a config may hold."""
 EVENT = Bounds(32 << 20)

@@ -6,7 +6,7 @@ A few lines of aliases stand for billions of values, and some thousand brackets 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlx_publish.errors import BadInput
@@ -46,6 +46,30 @@ def judge(events: Iterable[Any], file: str, most: int = YAML_NODES) -> None:
         if said := _anchored(event, kind) or _too_much(nodes, depth, most):
             line = event.start_mark.line + 1
             raise UnboundedYaml(said[0], place=f"{file}:{line}", remedy=said[1])
+
+
+def written_out(events: Iterable[Any]) -> Iterator[Any]:
+    """Put what an alias repeats in its place, so that it counts as much for `judge`, and take the names away.
+
+    PyYAML writes an alias wherever a list is the very same as another. What is repeated may repeat nothing itself:
+    those names stay, and are refused.
+    """
+    known: dict[str, list[Any]] = {}
+    whole: list[Any] | None = None
+    name, depth = "", 0
+    for event in events:
+        kind, anchor = type(event).__name__, str(getattr(event, "anchor", None) or "")
+        if kind == "AliasEvent" and whole is None and anchor in known:
+            yield from known[anchor]
+            continue
+        if whole is None and anchor and kind != "AliasEvent":
+            name, whole, event.anchor = anchor, [], None
+        if whole is not None:
+            whole.append(event)
+            depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+            if not depth:
+                known[name], whole = whole, None
+        yield event
 
 
 def _anchored(event: Any, kind: str) -> tuple[str, str] | None:

@@ -20,6 +20,7 @@ class Changed:
     removed: bool
     plain: bool
     """False for a link or another repo in the file's place."""
+    link: bool = False
 
 
 def changed_files(root: Path, base: str) -> list[Changed]:
@@ -32,7 +33,7 @@ def changed_files(root: Path, base: str) -> list[Changed]:
     found = []
     for head, name in zip(words[::2], words[1::2], strict=True):
         mode, status = head.split()[1], head.split()[4]
-        found.append(Changed(PurePosixPath(name), status == "D", mode not in (_LINK, _MODULE)))
+        found.append(Changed(PurePosixPath(name), status == "D", mode not in (_LINK, _MODULE), mode == _LINK))
     return found
 
 

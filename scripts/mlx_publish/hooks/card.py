@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
-from mlx_publish.errors import PublishError
+from mlx_publish.errors import BadInput, PublishError
+from mlx_publish.foreign.json_text import FaultyJson, read_within
 from mlx_publish.hooks.card_lines import differences
 from mlx_publish.hooks.claims import claims
 from mlx_publish.hooks.cores import shared
@@ -21,6 +22,8 @@ from mlx_publish.hooks.known_recipes import Known, KnownRecipes
 from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.recipe import Variant
 
+LARGEST = 4 << 20
+"""Bytes of a file of a card; those of real ones have some ten thousand."""
 CARD, EVIDENCE, CHART = "README.md", "evidence.json", "ladder.svg"
 
 
@@ -74,9 +77,9 @@ def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> It
 
 
 def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Problem]:
-    text = (folder / CARD).read_bytes().decode("utf-8", "replace")
-    yield from faults(folder / CARD, text)
     try:
+        text = _read(folder / CARD)
+        yield from faults(folder / CARD, text)
         evidence = read_evidence(folder / EVIDENCE)
         known = recipes.of(evidence)
         variant = _variant(known, evidence)
@@ -88,6 +91,14 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Probl
         yield from _chart(made, drawn=chart)
     except PublishError as error:
         yield from problems_of(error, folder / EVIDENCE)
+
+
+def _read(path: Path) -> str:
+    """A card or a chart. `BadInput` where it is larger than one may be."""
+    try:
+        return read_within(path, LARGEST).decode("utf-8", "replace")
+    except FaultyJson as error:
+        raise BadInput(error.message, place=f"{path}:1", remedy="Take it as it was made.") from error
 
 
 def _variant(known: Known, evidence: Evidence) -> Variant:
@@ -115,5 +126,5 @@ def _chart(made: _Made, *, drawn: bool) -> Iterator[Problem]:
     elif not siblings and path.is_file():
         yield Problem(path, "the card has no siblings, so there is nothing to draw", remedy="Remove the file.")
     elif wanted is not None:
-        for line, said in differences(path.read_bytes().decode("utf-8", "replace"), wanted):
+        for line, said in differences(_read(path), wanted):
             yield Problem(path, said, line, remedy=made.again)

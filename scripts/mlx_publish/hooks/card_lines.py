@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 MOST = 5
 _LONGEST = 60
 # A number, or a word with digits in it, as a digest.
-_NUMBER = re.compile(r"[A-Za-z0-9_]*\d[A-Za-z0-9_]*(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z_]*\d[A-Za-z0-9_]*(?:[.,]\d+)*")
+_WORTH_COMPARING = 4_000_000
+"""Pairs of lines; a card has some three hundred lines, and the search for what they share grows with their square."""
 
 
 def differences(text: str, rendered: str) -> Iterator[tuple[int, str]]:
@@ -23,6 +25,9 @@ def differences(text: str, rendered: str) -> Iterator[tuple[int, str]]:
 
 
 def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, str]]:
+    if len(ours) * len(theirs) > _WORTH_COMPARING:
+        yield 1, f"has {len(ours):,} lines, and recipe and evidence give {len(theirs):,}"
+        return
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
     for _, start, end, from_, to in (code for code in matcher.get_opcodes() if code[0] != "equal"):
         for number in range(max(end - start, to - from_)):

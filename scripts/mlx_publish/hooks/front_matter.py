@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.problem import Problem, problems_of
+from mlx_publish.yaml_errors import MOST, cut
 from mlx_publish.yaml_lines import parse_yaml
 
 KEYS = frozenset({
@@ -36,8 +37,11 @@ def faults(path: Path, text: str) -> Iterator[Problem]:
     if not isinstance(data, dict):
         yield Problem(path, "the front matter is no mapping of keys", remedy=_AGAIN)
         return
-    for key, said in _faults(data):
-        yield Problem(path, said, lines.get(key, 1), key, _AGAIN)
+    wrong = list(_faults(data))
+    for key, said in wrong[:MOST]:
+        yield Problem(path, cut(said), lines.get(key, 1), cut(key), _AGAIN)
+    if wrong[MOST:]:
+        yield Problem(path, f"and {len(wrong) - MOST} more are wrong", remedy=_AGAIN)
 
 
 def _faults(data: Mapping[str, Any]) -> Iterator[Found]:

@@ -12,8 +12,9 @@ from mlx_publish.hooks.evidence import Evidence
 from mlx_publish.policy import Policy, find_policy
 from mlx_publish.recipe import Recipe
 from mlx_publish.recipe_input import recipe_from_file, recipe_paths
+from mlx_publish.yaml_errors import cut
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # as `name` of a recipe
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class KnownRecipes:
         """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
         name = evidence.text("recipe")
         if not _NAME.fullmatch(name):
-            raise evidence.wrong("recipe", f"no recipe can be called {name!r}", "Take the evidence as it was made.")
+            raise evidence.wrong(
+                "recipe", f"no recipe can be called {cut(repr(name))}", "Take the evidence as it was made."
+            )
         if name not in self._known:
             self._known[name] = self._read(name)
         found = self._known[name]

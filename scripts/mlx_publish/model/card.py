@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from mlx_publish.foreign.limits import CARD_NODES
-from mlx_publish.foreign.yaml_bounds import UnboundedYaml, judge, judge_size
+from mlx_publish.foreign.yaml_bounds import UnboundedYaml, judge, judge_size, written_out
 from mlx_publish.model.files import SMALL, ModelFiles
 from mlx_publish.yaml_full import ODD
 
@@ -55,7 +55,7 @@ def parse_card(text: str) -> SourceCard:
         return SourceCard(problem="the source's README.md has no front matter")
     try:
         judge_size(match[1], "")
-        judge(YAML(typ="safe", pure=True).parse(match[1]), "", CARD_NODES)
+        judge(written_out(YAML(typ="safe", pure=True).parse(match[1])), "", CARD_NODES)
         data = YAML(typ="safe", pure=True).load(match[1])
     except UnboundedYaml as error:
         return SourceCard(problem=f"the front matter of the source's README.md is not read: {error.message}")

@@ -62,6 +62,8 @@ class FolderLook:
     strays: tuple[Stray, ...]
     dead: tuple[str, ...]
     """Links that lead to nothing."""
+    passed_over: tuple[str, ...] = ()
+    """Folders that say of themselves that they are environments of Python."""
 
     def open(self, path: str) -> BinaryIO:
         """Open the very file that was seen. `Refused` where another one, or a changed one, lies there now."""
@@ -115,6 +117,7 @@ class _Walk:
     places: dict[str, Place] = field(default_factory=dict)
     strays: list[Stray] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     _waiting: list[tuple[str, Path, bool]] = field(default_factory=list)
     """Folders to go into: what stands before their names, where they lie, whether a link leads there."""
     _followed: set[Path] = field(default_factory=set)
@@ -131,7 +134,9 @@ class _Walk:
                 self.strays.append(Stray(prefix.rstrip("/"), f"leads to more than {_THROUGH_LINKS:,} files"))
                 break
         strays = sorted(self.strays, key=lambda stray: stray.path)
-        return FolderLook(dict(sorted(self.places.items())), tuple(strays), tuple(sorted(self.dead)))
+        return FolderLook(
+            dict(sorted(self.places.items())), tuple(strays), tuple(sorted(self.dead)), tuple(sorted(self.passed_over))
+        )
 
     def _judge(self, name: str, path: Path, through: bool) -> None:
         try:
@@ -140,7 +145,9 @@ class _Walk:
                 self._judge_link(name, path)
             elif not stat.S_ISDIR(found.st_mode):
                 self._keep(name, path, found)
-            elif not (path / _ENVIRONMENT).exists():
+            elif (path / _ENVIRONMENT).exists():
+                self.passed_over.append(name)
+            else:
                 self._waiting.append((f"{name}/", path, through))
         except OSError as error:
             if error.errno not in _GONE:

@@ -61,6 +61,10 @@ def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> N
             if growth > MOST_GROWTH:
                 said = f"its {name} makes a text more than {MOST_GROWTH} times as long"
                 raise Refused(said, place=place, remedy=_REMEDY)
+    dropout = model.get("dropout") if isinstance(model := data.get("model"), Mapping) else None
+    if isinstance(dropout, (int, float)) and 0 < dropout < 1:
+        said = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
+        raise Refused(said, place=place, remedy="Set model.dropout to null in the source.")
     if said := _around(data.get("post_processor")) or _padded(data.get("padding")):
         raise Refused(said, place=place, remedy=_REMEDY)
 

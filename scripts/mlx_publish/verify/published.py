@@ -61,9 +61,21 @@ class Published:
 
     @cached_property
     def sha256(self) -> Mapping[str, str]:
-        """SHA-256 of every file: the Hub's own for what is in LFS; what is small is loaded and digested."""
-        return {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
-                for path, entry in self.entries.items()}  # fmt: skip
+        """SHA-256 of every file: the Hub's own for what is in LFS; what is small is loaded and digested.
+
+        Of what is no file, as a link out of the folder, it is empty, which no file has.
+        """
+        found = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
+                 for path, entry in self.entries.items()}  # fmt: skip
+        return found | dict.fromkeys(self._unread, "")
+
+    @property
+    def _unread(self) -> tuple[str, ...]:
+        """What lies in a folder and is not looked into: who loads the model follows links, and asks for no more."""
+        if not isinstance(self.files, FolderFiles):
+            return ()
+        look = self.files.look
+        return (*(stray.path for stray in look.strays), *look.dead, *look.passed_over)
 
     def text(self, path: str) -> str | None:
         """A file as text, None where it is absent; what is not UTF-8 differs from any text."""
