@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ import torch_environment
 from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
+from mlx_publish.harmless import harmless, plain
 
 hide()  # nox stands between the runner and what it starts, with all variables
 
@@ -35,6 +37,18 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
 LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
+
+
+class Harmless(logging.Filter):
+    """Let nothing that nox tells, as the command lines that it runs, command a runner or a terminal."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the words, keep the record."""
+        record.msg, record.args = harmless(plain(record.getMessage())), ()
+        return True
+
+
+logging.getLogger("nox").addFilter(Harmless())
 
 
 def requirements(*groups: str) -> list[str]:

@@ -8,15 +8,23 @@
 # Exit codes: 2 when MLX_PUBLISH_PYTHON is no good, 4 when the surroundings are not fit, else those of nox.
 set -eu
 
-# The prefix also keeps text of other programs from being a command to the runner ("::" at the start of a line).
-say() { printf '%s\n' "$1" | sed 's/^/bootstrap: /' >&2; }
+# Text of other programs commands neither a terminal nor a runner, which reads "##[" anywhere in a line and passes over
+# what nobody sees; here all bytes outside of ASCII count as that. Before it come C1 controls and reversed text.
+c1=$(printf '\302[\200-\237]') bidi=$(printf '\342\200[\252-\256]') isolates=$(printf '\342\201[\246-\251]')
+harmless() {
+  LC_ALL=C sed "s/$c1/?/g; s/$bidi/?/g; s/$isolates/?/g"'; s/[[:cntrl:]]/?/g; s/#\([^!-~]*#[^!-~]*\[\)/#\\\1/g'
+}
+
+# The prefix keeps a line from beginning with "::", the other command.
+say() { printf '%s\n' "$1" | harmless | sed 's/^/bootstrap: /' >&2; }
 
 # Inside a job also as an annotation and in its summary, where people look first.
 give_up() {
   say "$2"
   if [ "${GITHUB_ACTIONS:-}" = true ]; then
-    printf '%s\n' "$2" | sed -n 's/%/%25/g; s/^/::error::bootstrap: /; 1p' >&2
-    printf '### mlx-publish: error\n\n~~~text\n%s\n~~~\n' "$2" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
+    printf '%s\n' "$2" | harmless | sed -n 's/%/%25/g; s/^/::error::bootstrap: /; 1p' >&2
+    printf '### mlx-publish: error\n\n~~~text\n%s\n~~~\n' "$(printf '%s\n' "$2" | harmless | sed 's/~~~/~ ~~/g')" \
+      >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
   fi
   exit "$1"
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 import mlx_publish
 from mlx_publish.errors import BadInput, PublishError
 from mlx_publish.github.programs import CREDENTIALS, gh, git
+from mlx_publish.streams import patient
 
 ROOT = Path(__file__).parents[1]
 _TAG = re.compile(r"v(?P<version>(?P<major>\d+)\.\d+\.\d+)")
@@ -67,4 +68,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with patient():
+        sys.exit(main(sys.argv[1:]))

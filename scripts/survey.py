@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from mlx_publish.engine.support import mlx_lm_support, versions
 from mlx_publish.errors import PublishError
 from mlx_publish.reference.child import find_torch
 from mlx_publish.stages.twin import Prover
+from mlx_publish.streams import patient
+from mlx_publish.temporary import TemporaryFolder
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "tests" / "configs"
@@ -109,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 4
     rows = []
     with (
-        tempfile.TemporaryDirectory(prefix="mlx-publish-") as logs,
-        Prover(torch, Path(logs), lambda _: None) as prover,
+        TemporaryFolder() as logs,
+        Prover(torch, logs, lambda _: None) as prover,
     ):
         for kind, name, config in _wanted(options.names, support.types):
             rows.append(_row(kind, name, config, prover))
@@ -212,4 +213,5 @@ def _error(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with patient():
+        sys.exit(main())

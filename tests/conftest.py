@@ -123,6 +123,10 @@ class Published:
         return [*(word for key, value in given.items() for word in (f"--{key}", value)), "--to", where,
                 "--work", str(work)]  # fmt: skip
 
+    def again(self, **more: str) -> list[str]:
+        """The flags that publish what lies in its own work folder."""
+        return self.flags(self.out, self.root / "work", **more)
+
     def copy_work(self, to: Path) -> Path:
         """A work folder of one's own in which everything is done."""
         shutil.copytree(self.root / "work", to)
@@ -139,3 +143,13 @@ def _publish(root: Path) -> None:
 def published(shared: Path) -> Published:
     """Only to be read: the others read it too."""
     return Published(once(shared / "published", _publish))
+
+
+@pytest.fixture
+def mine(published: Published, tmp_path: Path) -> Published:
+    """A finished work folder of one's own, to be published to a folder of one's own."""
+    root = tmp_path / "mine"
+    root.mkdir()
+    (root / "Scripted").symlink_to(published.source)
+    published.copy_work(root / "work")
+    return Published(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ REMARKS = (
 
 def list_of_checks() -> list[dict[str, Any]]:
     """All that had to run: the remarks that nobody had to accept, and of the others that they passed or did not run."""
-    said = {one["id"]: one for one in REMARKS if one["accepted"] is None}
+    said = {one["id"]: one for one in copy.deepcopy(REMARKS) if one["accepted"] is None}
     stages = ("inspect", "convert", "smoke", "fidelity", "benchmark")
     ran = [(stage, check.id) for stage in stages for check in BY_STAGE[stage]]
     ran.insert(len(BY_STAGE["inspect"]), ("inspect", "room"))
@@ -163,6 +164,6 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         },
         "ladder": [rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit", 143_000_000, 8.5012, 0.0031)],
         "missing": {},
-        "checks": list(REMARKS),
+        "checks": copy.deepcopy(list(REMARKS)),
     }  # fmt: skip
     return found | changes

@@ -207,7 +207,9 @@ def test_an_error_commands_neither_terminal_nor_runner(
 
 def test_a_source_that_carries_a_command_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", "--source", "a/b\n::add-mask::x"]) == 2
-    assert "\n\\::add-mask::x" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a/b\\n::add-mask::x" in said
+    assert "\n::" not in said
 
 
 def test_in_a_job_an_error_is_an_annotation_at_its_line(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 
 import pytest
 
-from mlx_publish.console import WIDTH, Console, harmless, plain
+from mlx_publish.console import WIDTH, Console
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.report import Finding
+from runner_commands import runs
 
 HOSTILE = (
     "::set-output name=repo::evil/model",
@@ -26,12 +27,6 @@ HOSTILE = (
     "x" * (WIDTH - 6) + "::warning::where an answer is folded",
     "word " * 14 + " ::stop-commands::where a line is folded",
 )
-
-
-def runs(line: str) -> bool:
-    """How a runner looks at a line: Runner.Common/ActionCommand.cs of actions/runner."""
-    seen = re.sub(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]", "", line).lstrip()
-    return seen.startswith("::") or "##[" in seen
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.layout import unclosed
 from mlx_publish.card_review import review_cards
-from mlx_publish.console import harmless
 from mlx_publish.evidence_schema import faults
+from mlx_publish.harmless import harmless
 from mlx_publish.hooks.card_lines import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines
 from mlx_publish.recipe import MOST_VARIANTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ def test_the_source_is_not_asked_again(good: Smoked, tmp_path: Path) -> None:
     after = mine.kept.stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert not (mine.kept.parent / "answers.log").exists()
-    assert (mine.variant / "smoke.json").read_bytes() == report
+    # The digests of the reports before it differ: these name the folder.
+    assert {**json.loads((mine.variant / "smoke.json").read_bytes()), "chain": 0} == {**json.loads(report), "chain": 0}
 
 
 # A source, and what is odd about its answers in both; `says` is one check and the beginning of its message.

@@ -17,6 +17,7 @@ import pytest
 from conftest import once
 from mlx_publish.console import Console
 from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.report import Report
 from mlx_publish.series import summary
 from mlx_publish.stages import STAGES, benchmark_stage
 from mlx_publish.stages.context import Context
@@ -287,7 +288,12 @@ def of_other_bytes(root: Path, label: str, stage: str) -> None:
     path = root / "work/m" / label / f"{stage}.json"
     report = read_json(path)
     report["inputs"]["model"] = "f" * 64
-    path.write_text(json.dumps(report))
+    put_report(root, label, report)
+
+
+def put_report(root: Path, label: str, report: dict[str, Any]) -> None:
+    """Write a report as a stage does, with its digest."""
+    Work(root / "work", "m").write_report(label, Report.from_json(report))
 
 
 def test_a_number_of_other_bytes_is_never_rendered(made: Made) -> None:
@@ -308,7 +314,7 @@ def test_a_number_of_other_bytes_is_never_rendered(made: Made) -> None:
 def test_a_number_of_a_refused_measurement_is_never_rendered(made: Made) -> None:
     found = made()
     report = read_json(found.variant / "benchmark.json") | {"verdict": "error"}
-    (found.variant / "benchmark.json").write_text(json.dumps(report))
+    put_report(found.root, "4bit", report)
     context = stage_context(found.root)
     run_stages(context, chain(STAGES, "card"))
     assert found.evidence["benchmark"] is None

@@ -123,6 +123,10 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
         lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"}'), "tokenizer-ids",
         "cannot be loaded",
     ),
+    "a class that the file does not fit": (
+        lambda folder: edit_json(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer"), "tokenizer-ids",
+        "cannot read the probe texts",
+    ),
 }  # fmt: skip
 
 

@@ -19,20 +19,6 @@ from pipeline import User, digests, read_json
 WEIGHTS = "model.safetensors"
 
 
-@pytest.fixture
-def mine(published: Published, tmp_path: Path) -> Published:
-    """A finished work folder of one's own."""
-    root = tmp_path / "mine"
-    root.mkdir()
-    (root / "Scripted").symlink_to(published.source)
-    published.copy_work(root / "work")
-    return Published(root)
-
-
-def flags(mine: Published, **more: str) -> list[str]:
-    return mine.flags(mine.out, mine.root / "work", **more)
-
-
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     data = read_json(path)
     change(data)
@@ -55,13 +41,13 @@ def test_an_edited_report_is_noticed_by_the_next_stage_and_by_upload_and_made_ag
     following, change = EDITS[stage]
     edit(mine.variant / f"{stage}.json", change)
     for command in (following, "upload"):
-        said = user.run(command, *flags(mine), code=1).text
+        said = user.run(command, *mine.again(), code=1).text
         assert f"{stage}.json of 4bit was changed after it had been written" in said
         assert f"Run 'mlx-publish {stage} --force' with the same recipe and --work" in said
     assert not mine.out.exists()
     if stage in ("inspect", "smoke"):
-        user.run(stage, *flags(mine), "--force")
-        user.run("upload", *flags(mine))
+        user.run(stage, *mine.again(), "--force")
+        user.run("upload", *mine.again())
         assert read_json(mine.out / "mlx-publish.json")["licence"]["id"] == "apache-2.0"
         assert "conscious" not in (mine.out / "README.md").read_text(encoding="utf-8")
 
@@ -71,7 +57,7 @@ def test_a_report_that_was_signed_again_is_not_the_one_that_others_name(mine: Pu
     edit(path, lambda data: data["result"].update(kept_wider="is perfect"))
     report = Report.from_json(read_json(path))
     path.write_text(json_text(report.behind({"inspect": _report(mine, "inspect")}, None).to_json()), encoding="utf-8")
-    said = user.run("card", *flags(mine), code=1).text
+    said = user.run("card", *mine.again(), code=1).text
     assert "smoke.json of 4bit was made from another convert.json than lies beside it" in said
 
 
@@ -84,15 +70,15 @@ def _report(mine: Published, stage: str) -> Report:
 def test_reports_of_a_version_without_digests_are_made_again(mine: Published, user: User) -> None:
     for stage in ("inspect", "convert", "smoke", "fidelity", "benchmark", "card"):
         edit(mine.variant / f"{stage}.json", lambda data: data.pop("chain"))
-    ended = user.run("publish", *flags(mine))
+    ended = user.run("publish", *mine.again())
     assert ": unchanged" not in ended.text
     assert all("chain" in read_json(path) for path in mine.variant.glob("*.json") if path.stem != "evidence")
 
 
 def test_a_source_looked_at_again_makes_no_other_stage_run_again(mine: Published, user: User) -> None:
-    user.run("run", *flags(mine))
-    user.run("inspect", *flags(mine), "--force")
-    ended = user.run("run", *flags(mine))
+    user.run("run", *mine.again())
+    user.run("inspect", *mine.again(), "--force")
+    ended = user.run("run", *mine.again())
     assert ended.text.count(": unchanged") == 6, ended.text
 
 
@@ -125,16 +111,16 @@ def test_weights_changed_with_all_that_is_said_of_them_are_found_by_converting_o
     if asked == "policy":
         (user.home / "mlx-publish.yaml").write_text("publish: {rebuild: true}\n")
     more = ["--rebuild"] if asked == "flag" else []
-    ended = user.run("upload", *flags(mine), *more, code=1)
+    ended = user.run("upload", *mine.again(), *more, code=1)
     assert f"came out otherwise from the source: {WEIGHTS}" in ended.text
     assert not mine.out.exists()
     assert not list((mine.root / "work/Scripted").glob(".again-*"))
-    user.run("convert", *flags(mine), "--force")
-    assert "measured on other bytes than these" in user.run("upload", *flags(mine), *more, code=1).text
+    user.run("convert", *mine.again(), "--force")
+    assert "measured on other bytes than these" in user.run("upload", *mine.again(), *more, code=1).text
 
 
 def test_without_being_asked_nothing_is_converted_twice_and_that_is_said(mine: Published, user: User) -> None:
-    ended = user.run("upload", *flags(mine))
+    ended = user.run("upload", *mine.again())
     assert "in an empty folder" not in ended.text
     [told] = [check for check in read_json(mine.variant / "upload.json")["checks"] if check["id"] == "rebuilt-equal"]
     assert (told["status"], "publish.rebuild" in told["message"]) == ("skip", True)
@@ -142,7 +128,7 @@ def test_without_being_asked_nothing_is_converted_twice_and_that_is_said(mine: P
 
 def test_good_weights_are_converted_once_more_and_published(mine: Published, user: User) -> None:
     before = digests(mine.variant / "model")
-    ended = user.run("upload", *flags(mine), "--rebuild")
+    ended = user.run("upload", *mine.again(), "--rebuild")
     assert "converting 4bit once more, in an empty folder" in ended.text
     assert digests(mine.out) == before
 
@@ -151,10 +137,10 @@ def test_what_an_earlier_step_of_the_job_converted_is_not_converted_again(mine: 
     temporary = mine.root / "temporary"
     temporary.mkdir()
     user.more |= {"GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(temporary)}
-    user.run("convert", *flags(mine), "--force")
-    ended = user.run("upload", *flags(mine), "--rebuild")
+    user.run("convert", *mine.again(), "--force")
+    ended = user.run("upload", *mine.again(), "--rebuild")
     assert "converting 4bit once more" not in ended.text
     # Another job begins with an empty folder.
     for path in temporary.rglob("*.json"):
         path.unlink()
-    assert "converting 4bit once more" in user.run("upload", *flags(mine), "--rebuild").text
+    assert "converting 4bit once more" in user.run("upload", *mine.again(), "--rebuild").text

@@ -50,7 +50,7 @@ class Counted:
     @property
     def starts(self) -> int:
         said = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
-        return said.count("-m mlx_publish.reference")
+        return said.count(" mlx_publish.reference ")
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ HOSTILE = {
 def test_a_report_that_quotes_what_a_config_may_hold_is_read_back(quoted: object, tmp_path: Path) -> None:
     report = Report("inspect", {"a": quoted}, (Finding("a", "pass", str(quoted)),), {"b": {"c": quoted}}, "pass")
     work = Work(tmp_path, "r")
-    work.write_report("4bit", report)
-    assert work.report("4bit", "inspect") == report
+    written = work.write_report("4bit", report)
+    assert work.report("4bit", "inspect") == written
+    assert written.untouched
 
 
 @pytest.mark.parametrize("name", HOSTILE)

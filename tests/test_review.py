@@ -13,6 +13,7 @@ import pytest
 
 from act import GH
 from conftest import once
+from mlx_publish.evidence import json_text
 from models import answer_table, make_scripted
 from pipeline import Ended, User, checks, digests, read_json, write_recipe
 
@@ -173,7 +174,7 @@ def test_what_was_not_reviewed_is_not_published(here: Path, reviewer: User, what
     if what == "weights":
         next(file for file in evidence["model"]["files"] if file["path"] == "model.safetensors")["sha256"] = "0" * 64
     if what != "card":
-        (folder / "evidence.json").write_text(json.dumps(evidence, indent=2) + "\n", encoding="utf-8")
+        (folder / "evidence.json").write_text(json_text(evidence), encoding="utf-8")
     ended = publish(reviewer, here, code=1)
     failed = {id_ for id_, status in checks(here / "work/tiny/4bit", "upload").items() if status == "fail"}
     assert ("bytes-unchanged" if what == "weights" else "card-rendered") in failed

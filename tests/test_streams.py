@@ -69,3 +69,27 @@ def test_streams_that_are_closed_are_no_bug(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": SCRIPTS}
     done = subprocess.run(["sh", "-c", script, "sh", str(tmp_path)], check=False, env=environment)
     assert done.returncode in (0, 4)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "hook mlx-recipe missing.yaml", "inspect --source nowhere --json"])
+@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+def test_behind_head_a_command_ends_as_it_would_without(tmp_path: Path, arguments: str, reader: str) -> None:
+    there = command(*arguments.split(), cwd=tmp_path)
+    script = f'set -o pipefail; "{sys.executable}" -m mlx_publish {arguments} 2>&1 | {reader}'
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": SCRIPTS},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == there.returncode
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16", "cp437"])
+def test_an_encoding_decides_over_letters_alone(wrong: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": SCRIPTS}
+    words = [sys.executable, "-m", "mlx_publish", "hook", "mlx-recipe", str(wrong)]
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert "varients" in done.stdout.decode(encoding)
+    assert "Traceback" not in done.stderr.decode(encoding)

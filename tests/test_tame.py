@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import time
 from collections.abc import Callable
@@ -12,12 +13,18 @@ from typing import Any
 import pytest
 
 from gate import gate
+from mlx_publish.console import Console
 from mlx_publish.engine.child import Bounds, Job, run_job
 from mlx_publish.errors import Refused
 from mlx_publish.model.tokenizer_bounds import judge_tokenizer
-from mlx_publish.stages import tame
+from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.stages import STAGES, tame
+from mlx_publish.stages.context import Context
+from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.stages.tame import try_tokenizer
+from mlx_publish.work import Work
 from models import make_model
+from pipeline import QUICK, checks, write_recipe
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -63,7 +70,21 @@ def test_one_that_grows_or_does_not_end_is_refused(
     assert time.monotonic() - begin < 60
 
 
-def test_it_ends_a_conversion_as_a_refusal(tmp_path: Path) -> None:
+def test_it_ends_a_conversion_as_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tame, "SECONDS", 2.0)
+    source = changed(tmp_path / "Wild", backtracks)
+    path = write_recipe(
+        tmp_path / "one.yaml", source=str(source), variants=[{"bits": 8, "group_size": 32}], base_model="a/b",
+        to=f"folder:{tmp_path}/out", **QUICK,
+    )  # fmt: skip
+    recipe = recipe_from_file(path)
+    context = Context(recipe, recipe.variants, Work(tmp_path / "work", "one"), Console(io.StringIO()))
+    assert run_stages(context, chain(STAGES, "convert")) == ("8bit-gs32",)
+    assert checks(tmp_path / "work/one/8bit-gs32", "convert") == {"tokenizer-tame": "fail"}
+    assert not (tmp_path / "work/one/8bit-gs32/model").exists()
+
+
+def test_one_that_claims_a_large_table_is_one_too(tmp_path: Path) -> None:
     made = gate(changed(tmp_path / "Wild", claims_a_large_table), "--bits", 8, "--group-size", 32, code=1)
     assert made.failed("8bit-gs32") == ["tokenizer-tame"]
     assert "MB of memory" in made.message("tokenizer-tame", "8bit-gs32")

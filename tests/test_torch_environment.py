@@ -25,7 +25,7 @@ UNREACHABLE = {
     "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0",
     "HTTPS_PROXY": "http://127.0.0.1:9",
 }  # fmt: skip
-TELLING = f'#!/bin/sh\necho "$3, torch in ${{{VARIABLE}-nothing}}"\n'
+TELLING = f'#!/bin/sh\necho "$7, torch in ${{{VARIABLE}-nothing}}"\n'
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -219,6 +220,30 @@ def test_a_file_put_in_the_place_of_another_is_read(work: Work, tmp_path: Path, 
     (tmp_path / "other").replace(folder / "a")
     assert work.digests(folder) != before
     assert reads == ["a", "a"]
+
+
+def test_a_file_whose_time_is_put_back_is_read(work: Work, tmp_path: Path, reads: list[str]) -> None:
+    path = tmp_path / "model" / "a"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    before, stat = work.digests(path.parent), path.stat()
+    path.write_bytes(b"eno")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    assert Work(tmp_path, "tiny").digests(path.parent) != before
+    assert reads == ["a", "a"]
+
+
+def test_digests_that_an_older_version_kept_are_taken_again(work: Work, tmp_path: Path, reads: list[str]) -> None:
+    path = tmp_path / "model" / "a"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    stat = path.stat()
+    old = {"mark": [stat.st_size, stat.st_mtime_ns, stat.st_ino], "sha256": "0" * 64}
+    write_atomically(work.folder / ".digests.json", json.dumps({str(path): old}))
+    assert [file.sha256 for file in work.digests(path.parent)] == [sha256_of(path)]
+    assert reads[:1] == ["a"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[1]", "5", '{"x": 1}'])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from mlx_publish.console import harmless, plain
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence import json_text
 from mlx_publish.foreign.json_text import parse, read, read_within
@@ -14,6 +13,7 @@ from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.hooks import card, recipe, signature
 from mlx_publish.hooks.problem import Options, Problem, tell
 from mlx_publish.model.names import shown

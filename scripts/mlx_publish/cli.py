@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mlx_publish.children.secrets import hide
 from mlx_publish.cli_parser import RECIPE_FLAGS, WANTED, cleaning, parser
-from mlx_publish.console import Console, harmless, plain
+from mlx_publish.console import Console
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
+from mlx_publish.harmless import harmless, one_line, plain
 from mlx_publish.hooks import run_hook
 from mlx_publish.masking import without_secrets
 from mlx_publish.streams import patient
+from mlx_publish.surroundings import of_the_disk, of_the_surroundings
 
 if TYPE_CHECKING:
     from mlx_publish.signing.verifying import Wanted
 
 _WITHOUT_STAGES = ("plan", "recipe", "review", "review-cards", "drift", "clean", "hook", "verify", "doctor")
+_LONGEST = 1000
+"""Characters of a library's words that are told; the log has all of them."""
 CONVERTING = frozenset({"convert", "run", "publish"})
 """Commands that will probably convert: MLX is loaded by their child while this process loads the rest."""
-_OF_THE_DISK = (
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOTDIR, errno.EIO,
-)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,27 +47,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lost.fault is None or code != 0:
         return code
     with patient():
-        return _told(_of_the_surroundings(lost.fault))
+        return _told(of_the_disk(lost.fault))
 
 
 def _judged(arguments: Sequence[str] | None) -> int:
     """Run one command and say what became of it; returns its exit code."""
-    options = parser().parse_args(arguments)
-    code = 3
     try:
-        with _as_ours():
-            code = _command(options)
+        return _command(parser().parse_args(arguments))
     except PublishError as error:
-        code = _told(error)
+        return _told(error)
     except KeyboardInterrupt:
-        code = _told(Interrupted("interrupted"))
+        return _told(Interrupted("interrupted"))
     except Exception as error:  # noqa: BLE001  the last door: a bug becomes a log and exit code 3
+        return _told(of_the_surroundings(error) or _bug(error, list(arguments or sys.argv[1:])))
+
+
+def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:
+    """Write the log of an exception that nobody expected."""
+    said = f"this is a bug in mlx-publish: {type(error).__name__}: {one_line(str(error), _LONGEST)}"
+    try:
         from mlx_publish.failure import write_log  # noqa: PLC0415  it looks for every library's version
 
-        log = write_log(error, list(arguments or sys.argv[1:]))
-        said = f"this is a bug in mlx-publish: {type(error).__name__}: {error}"
-        code = _told(Bug(said, remedy=f"report it with the log {log}"))
-    return code
+        log = write_log(error, arguments)
+    except (OSError, MemoryError, ImportError) as why:
+        return Bug(said, remedy=f"report it; its log could not be written: {why}")
+    return Bug(said, remedy=f"report it with the log {log}")
 
 
 def _command(options: argparse.Namespace) -> int:
@@ -169,33 +173,17 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _as_ours() -> Iterator[None]:
-    """Errors of the disk are the surroundings' fault, wherever they come up."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _OF_THE_DISK:
-            raise _of_the_surroundings(error) from error
-        raise
-
-
-def _of_the_surroundings(error: OSError) -> SurroundingsError:
-    name = f" ({error.filename})" if error.filename else ""
-    return SurroundingsError(
-        f"{os.strerror(error.errno or 0)}{name}", remedy="Free or unlock it, then run the same command again."
-    )
-
-
 def _told(error: PublishError) -> int:
     """Print an error and its remedy; inside an action also as an annotation at its line, and in verdict and summary."""
-    from mlx_publish.github import output  # noqa: PLC0415
-
     said = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
     print(harmless(plain(said)), file=sys.stderr)
-    for one in (error, *error.others):
-        output.annotate(without_secrets(f"{one.key}: {one.message}" if one.key else one.message), one.place)
-    output.stopped(said, "refused" if isinstance(error, Refused) else "error")
+    # What could not be told elsewhere, too, does not change what happened.
+    with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
+        from mlx_publish.github import output  # noqa: PLC0415
+
+        for one in (error, *error.others):
+            output.annotate(without_secrets(f"{one.key}: {one.message}" if one.key else one.message), one.place)
+        output.stopped(said, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
 
 

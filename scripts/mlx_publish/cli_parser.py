@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 import mlx_publish
 from mlx_publish.errors import BadInput
+from mlx_publish.harmless import one_line
 from mlx_publish.hooks import HOOKS
 
 STAGE_HELP = {
@@ -61,12 +63,27 @@ WANTED: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "workflow": (str, "PATH", "with --github: by this workflow, as OWNER/REPO/.github/workflows/publish.yml"),
 }
 
+_LONGEST = 400
+"""Characters of an error of usage; the longest names all commands."""
 _FROM_ENV = "take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors quote what was given as a part of one line, cut where it is long."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Make one without colours, which Python 3.14 writes and a door would take for commands to a terminal."""
+        super().__init__(*arguments, **options)
+        self.color = False
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments and end with 2."""
+        super().error(one_line(message, _LONGEST))
+
+
+def parser() -> Parser:
     """Build the parser of all commands."""
-    top = argparse.ArgumentParser(prog="mlx-publish", description=mlx_publish.__doc__)
+    top = Parser(prog="mlx-publish", description=mlx_publish.__doc__)
     top.add_argument("--version", action="version", version=f"mlx-publish {mlx_publish.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in STAGE_HELP.items():
@@ -121,7 +138,7 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print verdict and checks as JSON on standard output")
 
 
-def _add_review_and_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_review_and_plan(commands: argparse._SubParsersAction[Parser]) -> None:
     recipe = commands.add_parser("recipe", help="write a recipe from flags, or pin one to --revision")
     _add_flags(recipe)
     review = commands.add_parser("review", help="open or update the pull request with a recipe's cards")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from mlx_publish.console import Console
 from mlx_publish.engine.process import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.github.outcome import write_outcome
+from mlx_publish.harmless import shown_json
 from mlx_publish.hub.rights import judge_token
 from mlx_publish.policy import find_policy, judge
 from mlx_publish.recipe import Recipe, Variant
@@ -47,6 +46,7 @@ def run_command(options: argparse.Namespace, flags: Mapping[str, str], console: 
         rebuild=convert_again if _rebuilds(options) else None,
     )  # fmt: skip
     with work.lock():
+        work.remove_left()
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
@@ -130,5 +130,4 @@ def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
         }
         for variant in context.variants
     }
-    json.dump(found, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    print(shown_json(found))

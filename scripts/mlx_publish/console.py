@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -14,13 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from mlx_publish.door import command
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.report import Finding
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# What a runner takes for a command: the new form after any blanks, the old form anywhere in a line. It compares as
-# people read, without characters that nobody sees. Source: Runner.Common/ActionCommand.cs of actions/runner
-_UNSEEN = r"(?:(?!\n)[\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff])*"
-_COMMAND = re.compile(rf"^{_UNSEEN}(?=:{_UNSEEN}:)|#(?={_UNSEEN}#{_UNSEEN}\[)", re.MULTILINE)
 _MARKS = {"pass": "ok", "fixed": "fixed", "warn": "warn", "fail": "FAIL", "skip": "skip"}
 WIDTH, NARROW = 100, 60
 """Characters of a line: at most, where no terminal says less, and at least."""
@@ -29,16 +25,6 @@ WIDTH, NARROW = 100, 60
 def width() -> int:
     """Characters of a line on this terminal; in a log the most."""
     return min(WIDTH, max(NARROW, shutil.get_terminal_size((WIDTH, 24)).columns))
-
-
-def plain(text: str) -> str:
-    """Make text safe to show: no control characters, so no colours, no cursor moves, no reversed text."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def harmless(text: str) -> str:
-    """Break what a runner would take for a command, as `::set-output` or `##[add-path]`, in each line."""
-    return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
 
 
 @dataclass
@@ -56,13 +42,15 @@ class Console:
         """Begin a stage of a variant, whose findings follow; in a runner's log they are folded where all is well."""
         fold = folded and os.environ.get("GITHUB_ACTIONS") == "true"
         title = " ".join(harmless(plain(f"{stage}  {name}")).split("\n"))
-        # The one command of ours; what stands behind it is shown, not carried out.
-        print(f"::group::{title}" if fold else title, file=self.out, flush=True)
+        if fold:  # what stands behind this command is shown, not carried out
+            command(self.out, f"::group::{title}")
+        else:
+            print(title, file=self.out, flush=True)
         try:
             yield
         finally:
             if fold:
-                print("::endgroup::", file=self.out, flush=True)
+                command(self.out, "::endgroup::")
 
     def say(self, text: str) -> None:
         """One indented line, or several."""

@@ -63,6 +63,11 @@ def _digested_open(file: BinaryIO, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
+def read_back(value: Any) -> Any:
+    """A value as it is once it was written as JSON and read: lists in place of tuples, texts as keys."""
+    return json.loads(json.dumps(value))
+
+
 def json_text(data: object) -> str:
     """JSON as it is written to every file: the same data gives the same bytes."""
     text = json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from mlx_publish.door import Door
+
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 """Nobody reads any more, as behind `head`: no fault of anybody's."""
 
@@ -55,17 +57,18 @@ class Lost:
 
 @contextlib.contextmanager
 def patient() -> Iterator[Lost]:
-    """Replace both streams while a command runs, and tell afterwards whether something was lost.
+    """Put a door before both streams while a command runs, and tell afterwards whether something was lost.
 
     What an encoding lacks is printed as `?`.
     """
     lost, before, outlets = Lost(), (sys.stdout, sys.stderr), list[_Outlet]()
-    sys.stdout, sys.stderr = ours = _wrapped(sys.stdout, outlets), _wrapped(sys.stderr, outlets)
+    doors = [Door(_wrapped(stream, outlets)) for stream in before]
+    sys.stdout, sys.stderr = doors
     try:
         yield lost
     finally:
-        for stream in ours:
-            stream.flush()
+        for door in doors:
+            door.finish()
         sys.stdout, sys.stderr = before
         faults = [outlet.fault for outlet in outlets]
         lost.fault = next((fault for fault in faults if fault and fault.errno not in _GONE), None)

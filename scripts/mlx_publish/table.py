@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlx_publish.console import harmless, plain, width
+from mlx_publish.console import width
+from mlx_publish.harmless import harmless, plain
 from mlx_publish.numbers import significant, size
 from mlx_publish.recipe import Variant
 from mlx_publish.report import unmeasured

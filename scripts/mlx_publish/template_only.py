@@ -15,8 +15,9 @@ from mlx_publish.checks.base import Check, run_checks
 from mlx_publish.checks.folder import LINKS
 from mlx_publish.checks.template import TEMPLATE, safe
 from mlx_publish.checks.template_facts import TemplateFacts
-from mlx_publish.console import Console, plain
+from mlx_publish.console import Console
 from mlx_publish.errors import BadInput, Refused
+from mlx_publish.harmless import plain, shown_json
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.recipe_input import FOLDER, expanded, is_folder
@@ -27,7 +28,6 @@ from mlx_publish.template.described import described
 from mlx_publish.template.engines import ENGINES
 from mlx_publish.template.engines_look import by_engine
 from mlx_publish.template.look import Look
-from mlx_publish.verdict import write_json
 
 _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runner that hangs", safe, safety=True)
 
@@ -47,7 +47,7 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
         if finding.status != "skip":
             console.finding(finding)
     if as_json:
-        write_json(_plain_data(can, findings, seen))
+        print(shown_json(_plain_data(can, findings, seen)))
     return int(verdict_of(findings) != "pass")
 
 

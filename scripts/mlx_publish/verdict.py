@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from mlx_publish.console import Console
+from mlx_publish.harmless import shown_json
 from mlx_publish.report import Finding, verdict_of
 
 
@@ -18,10 +16,4 @@ def print_verdict(console: Console, command: str, title: str, findings: Sequence
     for finding in findings:
         console.finding(finding)
     if as_json:
-        write_json({"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]})
-
-
-def write_json(data: object) -> None:
-    """Write ASCII, so that texts of others command no terminal; nor a runner, by `##[` within a line."""
-    text = json.dumps(data, indent=2)
-    sys.stdout.write(re.sub(r"(?<=#)#(?=\[)|\x7f", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+        print(shown_json({"verdict": verdict_of(findings), "checks": [asdict(finding) for finding in findings]}))

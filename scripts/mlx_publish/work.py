@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,11 @@ from mlx_publish.evidence import FileDigest, json_text, sha256_of
 from mlx_publish.foreign.json_text import read
 from mlx_publish.foreign.limits import REPORT
 from mlx_publish.report import BEFORE, SCHEMA, Report
+from mlx_publish.temporary import TemporaryFolder, remove_if_left
 
+# Half-done work of this package beside what it was to become: folders, and files of `write_atomically`.
+_FOLDER_LEFT = re.compile(r"\..+\.(new|old)-\w+")
+_FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log)\.[a-z0-9_]{8}")
 _SEEN = {"mark", "sha256"}  # what is remembered of a file
 
 
@@ -54,16 +58,14 @@ def read_json(path: Path) -> Any:
 def replace_folder(new: Path, old: Path) -> None:
     """Put a finished folder in the place of another one, which is kept until the new one stands."""
     if old.exists():
-        aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}.old-"))
-        kept = old.replace(aside / old.name)
-        try:
-            new.replace(old)
-        except BaseException:
-            if not old.exists():
-                kept.replace(old)
-                aside.rmdir()
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
+        with TemporaryFolder(f".{old.name}.old-", beside=old.parent) as aside:
+            kept = old.replace(aside / old.name)
+            try:
+                new.replace(old)
+            except BaseException:
+                if not old.exists():
+                    kept.replace(old)
+                raise
     else:
         new.replace(old)
 
@@ -127,7 +129,8 @@ class Work:
     def digests_of(self, files: Mapping[str, Path], read: Callable[[str], str]) -> tuple[FileDigest, ...]:
         """Sizes and SHA-256 of files by their names; `read` gives the digest of one that is not known yet.
 
-        A file counts as unchanged with the same size, time of change and inode.
+        A file counts as unchanged with the same size, times and inode. The time of a file's content can be put back;
+        that of its change (ctime) cannot.
         """
         cache_file = self.folder / ".digests.json"
         if not self._digests:
@@ -143,7 +146,7 @@ class Work:
 
     def _digest(self, name: str, path: Path, read: Callable[[str], str]) -> FileDigest:
         stat = path.stat()
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = self._digests.get(str(path))
         if not known or known["mark"] != mark:
             known = {"mark": mark, "sha256": read(name)}
@@ -155,12 +158,18 @@ class Work:
         """Give an empty folder beside `model/` for half-done work; it is gone afterwards, whatever happens."""
         self.variant(label).mkdir(parents=True, exist_ok=True)
         for left in self.variant(label).glob(".model.new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(dir=self.variant(label), prefix=".model.new-"))
-        try:
+            remove_if_left(left)
+        with TemporaryFolder(".model.new-", beside=self.variant(label)) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove_left(self) -> None:
+        """Remove what killed runs left half-done. Nobody else is at work on this recipe: the caller has its lock."""
+        for folder in (self.folder, *_folders(self.folder)):
+            for path in _within(folder):
+                if _FOLDER_LEFT.fullmatch(path.name):
+                    remove_if_left(path)
+                elif _FILE_LEFT.fullmatch(path.name) and not path.is_dir():
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -178,6 +187,21 @@ class Work:
             yield
         finally:
             lock.release()
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Folders of variants, of their models and of what else they have, two levels deep."""
+    for path in _within(folder):
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            yield path
+            yield from (one for one in _within(path) if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+
+
+def _within(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def machine_lock() -> Path:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mlx_publish.children.private import kernels
+from mlx_publish.children.private import _for_this_process, kernels
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    kernels.cache_clear()
+    for one in (kernels, _for_this_process):
+        one.cache_clear()
     yield
-    kernels.cache_clear()
+    for one in (kernels, _for_this_process):
+        one.cache_clear()
 
 
 @pytest.mark.parametrize("variable", ["MLX_PUBLISH_CACHE", "XDG_CACHE_HOME", "HOME"])
@@ -34,13 +35,13 @@ def test_kernels_are_kept_in_the_users_own_cache(
 def test_where_others_write_to_the_cache_kernels_live_as_long_as_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    ended: list[tuple[object, ...]] = []
-    monkeypatch.setattr(atexit, "register", lambda *words, **_: ended.append(words))
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels").chmod(mode)
     monkeypatch.setenv("MLX_PUBLISH_CACHE", str(tmp_path))
     found = kernels()
     assert found.parent != tmp_path
     assert found.stat().st_mode & 0o777 == 0o700
-    assert [words[1] for words in ended] == [found]
-    found.rmdir()
+    made = _for_this_process()
+    assert made.path == found
+    made.cleanup()
+    assert not found.exists()

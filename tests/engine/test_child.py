@@ -108,6 +108,20 @@ def test_kernels_of_before_are_found_in_a_folder_that_is_ours_alone(
         private.kernels.cache_clear()
 
 
+def test_a_kernel_that_somebody_planted_in_tmpdir_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = tmp_path / "tmp" / "mlx" / "0.32.4" / "cpu"
+    planted.mkdir(parents=True)
+    (planted / "kernel_contiguous.so").write_bytes(b"theirs")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("MLX_PUBLISH_CACHE", str(tmp_path / "cache"))
+    private.kernels.cache_clear()
+    try:
+        seen = Path(seen_by_a_child(tmp_path)["TMPDIR"])
+        assert list(seen.rglob("*.so")) == list((seen / "mlx").resolve().rglob("*.so")) == []
+    finally:
+        private.kernels.cache_clear()
+
+
 def seen_by_a_child(folder: Path, at_once: int = 1) -> dict[str, str]:
     return process.environment(Path(tempfile.mkdtemp(dir=folder)), at_once)
 

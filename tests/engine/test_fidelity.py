@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,12 @@ def marks(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in (folder, *folder.rglob("*"))}
 
 
+def unchained(report: bytes) -> dict[str, Any]:
+    """A report without the digests of those before it, which name folders of this machine."""
+    found: dict[str, Any] = json.loads(report)
+    return {key: value for key, value in found.items() if key != "chain"}
+
+
 def test_the_source_is_computed_while_it_is_converted_and_never_again(tiny: Compared, tmp_path: Path) -> None:
     assert not tiny.log.exists()
     mine = copy(tiny, tmp_path / "mine")
@@ -188,7 +195,7 @@ def test_the_source_is_computed_while_it_is_converted_and_never_again(tiny: Comp
     assert "with 4bit" in said
     assert "with the source" not in said
     assert marks(mine.source) == before
-    assert (mine.root / "work/m/4bit/fidelity.json").read_bytes() == report
+    assert unchained((mine.root / "work/m/4bit/fidelity.json").read_bytes()) == unchained(report)
 
 
 def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
@@ -395,7 +402,11 @@ np.save(out, np.concatenate(read))
 
 def logits_quickly(folder: Path, demo: Compared, out: Path) -> Floats:
     passages = demo.source / "reference/passages.json"
-    subprocess.run([sys.executable, "-c", READ, folder, passages, out], env=environment(out.parent, 1), check=True)
+    subprocess.run(
+        [sys.executable, "-c", READ, folder, passages, out],
+        env=environment(Path(tempfile.mkdtemp(dir=out.parent)), 1),
+        check=True,
+    )
     found: Floats = np.load(out).astype(np.float64)
     return found
 

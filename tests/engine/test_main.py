@@ -116,6 +116,7 @@ def test_the_answer_is_written_whole(operation: Any, tmp_path: Path, monkeypatch
     logs: list[Path] = []
     monkeypatch.setattr(inside, "_end_with", watched.append)
     monkeypatch.setattr(inside, "_print_to", logs.append)
+    monkeypatch.setattr("mlx_publish.engine.prompts.forbid", lambda: None)  # it holds for the whole process
 
     def run(text: str, progress: Callable[[str], None]) -> dict[str, str]:
         progress("half way")

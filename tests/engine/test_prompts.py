@@ -50,6 +50,7 @@ def unable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> NoReturn:
         raise AssertionError("a template is parsed here")
 
+    chat_template_utils._compile_jinja_template.cache_clear()
     for name in ("_parse", "compile", "_tokenize", "from_string"):
         monkeypatch.setattr(jinja2.Environment, name, fail)
 

@@ -97,3 +97,12 @@ def test_the_summary_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     output.summarize("# One")
     output.summarize("ü")
     assert (tmp_path / "summary").read_text(encoding="utf-8") == "# One\nü\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["https://evil.example/x", "see www.evil.example", "~~struck~~", "$x^2$", "::error::x"]
+)
+def test_a_cell_makes_no_link_and_no_mark_of_text(text: str) -> None:
+    shown = output.cell(text)
+    assert shown.replace("\\", "") == text
+    assert not re.search(r"(?<!\\)(://|www\.|[~$])", shown.replace("www\\.", ""))

@@ -7,30 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.checks.answers import ANSWERS
-from mlx_publish.checks.base import Accepted, Check
-from mlx_publish.checks.built import BUILT
-from mlx_publish.checks.fidelity import FIDELITY
-from mlx_publish.checks.output import CONVERT
-from mlx_publish.checks.reference import REFERENCE
-from mlx_publish.checks.source import INSPECT
-from mlx_publish.checks.speed import BENCHMARK
-from mlx_publish.checks.template import TEMPLATE
-from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
+from mlx_publish.checks.base import Accepted
+from mlx_publish.checks.judged import JUDGED
 
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
 TESTED = ("smoke", "fidelity")
 MEASURED = (*TESTED, "benchmark")
-_CHECKS: Mapping[str, tuple[Check[Any], ...]] = {
-    "inspect": INSPECT,
-    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
-    "smoke": (*TEMPLATE, *ANSWERS),
-    "fidelity": (*FIDELITY, *REFERENCE),
-    "benchmark": BENCHMARK,
-}
 _RAISED = {"inspect": ("room",)}
-_SAFETY = frozenset(check.id for checks in _CHECKS.values() for check in checks if check.safety)
+_SAFETY = frozenset(check.id for checks in JUDGED.values() for check in checks if check.safety)
 _NAMED = 5  # ids in a message
 Fault = tuple[str, str]
 """A key of the evidence, and what is wrong there."""
@@ -42,10 +27,10 @@ def wrong_list(evidence: Mapping[str, Any]) -> Iterator[Fault]:
     Which checks an earlier or later version ran is not known here; it ran some in each stage.
     """
     checks = evidence["checks"]
-    for stage in _CHECKS:
+    for stage in JUDGED:
         ran = stage not in MEASURED or evidence[stage] is not None
         yield from _of_stage(stage, [one["id"] for one in checks if one["stage"] == stage], evidence, ran=ran)
-    if strange := sorted({one["stage"] for one in checks} - set(_CHECKS)):
+    if strange := sorted({one["stage"] for one in checks} - set(JUDGED)):
         yield "checks", f"tells of stages that evidence has no checks of: {_some(strange)}"
     for number, one in enumerate(checks):
         yield from _of_check(f"checks[{number}]", one)
@@ -87,7 +72,7 @@ def _of_stage(stage: str, ids: Sequence[str], evidence: Mapping[str, Any], *, ra
         yield "checks", f"tells of checks of {stage} twice: {_some(twice)}"
     if evidence["generator"] != __version__:
         return
-    known = [*(check.id for check in _CHECKS[stage]), *_RAISED.get(stage, ())]
+    known = [*(check.id for check in JUDGED[stage]), *_RAISED.get(stage, ())]
     if lacking := [name for name in known if name not in ids]:
         yield "checks", f"lacks checks of {stage}: {_some(lacking)}"
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

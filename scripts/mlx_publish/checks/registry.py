@@ -6,29 +6,17 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
-from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.card import CARD
-from mlx_publish.checks.fidelity import FIDELITY
-from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.judged import JUDGED
 from mlx_publish.checks.published import PUBLISHED
-from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.signed import ATTESTED, SIGNED
-from mlx_publish.checks.source import INSPECT
-from mlx_publish.checks.speed import BENCHMARK
-from mlx_publish.checks.template import TEMPLATE
-from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 from mlx_publish.checks.upload import UPLOAD
 from mlx_publish.errors import BadInput
 from mlx_publish.recipe import Recipe
 
 BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
-    "inspect": INSPECT,
-    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
-    "smoke": (*TEMPLATE, *ANSWERS),
-    "fidelity": (*FIDELITY, *REFERENCE),
-    "benchmark": BENCHMARK,
+    **JUDGED,
     "card": CARD,
     "upload": (*UPLOAD, *ATTESTED),
 }

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 from mlx_publish.children.private_folder import Unfit, make
+from mlx_publish.temporary import TemporaryFolder
 
 
 @cache
@@ -26,6 +24,9 @@ def kernels() -> Path:
             return Path(make(place / "kernels"))
     except Unfit:
         pass
-    made = Path(tempfile.mkdtemp(prefix="mlx-publish-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+    return _for_this_process().path
+
+
+@cache
+def _for_this_process() -> TemporaryFolder:
+    return TemporaryFolder()

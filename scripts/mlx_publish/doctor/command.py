@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from pathlib import Path
 
 from mlx_publish import __version__
@@ -12,13 +11,14 @@ from mlx_publish.console import Console
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.facts import gather
 from mlx_publish.report import verdict_of
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.verdict import print_verdict
 
 
 def doctor(work: Path, console: Console, *, as_json: bool) -> int:
     """Print what this machine lacks for the whole way; returns 4, for the surroundings, where it cannot go it."""
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-doctor-") as aside:
-        facts = gather(work, Path(aside))
+    with TemporaryFolder() as aside:
+        facts = gather(work, aside)
     findings = run_checks(MACHINE, facts)
     fit = verdict_of(findings) == "pass"
     name = facts.machine.get("system") or platform.system()

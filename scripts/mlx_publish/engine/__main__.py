@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
+from mlx_publish.surroundings import of_the_surroundings
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {
@@ -42,7 +43,11 @@ _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 def main(folder: Path, parent: int, op: str) -> int:
     """Do the job and write result.json, complete or not at all."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    except RuntimeError as error:
+        _write(folder / "result.json", json.dumps(_failed(_surroundings(error) or PublishError(_named(error)))))
+        return 0
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
         _module(op)
     while not (folder / "job.json").exists():
@@ -141,6 +146,8 @@ def _surroundings(error: BaseException) -> PublishError | None:
         return SurroundingsError("the disk is full", remedy="Free space or take another --work folder; run again.")
     if isinstance(error, MemoryError) or "malloc" in text or "Insufficient Memory" in text:
         return SurroundingsError("the memory is full", remedy="Close other programs, then run again.")
+    if (limited := of_the_surroundings(error)) is not None and not isinstance(error, OSError):
+        return limited
     if "[METAL]" in text or isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")
     return None

@@ -21,6 +21,7 @@ from typing import Any
 from mlx_publish.children.process import LINUX, TimedOut, resident
 from mlx_publish.engine.process import Child
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError
+from mlx_publish.surroundings import by_words
 
 Progress = Callable[[str], None]
 _LOOK = 0.1 if LINUX else 2.0  # seconds between two looks at the memory: a file of the kernel, or a program
@@ -164,4 +165,6 @@ def _died(code: int, job: Job) -> PublishError:
             f"{job.op} died twice of signal {-code}{said}",
             remedy=f"Out of memory or a fault of the GPU; close other programs and run again. Its log is {job.log}.",
         )
+    if limited := by_words(said):
+        return limited
     return Bug(f"{job.op} ended with {code} and no result{said}", remedy=f"Its log is {job.log}.")

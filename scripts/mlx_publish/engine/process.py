@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_publish.children import process
 from mlx_publish.children.private import kernels
 from mlx_publish.children.surroundings import of_a_child
+from mlx_publish.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +35,7 @@ class Child:
 
         That temporary folder is its only other channel.
         """
-        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._aside = TemporaryFolder()
         self._folder = Path(self._aside.name)
         if order is not None and log is not None:
             self.give(order, log)

@@ -39,10 +39,13 @@ def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[st
         reference = _reference(Path(source))
     except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
         return {"error": _cannot("of the source", error)}
-    plain = _read_plainly(Path(folder), reference[0])
-    found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
-    if found.get("different") and reference[1] != "transformers":
-        found["class_of"] = _class_of(Path(folder), Path(source), set(reference[0][1]))
+    try:
+        plain = _read_plainly(Path(folder), reference[0])
+        found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
+        if found.get("different") and reference[1] != "transformers":
+            found["class_of"] = _class_of(Path(folder), Path(source), set(reference[0][1]))
+    except Exception as error:  # noqa: BLE001  a class of tokenizers that does not fit the file breaks at a text
+        return {"error": f"the tokenizer cannot read the probe texts: {type(error).__name__}: {error}"[:1000]}
     return found
 
 

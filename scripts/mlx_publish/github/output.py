@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlx_publish.console import plain
+from mlx_publish.door import command
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.harmless import harmless, plain
+
+# The last two would make a link of an address.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#|!@~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def write(values: Mapping[str, str]) -> None:
     """Write outputs of the step. A random delimiter keeps text of a model from ending one and beginning another."""
-    path = os.environ.get("GITHUB_OUTPUT")
-    if not path or not values:
-        return
-    with Path(path).open("a", encoding="utf-8") as file:
-        for key, value in values.items():
-            mark = f"end-{secrets.token_hex(8)}"
-            file.write(f"{key}<<{mark}\n{value}\n{mark}\n")
+    lines = []
+    for key, value in values.items():
+        mark = f"end-{secrets.token_hex(8)}"
+        lines.append(f"{key}<<{mark}\n{value}\n{mark}\n")
+    _append("GITHUB_OUTPUT", "".join(lines))
 
 
 def annotate(message: str, place: str = "") -> None:
@@ -27,16 +31,16 @@ def annotate(message: str, place: str = "") -> None:
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     file, _, line = place.rpartition(":")
-    where = f" file={_property(file)},line={line}" if file and line.isdigit() else ""
+    where = (
+        f" file={harmless(plain(_property(file)))},line={line}" if file and line.isascii() and line.isdigit() else ""
+    )
     # On standard error, so that --json has standard output to itself; the runner reads both.
-    print(f"::error{where}::{_data(message)}", file=sys.stderr, flush=True)
+    command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
 
 
 def summarize(markdown: str) -> None:
     """Add to the step summary."""
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(markdown + "\n")
+    _append("GITHUB_STEP_SUMMARY", markdown + "\n")
 
 
 def stopped(said: str, verdict: str) -> None:
@@ -45,6 +49,20 @@ def stopped(said: str, verdict: str) -> None:
 
     write({"verdict": verdict})
     summarize(f"### mlx-publish: {verdict}\n\n{fenced(said, 'text', 5000)}\n")
+
+
+def _append(variable: str, text: str) -> None:
+    path = os.environ.get(variable)
+    if not path or not text:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8", errors="replace", newline="") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SurroundingsError(
+            f"the file that {variable} names cannot be written: {why}", remedy="Look at the runner and its disk."
+        ) from error
 
 
 def _data(text: str) -> str:
@@ -56,6 +74,6 @@ def _property(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text in a table's cell, where Markdown and HTML of others must not work."""
+    """Text in a table's cell, where Markdown, HTML and addresses of others must not work."""
     safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#|!@" else char for char in safe)
+    return _SPECIAL.sub(r"\\\g<0>", safe)

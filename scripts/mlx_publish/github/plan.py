@@ -15,6 +15,7 @@ from mlx_publish.foreign.limits import EVENT
 from mlx_publish.github import output
 from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
+from mlx_publish.harmless import shown_json
 
 SCHEMA = "mlx-publish/plan/1"
 LABELS = ("self-hosted", "macOS", "ARM64")
@@ -55,7 +56,7 @@ def print_plan(
 ) -> None:  # fmt: skip
     """Print the plan as JSON, and write its parts as outputs for the jobs after this one."""
     plan = make_plan(event_name, _payload(event), ref, recipes, given=given, settings=settings)
-    print(json.dumps(plan, indent=2))
+    print(shown_json(plan))
     output.write({
         "next": plan["next"],
         "jobs": json.dumps(plan["jobs"]),

@@ -92,10 +92,12 @@ def send(event: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     request = urllib.request.Request(  # noqa: S310  the address is the operator's
         f"{api}/repos/{settings['GITHUB_REPOSITORY']}/dispatches", data=json.dumps(event).encode(), method="POST",
         headers={
-            "Authorization": f"Bearer {settings['GITHUB_TOKEN']}", "Accept": "application/vnd.github+json",
+            "Accept": "application/vnd.github+json",
             "Content-Type": "application/json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "mlx-publish",
         },
     )  # fmt: skip
+    # A redirect is followed without it.
+    request.add_unredirected_header("Authorization", f"Bearer {settings['GITHUB_TOKEN']}")
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
             pass

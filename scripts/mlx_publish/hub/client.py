@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
+from mlx_publish.hub.endpoint import guard, judge_endpoint
 from mlx_publish.hub.watch import retry_after
 from mlx_publish.masking import without_secrets
 
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 def hub_api(*, token: bool | str | None = None) -> HfApi:
     """Return a client for the Hub of `HF_ENDPOINT`.
 
-    Without `token` it is that of `acting_as`, else HF_TOKEN, else none; a token file is never read.
+    Without `token` it is that of `acting_as`, else HF_TOKEN, else none; a token file is never read. Raises `BadInput`
+    where a token would go there without TLS.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, __version__  # noqa: PLC0415  0.2 s that a local folder need not pay
 
     from mlx_publish import __version__ as own  # noqa: PLC0415
 
+    asking = token if token is not None else _acting.get() or given_token() or False
+    judge_endpoint(token=bool(asking))
+    guard()
     return HfApi(
-        token=token if token is not None else _acting.get() or given_token() or False,
+        token=asking,
         library_name="mlx-publish",
         library_version=own,
         user_agent={"huggingface_hub": __version__},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from mlx_publish.errors import Refused
 from mlx_publish.evidence import same_source, sha256_of
 from mlx_publish.hub.manifest import Sent
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.work import read_json, replace_folder
 
 
@@ -21,8 +21,7 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, A
     """
     _is_ours(folder, source, adopt)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
-    try:
+    with TemporaryFolder(f".{folder.name}.new-", beside=folder.parent) as aside:
         for file in files:
             target = aside / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +30,6 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, A
                 raise Refused(f"{file.path} arrived with other bytes in {folder}", check="remote-equal")
         aside.chmod(0o755)
         replace_folder(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_ours(folder: Path, source: Mapping[str, Any], adopt: bool) -> None:

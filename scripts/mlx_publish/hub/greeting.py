@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlx_publish.errors import PublishError
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
+from mlx_publish.hub.endpoint import judge_endpoint
 from mlx_publish.hub.identity import resource, role_of
 
 
@@ -12,6 +13,7 @@ def greeting() -> str:
     from huggingface_hub import constants, get_session, hf_raise_for_status  # noqa: PLC0415
 
     try:
+        judge_endpoint(token=given_token() is not None)
         with hub_errors("the Hub"):
             hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=10))
     except PublishError as error:

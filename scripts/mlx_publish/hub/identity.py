@@ -13,6 +13,7 @@ from typing import Any
 
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.hub.client import given_token, hub_errors
+from mlx_publish.hub.endpoint import judge_endpoint
 from mlx_publish.masking import learn
 
 WRITABLE = "destination-writable"
@@ -43,8 +44,9 @@ def judge_resource(repo: str) -> None:
 def writing_token(repo: str) -> str | bool:
     """Return what the client is to write with: a token, or True for the exchanged one, which it renews by itself.
 
-    Raises `Refused` where there is none, or where the exchange is refused.
+    Raises `Refused` where there is none, or where the exchange is refused, and `BadInput` where the Hub has no TLS.
     """
+    judge_endpoint(writing=True)
     if resource():
         judge_resource(repo)
         learn(_exchange(repo))

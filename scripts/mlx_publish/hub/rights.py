@@ -8,6 +8,7 @@ from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
+from mlx_publish.hub.endpoint import judge_endpoint
 from mlx_publish.hub.identity import WRITABLE, judge_resource, no_token, resource, rights_of, role_of
 
 _REMEDY = "Set HF_TOKEN to a token with the right for this repo."
@@ -16,13 +17,15 @@ _REMEDY = "Set HF_TOKEN to a token with the right for this repo."
 def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
     """Raise `Refused` where it can be known by now that nothing can be published to one of `repos`.
 
-    Everybody with a token that may write somewhere may open a pull request, on a repo that there is.
+    Raises `BadInput` where the Hub has no TLS. Everybody with a token that may write somewhere may open a pull request,
+    on a repo that there is.
 
     Whose the token is, is asked once. Of a trusted publisher only the surroundings are judged: its token is exchanged
     when it is needed.
     """
     who: dict[str, Any] | None = None
     for repo in repos:
+        judge_endpoint(writing=True)
         if resource():
             judge_resource(repo)
             continue

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
+from mlx_publish.hub.endpoint import guard, guarded_client
 
 PATIENCE = "MLX_PUBLISH_PATIENCE"
 PATIENCE_SECONDS = 900.0
@@ -114,10 +115,11 @@ def retry_after(headers: Any) -> float | None:
 def watched(watch: Watch) -> None:
     """Make huggingface_hub's HTTP client tell `watch` of every request, and wait for no answer without end."""
     from huggingface_hub import set_client_factory  # noqa: PLC0415  0.2 s
-    from huggingface_hub.utils._http import default_client_factory  # noqa: PLC0415  no public name
+
+    guard()  # what follows takes its place
 
     def factory() -> Any:
-        client = default_client_factory()
+        client = guarded_client()
         hooks = client.event_hooks
         client.event_hooks = {
             "request": [*hooks.get("request", []), watch.before],

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import mlx_publish
 from mlx_publish.children import process
 from mlx_publish.children.surroundings import of_a_child
+from mlx_publish.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -80,7 +80,7 @@ class TorchChild:
     def __init__(self, torch: Torch, log: Path) -> None:
         """Remember what to start; what it prints goes to `log`."""
         self._torch, self._log = torch, log
-        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._aside = TemporaryFolder()
         self._folder = Path(self._aside.name)
         self._process: process.Process | None = None
         self._orders = 0
@@ -146,8 +146,8 @@ def _here() -> Torch:
 def _asked(python: Path) -> Torch:
     words = [str(python), "-I", "-c", _ASK % (_PACKAGES,)]
     try:
-        with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
-            told = process.ask(words, of_a_child(Path(name)), Path(name), seconds=60)
+        with TemporaryFolder() as folder:
+            told = process.ask(words, of_a_child(folder), folder, seconds=60)
         if told.code:
             return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
         return Torch(python, json.loads(told.out))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlx_publish.evidence import json_text
 from mlx_publish.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
 from mlx_publish.signing.programs import gh, why
+from mlx_publish.temporary import TemporaryFolder
 
 EVIDENCE = "mlx-publish.json"
 MEASURED = "urn:mlx-publish:measured:1"
@@ -109,7 +109,7 @@ def _by_key(evidence: Evidence, signers: bytes, name: str) -> Vouched:
 
 
 def _by_github(evidence: Evidence, repo: str, workflow: str) -> Vouched:
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as aside:
+    with TemporaryFolder() as aside:
         path = Path(aside, "evidence.json")
         path.write_bytes(evidence.text)
         words: list[str | Path] = ["attestation", "verify", path, "--repo", repo, "--predicate-type", MEASURED]

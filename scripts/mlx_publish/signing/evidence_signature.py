@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.signing.programs import ssh_keygen, why
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.work import write_atomically
 
 KEY = "MLX_PUBLISH_EVIDENCE_KEY"
@@ -70,7 +70,7 @@ def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, s
     """
     if len(signature) > LARGEST:
         return "", f"it has {len(signature):,} bytes, too many for a signature"
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as aside:
+    with TemporaryFolder() as aside:
         allowed, sig = Path(aside, "signers"), Path(aside, "sig")
         allowed.write_bytes(signers)
         sig.write_bytes(signature)

@@ -5,7 +5,6 @@ What was measured is compared with reports of the same bytes, where these lie in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
+from mlx_publish.evidence import read_back
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.assembling import assemble, bound_of
 from mlx_publish.stages.context import Context
@@ -32,9 +32,9 @@ _REPORT = {
 _SURE = tuple(key for key in _REPORT if key not in ("proof", *MEASURED))
 _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
-_OF_THE_MACHINE = "twin-equal"
-"""Needs torch; its last digits differ between machines."""
-_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?")
+_OF_THE_MACHINE = frozenset({"twin-equal", "room"})
+"""Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?(?: [kMGT]B)?")
 _FAR = 1000.0  # factor between two errors of rounding, which two machines do not make
 
 
@@ -49,7 +49,7 @@ class Compared:
 
 def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
+    own = read_back(assemble(context, variant, bound_of(context, variant)))
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
     found = [
         *_sure(evidence, own),
@@ -71,7 +71,7 @@ def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -
 
     A folder may have got another name since; another version may tell more or less of a config.
     """
-    own = json.loads(json.dumps(assemble(context, variant, bound_of(context, variant))))
+    own = read_back(assemble(context, variant, bound_of(context, variant)))
     names = ("name",) if own["source"]["repo"] else ()
     wanted = {
         "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
@@ -127,7 +127,7 @@ def _checks(
         mine = here.get((one["stage"], one["id"]))
         if one["stage"] not in stages or mine is None or one["id"] in _BY_THE_HOUR:
             continue
-        if one["id"] == _OF_THE_MACHINE:
+        if one["id"] in _OF_THE_MACHINE:
             if "skip" not in (one["status"], mine["status"]):
                 yield from walk(f"checks[{number}]", _without_numbers(one), _without_numbers(mine), "inspect.json")
             continue

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_publish.checks.card import Bound
+from mlx_publish.evidence import read_back
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.tokenizer import stop_ids
 from mlx_publish.recipe import Variant
@@ -32,7 +32,7 @@ def chat_differences(context: Context, variant: Variant, evidence: Mapping[str, 
     yield from _ends(context, variant, smoke)
     bound: Bound = bound_of(context, variant)
     if bound.fits("smoke"):
-        own = json.loads(json.dumps(dict(bound.reports["smoke"].result)))
+        own = read_back(dict(bound.reports["smoke"].result))
         known = {key: own[key] for key in ("chat_template", "capabilities", "system", "options")}
         messages, by = own["exchange"]["messages"], "smoke.json"
     else:
@@ -54,8 +54,8 @@ def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
         "system": system_way(found, context.recipe.spec.smoke),
         "options": first["options"],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(known))
-    return plain, json.loads(json.dumps(messages))
+    plain: dict[str, Any] = read_back(known)
+    return plain, read_back(messages)
 
 
 def _ends(context: Context, variant: Variant, smoke: Mapping[str, Any]) -> Iterator[Difference]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlx_publish.evidence import read_back
 from mlx_publish.recipe import Variant
 from mlx_publish.stages.assembling import bound_of, rung_of
 from mlx_publish.stages.context import Context
@@ -48,7 +48,7 @@ def _repeated(key: str, rung: Mapping[str, Any], evidence: Mapping[str, Any]) ->
     """The rung of this variant says again what stands elsewhere in the evidence."""
     timed = evidence["benchmark"]
     said = rung_of({}, evidence["model"], evidence["fidelity"], timed, timed.get("context") if timed else None)
-    for name, value in json.loads(json.dumps(said)).items():
+    for name, value in read_back(said).items():
         # Memory is told of a speed too unsteady to be printed, too.
         if timed is not None or name not in _MEMORY:
             yield from walk(f"{key}.{name}", rung[name], value, "the evidence itself")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mlx_publish.errors import Refused
 from mlx_publish.recipe import Recipe, Variant
 from mlx_publish.stages import STAGES
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.work import Work
 
 PLANNED = frozenset({"inspect", "convert"})
@@ -25,13 +23,11 @@ def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str,
     The folder lies in the work folder, and is gone afterwards. Raises what `convert` raises, and `Refused` where it
     refuses.
     """
-    for left in context.work.folder.glob(f"{_ASIDE}*"):
-        shutil.rmtree(left, ignore_errors=True)
     names = ", ".join(variant.label for variant in variants)
     context.console.say(f"converting {names} once more, in an empty folder, to compare every file")
     recipe = _pinned(context.recipe, str(context.report(variants[0], "inspect").inputs["source"]))
-    with tempfile.TemporaryDirectory(dir=context.work.folder, prefix=_ASIDE) as folder:
-        work = Work(Path(folder), recipe.name)
+    with TemporaryFolder(_ASIDE, context.work.folder) as folder:
+        work = Work(folder, recipe.name)
         return made(Context(recipe, tuple(variants), work, context.console, planned=PLANNED), "rebuilt-equal")
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlx_publish.console import plain
 from mlx_publish.errors import Bug, PublishError, Refused
+from mlx_publish.harmless import plain
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding, Report, verdict_of
 from mlx_publish.stages.chained import follows_all, judge_chain

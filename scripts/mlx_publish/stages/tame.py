@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import string
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlx_publish.children.limits import OUT_OF_MEMORY
 from mlx_publish.children.surroundings import of_a_child
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.stages.reference import texts as passages
+from mlx_publish.temporary import TemporaryFolder
 
 PANICKED = 92
 """How `engine/tame` ends where the library itself breaks."""
@@ -50,8 +50,7 @@ def try_tokenizer(source: Path) -> None:
 
 def _tried(path: Path, texts: Sequence[str], memory: int) -> int | None:
     """How the child ended; None where it did not end in time."""
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
-        folder = Path(name)
+    with TemporaryFolder() as folder:
         job = {"tokenizer": str(path.resolve()), "texts": texts}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         words = [str(folder), str(SECONDS), str(memory), "limited" if process.LINUX else "watched"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.measuring import rounded
 from mlx_publish.stages.source import metadata_of
+from mlx_publish.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -91,7 +91,7 @@ class Prover:
         """Start nothing yet."""
         self._torch, self._logs, self._progress, self._read = torch, logs, progress, read or _normalised
         self._child = TorchChild(torch, logs / "twin-torch.log")
-        self._aside = tempfile.TemporaryDirectory(prefix="mlx-publish-")
+        self._aside = TemporaryFolder()
         self._made = 0
 
     def __enter__(self) -> Self:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlx_publish.template.process import DISK_FAILED, TOO_LONG, TOO_SLOW
 from mlx_publish.template.rendering import Rendered
 from mlx_publish.template.sandbox import CHARACTERS
 from mlx_publish.template.variables import Reads
+from mlx_publish.temporary import TemporaryFolder
 
 ANSWERS_BYTES = 64 * 10**6
 _AGAIN = "Close other programs and free space on the disk, then run again."
@@ -70,8 +70,7 @@ def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS)
         return []
     job = {**_job(requests), "limits": asdict(limits), "watched": process.WATCHED}
     try:
-        with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
-            folder = Path(name)
+        with TemporaryFolder() as folder:
             (folder / "job.json").write_text(json.dumps(job, default=dict))
             code = process.run(folder, limits.seconds, limits.memory_bytes)
             return _completed(_answers(folder), len(requests), _reason(code, limits), _failure(code, folder))

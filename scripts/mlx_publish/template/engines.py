@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
 from mlx_publish.template.child import ANSWERS_BYTES
 from mlx_publish.template.sandbox import CHARACTERS
+from mlx_publish.temporary import TemporaryFolder
 
 ENGINES = ("minijinja", "huggingface-jinja")
 MEMORY = 1 << 30  # bytes
@@ -57,8 +57,7 @@ def render_with(
         raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])
     if not requests:
         return []
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-") as name:
-        folder = Path(name)
+    with TemporaryFolder() as folder:
         order = {
             "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
             **_numbered(requests),

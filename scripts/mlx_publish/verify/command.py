@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.model.files import read_json_file
 from mlx_publish.report import Finding, verdict_of
 from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
+from mlx_publish.temporary import TemporaryFolder
 from mlx_publish.verdict import print_verdict
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import Rebuilt, rebuild
@@ -97,5 +97,5 @@ def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
 def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
         return rebuild(evidence, source, work.resolve(), console)
-    with tempfile.TemporaryDirectory(prefix="mlx-publish-verify-") as folder:
-        return rebuild(evidence, source, Path(folder), console)
+    with TemporaryFolder() as folder:
+        return rebuild(evidence, source, folder, console)

@@ -1,0 +1,25 @@
+"""Checks of the stages that evidence tells of, by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_publish.checks.answers import ANSWERS
+from mlx_publish.checks.base import Check
+from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.fidelity import FIDELITY
+from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.reference import REFERENCE
+from mlx_publish.checks.source import INSPECT
+from mlx_publish.checks.speed import BENCHMARK
+from mlx_publish.checks.template import TEMPLATE
+from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
+
+JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
+    "inspect": INSPECT,
+    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
+    "smoke": (*TEMPLATE, *ANSWERS),
+    "fidelity": (*FIDELITY, *REFERENCE),
+    "benchmark": BENCHMARK,
+}
