@@ -54,6 +54,8 @@ def main(folder: Path, parent: int, op: str) -> int:
         time.sleep(0.01)
     job = json.loads((folder / "job.json").read_text())
     _print_to(Path(job["log"]))
+    if "mlx_publish.engine.prompts" in sys.modules:
+        sys.modules["mlx_publish.engine.prompts"].forbid()
 
     def progress(text: str) -> None:
         _write(folder / "progress", text)
@@ -83,8 +85,6 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
 
             trusted()
-        if "mlx_publish.engine.prompts" in sys.modules:
-            sys.modules["mlx_publish.engine.prompts"].forbid()
         return {"ok": True, "result": run(progress=progress, **job["arguments"])}
     except PublishError as error:
         return _failed(error)
