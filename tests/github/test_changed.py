@@ -39,7 +39,7 @@ def test_added_changed_removed_and_links(repo: Path) -> None:
             Changed(PurePosixPath("changed"), removed=False, plain=True),
             Changed(PurePosixPath("to be renamed"), removed=True, plain=True),
             Changed(PurePosixPath('odd "näme"\t'), removed=False, plain=True),
-            Changed(PurePosixPath("link"), removed=False, plain=False),
+            Changed(PurePosixPath("link"), removed=False, plain=False, link=True),
         ],
         key=str,
     )
