@@ -76,6 +76,12 @@ FULL_MEMORY = "the memory is full"
             "[METAL] Command buffer failed: Timeout",
         ),
         (OSError(errno.EIO, "Input/output error"), SurroundingsError, "[Errno 5] Input/output error"),
+        (
+            ModuleNotFoundError("No module named 'mlx'", name="mlx"),
+            SurroundingsError,
+            "No module named 'mlx': children look neither into PYTHONPATH nor among the user's own packages",
+        ),
+        (ModuleNotFoundError("No module named 'x'", name="x"), Bug, "ModuleNotFoundError: No module named 'x'"),
         (RuntimeError("shapes differ"), Bug, "RuntimeError: shapes differ"),
         (ZeroDivisionError("by zero"), Bug, "ZeroDivisionError: by zero"),
         (KeyError("layer"), Bug, "KeyError: 'layer'"),

@@ -38,6 +38,7 @@ OPERATIONS = {
 _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
+_NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
 _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
@@ -148,6 +149,11 @@ def _surroundings(error: BaseException) -> PublishError | None:
         return SurroundingsError("the memory is full", remedy="Close other programs, then run again.")
     if (limited := of_the_surroundings(error)) is not None and not isinstance(error, OSError):
         return limited
+    if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED:
+        return SurroundingsError(
+            f"{text}: children look neither into PYTHONPATH nor among the user's own packages",
+            remedy="Install mlx-publish with its extra mlx into a virtual environment.",
+        )
     if "[METAL]" in text or isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")
     return None
