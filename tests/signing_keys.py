@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from pipeline import QUICK
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ def allowed(*keys: Path, namespace: str = "mlx-publish") -> str:
 
 def public(key: Path) -> list[str]:
     return key.with_name(f"{key.name}.pub").read_text().split()[:2]
+
+
+def put_recipe(root: Path, home: Path) -> None:
+    """A recipe in `home` that publishes `root`/model into `root`/out."""
+    recipe = {
+        "source": str(root / "model"), "license": "mit", "to": f"folder:{root}/out", "variants": ["8bit"], **QUICK,
+    }  # fmt: skip
+    (home / "r.json").write_text(json.dumps(recipe))
 
 
 def others_verify(folder: Path, public_key: Path, *words: str) -> tuple[int, str]:

@@ -18,8 +18,8 @@ from mlx_publish.signing import attested, evidence_signature, programs
 from mlx_publish.signing.attested import MEASURED, Evidence, Vouchers, judged, vouched
 from mlx_publish.signing.evidence_signature import KEY, is_of_this_machine, sign_evidence
 from models import answer_table, make_scripted
-from pipeline import QUICK, User
-from signing_keys import allowed, make_ssh_key
+from pipeline import User
+from signing_keys import allowed, make_ssh_key, put_recipe
 
 EVIDENCE: dict[str, Any] = {"schema": "x", "licence": {"id": "mit"}, "name": "Grün"}
 TEXT = json_text(EVIDENCE).encode()
@@ -32,14 +32,7 @@ def measure(root: Path) -> None:
     home.mkdir()
     (home / "signers.txt").write_text(allowed(key))
     (home / "mlx-publish.yaml").write_text("attested:\n  signers: signers.txt\n")
-    recipe = {
-        "source": str(root / "model"),
-        "license": "mit",
-        "to": f"folder:{root}/out",
-        "variants": ["8bit"],
-        **QUICK,
-    }
-    (home / "r.json").write_text(json.dumps(recipe))
+    put_recipe(root, home)
     User(home, more={KEY: str(key)}).run(
         "run", "--recipe", "r.json", "--work", root / "work", "--into", home / "cards"
     )  # fmt: skip

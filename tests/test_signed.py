@@ -26,8 +26,8 @@ from mlx_publish.signing.model import Signer
 from mlx_publish.signing.statement import Signed, Unreadable, read_statement, statement_of
 from mlx_publish.signing.verifying import Wanted, measurer, signatures
 from models import answer_table, make_scripted
-from pipeline import QUICK, User, digests, read_json
-from signing_keys import Pair, make_pair, others_sign, others_verify
+from pipeline import User, digests, read_json
+from signing_keys import Pair, make_pair, others_sign, others_verify, put_recipe
 
 
 def publish(root: Path) -> None:
@@ -36,14 +36,7 @@ def publish(root: Path) -> None:
     pair, home = make_pair(root / "keys"), root / "home"
     home.mkdir()
     (home / "mlx-publish.yaml").write_text("sign: key\n")
-    recipe = {
-        "source": str(root / "model"),
-        "license": "mit",
-        "to": f"folder:{root}/out",
-        "variants": ["8bit"],
-        **QUICK,
-    }
-    (home / "r.json").write_text(json.dumps(recipe))
+    put_recipe(root, home)
     User(home, more={KEY: str(pair.private)}).run("publish", "--recipe", "r.json", "--work", root / "work")
 
 

@@ -202,7 +202,7 @@ def test_an_interrupt_leaves_no_child(program: Program, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     program(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/started; sleep 60")
-    monkeypatch.setattr(process, "_wait", interrupted)
+    monkeypatch.setattr("mlx_publish.children.process.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render_all([GOOD])
     _gone(int((tmp_path / "started").read_text()))

@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-OUT_OF_MEMORY = 91
-"""The exit code of a child whose own watch found that it takes too much."""
+TOO_SLOW, OUT_OF_MEMORY, PANICKED = 90, 91, 92
+"""How a child ended: the parent's verdict, its own watch's or the parent's, and a library that broke."""
 
 
 def limit(seconds: float, memory_bytes: int, written_bytes: int, *, watched: bool) -> None:

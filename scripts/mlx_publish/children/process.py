@@ -9,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import mlx_publish
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
 
 Process = subprocess.Popen[bytes]
 TimedOut = subprocess.TimeoutExpired
@@ -64,6 +66,21 @@ def end(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def wait(process: Process, seconds: float, watched_bytes: int | None) -> int:
+    """Wait for a child's end and return its exit code, or TOO_SLOW or OUT_OF_MEMORY; nobody ends it here.
+
+    `watched_bytes` are the most that it may hold, where the system enforces no limit: a watch within the child is
+    blind while a single step takes gigabytes.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        with contextlib.suppress(TimedOut):
+            return process.wait(timeout=min(left, 0.1))
+        if watched_bytes is not None and resident(process.pid) > watched_bytes:
+            return OUT_OF_MEMORY
+    return TOO_SLOW
 
 
 def program(name: str) -> str | None:

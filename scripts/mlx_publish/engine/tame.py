@@ -12,10 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.limits import OUT_OF_MEMORY, limit
+from mlx_publish.children.limits import OUT_OF_MEMORY, PANICKED, limit
 
-PANICKED = 92
-"""The exit code where the library itself broke."""
 _WRITTEN = 1 << 20  # bytes
 
 

@@ -7,16 +7,11 @@ from pathlib import Path
 from mlx_publish.errors import Refused
 from mlx_publish.evidence import sha256_of
 from mlx_publish.hub.manifest import Sent
-from mlx_publish.policy import EMPTY, Policy, find_policy
+from mlx_publish.policy import Policy
 from mlx_publish.signing.keyless import identity_token, sign_keyless
 from mlx_publish.signing.keys import sign_with_key, take_key
 from mlx_publish.signing.statement import IGNORED, SIGNATURE, Signed, statement_of
 from mlx_publish.work import write_atomically
-
-
-def policy_here() -> Policy:
-    """Return the policy of the repo that the command is run in; an empty one where there is none."""
-    return find_policy(Path.cwd()) or EMPTY
 
 
 class Signer:

@@ -6,24 +6,20 @@ import json
 import random
 import signal
 import string
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.children import process
-from mlx_publish.children.limits import OUT_OF_MEMORY
+from mlx_publish.children.limits import PANICKED, TOO_SLOW
 from mlx_publish.children.surroundings import of_a_child
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.stages.reference import texts as passages
 from mlx_publish.temporary import TemporaryFolder
 
-PANICKED = 92
-"""How `engine/tame` ends where the library itself breaks."""
 SECONDS, MEMORY_BYTES, FOR_EACH_BYTE = 60.0, 1 << 30, 40
 """What a tokenizer may take: seconds, and memory besides that for each byte of its file. The largest in use (33 MB)
 takes 0.5 GB and three seconds."""
 _LONG = 20_000  # characters of a drawn text
-_POLL = 0.02  # seconds
 
 
 def try_tokenizer(source: Path) -> None:
@@ -39,7 +35,7 @@ def try_tokenizer(source: Path) -> None:
     if code == 0:
         return
     slow = f"does not end within {SECONDS:g} s"
-    how = {None: slow, -signal.SIGXCPU: slow, PANICKED: "breaks the library that reads it"}
+    how = {TOO_SLOW: slow, -signal.SIGXCPU: slow, PANICKED: "breaks the library that reads it"}
     large = f"takes more than {memory >> 20:,} MB of memory"
     raise Refused(
         f"the tokenizer {how.get(code, large)} where it reads a few pages of text",
@@ -48,8 +44,8 @@ def try_tokenizer(source: Path) -> None:
     )  # fmt: skip
 
 
-def _tried(path: Path, texts: Sequence[str], memory: int) -> int | None:
-    """How the child ended; None where it did not end in time."""
+def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
+    """How the child ended."""
     with TemporaryFolder() as folder:
         job = {"tokenizer": str(path.resolve()), "texts": texts}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -58,7 +54,7 @@ def _tried(path: Path, texts: Sequence[str], memory: int) -> int | None:
             environment = of_a_child(folder, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
             child = process.start(process.python("mlx_publish.engine.tame", *words), environment, folder, log)
         try:
-            code = _wait(child, memory)
+            code = process.wait(child, 2 * SECONDS, None if process.LINUX else 2 * memory)
             said = (folder / "log").read_text(errors="replace").strip().rpartition("\n")[2][:300]
         finally:
             process.end(child)
@@ -67,17 +63,6 @@ def _tried(path: Path, texts: Sequence[str], memory: int) -> int | None:
             f"the child that tries the tokenizer failed: {said}", remedy="Run the same command again."
         )
     return code
-
-
-def _wait(child: process.Process, memory: int) -> int | None:
-    deadline = time.monotonic() + 2 * SECONDS
-    while time.monotonic() < deadline:
-        try:
-            return child.wait(timeout=_POLL)
-        except process.TimedOut:
-            if not process.LINUX and process.resident(child.pid) > 2 * memory:
-                return OUT_OF_MEMORY
-    return None
 
 
 def _known() -> list[str]:

@@ -23,13 +23,13 @@ from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
 from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
-from mlx_publish.policy import judge_licence
+from mlx_publish.policy import EMPTY, judge_licence
 from mlx_publish.provenance import write_provenance
 from mlx_publish.recipe import Variant
 from mlx_publish.report import Finding
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
-from mlx_publish.signing.model import Signer, policy_here
+from mlx_publish.signing.model import Signer
 from mlx_publish.stages.again import converted_now, rebuilt
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.known import compare
@@ -139,13 +139,13 @@ def _vouched(context: Context, variant: Variant, evidence: Mapping[str, Any]) ->
     model = context.work.model(variant.label)
     text, signature = (path.read_bytes() if path.is_file() else None for path in (model / EVIDENCE, model / PUBLISHED))
     reviewed = context.cards and card_folder(context.recipe, variant, context.cards) / "evidence.json"
-    return judged(evidence, text, signature, policy_here(), str(reviewed or EVIDENCE))
+    return judged(evidence, text, signature, policy_of(context) or EMPTY, str(reviewed or EVIDENCE))
 
 
 def _signer(context: Context) -> Signer:
     """Whoever signs what this run publishes, found once."""
     if "signer" not in context.cache:
-        context.cache["signer"] = Signer(policy_here())
+        context.cache["signer"] = Signer(policy_of(context) or EMPTY)
     found: Signer = context.cache["signer"]
     return found
 

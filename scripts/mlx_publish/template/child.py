@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.limits import OUT_OF_MEMORY
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
 from mlx_publish.template import process
-from mlx_publish.template.process import DISK_FAILED, TOO_LONG, TOO_SLOW
+from mlx_publish.template.process import DISK_FAILED, TOO_LONG
 from mlx_publish.template.rendering import Rendered
 from mlx_publish.template.sandbox import CHARACTERS
 from mlx_publish.template.variables import Reads

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx_publish
-from mlx_publish.children.limits import OUT_OF_MEMORY
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
 from mlx_publish.children.process import program, python
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.template import process
@@ -104,7 +104,7 @@ def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
     code = process.run(folder, seconds, MEMORY, limited, surroundings)
     if code == OUT_OF_MEMORY:
         return f"took more than {MEMORY >> 20} MB of memory"
-    return f"did not end within {seconds:g} s" if code == process.TOO_SLOW else _died(code, folder / "log")
+    return f"did not end within {seconds:g} s" if code == TOO_SLOW else _died(code, folder / "log")
 
 
 def _died(code: int, log: Path) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.children import process
-from mlx_publish.children.limits import OUT_OF_MEMORY
 from mlx_publish.children.surroundings import of_a_child
 
 # How a child ended: codes of its own, but for the first, which stands for the parent's verdict.
-TOO_SLOW, TOO_LONG, DISK_FAILED = 90, 92, 93
+TOO_LONG, DISK_FAILED = 92, 93
 # Linux enforces a limit of memory; elsewhere two watches have to do, one inside and one outside.
 WATCHED = sys.platform != "linux"
 
@@ -33,17 +30,6 @@ def run(
     with (folder / "log").open("wb") as log:
         child = process.start(words, of_a_child(folder, **(surroundings or {})), folder, log)
     try:
-        return _wait(child, seconds, memory_bytes)
+        return process.wait(child, seconds, memory_bytes if WATCHED else None)
     finally:
         process.end(child)
-
-
-def _wait(child: process.Process, seconds: float, memory_bytes: int) -> int:
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(process.TimedOut):
-            return child.wait(timeout=min(left, 0.1))
-        # The child's own watch is blind while a single step of the template takes gigabytes.
-        if WATCHED and process.resident(child.pid) > memory_bytes:
-            return OUT_OF_MEMORY
-    return TOO_SLOW
