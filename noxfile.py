@@ -23,7 +23,7 @@ import torch_environment
 from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
-from mlx_publish.harmless import harmless, plain
+from mlx_publish.text.harmless import harmless, plain
 
 hide()  # nox stands between the runner and what it starts, with all variables
 

@@ -16,14 +16,14 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from ruamel.yaml import YAML
 
-from mlx_publish import recipe
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
-from mlx_publish.evidence import json_text
-from mlx_publish.evidence_schema import EvidenceSpec
+from mlx_publish.evidence.report import SCHEMA, Report
+from mlx_publish.evidence.schema import EvidenceSpec
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
-from mlx_publish.recipe import RecipeSpec
-from mlx_publish.report import SCHEMA, Report
+from mlx_publish.recipes import recipe
+from mlx_publish.recipes.recipe import RecipeSpec
+from mlx_publish.text.files import json_text
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"

@@ -13,7 +13,7 @@ from pathlib import Path
 import mlx_publish
 from mlx_publish.errors import BadInput, PublishError
 from mlx_publish.github.programs import CREDENTIALS, gh, git
-from mlx_publish.streams import patient
+from mlx_publish.text.streams import patient
 
 ROOT = Path(__file__).parents[1]
 _TAG = re.compile(r"v(?P<version>(?P<major>\d+)\.\d+\.\d+)")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.twin import TwinFacts, judge
-from mlx_publish.engine.support import mlx_lm_support, versions
+from mlx_publish.children.torch import find_torch
 from mlx_publish.errors import PublishError
-from mlx_publish.reference.child import find_torch
+from mlx_publish.machine.packages import mlx_lm_support, versions
 from mlx_publish.stages.twin import Prover
-from mlx_publish.streams import patient
-from mlx_publish.temporary import TemporaryFolder
+from mlx_publish.text.streams import patient
+from mlx_publish.text.temporary import TemporaryFolder
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "tests" / "configs"

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 import smollm2
 import torch_environment
-from mlx_publish.reference.child import VARIABLE, Torch, find_torch
+from mlx_publish.children.torch import VARIABLE, Torch, find_torch
 from models import answer_table, make_scripted
 from pipeline import User
 

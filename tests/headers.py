@@ -11,11 +11,11 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.checks.twin import TwinFacts
+from mlx_publish.evidence.report import Finding
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.weights import DTYPE_BITS
-from mlx_publish.recipe import Destination, Recipe, RecipeSpec
-from mlx_publish.report import Finding
+from mlx_publish.recipes.recipe import Destination, Recipe, RecipeSpec
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 

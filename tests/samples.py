@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.registry import BY_STAGE
-from mlx_publish.evidence import FileDigest, folder_digest, listing
-from mlx_publish.recipe import Destination, Recipe, RecipeSpec
+from mlx_publish.evidence.digests import FileDigest, folder_digest, listing
+from mlx_publish.recipes.recipe import Destination, Recipe, RecipeSpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "U32": 4, "U8": 1, "I64": 8}

@@ -11,12 +11,12 @@ import pytest
 
 from conftest import once
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.evidence import json_text
 from mlx_publish.hooks.signature import look
-from mlx_publish.policy import EMPTY, Policy, read_policy
+from mlx_publish.recipes.policy import EMPTY, Policy, read_policy
 from mlx_publish.signing import attested, evidence_signature, programs
 from mlx_publish.signing.attested import MEASURED, Evidence, Vouchers, judged, vouched
 from mlx_publish.signing.evidence_signature import KEY, is_of_this_machine, sign_evidence
+from mlx_publish.text.files import json_text
 from models import answer_table, make_scripted
 from pipeline import User
 from signing_keys import allowed, make_ssh_key, put_recipe

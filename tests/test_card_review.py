@@ -12,7 +12,7 @@ import pytest
 
 from hook_trees import make_tree, write_card
 from mlx_publish.card.render import UNRENDERABLE
-from mlx_publish.card_review import review_cards
+from mlx_publish.commands.review_cards import review_cards
 from test_review import git
 
 NAMES = ("Model-0-MLX-4bit", "Model-1-MLX-4bit")

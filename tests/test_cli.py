@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from mlx_publish import __version__, cli, commands
-from mlx_publish.cli_parser import RECIPE_FLAGS
-from mlx_publish.engine.process import Children
+from mlx_publish import __version__, cli
+from mlx_publish.children.engine import Children
+from mlx_publish.commands import run as commands
+from mlx_publish.commands.arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
-from mlx_publish.recipe import RecipeSpec, Variant
+from mlx_publish.recipes.recipe import RecipeSpec, Variant
 from mlx_publish.stages import NAMES
 
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from mlx_publish.console import WIDTH, Console
-from mlx_publish.harmless import harmless, plain
-from mlx_publish.report import Finding
+from mlx_publish.evidence.report import Finding
+from mlx_publish.text.console import WIDTH, Console
+from mlx_publish.text.harmless import harmless, plain
 from runner_commands import runs
 
 HOSTILE = (

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.door import Door, command
-from mlx_publish.harmless import harmless, one_line, shown_json
-from mlx_publish.streams import patient
+from mlx_publish.text.door import Door, command
+from mlx_publish.text.harmless import harmless, one_line, shown_json
+from mlx_publish.text.streams import patient
 from models import make_model
 from pipeline import User
 from runner_commands import commands

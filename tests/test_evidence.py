@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.evidence import FileDigest, digest_of, folder_digest, git_sha1_of, json_text, listing, sha256_of
+from mlx_publish.evidence.digests import FileDigest, digest_of, folder_digest, git_sha1_of, listing, sha256_of
+from mlx_publish.text.files import json_text
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 

@@ -11,8 +11,8 @@ import jsonschema  # type: ignore[import-untyped]  # it comes with check-jsonsch
 import pytest
 
 from conftest import Published
-from mlx_publish.evidence import SCHEMA
-from mlx_publish.evidence_schema import EvidenceSpec, faults
+from mlx_publish.evidence.digests import SCHEMA
+from mlx_publish.evidence.schema import EvidenceSpec, faults
 from samples import make_evidence
 
 SCHEMA_FILE = Path(__file__).parents[1] / "scripts/mlx_publish/schemas/evidence.schema.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.failure import write_log
-from mlx_publish.masking import without_secrets
+from mlx_publish.commands.bug_log import write_log
+from mlx_publish.text.masking import without_secrets
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.foreign.json_text import FaultyJson, parse, read, read_within
-from mlx_publish.foreign.limits import CONFIG, EVIDENCE, HEADER, INDEX, VOCABULARY, Bounds, bounds_of
+from mlx_publish.text.bounds import CONFIG, EVIDENCE, HEADER, INDEX, VOCABULARY, Bounds, bounds_of
+from mlx_publish.text.json_text import FaultyJson, parse, read, read_within
 
 STRICT = Bounds(1 << 20, twice="refused")
 

@@ -69,7 +69,7 @@ def test_every_parser_of_json_and_yaml_is_the_one_with_bounds_or_has_a_reason() 
     for path in sorted(ROOT.rglob("*.py")):
         if calls := set(parsers_in(ast.parse(path.read_text(encoding="utf-8")))):
             found[path.relative_to(ROOT).as_posix()] = calls
-    assert found.keys() - OURS.keys() == set(), "read it with mlx_publish.foreign.json_text, or say why not"
+    assert found.keys() - OURS.keys() == set(), "read it with mlx_publish.text.json_text, or say why not"
     assert OURS.keys() - found.keys() == set(), "these parse nothing any more"
 
 

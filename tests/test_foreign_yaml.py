@@ -15,9 +15,9 @@ from mlx_publish.hooks.front_matter import faults
 from mlx_publish.hooks.problem import Options
 from mlx_publish.hooks.recipe import look
 from mlx_publish.model.card import parse_card
-from mlx_publish.policy import read_policy
-from mlx_publish.recipe_input import recipe_from_file
-from mlx_publish.yaml_lines import scalar
+from mlx_publish.recipes.policy import read_policy
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.text.yaml_lines import scalar
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)

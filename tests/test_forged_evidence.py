@@ -14,15 +14,15 @@ import pytest
 
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.signed import Vouched
-from mlx_publish.console import Console
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import json_text
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.stages import upload_stage
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.reviewed import card_folder
 from mlx_publish.stages.upload_stage import run
+from mlx_publish.text.console import Console
+from mlx_publish.text.files import json_text
 from mlx_publish.work import Work
 from models import answer_table, make_scripted
 from pipeline import User, write_recipe

@@ -34,10 +34,10 @@ from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.portable import portable
 from mlx_publish.model.stopping import complete_stop_ids
 from mlx_publish.model.weights import read_header
-from mlx_publish.policy import objections, read_policy
-from mlx_publish.recipe_input import recipe_from_file
-from mlx_publish.reference.shrink import shrink
+from mlx_publish.recipes.policy import objections, read_policy
+from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages.inspect_stage import _result
+from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.verify.published import Published
 from models import make_model
 from mutations import contents, texts

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.model.files import MemoryFiles
-from mlx_publish.policy import Policy, PolicySpec
+from mlx_publish.recipes.policy import Policy, PolicySpec
 from mlx_publish.signing.bundle import read_bundle
 from mlx_publish.signing.keyless import Named, named_in, sign_keyless
 from mlx_publish.signing.model import Signer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.cli import main
-from mlx_publish.surroundings import by_words, of_the_surroundings
+from mlx_publish.errors import by_words, of_the_surroundings
 from models import make_model
 
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish import masking
-from mlx_publish.masking import learn, secret_values, without_secrets
+from mlx_publish.text import masking
+from mlx_publish.text.masking import learn, secret_values, without_secrets
 
 NOISE = "a1B2c3D4" * 5
 

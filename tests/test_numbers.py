@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_publish.numbers import count, memory, percent, significant, size
+from mlx_publish.text.numbers import count, memory, percent, significant, size
 
 
 @pytest.mark.parametrize(

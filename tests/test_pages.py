@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from mlx_publish.cli_parser import parser
+from mlx_publish.commands.arguments import parser
 from mlx_publish.hooks import HOOKS
-from mlx_publish.policy import read_policy
-from mlx_publish.recipe import RecipeSpec
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipes.policy import read_policy
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import RecipeSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.patterns import LANGUAGE, LICENCE, WORDS
+from mlx_publish.recipes.patterns import LANGUAGE, LICENCE, WORDS
 
 SCHEMAS = Path(__file__).parents[1] / "scripts/mlx_publish/schemas"
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from conftest import Published
-from mlx_publish.evidence import FileDigest, folder_digest, json_text
-from mlx_publish.report import Report
+from mlx_publish.evidence.digests import FileDigest, folder_digest
+from mlx_publish.evidence.report import Report
+from mlx_publish.text.files import json_text
 from mlx_publish.work import Work
 from pipeline import User, digests, read_json
 

@@ -15,11 +15,11 @@ from conftest import Published
 from gate import edit_json
 from hub import Hub
 from mlx_publish.checks.twin import TwinFacts
-from mlx_publish.console import Console
-from mlx_publish.recipe_input import recipe_from_flags
-from mlx_publish.reference.child import VARIABLE, Torch
+from mlx_publish.children.torch import VARIABLE, Torch
+from mlx_publish.recipes.read import recipe_from_flags
 from mlx_publish.stages import twin
 from mlx_publish.stages.context import Context
+from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 from models import answer_table, make_model, make_scripted
 from pipeline import User, checks, read_json, write_recipe
@@ -50,7 +50,7 @@ class Counted:
     @property
     def starts(self) -> int:
         said = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
-        return said.count(" mlx_publish.reference ")
+        return said.count(" mlx_publish.torch_check ")
 
 
 @pytest.fixture

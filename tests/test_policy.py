@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.errors import BadInput
-from mlx_publish.policy import find_policy, objections, read_policy
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipes.policy import find_policy, objections, read_policy
+from mlx_publish.recipes.read import recipe_from_file
 from models import answer_table, make_scripted
 from pipeline import User
 

@@ -11,8 +11,8 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from in_toto_attestation.v1 import statement_pb2  # type: ignore[import-untyped]
 from in_toto_attestation.v1.statement import Statement  # type: ignore[import-untyped]
 
-from mlx_publish.evidence import FileDigest
-from mlx_publish.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
+from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
 from samples import COMMIT, make_evidence
 

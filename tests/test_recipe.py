@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlx_publish.recipe import FIXED_MODES, Destination, Recipe, RecipeSpec, Variant
+from mlx_publish.recipes.recipe import FIXED_MODES, Destination, Recipe, RecipeSpec, Variant
 from samples import make_recipe
 
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)

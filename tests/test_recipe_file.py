@@ -8,8 +8,8 @@ import pytest
 
 from hostile import HOSTILE
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe_file import pin, recipe_text, write_recipe
-from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.write import pin, recipe_text, write_recipe
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 

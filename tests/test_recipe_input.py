@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hostile import HOSTILE, WORSE
-from mlx_publish.cli_parser import RECIPE_FLAGS
+from mlx_publish.commands.arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.recipe import Recipe
 
 SHORT = "a short name is like 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6 or bf16, fp16, fp32"
 LISTED = "docs/recipe.md lists the keys."

@@ -24,14 +24,14 @@ from families import FAMILIES
 from gate import as_transformers5, edit_json, edit_tensors
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, REFERENCE, ROUNDING, ReferenceFacts
-from mlx_publish.console import Console
-from mlx_publish.recipe_input import recipe_from_flags
-from mlx_publish.reference.child import NOT_INSTALLED, VARIABLE, Torch
-from mlx_publish.report import Finding
+from mlx_publish.children.torch import NOT_INSTALLED, VARIABLE, Torch
+from mlx_publish.evidence.report import Finding
+from mlx_publish.recipes.read import recipe_from_flags
 from mlx_publish.stages import inspect_stage, reference_check
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.reference_check import compare_folders, reference_facts, reference_inputs
 from mlx_publish.stages.runner import run_stages
+from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 from models import ARCHITECTURES, make_model
 from pipeline import leftovers, read_json
@@ -66,7 +66,7 @@ for source, texts, store, told in json.load(open(sys.argv[1])):
 """
 REFERENCE_SIDE = """
 import json, sys
-from mlx_publish.reference.__main__ import answer
+from mlx_publish.torch_check.__main__ import answer
 for source, logits, told in json.load(open(sys.argv[1])):
     json.dump(answer({"source": source, "logits": logits}), open(told, "w"))
 """

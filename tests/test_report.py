@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.report import SCHEMA, Finding, Report, Status, verdict_of
+from mlx_publish.evidence.report import SCHEMA, Finding, Report, Status, verdict_of
 
 FULL = Report(
     "convert",

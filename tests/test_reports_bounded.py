@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hook_trees import make_tree
+from mlx_publish.evidence.report import Finding, Report
 from mlx_publish.hooks import run_hook
-from mlx_publish.report import Finding, Report
 from mlx_publish.work import Work
 
 HOSTILE = {

@@ -13,7 +13,7 @@ import pytest
 
 from act import GH
 from conftest import once
-from mlx_publish.evidence import json_text
+from mlx_publish.text.files import json_text
 from models import answer_table, make_scripted
 from pipeline import Ended, User, checks, digests, read_json, write_recipe
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.recipe import SpeedTest
-from mlx_publish.series import AGREE, agree, fall, headline, objection, settled, spread, summary
+from mlx_publish.machine.series import AGREE, agree, fall, headline, objection, settled, spread, summary
+from mlx_publish.recipes.recipe import SpeedTest
 
 LIMITS = SpeedTest()
 STEADY: list[list[float]] = [

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from conftest import once
 from mlx_publish.errors import BadInput, Refused, SurroundingsError
 from mlx_publish.hub.manifest import manifest
-from mlx_publish.masking import without_secrets
 from mlx_publish.model.files import MemoryFiles
-from mlx_publish.policy import EMPTY, Policy, PolicySpec
+from mlx_publish.recipes.policy import EMPTY, Policy, PolicySpec
 from mlx_publish.signing.bundle import read_bundle
 from mlx_publish.signing.keys import KEY, PASSWORD, sign_with_key, take_key
 from mlx_publish.signing.model import Signer
 from mlx_publish.signing.statement import Signed, Unreadable, read_statement, statement_of
 from mlx_publish.signing.verifying import Wanted, measurer, signatures
+from mlx_publish.text.masking import without_secrets
 from models import answer_table, make_scripted
 from pipeline import User, digests, read_json
 from signing_keys import Pair, make_pair, others_sign, others_verify, put_recipe

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish import temporary
 from mlx_publish.hub.folder import publish_folder
-from mlx_publish.temporary import PREFIX, TemporaryFolder, remove_if_left, remove_left
-from mlx_publish.work import Work, write_atomically
+from mlx_publish.text import temporary
+from mlx_publish.text.files import write_atomically
+from mlx_publish.text.temporary import PREFIX, TemporaryFolder, remove_if_left, remove_left
+from mlx_publish.work import Work
 from models import make_model
 from pipeline import User, leftovers, wait_for
 
@@ -25,7 +26,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 OWNER = """
 import os, sys, time
 from pathlib import Path
-from mlx_publish.temporary import TemporaryFolder
+from mlx_publish.text.temporary import TemporaryFolder
 made = TemporaryFolder()
 (made.path / "closed").mkdir()
 (made.path / "closed" / "file").touch()
@@ -74,7 +75,7 @@ def test_it_goes_with_its_object_and_at_the_end_of_the_program(place: Path) -> N
     path = made.path
     del made
     assert not path.exists()
-    code = "from mlx_publish.temporary import TemporaryFolder; kept = TemporaryFolder(); print(kept.name)"
+    code = "from mlx_publish.text.temporary import TemporaryFolder; kept = TemporaryFolder(); print(kept.name)"
     environment = {**os.environ, "TMPDIR": str(place), "PYTHONPATH": str(SCRIPTS)}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.startswith(str(place / PREFIX))

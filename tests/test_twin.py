@@ -12,8 +12,8 @@ import pytest
 
 from mlx_publish.checks.base import Says
 from mlx_publish.checks.twin import judge
+from mlx_publish.children.torch import VARIABLE, find_torch
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.reference.child import VARIABLE, find_torch
 from mlx_publish.stages.twin import Prover
 
 CONFIGS = Path(__file__).parent / "configs"

@@ -13,9 +13,10 @@ import pytest
 
 from mlx_publish import work as work_module
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.evidence import sha256_of
-from mlx_publish.report import Finding, Report
-from mlx_publish.work import Work, read_json, replace_folder, write_atomically
+from mlx_publish.evidence.digests import sha256_of
+from mlx_publish.evidence.report import Finding, Report
+from mlx_publish.text.files import read_json, replace_folder, write_atomically
+from mlx_publish.work import Work
 
 HOLD = """
 import sys

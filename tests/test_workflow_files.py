@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from act import ROOT, STANDS_IN, read
-from mlx_publish.cli_parser import RECIPE_FLAGS
+from mlx_publish.commands.arguments import RECIPE_FLAGS
 from mlx_publish.github.request import DISPATCH, Request
-from mlx_publish.provenance import PREDICATE, PREDICATE_TYPE, SUMS
+from mlx_publish.hub.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.signing.attested import MEASURED
 from mlx_publish.stages import NAMES
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_publish.errors import BadInput
-from mlx_publish.yaml_lines import key_path, load_yaml, scalar
+from mlx_publish.text.yaml_lines import key_path, load_yaml, scalar
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from hook_trees import ACCEPT, RECIPE
 from hostile import HOSTILE
 from mlx_publish.errors import BadInput
-from mlx_publish.yaml_full import full
-from mlx_publish.yaml_quick import quick
+from mlx_publish.text.yaml_full import full
+from mlx_publish.text.yaml_quick import quick
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef" * 2 + "01234567"

@@ -11,16 +11,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from mlx_publish.children.engine import Children
 from mlx_publish.children.secrets import hide
-from mlx_publish.cli_parser import RECIPE_FLAGS, WANTED, cleaning, parser
-from mlx_publish.console import Console
-from mlx_publish.engine.process import Children
-from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
-from mlx_publish.harmless import harmless, one_line, plain
+from mlx_publish.commands.arguments import RECIPE_FLAGS, WANTED, cleaning, parser
+from mlx_publish.errors import (
+    BadInput,
+    Bug,
+    Interrupted,
+    PublishError,
+    Refused,
+    SurroundingsError,
+    of_the_disk,
+    of_the_surroundings,
+)
 from mlx_publish.hooks import run_hook
-from mlx_publish.masking import without_secrets
-from mlx_publish.streams import patient
-from mlx_publish.surroundings import of_the_disk, of_the_surroundings
+from mlx_publish.text.console import Console
+from mlx_publish.text.harmless import harmless, one_line, plain
+from mlx_publish.text.masking import without_secrets
+from mlx_publish.text.streams import patient
 
 if TYPE_CHECKING:
     from mlx_publish.signing.verifying import Wanted
@@ -66,7 +74,7 @@ def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:
     """Write the log of an exception that nobody expected."""
     said = f"this is a bug in mlx-publish: {type(error).__name__}: {one_line(str(error), _LONGEST)}"
     try:
-        from mlx_publish.failure import write_log  # noqa: PLC0415  it looks for every library's version
+        from mlx_publish.commands.bug_log import write_log  # noqa: PLC0415  it looks for every library's version
 
         log = write_log(error, arguments)
     except (OSError, MemoryError, ImportError) as why:
@@ -78,7 +86,7 @@ def _command(options: argparse.Namespace) -> int:
     if options.command in _WITHOUT_STAGES:
         return _command_without_stages(options)
     if getattr(options, "template_only", False):
-        from mlx_publish.template_only import template_only  # noqa: PLC0415
+        from mlx_publish.commands.chat_template import template_only  # noqa: PLC0415
 
         if not options.source:
             raise BadInput("--template-only looks at one model", place="--source", remedy="Give a folder or a repo.")
@@ -101,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     with Children() as children:
         if options.command in CONVERTING:
             children.start("convert")
-        from mlx_publish.commands import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
+        from mlx_publish.commands.run import run_command  # noqa: PLC0415  pydantic and the hub are loaded only now
 
         return run_command(options, flags, Console(sys.stderr if options.json else sys.stdout), children)
 
@@ -110,11 +118,11 @@ def _command_without_stages(options: argparse.Namespace) -> int:
     if options.command == "hook":
         return run_hook(options.name, options.files, fix=options.fix, recipes=options.recipes)
     if options.command == "doctor":
-        from mlx_publish.doctor.command import doctor  # noqa: PLC0415
+        from mlx_publish.commands.doctor import doctor  # noqa: PLC0415
 
         return doctor(options.work, Console(sys.stderr if options.json else sys.stdout), as_json=options.json)
     if options.command == "verify":
-        from mlx_publish.verify.command import verify  # noqa: PLC0415
+        from mlx_publish.commands.verify import verify  # noqa: PLC0415
 
         console = Console(sys.stderr if options.json else sys.stdout)
         again, source = options.rebuild or bool(options.work), options.source
@@ -123,11 +131,11 @@ def _command_without_stages(options: argparse.Namespace) -> int:
             by=_signers(options),
         )  # fmt: skip
     if options.command == "clean":
-        from mlx_publish.clean import clean, days_of  # noqa: PLC0415
+        from mlx_publish.commands.clean import clean, days_of  # noqa: PLC0415
 
         work, days = cleaning(options, _given(os.environ) if options.from_env else {})
         return clean(work, days_of(days, alone=options.from_env), Console(), keep=options.dry_run)
-    from mlx_publish import reviewing  # noqa: PLC0415
+    from mlx_publish.commands import review as reviewing  # noqa: PLC0415
 
     given = _given(os.environ) if options.from_env else {}
     return reviewing.command(options, given, RECIPE_FLAGS, Console())

@@ -14,60 +14,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.evidence import FileDigest, json_text, sha256_of
-from mlx_publish.foreign.json_text import read
-from mlx_publish.foreign.limits import REPORT
-from mlx_publish.report import BEFORE, SCHEMA, Report
-from mlx_publish.temporary import TemporaryFolder, remove_if_left
+from mlx_publish.evidence.digests import FileDigest, sha256_of
+from mlx_publish.evidence.report import BEFORE, SCHEMA, Report
+from mlx_publish.text.files import json_text, read_json, write_atomically
+from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
 
 # Half-done work of this package beside what it was to become: folders, and files of `write_atomically`.
 _FOLDER_LEFT = re.compile(r"\..+\.(new|old)-\w+")
 _FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log)\.[a-z0-9_]{8}")
 _SEEN = {"mark", "sha256"}  # what is remembered of a file
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old content or the new, never a part.
-
-    What a writer that was killed left aside is removed; nobody else writes the same file at the same time.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.????????"):
-        left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    aside = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o644)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none or it is broken: then it is made again."""
-    try:
-        return read(path, REPORT)
-    except (OSError, ValueError):
-        return None
-
-
-def replace_folder(new: Path, old: Path) -> None:
-    """Put a finished folder in the place of another one, which is kept until the new one stands."""
-    if old.exists():
-        with TemporaryFolder(f".{old.name}.old-", beside=old.parent) as aside:
-            kept = old.replace(aside / old.name)
-            try:
-                new.replace(old)
-            except BaseException:
-                if not old.exists():
-                    kept.replace(old)
-                raise
-    else:
-        new.replace(old)
 
 
 @dataclass

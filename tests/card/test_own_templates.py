@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.bounds import deadline
+from mlx_publish.card.environment import deadline
 from mlx_publish.card.render import render, render_card
 from mlx_publish.card.templates import find_templates, packaged, read_templates
 from mlx_publish.errors import BadInput, PublishError, Refused
-from mlx_publish.recipe import Variant
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Variant
 from samples import make_evidence
 
 Put = Callable[..., Path]

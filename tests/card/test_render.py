@@ -18,7 +18,7 @@ from markdown_it.token import Token
 
 from hostile import HOSTILE
 from mlx_publish.card.render import load_as, render, render_card
-from mlx_publish.recipe import Destination, Recipe, Variant
+from mlx_publish.recipes.recipe import Destination, Recipe, Variant
 from samples import COMMIT, judged, make_evidence, make_recipe
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.siblings import by_size, choice, here, shared
+from mlx_publish.card.words import by_size, choice, here, shared
 from samples import make_evidence, rung
 
 TWO, FOUR, SIX, EIGHT = (rung(f"{bits}bit", bits * 10**7, bits + 0.5, kld) for bits, kld in

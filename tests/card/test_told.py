@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_publish.card.licence import legal_files, licence_words, link_that_leads
-from mlx_publish.card.limits import limits
-from mlx_publish.card.told import passed, told
+from mlx_publish.card.limits import limits, passed, told
 from mlx_publish.card.words import same_logits
 from samples import judged, make_evidence
 

@@ -16,7 +16,7 @@ from gate import as_transformers5, edit_json
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts, explained
 from mlx_publish.checks.base import run_checks
 from mlx_publish.engine.loading import warnings_of_loading
-from mlx_publish.report import Finding
+from mlx_publish.evidence.report import Finding
 from models import make_model
 from pipeline import read_json
 

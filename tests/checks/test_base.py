@@ -9,7 +9,7 @@ import pytest
 from mlx_publish.checks import base
 from mlx_publish.checks.base import Check, accept, run_checks
 from mlx_publish.checks.registry import BY_STAGE
-from mlx_publish.report import Finding, Status, verdict_of
+from mlx_publish.evidence.report import Finding, Status, verdict_of
 
 ALL: tuple[Check[Any], ...] = tuple(check for checks in BY_STAGE.values() for check in checks)
 SMALL = Check[int]("small", "It is small", "too much", lambda n: base.failed(f"{n} is large", "Take less.", seen=n))

@@ -6,7 +6,7 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD, Bound
-from mlx_publish.report import Report, Verdict
+from mlx_publish.evidence.report import Report, Verdict
 
 NAMES = ("smoke", "fidelity", "benchmark")
 

@@ -8,8 +8,8 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts, better
-from mlx_publish.recipe import FidelityTest, Variant
-from mlx_publish.report import Finding, verdict_of
+from mlx_publish.evidence.report import Finding, verdict_of
+from mlx_publish.recipes.recipe import FidelityTest, Variant
 
 GOOD: dict[str, Any] = {
     "positions": 1020, "mean_kld": 0.0512, "mean_kld_error": 0.0021, "median_kld": 0.03, "p99_kld": 0.4123, "max_kld": 1.5,

@@ -9,10 +9,10 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.evidence.report import Finding
 from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.weights import TensorInfo, parse_header
-from mlx_publish.recipe import Variant
-from mlx_publish.report import Finding
+from mlx_publish.recipes.recipe import Variant
 from samples import quantized_layer, weight_file
 
 SOURCE = (TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256),)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headers import CONFIG, TYPES, facts, failures, find, judge
-from mlx_publish.engine.support import mlx_lm_support
+from mlx_publish.machine.packages import mlx_lm_support
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.weights import TensorInfo

@@ -8,9 +8,9 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, FEWEST, SpeedFacts
-from mlx_publish.recipe import SpeedTest
-from mlx_publish.report import Finding, verdict_of
-from mlx_publish.series import summary
+from mlx_publish.evidence.report import Finding, verdict_of
+from mlx_publish.machine.series import summary
+from mlx_publish.recipes.recipe import SpeedTest
 
 STEADY = (100.0, 101.0, 99.0, 100.5, 100.0)
 FALLING = (21.1, 18.9, 18.8, 17.5)

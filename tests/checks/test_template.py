@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from chat_samples import MANNERS
+from mlx_publish.chat.capabilities import capabilities
+from mlx_publish.chat.look import Look, look
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, differences, safe
 from mlx_publish.checks.template_facts import TemplateFacts
-from mlx_publish.report import Finding, verdict_of
-from mlx_publish.template.capabilities import capabilities
-from mlx_publish.template.look import Look, look
+from mlx_publish.evidence.report import Finding, verdict_of
 from tiny_tokenizer import CHATML, SPECIAL
 
 TOKENS = frozenset(SPECIAL)

@@ -78,8 +78,8 @@ def test_no_secret_is_seen_in_any_child_of_a_publication(tmp_path: Path, torch_p
     told = "\n".join(one.splitlines()[0] for one in seen.values())
     for child in (
         "mlx_publish.engine",
-        "mlx_publish.template",
-        "mlx_publish.reference",
+        "mlx_publish.chat",
+        "mlx_publish.torch_check",
         " answers",
         " compare",
         " benchmark",

@@ -12,8 +12,8 @@ import pytest
 
 import mlx_publish
 from mlx_publish.children import process
+from mlx_publish.children.environment import of_a_child, of_github
 from mlx_publish.children.process import ask, program, python, resident
-from mlx_publish.children.surroundings import of_a_child, of_github
 
 PACKAGE = Path(mlx_publish.__file__).parent
 STARTING = {"subprocess", "multiprocessing", "pty"}
@@ -49,7 +49,7 @@ def test_a_child_sees_variables_of_an_allow_list_and_folders_of_its_own(
     monkeypatch.setenv("ANYTHING", "else")
     seen = of_a_child(tmp_path, ONE="more")
     assert set(seen) <= {
-        *__import__("mlx_publish.children.surroundings", fromlist=["KEPT"]).KEPT,
+        *__import__("mlx_publish.children.environment", fromlist=["KEPT"]).KEPT,
         "HOME",
         "TMPDIR",
         "ONE",

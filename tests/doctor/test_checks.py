@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mlx_publish.checks.base import run_checks
+from mlx_publish.children.torch import NOT_INSTALLED, Torch
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.facts import Facts
-from mlx_publish.reference.child import NOT_INSTALLED, Torch
 
 MAC = Facts(
     system="Darwin", arch="arm64", translated=False, python=(3, 13, 1), executable="/opt/homebrew/bin/python3.13",

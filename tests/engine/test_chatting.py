@@ -11,9 +11,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from gate import edit_json
+from mlx_publish.chat.dialogues import probes
 from mlx_publish.checks.template import differences
 from mlx_publish.engine.chatting import chat
-from mlx_publish.template.dialogues import probes
 from models import make_model
 from pipeline import read_json
 from tiny_tokenizer import CHATML, build_tokenizer

@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 
 from conftest import Program
+from mlx_publish.children import engine as process
+from mlx_publish.children import jobs as child
 from mlx_publish.children import private
-from mlx_publish.engine import child, process
-from mlx_publish.engine.child import Bounds, Job, run_job, run_jobs, side_by_side
-from mlx_publish.engine.process import Children, fast_blas
+from mlx_publish.children.engine import Children
+from mlx_publish.children.environment import fast_blas
+from mlx_publish.children.jobs import Bounds, Job, run_job, run_jobs
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
+from mlx_publish.machine import resources
+from mlx_publish.machine.resources import side_by_side
 
 
 @pytest.fixture
@@ -178,12 +182,12 @@ def test_how_many_at_once(
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(child, "memory_bytes", lambda: 100)
+    monkeypatch.setattr(resources, "memory_bytes", lambda: 100)
     assert side_by_side(count, each) == together
 
 
 def test_memory_is_in_whole_bytes() -> None:
-    found = child.memory_bytes()
+    found = resources.memory_bytes()
     assert type(found) is int
     assert found > 1 << 28
 

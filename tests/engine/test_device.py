@@ -12,8 +12,8 @@ import pytest
 
 from mlx_publish.engine import __main__ as inside
 from mlx_publish.engine import device
-from mlx_publish.engine.support import MOST_DEVIATION
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.machine.packages import MOST_DEVIATION
 
 OTHER = object()
 

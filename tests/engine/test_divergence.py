@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.engine.divergence import Divergence, compared
-from mlx_publish.recipe import FidelityTest, Variant
-from mlx_publish.report import Finding, verdict_of
+from mlx_publish.evidence.report import Finding, verdict_of
+from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.stages.measuring import rounded
 
 Logits = NDArray[np.float32]

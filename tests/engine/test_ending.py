@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlx_publish.engine.ending import going_on
+from mlx_publish.engine.source_model import going_on
 from mlx_publish.errors import Refused
 
 

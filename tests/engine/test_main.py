@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from mlx_publish.children.jobs import Job, _unpack
 from mlx_publish.engine import __main__ as inside
-from mlx_publish.engine.child import Job, _unpack
 from mlx_publish.errors import BadInput, Bug, PublishError, Refused, SurroundingsError
 
 

@@ -15,15 +15,15 @@ from transformers import AutoTokenizer  # noqa: TID251
 from transformers.utils import chat_template_utils  # noqa: TID251
 
 from chat_samples import MANNERS, write_chat_model
+from mlx_publish.chat.child import Request, render_all
+from mlx_publish.chat.dialogues import Probe, probes
+from mlx_publish.chat.look import NOW
+from mlx_publish.chat.rendering import Rendered
 from mlx_publish.engine import prompts
 from mlx_publish.engine.passages import rendering
 from mlx_publish.engine.prompts import finished, forbid
 from mlx_publish.engine.questions import prompts_of
 from mlx_publish.errors import Bug, Refused
-from mlx_publish.template.child import Request, render_all
-from mlx_publish.template.dialogues import Probe, probes
-from mlx_publish.template.look import NOW
-from mlx_publish.template.rendering import Rendered
 from models import make_model
 from tiny_tokenizer import CHATML
 

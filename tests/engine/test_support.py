@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import mlx_publish
-from mlx_publish.engine import support
-from mlx_publish.engine.support import mlx_lm_support, versions
+from mlx_publish.machine import packages
+from mlx_publish.machine.packages import mlx_lm_support, versions
 
 ASK = """
 import json, sys
-from mlx_publish.engine.support import mlx_lm_support
+from mlx_publish.machine.packages import mlx_lm_support
 found = mlx_lm_support()
 heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"mlx", "mlx_lm", "transformers", "numpy", "torch"})
 print(json.dumps({"version": found.version, "types": sorted(found.types), "heavy": heavy}))
@@ -45,7 +45,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     spec = ModuleSpec("mlx_lm", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    monkeypatch.setattr(support, "version", lambda _: "9.9")
+    monkeypatch.setattr(packages, "version", lambda _: "9.9")
     (tmp_path / "utils.py").write_text("raise SystemExit\nMODEL_REMAPPING = {'mistral': 'llama'}\n")
     return tmp_path
 
@@ -81,5 +81,5 @@ def test_versions_leave_out_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
             raise PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(support, "version", only)
+    monkeypatch.setattr(packages, "version", only)
     assert versions() == {"mlx": "1.0"}

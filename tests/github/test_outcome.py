@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from mlx_publish.evidence.report import Finding, Report, Verdict
 from mlx_publish.github import outcome, output
-from mlx_publish.recipe import Recipe
-from mlx_publish.report import Finding, Report, Verdict
+from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.work import Work
 from samples import make_recipe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.evidence import FileDigest, git_sha1_of, sha256_of
+from mlx_publish.evidence.digests import FileDigest, git_sha1_of, sha256_of
 from mlx_publish.hub.manifest import digests, manifest, may_be_sent, strangers
 
 ALLOWED = ("README.md", "mlx-publish.json", "config.json", "generation_config.json", "model.safetensors",

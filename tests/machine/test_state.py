@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.engine import machine as engine
 from mlx_publish.machine import describe, linux, programs
+from mlx_publish.machine import described as engine
 from mlx_publish.machine.programs import Program, Run, plain_name, run_program, taken_by_others
 from mlx_publish.machine.state import Disturbances, disturbances, state
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.limits import Bounds
 from mlx_publish.model import files as files_module
 from mlx_publish.model.files import FolderFiles, MemoryFiles, read_json_file
+from mlx_publish.text.bounds import Bounds
 from samples import weight_file
 
 WEIGHTS = weight_file({"a": ("F32", (2, 3))})

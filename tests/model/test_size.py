@@ -8,7 +8,7 @@ import pytest
 
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, parse_header
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 from samples import quantized_layer, weight_file
 
 LAYER = TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlx_publish import numbers
 from mlx_publish.card.environment import REVIEW, environment
-from mlx_publish.evidence_schema import LACKING
-from mlx_publish.series import headline
+from mlx_publish.evidence.schema import LACKING
+from mlx_publish.machine.series import headline
+from mlx_publish.text import numbers
 
 Evidence = Mapping[str, Any]
 _SAME = 0.005  # of the larger one; a smaller change has no arrow

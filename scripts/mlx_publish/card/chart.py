@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlx_publish import numbers
 from mlx_publish.card.labels import Label, Point, place
 from mlx_publish.card.scale import MEASURABLE, Scale, byte_unit, linear, logarithmic
 from mlx_publish.card.shapes import Box, shorten
+from mlx_publish.text import numbers
 
 WIDTH, HEIGHT = 720, 320
 TOP, BOTTOM = 82, 268

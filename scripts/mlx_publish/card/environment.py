@@ -2,21 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
+from types import FrameType
 from typing import Any
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlx_publish.card.bounds import CHARACTERS, TooMuch, deadline, multiply, power
-from mlx_publish.card.filters import FILTERS
+from mlx_publish.card import markdown, tables, words
 from mlx_publish.card.markdown import Markdown, escape
 from mlx_publish.card.templates import Templates, packaged
 from mlx_publish.errors import BadInput, Bug
+from mlx_publish.text import numbers
+
+SECONDS = 10.0
+"""For one card; ours take a hundredth of a second."""
+CHARACTERS = 1 << 20
+"""The Hub shows cards of this size at most."""
+REPEATED = 100_000
+"""Characters or items that one multiplication may make."""
+
+
+class TooMuch(BaseException):
+    """A template went beyond a limit; the message says which.
+
+    Not an `Exception`: Jinja writes the traceback of those anew, which fails where a signal came between two lines.
+    """
+
+
+def multiply(left: object, right: object) -> object:
+    """Return the product, or raise `TooMuch` where it would be a text or list without measure."""
+    for what, times in ((left, right), (right, left)):
+        if isinstance(what, (str, bytes, list, tuple)) and isinstance(times, int) and len(what) * times > REPEATED:
+            raise TooMuch(f"multiplies to more than {REPEATED:,} characters or items")
+    return left * right  # type: ignore[operator]
+
+
+def power(base: object, exponent: object) -> object:
+    """Return the power, or raise `TooMuch` where it would have thousands of digits."""
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > REPEATED:
+        raise TooMuch(f"a power with more than {REPEATED:,} bits")
+    return base**exponent  # type: ignore[operator]
+
+
+@contextlib.contextmanager
+def deadline(seconds: float = SECONDS) -> Iterator[None]:
+    """Raise `TooMuch` in what takes longer. Only a process's main thread has the clock for it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TooMuch(f"takes longer than {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "md": markdown.escape,
+    "code": markdown.code,
+    "fenced": markdown.fenced,
+    "link": markdown.link,
+    "hub": markdown.hub,
+    "sibling": tables.sibling,
+    "siblings": tables.siblings,
+    "by_kind": tables.by_kind,
+    "speeds": tables.speeds,
+    "how_close": words.how_close,
+    "against": words.against,
+    "short_against": words.short_against,
+    "same_logits": words.same_logits,
+    "spread": tables.spread,
+    "tokens": lambda number: f"{number:,}",
+    "size": numbers.size,
+    "memory": numbers.memory,
+    "count": numbers.count,
+    "percent": numbers.percent,
+    "sig": numbers.significant,
+    "tiny": lambda number: f"{number:.1e}",
+}
+
 
 BASE = "card/README.md.j2"
 REVIEW = "review/body.md.j2"

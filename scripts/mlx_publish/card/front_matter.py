@@ -12,7 +12,7 @@ from typing import Any
 
 from mlx_publish.card.licence import link_that_leads
 from mlx_publish.card.markdown import is_repo, numbered
-from mlx_publish.patterns import LANGUAGE, LICENCE
+from mlx_publish.recipes.patterns import LANGUAGE, LICENCE
 
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)
 # YAML 1.1, which some readers of the Hub's cards still speak, takes these for something else than text.

@@ -13,18 +13,16 @@ from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.commands import commands
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
-from mlx_publish.card.layout import tidy, unclosed
 from mlx_publish.card.licence import legal_files, licence_words
-from mlx_publish.card.limits import limits
-from mlx_publish.card.markdown import Markdown
-from mlx_publish.card.siblings import by_size, choice, here, shared
+from mlx_publish.card.limits import limits, passed, told
+from mlx_publish.card.markdown import Markdown, tidy, unclosed
 from mlx_publish.card.snippet import snippet, tools_snippet
 from mlx_publish.card.templates import judge, read_templates, templates_beside
-from mlx_publish.card.told import passed, told
+from mlx_publish.card.words import by_size, choice, here, shared
+from mlx_publish.chat.described import described
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence_schema import LACKING
-from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.template.described import described
+from mlx_publish.evidence.schema import LACKING
+from mlx_publish.recipes.recipe import Recipe, Variant
 
 UNRENDERABLE = (*LACKING, UndefinedError)
 """What rendering raises where evidence lacks something within a measurement."""

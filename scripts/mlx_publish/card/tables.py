@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mlx_publish.card.markdown import Markdown, escape, hub
-from mlx_publish.numbers import percent, significant, size
+from mlx_publish.text.numbers import percent, significant, size
 
 Row = Mapping[str, Any]
 Column = tuple[str, "Callable[[Row], str | None]"]

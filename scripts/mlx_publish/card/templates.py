@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.recipe import Recipe
+from mlx_publish.recipes.recipe import Recipe
 
 FOLDER = "templates/card"
 ENDING = ".j2"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from mlx_publish.errors import Refused, short
-from mlx_publish.report import Finding, Status
+from mlx_publish.evidence.report import Finding, Status
 
 Target = TypeVar("Target")
 _LONGEST = 2000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
-from mlx_publish.report import Report
+from mlx_publish.evidence.report import Report
 
 
 @dataclass(frozen=True)

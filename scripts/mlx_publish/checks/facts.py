@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.senses import senses_in
-from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.recipes.recipe import Recipe, Variant
 
 if TYPE_CHECKING:
     from mlx_publish.checks.twin import TwinFacts

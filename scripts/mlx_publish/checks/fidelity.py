@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
-from mlx_publish.recipe import FidelityTest, Variant
+from mlx_publish.recipes.recipe import FidelityTest, Variant
 
 _WIDTHS = (2, 3, 4, 5, 6, 8)
 _SMALL_GROUP = 32

@@ -11,7 +11,7 @@ from mlx_publish.model.files import SMALL
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import name_fault, same_on_a_mac, shown
 from mlx_publish.model.select import is_legal, is_tokenizer
-from mlx_publish.numbers import size
+from mlx_publish.text.numbers import size
 
 _NAMED = 5
 _TEMPLATES = "additional_chat_templates/"

@@ -12,7 +12,7 @@ from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 
 # How far the measured width may be from the one computed from the source's shapes.
 _BAND = 0.1

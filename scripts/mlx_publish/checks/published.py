@@ -9,7 +9,7 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.listed import shown, untested, wrong_list
-from mlx_publish.evidence import MADE_FROM_EVIDENCE, FileDigest, folder_digest
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
 _NAMED = 5  # files in a message

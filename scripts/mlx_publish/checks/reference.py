@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
-from mlx_publish.numbers import percent
+from mlx_publish.text.numbers import percent
 
 # Measured in float32 on the CPU: equal models are at 3e-13 (2 layers) to 4e-11 (SmolLM2); the smallest deviation of
 # mlx-lm that was seen, another approximation of GELU, makes 1e-8.

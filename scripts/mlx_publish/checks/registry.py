@@ -13,7 +13,7 @@ from mlx_publish.checks.published import PUBLISHED
 from mlx_publish.checks.signed import ATTESTED, SIGNED
 from mlx_publish.checks.upload import UPLOAD
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Recipe
+from mlx_publish.recipes.recipe import Recipe
 
 BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     **JUDGED,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
-from mlx_publish.report import Status
+from mlx_publish.evidence.report import Status
 
 _NAMED = 5  # files in a message
 _NOT_OURS = "Do not use it: take another commit, or ask its publisher."

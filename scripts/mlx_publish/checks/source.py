@@ -7,7 +7,7 @@ from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.folder import LEGAL, UNREAD
-from mlx_publish.checks.naming import PAPERS, REVISION
+from mlx_publish.checks.licence import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
 from mlx_publish.checks.twin import TWIN

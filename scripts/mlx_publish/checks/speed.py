@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, passed, warned
-from mlx_publish.recipe import SpeedTest
-from mlx_publish.series import objection
+from mlx_publish.machine.series import objection
+from mlx_publish.recipes.recipe import SpeedTest
 
 FEWEST = 16
 """Tokens of a prompt or a generation below which a rate tells nothing."""

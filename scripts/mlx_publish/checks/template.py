@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlx_publish.chat import properties
+from mlx_publish.chat.asking import answer_head
+from mlx_publish.chat.capabilities import Capabilities
+from mlx_publish.chat.described import listed, shown
+from mlx_publish.chat.dialogues import probes
+from mlx_publish.chat.look import Look, shared
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.template_abilities import ABILITIES
 from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, where_there_is_one
-from mlx_publish.template import properties
-from mlx_publish.template.asking import answer_head
-from mlx_publish.template.capabilities import Capabilities
-from mlx_publish.template.described import listed, shown
-from mlx_publish.template.dialogues import probes
-from mlx_publish.template.look import Look, shared
 
 _QUOTED = 200  # characters of a prompt
 _MEND = "Take another source, or have its template mended."

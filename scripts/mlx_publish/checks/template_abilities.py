@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from mlx_publish.chat.capabilities import Capabilities
+from mlx_publish.chat.look import Look
 from mlx_publish.checks.base import Check, Says, passed, warned
 from mlx_publish.checks.template_facts import TemplateFacts, where_there_is_one
-from mlx_publish.template.capabilities import Capabilities
-from mlx_publish.template.look import Look
 
 
 @where_there_is_one

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish.chat.capabilities import Capabilities
+from mlx_publish.chat.look import Look
 from mlx_publish.checks.base import Says, skipped
-from mlx_publish.template.capabilities import Capabilities
-from mlx_publish.template.look import Look
 
 NO_TEMPLATE = "there is no chat template"
 

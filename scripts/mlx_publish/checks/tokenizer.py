@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_publish.chat.dialogues import probes
+from mlx_publish.chat.properties import BYTE_ORDER_MARK
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.template import safe
@@ -15,8 +17,6 @@ from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.portable import transformers4_classes
 from mlx_publish.model.stopping import no_ids_in, stop_ids_in
 from mlx_publish.model.weights import embedding_of
-from mlx_publish.template.dialogues import probes
-from mlx_publish.template.properties import BYTE_ORDER_MARK
 
 GENERATION = "generation_config.json"
 _COMPLETE = f"Add the {CONFIG} of the model to the source."

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_publish.chat.turn import TurnEnd
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, skipped, warned
 from mlx_publish.model.portable import Repaired
 from mlx_publish.model.stopping import Stopping
-from mlx_publish.template.turn import TurnEnd
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
-from mlx_publish.evidence import MADE_FROM_EVIDENCE
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE
 
 _NAMED = 5  # faults in a message
 _AS_MADE = (

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from mlx_publish.children.private_folder import Unfit, make
-from mlx_publish.temporary import TemporaryFolder
+from mlx_publish.text.temporary import TemporaryFolder
 
 
 @cache

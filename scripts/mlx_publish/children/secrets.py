@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from mlx_publish.children.surroundings import KEPT
+from mlx_publish.children.environment import KEPT
 
 _NOT_DUMPABLE = 4  # PR_SET_DUMPABLE
 _HARMLESS = frozenset(

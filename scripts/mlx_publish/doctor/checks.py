@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.doctor.facts import Facts
-from mlx_publish.engine.support import MOST_DEVIATION
+from mlx_publish.machine.packages import MOST_DEVIATION
 from mlx_publish.machine.state import disturbances
-from mlx_publish.numbers import memory, size
+from mlx_publish.text.numbers import memory, size
 
 LITTLE_DISK, LITTLE_MEMORY = 20e9, 8 << 30
 OPEN_FILES = 2048

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.child import Bounds, Job, memory_bytes, run_job
-from mlx_publish.engine.process import fast_blas
-from mlx_publish.engine.support import versions
+from mlx_publish.children.environment import fast_blas
+from mlx_publish.children.jobs import Bounds, Job, run_job
+from mlx_publish.children.torch import Torch, find_torch
 from mlx_publish.errors import PublishError
 from mlx_publish.machine import describe
+from mlx_publish.machine.packages import versions
 from mlx_publish.machine.programs import run_program
+from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.machine.state import state
-from mlx_publish.reference.child import Torch, find_torch
 
 PROGRAMS = ("git", "gh")
 
@@ -57,7 +58,7 @@ class Facts:
 
 def gather(work: Path, logs: Path) -> Facts:
     """Look at this machine; `work` is where work would lie, `logs` a folder for what the child prints."""
-    from mlx_publish.hub.greeting import greeting, token_role  # noqa: PLC0415  the Hub's client takes its time
+    from mlx_publish.hub.identity import greeting, token_role  # noqa: PLC0415  the Hub's client takes its time
 
     return Facts(
         system=platform.system(),

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlx_publish.errors import PublishError, Refused, SurroundingsError
-from mlx_publish.surroundings import of_the_surroundings
+from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {

@@ -27,13 +27,13 @@ from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from mlx_publish.engine.accounting import account
 from mlx_publish.engine.casting import TYPES, Routing, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
+from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.quantizing import Kept, quantize
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
-from mlx_publish.engine.while_loaded import ask_source
 from mlx_publish.errors import Refused
 
 # Sign off, everything from here on is infinity or NaN.

@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_publish.engine.loading import on_gpu
-from mlx_publish.engine.support import MOST_DEVIATION
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.machine.packages import MOST_DEVIATION
 
 SIDE = 256
 

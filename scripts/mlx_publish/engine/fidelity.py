@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx import nn
 
+from mlx_publish.engine.answering import answers_of, tokenizer_of
 from mlx_publish.engine.divergence import compared
-from mlx_publish.engine.loading import fast_blas_in_front, load_model
+from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
     as_arrays,
     logits_of,
@@ -19,7 +21,9 @@ from mlx_publish.engine.logits_store import (
     tokens_within,
     write_store,
 )
-from mlx_publish.engine.passages import passages, tokens_sha256
+from mlx_publish.engine.passages import passages, rendering, tokens_sha256
+from mlx_publish.engine.prompts import finished
+from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused
 
 
@@ -68,3 +72,28 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
 def _vocabulary(model: Any) -> int:
     """Logits of a position, those of padding included; asked for their number alone, none is computed."""
     return int(model(mx.array([[0]])).shape[-1])
+
+
+def ask_source(
+    model: nn.Module,
+    source: str,
+    tokenizer: str,
+    reference: dict[str, Any] | None,
+    questions: dict[str, Any] | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Store its logits (`reference`), let it answer (`questions`); what is None is left out.
+
+    `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
+    """
+    told: dict[str, Any] = {}
+    computed_in, made = fit(model), tokenizer_of(Path(tokenizer))
+    asked = questions["questions"] if questions else []
+    # What is rendered below is rendered here, by one child, and known from now on.
+    finished({**prompts(made, asked).calls, **(rendering(made, reference["texts"]["dialogue"]) if reference else {})})
+    if reference:
+        read = reference_of(model, made, Path(source), reference, progress)
+        told["reference"] = {**read, "computed_in": computed_in}
+    if questions:
+        told["answers"] = {"computed_in": computed_in, **answers_of(model, made, asked, progress)}
+    return told

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.own_tokenizer import own_tokenizer
 from mlx_publish.engine.prompts import finished
+from mlx_publish.engine.tokenizing import own_tokenizer
 
 Encode = Callable[[str, bool], list[int]]
 Dialogues = Sequence[Sequence[Mapping[str, str]]]

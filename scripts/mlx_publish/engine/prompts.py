@@ -16,10 +16,10 @@ from typing import Any, NoReturn, TypeVar
 from jinja2 import TemplateError
 from transformers.utils import chat_template_utils
 
+from mlx_publish.chat.child import Request, render_all
+from mlx_publish.chat.look import NOW
+from mlx_publish.chat.rendering import Rendered
 from mlx_publish.errors import Bug, PublishError, Refused
-from mlx_publish.template.child import Request, render_all
-from mlx_publish.template.look import NOW
-from mlx_publish.template.rendering import Rendered
 
 Answer = TypeVar("Answer")
 Call = Callable[[], Answer]

@@ -16,9 +16,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_tokenizer
 
 from mlx_publish.engine.loading import fit
-from mlx_publish.engine.own_tokenizer import own_tokenizer
 from mlx_publish.engine.source_model import load_source
-from mlx_publish.evidence import digest_of
+from mlx_publish.engine.tokenizing import own_tokenizer
+from mlx_publish.evidence.digests import digest_of
 
 
 def logits(

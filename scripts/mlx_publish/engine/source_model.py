@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,40 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import _get_classes, load_model
 
-from mlx_publish.engine.ending import going_on
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
+
+
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """Turn an end of the process into `Refused`, with what was printed before: mlx_lm/models/olmo.py calls exit."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    except SystemExit as end:
+        missing = _missing(end)
+        lacks = f"the Python package {missing} is not installed" if missing else f"it ends with {end.code}"
+        words = " ".join(said.getvalue().split())[:400]
+        raise Refused(
+            f"mlx-lm cannot build the model: {lacks}{f' ({words})' if words else ''}",
+            check="builds",
+            remedy="Install what it asks for beside mlx-lm, or take another source.",
+        ) from end
+    finally:
+        sys.stdout.write(said.getvalue())
+
+
+def _missing(error: BaseException) -> str:
+    """The module that could not be imported on the way to `error`; empty where that is not the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ImportError):
+            return cause.name or str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
 
 Weights = dict[str, mx.array]
 _LONGEST = 400

@@ -14,7 +14,7 @@ from mlx_lm import stream_generate
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_publish.engine.loading import load_model, on_gpu
-from mlx_publish.series import agree, summary
+from mlx_publish.machine.series import agree, summary
 
 WARM_UPS = 6
 """Runs of a length at most until two successive ones agree."""

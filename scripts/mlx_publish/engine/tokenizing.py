@@ -9,13 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer
 
 from mlx_publish.engine.loading import warnings_of_loading
-from mlx_publish.engine.own_tokenizer import own_tokenizer
 from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.portable import PLAIN, portable, tokenizer_files
+
+
+def own_tokenizer(folder: Path) -> Tokenizer | None:
+    """Read it; None where the folder has only older files. Raises what tokenizers raises for a broken file.
+
+    Truncation and padding are off: a caller of transformers sets both, and here they would cut and fill the ids.
+    """
+    if not (path := folder / "tokenizer.json").exists():
+        return None
+    found = Tokenizer.from_file(str(path))
+    found.no_truncation()
+    found.no_padding()
+    return found
+
 
 Encode = Callable[[str], list[int]]
 Reference = tuple[tuple[Encode, list[str]], str]

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.foreign import limits
-from mlx_publish.foreign.json_text import parse, read
 from mlx_publish.github.output import cell
 from mlx_publish.github.programs import gh
 from mlx_publish.github.wanted import known_recipes
@@ -24,9 +22,11 @@ from mlx_publish.model.draft import CONFIG
 from mlx_publish.model.files import SMALL, FileEntry, ModelFiles
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.template_places import JINJA, LEGACY
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file
-from mlx_publish.revision import is_commit
+from mlx_publish.recipes.patterns import is_commit
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.text import bounds
+from mlx_publish.text.json_text import parse, read
 
 TITLE = "Sources and converters that moved"
 LABEL = "mlx-publish-drift"
@@ -107,7 +107,7 @@ def _templates(files: ModelFiles) -> list[object]:
     entry = files.entries.get(CONFIG)
     if entry is not None and entry.size <= SMALL:
         with contextlib.suppress(ValueError, AttributeError, BadInput):
-            found.append(parse(files.read(CONFIG), limits.CONFIG).get("chat_template"))
+            found.append(parse(files.read(CONFIG), bounds.CONFIG).get("chat_template"))
     return found
 
 
@@ -135,7 +135,7 @@ def _converters(name: str, recipe: Recipe, cards: Path, newest: Callable[[str], 
 
 def _tools(path: Path) -> Mapping[str, str]:
     try:
-        tools = read(path, limits.EVIDENCE)["tools"]
+        tools = read(path, bounds.EVIDENCE)["tools"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {str(key): str(value) for key, value in tools.items()} if isinstance(tools, dict) else {}
@@ -151,7 +151,7 @@ def newest_version(package: str) -> str:
     address = f"{os.environ.get('MLX_PUBLISH_PYPI') or _PYPI}/pypi/{package}/json"
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  the operator's address
-            return str(parse(answer.read(limits.ANSWER.most_bytes + 1), limits.ANSWER)["info"]["version"])
+            return str(parse(answer.read(bounds.ANSWER.most_bytes + 1), bounds.ANSWER)["info"]["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SurroundingsError(f"{address}: {error}", remedy="Run it again later.") from error
 
@@ -175,7 +175,7 @@ def tell(moved: list[Moved], root: Path) -> str:
     # By its label, which no stranger can give to an issue of his own.
     asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
     try:
-        listed = parse(gh(root, "issue", "list", *asked) or "[]", limits.ANSWER)
+        listed = parse(gh(root, "issue", "list", *asked) or "[]", bounds.ANSWER)
     except ValueError as error:
         raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
     text = table(moved)

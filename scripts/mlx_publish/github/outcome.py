@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mlx_publish.card.markdown import hub, link
+from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.github import output
 from mlx_publish.github.preview import MOST, previews
-from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.report import Finding, Report, unmeasured
+from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.work import Work
 
 _WORST = ("error", "refused", "pass")

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlx_publish.door import command
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.harmless import harmless, plain
+from mlx_publish.text.door import command
+from mlx_publish.text.harmless import harmless, plain
 
 # The last two would make a link of an address.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()#|!@~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
-from mlx_publish.foreign.json_text import FaultyJson, read
-from mlx_publish.foreign.limits import EVENT
 from mlx_publish.github import output
 from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
-from mlx_publish.harmless import shown_json
+from mlx_publish.text.bounds import EVENT
+from mlx_publish.text.harmless import shown_json
+from mlx_publish.text.json_text import FaultyJson, read
 
 SCHEMA = "mlx-publish/plan/1"
 LABELS = ("self-hosted", "macOS", "ARM64")

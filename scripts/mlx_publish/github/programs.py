@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlx_publish.children.environment import of_github
 from mlx_publish.children.process import Said, ask, program
-from mlx_publish.children.surroundings import of_github
 from mlx_publish.errors import SurroundingsError
 
 # The name under which GitHub's own actions commit.

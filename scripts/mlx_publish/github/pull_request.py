@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import ANSWER, EVIDENCE
 from mlx_publish.github import output
 from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
+from mlx_publish.text.bounds import ANSWER, EVIDENCE
+from mlx_publish.text.json_text import parse
 
 
 def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path) -> str | None:

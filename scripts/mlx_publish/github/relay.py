@@ -19,7 +19,7 @@ from typing import Any
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
 from mlx_publish.github.request import DISPATCH, from_payload
-from mlx_publish.revision import is_commit
+from mlx_publish.recipes.patterns import is_commit
 
 LARGEST = 1 << 20
 """Bytes of a webhook's body; the Hub sends some thousand."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlx_publish import patterns
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Strict
-from mlx_publish.revision import is_commit
-from mlx_publish.yaml_errors import cut, joined, said
-from mlx_publish.yaml_lines import scalar
+from mlx_publish.recipes import patterns
+from mlx_publish.recipes.faults import cut, joined, said
+from mlx_publish.recipes.patterns import is_commit
+from mlx_publish.recipes.recipe import Strict
+from mlx_publish.text.yaml_lines import scalar
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.request import Request, from_payload
-from mlx_publish.policy import find_policy, judge, shared_destinations
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file, recipe_from_flags, recipe_paths
+from mlx_publish.recipes.policy import find_policy, judge, shared_destinations
+from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags, recipe_paths
+from mlx_publish.recipes.recipe import Recipe
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
 # What a job is told of a source that has no recipe yet, by the inputs of the Action.

@@ -6,21 +6,77 @@ A card is never mended here: who wants other words changes the recipe or a templ
 from __future__ import annotations
 
 import contextlib
+import difflib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.errors import BadInput, PublishError
-from mlx_publish.foreign.json_text import FaultyJson, read_within
-from mlx_publish.hooks.card_lines import differences
 from mlx_publish.hooks.claims import claims
 from mlx_publish.hooks.cores import shared
 from mlx_publish.hooks.evidence import Evidence, disagreements, read_evidence
 from mlx_publish.hooks.front_matter import faults
 from mlx_publish.hooks.known_recipes import Known, KnownRecipes
 from mlx_publish.hooks.problem import Options, Problem, problems_of
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.text.json_text import FaultyJson, read_within
+
+MOST = 5
+_LONGEST = 60
+# A number, or a word with digits in it, as a digest.
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z_]*\d[A-Za-z0-9_]*(?:[.,]\d+)*")
+_WORTH_COMPARING = 4_000_000
+"""Pairs of lines; a card has some three hundred lines, and the search for what they share grows with their square."""
+
+
+def differences(text: str, rendered: str) -> Iterator[tuple[int, str]]:
+    """Yield line and words of what differs, the first few; nothing where all bytes are the same."""
+    if text == rendered:
+        return
+    found = list(_differences(text.split("\n"), rendered.split("\n")))
+    yield from found[:MOST]
+    if found[MOST:]:
+        yield found[MOST][0], f"differs here, too, and so on: {len(found)} differences"
+
+
+def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, str]]:
+    if len(ours) * len(theirs) > _WORTH_COMPARING:
+        yield 1, f"has {len(ours):,} lines, and recipe and evidence give {len(theirs):,}"
+        return
+    matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
+    for _, start, end, from_, to in (code for code in matcher.get_opcodes() if code[0] != "equal"):
+        for number in range(max(end - start, to - from_)):
+            line = start + number
+            if line >= end:
+                yield min(line, len(ours) - 1) + 1, f"{_cut(theirs[from_ + number])} is missing here"
+            elif from_ + number >= to:
+                yield line + 1, f"says {_cut(ours[line])}, which neither recipe nor evidence gives"
+            else:
+                yield from ((line + 1, said) for said in _line(ours[line], theirs[from_ + number]))
+
+
+def _line(ours: str, theirs: str) -> Iterator[str]:
+    if ours.rstrip() == theirs.rstrip():
+        yield "ends with other blanks than recipe and evidence give"
+    elif _NUMBER.split(ours) == _NUMBER.split(theirs):
+        for one, other in zip(_NUMBER.findall(ours), _NUMBER.findall(theirs), strict=True):
+            if one != other:
+                yield f"says {one[:_LONGEST]} where the evidence has {other[:_LONGEST]}"
+    else:
+        at = next(
+            (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
+        )
+        start = max(0, at - 20)
+        yield f"says {_cut(ours[start:])} where recipe and evidence give {_cut(theirs[start:])}"
+
+
+def _cut(text: str) -> str:
+    if not text.strip():
+        return "an empty line"
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+
 
 LARGEST = 4 << 20
 """Bytes of a file of a card; those of real ones have some ten thousand."""

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mlx_publish.chat.asking import answer_head
+from mlx_publish.chat.dialogues import QUESTION, TOOL
+from mlx_publish.chat.look import Look
+from mlx_publish.chat.properties import BYTE_ORDER_MARK, refusals, surprising_variables
 from mlx_publish.errors import Refused
 from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.hooks.rendered import Model, looks
 from mlx_publish.hooks.template_files import Found, templates_in
 from mlx_publish.model.template_places import JINJA
-from mlx_publish.template.asking import answer_head
-from mlx_publish.template.dialogues import QUESTION, TOOL
-from mlx_publish.template.look import Look
-from mlx_publish.template.properties import BYTE_ORDER_MARK, refusals, surprising_variables
 
 _LINE = re.compile(r"line (\d+): ")
 _PAGE = "docs/hooks.md says what a template is tried with."

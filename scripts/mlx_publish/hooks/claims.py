@@ -9,8 +9,8 @@ from typing import Any
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
 from mlx_publish.hooks.evidence import Evidence
 from mlx_publish.hooks.problem import Problem
-from mlx_publish.policy import Policy, judge_licence
-from mlx_publish.recipe import Recipe
+from mlx_publish.recipes.policy import Policy, judge_licence
+from mlx_publish.recipes.recipe import Recipe
 
 _INDEX = re.compile(r"\[[0-9]+\]")
 

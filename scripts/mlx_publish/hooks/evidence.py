@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import SCHEMA, FileDigest, folder_digest
-from mlx_publish.evidence_schema import faults
-from mlx_publish.foreign.json_text import FaultyJson, parse, read_within
-from mlx_publish.foreign.limits import EVIDENCE
+from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
+from mlx_publish.evidence.schema import faults
 from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.hooks.problem import Problem
-from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.yaml_errors import joined
+from mlx_publish.recipes.faults import joined
+from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.bounds import EVIDENCE
+from mlx_publish.text.json_text import FaultyJson, parse, read_within
 
 _AS_MADE = "Take the evidence as it was made; a number changes by measuring again."
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from mlx_publish.card.templates import templates_beside
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.evidence import Evidence
-from mlx_publish.policy import Policy, find_policy
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file, recipe_paths
-from mlx_publish.yaml_errors import cut
+from mlx_publish.recipes.faults import cut
+from mlx_publish.recipes.policy import Policy, find_policy
+from mlx_publish.recipes.read import recipe_from_file, recipe_paths
+from mlx_publish.recipes.recipe import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # as `name` of a recipe
 

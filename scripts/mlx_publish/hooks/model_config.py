@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlx_publish.hooks import ends, tokenizer_class
+from mlx_publish.hooks import ends
 from mlx_publish.hooks.model_folder import ModelFolder
 from mlx_publish.hooks.problem import Options, Problem
 from mlx_publish.hooks.quantization_block import quantization
@@ -23,7 +23,7 @@ def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
         yield from _architecture(model)
         yield from quantization(model, fix=options.fix)
         yield from ends.stop_ids(model, turn_end, fix=options.fix)
-        yield from tokenizer_class.portability(model, fix=options.fix)
+        yield from ends.portability(model, fix=options.fix)
         model.write()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.errors import PublishError
-from mlx_publish.harmless import harmless, plain
+from mlx_publish.text.harmless import harmless, plain
 
 _PLACE = re.compile(r"(?P<file>[^\n]+?):(?P<line>\d+): (?P<rest>.*)", re.DOTALL)
 

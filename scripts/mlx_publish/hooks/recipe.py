@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.problem import Options, Problem, problems_of
-from mlx_publish.policy import EMPTY, Policy, find_policy, objections, shared_destinations
-from mlx_publish.recipe import Recipe
-from mlx_publish.recipe_input import recipe_from_file
+from mlx_publish.recipes.policy import EMPTY, Policy, find_policy, objections, shared_destinations
+from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Recipe
 
 
 def look(files: Sequence[Path], _options: Options) -> Iterator[Problem]:

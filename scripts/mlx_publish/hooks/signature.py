@@ -8,7 +8,7 @@ from pathlib import Path
 from mlx_publish.errors import PublishError
 from mlx_publish.hooks.problem import Problem, problems_of
 from mlx_publish.hub.manifest import is_signature
-from mlx_publish.policy import EMPTY, find_policy
+from mlx_publish.recipes.policy import EMPTY, find_policy
 from mlx_publish.signing.attested import Evidence, vouched, vouchers_of
 
 SIGNATURE, EVIDENCE = "evidence.sig", "evidence.json"

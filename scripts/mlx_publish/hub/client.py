@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
 from mlx_publish.hub.endpoint import guard, judge_endpoint
 from mlx_publish.hub.watch import retry_after
-from mlx_publish.masking import without_secrets
+from mlx_publish.text.masking import without_secrets
 
 _TOKEN = re.compile(r"[!-~]*")
 _acting: ContextVar[str | bool | None] = ContextVar("acting", default=None)

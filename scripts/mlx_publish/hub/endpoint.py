@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.harmless import one_line
-from mlx_publish.masking import without_secrets
+from mlx_publish.text.harmless import one_line
+from mlx_publish.text.masking import without_secrets
 
 VARIABLE = "HF_ENDPOINT"
 # What another parser could read as another host is none: no user, no backslash, nothing escaped.

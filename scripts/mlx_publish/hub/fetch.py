@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.evidence import git_sha1_of, sha256_of
+from mlx_publish.evidence.digests import git_sha1_of, sha256_of
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 

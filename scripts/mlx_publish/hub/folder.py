@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.evidence import same_source, sha256_of
+from mlx_publish.evidence.digests import same_source, sha256_of
 from mlx_publish.hub.manifest import Sent
-from mlx_publish.temporary import TemporaryFolder
-from mlx_publish.work import read_json, replace_folder
+from mlx_publish.text.files import read_json, replace_folder
+from mlx_publish.text.temporary import TemporaryFolder
 
 
 def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, Any], *, adopt: bool) -> None:

@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_publish.errors import Refused, SurroundingsError
-from mlx_publish.hub.client import given_token, hub_errors
+from mlx_publish.errors import PublishError, Refused, SurroundingsError
+from mlx_publish.hub.client import given_token, hub_api, hub_errors
 from mlx_publish.hub.endpoint import judge_endpoint
-from mlx_publish.masking import learn
+from mlx_publish.text.masking import learn
 
 WRITABLE = "destination-writable"
 """The check under which missing rights stand in the report."""
@@ -96,3 +96,31 @@ def _exchange(repo: str) -> str:
         raise Refused(
             str(error), check=WRITABLE, remedy="Name this repo and workflow as a trusted publisher in the Hub repo."
         ) from error
+
+
+def greeting() -> str:
+    """Ask for one model; returns nothing where the Hub answers, else why it does not."""
+    from huggingface_hub import constants, get_session, hf_raise_for_status  # noqa: PLC0415
+
+    try:
+        judge_endpoint(token=given_token() is not None)
+        with hub_errors("the Hub"):
+            hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=10))
+    except PublishError as error:
+        return error.message
+    return ""
+
+
+def token_role() -> str:
+    """`read`, `write` or `fineGrained` as the Hub calls them; empty without a token; or why there is no answer."""
+    if named := resource():
+        return f"trusted publisher of {named}"
+    token = given_token()
+    if token is None:
+        return ""
+    try:
+        with hub_errors("the token"):
+            told = hub_api(token=token).whoami()
+    except PublishError as error:
+        return error.message
+    return role_of(told) or "unknown"

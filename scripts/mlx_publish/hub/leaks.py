@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlx_publish.masking import secret_values
+from mlx_publish.text.masking import secret_values
 
 # What the providers say their secrets look like; each is specific enough not to stand in a vocabulary by chance.
 FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple((name, re.compile(form)) for name, form in (

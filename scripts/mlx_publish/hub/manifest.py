@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import FileDigest, git_sha1_of, listing, sha256_of_all
-from mlx_publish.foreign import limits
-from mlx_publish.foreign.json_text import read
+from mlx_publish.errors import Refused
+from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
+from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.legal import LARGEST, text_fault
 from mlx_publish.model.names import same_on_a_mac, shown
 from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
+from mlx_publish.text import bounds
+from mlx_publish.text.json_text import read
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
@@ -122,7 +124,7 @@ def _begins(path: Path) -> bytes:
 def _indexed(folder: Path) -> set[str] | None:
     """The weight files that the index names, or None where there is no index that can be read."""
     try:
-        named = read(folder / INDEX, limits.INDEX)["weight_map"]
+        named = read(folder / INDEX, bounds.INDEX)["weight_map"]
         return {str(name) for name in named.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -145,3 +147,48 @@ def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:
 def listed(files: Iterable[Sent]) -> list[dict[str, Any]]:
     """Plain data of all files, card and evidence included."""
     return listing(digests(files))
+
+
+PIECE = 64 << 10
+"""Bytes of a piece."""
+
+
+def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
+    """Load beginning, middle and end of each file of the weights, and small files whole; returns how many bytes.
+
+    Raises `Refused` that names the file whose bytes are others.
+    """
+    count = 0
+    for file in files:
+        for start, length in _pieces(file.size):
+            count += length
+            if _load(repo, commit, file.path, start, length) != _local(file, start, length):
+                raise Refused(
+                    f"{file.path} at {repo}@{commit[:12]} is loaded with other bytes ({length} from {start} on)",
+                    check="remote-equal", remedy="It was not tagged. Run the same command again.",
+                )  # fmt: skip
+    return count
+
+
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    if size <= 3 * PIECE:
+        if size:
+            yield 0, size
+        return
+    yield from ((start, PIECE) for start in (0, (size - PIECE) // 2, size - PIECE))
+
+
+def _local(file: Sent, start: int, length: int) -> bytes:
+    with file.local.open("rb") as stream:
+        stream.seek(start)
+        return stream.read(length)
+
+
+def _load(repo: str, commit: str, path: str, start: int, length: int) -> bytes:
+    from huggingface_hub import HfFileSystem  # noqa: PLC0415
+
+    api = hub_api()
+    disk = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
+    with hub_errors(f"{repo}/{path}"):
+        found: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
+    return found

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
-from mlx_publish.evidence import same_source
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import EVIDENCE
+from mlx_publish.evidence.digests import same_source
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
-from mlx_publish.hub.manifest import Sent, same
-from mlx_publish.hub.readback import read_back
+from mlx_publish.hub.manifest import Sent, read_back, same
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.rights import no_repo
 from mlx_publish.hub.watch import Watch, watched
 from mlx_publish.model.files import FileEntry
-from mlx_publish.work import write_atomically
+from mlx_publish.text.bounds import EVIDENCE
+from mlx_publish.text.files import write_atomically
+from mlx_publish.text.json_text import parse
 
 
 @dataclass(frozen=True)

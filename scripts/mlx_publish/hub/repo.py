@@ -12,7 +12,7 @@ from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
-from mlx_publish.revision import is_commit
+from mlx_publish.recipes.patterns import is_commit
 
 OF_THE_HUB = frozenset({".gitattributes"})
 """The Hub makes it itself; it says what goes to LFS and is no part of a model."""

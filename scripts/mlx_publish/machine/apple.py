@@ -10,9 +10,9 @@ import os
 import re
 from typing import Any
 
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import ANSWER
 from mlx_publish.machine.programs import Program, Run, taken_by_others
+from mlx_publish.text.bounds import ANSWER
+from mlx_publish.text.json_text import parse
 
 _LEVELS = 3
 SYSCTL = (

@@ -9,10 +9,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from mlx_publish.foreign.limits import CARD_NODES
-from mlx_publish.foreign.yaml_bounds import UnboundedYaml, judge, judge_size, written_out
 from mlx_publish.model.files import SMALL, ModelFiles
-from mlx_publish.yaml_full import ODD
+from mlx_publish.text.bounds import CARD_NODES
+from mlx_publish.text.yaml_bounds import UnboundedYaml, judge, judge_size, written_out
+from mlx_publish.text.yaml_full import ODD
 
 # As the Hub reads it, which passes over white space in front: REGEX_YAML_BLOCK in huggingface_hub/repocard.py.
 _FRONT_MATTER = re.compile(r"\A[\s\ufeff]*---[ \t]*\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)

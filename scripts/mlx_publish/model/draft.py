@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.json_text import FaultyJson, parse
-from mlx_publish.foreign.limits import bounds_of
+from mlx_publish.text.bounds import bounds_of
+from mlx_publish.text.json_text import FaultyJson, parse
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
 

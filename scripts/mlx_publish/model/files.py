@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.json_text import FaultyJson, parse
-from mlx_publish.foreign.limits import bounds_of
 from mlx_publish.model.folder import FolderLook, look_at
 from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header_of
+from mlx_publish.text.bounds import bounds_of
+from mlx_publish.text.json_text import FaultyJson, parse
 
 SMALL = 64 << 20
 """Bytes that a metadata file may have; tokenizers reach some 30 MB."""

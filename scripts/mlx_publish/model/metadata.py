@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mlx_publish.chat.look import Look, look
 from mlx_publish.model.card import SourceCard, read_card
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.draft import judge_kinds
@@ -19,7 +20,6 @@ from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.model.tokenizer_bounds import judge_files, judge_texts, judge_tokenizer
 from mlx_publish.model.vocabulary import Vocabulary, read_decoder, read_vocabulary
 from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_files
-from mlx_publish.template.look import Look, look
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024

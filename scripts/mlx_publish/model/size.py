@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlx_publish.model.weights import TensorInfo
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 
 _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 _MIXED_BITS = 6  # no mixed recipe has more

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.foreign.json_text import FaultyJson, parse
-from mlx_publish.foreign.limits import CONFIG
 from mlx_publish.model.draft import json_bytes
 from mlx_publish.model.vocabulary import read_decoder, read_vocabulary
+from mlx_publish.text.bounds import CONFIG
+from mlx_publish.text.json_text import FaultyJson, parse
 
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"

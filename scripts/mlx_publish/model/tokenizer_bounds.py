@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.limits import VOCABULARY
+from mlx_publish.text.bounds import VOCABULARY
 
 LONGEST = 16_384
 """Characters of a token or of any other text but a chat template; real ones reach some hundreds."""

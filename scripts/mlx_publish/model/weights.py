@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import HEADER
+from mlx_publish.text.bounds import HEADER
+from mlx_publish.text.json_text import parse
 
 MAX_HEADER = HEADER.most_bytes
 DTYPE_BITS: Mapping[str, int] = {

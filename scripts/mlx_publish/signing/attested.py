@@ -9,11 +9,11 @@ from typing import Any
 
 from mlx_publish.checks.signed import Vouched
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import json_text
-from mlx_publish.policy import Policy
+from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
 from mlx_publish.signing.programs import gh, why
-from mlx_publish.temporary import TemporaryFolder
+from mlx_publish.text.files import json_text
+from mlx_publish.text.temporary import TemporaryFolder
 
 EVIDENCE = "mlx-publish.json"
 MEASURED = "urn:mlx-publish:measured:1"

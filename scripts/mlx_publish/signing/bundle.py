@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.evidence import json_text
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import EVIDENCE
 from mlx_publish.signing.statement import Unreadable, laid_out
+from mlx_publish.text.bounds import EVIDENCE
+from mlx_publish.text.files import json_text
+from mlx_publish.text.json_text import parse
 
 _MEDIA = "application/vnd.dev.sigstore.bundle"
 MEDIA_TYPE = f"{_MEDIA}.v0.3+json"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.signing.programs import ssh_keygen, why
-from mlx_publish.temporary import TemporaryFolder
-from mlx_publish.work import write_atomically
+from mlx_publish.text.files import write_atomically
+from mlx_publish.text.temporary import TemporaryFolder
 
 KEY = "MLX_PUBLISH_EVIDENCE_KEY"
 NAMESPACE = "mlx-publish"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.masking import learn
 from mlx_publish.signing.bundle import Bundle
+from mlx_publish.text.masking import learn
 
 TRUST = "MLX_PUBLISH_SIGSTORE"
 GITHUB = "https://token.actions.githubusercontent.com"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.masking import learn
 from mlx_publish.signing.bundle import Bundle, bundle_text, signing_input
+from mlx_publish.text.masking import learn
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlx_publish.errors import Refused
-from mlx_publish.evidence import sha256_of
+from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.hub.manifest import Sent
-from mlx_publish.policy import Policy
+from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.keyless import identity_token, sign_keyless
 from mlx_publish.signing.keys import sign_with_key, take_key
 from mlx_publish.signing.statement import IGNORED, SIGNATURE, Signed, statement_of
-from mlx_publish.work import write_atomically
+from mlx_publish.text.files import write_atomically
 
 
 class Signer:

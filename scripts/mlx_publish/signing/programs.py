@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlx_publish.children.environment import of_github
 from mlx_publish.children.process import Said, TimedOut, ask, program
-from mlx_publish.children.surroundings import of_github
 from mlx_publish.errors import SurroundingsError
 
 _SECONDS = 120

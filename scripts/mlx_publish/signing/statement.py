@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlx_publish.foreign.json_text import FaultyJson, parse
-from mlx_publish.foreign.limits import EVIDENCE
+from mlx_publish.text.bounds import EVIDENCE
+from mlx_publish.text.json_text import FaultyJson, parse
 
 SIGNATURE = "model.sig"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

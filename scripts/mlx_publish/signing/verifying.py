@@ -9,8 +9,8 @@ from pathlib import Path
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.signed import SIGNED, Signatures, Vouched
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.report import Finding
 from mlx_publish.model.files import ModelFiles
-from mlx_publish.report import Finding
 from mlx_publish.signing.attested import EVIDENCE, Evidence, Vouchers, read_signers, vouched
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
 from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.errors import Bug
-from mlx_publish.evidence import digest_of, json_text
-from mlx_publish.recipe import Variant
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context
-from mlx_publish.work import read_json, write_atomically
+from mlx_publish.text.files import json_text, read_json, write_atomically
 
 _KEY = "converted"
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.engine.support import COMPUTING, versions
-from mlx_publish.recipe import SmokeTest
+from mlx_publish.chat.capabilities import Capabilities, capabilities
+from mlx_publish.chat.variables import SWITCH
+from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.recipes.recipe import SmokeTest
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.long_text import LongText, long_text
 from mlx_publish.stages.reference import texts
 from mlx_publish.stages.source import metadata_of, source_of
-from mlx_publish.template.capabilities import Capabilities, capabilities
-from mlx_publish.template.variables import SWITCH
 
 Messages = list[dict[str, str]]
 SHORT = {

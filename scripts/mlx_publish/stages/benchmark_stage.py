@@ -8,10 +8,10 @@ from typing import Any
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, SpeedFacts
-from mlx_publish.engine.child import run_job
-from mlx_publish.engine.machine import machine
+from mlx_publish.children.jobs import run_job
+from mlx_publish.machine.described import machine
 from mlx_publish.machine.state import disturbances, state
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import job_of, measured_inputs
 from mlx_publish.stages.reference import texts

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlx_publish.errors import Refused
-from mlx_publish.recipe import Variant
-from mlx_publish.report import BEFORE, Report
+from mlx_publish.evidence.report import BEFORE, Report
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context, Stage
 
 _OF_ALL = frozenset({"fidelity", "card"})

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.console import Console
-from mlx_publish.engine.process import Children
+from mlx_publish.children.engine import Children
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.report import Finding, Report
+from mlx_publish.evidence.report import Finding, Report
+from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 
 

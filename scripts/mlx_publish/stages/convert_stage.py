@@ -13,14 +13,14 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, Told
 from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
-from mlx_publish.engine.child import Job, run_job
-from mlx_publish.engine.support import COMPUTING, versions
-from mlx_publish.evidence import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
+from mlx_publish.children.jobs import Job, run_job
+from mlx_publish.evidence.digests import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
+from mlx_publish.evidence.report import Finding
+from mlx_publish.machine.packages import COMPUTING, versions
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import KeptLayers
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, embedding_of, parameter_count, read_header
-from mlx_publish.recipe import Variant
-from mlx_publish.report import Finding
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.again import note_converted
 from mlx_publish.stages.answers import SourceAnswers
 from mlx_publish.stages.context import Context, Outcome, Stage
@@ -30,7 +30,7 @@ from mlx_publish.stages.prepare import Prepared, add_side_files, prepare
 from mlx_publish.stages.reference import Reference
 from mlx_publish.stages.source import metadata_of, source_of
 from mlx_publish.stages.tame import try_tokenizer
-from mlx_publish.work import replace_folder
+from mlx_publish.text.files import replace_folder
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
-from mlx_publish.engine.child import Job, run_job, run_jobs
-from mlx_publish.engine.process import fast_blas
-from mlx_publish.evidence import digest_of
-from mlx_publish.recipe import Variant
+from mlx_publish.children.environment import fast_blas
+from mlx_publish.children.jobs import Job, run_job, run_jobs
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.stages.prepare import readable_source

@@ -9,15 +9,15 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence_of
 from mlx_publish.checks.source import GROUPS
-from mlx_publish.engine.support import mlx_lm_support
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import exists
+from mlx_publish.machine.packages import mlx_lm_support
 from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
-from mlx_publish.policy import judge_source
-from mlx_publish.recipe import Recipe, Variant
-from mlx_publish.report import Finding
+from mlx_publish.recipes.policy import judge_source
+from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.room import estimated, judge_room, too_large

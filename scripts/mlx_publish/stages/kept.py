@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import digest_of, json_text
-from mlx_publish.work import read_json, write_atomically
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.text.files import json_text, read_json, write_atomically
 
 
 @dataclass(frozen=True)

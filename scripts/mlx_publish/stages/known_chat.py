@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_publish.checks.card import Bound
-from mlx_publish.evidence import read_back
+from mlx_publish.evidence.digests import read_back
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.tokenizer import stop_ids
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.answers import SourceAnswers, system_way
 from mlx_publish.stages.assembling import bound_of
 from mlx_publish.stages.context import Context

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.engine.child import memory_bytes
-from mlx_publish.engine.process import fast_blas
+from mlx_publish.children.environment import fast_blas
+from mlx_publish.machine.resources import memory_bytes
 
 LONG, BEYOND = 512, 64
 """Tokens of the long text, and how far it reaches beyond a sliding window."""

@@ -7,10 +7,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlx_publish.engine.child import Bounds, Job, memory_bytes, side_by_side
-from mlx_publish.engine.support import versions
-from mlx_publish.evidence import folder_digest
-from mlx_publish.recipe import Variant
+from mlx_publish.children.jobs import Bounds, Job
+from mlx_publish.evidence.digests import folder_digest
+from mlx_publish.machine.packages import versions
+from mlx_publish.machine.resources import memory_bytes, side_by_side
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context
 
 FLOAT32 = 4

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.chat.turn import TurnEnd, turn_end
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.errors import Refused
-from mlx_publish.foreign.json_text import parse
-from mlx_publish.foreign.limits import CONFIG as CONFIG_BOUNDS
 from mlx_publish.model.draft import CONFIG, json_bytes, read_object
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
@@ -19,7 +18,8 @@ from mlx_publish.model.portable import Repaired, portable, tokenizer_files
 from mlx_publish.model.senses import is_language, text_alone
 from mlx_publish.model.stopping import Stopping, complete_stop_ids
 from mlx_publish.model.tokenizer_config import made_config
-from mlx_publish.template.turn import TurnEnd, turn_end
+from mlx_publish.text.bounds import CONFIG as CONFIG_BOUNDS
+from mlx_publish.text.json_text import parse
 
 
 @dataclass(frozen=True)

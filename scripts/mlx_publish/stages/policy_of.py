@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlx_publish.policy import Policy, find_policy
+from mlx_publish.recipes.policy import Policy, find_policy
 from mlx_publish.stages.context import Context
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence import MADE_FROM_EVIDENCE, json_text, sha256_of
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, sha256_of
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_legal, is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.source import Source, source_of
+from mlx_publish.text.files import json_text
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.support import COMPUTING, versions
+from mlx_publish.machine.packages import COMPUTING, versions
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.source import source_of

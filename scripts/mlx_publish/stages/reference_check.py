@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.reference import ReferenceFacts
-from mlx_publish.engine.child import Job, memory_bytes, run_job
-from mlx_publish.engine.support import versions
-from mlx_publish.evidence import digest_of
-from mlx_publish.numbers import memory, size
-from mlx_publish.reference.child import Torch, compare
+from mlx_publish.children.jobs import Job, run_job
+from mlx_publish.children.torch import Torch, compare
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.machine.packages import versions
+from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.measuring import rounded
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import source_of
 from mlx_publish.stages.twin import torch_of
+from mlx_publish.text.numbers import memory, size
 
 TEXTS = files("mlx_publish").joinpath("data/reference.json")
 _FLOAT32 = 4  # bytes of a weight that both compute with

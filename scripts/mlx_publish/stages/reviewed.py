@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.recipe import Recipe, Variant
+from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.stages.context import Context
-from mlx_publish.work import write_atomically
+from mlx_publish.text.files import write_atomically
 
 FILES = {
     "README.md": "README.md",

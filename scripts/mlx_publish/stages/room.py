@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.engine.child import memory_bytes
 from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.evidence.report import PASSING, Finding
+from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import side_files
 from mlx_publish.model.size import estimate_bytes
-from mlx_publish.numbers import size
-from mlx_publish.recipe import Variant
-from mlx_publish.report import PASSING, Finding
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.source import metadata_of
+from mlx_publish.text.numbers import size
 
 
 def too_large(context: Context) -> bool:

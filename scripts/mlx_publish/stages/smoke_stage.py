@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlx_publish.chat.engines_look import by_engine
+from mlx_publish.chat.look import Look
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, differences
 from mlx_publish.checks.template_facts import TemplateFacts
-from mlx_publish.engine.child import Job, run_job, run_jobs, side_by_side
-from mlx_publish.evidence import FileDigest
+from mlx_publish.children.jobs import Job, run_job, run_jobs
+from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.machine.resources import side_by_side
 from mlx_publish.model.select import is_tokenizer
-from mlx_publish.recipe import Variant
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.answers import SourceAnswers, system_way
 from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, source_fits
 from mlx_publish.stages.prepare import readable_source
 from mlx_publish.stages.source import metadata_of, source_of
-from mlx_publish.template.engines_look import by_engine
-from mlx_publish.template.look import Look
 
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
 

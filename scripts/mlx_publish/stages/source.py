@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.checks.folder import refused_unread
 from mlx_publish.errors import Refused
-from mlx_publish.evidence import FileDigest, folder_digest, sha256_of_open
+from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
 from mlx_publish.hub.fetch import fetch
 from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles

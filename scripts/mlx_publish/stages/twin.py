@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
-from mlx_publish.engine.child import Bounds, Job, run_job
-from mlx_publish.engine.support import mlx_lm_support, versions
+from mlx_publish.children.jobs import Bounds, Job, run_job
+from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.evidence import json_text
+from mlx_publish.machine.packages import mlx_lm_support, versions
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.reference.child import Torch, TorchChild, find_torch
-from mlx_publish.reference.neutral import Candidate, candidates, culprit
 from mlx_publish.stages.context import Context
 from mlx_publish.stages.kept import Kept
 from mlx_publish.stages.measuring import rounded
 from mlx_publish.stages.source import metadata_of
-from mlx_publish.temporary import TemporaryFolder
+from mlx_publish.text.files import json_text
+from mlx_publish.text.temporary import TemporaryFolder
+from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
 
 if TYPE_CHECKING:
     from typing_extensions import Self

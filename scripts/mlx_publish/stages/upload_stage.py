@@ -14,19 +14,17 @@ from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence import digest_of, json_text
-from mlx_publish.evidence_schema import faults
-from mlx_publish.foreign.json_text import FaultyJson, read
-from mlx_publish.foreign.limits import EVIDENCE as EVIDENCE_BOUNDS
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.report import Finding
+from mlx_publish.evidence.schema import faults
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
+from mlx_publish.hub.provenance import write_provenance
 from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
-from mlx_publish.policy import EMPTY, judge_licence
-from mlx_publish.provenance import write_provenance
-from mlx_publish.recipe import Variant
-from mlx_publish.report import Finding
+from mlx_publish.recipes.policy import EMPTY, judge_licence
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.model import Signer
@@ -35,6 +33,9 @@ from mlx_publish.stages.context import Context, Outcome, Stage
 from mlx_publish.stages.known import compare
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.reviewed import card_folder, take_card
+from mlx_publish.text.bounds import EVIDENCE as EVIDENCE_BOUNDS
+from mlx_publish.text.files import json_text
+from mlx_publish.text.json_text import FaultyJson, read
 
 _AS_MADE = "Take the evidence as it was made."
 

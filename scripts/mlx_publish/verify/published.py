@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.evidence import SCHEMA
-from mlx_publish.evidence_schema import faults
-from mlx_publish.foreign import limits
-from mlx_publish.foreign.json_text import FaultyJson, parse
+from mlx_publish.evidence.digests import SCHEMA
+from mlx_publish.evidence.schema import faults
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
-from mlx_publish.recipe_input import FOLDER, expanded, is_folder
+from mlx_publish.recipes.read import FOLDER, expanded, is_folder
+from mlx_publish.text import bounds
+from mlx_publish.text.json_text import FaultyJson, parse
 
 EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
 _PLACE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -49,7 +49,7 @@ class Published:
                 remedy="It was not published by mlx-publish, so there is nothing to hold it against.",
             )  # fmt: skip
         try:
-            data = parse(self.files.read(EVIDENCE), limits.EVIDENCE)
+            data = parse(self.files.read(EVIDENCE), bounds.EVIDENCE)
         except FaultyJson as error:
             raise self._broken(f"cannot be read: {error.message}") from error
         schema = data.get("schema") if isinstance(data, dict) else None

@@ -1,0 +1,135 @@
+"""The engines besides Python's jinja2 that clients render chat templates with, each in a child process.
+
+`minijinja` stands for servers written in Rust, `@huggingface/jinja` for transformers.js and what is built on it. Both
+are optional. A template is a stranger's program: it gets no tokens, little time and little memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mlx_publish
+from mlx_publish.chat.child import ANSWERS_BYTES
+from mlx_publish.chat.sandbox import CHARACTERS
+from mlx_publish.children import limited as process
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
+from mlx_publish.children.process import program, python
+from mlx_publish.errors import SurroundingsError
+from mlx_publish.text.temporary import TemporaryFolder
+
+ENGINES = ("minijinja", "huggingface-jinja")
+MEMORY = 1 << 30  # bytes
+REMEDIES = {
+    "minijinja": "pip install minijinja",
+    "huggingface-jinja": "Install Node.js, npm install @huggingface/jinja in some folder, and name that folder "
+    "in MLX_PUBLISH_NODE_MODULES.",
+}
+_PACKAGE = Path("node_modules") / "@huggingface" / "jinja" / "package.json"
+_SCRIPT = Path(mlx_publish.__file__).resolve().parent / "data" / "render.mjs"
+# The limit of CPU time is for the day on which this process is killed outright and its child goes on alone.
+_LIMITED = 'ulimit -c 0; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null; shift 2; exec "$@"'
+
+
+def available() -> Mapping[str, str]:
+    """The engines that are installed, each with its version."""
+    found = {"minijinja": _minijinja(), "huggingface-jinja": _huggingface()}
+    return {engine: version for engine, version in found.items() if version}
+
+
+def render_with(
+    engine: str, requests: Sequence[tuple[str, Mapping[str, Any]]], now: datetime, seconds: float
+) -> list[dict[str, Any]]:
+    """Render every (template, context) of JSON data in one child that may take `seconds`, its clock at `now`.
+
+    An answer is {"text": ...} or {"error": ..., "kind": ...}, with "line" where the engine tells it. The kind is
+    "refused" for raise_exception, "broken", "unsafe" for the one at which the child ended, "not-reached" behind it.
+    Raises `SurroundingsError` where the engine is not installed or does not start, never for what a template does.
+    """
+    if engine not in available():
+        raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])
+    if not requests:
+        return []
+    with TemporaryFolder() as folder:
+        order = {
+            "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
+            **_numbered(requests),
+        }  # fmt: skip
+        (folder / "job.json").write_text(json.dumps(order, default=dict), encoding="utf-8")
+        why = _run(_command(engine, folder), folder, seconds)
+        if not (folder / "answers").exists():
+            raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
+        # Behind the last newline is nothing, or what was being written when the child died.
+        lines = (folder / "answers").read_text(encoding="utf-8").split("\n")[:-1]
+    answers: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return answers + _missing(len(requests) - len(answers), why)
+
+
+def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Numbers in place of templates, which are large and asked for many times."""
+    templates = list(dict.fromkeys(template for template, _ in requests))
+    numbers = {template: number for number, template in enumerate(templates)}
+    return {"templates": templates, "requests": [(numbers[template], context) for template, context in requests]}
+
+
+def _missing(count: int, why: str) -> list[dict[str, Any]]:
+    if not count:
+        return []
+    later = {"error": f"not rendered, because at one before it the engine {why}", "kind": "not-reached"}
+    return [{"error": f"the engine {why}", "kind": "unsafe"}] + [dict(later) for _ in range(count - 1)]
+
+
+def _command(engine: str, folder: Path) -> list[str]:
+    """The kilobytes of addresses that the child may take, then its command line."""
+    files = [str(folder / "job.json"), str(folder / "answers")]
+    if engine == "minijinja":
+        return [str(MEMORY >> 10), *python("mlx_publish.chat.minijinja_child", *files)]
+    # Node takes far more addresses than memory, so its own limit has to do.
+    heap = f"--max-old-space-size={MEMORY >> 21}"
+    return ["unlimited", program("node") or "node", heap, str(_SCRIPT), *files, str(_modules())]
+
+
+def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
+    """Run a child, end it with all that it started, and say how it ended, for the case that answers are missing."""
+    # Names of months and the hour are the same on every machine.
+    surroundings = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
+    limited = ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command]
+    code = process.run(folder, seconds, MEMORY, limited, surroundings)
+    if code == OUT_OF_MEMORY:
+        return f"took more than {MEMORY >> 20} MB of memory"
+    return f"did not end within {seconds:g} s" if code == TOO_SLOW else _died(code, folder / "log")
+
+
+def _died(code: int, log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    said = next((line for line in lines if "memory" in line), lines[-1] if lines else "nothing")
+    return f"ended with {code} and said {said.strip()[:200]}"
+
+
+def _minijinja() -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("minijinja")
+    return ""
+
+
+def _huggingface() -> str:
+    modules = _modules()
+    if modules is None or not program("node"):
+        return ""
+    return str(json.loads((modules / _PACKAGE).read_text(encoding="utf-8"))["version"])
+
+
+def _modules() -> Path | None:
+    """The folder whose node_modules are taken, which MLX_PUBLISH_NODE_MODULES names.
+
+    Node itself would look into the current one, whose packages may be those of a model or a branch.
+    """
+    given = os.environ.get("MLX_PUBLISH_NODE_MODULES")
+    return Path(given).resolve() if given and (Path(given) / _PACKAGE).is_file() else None

@@ -1,0 +1,104 @@
+"""The inside of the child for minijinja: `python -m mlx_publish.chat.minijinja_child JOB ANSWERS`.
+
+The environment is the one that servers written in Rust make for chat templates (mistral.rs, text-generation-inference,
+Dynamo): blocks trimmed as transformers does, Python's methods where the engine knows them, `raise_exception`,
+`strftime_now`, loop controls, and a `tojson` as transformers has it, because the engine's own escapes `<` and `'`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import minijinja
+
+# The engine counts the line that stands before the template.
+_PLACE = re.compile(r" \(in <string>:\d+\)$")
+LONGEST_ERROR = 500
+
+
+class Refusal(Exception):
+    """The template refused the messages by raise_exception."""
+
+
+def main(job: Path, answers: Path) -> int:
+    """Render one request after the other and append each answer as one line, so that a death loses none before it."""
+    order = json.loads(job.read_text(encoding="utf-8"))
+    environment = make_environment(datetime.fromisoformat(order["now"]))
+    with answers.open("a", encoding="utf-8") as file:
+        for number, context in order["requests"]:
+            file.write(_line(answer(environment, order["templates"][number], context, order["longest"])))
+            file.flush()
+            if file.tell() > order["most"]:
+                print(f"it wrote more than {order['most']:,} bytes in all")
+                return 1
+    return 0
+
+
+def make_environment(now: datetime) -> minijinja.Environment:
+    """An environment whose clock stands at `now`."""
+    functions: dict[str, Callable[[str], str]] = {"raise_exception": _refuse, "strftime_now": now.strftime}
+    return minijinja.Environment(
+        trim_blocks=True, lstrip_blocks=True, pycompat=True, globals=functions, filters={"tojson": _tojson}
+    )
+
+
+def answer(
+    environment: minijinja.Environment, template: str, context: Mapping[str, Any], longest: int
+) -> dict[str, Any]:
+    """Render once: the text of at most `longest` characters, or the error, its kind and its line in the template."""
+    try:
+        text = environment.render_str(_assignments(context) + template)
+    except Refusal as refusal:
+        return {"error": str(refusal), "kind": "refused"}
+    except minijinja.TemplateError as error:
+        return {"error": _PLACE.sub("", error.message), "kind": "broken", "line": max(0, (error.line or 0) - 1)}
+    except Exception as error:  # noqa: BLE001  what tojson and strftime_now raise comes through as it is
+        return {"error": f"{type(error).__name__}: {error}", "kind": "broken"}
+    if len(text) > longest:
+        return {"error": f"it wrote more than {longest:,} characters", "kind": "broken"}
+    return {"text": text}
+
+
+def _line(found: dict[str, Any]) -> str:
+    """An answer on a line of its own, its error cut, for a template may make one of any length."""
+    error = {"error": found["error"][:LONGEST_ERROR]} if "error" in found else {}
+    return json.dumps({**found, **error}) + "\n"
+
+
+def _assignments(context: Mapping[str, Any]) -> str:
+    """The context as a line before the template.
+
+    Values that come from Python keep Python's methods in this binding, as `.append()`; clients in Rust have values of
+    the engine. The line ends with the newline that trim_blocks takes away, so the template still begins a line.
+    """
+    found = (f"{{% set {name} = {_literal(value)} %}}" for name, value in context.items() if name.isidentifier())
+    return "".join(found) + "{# #}\n"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(str(key))}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else json.dumps(value)
+
+
+def _refuse(message: str) -> str:
+    raise Refusal(message)
+
+
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: int | str | None = None,
+    separators: tuple[str, str] | None = None, sort_keys: bool = False,
+) -> str:  # fmt: skip
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,115 @@
+"""What is odd about a chat template, whether it was converted or not: each a pure function of what it rendered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from mlx_publish.chat.capabilities import generation_prompt
+from mlx_publish.chat.dialogues import Probe, probes
+from mlx_publish.chat.look import Look, shared
+from mlx_publish.chat.variables import OPTIONS
+
+# What is written like a special token. "[INST]" is left out: it is plain text in some models and a token in others.
+LIKE_A_TOKEN = re.compile(
+    r"<\|[^<>|\s]{1,40}\|?>|<[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c\s]{1,40}\uff5c?>|<[^<>\uff5c\s]{1,40}\uff5c>|</?s>"
+    r"|<(?:start|begin|end)_of_\w{1,30}>|<(?:bos|eos|pad|unk|sep|cls|mask)>|<(?:SPECIAL|reserved|unused|extra_id)_?\d+>"
+)
+
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How much of a prompt is still the beginning of the next one, when a dialogue grows."""
+
+    kept: str
+    """whole, turn (all but what asks for the answer), or less."""
+    before: str = ""
+    """The last characters that both share."""
+
+
+def not_once(seen: Look) -> Iterator[tuple[str, str, int]]:
+    """Yield (dialogue, text, count) of every message's text that does not arrive exactly once."""
+    for probe in probes():
+        text = seen.text(probe.name)
+        if text is None or _told_elsewhere(probe):
+            continue
+        for part in probe.texts():
+            if (count := text.count(part)) != 1:
+                yield probe.name, part, count
+
+
+def vanished(seen: Look) -> tuple[tuple[str, str], ...]:
+    """Return (dialogue, text) of texts that vanish, and are not merely changed, where a template has to show them."""
+    return tuple(
+        (probe.name, part)
+        for probe in probes()
+        for part in probe.texts()
+        if probe.must and (text := seen.text(probe.name)) is not None and _gone(part, text)
+    )
+
+
+def _gone(part: str, text: str) -> bool:
+    """Whether less than half of a text's words arrive."""
+    words, text, part = part.lower().split(), text.lower(), part.lower()
+    there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
+    return part not in text and 2 * there < len(words)
+
+
+def _told_elsewhere(probe: Probe) -> bool:
+    """Whether a capability says it already: the system text, a turn out of order, reasoning, parts, tools."""
+    roles = [message["role"] for message in probe.messages]
+    odd = bool({"system", "developer"} & {*roles}) or probe.tools is not None
+    odd = odd or probe.name in ("two users", "assistant first", "text parts")
+    return odd or "reasoning" in probe.name
+
+
+def refusals(seen: Look, *, must: bool) -> tuple[tuple[str, str], ...]:
+    """Return (dialogue, error) of those that did not render, among those that a template must or need not render."""
+    return tuple(
+        (probe.name, seen.rendered[probe.name].error or "")
+        for probe in probes()
+        if probe.must == must and seen.text(probe.name) is None
+    )
+
+
+def begin_tokens(seen: Look) -> int:
+    """How many begin tokens stand at the beginning of a prompt."""
+    begin, text = seen.special_tokens.get("bos_token", ""), seen.text("user") or ""
+    count = 0
+    while begin and text.startswith(begin * (count + 1)):
+        count += 1
+    return count
+
+
+def unknown_tokens(seen: Look, known: Set[str]) -> tuple[str, ...]:
+    """What the template writes like a special token and the tokenizer does not know as one."""
+    found: set[str] = set()
+    for probe in probes():
+        text = seen.text(probe.name) or ""
+        if any(LIKE_A_TOKEN.search(part) and part not in text for part in probe.texts()):
+            continue  # a text that was changed cannot be told from the template's own
+        for part in probe.texts():
+            text = text.replace(part, "")
+        found.update(LIKE_A_TOKEN.findall(text))
+    return tuple(sorted(found - known))
+
+
+def growth(seen: Look, first: str = "user", then: str = "several turns") -> Growth | None:
+    """Compare the prompt of a dialogue with that of its continuation; None where one of them did not render."""
+    one, other = seen.text(first), seen.text(then)
+    if one is None or other is None:
+        return None
+    common = shared(one, other)
+    if common == len(one):
+        return Growth("whole")
+    asked = len(one) - len(generation_prompt(seen))
+    return Growth("turn" if common >= asked else "less", one[max(0, common - 40) : common])
+
+
+def surprising_variables(seen: Look) -> tuple[str, ...]:
+    """Names that a template takes for given and nobody is known to give; they may be slips of the pen."""
+    return tuple(sorted(seen.reads.bare - OPTIONS - seen.special_tokens.keys()))

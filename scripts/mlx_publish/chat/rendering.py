@@ -1,0 +1,128 @@
+"""Render a chat template as transformers 5 does, without it: what the template sees, and what becomes of it.
+
+A template comes from strangers and may spin or grow without end, so `render` is called in the child process of
+this room only.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from jinja2 import Template, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
+
+from mlx_publish.chat.sandbox import CHARACTERS, Forbidden, Refusal, Sandbox, TooMuch
+
+Kind = Literal["text", "refused", "broken", "forbidden", "nested", "unsafe", "not-reached"]
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_KINDS: tuple[tuple[type[Exception], Kind], ...] = (
+    (Refusal, "refused"),
+    (Forbidden, "forbidden"),
+    (TooMuch, "unsafe"),
+    (RecursionError, "nested"),
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What became of one rendering: a text, or an error of at most 500 characters.
+
+    `kind` is "text"; "refused" where the template called raise_exception, whose message is the error; "broken"
+    for any other error in it, a call of a method that changes its object among them; "forbidden" where it reached
+    for the interpreter's insides; "nested" where it called itself without end; "unsafe" where it would have harmed
+    the machine; "not-reached" where one before it in the same job was unsafe.
+    """
+
+    text: str | None
+    error: str | None
+    kind: Kind
+    seconds: float = field(default=0.0, compare=False)
+    """Of processor time that it took."""
+
+    def told(self) -> dict[str, Any]:
+        """Plain data that is the same in every run."""
+        return {"text": self.text, "error": self.error, "kind": self.kind}
+
+
+def render(template: str, context: Mapping[str, Any], now: datetime, characters: int = CHARACTERS) -> Rendered:
+    """Render `template` with `context`, JSON data as `apply_chat_template` is given it, at the time `now`.
+
+    `context` names the special tokens that are set and no others. A text of more than `characters` is "unsafe".
+    Raises `MemoryError` alone; every other error of the template is an answer.
+    """
+    begun = time.process_time()
+    found = _rendered(template, context, now, characters)
+    return replace(found, seconds=time.process_time() - begun)
+
+
+def _rendered(template: str, context: Mapping[str, Any], now: datetime, characters: int) -> Rendered:
+    try:
+        sandbox, compiled = _compiled(template, characters)
+        sandbox.now = now
+        return Rendered(_joined(compiled.generate(as_seen(context)), characters), None, "text")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  a template may raise anything
+        return Rendered(None, _said(error)[:500], _kind(error))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(template: str, characters: int) -> tuple[Sandbox, Template]:
+    """Compile once for all dialogues and clocks."""
+    sandbox = Sandbox(datetime.min, characters)  # noqa: DTZ901  it is told the time for each rendering
+    return sandbox, sandbox.from_string(template)
+
+
+def as_seen(context: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the template sees: what apply_chat_template always hands over, and the messages as it mends them."""
+    messages = [_message(message) for message in context.get("messages", ())]
+    return {"tools": None, "documents": None, "add_generation_prompt": False, **context, "messages": messages}
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Without keys that hold nothing; reasoning of any name stands under the names that templates read."""
+    kept = {key: value for key, value in message.items() if value is not None}
+    thought = next((kept[name] for name in _REASONING if name in kept), None)
+    return kept if thought is None else {"thinking": thought, **kept, "reasoning_content": thought}
+
+
+def _joined(pieces: Iterable[str], most: int) -> str:
+    kept, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        if length > most:
+            raise TooMuch(f"it wrote more than {most:,} characters")
+        kept.append(piece)
+    return "".join(kept)
+
+
+def _kind(error: Exception) -> Kind:
+    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "broken")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, (Refusal, TooMuch)):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deep, or calls itself without end"
+    message = error.message if isinstance(error, TemplateSyntaxError) else error
+    line = _line(error)
+    name = "SecurityError" if isinstance(error, SecurityError) else type(error).__name__
+    return f"{f'line {line}: ' if line else ''}{name}: {message}"
+
+
+def _line(error: Exception) -> int | None:
+    """The line of the template, which jinja makes look like a file of Python in the traceback."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

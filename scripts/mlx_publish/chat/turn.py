@@ -1,0 +1,64 @@
+"""What a chat template puts behind an assistant's text: the token that ends a turn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mlx_publish.chat.asking import answer_head
+from mlx_publish.chat.dialogues import ANSWER, NEXT, QUESTION
+from mlx_publish.chat.look import Look, shared
+
+# What is meant as a token: a model that was taught to write it as plain text does not stop at it.
+_MARK = re.compile(r"<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\]")
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """The end of a turn."""
+
+    text: str | None = None
+    """The first token of its own behind the assistant's text; else that text up to the next turn's; else None."""
+    special: bool = False
+    """Whether it is a token of its own."""
+    mark: bool = False
+    """Whether a text of its own closes an answer, though the tokenizer reads it as plain text."""
+    error: str | None = None
+    """Why nothing is known; the text is None then."""
+
+    @property
+    def stop(self) -> str | None:
+        """What generation has to stop at; None where an answer ends by the end token alone, as in Alpaca's style."""
+        return self.text if self.special or self.mark else None
+
+
+def turn_end(seen: Look, tokens: Collection[str]) -> TurnEnd:
+    """Read it off two dialogues; `tokens` are the texts of all added tokens."""
+    texts = [seen.rendered[name] for name in ("first turn", "several turns")]
+    if error := next((f"{one.error}" for one in texts if one.text is None), None):
+        return TurnEnd(error=error)
+    if any(ANSWER not in (one.text or "") for one in texts):
+        return TurnEnd(error="the template does not show the assistant's text")
+    # Behind the last turn some templates put another token than between two turns, so that is looked at first.
+    tails = [(one.text or "").rpartition(ANSWER)[2].partition(NEXT)[0] for one in texts]
+    pattern = re.compile("|".join(map(re.escape, sorted(filter(None, tokens), key=len, reverse=True))) or r"(?!)")
+    for tail in tails:
+        if match := pattern.search(tail):
+            return TurnEnd(match.group(), special=True)
+    plain = next((tail for tail in tails if tail.strip()), tails[-1])
+    return TurnEnd(plain[:200] or None, mark=_closes(tails[0], tails[-1], seen))
+
+
+def _closes(last: str, between: str, seen: Look) -> bool:
+    """Whether words of their own close an answer, behind the last one as between two turns, or marks do."""
+    head = answer_head(seen)
+    last = last.removesuffix(head) if head else last
+    closing = last[: shared(last, between)]
+    return bool(closing.strip() or _MARK.search(last) or _MARK.search(_without_head(between, seen)))
+
+
+def _without_head(between: str, seen: Look) -> str:
+    """What stands between two turns, without what the template writes in front of a user's text."""
+    head = (seen.text("user") or "").partition(QUESTION)[0]
+    return between[: len(between) - shared(between[::-1], head[::-1])]

@@ -1,0 +1,56 @@
+"""What a child sees: variables by an allow-list, and folders of its own for HOME and TMPDIR."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+# Where programs and libraries are, the language, the time, and what says how many threads or which GPU.
+# No name here ever holds a secret.
+KEPT = (
+    "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+# gh and git are what hold a token for GitHub; their own settings, the ways to a server, and the languages.
+_OF_GITHUB = ("GH_", "GIT_", "SSH_", "SSL_", "XDG_", "LC_", "DBUS_")
+_OF_GITHUB_TOO = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TERM", "DISPLAY",
+    "GITHUB_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL",
+    "GITHUB_API_URL", "GITHUB_GRAPHQL_URL", "CURL_CA_BUNDLE",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+})  # fmt: skip
+
+
+def of_a_child(folder: Path, **more: str) -> dict[str, str]:
+    """Return the environment of a child that has `folder`, of mode 700, to itself; `more` comes on top.
+
+    HOME and TMPDIR are folders in it: no token file is found there, and nothing that somebody else has put.
+    """
+    own = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
+    for path in own.values():
+        path.mkdir(mode=0o700, exist_ok=True)
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | {name: str(path) for name, path in own.items()} | more
+
+
+def of_github(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what `git` and `gh` are shown: no token of a Hub, and none of the files that command the runner."""
+    return {key: value for key, value in given.items() if key.startswith(_OF_GITHUB) or key in _OF_GITHUB_TOO}
+
+
+_BLAS = ("openblas-pthread/libopenblas.so.0", "openblas-openmp/libopenblas.so.0", "libopenblas.so.0")
+
+
+def fast_blas() -> Path | None:
+    """Return OpenBLAS where Linux has it: a hundred times as fast as what MLX's wheel brings along.
+
+    `MLX_PUBLISH_BLAS` names another library, or none where it is empty.
+    """
+    if platform.system() != "Linux" or os.environ.get("LD_PRELOAD"):
+        return None
+    if (chosen := os.environ.get("MLX_PUBLISH_BLAS")) is not None:
+        return Path(chosen) if chosen and Path(chosen).exists() else None
+    places = (Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib"))
+    return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)

@@ -1,0 +1,180 @@
+"""Find a Python that has torch, and let it compare in a child process. What fails there is a reason, not an error."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx_publish
+from mlx_publish.children import process
+from mlx_publish.children.environment import of_a_child
+from mlx_publish.text.temporary import TemporaryFolder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+VARIABLE = "MLX_PUBLISH_REFERENCE_PYTHON"
+NOT_INSTALLED = (
+    "torch is not installed: run 'sh scripts/bootstrap.sh -s reference' in a checkout of mlx-publish, "
+    "or pip install torch 'transformers>=5'"
+)
+OLDEST_TRANSFORMERS = 5  # the first that reads both spellings of rope
+_PACKAGES = ("torch", "transformers")
+_ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"
+_LIMIT = 3 * 3600.0  # seconds
+_POLL = 0.01  # seconds
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A Python that has torch and transformers, with their versions; or the `reason` for which there is none."""
+
+    python: Path
+    versions: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the child found (`__main__.compare` says what), or the `reason` for which it found nothing."""
+
+    result: Mapping[str, Any] | None
+    reason: str = ""
+
+
+def find_torch() -> Torch:
+    """The Python that MLX_PUBLISH_REFERENCE_PYTHON names, else this one."""
+    given = os.environ.get(VARIABLE)
+    found = _asked(Path(given)) if given else _here()
+    version = found.versions.get("transformers", "")
+    if not found.reason and int(version.split(".")[0]) < OLDEST_TRANSFORMERS:
+        return Torch(
+            found.python, found.versions, f"transformers {version} is too old: {OLDEST_TRANSFORMERS} is needed"
+        )
+    return found
+
+
+def compare(torch: Torch, source: Path, logits: Path, log: Path, limit: float = _LIMIT) -> Answer:
+    """Compare the model in `source`, as transformers reads it, with `logits`, a file of `engine/reference_logits`.
+
+    What the child prints goes to `log`. It may take `limit` seconds; nothing outlives it.
+    """
+    if torch.reason:
+        return Answer(None, torch.reason)
+    with TorchChild(torch, log) as child:
+        return child.ask({"source": str(source), "logits": str(logits)}, limit)
+
+
+class TorchChild:
+    """A child process with torch that answers one order after the other; to load torch takes seconds."""
+
+    def __init__(self, torch: Torch, log: Path) -> None:
+        """Remember what to start; what it prints goes to `log`."""
+        self._torch, self._log = torch, log
+        self._aside = TemporaryFolder()
+        self._folder = Path(self._aside.name)
+        self._process: process.Process | None = None
+        self._orders = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def start(self) -> str:
+        """Start it ahead of its first order. Returns why that is not possible; empty where it is."""
+        if self._process is not None:
+            return ""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        words = process.python(
+            "mlx_publish.torch_check", self._folder, str(os.getpid()),
+            executable=self._torch.python, root=_this_package_alone(self._folder),
+        )  # fmt: skip
+        try:
+            with self._log.open("wb") as file:
+                self._process = process.start(words, _environment(self._folder), self._folder, file)
+        except OSError as error:
+            return f"the child with torch failed: {error}"
+        return ""
+
+    def ask(self, order: Mapping[str, Any], limit: float) -> Answer:
+        """Give an order and wait `limit` seconds for its answer; a child that took longer is ended."""
+        aside = self._folder / "job.new"
+        aside.write_text(json.dumps(order))
+        aside.replace(self._folder / f"job.{self._orders}.json")
+        told, self._orders = self._folder / f"result.{self._orders}.json", self._orders + 1
+        if (reason := self.start()) or self._process is None:
+            return Answer(None, reason)
+        deadline = time.monotonic() + limit
+        while not told.exists():
+            if (code := self._process.poll()) is not None:
+                return _read(told) if told.exists() else _died(code, self._log)
+            if time.monotonic() > deadline:
+                self.end()
+                return Answer(None, f"the child with torch timed out after {limit:g} seconds")
+            time.sleep(_POLL)
+        return _read(told)
+
+    def end(self) -> None:
+        """End it with all that it started; nothing stays of its folder."""
+        if self._process is not None:
+            process.end(self._process)
+        self._aside.cleanup()
+
+
+def _read(told: Path) -> Answer:
+    return Answer(**{"result": None, **json.loads(told.read_text())})
+
+
+def _here() -> Torch:
+    python = Path(sys.executable)
+    if not all(importlib.util.find_spec(name) for name in _PACKAGES):
+        return Torch(python, reason=NOT_INSTALLED)
+    return Torch(python, {name: importlib.metadata.version(name) for name in _PACKAGES})
+
+
+def _asked(python: Path) -> Torch:
+    words = [str(python), "-I", "-c", _ASK % (_PACKAGES,)]
+    try:
+        with TemporaryFolder() as folder:
+            told = process.ask(words, of_a_child(folder), folder, seconds=60)
+        if told.code:
+            return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
+        return Torch(python, json.loads(told.out))
+    except (*process.FAILED, ValueError) as error:
+        return Torch(python, reason=f"{VARIABLE} names no Python: {error}")
+
+
+def _this_package_alone(folder: Path) -> Path:
+    """Another Python is shown nothing of this one's packages but this one."""
+    shown = folder / "package"
+    shown.mkdir()
+    (shown / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
+    return shown
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """No token and no network."""
+    return of_a_child(
+        folder,
+        HF_HOME=str(folder / "hub"), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1", TORCHINDUCTOR_CACHE_DIR=str(folder / "inductor"),
+    )  # fmt: skip
+
+
+def _died(code: int, log: Path) -> Answer:
+    if code == -signal.SIGKILL:
+        return Answer(None, "the child with torch was killed, most likely because the memory was full")
+    how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
+    said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
+    return Answer(None, f"the child with torch {how}: {said or 'it said nothing'}")

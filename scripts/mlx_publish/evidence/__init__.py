@@ -1,0 +1,1 @@
+"""What is known of a variant: findings, reports, digests, evidence."""

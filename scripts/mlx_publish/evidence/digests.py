@@ -1,0 +1,91 @@
+"""Digests: what a number was measured on, and what a folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+SCHEMA = "mlx-publish/evidence/1"
+# They are made from the evidence, or sign it, so they cannot stand in it.
+MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "model.sig"})
+
+
+@dataclass(frozen=True, order=True)
+class FileDigest:
+    """One file of a model folder: its path with '/', its size in bytes, its SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hex, read in pieces."""
+    return _digested(path, hashlib.sha256())
+
+
+def sha256_of_all(paths: Iterable[Path]) -> list[str]:
+    """SHA-256 of several files, in their order, by a few threads at once."""
+    # Not on top: what needs no digests need not load it.
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    # hashlib gives other threads way; more readers than these make no disk faster.
+    with ThreadPoolExecutor(max_workers=4) as several:
+        return list(several.map(sha256_of, paths))
+
+
+def git_sha1_of(path: Path) -> str:
+    """The id that git, and so the Hub, gives the content of a file that is not in LFS."""
+    return _digested(path, _as_git(path))
+
+
+def _as_git(path: Path) -> Any:
+    return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+
+
+def sha256_of_open(file: BinaryIO) -> str:
+    """SHA-256 of an open file in hex, read in pieces to its end."""
+    return _digested_open(file, hashlib.sha256())
+
+
+def _digested(path: Path, digest: Any) -> str:
+    with path.open("rb") as file:
+        return _digested_open(file, digest)
+
+
+def _digested_open(file: BinaryIO, digest: Any) -> str:
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return str(digest.hexdigest())
+
+
+def read_back(value: Any) -> Any:
+    """A value as it is once it was written as JSON and read: lists in place of tuples, texts as keys."""
+    return json.loads(json.dumps(value))
+
+
+def same_source(evidence: object, source: Mapping[str, Any]) -> bool:
+    """Tell whether published evidence is of this source, at whatever revision."""
+    theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
+    keys = ("name", "repo", "base_model")
+    return isinstance(theirs, Mapping) and all(theirs.get(key) == source.get(key) for key in keys)
+
+
+def digest_of(data: object) -> str:
+    """SHA-256 over plain data, whatever the order of its keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def listing(files: Iterable[FileDigest]) -> list[dict[str, Any]]:
+    """Plain data of files, sorted by path."""
+    return [asdict(file) for file in sorted(files)]
+
+
+def folder_digest(files: Iterable[FileDigest]) -> str:
+    """One digest for a folder: over its sorted files, leaving out what is made from evidence."""
+    return digest_of(listing(file for file in files if file.path not in MADE_FROM_EVIDENCE))

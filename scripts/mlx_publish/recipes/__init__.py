@@ -1,0 +1,1 @@
+"""What a person wants: recipe, policy, and how both are read and written."""

@@ -1,0 +1,225 @@
+"""From a YAML file or from flags to a `Recipe`: one parser, errors with file, line and key."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mlx_publish.errors import BadInput
+from mlx_publish.recipes.faults import bad_input
+from mlx_publish.recipes.recipe import (
+    DEFAULT_DESTINATION,
+    TEXT_DESTINATION,
+    Destination,
+    Recipe,
+    RecipeSpec,
+    RepoId,
+    Variant,
+)
+from mlx_publish.text.yaml_lines import load_yaml, scalar
+
+VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
+TEXT_FLAGS = (
+    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "modality", "collection",
+    "to",
+)  # fmt: skip
+_REPO: TypeAdapter[str] = TypeAdapter(RepoId)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
+"""How a source begins that can only be a folder."""
+
+
+def recipe_paths(folder: Path) -> list[Path]:
+    """Files of recipes in a folder, by their names."""
+    return sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+
+
+def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = False) -> Recipe:
+    """Read a recipe file; `to` replaces its destination.
+
+    With `elsewhere` it is read on a machine that will not follow it, so a source that is a folder need not be there.
+    Folders in the file are relative to the file, a folder in `to` to the current one.
+    Raises `BadInput` naming file, line and key.
+    """
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=f"{path}:1")
+    spec = _validate(data, str(path), lines)
+    folder = path.resolve().parent
+    if to is not None:
+        spec = spec.model_copy(update={"to": to})
+    source = _folder_of(spec.source, folder)
+    try:
+        return _complete(
+            spec, spec.name or path.stem, source, (str(path), lines), Path.cwd() if to else folder, elsewhere
+        )
+    except BadInput as error:
+        if to is None or error.key != "to":
+            raise
+        raise BadInput(error.message, place="--to", remedy=error.remedy) from None
+
+
+def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
+    """Make the same object from flags or a form, as text by the recipe's keys.
+
+    `bits`, `group_size`, `mode`, `mixed` and `dtype` describe one variant; `variants` takes short names with commas.
+    """
+    data: dict[str, Any] = {key: flags[key] for key in TEXT_FLAGS if key in flags}
+    data.update({key: scalar(flags[key]) for key in ("private", "adopt", "create_pr", "read_back") if key in flags})
+    data["variants"] = _variants(flags)
+    if "language" in flags:
+        data["language"] = _list(flags["language"])
+    if "notes" in flags:
+        data["card"] = {"notes": flags["notes"]}
+    return recipe_from_data(data)
+
+
+def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
+    """Make a recipe from plain data; messages name its keys as flags."""
+    spec = _validate(data, "", {})
+    source = expanded(spec.source)
+    folder = source.resolve() if is_folder(source) else _folder_of(spec.source, Path.cwd())
+    name = spec.name or (folder.name if folder else spec.source.rpartition("/")[2])
+    return _complete(spec, name, folder, ("", {}), Path.cwd())
+
+
+def _variants(flags: Mapping[str, str]) -> list[Any]:
+    one = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
+    if "variants" not in flags:
+        return [one]
+    if one:
+        raise BadInput(
+            "describes one variant, and --variants names several",
+            place=f"--{next(iter(one)).replace('_', '-')}", remedy="Give one or the other.",
+        )  # fmt: skip
+    return list(_list(flags["variants"]))
+
+
+def _list(text: str) -> list[str]:
+    return [item for item in re.split(r"[\s,]+", text) if item]
+
+
+def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:
+    try:
+        spec = RecipeSpec.model_validate(data)
+    except ValidationError as error:
+        raise bad_input(error.errors(), place, lines, "docs/recipe.md") from None
+    for key in ("source", "to"):
+        if _CONTROL.search(getattr(spec, key)):
+            where = f"{place}:{lines.get(key, 1)}" if place else f"--{key}"
+            said = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
+            raise BadInput(said, place=where, key=key if place else "", remedy="Write the name without it.")
+    return spec
+
+
+def _folder_of(source: str, base: Path) -> Path | None:
+    """The folder a source names, or None where it names a repo."""
+    return (base / expanded(source)).resolve() if FOLDER.match(source) else None
+
+
+def expanded(path: str) -> Path:
+    """The path with `~` and `~somebody` replaced."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody is called so; then the path as written is the one that does not exist
+        return Path(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder of that name, whatever the name is."""
+    try:
+        return path.is_dir()
+    except OSError:  # as a name that is too long
+        return False
+
+
+def _complete(
+    spec: RecipeSpec, name: str, folder: Path | None, written: tuple[str, Mapping[str, int]], base: Path,
+    elsewhere: bool = False,
+) -> Recipe:  # fmt: skip
+    place, lines = written
+    draft = Recipe(spec, name, folder, {}, place, lines)
+    _check_source(draft, elsewhere)
+    _check_names(draft)
+    destinations = {item.label: _destination(draft, item, base) for item in spec.variants}
+    shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
+    if shared:
+        raise BadInput(
+            f"several variants go to {shared[0]}", place=_where(draft, "to"), key="to" if place else "",
+            remedy="Put {variant} or {bits} into it.",
+        )  # fmt: skip
+    return Recipe(spec, name, folder, destinations, place, lines)
+
+
+def _where(recipe: Recipe, key: str) -> str:
+    return recipe.place_of(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
+
+
+def _check_source(recipe: Recipe, elsewhere: bool) -> None:
+    where = _where(recipe, "source")
+    if recipe.source_folder is None:
+        try:
+            _REPO.validate_python(recipe.spec.source)
+        except ValidationError:
+            raise BadInput(
+                f"'{recipe.spec.source}' is neither a repo as namespace/name nor a folder as ./path",
+                place=where, key="source" if recipe.place else "",
+                remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
+            ) from None  # fmt: skip
+    elif not elsewhere and not is_folder(recipe.source_folder):
+        raise BadInput(
+            f"the folder {recipe.source_folder} does not exist", place=where,
+            key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
+        )  # fmt: skip
+    elif recipe.spec.revision:
+        raise BadInput(
+            "a folder has no revision", place=_where(recipe, "revision"),
+            remedy="Leave revision out; the folder's files are identified by their digests.",
+        )  # fmt: skip
+
+
+def _check_names(recipe: Recipe) -> None:
+    twice = [label for label, count in Counter(v.label for v in recipe.variants).items() if count > 1]
+    if twice:
+        raise BadInput(
+            f"two variants are called {twice[0]}", place=_where(recipe, "variants"),
+            key="variants" if recipe.place else "", remedy="Give one of them a name.",
+        )  # fmt: skip
+    if any(v.label == "source" for v in recipe.variants):
+        raise BadInput(
+            "a variant cannot be called source; that folder is the source's own",
+            place=_where(recipe, "variants"), key="variants" if recipe.place else "", remedy="Take another name.",
+        )  # fmt: skip
+
+
+def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
+    """Fill the pattern in for one variant."""
+    place, key = _where(recipe, "to"), "to" if recipe.place else ""
+    values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
+    if variant.q_bits:
+        values["bits"] = variant.q_bits
+    pattern = recipe.spec.to
+    if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
+        pattern = TEXT_DESTINATION
+    unknown = [field for field in re.findall(r"\{([^{}]*)\}", pattern) if field not in values]
+    if unknown:
+        reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
+        raise BadInput(
+            f"'{pattern}': the variant {variant.label} {reason}", place=place, key=key,
+            remedy="{source}, {variant} and {bits} may stand in it.",
+        )  # fmt: skip
+    text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), pattern)
+    if text.startswith("folder:"):
+        return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
+    try:
+        return Destination(repo=_REPO.validate_python(text))
+    except ValidationError:
+        raise BadInput(
+            f"'{text}' is neither a repo as namespace/name nor folder:PATH", place=place, key=key,
+            remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
+        ) from None  # fmt: skip

@@ -1,0 +1,91 @@
+"""A recipe as a file, made from flags, and the commit that it is pinned to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.errors import BadInput, Bug
+from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.text.files import write_atomically
+
+_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
+_HEAD = "# Made from what was asked for; from now on it is changed here.\n"
+_TEXTS = (
+    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "language", "modality",
+    "variants", "to", "private", "adopt", "create_pr", "collection", "read_back",
+)  # fmt: skip
+
+
+def recipe_text(flags: Mapping[str, str]) -> str:
+    """YAML that gives the same recipe as the flags; every text stands in quotes, so nothing in it means anything."""
+    spec = recipe_from_flags(flags).spec
+    data = spec.model_dump(mode="json", exclude_defaults=True)
+    if "variants" in data:
+        data["variants"] = [{key: value for key, value in one.items() if value is not None} for one in data["variants"]]
+    if "variants" in flags and not set(flags) & set(VARIANT_FLAGS):
+        data["variants"] = [name for name in flags["variants"].replace(",", " ").split() if name]
+    lines = [f"{key}: {_quoted(data[key])}\n" for key in _TEXTS if key in data]
+    if spec.card.notes:
+        lines.append(f"card:\n  notes: {_quoted(spec.card.notes)}\n")
+    return _HEAD + "".join(lines)
+
+
+def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
+    """Write `folder/<name>.yaml`; returns its path. `BadInput` where another recipe has the name."""
+    wanted = recipe_from_flags(flags)
+    path = folder / f"{wanted.name}.yaml"
+    there = next((one for one in (path, path.with_suffix(".yml")) if one.exists()), None)
+    if there:
+        if recipe_from_file(there, elsewhere=True).spec != wanted.spec:
+            raise BadInput("there is another recipe of this name", place=f"{there}:1", remedy="Change that one.")
+        return there
+    write_atomically(path, recipe_text(flags))
+    try:
+        right = recipe_from_file(path, elsewhere=True).spec == wanted.spec
+    except BadInput:
+        right = False
+    if not right:
+        path.unlink()
+        raise Bug(f"{path} does not say what the flags said")
+    return path
+
+
+def _quoted(value: Any) -> str:
+    """JSON, which is YAML but for some characters that YAML takes for the end of a line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def pin(recipe: Recipe, commit: str) -> bool:
+    """Write a commit into a recipe's file as its revision, and leave all other lines; tells whether it changed."""
+    if recipe.spec.revision == commit or recipe.source_folder is not None:
+        return False
+    path, lines = Path(recipe.place), Path(recipe.place).read_text(encoding="utf-8").splitlines(keepends=True)
+    written = f"revision: {commit}\n"
+    if at := recipe.lines.get("revision"):
+        lines[at - 1] = written
+    else:
+        after = recipe.lines["source"]
+        if not lines[after - 1].endswith("\n"):
+            lines[after - 1] += "\n"
+        lines.insert(after, written)
+    text = "".join(lines)
+    before = path.read_text(encoding="utf-8")
+    write_atomically(path, text)
+    try:
+        pinned = recipe_from_file(path, elsewhere=True)
+        right = pinned.spec == recipe.spec.model_copy(update={"revision": commit})
+    except BadInput:
+        right = False
+    if not right:
+        write_atomically(path, before)
+        raise BadInput(
+            "the commit cannot be written into this recipe", place=recipe.place_of("source"), key="revision",
+            remedy=f"Write it by hand: revision: {commit}",
+        )  # fmt: skip
+    return True

@@ -1,4 +1,0 @@
-"""The only room that imports PyTorch, always in a child process, of another Python where the user names one.
-
-`child` starts it; `python -m mlx_publish.reference FOLDER` is the inside. It needs nothing of the other rooms.
-"""

@@ -1,0 +1,107 @@
+"""The one way out to a terminal or a runner: whatever is printed, by us or by a library, passes here."""
+
+from __future__ import annotations
+
+import io
+import re
+from threading import RLock
+from typing import TextIO
+
+from mlx_publish.text.harmless import UNSEEN, harmless, plain
+
+# What may be the first half of a command: it is held back until it is known how it goes on.
+_HALF = re.compile(rf"(?:\A{UNSEEN}(?::{UNSEEN})?|#{UNSEEN}(?:#{UNSEEN})?)\Z")
+# A progress bar on a terminal goes back to the beginning of its line, and up. A log has no bars.
+_OF_A_BAR = re.compile(r"(\r|\x1b\[A)")
+_LONGEST = 1 << 16
+"""Characters of a line that are kept for its end; a longer one goes on as it comes."""
+
+
+class Door(io.TextIOBase):
+    """A stream of text whose lines are made harmless; `command` alone writes what a runner carries out."""
+
+    def __init__(self, inner: TextIO) -> None:
+        """Stand before a stream."""
+        super().__init__()
+        self._inner = inner
+        self._held = ""
+        self._lock = RLock()  # a thread tells of progress while others print
+        self._within = False  # whether the inner stream is in the midst of a line
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream."""
+        return getattr(self._inner, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What becomes of letters that the encoding lacks."""
+        return getattr(self._inner, "errors", None)
+
+    def writable(self) -> bool:
+        """Tell that it can be written to."""
+        return True
+
+    def isatty(self) -> bool:
+        """Tell whether a person sits before it."""
+        return self._inner.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._inner.fileno()
+
+    def write(self, text: str, /) -> int:
+        """Take text; lines that are whole go on."""
+        with self._lock:
+            self._held += text
+            end = max(self._held.rfind("\n"), self._held.rfind("\r") if self.isatty() else -1) + 1
+            if not end and len(self._held) > _LONGEST:
+                end = self._sure()
+            self._pass(end)
+            if len(self._held) > _LONGEST:  # half of a command, and then nothing that anybody sees
+                self._held = re.sub(UNSEEN, "", self._held)
+        return len(text)
+
+    def flush(self) -> None:
+        """Let go on what is held, but for the half of what may become a command."""
+        if not self.closed:
+            self._let_go(self._sure())
+
+    def finish(self) -> None:
+        """Let all go on: nothing follows."""
+        self._let_go(len(self._held))
+
+    def command(self, line: str) -> None:
+        """Write a line of our own that a runner carries out, at the beginning of a line."""
+        with self._lock:
+            self._pass(len(self._held))
+            self._inner.write(("\n" if self._within else "") + line + "\n")
+            self._within = False
+            self._inner.flush()
+
+    def _sure(self) -> int:
+        """How many characters may go on whatever follows."""
+        half = _HALF.search(self._held)
+        return half.start() if half else len(self._held)
+
+    def _let_go(self, end: int) -> None:
+        with self._lock:
+            self._pass(end)
+            self._inner.flush()
+
+    def _pass(self, end: int) -> None:
+        if not end:
+            return
+        text, self._held = self._held[:end], self._held[end:]
+        parts = _OF_A_BAR.split(text) if self.isatty() else [text]
+        parts[::2] = map(plain, parts[::2])  # the others are what was split at
+        self._inner.write(harmless("".join(parts)))
+        self._within = not text.endswith("\n")
+
+
+def command(out: TextIO | Door, line: str) -> None:
+    """Write a line that a runner carries out; its data has to be escaped already."""
+    if isinstance(out, Door):
+        out.command(line)
+    else:
+        print(line, file=out, flush=True)

@@ -1,0 +1,89 @@
+"""Standard output and error that never end a command: whoever reads them may be gone, or know ASCII alone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from mlx_publish.text.door import Door
+
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
+"""Nobody reads any more, as behind `head`: no fault of anybody's."""
+
+
+class _Outlet(io.RawIOBase):
+    """A file descriptor that takes all bytes, and drops them from the first on that it could not write.
+
+    Python would otherwise try once more at its exit, fail again, and end with 120.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.fault: OSError | None = None
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any, /) -> int:
+        """Write some of the bytes and return their number."""
+        if self.fault is None:
+            try:
+                return os.write(self._descriptor, data)
+            except OSError as error:
+                self.fault = error
+        return len(data)
+
+
+@dataclass
+class Lost:
+    """What could not be printed."""
+
+    fault: OSError | None = None
+    """The first fault of a stream, known once the command has ended; a reader that has gone is none."""
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[Lost]:
+    """Put a door before both streams while a command runs, and tell afterwards whether something was lost.
+
+    What an encoding lacks is printed as `?`.
+    """
+    lost, before, outlets = Lost(), (sys.stdout, sys.stderr), list[_Outlet]()
+    doors = [Door(_wrapped(stream, outlets)) for stream in before]
+    sys.stdout, sys.stderr = doors
+    try:
+        yield lost
+    finally:
+        for door in doors:
+            door.finish()
+        sys.stdout, sys.stderr = before
+        faults = [outlet.fault for outlet in outlets]
+        lost.fault = next((fault for fault in faults if fault and fault.errno not in _GONE), None)
+
+
+def _wrapped(stream: TextIO | None, outlets: list[_Outlet]) -> TextIO:
+    """The stream over an outlet; one that has no descriptor, as in tests, stays as it is."""
+    encoding = "utf-8"
+    if stream is None:  # it was closed before the start
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+    else:
+        try:
+            stream.flush()
+            descriptor, encoding = stream.fileno(), stream.encoding
+        except (OSError, ValueError):
+            return stream
+    outlets.append(_Outlet(descriptor))
+    return io.TextIOWrapper(io.BufferedWriter(outlets[-1]), encoding=encoding, errors="replace", line_buffering=True)

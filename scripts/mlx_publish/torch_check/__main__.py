@@ -1,0 +1,238 @@
+"""The inside of the child process: `python -m mlx_publish.torch_check FOLDER PARENT`, with orders in the folder.
+
+It answers job.N.json in result.N.json, in their order, until it is ended, at the latest with the process PARENT. It
+runs in any Python that has torch and transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_publish.torch_check.comparing import Comparison
+from mlx_publish.torch_check.twin import compare as compare_twin
+from mlx_publish.torch_check.twin import make, small
+
+_LONGEST = 300  # characters of a reason
+_MEMORY = 12 << 30  # bytes of address space that a twin may take
+ROUNDING = 1e-9
+"""What equal models are apart in float32, as a normalised squared error; checks/reference has the same."""
+DISPUTES: Mapping[str, tuple[str, Any]] = {
+    # transformers clamps the time step of Mamba at this value, mlx-lm at the lower end of time_step_limit, which is 0.
+    "nemotron_h": ("time_step_min", 0.0),
+}
+"""Model type -> a key that both read differently, and the value with which they agree."""
+_HEAD = re.compile(r"For(CausalLM|ConditionalGeneration|ImageTextToText)$|LMHeadModel$")
+_OTHER_SENSES = ("vision", "visual", "audio", "multi_modal_projector", "mm_projector")
+
+
+class NoReferenceError(Exception):
+    """Transformers does not compute this model here; that is no verdict on MLX."""
+
+
+def main(folder: Path, parent: int) -> int:
+    """Answer orders, each complete or not at all, until the folder or the parent is gone."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    for number in itertools.count():
+        job = folder / f"job.{number}.json"
+        if number == 0 and not job.exists():
+            _load_ahead()
+        while not job.exists():
+            if not folder.exists():
+                return 0
+            time.sleep(0.01)
+        aside = folder / "result.new"
+        aside.write_text(json.dumps(answer(json.loads(job.read_text()))))
+        aside.replace(folder / f"result.{number}.json")
+    return 0
+
+
+def _load_ahead() -> None:
+    """Use the time until the first order: these take seconds."""
+    with contextlib.suppress(Exception):  # it comes up again, and is told, with the order
+        import torch  # noqa: F401, PLC0415, TID251
+        import transformers  # noqa: F401, PLC0415, TID251
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the `result` of an order, or the `reason` for which there is none."""
+    try:
+        return {"result": _ORDERS[job.get("op", "compare")](**{key: job[key] for key in job if key != "op"})}
+    except NoReferenceError as error:
+        traceback.print_exc()
+        return {"reason": str(error)}
+
+
+def compare(source: str, logits: str) -> dict[str, Any]:
+    """Load the model in `source` with transformers and compare its logits with those in the file `logits`.
+
+    Both on the CPU in float32; `engine/reference_logits` says what is in the file. `beyond_context` is the same
+    comparison with the frequencies that longrope has for long texts, None where the model has one set only.
+    `disputed` is the same with the value of a key that makes both agree, where it is known that they differ in it.
+    `not_covered` names what shows only in texts longer than these.
+    """
+    model = _load(source)
+    text, name = model.config.get_text_config(), type(model).__name__
+    longer, longest = _original_context(text), 0
+    within, beyond = Comparison(), Comparison()
+    for ids, found in _sequences(logits):
+        longest = max(longest, len(ids))
+        within.add(found, _logits(model, ids))
+        if longer:
+            beyond.add(found, _logits(model, ids, longer))
+    told = within.result()
+    del model  # memory holds one
+    return {
+        **told,
+        "class": name,
+        "beyond_context": {"original_context": longer, **beyond.result()} if longer else None,
+        "disputed": _disputed(source, logits, text) if (told["nmse"] or 1) > ROUNDING else None,
+        "not_covered": _not_covered(text, longest),
+    }
+
+
+def _disputed(source: str, logits: str, text: Any) -> dict[str, Any] | None:
+    """Compare once more, without what both are known to compute otherwise."""
+    key, neutral = DISPUTES.get(text.model_type, ("", None))
+    if not key or getattr(text, key, neutral) == neutral:
+        return None
+    model, again = _load(source, {key: neutral}), Comparison()
+    for ids, found in _sequences(logits):
+        again.add(found, _logits(model, ids))
+    return {"key": key, "value": getattr(text, key), "agreed": neutral, **again.result()}
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Of whatever a strange config makes of transformers, make a reason."""
+    try:
+        yield
+    except Exception as error:
+        raise NoReferenceError(_reason(error)) from error
+
+
+@_reasons()
+def _load(source: str, instead: Mapping[str, Any] | None = None) -> Any:
+    """The model in float32, with other values of some keys of its text config."""
+    import torch  # noqa: PLC0415, TID251
+    from transformers import AutoConfig  # noqa: PLC0415, TID251
+
+    config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    for key, value in (instead or {}).items():
+        setattr(config.get_text_config(), key, value)
+    model, told = _class_of(config).from_pretrained(
+        source, config=config, dtype=torch.float32, attn_implementation="eager", use_safetensors=True,
+        local_files_only=True, trust_remote_code=False, output_loading_info=True,
+    )  # fmt: skip
+    absent = sorted(str(key) for key in (*told["missing_keys"], *told["mismatched_keys"]))
+    if missing := [key for key in absent if not any(part in key for part in _OTHER_SENSES)]:
+        raise ValueError(f"it finds no weights for {', '.join(missing[:3])}, which would be random")
+    return model.eval()
+
+
+def _class_of(config: Any) -> Any:
+    """The class that the config names, where it is one for this type: of a wrapper there is no causal model."""
+    import transformers  # noqa: PLC0415, TID251
+
+    for name in config.architectures or ():
+        named = getattr(transformers, name, None)
+        if isinstance(named, type) and getattr(named, "config_class", None) is type(config) and _HEAD.search(name):
+            return named
+    return transformers.AutoModelForCausalLM
+
+
+def _original_context(config: Any) -> int | None:
+    """Positions from which on longrope takes its other factors."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return int(rope["original_max_position_embeddings"]) if rope.get("rope_type") == "longrope" else None
+
+
+def _not_covered(config: Any, longest: int) -> list[str]:
+    rope = getattr(config, "rope_parameters", None) or {}
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    found = []
+    if window and window >= longest:
+        found.append(f"the sliding window of {window} positions")
+    if rope.get("rope_type") == "dynamic":
+        found.append(f"rope beyond {config.max_position_embeddings} positions")
+    return found
+
+
+def _sequences(path: str) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    from safetensors import safe_open  # noqa: PLC0415
+
+    with safe_open(path, framework="numpy") as file:
+        for number in range(len(file.keys()) // 2):
+            yield [int(id_) for id_ in file.get_tensor(f"ids.{number}")], file.get_tensor(f"logits.{number}")
+
+
+@_reasons()
+def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np.float32]:
+    """Of every position, (positions, vocabulary).
+
+    With `longer` a token at that position is put behind, which makes a long text of it; the others do not see it.
+    """
+    import torch  # noqa: PLC0415, TID251
+
+    read = [*ids, ids[-1]] if longer else ids
+    # Where nothing is to be moved the class counts by itself: some count in three dimensions.
+    places = {"position_ids": torch.tensor([[*range(len(ids)), longer]])} if longer else {}
+    with torch.inference_mode():
+        told = model(input_ids=torch.tensor([read]), use_cache=False, **places)
+    found: NDArray[np.float32] = told.logits[0, : len(ids)].float().numpy()
+    return found
+
+
+@_reasons()
+def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> dict[str, Any]:
+    """Make a twin; its sizes are bounded, and so is what a strange config may take."""
+    with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
+    return make(config, Path(folder), seed, count)
+
+
+@_reasons()
+def _small(config: dict[str, Any], folder: str) -> dict[str, Any]:
+    return small(config, Path(folder))
+
+
+@_reasons()
+def _compare_twin(read: str, folder: str) -> dict[str, Any]:
+    return compare_twin(Path(read), Path(folder))
+
+
+_ORDERS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "compare": compare, "small": _small, "twin": _twin, "compare twin": _compare_twin,
+}  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or "allocate memory" in said:
+        return "the memory is full"
+    short = said if len(said) <= _LONGEST else said[:_LONGEST] + " ..."
+    return f"transformers cannot compute it: {type(error).__name__}: {short}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

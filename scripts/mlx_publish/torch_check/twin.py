@@ -1,0 +1,229 @@
+"""The twin: a small random model of a source's own config, made and computed by transformers.
+
+Its weights are random but of a size that lets every part show in the logits; what a class begins with as 0 or 1, as
+biases and norms, is moved away from it. All in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_publish.torch_check.comparing import Comparison
+from mlx_publish.torch_check.shrink import shrink
+from mlx_publish.torch_check.sizes import LONG, VOCABULARY
+
+FIRST = 1e-6
+"""Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
+SHORT = 24
+"""Tokens of the short text, within every boundary."""
+SAVED, WRITTEN = "saved", "written"
+"""The two folders of a twin: config.json as transformers saves it, and in the source's own spelling."""
+_ORDINARY = range(3, VOCABULARY - 60)
+_NOISE = 0.1
+_WHOLE = 20
+
+
+def texts() -> list[list[int]]:
+    """Ids of a short and a long text, without special tokens."""
+    random = np.random.default_rng(7)
+    return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
+
+
+def small(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The small `config` of a source's own, and by position in it the `boundaries`: key, and value in the source."""
+    try:
+        resolved = _kind(shrink(config).config | dict(config), folder)[0].get_text_config().to_dict()
+    except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
+        resolved = {}
+    found = shrink(config, resolved)
+    return {"config": found.config, "boundaries": [[place, *said] for place, said in found.boundaries.items()]}
+
+
+def make(config: Mapping[str, Any], folder: Path, seed: int = 0, count: int = 2) -> dict[str, Any]:
+    """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
+
+    `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
+    """
+    model, found = _computed(config, folder / "asked", seed, count)
+    saved, written = folder / SAVED, folder / WRITTEN
+    model.save_pretrained(str(saved), max_shard_size="50GB")
+    written.mkdir()
+    (written / "config.json").write_text(json.dumps(dict(config), indent=2))
+    for weights in saved.glob("*.safetensors"):
+        (written / weights.name).symlink_to(weights)
+    for number, values in enumerate(found):
+        np.save(folder / f"logits.{number}.npy", values)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"class": type(model).__name__, "parameters": parameters, "texts": texts()[:count]}
+
+
+def _computed(config: Mapping[str, Any], folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
+    """A model and its logits of `texts()`.
+
+    Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
+    pictures), its language model is made alone.
+    """
+    settings, kind = _kind(config, folder)
+    try:
+        model = build(settings, kind, seed)
+        return model, [logits(model, ids) for ids in texts()[:count]]
+    except Exception:
+        text, language = settings.get_text_config(), _auto("AutoModelForCausalLM", settings.get_text_config())
+        if text is settings or language is None:
+            raise
+        model = build(text, language, seed)
+        return model, [logits(model, ids) for ids in texts()[:count]]
+
+
+def build(settings: Any, kind: Any, seed: int = 0) -> Any:
+    """A random model of a class of transformers."""
+    import torch  # noqa: PLC0415, TID251
+
+    torch.manual_seed(seed)
+    model = kind._from_config(settings, dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
+    _spread(model, seed)
+    return model.float().eval()
+
+
+def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
+    """The config as transformers reads it, and the class for it."""
+    import transformers  # noqa: PLC0415, TID251
+
+    own = _named(config.get("architectures"))
+    said = dict(config)
+    if said.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
+        said["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
+    settings = _read(said, folder)
+    wraps = settings.get_text_config() is not settings
+    autos = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
+    for name in reversed(autos) if wraps else autos:
+        own = own or _auto(name, settings)
+    if own is None:
+        raise ValueError(f"transformers has no language model for {type(settings).__name__}")
+    _fill(settings)
+    return settings, own
+
+
+def _named(names: object) -> Any:
+    """The class of transformers that a config names; None where it has no model of this name."""
+    import transformers  # noqa: PLC0415, TID251
+
+    for name in names if isinstance(names, list) else []:
+        found = getattr(transformers, name, None) if isinstance(name, str) else None
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return found
+    return None
+
+
+def _fill(settings: Any) -> None:
+    """Give a small model's config what its class looks for and cannot use as it is."""
+    text = settings.get_text_config()
+    for part in (settings, text):
+        # Some classes have a default beyond the vocabulary of a small model.
+        if isinstance(pad := getattr(part, "pad_token_id", None), int) and pad >= VOCABULARY:
+            part.pad_token_id = 1
+    for key in ("pad_token_id", "vocab_size"):
+        # Some wrappers look on top for what their text part says.
+        if not hasattr(settings, key):
+            setattr(settings, key, getattr(text, key, None))
+
+
+def _read(said: dict[str, Any], folder: Path) -> Any:
+    """The config as transformers reads it. A whole number where it wants one with a point is what JSON makes of 5.0."""
+    import transformers  # noqa: PLC0415, TID251
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(_WHOLE):
+        (folder / "config.json").write_text(json.dumps(said))
+        try:
+            return transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        except Exception as error:
+            key = re.search(r"Field '(\w+)' (?:expected float, got int|with value \d+ doesn't match any)", str(error))
+            part = next(
+                (part for part in (said, *said.values()) if key and isinstance(part, dict) and key[1] in part), None
+            )
+            if key is None or part is None:
+                raise
+            part[key[1]] = float(part[key[1]])
+    raise ValueError("too many whole numbers in the place of others")
+
+
+def _auto(name: str, settings: Any) -> Any:
+    """The class that transformers takes for a config; None where it has none."""
+    import transformers  # noqa: PLC0415, TID251
+
+    mapping = getattr(transformers, name)._model_mapping  # noqa: SLF001
+    found = mapping.get(type(settings), None)
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def _spread(model: Any, seed: int) -> None:
+    """Give every weight a size that shows, and every bias and norm a value of its own."""
+    import torch  # noqa: PLC0415, TID251
+
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for name, weight in [*model.named_parameters(), *model.named_buffers()]:
+            if not weight.is_floating_point() or "inv_freq" in name:
+                continue
+            noise = torch.randn(weight.shape, generator=generator)
+            if weight.ndim > 1 and "conv" not in name and isinstance(weight, torch.nn.Parameter):
+                weight.copy_(noise * weight.shape[-1] ** -0.5)
+            elif weight.ndim == 1 and weight.numel() > 0 and _persistent(model, name):
+                weight.add_(noise * _NOISE)
+
+
+def _persistent(model: Any, name: str) -> bool:
+    owner, _, last = name.rpartition(".")
+    return last not in model.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
+
+
+def compare(read: Path, folder: Path) -> dict[str, Any]:
+    """How far `mlx.N.npy` in `read` are from `logits.N.npy` in `folder`, for the short and for the long text.
+
+    `position` is the first one of a text at which the normalised squared error is over `FIRST`, None where none is.
+    """
+    texts_found = []
+    for path in sorted(folder.glob("logits.*.npy")):
+        ours, theirs = np.load(read / path.name.replace("logits", "mlx")), np.load(path)
+        told = Comparison()
+        told.add(ours, theirs)
+        texts_found.append({**told.result(), **_by_position(ours, theirs)})
+    return {"texts": texts_found}
+
+
+def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> dict[str, Any]:
+    """Mean KL divergence in nats, and the first position that differs."""
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return {"mean_kld": None, "position": None}
+    one, other = _log_softmax(ours), _log_softmax(theirs)
+    wide = theirs.astype(np.float64)
+    errors = np.square(ours - wide).sum(-1) / np.maximum(np.square(wide - wide.mean(-1, keepdims=True)).sum(-1), 1e-30)
+    beyond = np.nonzero(errors > FIRST)[0]
+    return {
+        "mean_kld": float((np.exp(other) * (other - one)).sum(-1).mean()),
+        "position": int(beyond[0]) if len(beyond) else None,
+    }
+
+
+def _log_softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
+    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return found
+
+
+def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Logits of every position, (positions, vocabulary)."""
+    import torch  # noqa: PLC0415, TID251
+
+    with torch.inference_mode():
+        told = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+    found: NDArray[np.float32] = told.logits[0].float().numpy()
+    return found
