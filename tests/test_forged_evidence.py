@@ -14,12 +14,12 @@ import pytest
 
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.signed import Vouched
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.reviewed.cards import card_folder
 from mlx_publish.stages import upload_stage
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.reviewed import card_folder
 from mlx_publish.stages.upload_stage import run
 from mlx_publish.text.console import Console
 from mlx_publish.text.files import json_text

@@ -22,7 +22,7 @@ from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin, write_recipe
-from mlx_publish.stages.reviewed import FILES, card_folder
+from mlx_publish.reviewed.cards import FILES, card_folder
 from mlx_publish.text.console import Console
 from mlx_publish.text.files import read_json
 

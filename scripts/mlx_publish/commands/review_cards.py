@@ -16,7 +16,7 @@ from mlx_publish.model.names import shown
 from mlx_publish.recipes.policy import FILE as POLICY
 from mlx_publish.recipes.policy import find_policy
 from mlx_publish.recipes.read import recipe_paths
-from mlx_publish.stages.reviewed import FILES
+from mlx_publish.reviewed.cards import FILES
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.files import json_text
 from mlx_publish.text.harmless import harmless, plain

@@ -23,7 +23,7 @@ from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
 
-def verify(  # noqa: PLR0913  each is a flag of the command
+def verify(
     place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
 ) -> int:
     """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.

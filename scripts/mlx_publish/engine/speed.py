@@ -61,7 +61,7 @@ class Bench:
         return self.deadline - time.monotonic()
 
 
-def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
+def benchmark(
     folder: str, text: str, prompt_tokens: Sequence[int], generation_tokens: int, trials: int, seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip

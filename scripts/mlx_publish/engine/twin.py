@@ -40,7 +40,7 @@ def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Calla
 def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[str]]:
     try:
         found = load_source(folder)
-        lost: list[str] = account(found, json.loads((folder / "config.json").read_text()))["unexplained"]
+        lost: list[str] = list(account(found, json.loads((folder / "config.json").read_text())).unexplained)
         fit(found.model)
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))

@@ -11,7 +11,7 @@ from mlx_publish.stages import (
     smoke_stage,
     upload_stage,
 )
-from mlx_publish.stages.context import Stage
+from mlx_publish.stages.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     inspect_stage.STAGE,

@@ -11,11 +11,12 @@ from mlx_publish.card.render import load_as, render, render_chart
 from mlx_publish.card.templates import templates_of
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD
+from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.assembling import MEASURED, assemble, bound_of, ladder_of
 from mlx_publish.signing.evidence_signature import PUBLISHED, is_of_this_machine, sign_evidence
-from mlx_publish.stages.assembling import MEASURED, assemble, bound_of, ladder_of
-from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text, read_json, write_atomically
 
 _TEMPLATES = files("mlx_publish").joinpath("templates/card")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mlx_publish.context import Context
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.report import BEFORE, Report
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context, Stage
+from mlx_publish.stages.stage import Stage
 
 _OF_ALL = frozenset({"fidelity", "card"})
 """Stages that read reports of all the variants of a recipe."""

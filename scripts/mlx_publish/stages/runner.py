@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.evidence.report import Finding, Report, verdict_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
-from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.harmless import plain
 from mlx_publish.work import machine
 

@@ -13,6 +13,8 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
+from mlx_publish.context import Context, Outcome
+from mlx_publish.conversion.again import converted_now, rebuilt
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.report import Finding
@@ -25,14 +27,13 @@ from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
 from mlx_publish.recipes.policy import EMPTY, judge_licence
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.cards import card_folder, take_card
+from mlx_publish.reviewed.known import compare
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.model import Signer
-from mlx_publish.stages.again import converted_now, rebuilt
-from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.known import compare
 from mlx_publish.stages.policy_of import policy_of
-from mlx_publish.stages.reviewed import card_folder, take_card
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.bounds import EVIDENCE as EVIDENCE_BOUNDS
 from mlx_publish.text.files import json_text
 from mlx_publish.text.json_text import FaultyJson, read

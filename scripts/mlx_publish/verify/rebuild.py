@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.known import of_source
+from mlx_publish.reviewed.known import of_source
+from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
-from mlx_publish.stages.source import source_of
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 

@@ -11,13 +11,13 @@ from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
+from mlx_publish.context import Context
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.machine.packages import mlx_lm_support, versions
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.kept import Kept
-from mlx_publish.stages.measuring import rounded
-from mlx_publish.stages.source import metadata_of
+from mlx_publish.source.bounds import rounded
+from mlx_publish.source.kept import Kept
+from mlx_publish.source.resolve import metadata_of
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
@@ -66,7 +66,7 @@ def _facts(context: Context) -> TwinFacts:
     if torch.reason:
         return TwinFacts(None, torch.reason)
     inputs = {"config": config, "tools": twin_tools(context), "mlx-publish": __version__}
-    kept = Kept(context.work.source / "twin.json", inputs)
+    kept = Kept(context.work.source / "twin.json", dict[str, Any], inputs)
     if (known := kept.known()) is not None:
         return TwinFacts(known)
     context.console.progress("proving the architecture on a small random twin")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.stages.context import Context
 from mlx_publish.text.files import write_atomically
 
 FILES = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.assembling import bound_of, rung_of
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.walk import Difference, cut, walk
+from mlx_publish.reviewed.assembling import bound_of, rung_of
+from mlx_publish.reviewed.walk import Difference, cut, walk
 
 _FILES = ("weight_bytes", "bits_per_weight")
 _MEMORY = ("memory_bytes", "memory_tokens")

@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlx_publish.context import Context
 from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context
 from mlx_publish.text.files import json_text, read_json, write_atomically
 
 _KEY = "converted"

@@ -13,13 +13,13 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.assembling import assemble, bound_of
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.known_chat import chat_differences
-from mlx_publish.stages.known_ladder import ladder_differences
-from mlx_publish.stages.walk import Difference, walk
+from mlx_publish.reviewed.assembling import assemble, bound_of
+from mlx_publish.reviewed.known_chat import chat_differences
+from mlx_publish.reviewed.known_ladder import ladder_differences
+from mlx_publish.reviewed.walk import Difference, walk
 
 _REPORT = {
     **dict.fromkeys(("schema", "generator"), "this version"),

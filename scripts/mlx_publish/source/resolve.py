@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlx_publish.checks.folder import refused_unread
+from mlx_publish.context import Context
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
 from mlx_publish.hub.fetch import fetch
@@ -16,7 +17,6 @@ from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
-from mlx_publish.stages.context import Context
 
 WEIGHTS = ".safetensors"
 LONG = 1 << 12  # no name of a file is longer

@@ -11,15 +11,15 @@ from typing import Any
 from mlx_publish.checks.reference import ReferenceFacts
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.children.torch import Torch, compare
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.machine.resources import memory_bytes
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.kept import Kept
-from mlx_publish.stages.measuring import rounded
-from mlx_publish.stages.prepare import readable_source
-from mlx_publish.stages.source import source_of
-from mlx_publish.stages.twin import torch_of
+from mlx_publish.source.bounds import rounded
+from mlx_publish.source.kept import Kept
+from mlx_publish.source.layout import readable_source
+from mlx_publish.source.resolve import source_of
+from mlx_publish.source.twin import torch_of
 from mlx_publish.text.numbers import memory, size
 
 TEXTS = files("mlx_publish").joinpath("data/reference.json")
@@ -42,7 +42,7 @@ def reference_facts(context: Context) -> ReferenceFacts:
     if reason := torch.reason or _too_large(context):
         return ReferenceFacts(None, reason)
     inputs = {"source": source_of(context).identity, **reference_inputs(context)}
-    kept = Kept(context.work.source / "reference-check.json", inputs)
+    kept = Kept(context.work.source / "reference-check.json", dict[str, Any], inputs)
     if (known := kept.known()) is not None:
         return ReferenceFacts(known)
     facts = _compare(context, torch)

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_publish.checks.card import Bound
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.tokenizer import stop_ids
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.answers import SourceAnswers, system_way
-from mlx_publish.stages.assembling import bound_of
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.source import metadata_of
-from mlx_publish.stages.walk import Difference, cut, walk
+from mlx_publish.reviewed.assembling import bound_of
+from mlx_publish.reviewed.walk import Difference, cut, walk
+from mlx_publish.source.answers import SourceAnswers, system_way
+from mlx_publish.source.resolve import metadata_of
 
 _TEMPLATE = "the source's chat template"
 
@@ -45,14 +45,13 @@ def chat_differences(context: Context, variant: Variant, evidence: Mapping[str, 
 
 def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
     asking = SourceAnswers(context)
-    found = asking.capabilities
-    first = next(one for one in asking.questions() if one["name"] == "asked")
-    messages = first["messages"] or [{"role": "user", "content": first["prompt"]}]
+    capabilities, first = asking.capabilities, asking.questions()[0]
+    messages = first.messages or [{"role": "user", "content": first.prompt}]
     known = {
         "chat_template": metadata_of(context).look is not None,
-        "capabilities": found.to_json() if found else None,
-        "system": system_way(found, context.recipe.spec.smoke),
-        "options": first["options"],
+        "capabilities": capabilities.to_json() if capabilities else None,
+        "system": system_way(capabilities, context.recipe.spec.smoke),
+        "options": dict(first.options),
     }
     plain: dict[str, Any] = read_back(known)
     return plain, read_back(messages)

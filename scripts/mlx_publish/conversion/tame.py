@@ -13,7 +13,7 @@ from mlx_publish.children import process
 from mlx_publish.children.environment import of_a_child
 from mlx_publish.children.limits import PANICKED, TOO_SLOW
 from mlx_publish.errors import Refused, SurroundingsError
-from mlx_publish.stages.reference import texts as passages
+from mlx_publish.source.logits import texts as passages
 from mlx_publish.text.temporary import TemporaryFolder
 
 SECONDS, MEMORY_BYTES, FOR_EACH_BYTE = 60.0, 1 << 30, 40

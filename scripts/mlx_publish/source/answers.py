@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from mlx_publish import __version__
 from mlx_publish.chat.capabilities import Capabilities, capabilities
 from mlx_publish.chat.variables import SWITCH
+from mlx_publish.context import Context
+from mlx_publish.evidence.measured import Answers, Question
+from mlx_publish.evidence.records import to_json
 from mlx_publish.machine.packages import COMPUTING, versions
 from mlx_publish.recipes.recipe import SmokeTest
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.kept import Kept
-from mlx_publish.stages.long_text import LongText, long_text
-from mlx_publish.stages.reference import texts
-from mlx_publish.stages.source import metadata_of, source_of
+from mlx_publish.source.kept import Kept
+from mlx_publish.source.logits import texts
+from mlx_publish.source.long_text import LongText, long_text
+from mlx_publish.source.resolve import metadata_of, source_of
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -74,22 +74,23 @@ class SourceAnswers:
         seen = metadata_of(self.context).look
         return seen is not None and seen.text("user") is not None
 
-    def questions(self) -> list[dict[str, Any]]:
-        """All questions, as the engine takes them."""
+    def questions(self) -> list[Question]:
+        """Return all questions."""
         asked = self.context.recipe.spec.smoke
         # A template that cannot render a question is refused by `template-renders`; it is not asked here.
         found = self.capabilities if self._renders else None
         options = thinking_options(found, asked) if found else {}
 
-        def question(name: str, messages: Messages, tokens: int, **more: Any) -> dict[str, Any]:
-            plain = {"messages": None, "prompt": messages[-1]["content"]}
-            said = {"messages": messages} if found else plain
-            return {"name": name, **said, "options": options, "max_tokens": min(tokens, asked.max_tokens), **more}
+        def question(name: str, messages: Messages, tokens: int) -> Question:
+            tokens, prompt = min(tokens, asked.max_tokens), messages[-1]["content"]
+            if found:
+                return Question(name, messages, tokens, options)
+            return Question(name, None, tokens, options, prompt=prompt)
 
         dialogue = messages_of(asked_way(found, asked), asked.system, asked.prompt)
         short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
-        text = {"text": texts()["prose"], "tokens": self.long_text.tokens}
-        long = question("long text", _user(SUMMARY), SHORT_TOKENS, long=text)
+        summary = question("long text", _user(SUMMARY), SHORT_TOKENS)
+        long = replace(summary, long_text=texts()["prose"], long_tokens=self.long_text.tokens)
         first = dialogue if found else _user(asked.prompt)
         return [question("asked", first, asked.max_tokens), *short, long]
 
@@ -100,18 +101,18 @@ class SourceAnswers:
         parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
         return long_text(parameters, config.window, config.context, config.text)
 
-    def known(self) -> dict[str, Any] | None:
+    def known(self) -> Answers | None:
         """Return the kept answers, or None where they have to be found."""
         return self._kept().known()
 
-    def keep(self, result: Mapping[str, Any]) -> None:
+    def keep(self, result: Answers) -> None:
         """Keep what was answered."""
         self._kept().keep(result)
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> Kept[Answers]:
         made_by = {"tools": versions(*COMPUTING), "mlx-publish": __version__}
-        asked = {"source": source_of(self.context).identity, "asked": self.questions()}
-        return Kept(self.context.work.source / "answers.json", {**asked, **made_by})
+        asked = {"source": source_of(self.context).identity, "asked": to_json(self.questions())}
+        return Kept(self.context.work.source / "answers.json", Answers, {**asked, **made_by})
 
 
 def _user(text: str) -> Messages:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.context import Context
+from mlx_publish.evidence.measured import SourceRead
 from mlx_publish.machine.packages import COMPUTING, versions
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.kept import Kept
-from mlx_publish.stages.source import source_of
+from mlx_publish.source.kept import Kept
+from mlx_publish.source.resolve import source_of
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
 
 
 def texts() -> dict[str, Any]:
     """The texts of the comparison by kind; `dialogue` is a list of dialogues."""
-    found: dict[str, Any] = {
+    passages: dict[str, Any] = {
         kind: _TEXTS.joinpath(f"{kind}.txt").read_text(encoding="utf-8") for kind in ("prose", "code", "scripts")
     }
-    return {**found, "dialogue": json.loads(_TEXTS.joinpath("dialogue.json").read_text(encoding="utf-8"))}
+    return {**passages, "dialogue": json.loads(_TEXTS.joinpath("dialogue.json").read_text(encoding="utf-8"))}
 
 
 @dataclass(frozen=True)
-class Reference:
+class SourceLogits:
     """Where they lie, and whether they are those of this source, this text and these tools.
 
     There is one store a recipe, of a bounded size; a new one takes the place of the old.
@@ -49,16 +49,17 @@ class Reference:
         """The texts, and how many tokens of them."""
         return {"texts": texts(), "tokens": self.context.recipe.spec.fidelity.tokens}
 
-    def known(self) -> dict[str, Any] | None:
-        """Return what was told about the stored ones, or None where they have to be computed."""
+    def known(self) -> SourceRead | None:
+        """Return what is known of the stored ones, or None where they have to be computed."""
         return self._kept().known()
 
-    def keep(self, result: Mapping[str, Any]) -> None:
+    def keep(self, result: SourceRead) -> None:
         """Note what the store holds now."""
         self._kept().keep(result)
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> Kept[SourceRead]:
         """Sizes of the store's files count too: one that somebody cleared in part is computed again."""
         sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
         of = {"source": source_of(self.context).identity, "model": self.model, "files": sizes}
-        return Kept(self.store.with_suffix(".json"), {**of, "asked": self.asked(), "tools": versions(*COMPUTING)})
+        inputs = {**of, "asked": self.asked(), "tools": versions(*COMPUTING)}
+        return Kept(self.store.with_suffix(".json"), SourceRead, inputs)

@@ -10,11 +10,11 @@ from mlx_publish.card.templates import templates_of
 from mlx_publish.card.words import short_against
 from mlx_publish.checks.card import Bound
 from mlx_publish.checks.listed import COMPLETE
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.report import Report
 from mlx_publish.machine.series import headline
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context
 
 MEASURED = ("smoke", "fidelity", "benchmark")
 

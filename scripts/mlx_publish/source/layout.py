@@ -6,16 +6,16 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, sha256_of
+from mlx_publish.context import Context
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.model.select import is_legal, is_tokenizer, side_files
-from mlx_publish.model.weights import INDEX
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.source import Source, source_of
+from mlx_publish.model.select import is_tokenizer, side_files
+from mlx_publish.model.weights import INDEX, TensorInfo, read_header
+from mlx_publish.source.resolve import Source, source_of
 from mlx_publish.text.files import json_text
 
 
@@ -35,14 +35,20 @@ class Prepared:
     normalised: tuple[str, ...]
     """What the config says now in an older spelling, too."""
 
+    @cached_property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """The source's tensors, by the headers of its weight files."""
+        weights = sorted(path for path in FolderFiles(self.source).entries if path.endswith(".safetensors"))
+        return tuple(tensor for path in weights for tensor in read_header(self.source / path))
 
-def prepare(found: Source, paths: Sequence[str], aside: Path) -> Prepared:
+
+def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
     """Make all folders below `aside`. `paths` are the files of the source that count."""
-    source = found.lay_out(paths, aside / "source")
+    source = origin.lay_out(paths, aside / "source")
     config = read_json_file(FolderFiles(source), "config.json") or {}
-    normal, told = normalise_config(config)
+    normal, changes = normalise_config(config)
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
-    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(told))
+    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(changes))
     for folder in (prepared.links, prepared.side):
         folder.mkdir()
         (folder / "config.json").write_text(json_text(normal), encoding="utf-8")
@@ -50,9 +56,9 @@ def prepare(found: Source, paths: Sequence[str], aside: Path) -> Prepared:
         # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
         # be broken; it sees the chosen weights, and the ends are joined afterwards.
         if path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
-            _place(prepared.links / path, source / path, link=True)
+            place(prepared.links / path, source / path, link=True)
     for path in travelling:
-        _place(prepared.side / path, source / path, link=False)
+        place(prepared.side / path, source / path, link=False)
     return prepared
 
 
@@ -64,26 +70,8 @@ def readable_source(context: Context) -> Iterator[Path]:
         yield prepare(source_of(context), paths, aside).links
 
 
-def add_side_files(prepared: Prepared, folder: Path) -> frozenset[str]:
-    """Put the side files, mended, into a converted folder, in the place of what mlx-lm wrote of them.
-
-    Returns those that differ from the source's.
-    """
-    mended = {path for path in FolderFiles(prepared.side).entries if path != "config.json"}
-    for path in FolderFiles(folder).entries:
-        whole = (prepared.source / "tokenizer.json").exists()
-        if path in MADE_FROM_EVIDENCE or path.endswith(".py") or (is_tokenizer(path) and whole):
-            (folder / path).unlink()
-    for path in sorted(mended):
-        _place(folder / path, prepared.side / path, link=False)
-    return frozenset(
-        path
-        for path in prepared.side_files
-        if not is_legal(path) and sha256_of(prepared.side / path) != sha256_of(prepared.source / path)
-    )
-
-
-def _place(target: Path, source: Path, *, link: bool) -> None:
+def place(target: Path, source: Path, *, link: bool) -> None:
+    """Put a file where it is wanted, as a link or as a copy; folders on the way are made."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         target.symlink_to(source.resolve())

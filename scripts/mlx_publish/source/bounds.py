@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlx_publish.children.jobs import Bounds, Job
+from mlx_publish.context import Context
 from mlx_publish.evidence.digests import folder_digest
 from mlx_publish.machine.packages import versions
 from mlx_publish.machine.resources import memory_bytes, side_by_side
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context
 
 FLOAT32 = 4
 """Bytes of a weight that the CPU computes with."""

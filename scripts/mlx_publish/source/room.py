@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.context import Context
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.evidence.report import PASSING, Finding
 from mlx_publish.machine.resources import memory_bytes
@@ -14,8 +15,7 @@ from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import side_files
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.source import metadata_of
+from mlx_publish.source.resolve import metadata_of
 from mlx_publish.text.numbers import size
 
 

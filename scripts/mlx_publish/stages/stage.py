@@ -1,0 +1,29 @@
+"""What a stage is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.context import Context, Outcome
+from mlx_publish.recipes.recipe import Variant
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way."""
+
+    name: str
+    needs: str | None
+    """The stage that has to be up to date before this one; it brings its own along."""
+    inputs: Callable[[Context, Variant], Mapping[str, Any]]
+    """Digests of everything that the result depends on."""
+    run: Callable[[Context, Sequence[Variant]], Mapping[str, Outcome]]
+    """Does the work for all given variants; outcomes by label."""
+    complete: Callable[[Context, Variant], bool] = lambda _context, _variant: True
+    """Whether what the stage made is still there, whole."""
+    ahead: Callable[[Context], None] = lambda _context: None
+    """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
+    repeats: bool = False
+    """True for a stage that always looks again, as upload does."""
