@@ -91,11 +91,8 @@ def _perplexity(facts: FidelityFacts) -> Says:
     divergence = facts.divergence
     if divergence is None or divergence.perplexity is None or divergence.perplexity_ratio is None:
         return skipped("there is no number")
-    perplexity, ratio, error = (
-        divergence.perplexity,
-        divergence.perplexity_ratio,
-        divergence.perplexity_ratio_error or 0,
-    )
+    perplexity, ratio = divergence.perplexity, divergence.perplexity_ratio
+    error = divergence.perplexity_ratio_error or 0
     text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} of the source's"
     if ratio <= facts.limits.max_perplexity_ratio:
         return passed(text)

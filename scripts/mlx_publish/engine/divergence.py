@@ -44,7 +44,7 @@ class Positions:
             self.model += np.take_along_axis(of_model, chosen, axis=-1)[:, 0].tolist()
 
     def summary(self) -> Divergence:
-        """Return mean, standard error, median, 99th percentile and maximum of the divergence; first choices; perplexities.
+        """Return mean, standard error, median, 99th percentile and maximum; first choices; perplexities.
 
         The standard errors take positions as independent, as llama.cpp's do. The ratio's error is that of the mean
         difference of log-probabilities, which are paired.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 LEFT_OUT = {"left_out": True}
 """Metadata of a field that is left out of the plain data where it is None."""
+_READERS: dict[Any, Any] = {}
 
 
 def to_json(value: object) -> Any:
@@ -31,12 +31,9 @@ def from_json(kind: type[T], data: object) -> T:
 
     ValueError where a key is missing or a value is of another type.
     """
-    record: T = _reader(kind).validate_python(data)
-    return record
-
-
-@cache
-def _reader(kind: Any) -> Any:
     from pydantic import TypeAdapter  # noqa: PLC0415  the child of an engine writes records and reads none
 
-    return TypeAdapter(kind)
+    if kind not in _READERS:
+        _READERS[kind] = TypeAdapter(kind)
+    record: T = _READERS[kind].validate_python(data)
+    return record

@@ -47,7 +47,7 @@ def reference_facts(context: Context) -> ReferenceFacts:
         return ReferenceFacts(known)
     facts = _compare(context, torch)
     if facts.result is not None:
-        kept.keep(facts.result)
+        kept.keep(dict(facts.result))
     return facts
 
 

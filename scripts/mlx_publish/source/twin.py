@@ -73,7 +73,7 @@ def _facts(context: Context) -> TwinFacts:
     with Prover(torch, context.work.source, context.console.progress) as prover:
         facts = prover.prove(config)
     if facts.result is not None:
-        kept.keep(facts.result)
+        kept.keep(dict(facts.result))
     return facts
 
 
