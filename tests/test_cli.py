@@ -17,8 +17,8 @@ from mlx_publish.children.engine import Children
 from mlx_publish.commands import run as commands
 from mlx_publish.commands.arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
+from mlx_publish.evidence.stages import NAMES
 from mlx_publish.recipes.recipe import RecipeSpec, Variant
-from mlx_publish.stages import NAMES
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import pytest
 
 from act import ROOT, STANDS_IN, read
 from mlx_publish.commands.arguments import RECIPE_FLAGS
+from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.request import DISPATCH, Request
 from mlx_publish.hub.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.signing.attested import MEASURED
-from mlx_publish.stages import NAMES
 
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")

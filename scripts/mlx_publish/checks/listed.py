@@ -9,11 +9,10 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.base import Accepted
 from mlx_publish.checks.judged import JUDGED
+from mlx_publish.evidence.stages import MEASURED, TESTED
 
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
-TESTED = ("smoke", "fidelity")
-MEASURED = (*TESTED, "benchmark")
 _RAISED = {"inspect": ("room",)}
 _SAFETY = frozenset(check.id for checks in JUDGED.values() for check in checks if check.safety)
 _NAMED = 5  # ids in a message

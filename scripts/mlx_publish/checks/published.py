@@ -10,6 +10,7 @@ from mlx_publish import __version__
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.listed import shown, untested, wrong_list
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
+from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
 _NAMED = 5  # files in a message
@@ -120,7 +121,7 @@ def _source(facts: Facts) -> Says:
 
 def _vouched(facts: Facts) -> Says:
     """What nobody can find out from the files alone."""
-    claimed = [key for key in ("smoke", "fidelity", "benchmark", "ladder", "proof") if facts.evidence.get(key)]
+    claimed = [key for key in (*MEASURED, "ladder", "proof") if facts.evidence.get(key)]
     claimed += ["checks", "licence", "language"]
     if facts.made is None:
         claimed += ["source", "config", "tools"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE
+from mlx_publish.evidence.stages import TESTED
 
 _NAMED = 5  # faults in a message
 _AS_MADE = (
@@ -49,7 +50,7 @@ class Parcel:
 
 
 def _measured(parcel: Parcel) -> Says:
-    missing = [name for name in ("smoke", "fidelity") if not parcel.evidence.get(name)]
+    missing = [name for name in TESTED if not parcel.evidence.get(name)]
     if missing:
         return failed(
             f"the evidence has no {' and no '.join(missing)}",

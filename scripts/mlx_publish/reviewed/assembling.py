@@ -13,10 +13,9 @@ from mlx_publish.checks.listed import COMPLETE
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.report import Report
+from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.machine.series import headline
 from mlx_publish.recipes.recipe import Variant
-
-MEASURED = ("smoke", "fidelity", "benchmark")
 
 
 def bound_of(context: Context, variant: Variant) -> Bound:
@@ -128,7 +127,7 @@ def _speed(timed: Mapping[str, Any] | None) -> dict[str, Any]:
 def _untested(context: Context, found: Mapping[str, Report]) -> dict[str, str]:
     """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
     reason = context.recipe.accepted(COMPLETE)
-    return {"untested": reason} if reason and not {"smoke", "fidelity"} <= {*found} else {}
+    return {"untested": reason} if reason and not {*TESTED} <= {*found} else {}
 
 
 def _variant(variant: Variant) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish import __version__
-from mlx_publish.checks.listed import MEASURED
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
+from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
 from mlx_publish.reviewed.known_chat import chat_differences
@@ -90,7 +90,7 @@ def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -
 
 def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
     for key in _SURE:
-        if key == "untested" and not (evidence.get(key) or {"smoke", "fidelity"} & {*evidence["missing"]}):
+        if key == "untested" and not (evidence.get(key) or {*TESTED} & {*evidence["missing"]}):
             continue  # it was tested, whatever is left of that here
         yield from walk(key, evidence.get(key), own.get(key), _REPORT[key])
 

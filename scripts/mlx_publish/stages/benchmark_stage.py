@@ -10,6 +10,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, SpeedFacts
 from mlx_publish.children.jobs import run_job
 from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.machine.described import machine
 from mlx_publish.machine.state import disturbances, state
 from mlx_publish.recipes.recipe import Variant
@@ -61,4 +62,4 @@ def _at_context(context: Context, variant: Variant, cache: Mapping[str, int], to
     return {"tokens": tokens, "bytes": weights + cache["bytes_per_token"] * tokens + window}
 
 
-STAGE = Stage("benchmark", "convert", inputs, run)
+STAGE = Stage(stages.BENCHMARK, inputs, run)

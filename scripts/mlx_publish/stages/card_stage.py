@@ -12,9 +12,11 @@ from mlx_publish.card.templates import templates_of
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD
 from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.reviewed.assembling import MEASURED, assemble, bound_of, ladder_of
+from mlx_publish.reviewed.assembling import assemble, bound_of, ladder_of
 from mlx_publish.signing.evidence_signature import PUBLISHED, is_of_this_machine, sign_evidence
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text, read_json, write_atomically
@@ -78,4 +80,4 @@ def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
     }
 
 
-STAGE = Stage("card", "convert", inputs, run, complete)
+STAGE = Stage(stages.CARD, inputs, run, complete)

@@ -13,6 +13,7 @@ from mlx_publish.conversion.judgement import Made, judge, result_of
 from mlx_publish.conversion.tame import try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import folder_digest
 from mlx_publish.machine.packages import COMPUTING, versions
 from mlx_publish.model.weights import embedding_of
@@ -82,4 +83,4 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             return dict(zip(folders, pool.map(put_in_place, variants), strict=True))
 
 
-STAGE = Stage("convert", "inspect", inputs, run, complete, ahead)
+STAGE = Stage(stages.CONVERT, inputs, run, complete, ahead)

@@ -12,6 +12,7 @@ from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Job, run_job, run_jobs
 from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.measured import Against, Divergence, SourceRead
 from mlx_publish.evidence.records import from_json, to_json
@@ -122,4 +123,4 @@ def _digest(context: Context, variant: Variant) -> str:
     return digest
 
 
-STAGE = Stage("fidelity", "convert", inputs, run)
+STAGE = Stage(stages.FIDELITY, inputs, run)

@@ -11,6 +11,7 @@ from mlx_publish.checks.licence import licence_of
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import exists
 from mlx_publish.machine.packages import mlx_lm_support
@@ -151,4 +152,4 @@ def _left_behind(facts: SourceFacts) -> dict[str, Any]:
     return {"modality": facts.recipe.spec.modality, "not_supported": in_words(names)}
 
 
-STAGE = Stage("inspect", None, inputs, run)
+STAGE = Stage(stages.INSPECT, inputs, run)

@@ -14,6 +14,7 @@ from mlx_publish.checks.template import TEMPLATE, differences
 from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.children.jobs import Job, run_job, run_jobs
 from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.evidence.measured import Answer, Answers, ChatRendered, DialogueOrder, Question
 from mlx_publish.evidence.records import from_json, to_json
@@ -185,4 +186,4 @@ def _dialogues(chat: ChatRendered) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("smoke", "convert", inputs, run)
+STAGE = Stage(stages.SMOKE, inputs, run)

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence.stages import Traits
 from mlx_publish.recipes.recipe import Variant
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the way."""
+    """One step of the way: what it is like, and what it does."""
 
-    name: str
-    needs: str | None
-    """The stage that has to be up to date before this one; it brings its own along."""
+    traits: Traits
     inputs: Callable[[Context, Variant], Mapping[str, Any]]
     """Digests of everything that the result depends on."""
     run: Callable[[Context, Sequence[Variant]], Mapping[str, Outcome]]
@@ -25,5 +24,8 @@ class Stage:
     """Whether what the stage made is still there, whole."""
     ahead: Callable[[Context], None] = lambda _context: None
     """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
-    repeats: bool = False
-    """True for a stage that always looks again, as upload does."""
+
+    @property
+    def name(self) -> str:
+        """Its name: the command, and the name of its report."""
+        return self.traits.name

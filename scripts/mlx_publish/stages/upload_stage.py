@@ -16,6 +16,7 @@ from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import converted_now, rebuilt
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.schema import faults
@@ -198,4 +199,4 @@ def _told(order: Order, receipt: Receipt) -> str:
     return f"{text}; the repo is private as before" if receipt.private and not order.private else text
 
 
-STAGE = Stage("upload", "card", inputs, run, ahead=ahead, repeats=True)
+STAGE = Stage(stages.UPLOAD, inputs, run, ahead=ahead)
