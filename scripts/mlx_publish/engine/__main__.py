@@ -51,6 +51,7 @@ def main(folder: Path, parent: int, op: str) -> int:
         return 0
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
         _module(op)
+        importlib.import_module("mlx_publish.engine.backends").backend()
     while not (folder / "job.json").exists():
         time.sleep(0.01)
     job = json.loads((folder / "job.json").read_text())

@@ -7,10 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_lm import stream_generate
-from mlx_lm.utils import load_config
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
-
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
 from mlx_publish.engine.questions import Prompt, prompts_of
 from mlx_publish.evidence.measured import Answer, Answers, Question
@@ -29,15 +26,9 @@ def answers(
     progress("loading")
     with warnings_of_loading() as warnings:
         model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=source)
-        made = tokenizer_of(Path(tokenizer))
+        made = backend().tokenizer_that_stops(Path(tokenizer))
     asked = [Question(**question) for question in questions]
     return replace(answers_of(model, made, asked, computed_in, progress), warnings=warnings)
-
-
-def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer as `mlx_lm.load` makes it: it stops at every end that the configs name, not at its own alone."""
-    ends = load_config(folder).get("eos_token_id")
-    return load_mlx_tokenizer(folder, {"trust_remote_code": False}, eos_token_ids=ends)
 
 
 def answers_of(
@@ -59,7 +50,7 @@ def _answer(model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, special
     """Generate greedily."""
     rendered, ids = prompt
     text, tokens, last = "", [], None
-    for last in stream_generate(model, tokenizer, ids, max_tokens=max_tokens):
+    for last in backend().stream(model, tokenizer, ids, max_tokens):
         text += last.text
         tokens.append(int(last.token))
     stop = last.finish_reason if last else "length"

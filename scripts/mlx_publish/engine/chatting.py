@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from transformers import AutoTokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
@@ -35,7 +35,7 @@ def chat(
     theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     theirs.chat_template = theirs.chat_template or dict(templates)
     with warnings_of_loading() as warnings:
-        made = load_mlx_tokenizer(Path(folder), {"trust_remote_code": False})
+        made = backend().load_tokenizer(Path(folder))
         thinks = bool(made.has_thinking)
         orders = [DialogueOrder(**dialogue) for dialogue in dialogues]
         ways = {order.name: dict(_ways(order, theirs, made, thinks=thinks)) for order in orders}

@@ -21,16 +21,15 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
-from mlx_lm.utils import get_total_parameters, save_config
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.accounting import account
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
-from mlx_publish.engine.quantizing import quantize
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -129,7 +128,7 @@ def _convert(
     whole = [output for output in outputs if not output.overflows]
     for output in whole:
         output.writer.finish()
-        save_config(output.config, output.folder / "config.json")
+        backend().save_config(output.config, output.folder / "config.json")
     _tokenizer(source, [output.folder for output in whole])
     if kept is not None:
         built.model.update(tree_unflatten(kept))
@@ -170,7 +169,7 @@ def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
     folder = Path(variant.folder)
     modules = _by_module(model)
     planned = [pair for arrays in modules.values() for pair in arrays]
-    writer = ShardWriter(folder, planned, int(get_total_parameters(model)))
+    writer = ShardWriter(folder, planned, backend().parameters(model))
     return Output(variant.label, folder, config, modules, writer, routing, kept)
 
 
@@ -261,7 +260,7 @@ def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
     if (source / "tokenizer.json").exists():
         return
     try:
-        tokenizer = load_mlx_tokenizer(source, {"trust_remote_code": False})
+        tokenizer = backend().load_tokenizer(source)
     except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and tells it
         return
     for folder in folders:

@@ -8,9 +8,8 @@ from typing import Any
 
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import CacheList, make_prompt_cache
-from mlx_lm.models.rope_utils import initialize_rope
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.evidence.conversion import Hyperparameters, Mismatch, Rope
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.normalise import declared_scaling, declared_thetas
@@ -100,13 +99,14 @@ def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Mismatch]:
         return {}
     if type(first := text.get("max_window_layers")) is int and first >= int(text.get("num_hidden_layers") or 0):
         return {}
-    sizes = {getattr(cache, "max_size", None) for cache in _flat(make_prompt_cache(model))}
+    sizes = {getattr(cache, "max_size", None) for cache in _flat(backend().make_cache(model))}
     return {} if window in sizes else {"sliding_window": Mismatch(window, None)}
 
 
 def _flat(caches: Any) -> Iterator[Any]:
     for cache in caches:
-        yield from _flat(cache.caches) if isinstance(cache, CacheList) else (cache,)
+        parts = backend().parts(cache)
+        yield from (cache,) if parts is None else _flat(parts)
 
 
 def _defaults(model_type: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: M
     first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
     try:
         asked = {**first, **scaling, "type": scaling["rope_type"]} if scaling else None
-        module = initialize_rope(dims, base, False, asked, text.get("max_position_embeddings"))
+        module = backend().rope(dims, base, asked, text.get("max_position_embeddings"))
     except (ValueError, KeyError, TypeError, AssertionError):
         return None
     return wavelengths(module)

@@ -11,7 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mlx_publish.engine.answering import answers_of, tokenizer_of
+from mlx_publish.engine.answering import answers_of
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.divergence import compared
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
@@ -93,7 +94,7 @@ def ask_source(
 
     `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
     """
-    computed_in, made = fit(model), tokenizer_of(Path(tokenizer))
+    computed_in, made = fit(model), backend().tokenizer_that_stops(Path(tokenizer))
     asked = [Question(**question) for question in questions]
     # What is rendered below is rendered here, by one child, and known from now on.
     finished({**prompts(made, asked).calls, **(rendering(made, reference["texts"]["dialogue"]) if reference else {})})

@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
 
@@ -70,7 +70,7 @@ def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
     the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
     """
     with warnings_of_loading():
-        made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
+        made = backend().load_tokenizer(folder)
         for name, settings in (("source", {}), ("type", {"config": folder})):
             try:
                 more = {key: AutoConfig.from_pretrained(str(path)) for key, path in settings.items()}
@@ -105,7 +105,7 @@ def _look(folder: Path, reference: Reference, rows: int | None, progress: Progre
     (theirs, added), kind = reference
     with warnings_of_loading() as warnings:
         try:
-            made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
+            made = backend().load_tokenizer(folder)
         except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
             return TokenizerComparison(error=_cannot("as mlx-lm reads it", error))
     progress("comparing ids")

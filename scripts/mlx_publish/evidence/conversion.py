@@ -22,6 +22,8 @@ class VariantOrder:
     mode: str | None
     mixed: str | None
     dtype: str | None
+    method: str = "rtn"
+    """The module of `engine/methods` that quantizes it."""
 
 
 @dataclass(frozen=True)
