@@ -289,7 +289,7 @@ def test_every_control_character_is_refused_in_notes() -> None:
             with pytest.raises(BadInput):
                 from_payload({"source": "a/b", "destination": "c/d", "notes": f"x{chr(code)}y"})
     assert from_form({"source": "a/b", "destination": "c/d", "notes": "x\r\ny"}) == Request(
-        source="a/b", destination="c/d", notes="x\ny"
+        keys={"source": "a/b", "to": "c/d", "notes": "x\ny"}
     )
 
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.request import Request, from_payload
+from mlx_publish.github.request import ASKED, Request
 from mlx_publish.recipes.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
-# What a job is told of a source that has no recipe yet, by the inputs of the Action.
-_FLAGS = ("source", "revision", "variants", "destination", "modality", "notes")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ class Wanted:
 
     def _job(self, name: str, label: str) -> dict[str, str]:
         repo = self.recipe.destinations[label].repo if label else ""
-        told = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
-        return told | {key: self.flags.get(key, "") for key in _FLAGS}
+        job = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
+        # What a job is told of a source that has no recipe yet, by the inputs of the Action.
+        return job | {outside: self.flags.get(key, "") for outside, key in ASKED.items()}
 
 
 def known_recipes(folder: Path) -> dict[str, Path]:
@@ -98,7 +97,7 @@ def _without_card(wanted: Wanted, cards: Path) -> list[str]:
 def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
     """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
     name, others = request.recipe, _readable(known)
-    if request.source is not None and request.destination is None:
+    if request.source is not None and "to" not in request.keys:
         name = _recipe_of(request.source, others)
     if name is None:
         return _of_source(request, others, known, folder)
@@ -109,9 +108,7 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
             remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
         )  # fmt: skip
     if request.source is not None:
-        # As if the recipe had been named, by the same rules.
-        given = request.model_dump(exclude_none=True, exclude={"source"})
-        request = from_payload({**given, "recipe": name})
+        request = request.about(name)
     found = _of_file(path)
     _judge_destinations(found.recipe, others)
     strangers = [name for name in request.names if name not in found.labels]
@@ -120,7 +117,7 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
             f"the recipe {request.recipe} has no variant {strangers[0]}", place="variants",
             remedy=f"It has: {', '.join(found.labels)}.",
         )  # fmt: skip
-    flags = {"revision": request.revision} if request.revision else {}
+    flags = {"revision": request.keys["revision"]} if request.keys.get("revision") else {}
     return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
 
 
@@ -159,7 +156,7 @@ def _of_file(path: Path, tag: str = "") -> Wanted:
 
 
 def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[str, Path], folder: Path) -> Wanted:
-    if request.destination is None and not request.dry_run:
+    if "to" not in request.keys and not request.dry_run:
         raise BadInput(
             "no recipe has this source, and a new one needs a destination", place="destination",
             remedy="Give one, as namespace/{source}-MLX-{variant}.",
@@ -177,5 +174,4 @@ def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[st
         judge(recipe, policy, flags)
     _judge_destinations(recipe, others)
     labels = tuple(variant.label for variant in recipe.variants)
-    told = flags | ({"destination": flags["to"]} if "to" in flags else {})
-    return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=told)
+    return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=flags)

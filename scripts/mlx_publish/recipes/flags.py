@@ -106,6 +106,13 @@ def marker_of(field: FieldInfo, kind: type[Marker]) -> Marker | None:
     return next((entry for entry in field.metadata if isinstance(entry, kind)), None)
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model whose keys stand below a key, once or in each of a list."""
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+        return annotation
+    return next((section for part in get_args(annotation) if (section := section_of(part))), None)
+
+
 def recipe_flags() -> Mapping[str, tuple[str, str]]:
     """Read metavar and help of each flag that describes a recipe."""
     entries = json.loads(FILE.read_text(encoding="utf-8"))
@@ -119,18 +126,11 @@ def _is_first(field: FieldInfo) -> bool:
 
 def _keys(name: str, field: FieldInfo) -> Iterator[Key]:
     """Yield the keys of a section, then the key itself."""
-    for section in _models(field.annotation):
+    if section := section_of(field.annotation):
         for key in keys_of(section):
             yield Key((name, *key.path), key.annotation, key.flag, key.asked)
     if flag := marker_of(field, Flag):
         yield Key((name,), field.annotation, flag, marker_of(field, Asked))
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)
 
 
 def _types(annotation: Any) -> Iterator[Any]:

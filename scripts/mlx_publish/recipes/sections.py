@@ -40,7 +40,8 @@ class CardWords(Strict):
         Asked(
             "Words for the card, in Markdown; only with source.",
             form="For a source, your own words for the card, in Markdown",
-            pattern=patterns.ASKED_TEXT, max_length=20000,
+            pattern=patterns.ASKED_TEXT,
+            max_length=20000,
         ),
     ] = ""
     """Markdown; stands on the card as a section of its own."""

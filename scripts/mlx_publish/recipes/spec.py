@@ -34,8 +34,8 @@ class RecipeSpec(Strict):
         str,
         Flag("REPO_OR_DIR", "namespace/name on the Hub, or a folder", first=True),
         Asked(
-            "A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; with "
-            "one the pull request brings a new recipe.",
+            "A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; "
+            "with one the pull request brings a new recipe.",
             form="namespace/name on the Hub; the pull request brings a recipe for it",
             call="namespace/name on the Hub",
             pattern=patterns.ASKED_REPO,
@@ -118,8 +118,8 @@ class RecipeSpec(Strict):
             first=True,
         ),
         Asked(
-            "`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a source "
-            "that no recipe has.",
+            "`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a "
+            "source that no recipe has.",
             form="For a source, where it goes, as your-name/{source}-MLX-{variant}",
             pattern=patterns.ASKED_DESTINATION,
             max_length=120,
@@ -141,9 +141,9 @@ class RecipeSpec(Strict):
         ),
     ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
     """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
-    read_back: Annotated[
-        bool, Flag("BOOL", "true loads some bytes once more after the upload and compares them")
-    ] = False
+    read_back: Annotated[bool, Flag("BOOL", "true loads some bytes once more after the upload and compares them")] = (
+        False
+    )
     """After the upload, load some of the bytes once more and compare them with those on the disk."""
     accept: list[Acceptance] = Field(default=[])
     """Failed checks that are let through."""

@@ -37,7 +37,8 @@ class Variant(Strict):
     bits: Annotated[
         Bits | None,
         Flag(
-            "N", "2, 3, 4, 5, 6 or 8 (default: 4)",
+            "N",
+            "2, 3, 4, 5, 6 or 8 (default: 4)",
             input="Bits of a quantized weight, for one variant (4 where nothing is said)",
         ),
     ] = None
@@ -54,15 +55,14 @@ class Variant(Strict):
     """How weights are quantized. affine where nothing else is said."""
     mixed: Annotated[
         Mixed | None,
-        Flag(
-            "NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", input="A mixed recipe of mlx-lm, as mixed_3_6"
-        ),
+        Flag("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", input="A mixed recipe of mlx-lm, as mixed_3_6"),
     ] = None
     """One of mlx-lm's mixed recipes, which give the more sensitive layers more bits."""
     dtype: Annotated[
         Dtype | None,
         Flag(
-            "D", "bfloat16, float16 or float32; alone: unquantized",
+            "D",
+            "bfloat16, float16 or float32; alone: unquantized",
             input="bfloat16, float16 or float32; alone it makes an unquantized variant",
         ),
     ] = None

@@ -22,7 +22,9 @@ def recipe_text(flags: Mapping[str, str]) -> str:
     spec = recipe_from_flags(flags).spec
     data = spec.model_dump(mode="json", exclude_defaults=True)
     if "variants" in data:
-        data["variants"] = [{key: value for key, value in entry.items() if value is not None} for entry in data["variants"]]
+        data["variants"] = [
+            {key: value for key, value in entry.items() if value is not None} for entry in data["variants"]
+        ]
     if "variants" in flags and not set(flags) & set(VARIANT_FLAGS):
         data["variants"] = [name for name in flags["variants"].replace(",", " ").split() if name]
     return _HEAD + "".join(_lines(data))
