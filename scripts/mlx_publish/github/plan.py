@@ -39,9 +39,10 @@ class Settings:
         label = environment.get("MLX_PUBLISH_RUNNER", "").strip()
         if label and not _LABEL.fullmatch(label):
             raise BadInput(
-                f"'{label}' is no label of a runner", place="MLX_PUBLISH_RUNNER",
+                f"'{label}' is no label of a runner",
+                place="MLX_PUBLISH_RUNNER",
                 remedy="Letters, digits, '.', '_' and '-' may stand in it.",
-            )  # fmt: skip
+            )
         each = environment.get("MLX_PUBLISH_PER", "").strip() or "recipe"
         if each not in ("recipe", "variant"):
             raise BadInput(f"'{each}' is not known", place="MLX_PUBLISH_PER", remedy="Write recipe or variant.")
@@ -49,25 +50,37 @@ class Settings:
 
 
 def print_plan(
-    event_name: str, event: Path, ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    event_name: str,
+    event: Path,
+    ref: str,
+    recipes: Path,
+    *,
+    given: Mapping[str, str] | None = None,
     settings: Settings | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print the plan as JSON, and write its parts as outputs for the jobs after this one."""
     plan = make_plan(event_name, _payload(event), ref, recipes, given=given, settings=settings)
     print(shown_json(plan))
-    output.write({
-        "next": plan["next"],
-        "jobs": json.dumps(plan["jobs"]),
-        "review": json.dumps(plan["review"]),
-        "runs-on": json.dumps(plan["runs_on"]),
-        "callback": plan["callback"],
-    })  # fmt: skip
+    output.write(
+        {
+            "next": plan["next"],
+            "jobs": json.dumps(plan["jobs"]),
+            "review": json.dumps(plan["review"]),
+            "runs-on": json.dumps(plan["runs_on"]),
+            "callback": plan["callback"],
+        }
+    )
 
 
 def make_plan(
-    event_name: str, payload: Mapping[str, Any], ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    event_name: str,
+    payload: Mapping[str, Any],
+    ref: str,
+    recipes: Path,
+    *,
+    given: Mapping[str, str] | None = None,
     settings: Settings | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the plan; `given` are inputs of a calling workflow, which win over what the event says.
 
     A tag `<recipe>/v<N>` publishes what was reviewed of that recipe, `all/v<N>` of every one, each variant by a job of

@@ -90,7 +90,9 @@ def pin(recipe: Recipe, commit: str) -> bool:
     if not right:
         write_atomically(path, before)
         raise BadInput(
-            "the commit cannot be written into this recipe", place=recipe.place_of("source"), key="revision",
+            "the commit cannot be written into this recipe",
+            place=recipe.place_of("source"),
+            key="revision",
             remedy=f"Write it by hand: revision: {commit}",
-        )  # fmt: skip
+        )
     return True
