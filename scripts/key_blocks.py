@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ruamel.yaml import YAML, YAMLError
-
 from mlx_publish.github.request import ASKED, RequestSpec
 from mlx_publish.recipes.flags import Asked, keys_of, marker_of
 from mlx_publish.recipes.recipe import RecipeSpec
+from mlx_publish.text.yaml_lines import scalar
 
 Entries = Mapping[str, str]
 """Entries of a mapping by their keys: what stands after the colon, with its line breaks."""
@@ -27,9 +26,9 @@ def recipe_flags() -> dict[str, dict[str, str]]:
 
 def action(text: str) -> str:
     """Return action.yml with an input for each key that has a flag, and with the variable that hands it on."""
-    keys = {key: key.outside.replace("_", "-") for key in keys_of(RecipeSpec)}
-    inputs = {name: f"\n  description: {plain(key.flag.description)}\n  default: ''" for key, name in keys.items()}
-    variables = {f"MLX_PUBLISH_INPUT_{key.name.upper()}": f" ${{{{ inputs.{name} }}}}" for key, name in keys.items()}
+    keys = {key.outside.replace("_", "-"): key for key in keys_of(RecipeSpec)}
+    inputs = {name: f"\n  description: {plain(key.flag.description)}\n  default: ''" for name, key in keys.items()}
+    variables = {f"MLX_PUBLISH_INPUT_{key.name.upper()}": f" ${{{{ inputs.{name} }}}}" for name, key in keys.items()}
     return filled(filled(text, "inputs", inputs), "variables", variables)
 
 
@@ -74,9 +73,5 @@ def filled(text: str, block: str, entries: Entries) -> str:
 
 def plain(text: str, *, inside_list: bool = False) -> str:
     """Return a text as YAML, in quotes only where it would be read as something else."""
-    around, value = (f"[{text}]", [text]) if inside_list else (text, text)
-    try:
-        same = YAML(typ="safe", pure=True).load(f"k: {around}") == {"k": value}
-    except YAMLError:
-        same = False
-    return text if same else "'" + text.replace("'", "''") + "'"
+    bare = text[:1].isalnum() and not re.search(r": |:$| #|\s$|\n" + (r"|[][{},]" if inside_list else ""), text)
+    return text if bare and scalar(text) == text else "'" + text.replace("'", "''") + "'"

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from act import ROOT, read
+from mlx_publish.recipes.flags import Flag, marker_of, section_of
+from mlx_publish.recipes.recipe import RecipeSpec
 
 HOME = "scripts/mlx_publish/recipes/spec.py"
 KEYS = '''\
@@ -86,6 +88,12 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     assert {line.partition(" is stale")[0] for line in stale.stderr.splitlines()} == MADE
     assert kit.generate().returncode == 0
     return kit
+
+
+@pytest.mark.parametrize("name", RecipeSpec.model_fields)
+def test_every_key_is_a_flag_or_a_section(name: str) -> None:
+    field = RecipeSpec.model_fields[name]
+    assert marker_of(field, Flag) or section_of(field.annotation)
 
 
 def test_all_that_changes_beside_its_home_is_made(kit: Kit) -> None:
