@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.card.render import render, render_chart
-from mlx_publish.recipes.chat_tests import SmokeTest
 from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.sections import SmokeTest
 from mlx_publish.text.files import json_text
 from samples import COMMIT, list_of_checks, make_evidence, rung
 

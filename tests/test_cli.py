@@ -18,7 +18,6 @@ from mlx_publish.commands import run as commands
 from mlx_publish.commands.arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.stages import NAMES
-from mlx_publish.recipes.recipe import RecipeSpec, Variant
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +67,6 @@ def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: lis
     assert (options.command, options.variant, options.work, options.force, options.json) == (
         command, "4bit", Path("w"), True, True,
     )  # fmt: skip
-
-
-def test_there_is_a_flag_for_every_key_that_is_one_line() -> None:
-    keys = set(RecipeSpec.model_fields) - {"accept", "card", "smoke", "fidelity", "benchmark"}
-    assert set(RECIPE_FLAGS) == keys | set(Variant.model_fields) | {"notes"}
 
 
 def test_defaults(asked: list[Any]) -> None:

@@ -15,7 +15,7 @@ from mlx_publish.github.drift import drift, table
 from mlx_publish.github.drift import tell as tell_issue
 from mlx_publish.github.plan import Settings, print_plan
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose, web_address
-from mlx_publish.github.request import Request
+from mlx_publish.github.request import of_inputs
 from mlx_publish.hooks.card import LARGEST, look
 from mlx_publish.hooks.problem import Options, tell
 from mlx_publish.recipes.patterns import is_commit
@@ -50,12 +50,14 @@ def command(options: argparse.Namespace, given: Mapping[str, str], keys: Iterabl
 
 def plan(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     """Print the plan for an event; of the inputs of the Action those count that a request has."""
-    asked = {key: value for key, value in {**given, "destination": given.get("to", "")}.items() if value}
-    known = {key: value for key, value in asked.items() if key in Request.model_fields}
     print_plan(
-        options.event_name, options.event, options.ref, options.recipes, given=known,
+        options.event_name,
+        options.event,
+        options.ref,
+        options.recipes,
+        given=of_inputs(given),
         settings=Settings.from_env(os.environ, options.cards),
-    )  # fmt: skip
+    )
     return 0
 
 

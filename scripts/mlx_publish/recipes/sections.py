@@ -1,10 +1,13 @@
-"""What a recipe says of the tests: how a converted model is asked, compared and timed."""
+"""The sections of a recipe: failures let through, words for the card, and how a model is asked, compared and timed."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mlx_publish.recipes import patterns
+from mlx_publish.recipes.flags import Asked, Flag
 
 Fold = Literal["first-user", "own-turn"]
 Engine = Literal["minijinja", "huggingface-jinja"]
@@ -17,6 +20,31 @@ class Strict(BaseModel):
     """No unknown keys, no silent conversion, no change afterwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Acceptance(Strict):
+    """A failed check that is let through, with the reason that the card prints."""
+
+    check: str = Field(min_length=1)
+    """Its id, as docs/checks.md lists them."""
+    reason: str = Field(min_length=8)
+    """Why it may be published all the same."""
+
+
+class CardWords(Strict):
+    """A person's own words for the card."""
+
+    notes: Annotated[
+        str,
+        Flag("MARKDOWN", "Your own words for the card", input="Your own words for the card, in Markdown"),
+        Asked(
+            "Words for the card, in Markdown; only with source.",
+            form="For a source, your own words for the card, in Markdown",
+            pattern=patterns.ASKED_TEXT,
+            max_length=20000,
+        ),
+    ] = ""
+    """Markdown; stands on the card as a section of its own."""
 
 
 class SmokeTest(Strict):
