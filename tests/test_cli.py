@@ -14,10 +14,10 @@ import pytest
 
 from mlx_publish import __version__, cli
 from mlx_publish.children.engine import Children
-from mlx_publish.commands import run as commands
-from mlx_publish.commands.arguments import RECIPE_FLAGS
+from mlx_publish.commands import _run as commands
+from mlx_publish.commands import registry
+from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
-from mlx_publish.evidence.stages import NAMES
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Namespace, dict[str, st
     """What the command would be run with."""
     found: list[tuple[Namespace, dict[str, str]]] = []
 
-    def run(options: Namespace, flags: dict[str, str], *_: object) -> int:
+    def run(options: Namespace, flags: dict[str, str], until: str | None, *_: object) -> int:
+        options.until = until
         found.append((options, flags))
         return 0
 
@@ -58,7 +59,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return let
 
 
-@pytest.mark.parametrize("command", [*NAMES, "run", "publish"])
+@pytest.mark.parametrize("command", [name for name, command in registry().items() if command.computes])
 def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: list[Any]) -> None:
     words = [word for name in RECIPE_FLAGS for word in (f"--{name.replace('_', '-')}", f"<{name}>")]
     assert cli.main([command, *words, "--variant", "4bit", "--work", "w", "--force", "--json"]) == 0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import once
-from mlx_publish.commands.table import print_table
+from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
 from mlx_publish.evidence.report import Report
 from mlx_publish.machine.series import summary

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from act import ROOT, STANDS_IN, read
-from mlx_publish.evidence.stages import NAMES
-from mlx_publish.github.request import DISPATCH, from_form
+from mlx_publish.commands import registry
+from mlx_publish.commands._arguments import RECIPE_FLAGS, Parser
+from mlx_publish.commands._command import Command
+from mlx_publish.github.request import DISPATCH, RequestSpec, from_form
 from mlx_publish.hub.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.signing.attested import MEASURED
 
@@ -22,6 +24,17 @@ PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 PUBLISH, REVIEW, ACTION = (
     read(ROOT / name) for name in (".github/workflows/publish.yml", ".github/workflows/card-review.yml", "action.yml")
 )
+
+
+def options_of(command: Command) -> set[str]:
+    parser = Parser()
+    command.add_arguments(parser)
+    return {action.dest for action in parser._actions}
+
+
+def of_the_action() -> dict[str, Command]:
+    """Commands that take their options from the inputs of the Action."""
+    return {name: command for name, command in registry().items() if "from_env" in options_of(command)}
 
 
 def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -196,6 +209,13 @@ def test_every_input_of_the_action_reaches_the_command_by_its_environment() -> N
     [step] = ACTION["runs"]["steps"]
     handed = set(re.findall(r"inputs\.([\w-]+)", str(step["env"])))
     assert handed == set(ACTION["inputs"])
+    keys = {
+        key.removeprefix("MLX_PUBLISH_INPUT_").lower() for key in step["env"] if key.startswith("MLX_PUBLISH_INPUT")
+    }
+    options = {
+        command.inputs.get(option, option) for command in of_the_action().values() for option in options_of(command)
+    }
+    assert set(RECIPE_FLAGS) <= keys <= options | set(RequestSpec.model_fields)
     assert step["env"]["MLX_PUBLISH_PYTORCH"] == "${{ inputs.pytorch }}"
     assert f'"MLX_PUBLISH_PYTORCH") == "{ACTION["inputs"]["pytorch"]["default"]}"' in (ROOT / "noxfile.py").read_text()
     assert all(len(one["description"]) > 10 for one in (ACTION["inputs"] | ACTION["outputs"]).values())
@@ -207,7 +227,7 @@ def test_the_action_knows_every_stage() -> None:
     cases = re.search(r"^\s*(inspect[^)]*)\)", step["run"], re.MULTILINE)
     assert cases
     stages = [name.strip() for name in cases[1].split("|")]
-    assert stages == [*NAMES, "run", "publish", "recipe", "review", "review-cards", "drift", "clean"]
+    assert {*stages, "plan"} == set(of_the_action())
     assert all(stage in ACTION["inputs"]["stage"]["description"] for stage in (*stages, "plan"))
 
 

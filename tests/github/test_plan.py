@@ -13,8 +13,9 @@ import pytest
 from hostile import HOSTILE, WORSE
 from mlx_publish.errors import BadInput
 from mlx_publish.github import plan as plan_module
-from mlx_publish.github.plan import Settings, make_plan, print_plan
+from mlx_publish.github.plan import Settings, make_plan, print_plan, read_event
 from mlx_publish.github.request import ASKED, MOST_KEYS, Request, from_form, from_payload
+from mlx_publish.github.runner import Runner
 
 LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -324,17 +325,16 @@ def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | 
     if text is not None:
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
-        print_plan("push", event, "refs/tags/small/v1", recipes)
+        make_plan("push", read_event(event), "refs/tags/small/v1", recipes)
     assert caught.value.place in (str(event), f"{event}:1")
     assert caught.value.message.startswith(said)
 
 
 def test_the_plan_is_printed_and_its_parts_are_outputs(
-    recipes: Path, reviewed: Path, event: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    print_plan("push", event, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
+    recipes: Path, reviewed: Path, event: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_plan("push", read_event(event), "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
+    print_plan(made, Runner(output=str(tmp_path / "output")))
     plan = json.loads(capsys.readouterr().out)
     lines = (tmp_path / "output").read_text().splitlines()
     found = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}

@@ -5,13 +5,13 @@ One job is one process, or, on a runner of GitHub, the steps of a job: RUNNER_TE
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.files import json_text, read_json, write_atomically
 
@@ -49,8 +49,8 @@ def rebuilt(context: Context, variants: Sequence[Variant]) -> Mapping[str, Mappi
 
 
 def _note(context: Context, variant: Variant) -> Path | None:
-    temporary = os.environ.get("RUNNER_TEMP")
-    if not temporary or os.environ.get("GITHUB_ACTIONS") != "true":
+    folder = Runner.from_env().job_folder
+    if folder is None:
         return None
     name = digest_of([str(context.work.folder), variant.label])
-    return Path(temporary) / "mlx-publish-converted" / f"{name}.json"
+    return folder / "mlx-publish-converted" / f"{name}.json"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github import output
 from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
+from mlx_publish.github.runner import Runner
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
 from mlx_publish.text.bounds import EVENT
 from mlx_publish.text.harmless import shown_json
@@ -49,27 +49,16 @@ class Settings:
         return cls(label, each, cards)
 
 
-def print_plan(
-    event_name: str,
-    event: Path,
-    ref: str,
-    recipes: Path,
-    *,
-    given: Mapping[str, str] | None = None,
-    settings: Settings | None = None,
-) -> None:
-    """Print the plan as JSON, and write its parts as outputs for the jobs after this one."""
-    plan = make_plan(event_name, _payload(event), ref, recipes, given=given, settings=settings)
+def print_plan(plan: Mapping[str, Any], runner: Runner) -> None:
+    """Print a plan as JSON, and write its parts as outputs for the jobs after this one."""
     print(shown_json(plan))
-    output.write(
-        {
-            "next": plan["next"],
-            "jobs": json.dumps(plan["jobs"]),
-            "review": json.dumps(plan["review"]),
-            "runs-on": json.dumps(plan["runs_on"]),
-            "callback": plan["callback"],
-        }
-    )
+    runner.write({
+        "next": plan["next"],
+        "jobs": json.dumps(plan["jobs"]),
+        "review": json.dumps(plan["review"]),
+        "runs-on": json.dumps(plan["runs_on"]),
+        "callback": plan["callback"],
+    })  # fmt: skip
 
 
 def make_plan(
@@ -153,7 +142,8 @@ def _starts_nothing(event_name: str) -> BadInput:
     )
 
 
-def _payload(event: Path) -> dict[str, Any]:
+def read_event(event: Path) -> dict[str, Any]:
+    """Read the file of an event. Raises `BadInput` where it is none."""
     try:
         data = read(event, EVENT)
     except OSError as error:

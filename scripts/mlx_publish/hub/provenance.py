@@ -22,14 +22,14 @@ _HUB = "https://huggingface.co"
 
 
 def write_provenance(
-    folder: Path, evidence: Mapping[str, Any], files: Iterable[FileDigest], environment: Mapping[str, str]
+    folder: Path, evidence: Mapping[str, Any], files: Iterable[FileDigest], *, builder: str, run: str
 ) -> None:
     """Write the statement, its predicate alone, and the digests as `sha256sum` prints them, as attesters want them.
 
-    `environment` is the job's; what it says of GitHub's run becomes the builder.
+    `builder` is the address of the workflow that published them, `run` of its run; both are empty by hand.
     """
     subjects = sorted(files, key=lambda file: file.path)
-    predicate = _predicate(evidence, environment)
+    predicate = _predicate(evidence, builder, run)
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": file.path, "digest": {"sha256": file.sha256}} for file in subjects],
@@ -41,7 +41,7 @@ def write_provenance(
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
-def _predicate(evidence: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def _predicate(evidence: Mapping[str, Any], builder: str, run: str) -> dict[str, Any]:
     source = evidence["source"]
     wanted = {
         "recipe": evidence["recipe"],
@@ -57,8 +57,8 @@ def _predicate(evidence: Mapping[str, Any], environment: Mapping[str, str]) -> d
             "resolvedDependencies": [_source(source), *_packages(evidence["tools"])],
         },
         "runDetails": {
-            "builder": {"id": _builder(environment), "version": {"mlx-publish": mlx_publish.__version__}},
-            "metadata": _metadata(environment),
+            "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},
+            "metadata": {"invocationId": run} if run else {},
         },
     }
 
@@ -76,16 +76,3 @@ def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:
     return [
         {"uri": f"pkg:pypi/{quote(name)}@{quote(version)}", "name": name} for name, version in sorted(versions.items())
     ]
-
-
-def _builder(environment: Mapping[str, str]) -> str:
-    server, workflow = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_WORKFLOW_REF")
-    return f"{server}/{workflow}" if server and workflow else BY_HAND
-
-
-def _metadata(environment: Mapping[str, str]) -> dict[str, str]:
-    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")
-    server, repo, run, attempt = (environment.get(name) for name in names)
-    if not (server and repo and run):
-        return {}
-    return {"invocationId": f"{server}/{repo}/actions/runs/{run}/attempts/{attempt or 1}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.schema import faults
+from mlx_publish.github.runner import Runner
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
@@ -162,7 +162,9 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     context.console.progress(f"publishing {variant.label} to {destination}")
     evidence = _evidence(context, variant)
     files = _signer(context).signed(files, destination.repo or destination.name, context.work.variant(variant.label))
-    write_provenance(context.work.provenance(variant.label), evidence, digests(files), os.environ)
+    runner = Runner.from_env()
+    provenance = context.work.provenance(variant.label)
+    write_provenance(provenance, evidence, digests(files), builder=runner.builder, run=runner.run_address)
     result: dict[str, Any] = {
         "published": True,
         "files": len(files),

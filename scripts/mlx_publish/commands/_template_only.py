@@ -20,7 +20,7 @@ from mlx_publish.checks.base import Check, run_checks
 from mlx_publish.checks.folder import LINKS
 from mlx_publish.checks.template import TEMPLATE, safe
 from mlx_publish.checks.template_facts import TemplateFacts
-from mlx_publish.commands.table import print_plainly
+from mlx_publish.commands._table import print_plainly
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.model.files import FolderFiles, ModelFiles
