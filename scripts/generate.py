@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
-from mlx_publish.evidence.schema import EvidenceSpec
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
 from mlx_publish.recipes import recipe
 from mlx_publish.recipes.recipe import RecipeSpec
@@ -37,7 +37,7 @@ def recipe_schema() -> dict[str, Any]:
 
 def evidence_schema() -> dict[str, Any]:
     """JSON Schema of evidence: mlx-publish.json beside the weights, evidence.json beside a card in review."""
-    return {"$schema": DIALECT, **EvidenceSpec.model_json_schema()}
+    return {"$schema": DIALECT, **Evidence.model_json_schema()}
 
 
 def request_schema() -> dict[str, Any]:
@@ -207,7 +207,7 @@ def made_files() -> dict[Path, str]:
     """All files that are made, by path."""
     return {
         SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
-        SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
+        SCHEMAS / "evidence.evidence.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
         ROOT / "docs" / "recipe.md": recipe_page(),

@@ -12,7 +12,7 @@ import pytest
 from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.markdown import unclosed
 from mlx_publish.commands.review_cards import review_cards
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import faults
 from mlx_publish.hooks.card import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines
 from mlx_publish.recipes.recipe import MOST_VARIANTS

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlx_publish.card.environment import REVIEW, environment
-from mlx_publish.evidence.schema import LACKING
+from mlx_publish.evidence.evidence import LACKING
 from mlx_publish.machine.series import headline
 from mlx_publish.text import numbers
 

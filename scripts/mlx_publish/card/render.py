@@ -21,7 +21,7 @@ from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, here, shared
 from mlx_publish.chat.described import described
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence.schema import LACKING
+from mlx_publish.evidence.evidence import LACKING
 from mlx_publish.recipes.recipe import Recipe, Variant
 
 UNRENDERABLE = (*LACKING, UndefinedError)

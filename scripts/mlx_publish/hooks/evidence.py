@@ -10,7 +10,7 @@ from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import faults
 from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.faults import joined

@@ -15,8 +15,8 @@ from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.evidence import faults
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.schema import faults
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import SCHEMA
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import faults
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
