@@ -12,9 +12,10 @@ from in_toto_attestation.v1 import statement_pb2  # type: ignore[import-untyped]
 from in_toto_attestation.v1.statement import Statement  # type: ignore[import-untyped]
 
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
-from samples import COMMIT, make_evidence
+from samples import COMMIT, make_evidence, record
 
 RUN = {
     "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "lab/models", "GITHUB_RUN_ID": "12",
@@ -31,7 +32,7 @@ def validated(path: Path) -> dict[str, Any]:
 
 
 def test_of_a_run_on_github(tmp_path: Path) -> None:
-    write_provenance(tmp_path, make_evidence(), FILES, RUN)
+    write_provenance(tmp_path, record(), FILES, RUN)
     statement = validated(tmp_path / STATEMENT)
     assert [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]] == [
         ("README.md", "a" * 64), ("b.json", "b" * 64),
@@ -57,7 +58,7 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
 def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
     evidence = make_evidence()
     evidence["source"] |= {"repo": None, "identity": "c" * 64}
-    write_provenance(tmp_path, evidence, FILES, {})
+    write_provenance(tmp_path, Evidence.of(evidence), FILES, {})
     predicate = validated(tmp_path / STATEMENT)["predicate"]
     assert predicate["runDetails"]["builder"]["id"] == "urn:mlx-publish:by-hand"
     assert predicate["runDetails"]["metadata"] == {}

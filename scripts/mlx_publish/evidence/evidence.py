@@ -49,7 +49,7 @@ class NotEvidence(ValueError):
     def __init__(
         self, message: str = "", line: int = 0, *, schema: object = SCHEMA, faults: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(message or "; ".join(f"{key}: {words}" for key, words in faults))
         self.message, self.line, self.schema, self.faults = message, line, schema, faults
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -156,8 +156,13 @@ class SpeedSpec(Open):
 
     @property
     def headline(self) -> LengthSpec:
-        """The length that stands where there is room for one: that next to a prompt of 512 tokens."""
-        return min(self.lengths, key=lambda length: abs(length.prompt_tokens - _HEADLINE))
+        """The length that stands where there is room for one."""
+        return headline(self.lengths)
+
+
+def headline(lengths: Sequence[LengthSpec]) -> LengthSpec:
+    """Return the length that stands where there is room for one: that next to a prompt of 512 tokens."""
+    return min(lengths, key=lambda length: abs(length.prompt_tokens - _HEADLINE))
 
 
 class CapabilitiesSpec(Open):
@@ -217,3 +222,8 @@ class SmokeSpec(Open):
     asked: Texts
     computed_in: SkipJsonSchema[str | None] = None
     answers: SkipJsonSchema[dict[str, Answer]] = {}
+
+    @property
+    def lists_tools(self) -> bool:
+        """Whether the chat template lists tools."""
+        return self.capabilities is not None and self.capabilities.tools == "listed"

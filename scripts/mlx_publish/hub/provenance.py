@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import mlx_publish
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence, SourceSpec
 from mlx_publish.text.files import json_text, write_atomically
 
 STATEMENT, PREDICATE, SUMS = "statement.json", "predicate.json", "SHA256SUMS"
@@ -22,7 +23,7 @@ _HUB = "https://huggingface.co"
 
 
 def write_provenance(
-    folder: Path, evidence: Mapping[str, Any], files: Iterable[FileDigest], environment: Mapping[str, str]
+    folder: Path, evidence: Evidence, files: Iterable[FileDigest], environment: Mapping[str, str]
 ) -> None:
     """Write the statement, its predicate alone, and the digests as `sha256sum` prints them, as attesters want them.
 
@@ -41,20 +42,20 @@ def write_provenance(
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
-def _predicate(evidence: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    source = evidence["source"]
+def _predicate(evidence: Evidence, environment: Mapping[str, str]) -> dict[str, Any]:
+    source = evidence.source
     wanted = {
-        "recipe": evidence["recipe"],
-        "source": source["repo"] or source["name"],
-        "revision": source["identity"],
-        "variant": {key: value for key, value in evidence["variant"].items() if value is not None},
+        "recipe": evidence.recipe,
+        "source": source.repo or source.name,
+        "revision": source.identity,
+        "variant": {key: value for key, value in evidence.variant.plain.items() if value is not None},
     }
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [_source(source), *_packages(evidence["tools"])],
+            "resolvedDependencies": [_source(source), *_packages(evidence.tools)],
         },
         "runDetails": {
             "builder": {"id": _builder(environment), "version": {"mlx-publish": mlx_publish.__version__}},
@@ -63,12 +64,11 @@ def _predicate(evidence: Mapping[str, Any], environment: Mapping[str, str]) -> d
     }
 
 
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A repo at its commit, or a folder by the digest over its files, which is none of a single file."""
-    if source["repo"]:
-        commit = {"gitCommit": source["identity"]}
-        return {"uri": f"{_HUB}/{source['repo']}", "digest": commit, "name": source["name"]}
-    return {"name": source["name"], "digest": {"mlx-publish-listing": source["identity"]}}
+def _source(source: SourceSpec) -> dict[str, Any]:
+    """Return a repo at its commit, or a folder by the digest over its files, which is none of a single file."""
+    if source.repo:
+        return {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
+    return {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
 
 
 def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:
