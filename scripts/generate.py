@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
-from mlx_publish.evidence.schema import EvidenceSpec
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
 from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
@@ -40,7 +40,7 @@ def recipe_schema() -> dict[str, Any]:
 
 def evidence_schema() -> dict[str, Any]:
     """JSON Schema of evidence: mlx-publish.json beside the weights, evidence.json beside a card in review."""
-    return {"$schema": DIALECT, **EvidenceSpec.model_json_schema()}
+    return {"$schema": DIALECT, **Evidence.model_json_schema()}
 
 
 def request_schema() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.signed import Vouched
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.cards import card_folder
@@ -63,8 +64,10 @@ class Tree:
         """Put evidence, and the card that it gives, where a person merged them."""
         recipe = self.recipe
         (self.card / "evidence.json").write_text(json_text(evidence), encoding="utf-8")
-        (self.card / "README.md").write_text(render(recipe, recipe.variants[0], evidence), encoding="utf-8")
-        if drawn := render_chart(evidence):
+        (self.card / "README.md").write_text(
+            render(recipe, recipe.variants[0], Evidence.of(evidence)), encoding="utf-8"
+        )
+        if drawn := render_chart(Evidence.of(evidence)):
             (self.card / "ladder.svg").write_text(drawn, encoding="utf-8")
 
     def upload(self) -> dict[str, Any]:

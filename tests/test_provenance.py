@@ -14,7 +14,7 @@ from in_toto_attestation.v1.statement import Statement  # type: ignore[import-un
 from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
-from samples import COMMIT, make_evidence
+from samples import COMMIT, make_evidence, record
 
 BUILDER = "https://github.com/lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1"
 RUN = "https://github.com/lab/models/actions/runs/12/attempts/2"
@@ -29,7 +29,7 @@ def validated(path: Path) -> dict[str, Any]:
 
 
 def test_of_a_run_on_github(tmp_path: Path) -> None:
-    write_provenance(tmp_path, make_evidence(), FILES, builder=BUILDER, run=RUN)
+    write_provenance(tmp_path, record(), FILES, builder=BUILDER, run=RUN)
     statement = validated(tmp_path / STATEMENT)
     assert [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]] == [
         ("README.md", "a" * 64), ("b.json", "b" * 64),

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from mlx_publish.card.changes import body
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.card import LARGEST, look
@@ -16,7 +17,6 @@ from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.reviewed.cards import FILES, card_folder
 from mlx_publish.text.console import Console
-from mlx_publish.text.files import read_json
 
 
 def review(file: Path, cards: Path, base: str, callback: str, console: Console, runner: Runner) -> int:
@@ -40,8 +40,8 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     if problems := list(look(files, Options(recipes=file.parent))):
         tell(problems)
         return 1
-    told = [(path, read_json(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
-    _pin(recipe, str(told[0][1]["source"]["identity"]))
+    told = [(path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
+    _pin(recipe, told[0][1].source.identity)
     text = body(recipe.name, told, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
     console.say(f"pull request: {address}" if address else "nothing changed since the last review")

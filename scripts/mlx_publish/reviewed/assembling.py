@@ -11,10 +11,12 @@ from mlx_publish.card.words import short_against
 from mlx_publish.checks.card import Bound
 from mlx_publish.checks.listed import COMPLETE
 from mlx_publish.context import Context
-from mlx_publish.evidence.digests import SCHEMA
+from mlx_publish.errors import Bug
+from mlx_publish.evidence.digests import SCHEMA, read_back
+from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
+from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.stages import MEASURED, TESTED
-from mlx_publish.machine.series import headline
 from mlx_publish.recipes.recipe import Variant
 
 
@@ -25,12 +27,12 @@ def bound_of(context: Context, variant: Variant) -> Bound:
     return Bound(model, {name: report for name, report in reports.items() if report})
 
 
-def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]:
+def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
     """Add the reports up. A number that was measured on other bytes than these stays out."""
     inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
-    found = {name: report for name, report in bound.reports.items() if bound.fits(name)}
+    measured = {name: report for name, report in bound.reports.items() if bound.fits(name)}
     destination = context.recipe.destinations[variant.label]
-    return {
+    data = {
         "schema": SCHEMA,
         "generator": __version__,
         "recipe": context.recipe.name,
@@ -46,12 +48,12 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
         "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],
-        "smoke": _smoke(context, found.get("smoke")),
-        "fidelity": dict(found["fidelity"].result) if "fidelity" in found else None,
-        "benchmark": dict(found["benchmark"].result) if "benchmark" in found else None,
+        "smoke": _smoke(context, measured.get("smoke")),
+        "fidelity": measured["fidelity"].result if "fidelity" in measured else None,
+        "benchmark": measured["benchmark"].result if "benchmark" in measured else None,
         "ladder": ladder_of(context),
-        "missing": {name: bound.why_missing(name) for name in MEASURED if name not in found},
-        **_untested(context, found),
+        "missing": {name: bound.why_missing(name) for name in MEASURED if name not in measured},
+        **_untested(context, measured),
         "checks": [
             {
                 "stage": report.stage,
@@ -60,74 +62,72 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> dict[str, Any]
                 "message": check.message,
                 "accepted": check.details.get("accepted"),
             }
-            for report in (inspected, converted, *found.values())
+            for report in (inspected, converted, *measured.values())
             for check in report.checks
         ],
     }
+    try:
+        return Evidence.of(read_back(data))
+    except NotEvidence as error:
+        key, words = error.faults[0]
+        raise Bug(f"the evidence of {variant.label} is not whole: {key}: {words}") from error
 
 
 def ladder_of(context: Context) -> list[dict[str, Any]]:
-    """All variants of the recipe that were converted and not refused, with what is known of each."""
-    found = []
+    """Return all variants of the recipe that were converted and not refused, with what is known of each."""
+    ladder = []
     for variant in context.recipe.variants:
         reports = {name: context.work.report(variant.label, name) for name in ("convert", *MEASURED)}
         converted = reports.pop("convert")
         if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
             continue
         bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
-        found.append(_rung(context, variant, converted.result, bound))
-    return found
+        ladder.append(_rung(context, variant, ModelSpec.model_validate(read_back(converted.result)), bound))
+    return ladder
 
 
-def _rung(context: Context, variant: Variant, model: Mapping[str, Any], bound: Bound) -> dict[str, Any]:
-    """What siblings are told apart by. Memory is computed: a speed too unsteady to be printed takes nothing from it."""
-    compared = bound.reports["fidelity"].result if bound.fits("fidelity") else None
-    timed = bound.reports["benchmark"].result if bound.fits("benchmark") else None
-    memory = bound.reports["benchmark"].result.get("context") if bound.of_these_bytes("benchmark") else None
-    repo = context.recipe.destinations[variant.label].repo
-    return rung_of({"label": variant.label, "repo": repo}, model, compared, timed, memory)
+def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) -> dict[str, Any]:
+    """Return what siblings are told apart by. Memory is computed: an unsteady speed takes nothing from it."""
+    fidelity = read_back(bound.reports["fidelity"].result) if bound.fits("fidelity") else None
+    benchmark = read_back(bound.reports["benchmark"].result) if bound.of_these_bytes("benchmark") else {}
+    memory = benchmark.get("context")
+    return {
+        "label": variant.label,
+        "repo": context.recipe.destinations[variant.label].repo,
+        **measured_of(
+            model,
+            FidelitySpec.model_validate(fidelity) if fidelity else None,
+            SpeedSpec.model_validate(benchmark) if bound.fits("benchmark") else None,
+            Memory.model_validate(memory) if memory else None,
+        ),
+    }
 
 
-def rung_of(
-    named: Mapping[str, Any],
-    model: Mapping[str, Any],
-    compared: Mapping[str, Any] | None,
-    timed: Mapping[str, Any] | None,
-    memory: Mapping[str, Any] | None,
+def measured_of(
+    model: ModelSpec, fidelity: FidelitySpec | None, benchmark: SpeedSpec | None, memory: Memory | None
 ) -> dict[str, Any]:
-    """What stands in the table of all variants of one of them, from its files and what was measured of it."""
-    told = compared or {}
+    """Return what stands in the table of all variants of one of them, from its files and what was measured of it."""
+    length = benchmark.headline if benchmark else None
     return {
-        **named,
-        "weight_bytes": model["weight_bytes"],
-        "bits_per_weight": model["bits_per_weight"],
-        "memory_bytes": memory["bytes"] if memory else None,
-        "memory_tokens": memory["tokens"] if memory else None,
-        "mean_kld": told.get("mean_kld"),
-        "mean_kld_error": told.get("mean_kld_error"),
-        "same_first_choice": told.get("same_first_choice"),
-        "against": short_against(told) if told else None,
-        **_speed(timed),
+        "weight_bytes": model.weight_bytes,
+        "bits_per_weight": model.bits_per_weight,
+        "memory_bytes": memory.bytes if memory else None,
+        "memory_tokens": memory.tokens if memory else None,
+        "mean_kld": fidelity.mean_kld if fidelity else None,
+        "mean_kld_error": fidelity.mean_kld_error if fidelity else None,
+        "same_first_choice": fidelity.same_first_choice if fidelity else None,
+        "against": short_against(fidelity) if fidelity else None,
+        "generation_tps": length.generation_tps.median if length else None,
+        "prompt_tokens": length.prompt_tokens if length else None,
+        "device": benchmark.device if benchmark else None,
+        "chip": benchmark.machine.chip if benchmark else None,
     }
 
 
-def _speed(timed: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The speed that stands where there is room for one, and what it was measured on."""
-    if timed is None:
-        return dict.fromkeys(("generation_tps", "prompt_tokens", "device", "chip"))
-    length = headline(timed)
-    return {
-        "generation_tps": length["generation_tps"]["median"],
-        "prompt_tokens": length["prompt_tokens"],
-        "device": timed["device"],
-        "chip": timed["machine"]["chip"],
-    }
-
-
-def _untested(context: Context, found: Mapping[str, Report]) -> dict[str, str]:
+def _untested(context: Context, measured: Mapping[str, Report]) -> dict[str, str]:
     """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
     reason = context.recipe.accepted(COMPLETE)
-    return {"untested": reason} if reason and not {*TESTED} <= {*found} else {}
+    return {"untested": reason} if reason and not {*TESTED} <= {*measured} else {}
 
 
 def _variant(variant: Variant) -> dict[str, Any]:

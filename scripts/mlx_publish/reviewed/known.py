@@ -13,7 +13,7 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
-from mlx_publish.evidence.digests import read_back
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
@@ -47,44 +47,44 @@ class Compared:
     """Top keys of which nothing here tells whether they are true."""
 
 
-def compare(context: Context, variant: Variant, evidence: Mapping[str, Any], attested: str) -> Compared:
+def compare(context: Context, variant: Variant, evidence: Evidence, attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    own = read_back(assemble(context, variant, bound_of(context, variant)))
+    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
     found = [
-        *_sure(evidence, own),
-        *_proof(evidence.get("proof"), own["proof"]),
+        *_sure(told, own),
+        *_proof(told.get("proof"), own["proof"]),
         *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
     ]
-    found += chat_differences(context, variant, evidence)
+    found += chat_differences(context, variant, told)
     for stage in measured:
-        if evidence[stage] is not None:
-            found += walk(stage, evidence[stage], own[stage], _REPORT[stage])
-    found += _checks(evidence["checks"], own["checks"], ("inspect", "convert", *measured))
-    claimed = [stage for stage in MEASURED if evidence[stage] is not None and stage not in measured]
-    claimed += ["proof"] if evidence.get("proof") and not own["proof"] else []
+        if told[stage] is not None:
+            found += walk(stage, told[stage], own[stage], _REPORT[stage])
+    found += _checks(told["checks"], own["checks"], ("inspect", "convert", *measured))
+    claimed = [stage for stage in MEASURED if told[stage] is not None and stage not in measured]
+    claimed += ["proof"] if told.get("proof") and not own["proof"] else []
     return Compared(tuple(dict.fromkeys(found)), tuple(claimed))
 
 
-def of_source(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> list[Difference]:
+def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Difference]:
     """Compare what any conversion of the same source gives, whatever the tools, the destination and the words.
 
     A folder may have got another name since; another version may tell more or less of a config.
     """
-    own = read_back(assemble(context, variant, bound_of(context, variant)))
+    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
     names = ("name",) if own["source"]["repo"] else ()
     wanted = {
         "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
         "variant": tuple(own["variant"]),
-        "config": tuple(own["config"] | evidence["config"]),
+        "config": tuple(own["config"] | told["config"]),
         "model": ("parameters", "weight_bytes", "bits_per_weight"),
     }
     found: list[Difference] = []
     for top, keys in wanted.items():
-        told, here = evidence[top], own[top]
+        theirs, here = told[top], own[top]
         for key in keys:
-            if evidence["generator"] == __version__ or (key in told and key in here):
-                found += walk(f"{top}.{key}", told.get(key), here.get(key), _REPORT[top])
+            if evidence.generator == __version__ or (key in theirs and key in here):
+                found += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
     return found
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlx_publish.context import Context
-from mlx_publish.evidence.digests import read_back
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.reviewed.assembling import bound_of, rung_of
+from mlx_publish.reviewed.assembling import bound_of, measured_of
 from mlx_publish.reviewed.walk import Difference, cut, walk
 
 _FILES = ("weight_bytes", "bits_per_weight")
@@ -22,18 +22,18 @@ _MEASURED: Mapping[str, Sequence[str]] = {
 def ladder_differences(
     context: Context,
     variant: Variant,
-    evidence: Mapping[str, Any],
+    evidence: Evidence,
     own: Sequence[Mapping[str, Any]],
     *,
     attested: bool,
 ) -> Iterator[Difference]:
     """Compare the rungs; `own` are those that the reports here give, and count for what was measured here."""
     here, known = {rung["label"]: rung for rung in own}, {one.label: one for one in context.recipe.variants}
-    labels = [rung["label"] for rung in evidence["ladder"]]
+    labels = [rung.label for rung in evidence.ladder]
     if labels != [label for label in known if label in labels] or variant.label not in labels:
         wanted = f"some of {cut(list(known))}, {variant.label} among them"
         yield Difference("ladder", cut(labels), wanted, "the recipe")
-    for number, rung in enumerate(evidence["ladder"]):
+    for number, rung in enumerate(entry.plain for entry in evidence.ladder):
         if rung["label"] not in known:
             continue
         key, mine = f"ladder[{number}]", here.get(rung["label"], {})
@@ -44,11 +44,11 @@ def ladder_differences(
             yield from walk(f"{key}.{name}", rung[name], mine[name], f"a report of {rung['label']}")
 
 
-def _repeated(key: str, rung: Mapping[str, Any], evidence: Mapping[str, Any]) -> Iterator[Difference]:
+def _repeated(key: str, rung: Mapping[str, Any], evidence: Evidence) -> Iterator[Difference]:
     """The rung of this variant says again what stands elsewhere in the evidence."""
-    timed = evidence["benchmark"]
-    said = rung_of({}, evidence["model"], evidence["fidelity"], timed, timed.get("context") if timed else None)
-    for name, value in read_back(said).items():
+    timed = evidence.benchmark
+    repeated = measured_of(evidence.model, evidence.fidelity, timed, timed.context if timed else None)
+    for name, value in repeated.items():
         # Memory is told of a speed too unsteady to be printed, too.
         if timed is not None or name not in _MEMORY:
             yield from walk(f"{key}.{name}", rung[name], value, "the evidence itself")

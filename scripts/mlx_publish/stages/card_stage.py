@@ -54,7 +54,7 @@ def _card(context: Context, variant: Variant) -> Outcome:
     bound = bound_of(context, variant)
     evidence = assemble(context, variant, bound)
     checks = run_checks(CARD, bound, context.recipe.accepted)
-    text = json_text(evidence)
+    text = json_text(evidence.plain)
     write_atomically(context.work.variant(variant.label) / "evidence.json", text)
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
     sign_evidence(text.encode(), context.work.model(variant.label) / PUBLISHED)
@@ -64,7 +64,7 @@ def _card(context: Context, variant: Variant) -> Outcome:
         write_atomically(chart, drawn)
     else:
         chart.unlink(missing_ok=True)
-    return Outcome(checks, {"evidence": digest_of(evidence), "files": _digests(context, variant)})
+    return Outcome(checks, {"evidence": digest_of(evidence.plain), "files": _digests(context, variant)})
 
 
 def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
