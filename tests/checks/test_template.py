@@ -221,7 +221,7 @@ def test_a_system_text_is_folded(template: str, reason: str) -> None:
     ):
         said = f"no system role ({reason}); the system text {words}"
         assert says("system-role", facts(template, way=way)) == ("warn", said)
-        converted = facts(template, way=way, chat={"rendered": {}, "thinks": False})
+        converted = facts(template, way=way, chat=chat(thinks=False))
         assert says("system-role", converted) == ("warn", f"{said}, and so the card shows it")
 
 
