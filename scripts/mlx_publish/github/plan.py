@@ -41,9 +41,10 @@ class Settings:
         label = environment.get("MLX_PUBLISH_RUNNER", "").strip()
         if label and not _LABEL.fullmatch(label):
             raise BadInput(
-                f"'{label}' is no label of a runner", place="MLX_PUBLISH_RUNNER",
+                f"'{label}' is no label of a runner",
+                place="MLX_PUBLISH_RUNNER",
                 remedy="Letters, digits, '.', '_' and '-' may stand in it.",
-            )  # fmt: skip
+            )
         each = environment.get("MLX_PUBLISH_PER", "").strip() or "recipe"
         if each not in ("recipe", "variant"):
             raise BadInput(f"'{each}' is not known", place="MLX_PUBLISH_PER", remedy="Write recipe or variant.")
@@ -53,19 +54,26 @@ class Settings:
 def print_plan(plan: Mapping[str, Any], runner: Runner) -> None:
     """Print a plan as JSON, and write its parts as outputs for the jobs after this one."""
     print(shown_json(plan))
-    runner.write({
-        "next": plan["next"],
-        "jobs": json.dumps(plan["jobs"]),
-        "review": json.dumps(plan["review"]),
-        "runs-on": json.dumps(plan["runs_on"]),
-        "callback": plan["callback"],
-    })  # fmt: skip
+    runner.write(
+        {
+            "next": plan["next"],
+            "jobs": json.dumps(plan["jobs"]),
+            "review": json.dumps(plan["review"]),
+            "runs-on": json.dumps(plan["runs_on"]),
+            "callback": plan["callback"],
+        }
+    )
 
 
 def make_plan(
-    event_name: str, payload: Mapping[str, Any], ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    event_name: str,
+    payload: Mapping[str, Any],
+    ref: str,
+    recipes: Path,
+    *,
+    given: Mapping[str, str] | None = None,
     settings: Settings | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the plan; `given` are inputs of a calling workflow, which win over what the event says.
 
     A tag `<recipe>/v<N>` publishes what was reviewed of that recipe, `all/v<N>` of every one, each variant by a job of
@@ -83,7 +91,7 @@ def make_plan(
         "next": "publish" if request is None else "nothing" if request.dry_run else "review",
         "runs_on": [*LABELS, *([settings.label] if settings.label else [])],
         "callback": (request.callback if request else None) or "",
-        "jobs": [job for one in wanted for job in one.jobs(each)],
+        "jobs": [job for recipe in wanted for job in recipe.jobs(each)],
         "review": wanted[0].whole() if request else {},
     }
 
@@ -100,9 +108,10 @@ def _request(event_name: str, payload: Mapping[str, Any], given: Mapping[str, st
     if event_name == "push" and not payload.get("deleted"):
         return None
     raise BadInput(
-        f"the event '{event_name}' starts nothing", place="--event-name",
+        f"the event '{event_name}' starts nothing",
+        place="--event-name",
         remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
-    )  # fmt: skip
+    )
 
 
 def _dispatched(payload: Mapping[str, Any]) -> Request:
