@@ -24,21 +24,25 @@ def write_outcome(
     """
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
-    verdicts = {report.verdict for found in reports.values() for report in found}
-    runner.write({
-        "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
-        "card": "\n".join(str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")),
-        "evidence": "\n".join(
-            str(work.variant(v.label) / "evidence.json") for v in variants if _has(reports[v.label], "card")
-        ),
-        "provenance": "\n".join(
-            str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
-        ),
-        "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
-        "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
-    })  # fmt: skip
-    for label, found in reports.items():
-        for report in found:
+    verdicts = {report.verdict for own in reports.values() for report in own}
+    runner.write(
+        {
+            "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
+            "card": "\n".join(
+                str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")
+            ),
+            "evidence": "\n".join(
+                str(work.variant(v.label) / "evidence.json") for v in variants if _has(reports[v.label], "card")
+            ),
+            "provenance": "\n".join(
+                str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
+            ),
+            "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
+            "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
+        }
+    )
+    for label, own in reports.items():
+        for report in own:
             for check in report.checks:
                 if check.status == "fail":
                     runner.annotate(
@@ -58,13 +62,13 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
     yield f"### mlx-publish: {cell(recipe.name)}\n"
     yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
-    for label, found in reports.items():
-        for report in found:
+    for label, own in reports.items():
+        for report in own:
             remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-            told = "<br>".join(map(cell, remarks))
-            yield f"| {cell(label)} | {report.stage} | {report.verdict} | {told} |"
-    for label, found in reports.items():
-        if why := unmeasured(found):
+            remark = "<br>".join(map(cell, remarks))
+            yield f"| {cell(label)} | {report.stage} | {report.verdict} | {remark} |"
+    for label, own in reports.items():
+        if why := unmeasured(own):
             yield f"\n{cell(label)}: {cell(why)}."
 
 
@@ -75,11 +79,11 @@ def _remark(check: Finding) -> bool:
 
 def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
     """What was published where, a line a variant."""
-    told = [report.result for report in uploads if report.result.get("repo")]
-    if not told:
+    receipts = [report.result for report in uploads if report.result.get("repo")]
+    if not receipts:
         return
     yield "\n| published | commit | tag | files sent | files removed |\n| --- | --- | --- | ---: | ---: |"
-    for result in told:
+    for result in receipts:
         where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
         commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
         counts = " | ".join(str(len(result.get(key, ()))) for key in ("sent", "removed"))
