@@ -11,7 +11,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from gate import edit_json, loaded
-from mlx_publish.engine.answering import answers, answers_of, tokenizer_of
+from mlx_publish.engine.answering import answers, answers_of
+from mlx_publish.engine.backends import backend
 from mlx_publish.evidence.measured import Answer, Answers, Messages, Question
 from mlx_publish.evidence.records import to_json
 from models import ANSWER, answer_table, make_model, make_scripted
@@ -159,7 +160,7 @@ def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_p
     found = by_folders(source, made, question())
     assert found.stop_ids == [END_OF_TEXT, TURN_END]
     assert (found.answers["q"].answer, found.answers["q"].stop) == (ANSWER, "stop")
-    assert tokenizer_of(made).eos_token_ids == loaded(made)[1].eos_token_ids
+    assert backend().tokenizer_that_stops(made).eos_token_ids == loaded(made)[1].eos_token_ids
     alone = by_folders(source, source, question())
     assert (alone.stop_ids, alone.answers["q"].stop) == ([END_OF_TEXT], "length")
     assert alone.answers["q"].leaked == ["<|im_end|>"]

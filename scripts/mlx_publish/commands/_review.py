@@ -41,7 +41,9 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     if problems := list(look(files, Options(recipes=file.parent))):
         tell(problems)
         return 1
-    compared = [(path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
+    compared = [
+        (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths
+    ]
     _pin(recipe, compared[0][1].source.identity)
     text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
