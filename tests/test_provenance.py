@@ -55,7 +55,7 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
 def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
     evidence = make_evidence()
     evidence["source"] |= {"repo": None, "identity": "c" * 64}
-    write_provenance(tmp_path, evidence, FILES, builder="", run="")
+    write_provenance(tmp_path, Evidence.of(evidence), FILES, builder="", run="")
     predicate = validated(tmp_path / STATEMENT)["predicate"]
     assert predicate["runDetails"]["builder"]["id"] == "urn:mlx-publish:by-hand"
     assert predicate["runDetails"]["metadata"] == {}
