@@ -12,6 +12,7 @@ from in_toto_attestation.v1 import statement_pb2  # type: ignore[import-untyped]
 from in_toto_attestation.v1.statement import Statement  # type: ignore[import-untyped]
 
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
 from samples import COMMIT, make_evidence, record
