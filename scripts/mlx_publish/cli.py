@@ -15,6 +15,7 @@ from mlx_publish.children.engine import Children
 from mlx_publish.children.secrets import hide
 from mlx_publish.commands.arguments import RECIPE_FLAGS, WANTED, cleaning, parser
 from mlx_publish.errors import (
+    NOWHERE,
     BadInput,
     Bug,
     Interrupted,
@@ -189,8 +190,10 @@ def _told(error: PublishError) -> int:
     with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
         from mlx_publish.github import output  # noqa: PLC0415
 
-        for one in (error, *error.others):
-            output.annotate(without_secrets(f"{one.key}: {one.message}" if one.key else one.message), one.place)
+        for fault in error.faults:
+            # What a refusal names is a file of the model, which the repo does not hold.
+            shown = str(fault) if isinstance(error, Refused) else fault.text
+            output.annotate(without_secrets(shown), NOWHERE if isinstance(error, Refused) else fault.place)
         output.stopped(said, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
 

@@ -27,7 +27,9 @@ class Runner:
         self.annotations: list[tuple[str, str]] = []
         self.summary = ""
         monkeypatch.setattr(output, "write", self.outputs.update)
-        monkeypatch.setattr(output, "annotate", lambda message, place="": self.annotations.append((message, place)))
+        monkeypatch.setattr(
+            output, "annotate", lambda message, place="": self.annotations.append((message, str(place)))
+        )
         monkeypatch.setattr(output, "summarize", self._summarize)
 
     def _summarize(self, text: str) -> None:

@@ -17,7 +17,7 @@ from mlx_publish.github.plan import Settings, print_plan
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose, web_address
 from mlx_publish.github.request import Request
 from mlx_publish.hooks.card import LARGEST, look
-from mlx_publish.hooks.problem import Options, tell
+from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
@@ -113,8 +113,8 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console) 
     for path in paths:
         _judge_files(root / path)
     files = [Path(path, name) for path in paths for name in FILES if (root / path / name).is_file()]
-    if problems := list(look(files, Options(recipes=file.parent))):
-        tell(problems)
+    if faults := list(look(files, Options(recipes=file.parent))):
+        tell(faults)
         return 1
     told = [(path, read_json(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
     _pin(recipe, str(told[0][1]["source"]["identity"]))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.hooks import card, recipe, signature
-from mlx_publish.hooks.problem import Options, Problem, tell
+from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.policy import FILE as POLICY
 from mlx_publish.recipes.policy import find_policy
@@ -56,7 +56,7 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
     return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", changes)
 
 
-def _ended(folders: Sequence[Path], problems: Sequence[Problem], looked_at: str, rules: Sequence[str] = ()) -> int:
+def _ended(folders: Sequence[Path], problems: Sequence[Fault], looked_at: str, rules: Sequence[str] = ()) -> int:
     tell(problems)
     output.summarize(_summary(folders, problems, rules))
     if rules:
@@ -65,7 +65,7 @@ def _ended(folders: Sequence[Path], problems: Sequence[Problem], looked_at: str,
     return int(bool(problems))
 
 
-def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Problem]:
+def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Fault]:
     """Yield links that a branch puts where files are read, or above them: they would lead to files of this machine."""
     for one in changed:
         path = Path(one.path)
@@ -76,10 +76,10 @@ def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[P
             yield from _link(one)
 
 
-def _link(one: Changed) -> Iterator[Problem]:
+def _link(one: Changed) -> Iterator[Fault]:
     if one.link and not one.removed:
-        said = "is a link, and nothing is read through one"
-        yield Problem(Path(one.path), said, remedy="Put a file or folder there.")
+        message = "is a link, and nothing is read through one"
+        yield Fault(message, in_file(one.path), remedy="Put a file or folder there.")
 
 
 def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
@@ -133,21 +133,21 @@ def _recipe_of(path: Path) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Problem]:
+def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Fault]:
     """Yield what does not belong where cards lie."""
     for one in changed:
         path = Path(one.path)
         if one.removed or not path.is_relative_to(cards):
             continue
         if not one.plain:
-            yield Problem(path, "is a link, and a card consists of files", remedy="Take the files as they were made.")
+            message = "is a link, and a card consists of files"
+            yield Fault(message, in_file(path), remedy="Take the files as they were made.")
         elif len(path.relative_to(cards).parts) != 3 or path.name not in FILES:
-            yield Problem(
-                path, "does not belong here", remedy=f"{cards}/<namespace>/<name>/ has {', '.join(FILES)}, no more."
-            )
+            remedy = f"{cards}/<namespace>/<name>/ has {', '.join(FILES)}, no more."
+            yield Fault("does not belong here", in_file(path), remedy=remedy)
 
 
-def _as_written(path: Path) -> Iterator[Problem]:
+def _as_written(path: Path) -> Iterator[Fault]:
     """Yield whether evidence has another layout than it is written with, as when a key stands in it twice."""
     try:
         content = read_within(path, EVIDENCE.most_bytes)
@@ -155,17 +155,16 @@ def _as_written(path: Path) -> Iterator[Problem]:
     except (OSError, ValueError):
         return  # the hook says so
     if not same:
-        yield Problem(
-            path, "is not written as mlx-publish writes it", remedy="Take the evidence as it was made, byte for byte."
-        )
+        remedy = "Take the evidence as it was made, byte for byte."
+        yield Fault("is not written as mlx-publish writes it", in_file(path), remedy=remedy)
 
 
-def _summary(folders: Sequence[Path], problems: Sequence[Problem], rules: Sequence[str]) -> str:
-    wrong = {problem.file.parent for problem in problems}
+def _summary(folders: Sequence[Path], problems: Sequence[Fault], rules: Sequence[str]) -> str:
+    wrong = {Path(fault.place.name).parent for fault in problems}
     lines = [f"## {'Refused' if problems else 'Fine' if folders else 'No card changed'}\n"]
     if rules:
         lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
-    lines += [f"- {cell(str(problem))}" for problem in problems[:_TOLD]]
+    lines += [f"- {cell(str(fault))}" for fault in problems[:_TOLD]]
     if problems[_TOLD:]:
         lines.append(f"- and {len(problems) - _TOLD} more")
     if folders:

@@ -92,7 +92,7 @@ def _device(logs: Path) -> Mapping[str, Any] | str:
     try:
         return run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None)
     except PublishError as error:
-        return error.message
+        return str(error)
 
 
 def _cache() -> Path:

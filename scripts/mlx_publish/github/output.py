@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlx_publish.errors import SurroundingsError
+from mlx_publish.errors import NOWHERE, Place, SurroundingsError
 from mlx_publish.text.door import command
 from mlx_publish.text.harmless import harmless, plain
 
@@ -26,14 +26,11 @@ def write(values: Mapping[str, str]) -> None:
     _append("GITHUB_OUTPUT", "".join(lines))
 
 
-def annotate(message: str, place: str = "") -> None:
-    """Print an error annotation, at `file:line` where it is known."""
+def annotate(message: str, place: Place = NOWHERE) -> None:
+    """Print an error annotation, in the file where its line is known."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    file, _, line = place.rpartition(":")
-    where = (
-        f" file={harmless(plain(_property(file)))},line={line}" if file and line.isascii() and line.isdigit() else ""
-    )
+    where = f" file={harmless(plain(_property(place.name)))},line={place.line}" if place and place.line else ""
     # On standard error, so that --json has standard output to itself; the runner reads both.
     command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
 

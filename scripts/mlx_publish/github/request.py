@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, Place
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.faults import cut, joined, said
 from mlx_publish.recipes.patterns import is_commit
@@ -114,7 +114,7 @@ def from_payload(payload: object, place: str = "client_payload") -> Request:
     try:
         return Request.model_validate(dict(payload))
     except ValidationError as error:
-        raise joined([_bad_input(one, place) for one in error.errors()]) from None
+        raise joined([_fault(details, place) for details in error.errors()]) from None
 
 
 def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
@@ -131,11 +131,11 @@ def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
     return from_payload(given, place)
 
 
-def _bad_input(error: ErrorDetails, place: str) -> BadInput:
+def _fault(error: ErrorDetails, place: str) -> Fault:
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return BadInput("this key is not known", place=place, key=cut(key), remedy=_allowed())
-    return BadInput(said(error), place=place, key=cut(key), remedy=f"{PAGE} says what is allowed.")
+        return Fault("this key is not known", Place(place), cut(key), _allowed())
+    return Fault(said(error), Place(place), cut(key), f"{PAGE} says what is allowed.")
 
 
 def _allowed() -> str:

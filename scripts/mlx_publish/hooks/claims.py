@@ -7,32 +7,32 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
+from mlx_publish.errors import Fault, in_file
 from mlx_publish.hooks.evidence import Evidence
-from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.policy import Policy, judge_licence
 from mlx_publish.recipes.recipe import Recipe
 
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 
-def claims(evidence: Evidence, recipe: Recipe, policy: Policy | None) -> Iterator[Problem]:
+def claims(evidence: Evidence, recipe: Recipe, policy: Policy | None) -> Iterator[Fault]:
     """Yield what the recipe or the policy gainsays, and what is wrong with the list of checks."""
     for key, value in _told(recipe, evidence).items():
         if (found := evidence.value(key)) != value:
-            yield evidence.problem(key, f"says {shown(repr(found))} where {recipe.place} gives {shown(repr(value))}")
+            yield evidence.fault(key, f"says {shown(repr(found))} where {recipe.place} gives {shown(repr(value))}")
     if policy and (forbidden := judge_licence(evidence.data["licence"]["id"], policy)):
-        line = evidence.line_of("licence.id")
-        yield Problem(evidence.path, forbidden[0], line, "licence.id", forbidden[1])
+        place = in_file(evidence.path, evidence.line_of("licence.id"))
+        yield Fault(forbidden[0], place, "licence.id", forbidden[1])
     data = evidence.data
     faults = [*wrong_list(data), *untested(data, recipe.accepted(COMPLETE)), *unaccepted(data, recipe.accepted)]
-    for key, said in faults:
-        yield evidence.problem(key, said) if key in evidence.lines else _nearest(evidence, key, said)
+    for key, message in faults:
+        yield evidence.fault(key, message) if key in evidence.lines else _nearest(evidence, key, message)
 
 
-def _nearest(evidence: Evidence, key: str, said: str) -> Problem:
-    """The problem of an entry of a list, at the line of the list."""
+def _nearest(evidence: Evidence, key: str, message: str) -> Fault:
+    """Return the fault of an entry of a list, at the line of the list."""
     line = evidence.lines.get(key) or evidence.line_of(_INDEX.split(key)[0])
-    return Problem(evidence.path, said, line, key, "Take the evidence as it was made.")
+    return Fault(message, in_file(evidence.path, line), key, "Take the evidence as it was made.")
 
 
 def _told(recipe: Recipe, evidence: Evidence) -> dict[str, Any]:

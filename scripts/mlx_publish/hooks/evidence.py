@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
 from mlx_publish.evidence.schema import faults
 from mlx_publish.hooks.json_lines import key_lines
-from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
@@ -56,11 +55,11 @@ class Evidence:
 
     def wrong(self, key: str, message: str, remedy: str) -> BadInput:
         """Make the error of a key."""
-        return BadInput(message, place=f"{self.path}:{self.line_of(key)}", key=key, remedy=remedy)
+        return BadInput(message, place=in_file(self.path, self.line_of(key)), key=key, remedy=remedy)
 
-    def problem(self, key: str, message: str) -> Problem:
-        """Make the problem of a key."""
-        return Problem(self.path, message, self.line_of(key), key, _AS_MADE)
+    def fault(self, key: str, message: str) -> Fault:
+        """Return the fault of a key."""
+        return Fault(message, in_file(self.path, self.line_of(key)), key, _AS_MADE)
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -69,27 +68,26 @@ def read_evidence(path: Path) -> Evidence:
         content = read_within(path, EVIDENCE.most_bytes)
         data = parse(content, EVIDENCE)
     except FaultyJson as error:
-        raise BadInput(error.message, place=f"{path}:{error.line or 1}", remedy=_AS_MADE) from error
+        raise BadInput(error.message, place=in_file(path, error.line or 1), remedy=_AS_MADE) from error
     if not isinstance(data, dict):
-        raise BadInput("is not a JSON object", place=f"{path}:1", remedy=_AS_MADE)
+        raise BadInput("is not a JSON object", place=in_file(path), remedy=_AS_MADE)
     found = Evidence(path, content.decode("utf-8-sig"), data)
     if (schema := found.text("schema")) != SCHEMA:
         raise found.wrong("schema", f"says {schema!r} where this mlx-publish writes {SCHEMA!r}", "Render it again.")
-    if wrong := [found.wrong(key, said, _AS_MADE) for key, said in faults(data)]:
+    if wrong := [found.fault(key, message) for key, message in faults(data)]:
         raise joined(wrong)
     return found
 
 
-def disagreements(evidence: Evidence, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Problem]:
+def disagreements(evidence: Evidence, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Fault]:
     """Yield where evidence, recipe and folder tell different things, and where a number stands in two forms."""
     for key, value in _wanted(recipe, variant).items():
         if (found := evidence.value(key)) != value:
-            yield evidence.problem(key, f"says {_shown(found)} where {recipe.place} gives {_shown(value)}")
+            yield evidence.fault(key, f"says {_shown(found)} where {recipe.place} gives {_shown(value)}")
     place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
-        yield Problem(
-            evidence.path, f"lies in {folder}, and {recipe.place} sends it to {place}", remedy="Move the card."
-        )
+        message = f"lies in {folder}, and {recipe.place} sends it to {place}"
+        yield Fault(message, in_file(evidence.path), remedy="Move the card.")
     yield from _twice(evidence)
     yield from _digests(evidence)
 
@@ -110,7 +108,7 @@ def _wanted(recipe: Recipe, variant: Variant) -> dict[str, Any]:
     return wanted | ({"source.identity": pinned} if len(pinned) == 40 and not recipe.source_folder else {})
 
 
-def _twice(evidence: Evidence) -> Iterator[Problem]:
+def _twice(evidence: Evidence) -> Iterator[Fault]:
     """The table of all variants repeats what stands of this one elsewhere."""
     ladder, label = evidence.value("ladder"), evidence.value("variant.label")
     for number, rung in enumerate(ladder if isinstance(ladder, list) else ()):
@@ -121,10 +119,10 @@ def _twice(evidence: Evidence) -> Iterator[Problem]:
             for key in rung.keys() & (there.keys() if isinstance(there, Mapping) else set()):
                 if type(rung[key]) in (int, float) and rung[key] != there[key]:
                     said = f"says {rung[key]} where {room}.{key} says {there[key]}"
-                    yield evidence.problem(f"ladder[{number}].{key}", said)
+                    yield evidence.fault(f"ladder[{number}].{key}", said)
 
 
-def _digests(evidence: Evidence) -> Iterator[Problem]:
+def _digests(evidence: Evidence) -> Iterator[Fault]:
     """The one digest of the model is that of its list of files."""
     digest, files = evidence.value("model.model"), evidence.value("model.files")
     if digest is None or not isinstance(files, list):
@@ -132,10 +130,10 @@ def _digests(evidence: Evidence) -> Iterator[Problem]:
     try:
         listed = folder_digest(FileDigest(**file) for file in files)
     except TypeError:
-        yield evidence.problem("model.files", "is no list of files with size and digest")
+        yield evidence.fault("model.files", "is no list of files with size and digest")
         return
     if listed != digest:
-        yield evidence.problem("model.model", f"says {_shown(digest)} and the files below it give '{listed}'")
+        yield evidence.fault("model.model", f"says {_shown(digest)} and the files below it give '{listed}'")
 
 
 def _shown(value: object) -> str:

@@ -107,7 +107,7 @@ def greeting() -> str:
         with hub_errors("the Hub"):
             hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=10))
     except PublishError as error:
-        return error.message
+        return str(error)
     return ""
 
 
@@ -122,5 +122,5 @@ def token_role() -> str:
         with hub_errors("the token"):
             told = hub_api(token=token).whoami()
     except PublishError as error:
-        return error.message
+        return str(error)
     return role_of(told) or "unknown"

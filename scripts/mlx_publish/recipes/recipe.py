@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlx_publish.errors import Place
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.chat_tests import FidelityTest, SmokeTest, SpeedTest, Strict
 
@@ -279,10 +280,9 @@ class Recipe:
         """What the card may name as base model: a repo id, or None for a folder nobody named."""
         return self.spec.base_model or (None if self.source_folder else self.spec.source)
 
-    def place_of(self, key: str) -> str:
-        """`file:line` of a key, or just the file where the key was not written."""
-        line = self.lines.get(key)
-        return f"{self.place}:{line}" if line else self.place
+    def place_of(self, key: str) -> Place:
+        """Return file and line of a key, or just the file where the key was not written."""
+        return Place(self.place, self.lines.get(key, 0))
 
     def accepted(self, check: str) -> str | None:
         """Return the reason for which a failure of `check` is let through, or None."""

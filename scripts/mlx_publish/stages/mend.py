@@ -11,7 +11,7 @@ from typing import Any
 from mlx_publish.chat.turn import TurnEnd, turn_end
 from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.errors import Refused
-from mlx_publish.model.draft import CONFIG, json_bytes, read_object
+from mlx_publish.model.draft import CONFIG, Change, json_bytes, read_object
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import Repaired, portable, tokenizer_files
@@ -37,9 +37,9 @@ class Mending:
 def begin(folder: Path, source: Metadata) -> Mending:
     """Mend the files of `folder`, a conversion of `source`. Raises `Refused` where a file is broken."""
     generation = _generation_config(folder)
-    told = _complete(folder, source)
+    made = _complete(folder, source)
     repaired = portable(tokenizer_files(folder))
-    repaired = replace(repaired, changes=(*told, *repaired.changes))
+    repaired = replace(repaired, changes=(*made, *repaired.changes))
     for path, data in repaired.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
@@ -50,15 +50,15 @@ def begin(folder: Path, source: Metadata) -> Mending:
     return Mending(folder, repaired, portable(tokenizer_files(folder), plain=True), stopping, end)
 
 
-def _complete(folder: Path, source: Metadata) -> tuple[str, ...]:
-    """Write a tokenizer_config.json where only tokenizer.json is there; returns what was done, in words."""
+def _complete(folder: Path, source: Metadata) -> tuple[Change, ...]:
+    """Write a tokenizer_config.json where only tokenizer.json is there; returns what was done."""
     if not source.tokenizer.fast or (folder / CONFIG).exists():
         return ()
     vocabulary = source.vocabulary
     made = made_config(source.tokenizer.special_tokens, source.config.raw, {**vocabulary.pieces, **vocabulary.added})
     (folder / CONFIG).write_bytes(json_bytes(made))
-    told = ", ".join(f"{key} {value!r}" for key, value in made.items())
-    return (f"{CONFIG}, which the source does not have, was written: {told}",)
+    keys = ", ".join(f"{key} {value!r}" for key, value in made.items())
+    return (Change(CONFIG, "", f"{CONFIG}, which the source does not have, was written: {keys}"),)
 
 
 def finish(mending: Mending, compared: Mapping[str, Any], rows: int | None) -> TokenizerOutput:
