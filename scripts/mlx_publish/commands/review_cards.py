@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput, Fault, in_file
@@ -27,7 +27,7 @@ _EVIDENCE = "evidence.json"
 CARD = "README.md"
 _RULES = "This branch changes the rules that it is judged by:"
 _TOLD = 50
-"""Problems that the summary lists."""
+"""Faults that the summary lists."""
 
 
 def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
@@ -39,30 +39,33 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
     changed = changed_files(root, base)
     links = list(_links(changed, cards, recipes))
     rules = [] if links else _rules(changed, root)
-    if links := links or [problem for one in rules for problem in _link(one)]:
-        return _ended([], links, "nothing else was looked at")
+    if links := links or [fault for change in rules for fault in _link(change)]:
+        return _ended({}, links, "nothing else was looked at")
     every = bool(rules) or any(one.path.parent == PurePosixPath(recipes.as_posix()) for one in changed)
     folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
     files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
     wanted = _recipes(changed, recipes, root, folders)
-    problems = [
-        *_strangers(changed, cards),
-        *recipe.look(wanted, Options(recipes=recipes)),
-        *(card.look(files, Options(recipes=recipes)) if files else ()),
+    before = [*_strangers(changed, cards), *recipe.look(wanted, Options(recipes=recipes))]
+    of_cards = list(card.by_card(files, Options(recipes=recipes)))
+    behind = [
         *signature.look(folders, root),
-        *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
+        *(fault for folder in folders for fault in _as_written(folder / _EVIDENCE)),
     ]
+    faults = [*before, *(fault for _, fault in of_cards), *behind]
+    refused = {*(folder for folder, _ in of_cards), *(Path(fault.place.name).parent for fault in faults)}
     changes = [str(one.path) for one in rules]
-    return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", changes)
+    verdicts = {folder: folder not in refused for folder in folders}
+    return _ended(verdicts, faults, f"{len(folders)} cards and {len(wanted)} recipes looked at", changes)
 
 
-def _ended(folders: Sequence[Path], problems: Sequence[Fault], looked_at: str, rules: Sequence[str] = ()) -> int:
-    tell(problems)
-    output.summarize(_summary(folders, problems, rules))
+def _ended(verdicts: Mapping[Path, bool], faults: Sequence[Fault], looked_at: str, rules: Sequence[str] = ()) -> int:
+    """Print and summarise; `verdicts` says by the folder of a card whether it is as it should be."""
+    tell(faults)
+    output.summarize(_summary(verdicts, faults, rules))
     if rules:
         print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_TOLD])}")))
-    print(f"{looked_at}, {len(problems)} problems")
-    return int(bool(problems))
+    print(f"{looked_at}, {len(faults)} problems")
+    return int(bool(faults))
 
 
 def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Fault]:
@@ -159,20 +162,19 @@ def _as_written(path: Path) -> Iterator[Fault]:
         yield Fault("is not written as mlx-publish writes it", in_file(path), remedy=remedy)
 
 
-def _summary(folders: Sequence[Path], problems: Sequence[Fault], rules: Sequence[str]) -> str:
-    wrong = {Path(fault.place.name).parent for fault in problems}
-    lines = [f"## {'Refused' if problems else 'Fine' if folders else 'No card changed'}\n"]
+def _summary(verdicts: Mapping[Path, bool], faults: Sequence[Fault], rules: Sequence[str]) -> str:
+    lines = [f"## {'Refused' if faults else 'Fine' if verdicts else 'No card changed'}\n"]
     if rules:
         lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
-    lines += [f"- {cell(str(fault))}" for fault in problems[:_TOLD]]
-    if problems[_TOLD:]:
-        lines.append(f"- and {len(problems) - _TOLD} more")
-    if folders:
+    lines += [f"- {cell(str(fault))}" for fault in faults[:_TOLD]]
+    if faults[_TOLD:]:
+        lines.append(f"- and {len(faults) - _TOLD} more")
+    if verdicts:
         lines += ["", "| card | |", "| --- | --- |"]
         lines += [
-            f"| {cell(str(folder))} | {'refused' if folder in wrong else 'as it should be'} |" for folder in folders
+            f"| {cell(str(folder))} | {'as it should be' if good else 'refused'} |" for folder, good in verdicts.items()
         ]
     text = "\n".join(lines) + "\n"
     # A card that is not what recipe and evidence give could say anything here.
-    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}
+    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder, good in verdicts.items() if good}
     return text + previews(cards, MOST - len(text.encode()) - 1)

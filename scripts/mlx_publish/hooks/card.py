@@ -113,14 +113,21 @@ class _Made:
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
     """Yield what is wrong with the cards in whose folders `files` lie."""
+    yield from (fault for _, fault in by_card(files, options))
+
+
+def by_card(files: Sequence[Path], options: Options) -> Iterator[tuple[Path, Fault]]:
+    """Yield the same, each with the folder of its card: what is wrong may stand in the recipe, or in a template."""
     recipes = KnownRecipes(options.recipes)
     charts = {path.parent for path in files if path.name == CHART}
     folders = list(dict.fromkeys(path.parent for path in files))
     # What the first card loads and compiles the copies of this process have, too.
     if not folders:
         return
-    yield from _folder(folders[0], recipes, charts)
-    yield from shared(folders[1:], lambda piece: [p for folder in piece for p in _folder(folder, recipes, charts)])
+    yield from ((folders[0], fault) for fault in _folder(folders[0], recipes, charts))
+    yield from shared(
+        folders[1:], lambda piece: [(folder, fault) for folder in piece for fault in _folder(folder, recipes, charts)]
+    )
 
 
 def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> Iterator[Fault]:
