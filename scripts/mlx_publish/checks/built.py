@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.model.draft import Change
 
 NEWER = "A newer mlx-lm may know it; else choose another model."
 
@@ -20,7 +21,7 @@ class Told:
     result: Mapping[str, Any]
     """`ignored`, `differs`, `rope`, `tensors`, `dead`, `vanished`, `overflows`, `routing` and `norms`, as
     engine/convert gives them."""
-    normalised: Sequence[str] = ()
+    normalised: Sequence[Change] = ()
     """Older spellings that were written beside newer ones."""
     twin: bool = False
     """Whether `inspect` compared a twin of this config: what it says of the config goes further than a look at it."""
@@ -37,8 +38,8 @@ def _config(told: Told) -> Says:
     ]
     if problems and not told.twin:
         return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", NEWER)
-    if told.normalised:
-        return fixed(f"read from a newer spelling: {'; '.join(told.normalised)}", changes=list(told.normalised))
+    if changes := [change.message for change in told.normalised]:
+        return fixed(f"read from a newer spelling: {'; '.join(changes)}", changes=changes)
     if told.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")
     return passed("the built model computes with the values of config.json")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from jinja2.exceptions import TemplateError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mlx_publish.errors import Fault
 from mlx_publish.recipes.recipe import MOST_VARIANTS, RepoId, Strict
 
 LACKING = (
@@ -253,11 +254,11 @@ class EvidenceSpec(Strict):
     checks: Annotated[list[Judged], _SOME]
 
 
-def faults(data: object) -> Iterator[tuple[str, str]]:
-    """Yield key and words of all that is wrong with evidence, as `model.files[0].size`; nothing where it is whole."""
+def faults(data: object) -> Iterator[Fault]:
+    """Yield all that is wrong with evidence, by its key as `model.files[0].size`; nothing where it is whole."""
     try:
         EvidenceSpec.model_validate(data)
     except ValidationError as error:
-        for one in error.errors(include_url=False, include_context=False):
-            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"]).lstrip(".")
-            yield path, f"{one['msg'][0].lower()}{one['msg'][1:]}"
+        for details in error.errors(include_url=False, include_context=False):
+            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
+            yield Fault(f"{details['msg'][0].lower()}{details['msg'][1:]}", key=path)

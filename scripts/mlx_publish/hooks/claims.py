@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
@@ -25,14 +26,14 @@ def claims(evidence: Evidence, recipe: Recipe, policy: Policy | None) -> Iterato
         yield Fault(forbidden[0], place, "licence.id", forbidden[1])
     data = evidence.data
     faults = [*wrong_list(data), *untested(data, recipe.accepted(COMPLETE)), *unaccepted(data, recipe.accepted)]
-    for key, message in faults:
-        yield evidence.fault(key, message) if key in evidence.lines else _nearest(evidence, key, message)
+    for fault in faults:
+        yield evidence.fault(fault.key, fault.message) if fault.key in evidence.lines else _nearest(evidence, fault)
 
 
-def _nearest(evidence: Evidence, key: str, message: str) -> Fault:
+def _nearest(evidence: Evidence, fault: Fault) -> Fault:
     """Return the fault of an entry of a list, at the line of the list."""
-    line = evidence.lines.get(key) or evidence.line_of(_INDEX.split(key)[0])
-    return Fault(message, in_file(evidence.path, line), key, "Take the evidence as it was made.")
+    line = evidence.lines.get(fault.key) or evidence.line_of(_INDEX.split(fault.key)[0])
+    return replace(fault, place=in_file(evidence.path, line), remedy="Take the evidence as it was made.")
 
 
 def _told(recipe: Recipe, evidence: Evidence) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 from mlx_publish.errors import Fault, Refused
 from mlx_publish.hooks.faults import faults_of
 from mlx_publish.hooks.model_folder import ModelFolder
-from mlx_publish.model.draft import CONFIG, FAST, SPECIAL, read_object
+from mlx_publish.model.draft import CONFIG, FAST, GENERATION, MODEL, SPECIAL, read_object
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.portable import Repaired, portable
-from mlx_publish.model.stopping import EOS, GENERATION, MODEL, Stopping, complete_stop_ids
+from mlx_publish.model.stopping import EOS, Stopping, complete_stop_ids
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.text.bounds import CONFIG as CONFIG_BOUNDS
 from mlx_publish.text.json_text import parse

@@ -74,7 +74,7 @@ def read_evidence(path: Path) -> Evidence:
     found = Evidence(path, content.decode("utf-8-sig"), data)
     if (schema := found.text("schema")) != SCHEMA:
         raise found.wrong("schema", f"says {schema!r} where this mlx-publish writes {SCHEMA!r}", "Render it again.")
-    if wrong := [found.fault(key, message) for key, message in faults(data)]:
+    if wrong := [found.fault(fault.key, fault.message) for fault in faults(data)]:
         raise joined(wrong)
     return found
 

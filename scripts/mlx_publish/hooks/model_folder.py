@@ -12,9 +12,8 @@ from typing import Any
 from mlx_publish.errors import Fault, Refused, in_file
 from mlx_publish.hooks.faults import faults_of
 from mlx_publish.hooks.json_lines import key_lines
-from mlx_publish.model.draft import CONFIG, FAST, SPECIAL, read_object
+from mlx_publish.model.draft import CONFIG, FAST, GENERATION, MODEL, SPECIAL, read_object
 from mlx_publish.model.select import is_tokenizer
-from mlx_publish.model.stopping import GENERATION, MODEL
 from mlx_publish.model.weights import is_pointer
 
 _CHECKED = (MODEL, GENERATION, CONFIG, SPECIAL)

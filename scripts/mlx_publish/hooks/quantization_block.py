@@ -7,7 +7,7 @@ from typing import Any
 
 from mlx_publish.errors import Fault
 from mlx_publish.hooks.model_folder import ModelFolder
-from mlx_publish.model.stopping import MODEL
+from mlx_publish.model.draft import MODEL
 
 BLOCK, COPY = "quantization", "quantization_config"
 SIZES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {

@@ -14,6 +14,7 @@ from mlx_publish.text.bounds import bounds_of
 from mlx_publish.text.json_text import FaultyJson, parse
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
+MODEL, GENERATION = "config.json", "generation_config.json"
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "tokenizer_class": (str, type(None)),

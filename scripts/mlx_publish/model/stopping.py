@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.model.draft import Change, json_bytes
+from mlx_publish.model.draft import GENERATION, MODEL, Change, json_bytes
 from mlx_publish.model.vocabulary import read_decoder, read_vocabulary
 from mlx_publish.text.bounds import CONFIG
 from mlx_publish.text.json_text import FaultyJson, parse
 
-EOS, MODEL, GENERATION = "eos_token_id", "config.json", "generation_config.json"
+EOS = "eos_token_id"
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
 

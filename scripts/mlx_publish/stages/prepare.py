@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, sha256_of
+from mlx_publish.model.draft import Change
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_legal, is_tokenizer, side_files
@@ -32,7 +33,7 @@ class Prepared:
     side_files: tuple[str, ...]
     config: Mapping[str, Any]
     """config.json as its authors wrote it."""
-    normalised: tuple[str, ...]
+    normalised: tuple[Change, ...]
     """What the config says now in an older spelling, too."""
 
 
@@ -40,9 +41,9 @@ def prepare(found: Source, paths: Sequence[str], aside: Path) -> Prepared:
     """Make all folders below `aside`. `paths` are the files of the source that count."""
     source = found.lay_out(paths, aside / "source")
     config = read_json_file(FolderFiles(source), "config.json") or {}
-    normal, told = normalise_config(config)
+    normal, changes = normalise_config(config)
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
-    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(told))
+    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(changes))
     for folder in (prepared.links, prepared.side):
         folder.mkdir()
         (folder / "config.json").write_text(json_text(normal), encoding="utf-8")

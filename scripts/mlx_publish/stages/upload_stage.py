@@ -89,8 +89,8 @@ def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
         evidence = None
     if not isinstance(evidence, dict):
         raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
-    for key, said in faults(evidence):
-        raise BadInput(shown(said), place=str(path), key=shown(key), remedy=_AS_MADE)
+    for fault in faults(evidence):
+        raise BadInput(shown(fault.message), place=str(path), key=shown(fault.key), remedy=_AS_MADE)
     # The file is published as it is: of a key that stands in it twice only the last was compared.
     if json_text(evidence) != path.read_text(encoding="utf-8"):
         raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
@@ -126,7 +126,7 @@ def _parcel(
         chart=_text(folder / "ladder.svg"),
         rendered_chart=render_chart(evidence),
         leaks=tuple(leaks((file.path, file.local) for file in files)),
-        unlisted=tuple(f"{key}: {said}" for key, said in unlisted),
+        unlisted=tuple(map(str, unlisted)),
         differences=tuple(map(str, compared.differences)),
         claimed=compared.claimed,
         attested=attested,

@@ -55,7 +55,7 @@ class Published:
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise self._broken(f"says the schema {schema!r}, and this version reads {SCHEMA!r}")
-        if wrong := [f"{key}: {said}" for key, said in faults(data)]:
+        if wrong := list(map(str, faults(data))):
             raise self._broken(f"is not whole: {'; '.join(wrong[:3])}")
         return dict(data)
 
