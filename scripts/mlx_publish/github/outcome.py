@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from mlx_publish.card.markdown import hub, link
 from mlx_publish.evidence.report import Finding, Report, unmeasured
-from mlx_publish.github import output
+from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
+from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.work import Work
 
 _WORST = ("error", "refused", "pass")
 
 
-def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str]) -> None:
+def write_outcome(
+    work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str], runner: Runner
+) -> None:
     """Write outputs, one annotation for each failed check, and a table of all that is not simply good.
 
     Paths and names of several variants stand on a line each, in the recipe's order.
@@ -22,7 +25,7 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
     verdicts = {report.verdict for found in reports.values() for report in found}
-    output.write({
+    runner.write({
         "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
         "card": "\n".join(str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")),
         "evidence": "\n".join(
@@ -38,14 +41,14 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
         for report in found:
             for check in report.checks:
                 if check.status == "fail":
-                    output.annotate(
+                    runner.annotate(
                         f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
                         recipe.place_of("source"),
                     )
     text = "\n".join((*_summary(recipe, reports), *_receipts(uploads))) + "\n"
     paths = [] if uploads else [work.model(v.label) / "README.md" for v in variants if _has(reports[v.label], "card")]
     cards = {path.parent.parent.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-    output.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
+    runner.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
 
 
 def _has(reports: Sequence[Report], stage: str) -> bool:
@@ -53,16 +56,16 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 
 
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
-    yield f"### mlx-publish: {output.cell(recipe.name)}\n"
+    yield f"### mlx-publish: {cell(recipe.name)}\n"
     yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
     for label, found in reports.items():
         for report in found:
             remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-            told = "<br>".join(map(output.cell, remarks))
-            yield f"| {output.cell(label)} | {report.stage} | {report.verdict} | {told} |"
+            told = "<br>".join(map(cell, remarks))
+            yield f"| {cell(label)} | {report.stage} | {report.verdict} | {told} |"
     for label, found in reports.items():
         if why := unmeasured(found):
-            yield f"\n{output.cell(label)}: {output.cell(why)}."
+            yield f"\n{cell(label)}: {cell(why)}."
 
 
 def _remark(check: Finding) -> bool:
@@ -80,4 +83,4 @@ def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
         where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
         commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
         counts = " | ".join(str(len(result.get(key, ()))) for key in ("sent", "removed"))
-        yield f"| {where} | {commit} | {output.cell(result.get('tag') or '')} | {counts} |"
+        yield f"| {where} | {commit} | {cell(result.get('tag') or '')} | {counts} |"

@@ -37,9 +37,10 @@ def faults_of(error: PublishError, file: Path) -> Iterator[Fault]:
 
 def tell(faults: Iterable[Fault]) -> None:
     """Print them; inside an action also as annotations at their lines."""
-    from mlx_publish.github import output  # noqa: PLC0415  mostly there is nothing to tell
+    from mlx_publish.github.runner import Runner  # noqa: PLC0415  mostly there is nothing to tell
 
+    runner = Runner.from_env()
     for fault in faults:
         lines = [str(fault), *([f"  next: {fault.remedy}"] if fault.remedy else [])]
         print(harmless(plain("\n".join(lines))), flush=True)
-        output.annotate(fault.text, fault.place)
+        runner.annotate(fault.text, fault.place)
