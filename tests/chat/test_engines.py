@@ -409,7 +409,7 @@ def test_the_line_that_the_engine_names_comes_before_others() -> None:
 
 
 def test_the_line_that_jinja2_names_counts_where_it_alone_fails() -> None:
-    ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken")
+    ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken", line=3)
     (found,) = told(ours, {"text": "a"}, "{{ a + b }}\n\n{{ c + d }}")
     assert (found.construct, found.line) == ("+ between a string and another value", 3)
 

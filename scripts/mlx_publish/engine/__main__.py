@@ -114,7 +114,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
     return {
         "ok": False,
         "kind": type(error).__name__,
-        "message": error.message,
+        "message": str(error),
         "remedy": error.remedy,
         "check": getattr(error, "check", ""),
     }
