@@ -85,6 +85,12 @@ class SourceSpec(Open):
     pipeline_tag: str | None
     modality: SkipJsonSchema[str | None] = None
 
+    def is_of(self, evidence: object) -> bool:
+        """Tell whether evidence that lies somewhere is of this source, at whatever revision, by whatever version."""
+        theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
+        keys = ("name", "repo", "base_model")
+        return isinstance(theirs, Mapping) and all(theirs.get(key) == getattr(self, key) for key in keys)
+
 
 class VariantSpec(Record):
     """The form that was made."""

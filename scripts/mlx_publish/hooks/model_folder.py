@@ -87,7 +87,7 @@ class ModelFolder:
         data = (self.content(name) or b"") if name.endswith((".json", ".jinja")) else b""
         return b"{}" if is_pointer(data) else data
 
-    def rewrite(self, name: str, data: Mapping[str, Any]) -> None:
+    def rewrite(self, name: str, data: Mapping[str, object]) -> None:
         """Write a JSON file anew, in the order of `data` and with the file's own indent."""
         before = self.content(name) or b'{\n  "\n'
         indent = _INDENT.match(before)

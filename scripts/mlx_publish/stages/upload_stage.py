@@ -176,12 +176,12 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         "bytes": sum(file.size for file in files),
     }
     if destination.folder:
-        publish_folder(files, destination.folder, evidence.source.plain, adopt=spec.adopt)
+        publish_folder(files, destination.folder, evidence.source, adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
     title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
     order = Order(
-        destination.repo or "", files, evidence.source.plain, title, tag_of(context, files),
+        destination.repo or "", files, evidence.source, title, tag_of(context, files),
         context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
         create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
     )  # fmt: skip
