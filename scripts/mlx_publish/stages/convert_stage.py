@@ -100,8 +100,8 @@ def _convert(
         "tokenizer": {"folder": str(prepared.side), "source": str(prepared.source), "rows": rows},
         "questions": {"questions": asking.questions()} if asked else None,
     }  # fmt: skip
-    child = context.children.take("convert")
-    job = Job("convert", arguments, context.work.source / "convert.log", bounds(context, len(variants)), child)
+    log, children = context.work.source / "convert.log", context.children
+    job = Job("convert", arguments, log, bounds(context, len(variants)), children)
     result = run_job(job, context.console.progress)
     if "reference" in result:
         reference.keep(result["reference"])

@@ -52,7 +52,7 @@ def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, 
         with readable_source(context) as folder:
             order = {"source": str(folder), **reference.order()}
             source = run_job(
-                Job("reference", order, context.work.source / "reference.log", bounds(context)),
+                Job("reference", order, context.work.source / "reference.log", bounds(context), context.children),
                 context.console.progress,
             )
         reference.keep(source)
@@ -67,7 +67,8 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     if source is None:
         order = {"source": str(context.work.model(widest.label)), **reference.order()}
         source = run_job(
-            Job("reference", order, context.work.source / "reference.log", bounds(context)), context.console.progress
+            Job("reference", order, context.work.source / "reference.log", bounds(context), context.children),
+            context.console.progress,
         )
         reference.keep(source)
     bits = context.report(widest, "convert").result["bits_per_weight"]

@@ -90,7 +90,7 @@ def _source_answers(context: Context, variants: Sequence[Variant], chat: Any) ->
                 "questions": _rendered(asking.questions(), chat), "source": True,
             }  # fmt: skip
             known = run_job(
-                Job("answers", arguments, context.work.source / "answers.log", bounds(context)),
+                Job("answers", arguments, context.work.source / "answers.log", bounds(context), context.children),
                 context.console.progress,
             )
         asking.keep(known)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import string
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_publish.children import process
+from mlx_publish.children import limits
 from mlx_publish.children.environment import of_a_child
-from mlx_publish.children.limits import PANICKED, TOO_SLOW
+from mlx_publish.children.limits import GARBLED, PANICKED, TOO_SLOW
+from mlx_publish.children.process import python
+from mlx_publish.children.worker import Bounds, Ended, Worker
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.stages.reference import texts as passages
 from mlx_publish.text.temporary import TemporaryFolder
@@ -46,19 +47,20 @@ def try_tokenizer(source: Path) -> None:
 
 def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
     """How the child ended."""
-    with TemporaryFolder() as folder:
-        job = {"tokenizer": str(path.resolve()), "texts": texts}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        words = [str(folder), str(SECONDS), str(memory), "limited" if process.LINUX else "watched"]
-        with (folder / "log").open("wb") as log:
-            environment = of_a_child(folder, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
-            child = process.start(process.python("mlx_publish.engine.tame", *words), environment, folder, log)
+    order = {
+        "tokenizer": str(path.resolve()), "texts": texts,
+        "seconds": SECONDS, "memory_bytes": memory, "watched": limits.WATCHED,
+    }  # fmt: skip
+    bounds = Bounds(2 * SECONDS, 2 * memory if limits.WATCHED else None)
+    aside = TemporaryFolder()
+    environment = of_a_child(aside.path, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
+    with Worker(aside, python("mlx_publish.engine.tame"), environment, log := aside.path / "log") as worker:
         try:
-            code = process.wait(child, 2 * SECONDS, None if process.LINUX else 2 * memory)
-            said = (folder / "log").read_text(errors="replace").strip().rpartition("\n")[2][:300]
-        finally:
-            process.end(child)
-    if code == 1:  # Python itself failed: nothing that a tokenizer does ends with this code
+            code = int(worker.do(order, bounds))
+        except Ended as end:
+            code = end.code
+        said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
+    if code in (1, GARBLED):  # Python itself failed: nothing that a tokenizer does ends with this code
         raise SurroundingsError(
             f"the child that tries the tokenizer failed: {said}", remedy="Run the same command again."
         )
