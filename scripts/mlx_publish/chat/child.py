@@ -8,19 +8,17 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from mlx_publish.chat.rendering import Rendered
 from mlx_publish.chat.sandbox import CHARACTERS
 from mlx_publish.chat.variables import Reads
 from mlx_publish.children import limits as enforced
-from mlx_publish.children.environment import of_a_child
 from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
+from mlx_publish.children.once import Outcome, do_once
 from mlx_publish.children.process import python
-from mlx_publish.children.worker import Bounds, Ended, Worker
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
-from mlx_publish.text.temporary import TemporaryFolder
 
 ANSWERS_BYTES = 64 * 10**6
 _AGAIN = "Close other programs and free space on the disk, then run again."
@@ -68,23 +66,22 @@ def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS)
     """Do the same where some of the requests are a `Reading`, whose answer are `Reads` unless it was unsafe."""
     if not requests:
         return []
-    answers: list[Any] = []
-    code = 0
     bounds = Bounds(limits.seconds, limits.memory_bytes if enforced.WATCHED else None, ANSWERS_BYTES)
     try:
-        aside = TemporaryFolder()
-        log = aside.path / "log"
-        with Worker(aside, python("mlx_publish.chat"), of_a_child(aside.path), log) as worker:
-            try:
-                worker.do(_order(requests, limits), bounds, answers.append)
-            except Ended as end:
-                code = end.code
-            failure = _failure(code, log)
+        outcome = do_once(python("mlx_publish.chat"), _order(requests, limits), bounds)
     except OSError as error:
         raise SurroundingsError(f"templates cannot be rendered: {error}", remedy=_AGAIN) from error
-    if not answers:  # it did not come as far as to the first template
-        raise failure
-    return _completed([_answer(one) for one in answers[1:]], len(requests), _reason(code, limits), failure)
+    if not outcome.said:  # it did not come as far as to the first template
+        raise _failure(outcome)
+    answers = [_answer(one) for one in outcome.said[1:]]
+    last = answers[-1] if answers else None
+    if len(answers) < len(requests) and not (isinstance(last, Rendered) and last.kind == "unsafe"):
+        # The one that was in work is told why the child ended.
+        if (reason := _reason(outcome.code, limits)) is None:
+            raise _failure(outcome)
+        answers.append(Rendered(None, reason, "unsafe"))
+    missing = Rendered(None, "not rendered, because one before it was unsafe", "not-reached")
+    return [*answers, *[missing] * (len(requests) - len(answers))]
 
 
 def _order(requests: Sequence[Request | Reading], limits: Limits) -> dict[str, Any]:
@@ -108,19 +105,6 @@ def _answer(told: dict[str, Any]) -> Rendered | Reads:
     return Reads.of(told["reads"]) if "reads" in told else Rendered(**told)
 
 
-def _completed(
-    told: list[Rendered | Reads], count: int, reason: str | None, failure: PublishError
-) -> list[Rendered | Reads]:
-    """Say of the request that was in work why the child ended, and of the rest that they were not reached."""
-    last = told[-1] if told else None
-    if len(told) < count and not (isinstance(last, Rendered) and last.kind == "unsafe"):
-        if reason is None:
-            raise failure
-        told.append(Rendered(None, reason, "unsafe"))
-    missing = Rendered(None, "not rendered, because one before it was unsafe", "not-reached")
-    return [*told, *[missing] * (count - len(told))]
-
-
 def _reason(code: int, limits: Limits) -> str | None:
     """Why a child ended in the midst of a template; None where that is not the template's doing."""
     slow = f"it did not end within {limits.seconds:g} s"
@@ -133,9 +117,8 @@ def _reason(code: int, limits: Limits) -> str | None:
     return reasons.get(code, f"it died of signal {-code}" if code < 0 else None)
 
 
-def _failure(code: int, log: Path) -> PublishError:
-    with log.open("rb") as file:
-        said = file.read(ANSWERS_BYTES).decode(errors="replace").strip().rpartition("\n")[2][:500]
+def _failure(outcome: Outcome) -> PublishError:
+    code, said = outcome.code, outcome.last_line[:500]
     if code < 0 or code == TOO_SLOW:
         return SurroundingsError(f"the child that renders templates failed with {code}: {said}", remedy=_AGAIN)
     return Bug(f"the child that renders templates ended with {code}: {said}")

@@ -20,12 +20,11 @@ import mlx_publish
 from mlx_publish.chat.child import ANSWERS_BYTES
 from mlx_publish.chat.sandbox import CHARACTERS
 from mlx_publish.children import limits
-from mlx_publish.children.environment import of_a_child
 from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
+from mlx_publish.children.once import Outcome, do_once
 from mlx_publish.children.process import program, python
-from mlx_publish.children.worker import Bounds, Ended, Worker
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.text.temporary import TemporaryFolder
 
 ENGINES = ("minijinja", "huggingface-jinja")
 MEMORY = 1 << 30  # bytes
@@ -59,12 +58,14 @@ def render_with(
         raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])
     if not requests:
         return []
-    answers: list[Any] = []
     order = {"now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, **_numbered(requests)}
-    why = _run(engine, order, seconds, answers)
-    if not answers:
+    bounds = Bounds(seconds, MEMORY if limits.WATCHED else None, ANSWERS_BYTES)
+    # Names of months and the hour are the same on every machine.
+    outcome = do_once(_command(engine, seconds), order, bounds, LC_ALL="C.UTF-8", LANG="C.UTF-8", TZ="UTC")
+    why = _why(outcome, seconds)
+    if not outcome.said:
         raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
-    return answers[1:] + _missing(len(requests) + 1 - len(answers), why)
+    return outcome.said[1:] + _missing(len(requests) + 1 - len(outcome.said), why)
 
 
 def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -92,29 +93,17 @@ def _command(engine: str, seconds: float) -> list[str]:
     return ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), addresses, *command]
 
 
-def _run(engine: str, order: Mapping[str, Any], seconds: float, answers: list[Any]) -> str:
-    """Let a child add its answers, and say how it ended, for the case that some are missing."""
-    aside = TemporaryFolder()
-    # Names of months and the hour are the same on every machine.
-    environment = of_a_child(aside.path, LC_ALL="C.UTF-8", LANG="C.UTF-8", TZ="UTC")
-    bounds = Bounds(seconds, MEMORY if limits.WATCHED else None, ANSWERS_BYTES)
-    with Worker(aside, _command(engine, seconds), environment, log := aside.path / "log") as worker:
-        try:
-            worker.do(order, bounds, answers.append)
-        except Ended as end:
-            reasons = {
-                OUT_OF_MEMORY: f"took more than {MEMORY >> 20} MB of memory",
-                TOO_SLOW: f"did not end within {seconds:g} s",
-                TOO_LONG: f"wrote more than {ANSWERS_BYTES:,} bytes in all",
-            }
-            return reasons.get(end.code) or _died(end.code, log)
-    return "ended"
-
-
-def _died(code: int, log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+def _why(outcome: Outcome, seconds: float) -> str:
+    """How it ended, for the case that answers are missing."""
+    if outcome.code == OUT_OF_MEMORY:
+        return f"took more than {MEMORY >> 20} MB of memory"
+    if outcome.code == TOO_SLOW:
+        return f"did not end within {seconds:g} s"
+    if outcome.code == TOO_LONG:
+        return f"wrote more than {ANSWERS_BYTES:,} bytes in all"
+    lines = outcome.printed.strip().splitlines()
     said = next((line for line in lines if "memory" in line), lines[-1] if lines else "nothing")
-    return f"ended with {code} and said {said.strip()[:200]}"
+    return f"ended with {outcome.code} and said {said.strip()[:200]}"
 
 
 def _minijinja() -> str:

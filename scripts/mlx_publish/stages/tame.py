@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.children import limits
-from mlx_publish.children.environment import of_a_child
 from mlx_publish.children.limits import GARBLED, PANICKED, TOO_SLOW
+from mlx_publish.children.once import do_once
 from mlx_publish.children.process import python
-from mlx_publish.children.worker import Bounds, Ended, Worker
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.stages.reference import texts as passages
-from mlx_publish.text.temporary import TemporaryFolder
 
 SECONDS, MEMORY_BYTES, FOR_EACH_BYTE = 60.0, 1 << 30, 40
 """What a tokenizer may take: seconds, and memory besides that for each byte of its file. The largest in use (33 MB)
@@ -52,19 +51,14 @@ def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
         "seconds": SECONDS, "memory_bytes": memory, "watched": limits.WATCHED,
     }  # fmt: skip
     bounds = Bounds(2 * SECONDS, 2 * memory if limits.WATCHED else None)
-    aside = TemporaryFolder()
-    environment = of_a_child(aside.path, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
-    with Worker(aside, python("mlx_publish.engine.tame"), environment, log := aside.path / "log") as worker:
-        try:
-            code = int(worker.do(order, bounds))
-        except Ended as end:
-            code = end.code
-        said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
-    if code in (1, GARBLED):  # Python itself failed: nothing that a tokenizer does ends with this code
+    command = python("mlx_publish.engine.tame")
+    outcome = do_once(command, order, bounds, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
+    if outcome.code in (1, GARBLED):  # Python itself failed: nothing that a tokenizer does ends with this code
         raise SurroundingsError(
-            f"the child that tries the tokenizer failed: {said}", remedy="Run the same command again."
+            f"the child that tries the tokenizer failed: {outcome.last_line[:300]}",
+            remedy="Run the same command again.",
         )
-    return code
+    return outcome.code or int(outcome.answer)
 
 
 def _known() -> list[str]:
