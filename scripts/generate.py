@@ -192,13 +192,21 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _notes(model: type[BaseModel]) -> dict[str, str]:
-    """The strings below the fields of a model."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    """Return the strings below the fields of a model, of its bases too: a variant has its keys from its methods."""
     notes = {}
-    if isinstance(body, ast.ClassDef):
-        for field, note in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(note):
-                notes[field.target.id] = " ".join(ast.literal_eval(note.value).split())  # type: ignore[attr-defined]
+    for base in model.__mro__:
+        if not base.__module__.startswith("mlx_publish") or base.__name__ not in inspect.getsource(
+            sys.modules[base.__module__]
+        ):
+            continue
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except OSError:  # made of its bases
+            continue
+        if isinstance(body, ast.ClassDef):
+            for field, note in zip(body.body, body.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(note):
+                    notes[field.target.id] = " ".join(ast.literal_eval(note.value).split())  # type: ignore[attr-defined]
     return notes
 
 

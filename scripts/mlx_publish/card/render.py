@@ -21,6 +21,7 @@ from mlx_publish.card.words import by_size, choice, here, shared
 from mlx_publish.chat.described import described
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
+from mlx_publish.methods import Form, method_of
 from mlx_publish.recipes.recipe import Recipe, Variant
 
 UNRENDERABLE = (*LACKING, TemplateError)
@@ -123,14 +124,9 @@ def again(evidence: Evidence) -> str:
     words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
     if source.repo:
         words += ["--revision", source.identity]
-    if variant.mixed:
-        words += ["--mixed", variant.mixed]
-    elif variant.quantized and variant.mode == "affine":
-        words += ["--bits", str(variant.bits)]
-    elif variant.quantized:
-        words += ["--mode", variant.mode or ""]
-    if variant.quantized and variant.mode == "affine":
-        words += ["--group-size", str(variant.group_size)]
+    if variant.quantized:
+        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed)
+        words += method_of(form).flags(form)
     if variant.dtype:
         words += ["--dtype", variant.dtype]
     return " ".join(words)

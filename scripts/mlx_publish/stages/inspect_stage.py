@@ -97,8 +97,8 @@ def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
     if recipe.source_folder and destination is None:
         return {}
     names = [destination] if destination else []
-    if variant.q_bits:
-        names.append(f"mlx-community/{recipe.source_name}-{variant.q_bits}bit")
+    if bits := variant.form.bits:
+        names.append(f"mlx-community/{recipe.source_name}-{bits}bit")
     return {name: exists(name) for name in dict.fromkeys(names)}
 
 
