@@ -18,7 +18,7 @@ from mlx_publish.children.engine import Children, threads
 from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LONG, TOO_SLOW
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
-from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError, by_words
+from mlx_publish.errors import Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
 
 __all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
 
@@ -111,7 +111,7 @@ def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
     message, remedy = answer["message"], answer["remedy"] or f"Its log is {job.log}."
     kinds: dict[str, type[PublishError]] = {"Refused": Refused, "SurroundingsError": SurroundingsError}
     if answer["kind"] == "Refused":
-        raise Refused(message, check=answer["check"], remedy=remedy)
+        raise Refused(message, check=answer["check"], place=Place(*answer["place"]), remedy=remedy)
     raise kinds.get(answer["kind"], Bug)(message, remedy=remedy)
 
 

@@ -126,7 +126,8 @@ def _failed(error: PublishError) -> dict[str, Any]:
     return {
         "ok": False,
         "kind": type(error).__name__,
-        "message": str(error),
+        "message": error.message,
+        "place": [error.place.name, error.place.line],
         "remedy": error.remedy,
         "check": getattr(error, "check", ""),
     }
