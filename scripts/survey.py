@@ -19,7 +19,7 @@ from mlx_publish.checks.twin import TwinFacts, judge
 from mlx_publish.children.torch import find_torch
 from mlx_publish.errors import PublishError
 from mlx_publish.machine.packages import mlx_lm_support, versions
-from mlx_publish.stages.twin import Prover
+from mlx_publish.source.twin import Prover
 from mlx_publish.text.streams import patient
 from mlx_publish.text.temporary import TemporaryFolder
 

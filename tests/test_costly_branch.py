@@ -12,7 +12,7 @@ import pytest
 from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.card.markdown import unclosed
 from mlx_publish.commands._review_cards import review_cards
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import faults
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.card import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines

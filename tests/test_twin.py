@@ -14,7 +14,7 @@ from mlx_publish.checks.base import Says
 from mlx_publish.checks.twin import judge
 from mlx_publish.children.torch import VARIABLE, find_torch
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.stages.twin import Prover
+from mlx_publish.source.twin import Prover
 
 CONFIGS = Path(__file__).parent / "configs"
 Config = Mapping[str, Any]
@@ -232,11 +232,11 @@ def nested(levels: int, leaf: Config) -> Config:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_strange_config_neither_stops_nor_ends_the_child(proof: Proof, name: str) -> None:
-    process = proof.prover._child._process
+    worker = proof.prover._child._worker
     says = proof(HOSTILE[name]())
     assert says.status in ("skip", "pass"), says.message
     if says.status == "skip":
         assert says.message.startswith("the architecture is not proven: ")
         assert len(says.message) < 500
-    assert process
-    assert process.poll() is None
+    assert worker
+    assert worker.lives()

@@ -58,7 +58,7 @@ def test_broken_files_name_file_and_line(file: Path, text: bytes, place: str, wo
     file.write_bytes(text)
     with pytest.raises(BadInput) as caught:
         load_yaml(file)
-    assert caught.value.place == f"{file}{place}"
+    assert str(caught.value.place) == f"{file}{place}"
     assert caught.value.message.startswith(words)
 
 

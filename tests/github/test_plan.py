@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 
 from hostile import HOSTILE, WORSE
 from mlx_publish.errors import BadInput
+from mlx_publish.github import plan as plan_module
 from mlx_publish.github.plan import Settings, make_plan, print_plan, read_event
-from mlx_publish.github.request import MOST_KEYS, Request, from_form, from_payload
+from mlx_publish.github.request import ASKED, MOST_KEYS, Request, from_form, from_payload
 from mlx_publish.github.runner import Runner
 
 LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
@@ -68,14 +69,9 @@ def filled_in(recipes: Path, **fields: str) -> dict[str, Any]:
     return make_plan("workflow_dispatch", {"inputs": inputs}, "refs/heads/main", recipes)
 
 
-def job(**told: str) -> dict[str, str]:
-    nothing = dict.fromkeys(
-        (
-            "name", "recipe", "variant", "tag", "repo", "source", "revision", "variants", "destination", "modality",
-            "notes",
-        ), "",
-    )  # fmt: skip
-    return nothing | told
+def job(**values: str) -> dict[str, str]:
+    nothing = dict.fromkeys(("name", "recipe", "variant", "tag", "repo", *ASKED), "")
+    return nothing | values
 
 
 def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes: Path, reviewed: Path) -> None:
@@ -117,7 +113,7 @@ def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Pa
 def test_other_tags_are_told_what_is_allowed(recipes: Path, reviewed: Path, ref: str) -> None:
     with pytest.raises(BadInput) as caught:
         make_plan("push", {}, ref, recipes, settings=Settings(cards=reviewed))
-    assert caught.value.place == "--ref"
+    assert str(caught.value.place) == "--ref"
     assert caught.value.remedy == LISTED
     tag = ref.removeprefix("refs/tags/")
     assert tag in caught.value.message
@@ -134,7 +130,7 @@ def test_a_folder_without_recipes(tmp_path: Path) -> None:
 def test_other_events_start_nothing(recipes: Path, name: str, payload: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=f"the event '{name}' starts nothing") as caught:
         make_plan(name, payload, "refs/tags/small/v1", recipes)
-    assert caught.value.place == "--event-name"
+    assert str(caught.value.place) == "--event-name"
 
 
 def test_a_stranger_s_event_is_not_helped_by_inputs_of_a_calling_workflow(recipes: Path) -> None:
@@ -143,6 +139,15 @@ def test_a_stranger_s_event_is_not_helped_by_inputs_of_a_calling_workflow(recipe
     for name in ("pull_request", "pull_request_target", "issues", "workflow_run"):
         with pytest.raises(BadInput, match="starts nothing"):
             make_plan(name, {}, "refs/heads/main", recipes, given=given)
+
+
+def test_a_new_trigger_is_a_reader_of_its_event(recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def released(payload: Mapping[str, Any]) -> Request:
+        return Request(recipe=payload["release"]["name"])
+
+    monkeypatch.setattr(plan_module, "TRIGGERS", {**plan_module.TRIGGERS, "release": released})
+    plan = make_plan("release", {"release": {"name": "small"}}, "refs/tags/v1", recipes)
+    assert (plan["event"], plan["next"], plan["review"]["name"]) == ("release", "review", "small")
 
 
 def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> None:
@@ -188,7 +193,7 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     for wrong in ({"MLX_PUBLISH_RUNNER": "a b"}, {"MLX_PUBLISH_PER": "model"}):
         with pytest.raises(BadInput) as caught:
             Settings.from_env(wrong)
-        assert caught.value.place == next(iter(wrong))
+        assert str(caught.value.place) == next(iter(wrong))
 
 
 @pytest.mark.parametrize(("payload", "key", "said"), [
@@ -290,7 +295,7 @@ def test_every_control_character_is_refused_in_notes() -> None:
             with pytest.raises(BadInput):
                 from_payload({"source": "a/b", "destination": "c/d", "notes": f"x{chr(code)}y"})
     assert from_form({"source": "a/b", "destination": "c/d", "notes": "x\r\ny"}) == Request(
-        source="a/b", destination="c/d", notes="x\ny"
+        keys={"source": "a/b", "to": "c/d", "notes": "x\ny"}
     )
 
 
@@ -298,7 +303,7 @@ def test_two_files_of_one_name_are_not_guessed_between(recipes: Path, reviewed: 
     (recipes / "small.yml").write_text("source: c/d\n")
     with pytest.raises(BadInput, match=r"the same recipe as small\.yaml") as caught:
         make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
-    assert caught.value.place == str(recipes / "small.yml")
+    assert str(caught.value.place) == str(recipes / "small.yml")
 
 
 def test_no_recipe_is_called_all(recipes: Path) -> None:
@@ -321,7 +326,7 @@ def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | 
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
         make_plan("push", read_event(event), "refs/tags/small/v1", recipes)
-    assert caught.value.place in (str(event), f"{event}:1")
+    assert str(caught.value.place) in (str(event), f"{event}:1")
     assert caught.value.message.startswith(said)
 
 

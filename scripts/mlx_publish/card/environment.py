@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from types import FrameType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.runtime import Context
@@ -19,9 +19,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mlx_publish.card import markdown, tables, words
 from mlx_publish.card.markdown import Markdown, escape
 from mlx_publish.card.templates import Templates, packaged
-from mlx_publish.errors import BadInput, Bug
+from mlx_publish.errors import BadInput, Bug, Place, in_file
+from mlx_publish.evidence.evidence import Rung
+from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec, Rate, Record, SpeedSpec
 from mlx_publish.text import numbers
 
+R = TypeVar("R", bound=Record)
+P = ParamSpec("P")
 SECONDS = 10.0
 """For one card; ours take a hundredth of a second."""
 CHARACTERS = 1 << 20
@@ -71,21 +75,30 @@ def deadline(seconds: float = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _of(record: type[R], words_of: Callable[Concatenate[R, P], str]) -> Callable[..., str]:
+    """Return a filter over the plain data of a record, as templates hold it."""
+
+    def words_of_plain(data: object, *more: P.args, **named: P.kwargs) -> str:
+        return words_of(record.model_validate(data), *more, **named)
+
+    return words_of_plain
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "md": markdown.escape,
     "code": markdown.code,
     "fenced": markdown.fenced,
     "link": markdown.link,
     "hub": markdown.hub,
-    "sibling": tables.sibling,
-    "siblings": tables.siblings,
-    "by_kind": tables.by_kind,
-    "speeds": tables.speeds,
-    "how_close": words.how_close,
-    "against": words.against,
-    "short_against": words.short_against,
-    "same_logits": words.same_logits,
-    "spread": tables.spread,
+    "sibling": _of(Rung, tables.sibling),
+    "siblings": lambda ladder, label: tables.siblings([Rung.model_validate(rung) for rung in ladder], label),
+    "by_kind": _of(FidelitySpec, tables.by_kind),
+    "speeds": _of(SpeedSpec, tables.speeds),
+    "how_close": _of(FidelitySpec, words.how_close),
+    "against": _of(FidelitySpec, words.against),
+    "short_against": _of(FidelitySpec, words.short_against),
+    "same_logits": _of(ProofSpec, words.same_logits),
+    "spread": _of(Rate, tables.spread),
     "tokens": lambda number: f"{number:,}",
     "size": numbers.size,
     "memory": numbers.memory,
@@ -144,7 +157,7 @@ def environment(own: Templates | None = None) -> CardEnvironment:
     return CardEnvironment(own)
 
 
-def render_body(own: Templates | None, context: Mapping[str, Any]) -> str:
+def render_body(own: Templates | None, context: Mapping[str, object]) -> str:
     """Render the card below its front matter. `BadInput` names file and line of a template of the repo's own."""
     try:
         template = environment(own).get_template(BASE)
@@ -193,22 +206,22 @@ def _bad_input(own: Templates, error: Exception) -> BadInput | None:
     return BadInput(f"{type(error).__name__}: {error}", place=place, remedy="docs/card.md says what is given.")
 
 
-def _last_place(own: Templates, error: BaseException) -> str:
+def _last_place(own: Templates, error: BaseException) -> Place:
     """File and line of the repo's own templates that were being rendered, from a traceback that nobody wrote anew."""
-    found = str(own.folder)
+    place = Place(str(own.folder))
     for frame, line in traceback.walk_tb(error.__traceback__):
         template = frame.f_globals.get("__jinja_template__")
         if template is not None and frame.f_code.co_filename.startswith(f"{own.folder}/"):
             # A signal may come where a frame has no line.
             at = template.get_corresponding_lineno(line or frame.f_code.co_firstlineno)
-            found = f"{frame.f_code.co_filename}:{at}"
-    return found
+            place = in_file(frame.f_code.co_filename, at)
+    return place
 
 
-def _place(own: Templates, error: Exception) -> str | None:
+def _place(own: Templates, error: Exception) -> Place | None:
     """File and line within the repo's own templates where it went wrong, the innermost."""
     folder = f"{own.folder}/"
     if isinstance(error, TemplateSyntaxError) and (error.filename or "").startswith(folder):
-        return f"{error.filename}:{error.lineno}"
+        return in_file(error.filename, error.lineno)
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if f.filename.startswith(folder)), None)
+    return next((in_file(f.filename, f.lineno or 0) for f in reversed(frames) if f.filename.startswith(folder)), None)

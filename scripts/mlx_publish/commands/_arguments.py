@@ -7,33 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlx_publish.recipes.flags import recipe_flags as _flags
 from mlx_publish.text.harmless import one_line
 
 # Flags of the contract first, then the other keys of a recipe that a form may fill in.
-RECIPE_FLAGS: Mapping[str, tuple[str, str]] = {
-    "source": ("REPO_OR_DIR", "namespace/name on the Hub, or a folder"),
-    "revision": ("SHA", "commit, tag or branch of the source"),
-    "bits": ("N", "2, 3, 4, 5, 6 or 8 (default: 4)"),
-    "group_size": ("N", "32, 64 or 128 (default: 64)"),
-    "mode": ("M", "affine, mxfp4, mxfp8 or nvfp4 (default: affine)"),
-    "mixed": ("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6"),
-    "dtype": ("D", "bfloat16, float16 or float32; alone: unquantized"),
-    "variants": ("NAMES", "several variants by short names, as 4bit,8bit,bf16"),
-    "to": ("DEST", "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it"),
-    "name": ("NAME", "names the work folder (default: the source's name)"),
-    "base_model": ("REPO", "what the card names as base model (default: the source repo)"),
-    "license": ("ID", "licence, where the source's card has none or a wrong one"),
-    "license_name": ("TEXT", "name of the licence 'other'"),
-    "license_link": ("URL", "link to the licence 'other'"),
-    "language": ("CODES", "languages, as en,de (default: the source's)"),
-    "modality": ("text", "text: publish the text part alone of a source that takes images or sound, too"),
-    "private": ("BOOL", "true makes a new repo private"),
-    "adopt": ("BOOL", "true replaces a repo that was not made from this source"),
-    "create_pr": ("BOOL", "true opens a pull request on the Hub instead of committing"),
-    "collection": ("SLUG", "collection on the Hub that the repo is added to"),
-    "read_back": ("BOOL", "true loads some bytes once more after the upload and compares them"),
-    "notes": ("MARKDOWN", "your own words for the card"),
-}
+RECIPE_FLAGS = _flags()
 _LONGEST = 400
 """Characters of an error of usage; the longest names all commands."""
 _INPUT = "MLX_PUBLISH_INPUT_"

@@ -6,17 +6,17 @@ from pathlib import Path, PurePosixPath
 
 from mlx_publish.card.changes import body
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.card import LARGEST, look
-from mlx_publish.hooks.problem import Options, tell
+from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
-from mlx_publish.stages.reviewed import FILES, card_folder
+from mlx_publish.reviewed.cards import FILES, card_folder
 from mlx_publish.text.console import Console
-from mlx_publish.text.files import read_json
 
 
 def review(file: Path, cards: Path, base: str, callback: str, console: Console, runner: Runner) -> int:
@@ -38,11 +38,13 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     for path in paths:
         _judge_files(root / path)
     files = [Path(path, name) for path in paths for name in FILES if (root / path / name).is_file()]
-    if problems := list(look(files, Options(recipes=file.parent))):
-        tell(problems)
+    if faults := list(look(files, Options(recipes=file.parent))):
+        tell(faults)
         return 1
-    compared = [(path, read_json(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
-    _pin(recipe, str(compared[0][1]["source"]["identity"]))
+    compared = [
+        (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths
+    ]
+    _pin(recipe, compared[0][1].source.identity)
     text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
     console.say(f"pull request: {address}" if address else "nothing changed since the last review")

@@ -9,18 +9,20 @@ from pathlib import Path
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
 from mlx_publish.commands._table import print_table
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.runner import Runner
 from mlx_publish.hub.rights import judge_token
 from mlx_publish.recipes.policy import find_policy, judge
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.stages import NAMES, STAGES
-from mlx_publish.stages.context import Context, Stage
+from mlx_publish.reviewed.cards import put_card
+from mlx_publish.stages import STAGES
 from mlx_publish.stages.rebuilding import convert_again
-from mlx_publish.stages.reviewed import put_card
 from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import shown_json
 from mlx_publish.work import Work

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mlx_publish.evidence.measurements import SpeedSpec
 from mlx_publish.evidence.report import unmeasured
-from mlx_publish.machine.series import headline
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.console import width
 from mlx_publish.text.harmless import harmless, plain
@@ -69,7 +69,7 @@ def _cells(label: str, work: Work) -> tuple[str, ...]:
     answer = " ".join(plain(smoke["exchange"]["answer"]).split()) if smoke else "-"
     speed = "-"
     if benchmark and not benchmark["not_measured"]:
-        speed = significant(headline(benchmark)["generation_tps"]["median"])
+        speed = significant(SpeedSpec.model_validate(benchmark).headline.generation_tps.median)
         speed += " (CPU)" if benchmark["device"] == "cpu" else ""
     return (
         label,

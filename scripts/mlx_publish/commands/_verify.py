@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
@@ -13,6 +12,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.commands._verdict import print_verdict
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.machine.packages import COMPUTING, versions
 from mlx_publish.model.files import read_json_file
@@ -23,7 +23,7 @@ from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
 
-def verify(  # noqa: PLR0913  each is a flag of the command
+def verify(
     place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
 ) -> int:
     """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
@@ -51,7 +51,7 @@ def _judged(
         evidence = published.evidence
         made = _again(evidence, source, work, console) if again else None
         facts = replace(_facts(published, evidence, made), attested=attested)
-        return (_told(evidence), *run_checks(PUBLISHED, facts))
+        return (_readable(evidence), *run_checks(PUBLISHED, facts))
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
     except UNRENDERABLE as error:  # within a measurement there may be anything
@@ -59,13 +59,13 @@ def _judged(
         return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
 
 
-def _told(evidence: Mapping[str, Any]) -> Finding:
-    source = evidence["source"]
-    place = f"{source['repo']} at {source['identity'][:12]}" if source["repo"] else f"the folder {source['name']}"
-    return Finding("evidence-readable", "pass", f"{evidence['variant']['label']} of {place}")
+def _readable(evidence: Evidence) -> Finding:
+    source = evidence.source
+    place = f"{source.repo} at {source.identity[:12]}" if source.repo else f"the folder {source.name}"
+    return Finding("evidence-readable", "pass", f"{evidence.variant.label} of {place}")
 
 
-def _facts(published: Published, evidence: Mapping[str, Any], made: Rebuilt | None) -> Facts:
+def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Facts:
     return Facts(
         evidence=evidence,
         sha256=published.sha256,
@@ -80,21 +80,18 @@ def _facts(published: Published, evidence: Mapping[str, Any], made: Rebuilt | No
     )
 
 
-def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
+def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
     """Card and chart made anew, or why they cannot be."""
-    if evidence["generator"] != __version__:
-        return (
-            f"rendered by mlx-publish {evidence['generator']}; that version can render it again, this is {__version__}"
-        )
-    if evidence["templates"]:
-        return f"rendered with templates of its publisher: {', '.join(sorted(evidence['templates']))}"
-    destination = evidence["destination"]
-    name = destination["name"]
-    card = render_card(name, destination["repo"] or name, evidence["words"]["notes"], evidence)
+    if evidence.generator != __version__:
+        return f"rendered by mlx-publish {evidence.generator}; that version can render it again, this is {__version__}"
+    if evidence.templates:
+        return f"rendered with templates of its publisher: {', '.join(sorted(evidence.templates))}"
+    name = evidence.destination.name
+    card = render_card(name, evidence.destination.repo or name, evidence.words.notes, evidence)
     return {CARD: card, CHART: render_chart(evidence)}
 
 
-def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> Rebuilt:
+def _again(evidence: Evidence, source: str, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
         return rebuild(evidence, source, work.resolve(), console)
     with TemporaryFolder() as folder:

@@ -24,16 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _console: Console) -> int:
     """Print the plan; of the inputs of the Action those count that a request has."""
     from mlx_publish.github.plan import Settings, make_plan, print_plan, read_event
-    from mlx_publish.github.request import Request
+    from mlx_publish.github.request import of_inputs
     from mlx_publish.github.runner import Runner
 
-    inputs = {**options.inputs, "destination": options.inputs.get("to", "")}
     plan = make_plan(
         options.event_name,
         read_event(options.event),
         options.ref,
         options.recipes,
-        given={key: value for key, value in inputs.items() if value and key in Request.model_fields},
+        given=of_inputs(options.inputs),
         settings=Settings.from_env(os.environ, options.cards),
     )
     print_plan(plan, Runner.from_env())

@@ -10,18 +10,8 @@ from pathlib import Path
 from mlx_publish.commands._command import Run
 from mlx_publish.commands._stages import add_into, add_tag_and_rebuild, run_stages, stage_command
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.stages import ORDER
 from mlx_publish.text.console import Console
-
-HELP = {
-    "inspect": "look at the source's metadata: can it be converted, is there room",
-    "convert": "download the pinned source and convert all variants",
-    "smoke": "render the chat template and generate an answer",
-    "fidelity": "compare with the source: KL divergence and first choices",
-    "benchmark": "measure speed and memory",
-    "card": "assemble the evidence and render the card",
-    "upload": "publish what was converted, measured and reviewed",
-}
-"""The stages in their order, which `mlx_publish.stages` has too: that package needs what is not here at the start."""
 
 
 def _add_template_only(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +56,6 @@ _RUNS: Mapping[str, Run] = {
 }
 
 COMMANDS = tuple(
-    stage_command(name, text, number, _ARGUMENTS.get(name), _RUNS.get(name, run_stages))
-    for number, (name, text) in enumerate(HELP.items(), 10)
+    stage_command(stage.name, stage.help, number, _ARGUMENTS.get(stage.name), _RUNS.get(stage.name, run_stages))
+    for number, stage in enumerate(ORDER, 10)
 )

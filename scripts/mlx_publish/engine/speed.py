@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm import stream_generate
-from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import load_model, on_gpu
 from mlx_publish.machine.series import agree, summary
 
@@ -41,9 +42,9 @@ class Bench:
     def run(self, length: int, generation: int) -> dict[str, float]:
         """One prompt and one generation; rates in tokens per second, times in seconds."""
         prompt = (self.ids * (length // len(self.ids) + 1))[:length]
-        self.cache = make_prompt_cache(self.model)
+        self.cache = backend().make_cache(self.model)
         start = time.perf_counter()
-        responses = stream_generate(self.model, self.tokenizer, prompt, max_tokens=generation, prompt_cache=self.cache)
+        responses = backend().stream(self.model, self.tokenizer, prompt, generation, self.cache)
         last = next(responses)
         first = time.perf_counter() - start
         for response in responses:
@@ -61,7 +62,7 @@ class Bench:
         return self.deadline - time.monotonic()
 
 
-def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
+def benchmark(
     folder: str, text: str, prompt_tokens: Sequence[int], generation_tokens: int, trials: int, seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
@@ -168,6 +169,8 @@ def _flat(layers: Sequence[Any]) -> Iterator[Any]:
 
 
 def _process_memory() -> int:
-    """The most memory that this process held, in bytes; Linux counts in KiB, macOS in bytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+    """The most memory that this process held for this job, in bytes; macOS knows only that of its whole life."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
+    return 1024 * int(peak[1]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ from mlx_publish.text.json_text import FaultyJson, read
 
 SCHEMA = "mlx-publish/plan/1"
 LABELS = ("self-hosted", "macOS", "ARM64")
-# Those after which a calling workflow may ask for something; none that a stranger can cause.
-_EVENTS = ("push", "workflow_dispatch", "repository_dispatch", "schedule")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -91,27 +89,28 @@ def make_plan(
         "next": "publish" if request is None else "nothing" if request.dry_run else "review",
         "runs_on": [*LABELS, *([settings.label] if settings.label else [])],
         "callback": (request.callback if request else None) or "",
-        "jobs": [job for recipe in wanted for job in recipe.jobs(each)],
+        "jobs": [job for entry in wanted for job in entry.jobs(each)],
         "review": wanted[0].whole() if request else {},
     }
 
 
 def _request(event_name: str, payload: Mapping[str, Any], given: Mapping[str, str]) -> Request | None:
-    """What is asked for by words; None where a tag says it."""
-    if event_name in _EVENTS and (given.get("recipe") or given.get("source")):
-        return from_form(given)
-    if event_name == "workflow_dispatch":
-        fields = payload.get("inputs")
-        return from_form(fields if isinstance(fields, Mapping) else {})
-    if event_name == "repository_dispatch":
-        return _dispatched(payload)
-    if event_name == "push" and not payload.get("deleted"):
-        return None
-    raise BadInput(
-        f"the event '{event_name}' starts nothing",
-        place="--event-name",
-        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
-    )
+    """Return what is asked for by words; None where a tag says it."""
+    trigger = TRIGGERS.get(event_name)
+    if trigger is None:
+        raise _starts_nothing(event_name)
+    return from_form(given) if given.get("recipe") or given.get("source") else trigger(payload)
+
+
+def _pushed(payload: Mapping[str, Any]) -> None:
+    """A tag says what is to be published; its name is no part of the event."""
+    if payload.get("deleted"):
+        raise _starts_nothing("push")
+
+
+def _filled_in(payload: Mapping[str, Any]) -> Request:
+    fields = payload.get("inputs")
+    return from_form(fields if isinstance(fields, Mapping) else {})
 
 
 def _dispatched(payload: Mapping[str, Any]) -> Request:
@@ -120,6 +119,29 @@ def _dispatched(payload: Mapping[str, Any]) -> Request:
             "this type of dispatch starts nothing", place="event_type", remedy=f"Send the type '{DISPATCH}'."
         )
     return from_payload(payload.get("client_payload"))
+
+
+def _scheduled(_: Mapping[str, Any]) -> Request:
+    """A schedule asks for nothing itself; a calling workflow may."""
+    raise _starts_nothing("schedule")
+
+
+# None that a stranger can cause. With each of them a calling workflow may ask for something, which wins.
+TRIGGERS: Mapping[str, Callable[[Mapping[str, Any]], Request | None]] = {
+    "push": _pushed,
+    "workflow_dispatch": _filled_in,
+    "repository_dispatch": _dispatched,
+    "schedule": _scheduled,
+}
+"""What an event asks for, by its name."""
+
+
+def _starts_nothing(event_name: str) -> BadInput:
+    return BadInput(
+        f"the event '{event_name}' starts nothing",
+        place="--event-name",
+        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
+    )
 
 
 def read_event(event: Path) -> dict[str, Any]:

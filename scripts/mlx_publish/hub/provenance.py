@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import mlx_publish
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence, SourceSpec
 from mlx_publish.text.files import json_text, write_atomically
 
 STATEMENT, PREDICATE, SUMS = "statement.json", "predicate.json", "SHA256SUMS"
@@ -21,9 +22,7 @@ BY_HAND = "urn:mlx-publish:by-hand"
 _HUB = "https://huggingface.co"
 
 
-def write_provenance(
-    folder: Path, evidence: Mapping[str, Any], files: Iterable[FileDigest], *, builder: str, run: str
-) -> None:
+def write_provenance(folder: Path, evidence: Evidence, files: Iterable[FileDigest], *, builder: str, run: str) -> None:
     """Write the statement, its predicate alone, and the digests as `sha256sum` prints them, as attesters want them.
 
     `builder` is the address of the workflow that published them, `run` of its run; both are empty by hand.
@@ -41,20 +40,20 @@ def write_provenance(
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
-def _predicate(evidence: Mapping[str, Any], builder: str, run: str) -> dict[str, Any]:
-    source = evidence["source"]
+def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, Any]:
+    source = evidence.source
     wanted = {
-        "recipe": evidence["recipe"],
-        "source": source["repo"] or source["name"],
-        "revision": source["identity"],
-        "variant": {key: value for key, value in evidence["variant"].items() if value is not None},
+        "recipe": evidence.recipe,
+        "source": source.repo or source.name,
+        "revision": source.identity,
+        "variant": {key: value for key, value in evidence.variant.plain.items() if value is not None},
     }
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [_source(source), *_packages(evidence["tools"])],
+            "resolvedDependencies": [_source(source), *_packages(evidence.tools)],
         },
         "runDetails": {
             "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},
@@ -63,12 +62,11 @@ def _predicate(evidence: Mapping[str, Any], builder: str, run: str) -> dict[str,
     }
 
 
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A repo at its commit, or a folder by the digest over its files, which is none of a single file."""
-    if source["repo"]:
-        commit = {"gitCommit": source["identity"]}
-        return {"uri": f"{_HUB}/{source['repo']}", "digest": commit, "name": source["name"]}
-    return {"name": source["name"], "digest": {"mlx-publish-listing": source["identity"]}}
+def _source(source: SourceSpec) -> dict[str, Any]:
+    """Return a repo at its commit, or a folder by the digest over its files, which is none of a single file."""
+    if source.repo:
+        return {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
+    return {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
 
 
 def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:

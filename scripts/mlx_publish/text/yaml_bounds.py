@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place
 from mlx_publish.text.bounds import YAML_BYTES, YAML_DEEPEST, YAML_NODES
 
 # A whole number in any of the forms of YAML 1.1 and 1.2.
@@ -45,7 +45,7 @@ def judge(events: Iterable[Any], file: str, most: int = YAML_NODES) -> None:
             continue
         if said := _anchored(event, kind) or _too_much(nodes, depth, most):
             line = event.start_mark.line + 1
-            raise UnboundedYaml(said[0], place=f"{file}:{line}", remedy=said[1])
+            raise UnboundedYaml(said[0], place=Place(file, line), remedy=said[1])
 
 
 def written_out(events: Iterable[Any]) -> Iterator[Any]:

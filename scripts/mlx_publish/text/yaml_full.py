@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place
 from mlx_publish.text.yaml_bounds import judge
 
 ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError, YAMLError)
@@ -25,7 +25,7 @@ def full(text: str, file: str) -> tuple[Any, dict[str, int]]:
         loaded = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{file}:{mark.line + 1}" if mark else file
+        place = Place(file, mark.line + 1 if mark else 0)
         raise BadInput(f"not valid YAML: {error.problem}", place=place, remedy="Correct the line.") from error
     except ODD as error:
         raise BadInput(f"not valid YAML: {str(error)[:_SHOWN]}", place=file) from error
