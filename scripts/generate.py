@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 
 import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
+from mlx_publish.commands import registry
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
@@ -60,8 +62,12 @@ def report_schema() -> dict[str, Any]:
 
 
 def action_file() -> str:
-    """action.yml with an input for each key of a recipe that has a flag."""
-    return key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
+    """action.yml with an input for each key of a recipe that has a flag, and with the commands that it runs alike."""
+    text = key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
+    names = [
+        name for name, command in registry().items() if command.of_the_action and f"\n          {name})\n" not in text
+    ]
+    return re.sub(r"(?m)^( +)inspect \| .*\)$", rf"\1{' | '.join(names)})", text)
 
 
 def recipe_page() -> str:
