@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from ruamel.yaml import YAML
 
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
@@ -24,6 +23,7 @@ from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
 from mlx_publish.recipes import recipe
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.files import json_text
+from mlx_publish.text.yaml import load_yaml
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
@@ -118,7 +118,7 @@ def checks_page() -> str:
 
 def action_page() -> str:
     """docs/action.md: inputs and outputs of the composite action."""
-    action = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    action, _ = load_yaml(ROOT / "action.yml")
     lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
     lines += ["| input | meaning | default |", "| --- | --- | --- |"]
     for name, entry in action["inputs"].items():

@@ -14,6 +14,7 @@ PARSERS = {
     ("json", "load"),
     ("json", "JSONDecoder"),
     ("yaml", "load"),
+    ("yaml", "parse"),
     ("yaml", "safe_load"),
     ("tomllib", "loads"),
 }
@@ -22,9 +23,7 @@ NAMES = {"loads", "YAML", "compose", "JSONDecoder", "literal_eval", "from_json",
 OURS = {
     # the readers
     "foreign/json_text.py": "the one of JSON",
-    "yaml_quick.py": "behind foreign.yaml_bounds",
-    "yaml_full.py": "behind foreign.yaml_bounds",
-    "model/card.py": "behind foreign.yaml_bounds",
+    "text/yaml.py": "the one of YAML",
     "work.py": "Report.from_json takes parsed data",
     "report.py": "Chain.from_json takes parsed data",
     "evidence.py": "what was just written",

@@ -10,7 +10,7 @@ from typing import Any
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.problem import Problem, problems_of
 from mlx_publish.recipes.faults import MOST, cut
-from mlx_publish.text.yaml_lines import parse_yaml
+from mlx_publish.text.yaml import parse_yaml
 
 KEYS = frozenset({
     "license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model",

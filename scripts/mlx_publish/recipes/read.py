@@ -21,7 +21,7 @@ from mlx_publish.recipes.recipe import (
     RepoId,
     Variant,
 )
-from mlx_publish.text.yaml_lines import load_yaml, scalar
+from mlx_publish.text.yaml import load_yaml, scalar
 
 VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
 TEXT_FLAGS = (
