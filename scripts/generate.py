@@ -9,7 +9,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
 from mlx_publish.recipes import recipe
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.files import json_text
+from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.yaml import load_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def recipe_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        *_table(schema, RecipeSpec),
+        _keys(schema, RecipeSpec),
     ]
     for key, name in (
         ("variants", "Variant"), ("accept", "Acceptance"), ("card", "CardWords"),
@@ -86,7 +87,7 @@ def recipe_page() -> str:
                 "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
                 "",
             ]
-        lines += _table(schema["$defs"][name], model)
+        lines.append(_keys(schema["$defs"][name], model))
     return "\n".join(lines) + "\n"
 
 
@@ -106,13 +107,10 @@ def checks_page() -> str:
             "",
             f"## {stage}",
             "",
-            "| id | what is checked | what it protects from | |",
-            "| --- | --- | --- | --- |",
         ]
-        lines += [f"| `{c.id}` | {c.title} | {c.protects} | {'safety' if c.safety else ''} |" for c in checks]
-        lines += [
-            f"| `{name}` | {title} | {why} | always |" for name, (of, title, why) in RAISED.items() if of == stage
-        ]
+        rows = [(f"`{c.id}`", c.title, c.protects, "safety" if c.safety else "") for c in checks]
+        rows += [(f"`{name}`", title, why, "always") for name, (of, title, why) in RAISED.items() if of == stage]
+        lines.append(_table(("id", "what is checked", "what it protects from", ""), rows))
     return "\n".join(lines) + "\n"
 
 
@@ -120,12 +118,13 @@ def action_page() -> str:
     """docs/action.md: inputs and outputs of the composite action."""
     action, _ = load_yaml(ROOT / "action.yml")
     lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
-    lines += ["| input | meaning | default |", "| --- | --- | --- |"]
-    for name, entry in action["inputs"].items():
-        default = f"`{entry['default']}`" if entry["default"] else ""
-        lines.append(f"| `{name}` | {_cell(entry['description'])} | {default} |")
-    lines += ["", "## Outputs", "", "| output | meaning |", "| --- | --- |"]
-    lines += [f"| `{name}` | {_cell(entry['description'])} |" for name, entry in action["outputs"].items()]
+    inputs = [
+        (f"`{name}`", entry["description"], f"`{entry['default']}`" if entry["default"] else "")
+        for name, entry in action["inputs"].items()
+    ]
+    outputs = [(f"`{name}`", entry["description"]) for name, entry in action["outputs"].items()]
+    lines += [_table(("input", "meaning", "default"), inputs), "", "## Outputs", ""]
+    lines.append(_table(("output", "meaning"), outputs))
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +142,7 @@ def request_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        *_table(schema, Request),
+        _keys(schema, Request),
     ]
     return "\n".join(lines) + "\n"
 
@@ -153,13 +152,26 @@ def _model(name: str) -> type[BaseModel]:
     return found
 
 
-def _table(schema: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:
-    yield "| key | what may stand there | default | meaning |"
-    yield "| --- | --- | --- | --- |"
-    notes = _notes(model)
-    for key, entry in schema["properties"].items():
-        shown = "**required**" if key in schema.get("required", []) else _default(entry.get("default"))
-        yield f"| `{key}` | {_cell(_kind(entry))} | {_cell(shown)} | {_cell(notes.get(key, ''))} |"
+def _keys(schema: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Write the table of a model's keys."""
+    notes, required = _notes(model), schema.get("required", [])
+    rows = [
+        (
+            f"`{key}`",
+            _kind(entry),
+            "**required**" if key in required else _default(entry.get("default")),
+            notes.get(key, ""),
+        )
+        for key, entry in schema["properties"].items()
+    ]
+    return _table(("key", "what may stand there", "default", "meaning"), rows)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a table of cells in which Markdown works."""
+    return table(
+        headings, ([Markdown(" ".join(str(text).split()).replace("|", "\\|")) for text in row] for row in rows)
+    )
 
 
 def _default(value: object) -> str:
@@ -197,10 +209,6 @@ def _notes(model: type[BaseModel]) -> dict[str, str]:
 
 def _is_text(node: object) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def made_files() -> dict[Path, str]:

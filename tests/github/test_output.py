@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.github import output
+from mlx_publish.text.markdown import cell
 
 
 @pytest.fixture
@@ -103,6 +104,6 @@ def test_the_summary_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     "text", ["https://evil.example/x", "see www.evil.example", "~~struck~~", "$x^2$", "::error::x"]
 )
 def test_a_cell_makes_no_link_and_no_mark_of_text(text: str) -> None:
-    shown = output.cell(text)
+    shown = cell(text)
     assert shown.replace("\\", "") == text
     assert not re.search(r"(?<!\\)(://|www\.|[~$])", shown.replace("www\\.", ""))

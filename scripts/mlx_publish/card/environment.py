@@ -16,11 +16,11 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSy
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlx_publish.card import markdown, tables, words
-from mlx_publish.card.markdown import Markdown, escape
+from mlx_publish.card import tables, words
 from mlx_publish.card.templates import Templates, packaged
 from mlx_publish.errors import BadInput, Bug
-from mlx_publish.text import numbers
+from mlx_publish.text import markdown, numbers
+from mlx_publish.text.markdown import Markdown, escape
 
 SECONDS = 10.0
 """For one card; ours take a hundredth of a second."""

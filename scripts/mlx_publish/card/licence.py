@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_publish.card.markdown import Markdown, is_web, link
 from mlx_publish.model.select import is_legal
+from mlx_publish.text.markdown import Markdown, is_web, link
 
 Evidence = Mapping[str, Any]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlx_publish.card.markdown import Markdown, escape, hub
+from mlx_publish.text import markdown
+from mlx_publish.text.markdown import Markdown, escape, hub
 from mlx_publish.text.numbers import percent, significant, size
 
 Row = Mapping[str, Any]
@@ -17,13 +18,11 @@ _KINDS = {"scripts": "other languages"}
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> Markdown:
-    """A table whose first column is words and whose others are numbers."""
-    cells = [(title, [cell(row) for row in rows]) for title, cell in columns]
-    shown = [(escape(title), found) for title, found in cells if any(text is not None for text in found)]
-    rule = ["---", *["---:"] * (len(shown) - 1)]
-    body = [[escape(UNKNOWN if found[at] is None else found[at]) for _, found in shown] for at in range(len(rows))]
-    lines: list[Sequence[str]] = [[title for title, _ in shown], rule, *body]
-    return Markdown("\n".join(_line(cells) for cells in lines))
+    """Write a table whose first column is words and whose others are numbers."""
+    cells = {title: [cell(row) for row in rows] for title, cell in columns}
+    shown = {title: below for title, below in cells.items() if any(text is not None for text in below)}
+    lines = [[UNKNOWN if text is None else text for text in line] for line in zip(*shown.values(), strict=True)]
+    return markdown.table([*shown], lines, right=[*shown][1:])
 
 
 def sibling(rung: Row, label: str) -> Markdown:
@@ -84,10 +83,6 @@ def spread(rate: Mapping[str, float]) -> str:
     """Median with lowest and highest."""
     median, lowest, highest = (significant(rate[key]) for key in ("median", "lowest", "highest"))
     return f"{median} ({lowest} to {highest})"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _form(value: Any, form: Callable[[Any], str]) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from mlx_publish.errors import BadInput
 from mlx_publish.github import output
 from mlx_publish.github.changed import Changed, changed_files
-from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.hooks import card, recipe, signature
 from mlx_publish.hooks.problem import Options, Problem, tell
@@ -21,6 +20,7 @@ from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.files import json_text
 from mlx_publish.text.harmless import harmless, plain
 from mlx_publish.text.json_text import parse, read, read_within
+from mlx_publish.text.markdown import cell, table
 
 _TEMPLATES = "templates"
 _EVIDENCE = "evidence.json"
@@ -169,10 +169,8 @@ def _summary(folders: Sequence[Path], problems: Sequence[Problem], rules: Sequen
     if problems[_TOLD:]:
         lines.append(f"- and {len(problems) - _TOLD} more")
     if folders:
-        lines += ["", "| card | |", "| --- | --- |"]
-        lines += [
-            f"| {cell(str(folder))} | {'refused' if folder in wrong else 'as it should be'} |" for folder in folders
-        ]
+        rows = [(cell(str(folder)), "refused" if folder in wrong else "as it should be") for folder in folders]
+        lines += ["", table(("card", ""), rows)]
     text = "\n".join(lines) + "\n"
     # A card that is not what recipe and evidence give could say anything here.
     cards = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}

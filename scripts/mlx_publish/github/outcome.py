@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from mlx_publish.card.markdown import hub, link
 from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.github import output
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.markdown import Markdown, cell, hub, link, table
 from mlx_publish.work import Work
 
 _WORST = ("error", "refused", "pass")
@@ -53,16 +54,18 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 
 
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
-    yield f"### mlx-publish: {output.cell(recipe.name)}\n"
-    yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
-    for label, found in reports.items():
-        for report in found:
-            remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-            told = "<br>".join(map(output.cell, remarks))
-            yield f"| {output.cell(label)} | {report.stage} | {report.verdict} | {told} |"
+    yield f"### mlx-publish: {cell(recipe.name)}\n"
+    listed = [(label, report) for label, found in reports.items() for report in found]
+    rows = [(cell(label), report.stage, report.verdict, _remarks(report)) for label, report in listed]
+    yield table(("variant", "stage", "verdict", "remarks"), rows)
     for label, found in reports.items():
         if why := unmeasured(found):
-            yield f"\n{output.cell(label)}: {output.cell(why)}."
+            yield f"\n{cell(label)}: {cell(why)}."
+
+
+def _remarks(report: Report) -> Markdown:
+    remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
+    return Markdown("<br>".join(map(cell, remarks)))
 
 
 def _remark(check: Finding) -> bool:
@@ -75,9 +78,11 @@ def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
     told = [report.result for report in uploads if report.result.get("repo")]
     if not told:
         return
-    yield "\n| published | commit | tag | files sent | files removed |\n| --- | --- | --- | ---: | ---: |"
-    for result in told:
-        where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
-        commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
-        counts = " | ".join(str(len(result.get(key, ()))) for key in ("sent", "removed"))
-        yield f"| {where} | {commit} | {output.cell(result.get('tag') or '')} | {counts} |"
+    headings = ("published", "commit", "tag", "files sent", "files removed")
+    yield "\n" + table(headings, map(_receipt, told), right=headings[3:])
+
+
+def _receipt(result: Mapping[str, Any]) -> tuple[object, ...]:
+    where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
+    commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
+    return where, commit, cell(result.get("tag") or ""), *(len(result.get(key, ())) for key in ("sent", "removed"))

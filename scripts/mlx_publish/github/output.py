@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -12,9 +11,6 @@ from pathlib import Path
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.text.door import command
 from mlx_publish.text.harmless import harmless, plain
-
-# The last two would make a link of an address.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()#|!@~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def write(values: Mapping[str, str]) -> None:
@@ -45,7 +41,7 @@ def summarize(markdown: str) -> None:
 
 def stopped(said: str, verdict: str) -> None:
     """Write what stopped the program; of an output that was written before, the runner takes the later value."""
-    from mlx_publish.card.markdown import fenced  # noqa: PLC0415  only errors need it
+    from mlx_publish.text.markdown import fenced  # noqa: PLC0415  only errors need it
 
     write({"verdict": verdict})
     summarize(f"### mlx-publish: {verdict}\n\n{fenced(said, 'text', 5000)}\n")
@@ -71,9 +67,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def cell(text: str) -> str:
-    """Text in a table's cell, where Markdown, HTML and addresses of others must not work."""
-    safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    return _SPECIAL.sub(r"\\\g<0>", safe)
