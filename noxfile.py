@@ -23,6 +23,8 @@ import torch_environment
 from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
+from mlx_publish.commands import registry
+from mlx_publish.commands._command import Command
 from mlx_publish.text.harmless import harmless, plain
 
 hide()  # nox stands between the runner and what it starts, with all variables
@@ -34,8 +36,6 @@ nox.options.default_venv_backend = "none"
 ROOT = Path(__file__).parent.resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload", "run", "publish")
-LIGHT = ("plan", "recipe", "review", "review-cards", "drift", "clean", "verify")
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 
@@ -200,40 +200,23 @@ def bring_reference(session: nox.Session) -> None:
         session.warn(f"the architecture will not be proven: {reason}")
 
 
-def stage(name: str) -> None:
-    """Make the session of one command."""
+def command_session(command: Command, extras: tuple[str, ...]) -> None:
+    """Make the session of one command; one that needs no MLX is quick on any runner."""
 
-    @nox.session(name=name)
+    @nox.session(name=command.name)
     def run(session: nox.Session) -> None:
-        bring_reference(session)
-        mlx_publish(session, environment(session, "pipeline", "mlx", "sign"), name, *session.posargs)
+        if command.computes:
+            bring_reference(session)
+        name = "pipeline" if "mlx" in extras else "plan"
+        mlx_publish(session, environment(session, name, *extras), command.name, *session.posargs)
 
-    run.__doc__ = f"mlx-publish {name} -- ..."
-
-
-for _name in STAGES:
-    stage(_name)
-
-
-def light(name: str) -> None:
-    """Make the session of a command that needs no MLX, so that it is quick on any runner."""
-
-    @nox.session(name=name)
-    def run(session: nox.Session) -> None:
-        extras = ("sign",) if name == "verify" else ()
-        mlx_publish(session, environment(session, "plan", *extras), name, *session.posargs)
-
-    run.__doc__ = f"mlx-publish {name} -- ...; needs no MLX"
+    words = "" if command.computes else "; MLX is among what it looks at" if "mlx" in extras else "; needs no MLX"
+    run.__doc__ = f"mlx-publish {command.name} -- ...{words}"
 
 
-for _name in LIGHT:
-    light(_name)
-
-
-@nox.session
-def doctor(session: nox.Session) -> None:
-    """mlx-publish doctor -- ...; MLX is among what it looks at"""
-    mlx_publish(session, environment(session, "pipeline", "mlx", "sign"), "doctor", *session.posargs)
+for _command in registry().values():
+    if _command.extras is not None:
+        command_session(_command, _command.extras)
 
 
 @nox.session

@@ -1,4 +1,5 @@
-"""Make the files that follow from the code: JSON schemas and reference pages.
+"""Make the files that follow from the code: JSON schemas, flags, inputs of the Action and of a workflow, and reference
+pages.
 
 `python scripts/generate.py` writes them; with `--check` it only says which are stale, and exits with 1.
 """
@@ -15,19 +16,21 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
-from mlx_publish.evidence.schema import EvidenceSpec
-from mlx_publish.github.request import DISPATCH, MOST_KEYS, Request
-from mlx_publish.recipes import recipe
+from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
+from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.files import json_text
 from mlx_publish.text.markdown import Markdown, table
-from mlx_publish.text.yaml import load_yaml
+from mlx_publish.text.yaml import parse_yaml
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
+WORKFLOW = ROOT / ".github" / "workflows" / "publish.yml"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -38,12 +41,12 @@ def recipe_schema() -> dict[str, Any]:
 
 def evidence_schema() -> dict[str, Any]:
     """JSON Schema of evidence: mlx-publish.json beside the weights, evidence.json beside a card in review."""
-    return {"$schema": DIALECT, **EvidenceSpec.model_json_schema()}
+    return {"$schema": DIALECT, **Evidence.model_json_schema()}
 
 
 def request_schema() -> dict[str, Any]:
     """JSON Schema of the client_payload of a repository_dispatch."""
-    return {"$schema": DIALECT, "maxProperties": MOST_KEYS, **Request.model_json_schema()}
+    return {"$schema": DIALECT, "maxProperties": MOST_KEYS, **RequestSpec.model_json_schema()}
 
 
 def report_schema() -> dict[str, Any]:
@@ -55,6 +58,11 @@ def report_schema() -> dict[str, Any]:
         part["additionalProperties"] = False
         part["required"] = list(part["properties"])
     return {"$schema": DIALECT, **schema}
+
+
+def action_file() -> str:
+    """action.yml with an input for each key of a recipe that has a flag."""
+    return key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
 
 
 def recipe_page() -> str:
@@ -74,20 +82,19 @@ def recipe_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        _keys(schema, RecipeSpec),
+        _keys(schema, _notes(RecipeSpec)),
     ]
-    for key, name in (
-        ("variants", "Variant"), ("accept", "Acceptance"), ("card", "CardWords"),
-        ("smoke", "SmokeTest"), ("fidelity", "FidelityTest"), ("benchmark", "SpeedTest"),
-    ):  # fmt: skip
-        model = _model(name)
+    for key, field in RecipeSpec.model_fields.items():
+        model = flags.section_of(field.annotation)
+        if model is None:
+            continue
         lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
         if key == "variants":
             lines += [
                 "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
                 "",
             ]
-        lines.append(_keys(schema["$defs"][name], model))
+        lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +123,7 @@ def checks_page() -> str:
 
 def action_page() -> str:
     """docs/action.md: inputs and outputs of the composite action."""
-    action, _ = load_yaml(ROOT / "action.yml")
+    action, _ = parse_yaml(action_file(), "action.yml")
     lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
     inputs = [
         (f"`{name}`", entry["description"], f"`{entry['default']}`" if entry["default"] else "")
@@ -142,33 +149,23 @@ def request_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        _keys(schema, Request),
+        _keys(schema, _meanings(RequestSpec)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _model(name: str) -> type[BaseModel]:
-    found: type[BaseModel] = getattr(recipe, name)
-    return found
-
-
-def _keys(schema: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """Write the table of a model's keys."""
-    notes, required = _notes(model), schema.get("required", [])
-    rows = [
-        (
-            f"`{key}`",
-            _kind(entry),
-            "**required**" if key in required else _default(entry.get("default")),
-            notes.get(key, ""),
-        )
-        for key, entry in schema["properties"].items()
-    ]
+def _keys(schema: Mapping[str, Any], notes: Mapping[str, str]) -> str:
+    """Return the table of a model's keys."""
+    required = schema.get("required", [])
+    rows = []
+    for key, entry in schema["properties"].items():
+        default = "**required**" if key in required else _default(entry.get("default"))
+        rows.append((f"`{key}`", _kind(entry), default, notes.get(key, "")))
     return _table(("key", "what may stand there", "default", "meaning"), rows)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a table of cells in which Markdown works."""
+    """Return a table of cells in which Markdown works."""
     return table(
         headings, ([Markdown(" ".join(str(text).split()).replace("|", "\\|")) for text in row] for row in rows)
     )
@@ -196,6 +193,12 @@ def _kind(entry: Mapping[str, Any]) -> str:
     return f"{words.get(entry.get('type', ''), 'text')}{limits}"
 
 
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the fields of a model say of themselves where they are asked for."""
+    asked = {name: flags.marker_of(field, flags.Asked) for name, field in model.model_fields.items()}
+    return {name: entry.meaning for name, entry in asked.items() if entry}
+
+
 def _notes(model: type[BaseModel]) -> dict[str, str]:
     """The strings below the fields of a model."""
     body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
@@ -218,6 +221,9 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
+        flags.FILE: json_text(key_blocks.recipe_flags()),
+        ROOT / "action.yml": action_file(),
+        WORKFLOW: key_blocks.publish_workflow(WORKFLOW.read_text(encoding="utf-8")),
         ROOT / "docs" / "recipe.md": recipe_page(),
         ROOT / "docs" / "checks.md": checks_page(),
         ROOT / "docs" / "action.md": action_page(),

@@ -19,7 +19,7 @@ from mlx_publish.checks.twin import TwinFacts, judge
 from mlx_publish.children.torch import find_torch
 from mlx_publish.errors import PublishError
 from mlx_publish.machine.packages import mlx_lm_support, versions
-from mlx_publish.stages.twin import Prover
+from mlx_publish.source.twin import Prover
 from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.streams import patient
 from mlx_publish.text.temporary import TemporaryFolder
@@ -191,11 +191,11 @@ def page(rows: Sequence[Row], types: frozenset[str], torch: Mapping[str, str]) -
         mlx_lm=tools["mlx-lm"], mlx=tools["mlx"], transformers=torch["transformers"], types=len(types),
         known=len(known), proven=len(set(proven) & set(known)),
     )  # fmt: skip
-    by_type_rows = [_type_row(kind, by_type.get(kind, []), kind in known) for kind in sorted(types | by_type.keys())]
+    type_rows = [_type_row(kind, by_type.get(kind, []), kind in known) for kind in sorted(types | by_type.keys())]
     rows = sorted(rows, key=lambda row: (row.model_type, row.name))
-    by_config_rows = [(row.name, row.model_type, _WORDS[row.status], _error(row), row.said) for row in rows]
-    by_type_table = _table(("model type", "in transformers", "result", "configs that were tried"), by_type_rows)
-    by_config_table = _table(("config", "model type", "result", "error", "what differs"), by_config_rows)
+    config_rows = [(row.name, row.model_type, _WORDS[row.status], _error(row), row.said) for row in rows]
+    by_type_table = _table(("model type", "in transformers", "result", "configs that were tried"), type_rows)
+    by_config_table = _table(("config", "model type", "result", "error", "what differs"), config_rows)
     return f"{head}{by_type_table}\n{_DETAIL}{by_config_table}\n"
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.card.render import render, render_chart
-from mlx_publish.recipes.chat_tests import SmokeTest
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.sections import SmokeTest
 from mlx_publish.text.files import json_text
 from samples import COMMIT, list_of_checks, make_evidence, rung
 
@@ -92,8 +93,8 @@ def write_card(root: Path, path: Path, evidence: Mapping[str, Any] | None = None
     folder = root / "cards" / str(recipe.destinations[variant.label].repo)
     folder.mkdir(parents=True)
     (folder / "evidence.json").write_text(json_text(data), encoding="utf-8")
-    (folder / "README.md").write_text(render(recipe, variant, data), encoding="utf-8")
-    if drawn := render_chart(data):
+    (folder / "README.md").write_text(render(recipe, variant, Evidence.of(data)), encoding="utf-8")
+    if drawn := render_chart(Evidence.of(data)):
         (folder / "ladder.svg").write_text(drawn, encoding="utf-8")
     return folder
 

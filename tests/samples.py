@@ -11,6 +11,7 @@ from typing import Any
 
 from mlx_publish.checks.registry import BY_STAGE
 from mlx_publish.evidence.digests import FileDigest, folder_digest, listing
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Destination, Recipe, RecipeSpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -167,3 +168,8 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         "checks": copy.deepcopy(list(REMARKS)),
     }  # fmt: skip
     return found | changes
+
+
+def record(**changes: Any) -> Evidence:
+    """The same as what it is read as."""
+    return Evidence.of(make_evidence(**changes))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,15 +13,17 @@ from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.hooks.signature import look
 from mlx_publish.recipes.policy import EMPTY, Policy, read_policy
 from mlx_publish.signing import attested, evidence_signature, programs
-from mlx_publish.signing.attested import MEASURED, Evidence, Vouchers, judged, vouched
+from mlx_publish.signing.attested import MEASURED, SignedEvidence, Vouchers, judged, vouched
 from mlx_publish.signing.evidence_signature import KEY, is_of_this_machine, sign_evidence
 from mlx_publish.text.files import json_text
 from models import answer_table, make_scripted
 from pipeline import User
+from samples import record
 from signing_keys import allowed, make_ssh_key, put_recipe
 
-EVIDENCE: dict[str, Any] = {"schema": "x", "licence": {"id": "mit"}, "name": "Grün"}
-TEXT = json_text(EVIDENCE).encode()
+EVIDENCE = record(recipe="Grün")
+FORGED = record(recipe="Grün", licence={"id": "gpl", "name": None, "link": None})
+TEXT = json_text(EVIDENCE.plain).encode()
 
 
 def measure(root: Path) -> None:
@@ -147,9 +148,9 @@ def test_a_signature_for_another_purpose_or_by_a_stranger_or_of_other_bytes_does
     policy = by(tmp_path, allowed(key))
     good = signed(tmp_path, key, TEXT, monkeypatch)
     assert judged(EVIDENCE, TEXT, good, policy, "e.json").status == "pass"
-    assert judged({**EVIDENCE, "licence": {"id": "gpl"}}, TEXT, good, policy, "e.json").status == "fail"
-    other = json_text({**EVIDENCE, "licence": {"id": "gpl"}}).encode()
-    assert judged({**EVIDENCE, "licence": {"id": "gpl"}}, other, good, policy, "e.json").status == "fail"
+    assert judged(FORGED, TEXT, good, policy, "e.json").status == "fail"
+    other = json_text(FORGED.plain).encode()
+    assert judged(FORGED, other, good, policy, "e.json").status == "fail"
     assert judged(EVIDENCE, TEXT, signed(tmp_path, eve, TEXT, monkeypatch), policy, "e.json").status == "fail"
     monkeypatch.setattr(evidence_signature, "NAMESPACE", "git")
     elsewhere = signed(tmp_path, key, TEXT, monkeypatch)
@@ -245,7 +246,7 @@ def test_github_is_asked_for_these_bytes_this_repo_and_this_workflow(
 ) -> None:
     stand_in(tmp_path, 0, monkeypatch)
     asked = Vouchers(github="lab/models", workflow="kit/kit/.github/workflows/publish.yml")
-    found = vouched(Evidence(TEXT, None), asked)
+    found = vouched(SignedEvidence(TEXT, None), asked)
     assert found.status == "pass"
     words = (tmp_path / "words").read_text().splitlines()
     assert words[:2] == ["attestation", "verify"]
@@ -261,7 +262,7 @@ def test_github_is_asked_for_these_bytes_this_repo_and_this_workflow(
 
 def test_what_github_does_not_attest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, 1, monkeypatch)
-    found = vouched(Evidence(TEXT, None), Vouchers(github="lab/models"))
+    found = vouched(SignedEvidence(TEXT, None), Vouchers(github="lab/models"))
     assert found.status == "fail"
     assert "no attestations found" in found.message
 
@@ -269,9 +270,9 @@ def test_what_github_does_not_attest_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_a_missing_program_is_the_surroundings_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SurroundingsError, match="gh"):
-        vouched(Evidence(TEXT, None), Vouchers(github="lab/models"))
+        vouched(SignedEvidence(TEXT, None), Vouchers(github="lab/models"))
     with pytest.raises(SurroundingsError, match="ssh-keygen"):
-        vouched(Evidence(TEXT, b"x"), Vouchers(signers=b"x"))
+        vouched(SignedEvidence(TEXT, b"x"), Vouchers(signers=b"x"))
 
 
 def test_programs_see_no_token_of_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from hook_trees import make_tree, write_card
 from mlx_publish.card.render import UNRENDERABLE
-from mlx_publish.commands.review_cards import review_cards
+from mlx_publish.commands._review_cards import review_cards
+from mlx_publish.github.runner import Runner
 from test_review import git
 
 NAMES = ("Model-0-MLX-4bit", "Model-1-MLX-4bit")
@@ -29,7 +30,6 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit(root)
     git(root, "switch", "--quiet", "--create", "branch")
     monkeypatch.chdir(root)
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     return root
 
@@ -42,7 +42,9 @@ def commit(root: Path) -> None:
 def review(root: Path) -> tuple[int, str]:
     """What is changed is committed and looked at; returns the exit code and the summary."""
     commit(root)
-    code = review_cards(root, "main", Path("cards"), Path("recipes"))
+    code = review_cards(
+        root, "main", Path("cards"), Path("recipes"), Runner(obeys=True, summary=str(root.parent / "summary"))
+    )
     return code, (root.parent / "summary").read_text(encoding="utf-8")
 
 

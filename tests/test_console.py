@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mlx_publish.evidence.report import Finding
+from mlx_publish.github.runner import Runner
 from mlx_publish.text.console import WIDTH, Console
 from mlx_publish.text.harmless import harmless, plain
 from runner_commands import runs
@@ -107,11 +108,8 @@ def test_long_work_tells_that_it_goes_on(out: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_on_a_runner_what_passed_is_folded_and_nothing_else_commands(
-    out: io.StringIO, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    console = Console(out)
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+def test_on_a_runner_what_passed_is_folded_and_nothing_else_commands(out: io.StringIO, text: str) -> None:
+    console = Console(out, Runner(obeys=True).group)
     for folded in (True, False):
         with console.section("smoke", text, folded=folded):
             console.say(text)
@@ -119,15 +117,20 @@ def test_on_a_runner_what_passed_is_folded_and_nothing_else_commands(
     commands = [line for line in lines if runs(line)]
     assert [line.split("::")[1] for line in commands] == ["group", "endgroup"]
     assert commands[0].startswith("::group::smoke  ")
-    monkeypatch.delenv("GITHUB_ACTIONS")
-    at = out.tell()
-    with console.section("smoke", text, folded=True):
-        pass
-    assert not [line for line in out.getvalue()[at:].split("\n") if runs(line)]
 
 
-def test_a_group_ends_where_something_breaks(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    with pytest.raises(ValueError, match="broken"), Console(out).section("smoke", "x", folded=True):
+@pytest.mark.parametrize("text", HOSTILE)
+def test_elsewhere_a_section_is_a_heading(out: io.StringIO, text: str) -> None:
+    for console in (Console(out), Console(out, Runner().group)):
+        with console.section("smoke", text, folded=True):
+            console.say(text)
+    lines = out.getvalue().split("\n")
+    assert len([line for line in lines if line.startswith("smoke  ")]) == 2
+    assert [line for line in lines if runs(line)] == []
+
+
+def test_a_group_ends_where_something_breaks(out: io.StringIO) -> None:
+    console = Console(out, Runner(obeys=True).group)
+    with pytest.raises(ValueError, match="broken"), console.section("smoke", "x", folded=True):
         raise ValueError("broken")
     assert out.getvalue() == "::group::smoke  x\n::endgroup::\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.card.chart import Rung, ladder_chart
-from mlx_publish.commands.review_cards import review_cards
-from mlx_publish.evidence.schema import faults
+from mlx_publish.commands._review_cards import review_cards
+from mlx_publish.evidence.evidence import faults
+from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.card import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines
 from mlx_publish.recipes.recipe import MOST_VARIANTS
@@ -27,7 +28,9 @@ CARD = f"cards/lab/{NAMES[0]}"
 
 def reviewed(root: Path) -> tuple[int, str]:
     commit(root)
-    code = review_cards(root, "main", Path("cards"), Path("recipes"))
+    code = review_cards(
+        root, "main", Path("cards"), Path("recipes"), Runner(obeys=True, summary=str(root.parent / "summary"))
+    )
     return code, (root.parent / "summary").read_text(encoding="utf-8")
 
 

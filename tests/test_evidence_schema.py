@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import jsonschema  # type: ignore[import-untyped]  # it comes with check-jsonschema
 import pytest
+from pydantic import ValidationError
 
 from conftest import Published
 from mlx_publish.evidence.digests import SCHEMA
-from mlx_publish.evidence.schema import EvidenceSpec, faults
+from mlx_publish.evidence.evidence import Evidence, NotEvidence, faults
+from mlx_publish.text.files import json_text
 from samples import make_evidence
 
 SCHEMA_FILE = Path(__file__).parents[1] / "scripts/mlx_publish/schemas/evidence.schema.json"
@@ -69,7 +71,51 @@ def test_a_proof_of_the_architecture_is_known_and_evidence_without_one_stays_who
 
 
 def test_the_schema_is_that_of_this_version() -> None:
-    assert get_args(EvidenceSpec.model_fields["schema_"].annotation) == (SCHEMA,)
+    assert get_args(Evidence.model_fields["schema_"].annotation) == (SCHEMA,)
+
+
+PUBLISHED = sorted((Path(__file__).parent / "published").glob("*/*/mlx-publish.json"))
+
+
+def test_evidence_is_written_back_byte_for_byte(published: Published) -> None:
+    files = [*PUBLISHED, published.out / "mlx-publish.json"]
+    for file in files:
+        content = file.read_bytes()
+        assert json_text(Evidence.read(file).plain).encode() == content
+        assert json_text(Evidence.read(content).plain).encode() == content
+    assert len(files) > 1
+
+
+def test_keys_keep_their_order_numbers_their_form_and_what_is_absent_stays_absent() -> None:
+    data = dict(reversed(changed("fidelity.mean_kld", 0).items()))
+    evidence = Evidence.of(data)
+    assert json_text(evidence.plain) == json_text(data)
+    assert evidence.fidelity is not None
+    assert json_text(evidence.fidelity.plain) == json_text(data["fidelity"])
+    assert evidence.fidelity.mean_kld == 0.0
+    assert (evidence.proof, evidence.untested, "proof" in evidence.plain) == (None, None, False)
+
+
+def test_evidence_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Evidence.of(FULL).source.name = "another"  # type: ignore[misc]  # it is frozen
+
+
+UNREADABLE: dict[str, tuple[bytes, dict[str, object]]] = {
+    "no JSON": (b'{"schema":\n', {"message": "not valid JSON: Expecting value", "line": 2, "faults": ()}),
+    "no object": (b"[]", {"message": "is not a JSON object", "line": 1}),
+    "another version": (b'{"schema": "mlx-publish/evidence/9"}', {"schema": "mlx-publish/evidence/9", "message": ""}),
+    "a key twice": (b'{"schema": "a",\n"schema": "b"}', {"line": 2}),
+    "too deep": (b"[" * 200 + b"]" * 200, {"message": "is nested too deeply"}),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_the_reader_says_what_it_stumbled_over(name: str) -> None:
+    content, wanted = UNREADABLE[name]
+    with pytest.raises(NotEvidence) as raised:
+        Evidence.read(content)
+    assert {key: getattr(raised.value, key) for key in wanted} == wanted
 
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -78,6 +124,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model.files", [], "model.files"),
     ("source.identity", "main", "source.identity"),
     ("source.repo", "a/b/c", "source.repo"),
+    ("licence.link", 7, "licence.link"),
+    ("config", {}, "config.context"),
+    ("fidelity.against", {"what": "variant"}, "fidelity.against"),
     ("fidelity.mean_kld", "0.1", "fidelity.mean_kld"),
     ("fidelity.mean_kld", float("nan"), "fidelity.mean_kld"),
     ("fidelity.same_first_choice", 1.2, "fidelity.same_first_choice"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.commands.bug_log import write_log
+from mlx_publish.commands._bug_log import write_log
 from mlx_publish.text.masking import without_secrets
 
 

@@ -45,6 +45,7 @@ OURS = {
     # files of the package
     "engine/support.py": "the source of mlx-lm as installed",
     "engine/tokenizing.py": "data/probes.json",
+    "recipes/flags.py": "data/flags.json",
     "stages/reference.py": "data of the package",
     "stages/reference_check.py": "data of the package",
     "template/dialogues.py": "data/dialogues.json",

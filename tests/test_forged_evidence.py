@@ -14,12 +14,13 @@ import pytest
 
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.checks.signed import Vouched
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.reviewed.cards import card_folder
 from mlx_publish.stages import upload_stage
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.reviewed import card_folder
 from mlx_publish.stages.upload_stage import run
 from mlx_publish.text.console import Console
 from mlx_publish.text.files import json_text
@@ -63,8 +64,10 @@ class Tree:
         """Put evidence, and the card that it gives, where a person merged them."""
         recipe = self.recipe
         (self.card / "evidence.json").write_text(json_text(evidence), encoding="utf-8")
-        (self.card / "README.md").write_text(render(recipe, recipe.variants[0], evidence), encoding="utf-8")
-        if drawn := render_chart(evidence):
+        (self.card / "README.md").write_text(
+            render(recipe, recipe.variants[0], Evidence.of(evidence)), encoding="utf-8"
+        )
+        if drawn := render_chart(Evidence.of(evidence)):
             (self.card / "ladder.svg").write_text(drawn, encoding="utf-8")
 
     def upload(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.cli import main
 from mlx_publish.errors import PublishError
-from mlx_publish.github.plan import print_plan
+from mlx_publish.github.plan import make_plan, read_event
 from mlx_publish.github.request import from_form, from_payload
 from mlx_publish.hooks import run_hook
 from mlx_publish.hooks.front_matter import faults
@@ -144,7 +144,7 @@ def test_payloads(room: Path, dispatch: bytes, form: bytes, kind: str) -> None:
     event = room / "event.json"
     for data in (dispatch, form):
         event.write_bytes(data)
-        ours(lambda: print_plan(kind, event, "refs/tags/tiny/v1", room / "recipes"))
+        ours(lambda: make_plan(kind, read_event(event), "refs/tags/tiny/v1", room / "recipes"))
 
 
 @fuzz

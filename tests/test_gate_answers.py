@@ -15,11 +15,11 @@ import pytest
 
 from conftest import once
 from gate import as_transformers5, edit_json, gate, loaded
+from mlx_publish.context import Context, Outcome
 from mlx_publish.engine.answering import answers_of
 from mlx_publish.evidence.report import verdict_of
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import smoke_stage
-from mlx_publish.stages.context import Context, Outcome
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 from models import ANSWER, answer_table, make_model, make_scripted

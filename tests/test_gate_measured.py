@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from conftest import once
-from mlx_publish.commands.table import print_table
+from mlx_publish.commands._table import print_table
+from mlx_publish.context import Context
 from mlx_publish.evidence.report import Report
 from mlx_publish.machine.series import summary
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import STAGES, benchmark_stage
-from mlx_publish.stages.context import Context
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.stages import long_text as module
-from mlx_publish.stages.long_text import BEYOND, LONG, long_text
+from mlx_publish.source import long_text as module
+from mlx_publish.source.long_text import BEYOND, LONG, long_text
 
 BILLION, GIGABYTE = 10**9, 2**30
 TINY: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 64}

@@ -16,9 +16,9 @@ from gate import edit_json
 from hub import Hub
 from mlx_publish.checks.twin import TwinFacts
 from mlx_publish.children.torch import VARIABLE, Torch
+from mlx_publish.context import Context
 from mlx_publish.recipes.read import recipe_from_flags
-from mlx_publish.stages import twin
-from mlx_publish.stages.context import Context
+from mlx_publish.source import twin
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
 from models import answer_table, make_model, make_scripted

@@ -14,12 +14,10 @@ from in_toto_attestation.v1.statement import Statement  # type: ignore[import-un
 from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
-from samples import COMMIT, make_evidence
+from samples import COMMIT, make_evidence, record
 
-RUN = {
-    "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "lab/models", "GITHUB_RUN_ID": "12",
-    "GITHUB_RUN_ATTEMPT": "2", "GITHUB_WORKFLOW_REF": "lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1",
-}  # fmt: skip
+BUILDER = "https://github.com/lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1"
+RUN = "https://github.com/lab/models/actions/runs/12/attempts/2"
 FILES = [FileDigest("b.json", 3, "b" * 64), FileDigest("README.md", 2, "a" * 64)]
 
 
@@ -31,7 +29,7 @@ def validated(path: Path) -> dict[str, Any]:
 
 
 def test_of_a_run_on_github(tmp_path: Path) -> None:
-    write_provenance(tmp_path, make_evidence(), FILES, RUN)
+    write_provenance(tmp_path, record(), FILES, builder=BUILDER, run=RUN)
     statement = validated(tmp_path / STATEMENT)
     assert [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]] == [
         ("README.md", "a" * 64), ("b.json", "b" * 64),
@@ -50,14 +48,14 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
         "pkg:pypi/mlx", "pkg:pypi/mlx-lm", "pkg:pypi/mlx-publish",
     ]  # fmt: skip
     details = predicate["runDetails"]
-    assert details["builder"]["id"] == f"https://github.com/{RUN['GITHUB_WORKFLOW_REF']}"
-    assert details["metadata"] == {"invocationId": "https://github.com/lab/models/actions/runs/12/attempts/2"}
+    assert details["builder"]["id"] == BUILDER
+    assert details["metadata"] == {"invocationId": RUN}
 
 
 def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
     evidence = make_evidence()
     evidence["source"] |= {"repo": None, "identity": "c" * 64}
-    write_provenance(tmp_path, evidence, FILES, {})
+    write_provenance(tmp_path, evidence, FILES, builder="", run="")
     predicate = validated(tmp_path / STATEMENT)["predicate"]
     assert predicate["runDetails"]["builder"]["id"] == "urn:mlx-publish:by-hand"
     assert predicate["runDetails"]["metadata"] == {}

@@ -34,12 +34,12 @@ def _code(version: Path) -> int:
 
 def _changed(version: Path) -> bool:
     from mlx_publish.card.render import render_card  # noqa: PLC0415  it is what this is about
+    from mlx_publish.evidence.evidence import Evidence  # noqa: PLC0415  and reads
 
     [model] = (path for path in version.iterdir() if path.is_dir())
-    evidence = json.loads((model / "mlx-publish.json").read_text(encoding="utf-8"))
-    destination = evidence["destination"]
-    name = destination["name"]
-    card = render_card(name, destination["repo"] or name, evidence["words"]["notes"], evidence)
+    evidence = Evidence.read(model / "mlx-publish.json")
+    name = evidence.destination.name
+    card = render_card(name, evidence.destination.repo or name, evidence.words.notes, evidence)
     return card != (model / "README.md").read_text(encoding="utf-8")
 
 

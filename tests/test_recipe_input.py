@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hostile import HOSTILE, WORSE
-from mlx_publish.commands.arguments import RECIPE_FLAGS
+from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe

@@ -25,11 +25,12 @@ from gate import as_transformers5, edit_json, edit_tensors
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, REFERENCE, ROUNDING, ReferenceFacts
 from mlx_publish.children.torch import NOT_INSTALLED, VARIABLE, Torch
+from mlx_publish.context import Context
 from mlx_publish.evidence.report import Finding
 from mlx_publish.recipes.read import recipe_from_flags
-from mlx_publish.stages import inspect_stage, reference_check
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.reference_check import compare_folders, reference_facts, reference_inputs
+from mlx_publish.source import transformers_check
+from mlx_publish.source.transformers_check import compare_folders, reference_facts, reference_inputs
+from mlx_publish.stages import inspect_stage
 from mlx_publish.stages.runner import run_stages
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
@@ -39,7 +40,7 @@ from shapes import CLASSES
 from tiny_tokenizer import write_json
 
 ROOT = Path(__file__).parents[1]
-TEXTS = reference_check._texts()
+TEXTS = transformers_check._texts()
 THETA = 500_000.0  # the default of no class that is used here
 LINEAR = {"rope_type": "linear", "type": "linear", "factor": 4.0}
 LLAMA3 = {
@@ -178,7 +179,7 @@ def facts(root: Path) -> Callable[[str], ReferenceFacts]:
             return ReferenceFacts(None, answer["reason"])
         torch = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
         told = read_json(root / name.replace(" ", "-") / "told")
-        return ReferenceFacts(reference_check._record(answer["result"], told, torch))
+        return ReferenceFacts(transformers_check._record(answer["result"], told, torch))
 
     return of
 
@@ -263,10 +264,10 @@ def test_it_is_done_once_for_a_source(tmp_path: Path, torch: Torch, monkeypatch:
     assert result_of(first)["versions"] == torch.versions
     assert f"transformers {torch.versions['transformers']}" in judged(first).message
     assert not leftovers(tmp_path)
-    monkeypatch.setattr(reference_check, "run_job", lambda *_: pytest.fail("it was computed again"))
+    monkeypatch.setattr(transformers_check, "run_job", lambda *_: pytest.fail("it was computed again"))
     assert reference_facts(context) == first
     # With other texts it is not known any more.
-    monkeypatch.setattr(reference_check, "_texts", list)
+    monkeypatch.setattr(transformers_check, "_texts", list)
     with pytest.raises(pytest.fail.Exception):
         reference_facts(context)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from mlx_publish.machine.series import AGREE, agree, fall, headline, objection, settled, spread, summary
+from mlx_publish.evidence.measurements import LengthSpec, headline
+from mlx_publish.machine.series import AGREE, agree, fall, objection, settled, spread, summary
 from mlx_publish.recipes.recipe import SpeedTest
+from samples import length
 
 LIMITS = SpeedTest()
 STEADY: list[list[float]] = [
@@ -128,5 +129,5 @@ def test_spread_and_summary() -> None:
     ([128, 512, 2048], 512), ([128], 128), ([128, 2048], 128), ([2048, 400, 700], 400), ([8], 8), ([1024, 2048], 1024),
 ])  # fmt: skip
 def test_the_headline_is_the_length_next_to_512(prompts: list[int], taken: int) -> None:
-    lengths: list[dict[str, Any]] = [{"prompt_tokens": prompt} for prompt in prompts]
-    assert headline({"lengths": lengths}) is lengths[prompts.index(taken)]
+    lengths = [LengthSpec.model_validate(length(prompt, 1.0)) for prompt in prompts]
+    assert headline(lengths) is lengths[prompts.index(taken)]

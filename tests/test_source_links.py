@@ -12,10 +12,11 @@ import pytest
 
 from gate import gate
 from hub import Hub
+from mlx_publish.context import Context
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.recipes.read import recipe_from_flags
-from mlx_publish.stages import convert_stage, inspect_stage, room
-from mlx_publish.stages.context import Context
+from mlx_publish.source import room
+from mlx_publish.stages import convert_stage, inspect_stage
 from mlx_publish.stages.runner import run_stages
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.commands.table import print_table
+from mlx_publish.commands._table import print_table
 from mlx_publish.evidence.report import Finding, Report, Verdict
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.work import Work

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from mlx_publish.commands.bug_log import write_log
+from mlx_publish.commands._bug_log import write_log
 from mlx_publish.errors import BadInput
 from mlx_publish.hub.client import given_token
 from mlx_publish.text.masking import without_secrets

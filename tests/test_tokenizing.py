@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx_publish.stages.mend import begin, finish
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
@@ -16,7 +17,6 @@ from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import PLAIN, Repaired
 from mlx_publish.model.stopping import Stopping
-from mlx_publish.stages.mend import begin, finish
 from models import make_model
 from tiny_tokenizer import TURN_END, write_json
 

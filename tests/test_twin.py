@@ -14,7 +14,7 @@ from mlx_publish.checks.base import Says
 from mlx_publish.checks.twin import judge
 from mlx_publish.children.torch import VARIABLE, find_torch
 from mlx_publish.model.normalise import normalise_config
-from mlx_publish.stages.twin import Prover
+from mlx_publish.source.twin import Prover
 
 CONFIGS = Path(__file__).parent / "configs"
 Config = Mapping[str, Any]

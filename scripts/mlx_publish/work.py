@@ -14,8 +14,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import FileDigest, sha256_of
-from mlx_publish.evidence.report import BEFORE, SCHEMA, Report
+from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.text.files import json_text, read_json, write_atomically
 from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
 
@@ -71,7 +72,7 @@ class Work:
 
     def write_report(self, label: str, report: Report) -> Report:
         """Write a report beside the others of its variant, which it names; returns it as it is written."""
-        before = {stage: found for stage in BEFORE.get(report.stage, ()) if (found := self.report(label, stage))}
+        before = {stage: earlier for stage in stages.before(report.stage) if (earlier := self.report(label, stage))}
         written = report.behind(before, self.report(label, report.stage))
         write_atomically(self.report_path(label, report.stage), json_text(written.to_json()))
         return written

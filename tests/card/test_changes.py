@@ -6,28 +6,26 @@ import copy
 import re
 import unicodedata
 from pathlib import PurePosixPath
-from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 
 from hostile import HOSTILE
 from mlx_publish.card.changes import body
-from samples import make_evidence
+from mlx_publish.evidence.evidence import Evidence
+from samples import make_evidence, record
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+PENDING = ("warn", "fixed")
 PATH = PurePosixPath("cards/lab/Tiny-MLX-4bit")
 
 
-def laden(word: str) -> dict[str, Any]:
-    """Evidence that has the word wherever text stands."""
-    evidence = make_evidence()
-    evidence["checks"] = [
-        {"id": word, "status": status, "message": word, "stage": word} for status in ("warn", "fixed")
-    ]
-    evidence["missing"] = {word: word}
-    evidence["source"] |= {"repo": word, "identity": word}
-    return evidence
+def laden(word: str) -> Evidence:
+    """Evidence that has the word wherever text stands, and where the reader lets none through."""
+    checks = [{"id": word, "status": status, "message": word, "stage": word, "accepted": None} for status in PENDING]
+    evidence = record(checks=checks, missing={word: word})
+    source = evidence.source.model_copy(update={"repo": word, "identity": word})
+    return evidence.model_copy(update={"source": source})
 
 
 @pytest.mark.parametrize("word", HOSTILE)
@@ -48,8 +46,8 @@ def test_no_text_of_others_changes_the_structure(word: str) -> None:
 
 
 def test_links_lead_to_the_branch_where_it_is_known() -> None:
-    assert "](cards/lab/Tiny-MLX-4bit/README.md)" in body("tiny", [(PATH, make_evidence(), None)])
-    text = body("tiny", [(PATH, make_evidence(), None)], web="https://github.com/me/models/blob/mlx-publish/tiny/")
+    assert "](cards/lab/Tiny-MLX-4bit/README.md)" in body("tiny", [(PATH, record(), None)])
+    text = body("tiny", [(PATH, record(), None)], web="https://github.com/me/models/blob/mlx-publish/tiny/")
     assert "](https://github.com/me/models/blob/mlx-publish/tiny/cards/lab/Tiny-MLX-4bit/README.md)" in text
     assert "](https://huggingface.co/" in text
 
@@ -57,7 +55,7 @@ def test_links_lead_to_the_branch_where_it_is_known() -> None:
 def test_evidence_of_another_time_is_not_compared_with() -> None:
     before = copy.deepcopy(make_evidence())
     del before["model"]
-    text = body("tiny", [(PATH, make_evidence(), before)])
+    text = body("tiny", [(PATH, record(), before)])
     assert "which cannot read the evidence before" in text
     assert "| bits per weight |  | 4." in text
 
@@ -65,6 +63,6 @@ def test_evidence_of_another_time_is_not_compared_with() -> None:
 def test_numbers_have_arrows_where_they_moved() -> None:
     before = copy.deepcopy(make_evidence())
     before["model"]["bits_per_weight"] *= 2
-    text = body("tiny", [(PATH, make_evidence(), before)])
+    text = body("tiny", [(PATH, record(), before)])
     assert re.search(r"\| bits per weight \| 9\.\d+ \| ↓ 4\.\d+ \|", text)
     assert re.search(r"\| mean KLD, nats \| (0\.\d+) \| \1 \|", text)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mlx_publish.card.commands import STAND_INS, commands, shell
+from mlx_publish.evidence.measurements import SmokeSpec
 from samples import make_evidence
 
 # Their parsers are asked; the package gives functions of the same names.
@@ -20,12 +21,12 @@ SMOKE: dict[str, Any] = make_evidence()["smoke"]
 NAME = "acme/Tiny-4bit"
 
 
-def smoke(**changes: Any) -> dict[str, Any]:
+def smoke(**changes: Any) -> SmokeSpec:
     """`way` is how the system text was given, `messages` how many there were."""
     given = dict(changes)
     way, count = given.pop("way", "native"), given.pop("messages", 2)
     exchange = SMOKE["exchange"] | {"messages": SMOKE["exchange"]["messages"][:count]}
-    return SMOKE | {"system": way, "exchange": exchange} | given
+    return SmokeSpec.model_validate(SMOKE | {"system": way, "exchange": exchange} | given)
 
 
 def words(line: str) -> list[str]:

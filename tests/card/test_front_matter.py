@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]  # it comes with huggingface_hub
 from ruamel.yaml import YAML
 
 from mlx_publish.card.front_matter import front_matter, front_matter_text
-from samples import make_evidence
+from samples import make_evidence, record
 
 OTHER = {"id": "other", "name": "Own licence", "link": "https://example.org/x"}
 
@@ -28,7 +28,7 @@ def both_readers(data: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def test_the_keys_are_ours_in_their_order() -> None:
-    assert list(front_matter(make_evidence()).items()) == [
+    assert list(front_matter(record()).items()) == [
         ("license", "apache-2.0"),
         ("language", ["en"]),
         ("library_name", "mlx"),
@@ -44,39 +44,40 @@ def test_the_keys_are_ours_in_their_order() -> None:
     ("changes", "tags"),
     [
         ({"smoke": None}, ["mlx", "4-bit"]),
-        ({"smoke": {"chat_template": False}}, ["mlx", "4-bit"]),
+        ({"smoke": make_evidence()["smoke"] | {"chat_template": False}}, ["mlx", "4-bit"]),
         ({"variant": variant(bits=None, mixed="mixed_3_6")}, ["mlx", "conversational"]),
         ({"variant": variant(quantized=False, bits=None, dtype="bfloat16")}, ["mlx", "conversational"]),
         ({"variant": variant(bits=8)}, ["mlx", "conversational", "8-bit"]),
     ],
 )
 def test_tags(changes: dict[str, Any], tags: list[str]) -> None:
-    assert front_matter(make_evidence(**changes))["tags"] == tags
+    assert front_matter(record(**changes))["tags"] == tags
 
 
 def test_only_what_is_quantized_from_a_known_model_says_so() -> None:
-    unquantized = front_matter(make_evidence(variant=variant(quantized=False, bits=None)))
+    unquantized = front_matter(record(variant=variant(quantized=False, bits=None)))
     assert "base_model_relation" not in unquantized
     assert unquantized["base_model"] == "acme/Tiny"
-    nameless = front_matter(make_evidence(source=make_evidence()["source"] | {"base_model": None}))
+    nameless = front_matter(record(source=make_evidence()["source"] | {"base_model": None}))
     assert not {"base_model", "base_model_relation"} & set(nameless)
 
 
 def test_name_and_link_belong_to_other_licences_alone() -> None:
-    found = front_matter(make_evidence(licence=OTHER))
+    found = front_matter(record(licence=OTHER))
     assert list(found.items())[:3] == [
         ("license", "other"), ("license_name", "Own licence"), ("license_link", "https://example.org/x"),
     ]  # fmt: skip
-    assert not {"license_name", "license_link"} & set(front_matter(make_evidence(licence=OTHER | {"id": "mit"})))
+    assert not {"license_name", "license_link"} & set(front_matter(record(licence=OTHER | {"id": "mit"})))
 
 
 def test_nothing_else_of_the_evidence_arrives() -> None:
-    loud = make_evidence(model_index=[{"x": 1}], widget=["x"], new_version="x/y", license="gpl")
-    assert front_matter(loud) == front_matter(make_evidence())
+    more = {"model_index": [{"x": 1}], "widget": ["x"], "new_version": "x/y", "license": "gpl"}
+    loud = record(source=make_evidence()["source"] | more)
+    assert front_matter(loud) == front_matter(record())
 
 
 def test_empty_values_are_left_out() -> None:
-    found = front_matter(make_evidence(language=[], licence={"id": None, "name": "", "link": None}))
+    found = front_matter(record(language=[], licence={"id": None, "name": "", "link": None}))
     assert "language" not in found
     assert "license" not in found
 
@@ -105,7 +106,7 @@ def test_a_text_cannot_end_the_front_matter() -> None:
 
 @pytest.mark.parametrize("licence", [OTHER, {"id": "no", "name": None, "link": None}])
 def test_whole_metadata_survives(licence: dict[str, Any]) -> None:
-    data = front_matter(make_evidence(licence=licence, language=["no", "en"]))
+    data = front_matter(record(licence=licence, language=["no", "en"]))
     assert both_readers(data) == (data, data)
     assert data["language"] == ["no", "en"]
 

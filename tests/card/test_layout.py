@@ -8,7 +8,7 @@ from mlx_publish.card.render import render
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.markdown import tidy, unclosed
-from samples import make_evidence, make_recipe
+from samples import make_recipe, record
 
 
 @pytest.mark.parametrize(("text", "opened"), [
@@ -29,6 +29,6 @@ def test_blank_lines(text: str, clean: str) -> None:
 
 def test_notes_that_leave_something_open_are_bad_input() -> None:
     with pytest.raises(BadInput, match="opens ``` and does not close it") as error:
-        render(make_recipe(card={"notes": "Mine:\n```\ncode"}), Variant(), make_evidence())
+        render(make_recipe(card={"notes": "Mine:\n```\ncode"}), Variant(), record())
     assert error.value.key == "card.notes"
     assert error.value.remedy == "Close it within the notes."

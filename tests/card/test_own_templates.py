@@ -15,9 +15,10 @@ from mlx_publish.card.environment import deadline
 from mlx_publish.card.render import render, render_card
 from mlx_publish.card.templates import find_templates, packaged, read_templates
 from mlx_publish.errors import BadInput, PublishError, Refused
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Variant
-from samples import make_evidence
+from samples import make_evidence, record
 
 Put = Callable[..., Path]
 
@@ -39,7 +40,7 @@ def put(tmp_path: Path) -> Put:
 def card(folder: Path | None, evidence: Mapping[str, Any] | None = None) -> str:
     own = read_templates(folder)
     found = dict(evidence or make_evidence()) | {"templates": own.digests if own else {}}
-    return render_card("Tiny-4bit", "acme/Tiny-4bit", "", found, folder)
+    return render_card("Tiny-4bit", "acme/Tiny-4bit", "", Evidence.of(found), folder)
 
 
 OURS = card(None)
@@ -146,14 +147,14 @@ def test_what_is_wrong_names_file_and_line(name: str, put: Put) -> None:
 
 def test_templates_are_those_of_the_evidence_or_no_card_is_made(put: Put) -> None:
     folder = put(licence="## L\n")
-    evidence = make_evidence(templates=read_templates(folder).digests)  # type: ignore[union-attr]
+    evidence = record(templates=read_templates(folder).digests)  # type: ignore[union-attr]
     assert render_card("x", "x", "", evidence, folder).endswith("## L\n")
     put(licence="## M\n")
     for there, words in ((folder, "has changed"), (None, "is gone")):
         with pytest.raises(Refused, match=f"licence.md.j2 {words} since the evidence was made"):
             render_card("x", "x", "", evidence, there)
     with pytest.raises(Refused, match="is new"):
-        render_card("x", "x", "", make_evidence(), folder)
+        render_card("x", "x", "", record(), folder)
 
 
 def test_they_are_found_beside_the_recipe_within_its_repo(put: Put, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_they_are_found_beside_the_recipe_within_its_repo(put: Put, tmp_path: Pa
     assert find_templates(recipe) == tmp_path / "repo/templates/card"
     own = read_templates(find_templates(recipe))
     assert own is not None
-    evidence = make_evidence(templates=own.digests)
+    evidence = record(templates=own.digests)
     assert render(recipe_from_file(recipe), Variant(), evidence).endswith("## L\n")
 
 

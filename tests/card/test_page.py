@@ -11,7 +11,7 @@ from mlx_publish.card.render import context, render_card
 from mlx_publish.card.templates import CHART, packaged, read_templates
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.yaml import load_yaml
-from samples import make_evidence
+from samples import record
 
 PAGE = (Path(__file__).parents[2] / "docs/card.md").read_text(encoding="utf-8")
 OTHER = {"id": "other", "name": "Own", "link": "https://example.org/x"}
@@ -32,12 +32,12 @@ def blocks(language: str) -> list[str]:
 
 
 def test_all_that_templates_are_given_is_listed() -> None:
-    assert column("name") == set(context("x", "x", "", make_evidence()))
+    assert column("name") == set(context("x", "x", "", record()))
     assert column("filter") == set(FILTERS)
 
 
 def test_all_keys_of_the_front_matter_are_listed() -> None:
-    assert column("key") == set(front_matter(make_evidence(licence=OTHER)))
+    assert column("key") == set(front_matter(record(licence=OTHER)))
 
 
 def test_all_sections_are_listed() -> None:
@@ -54,7 +54,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         (tmp_path / name[1]).write_text(text, encoding="utf-8")
     own = read_templates(tmp_path)
     assert own is not None
-    card = render_card("x", "x", "", make_evidence(templates=own.digests), tmp_path)
+    card = render_card("x", "x", "", record(templates=own.digests), tmp_path)
     assert "\n## House rules\n\nThis is variant 4bit of 2. Ask before you redistribute it.\n" in card
     assert card.endswith("thanks to the authors of [acme/Tiny](https://huggingface.co/acme/Tiny).\n")
 

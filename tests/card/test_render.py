@@ -18,6 +18,7 @@ from markdown_it.token import Token
 
 from hostile import HOSTILE
 from mlx_publish.card.render import load_as, render, render_card
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Destination, Recipe, Variant
 from samples import COMMIT, judged, make_evidence, make_recipe
 
@@ -97,9 +98,13 @@ CARDS = {
 }  # fmt: skip
 
 
+def card(name: str, load_as: str, notes: str, evidence: dict[str, Any]) -> str:
+    return render_card(name, load_as, notes, Evidence.of(evidence))
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_the_card_is_the_golden_one(name: str) -> None:
-    text, golden = render_card(*CARDS[name]), GOLDEN / f"{name}.md"
+    text, golden = card(*CARDS[name]), GOLDEN / f"{name}.md"
     if os.environ.get("MLX_PUBLISH_GOLDEN") == "write":
         golden.write_text(text, encoding="utf-8", newline="\n")
     assert text.encode() == golden.read_bytes()
@@ -111,7 +116,7 @@ def test_there_is_no_golden_card_that_nobody_renders() -> None:
 
 @pytest.mark.parametrize("name", CARDS)
 def test_the_layout_is_clean(name: str) -> None:
-    text = render_card(*CARDS[name])
+    text = card(*CARDS[name])
     assert not [line for line in text.splitlines() if line != line.rstrip()]
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
@@ -124,7 +129,7 @@ def test_the_layout_is_clean(name: str) -> None:
 
 
 def test_only_what_was_measured_is_claimed() -> None:
-    text = render_card("x", "x", "", unmeasured())
+    text = card("x", "x", "", unmeasured())
     assert "**Fidelity** was not measured, because the stage fidelity was refused." in text
     assert "**Speed** was not measured, because the last measurement was of other bytes." in text
     for word in ("KLD", "tokens/s", "## Example", "first choice", "Context", "What to know"):
@@ -134,14 +139,14 @@ def test_only_what_was_measured_is_claimed() -> None:
 def test_recipe_and_evidence_give_title_name_and_notes(tmp_path: Path) -> None:
     recipe = make_recipe(card={"notes": "Mine."})
     assert load_as(recipe, Variant()) == "acme/Tiny-4bit"
-    assert render(recipe, Variant(), FULL) == render_card("Tiny-4bit", "acme/Tiny-4bit", "Mine.", FULL)
+    assert render(recipe, Variant(), Evidence.of(FULL)) == card("Tiny-4bit", "acme/Tiny-4bit", "Mine.", FULL)
     folder = Recipe(recipe.spec, "tiny", None, {"4bit": Destination(folder=tmp_path / "Out")})
     assert load_as(folder, Variant()) == "Out"
 
 
 def test_the_evidence_is_not_changed() -> None:
     before = copy.deepcopy(FULL)
-    render_card("x", "x", "", FULL)
+    card("x", "x", "", FULL)
     assert before == FULL
 
 
@@ -180,7 +185,7 @@ def parse(card: str) -> list[Token]:
 @pytest.mark.parametrize("word", HOSTILE)
 def test_no_text_of_others_changes_the_structure(word: str, role: str) -> None:
     """Read as Markdown with tables, all stays what it is with a plain word."""
-    text, clean = render_card(word, word, "", laden(word, role)), render_card("x", "x", "", laden("x", role))
+    text, clean = card(word, word, "", laden(word, role)), card("x", "x", "", laden("x", role))
     tokens, wanted = parse(text), parse(clean)
     assert [token.type for token in tokens] == [token.type for token in wanted]
     inner, plain = ([child for token in some for child in token.children or []] for some in (tokens, wanted))
@@ -192,8 +197,8 @@ def test_no_text_of_others_changes_the_structure(word: str, role: str) -> None:
 
 @pytest.mark.parametrize("role", ["native", "first-user", "own-turn"])
 def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
-    text = render_card(ALL_AT_ONCE, ALL_AT_ONCE, "", laden(ALL_AT_ONCE, role))
-    tokens, clean = parse(text), parse(render_card("x", "x", "", laden("x", role)))
+    text = card(ALL_AT_ONCE, ALL_AT_ONCE, "", laden(ALL_AT_ONCE, role))
+    tokens, clean = parse(text), parse(card("x", "x", "", laden("x", role)))
     assert [token.type for token in tokens] == [token.type for token in clean]
     inner = [child for token in tokens for child in token.children or []]
     assert "html_inline" not in {child.type for child in inner}
@@ -219,5 +224,5 @@ def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
     ],
 )
 def test_the_command_makes_the_same_weights_again(changes: dict[str, Any], words: str) -> None:
-    text = render_card("x", "x", "", of_variant(**changes))
+    text = card("x", "x", "", of_variant(**changes))
     assert f"`mlx-publish convert --source acme/Tiny --revision {COMMIT} {words}`\n" in text

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_publish.card.snippet import OWN_TURN, snippet
+from mlx_publish.evidence.measurements import SmokeSpec
 from samples import make_evidence
 
 HOSTILE = 'a "quoted" {braces} \\n\nnew line """ ${{ x }} ``` <b>'
@@ -51,13 +52,13 @@ def run(code: str) -> tuple[str, Any, str]:
 def test_a_native_system_role_is_shown(text: str) -> None:
     messages = [{"role": "system", "content": text}, {"role": "user", "content": text}]
     smoke = SMOKE | {"exchange": SMOKE["exchange"] | {"messages": messages}}
-    assert run(snippet("acme/Tiny-4bit", smoke)) == ("acme/Tiny-4bit", messages, "rendered")
+    assert run(snippet("acme/Tiny-4bit", SmokeSpec.model_validate(smoke))) == ("acme/Tiny-4bit", messages, "rendered")
 
 
 @pytest.mark.parametrize("text", ["Be brief.", HOSTILE])
 def test_a_folded_one_is_folded_as_the_test_did(text: str) -> None:
     smoke = SMOKE | {"system": "first-user", "asked": {"system": text, "prompt": f"{text}?"}}
-    _, messages, prompt = run(snippet("x", smoke))
+    _, messages, prompt = run(snippet("x", SmokeSpec.model_validate(smoke)))
     assert messages == [{"role": "user", "content": f"{text}\n\n{text}?"}]
     assert prompt == "rendered"
 
@@ -65,13 +66,13 @@ def test_a_folded_one_is_folded_as_the_test_did(text: str) -> None:
 def test_a_turn_of_its_own_is_shown_as_tested() -> None:
     messages = [{"role": "user", "content": "Be brief."}, {"role": "user", "content": "What?"}]
     smoke = SMOKE | {"system": "own-turn", "exchange": SMOKE["exchange"] | {"messages": messages}}
-    code = snippet("x", smoke)
+    code = snippet("x", SmokeSpec.model_validate(smoke))
     assert OWN_TURN in code
     assert run(code)[1] == messages
 
 
 def test_options_of_the_test_are_shown() -> None:
-    code = snippet("x", SMOKE | {"options": {"enable_thinking": False}})
+    code = snippet("x", SmokeSpec.model_validate(SMOKE | {"options": {"enable_thinking": False}}))
     assert "add_generation_prompt=True, enable_thinking=False)" in code
     assert run(code)[2] == "rendered"
 
@@ -79,7 +80,7 @@ def test_options_of_the_test_are_shown() -> None:
 @pytest.mark.parametrize("text", ["Once", HOSTILE])
 def test_without_a_template_the_prompt_is_the_text(text: str) -> None:
     smoke = SMOKE | {"chat_template": False, "exchange": SMOKE["exchange"] | {"rendered": text}}
-    assert run(snippet("x", smoke)) == ("x", None, text)
+    assert run(snippet("x", SmokeSpec.model_validate(smoke))) == ("x", None, text)
 
 
 def test_without_a_smoke_test_it_still_runs() -> None:

@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from mlx_publish.card.tables import by_kind, siblings, speeds, table
+from mlx_publish.evidence.evidence import Rung
+from mlx_publish.evidence.measurements import FidelitySpec, SpeedSpec
 from samples import make_evidence, rung
 
 FULL = make_evidence()
+FIDELITY, SPEED = FidelitySpec.model_validate(FULL["fidelity"]), SpeedSpec.model_validate(FULL["benchmark"])
+
+
+def rungs(*ladder: dict[str, Any]) -> list[Rung]:
+    return [Rung.model_validate(one) for one in ladder]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -24,19 +31,19 @@ def test_a_column_of_nothing_is_not_there_and_a_hole_is_a_dash() -> None:
 
 def test_siblings_say_what_they_were_measured_on_where_that_differs() -> None:
     ladder = [rung("4bit", 10**8, 4.5, 0.1), rung("8bit", 2 * 10**8, 8.5, 0.01)]
-    assert [row[-1] for row in rows(siblings(ladder, "4bit"))] == ["Tokens/s", "---:", "96.2", "96.2"]
+    assert [row[-1] for row in rows(siblings(rungs(*ladder), "4bit"))] == ["Tokens/s", "---:", "96.2", "96.2"]
     ladder[1]["device"] = "cpu"
-    assert [row[-1] for row in rows(siblings(ladder, "4bit"))][2:] == ["96.2 (GPU)", "96.2 (CPU)"]
-    assert rows(siblings(ladder, "4bit"))[2][0] == "**4bit**"
-    assert rows(siblings(ladder, "4bit"))[3][0] == "[8bit](https://huggingface.co/acme/Tiny-8bit)"
+    assert [row[-1] for row in rows(siblings(rungs(*ladder), "4bit"))][2:] == ["96.2 (GPU)", "96.2 (CPU)"]
+    assert rows(siblings(rungs(*ladder), "4bit"))[2][0] == "**4bit**"
+    assert rows(siblings(rungs(*ladder), "4bit"))[3][0] == "[8bit](https://huggingface.co/acme/Tiny-8bit)"
 
 
 def test_a_sibling_without_a_repo_has_no_link() -> None:
-    assert "](" not in siblings([rung("4bit", 1, 4.5, 0.1) | {"repo": None}], "8bit")
+    assert "](" not in siblings(rungs(rung("4bit", 1, 4.5, 0.1) | {"repo": None}), "8bit")
 
 
 def changed(**numbers: Any) -> list[str]:
-    return rows(by_kind(FULL["fidelity"] | numbers))[-1]
+    return rows(by_kind(FidelitySpec.model_validate(FULL["fidelity"] | numbers)))[-1]
 
 
 def test_errors_have_two_digits_and_the_number_as_many() -> None:
@@ -47,13 +54,13 @@ def test_errors_have_two_digits_and_the_number_as_many() -> None:
 
 
 def test_kinds_have_names_that_people_know() -> None:
-    assert [row[0] for row in rows(by_kind(FULL["fidelity"]))[2:]] == [
+    assert [row[0] for row in rows(by_kind(FIDELITY))[2:]] == [
         "Prose", "Code", "Dialogue", "Other languages", "All",
     ]  # fmt: skip
 
 
 def test_speeds_name_prompt_trials_and_range() -> None:
-    found = rows(speeds(FULL["benchmark"]))
+    found = rows(speeds(SPEED))
     assert found[0][0] == "Prompt"
     assert found[2][0] == "128 tokens"
     assert found[2][-1] == "5 of 128 tokens"
@@ -63,8 +70,8 @@ def test_speeds_name_prompt_trials_and_range() -> None:
 @pytest.mark.parametrize("name", ["siblings", "by_kind", "speeds"])
 def test_every_row_has_all_cells(name: str) -> None:
     made = {
-        "siblings": siblings(FULL["ladder"], "4bit"),
-        "by_kind": by_kind(FULL["fidelity"]),
-        "speeds": speeds(FULL["benchmark"]),
+        "siblings": siblings(rungs(*FULL["ladder"]), "4bit"),
+        "by_kind": by_kind(FIDELITY),
+        "speeds": speeds(SPEED),
     }
     assert len({len(row) for row in rows(made[name])}) == 1

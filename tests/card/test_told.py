@@ -8,33 +8,35 @@ from typing import Any
 import pytest
 
 from mlx_publish.card.licence import legal_files, licence_words, link_that_leads
-from mlx_publish.card.limits import limits, passed, told
+from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.words import same_logits
-from samples import judged, make_evidence
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.measurements import ProofSpec, TextProof
+from samples import judged, make_evidence, record
 
 FULL = make_evidence()
 
 
 def test_checks_stand_by_what_became_of_them() -> None:
-    found = told(FULL)
+    found = remarks(Evidence.of(FULL))
     assert {group: [one["id"] for one in ones] for group, ones in found.items()} == {
         "accepted": ["perplexity"], "fixed": ["tokenizer-portable"], "warn": ["stops"],
     }  # fmt: skip
     assert found["accepted"][0] == {"id": "perplexity", "message": "the limit is 1", "reason": "Wanted for phones"}
-    assert passed(FULL) == 2
+    assert passed(Evidence.of(FULL)) == 2
 
 
 def test_what_was_so_for_an_hour_is_not_told() -> None:
-    assert told(make_evidence(checks=[judged("inspect", "revision", "warn", "a branch moves")]))["warn"] == []
+    assert remarks(record(checks=[judged("inspect", "revision", "warn", "a branch moves")]))["warn"] == []
 
 
-def licensed(**licence: Any) -> dict[str, Any]:
-    return make_evidence(licence={"id": "other", "name": "Own", "link": None} | licence)
+def licensed(**licence: Any) -> Evidence:
+    return record(licence={"id": "other", "name": "Own", "link": None} | licence)
 
 
 @pytest.mark.parametrize(("link", "leads"), [
     ("https://example.org/x?y#z", "https://example.org/x?y#z"), ("LICENSE", "LICENSE"), ("./LICENSE", "LICENSE"), ("LICENSE#part", "LICENSE#part"),
-    ("MISSING.md", None), ("../LICENSE", None), ("javascript:alert(1)", None), ("/LICENSE", None), (None, None), (7, None),
+    ("MISSING.md", None), ("../LICENSE", None), ("javascript:alert(1)", None), ("/LICENSE", None), (None, None),
     ("https://exa mple.org", None),
 ])  # fmt: skip
 def test_a_link_is_printed_only_where_it_leads_somewhere(link: Any, leads: str | None) -> None:
@@ -44,17 +46,17 @@ def test_a_link_is_printed_only_where_it_leads_somewhere(link: Any, leads: str |
 
 
 def test_a_licence_has_its_name_or_its_identifier() -> None:
-    assert licence_words(FULL) == "apache-2.0"
+    assert licence_words(Evidence.of(FULL)) == "apache-2.0"
     assert licence_words(licensed(id=None, name=None)) == "not known"
-    assert legal_files(FULL) == ["LICENSE"]
+    assert legal_files(Evidence.of(FULL)) == ["LICENSE"]
 
 
-def with_(**sections: Any) -> dict[str, Any]:
+def with_(**sections: Any) -> Evidence:
     """Changes by section, as `smoke={...}`; None takes the section away."""
     found = copy.deepcopy(FULL)
     for name, changes in sections.items():
         found[name] = changes if changes is None or isinstance(changes, list) else found[name] | changes
-    return found
+    return Evidence.of(found)
 
 
 LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -96,4 +98,5 @@ def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested_or_prov
     ((None, 1e-13), "logits that could not be compared"),
 ])  # fmt: skip
 def test_what_the_twin_showed_is_told_in_words(errors: tuple[float | None, ...], words: str) -> None:
-    assert same_logits({"texts": [{"nmse": error} for error in errors]}) == words
+    texts = [TextProof(nmse=error, mean_kld=None, same_first_choice=None) for error in errors]
+    assert same_logits(ProofSpec(against="transformers", versions={}, mlx_lm={}, texts=texts)) == words

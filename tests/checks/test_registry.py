@@ -8,8 +8,8 @@ import pytest
 
 from mlx_publish.checks.registry import BY_STAGE, judge_acceptances
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.stages import NAMES
 from mlx_publish.recipes.read import recipe_from_file
-from mlx_publish.stages import NAMES
 
 ALL = [check for checks in BY_STAGE.values() for check in checks]
 

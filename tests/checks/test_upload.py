@@ -9,10 +9,13 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.upload import UPLOAD, Parcel
+from samples import make_evidence, record
 
-FILES = [{"path": "config.json", "size": 1, "sha256": "a"}, {"path": "model.safetensors", "size": 1, "sha256": "b"}]
-EVIDENCE: dict[str, Any] = {"smoke": {"x": 1}, "fidelity": {"x": 1}, "model": {"files": FILES}}
-NOW = {"config.json": "a", "model.safetensors": "b", "README.md": "c", "mlx-publish.json": "d"}
+A, B = "a" * 64, "b" * 64
+FILES = [{"path": "config.json", "size": 1, "sha256": A}, {"path": "model.safetensors", "size": 1, "sha256": B}]
+MODEL = make_evidence()["model"] | {"files": FILES}
+EVIDENCE = record(model=MODEL)
+NOW = {"config.json": A, "model.safetensors": B, "README.md": "c", "mlx-publish.json": "d"}
 GOOD = Parcel(EVIDENCE, NOW, "card", "card", ())
 
 
@@ -33,12 +36,22 @@ def test_a_chart_that_is_the_rendered_one_may_leave() -> None:
 
 
 FAILING: list[tuple[str, dict[str, Any], str, str]] = [
-    ("evidence-complete", {"evidence": EVIDENCE | {"smoke": None}}, "has no smoke", "'mlx-publish smoke'"),
-    ("evidence-complete", {"evidence": EVIDENCE | {"fidelity": None}}, "has no fidelity", "'mlx-publish fidelity'"),
-    ("evidence-complete", {"evidence": {"model": {"files": FILES}}}, "no smoke and no fidelity", "accept"),
+    ("evidence-complete", {"evidence": record(model=MODEL, smoke=None)}, "has no smoke", "'mlx-publish smoke'"),
+    (
+        "evidence-complete",
+        {"evidence": record(model=MODEL, fidelity=None)},
+        "has no fidelity",
+        "'mlx-publish fidelity'",
+    ),
+    (
+        "evidence-complete",
+        {"evidence": record(model=MODEL, smoke=None, fidelity=None)},
+        "no smoke and no fidelity",
+        "accept",
+    ),
     ("bytes-unchanged", {"sha256": NOW | {"config.json": "x"}}, "the evidence: config.json", "convert --force"),
     ("bytes-unchanged", {"sha256": NOW | {"new.json": "x"}}, "the evidence: new.json", "convert --force"),
-    ("bytes-unchanged", {"sha256": {"config.json": "a"}}, "the evidence: model.safetensors", "convert --force"),
+    ("bytes-unchanged", {"sha256": {"config.json": A}}, "the evidence: model.safetensors", "convert --force"),
     ("bytes-unchanged", {"sha256": NOW | {"sub/README.md": "x"}}, "the evidence: sub/README.md", "convert --force"),
     (
         "bytes-unchanged",

@@ -16,7 +16,7 @@ from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.engine.divergence import Divergence, compared
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.recipes.recipe import FidelityTest, Variant
-from mlx_publish.stages.measuring import rounded
+from mlx_publish.source.bounds import rounded
 
 Logits = NDArray[np.float32]
 CLOSE = 1e-9

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from conftest import once
 from mlx_publish.checks.fidelity import better
 from mlx_publish.children.engine import environment
+from mlx_publish.context import Context, Outcome
 from mlx_publish.engine.fidelity import compare
 from mlx_publish.engine.logits_store import write_store
 from mlx_publish.engine.passages import Passage
 from mlx_publish.errors import Refused
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages import STAGES, fidelity_stage, reference
-from mlx_publish.stages.context import Context, Outcome
-from mlx_publish.stages.reference import Reference
+from mlx_publish.source import logits as reference
+from mlx_publish.source.logits import Reference
+from mlx_publish.stages import STAGES, fidelity_stage
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work

@@ -24,7 +24,7 @@ from mlx_publish.engine.logits_store import (
     write_store,
 )
 from mlx_publish.engine.passages import Passage
-from mlx_publish.stages.reference import texts
+from mlx_publish.source.logits import texts
 from models import make_model
 from pipeline import digests, leftovers
 

@@ -13,7 +13,7 @@ from mlx_lm.utils import load_tokenizer  # noqa: TID251 -- what the engine hands
 from tokenizers import Tokenizer, processors
 
 from mlx_publish.engine.passages import SHARES, WINDOW, Passage, passages, tokens_sha256
-from mlx_publish.stages.reference import texts
+from mlx_publish.source.logits import texts
 from models import make_model
 from tiny_tokenizer import CHATML, SPECIAL, TURN_START, build_tokenizer
 

@@ -15,6 +15,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, ChunkedKVCache, KVCache,
 
 from gate import loaded
 from mlx_publish.engine import speed
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.speed import LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
 from models import make_model, make_scripted
@@ -228,9 +229,12 @@ class Counted:
     generations: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
-    def stream(self, model: Any, tokenizer: Any, prompt: list[int], **more: Any) -> Iterator[Any]:
+    def make_cache(self, model: Any) -> list[Any]:
+        return backend().make_cache(model)
+
+    def stream(self, model: Any, tokenizer: Any, prompt: list[int], tokens: int, cache: list[Any]) -> Iterator[Any]:
         response = None
-        for response in mlx_lm.stream_generate(model, tokenizer, prompt, **more):
+        for response in backend().stream(model, tokenizer, prompt, tokens, cache):
             yield response
         assert response is not None
         self.prompts.append(len(prompt))
@@ -241,7 +245,7 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     found = Counted()
-    monkeypatch.setattr(speed, "stream_generate", found.stream)
+    monkeypatch.setattr(speed, "backend", lambda: found)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from mlx_publish.evidence.report import Finding, Report, Verdict
-from mlx_publish.github import outcome, output
+from mlx_publish.github import outcome
+from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.work import Work
 from samples import make_recipe
@@ -19,24 +21,27 @@ STAGES = ("inspect", "convert", "card", "upload")
 HOSTILE = "<img src=x> | `a` [x](y) **b**\n::error::z \x1b[31m #1 @all"
 
 
-class Runner:
+@dataclass(frozen=True)
+class Job(Runner):
     """Keeps what a job would be given."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.outputs: dict[str, str] = {}
-        self.annotations: list[tuple[str, str]] = []
-        self.summary = ""
-        monkeypatch.setattr(output, "write", self.outputs.update)
-        monkeypatch.setattr(output, "annotate", lambda message, place="": self.annotations.append((message, place)))
-        monkeypatch.setattr(output, "summarize", self._summarize)
+    outputs: dict[str, str] = field(default_factory=dict)
+    annotations: list[tuple[str, str]] = field(default_factory=list)
+    summaries: list[str] = field(default_factory=list)
 
-    def _summarize(self, text: str) -> None:
-        self.summary += text
+    def write(self, values: Mapping[str, str]) -> None:
+        self.outputs.update(values)
+
+    def annotate(self, message: str, place: str = "") -> None:
+        self.annotations.append((message, place))
+
+    def summarize(self, markdown: str) -> None:
+        self.summaries.append(markdown)
 
 
 @pytest.fixture
-def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
-    return Runner(monkeypatch)
+def runner() -> Job:
+    return Job()
 
 
 @pytest.fixture
@@ -57,13 +62,13 @@ def add(
     work.write_report(label, Report(stage, {}, checks or (Finding("so", "pass", "so"),), result or {}, verdict))
 
 
-def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_a_published_recipe(runner: Job, work: Work, recipe: Recipe) -> None:
     for label in ("4bit", "8bit"):
         add(work, label, "convert")
         add(work, label, "card")
         result = {"repo": f"acme/Tiny-{label}", "commit": f"c{label}", "tag": "v1", "sent": ["a", "b"], "removed": []}
         add(work, label, "upload", result=result)
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs == {
         "verdict": "pass",
         "card": f"{work.model('4bit')}/README.md\n{work.model('8bit')}/README.md",
@@ -75,24 +80,26 @@ def test_a_published_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
     assert runner.annotations == []
 
 
-def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Job, work: Work, recipe: Recipe) -> None:
     for label in ("4bit", "8bit"):
         add(work, label, "card")
         work.model(label).mkdir(parents=True)
         (work.model(label) / "README.md").write_text(f"---\nlicense: mit\n---\n# The card of {label}\n")
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert (
-        runner.summary.index("### 4bit") < runner.summary.index("# The card of 4bit") < runner.summary.index("### 8bit")
+        "".join(runner.summaries).index("### 4bit")
+        < "".join(runner.summaries).index("# The card of 4bit")
+        < "".join(runner.summaries).index("### 8bit")
     )
-    assert "| published |" not in runner.summary
-    runner.summary = ""
+    assert "| published |" not in "".join(runner.summaries)
+    runner.summaries.clear()
     result = {"repo": "acme/Tiny-4bit", "commit": "0123456789abcdef", "tag": HOSTILE, "sent": ["a", "b"], "removed": []}
     add(work, "4bit", "upload", result=result)
     pull = {"pull_request": "https://huggingface.co/acme/Tiny-8bit/discussions/1", "tag": ""}
     add(work, "8bit", "upload", result={**result, "repo": "acme/Tiny-8bit", **pull})
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
-    assert "The card of" not in runner.summary
-    [_, table] = runner.summary.split("| published |")
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
+    assert "The card of" not in "".join(runner.summaries)
+    [_, table] = "".join(runner.summaries).split("| published |")
     lines = table.strip().splitlines()
     assert "[acme/Tiny-4bit](https://huggingface.co/acme/Tiny-4bit)" in lines[2]
     assert "[0123456789ab](https://huggingface.co/acme/Tiny-4bit/tree/0123456789abcdef)" in lines[2]
@@ -101,16 +108,18 @@ def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Runner, work: Wo
     assert "[acme/Tiny-8bit](https://huggingface.co/acme/Tiny-8bit/discussions/1)" in lines[3]
 
 
-def test_a_refused_variant_is_annotated_at_the_recipe(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_a_refused_variant_is_annotated_at_the_recipe(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "card")
     failure = Finding("licence", "fail", "no licence is known", "Write one.")
     add(work, "8bit", "inspect", verdict="refused", checks=(failure, Finding("stops", "warn", "maybe", "Look.")))
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs["verdict"] == "refused"
     assert runner.outputs["card"] == f"{work.model('4bit')}/README.md"
     assert (runner.outputs["repo"], runner.outputs["commit"]) == ("", "")
     assert runner.annotations == [("tiny 8bit: licence: no licence is known Write one.", "recipes/tiny.yaml:3")]
-    assert "| 8bit | inspect | refused | fail licence: no licence is known<br>warn stops: maybe |" in runner.summary
+    assert "| 8bit | inspect | refused | fail licence: no licence is known<br>warn stops: maybe |" in "".join(
+        runner.summaries
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,32 +129,32 @@ def test_a_refused_variant_is_annotated_at_the_recipe(runner: Runner, work: Work
     ],
 )  # fmt: skip
 def test_the_worst_verdict_counts_and_none_is_an_error(
-    runner: Runner, work: Work, recipe: Recipe, verdicts: tuple[Verdict, ...], worst: str
+    runner: Job, work: Work, recipe: Recipe, verdicts: tuple[Verdict, ...], worst: str
 ) -> None:
     for stage, verdict in zip(STAGES, verdicts, strict=False):
         add(work, "4bit", stage, verdict=verdict)
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs["verdict"] == worst
 
 
-def test_only_the_stages_and_variants_of_this_run_count(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_only_the_stages_and_variants_of_this_run_count(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "inspect")
     add(work, "4bit", "upload", verdict="error")
     add(work, "8bit", "inspect", verdict="refused")
-    outcome.write_outcome(work, recipe, recipe.variants[:1], ("inspect",))
+    outcome.write_outcome(work, recipe, recipe.variants[:1], ("inspect",), runner)
     assert runner.outputs["verdict"] == "pass"
 
 
-def test_a_card_that_was_refused_is_no_card(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_a_card_that_was_refused_is_no_card(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "card", verdict="refused")
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert (runner.outputs["card"], runner.outputs["evidence"]) == ("", "")
 
 
-def test_strangers_words_are_text_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_strangers_words_are_text_in_the_summary(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "inspect", verdict="refused", checks=(Finding("licence", "fail", HOSTILE, HOSTILE),))
-    outcome.write_outcome(work, recipe, recipe.variants, STAGES)
-    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(runner.summary)
+    outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse("".join(runner.summaries))
     inner = [child for token in tokens for child in token.children or []]
     assert {token.type for token in inner} <= {"text", "text_special", "softbreak"}
     assert not [token for token in tokens if token.type == "html_block"]
@@ -154,13 +163,13 @@ def test_strangers_words_are_text_in_the_summary(runner: Runner, work: Work, rec
     assert "fail licence: <img src=x> | `a` [x](y) **b** ::error::z \ufffd[31m #1 @all" in shown
 
 
-def test_what_was_not_proven_stands_in_the_summary(runner: Runner, work: Work, recipe: Recipe) -> None:
+def test_what_was_not_proven_stands_in_the_summary(runner: Job, work: Work, recipe: Recipe) -> None:
     said = "the architecture is not proven: torch is not installed"
     skips = (
         Finding("twin-equal", "skip", said, details={"told": True}),
         Finding("other", "skip", "nothing to look at"),
     )
     add(work, "4bit", "inspect", checks=skips)
-    outcome.write_outcome(work, recipe, recipe.variants[:1], STAGES)
-    assert f"skip twin-equal: {said}" in runner.summary
-    assert "nothing to look at" not in runner.summary
+    outcome.write_outcome(work, recipe, recipe.variants[:1], STAGES, runner)
+    assert f"skip twin-equal: {said}" in "".join(runner.summaries)
+    assert "nothing to look at" not in "".join(runner.summaries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import pytest
 
 from hostile import HOSTILE, WORSE
 from mlx_publish.errors import BadInput
-from mlx_publish.github.plan import Settings, make_plan, print_plan
-from mlx_publish.github.request import MOST_KEYS, Request, from_form, from_payload
+from mlx_publish.github import plan as plan_module
+from mlx_publish.github.plan import Settings, make_plan, print_plan, read_event
+from mlx_publish.github.request import ASKED, MOST_KEYS, Request, from_form, from_payload
+from mlx_publish.github.runner import Runner
 
 LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -67,14 +69,9 @@ def filled_in(recipes: Path, **fields: str) -> dict[str, Any]:
     return make_plan("workflow_dispatch", {"inputs": inputs}, "refs/heads/main", recipes)
 
 
-def job(**told: str) -> dict[str, str]:
-    nothing = dict.fromkeys(
-        (
-            "name", "recipe", "variant", "tag", "repo", "source", "revision", "variants", "destination", "modality",
-            "notes",
-        ), "",
-    )  # fmt: skip
-    return nothing | told
+def job(**values: str) -> dict[str, str]:
+    nothing = dict.fromkeys(("name", "recipe", "variant", "tag", "repo", *ASKED), "")
+    return nothing | values
 
 
 def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes: Path, reviewed: Path) -> None:
@@ -142,6 +139,15 @@ def test_a_stranger_s_event_is_not_helped_by_inputs_of_a_calling_workflow(recipe
     for name in ("pull_request", "pull_request_target", "issues", "workflow_run"):
         with pytest.raises(BadInput, match="starts nothing"):
             make_plan(name, {}, "refs/heads/main", recipes, given=given)
+
+
+def test_a_new_trigger_is_a_reader_of_its_event(recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def released(payload: Mapping[str, Any]) -> Request:
+        return Request(recipe=payload["release"]["name"])
+
+    monkeypatch.setattr(plan_module, "TRIGGERS", {**plan_module.TRIGGERS, "release": released})
+    plan = make_plan("release", {"release": {"name": "small"}}, "refs/tags/v1", recipes)
+    assert (plan["event"], plan["next"], plan["review"]["name"]) == ("release", "review", "small")
 
 
 def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> None:
@@ -289,7 +295,7 @@ def test_every_control_character_is_refused_in_notes() -> None:
             with pytest.raises(BadInput):
                 from_payload({"source": "a/b", "destination": "c/d", "notes": f"x{chr(code)}y"})
     assert from_form({"source": "a/b", "destination": "c/d", "notes": "x\r\ny"}) == Request(
-        source="a/b", destination="c/d", notes="x\ny"
+        keys={"source": "a/b", "to": "c/d", "notes": "x\ny"}
     )
 
 
@@ -319,17 +325,16 @@ def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | 
     if text is not None:
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
-        print_plan("push", event, "refs/tags/small/v1", recipes)
+        make_plan("push", read_event(event), "refs/tags/small/v1", recipes)
     assert caught.value.place in (str(event), f"{event}:1")
     assert caught.value.message.startswith(said)
 
 
 def test_the_plan_is_printed_and_its_parts_are_outputs(
-    recipes: Path, reviewed: Path, event: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
-    print_plan("push", event, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
+    recipes: Path, reviewed: Path, event: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_plan("push", read_event(event), "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
+    print_plan(made, Runner(output=str(tmp_path / "output")))
     plan = json.loads(capsys.readouterr().out)
     lines = (tmp_path / "output").read_text().splitlines()
     found = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}

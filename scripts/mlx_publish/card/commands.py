@@ -10,7 +10,8 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from mlx_publish.evidence.measurements import SmokeSpec
 
 _ADDRESS = "http://127.0.0.1:8080/v1"
 _LONGEST = 240  # characters of a question that one likes to read in a command
@@ -28,11 +29,11 @@ class Commands:
     request: str
 
 
-def commands(load_as: str, smoke: Mapping[str, Any] | None) -> Commands:
+def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
     """Command lines for the model that is called `load_as`."""
     model = ["--model", shell(load_as)]
-    chats = smoke is None or smoke["chat_template"]
-    system = _option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke["system"] == "native" else []
+    chats = smoke is None or smoke.chat_template
+    system = _option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke.system == "native" else []
     return Commands(
         generate=_joined("mlx_lm.generate", model, ["--max-tokens", "256"], system, *_question(smoke)),
         chat=_joined("mlx_lm.chat", model, system) if chats else "",
@@ -41,19 +42,19 @@ def commands(load_as: str, smoke: Mapping[str, Any] | None) -> Commands:
     )
 
 
-def _asked(smoke: Mapping[str, Any] | None) -> Mapping[str, str]:
+def _asked(smoke: SmokeSpec | None) -> Mapping[str, str]:
     """The smoke test's texts, or stand-ins where they cannot be read at a glance in a command."""
-    asked = smoke["asked"] if smoke else STAND_INS
+    asked = smoke.asked if smoke else STAND_INS
     fine = all(text and text.isprintable() and len(text) <= _LONGEST and "\\" not in text for text in asked.values())
     return asked if fine else STAND_INS
 
 
-def _question(smoke: Mapping[str, Any] | None) -> list[list[str]]:
+def _question(smoke: SmokeSpec | None) -> list[list[str]]:
     """Prompt and options. mlx_lm.generate makes line ends of \\n in a prompt, so that folding needs none here."""
     asked = _asked(smoke)
     folded = _way(smoke) == "first-user"
     prompt = _option("--prompt", f"{asked['system']}\\n\\n{asked['prompt']}" if folded else asked["prompt"])
-    options = (smoke or {}).get("options")
+    options = smoke.options if smoke else None
     return [*([["--chat-template-config", shell(json.dumps(options))]] if options else []), prompt]
 
 
@@ -62,27 +63,27 @@ def _option(name: str, text: str) -> list[str]:
     return [f"{name}={shell(text)}"] if text.startswith("-") else [name, shell(text)]
 
 
-def _request(smoke: Mapping[str, Any] | None) -> str:
+def _request(smoke: SmokeSpec | None) -> str:
     """A request to the server; what stands between the two marks is JSON and needs no quoting."""
-    asked, chats = _asked(smoke), smoke is None or smoke["chat_template"]
-    body: dict[str, Any] = {"messages": _messages(_way(smoke), asked)} if chats else {"prompt": asked["prompt"]}
-    if smoke and smoke["options"]:
-        body["chat_template_kwargs"] = smoke["options"]
+    asked, chats = _asked(smoke), smoke is None or smoke.chat_template
+    body: dict[str, object] = {"messages": _messages(_way(smoke), asked)} if chats else {"prompt": asked["prompt"]}
+    if smoke and smoke.options:
+        body["chat_template_kwargs"] = smoke.options
     lines = [f"  {json.dumps(key)}: {_value(value)}" for key, value in {**body, "max_tokens": 256}.items()]
     page = f"{_ADDRESS}/{'chat/completions' if chats else 'completions'}"
     head = f"curl {page} \\\n  -H \"Content-Type: application/json\" -d @- <<'JSON'"
     return "\n".join((head, "{", ",\n".join(lines), "}", "JSON"))
 
 
-def _way(smoke: Mapping[str, Any] | None) -> str:
+def _way(smoke: SmokeSpec | None) -> str:
     """How the system text was given in the test; `own-turn` became one turn where the template takes no two."""
     if smoke is None:
         return "none"
-    one = len(smoke["exchange"]["messages"]) == 1
-    return "first-user" if smoke["system"] == "own-turn" and one else str(smoke["system"])
+    one = len(smoke.exchange.messages) == 1
+    return "first-user" if smoke.system == "own-turn" and one else smoke.system
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """JSON of a value of the request, a message a line."""
     if not isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)

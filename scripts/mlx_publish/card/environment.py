@@ -10,17 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from types import FrameType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 
 from mlx_publish.card import tables, words
 from mlx_publish.card.templates import Templates, packaged
 from mlx_publish.errors import BadInput, Bug
+from mlx_publish.evidence.evidence import Rung
+from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec, Rate, Record, SpeedSpec
 from mlx_publish.text import markdown, numbers
 from mlx_publish.text.jinja import BoundedSandbox
 from mlx_publish.text.markdown import Markdown, escape
 
+R = TypeVar("R", bound=Record)
+P = ParamSpec("P")
 SECONDS = 10.0
 """For one card; ours take a hundredth of a second."""
 CHARACTERS = 1 << 20
@@ -55,21 +59,30 @@ def deadline(seconds: float = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _of(record: type[R], words_of: Callable[Concatenate[R, P], str]) -> Callable[..., str]:
+    """Return a filter over the plain data of a record, as templates hold it."""
+
+    def words_of_plain(data: object, *more: P.args, **named: P.kwargs) -> str:
+        return words_of(record.model_validate(data), *more, **named)
+
+    return words_of_plain
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "md": markdown.escape,
     "code": markdown.code,
     "fenced": markdown.fenced,
     "link": markdown.link,
     "hub": markdown.hub,
-    "sibling": tables.sibling,
-    "siblings": tables.siblings,
-    "by_kind": tables.by_kind,
-    "speeds": tables.speeds,
-    "how_close": words.how_close,
-    "against": words.against,
-    "short_against": words.short_against,
-    "same_logits": words.same_logits,
-    "spread": tables.spread,
+    "sibling": _of(Rung, tables.sibling),
+    "siblings": lambda ladder, label: tables.siblings([Rung.model_validate(rung) for rung in ladder], label),
+    "by_kind": _of(FidelitySpec, tables.by_kind),
+    "speeds": _of(SpeedSpec, tables.speeds),
+    "how_close": _of(FidelitySpec, words.how_close),
+    "against": _of(FidelitySpec, words.against),
+    "short_against": _of(FidelitySpec, words.short_against),
+    "same_logits": _of(ProofSpec, words.same_logits),
+    "spread": _of(Rate, tables.spread),
     "tokens": lambda number: f"{number:,}",
     "size": numbers.size,
     "memory": numbers.memory,
@@ -128,7 +141,7 @@ def environment(own: Templates | None = None) -> CardEnvironment:
     return CardEnvironment(own)
 
 
-def render_body(own: Templates | None, context: Mapping[str, Any]) -> str:
+def render_body(own: Templates | None, context: Mapping[str, object]) -> str:
     """Render the card below its front matter. `BadInput` names file and line of a template of the repo's own."""
     try:
         template = environment(own).get_template(BASE)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from mlx_publish.card.licence import link_that_leads
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.patterns import LANGUAGE, LICENCE
 from mlx_publish.text.markdown import is_repo, numbered
 
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)
 # YAML 1.1, which some readers of the Hub's cards still speak, takes these for something else than text.
 _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+Value = str | list[str] | None
 _TEXT_TASKS = frozenset({
     None, "text-generation", "text2text-generation", "conversational", "translation", "summarization",
     "question-answering", "image-text-to-text", "video-text-to-text", "audio-text-to-text", "any-to-any",
@@ -24,14 +25,14 @@ _TEXT_TASKS = frozenset({
 """Tasks of a source whose conversion generates text; an embedding model, say, is converted for something else."""
 
 
-def front_matter(evidence: Mapping[str, Any]) -> dict[str, Any]:
+def front_matter(evidence: Evidence) -> dict[str, Value]:
     """Build the metadata of one published variant."""
-    base = evidence["source"]["base_model"]
-    quantized, repo = evidence["variant"]["quantized"], evidence["destination"]["repo"]
-    text = evidence["source"]["pipeline_tag"] in _TEXT_TASKS or evidence["source"].get("modality") == "text"
-    data: dict[str, Any] = {
+    base = evidence.source.base_model
+    quantized, repo = evidence.variant.quantized, evidence.destination.repo
+    text = evidence.source.pipeline_tag in _TEXT_TASKS or evidence.source.modality == "text"
+    data: dict[str, Value] = {
         **_licence(evidence),
-        "language": _unique(code for code in evidence["language"] if re.fullmatch(LANGUAGE, code)),
+        "language": _unique(code for code in evidence.language if re.fullmatch(LANGUAGE, code)),
         "library_name": "mlx",
         "pipeline_tag": "text-generation" if text else None,
         "base_model": base if is_repo(base) else None,
@@ -42,38 +43,38 @@ def front_matter(evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value not in (None, [], "")}
 
 
-def front_matter_text(data: Mapping[str, Any]) -> str:
+def front_matter_text(data: Mapping[str, Value]) -> str:
     """YAML between its two fences; every text stays the same text for readers of YAML 1.1 and 1.2."""
     lines = [line for key, value in data.items() for line in _entry(key, value)]
     return "\n".join(("---", *lines, "---", ""))
 
 
-def _licence(evidence: Mapping[str, Any]) -> dict[str, Any]:
+def _licence(evidence: Evidence) -> dict[str, Value]:
     """Identifiers of the Hub are in lower case; name and link belong to the licence `other` alone."""
-    found = (evidence["licence"]["id"] or "").lower()
-    if found != "other":
-        return {"license": found if re.fullmatch(LICENCE, found) else None}
-    return {"license": found, "license_name": evidence["licence"]["name"], "license_link": link_that_leads(evidence)}
+    licence = (evidence.licence.id or "").lower()
+    if licence != "other":
+        return {"license": licence if re.fullmatch(LICENCE, licence) else None}
+    return {"license": licence, "license_name": evidence.licence.name, "license_link": link_that_leads(evidence)}
 
 
-def _tags(evidence: Mapping[str, Any]) -> list[str]:
-    bits = evidence["variant"]["bits"]
+def _tags(evidence: Evidence) -> list[str]:
+    bits = evidence.variant.bits
     return ["mlx", *(["conversational"] if _chats(evidence) else []), *([f"{bits}-bit"] if bits else [])]
 
 
-def _chats(evidence: Mapping[str, Any]) -> bool:
+def _chats(evidence: Evidence) -> bool:
     """Whether a chat template was proven: it is there, and no judgement of it had to be let through."""
-    about = [check for check in evidence["checks"] if check["id"] in ("template-renders", "template-same")]
-    there = bool(evidence["smoke"] and evidence["smoke"]["chat_template"])
-    return there and all(check["status"] == "pass" for check in about)
+    about = [check for check in evidence.checks if check.id in ("template-renders", "template-same")]
+    there = evidence.smoke is not None and evidence.smoke.chat_template
+    return there and all(check.status == "pass" for check in about)
 
 
 def _unique(words: Iterable[str]) -> list[str]:
     """Each once, whatever its case; the first way of writing it stays."""
-    found: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for word in words:
-        found.setdefault(word.lower(), word)
-    return list(found.values())
+        spellings.setdefault(word.lower(), word)
+    return list(spellings.values())
 
 
 def _entry(key: str, value: object) -> list[str]:

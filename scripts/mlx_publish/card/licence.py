@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.model.select import is_legal
 from mlx_publish.text.markdown import Markdown, is_web, link
 
-Evidence = Mapping[str, Any]
-
 
 def legal_files(evidence: Evidence) -> list[str]:
-    """Licences, notices and policies in the published folder."""
-    return [file["path"] for file in evidence["model"]["files"] if is_legal(file["path"])]
+    """Return licences, notices and policies in the published folder."""
+    return [file.path for file in evidence.model.files if is_legal(file.path)]
 
 
 def link_that_leads(evidence: Evidence) -> str | None:
-    """The licence's link where it is a page of the web or a file that is published beside the card, else None."""
-    target = evidence["licence"]["link"]
-    if not isinstance(target, str):
+    """Return the licence's link where it is a web page or a file published beside the card, else None."""
+    target = evidence.licence.link
+    if target is None:
         return None
     if is_web(target):
         return target
@@ -28,6 +24,6 @@ def link_that_leads(evidence: Evidence) -> str | None:
 
 
 def licence_words(evidence: Evidence) -> Markdown:
-    """The licence's name with its link; the Hub's identifier where it has no name."""
-    licence = evidence["licence"]
-    return link(licence["name"] or licence["id"] or "not known", link_that_leads(evidence))
+    """Return the licence's name with its link; the Hub's identifier where it has no name."""
+    licence = evidence.licence
+    return link(licence.name or licence.id or "not known", link_that_leads(evidence))

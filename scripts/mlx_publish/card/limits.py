@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-Evidence = Mapping[str, Any]
-_IMAGES = {"image-text-to-text": "images", "any-to-any": "more than text", "video-text-to-text": "video",
-           "audio-text-to-text": "sound"}  # fmt: skip
+from mlx_publish.evidence.evidence import Evidence
+
+_IMAGES = {
+    "image-text-to-text": "images",
+    "any-to-any": "more than text",
+    "video-text-to-text": "video",
+    "audio-text-to-text": "sound",
+}
 _NAMED = 5  # languages
 
 
 def limits(evidence: Evidence) -> list[str]:
-    """All that a reader might take for tested and that was not."""
+    """Return all that a reader might take for tested and that was not."""
     return [text for limit in _LIMITS if (text := limit(evidence))]
 
 
 def _status(evidence: Evidence, check: str) -> str:
-    return next((str(one["status"]) for one in evidence["checks"] if one["id"] == check), "")
+    return next((entry.status for entry in evidence.checks if entry.id == check), "")
 
 
 def _untested(evidence: Evidence) -> str:
-    reason = evidence.get("untested")
+    reason = evidence.untested
     return f"It is published without all of its tests, because: {reason}" if reason else ""
 
 
@@ -30,8 +34,7 @@ def _tasks(_evidence: Evidence) -> str:
 
 
 def _machine(evidence: Evidence) -> str:
-    smoke, fidelity = evidence["smoke"] or {}, evidence["fidelity"] or {}
-    if "float32" not in (smoke.get("computed_in"), fidelity.get("computed_in")):
+    if not any(part and part.computed_in == "float32" for part in (evidence.smoke, evidence.fidelity)):
         return ""
     return (
         "It was tested on a CPU that computed in float32. A Mac's GPU computes in the types as they are stored, so "
@@ -41,7 +44,7 @@ def _machine(evidence: Evidence) -> str:
 
 def _architecture(evidence: Evidence) -> str:
     proven = ("pass", "fixed", "warn")
-    accepted = any(one["id"] == "twin-equal" and one["accepted"] for one in evidence["checks"])
+    accepted = any(check.id == "twin-equal" and check.accepted for check in evidence.checks)
     twin = _status(evidence, "twin-equal") in proven and not accepted
     if twin or _status(evidence, "architecture-proven") in ("pass", "fixed"):
         return ""
@@ -49,7 +52,7 @@ def _architecture(evidence: Evidence) -> str:
 
 
 def _length(evidence: Evidence) -> str:
-    context, longest = evidence["config"]["context"], _longest(evidence)
+    context, longest = evidence.config.context, _longest(evidence)
     if not longest or (context and longest >= context):
         return ""
     states = f"; the source states {context:,}" if context else ""
@@ -57,9 +60,9 @@ def _length(evidence: Evidence) -> str:
 
 
 def _longest(evidence: Evidence) -> int:
-    answers = (evidence["smoke"] or {}).get("answers", {}).values()
-    lengths = (evidence["benchmark"] or {}).get("lengths", ())
-    return max((int(one["prompt_tokens"]) for one in (*answers, *lengths)), default=0)
+    answers = evidence.smoke.answers.values() if evidence.smoke else ()
+    lengths = evidence.benchmark.lengths if evidence.benchmark else ()
+    return max((prompt.prompt_tokens for prompt in (*answers, *lengths)), default=0)
 
 
 def _window(evidence: Evidence) -> str:
@@ -68,38 +71,36 @@ def _window(evidence: Evidence) -> str:
 
 
 def _languages(evidence: Evidence) -> str:
-    others = [code for code in evidence["language"] if code.lower().partition("-")[0] != "en"]
-    if not evidence["smoke"] or not others:
+    others = [code for code in evidence.language if code.lower().partition("-")[0] != "en"]
+    if not evidence.smoke or not others:
         return ""
     named = _list(others) if len(others) <= _NAMED else f"the {len(others)} other languages that the source names"
     return f"Apart from the example, its answers were looked at in English only, not in {named}."
 
 
 def _thinking(evidence: Evidence) -> str:
-    smoke = evidence["smoke"] or {}
-    if not smoke.get("options"):
+    if not evidence.smoke or not evidence.smoke.options:
         return ""
-    seen, unseen = ("on", "off") if any(smoke["options"].values()) else ("off", "on")
-    return f"Its answers were looked at with thinking {seen}, not with thinking {unseen}."
+    tried, untried = ("on", "off") if any(evidence.smoke.options.values()) else ("off", "on")
+    return f"Its answers were looked at with thinking {tried}, not with thinking {untried}."
 
 
 def _tools(evidence: Evidence) -> str:
-    can = (evidence["smoke"] or {}).get("capabilities") or {}
-    listed = can.get("tools") == "listed"
+    listed = evidence.smoke is not None and evidence.smoke.lists_tools
     return "The chat template lists tools; whether the model calls them well was not tested." if listed else ""
 
 
 def _engines(evidence: Evidence) -> str:
-    smoke = evidence["smoke"] or {}
-    if not smoke.get("chat_template") or _status(evidence, "other-engines") in ("pass", "fixed", "warn"):
+    templated = evidence.smoke is not None and evidence.smoke.chat_template
+    if not templated or _status(evidence, "other-engines") in ("pass", "fixed", "warn"):
         return ""
     return "The chat template was rendered by transformers and mlx-lm; the engines of other clients were not compared."
 
 
 def _images(evidence: Evidence) -> str:
-    if evidence["source"].get("modality") == "text":  # the head of the card says it
+    if evidence.source.modality == "text":  # the head of the card says it
         return ""
-    what = _IMAGES.get(evidence["source"]["pipeline_tag"] or "")
+    what = _IMAGES.get(evidence.source.pipeline_tag or "")
     return f"The source takes {what}; this conversion was made for text and tested with nothing else." if what else ""
 
 
@@ -112,23 +113,21 @@ _LIMITS: tuple[Callable[[Evidence], str], ...] = (
 )  # fmt: skip
 
 
-Check = Mapping[str, Any]
 # What was so in the hour of publishing and says nothing of the model.
 _PASSING = frozenset({"not-taken", "revision"})
 
 
-def told(evidence: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Checks that repaired something (`fixed`), that failed and were let through (`accepted`), and remarks (`warn`)."""
+def remarks(evidence: Evidence) -> dict[str, list[dict[str, str]]]:
+    """Return checks that repaired something (`fixed`), that were let through (`accepted`), or that remark (`warn`)."""
     groups: dict[str, list[dict[str, str]]] = {"accepted": [], "fixed": [], "warn": []}
-    for check in evidence["checks"]:
-        reason = check["accepted"]
-        group = "accepted" if reason else check["status"]
-        if group in groups and check["id"] not in _PASSING:
-            message = check["message"].removesuffix(f" (accepted: {reason})") if reason else check["message"]
-            groups[group].append({"id": check["id"], "message": message, "reason": reason or ""})
+    for check in evidence.checks:
+        group = "accepted" if check.accepted else check.status
+        if group in groups and check.id not in _PASSING:
+            message = check.message.removesuffix(f" (accepted: {check.accepted})") if check.accepted else check.message
+            groups[group].append({"id": check.id, "message": message, "reason": check.accepted or ""})
     return groups
 
 
-def passed(evidence: Mapping[str, Any]) -> int:
-    """How many checks had nothing to say."""
-    return sum(check["status"] == "pass" for check in evidence["checks"])
+def passed(evidence: Evidence) -> int:
+    """Return how many checks had nothing to say."""
+    return sum(check.status == "pass" for check in evidence.checks)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from jinja2 import UndefinedError
+from jinja2 import TemplateError
 
-from mlx_publish.card.chart import Rung, ladder_chart
+from mlx_publish.card import chart
 from mlx_publish.card.commands import commands
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
-from mlx_publish.card.limits import limits, passed, told
+from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.snippet import snippet, tools_snippet
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, here, shared
 from mlx_publish.chat.described import described
 from mlx_publish.errors import BadInput
-from mlx_publish.evidence.schema import LACKING
+from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.markdown import Markdown, tidy, unclosed
 
-UNRENDERABLE = (*LACKING, UndefinedError)
+UNRENDERABLE = (*LACKING, TemplateError)
 """What rendering raises where evidence lacks something within a measurement."""
 
 
@@ -34,7 +33,7 @@ def load_as(recipe: Recipe, variant: Variant) -> str:
     return destination.repo or destination.name
 
 
-def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any], templates: Path | None = None) -> str:
+def render(recipe: Recipe, variant: Variant, evidence: Evidence, templates: Path | None = None) -> str:
     """Render the card of a variant; whoever has recipe, evidence and templates gets the same bytes.
 
     `templates` is the repo's own folder of templates, that beside the recipe's file where none is given.
@@ -50,7 +49,7 @@ def render(recipe: Recipe, variant: Variant, evidence: Mapping[str, Any], templa
     return render_card(name, load_as(recipe, variant), notes, evidence, templates or templates_beside(recipe))
 
 
-def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any], templates: Path | None = None) -> str:
+def render_card(name: str, load_as: str, notes: str, evidence: Evidence, templates: Path | None = None) -> str:
     """Render README.md of the variant that `evidence` describes.
 
     `name` is the title, `load_as` what `mlx_lm.load` is given, `notes` a person's Markdown from the recipe, `templates`
@@ -63,23 +62,23 @@ def render_card(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]
     return front_matter_text(front_matter(evidence)) + "\n" + tidy(body)
 
 
-def context(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """All that templates are given; docs/card.md lists it."""
-    smoke, ladder = evidence["smoke"], by_size(evidence["ladder"])
+def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[str, object]:
+    """Return all that templates are given, as plain data; docs/card.md lists it."""
+    smoke, ladder = evidence.smoke, by_size(evidence.ladder)
     return {
         "name": name,
         "load_as": load_as,
         "notes": Markdown(notes.strip()),
-        "e": evidence,
-        "here": here(evidence),
-        "ladder": ladder,
-        "choice": choice(ladder),
-        "speed": {key: shared(ladder, key) for key in ("chip", "device", "prompt_tokens", "memory_tokens")},
+        "e": evidence.plain,
+        "here": _plain(here(evidence)),
+        "ladder": [rung.plain for rung in ladder],
+        "choice": {key: _plain(rung) for key, rung in choice(ladder).items()},
+        "speed": _speed(ladder),
         "snippet": snippet(load_as, smoke),
         "tools_snippet": tools_snippet(smoke),
         "commands": commands(load_as, smoke),
-        "described": list(described(smoke["capabilities"])) if smoke and smoke["capabilities"] else [],
-        "told": told(evidence),
+        "described": list(described(smoke.capabilities.plain)) if smoke and smoke.capabilities else [],
+        "told": remarks(evidence),
         "passed": passed(evidence),
         "limits": limits(evidence),
         "licence": licence_words(evidence),
@@ -88,28 +87,50 @@ def context(name: str, load_as: str, notes: str, evidence: Mapping[str, Any]) ->
     }
 
 
-def render_chart(evidence: Mapping[str, Any]) -> str | None:
+def _plain(rung: Rung | None) -> Mapping[str, object] | None:
+    return rung.plain if rung else None
+
+
+def _speed(ladder: Sequence[Rung]) -> Mapping[str, object]:
+    return {
+        "chip": shared(rung.chip for rung in ladder),
+        "device": shared(rung.device for rung in ladder),
+        "prompt_tokens": shared(rung.prompt_tokens for rung in ladder),
+        "memory_tokens": shared(rung.memory_tokens for rung in ladder),
+    }
+
+
+def render_chart(evidence: Evidence) -> str | None:
     """Render ladder.svg of the variant that `evidence` describes; None where it has no siblings to be compared with."""
-    label = evidence["variant"]["label"]
-    keys = ("label", "weight_bytes", "mean_kld", "mean_kld_error", "generation_tps", "device")
-    rungs = [Rung(**{key: one[key] for key in keys}, here=one["label"] == label) for one in evidence["ladder"]]
-    return ladder_chart(rungs, evidence["source"]["name"]) if len(rungs) > 1 else None
+    rungs = [
+        chart.Rung(
+            rung.label,
+            rung.weight_bytes,
+            rung.mean_kld,
+            rung.mean_kld_error,
+            rung.generation_tps,
+            rung.device,
+            here=rung.label == evidence.variant.label,
+        )
+        for rung in evidence.ladder
+    ]
+    return chart.ladder_chart(rungs, evidence.source.name) if len(rungs) > 1 else None
 
 
-def again(evidence: Mapping[str, Any]) -> str:
+def again(evidence: Evidence) -> str:
     """Return the command that makes the same weights again."""
-    source, variant = evidence["source"], evidence["variant"]
-    words = ["mlx-publish convert --source", shlex.quote(source["repo"] or f"./{source['name']}")]
-    if source["repo"]:
-        words += ["--revision", source["identity"]]
-    if variant["mixed"]:
-        words += ["--mixed", variant["mixed"]]
-    elif variant["quantized"] and variant["mode"] == "affine":
-        words += ["--bits", str(variant["bits"])]
-    elif variant["quantized"]:
-        words += ["--mode", variant["mode"]]
-    if variant["quantized"] and variant["mode"] == "affine":
-        words += ["--group-size", str(variant["group_size"])]
-    if variant["dtype"]:
-        words += ["--dtype", variant["dtype"]]
+    source, variant = evidence.source, evidence.variant
+    words = ["mlx-publish convert --source", shlex.quote(source.repo or f"./{source.name}")]
+    if source.repo:
+        words += ["--revision", source.identity]
+    if variant.mixed:
+        words += ["--mixed", variant.mixed]
+    elif variant.quantized and variant.mode == "affine":
+        words += ["--bits", str(variant.bits)]
+    elif variant.quantized:
+        words += ["--mode", variant.mode or ""]
+    if variant.quantized and variant.mode == "affine":
+        words += ["--group-size", str(variant.group_size)]
+    if variant.dtype:
+        words += ["--dtype", variant.dtype]
     return " ".join(words)

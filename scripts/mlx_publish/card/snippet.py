@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from mlx_publish.evidence.measurements import Message, SmokeSpec
 from mlx_publish.text.markdown import quoted
 
 FOLDED = "# The chat template takes no system text, so it goes in front of the first user turn."
@@ -28,7 +28,7 @@ messages = [{"role": "user", "content": "When does the eclipse of 2026-08-12 beg
 """
 
 
-def snippet(load_as: str, smoke: Mapping[str, Any] | None) -> str:
+def snippet(load_as: str, smoke: SmokeSpec | None) -> str:
     """Python that loads the model and answers the smoke test's question.
 
     Where the chat template takes no system text, it is folded exactly as it was in the test.
@@ -38,33 +38,31 @@ def snippet(load_as: str, smoke: Mapping[str, Any] | None) -> str:
     return "\n".join([*lines, "", "text = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"])
 
 
-def tools_snippet(smoke: Mapping[str, Any] | None) -> str:
+def tools_snippet(smoke: SmokeSpec | None) -> str:
     """Python that goes on from there and offers a tool; empty where the chat template lists none."""
-    can = (smoke or {}).get("capabilities") or {}
-    if smoke is None or can.get("tools") != "listed":
+    if smoke is None or not smoke.lists_tools:
         return ""
-    prompt = _rendering({"tools": "tools", **{name: repr(value) for name, value in smoke["options"].items()}})
+    prompt = _rendering({"tools": "tools", **{name: repr(value) for name, value in smoke.options.items()}})
     return f"{TOOLS}{prompt}\n\ntext = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"
 
 
-def _prompt(smoke: Mapping[str, Any]) -> list[str]:
-    exchange = smoke["exchange"]
-    if not smoke["chat_template"]:
-        return [f"prompt = {quoted(exchange['rendered'])}"]
-    options = {name: repr(value) for name, value in smoke["options"].items()}
-    return [*_messages(smoke, exchange["messages"]), _rendering(options)]
+def _prompt(smoke: SmokeSpec) -> list[str]:
+    if not smoke.chat_template:
+        return [f"prompt = {quoted(smoke.exchange.rendered)}"]
+    options = {name: repr(value) for name, value in smoke.options.items()}
+    return [*_messages(smoke, smoke.exchange.messages), _rendering(options)]
 
 
-def _messages(smoke: Mapping[str, Any], messages: list[Mapping[str, Any]]) -> list[str]:
-    if smoke["system"] == "first-user":
+def _messages(smoke: SmokeSpec, messages: Sequence[Message]) -> list[str]:
+    if smoke.system == "first-user":
         return [
-            f"system = {quoted(smoke['asked']['system'])}",
-            f"question = {quoted(smoke['asked']['prompt'])}",
+            f"system = {quoted(smoke.asked['system'])}",
+            f"question = {quoted(smoke.asked['prompt'])}",
             FOLDED,
             'messages = [{"role": "user", "content": f"{system}\\n\\n{question}"}]',
         ]
-    turns = [f'    {{"role": {quoted(m["role"])}, "content": {quoted(m["content"])}}},' for m in messages]
-    return [*([OWN_TURN] if smoke["system"] == "own-turn" else []), "messages = [", *turns, "]"]
+    turns = [f'    {{"role": {quoted(turn.role)}, "content": {quoted(turn.content)}}},' for turn in messages]
+    return [*([OWN_TURN] if smoke.system == "own-turn" else []), "messages = [", *turns, "]"]
 
 
 def _rendering(options: Mapping[str, str]) -> str:

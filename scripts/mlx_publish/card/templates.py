@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Recipe
 
 FOLDER = "templates/card"
@@ -85,9 +85,9 @@ def _text(path: Path, folder: Path) -> str:
         raise BadInput(f"cannot be read: {error}", place=str(path), remedy="Save it as a text in UTF-8.") from error
 
 
-def judge(own: Templates | None, evidence: Mapping[str, Any]) -> None:
+def judge(own: Templates | None, evidence: Evidence) -> None:
     """Raise `Refused` where the evidence was made with other templates: then the card would be another one too."""
-    here, then = own.digests if own else {}, evidence.get("templates") or {}
+    here, then = own.digests if own else {}, evidence.templates
     other = sorted(name for name in here.keys() | then.keys() if here.get(name) != then.get(name))
     if other:
         name = other[0]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.evidence.measured import Answer, Answers
 
-Answer = Mapping[str, Any]
 _STUCK = 8  # tokens of one kind, and no other, that no answer has
 
 # What transformers 4 and 5 say and what it means for who uses the model; anything else is told as it is.
@@ -65,9 +64,9 @@ class AnswerFacts:
 
     warnings: tuple[str, ...]
     """All that loading said."""
-    told: Mapping[str, Any]
-    """The engine's `answers` for the variant."""
-    source: Mapping[str, Any] | None
+    made: Answers
+    """Those of the variant."""
+    source: Answers | None
     """The same of the source; None where it does not fit this machine."""
     window: tuple[int, int] | None = None
     """Positions of the sliding window, and tokens of the long prompt; None where there is no window."""
@@ -93,29 +92,28 @@ def _loads(facts: AnswerFacts) -> Says:
 
 def _answers(facts: AnswerFacts) -> Says:
     """What is wrong here alone comes before what is wrong in the source too."""
-    vocabulary = int(facts.told["vocabulary"])
-    wrong = {name: found for name, answer in facts.told["answers"].items() if (found := _wrong(answer, vocabulary))}
+    vocabulary = facts.made.vocabulary
+    wrong = {name: found for name, answer in facts.made.answers.items() if (found := _wrong(answer, vocabulary))}
     theirs = {name: _wrong(answer, vocabulary) for name, answer in _of_source(facts).items()}
     if name := next((name for name in wrong if not theirs.get(name)), ""):
         remedy = "Take more bits, or look at the prompt in smoke.json."
         return failed(f"to {name!r} {wrong[name]}", remedy, question=name)
     if name := next(iter(wrong), ""):
         return warned(f"to {name!r} {wrong[name]}; unquantized, {theirs[name]}", question=name)
-    counts = [len(answer["tokens"]) for answer in facts.told["answers"].values()]
+    counts = [len(answer.tokens) for answer in facts.made.answers.values()]
     return passed(f"{len(counts)} answers of {min(counts)} to {max(counts)} tokens")
 
 
 def _of_source(facts: AnswerFacts) -> Mapping[str, Answer]:
-    found: Mapping[str, Answer] = (facts.source or {}).get("answers", {})
-    return found
+    return facts.source.answers if facts.source else {}
 
 
 def _wrong(answer: Answer, vocabulary: int) -> str:
     """What no answer should be; empty where it is none of that."""
-    tokens = answer["tokens"][: -1 if answer["stop"] == "stop" else None]
+    tokens = answer.tokens[: -1 if answer.stop == "stop" else None]
     if outside := [token for token in tokens if not 0 <= token < vocabulary]:
         return f"it gives the id {outside[0]}, outside of the vocabulary"
-    if not answer["answer"].strip():
+    if not answer.answer.strip():
         return "the answer is empty"
     if len(tokens) > _STUCK and len(set(tokens)) == 1:
         return "the answer is one token for ever"
@@ -124,16 +122,16 @@ def _wrong(answer: Answer, vocabulary: int) -> str:
 
 def _stops(facts: AnswerFacts) -> Says:
     """Quantized answers may be longer, so those of the source have to stop more than once before one is missed."""
-    if not facts.told["stop_ids"]:
+    if not facts.made.stop_ids:
         return failed("the tokenizer knows no id that ends an answer", "Add eos_token_id to the source's config.")
-    stopped = {name for name, answer in facts.told["answers"].items() if answer["stop"] == "stop"}
+    stopped = {name for name, answer in facts.made.answers.items() if answer.stop == "stop"}
     if facts.source is None:
         return passed(f"{_of(stopped, facts)} stopped by themselves") if stopped else warned(_NEVER)
-    theirs = {name for name, answer in facts.source["answers"].items() if answer["stop"] == "stop"}
+    theirs = {name for name, answer in facts.source.answers.items() if answer.stop == "stop"}
     missed = sorted(theirs - stopped)
     if not stopped and len(theirs) > 1:
         return failed(
-            f"no answer comes to an end, and unquantized {len(theirs)} of {len(facts.source['answers'])} do",
+            f"no answer comes to an end, and unquantized {len(theirs)} of {len(facts.source.answers)} do",
             "Compare the stop ids of source and output; take more bits.", missed=missed,
         )  # fmt: skip
     if missed:
@@ -147,13 +145,13 @@ _NEVER = "no answer came to an end before its limit"
 
 
 def _of(some: set[str], facts: AnswerFacts) -> str:
-    return f"{len(some)} of {len(facts.told['answers'])} answers"
+    return f"{len(some)} of {len(facts.made.answers)} answers"
 
 
 def _leaks(facts: AnswerFacts) -> Says:
     """What shows here alone comes before what the source shows too."""
-    leaked = {name: list(answer["leaked"]) for name, answer in facts.told["answers"].items() if answer["leaked"]}
-    theirs = {name: set(answer["leaked"]) for name, answer in _of_source(facts).items()}
+    leaked = {name: list(answer.leaked) for name, answer in facts.made.answers.items() if answer.leaked}
+    theirs = {name: set(answer.leaked) for name, answer in _of_source(facts).items()}
     if name := next((name for name, found in leaked.items() if not set(found) <= theirs.get(name, set())), ""):
         said, remedy = f"to {name!r} it says {', '.join(leaked[name])}", "Look at the stop ids in convert.json."
         return failed(f"{said}, which nobody should see", remedy, leaked=leaked[name])
@@ -164,7 +162,7 @@ def _leaks(facts: AnswerFacts) -> Says:
 
 
 def _long(facts: AnswerFacts) -> Says:
-    count = int(facts.told["answers"]["long text"]["prompt_tokens"])
+    count = facts.made.answers["long text"].prompt_tokens
     if facts.window is None:
         return passed(f"a prompt of {count:,} tokens is answered; there is no sliding window")
     if count <= facts.window[0]:

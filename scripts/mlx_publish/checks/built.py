@@ -3,105 +3,108 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.evidence.conversion import Conversion, Written
 
 NEWER = "A newer mlx-lm may know it; else choose another model."
 
 
 @dataclass(frozen=True)
-class Told:
-    """The child's result for one variant, and what was changed in the config before."""
+class BuiltFacts:
+    """What the engine reports of one variant, and what was changed in the config before."""
 
     label: str
-    result: Mapping[str, Any]
-    """`ignored`, `differs`, `rope`, `tensors`, `dead`, `vanished`, `overflows`, `routing` and `norms`, as
-    engine/convert gives them."""
+    conversion: Conversion
     normalised: Sequence[str] = ()
     """Older spellings that were written beside newer ones."""
     twin: bool = False
     """Whether `inspect` compared a twin of this config: what it says of the config goes further than a look at it."""
 
+    @property
+    def written(self) -> Written:
+        """What happened to the weights of this variant."""
+        return self.conversion.variants.get(self.label, Written())
 
-def _config(told: Told) -> Says:
-    rope = told.result["rope"]
-    scaled = f" with the scaling {rope['declared_scaling']}" if rope["declared_scaling"] else ""
-    problems = [f"no layer turns by the rope base {base:g}{scaled}" for base in rope["missing_bases"]]
-    problems += [f"{key} = {value} is unknown to its MLX class" for key, value in told.result["ignored"].items()]
+
+def _config(facts: BuiltFacts) -> Says:
+    built = facts.conversion.built
+    scaled = f" with the scaling {built.rope.declared_scaling}" if built.rope.declared_scaling else ""
+    problems = [f"no layer turns by the rope base {base:g}{scaled}" for base in built.rope.missing_bases]
+    problems += [f"{key} = {value} is unknown to its MLX class" for key, value in built.ignored.items()]
     problems += [
-        f"{key} is {pair['built']} in the built model and {pair['config']} in the config"
-        for key, pair in told.result["differs"].items()
+        f"{key} is {value.built} in the built model and {value.config} in the config"
+        for key, value in built.differs.items()
     ]
-    if problems and not told.twin:
+    if problems and not facts.twin:
         return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", NEWER)
-    if told.normalised:
-        return fixed(f"read from a newer spelling: {'; '.join(told.normalised)}", changes=list(told.normalised))
-    if told.twin:
+    if facts.normalised:
+        return fixed(f"read from a newer spelling: {'; '.join(facts.normalised)}", changes=list(facts.normalised))
+    if facts.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")
     return passed("the built model computes with the values of config.json")
 
 
-def _tensors(told: Told) -> Says:
-    found = told.result["tensors"]
-    if found["unexplained"]:
+def _tensors(facts: BuiltFacts) -> Says:
+    tensors = facts.conversion.tensors
+    if tensors.unexplained:
         return failed(
-            f"{len(found['unexplained'])} tensor(s) of the source have no place in the MLX model, first: "
-            f"{', '.join(found['unexplained'][:3])}", NEWER, unexplained=list(found["unexplained"]),
-        )  # fmt: skip
-    reasons = Counter(found["dropped"].values())
-    renamed = found.get("renamed")
+            f"{len(tensors.unexplained)} tensor(s) of the source have no place in the MLX model, first: "
+            f"{', '.join(tensors.unexplained[:3])}",
+            NEWER,
+            unexplained=list(tensors.unexplained),
+        )
+    reasons, renamed = Counter(tensors.dropped.values()), tensors.renamed
     if count := reasons.pop("not of the language model", 0):
         read = f"; read from {renamed}" if renamed else ""
         return warned(f"text only: {count} tensors of pictures or sound are left out{read}")
     text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
-    whole = f"all {found['source']:,} tensors of the source are accounted for{text}"
+    whole = f"all {tensors.source:,} tensors of the source are accounted for{text}"
     return fixed(f"{whole}; read from {renamed}") if renamed else passed(whole)
 
 
-def _alive(told: Told) -> Says:
-    dead = told.result["dead"]
-    if dead:
+def _alive(facts: BuiltFacts) -> Says:
+    if dead := facts.conversion.dead:
         return failed(f"zero all over: {', '.join(dead[:3])}", "Look at the source; accept it if that is meant.")
-    if lost := told.result["vanished"].get(told.label):
+    if lost := facts.written.vanished:
         return failed(
-            f"too small for its type, so zero all over in {told.label}: {', '.join(lost[:3])}",
+            f"too small for its type, so zero all over in {facts.label}: {', '.join(lost[:3])}",
             "Take bfloat16 or float32 as dtype.",
         )
     return passed("no weight is zero all over")
 
 
-def _finite(told: Told) -> Says:
-    path = told.result["overflows"].get(told.label)
-    if path:
-        return failed(f"{path} overflows in {told.label}", "Take bfloat16 or float32 as dtype.")
+def _finite(facts: BuiltFacts) -> Says:
+    if path := facts.written.overflows:
+        return failed(f"{path} overflows in {facts.label}", "Take bfloat16 or float32 as dtype.")
     return passed("every number is finite, in the source and in the result")
 
 
-def _routing(told: Told) -> Says:
-    found = (told.result.get("routing") or {}).get(told.label) or {"kept": [], "merged": {}}
-    if found["merged"]:
-        path, (after, before) = next(iter(found["merged"].items()))
-        more = f" (and {len(found['merged']) - 1} more)" if len(found["merged"]) > 1 else ""
+def _routing(facts: BuiltFacts) -> Says:
+    routing = facts.written.routing
+    if routing.merged:
+        path, (after, before) = next(iter(routing.merged.items()))
+        more = f" (and {len(routing.merged) - 1} more)" if len(routing.merged) > 1 else ""
         return warned(
             f"rounded, {after} of {before} values of the router bias {path}{more} stay distinct: some tokens go to "
-            "other experts", "Take float32 as dtype, or another model.", merged=dict(found["merged"]),
-        )  # fmt: skip
-    if found["kept"]:
-        return passed(f"{len(found['kept'])} router bias(es) stay in float32, as in the source")
+            "other experts",
+            "Take float32 as dtype, or another model.",
+            merged={path: list(counts) for path, counts in routing.merged.items()},
+        )
+    if routing.kept:
+        return passed(f"{len(routing.kept)} router bias(es) stay in float32, as in the source")
     return passed("no router bias is rounded to fewer values")
 
 
-def _norms(told: Told) -> Says:
-    found = told.result.get("norms") or {"twice": [], "missing": [], "mixed": []}
-    for kind, said in _NORMS.items():
-        if found[kind]:
+def _norms(facts: BuiltFacts) -> Says:
+    for kind, sentence in _NORMS.items():
+        if norms := getattr(facts.conversion.norms, kind):
             return failed(
-                f"the norms do not fit the MLX class, which reads them less one: {said}: {', '.join(found[kind][:3])}",
+                f"the norms do not fit the MLX class, which reads them less one: {sentence}: {', '.join(norms[:3])}",
                 "Take the source that it was made from: these weights were written by a tool with another convention.",
-                **{kind: list(found[kind])},
+                **{kind: list(norms)},
             )
     return passed("norms are as the MLX class reads them")
 
@@ -113,7 +116,7 @@ _NORMS = {
 }
 
 
-BUILT: tuple[Check[Told], ...] = (
+BUILT: tuple[Check[BuiltFacts], ...] = (
     Check("config-understood", "Every number of the config arrives", "answers that are subtly wrong", _config),
     Check("tensors-accounted", "No tensor is lost", "a model without a part of it", _tensors),
     Check("norms-fit", "Norms are as the class reads them", "every layer scaled wrongly", _norms),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.evidence.report import Report
+from mlx_publish.evidence.stages import MEASURED
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _fits(bound: Bound) -> Says:
 
 
 def _all(bound: Bound) -> Says:
-    missing = [name for name in ("smoke", "fidelity", "benchmark") if not bound.fits(name)]
+    missing = [name for name in MEASURED if not bound.fits(name)]
     if missing:
         return warned(f"not measured: {', '.join(missing)}", "Run these stages before you publish.")
     return passed("smoke, fidelity and benchmark are there")

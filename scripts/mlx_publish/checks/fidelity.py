@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 
 _WIDTHS = (2, 3, 4, 5, 6, 8)
@@ -17,9 +16,14 @@ _SMALL_GROUP = 32
 class FidelityFacts:
     """What was measured of one variant, and the limits of its recipe."""
 
-    result: Mapping[str, Any]
+    divergence: Divergence | None
+    against: Against
     limits: FidelityTest
     variant: Variant
+    limited: bool = False
+    """Whether the store of the source's logits has a limit that made it fewer positions than were asked for."""
+    not_measured: str = ""
+    """Why there are no numbers."""
 
 
 def better(variant: Variant) -> str:
@@ -41,32 +45,33 @@ def better(variant: Variant) -> str:
 
 
 def _against(facts: FidelityFacts) -> Says:
-    if reason := facts.result.get("not_measured"):
-        return warned(f"not measured, because {reason}", "Measure it on a machine with more memory.")
-    against = facts.result["against"]
-    if against["what"] == "variant":
+    if facts.divergence is None:
+        return warned(f"not measured, because {facts.not_measured}", "Measure it on a machine with more memory.")
+    against = facts.against
+    if against.what == "variant":
         return warned(
-            f"the source is too large for this machine; compared with the variant {against['label']} "
-            f"({against['bits_per_weight']:.2f} bits per weight) instead",
+            f"the source is too large for this machine; compared with the variant {against.label} "
+            f"({against.bits_per_weight:.2f} bits per weight) instead",
             "Measure it on a machine with more memory.",
         )
-    limited = "; fewer positions than asked, for the store has a limit" if facts.result["limited"] else ""
-    return passed(f"compared with the unquantized source over {facts.result['positions']} positions{limited}")
+    limited = "; fewer positions than asked, for the store has a limit" if facts.limited else ""
+    return passed(f"compared with the unquantized source over {facts.divergence.positions} positions{limited}")
 
 
 def _finite(facts: FidelityFacts) -> Says:
-    if "not_measured" in facts.result:
+    if facts.divergence is None:
         return skipped("there are no numbers")
-    broken = sorted(key for key, value in facts.result.items() if value is None)
+    broken = sorted(number for number, value in vars(facts.divergence).items() if value is None)
     if broken:
         return failed(f"not a number: {', '.join(broken)}", "The weights are broken; look at the source.")
-    return passed(f"all numbers are finite over {facts.result['positions']} positions")
+    return passed(f"all numbers are finite over {facts.divergence.positions} positions")
 
 
 def _kld(facts: FidelityFacts) -> Says:
-    if (mean := facts.result.get("mean_kld")) is None:
+    divergence = facts.divergence
+    if divergence is None or (mean := divergence.mean_kld) is None:
         return skipped("there is no number")
-    error, p99 = facts.result["mean_kld_error"] or 0, facts.result["p99_kld"]
+    error, p99 = divergence.mean_kld_error or 0, divergence.p99_kld
     text = f"mean KLD {mean:.4f} ± {error:.4f} nats, 99 % of positions below {p99:.3g}"
     if mean <= facts.limits.max_mean_kld:
         return passed(text)
@@ -74,7 +79,7 @@ def _kld(facts: FidelityFacts) -> Says:
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
-    if (share := facts.result.get("same_first_choice")) is None:
+    if facts.divergence is None or (share := facts.divergence.same_first_choice) is None:
         return skipped("there is no number")
     text = f"same first choice as the source at {share:.1%} of positions"
     if share >= facts.limits.min_same_first_choice:
@@ -83,10 +88,11 @@ def _first_choice(facts: FidelityFacts) -> Says:
 
 
 def _perplexity(facts: FidelityFacts) -> Says:
-    perplexity, ratio = (facts.result.get(key) for key in ("perplexity", "perplexity_ratio"))
-    if perplexity is None or ratio is None:
+    divergence = facts.divergence
+    if divergence is None or divergence.perplexity is None or divergence.perplexity_ratio is None:
         return skipped("there is no number")
-    error = facts.result["perplexity_ratio_error"] or 0
+    perplexity, ratio = divergence.perplexity, divergence.perplexity_ratio
+    error = divergence.perplexity_ratio_error or 0
     text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} of the source's"
     if ratio <= facts.limits.max_perplexity_ratio:
         return passed(text)

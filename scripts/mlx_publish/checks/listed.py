@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from mlx_publish import __version__
 from mlx_publish.checks.base import Accepted
 from mlx_publish.checks.judged import JUDGED
+from mlx_publish.evidence.evidence import Evidence, Judged
+from mlx_publish.evidence.stages import MEASURED, TESTED
 
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
-TESTED = ("smoke", "fidelity")
-MEASURED = (*TESTED, "benchmark")
 _RAISED = {"inspect": ("room",)}
 _SAFETY = frozenset(check.id for checks in JUDGED.values() for check in checks if check.safety)
 _NAMED = 5  # ids in a message
@@ -21,35 +20,35 @@ Fault = tuple[str, str]
 """A key of the evidence, and what is wrong there."""
 
 
-def wrong_list(evidence: Mapping[str, Any]) -> Iterator[Fault]:
+def wrong_list(evidence: Evidence) -> Iterator[Fault]:
     """Yield what is wrong with the list of checks, whoever accepted what.
 
     Which checks an earlier or later version ran is not known here; it ran some in each stage.
     """
-    checks = evidence["checks"]
+    checks = evidence.checks
     for stage in JUDGED:
-        ran = stage not in MEASURED or evidence[stage] is not None
-        yield from _of_stage(stage, [one["id"] for one in checks if one["stage"] == stage], evidence, ran=ran)
-    if strange := sorted({one["stage"] for one in checks} - set(JUDGED)):
+        ran = stage not in MEASURED or evidence.measured[stage] is not None
+        yield from _of_stage(stage, [check.id for check in checks if check.stage == stage], evidence, ran=ran)
+    if strange := sorted({check.stage for check in checks} - set(JUDGED)):
         yield "checks", f"tells of stages that evidence has no checks of: {_some(strange)}"
-    for number, one in enumerate(checks):
-        yield from _of_check(f"checks[{number}]", one)
+    for number, check in enumerate(checks):
+        yield from _of_check(f"checks[{number}]", check)
     yield from _missing(evidence)
 
 
-def untested(evidence: Mapping[str, Any], accepted: str | None) -> Iterator[Fault]:
+def untested(evidence: Evidence, accepted: str | None) -> Iterator[Fault]:
     """Yield each test that is not there, where nobody `accepted` that with a reason."""
     for stage in TESTED:
-        if evidence[stage] is None and not accepted:
+        if evidence.measured[stage] is None and not accepted:
             yield stage, f"there is none, and no recipe accepts '{COMPLETE}' with a reason"
 
 
-def unaccepted(evidence: Mapping[str, Any], accepted: Accepted) -> Iterator[Fault]:
+def unaccepted(evidence: Evidence, accepted: Accepted) -> Iterator[Fault]:
     """Yield failures that were let through for another reason than the recipe gives, or for none of its own."""
-    for number, one in enumerate(evidence["checks"]):
-        if one["accepted"] is not None and one["accepted"] != accepted(one["id"]):
-            yield f"checks[{number}].accepted", f"the recipe does not accept '{shown(one['id'])}' for this reason"
-    reason = evidence.get("untested")
+    for number, check in enumerate(evidence.checks):
+        if check.accepted is not None and check.accepted != accepted(check.id):
+            yield f"checks[{number}].accepted", f"the recipe does not accept '{shown(check.id)}' for this reason"
+    reason = evidence.untested
     if reason is not None and reason != accepted(COMPLETE):
         yield "untested", f"the recipe does not accept '{COMPLETE}' for this reason"
 
@@ -60,7 +59,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _of_stage(stage: str, ids: Sequence[str], evidence: Mapping[str, Any], *, ran: bool) -> Iterator[Fault]:
+def _of_stage(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) -> Iterator[Fault]:
     if not ran:
         if ids:
             yield "checks", f"tells of checks of {stage}, and {stage} is null"
@@ -70,7 +69,7 @@ def _of_stage(stage: str, ids: Sequence[str], evidence: Mapping[str, Any], *, ra
         return
     if twice := [name for name, count in Counter(ids).items() if count > 1]:
         yield "checks", f"tells of checks of {stage} twice: {_some(twice)}"
-    if evidence["generator"] != __version__:
+    if evidence.generator != __version__:
         return
     known = [*(check.id for check in JUDGED[stage]), *_RAISED.get(stage, ())]
     if lacking := [name for name in known if name not in ids]:
@@ -79,22 +78,22 @@ def _of_stage(stage: str, ids: Sequence[str], evidence: Mapping[str, Any], *, ra
         yield "checks", f"tells of checks that {stage} does not have: {_some(strange)}"
 
 
-def _of_check(key: str, one: Mapping[str, Any]) -> Iterator[Fault]:
-    name = shown(one["id"])
-    if one["status"] == "fail":
+def _of_check(key: str, check: Judged) -> Iterator[Fault]:
+    name = shown(check.id)
+    if check.status == "fail":
         yield f"{key}.status", f"the check '{name}' failed"
-    elif one["accepted"] is not None and one["status"] != "warn":
+    elif check.accepted is not None and check.status != "warn":
         yield f"{key}.accepted", f"the check '{name}' did not fail, so there is nothing to accept"
-    elif one["accepted"] is not None and one["id"] in _SAFETY:
+    elif check.accepted is not None and check.id in _SAFETY:
         yield f"{key}.accepted", f"the check '{name}' is for safety and cannot be accepted"
 
 
-def _missing(evidence: Mapping[str, Any]) -> Iterator[Fault]:
+def _missing(evidence: Evidence) -> Iterator[Fault]:
     """What was not measured says so, and in the words of the card."""
-    wanted = {stage for stage in MEASURED if evidence[stage] is None}
-    if wanted != set(evidence["missing"]):
-        yield "missing", f"names {_some(sorted(evidence['missing']))} where {_some(sorted(wanted))} is null"
-    for stage, words in evidence["missing"].items():
+    wanted = {stage for stage in MEASURED if evidence.measured[stage] is None}
+    if wanted != set(evidence.missing):
+        yield "missing", f"names {_some(sorted(evidence.missing))} where {_some(sorted(wanted))} is null"
+    for stage, words in evidence.missing.items():
         if words and not words.startswith(", because "):
             yield f"missing.{shown(stage)}", "is no reason as mlx-publish gives one"
 

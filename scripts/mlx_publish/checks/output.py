@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
+from mlx_publish.evidence.conversion import KeptLayers
 from mlx_publish.model.config import DTYPES
-from mlx_publish.model.kept import KeptLayers
+from mlx_publish.model.kept import sentence
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
@@ -67,8 +68,8 @@ def _bits(built: Built) -> Says:
             f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
             "Look at the quantization block of model/config.json.", **told,
         )  # fmt: skip
-    if said := built.kept.sentence():
-        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {said}", **told)
+    if kept := sentence(built.kept):
+        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **told)
     return passed(f"{measured:.3f} bits per weight", **told)
 
 

@@ -10,6 +10,7 @@ from mlx_publish import __version__
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.listed import shown, untested, wrong_list
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
 _NAMED = 5  # files in a message
@@ -20,7 +21,7 @@ _NOT_OURS = "Do not use it: take another commit, or ask its publisher."
 class Facts:
     """All that is looked at."""
 
-    evidence: Mapping[str, Any]
+    evidence: Evidence
     sha256: Mapping[str, str]
     """Of every published file, by path."""
     sizes: Mapping[str, int]
@@ -43,7 +44,7 @@ class Facts:
     @property
     def listed(self) -> Mapping[str, FileDigest]:
         """What the evidence says of the files."""
-        return {file["path"]: FileDigest(**file) for file in self.evidence["model"]["files"]}
+        return {file.path: FileDigest(file.path, file.size, file.sha256) for file in self.evidence.model.files}
 
 
 def _files(facts: Facts) -> Says:
@@ -62,14 +63,14 @@ def _same(facts: Facts, file: FileDigest) -> bool:
 
 
 def _whole(facts: Facts) -> Says:
-    told, found = facts.evidence["model"]["model"], folder_digest(facts.listed.values())
+    told, found = facts.evidence.model.model, folder_digest(facts.listed.values())
     if told != found:
         return failed(f"its own digest of the files is {told[:12]}, and their list gives {found[:12]}", _NOT_OURS)
     return passed(f"the list of files gives the model's digest {found[:12]}")
 
 
 def _weights(facts: Facts) -> Says:
-    model, quantization = facts.evidence["model"], facts.config.get("quantization")
+    model, quantization = facts.evidence.model.plain, facts.config.get("quantization")
     found = {
         "parameters": parameter_count(facts.tensors, quantization),
         "weight_bytes": sum(tensor.nbytes for tensor in facts.tensors),
@@ -92,7 +93,7 @@ def _card(facts: Facts) -> Says:
 
 
 def _tested(facts: Facts) -> Says:
-    reason = facts.evidence.get("untested")
+    reason = facts.evidence.untested
     if lacking := [f"{key}: {said}" for key, said in untested(facts.evidence, reason)]:
         return failed("; ".join(lacking), _NOT_OURS)
     if reason:
@@ -104,9 +105,9 @@ def _checks(facts: Facts) -> Says:
     evidence = facts.evidence
     if wrong := [f"{key}: {said}" for key, said in wrong_list(evidence)]:
         return failed("; ".join(wrong[:_NAMED]), _NOT_OURS, faults=wrong)
-    told = f"it tells of {len(evidence['checks'])} checks, of which none failed"
-    if evidence["generator"] != __version__:
-        return passed(f"{told}; which ones mlx-publish {shown(evidence['generator'])} had to run is not known here")
+    told = f"it tells of {len(evidence.checks)} checks, of which none failed"
+    if evidence.generator != __version__:
+        return passed(f"{told}; which ones mlx-publish {shown(evidence.generator)} had to run is not known here")
     return passed(f"{told}: all that had to run")
 
 
@@ -120,7 +121,9 @@ def _source(facts: Facts) -> Says:
 
 def _vouched(facts: Facts) -> Says:
     """What nobody can find out from the files alone."""
-    claimed = [key for key in ("smoke", "fidelity", "benchmark", "ladder", "proof") if facts.evidence.get(key)]
+    evidence = facts.evidence
+    told = {**evidence.measured, "ladder": evidence.ladder, "proof": evidence.proof}
+    claimed = [key for key, value in told.items() if value]
     claimed += ["checks", "licence", "language"]
     if facts.made is None:
         claimed += ["source", "config", "tools"]
@@ -133,7 +136,7 @@ def _vouched(facts: Facts) -> Says:
 def _again(facts: Facts) -> Says:
     if facts.made is None:
         return skipped("not asked for; --rebuild converts the source again")
-    made, told = facts.made, facts.evidence["tools"]
+    made, told = facts.made, facts.evidence.tools
     other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
     if not other:
         return passed(f"{len(facts.listed)} files came out the same from the source, byte for byte")

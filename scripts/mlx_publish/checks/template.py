@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from mlx_publish.chat import properties
 from mlx_publish.chat.asking import answer_head
@@ -14,6 +13,7 @@ from mlx_publish.chat.look import Look, shared
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.template_abilities import ABILITIES
 from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, where_there_is_one
+from mlx_publish.evidence.measured import ChatRendered
 
 _QUOTED = 200  # characters of a prompt
 _MEND = "Take another source, or have its template mended."
@@ -55,30 +55,31 @@ def _same(facts: TemplateFacts) -> Says:
     if different:
         name, what = different[0]
         return failed(
-            f"{len(different)} of {len(facts.chat['rendered'])} dialogues differ from the source's: {name!r}, {what}",
+            f"{len(different)} of {len(facts.chat.rendered)} dialogues differ from the source's: {name!r}, {what}",
             "Compare the tokenizer files of source and output.", different=[name for name, _ in different],
         )  # fmt: skip
-    count = len(facts.chat["rendered"])
+    count = len(facts.chat.rendered)
     return passed(f"{count} dialogues give the same text and ids by mlx-lm as the source gives by transformers")
 
 
-def differences(chat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
     """Yield (dialogue, what differs) between the source's tokenizer and the converted one."""
-    for name, both in chat["rendered"].items():
-        source, made = both["source"], both["made"]
-        if source == made or both.get("by_default"):
+    for name, dialogue in chat.rendered.items():
+        source, made = dialogue.source, dialogue.made
+        if source == made or dialogue.by_default:
             continue
-        if "error" in source and "error" in made:
+        if source.error is not None and made.error is not None:
             continue  # refused by both; the words of an error may name a file
-        if "error" in made or "error" in source:
-            whose, error = ("converted", made) if "error" in made else ("source's", source)
-            yield name, f"the {whose} one refuses: {error.get('error')}"
-        elif source["text"] != made["text"]:
-            yield name, f"text {_around(made['text'], source['text'])}"
+        if made.error is not None:
+            yield name, f"the converted one refuses: {made.error}"
+        elif source.error is not None:
+            yield name, f"the source's one refuses: {source.error}"
+        elif source.text != made.text:
+            yield name, f"text {_around(made.text, source.text)}"
         else:
-            start = shared(made["ids"], source["ids"])
+            start = shared(made.ids, source.ids)
             part = slice(max(0, start - 2), start + 6)
-            yield name, f"ids {made['ids'][part]} in place of {source['ids'][part]}"
+            yield name, f"ids {made.ids[part]} in place of {source.ids[part]}"
 
 
 def _around(ours: str, theirs: str) -> str:
@@ -149,10 +150,12 @@ def _begin(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
 
 def _doubled(facts: TemplateFacts, seen: Look) -> bool:
     """Whether a tokenizer adds one to the template's own."""
-    made = (facts.chat or {}).get("rendered", {}).get("user", {}).get("made", {})
-    ids, text = made.get("ids", []), made.get("text", "")
+    dialogue = facts.chat.rendered.get("user") if facts.chat else None
     token = seen.special_tokens.get("bos_token", "")
-    return bool(token and text.startswith(token) and len(ids) > 1 and ids[0] == ids[1])
+    if dialogue is None or not token:
+        return False
+    text, ids = dialogue.made.text, dialogue.made.ids
+    return text.startswith(token) and len(ids) > 1 and ids[0] == ids[1]
 
 
 @where_there_is_one

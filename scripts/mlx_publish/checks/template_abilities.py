@@ -43,7 +43,7 @@ def _thinking(facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
     said = f"{said}; {others}" if others else said
     if facts.chat is None:
         return passed(said)
-    sets = "on" if facts.chat["thinks"] else "off"
+    sets = "on" if facts.chat.thinks else "off"
     if unset != sets:
         return warned(f"{said} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
     return passed(f"{said}, in mlx-lm too")

@@ -9,6 +9,7 @@ from typing import Any
 from mlx_publish.chat.capabilities import Capabilities
 from mlx_publish.chat.look import Look
 from mlx_publish.checks.base import Says, skipped
+from mlx_publish.evidence.measured import ChatRendered
 
 NO_TEMPLATE = "there is no chat template"
 
@@ -24,8 +25,8 @@ class TemplateFacts:
     """Texts of all tokens that stand for themselves; None where no file lists them."""
     way: str = "native"
     """The way of the system text: native, first-user, own-turn; none without a template."""
-    chat: Mapping[str, Any] | None = None
-    """The engine's `chat`; None where nothing was converted or no tokenizer loaded."""
+    chat: ChatRendered | None = None
+    """None where nothing was converted or no tokenizer loaded."""
     engines: Mapping[str, Any] | None = None
     """By engine what differs there, and None for one that is not installed; None where none was asked for."""
 

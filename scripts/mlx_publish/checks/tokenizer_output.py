@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.chat.turn import TurnEnd
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, skipped, warned
+from mlx_publish.evidence.conversion import TokenizerComparison
+from mlx_publish.evidence.records import to_json
 from mlx_publish.model.portable import Repaired
 from mlx_publish.model.stopping import Stopping
 
@@ -16,8 +17,8 @@ from mlx_publish.model.stopping import Stopping
 class TokenizerOutput:
     """What is known of the tokenizer that will be published."""
 
-    compared: Mapping[str, Any]
-    """The answer of the engine's operation `tokenizer` on the folder as it is now."""
+    compared: TokenizerComparison
+    """Of the folder as it is now."""
     repaired: Repaired
     """What was changed in its files."""
     stopping: Stopping
@@ -35,29 +36,30 @@ _BY_CLASS: Mapping[str, str] = {
 
 
 def _ids(output: TokenizerOutput) -> Says:
-    found = output.compared
-    if found["error"]:
-        return failed(found["error"], "Mend the source's tokenizer files.")
-    against = "tokenizer.json" if found["reference"] == "tokenizer.json" else "tokenizer, loaded by transformers"
-    first = found["first"]
-    if first and (why := _BY_CLASS.get(str(found.get("class_of")))):
+    compared = output.compared
+    if compared.error:
+        return failed(compared.error, "Mend the source's tokenizer files.")
+    against = "tokenizer.json" if compared.reference == "tokenizer.json" else "tokenizer, loaded by transformers"
+    first = compared.first
+    if first and (why := _BY_CLASS.get(str(compared.class_of))):
         return warned(
-            f"transformers and mlx-lm give other ids than tokenizer.json alone for {found['different']} of "
-            f"{found['probes']} probe texts, first {first['probe']!r}: {why}; clients that read tokenizer.json alone "
+            f"transformers and mlx-lm give other ids than tokenizer.json alone for {compared.different} of "
+            f"{compared.probes} probe texts, first {first.probe!r}: {why}; clients that read tokenizer.json alone "
             "give those of the file",
-            "Have the source's tokenizer.json say what its class does, where that is meant.", first=first,
+            "Have the source's tokenizer.json say what its class does, where that is meant.", first=to_json(first),
         )  # fmt: skip
     if first:
         return failed(
-            f"{found['different']} of {found['probes']} probe texts give other ids than the source's {against}, "
-            f"first {first['probe']!r} at token {first['position']}: {first['ids']} in place of {first['source_ids']}",
+            f"{compared.different} of {compared.probes} probe texts give other ids than the source's {against}, "
+            f"first {first.probe!r} at token {first.position}: {first.ids} in place of {first.source_ids}",
             "Compare tokenizer_class in tokenizer_config.json with tokenizer.json; they describe two tokenizers.",
-            first=first,
+            first=to_json(first),
         )
     return passed(
-        f"{found['probes']} probe texts give the same ids as the source's {against}",
-        given_back=found["round_trip"], not_given_back=found["not_given_back"],
-    )  # fmt: skip
+        f"{compared.probes} probe texts give the same ids as the source's {against}",
+        given_back=compared.round_trip,
+        not_given_back=list(compared.not_given_back),
+    )
 
 
 def _portable(output: TokenizerOutput) -> Says:
@@ -96,19 +98,19 @@ def _ended_by_eos(end: TurnEnd | None, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def _embedding(output: TokenizerOutput) -> Says:
-    found = output.compared
-    if found["error"]:
+    compared = output.compared
+    if compared.error:
         return failed("no id is known, for the tokenizer cannot be loaded", "See tokenizer-ids.")
-    largest, rows = found["largest_id"], output.rows
+    largest, rows = compared.largest_id, output.rows
     if rows is None:
         return skipped("no tensor of the source is called like an embedding")
     if largest >= rows:
         return failed(
-            f"the text {found['largest_probe']!r} gives the id {largest}, but the embedding has {rows} rows",
+            f"the text {compared.largest_probe!r} gives the id {largest}, but the embedding has {rows} rows",
             "Take a source whose embedding fits its tokenizer.",
         )
-    if found["vocabulary"] > rows:
-        return warned(f"the tokenizer has {found['vocabulary']} tokens for {rows} rows; no text reaches those beyond")
+    if compared.vocabulary > rows:
+        return warned(f"the tokenizer has {compared.vocabulary} tokens for {rows} rows; no text reaches those beyond")
     return passed(f"the largest id that text reaches is {largest}, of {rows} rows")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.stages import TESTED
 
 _NAMED = 5  # faults in a message
 _AS_MADE = (
@@ -20,7 +21,7 @@ _AS_MADE = (
 class Parcel:
     """What would be sent, beside the evidence that describes it."""
 
-    evidence: Mapping[str, Any]
+    evidence: Evidence
     sha256: Mapping[str, str]
     """Digests of the files in `model/` as they are now."""
     card: str
@@ -49,7 +50,7 @@ class Parcel:
 
 
 def _measured(parcel: Parcel) -> Says:
-    missing = [name for name in ("smoke", "fidelity") if not parcel.evidence.get(name)]
+    missing = [name for name in TESTED if not parcel.evidence.measured[name]]
     if missing:
         return failed(
             f"the evidence has no {' and no '.join(missing)}",
@@ -59,7 +60,7 @@ def _measured(parcel: Parcel) -> Says:
 
 
 def _unchanged(parcel: Parcel) -> Says:
-    known = {file["path"]: file["sha256"] for file in parcel.evidence["model"]["files"]}
+    known = {file.path: file.sha256 for file in parcel.evidence.model.files}
     now = {path: digest for path, digest in parcel.sha256.items() if path not in MADE_FROM_EVIDENCE}
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
@@ -103,9 +104,7 @@ def _secrets(parcel: Parcel) -> Says:
 def _listed(parcel: Parcel) -> Says:
     if parcel.unlisted:
         return failed(f"the evidence: {_some(parcel.unlisted)}", _AS_MADE, faults=list(parcel.unlisted))
-    return passed(
-        f"all {len(parcel.evidence.get('checks', ()))} checks that had to run are in the evidence, none of them failed"
-    )
+    return passed(f"all {len(parcel.evidence.checks)} checks that had to run are in the evidence, none of them failed")
 
 
 def _facts(parcel: Parcel) -> Says:
@@ -129,7 +128,7 @@ def _rebuilt(parcel: Parcel) -> Says:
         return passed("the files came out of a conversion of this very job")
     if parcel.rebuilt is None:
         return skipped("not asked for; publish.rebuild in the policy, or --rebuild, converts the source once more")
-    told = {file["path"]: file["sha256"] for file in parcel.evidence["model"]["files"]}
+    told = {file.path: file.sha256 for file in parcel.evidence.model.files}
     different = sorted(
         path for path in told.keys() | parcel.rebuilt.keys() if told.get(path) != parcel.rebuilt.get(path)
     )

@@ -5,19 +5,22 @@ Nothing goes that mlx-publish did not write itself: the digest has to be the one
 
 from __future__ import annotations
 
+import argparse
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mlx_publish.commands._arguments import add_from_env
+from mlx_publish.commands._command import Command
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.evidence.digests import sha256_of
-from mlx_publish.recipes.policy import FILE, find_policy
 from mlx_publish.text.console import Console
 from mlx_publish.text.numbers import size
-from mlx_publish.work import Work
+
+if TYPE_CHECKING:
+    from mlx_publish.work import Work
 
 DAY = 86400.0
 KEEP_DAYS = 14
@@ -33,6 +36,34 @@ class Stale:
     bytes: int
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how long weights are kept."""
+    parser.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
+    text = "days since the last report (default: the policy's, or 14)"
+    parser.add_argument("--older-than", metavar="DAYS", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="only name them")
+    add_from_env(parser)
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Remove old weights from the work folder."""
+    days = days_of(_number(options.older_than), alone=options.from_env)
+    return clean(options.work or Path("work"), days, console, keep=options.dry_run)
+
+
+def _number(text: str | None) -> float | None:
+    """Return days as a number, None where none are given. Raises `BadInput` where they are no number."""
+    if not text:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days <= 36500:
+        raise BadInput(f"'{text}' is no number of days", place="--older-than", remedy="Write a number, as 14.")
+    return days
+
+
 def days_of(given: float | None, *, alone: bool) -> float | None:
     """Days that were given, else those of the policy; where it has none, 14 by hand and, `alone` in a job, none.
 
@@ -40,6 +71,8 @@ def days_of(given: float | None, *, alone: bool) -> float | None:
     """
     if given is not None:
         return given
+    from mlx_publish.recipes.policy import find_policy
+
     policy = find_policy(Path.cwd())
     if policy is not None and policy.spec.keep_days is not None:
         return policy.spec.keep_days
@@ -52,6 +85,9 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
     They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named,
     and without `days` all stay. A recipe that is being worked on is left alone.
     """
+    from mlx_publish.recipes.policy import FILE
+    from mlx_publish.work import Work
+
     if not root.is_dir():
         raise BadInput("there is no such work folder", place=f"--work {root}", remedy="Name the one of your jobs.")
     if days is None:
@@ -64,7 +100,7 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
             continue
         try:
             with work.lock():
-                freed += sum(_remove(one, console, keep=keep) for one in _stale(work))
+                freed += sum(_remove(stale, console, keep=keep) for stale in _stale(work))
         except SurroundingsError as error:
             console.say(f"{folder.name} is left alone: {error.message}")
     console.say(f"{'would free' if keep else 'freed'} {size(freed)}")
@@ -81,17 +117,19 @@ def _stale(work: Work) -> Iterator[Stale]:
         report = work.report(label, "convert")
         for file in report.result.get("files", ()) if report else ():
             path = work.model(label) / str(file["path"])
-            if path.suffix == ".safetensors" and _is(path, file):
+            if path.suffix == ".safetensors" and _is_reported(path, file):
                 yield Stale(path, path.stat().st_size)
     store = work.source / "reference"
     if (store / "passages.json").is_file():
         yield from (Stale(path, path.stat().st_size) for path in sorted(store.iterdir()) if _PIECE.fullmatch(path.name))
 
 
-def _is(path: Path, file: Mapping[str, Any]) -> bool:
+def _is_reported(path: Path, file: Mapping[str, Any]) -> bool:
     """Tell whether a file is the one that was reported."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file["size"]:
         return False
+    from mlx_publish.evidence.digests import sha256_of
+
     return bool(sha256_of(path) == file["sha256"])
 
 
@@ -100,3 +138,13 @@ def _remove(stale: Stale, console: Console, *, keep: bool) -> int:
     if not keep:
         stale.path.unlink()
     return stale.bytes
+
+
+COMMAND = Command(
+    "clean",
+    "remove weights that nobody has needed for some days",
+    35,
+    add_arguments,
+    run,
+    inputs={"older_than": "keep_days", "dry_run": ""},
+)

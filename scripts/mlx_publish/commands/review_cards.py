@@ -1,177 +1,29 @@
-"""review-cards: is every card that a branch changes what recipe and evidence give? Needs no secrets and no network."""
+"""review-cards: whatever a branch changes of cards is judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+import argparse
+from pathlib import Path
 
-from mlx_publish.errors import BadInput
-from mlx_publish.github import output
-from mlx_publish.github.changed import Changed, changed_files
-from mlx_publish.github.preview import MOST, previews
-from mlx_publish.hooks import card, recipe, signature
-from mlx_publish.hooks.problem import Options, Problem, tell
-from mlx_publish.model.names import shown
-from mlx_publish.recipes.policy import FILE as POLICY
-from mlx_publish.recipes.policy import find_policy
-from mlx_publish.recipes.read import recipe_paths
-from mlx_publish.stages.reviewed import FILES
-from mlx_publish.text.bounds import EVIDENCE
-from mlx_publish.text.files import json_text
-from mlx_publish.text.harmless import harmless, plain
-from mlx_publish.text.json_text import parse, read, read_within
-from mlx_publish.text.markdown import cell, table
-
-_TEMPLATES = "templates"
-_EVIDENCE = "evidence.json"
-CARD = "README.md"
-_RULES = "This branch changes the rules that it is judged by:"
-_TOLD = 50
-"""Problems that the summary lists."""
+from mlx_publish.commands._arguments import add_cards, add_from_env, add_recipes
+from mlx_publish.commands._command import Command
+from mlx_publish.text.console import Console
 
 
-def review_cards(root: Path, base: str, cards: Path, recipes: Path) -> int:
-    """Print what is wrong with the cards that differ from `base`, and show the others; returns 1 where something is.
-
-    All cards are looked at where recipes, templates or the policy changed, for they are made from those. Raises
-    `BadInput` where git knows no such base.
-    """
-    changed = changed_files(root, base)
-    links = list(_links(changed, cards, recipes))
-    rules = [] if links else _rules(changed, root)
-    if links := links or [problem for one in rules for problem in _link(one)]:
-        return _ended([], links, "nothing else was looked at")
-    every = bool(rules) or any(one.path.parent == PurePosixPath(recipes.as_posix()) for one in changed)
-    folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
-    files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
-    wanted = _recipes(changed, recipes, root, folders)
-    problems = [
-        *_strangers(changed, cards),
-        *recipe.look(wanted, Options(recipes=recipes)),
-        *(card.look(files, Options(recipes=recipes)) if files else ()),
-        *signature.look(folders, root),
-        *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
-    ]
-    changes = [str(one.path) for one in rules]
-    return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", changes)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the branch is compared with."""
+    parser.add_argument("--base", metavar="REF", help="commit or branch to compare with (default: main)")
+    add_cards(parser)
+    add_recipes(parser)
+    add_from_env(parser)
 
 
-def _ended(folders: Sequence[Path], problems: Sequence[Problem], looked_at: str, rules: Sequence[str] = ()) -> int:
-    tell(problems)
-    output.summarize(_summary(folders, problems, rules))
-    if rules:
-        print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_TOLD])}")))
-    print(f"{looked_at}, {len(problems)} problems")
-    return int(bool(problems))
+def run(options: argparse.Namespace, _console: Console) -> int:
+    """Judge the branch that is checked out; returns 1 where a card is not what its evidence gives."""
+    from mlx_publish.commands._review_cards import review_cards
+    from mlx_publish.github.runner import Runner
+
+    return review_cards(Path.cwd(), options.base or "main", options.cards, options.recipes, Runner.from_env())
 
 
-def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Problem]:
-    """Yield links that a branch puts where files are read, or above them: they would lead to files of this machine."""
-    for one in changed:
-        path = Path(one.path)
-        read = _TEMPLATES in path.parts or any(
-            path.is_relative_to(place) or place.is_relative_to(path) for place in (cards, recipes, Path(POLICY))
-        )
-        if read:
-            yield from _link(one)
-
-
-def _link(one: Changed) -> Iterator[Problem]:
-    if one.link and not one.removed:
-        said = "is a link, and nothing is read through one"
-        yield Problem(Path(one.path), said, remedy="Put a file or folder there.")
-
-
-def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
-    """What a branch changes of all that cards are judged by: policy, list of signers, templates.
-
-    The branch's own are taken, for after a merge they apply; so whoever merges has to know.
-    """
-    try:
-        policy = find_policy(root)
-    except BadInput:  # the hooks say so
-        policy = None
-    attested = policy.spec.attested if policy else None
-    signers = PurePosixPath(attested.signers) if attested and attested.signers else None
-    return [
-        one for one in changed
-        if str(one.path) == POLICY or _TEMPLATES in one.path.parts
-        or (signers is not None and (one.path == signers or one.path in signers.parents))
-    ]  # fmt: skip
-
-
-def _folders(changed: Sequence[Changed], cards: PurePosixPath, root: Path, every: bool) -> list[Path]:
-    """Folders of cards, as `cards/<namespace>/<name>`, relative to where the command is run."""
-    found = {one.path.parent for one in changed if one.path.parent.parent.parent == cards}
-    if every:
-        found |= {
-            PurePosixPath(path.parent.relative_to(root).as_posix()) for path in (root / cards).glob(f"*/*/{CARD}")
-        }
-    return [Path(folder) for folder in sorted(found) if any((root / folder / name).is_file() for name in FILES)]
-
-
-def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Sequence[Path]) -> list[Path]:
-    """Recipes that changed, and those of the cards; all of them where the policy changed, for which all have to answer.
-
-    Evidence names the recipe; where no file is called so, it may be any of them.
-    """
-    found = recipe_paths(root / recipes)
-    paths = [path.relative_to(root) if path.is_relative_to(root) else path for path in found]
-    named = {_recipe_of(root / folder / _EVIDENCE) for folder in folders}
-    every = any(str(one.path) == POLICY for one in changed) or bool(named - {path.stem for path in paths})
-    mine = {one.path for one in changed if not one.removed}
-    return [path for path in paths if every or path.stem in named or PurePosixPath(path.as_posix()) in mine]
-
-
-def _recipe_of(path: Path) -> str:
-    """The recipe that evidence names; empty where it names none, which the hook says."""
-    try:
-        data = read(path, EVIDENCE)
-    except (OSError, ValueError):
-        return ""
-    name = data.get("recipe") if isinstance(data, dict) else None
-    return name if isinstance(name, str) else ""
-
-
-def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Problem]:
-    """Yield what does not belong where cards lie."""
-    for one in changed:
-        path = Path(one.path)
-        if one.removed or not path.is_relative_to(cards):
-            continue
-        if not one.plain:
-            yield Problem(path, "is a link, and a card consists of files", remedy="Take the files as they were made.")
-        elif len(path.relative_to(cards).parts) != 3 or path.name not in FILES:
-            yield Problem(
-                path, "does not belong here", remedy=f"{cards}/<namespace>/<name>/ has {', '.join(FILES)}, no more."
-            )
-
-
-def _as_written(path: Path) -> Iterator[Problem]:
-    """Yield whether evidence has another layout than it is written with, as when a key stands in it twice."""
-    try:
-        content = read_within(path, EVIDENCE.most_bytes)
-        same = json_text(parse(content, EVIDENCE)).encode() == content
-    except (OSError, ValueError):
-        return  # the hook says so
-    if not same:
-        yield Problem(
-            path, "is not written as mlx-publish writes it", remedy="Take the evidence as it was made, byte for byte."
-        )
-
-
-def _summary(folders: Sequence[Path], problems: Sequence[Problem], rules: Sequence[str]) -> str:
-    wrong = {problem.file.parent for problem in problems}
-    lines = [f"## {'Refused' if problems else 'Fine' if folders else 'No card changed'}\n"]
-    if rules:
-        lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
-    lines += [f"- {cell(str(problem))}" for problem in problems[:_TOLD]]
-    if problems[_TOLD:]:
-        lines.append(f"- and {len(problems) - _TOLD} more")
-    if folders:
-        rows = [(cell(str(folder)), "refused" if folder in wrong else "as it should be") for folder in folders]
-        lines += ["", table(("card", ""), rows)]
-    text = "\n".join(lines) + "\n"
-    # A card that is not what recipe and evidence give could say anything here.
-    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}
-    return text + previews(cards, MOST - len(text.encode()) - 1)
+COMMAND = Command("review-cards", "is every card that a branch changes what its evidence gives", 32, add_arguments, run)

@@ -1,101 +1,71 @@
-"""The command: looks, judges, prints the verdict."""
+"""verify: what was published is judged by its evidence, and by who signed it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mlx_publish import __version__
-from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
-from mlx_publish.checks.base import run_checks
-from mlx_publish.checks.published import PUBLISHED, Facts
-from mlx_publish.commands.verdict import print_verdict
-from mlx_publish.errors import Refused
-from mlx_publish.evidence.report import Finding, verdict_of
-from mlx_publish.machine.packages import COMPUTING, versions
-from mlx_publish.model.files import read_json_file
-from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
+from mlx_publish.commands._arguments import add_json
+from mlx_publish.commands._command import Command
+from mlx_publish.errors import BadInput
 from mlx_publish.text.console import Console
-from mlx_publish.text.temporary import TemporaryFolder
-from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
-from mlx_publish.verify.rebuild import Rebuilt, rebuild
+
+if TYPE_CHECKING:
+    from mlx_publish.signing.verifying import Wanted
+
+# By whom what is signed.
+_SIGNERS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
+    "key": (Path, "FILE", "model.sig must be by this key: its public half in PEM"),
+    "identity": (
+        str,
+        "NAME",
+        "model.sig must be by this identity (sigstore): the address of a workflow, or of a person",
+    ),
+    "issuer": (str, "URL", "who vouches for --identity (default: GitHub, for jobs)"),
+    "repository": (str, "OWNER/REPO", "with --identity: the job ran for this repo of GitHub's"),
+    "signers": (Path, "FILE", "the evidence must be signed by one of these keys (OpenSSH's allowed signers)"),
+    "github": (str, "OWNER/REPO", "the evidence must be attested by GitHub for this repo (needs gh)"),
+    "workflow": (str, "PATH", "with --github: by this workflow, as OWNER/REPO/.github/workflows/publish.yml"),
+}
 
 
-def verify(  # noqa: PLR0913  each is a flag of the command
-    place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
-) -> int:
-    """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
-
-    `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
-    folder that does not stay; `source` is the folder of a source that is no repo.
-    `by` says whose signatures are asked for.
-    """
-    published = find(place)
-    measured = measurer(published.files, by)
-    findings = _judged(published, console, (again, source, work), measured.by)
-    signed = signatures(published.files, published.sha256, by, measured, published.repo)
-    findings += told_of(signed, alone=findings[0].status == "fail")
-    good = verdict_of(findings) == "pass"
-    title = f"{published.name}: {'verified' if good else 'NOT verified'}"
-    print_verdict(console, "verify", title, findings, as_json=as_json)
-    return int(not good)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is judged, whether it is made again, and who is trusted."""
+    parser.add_argument("place", metavar="REPO[@TAG]", help="namespace/name with a tag or commit, or a folder")
+    parser.add_argument("--rebuild", action="store_true", help="convert its source again and compare byte by byte")
+    parser.add_argument("--source", metavar="DIR", default="", help="the source, where it was a folder")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what --rebuild makes there")
+    for name, (kind, metavar, text) in _SIGNERS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+    add_json(parser)
 
 
-def _judged(
-    published: Published, console: Console, rebuilding: tuple[bool, str, Path | None], attested: str
-) -> tuple[Finding, ...]:
-    again, source, work = rebuilding
-    try:
-        evidence = published.evidence
-        made = _again(evidence, source, work, console) if again else None
-        facts = replace(_facts(published, evidence, made), attested=attested)
-        return (_told(evidence), *run_checks(PUBLISHED, facts))
-    except Refused as error:
-        return (Finding(error.check, "fail", str(error), error.remedy),)
-    except UNRENDERABLE as error:  # within a measurement there may be anything
-        said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
-        return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Print the verdict; returns 1 where something is not as the evidence says."""
+    from mlx_publish.commands._verify import verify
 
-
-def _told(evidence: Mapping[str, Any]) -> Finding:
-    source = evidence["source"]
-    place = f"{source['repo']} at {source['identity'][:12]}" if source["repo"] else f"the folder {source['name']}"
-    return Finding("evidence-readable", "pass", f"{evidence['variant']['label']} of {place}")
-
-
-def _facts(published: Published, evidence: Mapping[str, Any], made: Rebuilt | None) -> Facts:
-    return Facts(
-        evidence=evidence,
-        sha256=published.sha256,
-        sizes={path: entry.size for path, entry in published.entries.items()},
-        tensors=published.tensors(),
-        config=read_json_file(published.files, "config.json") or {},
-        texts={path: published.text(path) for path in (CARD, CHART)},
-        rendered=_rendered(evidence),
-        made=made.sha256 if made else None,
-        differences=made.differences if made else None,
-        tools=versions(*COMPUTING),
+    again = options.rebuild or bool(options.work)
+    return verify(
+        options.place,
+        console,
+        again=again,
+        source=options.source,
+        work=options.work,
+        as_json=options.json,
+        by=_signers(options),
     )
 
 
-def _rendered(evidence: Mapping[str, Any]) -> Mapping[str, str | None] | str:
-    """Card and chart made anew, or why they cannot be."""
-    if evidence["generator"] != __version__:
-        return (
-            f"rendered by mlx-publish {evidence['generator']}; that version can render it again, this is {__version__}"
-        )
-    if evidence["templates"]:
-        return f"rendered with templates of its publisher: {', '.join(sorted(evidence['templates']))}"
-    destination = evidence["destination"]
-    name = destination["name"]
-    card = render_card(name, destination["repo"] or name, evidence["words"]["notes"], evidence)
-    return {CARD: card, CHART: render_chart(evidence)}
+def _signers(options: argparse.Namespace) -> Wanted:
+    """Whose signatures are asked for."""
+    from mlx_publish.signing.verifying import Wanted
+
+    given = {name: value for name in _SIGNERS if (value := getattr(options, name)) is not None}
+    if empty := [name for name, value in given.items() if not str(value).strip()]:
+        raise BadInput("is empty, so nothing would be asked", place=f"--{empty[0]}", remedy="Give it, or leave it out.")
+    return Wanted(**given)
 
 
-def _again(evidence: Mapping[str, Any], source: str, work: Path | None, console: Console) -> Rebuilt:
-    if work is not None:
-        return rebuild(evidence, source, work.resolve(), console)
-    with TemporaryFolder() as folder:
-        return rebuild(evidence, source, folder, console)
+COMMAND = Command("verify", "is what was published what its evidence says", 41, add_arguments, run, extras=("sign",))

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
+from mlx_publish.evidence.records import to_json
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {
@@ -50,6 +51,7 @@ def main(folder: Path, parent: int, op: str) -> int:
         return 0
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
         _module(op)
+        importlib.import_module("mlx_publish.engine.backends").backend()
     while not (folder / "job.json").exists():
         time.sleep(0.01)
     job = json.loads((folder / "job.json").read_text())
@@ -85,7 +87,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
 
             trusted()
-        return {"ok": True, "result": run(progress=progress, **job["arguments"])}
+        return {"ok": True, "result": to_json(run(progress=progress, **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything

@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.source_model import SourceModel
+from mlx_publish.evidence.conversion import Accounted
 from mlx_publish.model.senses import is_language
 
 Traces = dict[str, str | tuple[tuple[int, ...], str]]
@@ -19,21 +20,21 @@ _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", ".masked_bias", ".attn.bias")
 
 
-def account(found: SourceModel, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of the source's tensors: how many arrived, which did not and why."""
+def account(found: SourceModel, config: Mapping[str, Any]) -> Accounted:
+    """Return what became of the source's tensors: how many arrived, which did not and why."""
     lost, made = found.record.dropped()
     reasons = {name: _reason(name, found, config) for name in lost}
     unexplained = {name: size for name, size in lost.items() if reasons[name] is None}
     if unexplained:
         gone = set() if sum(unexplained.values()) == made else _without_effect(found, unexplained, made)
         reasons.update(dict.fromkeys(unexplained.keys() - gone, "fused"))
-    return {
-        "source": len(found.record.before),
-        "model": len(found.record.after),
-        "dropped": {name: reason for name, reason in reasons.items() if reason},
-        "unexplained": sorted(name for name, reason in reasons.items() if reason is None),
-        "renamed": str(found.prefix) if found.prefix else None,
-    }
+    return Accounted(
+        source=len(found.record.before),
+        model=len(found.record.after),
+        dropped={name: reason for name, reason in reasons.items() if reason},
+        unexplained=sorted(name for name, reason in reasons.items() if reason is None),
+        renamed=str(found.prefix) if found.prefix else None,
+    )
 
 
 def _without_effect(found: SourceModel, lost: Mapping[str, int], made: int) -> set[str]:

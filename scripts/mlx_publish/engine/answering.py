@@ -2,75 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_lm import stream_generate
-from mlx_lm.utils import load_config
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
-
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
-from mlx_publish.engine.questions import Prompt, Questions, prompts_of
+from mlx_publish.engine.questions import Prompt, prompts_of
+from mlx_publish.evidence.measured import Answer, Answers, Question
 
+Progress = Callable[[str], None]
 _KEPT = 4000  # characters of a prompt that the report keeps
 
 
 def answers(
-    folder: str, tokenizer: str, questions: Questions, progress: Callable[[str], None], *, source: bool = False
-) -> dict[str, Any]:
+    folder: str, tokenizer: str, questions: Sequence[dict[str, Any]], progress: Progress, *, source: bool = False
+) -> Answers:
     """Load the model in `folder` and let it answer, with the tokenizer of the folder `tokenizer`.
 
-    A `source` is read as the conversion reads it.
-
-    A question has `name`, `max_tokens`, and `rendered` and `ids` or what `questions.prompts` makes them of. Returns the
-    `warnings` of loading, `computed_in`, the stop ids, and the answers by name.
+    `questions` are the fields of a `Question` each. A `source` is read as the conversion reads it.
     """
     progress("loading")
-    with warnings_of_loading() as said:
+    with warnings_of_loading() as warnings:
         model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=source)
-        made = tokenizer_of(Path(tokenizer))
-    return {"warnings": said, "computed_in": computed_in, **answers_of(model, made, questions, progress)}
+        made = backend().tokenizer_that_stops(Path(tokenizer))
+    asked = [Question(**question) for question in questions]
+    return replace(answers_of(model, made, asked, computed_in, progress), warnings=warnings)
 
 
-def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer as `mlx_lm.load` makes it: it stops at every end that the configs name, not at its own alone."""
-    ends = load_config(folder).get("eos_token_id")
-    return load_mlx_tokenizer(folder, {"trust_remote_code": False}, eos_token_ids=ends)
-
-
-def answers_of(model: Any, tokenizer: Any, questions: Questions, progress: Callable[[str], None]) -> dict[str, Any]:
+def answers_of(
+    model: Any, tokenizer: Any, questions: Sequence[Question], computed_in: str, progress: Progress
+) -> Answers:
     """Let a model that is in memory answer."""
     special = {
         int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)
     }
-    found, asked = {}, prompts_of(tokenizer, questions)
+    answers, asked = {}, prompts_of(tokenizer, questions)
     for number, question in enumerate(questions, 1):
         progress(f"answering {number} of {len(questions)}")
-        name = question["name"]
-        found[name] = _answer(model, tokenizer, asked[name], question["max_tokens"], special)
-    return {
-        "stop_ids": sorted(tokenizer.eos_token_ids),
-        "vocabulary": 1 + max(tokenizer.get_vocab().values(), default=-1),
-        "answers": found,
-    }
+        answers[question.name] = _answer(model, tokenizer, asked[question.name], question.max_tokens, special)
+    stop_ids = sorted(tokenizer.eos_token_ids)
+    return Answers(computed_in, stop_ids, 1 + max(tokenizer.get_vocab().values(), default=-1), answers)
 
 
-def _answer(model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, special: Mapping[int, str]) -> dict[str, Any]:
-    """Generate greedily. `stop` is `stop` (on a stop id) or `length`; `leaked` are special tokens before the end."""
+def _answer(model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, special: Mapping[int, str]) -> Answer:
+    """Generate greedily."""
     rendered, ids = prompt
     text, tokens, last = "", [], None
-    for last in stream_generate(model, tokenizer, ids, max_tokens=max_tokens):
+    for last in backend().stream(model, tokenizer, ids, max_tokens):
         text += last.text
         tokens.append(int(last.token))
     stop = last.finish_reason if last else "length"
-    said = tokens[:-1] if stop == "stop" else tokens
-    return {
-        "rendered": rendered[:_KEPT],
-        "prompt_tokens": len(ids),
-        "answer": text,
-        "tokens": tokens,
-        "stop": stop,
-        "stop_id": tokens[-1] if tokens and stop == "stop" else None,
-        "leaked": sorted({special[id_] for id_ in said if id_ in special}),
-    }
+    before_end = tokens[:-1] if stop == "stop" else tokens
+    return Answer(
+        rendered=rendered[:_KEPT],
+        prompt_tokens=len(ids),
+        answer=text,
+        tokens=tokens,
+        stop=stop,
+        stop_id=tokens[-1] if tokens and stop == "stop" else None,
+        leaked=sorted({special[id_] for id_ in before_end if id_ in special}),
+    )

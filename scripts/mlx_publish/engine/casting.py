@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from mlx_publish.evidence.conversion import Routing
+
 TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32}
 # One number for each expert, added to its score before the best are chosen. Trained in float32: the values lie close
 # together on a common offset, and two that round to the same send tokens to the other expert.
 _ROUTER_BIAS = re.compile(r"((correction|expert|router|routing)_bias|(router|gate)\.bias)$")
-
-
-@dataclass
-class Routing:
-    """What became of router biases that the source keeps in float32."""
-
-    kept: list[str] = field(default_factory=list)
-    """In float32, as the source has them."""
-    merged: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Rounded, so that fewer values than before are distinct: how many are, and how many were."""
-
-    def told(self) -> dict[str, Any]:
-        """As plain data."""
-        return {"kept": self.kept, "merged": {path: list(counts) for path, counts in self.merged.items()}}
 
 
 def main_type(model: nn.Module) -> str | None:

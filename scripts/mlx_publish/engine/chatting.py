@@ -6,85 +6,84 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from transformers import AutoTokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.engine.prompts import finished
-from mlx_publish.engine.questions import Questions, prompts
+from mlx_publish.engine.questions import prompts
 from mlx_publish.engine.tokenizing import reference_of
+from mlx_publish.evidence.measured import ChatRendered, Dialogue, DialogueOrder, Question, RenderedText
 
 SWITCH = "enable_thinking"
-Text = dict[str, Any]
-"""`text` and `ids`, or `error`."""
 
 
 def chat(
-    folder: str, source: str, templates: Mapping[str, str], dialogues: Sequence[Mapping[str, Any]],
-    questions: Questions, progress: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
+    folder: str,
+    source: str,
+    templates: Mapping[str, str],
+    dialogues: Sequence[dict[str, Any]],
+    questions: Sequence[dict[str, Any]],
+    progress: Callable[[str], None],
+) -> ChatRendered:
     """Render dialogues by both, by a clock that stands still, and the prompts of `questions` by mlx-lm.
 
-    A source whose `templates` stand where tokenizers do not look is given them.
-
-    A dialogue has `name`, `messages`, `tools`, `options` and `generation`. Returns the `warnings` of loading,
-    `thinks` (what mlx-lm gives as enable_thinking where the caller gives nothing), and for each dialogue `source` and
-    `made`: `text` and `ids`, or `error`; `by_default` where they agree once the source is given that switch too.
-    `prompts` are those of `questions.prompts`.
+    `dialogues` are the fields of a `DialogueOrder` each, `questions` those of a `Question`. A source whose `templates`
+    stand where tokenizers do not look is given them.
     """
     progress("rendering the dialogues")
     theirs = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     theirs.chat_template = theirs.chat_template or dict(templates)
-    with warnings_of_loading() as said:
-        made = load_mlx_tokenizer(Path(folder), {"trust_remote_code": False})
+    with warnings_of_loading() as warnings:
+        made = backend().load_tokenizer(Path(folder))
         thinks = bool(made.has_thinking)
-        ways = {entry["name"]: dict(_ways(entry, theirs, made, thinks=thinks)) for entry in dialogues}
-        calls = {f"dialogue {name!r}, {way}": call for name, found in ways.items() for way, call in found.items()}
-        asked = prompts(made, questions)
+        orders = [DialogueOrder(**dialogue) for dialogue in dialogues]
+        ways = {order.name: dict(_ways(order, theirs, made, thinks=thinks)) for order in orders}
+        calls = {f"dialogue {name!r}, {way}": call for name, of in ways.items() for way, call in of.items()}
+        asked = prompts(made, [Question(**question) for question in questions])
         texts = finished({**calls, **asked.calls})
     encode = reference_of(Path(source))
 
-    def told(name: str, way: str) -> Text:
+    def rendered(name: str, way: str) -> RenderedText:
         """A text's ids are of the source by its own tokenizer.json, which a class may read differently."""
-        found = texts[f"dialogue {name!r}, {way}"]
-        if isinstance(found, Exception):
-            return {"error": f"{found}"[:500]}
-        text, ids = found
+        made_text = texts[f"dialogue {name!r}, {way}"]
+        if isinstance(made_text, Exception):
+            return RenderedText(error=f"{made_text}"[:500])
+        text, ids = made_text
         try:
-            return {"text": text, "ids": [int(id_) for id_ in (encode(text) if ids is None else ids)]}
+            return RenderedText(text, [int(id_) for id_ in (encode(text) if ids is None else ids)])
         except Exception as error:  # noqa: BLE001  half a character, as a template may write it, is no text
-            return {"error": f"{error}"[:500]}
+            return RenderedText(error=f"{error}"[:500])
 
-    rendered = {name: _agreeing({way: told(name, way) for way in found}) for name, found in ways.items()}
-    return {"warnings": said, "thinks": thinks, "rendered": rendered, "prompts": asked.of(texts)}
+    agreed = {name: _agreeing({way: rendered(name, way) for way in of}) for name, of in ways.items()}
+    return ChatRendered(thinks, agreed, asked.of(texts), warnings)
 
 
 def _ways(
-    entry: Mapping[str, Any], theirs: Any, made: Any, *, thinks: bool
+    order: DialogueOrder, theirs: Any, made: Any, *, thinks: bool
 ) -> Iterator[tuple[str, Callable[[], tuple[str, Any]]]]:
     """Yield what renders a dialogue: the source's, the same with mlx-lm's switch, and what was made of it."""
-    options = dict(entry["options"])
-    yield "source", lambda: (_text(entry, theirs, options), None)
+    options = dict(order.options)
+    yield "source", lambda: (_text(order, theirs, options), None)
     if SWITCH not in options:
-        yield "switched", lambda: (_text(entry, theirs, {**options, SWITCH: thinks}), None)
+        yield "switched", lambda: (_text(order, theirs, {**options, SWITCH: thinks}), None)
     # Text and ids in one call each, as users make them.
-    yield "made", lambda: (_text(entry, made, options), made.apply_chat_template(**_arguments(entry), **options))
+    yield "made", lambda: (_text(order, made, options), made.apply_chat_template(**_arguments(order), **options))
 
 
-def _agreeing(found: dict[str, Text]) -> dict[str, Any]:
-    """What was switched is told only where it explains a difference."""
-    switched = found.pop("switched", None)
-    different = found["source"] != found["made"]
-    return {**found, "by_default": True} if different and switched == found["made"] else found
+def _agreeing(ways: Mapping[str, RenderedText]) -> Dialogue:
+    """What was switched counts only where it explains a difference."""
+    source, made = ways["source"], ways["made"]
+    return Dialogue(source, made, by_default=source != made and ways.get("switched") == made)
 
 
-def _text(entry: Mapping[str, Any], tokenizer: Any, options: Mapping[str, Any]) -> str:
-    return str(tokenizer.apply_chat_template(**_arguments(entry), tokenize=False, **options))
+def _text(order: DialogueOrder, tokenizer: Any, options: Mapping[str, Any]) -> str:
+    return str(tokenizer.apply_chat_template(**_arguments(order), tokenize=False, **options))
 
 
-def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(order: DialogueOrder) -> dict[str, Any]:
     return {
-        "conversation": [dict(message) for message in entry["messages"]],
-        "tools": entry["tools"],
-        "add_generation_prompt": entry["generation"],
+        "conversation": [dict(message) for message in order.messages],
+        "tools": order.tools,
+        "add_generation_prompt": order.generation,
     }

@@ -12,34 +12,42 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
-from mlx_lm.utils import get_total_parameters, save_config
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from mlx_publish.engine.accounting import account
-from mlx_publish.engine.casting import TYPES, Routing, cast, main_type
+from mlx_publish.engine.backends import backend
+from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
-from mlx_publish.engine.quantizing import Kept, quantize
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.conversion import (
+    Conversion,
+    KeptLayers,
+    Routing,
+    TokenizerComparison,
+    VariantOrder,
+    Written,
+)
 
 # Sign off, everything from here on is infinity or NaN.
 _BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
 
 
+Progress = Callable[[str], None]
 Arrays = list[tuple[str, mx.array]]
 """Paths of the model with their arrays."""
 AHEAD = 3
@@ -56,89 +64,86 @@ class Output:
     modules: dict[str, Arrays]
     writer: ShardWriter
     routing: Routing
-    kept: Kept
+    kept: KeptLayers
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
     zero: list[str] = field(default_factory=list)
     """Weights that are zero all over as they are stored."""
+
+    def written(self, dead: Sequence[str]) -> Written:
+        """Return what became of its weights; `dead` are zero all over in the source, too."""
+        vanished = [path for path in self.zero if path not in dead]
+        return Written(vanished, self.overflows, self.routing, self.kept)
 
 
 Module = tuple[Arrays, list[tuple[Output, Arrays]]]
 """The source's arrays of one module, and what every variant made of them."""
 
 
-def convert(  # noqa: PLR0913, PLR0917  one job, by name from its file
+def convert(
     source: str,
     asked: dict[str, Any],
     variants: Sequence[dict[str, Any]],
-    reference: dict[str, Any] | None,
     tokenizer: dict[str, Any],
-    questions: dict[str, Any] | None,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
+    questions: Sequence[dict[str, Any]],
+    reference: dict[str, Any] | None,
+    progress: Progress,
+) -> Conversion:
     """Convert the folder `source` to every variant; `asked` is the config of the source as its authors wrote it.
 
-    A variant has `folder`, `label`, `quantize`, `bits`, `group_size`, `mode`, `mixed` and `dtype`. With `reference`
-    (`text`, `tokens` and `store` as `fidelity.reference` takes them) the source stays in memory until its
-    log-probabilities are stored, so that it need not be read again, and with `questions` (`questions` as
-    `answering.answers` takes them) until it has answered. `tokenizer` are the arguments of `tokenizing.tokenizer`,
-    which is done meanwhile. Returns what was found out about the built model and the tokenizer.
+    `variants` are the fields of a `VariantOrder` each, `questions` those of a `Question`; `tokenizer` are the arguments
+    of `tokenizing.tokenizer`, whose comparison is done meanwhile. With `reference` (`texts`, `tokens` and `store` as
+    `fidelity.reference` takes them) the source stays in memory until its logits are stored, so that it need not be
+    read again, and with `questions` until it has answered.
     Raises `Refused` where mlx-lm cannot build it, or where a number of the source is none.
     """
+    orders = [VariantOrder(**variant) for variant in variants]
     with ThreadPoolExecutor(1) as pool:
         comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
-        told, found = _convert(Path(source), asked, variants, progress, keep=bool(reference or questions))
-        told["tokenizer"] = comparing.result()
-    if found is None or told["tokenizer"]["error"]:  # a source that cannot read is judged, and not asked
-        return told
-    return {**told, **ask_source(found, source, tokenizer["folder"], reference, questions, progress)}
+        source_model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
+        conversion = replace(conversion, tokenizer=comparing.result())
+    if source_model is None or conversion.tokenizer.error:  # a source that cannot read is judged, and not asked
+        return conversion
+    folder = tokenizer["plain"] if conversion.tokenizer.plain else tokenizer["folder"]
+    read, answers = ask_source(source_model, source, folder, reference, questions, progress)
+    return replace(conversion, reference=read, answers=answers)
 
 
 def _convert(
-    source: Path,
-    asked: dict[str, Any],
-    variants: Sequence[dict[str, Any]],
-    progress: Callable[[str], None],
-    *,
-    keep: bool,
-) -> tuple[dict[str, Any], nn.Module | None]:
+    source: Path, asked: dict[str, Any], variants: Sequence[VariantOrder], progress: Progress, *, keep: bool
+) -> tuple[nn.Module | None, Conversion]:
     """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
-    found = load_source(source)
-    told = {**hyperparameters(found.model, asked), "tensors": account(found, asked), "norms": norms(found.model)}
+    built = load_source(source)
+    conversion = Conversion(
+        hyperparameters(built.model, asked), account(built, asked), norms(built.model), (), {}, TokenizerComparison()
+    )
     streams = _streams()
-    outputs = [_output(found, variant, streams) for variant in variants]
-    modules = _by_module(found.model)
-    found.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), found.model.parameters()))
-    found.release()
+    outputs = [_output(built, variant, streams) for variant in variants]
+    modules = _by_module(built.model)
+    built.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), built.model.parameters()))
+    built.release()
     kept: Arrays | None = [] if keep else None
     dead = list(_write(modules, outputs, kept, progress))
     whole = [output for output in outputs if not output.overflows]
     for output in whole:
         output.writer.finish()
-        save_config(output.config, output.folder / "config.json")
+        backend().save_config(output.config, output.folder / "config.json")
     _tokenizer(source, [output.folder for output in whole])
     if kept is not None:
-        found.model.update(tree_unflatten(kept))
-    told = {
-        **told,
-        "dead": dead,
-        "vanished": {output.label: [path for path in output.zero if path not in dead] for output in outputs},
-        "overflows": {output.label: output.overflows for output in outputs},
-        "routing": {output.label: output.routing.told() for output in outputs},
-        "kept": {output.label: asdict(output.kept) for output in outputs},
-    }
-    return told, found.model if kept is not None else None
+        built.model.update(tree_unflatten(kept))
+    written = {output.label: output.written(dead) for output in outputs}
+    return built.model if kept is not None else None, replace(conversion, dead=dead, variants=written)
 
 
-def _output(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:
+def _output(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) -> Output:
     """Set one variant up, lazily; the arrays are the source's, computed only when they are written.
 
     `streams` are taken in turn, module by module.
     """
     before = mx.default_stream(mx.default_device())
     try:
-        return _lazily(found, variant, streams)
+        return _lazily(source, variant, streams)
     finally:
         mx.set_default_stream(before)
 
@@ -150,38 +155,37 @@ def _streams() -> Iterator[Any]:
     return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
 
 
-def _lazily(found: SourceModel, variant: Mapping[str, Any], streams: Iterator[Any]) -> Output:
-    model = found.build()
-    dtype = variant["dtype"] or found.config.get("torch_dtype") or main_type(model)
+def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) -> Output:
+    model = source.build()
+    dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
     routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
-    config = copy.deepcopy(found.config)
-    kept = Kept()
-    if variant["quantize"]:
-        model, config = quantize(model, config, variant, streams, kept)
+    config, kept = copy.deepcopy(source.config), KeptLayers()
+    if variant.quantize:
+        model, config, kept = quantize(model, config, variant, streams)
     if dtype:
         # Said as it is stored now; both spellings, for clients old and new.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
-    folder = Path(variant["folder"])
+    folder = Path(variant.folder)
     modules = _by_module(model)
     planned = [pair for arrays in modules.values() for pair in arrays]
-    writer = ShardWriter(folder, planned, int(get_total_parameters(model)))
-    return Output(variant["label"], folder, config, modules, writer, routing, kept)
+    writer = ShardWriter(folder, planned, backend().parameters(model))
+    return Output(variant.label, folder, config, modules, writer, routing, kept)
 
 
 def _by_module(model: nn.Module) -> dict[str, Arrays]:
     """Arrays by the module that they belong to, in the order of the model."""
-    found: dict[str, Arrays] = {}
+    modules: dict[str, Arrays] = {}
     for name, array in tree_flatten(model.parameters()):
-        found.setdefault(name.rpartition(".")[0], []).append((name, array))
-    return found
+        modules.setdefault(name.rpartition(".")[0], []).append((name, array))
+    return modules
 
 
 def _write(
     modules: dict[str, Arrays],
     outputs: Sequence[Output],
     kept: Arrays | None,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[str]:
     """Take module after module: judge it, make it for each variant, write it, forget it. Yields dead weights.
 
@@ -256,7 +260,7 @@ def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
     if (source / "tokenizer.json").exists():
         return
     try:
-        tokenizer = load_mlx_tokenizer(source, {"trust_remote_code": False})
+        tokenizer = backend().load_tokenizer(source)
     except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and tells it
         return
     for folder in folders:

@@ -7,19 +7,20 @@ divergence of a good conversion is a small difference of large numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlx_publish.evidence.measured import Divergence
 
 Floats = NDArray[np.float64]
 _ROWS = 16  # positions at a time: 20 MB of float64 for a vocabulary of 150,000
 
 
 @dataclass
-class Divergence:
+class Positions:
     """Values a position, gathered piece by piece."""
 
     kld: list[float] = field(default_factory=list)
@@ -42,8 +43,8 @@ class Divergence:
             self.source += np.take_along_axis(of_source, chosen, axis=-1)[:, 0].tolist()
             self.model += np.take_along_axis(of_model, chosen, axis=-1)[:, 0].tolist()
 
-    def summary(self) -> dict[str, Any]:
-        """Mean, standard error, median, 99th percentile and maximum of the divergence; first choices; perplexities.
+    def summary(self) -> Divergence:
+        """Return mean, standard error, median, 99th percentile and maximum; first choices; perplexities.
 
         The standard errors take positions as independent, as llama.cpp's do. The ratio's error is that of the mean
         difference of log-probabilities, which are paired.
@@ -51,51 +52,47 @@ class Divergence:
         kld = np.maximum(np.asarray(self.kld), 0)  # rounding may leave -1e-17 of what is never negative
         same, source, model = (np.asarray(values, np.float64) for values in (self.same, self.source, self.model))
         ratio = _exp(float(np.mean(source - model)))
-        return {
-            "positions": len(kld),
-            "mean_kld": float(kld.mean()),
-            "mean_kld_error": _error(kld),
-            "median_kld": float(np.median(kld)),
-            "p99_kld": float(np.percentile(kld, 99)),
-            "max_kld": float(kld.max()),
-            "same_first_choice": float(same.mean()),
-            "same_first_choice_error": _error(same),
-            "perplexity_source": _perplexity(source),
-            "perplexity": _perplexity(model),
-            "perplexity_ratio": ratio,
-            "perplexity_ratio_error": ratio * _error(source - model),
-        }
+        return Divergence(
+            positions=len(kld),
+            mean_kld=float(kld.mean()),
+            mean_kld_error=_error(kld),
+            median_kld=float(np.median(kld)),
+            p99_kld=float(np.percentile(kld, 99)),
+            max_kld=float(kld.max()),
+            same_first_choice=float(same.mean()),
+            same_first_choice_error=_error(same),
+            perplexity_source=_perplexity(source),
+            perplexity=_perplexity(model),
+            perplexity_ratio=ratio,
+            perplexity_ratio_error=ratio * _error(source - model),
+        )
 
 
 def compared(
     passages: Iterable[tuple[str, Sequence[int]]],
     source: Iterator[NDArray[np.float32]],
     model: Iterator[NDArray[np.float32]],
-) -> dict[str, Any]:
+) -> Divergence:
     """Summarise over all passages (kind, ids), with `by_kind` for each; the pieces of both come in the same order."""
-    kinds: dict[str, Divergence] = {}
+    kinds: dict[str, Positions] = {}
     for kind, ids in passages:
-        part, start = kinds.setdefault(kind, Divergence()), 0
+        part, start = kinds.setdefault(kind, Positions()), 0
         while start < len(ids) - 1:
             theirs = next(source)
             part.add(theirs, next(model), ids[start + 1 : start + 1 + len(theirs)])
             start += len(theirs)
-    by_kind = {kind: _short(part.summary()) for kind, part in kinds.items()}
-    return {**_joined(kinds.values()).summary(), "by_kind": by_kind}
+    by_kind = {kind: part.summary().short() for kind, part in kinds.items()}
+    return replace(_joined(kinds.values()).summary(), by_kind=by_kind)
 
 
-def _joined(parts: Iterable[Divergence]) -> Divergence:
-    total = Divergence()
+def _joined(parts: Iterable[Positions]) -> Positions:
+    total = Positions()
     for part in parts:
         total.kld += part.kld
         total.same += part.same
         total.source += part.source
         total.model += part.model
     return total
-
-
-def _short(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: summary[key] for key in ("positions", "mean_kld", "same_first_choice", "perplexity_ratio")}
 
 
 def _logprobs(logits: NDArray[np.float32]) -> Floats:

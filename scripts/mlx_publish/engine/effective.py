@@ -8,9 +8,9 @@ from typing import Any
 
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import CacheList, make_prompt_cache
-from mlx_lm.models.rope_utils import initialize_rope
 
+from mlx_publish.engine.backends import backend
+from mlx_publish.evidence.conversion import Hyperparameters, Mismatch, Rope
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.normalise import declared_scaling, declared_thetas
 
@@ -34,12 +34,8 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
 }
 
 
-def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the instantiated model with the source's config.
-
-    Returns `ignored`: significant keys with values that the MLX class neither knows nor can have been written for;
-    `differs`: keys whose value in the model is another one; `rope`: what is declared and not in use.
-    """
+def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> Hyperparameters:
+    """Compare the instantiated model with the source's config."""
     text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
     known = _known(model)
     kind = str((text or {}).get("model_type") or config.get("model_type") or "")
@@ -54,21 +50,18 @@ def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
         usual.pop("partial_rotary_factor", None)
     else:
         usual["partial_rotary_factor"] = 1.0
-    return {
-        "ignored": {
-            key: value
-            for key, value in asked.items()
-            if known and key not in known and not _same(value, usual.get(key, value))
-        },
-        "differs": {
-            key: {"config": value, "built": known[key]}
-            for key, value in asked.items()
-            if key in known and not _same(value, known[key])
-        }
-        | _magnitude(model, config)
-        | _window(model, text or {}),
-        "rope": _rope(model, config),
+    ignored = {
+        key: value
+        for key, value in asked.items()
+        if known and key not in known and not _same(value, usual.get(key, value))
     }
+    differs = {
+        key: Mismatch(value, known[key])
+        for key, value in asked.items()
+        if key in known and not _same(value, known[key])
+    }
+    differs |= _magnitude(model, config) | _window(model, text or {})
+    return Hyperparameters(ignored, differs, _rope(model, config))
 
 
 def _known(model: nn.Module) -> dict[str, Any]:
@@ -96,7 +89,7 @@ def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.
     return False
 
 
-def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Any]:
+def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Mismatch]:
     """A sliding window that no layer has, told by the caches: a layer with a window forgets what is outside of it."""
     window = ModelConfig(text).window
     context, kinds = text.get("max_position_embeddings"), text.get("layer_types")
@@ -106,13 +99,14 @@ def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if type(first := text.get("max_window_layers")) is int and first >= int(text.get("num_hidden_layers") or 0):
         return {}
-    sizes = {getattr(cache, "max_size", None) for cache in _flat(make_prompt_cache(model))}
-    return {} if window in sizes else {"sliding_window": {"config": window, "built": None}}
+    sizes = {getattr(cache, "max_size", None) for cache in _flat(backend().make_cache(model))}
+    return {} if window in sizes else {"sliding_window": Mismatch(window, None)}
 
 
 def _flat(caches: Any) -> Iterator[Any]:
     for cache in caches:
-        yield from _flat(cache.caches) if isinstance(cache, CacheList) else (cache,)
+        parts = backend().parts(cache)
+        yield from (cache,) if parts is None else _flat(parts)
 
 
 def _defaults(model_type: str) -> dict[str, Any]:
@@ -146,7 +140,7 @@ def _turns_part(model: nn.Module, text: Mapping[str, Any], part: float) -> bool:
     return not built or size is None or any(2 * len(found) == int(size * part) for found in built)
 
 
-def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Mismatch]:
     """By what yarn and longrope multiply, where the built model does it otherwise than transformers."""
     scaling, text = declared_scaling(config), config.get("text_config") or config
     # Some publish the factor with four digits, which is off by 3e-5.
@@ -157,7 +151,7 @@ def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if wanted is None or not built or any(math.isclose(wanted, found, rel_tol=1e-3) for found in built):
         return {}
-    return {"the attention_factor of rope": {"config": round(wanted, 6), "built": round(min(built), 6)}}
+    return {"the attention_factor of rope": Mismatch(round(wanted, 6), round(min(built), 6))}
 
 
 def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> float | None:
@@ -174,7 +168,7 @@ def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> fl
     return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
 
 
-def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+def _rope(model: nn.Module, config: Mapping[str, Any]) -> Rope:
     """Which declared bases and scalings of rope are in use, by the wavelengths of the built modules."""
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
     built = [found for module in modules if (found := wavelengths(module)) is not None]
@@ -192,12 +186,7 @@ def _rope(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
         wanted += [_plain(2 * len(found), base) for found in built] if len(declared) > 1 or not wanted else []
         if not any(_close(found, one) for found in built for one in wanted):
             missing.append(base)
-    return {
-        "declared_bases": declared,
-        "declared_scaling": scaling["rope_type"] if scaling else None,
-        "built_kinds": sorted({type(module).__name__ for module in modules}),
-        "missing_bases": missing,
-    }
+    return Rope(missing, scaling["rope_type"] if scaling else None)
 
 
 def _by_layer(dims: int, base: float, text: Mapping[str, Any]) -> Iterator[list[float]]:
@@ -235,7 +224,7 @@ def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: M
     first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
     try:
         asked = {**first, **scaling, "type": scaling["rope_type"]} if scaling else None
-        module = initialize_rope(dims, base, False, asked, text.get("max_position_embeddings"))
+        module = backend().rope(dims, base, asked, text.get("max_position_embeddings"))
     except (ValueError, KeyError, TypeError, AssertionError):
         return None
     return wavelengths(module)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from mlx_publish.engine.answering import answers_of, tokenizer_of
+from mlx_publish.engine.answering import answers_of
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.divergence import compared
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
@@ -25,31 +27,37 @@ from mlx_publish.engine.passages import passages, rendering, tokens_sha256
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.measured import Answers, Divergence, Question, SourceRead
 
 
 def reference(
     source: str, texts: Mapping[str, Any], tokens: int, store: str, progress: Callable[[str], None]
-) -> dict[str, Any]:
+) -> SourceRead:
     """Let the model in `source` read `texts` (see `passages`) and keep its logits in the folder `store`."""
     progress("loading the source")
     model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front(), source=True)
-    read = reference_of(model, tokenizer, Path(source), {"texts": texts, "tokens": tokens, "store": store}, progress)
-    return {**read, "computed_in": computed_in}
+    order = {"texts": texts, "tokens": tokens, "store": store}
+    return reference_of(model, tokenizer, Path(source), order, computed_in, progress)
 
 
 def reference_of(
-    model: Any, tokenizer: Any, folder: Path, order: Mapping[str, Any], progress: Callable[[str], None]
-) -> dict[str, Any]:
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    order: Mapping[str, Any],
+    computed_in: str,
+    progress: Callable[[str], None],
+) -> SourceRead:
     """Do the same with a model that is in memory already; `order` has the other arguments of `reference`."""
     within = tokens_within(_vocabulary(model), order["tokens"])
     parts = passages(folder, tokenizer, order["texts"], within)
     count = sum(part.positions for part in parts)
     progress(f"reading {count} tokens with the source")
     write_store(Path(order["store"]), model, parts)
-    return {"positions": count, "tokens_sha256": tokens_sha256(parts), "limited": within < order["tokens"]}
+    return SourceRead(count, tokens_sha256(parts), within < order["tokens"], computed_in)
 
 
-def compare(folder: str, label: str, store: str, progress: Callable[[str], None]) -> dict[str, Any]:
+def compare(folder: str, label: str, store: str, progress: Callable[[str], None]) -> Divergence:
     """Compare a converted model with the logits in `store`, on the very ids that lie beside them.
 
     Whether the converted tokenizer gives these ids is a check of its own, in convert.
@@ -66,7 +74,7 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
         raise Refused(f"logits of shape {mine.shape} where the source has {first.shape}", check="same-shape")
     pairs = [(part.kind, part.ids) for part in parts]
     measured = compared(pairs, chain([first], theirs), chain([mine], ours))
-    return {**measured, "tokens_sha256": tokens_sha256(parts), "computed_in": computed_in}
+    return replace(measured, tokens_sha256=tokens_sha256(parts), computed_in=computed_in)
 
 
 def _vocabulary(model: Any) -> int:
@@ -79,21 +87,16 @@ def ask_source(
     source: str,
     tokenizer: str,
     reference: dict[str, Any] | None,
-    questions: dict[str, Any] | None,
+    questions: Sequence[dict[str, Any]],
     progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Store its logits (`reference`), let it answer (`questions`); what is None is left out.
+) -> tuple[SourceRead | None, Answers | None]:
+    """Store the logits of a source that is in memory where there is a `reference`, and let it answer `questions`.
 
     `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
     """
-    told: dict[str, Any] = {}
-    computed_in, made = fit(model), tokenizer_of(Path(tokenizer))
-    asked = questions["questions"] if questions else []
+    computed_in, made = fit(model), backend().tokenizer_that_stops(Path(tokenizer))
+    asked = [Question(**question) for question in questions]
     # What is rendered below is rendered here, by one child, and known from now on.
     finished({**prompts(made, asked).calls, **(rendering(made, reference["texts"]["dialogue"]) if reference else {})})
-    if reference:
-        read = reference_of(model, made, Path(source), reference, progress)
-        told["reference"] = {**read, "computed_in": computed_in}
-    if questions:
-        told["answers"] = {"computed_in": computed_in, **answers_of(model, made, asked, progress)}
-    return told
+    read = reference_of(model, made, Path(source), reference, computed_in, progress) if reference else None
+    return read, answers_of(model, made, asked, computed_in, progress) if asked else None

@@ -14,9 +14,8 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_map
-from mlx_lm import load
-from mlx_lm.utils import dequantize_model, load_tokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.source_model import load_source
 
 
@@ -40,10 +39,10 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
     arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
-    model, tokenizer = _source(Path(folder)) if source else load(str(Path(folder)))[:2]
+    model, tokenizer = _source(Path(folder)) if source else backend().load(Path(folder))
     computed_in = fit(model)
     if dequantize and not on_gpu():
-        model = dequantize_model(model)
+        model = backend().dequantize(model)
         fit(model)  # modes with small floats give bfloat16, which holds them
     return model, tokenizer, computed_in
 
@@ -52,7 +51,7 @@ def _source(folder: Path) -> tuple[Any, Any]:
     found = load_source(folder)
     found.release()
     mx.eval(found.model.parameters())
-    return found.model, load_tokenizer(folder, {"trust_remote_code": False})
+    return found.model, backend().load_tokenizer(folder)
 
 
 def fit(model: Any) -> str:

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.passages import Passage
 
 CHUNK = 256
@@ -27,9 +28,8 @@ def tokens_within(vocabulary: int, tokens: int) -> int:
 
 def logits_of(model: Any, passage: Passage) -> Iterator[mx.array]:
     """Yield the logits of a passage's positions, but for the last one, in pieces (positions, vocabulary) of float32."""
-    from mlx_lm.models.cache import make_prompt_cache  # noqa: PLC0415
 
-    cache = make_prompt_cache(model)
+    cache = backend().make_cache(model)
     for start in range(0, passage.positions, CHUNK):
         ids = passage.ids[start : min(start + CHUNK, passage.positions)]
         piece = model(mx.array([ids]), cache=cache)[0].astype(mx.float32)

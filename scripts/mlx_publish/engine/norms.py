@@ -19,6 +19,8 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
+from mlx_publish.evidence.conversion import NormKinds
+
 _ALL = 0.9  # share of the norms of a model that has to say the same
 _NEGATIVE = 0.1  # share of a tensor; a trained scale has next to none, w has half of them
 _STRAY = 0.01
@@ -41,23 +43,20 @@ class Norm:
     below_one: float
 
 
-def norms(model: nn.Module) -> dict[str, list[str]]:
-    """Kinds of norms that show the other convention: shifted `twice`, `missing` the shift, or `mixed` by layers.
+def norms(model: nn.Module) -> NormKinds:
+    """Return kinds of norms that show the other convention: shifted `twice`, `missing` the shift, or `mixed` by layers.
 
     Asked of classes that shift alone, and said only where the evidence is plain: a trained scale may be anything.
     """
     found = list(_measured(model)) if _shifts(model) else []
-    told: dict[str, list[str]] = {"twice": [], "missing": [], "mixed": []}
     if not found:
-        return told
+        return NormKinds()
     kinds = sorted({norm.kind for norm in found})
     if _share(_twice(norm) for norm in found) >= _ALL:
-        told["twice"] = kinds
-    elif _share(_missing(norm) for norm in found) >= _ALL:
-        told["missing"] = kinds
-    else:
-        told["mixed"] = [kind for kind in kinds if _mixed([norm for norm in found if norm.kind == kind])]
-    return told
+        return NormKinds(twice=kinds)
+    if _share(_missing(norm) for norm in found) >= _ALL:
+        return NormKinds(missing=kinds)
+    return NormKinds(mixed=[kind for kind in kinds if _mixed([norm for norm in found if norm.kind == kind])])
 
 
 def _twice(norm: Norm) -> bool:

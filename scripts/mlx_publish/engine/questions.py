@@ -9,9 +9,8 @@ from typing import Any
 
 from mlx_publish.engine.prompts import finished
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.measured import Question
 
-Question = Mapping[str, Any]
-Questions = Sequence[Question]
 Prompt = tuple[str, list[int]]
 
 
@@ -33,31 +32,27 @@ class Prompts:
         return {name: made[call] for call, name in self.names.items()}
 
 
-def prompts(tokenizer: Any, questions: Questions) -> Prompts:
-    """What makes the prompts of questions by a tokenizer, as mlx-lm's users get them.
-
-    A question has `messages` and `options` or, where there is no chat template, `prompt`; with `long` (`text`,
-    `tokens`) the text's first tokens go in front of the last message.
-    """
-    names = {f"question {one['name']!r}": one["name"] for one in questions}
-    calls = {call: partial(_prompt, tokenizer, one) for call, one in zip(names, questions, strict=True)}
+def prompts(tokenizer: Any, questions: Sequence[Question]) -> Prompts:
+    """Return what makes the prompts of questions by a tokenizer, as mlx-lm's users get them."""
+    names = {f"question {question.name!r}": question.name for question in questions}
+    calls = {call: partial(_prompt, tokenizer, question) for call, question in zip(names, questions, strict=True)}
     return Prompts(calls, names)
 
 
-def prompts_of(tokenizer: Any, questions: Questions) -> dict[str, Prompt]:
-    """The prompts by question; those that bring theirs along keep it."""
-    asked = prompts(tokenizer, [one for one in questions if "ids" not in one])
-    given = {one["name"]: (one["rendered"], one["ids"]) for one in questions if "ids" in one}
-    return {**given, **asked.of(finished(asked.calls))}
+def prompts_of(tokenizer: Any, questions: Sequence[Question]) -> dict[str, Prompt]:
+    """Return the prompts by question; those that bring theirs along keep it."""
+    missing = prompts(tokenizer, [question for question in questions if question.ids is None])
+    given = {asked.name: (asked.rendered, list(asked.ids)) for asked in questions if asked.ids is not None}
+    return {**given, **missing.of(finished(missing.calls))}
 
 
 def _prompt(tokenizer: Any, question: Question) -> Prompt:
-    if question.get("messages") is None:
-        text = _with_long(tokenizer, question, question["prompt"])
+    if question.messages is None:
+        text = _with_long(tokenizer, question, question.prompt)
         return text, [int(id_) for id_ in tokenizer.encode(text)]
-    *before, last = question["messages"]
+    *before, last = question.messages
     messages = [*before, {**last, "content": _with_long(tokenizer, question, last["content"])}]
-    options = question["options"]
+    options = question.options
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)
     return text, [int(id_) for id_ in ids]
@@ -65,9 +60,9 @@ def _prompt(tokenizer: Any, question: Question) -> Prompt:
 
 def _with_long(tokenizer: Any, question: Question, text: str) -> str:
     """Put a text of so many tokens in front, repeated until it is long enough."""
-    if not (long := question.get("long")):
+    if not question.long_text:
         return text
     ids: list[int] = []
-    while len(ids) < long["tokens"]:
-        ids += tokenizer.encode(long["text"], add_special_tokens=False)
-    return f"{tokenizer.decode(ids[: long['tokens']])}\n\n{text}"
+    while len(ids) < question.long_tokens:
+        ids += tokenizer.encode(question.long_text, add_special_tokens=False)
+    return f"{tokenizer.decode(ids[: question.long_tokens])}\n\n{text}"

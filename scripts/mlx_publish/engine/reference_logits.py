@@ -12,9 +12,8 @@ from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.utils import load_tokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.tokenizing import own_tokenizer
@@ -57,12 +56,12 @@ def _model(folder: Path) -> nn.Module:
 def _ids(folder: Path, text: str, tokens: int) -> list[int]:
     if (own := own_tokenizer(folder)) is not None:
         return [int(id_) for id_ in own.encode(text).ids[:tokens]]
-    return [int(id_) for id_ in load_tokenizer(folder, {"trust_remote_code": False}).encode(text)[:tokens]]
+    return [int(id_) for id_ in backend().load_tokenizer(folder).encode(text)[:tokens]]
 
 
 def _logits(model: nn.Module, ids: list[int]) -> mx.array:
     """Of every position, (positions, vocabulary), read in two parts as a generation does, the second at an offset."""
-    cache, half = make_prompt_cache(model), -(-len(ids) // 2)
+    cache, half = backend().make_cache(model), -(-len(ids) // 2)
     parts = [model(mx.array([part]), cache=cache)[0] for part in (ids[:half], ids[half:]) if part]
     found = mx.concatenate(parts).astype(mx.float32)
     mx.eval(found)

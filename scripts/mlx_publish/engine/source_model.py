@@ -14,9 +14,8 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.utils import _get_classes, load_model
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
@@ -159,7 +158,7 @@ class _Loading:
 
     def load(self, folder: Path) -> SourceModel:
         with going_on():
-            model, config = load_model(folder, lazy=True, get_model_classes=self._classes)
+            model, config = backend().load_lazily(folder, self._classes)
             _call(model)
 
         def build() -> nn.Module:
@@ -196,7 +195,7 @@ class _Loading:
         return late(made, {name: tuple(one.shape) for name, one in tree_flatten(model.parameters())}, self.config)
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
-        model_class, args_class = _get_classes(config)
+        model_class, args_class = backend().classes(config)
         loading = self
         self.config = config
         self.fresh = lambda: model_class(args_class.from_dict(config))
@@ -220,7 +219,7 @@ def _call(model: nn.Module) -> None:
     What it raises for a config that it was not written for, as a pattern longer than its layers, it raises here.
     """
     with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes is told
-        model(mx.array([[0]]), cache=make_prompt_cache(model))
+        model(mx.array([[0]]), cache=backend().make_cache(model))
 
 
 def _sizes(weights: Weights) -> dict[str, tuple[int, int]]:

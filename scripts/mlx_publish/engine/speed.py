@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm import stream_generate
-from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import load_model, on_gpu
 from mlx_publish.machine.series import agree, summary
 
@@ -41,9 +40,9 @@ class Bench:
     def run(self, length: int, generation: int) -> dict[str, float]:
         """One prompt and one generation; rates in tokens per second, times in seconds."""
         prompt = (self.ids * (length // len(self.ids) + 1))[:length]
-        self.cache = make_prompt_cache(self.model)
+        self.cache = backend().make_cache(self.model)
         start = time.perf_counter()
-        responses = stream_generate(self.model, self.tokenizer, prompt, max_tokens=generation, prompt_cache=self.cache)
+        responses = backend().stream(self.model, self.tokenizer, prompt, generation, self.cache)
         last = next(responses)
         first = time.perf_counter() - start
         for response in responses:
@@ -61,7 +60,7 @@ class Bench:
         return self.deadline - time.monotonic()
 
 
-def benchmark(  # noqa: PLR0913, PLR0917  one job, by name from its file
+def benchmark(
     folder: str, text: str, prompt_tokens: Sequence[int], generation_tokens: int, trials: int, seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip

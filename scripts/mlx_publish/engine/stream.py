@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.utils import make_shards
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.model.weights import INDEX
 
 _NAMES = {
@@ -42,7 +42,7 @@ class ShardWriter:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        shards = make_shards(dict(self.planned))
+        shards = backend().shards(dict(self.planned))
         count = len(shards)
         for number, shard in enumerate(shards, 1):
             file = "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"

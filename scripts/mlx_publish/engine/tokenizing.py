@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer
 
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import warnings_of_loading
-from mlx_publish.model.draft import CONFIG
-from mlx_publish.model.files import FolderFiles, read_json_file
-from mlx_publish.model.portable import PLAIN, portable, tokenizer_files
+from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
 
 
 def own_tokenizer(folder: Path) -> Tokenizer | None:
@@ -31,36 +30,37 @@ def own_tokenizer(folder: Path) -> Tokenizer | None:
     return found
 
 
+Progress = Callable[[str], None]
 Encode = Callable[[str], list[int]]
 Reference = tuple[tuple[Encode, list[str]], str]
 """The source's encoder and its added tokens, and what they come from."""
 # A model may have thousands of reserved tokens beyond its embedding; a few show whether text reaches them.
 _BEYOND = 256
+_SHOWN = 1000  # characters of an error
 
 
-def tokenizer(folder: str, source: str, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
+def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, progress: Progress) -> TokenizerComparison:
     """Compare the tokenizer of the converted `folder`, as mlx-lm loads it, with the tokenizer.json of `source`.
 
-    `rows` is the number of rows of the embedding, None where that is not known. Returns `error` where one of them
-    cannot be loaded; else how many probes were compared and how many differ with the `first` difference, whether
-    decoding gives the text back, the largest id that text reaches, and the stop ids.
-
-    Where the folder's class gives other ids, the one that reads tokenizer.json as it is takes its place before all is
-    compared; `plain` says so.
+    `rows` is the number of rows of the embedding, None where that is not known. `plain` is the same folder with the
+    class that reads tokenizer.json as it is, None where the folder has it already: it is compared in place of
+    `folder` where the class of that one gives other ids.
     """
     progress("loading the tokenizer")
     try:
         reference = _reference(Path(source))
     except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
-        return {"error": _cannot("of the source", error)}
+        return TokenizerComparison(error=_cannot("of the source", error))
     try:
-        plain = _read_plainly(Path(folder), reference[0])
-        found = _look(Path(folder), reference, rows, progress) | ({"plain": True} if plain else {})
-        if found.get("different") and reference[1] != "transformers":
-            found["class_of"] = _class_of(Path(folder), Path(source), set(reference[0][1]))
+        taken = bool(plain) and _other_ids(Path(folder), reference[0])
+        chosen = Path(plain if plain and taken else folder)
+        comparison = replace(_look(chosen, reference, rows, progress), plain=taken)
+        if comparison.different and reference[1] != "transformers":
+            comparison = replace(comparison, class_of=_class_of(chosen, Path(source), set(reference[0][1])))
     except Exception as error:  # noqa: BLE001  a class of tokenizers that does not fit the file breaks at a text
-        return {"error": f"the tokenizer cannot read the probe texts: {type(error).__name__}: {error}"[:1000]}
-    return found
+        message = f"the tokenizer cannot read the probe texts: {type(error).__name__}: {error}"
+        return TokenizerComparison(error=message[:_SHOWN])
+    return comparison
 
 
 def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
@@ -70,64 +70,58 @@ def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
     the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
     """
     with warnings_of_loading():
-        made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
+        made = backend().load_tokenizer(folder)
         for name, settings in (("source", {}), ("type", {"config": folder})):
             try:
                 more = {key: AutoConfig.from_pretrained(str(path)) for key, path in settings.items()}
                 theirs = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, **more)
             except Exception:  # noqa: BLE001  then there is nothing to agree with
                 return None
-            told = _compare(_probes(made, _added(theirs)), _encoder(made), _encoder(theirs))
-            if not told["different"] and set(_added(theirs)) == added:
+            comparison = _compare(_probes(made, _added(theirs)), _encoder(made), _encoder(theirs))
+            if not comparison.different and set(_added(theirs)) == added:
                 return name
     return None
 
 
 def _cannot(which: str, error: Exception) -> str:
-    return f"the tokenizer {which} cannot be loaded: {type(error).__name__}: {error}"[:1000]
+    return f"the tokenizer {which} cannot be loaded: {type(error).__name__}: {error}"[:_SHOWN]
 
 
-def _read_plainly(folder: Path, reference: tuple[Encode, list[str]]) -> bool:
-    """Let tokenizer.json be read as it is where the folder's class gives other ids; tell whether that changed a file.
+def _other_ids(folder: Path, reference: tuple[Encode, list[str]]) -> bool:
+    """Tell whether the folder's class gives other ids than the source's.
 
     The class is asked through transformers alone, which takes half the time of mlx-lm's way to the same ids.
     """
-    if (read_json_file(FolderFiles(folder), CONFIG) or {}).get("tokenizer_class") == PLAIN:
-        return False
     with warnings_of_loading():
         try:
             made = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except Exception:  # noqa: BLE001  it comes up again, and is told, when mlx-lm loads it
+        except Exception:  # noqa: BLE001  it comes up again, and is reported, when mlx-lm loads it
             return False
     theirs, added = reference
-    if not _compare(_probes(made, added), _encoder(made), theirs)["different"]:
-        return False
-    changed = portable(tokenizer_files(folder), plain=True).files
-    for path, data in changed.items():
-        (folder / path).write_bytes(data)
-    return bool(changed)
+    return _compare(_probes(made, added), _encoder(made), theirs).different > 0
 
 
-def _look(folder: Path, reference: Reference, rows: int | None, progress: Callable[[str], None]) -> dict[str, Any]:
+def _look(folder: Path, reference: Reference, rows: int | None, progress: Progress) -> TokenizerComparison:
     (theirs, added), kind = reference
-    with warnings_of_loading() as said:
+    with warnings_of_loading() as warnings:
         try:
-            made = load_mlx_tokenizer(folder, {"trust_remote_code": False})
+            made = backend().load_tokenizer(folder)
         except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
-            return {"error": _cannot("as mlx-lm reads it", error)}
+            return TokenizerComparison(error=_cannot("as mlx-lm reads it", error))
     progress("comparing ids")
     encode = _encoder(made)
     probes = _probes(made, added)
     probes |= _beyond(made, encode, rows) if rows is not None else {}
-    return {
-        "error": None,
-        "reference": kind,
-        "warnings": said,
-        **_compare(probes, encode, theirs),
-        **_round_trip(probes, encode, made),
-        "vocabulary": 1 + max(made.get_vocab().values(), default=-1),
-        "stop_ids": sorted(made.eos_token_ids),
-    }
+    lost = [name for name, text in probes.items() if made.decode(encode(text)) != text]
+    return replace(
+        _compare(probes, encode, theirs),
+        reference=kind,
+        warnings=warnings,
+        round_trip=len(probes) - len(lost),
+        not_given_back=lost[:5],
+        vocabulary=1 + max(made.get_vocab().values(), default=-1),
+        stop_ids=sorted(made.eos_token_ids),
+    )
 
 
 def probe_texts() -> dict[str, str]:
@@ -178,7 +172,7 @@ def _beyond(made: Any, encode: Encode, rows: int) -> dict[str, str]:
     return {name: text for name, text in texts.items() if max(encode(text), default=0) >= rows}
 
 
-def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> dict[str, Any]:
+def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> TokenizerComparison:
     first, different, largest, where = None, 0, -1, ""
     for name, text in probes.items():
         ours, theirs = encode(text), reference(text)
@@ -187,23 +181,13 @@ def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> di
         if ours != theirs:
             different += 1
             first = first or _difference(name, text, ours, theirs)
-    return {
-        "probes": len(probes),
-        "different": different,
-        "first": first,
-        "largest_id": largest,
-        "largest_probe": where,
-    }
+    return TokenizerComparison(
+        probes=len(probes), different=different, first=first, largest_id=largest, largest_probe=where
+    )
 
 
-def _difference(name: str, text: str, ours: list[int], theirs: list[int]) -> dict[str, Any]:
+def _difference(name: str, text: str, ours: list[int], theirs: list[int]) -> ProbeDifference:
     length = min(len(ours), len(theirs))
     position = next((n for n in range(length) if ours[n] != theirs[n]), length)
     part = slice(max(0, position - 2), position + 6)
-    return {"probe": name, "text": text[:200], "position": position, "ids": ours[part], "source_ids": theirs[part]}
-
-
-def _round_trip(probes: Mapping[str, str], encode: Encode, made: Any) -> dict[str, Any]:
-    """Whether decoding gives the text back; a normalizer may rightly change it, so this is only told."""
-    lost = [name for name, text in probes.items() if made.decode(encode(text)) != text]
-    return {"round_trip": len(probes) - len(lost), "not_given_back": lost[:5]}
+    return ProbeDifference(name, text[:200], position, ours[part], theirs[part])

@@ -10,10 +10,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from mlx import nn
-from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
 from mlx_publish.engine.accounting import account
+from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
@@ -40,7 +40,7 @@ def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Calla
 def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[str]]:
     try:
         found = load_source(folder)
-        lost: list[str] = account(found, json.loads((folder / "config.json").read_text()))["unexplained"]
+        lost: list[str] = list(account(found, json.loads((folder / "config.json").read_text())).unexplained)
         fit(found.model)
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))
@@ -53,7 +53,7 @@ def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[st
 
 def logits(model: nn.Module, ids: Sequence[int]) -> NDArray[np.float32]:
     """Logits of every position, (positions, vocabulary): two thirds at once, a part at an offset, the end singly."""
-    cache = make_prompt_cache(model)
+    cache = backend().make_cache(model)
     parts = [model(mx.array([list(part)]), cache=cache)[0] for part in _parts(ids)]
     found: NDArray[np.float32] = np.array(mx.concatenate(parts).astype(mx.float32))
     return found

@@ -11,17 +11,6 @@ from typing import Any, Literal
 SCHEMA = "mlx-publish/report/1"
 PASSING = "disk_free_bytes"
 """A detail of the check `room` that is another one by the hour."""
-BEFORE: Mapping[str, tuple[str, ...]] = {
-    "inspect": (),
-    "convert": ("inspect",),
-    "smoke": ("inspect", "convert"),
-    "fidelity": ("inspect", "convert"),
-    "benchmark": ("inspect", "convert"),
-    "card": ("inspect", "convert", "smoke", "fidelity", "benchmark"),
-    "upload": ("inspect", "convert", "smoke", "fidelity", "benchmark", "card"),
-}
-"""By stage, the stages whose reports it names."""
-
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
 Verdict = Literal["pass", "refused", "error"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlx_publish.evidence.report import Finding, Report, unmeasured
-from mlx_publish.github import output
 from mlx_publish.github.preview import MOST, previews
+from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.markdown import Markdown, cell, hub, link, table
 from mlx_publish.work import Work
@@ -15,7 +15,9 @@ from mlx_publish.work import Work
 _WORST = ("error", "refused", "pass")
 
 
-def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str]) -> None:
+def write_outcome(
+    work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str], runner: Runner
+) -> None:
     """Write outputs, one annotation for each failed check, and a table of all that is not simply good.
 
     Paths and names of several variants stand on a line each, in the recipe's order.
@@ -23,7 +25,7 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
     verdicts = {report.verdict for found in reports.values() for report in found}
-    output.write({
+    runner.write({
         "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
         "card": "\n".join(str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")),
         "evidence": "\n".join(
@@ -39,14 +41,14 @@ def write_outcome(work: Work, recipe: Recipe, variants: Sequence[Variant], stage
         for report in found:
             for check in report.checks:
                 if check.status == "fail":
-                    output.annotate(
+                    runner.annotate(
                         f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
                         recipe.place_of("source"),
                     )
     text = "\n".join((*_summary(recipe, reports), *_receipts(uploads))) + "\n"
     paths = [] if uploads else [work.model(v.label) / "README.md" for v in variants if _has(reports[v.label], "card")]
     cards = {path.parent.parent.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-    output.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
+    runner.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
 
 
 def _has(reports: Sequence[Report], stage: str) -> bool:
@@ -55,7 +57,7 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
     yield f"### mlx-publish: {cell(recipe.name)}\n"
-    listed = [(label, report) for label, found in reports.items() for report in found]
+    listed = [(label, report) for label, own in reports.items() for report in own]
     rows = [(cell(label), report.stage, report.verdict, _remarks(report)) for label, report in listed]
     yield table(("variant", "stage", "verdict", "remarks"), rows)
     for label, found in reports.items():
@@ -75,11 +77,10 @@ def _remark(check: Finding) -> bool:
 
 def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
     """What was published where, a line a variant."""
-    told = [report.result for report in uploads if report.result.get("repo")]
-    if not told:
-        return
-    headings = ("published", "commit", "tag", "files sent", "files removed")
-    yield "\n" + table(headings, map(_receipt, told), right=headings[3:])
+    receipts = [report.result for report in uploads if report.result.get("repo")]
+    if receipts:
+        headings = ("published", "commit", "tag", "files sent", "files removed")
+        yield "\n" + table(headings, map(_receipt, receipts), right=headings[3:])
 
 
 def _receipt(result: Mapping[str, Any]) -> tuple[object, ...]:

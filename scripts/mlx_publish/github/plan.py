@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github import output
 from mlx_publish.github.request import DISPATCH, Request, from_form, from_payload
+from mlx_publish.github.runner import Runner
 from mlx_publish.github.wanted import asked_for, known_recipes, tagged
 from mlx_publish.text.bounds import EVENT
 from mlx_publish.text.harmless import shown_json
@@ -19,8 +19,6 @@ from mlx_publish.text.json_text import FaultyJson, read
 
 SCHEMA = "mlx-publish/plan/1"
 LABELS = ("self-hosted", "macOS", "ARM64")
-# Those after which a calling workflow may ask for something; none that a stranger can cause.
-_EVENTS = ("push", "workflow_dispatch", "repository_dispatch", "schedule")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -41,23 +39,20 @@ class Settings:
         label = environment.get("MLX_PUBLISH_RUNNER", "").strip()
         if label and not _LABEL.fullmatch(label):
             raise BadInput(
-                f"'{label}' is no label of a runner", place="MLX_PUBLISH_RUNNER",
+                f"'{label}' is no label of a runner",
+                place="MLX_PUBLISH_RUNNER",
                 remedy="Letters, digits, '.', '_' and '-' may stand in it.",
-            )  # fmt: skip
+            )
         each = environment.get("MLX_PUBLISH_PER", "").strip() or "recipe"
         if each not in ("recipe", "variant"):
             raise BadInput(f"'{each}' is not known", place="MLX_PUBLISH_PER", remedy="Write recipe or variant.")
         return cls(label, each, cards)
 
 
-def print_plan(
-    event_name: str, event: Path, ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
-    settings: Settings | None = None,
-) -> None:  # fmt: skip
-    """Print the plan as JSON, and write its parts as outputs for the jobs after this one."""
-    plan = make_plan(event_name, _payload(event), ref, recipes, given=given, settings=settings)
+def print_plan(plan: Mapping[str, Any], runner: Runner) -> None:
+    """Print a plan as JSON, and write its parts as outputs for the jobs after this one."""
     print(shown_json(plan))
-    output.write({
+    runner.write({
         "next": plan["next"],
         "jobs": json.dumps(plan["jobs"]),
         "review": json.dumps(plan["review"]),
@@ -67,9 +62,14 @@ def print_plan(
 
 
 def make_plan(
-    event_name: str, payload: Mapping[str, Any], ref: str, recipes: Path, *, given: Mapping[str, str] | None = None,
+    event_name: str,
+    payload: Mapping[str, Any],
+    ref: str,
+    recipes: Path,
+    *,
+    given: Mapping[str, str] | None = None,
     settings: Settings | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the plan; `given` are inputs of a calling workflow, which win over what the event says.
 
     A tag `<recipe>/v<N>` publishes what was reviewed of that recipe, `all/v<N>` of every one, each variant by a job of
@@ -87,26 +87,28 @@ def make_plan(
         "next": "publish" if request is None else "nothing" if request.dry_run else "review",
         "runs_on": [*LABELS, *([settings.label] if settings.label else [])],
         "callback": (request.callback if request else None) or "",
-        "jobs": [job for one in wanted for job in one.jobs(each)],
+        "jobs": [job for entry in wanted for job in entry.jobs(each)],
         "review": wanted[0].whole() if request else {},
     }
 
 
 def _request(event_name: str, payload: Mapping[str, Any], given: Mapping[str, str]) -> Request | None:
-    """What is asked for by words; None where a tag says it."""
-    if event_name in _EVENTS and (given.get("recipe") or given.get("source")):
-        return from_form(given)
-    if event_name == "workflow_dispatch":
-        fields = payload.get("inputs")
-        return from_form(fields if isinstance(fields, Mapping) else {})
-    if event_name == "repository_dispatch":
-        return _dispatched(payload)
-    if event_name == "push" and not payload.get("deleted"):
-        return None
-    raise BadInput(
-        f"the event '{event_name}' starts nothing", place="--event-name",
-        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
-    )  # fmt: skip
+    """Return what is asked for by words; None where a tag says it."""
+    trigger = TRIGGERS.get(event_name)
+    if trigger is None:
+        raise _starts_nothing(event_name)
+    return from_form(given) if given.get("recipe") or given.get("source") else trigger(payload)
+
+
+def _pushed(payload: Mapping[str, Any]) -> None:
+    """A tag says what is to be published; its name is no part of the event."""
+    if payload.get("deleted"):
+        raise _starts_nothing("push")
+
+
+def _filled_in(payload: Mapping[str, Any]) -> Request:
+    fields = payload.get("inputs")
+    return from_form(fields if isinstance(fields, Mapping) else {})
 
 
 def _dispatched(payload: Mapping[str, Any]) -> Request:
@@ -117,7 +119,31 @@ def _dispatched(payload: Mapping[str, Any]) -> Request:
     return from_payload(payload.get("client_payload"))
 
 
-def _payload(event: Path) -> dict[str, Any]:
+def _scheduled(_: Mapping[str, Any]) -> Request:
+    """A schedule asks for nothing itself; a calling workflow may."""
+    raise _starts_nothing("schedule")
+
+
+# None that a stranger can cause. With each of them a calling workflow may ask for something, which wins.
+TRIGGERS: Mapping[str, Callable[[Mapping[str, Any]], Request | None]] = {
+    "push": _pushed,
+    "workflow_dispatch": _filled_in,
+    "repository_dispatch": _dispatched,
+    "schedule": _scheduled,
+}
+"""What an event asks for, by its name."""
+
+
+def _starts_nothing(event_name: str) -> BadInput:
+    return BadInput(
+        f"the event '{event_name}' starts nothing",
+        place="--event-name",
+        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
+    )
+
+
+def read_event(event: Path) -> dict[str, Any]:
+    """Read the file of an event. Raises `BadInput` where it is none."""
     try:
         data = read(event, EVENT)
     except OSError as error:

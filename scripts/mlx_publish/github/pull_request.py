@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlx_publish.github import output
 from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
+from mlx_publish.github.runner import Runner
 from mlx_publish.text.bounds import ANSWER, EVIDENCE
 from mlx_publish.text.json_text import parse
 
 
-def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path) -> str | None:
+def propose(
+    recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, root: Path, runner: Runner
+) -> str | None:
     """Commit the folders and files `paths` of the work tree `root` to a branch, and open or update its pull request.
 
     The branch is `mlx-publish/<recipe>`, `base` is the branch that it goes to, `text` its body. Returns its address,
@@ -27,19 +28,13 @@ def propose(recipe: str, paths: Sequence[PurePosixPath], text: str, base: str, r
     git(root, *WHO, "commit", "--quiet", "--message", title)
     git(root, *CREDENTIALS, "push", "--quiet", "--force", "origin", branch)
     address = _pull_request(root, branch, base, title, text)
-    output.write({"pull-request": address, "branch": branch})
+    runner.write({"pull-request": address, "branch": branch})
     return address
 
 
 def branch_of(recipe: str) -> str:
     """The branch of a recipe's pull request."""
     return f"mlx-publish/{recipe}"
-
-
-def web_address(branch: str) -> str:
-    """Where GitHub shows the files of a branch, with a slash at the end; empty outside of a job of GitHub's."""
-    server, repo = os.environ.get("GITHUB_SERVER_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
-    return f"{server}/{repo}/blob/{branch}/" if server and repo else ""
 
 
 def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:

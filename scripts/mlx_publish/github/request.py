@@ -6,17 +6,20 @@ otherwise, but for `notes`, which are shown as a person's Markdown.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.faults import cut, joined, said
+from mlx_publish.recipes.flags import Asked, Key, keys_of
 from mlx_publish.recipes.patterns import is_commit
-from mlx_publish.recipes.recipe import Strict
+from mlx_publish.recipes.recipe import RecipeSpec, Strict
 from mlx_publish.text.yaml import scalar
 
 if TYPE_CHECKING:
@@ -42,67 +45,101 @@ def _lines(value: object) -> object:
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
-Names = Annotated[str, BeforeValidator(_one_text, json_schema_input_type=str | list[str])]
+_KEYS = {key.outside: key for key in keys_of(RecipeSpec) if key.asked}
+ASKED = {name: key.name for name, key in _KEYS.items()}
+"""Keys of a recipe that can be asked for, by their names in a request; the Action's inputs have these names, too."""
+_OF_ALL = ("source", "revision", "variants")
+"""Those that can be asked for with a recipe, or that find one; the others describe a new recipe."""
 
 
-class Request(Strict):
-    """What is asked for, by the keys of `client_payload`; the form and `workflow_call` have the same with hyphens."""
-
-    recipe: str | None = Field(None, pattern=patterns.NAME, max_length=96)
-    """Name of a recipe of the repo, as its file is called without `.yaml`; this or source."""
-    source: str | None = Field(None, pattern=patterns.ASKED_REPO, max_length=96)
-    """A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; with one
-    the pull request brings a new recipe."""
-    revision: str | None = Field(None, pattern=patterns.ASKED_REVISION, max_length=100)
-    """Commit, tag or branch of the source; with a recipe the commit that it is to be pinned to from now on."""
-    variants: Names | None = Field(None, pattern=patterns.ASKED_VARIANTS, max_length=200)
-    """Short names as `4bit,8bit`, or a list of them; with a recipe those of its variants that are wanted."""
-    destination: str | None = Field(None, pattern=patterns.ASKED_DESTINATION, max_length=120)
-    """`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a source that
-    no recipe has."""
-    modality: Literal["text"] | None = None
-    """`text` publishes the text part alone of a source that takes images or sound, too; only with source."""
-    notes: Annotated[str | None, BeforeValidator(_lines)] = Field(None, pattern=patterns.ASKED_TEXT, max_length=20000)
-    """Words for the card, in Markdown; only with source."""
-    dry_run: bool = False
-    """Stop at the card: no pull request."""
-    callback: str | None = Field(None, pattern=patterns.ASKED_LINE, max_length=200)
-    """Handed back as it is, in the plan and in the pull request: whatever the asker knows the request by."""
+class _Rules(Strict):
+    """What the keys of a request have to do with each other."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Request:
-        if (self.recipe is None) == (self.source is None):
+    def _fits(self) -> _Rules:
+        given = self.model_dump(exclude_none=True)
+        if ("recipe" in given) == ("source" in given):
             raise _wrong("recipe", "exactly one of recipe and source is to be given")
-        if self.recipe is not None:
-            self._fits_recipe()
-        return self
-
-    def _fits_recipe(self) -> None:
-        for key in ("destination", "modality", "notes"):
-            if getattr(self, key) is not None:
+        if "recipe" not in given:
+            return self
+        for key in _KEYS:
+            if key in given and key not in _OF_ALL:
                 raise _wrong(key, "the recipe says this already; change it there")
-        if self.revision is not None and not is_commit(self.revision):
+        if "revision" in given and not is_commit(given["revision"]):
             raise _wrong("revision", "a recipe is pinned to a commit, 40 hex digits")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The variants that are asked for; none where all are."""
-        return tuple((self.variants or "").replace(",", " ").split())
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """The same as flags of the command line; empty where a recipe is asked for."""
-        if self.source is None:
-            return {}
-        given = {
-            "source": self.source, "revision": self.revision, "variants": self.variants, "to": self.destination,
-            "modality": self.modality, "notes": self.notes,
-        }  # fmt: skip
-        return {key: value for key, value in given.items() if value}
+        return self
 
 
 def _wrong(key: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("request", "{reason}", {"reason": message, "key": key})
+
+
+def _field(key: Key, asked: Asked) -> tuple[Any, Any]:
+    """Return type and default of a recipe's key as a stranger may give it."""
+    if not asked.pattern:
+        return Annotated[key.annotation | None, asked], None
+    kind: Any = str | None
+    if key.kind == "list":
+        kind = Annotated[str, BeforeValidator(_one_text, json_schema_input_type=str | list[str])] | None
+    elif asked.pattern == patterns.ASKED_TEXT:
+        kind = Annotated[kind, BeforeValidator(_lines)]
+    return Annotated[kind, asked], Field(None, pattern=asked.pattern, max_length=asked.max_length)
+
+
+_RECIPE = Asked(
+    "Name of a recipe of the repo, as its file is called without `.yaml`; this or source.",
+    form="Name of a recipe, as its file in recipes/ is called; this, or a source",
+    call="Name of a recipe in recipes/; this, or a source, or neither where the caller's event says it",
+)
+_DRY_RUN = Asked("Stop at the card: no pull request.", form="Convert, test and measure, and open no pull request")
+_CALLBACK = Asked("Handed back as it is, in the plan and in the pull request: whatever the asker knows the request by.")
+_FIELDS: dict[str, Any] = {
+    "recipe": (Annotated[str | None, _RECIPE], Field(None, pattern=patterns.NAME, max_length=96)),
+    **{name: _field(key, key.asked) for name, key in _KEYS.items() if key.asked},
+    "dry_run": (Annotated[bool, _DRY_RUN], False),
+    "callback": (Annotated[str | None, _CALLBACK], Field(None, pattern=patterns.ASKED_LINE, max_length=200)),
+}
+RequestSpec = create_model(
+    "Request",
+    __base__=_Rules,
+    __doc__=(
+        "What is asked for, by the keys of `client_payload`; the form and `workflow_call` have the same with hyphens."
+    ),
+    **_FIELDS,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    recipe: str | None = None
+    """Name of a recipe of the repo; None where a source is given."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """What is asked of the recipe, by its own keys: `to`, not `destination`."""
+    dry_run: bool = False
+    callback: str | None = None
+
+    @property
+    def source(self) -> str | None:
+        """The source; None where a recipe is named."""
+        return self.keys.get("source")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variants that are asked for; none where all are."""
+        return tuple(self.keys.get("variants", "").replace(",", " ").split())
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The same as flags of the command line; empty where a recipe is asked for."""
+        return {key: value for key, value in self.keys.items() if value} if self.source is not None else {}
+
+    def about(self, recipe: str) -> Request:
+        """Return the same about a recipe, as if it had been named and by the same rules."""
+        given = {name: self.keys[key] for name, key in ASKED.items() if key in self.keys and key != "source"}
+        answered = {"callback": self.callback} if self.callback is not None else {}
+        return from_payload({"recipe": recipe, **given, "dry_run": self.dry_run, **answered})
 
 
 def from_payload(payload: object, place: str = "client_payload") -> Request:
@@ -112,9 +149,11 @@ def from_payload(payload: object, place: str = "client_payload") -> Request:
     if len(payload) > MOST_KEYS:
         raise BadInput(f"has {len(payload)} keys, {MOST_KEYS} are the most", place=place, remedy=_allowed())
     try:
-        return Request.model_validate(dict(payload))
+        given = RequestSpec.model_validate(dict(payload)).model_dump(exclude_none=True)
     except ValidationError as error:
-        raise joined([_bad_input(one, place) for one in error.errors()]) from None
+        raise joined([_bad_input(fault, place) for fault in error.errors()]) from None
+    keys = {key: _text(given[name]) for name, key in ASKED.items() if name in given}
+    return Request(given.get("recipe"), keys, given["dry_run"], given.get("callback"))
 
 
 def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
@@ -126,9 +165,21 @@ def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
     }
     if given.get("variants") == ALL:
         del given["variants"]
-    if isinstance(given.get("dry_run"), str):
-        given["dry_run"] = scalar(given["dry_run"])
+    for name in ("dry_run", *(name for name, key in _KEYS.items() if key.kind == "scalar")):
+        if isinstance(given.get(name), str):
+            given[name] = scalar(given[name])
     return from_payload(given, place)
+
+
+def _text(value: object) -> str:
+    """Return a value as a flag has it: `true`, `4`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def of_inputs(given: Mapping[str, str]) -> dict[str, str]:
+    """Return those inputs of the Action, by the names of their flags, that a request has, by its own names."""
+    flags = {name: ASKED.get(name, name) for name in RequestSpec.model_fields}
+    return {name: given[flag] for name, flag in flags.items() if given.get(flag)}
 
 
 def _bad_input(error: ErrorDetails, place: str) -> BadInput:
@@ -139,4 +190,4 @@ def _bad_input(error: ErrorDetails, place: str) -> BadInput:
 
 
 def _allowed() -> str:
-    return f"Allowed are {', '.join(Request.model_fields)}; {PAGE} says what they mean."
+    return f"Allowed are {', '.join(RequestSpec.model_fields)}; {PAGE} says what they mean."

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.request import Request, from_payload
+from mlx_publish.github.request import ASKED, Request
 from mlx_publish.recipes.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
-# What a job is told of a source that has no recipe yet, by the inputs of the Action.
-_FLAGS = ("source", "revision", "variants", "destination", "modality", "notes")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ class Wanted:
 
     def _job(self, name: str, label: str) -> dict[str, str]:
         repo = self.recipe.destinations[label].repo if label else ""
-        told = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
-        return told | {key: self.flags.get(key, "") for key in _FLAGS}
+        job = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
+        # What a job is told of a source that has no recipe yet, by the inputs of the Action.
+        return job | {outside: self.flags.get(key, "") for outside, key in ASKED.items()}
 
 
 def known_recipes(folder: Path) -> dict[str, Path]:
@@ -72,18 +71,18 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     chosen = known if name == "all" else {name: known[name]} if name in known else {}
     if not chosen:
         raise BadInput(f"the tag {name}/{version} names no recipe in {folder}", place="--ref", remedy=allowed)
-    found = [_of_file(path, tag=version) for path in chosen.values()]
+    wanted = [_of_file(path, tag=version) for path in chosen.values()]
     others = _readable(known)
-    for one in found:
-        _judge_destinations(one.recipe, others)
+    for entry in wanted:
+        _judge_destinations(entry.recipe, others)
     # Before any machine is asked: what nobody has reviewed would be refused hours later.
-    if missing := {one.recipe.name: folders for one in found if (folders := _without_card(one, cards))}:
+    if missing := {entry.recipe.name: folders for entry in wanted if (folders := _without_card(entry, cards))}:
         raise BadInput(
             f"no card was reviewed in {', '.join(folder for folders in missing.values() for folder in folders)}",
             place="--ref",
             remedy=f"Ask for {' and '.join(missing)} by the form or a dispatch, and tag the merged cards.",
-        )  # fmt: skip
-    return found
+        )
+    return wanted
 
 
 def _without_card(wanted: Wanted, cards: Path) -> list[str]:
@@ -98,47 +97,47 @@ def _without_card(wanted: Wanted, cards: Path) -> list[str]:
 def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
     """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
     name, others = request.recipe, _readable(known)
-    if request.source is not None and request.destination is None:
+    if request.source is not None and "to" not in request.keys:
         name = _recipe_of(request.source, others)
     if name is None:
         return _of_source(request, others, known, folder)
     path = known.get(name)
     if path is None:
         raise BadInput(
-            f"there is no recipe '{name}' in {folder}", place="recipe",
+            f"there is no recipe '{name}' in {folder}",
+            place="recipe",
             remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
-        )  # fmt: skip
+        )
     if request.source is not None:
-        # As if the recipe had been named, by the same rules.
-        given = request.model_dump(exclude_none=True, exclude={"source"})
-        request = from_payload({**given, "recipe": name})
-    found = _of_file(path)
-    _judge_destinations(found.recipe, others)
-    strangers = [name for name in request.names if name not in found.labels]
+        request = request.about(name)
+    whole = _of_file(path)
+    _judge_destinations(whole.recipe, others)
+    strangers = [name for name in request.names if name not in whole.labels]
     if strangers:
         raise BadInput(
-            f"the recipe {request.recipe} has no variant {strangers[0]}", place="variants",
-            remedy=f"It has: {', '.join(found.labels)}.",
-        )  # fmt: skip
-    flags = {"revision": request.revision} if request.revision else {}
-    return Wanted(found.recipe, found.path, request.names or found.labels, flags=flags)
+            f"the recipe {request.recipe} has no variant {strangers[0]}",
+            place="variants",
+            remedy=f"It has: {', '.join(whole.labels)}.",
+        )
+    flags = {"revision": request.keys["revision"]} if request.keys.get("revision") else {}
+    return Wanted(whole.recipe, whole.path, request.names or whole.labels, flags=flags)
 
 
 def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
     """The recipes by name, each read once; of one that is wrong nothing is known."""
-    found = {}
+    recipes = {}
     for name, path in known.items():
         with contextlib.suppress(BadInput):
-            found[name] = recipe_from_file(path, elsewhere=True)
-    return found
+            recipes[name] = recipe_from_file(path, elsewhere=True)
+    return recipes
 
 
 def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
     """The recipe of a source, or None; `BadInput` where several have it."""
-    found = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
-    if len(found) > 1:
-        raise BadInput(f"several recipes have it: {', '.join(found)}", place="source", remedy="Name one by 'recipe'.")
-    return found[0] if found else None
+    names = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
+    if len(names) > 1:
+        raise BadInput(f"several recipes have it: {', '.join(names)}", place="source", remedy="Name one by 'recipe'.")
+    return names[0] if names else None
 
 
 def _judge_destinations(recipe: Recipe, others: Mapping[str, Recipe]) -> None:
@@ -159,11 +158,12 @@ def _of_file(path: Path, tag: str = "") -> Wanted:
 
 
 def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[str, Path], folder: Path) -> Wanted:
-    if request.destination is None and not request.dry_run:
+    if "to" not in request.keys and not request.dry_run:
         raise BadInput(
-            "no recipe has this source, and a new one needs a destination", place="destination",
+            "no recipe has this source, and a new one needs a destination",
+            place="destination",
             remedy="Give one, as namespace/{source}-MLX-{variant}.",
-        )  # fmt: skip
+        )
     flags = request.flags
     recipe = recipe_from_flags(flags)
     if recipe.source_folder is not None:
@@ -171,11 +171,11 @@ def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[st
     if recipe.name in known or recipe.name == "all":
         raise BadInput(
             f"there is a recipe {recipe.name} already" if recipe.name in known else "no recipe can be called all",
-            place="source", remedy=f"Ask for the recipe instead, or add one of another name to {folder}.",
-        )  # fmt: skip
+            place="source",
+            remedy=f"Ask for the recipe instead, or add one of another name to {folder}.",
+        )
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)
     _judge_destinations(recipe, others)
     labels = tuple(variant.label for variant in recipe.variants)
-    told = flags | ({"destination": flags["to"]} if "to" in flags else {})
-    return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=told)
+    return Wanted(recipe, folder / f"{recipe.name}.yaml", labels, flags=flags)

@@ -16,7 +16,7 @@ from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.errors import BadInput, PublishError
 from mlx_publish.hooks.claims import claims
 from mlx_publish.hooks.cores import shared
-from mlx_publish.hooks.evidence import Evidence, disagreements, read_evidence
+from mlx_publish.hooks.evidence import EvidenceFile, disagreements, read_evidence
 from mlx_publish.hooks.front_matter import faults
 from mlx_publish.hooks.known_recipes import Known, KnownRecipes
 from mlx_publish.hooks.problem import Options, Problem, problems_of
@@ -88,7 +88,7 @@ class _Made:
     """A card's folder with all that the card is made of."""
 
     folder: Path
-    evidence: Evidence
+    file: EvidenceFile
     known: Known
     variant: Variant
 
@@ -108,7 +108,7 @@ class _Made:
             yield
         except UNRENDERABLE as error:
             said = f"no card can be made of it: {type(error).__name__}: {error}"
-            raise self.evidence.wrong("", said, "Take the evidence as it was made.") from error
+            raise self.file.wrong("", said, "Take the evidence as it was made.") from error
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
@@ -136,12 +136,12 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Probl
     try:
         text = _read(folder / CARD)
         yield from faults(folder / CARD, text)
-        evidence = read_evidence(folder / EVIDENCE)
-        known = recipes.of(evidence)
-        variant = _variant(known, evidence)
-        yield from disagreements(evidence, known.recipe, variant, folder)
-        yield from claims(evidence, known.recipe, known.policy)
-        made = _Made(folder, evidence, known, variant)
+        file = read_evidence(folder / EVIDENCE)
+        known = recipes.of(file)
+        variant = _variant(known, file)
+        yield from disagreements(file, known.recipe, variant, folder)
+        yield from claims(file, known.recipe, known.policy)
+        made = _Made(folder, file, known, variant)
         yield from _compared(made, text)
         # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.
         yield from _chart(made, drawn=chart)
@@ -157,17 +157,17 @@ def _read(path: Path) -> str:
         raise BadInput(error.message, place=f"{path}:1", remedy="Take it as it was made.") from error
 
 
-def _variant(known: Known, evidence: Evidence) -> Variant:
-    label = evidence.text("variant.label")
+def _variant(known: Known, file: EvidenceFile) -> Variant:
+    label = file.evidence.variant.label
     for variant in known.recipe.variants:
         if variant.label == label:
             return variant
-    raise evidence.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
+    raise file.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
 
 
 def _compared(made: _Made, text: str) -> Iterator[Problem]:
     with made.whole():
-        rendered = render(made.known.recipe, made.variant, made.evidence.data, made.known.templates)
+        rendered = render(made.known.recipe, made.variant, made.file.evidence, made.known.templates)
     for line, said in differences(text, rendered):
         yield Problem(made.folder / CARD, said, line, remedy=made.again)
 
@@ -175,8 +175,8 @@ def _compared(made: _Made, text: str) -> Iterator[Problem]:
 def _chart(made: _Made, *, drawn: bool) -> Iterator[Problem]:
     path = made.folder / CHART
     with made.whole():
-        siblings = len(made.evidence.data["ladder"]) > 1
-        wanted = render_chart(made.evidence.data) if siblings and drawn else None
+        siblings = len(made.file.evidence.ladder) > 1
+        wanted = render_chart(made.file.evidence) if siblings and drawn else None
     if siblings and not path.is_file():
         yield Problem(made.folder / CARD, f"there is no {CHART} beside it", remedy=made.again)
     elif not siblings and path.is_file():

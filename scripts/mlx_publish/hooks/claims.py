@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
-from mlx_publish.hooks.evidence import Evidence
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.hooks.evidence import Claim, EvidenceFile
 from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.policy import Policy, judge_licence
 from mlx_publish.recipes.recipe import Recipe
@@ -15,43 +15,41 @@ from mlx_publish.recipes.recipe import Recipe
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 
-def claims(evidence: Evidence, recipe: Recipe, policy: Policy | None) -> Iterator[Problem]:
+def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterator[Problem]:
     """Yield what the recipe or the policy gainsays, and what is wrong with the list of checks."""
-    for key, value in _told(recipe, evidence).items():
-        if (found := evidence.value(key)) != value:
-            yield evidence.problem(key, f"says {shown(repr(found))} where {recipe.place} gives {shown(repr(value))}")
-    if policy and (forbidden := judge_licence(evidence.data["licence"]["id"], policy)):
-        line = evidence.line_of("licence.id")
-        yield Problem(evidence.path, forbidden[0], line, "licence.id", forbidden[1])
-    data = evidence.data
-    faults = [*wrong_list(data), *untested(data, recipe.accepted(COMPLETE)), *unaccepted(data, recipe.accepted)]
-    for key, said in faults:
-        yield evidence.problem(key, said) if key in evidence.lines else _nearest(evidence, key, said)
+    evidence = file.evidence
+    for key, value, wanted in _claims(evidence, recipe):
+        if value != wanted:
+            yield file.problem(key, f"says {shown(repr(value))} where {recipe.place} gives {shown(repr(wanted))}")
+    if policy and (forbidden := judge_licence(evidence.licence.id, policy)):
+        yield Problem(file.path, forbidden[0], file.line_of("licence.id"), "licence.id", forbidden[1])
+    faults = [
+        *wrong_list(evidence),
+        *untested(evidence, recipe.accepted(COMPLETE)),
+        *unaccepted(evidence, recipe.accepted),
+    ]
+    for key, words in faults:
+        yield file.problem(key, words) if key in file.lines else _nearest(file, key, words)
 
 
-def _nearest(evidence: Evidence, key: str, said: str) -> Problem:
-    """The problem of an entry of a list, at the line of the list."""
-    line = evidence.lines.get(key) or evidence.line_of(_INDEX.split(key)[0])
-    return Problem(evidence.path, said, line, key, "Take the evidence as it was made.")
+def _nearest(file: EvidenceFile, key: str, words: str) -> Problem:
+    """Return the problem of an entry of a list, at the line of the list."""
+    line = file.lines.get(key) or file.line_of(_INDEX.split(key)[0])
+    return Problem(file.path, words, line, key, "Take the evidence as it was made.")
 
 
-def _told(recipe: Recipe, evidence: Evidence) -> dict[str, Any]:
-    """What the recipe says in so many words."""
-    spec = recipe.spec
-    label = evidence.text("variant.label")
-    destination = recipe.destinations[label]
-    wanted: dict[str, Any] = {
-        "recipe": recipe.name,
-        "destination.name": destination.name,
-        "destination.repo": destination.repo,
-        "words": spec.card.model_dump(mode="json"),
-    }
+def _claims(evidence: Evidence, recipe: Recipe) -> Iterator[Claim]:
+    """Yield what the recipe says in so many words."""
+    spec, destination = recipe.spec, recipe.destinations[evidence.variant.label]
+    yield "recipe", evidence.recipe, recipe.name
+    yield "destination.name", evidence.destination.name, destination.name
+    yield "destination.repo", evidence.destination.repo, destination.repo
+    yield "words", evidence.words.plain, spec.card.model_dump(mode="json")
     if spec.license:
-        wanted |= {
-            "licence.id": spec.license, "licence.name": spec.license_name, "licence.link": spec.license_link,
-        }  # fmt: skip
+        yield "licence.id", evidence.licence.id, spec.license
+        yield "licence.name", evidence.licence.name, spec.license_name
+        yield "licence.link", evidence.licence.link, spec.license_link
     if spec.language:
-        wanted["language"] = list(spec.language)
-    if evidence.value("smoke") is not None:
-        wanted["smoke.asked"] = {"system": spec.smoke.system, "prompt": spec.smoke.prompt}
-    return wanted
+        yield "language", evidence.language, list(spec.language)
+    if evidence.smoke is not None:
+        yield "smoke.asked", evidence.smoke.asked, {"system": spec.smoke.system, "prompt": spec.smoke.prompt}

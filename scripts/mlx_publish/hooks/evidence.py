@@ -6,47 +6,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import Evidence, NotEvidence
 from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
-from mlx_publish.text.json_text import FaultyJson, parse, read_within
+from mlx_publish.text.json_text import FaultyJson, read_within
 
 _AS_MADE = "Take the evidence as it was made; a number changes by measuring again."
+Claim = tuple[str, object, object]
+"""A key of the evidence, what it says there, and what the recipe gives."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What one file says, and where it says it."""
+class Lines:
+    """A file of evidence, and the line of each of its keys."""
 
     path: Path
     content: str
-    data: Mapping[str, Any]
 
     @cached_property
     def lines(self) -> Mapping[str, int]:
         """The line of every key."""
         return key_lines(self.content)
-
-    def value(self, key: str) -> Any:
-        """Return what stands at a path of keys with dots, None where nothing does."""
-        found: Any = self.data
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return found
-
-    def text(self, key: str) -> str:
-        """Return a value that has to be a text. `BadInput` where it is none."""
-        found = self.value(key)
-        if not isinstance(found, str):
-            raise self.wrong(key, "this key is missing" if found is None else "is no text", _AS_MADE)
-        return found
 
     def line_of(self, key: str) -> int:
         """Return the line of a key, or of the nearest one above it."""
@@ -55,87 +41,100 @@ class Evidence:
         return self.lines.get(key, 1)
 
     def wrong(self, key: str, message: str, remedy: str) -> BadInput:
-        """Make the error of a key."""
+        """Return the error of a key."""
         return BadInput(message, place=f"{self.path}:{self.line_of(key)}", key=key, remedy=remedy)
 
     def problem(self, key: str, message: str) -> Problem:
-        """Make the problem of a key."""
+        """Return the problem of a key."""
         return Problem(self.path, message, self.line_of(key), key, _AS_MADE)
 
 
-def read_evidence(path: Path) -> Evidence:
+@dataclass(frozen=True)
+class EvidenceFile(Lines):
+    """A file of evidence, and what it says."""
+
+    evidence: Evidence
+
+
+def read_evidence(path: Path) -> EvidenceFile:
     """Read a file of evidence. Raises `BadInput` naming file and line where it is none."""
     try:
         content = read_within(path, EVIDENCE.most_bytes)
-        data = parse(content, EVIDENCE)
     except FaultyJson as error:
-        raise BadInput(error.message, place=f"{path}:{error.line or 1}", remedy=_AS_MADE) from error
-    if not isinstance(data, dict):
-        raise BadInput("is not a JSON object", place=f"{path}:1", remedy=_AS_MADE)
-    found = Evidence(path, content.decode("utf-8-sig"), data)
-    if (schema := found.text("schema")) != SCHEMA:
-        raise found.wrong("schema", f"says {schema!r} where this mlx-publish writes {SCHEMA!r}", "Render it again.")
-    if wrong := [found.wrong(key, said, _AS_MADE) for key, said in faults(data)]:
-        raise joined(wrong)
-    return found
+        raise BadInput(error.message, place=f"{path}:1", remedy=_AS_MADE) from error
+    try:
+        return EvidenceFile(path, content.decode("utf-8-sig", "replace"), Evidence.read(content))
+    except NotEvidence as error:
+        raise _unusable(error, Lines(path, content.decode("utf-8-sig", "replace"))) from error
 
 
-def disagreements(evidence: Evidence, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Problem]:
+def _unusable(error: NotEvidence, file: Lines) -> BadInput:
+    if error.message:
+        return BadInput(error.message, place=f"{file.path}:{error.line or 1}", remedy=_AS_MADE)
+    if not isinstance(error.schema, str):
+        return file.wrong("schema", "this key is missing" if error.schema is None else "is no text", _AS_MADE)
+    if error.schema != SCHEMA:
+        words = f"says {error.schema!r} where this mlx-publish writes {SCHEMA!r}"
+        return file.wrong("schema", words, "Render it again.")
+    return joined([file.wrong(key, words, _AS_MADE) for key, words in error.faults])
+
+
+def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Problem]:
     """Yield where evidence, recipe and folder tell different things, and where a number stands in two forms."""
-    for key, value in _wanted(recipe, variant).items():
-        if (found := evidence.value(key)) != value:
-            yield evidence.problem(key, f"says {_shown(found)} where {recipe.place} gives {_shown(value)}")
+    for key, value, wanted in _wanted(file.evidence, recipe, variant):
+        if value != wanted:
+            yield file.problem(key, f"says {_shown(value)} where {recipe.place} gives {_shown(wanted)}")
     place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
-        yield Problem(
-            evidence.path, f"lies in {folder}, and {recipe.place} sends it to {place}", remedy="Move the card."
-        )
-    yield from _twice(evidence)
-    yield from _digests(evidence)
+        yield Problem(file.path, f"lies in {folder}, and {recipe.place} sends it to {place}", remedy="Move the card.")
+    yield from _twice(file)
+    yield from _digests(file)
 
 
-def _wanted(recipe: Recipe, variant: Variant) -> dict[str, Any]:
-    """What the recipe decides."""
-    wanted: dict[str, Any] = {
-        "source.repo": None if recipe.source_folder else recipe.spec.source,
-        "source.base_model": recipe.base_model,
-        "variant.quantized": variant.quantized,
-        "variant.bits": variant.q_bits,
-        "variant.group_size": variant.q_group_size,
-        "variant.mode": variant.q_mode if variant.quantized else None,
-        "variant.mixed": variant.mixed,
-        "variant.dtype": variant.dtype,
-    }
+def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Claim]:
+    """Yield what the recipe decides."""
+    source, form = evidence.source, evidence.variant
+    yield "source.repo", source.repo, None if recipe.source_folder else recipe.spec.source
+    yield "source.base_model", source.base_model, recipe.base_model
+    yield "variant.quantized", form.quantized, variant.quantized
+    yield "variant.bits", form.bits, variant.q_bits
+    yield "variant.group_size", form.group_size, variant.q_group_size
+    yield "variant.mode", form.mode, variant.q_mode if variant.quantized else None
+    yield "variant.mixed", form.mixed, variant.mixed
+    yield "variant.dtype", form.dtype, variant.dtype
     pinned = recipe.spec.revision or ""
-    return wanted | ({"source.identity": pinned} if len(pinned) == 40 and not recipe.source_folder else {})
+    if len(pinned) == 40 and not recipe.source_folder:
+        yield "source.identity", source.identity, pinned
 
 
-def _twice(evidence: Evidence) -> Iterator[Problem]:
-    """The table of all variants repeats what stands of this one elsewhere."""
-    ladder, label = evidence.value("ladder"), evidence.value("variant.label")
-    for number, rung in enumerate(ladder if isinstance(ladder, list) else ()):
-        if not isinstance(rung, Mapping) or rung.get("label") != label:
+def _twice(file: EvidenceFile) -> Iterator[Problem]:
+    """Yield where the table of all variants repeats of this one what stands elsewhere otherwise."""
+    evidence = file.evidence
+    model, fidelity = evidence.model, evidence.fidelity
+    for number, rung in enumerate(evidence.ladder):
+        if rung.label != evidence.variant.label:
             continue
-        for room in ("model", "fidelity"):
-            there = evidence.value(room)
-            for key in rung.keys() & (there.keys() if isinstance(there, Mapping) else set()):
-                if type(rung[key]) in (int, float) and rung[key] != there[key]:
-                    said = f"says {rung[key]} where {room}.{key} says {there[key]}"
-                    yield evidence.problem(f"ladder[{number}].{key}", said)
+        repeated: list[tuple[str, str, float | None, float]] = [
+            ("model", "weight_bytes", rung.weight_bytes, model.weight_bytes),
+            ("model", "bits_per_weight", rung.bits_per_weight, model.bits_per_weight),
+        ]
+        if fidelity:
+            repeated += [
+                ("fidelity", "mean_kld", rung.mean_kld, fidelity.mean_kld),
+                ("fidelity", "mean_kld_error", rung.mean_kld_error, fidelity.mean_kld_error),
+                ("fidelity", "same_first_choice", rung.same_first_choice, fidelity.same_first_choice),
+            ]
+        for room, key, value, there in repeated:
+            if value is not None and value != there:
+                yield file.problem(f"ladder[{number}].{key}", f"says {value} where {room}.{key} says {there}")
 
 
-def _digests(evidence: Evidence) -> Iterator[Problem]:
-    """The one digest of the model is that of its list of files."""
-    digest, files = evidence.value("model.model"), evidence.value("model.files")
-    if digest is None or not isinstance(files, list):
-        return
-    try:
-        listed = folder_digest(FileDigest(**file) for file in files)
-    except TypeError:
-        yield evidence.problem("model.files", "is no list of files with size and digest")
-        return
-    if listed != digest:
-        yield evidence.problem("model.model", f"says {_shown(digest)} and the files below it give '{listed}'")
+def _digests(file: EvidenceFile) -> Iterator[Problem]:
+    """Yield whether the one digest of the model is another than that of its list of files."""
+    model = file.evidence.model
+    listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
+    if listed != model.model:
+        yield file.problem("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
 
 
 def _shown(value: object) -> str:

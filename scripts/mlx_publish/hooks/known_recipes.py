@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlx_publish.card.templates import templates_beside
 from mlx_publish.errors import BadInput
-from mlx_publish.hooks.evidence import Evidence
+from mlx_publish.hooks.evidence import EvidenceFile
 from mlx_publish.recipes.faults import cut
 from mlx_publish.recipes.policy import Policy, find_policy
 from mlx_publish.recipes.read import recipe_from_file, recipe_paths
@@ -45,11 +45,11 @@ class KnownRecipes:
         self._templates: dict[Path, Path | None] = {}
         self._policy = _policy()
 
-    def of(self, evidence: Evidence) -> Known:
+    def of(self, file: EvidenceFile) -> Known:
         """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
-        name = evidence.text("recipe")
+        name = file.evidence.recipe
         if not _NAME.fullmatch(name):
-            raise evidence.wrong(
+            raise file.wrong(
                 "recipe", f"no recipe can be called {cut(repr(name))}", "Take the evidence as it was made."
             )
         if name not in self._known:

@@ -57,9 +57,10 @@ def problems_of(error: PublishError, file: Path) -> Iterator[Problem]:
 
 def tell(problems: Iterable[Problem]) -> None:
     """Print them; inside an action also as annotations at their lines."""
-    from mlx_publish.github import output  # noqa: PLC0415  mostly there is nothing to tell
+    from mlx_publish.github.runner import Runner  # noqa: PLC0415  mostly there is nothing to tell
 
+    runner = Runner.from_env()
     for problem in problems:
         lines = [str(problem), *([f"  next: {problem.remedy}"] if problem.remedy else [])]
         print(harmless(plain("\n".join(lines))), flush=True)
-        output.annotate(problem.said, f"{problem.file}:{problem.line}")
+        runner.annotate(problem.said, f"{problem.file}:{problem.line}")

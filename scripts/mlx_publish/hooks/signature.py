@@ -9,7 +9,7 @@ from mlx_publish.errors import PublishError
 from mlx_publish.hooks.problem import Problem, problems_of
 from mlx_publish.hub.manifest import is_signature
 from mlx_publish.recipes.policy import EMPTY, find_policy
-from mlx_publish.signing.attested import Evidence, vouched, vouchers_of
+from mlx_publish.signing.attested import SignedEvidence, vouched, vouchers_of
 
 SIGNATURE, EVIDENCE = "evidence.sig", "evidence.json"
 
@@ -31,6 +31,6 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Problem]:
         path = root / folder / SIGNATURE
         signature = path.read_bytes() if is_signature(path) else None
         names = (str(folder / EVIDENCE), str(folder / SIGNATURE))
-        found = vouched(Evidence((root / folder / EVIDENCE).read_bytes(), signature, *names), by)
+        found = vouched(SignedEvidence((root / folder / EVIDENCE).read_bytes(), signature, *names), by)
         if found.status == "fail":
             yield Problem(folder / EVIDENCE, found.message, remedy=found.remedy)

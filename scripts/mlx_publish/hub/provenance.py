@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import mlx_publish
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence, SourceSpec
 from mlx_publish.text.files import json_text, write_atomically
 
 STATEMENT, PREDICATE, SUMS = "statement.json", "predicate.json", "SHA256SUMS"
@@ -21,15 +22,13 @@ BY_HAND = "urn:mlx-publish:by-hand"
 _HUB = "https://huggingface.co"
 
 
-def write_provenance(
-    folder: Path, evidence: Mapping[str, Any], files: Iterable[FileDigest], environment: Mapping[str, str]
-) -> None:
+def write_provenance(folder: Path, evidence: Evidence, files: Iterable[FileDigest], *, builder: str, run: str) -> None:
     """Write the statement, its predicate alone, and the digests as `sha256sum` prints them, as attesters want them.
 
-    `environment` is the job's; what it says of GitHub's run becomes the builder.
+    `builder` is the address of the workflow that published them, `run` of its run; both are empty by hand.
     """
     subjects = sorted(files, key=lambda file: file.path)
-    predicate = _predicate(evidence, environment)
+    predicate = _predicate(evidence, builder, run)
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": file.path, "digest": {"sha256": file.sha256}} for file in subjects],
@@ -41,34 +40,33 @@ def write_provenance(
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
-def _predicate(evidence: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    source = evidence["source"]
+def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, Any]:
+    source = evidence.source
     wanted = {
-        "recipe": evidence["recipe"],
-        "source": source["repo"] or source["name"],
-        "revision": source["identity"],
-        "variant": {key: value for key, value in evidence["variant"].items() if value is not None},
+        "recipe": evidence.recipe,
+        "source": source.repo or source.name,
+        "revision": source.identity,
+        "variant": {key: value for key, value in evidence.variant.plain.items() if value is not None},
     }
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [_source(source), *_packages(evidence["tools"])],
+            "resolvedDependencies": [_source(source), *_packages(evidence.tools)],
         },
         "runDetails": {
-            "builder": {"id": _builder(environment), "version": {"mlx-publish": mlx_publish.__version__}},
-            "metadata": _metadata(environment),
+            "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},
+            "metadata": {"invocationId": run} if run else {},
         },
     }
 
 
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A repo at its commit, or a folder by the digest over its files, which is none of a single file."""
-    if source["repo"]:
-        commit = {"gitCommit": source["identity"]}
-        return {"uri": f"{_HUB}/{source['repo']}", "digest": commit, "name": source["name"]}
-    return {"name": source["name"], "digest": {"mlx-publish-listing": source["identity"]}}
+def _source(source: SourceSpec) -> dict[str, Any]:
+    """Return a repo at its commit, or a folder by the digest over its files, which is none of a single file."""
+    if source.repo:
+        return {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
+    return {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
 
 
 def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:
@@ -76,16 +74,3 @@ def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:
     return [
         {"uri": f"pkg:pypi/{quote(name)}@{quote(version)}", "name": name} for name, version in sorted(versions.items())
     ]
-
-
-def _builder(environment: Mapping[str, str]) -> str:
-    server, workflow = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_WORKFLOW_REF")
-    return f"{server}/{workflow}" if server and workflow else BY_HAND
-
-
-def _metadata(environment: Mapping[str, str]) -> dict[str, str]:
-    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")
-    server, repo, run, attempt = (environment.get(name) for name in names)
-    if not (server and repo and run):
-        return {}
-    return {"invocationId": f"{server}/{repo}/actions/runs/{run}/attempts/{attempt or 1}"}

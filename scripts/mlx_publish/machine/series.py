@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 AGREE = 0.05
 """Two trials agree when they differ by this share of the larger one at most."""
-_HEADLINE = 512  # tokens
 _FALLING = -0.7  # rank correlation from which on a series counts as falling and not as scattered
 
 
@@ -49,12 +47,6 @@ def objection(series: Sequence[float], max_drift: float, max_spread: float) -> s
 def summary(series: Sequence[float]) -> dict[str, float]:
     """Median, lowest and highest."""
     return {"median": statistics.median(series), "lowest": min(series), "highest": max(series)}
-
-
-def headline(benchmark: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The length of a benchmark that stands where there is room for one: that next to a prompt of 512 tokens."""
-    lengths: Sequence[Mapping[str, Any]] = benchmark["lengths"]
-    return min(lengths, key=lambda length: abs(int(length["prompt_tokens"]) - _HEADLINE))
 
 
 def _rank_correlation(series: Sequence[float]) -> float:

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+
+from mlx_publish.evidence.conversion import KeptLayers
 
 _INDEX = re.compile(r"(^|.*\.)(layers|h|blocks)\.\d+\.")
 _NAMED = 6  # kinds of layers
 
 
-@dataclass(frozen=True)
-class KeptLayers:
-    """What the class keeps: `wider` by path with its bits, `whole` unquantized."""
-
-    wider: Mapping[str, int] = field(default_factory=dict)
-    whole: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> KeptLayers:
-        """As the engine tells them; none of an engine that tells nothing."""
-        return cls(dict((told or {}).get("wider", {})), tuple((told or {}).get("whole", ())))
-
-    def sentence(self) -> str:
-        """Predicates of a sentence whose subject is the class; empty where all layers are alike."""
-        said = [
-            f"keeps {_kinds(path for path, own in self.wider.items() if own == bits)} at {bits} bits"
-            for bits in sorted(set(self.wider.values()))
-        ]
-        said += [f"leaves {_kinds(self.whole)} unquantized"] if self.whole else []
-        return " and ".join(said)
+def sentence(layers: KeptLayers) -> str:
+    """Return predicates of a sentence whose subject is the class; empty where all layers are alike."""
+    predicates = [
+        f"keeps {_kinds(path for path, own in layers.wider.items() if own == bits)} at {bits} bits"
+        for bits in sorted(set(layers.wider.values()))
+    ]
+    predicates += [f"leaves {_kinds(layers.whole)} unquantized"] if layers.whole else []
+    return " and ".join(predicates)
 
 
-def _kinds(paths: Any) -> str:
+def _kinds(paths: Iterable[str]) -> str:
     """Paths without the numbers of their layers, each once."""
     kinds = sorted({_INDEX.sub("", path) for path in paths})
     listed = [*kinds[:_NAMED], f"{len(kinds) - _NAMED} more"] if len(kinds) > _NAMED else kinds

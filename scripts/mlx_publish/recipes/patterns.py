@@ -10,40 +10,40 @@ WORDS: Mapping[str, str] = _WORDS
 """What a value is that fits a pattern: `a repo as namespace/name`."""
 
 
-def _told(pattern: str, words: str) -> str:
+def _in_words(pattern: str, words: str) -> str:
     _WORDS[pattern] = words
     return pattern
 
 
 _PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
 
-NAME = _told(f"^{_PART}$", "a name of letters, digits, '.', '_' and '-'")
-REPO = _told(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", "a repo as namespace/name")
-REVISION = _told(r"^\w[\w-]*([./][\w-]+)*$", "a commit, a tag or a branch")
-LICENCE = _told("^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$", "an identifier of a licence, as apache-2.0")
+NAME = _in_words(f"^{_PART}$", "a name of letters, digits, '.', '_' and '-'")
+REPO = _in_words(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", "a repo as namespace/name")
+REVISION = _in_words(r"^\w[\w-]*([./][\w-]+)*$", "a commit, a tag or a branch")
+LICENCE = _in_words("^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$", "an identifier of a licence, as apache-2.0")
 # ISO 639 with parts of BCP 47, or one of the Hub's two words.
-LANGUAGE = _told(
+LANGUAGE = _in_words(
     "^([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}|multilingual|code)$", "the code of a language, as en or zh-Hans"
 )
-INSIDE = _told(r"^\.?[\w-][\w.-]*(/\.?[\w-][\w.-]*)*$", "the path of a file inside the repo, as signers.txt")
-WORKFLOW = _told(
+INSIDE = _in_words(r"^\.?[\w-][\w.-]*(/\.?[\w-][\w.-]*)*$", "the path of a file inside the repo, as signers.txt")
+WORKFLOW = _in_words(
     r"^[\w-][\w.-]*/[\w.-]+/\.github/workflows/[\w.-]+\.ya?ml$", "a workflow as OWNER/REPO/.github/workflows/FILE.yml"
 )
-COLLECTION = _told(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", "the end of a collection's address, as namespace/slug-id")
+COLLECTION = _in_words(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", "the end of a collection's address, as namespace/slug-id")
 
 # Of a request, which is a stranger's: ASCII alone.
-ASKED_REPO = _told(f"^{_PART}/{_PART}$", "a repo as namespace/name")
-ASKED_REVISION = _told("^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", "a commit, a tag or a branch")
-ASKED_VARIANTS = _told(f"^{_PART}([ ,]+{_PART})*$", "short names of variants, as 4bit,8bit")
-ASKED_DESTINATION = _told(
+ASKED_REPO = _in_words(f"^{_PART}/{_PART}$", "a repo as namespace/name")
+ASKED_REVISION = _in_words("^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$", "a commit, a tag or a branch")
+ASKED_VARIANTS = _in_words(f"^{_PART}([ ,]+{_PART})*$", "short names of variants, as 4bit,8bit")
+ASKED_DESTINATION = _in_words(
     f"^{_PART}/[A-Za-z0-9{{][A-Za-z0-9._{{}}-]*$", "a repo as namespace/name, in which {source} and {variant} may stand"
 )
 # No control characters, and none that turn the direction of text around.
-ASKED_TEXT = _told(
+ASKED_TEXT = _in_words(
     "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u202a-\\u202e\\u2066-\\u2069]*$",
     "plain text: there is a control character, or one that turns the direction around, in it",
 )
-ASKED_LINE = _told("^[ -~]*$", "one line of ASCII")
+ASKED_LINE = _in_words("^[ -~]*$", "one line of ASCII")
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

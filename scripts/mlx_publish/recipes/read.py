@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.faults import bad_input
+from mlx_publish.recipes.flags import keys_of
 from mlx_publish.recipes.recipe import (
     DEFAULT_DESTINATION,
     TEXT_DESTINATION,
@@ -23,11 +24,8 @@ from mlx_publish.recipes.recipe import (
 )
 from mlx_publish.text.yaml import load_yaml, scalar
 
-VARIANT_FLAGS = ("bits", "group_size", "mode", "mixed", "dtype")
-TEXT_FLAGS = (
-    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "modality", "collection",
-    "to",
-)  # fmt: skip
+_FLAGS = keys_of(RecipeSpec)
+VARIANT_FLAGS = tuple(key.name for key in _FLAGS if key.path[0] == "variants" and len(key.path) > 1)
 _REPO: TypeAdapter[str] = TypeAdapter(RepoId)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
@@ -69,13 +67,14 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
 
     `bits`, `group_size`, `mode`, `mixed` and `dtype` describe one variant; `variants` takes short names with commas.
     """
-    data: dict[str, Any] = {key: flags[key] for key in TEXT_FLAGS if key in flags}
-    data.update({key: scalar(flags[key]) for key in ("private", "adopt", "create_pr", "read_back") if key in flags})
-    data["variants"] = _variants(flags)
-    if "language" in flags:
-        data["language"] = _list(flags["language"])
-    if "notes" in flags:
-        data["card"] = {"notes": flags["notes"]}
+    data: dict[str, Any] = {"variants": _variants(flags)}
+    for key in _FLAGS:
+        *sections, name = key.path
+        if name in flags and key.path[0] != "variants":
+            place = data
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[name] = _READERS[key.kind](flags[name])
     return recipe_from_data(data)
 
 
@@ -89,19 +88,23 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
 
 
 def _variants(flags: Mapping[str, str]) -> list[Any]:
-    one = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
+    described = {key: scalar(flags[key]) for key in VARIANT_FLAGS if key in flags}
     if "variants" not in flags:
-        return [one]
-    if one:
+        return [described]
+    if described:
         raise BadInput(
             "describes one variant, and --variants names several",
-            place=f"--{next(iter(one)).replace('_', '-')}", remedy="Give one or the other.",
-        )  # fmt: skip
+            place=f"--{next(iter(described)).replace('_', '-')}",
+            remedy="Give one or the other.",
+        )
     return list(_list(flags["variants"]))
 
 
 def _list(text: str) -> list[str]:
     return [item for item in re.split(r"[\s,]+", text) if item]
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {"list": _list, "scalar": scalar, "text": str}
 
 
 def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,6 @@ from mlx_publish.text.files import write_atomically
 
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
-_TEXTS = (
-    "name", "source", "revision", "base_model", "license", "license_name", "license_link", "language", "modality",
-    "variants", "to", "private", "adopt", "create_pr", "collection", "read_back",
-)  # fmt: skip
 
 
 def recipe_text(flags: Mapping[str, str]) -> str:
@@ -26,20 +22,29 @@ def recipe_text(flags: Mapping[str, str]) -> str:
     spec = recipe_from_flags(flags).spec
     data = spec.model_dump(mode="json", exclude_defaults=True)
     if "variants" in data:
-        data["variants"] = [{key: value for key, value in one.items() if value is not None} for one in data["variants"]]
+        data["variants"] = [
+            {key: value for key, value in entry.items() if value is not None} for entry in data["variants"]
+        ]
     if "variants" in flags and not set(flags) & set(VARIANT_FLAGS):
         data["variants"] = [name for name in flags["variants"].replace(",", " ").split() if name]
-    lines = [f"{key}: {_quoted(data[key])}\n" for key in _TEXTS if key in data]
-    if spec.card.notes:
-        lines.append(f"card:\n  notes: {_quoted(spec.card.notes)}\n")
-    return _HEAD + "".join(lines)
+    return _HEAD + "".join(_lines(data))
+
+
+def _lines(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each key, those of a section below its name."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield f"{key}:\n"
+            yield from (f"  {line}" for line in _lines(value))
+        else:
+            yield f"{key}: {_quoted(value)}\n"
 
 
 def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
     """Write `folder/<name>.yaml`; returns its path. `BadInput` where another recipe has the name."""
     wanted = recipe_from_flags(flags)
     path = folder / f"{wanted.name}.yaml"
-    there = next((one for one in (path, path.with_suffix(".yml")) if one.exists()), None)
+    there = next((file for file in (path, path.with_suffix(".yml")) if file.exists()), None)
     if there:
         if recipe_from_file(there, elsewhere=True).spec != wanted.spec:
             raise BadInput("there is another recipe of this name", place=f"{there}:1", remedy="Change that one.")
@@ -58,7 +63,7 @@ def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
 def _quoted(value: Any) -> str:
     """JSON, which is YAML but for some characters that YAML takes for the end of a line."""
     text = json.dumps(value, ensure_ascii=False)
-    return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def pin(recipe: Recipe, commit: str) -> bool:
@@ -85,7 +90,9 @@ def pin(recipe: Recipe, commit: str) -> bool:
     if not right:
         write_atomically(path, before)
         raise BadInput(
-            "the commit cannot be written into this recipe", place=recipe.place_of("source"), key="revision",
+            "the commit cannot be written into this recipe",
+            place=recipe.place_of("source"),
+            key="revision",
             remedy=f"Write it by hand: revision: {commit}",
-        )  # fmt: skip
+        )
     return True

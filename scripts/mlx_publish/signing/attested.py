@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.checks.signed import Vouched
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
 from mlx_publish.signing.programs import gh, why
@@ -22,7 +21,7 @@ _AGAIN = "Measure again on a runner of yours (a run of publish.yml), and have it
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SignedEvidence:
     """Evidence as it lies there, its signature, and how both are called in messages."""
 
     text: bytes
@@ -75,7 +74,7 @@ def read_signers(path: Path, place: str) -> bytes:
     return text
 
 
-def vouched(evidence: Evidence, by: Vouchers) -> Vouched:
+def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
     """Find out whether one of those whose word counts vouches for the evidence."""
     if by.signers is not None:
         return _by_key(evidence, by.signers, by.signers_name)
@@ -85,19 +84,17 @@ def vouched(evidence: Evidence, by: Vouchers) -> Vouched:
     return Vouched("skip", f"{evidence.name} {said}; whoever published it vouches for its numbers")
 
 
-def judged(
-    evidence: Mapping[str, Any], text: bytes | None, signature: bytes | None, policy: Policy, name: str
-) -> Vouched:
+def judged(evidence: Evidence, text: bytes | None, signature: bytes | None, policy: Policy, name: str) -> Vouched:
     """Judge what is about to be published: `text` is the evidence as it would be sent, `name` what it is called."""
     by = vouchers_of(policy)
     if not by.any:
         return Vouched("skip", "the policy asks nobody to vouch for the evidence but whoever merges it")
-    if text != json_text(evidence).encode():
+    if text != json_text(evidence.plain).encode():
         return Vouched("fail", f"{name} is not the evidence that was looked at", f"{_AGAIN}.")
-    return vouched(Evidence(text, signature, name, f"{name.removesuffix('.json')}.sig"), by)
+    return vouched(SignedEvidence(text, signature, name, f"{name.removesuffix('.json')}.sig"), by)
 
 
-def _by_key(evidence: Evidence, signers: bytes, name: str) -> Vouched:
+def _by_key(evidence: SignedEvidence, signers: bytes, name: str) -> Vouched:
     if evidence.signature is None:
         remedy = f"{_AGAIN}; that machine needs MLX_PUBLISH_EVIDENCE_KEY, the path of a key that {name} lists."
         return Vouched("fail", f"{evidence.name} is not attested: there is no {evidence.signature_name}", remedy)
@@ -108,7 +105,7 @@ def _by_key(evidence: Evidence, signers: bytes, name: str) -> Vouched:
     return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})", by=who[:100])
 
 
-def _by_github(evidence: Evidence, repo: str, workflow: str) -> Vouched:
+def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
     with TemporaryFolder() as aside:
         path = Path(aside, "evidence.json")
         path.write_bytes(evidence.text)

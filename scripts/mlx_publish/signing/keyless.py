@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
+from mlx_publish.github.runner import Runner
 from mlx_publish.signing.bundle import Bundle
 from mlx_publish.text.masking import learn
 
@@ -47,7 +48,7 @@ def identity_token() -> str:
     try:
         token = oidc.detect_credential()
     except Exception as error:  # each surrounding has errors of its own
-        if not os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
+        if not Runner.from_env().mints_identities:
             raise BadInput(
                 "the policy asks for a signature by sigstore, and this job may not ask for an identity", place="sign",
                 remedy="Give the job 'permissions: id-token: write'.",

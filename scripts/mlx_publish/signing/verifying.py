@@ -11,7 +11,7 @@ from mlx_publish.checks.signed import SIGNED, Signatures, Vouched
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.report import Finding
 from mlx_publish.model.files import ModelFiles
-from mlx_publish.signing.attested import EVIDENCE, Evidence, Vouchers, read_signers, vouched
+from mlx_publish.signing.attested import EVIDENCE, SignedEvidence, Vouchers, read_signers, vouched
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
 from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG
 from mlx_publish.signing.evidence_signature import PUBLISHED
@@ -135,5 +135,5 @@ def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     signature = files.read(PUBLISHED) if entry is not None else None
     signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
     by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
-    found = vouched(Evidence(files.read(EVIDENCE), signature), by)
+    found = vouched(SignedEvidence(files.read(EVIDENCE), signature), by)
     return found if found.status != "fail" else Vouched("fail", found.message, _NOT_THEIRS)

@@ -1,25 +1,10 @@
-"""The stages, in the order in which they run."""
+"""What each stage does, a module a stage."""
 
 from __future__ import annotations
 
-from mlx_publish.stages import (
-    benchmark_stage,
-    card_stage,
-    convert_stage,
-    fidelity_stage,
-    inspect_stage,
-    smoke_stage,
-    upload_stage,
-)
-from mlx_publish.stages.context import Stage
+from importlib import import_module
 
-STAGES: tuple[Stage, ...] = (
-    inspect_stage.STAGE,
-    convert_stage.STAGE,
-    smoke_stage.STAGE,
-    fidelity_stage.STAGE,
-    benchmark_stage.STAGE,
-    card_stage.STAGE,
-    upload_stage.STAGE,
-)
-NAMES = tuple(stage.name for stage in STAGES)
+from mlx_publish.evidence.stages import ORDER
+from mlx_publish.stages.stage import Stage
+
+STAGES: tuple[Stage, ...] = tuple(import_module(f"mlx_publish.stages.{traits.name}_stage").STAGE for traits in ORDER)

@@ -9,13 +9,15 @@ from typing import Any
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, SpeedFacts
 from mlx_publish.children.jobs import run_job
+from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.machine.described import machine
 from mlx_publish.machine.state import disturbances, state
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import job_of, measured_inputs
-from mlx_publish.stages.reference import texts
-from mlx_publish.stages.source import metadata_of
+from mlx_publish.source.bounds import job_of, measured_inputs
+from mlx_publish.source.logits import texts
+from mlx_publish.source.resolve import metadata_of
+from mlx_publish.stages.stage import Stage
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -60,4 +62,4 @@ def _at_context(context: Context, variant: Variant, cache: Mapping[str, int], to
     return {"tokens": tokens, "bytes": weights + cache["bytes_per_token"] * tokens + window}
 
 
-STAGE = Stage("benchmark", "convert", inputs, run)
+STAGE = Stage(stages.BENCHMARK, inputs, run)

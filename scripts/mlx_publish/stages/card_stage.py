@@ -11,11 +11,14 @@ from mlx_publish.card.render import load_as, render, render_chart
 from mlx_publish.card.templates import templates_of
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.card import CARD
+from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.assembling import assemble, bound_of, ladder_of
 from mlx_publish.signing.evidence_signature import PUBLISHED, is_of_this_machine, sign_evidence
-from mlx_publish.stages.assembling import MEASURED, assemble, bound_of, ladder_of
-from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text, read_json, write_atomically
 
 _TEMPLATES = files("mlx_publish").joinpath("templates/card")
@@ -51,7 +54,7 @@ def _card(context: Context, variant: Variant) -> Outcome:
     bound = bound_of(context, variant)
     evidence = assemble(context, variant, bound)
     checks = run_checks(CARD, bound, context.recipe.accepted)
-    text = json_text(evidence)
+    text = json_text(evidence.plain)
     write_atomically(context.work.variant(variant.label) / "evidence.json", text)
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
     sign_evidence(text.encode(), context.work.model(variant.label) / PUBLISHED)
@@ -61,7 +64,7 @@ def _card(context: Context, variant: Variant) -> Outcome:
         write_atomically(chart, drawn)
     else:
         chart.unlink(missing_ok=True)
-    return Outcome(checks, {"evidence": digest_of(evidence), "files": _digests(context, variant)})
+    return Outcome(checks, {"evidence": digest_of(evidence.plain), "files": _digests(context, variant)})
 
 
 def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
@@ -77,4 +80,4 @@ def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
     }
 
 
-STAGE = Stage("card", "convert", inputs, run, complete)
+STAGE = Stage(stages.CARD, inputs, run, complete)

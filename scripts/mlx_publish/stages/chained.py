@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mlx_publish.context import Context
 from mlx_publish.errors import Refused
-from mlx_publish.evidence.report import BEFORE, Report
+from mlx_publish.evidence.report import Report
+from mlx_publish.evidence.stages import ORDER, before
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context, Stage
-
-_OF_ALL = frozenset({"fidelity", "card"})
-"""Stages that read reports of all the variants of a recipe."""
+from mlx_publish.stages.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
     """
     planned = [stage.name for stage in stages]
     faults = [fault for variant in context.variants for fault in _faults(context, variant, planned, context.force)]
-    if _OF_ALL & {*planned}:
+    if any(stage.traits.reads_all for stage in stages):
         others = (variant for variant in context.recipe.variants if variant not in context.variants)
         faults += [fault for variant in others for fault in _faults(context, variant, planned, frozenset())]
     if faults:
@@ -67,13 +66,13 @@ def _faults(context: Context, variant: Variant, planned: Sequence[str], force: f
 
 def _read(context: Context, planned: Sequence[str]) -> list[str]:
     """Stages whose reports are read, in their order; with reviewed cards those that lie in the work folder are not."""
-    last = planned[-1]
-    unread = {"upload"} | ({"card"} if context.cards else set())
-    return [stage for stage in BEFORE if stage in (*BEFORE[last], *planned) and stage not in unread]
+    unread = {"card"} if context.cards else set()
+    read = {*before(planned[-1]), *planned} - unread
+    return [stage.name for stage in ORDER if stage.name in read and not stage.publishes]
 
 
 def _strange(context: Context, variant: Variant, report: Report, force: frozenset[str]) -> Iterator[str]:
-    for stage in BEFORE.get(report.stage, ()):
-        before = None if stage in force else context.work.report(variant.label, stage)
-        if before is not None and not report.follows(before):
+    for stage in before(report.stage):
+        earlier = None if stage in force else context.work.report(variant.label, stage)
+        if earlier is not None and not report.follows(earlier):
             yield stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.base import run_checks
@@ -10,13 +11,17 @@ from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Job, run_job, run_jobs
+from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.measured import Against, Divergence, SourceRead
+from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, rounded, source_fits
-from mlx_publish.stages.prepare import readable_source
-from mlx_publish.stages.reference import Reference, texts
-from mlx_publish.stages.reference_check import reference_facts, reference_inputs
+from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, rounded, source_fits
+from mlx_publish.source.layout import readable_source
+from mlx_publish.source.logits import SourceLogits, texts
+from mlx_publish.source.transformers_check import reference_facts, reference_inputs
+from mlx_publish.stages.stage import Stage
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -33,11 +38,11 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
     proof = reference_facts(context) if _asked(context) else NOT_ASKED
-    found = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
+    outcomes = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
     checks = run_checks(REFERENCE, proof, context.recipe.accepted)
     return {
-        label: Outcome((*one.checks, *checks), {**one.result, "reference": proof.result})
-        for label, one in found.items()
+        label: Outcome((*outcome.checks, *checks), {**outcome.result, "reference": proof.result})
+        for label, outcome in outcomes.items()
     }
 
 
@@ -46,60 +51,64 @@ def _asked(context: Context) -> bool:
 
 
 def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, Outcome]:
-    reference = Reference(context)
-    source = reference.known()
-    if source is None:
+    logits = SourceLogits(context)
+    if (source := logits.known()) is None:
         with readable_source(context) as folder:
-            order = {"source": str(folder), **reference.order()}
-            source = run_job(
-                Job("reference", order, context.work.source / "reference.log", bounds(context)),
-                context.console.progress,
-            )
-        reference.keep(source)
-    return _compared(context, variants, reference, {**source, "against": {"what": "source"}})
+            source = _read(context, logits, folder)
+    return _compared(context, variants, logits, source, Against("source"))
 
 
 def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, Outcome]:
     """The source does not fit this machine: the variant with the most bits per weight stands for it."""
     widest = _widest(context)
-    reference = Reference(context, _digest(context, widest))
-    source = reference.known()
-    if source is None:
-        order = {"source": str(context.work.model(widest.label)), **reference.order()}
-        source = run_job(
-            Job("reference", order, context.work.source / "reference.log", bounds(context)), context.console.progress
-        )
-        reference.keep(source)
+    logits = SourceLogits(context, _digest(context, widest))
+    source = logits.known() or _read(context, logits, context.work.model(widest.label))
     bits = context.report(widest, "convert").result["bits_per_weight"]
-    against = {"what": "variant", "label": widest.label, "bits_per_weight": bits}
+    against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
-    found = _compared(context, others, reference, {**source, "against": against}) if others else {}
+    outcomes = _compared(context, others, logits, source, against) if others else {}
     if widest in variants:
         reason = "the source is too large for this machine"
         if len(context.recipe.variants) > 1:
             reason += ", and this is the widest variant, with which the others are compared"
-        found[widest.label] = _outcome(context, widest, {"not_measured": reason, "against": against})
-    return found
+        facts = FidelityFacts(None, against, context.recipe.spec.fidelity, widest, not_measured=reason)
+        checks = run_checks(FIDELITY, facts, context.recipe.accepted)
+        outcomes[widest.label] = Outcome(checks, {"not_measured": reason, "against": to_json(against)})
+    return outcomes
+
+
+def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
+    """Read the texts with the model in `folder`, and keep its logits."""
+    job = Job(
+        "reference",
+        {"source": str(folder), **logits.order()},
+        context.work.source / "reference.log",
+        bounds(context),
+    )
+    source = from_json(SourceRead, run_job(job, context.console.progress))
+    logits.keep(source)
+    return source
 
 
 def _compared(
-    context: Context, variants: Sequence[Variant], reference: Reference, source: Mapping[str, Any]
+    context: Context, variants: Sequence[Variant], logits: SourceLogits, source: SourceRead, against: Against
 ) -> dict[str, Outcome]:
-    jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(reference.store)}) for v in variants]
+    jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(logits.store)}) for v in variants]
     # A fast BLAS uses all cores for one model already; MLX's own quantized kernels use one.
-    found = run_jobs(jobs, context.console.progress, at_once=1 if fast_blas() else at_once(context, variants))
-    told = {
-        "source_computed_in": source["computed_in"],
-        "limited": source["limited"],
-        "against": source["against"],
-    }
-    return {v.label: _outcome(context, v, {**one, **told}) for v, one in zip(variants, found, strict=True)}
+    results = run_jobs(jobs, context.console.progress, at_once=1 if fast_blas() else at_once(context, variants))
 
+    def outcome(variant: Variant, result: dict[str, Any]) -> Outcome:
+        divergence = from_json(Divergence, rounded(result))
+        facts = FidelityFacts(divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited)
+        report = {
+            **to_json(divergence),
+            "source_computed_in": source.computed_in,
+            "limited": source.limited,
+            "against": to_json(against),
+        }
+        return Outcome(run_checks(FIDELITY, facts, context.recipe.accepted), report)
 
-def _outcome(context: Context, variant: Variant, result: dict[str, Any]) -> Outcome:
-    result = rounded(result)
-    facts = FidelityFacts(result, context.recipe.spec.fidelity, variant)
-    return Outcome(run_checks(FIDELITY, facts, context.recipe.accepted), result)
+    return {variant.label: outcome(variant, result) for variant, result in zip(variants, results, strict=True)}
 
 
 def _widest(context: Context) -> Variant:
@@ -114,4 +123,4 @@ def _digest(context: Context, variant: Variant) -> str:
     return digest
 
 
-STAGE = Stage("fidelity", "convert", inputs, run)
+STAGE = Stage(stages.FIDELITY, inputs, run)

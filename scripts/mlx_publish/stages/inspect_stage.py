@@ -9,7 +9,9 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import licence_of
 from mlx_publish.checks.source import GROUPS
+from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import exists
 from mlx_publish.machine.packages import mlx_lm_support
@@ -18,11 +20,11 @@ from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.room import estimated, judge_room, too_large
+from mlx_publish.source.twin import twin_facts, twin_tools
 from mlx_publish.stages.policy_of import policy_of
-from mlx_publish.stages.room import estimated, judge_room, too_large
-from mlx_publish.stages.source import metadata_of, source_of
-from mlx_publish.stages.twin import twin_facts, twin_tools
+from mlx_publish.stages.stage import Stage
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
@@ -150,4 +152,4 @@ def _left_behind(facts: SourceFacts) -> dict[str, Any]:
     return {"modality": facts.recipe.spec.modality, "not_supported": in_words(names)}
 
 
-STAGE = Stage("inspect", None, inputs, run)
+STAGE = Stage(stages.INSPECT, inputs, run)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlx_publish.context import Context
 from mlx_publish.recipes.policy import Policy, find_policy
-from mlx_publish.stages.context import Context
 
 
 def policy_of(context: Context) -> Policy | None:

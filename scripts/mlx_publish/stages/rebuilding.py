@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from mlx_publish.context import Context
 from mlx_publish.errors import Refused
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.stages import STAGES
-from mlx_publish.stages.context import Context
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.work import Work

@@ -7,25 +7,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.evidence.report import Finding, Report, verdict_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
-from mlx_publish.stages.context import Context, Outcome, Stage
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.harmless import plain
 from mlx_publish.work import machine
-
-COMPUTING = frozenset({"convert", "smoke", "fidelity", "benchmark"})
-"""Stages of which one at a time runs on a machine."""
 
 
 def chain(stages: Sequence[Stage], name: str) -> tuple[Stage, ...]:
     """Return a stage with all that it needs before it, first things first."""
     by_name = {stage.name: stage for stage in stages}
-    found = [by_name[name]]
-    while found[0].needs:
-        found.insert(0, by_name[found[0].needs])
-    return tuple(found)
+    way = [by_name[name]]
+    while needed := way[0].traits.needs:
+        way.insert(0, by_name[needed])
+    return tuple(way)
 
 
 def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
@@ -43,10 +41,10 @@ def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
     judge_chain(context, stages)
     going, refused = list(context.variants), list[str]()
     for stage in stages:
-        if stage.repeats or any(stage.name in context.force or not _passed(context, stage, v) for v in going):
+        if stage.traits.publishes or any(stage.name in context.force or not _passed(context, stage, v) for v in going):
             stage.ahead(context)
     for stage in stages:
-        if stage.name == "upload" and refused:
+        if stage.traits.publishes and refused:
             context.console.say(f"nothing is published, because of {', '.join(refused)}")
             break
         reports = _run_stage(context, stage, going)
@@ -67,10 +65,10 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     if not pending:
         return kept
     start = time.monotonic()
-    if stage.name not in ("inspect", "upload"):
+    if stage.traits.needs and not stage.traits.publishes:
         names = ", ".join(v.label for v in pending)
         context.console.heading(stage.name, f"{context.recipe.name} · {names}")
-    alone = machine(context.console.progress) if stage.name in COMPUTING else contextlib.nullcontext()
+    alone = machine(context.console.progress) if stage.traits.computes else contextlib.nullcontext()
     with _told(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
     reports = {v.label: _report(stage, inputs[v.label], outcomes[v.label]) for v in pending}
@@ -88,7 +86,7 @@ def _passed(context: Context, stage: Stage, variant: Variant) -> bool:
 def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, Any]) -> Report | None:
     """Return the last report where nothing that it was made from has changed and what it made is whole."""
     report = context.work.report(variant.label, stage.name)
-    if report is None or report.verdict != "pass" or stage.repeats or stage.name in context.force:
+    if report is None or report.verdict != "pass" or stage.traits.publishes or stage.name in context.force:
         return None
     same = report.inputs == inputs and follows_all(context, variant, report)
     return report if same and stage.complete(context, variant) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlx_publish.chat.engines_look import by_engine
@@ -12,15 +13,19 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, differences
 from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.children.jobs import Job, run_job, run_jobs
+from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.measured import Answer, Answers, ChatRendered, DialogueOrder, Question
+from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.machine.resources import side_by_side
 from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.stages.answers import SourceAnswers, system_way
-from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.measuring import at_once, bounds, job_of, measured_inputs, source_fits
-from mlx_publish.stages.prepare import readable_source
-from mlx_publish.stages.source import metadata_of, source_of
+from mlx_publish.source.answers import SourceAnswers, system_way
+from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, source_fits
+from mlx_publish.source.layout import readable_source
+from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.stages.stage import Stage
 
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
 
@@ -33,155 +38,152 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare the templates, let the source answer once, and then every variant."""
-    seen = metadata_of(context).look
-    chats = _chats(context, variants, seen) if seen else [None] * len(variants)
-    source = _source_answers(context, variants, chats[0])
+    look, asking = metadata_of(context).look, SourceAnswers(context)
+    chats = _chats(context, variants, look) if look else dict.fromkeys(v.label for v in variants)
+    source = _source_answers(context, variants, chats[variants[0].label])
     answers = _answers(context, variants, chats, source)
-    found = {}
-    asked = next(one for one in SourceAnswers(context).questions() if one["name"] == "asked")
-    engines = by_engine(seen, context.recipe.spec.smoke.engines) if seen else None
-    for variant, chat, told in zip(variants, chats, answers, strict=True):
-        template, answered = _facts(context, seen, chat, engines), _answered(context, chat, told, source)
+    engines = by_engine(look, context.recipe.spec.smoke.engines) if look else None
+    outcomes = {}
+    for variant, made in zip(variants, answers, strict=True):
+        chat = chats[variant.label]
+        way = system_way(asking.capabilities, context.recipe.spec.smoke)
+        tokens = metadata_of(context).added_tokens
+        template = TemplateFacts(look, asking.capabilities, tokens, way, chat, engines)
+        answered = _answered(context, chat, made, source)
         checks = run_checks(TEMPLATE, template, context.recipe.accepted)
         checks += run_checks(ANSWERS, answered, context.recipe.accepted)
-        found[variant.label] = Outcome(checks, _result(asked, template, answered))
+        outcomes[variant.label] = Outcome(checks, _result(asking.questions()[0], template, answered))
         context.console.say(f"{variant.label} answers:")
-        context.console.quote(told["answers"]["asked"]["answer"])
-    return found
+        context.console.quote(made.answers["asked"].answer)
+    return outcomes
 
 
-def _chats(context: Context, variants: Sequence[Variant], seen: Look) -> list[Any]:
-    """Every dialogue by both tokenizers; variants whose tokenizer's files are the same bytes share one look."""
+def _chats(context: Context, variants: Sequence[Variant], look: Look) -> dict[str, ChatRendered | None]:
+    """Render every dialogue by both tokenizers; variants whose tokenizer's files are the same bytes share it."""
     dialogues = [
-        {
-            "name": probe.name, "messages": probe.messages, "tools": probe.tools, "options": dict(probe.options),
-            "generation": probe.generation,
-        }
-        for probe in seen.probes
-    ]  # fmt: skip
+        DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in look.probes
+    ]
     paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
-    templates = dict(metadata_of(context).tokenizer.templates)
-    files = [_tokenizer_files(context, variant) for variant in variants]
-    first = dict(reversed(list(zip(files, variants, strict=True))))
+    files = {variant.label: _tokenizer_files(context, variant) for variant in variants}
+    first = {files[variant.label]: variant for variant in reversed(variants)}
     with context.work.aside("source") as aside:
         source = source_of(context).lay_out(paths, aside / "source")
         arguments = {
-            "source": str(source), "templates": templates, "dialogues": dialogues,
-            "questions": SourceAnswers(context).questions(),
-        }  # fmt: skip
+            "source": str(source),
+            "templates": dict(metadata_of(context).tokenizer.templates),
+            "dialogues": to_json(dialogues),
+            "questions": to_json(SourceAnswers(context).questions()),
+        }
         jobs = [job_of(context, variant, "chat", arguments) for variant in first.values()]
-        found = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
-    told = dict(zip(first, found, strict=True))
-    return [told[key] for key in files]
+        results = run_jobs(jobs, context.console.progress, at_once=side_by_side(len(jobs), 1 << 28))
+    chats = {key: from_json(ChatRendered, result) for key, result in zip(first, results, strict=True)}
+    return {label: chats[key] for label, key in files.items()}
 
 
 def _tokenizer_files(context: Context, variant: Variant) -> tuple[FileDigest, ...]:
-    return tuple(one for one in context.work.digests(context.work.model(variant.label)) if is_tokenizer(one.path))
+    files = context.work.digests(context.work.model(variant.label))
+    return tuple(file for file in files if is_tokenizer(file.path))
 
 
-def _source_answers(context: Context, variants: Sequence[Variant], chat: Any) -> dict[str, Any] | None:
-    """Kept ones, or new ones where the machine can hold the source."""
+def _source_answers(context: Context, variants: Sequence[Variant], chat: ChatRendered | None) -> Answers | None:
+    """Return kept ones, or new ones where the machine can hold the source."""
     asking = SourceAnswers(context)
-    known = asking.known()
-    if known is None and source_fits(context):
-        with readable_source(context) as folder:
-            arguments = {
-                "folder": str(folder), "tokenizer": str(context.work.model(variants[0].label)),
-                "questions": _rendered(asking.questions(), chat), "source": True,
-            }  # fmt: skip
-            known = run_job(
-                Job("answers", arguments, context.work.source / "answers.log", bounds(context)),
-                context.console.progress,
-            )
-        asking.keep(known)
-    return known
+    if (known := asking.known()) is not None or not source_fits(context):
+        return known
+    with readable_source(context) as folder:
+        arguments = {
+            "folder": str(folder),
+            "tokenizer": str(context.work.model(variants[0].label)),
+            "questions": to_json(_rendered(asking.questions(), chat)),
+            "source": True,
+        }
+        job = Job("answers", arguments, context.work.source / "answers.log", bounds(context))
+        answers = from_json(Answers, run_job(job, context.console.progress))
+    asking.keep(answers)
+    return answers
 
 
 def _answers(
-    context: Context, variants: Sequence[Variant], chats: Sequence[Any], source: Mapping[str, Any] | None
-) -> list[dict[str, Any]]:
+    context: Context, variants: Sequence[Variant], chats: Mapping[str, ChatRendered | None], source: Answers | None
+) -> list[Answers]:
     questions = [_in_time(question, source) for question in SourceAnswers(context).questions()]
-    jobs = [
-        job_of(
-            context, variant, "answers",
-            {"tokenizer": str(context.work.model(variant.label)), "questions": _rendered(questions, chat)},
-        )
-        for variant, chat in zip(variants, chats, strict=True)
-    ]  # fmt: skip
-    return run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
+
+    def job(variant: Variant) -> Job:
+        asked = to_json(_rendered(questions, chats[variant.label]))
+        tokenizer = str(context.work.model(variant.label))
+        return job_of(context, variant, "answers", {"tokenizer": tokenizer, "questions": asked})
+
+    results = run_jobs([job(v) for v in variants], context.console.progress, at_once=at_once(context, variants))
+    return [from_json(Answers, result) for result in results]
 
 
-def _rendered(questions: Sequence[dict[str, Any]], chat: Any) -> list[dict[str, Any]]:
-    """With the prompts that were made along with the dialogues, so that no template is needed any more."""
-    made = chat["prompts"] if chat else {}
+def _rendered(questions: Sequence[Question], chat: ChatRendered | None) -> list[Question]:
+    """Give questions the prompts that were made along with the dialogues, so that no template is needed any more."""
+    made = chat.prompts if chat else {}
     return [
-        {**one, "rendered": made[one["name"]][0], "ids": made[one["name"]][1]} if one["name"] in made else one
-        for one in questions
+        replace(question, rendered=made[question.name][0], ids=made[question.name][1])
+        if question.name in made
+        else question
+        for question in questions
     ]
 
 
-def _in_time(question: dict[str, Any], source: Mapping[str, Any] | None) -> dict[str, Any]:
+def _in_time(question: Question, source: Answers | None) -> Question:
     """Where the source came to an end, the variant is given time to come to its own."""
-    theirs = (source or {}).get("answers", {}).get(question["name"], {})
-    if theirs.get("stop") != "stop":
+    theirs = source.answers.get(question.name) if source else None
+    if theirs is None or theirs.stop != "stop":
         return question
-    return {**question, "max_tokens": max(question["max_tokens"], 2 * len(theirs["tokens"]) + _LONGER)}
+    return replace(question, max_tokens=max(question.max_tokens, 2 * len(theirs.tokens) + _LONGER))
 
 
-def _facts(context: Context, seen: Look | None, chat: Any, engines: Any) -> TemplateFacts:
-    asking, metadata = SourceAnswers(context), metadata_of(context)
-    way = system_way(asking.capabilities, context.recipe.spec.smoke)
-    return TemplateFacts(seen, asking.capabilities, metadata.added_tokens, way, chat, engines)
-
-
-def _answered(context: Context, chat: Any, told: Mapping[str, Any], source: Mapping[str, Any] | None) -> AnswerFacts:
-    said = (*(chat["warnings"] if chat else ()), *told["warnings"])
+def _answered(context: Context, chat: ChatRendered | None, made: Answers, source: Answers | None) -> AnswerFacts:
+    warnings = dict.fromkeys((*(chat.warnings if chat else ()), *made.warnings))
     window = metadata_of(context).config.window
-    long = int(told["answers"]["long text"]["prompt_tokens"])
-    reason = SourceAnswers(context).long_text.reason
-    return AnswerFacts(tuple(dict.fromkeys(said)), told, source, (window, long) if window else None, reason)
+    long = (window, made.answers["long text"].prompt_tokens) if window else None
+    return AnswerFacts(tuple(warnings), made, source, long, SourceAnswers(context).long_text.reason)
 
 
-def _result(asked: Mapping[str, Any], template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
-    """What the report keeps; `exchange`, the answer to `asked`, is what the card shows."""
-    told = answered.told["answers"]
+def _result(asked: Question, template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
+    """Return what the report keeps; `exchange`, the answer to `asked`, is what the card shows."""
+    answers, source = answered.made.answers, answered.source.answers if answered.source else {}
+    messages = asked.messages or [{"role": "user", "content": asked.prompt}]
     return {
         "chat_template": template.look is not None,
         "capabilities": template.capabilities.to_json() if template.capabilities else None,
         "system": template.way,
-        "options": asked["options"],
-        "computed_in": answered.told["computed_in"],
-        "stop_ids": answered.told["stop_ids"],
-        "vocabulary": answered.told["vocabulary"],
-        "exchange": {"messages": asked["messages"] or _plain(asked), **told["asked"]},
-        "answers": {name: _short(answer) for name, answer in told.items() if name != "asked"},
-        "source_answers": {name: _short(one) for name, one in (answered.source or {}).get("answers", {}).items()},
-        "dialogues": _dialogues(template),
+        "options": dict(asked.options),
+        "computed_in": answered.made.computed_in,
+        "stop_ids": list(answered.made.stop_ids),
+        "vocabulary": answered.made.vocabulary,
+        "exchange": {"messages": messages, **to_json(answers["asked"])},
+        "answers": {name: _short(answer) for name, answer in answers.items() if name != "asked"},
+        "source_answers": {name: _short(answer) for name, answer in source.items()},
+        "dialogues": _dialogues(template.chat) if template.chat else {},
     }
 
 
-def _plain(asked: Mapping[str, Any]) -> list[dict[str, str]]:
-    return [{"role": "user", "content": asked["prompt"]}]
+def _short(answer: Answer) -> dict[str, Any]:
+    return {
+        "answer": answer.answer,
+        "tokens": list(answer.tokens),
+        "prompt_tokens": answer.prompt_tokens,
+        "stop": answer.stop,
+        "leaked": list(answer.leaked),
+    }
 
 
-def _short(answer: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: answer[key] for key in ("answer", "tokens", "prompt_tokens", "stop", "leaked")}
-
-
-def _dialogues(template: TemplateFacts) -> dict[str, Any]:
-    """What each dialogue became, as the converted model's users get it, and whether the source gives the same."""
-    if template.chat is None:
-        return {}
-    different = dict(differences(template.chat))
+def _dialogues(chat: ChatRendered) -> dict[str, Any]:
+    """Return what each dialogue became for users of the converted model, and whether the source gives the same."""
+    different = dict(differences(chat))
     return {
         name: {
-            "text": both["made"].get("text"),
-            "error": both["made"].get("error"),
-            "tokens": len(both["made"].get("ids", [])),
+            "text": None if dialogue.made.error is not None else dialogue.made.text,
+            "error": dialogue.made.error,
+            "tokens": len(dialogue.made.ids),
             "same": name not in different,
         }
-        for name, both in template.chat["rendered"].items()
+        for name, dialogue in chat.rendered.items()
     }
 
 
-STAGE = Stage("smoke", "convert", inputs, run)
+STAGE = Stage(stages.SMOKE, inputs, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,14 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
 from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
+from mlx_publish.context import Context, Outcome
+from mlx_publish.conversion.again import converted_now, rebuilt
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.evidence import NO_OBJECT, Evidence, NotEvidence
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.schema import faults
+from mlx_publish.github.runner import Runner
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
@@ -25,17 +28,14 @@ from mlx_publish.hub.publish import Order, Receipt, publish
 from mlx_publish.hub.rights import may_publish
 from mlx_publish.recipes.policy import EMPTY, judge_licence
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.cards import card_folder, take_card
+from mlx_publish.reviewed.known import compare
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.model import Signer
-from mlx_publish.stages.again import converted_now, rebuilt
-from mlx_publish.stages.context import Context, Outcome, Stage
-from mlx_publish.stages.known import compare
 from mlx_publish.stages.policy_of import policy_of
-from mlx_publish.stages.reviewed import card_folder, take_card
-from mlx_publish.text.bounds import EVIDENCE as EVIDENCE_BOUNDS
+from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text
-from mlx_publish.text.json_text import FaultyJson, read
 
 _AS_MADE = "Take the evidence as it was made."
 
@@ -43,7 +43,7 @@ _AS_MADE = "Take the evidence as it was made."
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """The evidence and the destination."""
     return {
-        "evidence": digest_of(_evidence(context, variant)),
+        "evidence": digest_of(_evidence(context, variant).plain),
         "destination": str(context.recipe.destinations[variant.label]),
         "tag": context.tag,
     }
@@ -79,22 +79,31 @@ def _evidence_file(context: Context, variant: Variant) -> Path:
     return context.work.variant(variant.label) / "evidence.json"
 
 
-def _evidence(context: Context, variant: Variant) -> dict[str, Any]:
+def _evidence(context: Context, variant: Variant) -> Evidence:
     path = _evidence_file(context, variant)
     try:
-        evidence = read(path, EVIDENCE_BOUNDS)
-    except FaultyJson as error:
-        raise BadInput(error.message, place=error.place(str(path)), remedy=_AS_MADE) from error
+        evidence = Evidence.read(path)
+    except NotEvidence as error:
+        raise _unusable(error, path) from error
     except OSError:
-        evidence = None
-    if not isinstance(evidence, dict):
-        raise BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
-    for key, said in faults(evidence):
-        raise BadInput(shown(said), place=str(path), key=shown(key), remedy=_AS_MADE)
+        raise _absent(path) from None
     # The file is published as it is: of a key that stands in it twice only the last was compared.
-    if json_text(evidence) != path.read_text(encoding="utf-8"):
+    if json_text(evidence.plain) != path.read_text(encoding="utf-8"):
         raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
     return evidence
+
+
+def _absent(path: Path) -> BadInput:
+    return BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
+
+
+def _unusable(error: NotEvidence, path: Path) -> BadInput:
+    if error.message == NO_OBJECT:
+        return _absent(path)
+    if error.message:
+        return BadInput(error.message, place=f"{path}:{error.line}" if error.line else str(path), remedy=_AS_MADE)
+    key, words = error.faults[0]
+    return BadInput(shown(words), place=str(path), key=shown(key), remedy=_AS_MADE)
 
 
 def _look(
@@ -111,9 +120,7 @@ def _look(
         raise BadInput(said, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
 
 
-def _parcel(
-    context: Context, variant: Variant, files: Sequence[Sent], evidence: Mapping[str, Any], attested: str
-) -> Parcel:
+def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence: Evidence, attested: str) -> Parcel:
     folder, policy = context.work.model(variant.label), policy_of(context)
     compared = compare(context, variant, evidence, attested)
     unlisted = (*wrong_list(evidence), *unaccepted(evidence, context.recipe.accepted))
@@ -130,12 +137,12 @@ def _parcel(
         differences=tuple(map(str, compared.differences)),
         claimed=compared.claimed,
         attested=attested,
-        forbidden=judge_licence(evidence["licence"]["id"], policy) if policy else None,
+        forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
         converted_now=converted_now(context, variant),
     )
 
 
-def _vouched(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> Vouched:
+def _vouched(context: Context, variant: Variant, evidence: Evidence) -> Vouched:
     """Who vouches for the evidence that would be sent, as the policy asks for it."""
     model = context.work.model(variant.label)
     text, signature = (path.read_bytes() if path.is_file() else None for path in (model / EVIDENCE, model / PUBLISHED))
@@ -160,19 +167,21 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     context.console.progress(f"publishing {variant.label} to {destination}")
     evidence = _evidence(context, variant)
     files = _signer(context).signed(files, destination.repo or destination.name, context.work.variant(variant.label))
-    write_provenance(context.work.provenance(variant.label), evidence, digests(files), os.environ)
+    runner = Runner.from_env()
+    provenance = context.work.provenance(variant.label)
+    write_provenance(provenance, evidence, digests(files), builder=runner.builder, run=runner.run_address)
     result: dict[str, Any] = {
         "published": True,
         "files": len(files),
         "bytes": sum(file.size for file in files),
     }
     if destination.folder:
-        publish_folder(files, destination.folder, evidence["source"], adopt=spec.adopt)
+        publish_folder(files, destination.folder, evidence.source.plain, adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
-    title = f"{context.recipe.name}: {variant.label} of {evidence['source']['name']}"
+    title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
     order = Order(
-        destination.repo or "", files, evidence["source"], title, tag_of(context, files),
+        destination.repo or "", files, evidence.source.plain, title, tag_of(context, files),
         context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
         create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
     )  # fmt: skip
@@ -197,4 +206,4 @@ def _told(order: Order, receipt: Receipt) -> str:
     return f"{text}; the repo is private as before" if receipt.private and not order.private else text
 
 
-STAGE = Stage("upload", "card", inputs, run, ahead=ahead, repeats=True)
+STAGE = Stage(stages.UPLOAD, inputs, run, ahead=ahead)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
-from mlx_publish.text.door import command
 from mlx_publish.text.harmless import harmless, plain
 
 
@@ -47,11 +45,20 @@ def width() -> int:
     return min(WIDTH, max(NARROW, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
+@contextmanager
+def titled(out: TextIO, title: str) -> Iterator[None]:
+    """Begin a part of the log by a line of its own."""
+    print(title, file=out, flush=True)
+    yield
+
+
 @dataclass
 class Console:
     """Writes lines, of which none can command a runner."""
 
     out: TextIO = field(default_factory=lambda: sys.stdout)
+    group: Callable[[TextIO, str], AbstractContextManager[None]] = titled
+    """Begins a part of the log that a runner folds, where there is one."""
 
     def heading(self, stage: str, name: str) -> None:
         """Begin a stage of a variant."""
@@ -60,17 +67,9 @@ class Console:
     @contextmanager
     def section(self, stage: str, name: str, *, folded: bool) -> Iterator[None]:
         """Begin a stage of a variant, whose findings follow; in a runner's log they are folded where all is well."""
-        fold = folded and os.environ.get("GITHUB_ACTIONS") == "true"
         title = " ".join(harmless(plain(f"{stage}  {name}")).split("\n"))
-        if fold:  # what stands behind this command is shown, not carried out
-            command(self.out, f"::group::{title}")
-        else:
-            print(title, file=self.out, flush=True)
-        try:
+        with (self.group if folded else titled)(self.out, title):
             yield
-        finally:
-            if fold:
-                command(self.out, "::endgroup::")
 
     def say(self, text: str) -> None:
         """One indented line, or several."""

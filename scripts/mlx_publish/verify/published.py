@@ -7,17 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import SCHEMA
-from mlx_publish.evidence.schema import faults
+from mlx_publish.evidence.evidence import NO_OBJECT, Evidence, NotEvidence
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.read import FOLDER, expanded, is_folder
-from mlx_publish.text import bounds
-from mlx_publish.text.json_text import FaultyJson, parse
 
 EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
 _PLACE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -41,23 +38,18 @@ class Published:
         return {path: entry for path, entry in self.files.entries.items() if path not in OF_THE_HUB}
 
     @cached_property
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> Evidence:
         """The evidence beside the weights. `Refused` where there is none that this version can read."""
         if EVIDENCE not in self.entries:
             raise Refused(
-                f"{self.name} holds no {EVIDENCE}", check="evidence-readable",
+                f"{self.name} holds no {EVIDENCE}",
+                check="evidence-readable",
                 remedy="It was not published by mlx-publish, so there is nothing to hold it against.",
-            )  # fmt: skip
+            )
         try:
-            data = parse(self.files.read(EVIDENCE), bounds.EVIDENCE)
-        except FaultyJson as error:
-            raise self._broken(f"cannot be read: {error.message}") from error
-        schema = data.get("schema") if isinstance(data, dict) else None
-        if schema != SCHEMA:
-            raise self._broken(f"says the schema {schema!r}, and this version reads {SCHEMA!r}")
-        if wrong := [f"{key}: {said}" for key, said in faults(data)]:
-            raise self._broken(f"is not whole: {'; '.join(wrong[:3])}")
-        return dict(data)
+            return Evidence.read(self.files.read(EVIDENCE))
+        except NotEvidence as error:
+            raise self._broken(_why(error)) from error
 
     @cached_property
     def sha256(self) -> Mapping[str, str]:
@@ -88,6 +80,14 @@ class Published:
 
     def _broken(self, what: str) -> Refused:
         return Refused(f"{EVIDENCE} {what}", check="evidence-readable", remedy="Take the mlx-publish that wrote it.")
+
+
+def _why(error: NotEvidence) -> str:
+    if error.message and error.message != NO_OBJECT:
+        return f"cannot be read: {error.message}"
+    if error.schema != SCHEMA:
+        return f"says the schema {error.schema!r}, and this version reads {SCHEMA!r}"
+    return f"is not whole: {'; '.join(f'{key}: {words}' for key, words in error.faults[:3])}"
 
 
 def find(place: str) -> Published:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.evidence import Evidence, VariantSpec
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
-from mlx_publish.stages.context import Context
-from mlx_publish.stages.known import of_source
+from mlx_publish.reviewed.known import of_source
+from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
-from mlx_publish.stages.source import source_of
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
-
-_LICENCE = {"": "id", "_name": "name", "_link": "link"}
-_OPTIONS = ("bits", "group_size", "mode", "mixed", "dtype")
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Rebuilt:
     """Where the evidence says something else than its source gives."""
 
 
-def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Console) -> Rebuilt:
+def rebuild(evidence: Evidence, source: str, root: Path, console: Console) -> Rebuilt:
     """Convert the source of the evidence at its commit again, in the work folder `root`.
 
     `source` is the folder of a source that is no repo. Raises what `convert` raises, `BadInput` where no source is
@@ -45,38 +42,45 @@ def rebuild(evidence: Mapping[str, Any], source: str, root: Path, console: Conso
         return Rebuilt(digests, tuple(map(str, of_source(context, recipe.variants[0], evidence))))
 
 
-def _same_source(context: Context, evidence: Mapping[str, Any]) -> None:
-    found, told = source_of(context).identity, evidence["source"]["identity"]
-    if found and found != told:  # one that is not even digested is refused by inspect, which says why
+def _same_source(context: Context, evidence: Evidence) -> None:
+    identity, named = source_of(context).identity, evidence.source.identity
+    if identity and identity != named:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
-            f"the folder has the digest {found[:12]}, and the evidence names {told[:12]}", place="--source",
+            f"the folder has the digest {identity[:12]}, and the evidence names {named[:12]}", place="--source",
             remedy="Give the very folder that it was converted from.",
         )  # fmt: skip
 
 
-def recipe_of(evidence: Mapping[str, Any], source: str = "") -> Recipe:
-    """The recipe of one variant, as its evidence tells it. `BadInput` where the source is a folder nobody gave."""
-    told, licence = evidence["source"], evidence["licence"]
-    if not (told["repo"] or source):
+def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
+    """Return the recipe of one variant, as evidence tells it. `BadInput` where the source is a folder nobody gave."""
+    origin, licence = evidence.source, evidence.licence
+    if not (origin.repo or source):
         raise BadInput(
-            f"the source was the folder {told['name']}, which the evidence can only name", place="--source",
+            f"the source was the folder {origin.name}, which the evidence can only name",
+            place="--source",
             remedy="Give that folder with --source.",
-        )  # fmt: skip
-    data: dict[str, Any] = {
-        "name": evidence["recipe"],
-        "source": told["repo"] or str(Path(source).resolve()),
-        "variants": [_variant(evidence["variant"])],
-        "accept": [{"check": c["id"], "reason": c["accepted"]} for c in evidence["checks"] if c["accepted"]],
-        **({"modality": told["modality"]} if told.get("modality") else {}),
-        **({"revision": told["identity"]} if told["repo"] else {}),
-        **{f"license{key}": licence[name] for key, name in _LICENCE.items() if licence[name]},
+        )
+    names = {"license": licence.id, "license_name": licence.name, "license_link": licence.link}
+    return recipe_from_data(
+        {
+            "name": evidence.recipe,
+            "source": origin.repo or str(Path(source).resolve()),
+            "variants": [_variant(evidence.variant)],
+            "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
+            **({"modality": origin.modality} if origin.modality else {}),
+            **({"revision": origin.identity} if origin.repo else {}),
+            **{key: value for key, value in names.items() if value},
+        }
+    )
+
+
+def _variant(variant: VariantSpec) -> dict[str, object]:
+    """Return the options as a recipe has them: a mixed recipe chooses the bits, and has no mode."""
+    options: dict[str, object] = {
+        "bits": variant.bits,
+        "group_size": variant.group_size,
+        "mode": None if variant.mixed else variant.mode,
+        "mixed": variant.mixed,
+        "dtype": variant.dtype,
     }
-    return recipe_from_data(data)
-
-
-def _variant(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as a recipe has them: a mixed recipe chooses the bits, and has no mode."""
-    found = {key: told[key] for key in _OPTIONS if told[key] is not None}
-    if told["mixed"]:
-        found.pop("mode", None)
-    return {"name": told["label"], **found}
+    return {"name": variant.label, **{key: value for key, value in options.items() if value is not None}}

@@ -1,0 +1,35 @@
+"""What a command is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from mlx_publish.text.console import Console
+
+
+Run: TypeAlias = "Callable[[argparse.Namespace, Console], int]"
+"""Does what the options say and returns the exit code."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line."""
+
+    name: str
+    help: str
+    order: int
+    """Where it is listed: lower ones come first."""
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Run
+    description: str | None = None
+    """Stands above its arguments in its own help."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Inputs of the Action that are called otherwise than their option; an empty one stands in for nothing."""
+    extras: tuple[str, ...] | None = ()
+    """Extras of the package that its session of nox brings; None where it has no session."""
+    computes: bool = False
+    """Whether it is a part of the way of a model, on which an architecture is proven and MLX computes."""

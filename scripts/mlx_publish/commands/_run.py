@@ -1,0 +1,133 @@
+"""What the commands do: recipe, work folder, stages, and what they leave for others to read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlx_publish.checks.registry import judge_acceptances
+from mlx_publish.children.engine import Children
+from mlx_publish.commands._table import print_table
+from mlx_publish.context import Context
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence.stages import NAMES
+from mlx_publish.github.outcome import write_outcome
+from mlx_publish.github.runner import Runner
+from mlx_publish.hub.rights import judge_token
+from mlx_publish.recipes.policy import find_policy, judge
+from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
+from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.reviewed.cards import put_card
+from mlx_publish.stages import STAGES
+from mlx_publish.stages.rebuilding import convert_again
+from mlx_publish.stages.runner import chain, run_stages
+from mlx_publish.stages.stage import Stage
+from mlx_publish.text.console import Console
+from mlx_publish.text.harmless import shown_json
+from mlx_publish.work import Work
+
+
+def run_command(
+    options: argparse.Namespace, flags: Mapping[str, str], until: str | None, console: Console, children: Children
+) -> int:
+    """Run a stage, or all `until` one; returns 1 where a variant was refused, else 0.
+
+    `children` are processes of the engine that were started ahead; the caller ends them.
+    """
+    recipe = read_recipe(options.recipe, flags)
+    judge_acceptances(recipe)
+    variants = _chosen(recipe, options.variant)
+    stages, forced = _stages(options, until)
+    judge_token()
+    work = Work(options.work.resolve(), recipe.name)
+    context = Context(
+        recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
+        getattr(options, "cards", None), frozenset(stage.name for stage in stages),
+        anew=options.force or until is not None or options.command == NAMES[0], children=children,
+        rebuild=convert_again if _rebuilds(options) else None,
+    )  # fmt: skip
+    with work.lock():
+        work.remove_left()
+        try:
+            refused = run_stages(context, stages)
+            _put_cards(context, options, [v for v in variants if v.label not in refused])
+            if until is not None:
+                print_table(console.out, variants, work)
+        finally:
+            write_outcome(work, recipe, variants, [stage.name for stage in stages], Runner.from_env())
+            if options.json:
+                _print_reports(context, stages)
+    return 1 if refused else 0
+
+
+def _rebuilds(options: argparse.Namespace) -> bool:
+    """Whether weights are made once more before they are published: a flag or the policy may ask for it."""
+    policy = find_policy(Path.cwd())
+    return bool(getattr(options, "rebuild", False)) or (policy is not None and policy.spec.publish.rebuild)
+
+
+def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence[Variant]) -> None:
+    """Put the cards of what was not refused where people review them."""
+    into: Path | None = getattr(options, "into", None)
+    if into is None or "card" not in context.planned:
+        return
+    for variant in variants:
+        context.console.say(f"card of {variant.label} to be reviewed: {put_card(context, variant, into.resolve())}")
+
+
+def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
+    """Read the recipe and judge it by the policy of the repo that the command is run in."""
+    recipe = _recipe(file, flags)
+    if policy := find_policy(Path.cwd()):
+        judge(recipe, policy, flags)
+    return recipe
+
+
+def _recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
+    """From a file, whose destination a flag may replace, or from flags alone."""
+    if file is None:
+        if "source" not in flags:
+            raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
+        return recipe_from_flags(flags)
+    others = sorted(set(flags) - {"to"})
+    if others:
+        raise BadInput(
+            "a recipe says this already", place=f"--{others[0].replace('_', '-')}",
+            remedy="Change the recipe, or leave --recipe out.",
+        )  # fmt: skip
+    return recipe_from_file(file, to=flags.get("to"))
+
+
+def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
+    labels = [variant.label for variant in recipe.variants]
+    if name is not None and name not in labels:
+        raise BadInput(
+            f"there is no variant {name}", place=f"--variant of {recipe.place}" if recipe.place else "--variant",
+            remedy=f"The recipe {recipe.name} has: {', '.join(labels)}.",
+        )  # fmt: skip
+    return tuple(variant for variant in recipe.variants if name in (None, variant.label))
+
+
+def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage, ...], frozenset[str]]:
+    """Stages to run, and those that --force repeats."""
+    if getattr(options, "cards", None):
+        # What was measured stands in the reviewed evidence; only the bytes have to be there.
+        return (*chain(STAGES, "convert"), STAGES[NAMES.index("upload")]), frozenset({"upload"})
+    if until is not None:
+        if until not in NAMES:
+            raise BadInput(f"there is no stage {until}", place="--until", remedy=f"One of {', '.join(NAMES)}.")
+        return STAGES[: NAMES.index(until) + 1], frozenset(NAMES)
+    return chain(STAGES, options.command), frozenset({options.command})
+
+
+def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
+    found = {
+        variant.label: {
+            stage.name: report.to_json()
+            for stage in stages
+            if (report := context.work.report(variant.label, stage.name)) is not None
+        }
+        for variant in context.variants
+    }
+    print(shown_json(found))

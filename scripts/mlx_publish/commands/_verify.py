@@ -1,0 +1,98 @@
+"""The command: looks, judges, prints the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mlx_publish import __version__
+from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.published import PUBLISHED, Facts
+from mlx_publish.commands._verdict import print_verdict
+from mlx_publish.errors import Refused
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.report import Finding, verdict_of
+from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.model.files import read_json_file
+from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
+from mlx_publish.text.console import Console
+from mlx_publish.text.temporary import TemporaryFolder
+from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
+from mlx_publish.verify.rebuild import Rebuilt, rebuild
+
+
+def verify(
+    place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
+) -> int:
+    """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
+
+    `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
+    folder that does not stay; `source` is the folder of a source that is no repo.
+    `by` says whose signatures are asked for.
+    """
+    published = find(place)
+    measured = measurer(published.files, by)
+    findings = _judged(published, console, (again, source, work), measured.by)
+    signed = signatures(published.files, published.sha256, by, measured, published.repo)
+    findings += told_of(signed, alone=findings[0].status == "fail")
+    good = verdict_of(findings) == "pass"
+    title = f"{published.name}: {'verified' if good else 'NOT verified'}"
+    print_verdict(console, "verify", title, findings, as_json=as_json)
+    return int(not good)
+
+
+def _judged(
+    published: Published, console: Console, rebuilding: tuple[bool, str, Path | None], attested: str
+) -> tuple[Finding, ...]:
+    again, source, work = rebuilding
+    try:
+        evidence = published.evidence
+        made = _again(evidence, source, work, console) if again else None
+        facts = replace(_facts(published, evidence, made), attested=attested)
+        return (_readable(evidence), *run_checks(PUBLISHED, facts))
+    except Refused as error:
+        return (Finding(error.check, "fail", str(error), error.remedy),)
+    except UNRENDERABLE as error:  # within a measurement there may be anything
+        said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
+        return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
+
+
+def _readable(evidence: Evidence) -> Finding:
+    source = evidence.source
+    place = f"{source.repo} at {source.identity[:12]}" if source.repo else f"the folder {source.name}"
+    return Finding("evidence-readable", "pass", f"{evidence.variant.label} of {place}")
+
+
+def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Facts:
+    return Facts(
+        evidence=evidence,
+        sha256=published.sha256,
+        sizes={path: entry.size for path, entry in published.entries.items()},
+        tensors=published.tensors(),
+        config=read_json_file(published.files, "config.json") or {},
+        texts={path: published.text(path) for path in (CARD, CHART)},
+        rendered=_rendered(evidence),
+        made=made.sha256 if made else None,
+        differences=made.differences if made else None,
+        tools=versions(*COMPUTING),
+    )
+
+
+def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
+    """Card and chart made anew, or why they cannot be."""
+    if evidence.generator != __version__:
+        return f"rendered by mlx-publish {evidence.generator}; that version can render it again, this is {__version__}"
+    if evidence.templates:
+        return f"rendered with templates of its publisher: {', '.join(sorted(evidence.templates))}"
+    name = evidence.destination.name
+    card = render_card(name, evidence.destination.repo or name, evidence.words.notes, evidence)
+    return {CARD: card, CHART: render_chart(evidence)}
+
+
+def _again(evidence: Evidence, source: str, work: Path | None, console: Console) -> Rebuilt:
+    if work is not None:
+        return rebuild(evidence, source, work.resolve(), console)
+    with TemporaryFolder() as folder:
+        return rebuild(evidence, source, folder, console)

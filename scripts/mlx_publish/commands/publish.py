@@ -1,0 +1,9 @@
+"""publish: all stages."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlx_publish.commands._stages import add_tag_and_rebuild, run_stages, stage_command
+
+COMMAND = stage_command("publish", "run, then upload", 21, add_tag_and_rebuild, partial(run_stages, until="upload"))

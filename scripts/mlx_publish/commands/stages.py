@@ -1,0 +1,61 @@
+"""A command for each stage: it runs the stage, and those before it that are not up to date."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from mlx_publish.commands._command import Run
+from mlx_publish.commands._stages import add_into, add_tag_and_rebuild, run_stages, stage_command
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence.stages import ORDER
+from mlx_publish.text.console import Console
+
+
+def _add_template_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--template-only",
+        action="store_true",
+        help="look at the chat template of any --source, converted or not; needs neither MLX nor weights",
+    )
+    parser.add_argument(
+        "--engines", metavar="NAMES", default="", help="with --template-only: other template engines, or all"
+    )
+
+
+def _smoke(options: argparse.Namespace, console: Console) -> int:
+    if options.template_only:
+        from mlx_publish.commands._template_only import template_only
+
+        if not options.source:
+            raise BadInput("--template-only looks at one model", place="--source", remedy="Give a folder or a repo.")
+        return template_only(options.source, options.revision, options.engines, console, as_json=options.json)
+    if options.engines:
+        raise BadInput(
+            "other engines are for --template-only", place="--engines", remedy="Write smoke.engines in a recipe."
+        )
+    return run_stages(options, console)
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cards",
+        type=Path,
+        metavar="DIR",
+        help="publish what was reviewed in DIR; the bytes must be those of its evidence",
+    )
+    add_tag_and_rebuild(parser)
+
+
+_ARGUMENTS = {"smoke": _add_template_only, "card": add_into, "upload": _add_upload}
+_RUNS: Mapping[str, Run] = {
+    "smoke": _smoke,
+    "convert": partial(run_stages, converts=True),
+}
+
+COMMANDS = tuple(
+    stage_command(stage.name, stage.help, number, _ARGUMENTS.get(stage.name), _RUNS.get(stage.name, run_stages))
+    for number, stage in enumerate(ORDER, 10)
+)

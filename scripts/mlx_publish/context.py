@@ -1,0 +1,62 @@
+"""What every stage is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.children.engine import Children
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence.report import Finding, Report
+from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.console import Console
+from mlx_publish.work import Work
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage's findings and result for one variant."""
+
+    checks: tuple[Finding, ...]
+    result: Mapping[str, Any]
+
+
+@dataclass
+class Context:
+    """One run: the recipe, the variants asked for, where work lies, whom to tell."""
+
+    recipe: Recipe
+    variants: tuple[Variant, ...]
+    work: Work
+    console: Console
+    force: frozenset[str] = frozenset()
+    """Stages to repeat although nothing changed."""
+    tag: str | None = None
+    cards: Path | None = None
+    """Where the reviewed cards lie, when what was reviewed is published and not what lies in the work folder."""
+    planned: frozenset[str] = frozenset()
+    """All stages of this run: what a later one needs of the source is best done while it is in memory."""
+    anew: bool = True
+    """Whether a branch of the source is looked up; else it is the commit that `inspect` found before."""
+    cache: dict[str, Any] = field(default_factory=dict)
+    """What is found once per run, as the source's file list."""
+    rebuild: Callable[[Context, Sequence[Variant]], Mapping[str, Mapping[str, str]]] | None = None
+    """Converts variants once more, in an empty folder, for `upload` to compare; SHA-256 by path, by label."""
+    children: Children = field(default_factory=Children)
+    """Processes that load MLX while the source is still looked at."""
+
+    def report(self, variant: Variant, stage: str) -> Report:
+        """Return the report of an earlier stage. `BadInput` where it has not run."""
+        report = self.work.report(variant.label, stage)
+        if report is None:
+            raise BadInput(
+                f"there is no {stage}.json of {variant.label} in {self.work.folder}",
+                remedy=f"Run 'mlx-publish {stage}' with the same recipe and --work first.",
+            )
+        return report
+
+    def title(self, variant: Variant) -> str:
+        """Name a variant in messages."""
+        return f"{self.recipe.name} · {variant.label}"

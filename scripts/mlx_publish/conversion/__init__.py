@@ -1,0 +1,1 @@
+"""From a source to the folder to publish: source, tokenizer, weights, judgement."""

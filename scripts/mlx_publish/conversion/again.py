@@ -1,0 +1,56 @@
+"""Whether weights came out of a conversion of this job: then none has to be made once more before they are published.
+
+One job is one process, or, on a runner of GitHub, the steps of a job: RUNNER_TEMP is empty when a job begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mlx_publish.context import Context
+from mlx_publish.errors import Bug
+from mlx_publish.evidence.digests import digest_of
+from mlx_publish.github.runner import Runner
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.text.files import json_text, read_json, write_atomically
+
+_KEY = "converted"
+
+
+def note_converted(context: Context, variant: Variant, model: str) -> None:
+    """Remember that these bytes were just made."""
+    context.cache.setdefault(_KEY, {})[variant.label] = model
+    if note := _note(context, variant):
+        write_atomically(note, json_text({"model": model}))
+
+
+def converted_now(context: Context, variant: Variant) -> bool:
+    """Tell whether the bytes that `convert` reports were made in this job."""
+    report = context.work.report(variant.label, "convert")
+    model = report.result.get("model") if report else None
+    if model is None:
+        return False
+    if context.cache.get(_KEY, {}).get(variant.label) == model:
+        return True
+    note = _note(context, variant)
+    return note is not None and read_json(note) == {"model": model}
+
+
+def rebuilt(context: Context, variants: Sequence[Variant]) -> Mapping[str, Mapping[str, str]]:
+    """Convert once more what this job did not convert, where that is asked for; digests by label."""
+    if context.rebuild is None:
+        return {}
+    old = [variant for variant in variants if not converted_now(context, variant)]
+    found = context.rebuild(context, old) if old else {}
+    if lost := [variant.label for variant in old if variant.label not in found]:
+        raise Bug(f"{', '.join(lost)} was not converted again")
+    return found
+
+
+def _note(context: Context, variant: Variant) -> Path | None:
+    folder = Runner.from_env().job_folder
+    if folder is None:
+        return None
+    name = digest_of([str(context.work.folder), variant.label])
+    return folder / "mlx-publish-converted" / f"{name}.json"

@@ -1,0 +1,92 @@
+"""Judge what was made of a variant: the built model, the tokenizer, and what lies in the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.built import BUILT, BuiltFacts
+from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
+from mlx_publish.context import Context
+from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
+from mlx_publish.evidence.conversion import Conversion, Written
+from mlx_publish.evidence.digests import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
+from mlx_publish.evidence.report import Finding
+from mlx_publish.model.files import FolderFiles, read_json_file
+from mlx_publish.model.kept import sentence
+from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.layout import Prepared
+
+
+@dataclass(frozen=True)
+class Made:
+    """A variant that was converted, with all that is known of its source."""
+
+    context: Context
+    variant: Variant
+    prepared: Prepared
+    conversion: Conversion
+    tokenizer: TokenizerOutput
+
+    @property
+    def source_tensors(self) -> tuple[TensorInfo, ...]:
+        """Tensors of the source without those that are not of the language model, beside which it may be small."""
+        dropped = self.conversion.tensors.dropped
+        return tuple(t for t in self.prepared.tensors if dropped.get(t.name, "fused") in ("fused", "tied"))
+
+
+def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
+    """Add the side files to a converted folder and judge all of it.
+
+    Returns the findings and what was built; that is None where a number overflowed, and nothing whole was written.
+    """
+    context, variant, prepared = made.context, made.variant, made.prepared
+    inspected = context.report(variant, "inspect").result
+    facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, twin=inspected["twin"] is not None)
+    checks = run_checks(BUILT, facts, context.recipe.accepted)
+    checks += run_checks(TOKENIZER_OUTPUT, made.tokenizer, context.recipe.accepted)
+    if not (folder / "config.json").exists():
+        return checks, None
+    repaired = add_side_files(prepared, folder)
+    write_stopping(folder, made.tokenizer.stopping)
+    if inspected["source"].get("modality") == "text":
+        claim_text_alone(folder)
+    built = _built(made, folder, repaired)
+    return checks + run_checks(CONVERT, built, context.recipe.accepted), built
+
+
+def _built(made: Made, folder: Path, repaired: frozenset[str]) -> Built:
+    files, prepared = FolderFiles(folder), made.prepared
+    return Built(
+        variant=made.variant,
+        source_tensors=made.source_tensors,
+        tensors={path: files.header(path) for path in files.entries if path.endswith(".safetensors")},
+        index=read_json_file(files, INDEX),
+        config=read_json_file(files, "config.json") or {},
+        source_sha256={path: sha256_of(prepared.source / path) for path in prepared.side_files},
+        sha256=dict(zip(files.entries, sha256_of_all(folder / path for path in files.entries), strict=True)),
+        repaired=repaired,
+        kept=made.conversion.variants.get(made.variant.label, Written()).kept,
+    )
+
+
+def result_of(built: Built, folder: Path) -> dict[str, Any]:
+    """Return what the report keeps of a converted folder: digests, sizes in bytes, widths."""
+    digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
+    tensors, quantization = built.all_tensors, built.config.get("quantization")
+    kept: Mapping[str, Any] = {"kept_wider": words} if (words := sentence(built.kept)) else {}
+    return {
+        "model": folder_digest(digests),
+        "files": listing(digests),
+        "bytes": sum(file.size for file in digests),
+        "weight_bytes": sum(tensor.nbytes for tensor in tensors),
+        "parameters": parameter_count(tensors, quantization),
+        "bits_per_weight": round(bits_per_weight(tensors, quantization), 4),
+        **kept,
+        "dtypes": sorted({tensor.dtype for tensor in tensors}),
+    }

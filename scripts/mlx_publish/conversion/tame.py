@@ -1,0 +1,80 @@
+"""A stranger's tokenizer is tried within limits before MLX's process, which has none as tight, loads it."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlx_publish.children import process
+from mlx_publish.children.environment import of_a_child
+from mlx_publish.children.limits import PANICKED, TOO_SLOW
+from mlx_publish.errors import Refused, SurroundingsError
+from mlx_publish.source.logits import texts as passages
+from mlx_publish.text.temporary import TemporaryFolder
+
+SECONDS, MEMORY_BYTES, FOR_EACH_BYTE = 60.0, 1 << 30, 40
+"""What a tokenizer may take: seconds, and memory besides that for each byte of its file. The largest in use (33 MB)
+takes 0.5 GB and three seconds."""
+_LONG = 20_000  # characters of a drawn text
+
+
+def try_tokenizer(source: Path) -> None:
+    """Let the tokenizer of a source read texts of many kinds; raise `Refused` where it leaves its limits.
+
+    Folders without a tokenizer.json have older files, which no program of rules is in.
+    """
+    path = source / "tokenizer.json"
+    if not path.is_file():
+        return
+    memory = MEMORY_BYTES + FOR_EACH_BYTE * path.stat().st_size
+    code = _tried(path, [*_known(), *_drawn(random.SystemRandom())], memory)
+    if code == 0:
+        return
+    slow = f"does not end within {SECONDS:g} s"
+    how = {TOO_SLOW: slow, -signal.SIGXCPU: slow, PANICKED: "breaks the library that reads it"}
+    large = f"takes more than {memory >> 20:,} MB of memory"
+    raise Refused(
+        f"the tokenizer {how.get(code, large)} where it reads a few pages of text",
+        check="tokenizer-tame", place="tokenizer.json",
+        remedy="Look at its normalizer, pre_tokenizer and added_tokens; no client should load it like this.",
+    )  # fmt: skip
+
+
+def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
+    """How the child ended."""
+    with TemporaryFolder() as folder:
+        job = {"tokenizer": str(path.resolve()), "texts": texts}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        words = [str(folder), str(SECONDS), str(memory), "limited" if process.LINUX else "watched"]
+        with (folder / "log").open("wb") as log:
+            environment = of_a_child(folder, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
+            child = process.start(process.python("mlx_publish.engine.tame", *words), environment, folder, log)
+        try:
+            code = process.wait(child, 2 * SECONDS, None if process.LINUX else 2 * memory)
+            said = (folder / "log").read_text(errors="replace").strip().rpartition("\n")[2][:300]
+        finally:
+            process.end(child)
+    if code == 1:  # Python itself failed: nothing that a tokenizer does ends with this code
+        raise SurroundingsError(
+            f"the child that tries the tokenizer failed: {said}", remedy="Run the same command again."
+        )
+    return code
+
+
+def _known() -> list[str]:
+    return [text for text in passages().values() if isinstance(text, str)]
+
+
+def _drawn(dice: random.Random) -> list[str]:
+    """Texts that nobody could know before: letters, digits, white space, characters of all planes, one repeated."""
+    letters, planes = string.ascii_letters + string.digits + string.punctuation + " \n\t", range(0x20, 0x1F700)
+    signs = [chr(one) for one in planes if not 0xD800 <= one < 0xE000]
+    return [
+        "".join(dice.choices(letters, k=_LONG)),
+        "".join(dice.choices(signs, k=_LONG // 4)),
+        *(sign * (_LONG // 2) for sign in (" ", "\n", dice.choice(string.ascii_lowercase), dice.choice(string.digits))),
+    ]

@@ -1,0 +1,65 @@
+"""The job of the engine that makes all variants of a source from one reading of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.children.jobs import Job, run_job
+from mlx_publish.context import Context
+from mlx_publish.evidence.conversion import Conversion, VariantOrder
+from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.answers import SourceAnswers
+from mlx_publish.source.bounds import bounds, source_fits
+from mlx_publish.source.layout import Prepared
+from mlx_publish.source.logits import SourceLogits
+
+
+def convert_weights(
+    context: Context,
+    variants: Sequence[Variant],
+    folders: Mapping[str, Path],
+    prepared: Prepared,
+    tokenizer: Mapping[str, Any],
+) -> Conversion:
+    """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
+
+    What later stages want of the source is computed while it is in memory, where this machine can hold it: on another
+    one they read it once more. Raises what `run_job` raises.
+    """
+    logits, answers = SourceLogits(context), SourceAnswers(context)
+    fits = source_fits(context)
+    read = fits and "fidelity" in context.planned and logits.known() is None
+    asked = fits and "smoke" in context.planned and answers.known() is None
+    arguments = {
+        "source": str(prepared.links),
+        "asked": prepared.config,
+        "variants": to_json([_order(variant, folders[variant.label]) for variant in variants]),
+        "tokenizer": tokenizer,
+        "questions": to_json(answers.questions()) if asked else [],
+        "reference": logits.order() if read else None,
+    }
+    child = context.children.take("convert")
+    log = context.work.source / "convert.log"
+    job = Job("convert", arguments, log, bounds(context, len(folders)), child)
+    conversion = from_json(Conversion, run_job(job, context.console.progress))
+    if conversion.reference:
+        logits.keep(conversion.reference)
+    if conversion.answers:
+        answers.keep(conversion.answers)
+    return conversion
+
+
+def _order(variant: Variant, folder: Path) -> VariantOrder:
+    return VariantOrder(
+        folder=str(folder),
+        label=variant.label,
+        quantize=variant.quantized,
+        bits=variant.q_bits,
+        group_size=variant.q_group_size,
+        mode=variant.q_mode,
+        mixed=variant.mixed,
+        dtype=variant.dtype,
+    )

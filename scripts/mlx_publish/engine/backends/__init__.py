@@ -1,0 +1,87 @@
+"""What the engine takes of a converter's library; one module a converter, by the converter's name.
+
+A module has the functions of `Backend`. The job of a child names the one that it is done with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import mlx.core as mx
+from mlx import nn
+
+from mlx_publish.evidence.conversion import VariantOrder
+
+DEFAULT = "mlx_lm"
+_CHOSEN = [DEFAULT]
+
+Classes = tuple[Any, Any]
+"""The class of a model, and that of its settings."""
+Predicate = Callable[[str, nn.Module], bool | dict[str, Any]]
+"""Says of a module by its path whether it is quantized, or by which other settings."""
+
+
+class Backend(Protocol):
+    """A library that builds, quantizes and asks models of MLX."""
+
+    def load(self, folder: Path) -> tuple[Any, Any]:
+        """Return model and tokenizer as the library's users get them."""
+
+    def load_lazily(self, folder: Path, classes: Callable[[dict[str, Any]], Classes]) -> tuple[Any, dict[str, Any]]:
+        """Return model and config, with weights that are read when they are computed."""
+
+    def classes(self, config: dict[str, Any]) -> Classes:
+        """Return the classes for a config. ValueError where the library has none."""
+
+    def load_tokenizer(self, folder: Path) -> Any:
+        """Return the tokenizer of a folder, which stops at the ends that its config names."""
+
+    def tokenizer_that_stops(self, folder: Path) -> Any:
+        """Return the tokenizer as `load` makes it, by the ends of config.json and generation_config.json."""
+
+    def make_cache(self, model: Any) -> list[Any]:
+        """Return an empty cache for a prompt, an entry a layer."""
+
+    def parts(self, entry: Any) -> Sequence[Any] | None:
+        """Return the entries that an entry of a cache consists of; None for a plain one."""
+
+    def stream(
+        self, model: Any, tokenizer: Any, ids: list[int], max_tokens: int, cache: list[Any] | None = None
+    ) -> Iterator[Any]:
+        """Generate greedily; yields what has `text`, `token`, `finish_reason`, `prompt_tps` and `generation_tps`."""
+
+    def rope(self, dims: int, base: float, scaling: dict[str, Any] | None, positions: int | None) -> Any:
+        """Return the library's own rotary embedding for settings of a config."""
+
+    def predicate(self, model: nn.Module, order: VariantOrder) -> Predicate | None:
+        """Return what the library quantizes of a model for an order; None where that is everything it can."""
+
+    def quantize(
+        self, model: nn.Module, config: dict[str, Any], order: VariantOrder, predicate: Predicate
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Quantize lazily; returns the model and its config."""
+
+    def dequantize(self, model: Any) -> Any:
+        """Return the model with unpacked weights."""
+
+    def shards(self, planned: dict[str, mx.array]) -> list[dict[str, mx.array]]:
+        """Spread tensors over files as the library does."""
+
+    def parameters(self, model: Any) -> int:
+        """Return how many parameters the library counts."""
+
+    def save_config(self, config: dict[str, Any], path: Path) -> None:
+        """Write a config as the library writes it."""
+
+
+def use(name: str) -> None:
+    """Choose the library for the jobs of this process from now on."""
+    _CHOSEN[:] = [name]
+
+
+def backend() -> Backend:
+    """Return the chosen library's functions."""
+    return cast("Backend", import_module(f"mlx_publish.engine.backends.{_CHOSEN[0]}"))

@@ -1,0 +1,164 @@
+"""What the engine reports of a conversion: of the built model, of the tensors, of the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_publish.evidence.measured import Answers, SourceRead
+
+
+@dataclass(frozen=True)
+class VariantOrder:
+    """A variant as the engine is asked for it; `bits`, `group_size` and `mode` count where it is to be quantized."""
+
+    folder: str
+    """Where it goes."""
+    label: str
+    quantize: bool
+    bits: int | None
+    group_size: int | None
+    mode: str | None
+    mixed: str | None
+    dtype: str | None
+    method: str = "rtn"
+    """The module of `engine/methods` that quantizes it."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A value of the config that is another one in the built model."""
+
+    config: Any
+    built: Any
+
+
+@dataclass(frozen=True)
+class Rope:
+    """What the config declares of rotary embeddings and no layer of the built model turns by."""
+
+    missing_bases: Sequence[float]
+    declared_scaling: str | None
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The built model beside its config."""
+
+    ignored: Mapping[str, Any]
+    """Keys that change the mathematics and that the MLX class neither knows nor can have been written for."""
+    differs: Mapping[str, Mismatch]
+    rope: Rope
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """What became of the source's tensors."""
+
+    source: int
+    """How many the source has."""
+    model: int
+    """How many the built model has."""
+    dropped: Mapping[str, str]
+    """Name -> the reason for which it is left out, `fused` and `tied` among them."""
+    unexplained: Sequence[str]
+    """Those that have no place in the MLX model, for no known reason."""
+    renamed: str | None
+    """The prefix of names that was changed, as `model.language_model. -> model.`; None where none was."""
+
+
+@dataclass(frozen=True)
+class NormKinds:
+    """Kinds of norms that show another convention of the scale than their class: shifted twice, not at all, mixed."""
+
+    twice: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    mixed: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self.twice or self.missing or self.mixed)
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What became of router biases that the source keeps in float32."""
+
+    kept: Sequence[str] = ()
+    """In float32, as the source has them."""
+    merged: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Rounded, so that fewer values than before are distinct: how many are, and how many were."""
+
+
+@dataclass(frozen=True)
+class KeptLayers:
+    """Layers that the class of the model does not quantize as all others."""
+
+    wider: Mapping[str, int] = field(default_factory=dict)
+    """Path -> bits, more than were asked for."""
+    whole: Sequence[str] = ()
+    """Those that it leaves unquantized."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What happened to the weights of one variant."""
+
+    vanished: Sequence[str] = ()
+    """Weights that are zero all over in its type, and not in the source."""
+    overflows: str = ""
+    """The first tensor that does not fit its type; nothing whole was written then."""
+    routing: Routing = Routing()
+    kept: KeptLayers = KeptLayers()
+
+
+@dataclass(frozen=True)
+class ProbeDifference:
+    """The first probe text that two tokenizers read differently, from two tokens before the difference on."""
+
+    probe: str
+    text: str
+    position: int
+    ids: Sequence[int]
+    source_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TokenizerComparison:
+    """The converted tokenizer, as mlx-lm loads it, beside the source's own."""
+
+    error: str | None = None
+    """Why one of them cannot be loaded or cannot read; nothing else is known then."""
+    reference: str = ""
+    """What the source's ids come from: `tokenizer.json`, or `transformers` for older files."""
+    warnings: Sequence[str] = ()
+    probes: int = 0
+    different: int = 0
+    first: ProbeDifference | None = None
+    largest_id: int = -1
+    largest_probe: str = ""
+    round_trip: int = 0
+    """Probes that decoding gives back."""
+    not_given_back: Sequence[str] = ()
+    vocabulary: int = 0
+    stop_ids: Sequence[int] = ()
+    plain: bool = False
+    """Whether the folder with the plain class was taken, because the class of the other gives other ids."""
+    class_of: str | None = None
+    """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """All that the engine found out while it converted a source to its variants."""
+
+    built: Hyperparameters
+    tensors: Accounted
+    norms: NormKinds
+    dead: Sequence[str]
+    """Weights of the source that are zero all over."""
+    variants: Mapping[str, Written]
+    tokenizer: TokenizerComparison
+    reference: SourceRead | None = None
+    answers: Answers | None = None

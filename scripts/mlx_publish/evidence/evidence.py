@@ -1,0 +1,219 @@
+"""Evidence: the file that travels with a card and with the weights, whoever wrote it.
+
+Top keys are all known; within a measurement there may be more than a card needs, which is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+
+from mlx_publish.evidence.digests import SCHEMA
+from mlx_publish.evidence.measurements import (
+    ANY,
+    SOME,
+    Count,
+    FidelitySpec,
+    Open,
+    Positive,
+    ProofSpec,
+    Record,
+    Share,
+    SmokeSpec,
+    SpeedSpec,
+    Texts,
+)
+from mlx_publish.recipes.recipe import MOST_VARIANTS, RepoId, Strict
+from mlx_publish.text.bounds import EVIDENCE
+from mlx_publish.text.json_text import FaultyJson, parse, read_within
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+Status = Literal["pass", "fixed", "warn", "fail", "skip"]
+NO_OBJECT = "is not a JSON object"
+LACKING = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What evidence raises that lacks something within a measurement, when it is made use of."""
+
+
+class NotEvidence(ValueError):
+    """What was read is no evidence that this version knows.
+
+    `message` and `line` are of what is no JSON object, `schema` what it names where that is another one, `faults` key
+    and words of all that is wrong with it.
+    """
+
+    def __init__(
+        self, message: str = "", line: int = 0, *, schema: object = SCHEMA, faults: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message or "; ".join(f"{key}: {words}" for key, words in faults))
+        self.message, self.line, self.schema, self.faults = message, line, schema, faults
+
+
+class File(Strict):
+    """A file of the published folder."""
+
+    path: str = Field(min_length=1)
+    size: Count
+    sha256: Sha256
+
+
+class DestinationSpec(Record):
+    """Where it goes: `repo` is null for a folder."""
+
+    name: str
+    repo: RepoId | None
+
+
+class SourceSpec(Open):
+    """What was converted: a repo at a commit, or a folder by the digest of its files."""
+
+    name: str
+    repo: RepoId | None
+    identity: Identity
+    base_model: RepoId | None
+    pipeline_tag: str | None
+    modality: SkipJsonSchema[str | None] = None
+
+
+class VariantSpec(Record):
+    """The form that was made."""
+
+    label: str
+    quantized: bool
+    bits: int | None
+    group_size: int | None
+    mode: str | None
+    mixed: str | None
+    dtype: str | None
+
+
+class LicenceSpec(Record):
+    """The licence that the card names."""
+
+    id: str | None
+    name: str | None
+    link: str | None
+
+
+class ModelSpec(Open):
+    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class does not narrow."""
+
+    model: Sha256
+    files: list[File] = Field(min_length=1, max_length=20_000)
+    weight_bytes: Count
+    parameters: Count
+    bits_per_weight: Positive
+    kept_wider: str = ""
+
+
+class Rung(Record):
+    """One variant of the recipe; null is what was not measured."""
+
+    label: str
+    repo: RepoId | None
+    weight_bytes: Count
+    bits_per_weight: Positive
+    memory_bytes: Count | None
+    memory_tokens: Count | None
+    mean_kld: Positive | None
+    mean_kld_error: Positive | None
+    same_first_choice: Share | None
+    against: str | None
+    generation_tps: Positive | None
+    prompt_tokens: Count | None
+    device: Literal["cpu", "gpu"] | None
+    chip: str | None
+
+
+class Judged(Record):
+    """What one check said; `accepted` is the reason for which a failure was let through."""
+
+    stage: str
+    id: str
+    status: Status
+    message: str
+    accepted: str | None
+
+
+class Config(Open):
+    """What the source's config.json says, read at a glance; `context` in tokens."""
+
+    context: int | None
+
+
+class Words(Open):
+    """The recipe's words for the card."""
+
+    notes: str
+
+
+class Evidence(Record):
+    """What the reports add up to for one variant; `untested` is the recipe's reason to publish it without a test."""
+
+    model_config = ConfigDict(title="EvidenceSpec")
+
+    schema_: Literal["mlx-publish/evidence/1"] = Field(alias="schema")
+    generator: str
+    recipe: str = Field(min_length=1)
+    destination: DestinationSpec
+    templates: Annotated[dict[str, Sha256], SOME]
+    source: SourceSpec
+    variant: VariantSpec
+    licence: LicenceSpec
+    language: Annotated[list[str], SOME]
+    config: Annotated[Config, ANY] = Field(title="Config")
+    proof: ProofSpec | None = None
+    words: Annotated[Words, ANY] = Field(title="Words")
+    model: ModelSpec
+    tools: Texts
+    smoke: SmokeSpec | None
+    fidelity: FidelitySpec | None
+    benchmark: SpeedSpec | None
+    ladder: Annotated[list[Rung], Field(max_length=MOST_VARIANTS)]
+    missing: Texts
+    untested: str | None = None
+    checks: Annotated[list[Judged], SOME]
+
+    @property
+    def measured(self) -> Mapping[str, SmokeSpec | FidelitySpec | SpeedSpec | None]:
+        """Measurements by the stage that makes them; None where it was not run, or not on these bytes."""
+        return {"smoke": self.smoke, "fidelity": self.fidelity, "benchmark": self.benchmark}
+
+    @classmethod
+    def of(cls, data: object) -> Evidence:
+        """Make evidence of plain data, which it keeps. `NotEvidence` names all that is wrong."""
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise NotEvidence(schema=schema, faults=tuple(_faults(error))) from None
+
+    @classmethod
+    def read(cls, source: Path | bytes) -> Evidence:
+        """Read a file, or its bytes, within bounds. Raises `NotEvidence`, or OSError."""
+        try:
+            content = source if isinstance(source, bytes) else read_within(source, EVIDENCE.most_bytes)
+            data = parse(content, EVIDENCE)
+        except FaultyJson as error:
+            raise NotEvidence(error.message, error.line) from error
+        if not isinstance(data, dict):
+            raise NotEvidence(NO_OBJECT, 1, schema=None)
+        return cls.of(data)
+
+
+def faults(data: object) -> Iterator[tuple[str, str]]:
+    """Yield key and words of all that is wrong with evidence, as `model.files[0].size`; nothing where it is whole."""
+    try:
+        Evidence.model_validate(data)
+    except ValidationError as error:
+        yield from _faults(error)
+
+
+def _faults(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for entry in error.errors(include_url=False, include_context=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"]).lstrip(".")
+        yield path, f"{entry['msg'][0].lower()}{entry['msg'][1:]}"

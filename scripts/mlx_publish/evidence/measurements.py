@@ -1,0 +1,229 @@
+"""Measurements as records: typed views of JSON that keep what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# A text of megabytes would otherwise be told of item by item.
+SOME = Field(max_length=1000)
+# In the JSON Schema what a measurement adds for itself is any object.
+ANY = WithJsonSchema({"additionalProperties": True, "type": "object"})
+Texts = Annotated[dict[str, str], SOME]
+_HEADLINE = 512  # tokens
+
+
+class Record(BaseModel):
+    """Plain data with types: `plain` gives back what it was read from, key by key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    _plain: Mapping[str, Any] = PrivateAttr()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_plain(cls, data: Any, handler: ModelWrapValidatorHandler[Record]) -> Record:
+        # A dump by fields would lose the order of keys, and write 0 as 0.0.
+        record = handler(data)
+        if isinstance(data, Mapping):
+            record._plain = data  # noqa: SLF001  of this very class
+        return record
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """The JSON it was read from."""
+        return self._plain
+
+
+class Open(Record):
+    """Known keys are judged, others are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class TextProof(Open):
+    """The comparison on one text of the twin; null where there is no number."""
+
+    nmse: Positive | None
+    mean_kld: float | None
+    same_first_choice: Share | None
+
+
+class ProofSpec(Open):
+    """The twin: a small random model of the source's config in mlx-lm beside another implementation."""
+
+    against: str
+    versions: Texts
+    mlx_lm: Texts
+    texts: list[TextProof] = Field(min_length=1, max_length=1000)
+
+
+class Kind(Open):
+    """The comparison on one kind of text, or on all of it."""
+
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+    same_first_choice: Share
+    perplexity_ratio: Positive
+
+
+class Against(Open):
+    """What the text was compared with: `source`, or `variant` with its label and its bits per weight."""
+
+    what: str
+    label: str = ""
+    bits_per_weight: float = 0.0
+
+    @model_validator(mode="after")
+    def _names_variant(self) -> Against:
+        if self.what == "variant" and not {"label", "bits_per_weight"} <= self.model_fields_set:
+            raise PydanticCustomError("against", "names no variant")
+        return self
+
+
+class FidelitySpec(Kind):
+    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors."""
+
+    mean_kld_error: Positive
+    median_kld: Positive
+    p99_kld: Positive
+    max_kld: Positive
+    same_first_choice_error: Positive
+    perplexity: Positive
+    perplexity_source: Positive
+    perplexity_ratio_error: Positive
+    by_kind: Annotated[dict[str, Kind], SOME]
+    against: Annotated[Against, ANY] = Field(title="Against")
+    reference: Annotated[Open, ANY] | None = Field(title="Reference")
+    computed_in: SkipJsonSchema[str | None] = None
+
+
+class Rate(Open):
+    """Median with lowest and highest."""
+
+    median: Positive
+    lowest: Positive
+    highest: Positive
+
+
+class LengthSpec(Open):
+    """Speed at one length of the prompt: tokens per second, seconds, bytes."""
+
+    prompt_tokens: Count
+    generation_tokens: Count
+    prompt_tps: Rate
+    generation_tps: Rate
+    first_token_s: Rate
+    peak_memory_bytes: Count
+    trials: list[Annotated[Open, ANY]] = Field(min_length=1, max_length=1000)
+
+
+class Memory(Open):
+    """Weights and cache in bytes at so many tokens."""
+
+    tokens: int
+    bytes: int
+
+
+class Machine(Open):
+    """Where it ran."""
+
+    chip: str
+
+
+class SpeedSpec(Open):
+    """The benchmark, and the machine that it ran on."""
+
+    device: Literal["cpu", "gpu"]
+    lengths: list[LengthSpec] = Field(min_length=1, max_length=100)
+    left_out: Annotated[list[Annotated[Open, ANY]], SOME]
+    machine: Annotated[Machine, ANY] = Field(title="Machine")
+    context: SkipJsonSchema[Memory | None] = None
+
+    @property
+    def headline(self) -> LengthSpec:
+        """The length that stands where there is room for one."""
+        return headline(self.lengths)
+
+
+def headline(lengths: Sequence[LengthSpec]) -> LengthSpec:
+    """Return the length that stands where there is room for one: that next to a prompt of 512 tokens."""
+    return min(lengths, key=lambda length: abs(length.prompt_tokens - _HEADLINE))
+
+
+class CapabilitiesSpec(Open):
+    """What the chat template can do; evidence of earlier versions lacks those with a default."""
+
+    system: str
+    two_users: str
+    assistant_first: str
+    tools: str
+    tool_calls: Texts
+    tool_results: str
+    thinking: str
+    thinking_unset: str
+    reasoning: Texts
+    parts: str
+    begin_token: str
+    date: str
+    generation_prompt: str
+    turn_end: str
+    system_later: str = ""
+    developer: str = ""
+    calls: Texts = {}
+    tool_forms: Texts = {}
+    system_parts: str = ""
+    result_parts: str = ""
+    switches: Annotated[dict[str, Annotated[list[bool | int | float | str], SOME]], SOME] = {}
+
+
+class Message(Open):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Exchange(Open):
+    """The question as it was rendered."""
+
+    messages: list[Message]
+    rendered: str
+
+
+class Answer(Open):
+    """The answer to one question of the smoke test."""
+
+    prompt_tokens: int
+
+
+class SmokeSpec(Open):
+    """The chat template, the question and the answer."""
+
+    chat_template: bool
+    capabilities: CapabilitiesSpec | None = None
+    system: str
+    options: dict[str, Any]
+    exchange: Annotated[Exchange, ANY] = Field(title="Exchange")
+    asked: Texts
+    computed_in: SkipJsonSchema[str | None] = None
+    answers: SkipJsonSchema[dict[str, Answer]] = {}
+
+    @property
+    def lists_tools(self) -> bool:
+        """Whether the chat template lists tools."""
+        return self.capabilities is not None and self.capabilities.tools == "listed"

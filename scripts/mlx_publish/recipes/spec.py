@@ -1,0 +1,163 @@
+"""What a person may write into a recipe: each key with its type, its meaning and how it is given elsewhere.
+
+This is the one home of a key. `recipes.flags` says what is made from it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mlx_publish.recipes import patterns
+from mlx_publish.recipes.flags import Asked, Flag
+from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
+from mlx_publish.recipes.variant import Variant, VariantEntry, wrong_key
+
+RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
+
+MOST_VARIANTS = 32
+"""Of one recipe: each is a line of every card's table, and a point with a name in its chart."""
+DEFAULT_DESTINATION = "folder:published/{source}-MLX-{variant}"
+TEXT_DESTINATION = "folder:published/{source}-text-MLX-{variant}"
+"""The default of a recipe with `modality: text`."""
+
+
+class RecipeSpec(Strict):
+    """The recipe as a file or as flags: one model, its variants, and where they go."""
+
+    name: Annotated[str | None, Flag("NAME", "Names the work folder (default: the source's name)")] = Field(
+        None, pattern=patterns.NAME, max_length=96
+    )
+    """Names the work folder and the tag; the file's name where absent."""
+    source: Annotated[
+        str,
+        Flag("REPO_OR_DIR", "namespace/name on the Hub, or a folder", first=True),
+        Asked(
+            "A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; "
+            "with one the pull request brings a new recipe.",
+            form="namespace/name on the Hub; the pull request brings a recipe for it",
+            call="namespace/name on the Hub",
+            pattern=patterns.ASKED_REPO,
+            max_length=96,
+        ),
+    ] = Field(min_length=1, max_length=1000)
+    """`namespace/name` on the Hub, or a folder as `./path`, `../path`, `/path` or `~/path`."""
+    revision: Annotated[
+        str | None,
+        Flag(
+            "SHA",
+            "Commit, tag or branch of the source",
+            input="Commit (recommended), tag or branch of the source",
+            first=True,
+        ),
+        Asked(
+            "Commit, tag or branch of the source; with a recipe the commit that it is to be pinned to from now on.",
+            form="Commit of the source (recommended), tag or branch",
+            pattern=patterns.ASKED_REVISION,
+            max_length=100,
+        ),
+    ] = Field(None, min_length=1, pattern=patterns.REVISION)
+    """Commit (40 hex digits, recommended), tag or branch of the source."""
+    base_model: Annotated[
+        RepoId | None, Flag("REPO", "What the card names as base model (default: the source repo)")
+    ] = None
+    """What the card names as the base model; the source repo where absent."""
+    license: Annotated[
+        str | None,
+        Flag(
+            "ID",
+            "Licence, where the source's card has none or a wrong one",
+            input="Licence identifier, where the source's card has none or a wrong one",
+        ),
+    ] = Field(None, pattern=patterns.LICENCE)
+    """SPDX-like identifier of the Hub, for a source whose card has none or a wrong one."""
+    license_name: Annotated[str | None, Flag("TEXT", "Name of the licence 'other'")] = None
+    """Name of the licence, needed where license is `other`."""
+    license_link: Annotated[str | None, Flag("URL", "Link to the licence 'other'")] = None
+    """Link to its text, needed where license is `other`."""
+    language: Annotated[
+        list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None,
+        Flag("CODES", "Languages, as en,de (default: the source's)"),
+    ] = None
+    """Language codes, as `en` or `zh-Hans`; those of the source's card where absent."""
+    modality: Annotated[
+        Literal["text"] | None,
+        Flag(
+            "text",
+            "text: publish the text part alone of a source that takes images or sound, too",
+            input="text publishes the text part alone of a source that takes images or sound, too",
+        ),
+        Asked(
+            "`text` publishes the text part alone of a source that takes images or sound, too; only with source.",
+            form="For a source that takes images or sound, too; text publishes its text part alone",
+            choices=("", "text"),
+        ),
+    ] = None
+    """`text` publishes the text part alone of a source that is made for images or sound, too; the name then has to say
+    so. Without it such a source is refused."""
+    variants: Annotated[
+        list[VariantEntry],
+        Flag("NAMES", "Several variants by short names, as 4bit,8bit,bf16", first=True),
+        Asked(
+            "Short names as `4bit,8bit`, or a list of them; with a recipe those of its variants that are wanted.",
+            form="Which variants; all means those of the recipe, or 4bit of a source",
+            call="Short names with commas, as 4bit,8bit",
+            choices=("all", "4bit", "8bit", "4bit,8bit", "4bit,6bit,8bit", "mxfp4", "nvfp4", "bf16"),
+            pattern=patterns.ASKED_VARIANTS,
+            max_length=200,
+        ),
+    ] = Field(default=[Variant()], min_length=1, max_length=MOST_VARIANTS)
+    """The forms to make; one of 4 bits where absent."""
+    to: Annotated[
+        str,
+        Flag(
+            "DEST",
+            "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it",
+            called="destination",
+            first=True,
+        ),
+        Asked(
+            "`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a "
+            "source that no recipe has.",
+            form="For a source, where it goes, as your-name/{source}-MLX-{variant}",
+            pattern=patterns.ASKED_DESTINATION,
+            max_length=120,
+        ),
+    ] = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
+    """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""
+    private: Annotated[bool, Flag("BOOL", "true makes a new repo private")] = False
+    """Make a new repo private."""
+    adopt: Annotated[bool, Flag("BOOL", "true replaces a repo that was not made from this source")] = False
+    """Publish into a repo that exists and was not made from this source."""
+    create_pr: Annotated[bool, Flag("BOOL", "true opens a pull request on the Hub instead of committing")] = False
+    """Open a pull request on the Hub, on a repo that exists, instead of committing; no tag."""
+    collection: Annotated[
+        str | None,
+        Flag(
+            "SLUG",
+            "Collection on the Hub that the repo is added to",
+            input="Collection on the Hub that each repo is added to",
+        ),
+    ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
+    """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
+    read_back: Annotated[bool, Flag("BOOL", "true loads some bytes once more after the upload and compares them")] = (
+        False
+    )
+    """After the upload, load some of the bytes once more and compare them with those on the disk."""
+    accept: list[Acceptance] = Field(default=[])
+    """Failed checks that are let through."""
+    card: CardWords = CardWords()
+    """A person's own words."""
+    smoke: SmokeTest = SmokeTest()
+    """What the converted model is asked."""
+    fidelity: FidelityTest = FidelityTest()
+    """How it is compared with its source."""
+    benchmark: SpeedTest = SpeedTest()
+    """How its speed is measured."""
+
+    @model_validator(mode="after")
+    def _license_is_whole(self) -> RecipeSpec:
+        if self.license == "other" and not (self.license_name and self.license_link):
+            raise wrong_key("license", "'other' needs license_name and license_link beside it")
+        return self

@@ -1,0 +1,1 @@
+"""What reviewed evidence is made of and compared with."""

@@ -1,0 +1,154 @@
+"""The evidence of a variant: what the reports that lie in the work folder add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.card.templates import templates_of
+from mlx_publish.card.words import short_against
+from mlx_publish.checks.card import Bound
+from mlx_publish.checks.listed import COMPLETE
+from mlx_publish.context import Context
+from mlx_publish.errors import Bug
+from mlx_publish.evidence.digests import SCHEMA, read_back
+from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
+from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
+from mlx_publish.evidence.report import Report
+from mlx_publish.evidence.stages import MEASURED, TESTED
+from mlx_publish.recipes.recipe import Variant
+
+
+def bound_of(context: Context, variant: Variant) -> Bound:
+    """The measurements of a variant, and the digest of the model that they have to be of."""
+    model = context.report(variant, "convert").result["model"]
+    reports = {name: context.work.report(variant.label, name) for name in MEASURED}
+    return Bound(model, {name: report for name, report in reports.items() if report})
+
+
+def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
+    """Add the reports up. A number that was measured on other bytes than these stays out."""
+    inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
+    measured = {name: report for name, report in bound.reports.items() if bound.fits(name)}
+    destination = context.recipe.destinations[variant.label]
+    data = {
+        "schema": SCHEMA,
+        "generator": __version__,
+        "recipe": context.recipe.name,
+        "destination": {"name": destination.name, "repo": destination.repo},
+        "templates": templates_of(context.recipe),
+        "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
+        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
+        "variant": _variant(variant),
+        "licence": inspected.result["licence"],
+        "language": inspected.result["card"]["language"],
+        "config": inspected.result["config"],
+        "proof": _proof(inspected.result["twin"]),
+        "words": context.recipe.digest_of("card")["card"],
+        "model": converted.result,
+        "tools": converted.inputs["tools"],
+        "smoke": _smoke(context, measured.get("smoke")),
+        "fidelity": measured["fidelity"].result if "fidelity" in measured else None,
+        "benchmark": measured["benchmark"].result if "benchmark" in measured else None,
+        "ladder": ladder_of(context),
+        "missing": {name: bound.why_missing(name) for name in MEASURED if name not in measured},
+        **_untested(context, measured),
+        "checks": [
+            {
+                "stage": report.stage,
+                "id": check.id,
+                "status": check.status,
+                "message": check.message,
+                "accepted": check.details.get("accepted"),
+            }
+            for report in (inspected, converted, *measured.values())
+            for check in report.checks
+        ],
+    }
+    try:
+        return Evidence.of(read_back(data))
+    except NotEvidence as error:
+        key, words = error.faults[0]
+        raise Bug(f"the evidence of {variant.label} is not whole: {key}: {words}") from error
+
+
+def ladder_of(context: Context) -> list[dict[str, Any]]:
+    """Return all variants of the recipe that were converted and not refused, with what is known of each."""
+    ladder = []
+    for variant in context.recipe.variants:
+        reports = {name: context.work.report(variant.label, name) for name in ("convert", *MEASURED)}
+        converted = reports.pop("convert")
+        if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
+            continue
+        bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
+        ladder.append(_rung(context, variant, ModelSpec.model_validate(read_back(converted.result)), bound))
+    return ladder
+
+
+def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) -> dict[str, Any]:
+    """Return what siblings are told apart by. Memory is computed: an unsteady speed takes nothing from it."""
+    fidelity = read_back(bound.reports["fidelity"].result) if bound.fits("fidelity") else None
+    benchmark = read_back(bound.reports["benchmark"].result) if bound.of_these_bytes("benchmark") else {}
+    memory = benchmark.get("context")
+    return {
+        "label": variant.label,
+        "repo": context.recipe.destinations[variant.label].repo,
+        **measured_of(
+            model,
+            FidelitySpec.model_validate(fidelity) if fidelity else None,
+            SpeedSpec.model_validate(benchmark) if bound.fits("benchmark") else None,
+            Memory.model_validate(memory) if memory else None,
+        ),
+    }
+
+
+def measured_of(
+    model: ModelSpec, fidelity: FidelitySpec | None, benchmark: SpeedSpec | None, memory: Memory | None
+) -> dict[str, Any]:
+    """Return what stands in the table of all variants of one of them, from its files and what was measured of it."""
+    length = benchmark.headline if benchmark else None
+    return {
+        "weight_bytes": model.weight_bytes,
+        "bits_per_weight": model.bits_per_weight,
+        "memory_bytes": memory.bytes if memory else None,
+        "memory_tokens": memory.tokens if memory else None,
+        "mean_kld": fidelity.mean_kld if fidelity else None,
+        "mean_kld_error": fidelity.mean_kld_error if fidelity else None,
+        "same_first_choice": fidelity.same_first_choice if fidelity else None,
+        "against": short_against(fidelity) if fidelity else None,
+        "generation_tps": length.generation_tps.median if length else None,
+        "prompt_tokens": length.prompt_tokens if length else None,
+        "device": benchmark.device if benchmark else None,
+        "chip": benchmark.machine.chip if benchmark else None,
+    }
+
+
+def _untested(context: Context, measured: Mapping[str, Report]) -> dict[str, str]:
+    """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
+    reason = context.recipe.accepted(COMPLETE)
+    return {"untested": reason} if reason and not {*TESTED} <= {*measured} else {}
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    return {
+        "label": variant.label,
+        "quantized": variant.quantized,
+        "bits": variant.q_bits,
+        "group_size": variant.q_group_size,
+        "mode": variant.q_mode if variant.quantized else None,
+        "mixed": variant.mixed,
+        "dtype": variant.dtype,
+    }
+
+
+def _proof(twin: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What the twin shows; where mlx-lm could not read it and that was accepted, nothing was compared."""
+    return twin if twin and twin["texts"] else None
+
+
+def _smoke(context: Context, report: Report | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    asked = context.recipe.spec.smoke
+    return {**report.result, "asked": {"system": asked.system, "prompt": asked.prompt}}

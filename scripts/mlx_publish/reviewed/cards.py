@@ -1,0 +1,51 @@
+"""Cards in a work tree, where people read them as a diff, and back from there when they are published."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mlx_publish.context import Context
+from mlx_publish.errors import BadInput
+from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.files import write_atomically
+
+FILES = {
+    "README.md": "README.md",
+    "evidence.json": "mlx-publish.json",
+    "evidence.sig": "mlx-publish.sig",
+    "ladder.svg": "ladder.svg",
+}
+"""Files of a card by their names in the work tree, and as the published folder calls them."""
+
+
+def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
+    """`cards/<namespace>/<name>` of a variant's destination."""
+    return cards / recipe.destinations[variant.label].reviewed_as
+
+
+def put_card(context: Context, variant: Variant, cards: Path) -> Path:
+    """Put card, evidence and chart of a variant into the work tree; returns their folder."""
+    folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
+    for name, published in FILES.items():
+        if (model / published).exists():
+            write_atomically(folder / name, (model / published).read_text(encoding="utf-8"))
+        else:
+            (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def take_card(context: Context, variant: Variant, cards: Path) -> None:
+    """Put what was reviewed in the place of what lies in `model/`. `BadInput` where nothing was."""
+    folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
+    for name in ("README.md", "evidence.json"):
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"there is no {name} of {variant.label} in {folder}", place="--cards",
+                remedy="Run 'mlx-publish card --into' with the same recipe, and have it reviewed.",
+            )  # fmt: skip
+    for name, published in FILES.items():
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, model / published)
+        else:
+            (model / published).unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""Evidence beside what this job found itself: each field that inspect, convert and the recipe give, compared.
+
+What was measured is compared with reports of the same bytes, where these lie in the work folder. The rest is claimed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish import __version__
+from mlx_publish.checks.twin import MAX_NMSE
+from mlx_publish.context import Context
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.stages import MEASURED, TESTED
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.assembling import assemble, bound_of
+from mlx_publish.reviewed.known_chat import chat_differences
+from mlx_publish.reviewed.known_ladder import ladder_differences
+from mlx_publish.reviewed.walk import Difference, walk
+
+_REPORT = {
+    **dict.fromkeys(("schema", "generator"), "this version"),
+    **dict.fromkeys(("recipe", "destination", "templates", "variant", "words", "untested"), "the recipe"),
+    **dict.fromkeys(("source", "licence", "language", "config", "proof"), "inspect.json"),
+    **dict.fromkeys(("model", "tools"), "convert.json"),
+    **{stage: f"{stage}.json" for stage in MEASURED},
+}
+"""By top key, what knows it."""
+_SURE = tuple(key for key in _REPORT if key not in ("proof", *MEASURED))
+_BY_THE_HOUR = frozenset({"not-taken", "revision"})
+"""Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
+_OF_THE_MACHINE = frozenset({"twin-equal", "room"})
+"""Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?(?: [kMGT]B)?")
+_FAR = 1000.0  # factor between two errors of rounding, which two machines do not make
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of it."""
+
+    differences: tuple[Difference, ...]
+    claimed: tuple[str, ...]
+    """Top keys of which nothing here tells whether they are true."""
+
+
+def compare(context: Context, variant: Variant, evidence: Evidence, attested: str) -> Compared:
+    """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
+    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
+    found = [
+        *_sure(told, own),
+        *_proof(told.get("proof"), own["proof"]),
+        *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
+    ]
+    found += chat_differences(context, variant, told)
+    for stage in measured:
+        if told[stage] is not None:
+            found += walk(stage, told[stage], own[stage], _REPORT[stage])
+    found += _checks(told["checks"], own["checks"], ("inspect", "convert", *measured))
+    claimed = [stage for stage in MEASURED if told[stage] is not None and stage not in measured]
+    claimed += ["proof"] if told.get("proof") and not own["proof"] else []
+    return Compared(tuple(dict.fromkeys(found)), tuple(claimed))
+
+
+def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Difference]:
+    """Compare what any conversion of the same source gives, whatever the tools, the destination and the words.
+
+    A folder may have got another name since; another version may tell more or less of a config.
+    """
+    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    names = ("name",) if own["source"]["repo"] else ()
+    wanted = {
+        "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
+        "variant": tuple(own["variant"]),
+        "config": tuple(own["config"] | told["config"]),
+        "model": ("parameters", "weight_bytes", "bits_per_weight"),
+    }
+    found: list[Difference] = []
+    for top, keys in wanted.items():
+        theirs, here = told[top], own[top]
+        for key in keys:
+            if evidence.generator == __version__ or (key in theirs and key in here):
+                found += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
+    return found
+
+
+def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
+    for key in _SURE:
+        if key == "untested" and not (evidence.get(key) or {*TESTED} & {*evidence["missing"]}):
+            continue  # it was tested, whatever is left of that here
+        yield from walk(key, evidence.get(key), own.get(key), _REPORT[key])
+
+
+def _proof(told: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[Difference]:
+    """Versions and last digits are those of the machine that it was found on; what was compared is not."""
+    if not told or not own:
+        return
+    for key in own.keys() - {"versions", "mlx_lm", "texts"} | told.keys() - {"versions", "mlx_lm", "texts"}:
+        yield from walk(f"proof.{key}", told.get(key), own.get(key), _REPORT["proof"])
+    if len(told["texts"]) != len(own["texts"]):
+        yield from walk("proof.texts", told["texts"], own["texts"], _REPORT["proof"])
+        return
+    for number, (one, other) in enumerate(zip(told["texts"], own["texts"], strict=True)):
+        for key in one.keys() | other.keys():
+            if not _near(one.get(key), other.get(key)):
+                yield from walk(f"proof.texts[{number}].{key}", one.get(key), other.get(key), _REPORT["proof"])
+
+
+def _near(one: Any, other: Any) -> bool:
+    """Whether two values may be the same thing on two machines."""
+    if not all(type(value) in (int, float) for value in (one, other)):
+        return bool(one == other)
+    low, high = sorted(map(abs, (one, other)))
+    return one == other or (abs(one - other) < MAX_NMSE and (not low or high / low < _FAR))
+
+
+def _checks(
+    told: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], stages: Sequence[str]
+) -> Iterator[Difference]:
+    """Each check of these stages said here what the evidence has it say."""
+    here = {(one["stage"], one["id"]): one for one in own}
+    for number, one in enumerate(told):
+        mine = here.get((one["stage"], one["id"]))
+        if one["stage"] not in stages or mine is None or one["id"] in _BY_THE_HOUR:
+            continue
+        if one["id"] in _OF_THE_MACHINE:
+            if "skip" not in (one["status"], mine["status"]):
+                yield from walk(f"checks[{number}]", _without_numbers(one), _without_numbers(mine), "inspect.json")
+            continue
+        yield from walk(f"checks[{number}]", one, mine, f"{one['stage']}.json")
+
+
+def _without_numbers(check: Mapping[str, Any]) -> dict[str, Any]:
+    return {**check, "message": _NUMBER.sub("#", check["message"])}

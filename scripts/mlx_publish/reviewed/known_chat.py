@@ -1,0 +1,67 @@
+"""What evidence tells of the chat template and of the question, found again without asking the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlx_publish.checks.card import Bound
+from mlx_publish.context import Context
+from mlx_publish.evidence.digests import read_back
+from mlx_publish.model.files import FolderFiles
+from mlx_publish.model.tokenizer import stop_ids
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.reviewed.assembling import bound_of
+from mlx_publish.reviewed.walk import Difference, cut, walk
+from mlx_publish.source.answers import SourceAnswers, system_way
+from mlx_publish.source.resolve import metadata_of
+
+_TEMPLATE = "the source's chat template"
+
+
+def chat_differences(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> Iterator[Difference]:
+    """Compare question, capabilities, the way of the system text, switches and ends of an answer.
+
+    Where `smoke` was run here on these bytes, its report has them all; the template is not rendered again for them.
+    """
+    smoke = evidence["smoke"]
+    if smoke is None:
+        return
+    asked = context.recipe.spec.smoke
+    yield from walk("smoke.asked", smoke["asked"], {"system": asked.system, "prompt": asked.prompt}, "the recipe")
+    yield from _ends(context, variant, smoke)
+    bound: Bound = bound_of(context, variant)
+    if bound.fits("smoke"):
+        own = read_back(dict(bound.reports["smoke"].result))
+        known = {key: own[key] for key in ("chat_template", "capabilities", "system", "options")}
+        messages, by = own["exchange"]["messages"], "smoke.json"
+    else:
+        known, messages = _found_again(context)
+        by = _TEMPLATE
+    for key, value in known.items():
+        yield from walk(f"smoke.{key}", smoke.get(key), value, by)
+    yield from walk("smoke.exchange.messages", smoke["exchange"].get("messages"), messages, by)
+
+
+def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
+    asking = SourceAnswers(context)
+    capabilities, first = asking.capabilities, asking.questions()[0]
+    messages = first.messages or [{"role": "user", "content": first.prompt}]
+    known = {
+        "chat_template": metadata_of(context).look is not None,
+        "capabilities": capabilities.to_json() if capabilities else None,
+        "system": system_way(capabilities, context.recipe.spec.smoke),
+        "options": dict(first.options),
+    }
+    plain: dict[str, Any] = read_back(known)
+    return plain, read_back(messages)
+
+
+def _ends(context: Context, variant: Variant, smoke: Mapping[str, Any]) -> Iterator[Difference]:
+    """An answer ends by the ids that the converted files name."""
+    ends = list(stop_ids(FolderFiles(context.work.model(variant.label))))
+    if ends:
+        yield from walk("smoke.stop_ids", smoke.get("stop_ids"), ends, "the converted config.json")
+    last = smoke["exchange"].get("stop_id")
+    if ends and last is not None and last not in ends:
+        yield Difference("smoke.exchange.stop_id", cut(last), f"one of {cut(ends)}", "the converted config.json")

@@ -1,0 +1,79 @@
+"""Folders made of a source that is never written to: what mlx-lm is shown, and what travels beside the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.context import Context
+from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
+from mlx_publish.model.normalise import normalise_config
+from mlx_publish.model.select import is_tokenizer, side_files
+from mlx_publish.model.weights import INDEX, TensorInfo, read_header
+from mlx_publish.source.resolve import Source, source_of
+from mlx_publish.text.files import json_text
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source made ready for conversion."""
+
+    source: Path
+    """The files of the source that count, and nothing else of it."""
+    links: Path
+    """Links to weights and tokenizer, and the config in the spelling that mlx-lm reads."""
+    side: Path
+    """Copies of all that travels beside the weights, to be mended, and that config."""
+    side_files: tuple[str, ...]
+    config: Mapping[str, Any]
+    """config.json as its authors wrote it."""
+    normalised: tuple[str, ...]
+    """What the config says now in an older spelling, too."""
+
+    @cached_property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """The source's tensors, by the headers of its weight files."""
+        weights = sorted(path for path in FolderFiles(self.source).entries if path.endswith(".safetensors"))
+        return tuple(tensor for path in weights for tensor in read_header(self.source / path))
+
+
+def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
+    """Make all folders below `aside`. `paths` are the files of the source that count."""
+    source = origin.lay_out(paths, aside / "source")
+    config = read_json_file(FolderFiles(source), "config.json") or {}
+    normal, changes = normalise_config(config)
+    travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
+    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(changes))
+    for folder in (prepared.links, prepared.side):
+        folder.mkdir()
+        (folder / "config.json").write_text(json_text(normal), encoding="utf-8")
+    for path in paths:
+        # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
+        # be broken; it sees the chosen weights, and the ends are joined afterwards.
+        if path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
+            place(prepared.links / path, source / path, link=True)
+    for path in travelling:
+        place(prepared.side / path, source / path, link=False)
+    return prepared
+
+
+@contextlib.contextmanager
+def readable_source(context: Context) -> Iterator[Path]:
+    """Give a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
+    paths: list[str] = context.report(context.variants[0], "inspect").result["source"]["files"]
+    with context.work.aside("source") as aside:
+        yield prepare(source_of(context), paths, aside).links
+
+
+def place(target: Path, source: Path, *, link: bool) -> None:
+    """Put a file where it is wanted, as a link or as a copy; folders on the way are made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        target.symlink_to(source.resolve())
+    else:
+        shutil.copyfile(source, target)

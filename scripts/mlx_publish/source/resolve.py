@@ -1,0 +1,133 @@
+"""The source as all stages see it: resolved once a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mlx_publish.checks.folder import refused_unread
+from mlx_publish.context import Context
+from mlx_publish.errors import Refused
+from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
+from mlx_publish.hub.fetch import fetch
+from mlx_publish.hub.repo import RepoFiles, pinned
+from mlx_publish.model.files import FolderFiles, ModelFiles
+from mlx_publish.model.metadata import Metadata
+from mlx_publish.model.names import shown
+
+WEIGHTS = ".safetensors"
+LONG = 1 << 12  # no name of a file is longer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of the source, and what identifies their bytes: a commit, or a folder's digest."""
+
+    files: ModelFiles
+    identify: Callable[[], str]
+
+    @cached_property
+    def identity(self) -> str:
+        """The commit, or the digest of a folder, which is taken when it is first asked for.
+
+        It is empty for a folder that a look at names, sizes and headers refuses already: nothing of it is digested.
+        """
+        return self.identify()
+
+    def lay_out(self, paths: Iterable[str], folder: Path) -> Path:
+        """Make `folder` with `paths` of the source and nothing else, downloaded where it is a repo.
+
+        Whatever reads the source is shown this: weights as links to where they lie, all else as copies.
+        """
+        folder.mkdir()
+        if isinstance(self.files, RepoFiles):
+            fetched = fetch(self.files.repo, self.files.commit, [self.files.entries[path] for path in paths])
+        for path in paths:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(self.files, RepoFiles):
+                _link_or_copy((fetched / path).resolve(), target)
+            else:
+                _take(self.files, path, target)
+        return folder
+
+    def unchanged(self, paths: Iterable[str]) -> None:
+        """Raise `Refused` where a file of a folder is not the one any more that was looked at."""
+        if isinstance(self.files, FolderFiles):
+            self.files.unchanged(paths)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    if target.name.endswith(WEIGHTS):
+        target.symlink_to(file)
+    else:
+        shutil.copyfile(file, target)
+
+
+def _take(files: ModelFiles, path: str, target: Path) -> None:
+    assert isinstance(files, FolderFiles)  # noqa: S101  there is no third kind
+    if path not in files.entries:
+        raise Refused("is not there any more", place=shown(path), remedy="Run inspect with --force.")
+    if path.endswith(WEIGHTS):
+        files.unchanged([path])
+        target.symlink_to(files.look.places[path].real)
+    else:
+        files.copy(path, target)
+
+
+def source_of(context: Context) -> Source:
+    """Resolve the recipe's source; the result is kept for the rest of the run."""
+    if "source" not in context.cache:
+        context.cache["source"] = _resolve(context)
+    found: Source = context.cache["source"]
+    return found
+
+
+def metadata_of(context: Context) -> Metadata:
+    """Return what is known of the source without its weights; kept for the rest of the run."""
+    found: Metadata = context.cache.setdefault("metadata", Metadata(source_of(context).files))
+    return found
+
+
+def _resolve(context: Context) -> Source:
+    recipe = context.recipe
+    if recipe.source_folder:
+        files = FolderFiles(recipe.source_folder)
+        return Source(files, lambda: _folder_identity(context, files))
+    commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
+    return Source(RepoFiles(recipe.spec.source, commit), lambda: commit)
+
+
+def _folder_identity(context: Context, files: FolderFiles) -> str:
+    """One digest over the files that conversion takes; of all others name and size count, which are told as well."""
+    metadata = metadata_of(context)
+    if refused_unread(metadata, context.recipe.accepted):
+        return ""
+
+    def read(path: str) -> str:
+        with files.look.open(path) as file:
+            return sha256_of_open(file)
+
+    needed = {path: place.real for path, place in files.look.places.items() if path in metadata.needed}
+    with context.console.busy("the source's digests"):
+        digests = context.work.digests_of(needed, read)
+    others = (entry for path, entry in files.entries.items() if path not in needed)
+    return folder_digest((*digests, *(FileDigest(shown(one.path, LONG), one.size, "") for one in others)))
+
+
+def _inspected(context: Context) -> str | None:
+    """The commit that `inspect` found for this source and revision, or None where it did not, or found several.
+
+    A branch may move between two stages; what they say of one conversion has to be said of one commit.
+    """
+    asked = context.recipe.digest_of("source", "revision")
+    reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
+    found = {
+        str(report.inputs.get("source"))
+        for report in reports
+        if report and report.verdict == "pass" and asked.items() <= dict(report.inputs.get("recipe") or {}).items()
+    }
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,31 @@
+"""What a stage is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_publish.context import Context, Outcome
+from mlx_publish.evidence.stages import Traits
+from mlx_publish.recipes.recipe import Variant
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way: what it is like, and what it does."""
+
+    traits: Traits
+    inputs: Callable[[Context, Variant], Mapping[str, Any]]
+    """Digests of everything that the result depends on."""
+    run: Callable[[Context, Sequence[Variant]], Mapping[str, Outcome]]
+    """Does the work for all given variants; outcomes by label."""
+    complete: Callable[[Context, Variant], bool] = lambda _context, _variant: True
+    """Whether what the stage made is still there, whole."""
+    ahead: Callable[[Context], None] = lambda _context: None
+    """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
+
+    @property
+    def name(self) -> str:
+        """Its name: the command, and the name of its report."""
+        return self.traits.name
