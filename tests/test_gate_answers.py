@@ -17,6 +17,7 @@ from conftest import once
 from gate import as_transformers5, edit_json, gate, loaded
 from mlx_publish.context import Context, Outcome
 from mlx_publish.engine.answering import answers_of
+from mlx_publish.evidence.measured import Question
 from mlx_publish.evidence.report import verdict_of
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import smoke_stage
@@ -240,9 +241,9 @@ def test_the_source_answers_alike_while_it_is_converted_and_afterwards(newer: Sm
     assert {**after, "warnings": None} == {**before, "warnings": None}
     assert mine.answers("tokens") == mine.of_source("tokens")
     # Read as it stands, it would say something else.
-    asked = {"name": "asked", "messages": mine.result["exchange"]["messages"], "options": {}, "max_tokens": 96}
-    raw = answers_of(*loaded(mine.source), [asked], lambda _: None)["answers"]["asked"]
-    assert raw["tokens"] != mine.of_source("tokens")["asked"]
+    asked = Question("asked", mine.result["exchange"]["messages"], max_tokens=96)
+    raw = answers_of(*loaded(mine.source), [asked], "float32", lambda _: None).answers["asked"]
+    assert raw.tokens != mine.of_source("tokens")["asked"]
 
 
 def swapped(folder: Path, one: int, other: int) -> None:

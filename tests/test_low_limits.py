@@ -74,7 +74,7 @@ def test_a_limit_is_told_with_a_next_step(
     def fails(_: object) -> int:
         raise error
 
-    monkeypatch.setattr("mlx_publish.cli._command", fails)
+    monkeypatch.setattr("mlx_publish.cli._run", fails)
     assert main(["drift"]) == 4
     said = capsys.readouterr().err
     assert words in said
@@ -95,7 +95,7 @@ def test_a_bug_whose_log_cannot_be_written_is_told_all_the_same(
     def fails(_: object) -> int:
         raise KeyError("x" * 5000)
 
-    monkeypatch.setattr("mlx_publish.cli._command", fails)
+    monkeypatch.setattr("mlx_publish.cli._run", fails)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     assert main(["drift"]) == 3
     said = capsys.readouterr().err

@@ -12,6 +12,7 @@ from in_toto_attestation.v1 import statement_pb2  # type: ignore[import-untyped]
 from in_toto_attestation.v1.statement import Statement  # type: ignore[import-untyped]
 
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hub.provenance import PREDICATE, STATEMENT, SUMS, write_provenance
 from pipeline import digests, read_json
 from samples import COMMIT, make_evidence, record
@@ -55,7 +56,7 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
 def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
     evidence = make_evidence()
     evidence["source"] |= {"repo": None, "identity": "c" * 64}
-    write_provenance(tmp_path, evidence, FILES, builder="", run="")
+    write_provenance(tmp_path, Evidence.of(evidence), FILES, builder="", run="")
     predicate = validated(tmp_path / STATEMENT)["predicate"]
     assert predicate["runDetails"]["builder"]["id"] == "urn:mlx-publish:by-hand"
     assert predicate["runDetails"]["metadata"] == {}

@@ -13,6 +13,7 @@ import pytest
 from gate import gate
 from hub import Hub
 from mlx_publish.context import Context
+from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.recipes.read import recipe_from_flags
 from mlx_publish.source import room
@@ -180,15 +181,14 @@ def test_a_look_at_the_template_follows_no_link_out_of_the_folder(source: Path) 
 def test_a_file_that_is_exchanged_while_it_is_converted_is_not_published(
     source: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    convert = convert_stage._convert
 
     def exchange(*arguments: Any) -> Any:
-        result = convert(*arguments)
+        result = convert_weights(*arguments)
         (source / name).unlink()
         (source / name).symlink_to("../credentials")
         return result
 
-    monkeypatch.setattr(convert_stage, "_convert", exchange)
+    monkeypatch.setattr(convert_stage, "convert_weights", exchange)
     context = begun(source)
     assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ("4bit",)
     assert isinstance(context.console.out, io.StringIO)
@@ -200,16 +200,15 @@ def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.M
     (source / "traceback.py").write_text("raise SystemExit")
     (source / "secret.json").write_text(SECRET)
     seen = set[str]()
-    convert = convert_stage._convert
 
-    def look(context: Any, variants: Any, prepared: Any, asides: Any) -> Any:
+    def look(context: Any, variants: Any, folders: Any, prepared: Any, tokenizer: Any) -> Any:
         for folder in (prepared.source, prepared.links, prepared.side):
             seen.update(path.name for path in folder.rglob("*"))
             for path in folder.rglob("*"):
                 assert not path.is_symlink() or path.name == "model.safetensors" or folder == prepared.links
-        return convert(context, variants, prepared, asides)
+        return convert_weights(context, variants, folders, prepared, tokenizer)
 
-    monkeypatch.setattr(convert_stage, "_convert", look)
+    monkeypatch.setattr(convert_stage, "convert_weights", look)
     context = begun(source)
     assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ()
     assert seen >= {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}

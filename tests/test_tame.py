@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_publish.stages.tame import try_tokenizer
 
 from gate import gate
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.context import Context
+from mlx_publish.conversion import tame
+from mlx_publish.conversion.tame import try_tokenizer
 from mlx_publish.errors import Refused
 from mlx_publish.model.tokenizer_bounds import judge_tokenizer
 from mlx_publish.recipes.read import recipe_from_file
-from mlx_publish.stages import STAGES, tame
+from mlx_publish.stages import STAGES
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_publish.stages.mend import begin, finish
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
+from mlx_publish.conversion import tokenizer as mending
 from mlx_publish.engine.tokenizing import probe_texts, tokenizer
+from mlx_publish.evidence.conversion import TokenizerComparison
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import PLAIN, Repaired
@@ -34,13 +35,14 @@ def edit(folder: Path, name: str, **keys: Any) -> None:
     write_json(path, {**(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}), **keys})
 
 
-def compare(folder: Path, source: Path, rows: int = ROWS) -> dict[str, Any]:
-    return tokenizer(str(folder), str(source), rows, lambda _: None)
+def compare(folder: Path, source: Path, rows: int = ROWS) -> TokenizerComparison:
+    return tokenizer(str(folder), None, str(source), rows, lambda _: None)
 
 
 def mend(folder: Path, source: Path) -> tuple[TokenizerOutput, dict[str, str]]:
-    mending = begin(folder, Metadata(FolderFiles(source)))
-    output = finish(mending, compare(folder, source), ROWS)
+    mended = mending.mend(folder, Metadata(FolderFiles(source)))
+    compared = tokenizer(**mended.order(source, ROWS), progress=lambda _: None)
+    output = mended.finish(compared, ROWS)
     return output, {finding.id: finding.status for finding in run_checks(TOKENIZER_OUTPUT, output)}
 
 
@@ -52,13 +54,13 @@ def split_words(folder: Path) -> None:
 
 def test_the_same_files_give_the_same_ids(model: Path) -> None:
     found = compare(model, model)
-    assert found["error"] is None
-    assert found["reference"] == "tokenizer.json"
-    assert found["probes"] == len(probe_texts()) + 6 == found["round_trip"]
-    assert found["different"] == 0
-    assert found["warnings"] == []
-    assert found["largest_id"] == 285
-    assert found["stop_ids"] == [TURN_END]
+    assert found.error is None
+    assert found.reference == "tokenizer.json"
+    assert found.probes == len(probe_texts()) + 6 == found.round_trip
+    assert found.different == 0
+    assert found.warnings == []
+    assert found.largest_id == 285
+    assert found.stop_ids == [TURN_END]
 
 
 def test_the_probes_cover_what_tokenizers_disagree_about() -> None:
@@ -75,10 +77,10 @@ def test_other_ids_are_found_and_the_first_is_shown(model: Path, tmp_path: Path)
     vocab["vocab"]["a"], vocab["vocab"]["b"] = vocab["vocab"]["b"], vocab["vocab"]["a"]
     edit(folder, "tokenizer.json", model=vocab)
     found = compare(folder, model)
-    assert found["different"] > 10
-    first = found["first"]
-    assert first["probe"] == "English"
-    assert first["ids"] != first["source_ids"]
+    assert found.different > 10
+    assert found.first
+    assert found.first.probe == "English"
+    assert found.first.ids != found.first.source_ids
     output = TokenizerOutput(found, Repaired(), Stopping(2, None, (2,)), ROWS)
     finding = run_checks(TOKENIZER_OUTPUT, output, accepted=lambda _: "I know")[0]
     assert finding.status == "fail"
@@ -89,8 +91,8 @@ def test_what_cannot_be_loaded_is_said(model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(model, tmp_path / "made")
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     found = compare(folder, model)
-    assert found["error"].startswith("the tokenizer as mlx-lm reads it cannot be loaded")
-    assert compare(model, folder)["error"].startswith("the tokenizer of the source cannot be loaded")
+    assert str(found.error).startswith("the tokenizer as mlx-lm reads it cannot be loaded")
+    assert str(compare(model, folder).error).startswith("the tokenizer of the source cannot be loaded")
     output = TokenizerOutput(found, Repaired(), Stopping(2, None, (2,)), ROWS)
     statuses = {finding.id: finding.status for finding in run_checks(TOKENIZER_OUTPUT, output)}
     assert statuses["tokenizer-ids"] == statuses["ids-in-embedding"] == "fail"
@@ -103,14 +105,14 @@ def test_truncation_and_padding_of_the_source_cut_nothing(model: Path) -> None:
         padding={"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0,
                  "pad_type_id": 0, "pad_token": "<|endoftext|>"},
     )  # fmt: skip
-    assert compare(model, model)["different"] == 0
+    assert compare(model, model).different == 0
 
 
 def test_ids_without_a_row_are_found_where_text_reaches_them(model: Path) -> None:
     added = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
     edit(model, "tokenizer.json", added_tokens=[*added, {**added[0], "id": 400, "content": "<far>"}])
     found = compare(model, model)
-    assert found["largest_id"] >= 286
+    assert found.largest_id >= 286
     output = TokenizerOutput(found, Repaired(), Stopping(2, None, (2,)), 286)
     assert run_checks(TOKENIZER_OUTPUT, output)[3].status == "fail"
 
@@ -120,7 +122,7 @@ def test_a_word_of_the_vocabulary_without_a_row_is_found(model: Path) -> None:
     word = {"vocab": {**vocab["vocab"], "qz": 286}, "merges": [*vocab["merges"], ["q", "z"]]}
     edit(model, "tokenizer.json", model={**vocab, **word})
     found = compare(model, model, rows=286)
-    assert (found["largest_id"], found["largest_probe"]) == (286, "id 286")
+    assert (found.largest_id, found.largest_probe) == (286, "id 286")
     unreachable = {"vocab": {**vocab["vocab"], "qz": 286}}
     edit(model, "tokenizer.json", model={**vocab, **unreachable})
     output = TokenizerOutput(compare(model, model, rows=286), Repaired(), Stopping(2, None, (2,)), 286)
@@ -138,10 +140,12 @@ def test_a_good_folder_passes_and_keeps_its_bytes(model: Path, tmp_path: Path) -
 def test_a_class_that_gives_other_ids_is_replaced(model: Path, tmp_path: Path) -> None:
     split_words(model)
     edit(model, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
-    assert compare(shutil.copytree(model, tmp_path / "looked"), model)["plain"]
     folder = shutil.copytree(model, tmp_path / "made")
+    assert compare(folder, model).different
     output, statuses = mend(folder, model)
-    assert output.compared["different"] == 0
+    assert output.compared.plain
+    assert output.compared.different == 0
+    assert compare(folder, model).different == 0
     assert "ids differ" in output.repaired.changes[-1]
     assert statuses == {
         "tokenizer-ids": "pass", "tokenizer-portable": "fixed", "stop-complete": "pass", "ids-in-embedding": "pass",

@@ -11,7 +11,7 @@ import pytest
 
 from mlx_publish import cli, commands
 from mlx_publish.commands import registry
-from mlx_publish.stages import NAMES
+from mlx_publish.evidence.stages import NAMES
 
 ROOT = Path(__file__).parents[1]
 TOY = """

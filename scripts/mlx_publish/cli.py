@@ -118,7 +118,3 @@ def _stop_cleanly_on_terminate() -> None:
 
     with contextlib.suppress(ValueError):  # not in the main thread, as in tests
         signal.signal(signal.SIGTERM, stop)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from gate import as_transformers5, edit_json
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts, explained
 from mlx_publish.checks.base import run_checks
 from mlx_publish.engine.loading import warnings_of_loading
+from mlx_publish.evidence.measured import Answer, Answers
 from mlx_publish.evidence.report import Finding
 from models import make_model
 from pipeline import read_json
 
-Answer = dict[str, Any]
 VOCABULARY = 100
 NAMES = ("asked", "colours", "one word", "long text")
 LEGACY = (
@@ -42,26 +43,27 @@ OLDER = {
 
 def answer(text: str = "Red.", tokens: tuple[int, ...] = (5, 6, 2), **more: Any) -> Answer:
     """One that comes to its end."""
-    return {"answer": text, "tokens": list(tokens), "prompt_tokens": 40, "stop": "stop", "leaked": []} | more
+    usual: dict[str, Any] = {"rendered": "", "prompt_tokens": 40, "stop": "stop", "stop_id": None, "leaked": ()}
+    return Answer(answer=text, tokens=tokens, **(usual | more))
 
 
 def endless(*tokens: int, **more: Any) -> Answer:
     return answer(tokens=tokens or (5, 6, 7), stop="length", **more)
 
 
-def told(usual: Answer | None = None, /, **changed: Answer) -> dict[str, Any]:
-    """What the engine gives: `usual` to every question, and another to those that are named."""
-    found = {name: usual or answer() for name in NAMES} | {name.replace("_", " "): one for name, one in changed.items()}
-    return {"stop_ids": [2], "vocabulary": VOCABULARY, "answers": found}
+def answers(usual: Answer | None = None, /, **changed: Answer) -> Answers:
+    """Return what the engine gives: `usual` to every question, and another to those that are named."""
+    by_name = dict.fromkeys(NAMES, usual or answer()) | {name.replace("_", " "): it for name, it in changed.items()}
+    return Answers("float32", [2], VOCABULARY, by_name)
 
 
-def judge(check: str, made: dict[str, Any] | None = None, source: dict[str, Any] | None = None, **more: Any) -> Finding:
-    facts = AnswerFacts(**{"warnings": (), "told": made or told(), "source": source, "window": None} | more)
+def judge(check: str, made: Answers | None = None, source: Answers | None = None, **more: Any) -> Finding:
+    facts = AnswerFacts(made=made or answers(), source=source, **({"warnings": ()} | more))
     return next(finding for finding in run_checks(ANSWERS, facts) if finding.id == check)
 
 
 def test_good_answers_pass_every_check() -> None:
-    found = run_checks(ANSWERS, AnswerFacts((), told(), told()))
+    found = run_checks(ANSWERS, AnswerFacts((), answers(), answers()))
     assert {finding.id: finding.status for finding in found} == dict.fromkeys(
         ("loads", "answers", "stops", "leaks", "long-prompt"), "pass"
     )
@@ -193,8 +195,8 @@ STUCK = endless(*[7] * 9)
     (answer(tokens=(*[7] * 9, 2)), "the answer is one token for ever"),
 ])  # fmt: skip
 def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Answer, words: str) -> None:
-    made = told(one_word=wrong)
-    for source in (None, told(), told(colours=wrong)):
+    made = answers(one_word=wrong)
+    for source in (None, answers(), answers(colours=wrong)):
         found = judge("answers", made, source)
         assert (found.status, found.message) == ("fail", f"to 'one word' {words}")
         assert "Take more bits" in found.remedy
@@ -204,12 +206,12 @@ def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Ans
 
 
 def test_what_is_wrong_unquantized_is_told_as_it_is_there() -> None:
-    found = judge("answers", told(asked=STUCK), told(asked=EMPTY))
+    found = judge("answers", answers(asked=STUCK), answers(asked=EMPTY))
     assert found.message == "to 'asked' the answer is one token for ever; unquantized, the answer is empty"
 
 
 def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
-    found = judge("answers", told(asked=EMPTY, long_text=STUCK), told(asked=EMPTY))
+    found = judge("answers", answers(asked=EMPTY, long_text=STUCK), answers(asked=EMPTY))
     assert (found.status, found.details) == ("fail", {"question": "long text"})
 
 
@@ -219,45 +221,43 @@ def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
 ])  # fmt: skip
 def test_at_the_edge_it_is_an_answer(right: Answer) -> None:
     """The id that ends it is never shown, wherever it lies."""
-    found = judge("answers", told(right))
+    found = judge("answers", answers(right))
     assert found.status == "pass"
-    assert found.message == f"4 answers of {len(right['tokens'])} to {len(right['tokens'])} tokens"
+    assert found.message == f"4 answers of {len(right.tokens)} to {len(right.tokens)} tokens"
 
 
 # stops
 
 
 def test_without_an_id_to_stop_at_it_is_refused() -> None:
-    found = judge("stops", told() | {"stop_ids": []}, told())
+    found = judge("stops", replace(answers(), stop_ids=[]), answers())
     assert (found.status, found.message) == ("fail", "the tokenizer knows no id that ends an answer")
     assert "eos_token_id" in found.remedy
 
 
 def test_where_the_source_stops_and_the_variant_never_does_it_is_refused() -> None:
-    source = told(endless(), asked=answer(), colours=answer())
-    found = judge("stops", told(endless()), source)
+    source = answers(endless(), asked=answer(), colours=answer())
+    found = judge("stops", answers(endless()), source)
     assert (found.status, found.message) == ("fail", "no answer comes to an end, and unquantized 2 of 4 do")
     assert found.details == {"missed": ["asked", "colours"]}
     assert found.remedy
 
 
-ONE = told(endless(), asked=answer())
+ONE = answers(endless(), asked=answer())
 NEVER = "no answer came to an end before its limit"
 
 
 @pytest.mark.parametrize(("made", "source", "status", "message"), [
-    (told(endless()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
-    (ONE, told(), "warn", "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops"),
-    (told(endless(), colours=answer()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
-    (told(endless()), told(endless()), "warn", f"{NEVER}, and so it is unquantized"),
-    (told(endless()), None, "warn", NEVER),
+    (answers(endless()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
+    (ONE, answers(), "warn", "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops"),
+    (answers(endless(), colours=answer()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
+    (answers(endless()), answers(endless()), "warn", f"{NEVER}, and so it is unquantized"),
+    (answers(endless()), None, "warn", NEVER),
     (ONE, None, "pass", "1 of 4 answers stopped by themselves"),
     (ONE, ONE, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
-    (told(), ONE, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
+    (answers(), ONE, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
 ])  # fmt: skip
-def test_it_is_to_stop_where_the_source_does(
-    made: dict[str, Any], source: dict[str, Any] | None, status: str, message: str
-) -> None:
+def test_it_is_to_stop_where_the_source_does(made: Answers, source: Answers | None, status: str, message: str) -> None:
     found = judge("stops", made, source)
     assert (found.status, found.message) == (status, message)
 
@@ -269,27 +269,25 @@ BOTH = answer(leaked=["<s>", "</s>"])
 
 
 @pytest.mark.parametrize(("made", "source"), [
-    (told(colours=SHOWS), None), (told(colours=SHOWS), told()), (told(colours=SHOWS), told(asked=SHOWS)),
-    (told(colours=BOTH), told(colours=SHOWS)), (told(asked=SHOWS, colours=SHOWS), told(asked=SHOWS)),
+    (answers(colours=SHOWS), None), (answers(colours=SHOWS), answers()), (answers(colours=SHOWS), answers(asked=SHOWS)),
+    (answers(colours=BOTH), answers(colours=SHOWS)), (answers(asked=SHOWS, colours=SHOWS), answers(asked=SHOWS)),
 ])  # fmt: skip
-def test_a_special_token_that_the_source_does_not_say_is_refused(
-    made: dict[str, Any], source: dict[str, Any] | None
-) -> None:
+def test_a_special_token_that_the_source_does_not_say_is_refused(made: Answers, source: Answers | None) -> None:
     found = judge("leaks", made, source)
-    shown = ", ".join(made["answers"]["colours"]["leaked"])
+    shown = ", ".join(made.answers["colours"].leaked)
     assert (found.status, found.message) == ("fail", f"to 'colours' it says {shown}, which nobody should see")
     assert "stop ids" in found.remedy
-    assert found.details == {"leaked": made["answers"]["colours"]["leaked"]}
+    assert found.details == {"leaked": made.answers["colours"].leaked}
 
 
-@pytest.mark.parametrize("source", [told(colours=SHOWS), told(colours=BOTH)])
-def test_one_that_the_source_says_too_is_told(source: dict[str, Any]) -> None:
-    found = judge("leaks", told(colours=SHOWS), source)
+@pytest.mark.parametrize("source", [answers(colours=SHOWS), answers(colours=BOTH)])
+def test_one_that_the_source_says_too_is_told(source: Answers) -> None:
+    found = judge("leaks", answers(colours=SHOWS), source)
     assert (found.status, found.message) == ("warn", "to 'colours' it says <s>, and so it does unquantized")
 
 
 def test_what_the_source_alone_says_does_not_matter() -> None:
-    assert judge("leaks", told(), told(BOTH)).message == "no special token shows in an answer"
+    assert judge("leaks", answers(), answers(BOTH)).message == "no special token shows in an answer"
 
 
 # long-prompt
@@ -302,6 +300,6 @@ def test_what_the_source_alone_says_does_not_matter() -> None:
     ((4096, 1200), "skip", "the window of 4,096 positions is not passed"),
 ])  # fmt: skip
 def test_a_long_prompt_is_to_go_beyond_the_window(window: tuple[int, int] | None, status: str, words: str) -> None:
-    found = judge("long-prompt", told(long_text=answer(prompt_tokens=1200)), window=window)
+    found = judge("long-prompt", answers(long_text=answer(prompt_tokens=1200)), window=window)
     assert found.status == status
     assert found.message.startswith(words)

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts, better
+from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 
-GOOD: dict[str, Any] = {
-    "positions": 1020, "mean_kld": 0.0512, "mean_kld_error": 0.0021, "median_kld": 0.03, "p99_kld": 0.4123, "max_kld": 1.5,
-    "same_first_choice": 0.912, "same_first_choice_error": 0.009, "perplexity_source": 11.5, "perplexity": 12.0,
-    "perplexity_ratio": 1.0434, "perplexity_ratio_error": 0.0051, "by_kind": {}, "against": {"what": "source"},
-    "limited": False,
-}  # fmt: skip
-WIDEST = {"what": "variant", "label": "8bit", "bits_per_weight": 8.5012}
+GOOD = Divergence(
+    positions=1020,
+    mean_kld=0.0512,
+    mean_kld_error=0.0021,
+    median_kld=0.03,
+    p99_kld=0.4123,
+    max_kld=1.5,
+    same_first_choice=0.912,
+    same_first_choice_error=0.009,
+    perplexity_source=11.5,
+    perplexity=12.0,
+    perplexity_ratio=1.0434,
+    perplexity_ratio_error=0.0051,
+)
+SOURCE = Against("source")
+WIDEST = Against("variant", "8bit", 8.5012)
 TOO_LARGE = "the source is too large for this machine"
 NUMBERS = ("mean-kld", "same-first-choice", "perplexity")
 
 
 def judge(
-    result: dict[str, Any], limits: dict[str, Any] | None = None, variant: dict[str, Any] | None = None
+    divergence: Divergence | None,
+    limits: dict[str, Any] | None = None,
+    variant: dict[str, Any] | None = None,
+    against: Against = SOURCE,
+    **more: Any,
 ) -> dict[str, Finding]:
-    facts = FidelityFacts(result, FidelityTest.model_validate(limits or {}), Variant.model_validate(variant or {}))
+    asked, of = FidelityTest.model_validate(limits or {}), Variant.model_validate(variant or {})
+    facts = FidelityFacts(divergence, against, asked, of, **more)
     return {finding.id: finding for finding in run_checks(FIDELITY, facts)}
 
 
@@ -40,13 +56,13 @@ def test_a_good_result_passes_every_check() -> None:
 
 
 def test_a_store_with_too_little_room_is_told() -> None:
-    found = judge(GOOD | {"limited": True})["compared-with"]
+    found = judge(GOOD, limited=True)["compared-with"]
     assert found.status == "pass"
     assert found.message.endswith("over 1020 positions; fewer positions than asked, for the store has a limit")
 
 
 def test_another_variant_in_the_place_of_the_source_is_named() -> None:
-    found = judge(GOOD | {"against": WIDEST})
+    found = judge(GOOD, against=WIDEST)
     said = f"{TOO_LARGE}; compared with the variant 8bit (8.50 bits per weight) instead"
     assert (found["compared-with"].status, found["compared-with"].message) == ("warn", said)
     assert found["compared-with"].remedy == "Measure it on a machine with more memory."
@@ -54,7 +70,7 @@ def test_another_variant_in_the_place_of_the_source_is_named() -> None:
 
 
 def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
-    found = judge({"not_measured": TOO_LARGE, "against": WIDEST})
+    found = judge(None, against=WIDEST, not_measured=TOO_LARGE)
     assert (found["compared-with"].status, found["compared-with"].message) == (
         "warn",
         f"not measured, because {TOO_LARGE}",
@@ -73,7 +89,8 @@ def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
     (["perplexity_source"], set()),
 ])  # fmt: skip
 def test_what_is_no_number_is_refused_once(lost: list[str], skipped: set[str]) -> None:
-    found = judge(GOOD | dict.fromkeys(lost))
+    changed: dict[str, Any] = dict.fromkeys(lost)
+    found = judge(replace(GOOD, **changed))
     assert (found["finite"].status, found["finite"].message) == ("fail", f"not a number: {', '.join(sorted(lost))}")
     assert found["finite"].remedy == "The weights are broken; look at the source."
     assert {check for check in NUMBERS if found[check].status == "skip"} == skipped
@@ -81,7 +98,7 @@ def test_what_is_no_number_is_refused_once(lost: list[str], skipped: set[str]) -
 
 
 def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
-    facts = FidelityFacts(GOOD | {"mean_kld": 2.0, "max_kld": None}, FidelityTest(), Variant())
+    facts = FidelityFacts(replace(GOOD, mean_kld=2.0, max_kld=None), SOURCE, FidelityTest(), Variant())
     found = {one.id: one.status for one in run_checks(FIDELITY, facts, lambda _: "it is meant so")}
     assert (found["finite"], found["mean-kld"]) == ("fail", "warn")
 
@@ -94,7 +111,7 @@ def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
 def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     check: str, changed: dict[str, Any], message: str
 ) -> None:
-    found = judge(GOOD | changed, variant={"bits": 3})
+    found = judge(replace(GOOD, **changed), variant={"bits": 3})
     assert [one.id for one in found.values() if one.status == "fail"] == [check]
     assert found[check].message.endswith(message)
     assert found[check].remedy == better(Variant.model_validate({"bits": 3}))
@@ -108,7 +125,7 @@ def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     ({"mean_kld_error": None, "perplexity_ratio_error": None}, {}),
 ])  # fmt: skip
 def test_at_the_limit_it_is_not_refused(changed: dict[str, Any], limits: dict[str, Any]) -> None:
-    found = judge(GOOD | changed, limits)
+    found = judge(replace(GOOD, **changed), limits)
     assert {found[check].status for check in NUMBERS} == {"pass"}
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.evidence.conversion import KeptLayers
 from mlx_publish.evidence.report import Finding
-from mlx_publish.model.kept import KeptLayers
+from mlx_publish.model.kept import sentence
 from mlx_publish.model.weights import TensorInfo, parse_header
 from mlx_publish.recipes.recipe import Variant
 from samples import quantized_layer, weight_file
@@ -133,7 +134,7 @@ def test_a_few_missed_layers_are_refused_too() -> None:
 
 def test_many_kinds_of_layers_are_counted() -> None:
     kept = KeptLayers({f"model.layers.{n}.part{n}": 8 for n in range(9)})
-    assert kept.sentence() == "keeps part0, part1, part2, part3, part4, part5 and 3 more at 8 bits"
+    assert sentence(kept) == "keeps part0, part1, part2, part3, part4, part5 and 3 more at 8 bits"
 
 
 FAILING: list[tuple[str, Built, str, str]] = [

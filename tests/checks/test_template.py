@@ -12,6 +12,7 @@ from mlx_publish.chat.look import Look, look
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template import TEMPLATE, differences, safe
 from mlx_publish.checks.template_facts import TemplateFacts
+from mlx_publish.evidence.measured import ChatRendered, Dialogue, RenderedText
 from mlx_publish.evidence.report import Finding, verdict_of
 from tiny_tokenizer import CHATML, SPECIAL
 
@@ -26,7 +27,7 @@ NO_SYSTEM_STRICT = "{{ raise_exception('no such role') if messages[0].role == 's
 SWITCH = CHATML + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking }}"
 OWN_SWITCH = CHATML + "{{ ('<think>' if enable_thinking else '</think>') if enable_thinking is defined }}"
 NOT_ASKED = CHATML.replace("{% if add_generation_prompt %}", "{% if false %}")
-ENDED = {"text": "a", "ids": [1, 2]}
+ENDED = RenderedText("a", [1, 2])
 
 
 def seen(template: str, **special: str) -> Look:
@@ -51,11 +52,10 @@ def says(check: str, about: TemplateFacts) -> tuple[str, str]:
     return found.status, found.message
 
 
-def chat(thinks: bool = False, **rendered: Any) -> dict[str, Any]:
-    """What the engine tells; a dialogue is (source, made), and the same by both where only one is given."""
-    both = {name: one if isinstance(one, tuple) else (one, one) for name, one in rendered.items()}
-    told = {name: {"source": source, "made": made} for name, (source, made) in both.items()}
-    return {"warnings": [], "thinks": thinks, "rendered": told}
+def chat(thinks: bool = False, **rendered: RenderedText | tuple[RenderedText, RenderedText]) -> ChatRendered:
+    """Return what the engine gives; a dialogue is (source, made), and the same by both where only one is given."""
+    both = {name: texts if isinstance(texts, tuple) else (texts, texts) for name, texts in rendered.items()}
+    return ChatRendered(thinks, {name: Dialogue(source, made) for name, (source, made) in both.items()}, {})
 
 
 def test_of_chatml_nothing_odd_is_said() -> None:
@@ -79,7 +79,7 @@ def test_ids_are_unique() -> None:
 def test_a_failure_names_a_next_step() -> None:
     found = run_checks(
         TEMPLATE,
-        facts("{{ raise_exception('no') }}", way="own-turn", chat=chat(user=(ENDED, {"text": "b", "ids": [1]}))),
+        facts("{{ raise_exception('no') }}", way="own-turn", chat=chat(user=(ENDED, RenderedText("b", [1])))),
     )
     failures = [finding for finding in found if finding.status == "fail"]
     assert [finding.id for finding in failures] == ["template-renders", "template-same", "system-role"]
@@ -152,7 +152,7 @@ def test_the_same_text_and_ids() -> None:
 
 
 def test_another_text() -> None:
-    other = ({"text": "Hello you there", "ids": [1]}, {"text": "Hello me there", "ids": [1]})
+    other = (RenderedText("Hello you there", [1]), RenderedText("Hello me there", [1]))
     found = find("template-same", facts(chat=chat(user=ENDED, tools=other, scripts=other)))
     assert found.status == "fail"
     assert found.message == (
@@ -163,41 +163,41 @@ def test_another_text() -> None:
 
 def test_of_a_long_text_the_place_of_the_difference_is_shown() -> None:
     long = "x" * 5000
-    ((name, what),) = differences(chat(user=({"text": f"{long}a", "ids": [1]}, {"text": f"{long}b", "ids": [1]})))
+    ((name, what),) = differences(chat(user=(RenderedText(f"{long}a", [1]), RenderedText(f"{long}b", [1]))))
     assert (name, what) == ("user", f"text '{'x' * 10}b' in place of '{'x' * 10}a'")
-    ((_, what),) = differences(chat(user=({"text": long, "ids": []}, {"text": f"{long}</s>", "ids": []})))
+    ((_, what),) = differences(chat(user=(RenderedText(long, []), RenderedText(f"{long}</s>", []))))
     assert what == f"text '{'x' * 10}</s>' in place of '{'x' * 10}'"
 
 
 def test_other_ids() -> None:
     common = list(range(100, 120))
-    theirs, ours = ({"text": "a", "ids": [*common, last, 7]} for last in (1, 2))
+    theirs, ours = (RenderedText("a", [*common, last, 7]) for last in (1, 2))
     ((_, what),) = differences(chat(user=(theirs, ours)))
     assert what == "ids [118, 119, 2, 7] in place of [118, 119, 1, 7]"
-    ((_, what),) = differences(chat(user=({"text": "a", "ids": [5]}, {"text": "a", "ids": [5, 5]})))
+    ((_, what),) = differences(chat(user=(RenderedText("a", [5]), RenderedText("a", [5, 5]))))
     assert what == "ids [5, 5] in place of [5]"
 
 
 def test_one_of_both_refuses() -> None:
-    ((_, what),) = differences(chat(user=(ENDED, {"error": "no"})))
+    ((_, what),) = differences(chat(user=(ENDED, RenderedText(error="no"))))
     assert what == "the converted one refuses: no"
-    ((_, what),) = differences(chat(user=({"error": "not so"}, ENDED)))
+    ((_, what),) = differences(chat(user=(RenderedText(error="not so"), ENDED)))
     assert what == "the source's one refuses: not so"
 
 
 def test_what_both_refuse_is_no_difference_whatever_the_words() -> None:
-    assert [*differences(chat(user=({"error": "in /a/b"}, {"error": "in /c/d"})))] == []
+    assert [*differences(chat(user=(RenderedText(error="in /a/b"), RenderedText(error="in /c/d"))))] == []
 
 
 def test_what_mlx_lm_sets_by_default_is_no_difference() -> None:
-    told = chat(user=(ENDED, {"text": "b", "ids": [3]}))
-    told["rendered"]["user"]["by_default"] = True
-    assert [*differences(told)] == []
-    assert find("template-same", facts(chat=told)).status == "pass"
+    by_default = Dialogue(ENDED, RenderedText("b", [3]), by_default=True)
+    rendered = ChatRendered(thinks=False, rendered={"user": by_default}, prompts={})
+    assert [*differences(rendered)] == []
+    assert find("template-same", facts(chat=rendered)).status == "pass"
 
 
 def test_a_difference_cannot_be_accepted_away() -> None:
-    about = facts(chat=chat(user=(ENDED, {"error": "no"})))
+    about = facts(chat=chat(user=(ENDED, RenderedText(error="no"))))
     found = {finding.id: finding.status for finding in run_checks(TEMPLATE, about, lambda _: "for a reason")}
     assert found["template-same"] == "fail"
 
@@ -221,7 +221,7 @@ def test_a_system_text_is_folded(template: str, reason: str) -> None:
     ):
         said = f"no system role ({reason}); the system text {words}"
         assert says("system-role", facts(template, way=way)) == ("warn", said)
-        converted = facts(template, way=way, chat={"rendered": {}, "thinks": False})
+        converted = facts(template, way=way, chat=chat(thinks=False))
         assert says("system-role", converted) == ("warn", f"{said}, and so the card shows it")
 
 
@@ -288,15 +288,15 @@ def test_begin_tokens() -> None:
     twice = ("warn", "a prompt begins with the begin token twice; models are trained with one")
     assert says("begin-token", facts("{{ bos_token * 2 }}" + CHATML, begin)) == twice
     # Another one from the tokenizer, in front of the template's.
-    doubled = facts("{{ bos_token }}" + CHATML, begin, chat=chat(user={"text": "<s>a", "ids": [1, 1, 5]}))
+    doubled = facts("{{ bos_token }}" + CHATML, begin, chat=chat(user=RenderedText("<s>a", [1, 1, 5])))
     assert says("begin-token", doubled) == twice
 
 
 @pytest.mark.parametrize(
-    "made", [{"text": "<s>a", "ids": [1, 5, 5]}, {"text": "aa", "ids": [5, 5]}, {"text": "<s>", "ids": [1]},
-             {"error": "no"}],
+    "made", [RenderedText("<s>a", [1, 5, 5]), RenderedText("aa", [5, 5]), RenderedText("<s>", [1]),
+             RenderedText(error="no")],
 )  # fmt: skip
-def test_a_begin_token_that_is_not_doubled(made: dict[str, Any]) -> None:
+def test_a_begin_token_that_is_not_doubled(made: RenderedText) -> None:
     about = facts("{{ bos_token }}" + CHATML, {"bos_token": "<s>"}, chat=chat(user=made))
     assert find("begin-token", about).status == "pass"
 

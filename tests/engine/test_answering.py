@@ -11,7 +11,10 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from gate import edit_json, loaded
-from mlx_publish.engine.answering import answers, answers_of, tokenizer_of
+from mlx_publish.engine.answering import answers, answers_of
+from mlx_publish.engine.backends import backend
+from mlx_publish.evidence.measured import Answer, Answers, Messages, Question
+from mlx_publish.evidence.records import to_json
 from models import ANSWER, answer_table, make_model, make_scripted
 from tiny_tokenizer import CHATML, END_OF_TEXT, TURN_END, TURN_START, build_tokenizer
 
@@ -21,19 +24,25 @@ TEXT = "The Moon passes in front of the Sun. "
 SWITCHED = CHATML + "{{ 'on' if enable_thinking else 'off' }}{{ mood }}"
 
 
-def question(name: str = "q", **more: Any) -> dict[str, Any]:
-    asked = {"messages": [{"role": "user", "content": "Hi"}], "options": {}, "max_tokens": LIMIT}
-    return {"name": name, **asked, **more}
+HI: Messages = ({"role": "user", "content": "Hi"},)
 
 
-def plain(prompt: str, **more: Any) -> dict[str, Any]:
-    return question(messages=None, prompt=prompt, **more)
+def question(name: str = "q", messages: Messages | None = HI, max_tokens: int = LIMIT, **more: Any) -> Question:
+    return Question(name, messages, max_tokens, **more)
 
 
-def ask(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the model as its users load it."""
-    found: dict[str, Any] = answers_of(*loaded(folder), [asked], lambda _: None)["answers"]["q"]
-    return found
+def plain(prompt: str, name: str = "q", **more: Any) -> Question:
+    return question(name, messages=None, prompt=prompt, **more)
+
+
+def ask(folder: Path, asked: Question) -> Answer:
+    """Return the answer of the model as its users load it."""
+    return answers_of(*loaded(folder), [asked], "float32", lambda _: None).answers["q"]
+
+
+def by_folders(folder: Path, tokenizer: Path, *asked: Question, progress: Any = lambda _: None) -> Answers:
+    """Return the answers as the engine's job gives them."""
+    return answers(str(folder), str(tokenizer), to_json(asked), progress)
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +54,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_answer_that_stops(folder: Path) -> None:
     found = ask(folder, question())
-    assert found["rendered"] == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert found["prompt_tokens"] == len(build_tokenizer().encode(found["rendered"]).ids)
-    assert (found["answer"], found["stop"], found["stop_id"]) == (ANSWER, "stop", TURN_END)
-    assert found["tokens"] == [*build_tokenizer().encode(ANSWER).ids, TURN_END]
-    assert found["leaked"] == []
+    assert found.rendered == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert found.prompt_tokens == len(build_tokenizer().encode(found.rendered).ids)
+    assert (found.answer, found.stop, found.stop_id) == (ANSWER, "stop", TURN_END)
+    assert found.tokens == [*build_tokenizer().encode(ANSWER).ids, TURN_END]
+    assert found.leaked == []
 
 
 @pytest.mark.parametrize("limit", [1, 3, 9, 10])
 def test_the_limit_is_kept(folder: Path, limit: int) -> None:
     found = ask(folder, question(max_tokens=limit))
-    assert found["tokens"] == ask(folder, question())["tokens"][:limit]
+    assert found.tokens == ask(folder, question()).tokens[:limit]
     ended = limit == 10
-    assert (found["stop"], found["stop_id"]) == (("stop", TURN_END) if ended else ("length", None))
+    assert (found.stop, found.stop_id) == (("stop", TURN_END) if ended else ("length", None))
 
 
 def test_it_is_greedy_and_says_the_same_again(tmp_path: Path) -> None:
@@ -65,8 +74,8 @@ def test_it_is_greedy_and_says_the_same_again(tmp_path: Path) -> None:
     found, again = ask(folder, question()), ask(folder, question())
     assert found == again
     model, tokenizer = loaded(folder)
-    ids = tokenizer.encode(found["rendered"])
-    for token in found["tokens"]:
+    ids = tokenizer.encode(found.rendered)
+    for token in found.tokens:
         logits: Any = model(mx.array([ids]))[0, -1].astype(mx.float32)
         # Two ways to add up in half precision may give a tie another winner.
         assert logits[token].item() == pytest.approx(logits.max().item(), abs=0.1)
@@ -75,41 +84,41 @@ def test_it_is_greedy_and_says_the_same_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 7, 10, 11, 95])
 def test_a_long_prompt_has_so_many_tokens_of_text_in_front(folder: Path, tokens: int) -> None:
-    short, long = ask(folder, question()), ask(folder, question(long={"text": TEXT, "tokens": tokens}))
+    short, long = ask(folder, question()), ask(folder, question(long_text=TEXT, long_tokens=tokens))
     tokenizer = build_tokenizer()
     front = tokenizer.decode((tokenizer.encode(TEXT).ids * 10)[:tokens])
-    assert long["rendered"] == short["rendered"].replace("Hi", f"{front}\n\nHi")
-    assert long["prompt_tokens"] - short["prompt_tokens"] == tokens + len("\n\n")
-    assert long["answer"] == ANSWER
+    assert long.rendered == short.rendered.replace("Hi", f"{front}\n\nHi")
+    assert long.prompt_tokens - short.prompt_tokens == tokens + len("\n\n")
+    assert long.answer == ANSWER
 
 
 def test_the_long_text_stands_before_the_last_message_alone(folder: Path) -> None:
     messages = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
-    found = ask(folder, question(messages=messages, long={"text": TEXT, "tokens": 2}))
-    assert found["rendered"].count("The Moon") == 1
-    assert "<|im_start|>user\nThe Moon\n\nuser<|im_end|>\n<|im_start|>assistant\n" in found["rendered"]
+    found = ask(folder, question(messages=messages, long_text=TEXT, long_tokens=2))
+    assert found.rendered.count("The Moon") == 1
+    assert "<|im_start|>user\nThe Moon\n\nuser<|im_end|>\n<|im_start|>assistant\n" in found.rendered
     assert messages[-1]["content"] == "user"
 
 
 def test_a_rendered_prompt_is_cut_in_the_report(folder: Path) -> None:
-    found = ask(folder, question(long={"text": "x", "tokens": 5000}, max_tokens=1))
-    assert (len(found["rendered"]), found["prompt_tokens"] > 5000) == (4000, True)
+    found = ask(folder, question(long_text="x", long_tokens=5000, max_tokens=1))
+    assert (len(found.rendered), found.prompt_tokens > 5000) == (4000, True)
 
 
 def test_without_a_template_the_prompt_is_the_text(folder: Path) -> None:
     found = ask(folder, plain("Tell!"))
-    assert (found["rendered"], found["answer"], found["stop"]) == ("Tell!", ANSWER, "stop")
-    assert found["prompt_tokens"] == len(build_tokenizer().encode("Tell!").ids)
-    long = ask(folder, plain("Tell!", long={"text": TEXT, "tokens": 12}))
-    assert long["rendered"] == f"{TEXT}The Moon\n\nTell!"
-    assert long["prompt_tokens"] == found["prompt_tokens"] + 12 + 2
+    assert (found.rendered, found.answer, found.stop) == ("Tell!", ANSWER, "stop")
+    assert found.prompt_tokens == len(build_tokenizer().encode("Tell!").ids)
+    long = ask(folder, plain("Tell!", long_text=TEXT, long_tokens=12))
+    assert long.rendered == f"{TEXT}The Moon\n\nTell!"
+    assert long.prompt_tokens == found.prompt_tokens + 12 + 2
 
 
 def test_options_reach_the_template(folder: Path, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "m")
     edit_json(other, "tokenizer_config.json", chat_template=SWITCHED)
     for options, ends in (({}, "off"), ({"enable_thinking": True}, "on"), ({"mood": " sad"}, "off sad")):
-        assert ask(other, question(options=options))["rendered"].endswith(f"assistant\n{ends}")
+        assert ask(other, question(options=options)).rendered.endswith(f"assistant\n{ends}")
 
 
 def test_what_leaks_is_named_and_what_ends_it_is_not(tmp_path: Path) -> None:
@@ -120,25 +129,25 @@ def test_what_leaks_is_named_and_what_ends_it_is_not(tmp_path: Path) -> None:
     assert made.add_tokens([AddedToken("<think>", special=False), AddedToken("<odd>", special=True)]) == 2
     made.save(str(folder / "tokenizer.json"))
     found = ask(folder, question())
-    assert found["tokens"] == [286, TURN_START, 287, END_OF_TEXT, TURN_END]
-    assert found["leaked"] == ["<odd>", "<|endoftext|>", "<|im_start|>"]
-    assert ask(folder, question(max_tokens=1))["leaked"] == []
+    assert found.tokens == [286, TURN_START, 287, END_OF_TEXT, TURN_END]
+    assert found.leaked == ["<odd>", "<|endoftext|>", "<|im_start|>"]
+    assert ask(folder, question(max_tokens=1)).leaked == []
 
 
 def test_at_the_limit_the_last_token_counts_as_said(tmp_path: Path) -> None:
     folder = make_scripted(tmp_path / "m", {NEWLINE: TURN_START})
     found = ask(folder, question(max_tokens=1))
-    assert (found["stop"], found["leaked"]) == ("length", ["<|im_start|>"])
+    assert (found.stop, found.leaked) == ("length", ["<|im_start|>"])
 
 
 def test_all_questions_are_answered_by_name(folder: Path) -> None:
     said: list[str] = []
-    asked = [question("one", max_tokens=2), {**plain("Hi!"), "name": "two"}]
-    found = answers(str(folder), str(folder), asked, said.append)
+    asked = [question("one", max_tokens=2), plain("Hi!", name="two")]
+    found = by_folders(folder, folder, *asked, progress=said.append)
     assert said == ["loading", "answering 1 of 2", "answering 2 of 2"]
-    assert {name: one["answer"] for name, one in found["answers"].items()} == {"one": "The Moon", "two": ANSWER}
-    assert (found["warnings"], found["stop_ids"], found["vocabulary"]) == ([], [TURN_END], 286)
-    assert found["computed_in"] == ("as stored" if mx.metal.is_available() else "float32")
+    assert {name: answer.answer for name, answer in found.answers.items()} == {"one": "The Moon", "two": ANSWER}
+    assert (found.warnings, found.stop_ids, found.vocabulary) == ([], [TURN_END], 286)
+    assert found.computed_in == ("as stored" if mx.metal.is_available() else "float32")
 
 
 def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_path: Path) -> None:
@@ -148,10 +157,10 @@ def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_p
         edit_json(place, "tokenizer_config.json", eos_token="<|endoftext|>")
         for name in ("config.json", "generation_config.json"):
             edit_json(place, name, eos_token_id=ends)
-    found = answers(str(source), str(made), [question()], lambda _: None)
-    assert found["stop_ids"] == [END_OF_TEXT, TURN_END]
-    assert (found["answers"]["q"]["answer"], found["answers"]["q"]["stop"]) == (ANSWER, "stop")
-    assert tokenizer_of(made).eos_token_ids == loaded(made)[1].eos_token_ids
-    alone = answers(str(source), str(source), [question()], lambda _: None)
-    assert (alone["stop_ids"], alone["answers"]["q"]["stop"]) == ([END_OF_TEXT], "length")
-    assert alone["answers"]["q"]["leaked"] == ["<|im_end|>"]
+    found = by_folders(source, made, question())
+    assert found.stop_ids == [END_OF_TEXT, TURN_END]
+    assert (found.answers["q"].answer, found.answers["q"].stop) == (ANSWER, "stop")
+    assert backend().tokenizer_that_stops(made).eos_token_ids == loaded(made)[1].eos_token_ids
+    alone = by_folders(source, source, question())
+    assert (alone.stop_ids, alone.answers["q"].stop) == ([END_OF_TEXT], "length")
+    assert alone.answers["q"].leaked == ["<|im_end|>"]

@@ -10,6 +10,7 @@ from mlx import nn  # noqa: TID251
 from mlx.utils import tree_flatten  # noqa: TID251
 
 from mlx_publish.engine.casting import cast, main_type
+from mlx_publish.evidence.conversion import Routing
 
 CLOSE = [6.8 + n / 100 for n in range(32)]
 
@@ -53,7 +54,7 @@ def types(model: nn.Module) -> dict[str, mx.Dtype]:
 def test_a_bias_that_only_chooses_stays_and_the_rest_has_one_type() -> None:
     model = made(Model(goes_on=False))
     routing = cast(model, mx.bfloat16)
-    assert routing.told() == {"kept": ["e_score_correction_bias"], "merged": {}}
+    assert routing == Routing(kept=["e_score_correction_bias"])
     found = types(model)
     assert found.pop("e_score_correction_bias") == mx.float32
     assert set(found.values()) == {mx.bfloat16}
@@ -71,12 +72,12 @@ def test_a_bias_that_would_widen_the_whole_model_is_rounded_and_named() -> None:
 def test_a_bias_whose_values_stay_distinct_is_nothing_to_tell() -> None:
     model = made(Model(goes_on=True))
     model.e_score_correction_bias = mx.arange(32).astype(mx.float32)
-    assert cast(model, mx.bfloat16).told() == {"kept": [], "merged": {}}
+    assert cast(model, mx.bfloat16) == Routing()
 
 
 def test_in_float32_nothing_is_rounded() -> None:
     model = made(Model(goes_on=True))
-    assert cast(model, mx.float32).told() == {"kept": [], "merged": {}}
+    assert cast(model, mx.float32) == Routing()
     assert set(types(model).values()) == {mx.float32}
 
 

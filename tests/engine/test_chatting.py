@@ -14,6 +14,8 @@ from gate import edit_json
 from mlx_publish.chat.dialogues import probes
 from mlx_publish.checks.template import differences
 from mlx_publish.engine.chatting import chat
+from mlx_publish.evidence.measured import ChatRendered, Dialogue, DialogueOrder, RenderedText
+from mlx_publish.evidence.records import to_json
 from models import make_model
 from pipeline import read_json
 from tiny_tokenizer import CHATML, build_tokenizer
@@ -26,18 +28,17 @@ SWITCHED = CHATML + "{% if enable_thinking is defined and enable_thinking %}{{ '
 USER = {"role": "user", "content": "What is it?"}
 
 
-def dialogue(name: str = "d", *messages: dict[str, str], **more: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {"messages": messages or (USER,), "tools": None, "options": {}, "generation": True}
-    return {"name": name, **asked, **more}
+def dialogue(name: str = "d", *messages: dict[str, str], **more: Any) -> DialogueOrder:
+    asked: dict[str, Any] = {"tools": None, "options": {}, "generation": True}
+    return DialogueOrder(name, messages or (USER,), **(asked | more))
 
 
-def both(folder: Path, source: Path, *dialogues: dict[str, Any]) -> dict[str, Any]:
-    return chat(str(folder), str(source), {}, dialogues or (dialogue(),), (), lambda _: None)
+def both(folder: Path, source: Path, *dialogues: DialogueOrder) -> ChatRendered:
+    return chat(str(folder), str(source), {}, to_json(dialogues or (dialogue(),)), (), lambda _: None)
 
 
-def one(folder: Path, source: Path, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = both(folder, source, dialogue(**more))["rendered"]["d"]
-    return found
+def one(folder: Path, source: Path, **more: Any) -> Dialogue:
+    return both(folder, source, dialogue(**more)).rendered["d"]
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +63,27 @@ def copy(plain: Path, tmp_path: Path) -> Callable[..., Path]:
 
 def test_the_same_folder_gives_the_same(plain: Path) -> None:
     asked = [
-        {
-            "name": probe.name, "messages": probe.messages, "tools": probe.tools, "options": dict(probe.options),
-            "generation": probe.generation,
-        }
-        for probe in probes()
-    ]  # fmt: skip
+        DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in probes()
+    ]
     found = both(plain, plain, *asked)
-    assert (found["warnings"], found["thinks"]) == ([], False)
-    assert list(found["rendered"]) == [probe.name for probe in probes()]
+    assert (found.warnings, found.thinks) == ([], False)
+    assert list(found.rendered) == [probe.name for probe in probes()]
     assert not list(differences(found))
-    assert found["rendered"]["user"]["made"] == found["rendered"]["user"]["source"]
+    assert found.rendered["user"].made == found.rendered["user"].source
 
 
 def test_text_and_ids_are_those_of_the_template_and_the_tokenizer(plain: Path) -> None:
     text = "<|im_start|>user\nWhat is it?<|im_end|>\n"
-    made, tokenizer = one(plain, plain, generation=False)["made"], build_tokenizer()
-    assert made == {"text": text, "ids": tokenizer.encode(text).ids}
-    assert one(plain, plain)["made"]["text"] == f"{text}<|im_start|>assistant\n"
+    made, tokenizer = one(plain, plain, generation=False).made, build_tokenizer()
+    assert made == RenderedText(text, tokenizer.encode(text).ids)
+    assert one(plain, plain).made.text == f"{text}<|im_start|>assistant\n"
 
 
 def test_a_changed_template_shows(plain: Path, copy: Callable[..., Path]) -> None:
     other = copy("other", CHATML.replace("assistant", "model"))
-    assert one(other, plain, generation=False)["made"] == one(plain, plain, generation=False)["source"]
+    assert one(other, plain, generation=False).made == one(plain, plain, generation=False).source
     found = both(other, plain)
-    assert found["rendered"]["d"]["made"]["text"].endswith("<|im_start|>model\n")
+    assert found.rendered["d"].made.text.endswith("<|im_start|>model\n")
     [(name, what)] = differences(found)
     assert (name, what.startswith("text ")) == ("d", True)
 
@@ -94,9 +91,9 @@ def test_a_changed_template_shows(plain: Path, copy: Callable[..., Path]) -> Non
 def test_a_changed_vocabulary_shows(plain: Path, copy: Callable[..., Path]) -> None:
     other = copy("other", CHATML, "What")
     found = both(other, plain)
-    made, source = found["rendered"]["d"]["made"], found["rendered"]["d"]["source"]
-    assert made["text"] == source["text"]
-    assert (286 in made["ids"], len(source["ids"]) - len(made["ids"])) == (True, len("What") - 1)
+    made, source = found.rendered["d"].made, found.rendered["d"].source
+    assert made.text == source.text
+    assert (286 in made.ids, len(source.ids) - len(made.ids)) == (True, len("What") - 1)
     [(_, what)] = differences(found)
     assert what.startswith("ids ")
 
@@ -109,15 +106,17 @@ def test_ids_of_the_source_are_of_its_file_and_not_of_its_class(copy: Callable[.
     edit_json(source, "tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": [split, before]})
     made = Tokenizer.from_file(str(source / "tokenizer.json"))
     edit_json(source, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
-    found = one(source, source)["source"]
-    assert found["ids"] == made.encode(found["text"], add_special_tokens=False).ids
+    found = one(source, source).source
+    assert found.ids == made.encode(found.text, add_special_tokens=False).ids
 
 
 def test_what_both_refuse_is_no_difference(copy: Callable[..., Path]) -> None:
     folder = copy("m", ALTERNATES)
     two = both(folder, folder, dialogue("one"), dialogue("two", USER, USER))
-    assert "text" in two["rendered"]["one"]["made"]
-    assert two["rendered"]["two"] == {"source": {"error": "one turn only"}, "made": {"error": "one turn only"}}
+    assert two.rendered["one"].made.text
+    assert two.rendered["one"].made.error is None
+    refused = RenderedText(error="one turn only")
+    assert two.rendered["two"] == Dialogue(refused, refused)
     assert not list(differences(two))
 
 
@@ -130,14 +129,14 @@ def test_what_one_refuses_is_a_difference(plain: Path, copy: Callable[..., Path]
 
 def test_an_error_is_cut(copy: Callable[..., Path]) -> None:
     folder = copy("m", "{{ raise_exception('x' * 9000) }}")
-    assert one(folder, folder)["made"] == {"error": "x" * 500}
+    assert one(folder, folder).made == RenderedText(error="x" * 500)
 
 
 def test_the_clock_stands_still(copy: Callable[..., Path]) -> None:
     folder = copy("m", DATED)
     found = one(folder, folder)
-    assert found["made"] == found["source"]
-    assert found["made"]["text"].startswith("01 Mar 2026 12:00\n")
+    assert found.made == found.source
+    assert found.made.text.startswith("01 Mar 2026 12:00\n")
 
 
 def test_a_switch_that_mlx_lm_sets_by_itself_is_told(copy: Callable[..., Path]) -> None:
@@ -147,27 +146,27 @@ def test_a_switch_that_mlx_lm_sets_by_itself_is_told(copy: Callable[..., Path]) 
         folder, folder, dialogue("unset"), dialogue("on", options={"enable_thinking": True}),
         dialogue("off", options={"enable_thinking": False}),
     )  # fmt: skip
-    unset, on, off = found["rendered"].values()
-    assert found["thinks"] is True
-    assert unset["by_default"] is True
-    assert (unset["made"], unset["source"]) == (on["made"], off["source"])
-    assert unset["made"]["text"] == f"{unset['source']['text']}<think>"
-    assert {"by_default"}.isdisjoint(on.keys() | off.keys())
-    assert (on["made"], off["made"]) == (on["source"], off["source"])
+    unset, on, off = found.rendered.values()
+    assert found.thinks is True
+    assert unset.by_default is True
+    assert (unset.made, unset.source) == (on.made, off.source)
+    assert unset.made.text == f"{unset.source.text}<think>"
+    assert (on.by_default, off.by_default) == (False, False)
+    assert (on.made, off.made) == (on.source, off.source)
     assert not list(differences(found))
 
 
 def test_without_those_tokens_it_sets_the_switch_off(copy: Callable[..., Path]) -> None:
     folder = copy("m", SWITCHED.replace("is defined and", "is not defined or"))
     found = both(folder, folder)
-    assert (found["thinks"], found["rendered"]["d"]["by_default"]) == (False, True)
-    assert found["rendered"]["d"]["source"]["text"] == f"{found['rendered']['d']['made']['text']}<think>"
+    assert (found.thinks, found.rendered["d"].by_default) == (False, True)
+    assert found.rendered["d"].source.text == f"{found.rendered['d'].made.text}<think>"
 
 
 def test_a_switch_does_not_explain_another_difference(copy: Callable[..., Path]) -> None:
     source, folder = copy("source", SWITCHED, *THINK), copy("m", f"{SWITCHED}!", *THINK)
     found = both(folder, source)
-    assert "by_default" not in found["rendered"]["d"]
+    assert not found.rendered["d"].by_default
     assert len(list(differences(found))) == 1
 
 
@@ -176,5 +175,5 @@ def test_tools_reach_the_template(copy: Callable[..., Path]) -> None:
     tool = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}
     for tools, begins in ((None, "none"), ([tool], "1")):
         found = one(folder, folder, tools=tools)
-        assert found["made"] == found["source"]
-        assert found["made"]["text"].startswith(begins)
+        assert found.made == found.source
+        assert found.made.text.startswith(begins)

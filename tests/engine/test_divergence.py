@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
-from mlx_publish.engine.divergence import Divergence, compared
+from mlx_publish.engine.divergence import Positions, compared
+from mlx_publish.evidence.measured import Against, Divergence, KindDivergence
+from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.source.bounds import rounded
@@ -77,10 +79,16 @@ def noisy(positions: int, vocabulary: int, noise: float = 0.5, seed: int = 0) ->
     return source, model, dice.integers(0, vocabulary, positions).tolist()
 
 
-def summary(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, Any]:
-    found = Divergence()
-    found.add(source, model, following)
-    return found.summary()
+def summary(source: Logits, model: Logits, following: Sequence[int]) -> Divergence:
+    positions = Positions()
+    positions.add(source, model, following)
+    return positions.summary()
+
+
+def numbers(divergence: Divergence | KindDivergence) -> dict[str, Any]:
+    """Return the numbers by name, without what they are of."""
+    about = ("by_kind", "tokens_sha256", "computed_in")
+    return {name: value for name, value in vars(divergence).items() if name not in about}
 
 
 @pytest.mark.parametrize(("positions", "vocabulary", "noise"), [
@@ -88,19 +96,19 @@ def summary(source: Logits, model: Logits, following: Sequence[int]) -> dict[str
 ])  # fmt: skip
 def test_all_numbers_agree_with_a_second_computation(positions: int, vocabulary: int, noise: float) -> None:
     given = noisy(positions, vocabulary, noise)
-    assert summary(*given) == pytest.approx(again(*given), rel=CLOSE)
+    assert numbers(summary(*given)) == pytest.approx(again(*given), rel=CLOSE)
 
 
 def test_logits_far_from_zero_lose_nothing() -> None:
     """Models differ in where their logits lie; the numbers know only the differences between tokens."""
     source, model, following = noisy(20, 50)
     far = (source + np.float32(1024), model - np.float32(2048), following)
-    assert summary(*far) == pytest.approx(again(*far), rel=CLOSE)
+    assert numbers(summary(*far)) == pytest.approx(again(*far), rel=CLOSE)
 
 
 def test_the_same_logits_are_exactly_the_same() -> None:
     source, _, following = noisy(40, 1000)
-    found = summary(source, source.copy(), following)
+    found = numbers(summary(source, source.copy(), following))
     zeros = ("mean_kld", "mean_kld_error", "median_kld", "p99_kld", "max_kld", "perplexity_ratio_error")
     assert {found[key] for key in zeros} == {0.0}
     assert (found["same_first_choice"], found["perplexity_ratio"]) == (1.0, 1.0)
@@ -110,11 +118,9 @@ def test_the_same_logits_are_exactly_the_same() -> None:
 def test_it_is_never_negative_by_rounding() -> None:
     """The same distribution by other logits: what is left of the difference is rounding, of either sign."""
     source, _, following = noisy(200, 500)
-    found = Divergence()
-    found.add(source, source + np.float32(0.125), following)
-    told = found.summary()
-    assert min(told[key] for key in ("mean_kld", "median_kld", "p99_kld", "max_kld")) >= 0
-    assert told["max_kld"] < 1e-12
+    found = numbers(summary(source, source + np.float32(0.125), following))
+    assert min(found[key] for key in ("mean_kld", "median_kld", "p99_kld", "max_kld")) >= 0
+    assert found["max_kld"] < 1e-12
 
 
 def by_decimals(one: Logits, other: Logits) -> float:
@@ -131,13 +137,13 @@ def test_a_tiny_difference_is_still_seen() -> None:
     source, model, following = noisy(12, 60, noise=5e-5)
     right = [by_decimals(one, other) for one, other in zip(source, model, strict=True)]
     assert 1e-10 < mean(right) < 1e-8
-    found = summary(source, model, following)
+    found = numbers(summary(source, model, following))
     assert found["mean_kld"] == pytest.approx(mean(right), rel=1e-5)
     assert found["max_kld"] == pytest.approx(max(right), rel=1e-5)
 
 
 def test_one_position_has_no_error() -> None:
-    found = summary(*noisy(1, 10))
+    found = numbers(summary(*noisy(1, 10)))
     assert {found[key] for key in found if key.endswith("_error")} == {0.0}
     assert found["positions"] == 1
     assert found["mean_kld"] == found["p99_kld"] == found["max_kld"] > 0
@@ -146,7 +152,7 @@ def test_one_position_has_no_error() -> None:
 def test_the_first_of_equals_is_the_first_choice() -> None:
     source = np.array([[1, 1, 0], [0, 1, 1], [1, 1, 1]], np.float32)
     model = np.array([[2, 0, 0], [0, 0, 5], [0, 0, 0]], np.float32)
-    assert summary(source, model, [0, 1, 2])["same_first_choice"] == pytest.approx(2 / 3)
+    assert summary(source, model, [0, 1, 2]).same_first_choice == pytest.approx(2 / 3)
 
 
 def cut(logits: Logits, sizes: Sequence[int]) -> Iterator[Logits]:
@@ -176,22 +182,21 @@ def test_pieces_of_any_size_give_the_same_numbers() -> None:
     passages, source, model, following = in_passages()
     sizes = [size for _, part in PASSAGES for size in part]
     found = compared(passages, cut(source, sizes), cut(model, sizes))
-    by_kind = found.pop("by_kind")
-    assert found == pytest.approx(again(source, model, following), rel=CLOSE)
-    assert list(by_kind) == list(KINDS)
+    assert numbers(found) == pytest.approx(again(source, model, following), rel=CLOSE)
+    assert list(found.by_kind) == list(KINDS)
     kinds = [kind for kind, part in PASSAGES for _ in range(sum(part))]
-    for kind, told in by_kind.items():
+    for kind, of_kind in found.by_kind.items():
         rows = [row for row, of in enumerate(kinds) if of == kind]
         right = again(source[rows], model[rows], [following[row] for row in rows])
         keys = ("positions", "mean_kld", "same_first_choice", "perplexity_ratio")
-        assert told == pytest.approx({key: right[key] for key in keys}, rel=CLOSE)
+        assert numbers(of_kind) == pytest.approx({key: right[key] for key in keys}, rel=CLOSE)
 
 
 def test_the_kinds_add_up_to_the_whole() -> None:
     passages, source, model, _ = in_passages()
     counts = [sum(sizes) for _, sizes in PASSAGES]
-    found = compared(passages, cut(source, counts), cut(model, counts))
-    parts = found["by_kind"].values()
+    whole = compared(passages, cut(source, counts), cut(model, counts))
+    found, parts = numbers(whole), [numbers(part) for part in whole.by_kind.values()]
     assert sum(part["positions"] for part in parts) == found["positions"] == sum(counts)
     for key in ("mean_kld", "same_first_choice"):
         weighted = math.fsum(part[key] * part["positions"] for part in parts)
@@ -228,10 +233,14 @@ BROKEN: dict[str, tuple[Callable[[Logits], None], Callable[[Logits], None]]] = {
 }
 
 
-def findings(result: dict[str, Any]) -> dict[str, Finding]:
-    """Of a result as the stage reports it, with everything accepted that can be."""
-    told = {"against": {"what": "source"}, "limited": False}
-    facts = FidelityFacts(rounded({**result, **told}), FidelityTest(), Variant())
+def reported(divergence: Divergence) -> Divergence:
+    """Return it as the stage reports it."""
+    return from_json(Divergence, rounded(to_json(divergence)))
+
+
+def findings(divergence: Divergence) -> dict[str, Finding]:
+    """Judge it with everything accepted that can be."""
+    facts = FidelityFacts(reported(divergence), Against("source"), FidelityTest(), Variant())
     found = run_checks(FIDELITY, facts, lambda _: "all of it is meant so")
     assert verdict_of(found) == "refused"
     return {finding.id: finding for finding in found}
@@ -245,8 +254,8 @@ def test_what_is_no_number_becomes_none_and_is_refused(case: str) -> None:
         change(logits)
     with np.errstate(all="ignore"):
         found = compared([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
-    assert rounded(found)["mean_kld"] is None
-    assert rounded(found)["by_kind"]["code"]["mean_kld"] is None
+    assert reported(found).mean_kld is None
+    assert reported(found).by_kind["code"].mean_kld is None
     told = findings(found)
     assert told["finite"].status == "fail"
     assert "mean_kld" in told["finite"].message
@@ -258,7 +267,7 @@ def test_a_perplexity_without_room_is_refused_and_no_crash() -> None:
     source = np.zeros((4, 10), np.float32)
     source[:, 0] = 2000
     found = summary(source, source.copy(), [1, 2, 3, 4])
-    assert found["perplexity"] == found["perplexity_source"] == math.inf
+    assert found.perplexity == found.perplexity_source == math.inf
     told = findings(found)
     assert told["finite"].message == "not a number: perplexity, perplexity_source"
     assert (told["finite"].status, told["mean-kld"].status) == ("fail", "pass")

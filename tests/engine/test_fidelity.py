@@ -30,7 +30,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source import logits as reference
-from mlx_publish.source.logits import Reference
+from mlx_publish.source.logits import SourceLogits
 from mlx_publish.stages import STAGES, fidelity_stage
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.console import Console
@@ -205,7 +205,7 @@ def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
     mine = copy(tiny, tmp_path / "mine")
 
     def known(model: str = "source") -> bool:
-        return Reference(stage_context(mine.root), model).known() is not None
+        return SourceLogits(stage_context(mine.root), model).known() is not None
 
     assert known()
     assert not known("the digest of a variant")
@@ -234,7 +234,7 @@ def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
 def test_a_store_that_is_not_whole_is_not_used(tiny: Compared, tmp_path: Path, harm: Callable[[Path], object]) -> None:
     mine = copy(tiny, tmp_path / "mine")
     harm(mine.source / "reference")
-    assert Reference(stage_context(mine.root)).known() is None
+    assert SourceLogits(stage_context(mine.root)).known() is None
 
 
 def test_the_source_is_read_again_where_it_has_to_be(tiny: Compared, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_the_source_is_read_again_where_it_has_to_be(tiny: Compared, tmp_path: P
     found = mine.again()
     assert mine.log.exists()
     assert found["4bit"].result == tiny.result("4bit")
-    assert Reference(stage_context(mine.root)).known() is not None
+    assert SourceLogits(stage_context(mine.root)).known() is not None
     before = marks(mine.log)
     other = mine.again(fidelity={"tokens": 200, **ANYTHING})["4bit"].result
     assert marks(mine.log) != before

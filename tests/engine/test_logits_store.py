@@ -139,9 +139,9 @@ def test_the_store_is_bounded_and_says_so(
     monkeypatch.setattr(logits_store, "LIMIT", room)
     model, tokenizer = loaded(folder)
     order = {"texts": texts(), "tokens": tokens, "store": str(tmp_path / "store")}
-    told = reference_of(model, tokenizer, folder, order, lambda _: None)
+    read = reference_of(model, tokenizer, folder, order, "float32", lambda _: None)
     parts, stored = read_passages(tmp_path / "store"), list(read_logits(tmp_path / "store"))
-    assert told["limited"] is (tokens > 150)
-    assert told["positions"] == sum(part.positions for part in parts) == sum(map(len, stored))
+    assert read.limited is (tokens > 150)
+    assert read.positions == sum(part.positions for part in parts) == sum(map(len, stored))
     assert sum(len(part.ids) for part in parts) == min(tokens, 150)
     assert sum(piece.nbytes for piece in stored) <= room

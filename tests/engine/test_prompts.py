@@ -24,6 +24,7 @@ from mlx_publish.engine.passages import rendering
 from mlx_publish.engine.prompts import finished, forbid
 from mlx_publish.engine.questions import prompts_of
 from mlx_publish.errors import Bug, Refused
+from mlx_publish.evidence.measured import Messages, Question
 from models import make_model
 from tiny_tokenizer import CHATML
 
@@ -111,8 +112,8 @@ def test_nothing_is_parsed_here(tmp_path: Path, unable: None) -> None:
         tokenizer.apply_chat_template([USER])
 
 
-def question(name: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "messages": [USER], "options": {}, "max_tokens": 1, **more}
+def question(name: str, messages: Messages = (USER,), **more: Any) -> Question:
+    return Question(name, messages, 1, **more)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ LOOK = (
 
 @dataclass(frozen=True)
 class ReferenceFacts:
-    """What the comparison found, as `stages/reference_check` gives it, or why there was none."""
+    """What the comparison found, as `source/transformers_check` gives it, or why there was none."""
 
     result: Mapping[str, Any] | None
     reason: str = ""

@@ -21,7 +21,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class TwinFacts:
-    """What the comparison found, as `stages/twin` gives it, or why there was none."""
+    """What the comparison found, as `source/twin` gives it, or why there was none."""
 
     result: Mapping[str, Any] | None
     reason: str = ""

@@ -29,9 +29,10 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     there = [folder for folder in folders if (folder / "evidence.json").is_file()]
     if not there:
         raise BadInput(
-            f"there is no card of {recipe.name} in {cards}", place="--cards",
+            f"there is no card of {recipe.name} in {cards}",
+            place="--cards",
             remedy=f"Run 'mlx-publish card --recipe {file} --into {cards}' first.",
-        )  # fmt: skip
+        )
     root = Path.cwd()
     paths = [_in_tree(folder, root) for folder in there]
     for path in paths:
@@ -40,9 +41,11 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     if problems := list(look(files, Options(recipes=file.parent))):
         tell(problems)
         return 1
-    told = [(path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths]
-    _pin(recipe, told[0][1].source.identity)
-    text = body(recipe.name, told, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
+    compared = [
+        (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths
+    ]
+    _pin(recipe, compared[0][1].source.identity)
+    text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
     console.say(f"pull request: {address}" if address else "nothing changed since the last review")
     return 0

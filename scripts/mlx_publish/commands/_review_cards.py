@@ -39,9 +39,9 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runn
     changed = changed_files(root, base)
     links = list(_links(changed, cards, recipes))
     rules = [] if links else _rules(changed, root)
-    if links := links or [problem for one in rules for problem in _link(one)]:
+    if links := links or [problem for rule in rules for problem in _link(rule)]:
         return _ended([], links, "nothing else was looked at", runner)
-    every = bool(rules) or any(one.path.parent == PurePosixPath(recipes.as_posix()) for one in changed)
+    every = bool(rules) or any(change.path.parent == PurePosixPath(recipes.as_posix()) for change in changed)
     folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
     files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
     wanted = _recipes(changed, recipes, root, folders)
@@ -52,7 +52,7 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runn
         *signature.look(folders, root),
         *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
     ]
-    changes = [str(one.path) for one in rules]
+    changes = [str(rule.path) for rule in rules]
     return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", runner, changes)
 
 
@@ -69,19 +69,20 @@ def _ended(
 
 def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Problem]:
     """Yield links that a branch puts where files are read, or above them: they would lead to files of this machine."""
-    for one in changed:
-        path = Path(one.path)
+    for change in changed:
+        path = Path(change.path)
         read = _TEMPLATES in path.parts or any(
             path.is_relative_to(place) or place.is_relative_to(path) for place in (cards, recipes, Path(POLICY))
         )
         if read:
-            yield from _link(one)
+            yield from _link(change)
 
 
-def _link(one: Changed) -> Iterator[Problem]:
-    if one.link and not one.removed:
-        said = "is a link, and nothing is read through one"
-        yield Problem(Path(one.path), said, remedy="Put a file or folder there.")
+def _link(change: Changed) -> Iterator[Problem]:
+    if change.link and not change.removed:
+        yield Problem(
+            Path(change.path), "is a link, and nothing is read through one", remedy="Put a file or folder there."
+        )
 
 
 def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
@@ -96,20 +97,22 @@ def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
     attested = policy.spec.attested if policy else None
     signers = PurePosixPath(attested.signers) if attested and attested.signers else None
     return [
-        one for one in changed
-        if str(one.path) == POLICY or _TEMPLATES in one.path.parts
-        or (signers is not None and (one.path == signers or one.path in signers.parents))
-    ]  # fmt: skip
+        change
+        for change in changed
+        if str(change.path) == POLICY
+        or _TEMPLATES in change.path.parts
+        or (signers is not None and (change.path == signers or change.path in signers.parents))
+    ]
 
 
 def _folders(changed: Sequence[Changed], cards: PurePosixPath, root: Path, every: bool) -> list[Path]:
     """Folders of cards, as `cards/<namespace>/<name>`, relative to where the command is run."""
-    found = {one.path.parent for one in changed if one.path.parent.parent.parent == cards}
+    folders = {change.path.parent for change in changed if change.path.parent.parent.parent == cards}
     if every:
-        found |= {
+        folders |= {
             PurePosixPath(path.parent.relative_to(root).as_posix()) for path in (root / cards).glob(f"*/*/{CARD}")
         }
-    return [Path(folder) for folder in sorted(found) if any((root / folder / name).is_file() for name in FILES)]
+    return [Path(folder) for folder in sorted(folders) if any((root / folder / name).is_file() for name in FILES)]
 
 
 def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Sequence[Path]) -> list[Path]:
@@ -117,11 +120,10 @@ def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Seq
 
     Evidence names the recipe; where no file is called so, it may be any of them.
     """
-    found = recipe_paths(root / recipes)
-    paths = [path.relative_to(root) if path.is_relative_to(root) else path for path in found]
+    paths = [path.relative_to(root) if path.is_relative_to(root) else path for path in recipe_paths(root / recipes)]
     named = {_recipe_of(root / folder / _EVIDENCE) for folder in folders}
-    every = any(str(one.path) == POLICY for one in changed) or bool(named - {path.stem for path in paths})
-    mine = {one.path for one in changed if not one.removed}
+    every = any(str(change.path) == POLICY for change in changed) or bool(named - {path.stem for path in paths})
+    mine = {change.path for change in changed if not change.removed}
     return [path for path in paths if every or path.stem in named or PurePosixPath(path.as_posix()) in mine]
 
 
@@ -137,11 +139,11 @@ def _recipe_of(path: Path) -> str:
 
 def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Problem]:
     """Yield what does not belong where cards lie."""
-    for one in changed:
-        path = Path(one.path)
-        if one.removed or not path.is_relative_to(cards):
+    for change in changed:
+        path = Path(change.path)
+        if change.removed or not path.is_relative_to(cards):
             continue
-        if not one.plain:
+        if not change.plain:
             yield Problem(path, "is a link, and a card consists of files", remedy="Take the files as they were made.")
         elif len(path.relative_to(cards).parts) != 3 or path.name not in FILES:
             yield Problem(

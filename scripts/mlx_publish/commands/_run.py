@@ -42,11 +42,18 @@ def run_command(
     judge_token()
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
-        recipe, variants, work, console, forced if options.force else frozenset(), getattr(options, "tag", None),
-        getattr(options, "cards", None), frozenset(stage.name for stage in stages),
-        anew=options.force or until is not None or options.command == NAMES[0], children=children,
+        recipe,
+        variants,
+        work,
+        console,
+        forced if options.force else frozenset(),
+        getattr(options, "tag", None),
+        getattr(options, "cards", None),
+        frozenset(stage.name for stage in stages),
+        anew=options.force or until is not None or options.command == NAMES[0],
+        children=children,
         rebuild=convert_again if _rebuilds(options) else None,
-    )  # fmt: skip
+    )
     with work.lock():
         work.remove_left()
         try:
@@ -93,9 +100,10 @@ def _recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
     others = sorted(set(flags) - {"to"})
     if others:
         raise BadInput(
-            "a recipe says this already", place=f"--{others[0].replace('_', '-')}",
+            "a recipe says this already",
+            place=f"--{others[0].replace('_', '-')}",
             remedy="Change the recipe, or leave --recipe out.",
-        )  # fmt: skip
+        )
     return recipe_from_file(file, to=flags.get("to"))
 
 
@@ -103,9 +111,10 @@ def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
     labels = [variant.label for variant in recipe.variants]
     if name is not None and name not in labels:
         raise BadInput(
-            f"there is no variant {name}", place=f"--variant of {recipe.place}" if recipe.place else "--variant",
+            f"there is no variant {name}",
+            place=f"--variant of {recipe.place}" if recipe.place else "--variant",
             remedy=f"The recipe {recipe.name} has: {', '.join(labels)}.",
-        )  # fmt: skip
+        )
     return tuple(variant for variant in recipe.variants if name in (None, variant.label))
 
 
@@ -122,7 +131,7 @@ def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage
 
 
 def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
-    found = {
+    reports = {
         variant.label: {
             stage.name: report.to_json()
             for stage in stages
@@ -130,4 +139,4 @@ def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
         }
         for variant in context.variants
     }
-    print(shown_json(found))
+    print(shown_json(reports))

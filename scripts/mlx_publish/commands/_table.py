@@ -34,8 +34,8 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
     console = print_plainly(out, table)
     for variant in variants:
-        found = [report for name in ("inspect", "convert", "smoke") if (report := work.report(variant.label, name))]
-        if why := unmeasured(found):
+        reports = [report for name in ("inspect", "convert", "smoke") if (report := work.report(variant.label, name))]
+        if why := unmeasured(reports):
             console.print(Text(f"  {variant.label}: {why}"), soft_wrap=True)
         card = work.model(variant.label) / "README.md"
         if card.exists():
@@ -62,8 +62,8 @@ def print_plainly(out: TextIO, table: Table) -> Console:
 
 
 def _cells(label: str, work: Work) -> tuple[str, ...]:
-    found = {name: work.report(label, name) for name in ("convert", "smoke", "fidelity", "benchmark")}
-    results = {name: report.result for name, report in found.items() if report and report.verdict == "pass"}
+    reports = {name: work.report(label, name) for name in ("convert", "smoke", "fidelity", "benchmark")}
+    results = {name: report.result for name, report in reports.items() if report and report.verdict == "pass"}
     convert, smoke = results.get("convert"), results.get("smoke")
     fidelity, benchmark = results.get("fidelity"), results.get("benchmark")
     answer = " ".join(plain(smoke["exchange"]["answer"]).split()) if smoke else "-"

@@ -38,7 +38,7 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
     `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
     """
     metadata = Metadata(_files(source, revision))
-    seen, can, findings = _judged(metadata, _engines(engines))
+    look, can, findings = _judged(metadata, _engines(engines))
     name = source.rstrip("/").rpartition("/")[2]
     console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
     if can:
@@ -47,7 +47,7 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
         if finding.status != "skip":
             console.finding(finding)
     if as_json:
-        print(shown_json(_plain_data(can, findings, seen)))
+        print(shown_json(_plain_data(can, findings, look)))
     return int(verdict_of(findings) != "pass")
 
 
@@ -79,22 +79,22 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
     if verdict_of(outside) != "pass":
         return None, None, outside
     try:
-        seen, tokens = metadata.look, _tokens(metadata)
+        look, tokens = metadata.look, _tokens(metadata)
     except Refused as error:
         return None, None, (Finding(error.check, "fail", error.message, error.remedy),)
     if empty := metadata.tokenizer.empty:
-        said = f"{empty} is empty, and transformers takes it for the chat template all the same"
-        return None, None, (Finding("chat-template", "fail", said, "Remove the empty file, or fill it."),)
-    if seen is None:
+        message = f"{empty} is empty, and transformers takes it for the chat template all the same"
+        return None, None, (Finding("chat-template", "fail", message, "Remove the empty file, or fill it."),)
+    if look is None:
         missing = Finding("chat-template", "fail", "there is no chat template", "Take a model that has one.")
         return None, None, (missing,)
-    findings = run_checks((_SAFE,), seen)
+    findings = run_checks((_SAFE,), look)
     if verdict_of(findings) != "pass":
-        return seen, None, findings
-    can = capabilities(seen)
+        return look, None, findings
+    can = capabilities(look)
     way = "native" if can.system in ("native", "merged") else "first-user"
-    facts = TemplateFacts(seen, can, tokens, way, engines=by_engine(seen, engines))
-    return seen, can, (*findings, *run_checks(TEMPLATE, facts))
+    facts = TemplateFacts(look, can, tokens, way, engines=by_engine(look, engines))
+    return look, can, (*findings, *run_checks(TEMPLATE, facts))
 
 
 def _tokens(metadata: Metadata) -> frozenset[str] | None:
@@ -113,10 +113,10 @@ def _table(can: Capabilities, metadata: Metadata) -> Table:
     return table
 
 
-def _plain_data(can: Capabilities | None, findings: Sequence[Finding], seen: Look | None) -> dict[str, Any]:
+def _plain_data(can: Capabilities | None, findings: Sequence[Finding], look: Look | None) -> dict[str, Any]:
     return {
         "verdict": verdict_of(findings),
         "capabilities": can.to_json() if can else None,
         "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: one.told() for name, one in seen.rendered.items()} if seen else {},
+        "dialogues": {name: rendering.told() for name, rendering in look.rendered.items()} if look else {},
     }

@@ -142,7 +142,7 @@ class Judged(Record):
 class Config(Open):
     """What the source's config.json says, read at a glance; `context` in tokens."""
 
-    context: int | None
+    context: int | float | None
 
 
 class Words(Open):

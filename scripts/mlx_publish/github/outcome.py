@@ -24,21 +24,25 @@ def write_outcome(
     """
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
-    verdicts = {report.verdict for found in reports.values() for report in found}
-    runner.write({
-        "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
-        "card": "\n".join(str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")),
-        "evidence": "\n".join(
-            str(work.variant(v.label) / "evidence.json") for v in variants if _has(reports[v.label], "card")
-        ),
-        "provenance": "\n".join(
-            str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
-        ),
-        "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
-        "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
-    })  # fmt: skip
-    for label, found in reports.items():
-        for report in found:
+    verdicts = {report.verdict for own in reports.values() for report in own}
+    runner.write(
+        {
+            "verdict": next((verdict for verdict in _WORST if verdict in verdicts), "error"),
+            "card": "\n".join(
+                str(work.model(v.label) / "README.md") for v in variants if _has(reports[v.label], "card")
+            ),
+            "evidence": "\n".join(
+                str(work.variant(v.label) / "evidence.json") for v in variants if _has(reports[v.label], "card")
+            ),
+            "provenance": "\n".join(
+                str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
+            ),
+            "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
+            "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
+        }
+    )
+    for label, own in reports.items():
+        for report in own:
             for check in report.checks:
                 if check.status == "fail":
                     runner.annotate(
@@ -60,8 +64,8 @@ def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
     listed = [(label, report) for label, own in reports.items() for report in own]
     rows = [(cell(label), report.stage, report.verdict, _remarks(report)) for label, report in listed]
     yield table(("variant", "stage", "verdict", "remarks"), rows)
-    for label, found in reports.items():
-        if why := unmeasured(found):
+    for label, own in reports.items():
+        if why := unmeasured(own):
             yield f"\n{cell(label)}: {cell(why)}."
 
 

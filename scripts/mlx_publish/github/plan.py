@@ -52,13 +52,15 @@ class Settings:
 def print_plan(plan: Mapping[str, Any], runner: Runner) -> None:
     """Print a plan as JSON, and write its parts as outputs for the jobs after this one."""
     print(shown_json(plan))
-    runner.write({
-        "next": plan["next"],
-        "jobs": json.dumps(plan["jobs"]),
-        "review": json.dumps(plan["review"]),
-        "runs-on": json.dumps(plan["runs_on"]),
-        "callback": plan["callback"],
-    })  # fmt: skip
+    runner.write(
+        {
+            "next": plan["next"],
+            "jobs": json.dumps(plan["jobs"]),
+            "review": json.dumps(plan["review"]),
+            "runs-on": json.dumps(plan["runs_on"]),
+            "callback": plan["callback"],
+        }
+    )
 
 
 def make_plan(

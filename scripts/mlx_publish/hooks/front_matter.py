@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.problem import Problem, problems_of
@@ -44,7 +43,7 @@ def faults(path: Path, text: str) -> Iterator[Problem]:
         yield Problem(path, f"and {len(wrong) - MOST} more are wrong", remedy=_AGAIN)
 
 
-def _faults(data: Mapping[str, Any]) -> Iterator[Found]:
+def _faults(data: Mapping[str, object]) -> Iterator[Found]:
     for key in data.keys() - KEYS:
         yield key, "this key is not ours to carry"
     yield from _licence(data)
@@ -55,7 +54,7 @@ def _faults(data: Mapping[str, Any]) -> Iterator[Found]:
     yield from _doubles(data.get("tags"))
 
 
-def _licence(data: Mapping[str, Any]) -> Iterator[Found]:
+def _licence(data: Mapping[str, object]) -> Iterator[Found]:
     found = data.get("license")
     if not isinstance(found, str) or not found:
         yield "license", "this key is missing" if found is None else "is no text"

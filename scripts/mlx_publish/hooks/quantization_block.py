@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mlx_publish.hooks.model_folder import MODEL, ModelFolder
 from mlx_publish.hooks.problem import Problem
@@ -43,13 +42,13 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
         model.rewrite(MODEL, {**config, BLOCK: whole, COPY: whole})
 
 
-def _whole(block: Mapping[str, Any]) -> dict[str, Any]:
+def _whole(block: Mapping[str, object]) -> dict[str, object]:
     """With the mode that mlx-lm takes where none is named, behind the other two numbers."""
     first = {key: block[key] for key in ("group_size", "bits") if key in block}
     return {**first, "mode": "affine", **block}
 
 
-def _short(block: object, copy: object, whole: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _short(block: object, copy: object, whole: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     if block is None:
         yield COPY, f"there is no {BLOCK} beside it, where MLX looks"
     elif block != whole:
@@ -60,11 +59,11 @@ def _short(block: object, copy: object, whole: Mapping[str, Any]) -> Iterator[tu
         yield COPY, f"differs from {BLOCK} in the mode, which one of them leaves out"
 
 
-def _alike(block: Mapping[str, Any], copy: object) -> bool:
+def _alike(block: Mapping[str, object], copy: object) -> bool:
     return copy is None or (isinstance(copy, Mapping) and _whole(copy) == _whole(block))
 
 
-def _different(block: Mapping[str, Any], copy: object) -> Iterator[tuple[str, str]]:
+def _different(block: Mapping[str, object], copy: object) -> Iterator[tuple[str, str]]:
     if not isinstance(copy, Mapping):
         yield COPY, "is no mapping"
         return
@@ -73,7 +72,7 @@ def _different(block: Mapping[str, Any], copy: object) -> Iterator[tuple[str, st
             yield f"{COPY}.{key}", f"says {copy.get(key)!r} where {BLOCK} says {block.get(key)!r}"
 
 
-def _wrong(block: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+def _wrong(block: Mapping[str, object], path: str) -> Iterator[tuple[str, str]]:
     """Numbers that MLX cannot take, or that are not there."""
     mode = block.get("mode", "affine")
     if not isinstance(mode, str) or mode not in SIZES:
@@ -87,7 +86,7 @@ def _wrong(block: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
             yield f"{path}.{key}", f"is {value!r}; {mode} takes {', '.join(map(str, allowed))}"
 
 
-def _layers(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _layers(block: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Layers that differ from the rest have an entry of their own: the same numbers, or false."""
     for name, entry in block.items():
         if isinstance(entry, Mapping):

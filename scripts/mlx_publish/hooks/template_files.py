@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.hooks.json_lines import key_lines
@@ -54,7 +53,7 @@ def templates_in(path: Path) -> list[Found]:
     return [Found(path, text, {"default": text}, _tokens(path.parent.parent if more else path.parent), main=not more)]
 
 
-def _in_json(path: Path, data: Mapping[str, Any]) -> Iterator[Found]:
+def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Found]:
     if path.name == LEGACY and KEY not in data:
         raise Refused(f"there is no {KEY} in it", place=f"{path.name}:1", remedy="Remove the file, or add the key.")
     named = named_templates(data.get(KEY), path.name)

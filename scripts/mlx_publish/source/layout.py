@@ -29,6 +29,8 @@ class Prepared:
     """Links to weights and tokenizer, and the config in the spelling that mlx-lm reads."""
     side: Path
     """Copies of all that travels beside the weights, to be mended, and that config."""
+    weights: tuple[str, ...]
+    """Weight files, which may be links out of `source`."""
     side_files: tuple[str, ...]
     config: Mapping[str, Any]
     """config.json as its authors wrote it."""
@@ -38,8 +40,7 @@ class Prepared:
     @cached_property
     def tensors(self) -> tuple[TensorInfo, ...]:
         """The source's tensors, by the headers of its weight files."""
-        weights = sorted(path for path in FolderFiles(self.source).entries if path.endswith(".safetensors"))
-        return tuple(tensor for path in weights for tensor in read_header(self.source / path))
+        return tuple(tensor for path in self.weights for tensor in read_header(self.source / path))
 
 
 def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
@@ -48,7 +49,8 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
     config = read_json_file(FolderFiles(source), "config.json") or {}
     normal, changes = normalise_config(config)
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
-    prepared = Prepared(source, aside / "links", aside / "side", travelling, config, tuple(changes))
+    weights = tuple(path for path in paths if path.endswith(".safetensors"))
+    prepared = Prepared(source, aside / "links", aside / "side", weights, travelling, config, tuple(changes))
     for folder in (prepared.links, prepared.side):
         folder.mkdir()
         (folder / "config.json").write_text(json_text(normal), encoding="utf-8")
