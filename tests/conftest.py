@@ -87,11 +87,11 @@ def user(tmp_path: Path) -> User:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Put a shell script in the place of the child's Python; `$folder` is the folder of the job."""
+    """Put a shell script in the place of the child's Python; its order is a line of its standard input."""
 
     def put(text: str) -> None:
         path = tmp_path / "program"
-        path.write_text(f"#!/bin/sh\nfolder=$7\n{text}\n")
+        path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
 

@@ -104,7 +104,7 @@ def test_the_review_asks_for_the_signature_too(home: Path) -> None:
         (home / folder / "evidence.sig").write_text(wrong)
         found = list(look([folder], home))
         assert found, wrong
-        assert {str(problem.file).partition("/")[0] for problem in found} == {"cards"}
+        assert {fault.place.name.partition("/")[0] for fault in found} == {"cards"}
     (home / folder / "evidence.sig").unlink()
     [missing] = look([folder], home)
     assert "evidence.sig" in str(missing)

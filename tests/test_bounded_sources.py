@@ -15,7 +15,7 @@ from headers import facts, failures, find, header_bytes
 from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.cli import main
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.errors import BadInput, Refused, in_file
 from mlx_publish.model.tokenizer_bounds import judge_tokenizer
 from models import make_model
 
@@ -227,7 +227,7 @@ def test_what_a_check_quotes_of_a_model_is_cut(keys: dict[str, Any]) -> None:
 def test_an_error_s_message_is_cut_and_its_words_stay() -> None:
     assert str(BadInput("x" * 1_000_000 + " is no repo")) == "x" * 200 + "… is no repo"
     assert len(str(Refused("x y" * 1_000_000))) < 21_000
-    assert str(BadInput("all of this is said", place="r.yaml:1")) == "r.yaml:1: all of this is said"
+    assert str(BadInput("all of this is said", place=in_file("r.yaml"))) == "r.yaml:1: all of this is said"
 
 
 def test_a_good_source_is_read_as_before() -> None:

@@ -216,3 +216,15 @@ def test_an_exemption_that_the_recipe_gives_is_fine(tree: Path) -> None:
     write_card(tree, path, evidence)
     assert "too large for us" in (folder / "README.md").read_text(encoding="utf-8")
     assert review(tree)[0] == 0
+
+
+def test_a_fault_of_the_recipe_refuses_its_card_and_is_told_at_the_recipe(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(tree / "recipes/model-1.yaml", "license:", "licence:")
+    code, summary = review(tree)
+    assert code == 1
+    assert "file=recipes/model-1.yaml,line=8::licence: this key is not known" in capsys.readouterr().err
+    assert f"| cards/lab/{NAMES[0]} | as it should be |" in summary
+    assert f"| cards/lab/{NAMES[1]} | refused |" in summary
+    assert f"### {NAMES[1]}" not in summary

@@ -17,7 +17,7 @@ from mlx_publish.children.engine import Children
 from mlx_publish.commands import _run as commands
 from mlx_publish.commands import registry
 from mlx_publish.commands._arguments import RECIPE_FLAGS
-from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError
+from mlx_publish.errors import BadInput, Interrupted, Refused, SurroundingsError, in_file
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +152,7 @@ def test_bad_input_ends_with_2(words: list[str], said: str, capsys: pytest.Captu
     ("error", "code", "said"),
     [
         (Refused("it is broken", remedy="Mend it."), 1, "error: it is broken\n  next: Mend it.\n"),
-        (BadInput("is wrong", place="r.yaml:3", key="to"), 2, "error: r.yaml:3: to: is wrong\n"),
+        (BadInput("is wrong", place=in_file("r.yaml", 3), key="to"), 2, "error: r.yaml:3: to: is wrong\n"),
         (SurroundingsError("no network"), 4, "error: no network\n"),
         (Interrupted("enough"), 130, "error: enough\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
@@ -212,7 +212,7 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     breaks: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    breaks(BadInput("is wrong\nthere", place="r.yaml:3", key="to"))
+    breaks(BadInput("is wrong\nthere", place=in_file("r.yaml", 3), key="to"))
     assert cli.main(["run"]) == 2
     assert "::error file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
 
@@ -232,7 +232,7 @@ def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
 
 
 @pytest.mark.parametrize(("error", "verdict"), [
-    (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"), (BadInput("is wrong", place="r.yaml:3"), "error"),
+    (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"), (BadInput("is wrong", place=in_file("r.yaml", 3)), "error"),
     (SurroundingsError("no answer"), "error"), (KeyboardInterrupt(), "error"), (ZeroDivisionError("x"), "error"),
 ])  # fmt: skip
 def test_in_a_job_what_stopped_it_is_its_verdict_and_ends_its_summary(

@@ -25,12 +25,12 @@ def test_exit_codes(kind: type[errors.PublishError], code: int) -> None:
 
 
 def test_bad_input_is_told_with_its_place() -> None:
-    assert str(errors.BadInput("is wrong", place="r.yaml:3", key="to")) == "r.yaml:3: to: is wrong"
+    assert str(errors.BadInput("is wrong", place=errors.in_file("r.yaml", 3), key="to")) == "r.yaml:3: to: is wrong"
     assert str(errors.BadInput("is wrong", place="--to")) == "--to: is wrong"
     assert errors.BadInput("is wrong", place="--to").message == "is wrong"
 
 
 def test_a_refusal_names_its_check_and_place() -> None:
-    error = errors.Refused("is not JSON", check="readable", place="config.json:3")
-    assert (error.check, error.message) == ("readable", "config.json:3: is not JSON")
+    error = errors.Refused("is not JSON", check="readable", place=errors.in_file("config.json", 3))
+    assert (error.check, error.message, str(error)) == ("readable", "is not JSON", "config.json:3: is not JSON")
     assert errors.Refused("x").check == "readable"

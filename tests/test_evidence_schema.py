@@ -67,7 +67,7 @@ def test_a_proof_of_the_architecture_is_known_and_evidence_without_one_stays_who
         evidence = {**FULL, "proof": proof}
         assert list(faults(evidence)) == []
         jsonschema.validate(evidence, schema)
-    assert [path for path, _ in faults({**FULL, "proof": {**PROOF, "texts": []}})] == ["proof.texts"]
+    assert [fault.key for fault in faults({**FULL, "proof": {**PROOF, "texts": []}})] == ["proof.texts"]
 
 
 def test_the_schema_is_that_of_this_version() -> None:
@@ -146,14 +146,14 @@ WRONG: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("path", "value", "key"), WRONG)
 def test_what_is_wrong_is_named_by_its_key(path: str, value: Any, key: str) -> None:
-    found = dict(faults(changed(path, value)))
+    found = {fault.key: fault.message for fault in faults(changed(path, value))}
     assert list(found) == [key]
     assert found[key]
 
 
 @pytest.mark.parametrize("key", [key for key in FULL if key != "schema"])
 def test_nothing_may_be_missing(key: str) -> None:
-    assert [name for name, _ in faults({name: value for name, value in FULL.items() if name != key})] == [key]
+    assert [fault.key for fault in faults({name: value for name, value in FULL.items() if name != key})] == [key]
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {}])

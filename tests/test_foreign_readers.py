@@ -34,18 +34,12 @@ OURS = {
     "hooks/json_lines.py": "the text of one key, of JSON that was read within bounds",
     "signing/keyless.py": "sigstore's parser of a bundle that was read within bounds, and the operator's own settings",
     "github/relay.py": "pydantic's parser, which has bounds of its own, on a body within LARGEST",
-    # orders to our children and their answers, which go through folders of ours
-    "engine/__main__.py": "an order of ours",
-    "children/engine.py": "an answer of our child",
-    "engine/tame.py": "an order of ours",
+    # orders to our children, and what they leave in folders of ours
+    "children/serving.py": "an order of ours",
     "engine/twin.py": "a config that we wrote for the child",
     "engine/logits_store.py": "passages that our child wrote",
-    "torch_check/__main__.py": "an order of ours",
     "children/torch.py": "an answer of our child",
-    "chat/__main__.py": "an order of ours",
-    "chat/child.py": "an answer of our child",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
-    "chat/minijinja_child.py": "an order of ours",
     # files of the package
     "machine/packages.py": "the source of mlx-lm as installed",
     "engine/tokenizing.py": "data/probes.json",

@@ -11,8 +11,8 @@ import pytest
 
 import mlx_publish
 from mlx_publish.errors import BadInput
+from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.front_matter import faults
-from mlx_publish.hooks.problem import Options
 from mlx_publish.hooks.recipe import look
 from mlx_publish.model.card import parse_card
 from mlx_publish.recipes.policy import read_policy
@@ -58,7 +58,7 @@ def test_in_a_recipe_it_is_bad_input_at_its_line(case: tuple[str, int, str], tmp
     with pytest.raises(BadInput) as caught:
         recipe_from_file(path, elsewhere=True)
     assert time.process_time() - start < 5
-    assert caught.value.place == (f"{path}:{line}" if line else str(path))
+    assert str(caught.value.place) == (f"{path}:{line}" if line else str(path))
     assert said in caught.value.message
     assert len(str(caught.value)) < 500
 
@@ -148,5 +148,5 @@ def test_a_path_with_a_character_that_no_path_has_is_bad_input(key: str, value: 
     (tmp_path / "r.yaml").write_text("".join(f"{name}: {text}\n" for name, text in lines.items()))
     with pytest.raises(BadInput) as caught:
         recipe_from_file(tmp_path / "r.yaml")
-    assert caught.value.place == f"{tmp_path / 'r.yaml'}:{list(lines).index(key) + 1}"
+    assert str(caught.value.place) == f"{tmp_path / 'r.yaml'}:{list(lines).index(key) + 1}"
     assert "\x00" not in str(caught.value)

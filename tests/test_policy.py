@@ -62,7 +62,7 @@ def test_what_does_not_is_named_by_line_and_key(tmp_path: Path, old: str, new: s
 def test_a_policy_that_is_wrong_names_its_line(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(BadInput) as error:
         read_policy(policy(tmp_path, text))
-    assert (error.value.place or "").endswith("mlx-publish.yaml:1")
+    assert str(error.value.place).endswith("mlx-publish.yaml:1")
     assert (error.value.key or "").startswith(key)
 
 

@@ -59,7 +59,9 @@ def test_a_class_that_transformers_4_does_not_know(files: dict[str, bytes], name
     repaired, config = mended(edited(files, tokenizer_class=name))
     assert config["tokenizer_class"] == PLAIN
     assert list(config) == list(json.loads(files[CONFIG]))
-    assert repaired.changes == (f"tokenizer_class {PLAIN} instead of {name}, which transformers 4 does not know",)
+    assert [change.message for change in repaired.changes] == [
+        f"tokenizer_class {PLAIN} instead of {name}, which transformers 4 does not know"
+    ]
 
 
 @pytest.mark.parametrize("name", ["GPT2Tokenizer", "Qwen2TokenizerFast", "GemmaTokenizer", "PreTrainedTokenizer"])
@@ -67,7 +69,7 @@ def test_a_known_class_stays_unless_its_ids_differ(files: dict[str, bytes], name
     assert mended(edited(files, tokenizer_class=name))[0] == Repaired()
     repaired, config = mended(edited(files, tokenizer_class=name), plain=True)
     assert config["tokenizer_class"] == PLAIN
-    assert "ids differ" in repaired.changes[0]
+    assert "ids differ" in repaired.changes[0].message
 
 
 def test_a_class_stays_where_there_is_no_tokenizer_json(files: dict[str, bytes]) -> None:
@@ -125,7 +127,7 @@ def test_local_state_goes(files: dict[str, bytes]) -> None:
     }
     repaired, _ = mended(edited(files, **local, **paths))
     assert repaired.files == {CONFIG: files[CONFIG]}
-    assert all(key in repaired.changes[0] for key in (*local, *paths))
+    assert all(key in repaired.changes[0].message for key in (*local, *paths))
     assert mended(edited(files, sep_token="/", some_file="merges.txt"))[0] == Repaired()
 
 
@@ -157,13 +159,15 @@ def test_a_template_in_its_file_comes_to_the_config_too(files: dict[str, bytes])
     repaired, config = mended(alone)
     assert config["chat_template"] == CHATML
     assert list(repaired.files) == [CONFIG]
-    assert "older clients" in repaired.changes[0]
+    assert "older clients" in repaired.changes[0].message
 
 
 def test_the_file_wins_where_two_places_disagree(files: dict[str, bytes]) -> None:
     repaired, config = mended({**files, JINJA: b"other"})
     assert config["chat_template"] == "other"
-    assert repaired.changes == (f"the template default of {CONFIG} differed from {JINJA}, which wins in transformers",)
+    assert [change.message for change in repaired.changes] == [
+        f"the template default of {CONFIG} differed from {JINJA}, which wins in transformers"
+    ]
 
 
 def test_named_templates_are_kept(files: dict[str, bytes]) -> None:
@@ -232,4 +236,6 @@ def test_an_empty_template_overwrites_no_good_one(files: dict[str, bytes], empty
     repaired, config = mended({**files, JINJA: empty})
     assert repaired.files == {JINJA: CHATML.encode()}
     assert config["chat_template"] == CHATML
-    assert repaired.changes == (f"{JINJA} was empty; it holds the template of {CONFIG} now",)
+    assert [change.message for change in repaired.changes] == [
+        f"{JINJA} was empty; it holds the template of {CONFIG} now"
+    ]

@@ -226,7 +226,7 @@ def test_what_a_recipe_tells_of_itself() -> None:
 def test_lines_are_named_where_they_are_known_and_do_not_make_recipes_differ() -> None:
     plain = make_recipe()
     found = Recipe(plain.spec, "tiny", None, plain.destinations, "r.yaml", {"source": 3})
-    assert (found.place_of("source"), found.place_of("to")) == ("r.yaml:3", "r.yaml")
+    assert (str(found.place_of("source")), str(found.place_of("to"))) == ("r.yaml:3", "r.yaml")
     assert found == Recipe(plain.spec, "tiny", None, plain.destinations, "r.yaml", {})
 
 

@@ -49,7 +49,7 @@ def test_another_recipe_of_the_name_is_kept(tmp_path: Path) -> None:
     path.write_text("source: a/b\nrevision: main\n")
     with pytest.raises(BadInput, match="there is another recipe of this name") as caught:
         write_recipe(tmp_path, {"source": "c/b"})
-    assert caught.value.place == f"{path}:1"
+    assert str(caught.value.place) == f"{path}:1"
     assert [one.name for one in tmp_path.iterdir()] == ["b.yml"]
 
 

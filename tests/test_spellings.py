@@ -137,7 +137,7 @@ def test_a_key_that_a_config_lacks_is_written_as_the_class_reads_it(kind: str, k
     found, told = normalise_config(config)
     assert key in found
     assert found[key] == wanted
-    assert any(change.startswith(f"{key} ") for change in told)
+    assert any(change.key == key and change.message.startswith(f"{key} ") for change in told)
     assert config.get(key) is None, "the source's own was changed"
 
 
@@ -209,7 +209,7 @@ def test_a_text_part_for_itself_is_read_as_the_part_of_a_whole_model(kind: str) 
     assert found["model_type"] == WRAPPED[kind]
     assert config.items() <= found["text_config"].items()
     assert (found["eos_token_id"], found["tie_word_embeddings"]) == (7, True)
-    assert f"{kind} as the text_config of {WRAPPED[kind]}" in told
+    assert f"{kind} as the text_config of {WRAPPED[kind]}" in [change.message for change in told]
     assert hasattr(module_of(WRAPPED[kind]), "Model")
 
 
@@ -221,7 +221,7 @@ def test_a_dense_llama_4_is_read_as_it_is() -> None:
 def test_a_type_of_another_name_is_read_under_it(kind: str) -> None:
     found, told = normalise_config({"model_type": kind, **SIZES})
     assert found["model_type"] == class_type({"model_type": kind}) == RETYPED[kind]
-    assert told == [f"model_type {RETYPED[kind]}, as mlx-lm calls {kind}"]
+    assert [change.message for change in told] == [f"model_type {RETYPED[kind]}, as mlx-lm calls {kind}"]
     assert hasattr(module_of(RETYPED[kind]), "Model")
 
 
@@ -247,7 +247,7 @@ def test_strange_values_stop_nothing(key: str, odd: Any) -> None:
 def test_a_tied_minicpm3_gets_a_head_of_its_own_which_its_class_scales(said: Config) -> None:
     config, told = normalise_config({"model_type": "minicpm3", **SIZES, **said})
     assert config["tie_word_embeddings"] is False
-    assert any(change.startswith("tie_word_embeddings False") for change in told)
+    assert any(change.message.startswith("tie_word_embeddings False") for change in told)
 
 
 def test_a_number_of_exaone4_becomes_letters() -> None:
@@ -258,7 +258,7 @@ def test_a_number_of_exaone4_becomes_letters() -> None:
 def test_a_whole_model_has_the_size_of_its_vocabulary_on_top() -> None:
     config, told = normalise_config({"model_type": "gemma3", "text_config": {**SIZES, "vocab_size": 320}})
     assert config["vocab_size"] == 320
-    assert "vocab_size 320 on top from text_config" in told
+    assert "vocab_size 320 on top from text_config" in [change.message for change in told]
     assert (
         normalise_config({"model_type": "gemma3", "vocab_size": 1, "text_config": {"vocab_size": 320}})[0]["vocab_size"]
         == 1

@@ -58,7 +58,9 @@ def test_what_is_complete_stays(value: Any) -> None:
 def test_a_narrower_file_gets_what_the_other_names() -> None:
     result = complete([END_OF_TEXT, TURN_END], END_OF_TEXT)
     assert written(result) == result.eos_token_id == [END_OF_TEXT, TURN_END]
-    assert result.changes == ("eos_token_id of generation_config.json is [0, 2] now, was 0",)
+    assert [change.message for change in result.changes] == [
+        "eos_token_id of generation_config.json is [0, 2] now, was 0"
+    ]
     assert complete(END_OF_TEXT, [TURN_END]).ids == (TURN_END, END_OF_TEXT)
 
 
@@ -94,14 +96,14 @@ def test_an_unreadable_file_is_written_anew(broken: bytes, chat: bool) -> None:
     result = complete(config, broken, chat=chat, end="<|im_end|>" if chat else None)
     assert result.generation_config is not None
     assert json.loads(result.generation_config) == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    assert "not readable" in result.changes[0]
+    assert "not readable" in result.changes[0].message
 
 
 def test_a_byte_order_mark_costs_no_setting() -> None:
     plain = b'{"temperature": 0.6, "eos_token_id": 2}'
     result = complete(TURN_END, codecs.BOM_UTF8 + plain)
     assert result.generation_config == plain
-    assert "byte order mark" in result.changes[0]
+    assert "byte order mark" in result.changes[0].message
 
 
 def test_an_empty_object_gets_the_ids() -> None:
@@ -112,7 +114,7 @@ def test_a_librarys_default_does_not_cut_answers() -> None:
     result = complete(WORD, TURN_END)
     assert result.ids == (TURN_END,)
     assert result.eos_token_id == TURN_END
-    assert "ordinary token 'The'" in result.changes[0]
+    assert "ordinary token 'The'" in result.changes[0].message
     # Where nothing else is named it applies today.
     assert complete(WORD).ids == (WORD, TURN_END)
 

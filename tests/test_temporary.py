@@ -21,6 +21,7 @@ from mlx_publish.text.temporary import PREFIX, TemporaryFolder, remove_if_left, 
 from mlx_publish.work import Work
 from models import make_model
 from pipeline import User, leftovers, wait_for
+from samples import record
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 OWNER = """
@@ -184,7 +185,7 @@ def test_a_destination_has_no_leftovers_of_a_killed_publication(tmp_path: Path) 
     for name in (".m-4bit.new-abcdefgh", ".m-4bit.old-abcdefgh", ".m-4bit.new-notes"):
         (tmp_path / name).mkdir()
     for _ in range(2):
-        publish_folder((), tmp_path / "m-4bit", {}, adopt=True)
+        publish_folder((), tmp_path / "m-4bit", record().source, adopt=True)
         temporary._look_once.cache_clear()
     assert {path.name for path in tmp_path.iterdir()} == {"tmp", "m-4bit", ".m-4bit.new-notes"}
 

@@ -37,7 +37,7 @@ def test_it_is_bad_input_that_names_the_variable_and_the_remedy(secret: str, mon
     monkeypatch.setenv("HF_TOKEN", secret)
     with pytest.raises(BadInput) as caught:
         given_token()
-    assert caught.value.place == "HF_TOKEN"
+    assert str(caught.value.place) == "HF_TOKEN"
     assert "secret" not in str(caught.value) + caught.value.remedy
 
 

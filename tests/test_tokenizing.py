@@ -146,7 +146,7 @@ def test_a_class_that_gives_other_ids_is_replaced(model: Path, tmp_path: Path) -
     assert output.compared.plain
     assert output.compared.different == 0
     assert compare(folder, model).different == 0
-    assert "ids differ" in output.repaired.changes[-1]
+    assert "ids differ" in output.repaired.changes[-1].message
     assert statuses == {
         "tokenizer-ids": "pass", "tokenizer-portable": "fixed", "stop-complete": "pass", "ids-in-embedding": "pass",
     }  # fmt: skip

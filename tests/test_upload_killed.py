@@ -24,13 +24,15 @@ PUBLISH = f"""
 import sys
 from pathlib import Path
 from mlx_publish.errors import PublishError
+from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.manifest import manifest
 from mlx_publish.hub.publish import Order, publish
 
 folder, repo, tag = sys.argv[1:]
+source = SourceSpec(**{SOURCE}, identity="a" * 64, pipeline_tag=None)
 try:
     begun = Path(folder + "-" + repo.replace("/", "-"))
-    publish(Order(repo, manifest(Path(folder)), {SOURCE}, "all of it", tag, begun), print)
+    publish(Order(repo, manifest(Path(folder)), source, "all of it", tag, begun), print)
 except PublishError as error:
     sys.exit(f"{{type(error).__name__}}: {{error}}")
 """

@@ -103,9 +103,11 @@ def _failed(error: PublishError) -> int:
     # What could not be told elsewhere, too, does not change what happened.
     with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
         runner = Runner.from_env()
-        for fault in (error, *error.others):
-            text = f"{fault.key}: {fault.message}" if fault.key else fault.message
-            runner.annotate(without_secrets(text), fault.place)
+        for fault in error.faults:
+            if isinstance(error, Refused):  # it names a file of the model, which the repo does not hold
+                runner.annotate(without_secrets(str(fault)))
+            else:
+                runner.annotate(without_secrets(fault.text), fault.place)
         runner.stop(message, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
 

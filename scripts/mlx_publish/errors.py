@@ -9,6 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 _LONG_WORD = re.compile(r"\S{501,}")
@@ -18,58 +19,111 @@ _LONGEST = 20_000
 
 def short(message: str, longest: int = _LONGEST) -> str:
     """The message with what it quotes cut: a name of megabytes says no more by its end than by its beginning."""
-    said = _LONG_WORD.sub(lambda word: f"{word[0][:200]}…", message) if len(message) > 500 else message
-    return said if len(said) <= longest else f"{said[:longest]}…"
+    text = _LONG_WORD.sub(lambda word: f"{word[0][:200]}…", message) if len(message) > 500 else message
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is: a file and its line, or a flag, a variable, a field of a form."""
+
+    name: str = ""
+    line: int = 0
+    """Counted from 1; 0 where none is known."""
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+    def __str__(self) -> str:
+        """Return the form that editors and terminals make a link of."""
+        return f"{self.name}:{self.line}" if self.line else self.name
+
+
+NOWHERE = Place()
+
+
+def in_file(path: object, line: int = 1) -> Place:
+    """Return a place in a file, its first line where nothing better is known."""
+    return Place(str(path), line)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, or was, with all that is known of it; a sentence is made of it where it is printed."""
+
+    message: str
+    place: Place = NOWHERE
+    key: str = ""
+    """The key of the file or form, as `variants[0].bits`."""
+    remedy: str = ""
+    """The next step."""
+    fixed: bool = False
+    """Whether it is mended already."""
+
+    @property
+    def text(self) -> str:
+        """Key and message, for where the place is shown otherwise."""
+        return ": ".join(part for part in (self.key, "fixed" if self.fixed else "", self.message) if part)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
 
 
 class PublishError(Exception):
-    """The base of all errors that this program raises on purpose."""
+    """The base of all errors that this program raises on purpose: one fault, or several that were found at once."""
 
     exit_code: ClassVar[int] = 3
-    # Only a `BadInput` has these.
-    place: str = ""
-    key: str = ""
-    others: tuple[PublishError, ...] = ()
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(
+        self, message: str, *, place: str | Place = "", key: str = "", remedy: str = "", others: Sequence[Fault] = ()
+    ) -> None:
         super().__init__(short(message))
-        self.message = short(message)
-        self.remedy = remedy
+        where = Place(place) if isinstance(place, str) else place
+        more = (replace(fault, message=short(fault.message)) for fault in others)
+        self.faults = (Fault(short(message), replace(where, name=short(where.name)), key, remedy), *more)
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without its place."""
+        return self.faults[0].message
+
+    @property
+    def place(self) -> Place:
+        """Where it is wrong."""
+        return self.faults[0].place
+
+    @property
+    def key(self) -> str:
+        """The key that is wrong; empty where it is none."""
+        return self.faults[0].key
+
+    @property
+    def remedy(self) -> str:
+        """The next step."""
+        return self.faults[0].remedy
+
+    def __str__(self) -> str:
+        """A line for each fault, with place and key."""
+        return "\n".join(map(str, self.faults))
 
 
 class Refused(PublishError):
     """A check failed: the model must not be published like this. Exit code 1.
 
-    `check` is the id under which the finding stands in the report.
+    `check` is the id under which the finding stands in the report; `place` is a file of the model.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, check: str = "readable", place: str = "", remedy: str = "") -> None:
-        super().__init__(f"{place}: {message}" if place else message, remedy=remedy)
+    def __init__(self, message: str, *, check: str = "readable", place: str | Place = "", remedy: str = "") -> None:
+        super().__init__(message, place=place, remedy=remedy)
         self.check = check
 
 
 class BadInput(PublishError):
-    """A recipe, flag, event or policy is wrong. Exit code 2.
-
-    `place` names where: `recipe.yaml:12` or `--bits`; `key` the key, as `variants[0].bits`; `others` are more of them.
-    """
+    """A recipe, flag, event or policy is wrong. Exit code 2."""
 
     exit_code = 2
-
-    def __init__(
-        self, message: str, *, place: str = "", key: str = "", remedy: str = "", others: Sequence[BadInput] = ()
-    ) -> None:
-        super().__init__(message, remedy=remedy)
-        self.place = place
-        self.key = key
-        self.others = tuple(others)
-
-    def __str__(self) -> str:
-        """Place, key and message in the form that editors and terminals make a link of, a line for each error."""
-        own = ": ".join(part for part in (self.place, self.key, self.message) if part)
-        return "\n".join((own, *map(str, self.others)))
 
 
 class Bug(PublishError):
@@ -103,7 +157,8 @@ _OF_THE_SYSTEM = frozenset({
 _AGAIN = "then run the same command again."
 _FULL, _MEMORY = "the memory is full", f"Look at ulimit -v, or close other programs; {_AGAIN}"
 # Libraries say these by exceptions of other kinds; the last is what mlx-lm's import runs into.
-_TOLD: tuple[tuple[str, str, str], ...] = (
+_BY_WORDS = (RuntimeError, ImportError, ValueError, FileNotFoundError)
+_LIMITS: tuple[tuple[str, str, str], ...] = (
     ("can't start new thread", "no thread can be started", f"Look at ulimit -u and ulimit -v, {_AGAIN}"),
     ("failed to map segment", _FULL, _MEMORY),
     ("annot allocate memory", _FULL, _MEMORY),
@@ -118,20 +173,20 @@ _TOLD: tuple[tuple[str, str, str], ...] = (
 
 def of_the_surroundings(error: BaseException) -> SurroundingsError | None:
     """Return what to tell of an exception that is no bug, with what may mend it; None for any other."""
-    for one in _chain(error):
-        if isinstance(one, MemoryError):
+    for cause in _chain(error):
+        if isinstance(cause, MemoryError):
             return SurroundingsError(_FULL, remedy=_MEMORY)
-        if isinstance(one, OSError) and one.errno in _OF_THE_SYSTEM:
-            return of_the_disk(one)
-        if isinstance(one, (RuntimeError, ImportError, ValueError, FileNotFoundError)) and (told := by_words(str(one))):
-            return told
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_SYSTEM:
+            return of_the_disk(cause)
+        if isinstance(cause, _BY_WORDS) and (limit := by_words(str(cause))):
+            return limit
     return None
 
 
-def by_words(said: str) -> SurroundingsError | None:
+def by_words(last: str) -> SurroundingsError | None:
     """Return what to tell of a library's last words; None where they speak of no limit."""
-    for words, message, remedy in _TOLD:
-        if words in said:
+    for words, message, remedy in _LIMITS:
+        if words in last:
             return SurroundingsError(message, remedy=remedy)
     return None
 
@@ -145,7 +200,7 @@ def of_the_disk(error: OSError) -> SurroundingsError:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and what it was raised from."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -14,7 +14,7 @@ import pytest
 from conftest import Program
 from mlx_publish.chat.child import Limits, Request, render_all
 from mlx_publish.chat.rendering import Rendered
-from mlx_publish.children import limited
+from mlx_publish.children import limits
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
 
 NOW = "2026-03-01T12:00:00"
@@ -125,7 +125,7 @@ def test_texts_that_are_too_much_together() -> None:
 @pytest.mark.skipif(not Path("/bin/ps").exists(), reason="without ps the outer watch sees nothing")
 @pytest.mark.parametrize("name", BLIND)
 def test_memory_is_limited_where_the_kernel_does_not_see_to_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(limited, "WATCHED", True)
+    monkeypatch.setattr(limits, "WATCHED", True)
     assert render_all([GOOD, bad(UNSAFE[name][0]), GOOD]) == [GOOD_TEXT, unsafe(MEMORY), NOT_REACHED]
 
 
@@ -142,7 +142,9 @@ def test_the_child_sees_no_token(program: Program, tmp_path: Path, monkeypatch: 
     assert (tmp_path / "place").read_text().strip() != str(Path.cwd())
 
 
-BEGUN = """printf '{"text": "a", "error": null, "kind": "text"}\\n{"text": "b' > "$folder/answers"\n"""
+BEGUN = """read -r order
+printf '{"said": "limited"}\\n{"said": {"text": "a", "error": null, "kind": "text"}}\\n{"said": {"text": "b'
+"""
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ BEGUN = """printf '{"text": "a", "error": null, "kind": "text"}\\n{"text": "b' >
         ("kill -XCPU $$", "it did not end within 3 s"),
         ("sleep 60", "it did not end within 3 s"),
         ("exit 91", MEMORY),
-        ("exit 92", "it and those before it wrote more than 64 MB"),
+        ("head -c 70000000 /dev/zero", "it and those before it wrote more than 64 MB"),
     ],
 )
 def test_the_request_that_was_in_work_is_told_how_the_child_ended(program: Program, end: str, error: str) -> None:
@@ -165,11 +167,11 @@ def test_the_request_that_was_in_work_is_told_how_the_child_ended(program: Progr
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("echo Traceback; echo 'ImportError: no jinja2' >&2; exit 1", Bug, "ended with 1: ImportError: no jinja2"),
+        ("echo Traceback >&2; echo 'ImportError: no jinja2' >&2; exit 1", Bug, "ended with 1: ImportError: no jinja2"),
         ("exit 0", Bug, "ended with 0"),
         (BEGUN + "exit 0", Bug, "ended with 0"),
         (BEGUN + "exit 1", Bug, "ended with 1"),
-        (BEGUN + "exit 93", SurroundingsError, "failed with 93"),
+        (BEGUN + "echo", Bug, "ended with 94"),
         ("kill -KILL $$", SurroundingsError, "failed with -9"),
         ("sleep 60", SurroundingsError, "failed with 90"),
     ],
@@ -202,7 +204,7 @@ def test_an_interrupt_leaves_no_child(program: Program, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     program(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/started; sleep 60")
-    monkeypatch.setattr("mlx_publish.children.process.wait", interrupted)
+    monkeypatch.setattr("mlx_publish.children.worker._Order.judge", interrupted)
     with pytest.raises(KeyboardInterrupt):
         render_all([GOOD])
     _gone(int((tmp_path / "started").read_text()))

@@ -33,8 +33,8 @@ def test_what_an_engine_says_is_cut(engine: str) -> None:
 
 
 def test_what_an_engine_writes_in_all_is_bounded(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "ANSWERS_BYTES", 100)
+    monkeypatch.setattr(engines, "ANSWERS_BYTES", 190)
     first, second, third, fourth = render(engine, "a" * 60, "b" * 60, "c", "d")
     assert (first, second) == ({"text": "a" * 60}, {"text": "b" * 60})
     assert (third["kind"], fourth["kind"]) == ("unsafe", "not-reached")
-    assert "it wrote more than 100" in third["error"]
+    assert "wrote more than 190 bytes in all" in third["error"]

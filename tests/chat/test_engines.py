@@ -19,7 +19,7 @@ from mlx_publish.chat import engines
 from mlx_publish.chat.differences import Difference, differences
 from mlx_publish.chat.engines import ENGINES, REMEDIES, available, render_with
 from mlx_publish.chat.rendering import Rendered, render
-from mlx_publish.children import limited
+from mlx_publish.children import limits
 from mlx_publish.errors import SurroundingsError
 
 M, H = ENGINES
@@ -264,9 +264,12 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     monkeypatch.setattr(engines, "available", lambda: {M: "1"})
 
     def put(script: str) -> None:
-        monkeypatch.setattr(engines, "_command", lambda *_: ["unlimited", "/bin/sh", "-c", script])
+        monkeypatch.setattr(engines, "_command", lambda *_: ["/bin/sh", "-c", f"read -r order; {script}"])
 
     return put
+
+
+LOADED = """echo '{"said": "loaded"}'; """
 
 
 def run(count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
@@ -274,7 +277,11 @@ def run(count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
 
 
 def test_a_child_that_dies_is_answered_for(program: Program) -> None:
-    program("""echo '{"text": "a"}' >> answers; printf '{"te' >> answers; echo out of memory; echo b; kill -9 $$""")
+    program(
+        LOADED
+        + """echo '{"said": {"text": "a"}}'; printf '{"te'
+        { echo out of memory; echo b; } >&2; kill -9 $$"""
+    )
     first, second, third = run(3)
     assert first == {"text": "a"}
     assert second == {"error": "the engine ended with -9 and said out of memory", "kind": "unsafe"}
@@ -282,22 +289,25 @@ def test_a_child_that_dies_is_answered_for(program: Program) -> None:
 
 
 def test_a_child_that_says_nothing_is_answered_for(program: Program) -> None:
-    program(": > answers; exit 3")
+    program(LOADED + "exit 3")
     assert run(1) == [{"error": "the engine ended with 3 and said nothing", "kind": "unsafe"}]
 
 
 def test_a_child_that_does_not_start_says_nothing_of_a_template(program: Program) -> None:
-    program("echo no module; exit 1")
+    program("echo no module >&2; exit 1")
     with pytest.raises(SurroundingsError) as caught:
         run(1)
     assert caught.value.message == "the engine minijinja ended with 1 and said no module before it was loaded"
     assert caught.value.remedy == REMEDIES[M]
 
 
-def test_memory_is_watched_where_the_system_does_not(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(": > answers; sleep 60")
-    monkeypatch.setattr(limited, "WATCHED", True)
-    monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: 2 * engines.MEMORY)
+def test_memory_is_watched_where_the_system_does_not(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grown = tmp_path / "grown"
+    program(f"{LOADED} sleep 0.3; : > {grown}; sleep 60")
+    monkeypatch.setattr(limits, "WATCHED", True)
+    monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: 2 * engines.MEMORY * grown.exists())
     assert run(1) == [{"error": "the engine took more than 1024 MB of memory", "kind": "unsafe"}]
 
 
@@ -305,7 +315,10 @@ def test_a_child_sees_no_token_and_takes_its_children_along(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    program(f"""sleep 60 & echo $! > {tmp_path}/pid; echo "{{\\"text\\": \\"$HF_TOKEN $TZ $LC_ALL\\"}}" >> answers""")
+    program(
+        f"""{LOADED} sleep 60 & echo $! > {tmp_path}/pid
+        echo "{{\\"said\\": {{\\"text\\": \\"$HF_TOKEN $TZ $LC_ALL\\"}}}}" """
+    )
     assert run(1) == [{"text": " UTC C.UTF-8"}]
     pid = int((tmp_path / "pid").read_text())
     assert any(not alive(pid) for _ in waiting(5))
@@ -409,7 +422,7 @@ def test_the_line_that_the_engine_names_comes_before_others() -> None:
 
 
 def test_the_line_that_jinja2_names_counts_where_it_alone_fails() -> None:
-    ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken")
+    ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken", line=3)
     (found,) = told(ours, {"text": "a"}, "{{ a + b }}\n\n{{ c + d }}")
     assert (found.construct, found.line) == ("+ between a string and another value", 3)
 

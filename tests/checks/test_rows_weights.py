@@ -144,7 +144,7 @@ def test_headers_that_cannot_be(tmp_path: Path, header: object, words: str) -> N
     path.write_bytes(header_bytes(header, 16))
     with pytest.raises(Refused, match=words) as caught:
         read_header(path)
-    assert caught.value.message.startswith("model.safetensors: is not safetensors")
+    assert str(caught.value).startswith("model.safetensors: is not safetensors")
     assert failures(facts({"model.safetensors": path.read_bytes()})) == ["readable"]
 
 

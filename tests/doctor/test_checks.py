@@ -12,6 +12,7 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.children.torch import NOT_INSTALLED, Torch
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.facts import Facts
+from mlx_publish.hub.identity import Token
 
 MAC = Facts(
     system="Darwin", arch="arm64", translated=False, python=(3, 13, 1), executable="/opt/homebrew/bin/python3.13",
@@ -20,7 +21,7 @@ MAC = Facts(
     torch=Torch(Path("/python"), {"torch": "2.13.0", "transformers": "5.24.0"}),
     device={"device": "gpu", "name": "Apple M4", "metal": True, "deviation": 4e-4}, blas=False, memory_bytes=16 << 30,
     disk_bytes={"work": 200 * 10**9}, open_files=-1, programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
-    hub="", token="write",
+    hub="", token=Token("write", publishes=True),
 )  # fmt: skip
 LINUX: dict[str, Any] = {"system": "Linux", "arch": "x86_64", "machine": {"chip": "AMD EPYC"}, "blas": True}
 NO_TORCH = Torch(Path("/python"), reason=NOT_INSTALLED)
@@ -45,7 +46,7 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("programs", "warn", {"programs": {"git": "/usr/bin/git", "gh": None}}, "brew install gh"),
     ("programs", "warn", {**LINUX, "programs": {"git": None, "gh": None}}, "apt-get install git gh"),
     ("hub", "fail", {"hub": "no answer"}, "HTTPS_PROXY"),
-    ("token", "warn", {"token": "read"}, "settings/tokens"),
+    ("token", "warn", {"token": Token("read", publishes=False)}, "settings/tokens"),
 ]  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_what_is_wrong_is_told_with_what_mends_it(check: str, status: str, chang
 
 
 @pytest.mark.parametrize(("changes", "status"), [
-    ({"token": ""}, "skip"), ({"token": "fineGrained"}, "pass"), ({"token": "trusted publisher of a/b"}, "pass"),
+    ({"token": None}, "skip"), ({"token": Token("trusted publisher of a/b", publishes=True)}, "pass"),
 ])  # fmt: skip
 def test_a_token_is_not_needed_and_may_be_a_trusted_publishers(changes: dict[str, Any], status: str) -> None:
     assert judged(**changes)["token"].status == status

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import importlib.util
 import os
 import platform
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import pytest
 from conftest import Program
 from mlx_publish.children import engine as process
 from mlx_publish.children import jobs as child
-from mlx_publish.children import private
+from mlx_publish.children import limits, private
 from mlx_publish.children.engine import Children
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job, run_jobs
+from mlx_publish.children.worker import Ended
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.machine import resources
 from mlx_publish.machine.resources import side_by_side
@@ -72,6 +74,9 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
         (130, Interrupted, "smoke was interrupted"),
         (-signal.SIGABRT, SurroundingsError, "smoke died twice of signal 6: [METAL] out of memory"),
         (-signal.SIGKILL, SurroundingsError, "smoke died twice of signal 9: [METAL] out of memory"),
+        (limits.STOPPED, Interrupted, "smoke was ended with the others"),
+        (limits.TOO_LONG, Bug, "smoke wrote more than any answer takes"),
+        (limits.GARBLED, Bug, "smoke wrote what is no answer"),
         (0, Bug, "smoke ended with 0 and no result: [METAL] out of memory"),
         (1, Bug, "smoke ended with 1 and no result: [METAL] out of memory"),
     ],
@@ -79,14 +84,14 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
 def test_how_a_child_died(job: Job, code: int, error: type[PublishError], words: str) -> None:
     job.log.parent.mkdir()
     job.log.write_bytes(b"first \xff\n[METAL] out of memory\n\n")
-    found = child._died(code, job)
+    found = child._died(Ended(code), job)
     assert (type(found), found.message) == (error, words)
 
 
 def test_a_child_that_said_nothing(job: Job) -> None:
     job.log.parent.mkdir()
     job.log.touch()
-    assert child._died(1, job).message == "smoke ended with 1 and no result"
+    assert child._died(Ended(1), job).message == "smoke ended with 1 and no result"
 
 
 def test_the_child_gets_no_token_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,17 +205,17 @@ def test_without_mlx_lm_it_is_said_what_to_install(job: Job, monkeypatch: pytest
     assert not job.log.exists()
 
 
-def test_the_answer_comes_by_the_file_and_what_is_printed_goes_to_the_log(
+DONE = """echo '{"done": {"ok": true, "again": true, "result": {"a": 1}}}'"""
+
+
+def test_progress_and_answer_come_line_by_line_and_what_is_printed_goes_to_the_log(
     job: Job, said: list[str], program: Program
 ) -> None:
-    program(
-        'echo "{\\"ok\\": false}"; echo loading > "$folder/progress"; sleep 0.4\n'
-        'grep -q \'"op": "smoke"\' "$folder/job.json" && echo "{\\"ok\\": true, \\"result\\": {\\"a\\": 1}}"'
-        ' > "$folder/result.json"'
-    )
+    program(f"""read -r order; echo '{{"ok": false}}' >&2; echo '{{"said": "loading"}}'; sleep 0.4
+        echo "$order" | grep -q '"op": "smoke"' && {DONE}; sleep 60""")
     assert run_job(job, said.append) == {"a": 1}
     assert job.log.read_text() == '{"ok": false}\n'
-    assert [text.strip() for text in said] == ["loading"]
+    assert said == ["loading"]
 
 
 def test_a_killed_child_is_started_once_more(job: Job, said: list[str], program: Program, tmp_path: Path) -> None:
@@ -224,7 +229,7 @@ def test_a_killed_child_is_started_once_more(job: Job, said: list[str], program:
 def test_a_child_that_ends_by_itself_is_not_started_again(
     job: Job, said: list[str], program: Program, tmp_path: Path
 ) -> None:
-    program(f"echo x >> {tmp_path}/starts; echo no module; exit 1")
+    program(f"echo x >> {tmp_path}/starts; echo no module >&2; exit 1")
     with pytest.raises(Bug, match="ended with 1 and no result: no module"):
         run_job(job, said.append)
     assert (said, (tmp_path / "starts").read_text()) == ([], "x\n")
@@ -255,59 +260,111 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_jobs_side_by_side_keep_their_order(said: list[str], program: Program, tmp_path: Path) -> None:
-    program('op=$(sed "s/.*\\"op\\": \\"\\([a-z]*\\)\\".*/\\1/" "$folder/job.json"); [ $op = a ] && sleep 0.2\n'
-            'echo "{\\"ok\\": true, \\"result\\": {\\"op\\": \\"$op\\"}}" > "$folder/result.json"')  # fmt: skip
-    jobs = [Job(op, {}, tmp_path / f"{op}.log") for op in "abc"]
+EACH = r"""echo x >> STARTS
+while read -r order; do
+    op=$(echo "$order" | sed "s/.*\"op\": \"\([a-z]*\)\".*/\1/"); [ $op = a ] && sleep 0.2
+    [ $op = bad ] && exit 3
+    [ $op = crash ] && [ ! -e CRASHED ] && : > CRASHED && kill -9 $$
+    [ $op = long ] && sleep 60
+    again=true; [ $op = last ] && again=false
+    echo "{\"done\": {\"ok\": true, \"again\": $again, \"result\": {\"op\": \"$op\"}}}"
+done
+"""
+
+
+@pytest.fixture
+def starts(program: Program, said: list[str], tmp_path: Path) -> Callable[[], int]:
+    """A child that does one job after the other; how often one was started."""
+    path = tmp_path / "starts"
+    program(EACH.replace("STARTS", str(path)).replace("CRASHED", str(tmp_path / "crashed")))
+    return lambda: path.read_text().count("x")
+
+
+def jobs(tmp_path: Path, children: Children | None, *ops: str) -> list[Job]:
+    return [Job(op, {}, tmp_path / f"{number}.log", Bounds(30), children) for number, op in enumerate(ops)]
+
+
+def test_jobs_side_by_side_keep_their_order(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
     for at_once in (1, 3):
-        assert [result["op"] for result in run_jobs(jobs, said.append, at_once=at_once)] == ["a", "b", "c"]
+        results = run_jobs(jobs(tmp_path, None, *"abc"), said.append, at_once=at_once)
+        assert [result["op"] for result in results] == ["a", "b", "c"]
+    assert starts() == 6
 
 
-def test_no_job_outlives_the_first_that_fails(said: list[str], program: Program, tmp_path: Path) -> None:
-    program('grep -q \'"op": "bad"\' "$folder/job.json" && exit 3; sleep 60')
+def test_no_job_outlives_the_first_that_fails(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Bug, match="bad ended with 3"):
-        run_jobs([Job(op, {}, tmp_path / f"{op}.log") for op in ("bad", "good")], said.append, at_once=2)
+        run_jobs(jobs(tmp_path, None, "bad", "long"), said.append, at_once=2)
     assert time.monotonic() - start < 10
 
 
+def test_one_child_does_the_jobs_of_a_run_and_two_do_those_side_by_side(
+    starts: Callable[[], int], said: list[str], tmp_path: Path
+) -> None:
+    with Children() as children:
+        assert [run_job(job, said.append)["op"] for job in jobs(tmp_path, children, "b", "c")] == ["b", "c"]
+        assert starts() == 1
+        for _ in range(2):
+            run_jobs(jobs(tmp_path, children, "a", "b", "c"), said.append, at_once=9)
+        assert starts() == 2
+
+
+def test_what_is_measured_is_measured_in_a_process_of_its_own_and_nobody_waits_meanwhile(
+    starts: Callable[[], int], said: list[str], tmp_path: Path
+) -> None:
+    with Children() as children:
+        first, *more = jobs(tmp_path, children, "b", "benchmark", "benchmark")
+        run_job(first, said.append)
+        [(_, waiting)] = children._waiting
+        for job in more:
+            run_job(job, said.append)
+        assert not waiting.lives()
+        assert starts() == 2
+
+
+def test_after_a_crash_a_new_child_does_the_job(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
+    with Children() as children:
+        results = [run_job(job, said.append)["op"] for job in jobs(tmp_path, children, "b", "crash", "c")]
+    assert results == ["b", "crash", "c"]
+    assert said == ["crash died of signal 9; once more"]
+    assert starts() == 2
+
+
+@pytest.mark.parametrize("how", ["it says so", "its job fails", "it holds too much", "it died meanwhile"])
+def test_a_child_that_is_no_good_any_more_does_no_other_job(
+    starts: Callable[[], int], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    with Children() as children:
+        first, second = jobs(tmp_path, children, {"it says so": "last", "its job fails": "bad"}.get(how, "b"), "b")
+        with contextlib.suppress(Bug):
+            run_job(first, said.append)
+        if how == "it holds too much":
+            monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: process.MOST_KEPT_BYTES + 1)
+        if how == "it died meanwhile":
+            children._waiting[0][1]._process.kill()
+            children._waiting[0][1]._process.wait()
+        assert run_job(second, said.append) == {"op": "b"}
+        assert starts() == 2
+
+
 def test_a_child_started_ahead_does_the_job_that_comes(
-    job: Job, said: list[str], program: Program, tmp_path: Path
+    starts: Callable[[], int], said: list[str], tmp_path: Path
 ) -> None:
-    program(f'echo x >> {tmp_path}/starts; until [ -f "$folder/job.json" ]; do sleep 0.02; done\n'
-            'grep -q \'"folder": "x"\' "$folder/job.json" && echo "{\\"ok\\": true, \\"result\\": {\\"a\\": 1}}"'
-            ' > "$folder/result.json"')  # fmt: skip
-    children = Children()
-    for _ in range(2):
-        children.start("smoke")
-    ready = children.take("smoke")
-    assert ready is not None
-    assert children.take("smoke") is None
-    assert run_job(dataclasses.replace(job, child=ready), said.append) == {"a": 1}
-    assert (tmp_path / "starts").read_text() == "x\n"
-
-
-def test_a_child_that_died_before_its_job_came_is_replaced(
-    job: Job, said: list[str], program: Program, tmp_path: Path
-) -> None:
-    program(f'echo x >> {tmp_path}/starts; [ -f "$folder/job.json" ] || exit 1\n'
-            'echo "{\\"ok\\": true, \\"result\\": {}}" > "$folder/result.json"')  # fmt: skip
-    children = Children()
-    children.start("smoke")
-    ready = children.take("smoke")
-    assert ready is not None
-    ready.process.wait()
-    assert run_job(dataclasses.replace(job, child=ready), said.append) == {}
-    assert (tmp_path / "starts").read_text() == "x\nx\n"
+    with Children() as children:
+        for _ in range(2):
+            children.start("smoke")
+        [job] = jobs(tmp_path, children, "smoke")
+        assert run_job(job, said.append) == {"op": "smoke"}
+        assert starts() == 1
 
 
 def test_children_that_nobody_took_are_ended(job: Job, said: list[str], program: Program) -> None:
     program("sleep 60")
     children = Children()
     children.start("smoke")
-    pid = children._waiting["smoke"].process.pid
+    [(_, worker)] = children._waiting
     children.end()
-    assert gone(pid)
+    assert not worker.lives()
     assert said == []
 
 
@@ -315,7 +372,7 @@ def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     children = Children()
     children.start("smoke")
-    assert children.take("smoke") is None
+    assert not children._waiting
     assert not job.log.exists()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mlx_publish.chat.rendering import Rendered
 from mlx_publish.children.jobs import Job, _unpack
 from mlx_publish.engine import __main__ as inside
 from mlx_publish.errors import BadInput, Bug, PublishError, Refused, SurroundingsError
@@ -117,23 +118,48 @@ def test_an_interrupt_is_no_answer(operation: Any) -> None:
         ask()
 
 
-def test_the_answer_is_written_whole(operation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched: list[int] = []
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Logs that were asked for; what holds for a whole process is left out."""
     logs: list[Path] = []
-    monkeypatch.setattr(inside, "_end_with", watched.append)
     monkeypatch.setattr(inside, "_print_to", logs.append)
-    monkeypatch.setattr("mlx_publish.engine.prompts.forbid", lambda: None)  # it holds for the whole process
+    monkeypatch.setattr(inside, "_set_threads", lambda _: None)
+    monkeypatch.setattr("mlx_publish.engine.prompts.forbid", lambda: None)
+    return logs
 
+
+def test_a_job_is_told_and_answered(operation: Any, quiet: list[Path]) -> None:
     def run(text: str, progress: Callable[[str], None]) -> dict[str, str]:
         progress("half way")
         return {"text": text}
 
     operation(run)
-    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log"}
-    (tmp_path / "job.json").write_text(json.dumps(order))
-    assert inside.main(tmp_path, 1234, "fake") == 0
-    assert logs == [Path("fake.log")]
-    assert json.loads((tmp_path / "result.json").read_text()) == {"ok": True, "result": {"text": "ü"}}
-    assert watched == [1234]
-    assert (tmp_path / "progress").read_text() == "half way"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "progress", "result.json"]
+    said: list[str] = []
+    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log", "threads": 1}
+    assert inside.do(order, said.append) == {"ok": True, "result": {"text": "ü"}, "again": True}
+    assert (said, quiet) == (["half way"], [Path("fake.log")])
+
+
+def test_after_a_job_that_failed_there_is_no_other_one(operation: Any, quiet: list[Path]) -> None:
+    operation(raises(ValueError()))
+    assert inside.do({"op": "fake", "arguments": {}, "log": "x", "threads": 1}, tell)["again"] is False
+
+
+def test_the_next_job_finds_the_process_as_the_first_one_did() -> None:
+    import mlx.core as mx  # noqa: PLC0415, TID251
+    from transformers.utils import logging  # noqa: PLC0415, TID251
+
+    from mlx_publish.engine import prompts  # noqa: PLC0415
+    from mlx_publish.engine.leaving import leave  # noqa: PLC0415
+
+    device = mx.default_device()
+    mx.set_default_device(mx.cpu)
+    prompts._known["x"] = Rendered("x", None, "text")
+    logger = logging.get_logger("transformers.x")
+    logger.warning_once("once")
+    mx.eval(mx.zeros(1 << 20))
+    leave()
+    assert mx.default_device() == device
+    assert not prompts._known
+    assert mx.get_cache_memory() == 0
+    assert logging.warning_once.cache_info().currsize == 0

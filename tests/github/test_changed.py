@@ -64,6 +64,6 @@ def test_a_base_that_git_does_not_know(repo: Path, base: str) -> None:
     before = sorted(repo.iterdir())
     with pytest.raises(BadInput) as caught:
         changed_files(repo, base)
-    assert caught.value.place == f"--base {base}"
+    assert str(caught.value.place) == f"--base {base}"
     assert "fetch-depth: 0" in caught.value.remedy
     assert sorted(repo.iterdir()) == before

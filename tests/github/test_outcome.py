@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from mlx_publish.errors import NOWHERE, Place
 from mlx_publish.evidence.report import Finding, Report, Verdict
 from mlx_publish.github import outcome
 from mlx_publish.github.runner import Runner
@@ -32,8 +33,8 @@ class Job(Runner):
     def write(self, values: Mapping[str, str]) -> None:
         self.outputs.update(values)
 
-    def annotate(self, message: str, place: str = "") -> None:
-        self.annotations.append((message, place))
+    def annotate(self, message: str, place: Place = NOWHERE) -> None:
+        self.annotations.append((message, str(place)))
 
     def summarize(self, markdown: str) -> None:
         self.summaries.append(markdown)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.errors import SurroundingsError
+from mlx_publish.errors import Place, SurroundingsError
 from mlx_publish.github.runner import Runner
 
 
@@ -82,17 +82,17 @@ def test_no_values_write_no_file(file: Path, runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("message", "place", "line"),
     [
-        ("is wrong", "", "::error::is wrong"),
-        ("is wrong", "--bits", "::error::is wrong"),
-        ("is wrong", "r.yaml", "::error::is wrong"),
-        ("is wrong", "recipes/r.yaml:12", "::error file=recipes/r.yaml,line=12::is wrong"),
-        ("a\r\n::set-output name=x::y", "", "::error::a%0D%0A::set-output name=x::y"),
-        ("100%25", "", "::error::100%2525"),
-        ("x", "a,b:c\n.yaml:3", "::error file=a%2Cb%3Ac%0A.yaml,line=3::x"),
+        ("is wrong", Place(), "::error::is wrong"),
+        ("is wrong", Place("--bits"), "::error::is wrong"),
+        ("is wrong", Place("r.yaml"), "::error::is wrong"),
+        ("is wrong", Place("recipes/r.yaml", 12), "::error file=recipes/r.yaml,line=12::is wrong"),
+        ("a\r\n::set-output name=x::y", Place(), "::error::a%0D%0A::set-output name=x::y"),
+        ("100%25", Place(), "::error::100%2525"),
+        ("x", Place("a,b:c\n.yaml", 3), "::error file=a%2Cb%3Ac%0A.yaml,line=3::x"),
     ],
 )
 def test_annotations_are_one_line(
-    runner: Runner, capsys: pytest.CaptureFixture[str], message: str, place: str, line: str
+    runner: Runner, capsys: pytest.CaptureFixture[str], message: str, place: Place, line: str
 ) -> None:
     runner.annotate(message, place)
     assert capsys.readouterr() == ("", line + "\n")

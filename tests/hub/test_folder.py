@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.manifest import Sent, manifest
 
-SOURCE = {"name": "Tiny", "repo": None, "base_model": None}
+SOURCE = SourceSpec(name="Tiny", repo=None, identity="a" * 64, base_model=None, pipeline_tag=None)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_json_of_the_model() -> None:
 def test_json_that_is_broken_names_file_and_line(data: bytes, said: str) -> None:
     with pytest.raises(Refused) as caught:
         read_json_file(MemoryFiles({"config.json": data}), "config.json")
-    assert caught.value.message.startswith(said)
+    assert str(caught.value).startswith(said)
     assert caught.value.check == "readable"
 
 

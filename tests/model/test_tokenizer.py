@@ -120,7 +120,7 @@ def test_stop_ids_are_what_both_files_name(config: object, generation: object, i
 def test_broken_files_are_named(files: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused) as caught:
         read(**files)
-    assert caught.value.message.startswith(said)
+    assert str(caught.value).startswith(said)
 
 
 def test_added_tokens() -> None:

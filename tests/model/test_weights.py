@@ -65,7 +65,7 @@ def test_what_is_no_whole_weight_file_is_named(file: Path, data: bytes, said: st
     file.write_bytes(data)
     with pytest.raises(Refused) as caught:
         read_header(file)
-    assert caught.value.message.startswith(said)
+    assert str(caught.value).startswith(said)
     assert caught.value.remedy == "Download the file again, whole."
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,11 +24,11 @@ VERSIONS = {"torch": "2.13.0", "transformers": "5.24.0"}
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """A shell script in the place of a Python; `$folder` is that of the job."""
+    """A shell script in the place of a Python."""
 
     def make(text: str) -> Path:
         path = tmp_path / "a python"
-        path.write_text(f"#!/bin/sh\nfolder=$7\n{text}\n")
+        path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
         return path
 
@@ -41,26 +39,26 @@ def answered(python: Path, tmp_path: Path, limit: float = 30) -> Answer:
     return compare(Torch(python, VERSIONS), tmp_path / "source", tmp_path / "logits", tmp_path / "logs/x.log", limit)
 
 
-def test_the_answer_comes_from_a_file_and_not_from_what_it_prints(program: Program, tmp_path: Path) -> None:
+def test_the_answer_is_a_line_of_ours_and_the_rest_goes_to_the_log(program: Program, tmp_path: Path) -> None:
     python = program(
         """
-        cp "$folder/job.0.json" "$PWD/job.json"; echo '{"result": {"nmse": 1}}'; echo "$8" >&2
-        echo '{"result": {"nmse": 0.5}}' > "$folder/new"; mv "$folder/new" "$folder/result.0.json"
-        sleep 0.1""".replace("$PWD", str(tmp_path))
+        read -r order; printf %s "$order" > "$0.order"; echo '{"done": {"result": {"nmse": 1}}}' >&2
+        echo '{"done": {"result": {"nmse": 0.5}}}'; sleep 60"""
     )
     assert answered(python, tmp_path) == Answer({"nmse": 0.5})
-    assert json.loads((tmp_path / "job.json").read_text()) == {
+    assert json.loads(python.with_name("a python.order").read_text()) == {
         "source": str(tmp_path / "source"), "logits": str(tmp_path / "logits"),
     }  # fmt: skip
-    assert str(os.getpid()) in (tmp_path / "logs/x.log").read_text()
+    assert "nmse" in (tmp_path / "logs/x.log").read_text()
 
 
 @pytest.mark.parametrize(("text", "reason"), [
-    ('echo \'{"reason": "the memory is full"}\' > "$folder/result.0.json"', "the memory is full"),
+    ('read -r order; echo \'{"done": {"reason": "the memory is full"}}\'', "the memory is full"),
     ("kill -KILL $$", "the child with torch was killed, most likely because the memory was full"),
     ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
-    ("echo one; echo libtorch is missing >&2; exit 3", "the child with torch ended with 3: libtorch is missing"),
+    ("echo one >&2; echo libtorch is missing >&2; exit 3", "the child with torch ended with 3: libtorch is missing"),
     ("exit 0", "the child with torch ended with 0: it said nothing"),
+    ("echo nonsense; sleep 60", "the child with torch ended with 94: it said nothing"),
     ('sleep 60 & echo $! > "$0.sleeper"; wait', "timed out after 0.5 seconds"),
 ])  # fmt: skip
 def test_whatever_ends_the_child_is_a_reason(program: Program, tmp_path: Path, text: str, reason: str) -> None:
@@ -83,19 +81,17 @@ def test_it_answers_order_by_order_and_stays_until_it_is_ended(program: Program,
     python = program(
         """
         for n in 0 1; do
-            while [ ! -e "$folder/job.$n.json" ]; do sleep 0.01; done
-            printf '{"result": %s}' "$(cat "$folder/job.$n.json")" > "$folder/new"
-            mv "$folder/new" "$folder/result.$n.json"
+            read -r order; echo "{\\"done\\": {\\"result\\": $order}}"
         done
         exec sleep 60"""
     )
     with TorchChild(Torch(python, VERSIONS), tmp_path / "x.log") as one:
         assert [one.ask({"n": n}, 30) for n in (0, 1)] == [Answer({"n": 0}), Answer({"n": 1})]
-        process = one._process
-        assert process
-        assert process.poll() is None
-    assert process.poll() == -signal.SIGKILL
-    assert not one._folder.exists()
+        worker = one._worker
+        assert worker
+        assert worker.lives()
+    assert not worker.lives()
+    assert not worker._aside.path.exists()
 
 
 def test_what_has_died_gives_a_reason_for_every_further_order(program: Program, tmp_path: Path) -> None:
@@ -119,7 +115,7 @@ def test_another_python_gets_no_token_no_network_and_this_package_alone(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    python = program('env; ls "$5"; echo "in $5/mlx_publish: $(ls "$5/mlx_publish/__init__.py")"')
+    python = program('exec >&2; env; ls "$5"; echo "in $5/mlx_publish: $(ls "$5/mlx_publish/__init__.py")"')
     answered(python, tmp_path)
     said = (tmp_path / "logs/x.log").read_text()
     assert "secret" not in said
@@ -199,7 +195,6 @@ def test_a_fault_of_our_own_is_no_reason_of_transformers(monkeypatch: pytest.Mon
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
-    # It reads a job that never comes, and its parent is another one than it was told.
-    os.mkfifo(tmp_path / "job.0.json")
-    command = python("mlx_publish.torch_check", tmp_path, "1")
-    assert subprocess.run(command, timeout=30, check=False).returncode == 1
+    command = python("mlx_publish.torch_check")
+    ended = subprocess.run(command, input=b"", timeout=30, check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (1, b"")

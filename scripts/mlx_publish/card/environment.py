@@ -16,7 +16,7 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSy
 
 from mlx_publish.card import tables, words
 from mlx_publish.card.templates import Templates, packaged
-from mlx_publish.errors import BadInput, Bug
+from mlx_publish.errors import BadInput, Bug, Place, in_file
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec, Rate, Record, SpeedSpec
 from mlx_publish.text import markdown, numbers
@@ -190,22 +190,22 @@ def _bad_input(own: Templates, error: Exception) -> BadInput | None:
     return BadInput(f"{type(error).__name__}: {error}", place=place, remedy="docs/card.md says what is given.")
 
 
-def _last_place(own: Templates, error: BaseException) -> str:
+def _last_place(own: Templates, error: BaseException) -> Place:
     """File and line of the repo's own templates that were being rendered, from a traceback that nobody wrote anew."""
-    found = str(own.folder)
+    place = Place(str(own.folder))
     for frame, line in traceback.walk_tb(error.__traceback__):
         template = frame.f_globals.get("__jinja_template__")
         if template is not None and frame.f_code.co_filename.startswith(f"{own.folder}/"):
             # A signal may come where a frame has no line.
             at = template.get_corresponding_lineno(line or frame.f_code.co_firstlineno)
-            found = f"{frame.f_code.co_filename}:{at}"
-    return found
+            place = in_file(frame.f_code.co_filename, at)
+    return place
 
 
-def _place(own: Templates, error: Exception) -> str | None:
+def _place(own: Templates, error: Exception) -> Place | None:
     """File and line within the repo's own templates where it went wrong, the innermost."""
     folder = f"{own.folder}/"
     if isinstance(error, TemplateSyntaxError) and (error.filename or "").startswith(folder):
-        return f"{error.filename}:{error.lineno}"
+        return in_file(error.filename, error.lineno)
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if f.filename.startswith(folder)), None)
+    return next((in_file(f.filename, f.lineno or 0) for f in reversed(frames) if f.filename.startswith(folder)), None)

@@ -1,26 +1,24 @@
 """Render templates in a child process that has little memory, little time and no tokens.
 
-The requests go in as one JSON file and the answers come back in another one, a line each as soon as it is there,
-so that the parent knows which request was in work when the child ended.
+Each answer comes back as soon as it is there, so that the parent knows which request was in work when the child ended.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from mlx_publish.chat.rendering import Rendered
 from mlx_publish.chat.sandbox import CHARACTERS
 from mlx_publish.chat.variables import Reads
-from mlx_publish.children import limited
-from mlx_publish.children.limited import DISK_FAILED, TOO_LONG
-from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
+from mlx_publish.children import limits as enforced
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
+from mlx_publish.children.once import Outcome, do_once
+from mlx_publish.children.process import python
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
-from mlx_publish.text.temporary import TemporaryFolder
 
 ANSWERS_BYTES = 64 * 10**6
 _AGAIN = "Close other programs and free space on the disk, then run again."
@@ -68,17 +66,25 @@ def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS)
     """Do the same where some of the requests are a `Reading`, whose answer are `Reads` unless it was unsafe."""
     if not requests:
         return []
-    job = {**_job(requests), "limits": asdict(limits), "watched": limited.WATCHED}
+    bounds = Bounds(limits.seconds, limits.memory_bytes if enforced.WATCHED else None, ANSWERS_BYTES)
     try:
-        with TemporaryFolder() as folder:
-            (folder / "job.json").write_text(json.dumps(job, default=dict))
-            code = limited.run(folder, limits.seconds, limits.memory_bytes)
-            return _completed(_answers(folder), len(requests), _reason(code, limits), _failure(code, folder))
+        outcome = do_once(python("mlx_publish.chat"), _order(requests, limits), bounds)
     except OSError as error:
         raise SurroundingsError(f"templates cannot be rendered: {error}", remedy=_AGAIN) from error
+    if not outcome.said:  # it did not come as far as to the first template
+        raise _failure(outcome)
+    answers = [_answer(one) for one in outcome.said[1:]]
+    last = answers[-1] if answers else None
+    if len(answers) < len(requests) and not (isinstance(last, Rendered) and last.kind == "unsafe"):
+        # The one that was in work is told why the child ended.
+        if (reason := _reason(outcome.code, limits)) is None:
+            raise _failure(outcome)
+        answers.append(Rendered(None, reason, "unsafe"))
+    missing = Rendered(None, "not rendered, because one before it was unsafe", "not-reached")
+    return [*answers, *[missing] * (len(requests) - len(answers))]
 
 
-def _job(requests: Sequence[Request | Reading]) -> dict[str, Any]:
+def _order(requests: Sequence[Request | Reading], limits: Limits) -> dict[str, Any]:
     """The requests with numbers in place of templates, of which each is large and asked for many times."""
     numbers: dict[str, int] = {}
 
@@ -91,36 +97,12 @@ def _job(requests: Sequence[Request | Reading]) -> dict[str, Any]:
         else {**vars(one), "template": number(one.template)}
         for one in requests
     ]  # fmt: skip
-    return {"templates": list(numbers), "requests": told}
-
-
-def _answers(folder: Path) -> list[Rendered | Reads] | None:
-    """The answers that are complete, or None where the child did not come as far as to the first template."""
-    path = folder / "answers"
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        lines = file.read(ANSWERS_BYTES).split(b"\n")[:-1]
-    return [_answer(json.loads(line)) for line in lines]
+    within = {"limits": asdict(limits), "most": ANSWERS_BYTES, "watched": enforced.WATCHED}
+    return {"templates": list(numbers), "requests": told, **within}
 
 
 def _answer(told: dict[str, Any]) -> Rendered | Reads:
     return Reads.of(told["reads"]) if "reads" in told else Rendered(**told)
-
-
-def _completed(
-    told: list[Rendered | Reads] | None, count: int, reason: str | None, failure: PublishError
-) -> list[Rendered | Reads]:
-    """Say of the request that was in work why the child ended, and of the rest that they were not reached."""
-    if told is None:
-        raise failure
-    last = told[-1] if told else None
-    if len(told) < count and not (isinstance(last, Rendered) and last.kind == "unsafe"):
-        if reason is None:
-            raise failure
-        told.append(Rendered(None, reason, "unsafe"))
-    missing = Rendered(None, "not rendered, because one before it was unsafe", "not-reached")
-    return [*told, *[missing] * (count - len(told))]
 
 
 def _reason(code: int, limits: Limits) -> str | None:
@@ -135,9 +117,8 @@ def _reason(code: int, limits: Limits) -> str | None:
     return reasons.get(code, f"it died of signal {-code}" if code < 0 else None)
 
 
-def _failure(code: int, folder: Path) -> PublishError:
-    with (folder / "log").open("rb") as log:
-        said = log.read(ANSWERS_BYTES).decode(errors="replace").strip().rpartition("\n")[2][:500]
-    if code < 0 or code in (TOO_SLOW, DISK_FAILED):
+def _failure(outcome: Outcome) -> PublishError:
+    code, said = outcome.code, outcome.last_line[:500]
+    if code < 0 or code == TOO_SLOW:
         return SurroundingsError(f"the child that renders templates failed with {code}: {said}", remedy=_AGAIN)
     return Bug(f"the child that renders templates ended with {code}: {said}")

@@ -170,9 +170,8 @@ def _compared(ours: Rendered, theirs: Mapping[str, Any]) -> tuple[str, str] | No
 
 
 def _line(ours: Rendered, theirs: Mapping[str, Any]) -> int:
-    """The line that the one names which failed; 0 where it names none."""
-    named = re.match(r"line (\d+): ", ours.error or "")
-    return int(named[1]) if named else int(theirs.get("line", 0))
+    """Return the line that the one names which failed; 0 where it names none."""
+    return ours.line or int(theirs.get("line", 0))
 
 
 def _blamed(symptom: str, tags: str, engine: str, line: int) -> tuple[str, int, str]:

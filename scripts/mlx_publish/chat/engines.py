@@ -19,11 +19,12 @@ from typing import Any
 import mlx_publish
 from mlx_publish.chat.child import ANSWERS_BYTES
 from mlx_publish.chat.sandbox import CHARACTERS
-from mlx_publish.children import limited as process
-from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
+from mlx_publish.children import limits
+from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
+from mlx_publish.children.once import Outcome, do_once
 from mlx_publish.children.process import program, python
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.text.temporary import TemporaryFolder
 
 ENGINES = ("minijinja", "huggingface-jinja")
 MEMORY = 1 << 30  # bytes
@@ -57,19 +58,14 @@ def render_with(
         raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])
     if not requests:
         return []
-    with TemporaryFolder() as folder:
-        order = {
-            "now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, "most": ANSWERS_BYTES,
-            **_numbered(requests),
-        }  # fmt: skip
-        (folder / "job.json").write_text(json.dumps(order, default=dict), encoding="utf-8")
-        why = _run(_command(engine, folder), folder, seconds)
-        if not (folder / "answers").exists():
-            raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
-        # Behind the last newline is nothing, or what was being written when the child died.
-        lines = (folder / "answers").read_text(encoding="utf-8").split("\n")[:-1]
-    answers: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    return answers + _missing(len(requests) - len(answers), why)
+    order = {"now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, **_numbered(requests)}
+    bounds = Bounds(seconds, MEMORY if limits.WATCHED else None, ANSWERS_BYTES)
+    # Names of months and the hour are the same on every machine.
+    outcome = do_once(_command(engine, seconds), order, bounds, LC_ALL="C.UTF-8", LANG="C.UTF-8", TZ="UTC")
+    why = _why(outcome, seconds)
+    if not outcome.said:
+        raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
+    return outcome.said[1:] + _missing(len(requests) + 1 - len(outcome.said), why)
 
 
 def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -86,31 +82,28 @@ def _missing(count: int, why: str) -> list[dict[str, Any]]:
     return [{"error": f"the engine {why}", "kind": "unsafe"}] + [dict(later) for _ in range(count - 1)]
 
 
-def _command(engine: str, folder: Path) -> list[str]:
-    """The kilobytes of addresses that the child may take, then its command line."""
-    files = [str(folder / "job.json"), str(folder / "answers")]
+def _command(engine: str, seconds: float) -> list[str]:
+    """Its command line, within limits of CPU time and of kilobytes of addresses."""
     if engine == "minijinja":
-        return [str(MEMORY >> 10), *python("mlx_publish.chat.minijinja_child", *files)]
-    # Node takes far more addresses than memory, so its own limit has to do.
-    heap = f"--max-old-space-size={MEMORY >> 21}"
-    return ["unlimited", program("node") or "node", heap, str(_SCRIPT), *files, str(_modules())]
+        addresses, command = str(MEMORY >> 10), python("mlx_publish.chat.minijinja_child")
+    else:
+        # Node takes far more addresses than memory, so its own limit has to do.
+        heap = f"--max-old-space-size={MEMORY >> 21}"
+        addresses, command = "unlimited", [program("node") or "node", heap, str(_SCRIPT), str(_modules())]
+    return ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), addresses, *command]
 
 
-def _run(command: Sequence[str], folder: Path, seconds: float) -> str:
-    """Run a child, end it with all that it started, and say how it ended, for the case that answers are missing."""
-    # Names of months and the hour are the same on every machine.
-    surroundings = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
-    limited = ["/bin/sh", "-c", _LIMITED, "sh", str(math.ceil(4 * seconds) + 1), *command]
-    code = process.run(folder, seconds, MEMORY, limited, surroundings)
-    if code == OUT_OF_MEMORY:
+def _why(outcome: Outcome, seconds: float) -> str:
+    """How it ended, for the case that answers are missing."""
+    if outcome.code == OUT_OF_MEMORY:
         return f"took more than {MEMORY >> 20} MB of memory"
-    return f"did not end within {seconds:g} s" if code == TOO_SLOW else _died(code, folder / "log")
-
-
-def _died(code: int, log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    if outcome.code == TOO_SLOW:
+        return f"did not end within {seconds:g} s"
+    if outcome.code == TOO_LONG:
+        return f"wrote more than {ANSWERS_BYTES:,} bytes in all"
+    lines = outcome.printed.strip().splitlines()
     said = next((line for line in lines if "memory" in line), lines[-1] if lines else "nothing")
-    return f"ended with {code} and said {said.strip()[:200]}"
+    return f"ended with {outcome.code} and said {said.strip()[:200]}"
 
 
 def _minijinja() -> str:

@@ -1,4 +1,4 @@
-"""The inside of the child for minijinja: `python -m mlx_publish.chat.minijinja_child JOB ANSWERS`.
+"""The inside of the child for minijinja: `python -m mlx_publish.chat.minijinja_child`.
 
 The environment is the one that servers written in Rust make for chat templates (mistral.rs, text-generation-inference,
 Dynamo): blocks trimmed as transformers does, Python's methods where the engine knows them, `raise_exception`,
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import minijinja
+
+from mlx_publish.children.serving import Tell, serve
 
 # The engine counts the line that stands before the template.
 _PLACE = re.compile(r" \(in <string>:\d+\)$")
@@ -26,18 +26,12 @@ class Refusal(Exception):
     """The template refused the messages by raise_exception."""
 
 
-def main(job: Path, answers: Path) -> int:
-    """Render one request after the other and append each answer as one line, so that a death loses none before it."""
-    order = json.loads(job.read_text(encoding="utf-8"))
+def do(order: dict[str, Any], tell: Tell) -> None:
+    """Render one request after the other and tell each answer; the first one is that the engine was loaded."""
+    tell("loaded")
     environment = make_environment(datetime.fromisoformat(order["now"]))
-    with answers.open("a", encoding="utf-8") as file:
-        for number, context in order["requests"]:
-            file.write(_line(answer(environment, order["templates"][number], context, order["longest"])))
-            file.flush()
-            if file.tell() > order["most"]:
-                print(f"it wrote more than {order['most']:,} bytes in all")
-                return 1
-    return 0
+    for number, context in order["requests"]:
+        tell(cut(answer(environment, order["templates"][number], context, order["longest"])))
 
 
 def make_environment(now: datetime) -> minijinja.Environment:
@@ -65,10 +59,9 @@ def answer(
     return {"text": text}
 
 
-def _line(found: dict[str, Any]) -> str:
-    """An answer on a line of its own, its error cut, for a template may make one of any length."""
-    error = {"error": found["error"][:LONGEST_ERROR]} if "error" in found else {}
-    return json.dumps({**found, **error}) + "\n"
+def cut(found: dict[str, Any]) -> dict[str, Any]:
+    """An answer with its error cut, for a template may make one of any length."""
+    return {**found, "error": found["error"][:LONGEST_ERROR]} if "error" in found else found
 
 
 def _assignments(context: Mapping[str, Any]) -> str:
@@ -101,4 +94,4 @@ def _tojson(
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    serve(do)

@@ -30,7 +30,7 @@ _KINDS: tuple[tuple[type[Exception], Kind], ...] = (
 
 @dataclass(frozen=True)
 class Rendered:
-    """What became of one rendering: a text, or an error of at most 500 characters.
+    """What became of one rendering: a text, or an error of at most 500 characters, which begins with its line.
 
     `kind` is "text"; "refused" where the template called raise_exception, whose message is the error; "broken"
     for any other error in it, a call of a method that changes its object among them; "forbidden" where it reached
@@ -43,6 +43,10 @@ class Rendered:
     kind: Kind
     seconds: float = field(default=0.0, compare=False)
     """Of processor time that it took."""
+    line: int = field(default=0, compare=False)
+    """Of the template, where the error names one; else 0."""
+    syntax: bool = field(default=False, compare=False)
+    """Whether the template cannot be parsed, so that no dialogue can be rendered."""
 
     def told(self) -> dict[str, Any]:
         """Plain data that is the same in every run."""
@@ -68,7 +72,8 @@ def _rendered(template: str, context: Mapping[str, Any], now: datetime, characte
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  a template may raise anything
-        return Rendered(None, _said(error)[:500], _kind(error))
+        syntax, line = isinstance(error, TemplateSyntaxError), _line(error)
+        return Rendered(None, _message_of(error, line)[:500], _kind(error), line=line, syntax=syntax)
 
 
 @functools.lru_cache(maxsize=8)
@@ -105,22 +110,23 @@ def _kind(error: Exception) -> Kind:
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "broken")
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception, line: int) -> str:
     if isinstance(error, (Refusal, TooMuch)):
         return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deep, or calls itself without end"
     message = error.message if isinstance(error, TemplateSyntaxError) else error
-    line = _line(error)
     name = "SecurityError" if isinstance(error, SecurityError) else type(error).__name__
     return f"{f'line {line}: ' if line else ''}{name}: {message}"
 
 
-def _line(error: Exception) -> int | None:
-    """The line of the template, which jinja makes look like a file of Python in the traceback."""
+def _line(error: Exception) -> int:
+    """Return the line of the template, which jinja makes look like a file of Python in the traceback; 0 for none."""
+    if isinstance(error, (Refusal, TooMuch, RecursionError)):
+        return 0  # what they say is about the dialogue, or all of the template
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
-    line, trace = None, error.__traceback__
+    line, trace = 0, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<template>":
             line = trace.tb_lineno

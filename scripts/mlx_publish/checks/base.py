@@ -98,8 +98,8 @@ def _run(check: Check[Target], target: Target, accepted: Accepted) -> tuple[Find
     try:
         return run_checks((check,), target, accepted)
     except Refused as error:
-        unread = Finding(error.check, "fail", error.message, error.remedy)
-        skip = Finding(check.id, "skip", f"not judged, for something cannot be read: {error.message}")
+        unread = Finding(error.check, "fail", str(error), error.remedy)
+        skip = Finding(check.id, "skip", f"not judged, for something cannot be read: {error}")
         return (unread,) if check.id == error.check else (unread, skip)
 
 

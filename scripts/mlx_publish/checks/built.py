@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.evidence.conversion import Conversion, Written
+from mlx_publish.model.draft import Change
 
 NEWER = "A newer mlx-lm may know it; else choose another model."
 
@@ -18,7 +19,7 @@ class BuiltFacts:
 
     label: str
     conversion: Conversion
-    normalised: Sequence[str] = ()
+    normalised: Sequence[Change] = ()
     """Older spellings that were written beside newer ones."""
     twin: bool = False
     """Whether `inspect` compared a twin of this config: what it says of the config goes further than a look at it."""
@@ -40,8 +41,8 @@ def _config(facts: BuiltFacts) -> Says:
     ]
     if problems and not facts.twin:
         return failed(f"the built model does not compute what config.json says: {'; '.join(problems)}", NEWER)
-    if facts.normalised:
-        return fixed(f"read from a newer spelling: {'; '.join(facts.normalised)}", changes=list(facts.normalised))
+    if changes := [change.message for change in facts.normalised]:
+        return fixed(f"read from a newer spelling: {'; '.join(changes)}", changes=changes)
     if facts.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")
     return passed("the built model computes with the values of config.json")

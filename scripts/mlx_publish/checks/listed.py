@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from mlx_publish import __version__
 from mlx_publish.checks.base import Accepted
 from mlx_publish.checks.judged import JUDGED
+from mlx_publish.errors import Fault
 from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.stages import MEASURED, TESTED
 
@@ -16,8 +17,6 @@ COMPLETE = "evidence-complete"
 _RAISED = {"inspect": ("room",)}
 _SAFETY = frozenset(check.id for checks in JUDGED.values() for check in checks if check.safety)
 _NAMED = 5  # ids in a message
-Fault = tuple[str, str]
-"""A key of the evidence, and what is wrong there."""
 
 
 def wrong_list(evidence: Evidence) -> Iterator[Fault]:
@@ -30,7 +29,7 @@ def wrong_list(evidence: Evidence) -> Iterator[Fault]:
         ran = stage not in MEASURED or evidence.measured[stage] is not None
         yield from _of_stage(stage, [check.id for check in checks if check.stage == stage], evidence, ran=ran)
     if strange := sorted({check.stage for check in checks} - set(JUDGED)):
-        yield "checks", f"tells of stages that evidence has no checks of: {_some(strange)}"
+        yield Fault(f"tells of stages that evidence has no checks of: {_some(strange)}", key="checks")
     for number, check in enumerate(checks):
         yield from _of_check(f"checks[{number}]", check)
     yield from _missing(evidence)
@@ -40,17 +39,18 @@ def untested(evidence: Evidence, accepted: str | None) -> Iterator[Fault]:
     """Yield each test that is not there, where nobody `accepted` that with a reason."""
     for stage in TESTED:
         if evidence.measured[stage] is None and not accepted:
-            yield stage, f"there is none, and no recipe accepts '{COMPLETE}' with a reason"
+            yield Fault(f"there is none, and no recipe accepts '{COMPLETE}' with a reason", key=stage)
 
 
 def unaccepted(evidence: Evidence, accepted: Accepted) -> Iterator[Fault]:
     """Yield failures that were let through for another reason than the recipe gives, or for none of its own."""
     for number, check in enumerate(evidence.checks):
         if check.accepted is not None and check.accepted != accepted(check.id):
-            yield f"checks[{number}].accepted", f"the recipe does not accept '{shown(check.id)}' for this reason"
+            message = f"the recipe does not accept '{shown(check.id)}' for this reason"
+            yield Fault(message, key=f"checks[{number}].accepted")
     reason = evidence.untested
     if reason is not None and reason != accepted(COMPLETE):
-        yield "untested", f"the recipe does not accept '{COMPLETE}' for this reason"
+        yield Fault(f"the recipe does not accept '{COMPLETE}' for this reason", key="untested")
 
 
 def shown(value: object) -> str:
@@ -62,40 +62,40 @@ def shown(value: object) -> str:
 def _of_stage(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) -> Iterator[Fault]:
     if not ran:
         if ids:
-            yield "checks", f"tells of checks of {stage}, and {stage} is null"
+            yield Fault(f"tells of checks of {stage}, and {stage} is null", key="checks")
         return
     if not ids:
-        yield "checks", f"tells of no check of {stage}"
+        yield Fault(f"tells of no check of {stage}", key="checks")
         return
     if twice := [name for name, count in Counter(ids).items() if count > 1]:
-        yield "checks", f"tells of checks of {stage} twice: {_some(twice)}"
+        yield Fault(f"tells of checks of {stage} twice: {_some(twice)}", key="checks")
     if evidence.generator != __version__:
         return
     known = [*(check.id for check in JUDGED[stage]), *_RAISED.get(stage, ())]
     if lacking := [name for name in known if name not in ids]:
-        yield "checks", f"lacks checks of {stage}: {_some(lacking)}"
+        yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:
-        yield "checks", f"tells of checks that {stage} does not have: {_some(strange)}"
+        yield Fault(f"tells of checks that {stage} does not have: {_some(strange)}", key="checks")
 
 
 def _of_check(key: str, check: Judged) -> Iterator[Fault]:
     name = shown(check.id)
     if check.status == "fail":
-        yield f"{key}.status", f"the check '{name}' failed"
+        yield Fault(f"the check '{name}' failed", key=f"{key}.status")
     elif check.accepted is not None and check.status != "warn":
-        yield f"{key}.accepted", f"the check '{name}' did not fail, so there is nothing to accept"
+        yield Fault(f"the check '{name}' did not fail, so there is nothing to accept", key=f"{key}.accepted")
     elif check.accepted is not None and check.id in _SAFETY:
-        yield f"{key}.accepted", f"the check '{name}' is for safety and cannot be accepted"
+        yield Fault(f"the check '{name}' is for safety and cannot be accepted", key=f"{key}.accepted")
 
 
 def _missing(evidence: Evidence) -> Iterator[Fault]:
     """What was not measured says so, and in the words of the card."""
     wanted = {stage for stage in MEASURED if evidence.measured[stage] is None}
     if wanted != set(evidence.missing):
-        yield "missing", f"names {_some(sorted(evidence.missing))} where {_some(sorted(wanted))} is null"
+        yield Fault(f"names {_some(sorted(evidence.missing))} where {_some(sorted(wanted))} is null", key="missing")
     for stage, words in evidence.missing.items():
         if words and not words.startswith(", because "):
-            yield f"missing.{shown(stage)}", "is no reason as mlx-publish gives one"
+            yield Fault("is no reason as mlx-publish gives one", key=f"missing.{shown(stage)}")
 
 
 def _some(names: Sequence[str]) -> str:

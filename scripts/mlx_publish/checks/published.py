@@ -94,7 +94,7 @@ def _card(facts: Facts) -> Says:
 
 def _tested(facts: Facts) -> Says:
     reason = facts.evidence.untested
-    if lacking := [f"{key}: {said}" for key, said in untested(facts.evidence, reason)]:
+    if lacking := list(map(str, untested(facts.evidence, reason))):
         return failed("; ".join(lacking), _NOT_OURS)
     if reason:
         return passed(f"published without all tests, as it says itself, because: {shown(reason)}")
@@ -103,7 +103,7 @@ def _tested(facts: Facts) -> Says:
 
 def _checks(facts: Facts) -> Says:
     evidence = facts.evidence
-    if wrong := [f"{key}: {said}" for key, said in wrong_list(evidence)]:
+    if wrong := list(map(str, wrong_list(evidence))):
         return failed("; ".join(wrong[:_NAMED]), _NOT_OURS, faults=wrong)
     told = f"it tells of {len(evidence.checks)} checks, of which none failed"
     if evidence.generator != __version__:

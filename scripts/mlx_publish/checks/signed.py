@@ -6,26 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
-from mlx_publish.evidence.report import Status
 
 _NAMED = 5  # files in a message
 _NOT_OURS = "Do not use it: take another commit, or ask its publisher."
 
 
 @dataclass(frozen=True)
-class Vouched:
+class Vouched(Says):
     """What was found out about who signed: `pass` where it is proven, `skip` where nobody asked or nothing is there."""
 
-    status: Status
-    message: str
-    remedy: str = ""
     by: str = ""
     """Whoever vouches, where that is proven."""
-
-    @property
-    def says(self) -> Says:
-        """The same as a check says it."""
-        return Says(self.status, self.message, self.remedy)
 
 
 @dataclass(frozen=True)
@@ -62,11 +53,11 @@ def _fits(target: Signatures) -> Says:
 
 
 def _signer(target: Signatures) -> Says:
-    return target.signer.says
+    return target.signer
 
 
 def _measurer(target: Signatures) -> Says:
-    return target.measurer.says
+    return target.measurer
 
 
 SIGNED: tuple[Check[Signatures], ...] = (
@@ -78,7 +69,7 @@ SIGNED: tuple[Check[Signatures], ...] = (
 ATTESTED: tuple[Check[Vouched], ...] = (
     Check(
         "evidence-attested", "Who measured vouches for the evidence, where the policy asks",
-        "forged numbers, merged unseen", lambda vouched: vouched.says, safety=True,
+        "forged numbers, merged unseen", lambda vouched: vouched, safety=True,
     ),
 )  # fmt: skip
 """Of `upload`."""

@@ -223,7 +223,7 @@ def _generation_config(facts: SourceFacts) -> tuple[Mapping[str, Any], str]:
     try:
         return facts.source.json(GENERATION) or {}, ""
     except Refused as error:
-        return {}, error.message
+        return {}, str(error)
 
 
 def _token_ids(facts: SourceFacts) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ def _ids(output: TokenizerOutput) -> Says:
 
 
 def _portable(output: TokenizerOutput) -> Says:
-    changes, remarks = list(output.repaired.changes), list(output.repaired.remarks)
+    changes, remarks = [change.message for change in output.repaired.changes], list(output.repaired.remarks)
     if changes:
         return fixed("; ".join(changes), changes=changes, remarks=remarks)
     if remarks:
@@ -78,8 +78,8 @@ def _stops(output: TokenizerOutput) -> Says:
         return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
     end = output.turn_end
     alone = _ended_by_eos(end, ids)
-    if stopping.changes:
-        return fixed("; ".join((*stopping.changes, *alone)), ids=ids, changes=list(stopping.changes))
+    if changes := [change.message for change in stopping.changes]:
+        return fixed("; ".join((*changes, *alone)), ids=ids, changes=changes)
     if alone:
         return warned(alone[0], ids=ids)
     if end and end.error:

@@ -1,21 +1,21 @@
-"""One child process of the engine: its folder, its surroundings, its start and its end.
+"""The children of the engine: their surroundings, and those that wait for a job.
 
-A child may be started ahead of its job: it loads the modules of its operation and then waits. That takes a second,
-which the parent has better use for, as the digests of a source.
+To load MLX takes seconds. So a child is kept after its job, and one may be started ahead of the first: the parent has
+better use for that time, as the digests of a source.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-from collections.abc import Mapping
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_publish.children import process
 from mlx_publish.children.environment import fast_blas, of_a_child
 from mlx_publish.children.private import kernels
+from mlx_publish.children.worker import Worker
 from mlx_publish.text.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -23,55 +23,19 @@ if TYPE_CHECKING:
 
 # What the parent and its child have to see alike: how much memory is ours, which BLAS, and what the user preloads.
 _KEPT = ("MLX_PUBLISH_MEMORY_BYTES", "MLX_PUBLISH_BLAS", "LD_PRELOAD")
-
-
-class Child:
-    """A process that does one job, `order` or what `give` hands over, leaves its answer in its folder and ends."""
-
-    def __init__(self, op: str, at_once: int, order: Mapping[str, Any] | None = None, log: Path | None = None) -> None:
-        """Start one of `at_once` side by side. What it prints goes to `log`, before it has one to its own folder.
-
-        That temporary folder is its only other channel.
-        """
-        self._aside = TemporaryFolder()
-        self._folder = Path(self._aside.name)
-        if order is not None and log is not None:
-            self.give(order, log)
-        with (log or self._folder / "log").open("wb") as file:
-            command = process.python("mlx_publish.engine", self._folder, str(os.getpid()), op)
-            self.process = process.start(command, environment(self._folder, at_once), self._folder, file)
-
-    def give(self, order: Mapping[str, Any], log: Path) -> None:
-        """Hand the job over, whole or not at all; from now on it prints to `log`."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(b"")
-        aside = self._folder / "job.new"
-        aside.write_text(json.dumps({**order, "log": str(log)}))
-        aside.replace(self._folder / "job.json")
-
-    def says(self) -> str:
-        """What it is doing, in its own words; empty where it said nothing yet."""
-        said = self._folder / "progress"
-        return said.read_text() if said.exists() else ""
-
-    def answer(self) -> dict[str, Any] | None:
-        """What it answered, or None where it ended without an answer."""
-        path = self._folder / "result.json"
-        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-        return found
-
-    def end(self) -> None:
-        """End it with all that it started; nothing stays of its folder."""
-        process.end(self.process)
-        self._aside.cleanup()
+MEASURING = frozenset({"benchmark"})
+"""Operations whose process does nothing else, for its memory is a result, and beside which none waits."""
+MOST_KEPT_BYTES = 1 << 30
+"""Memory with which a child may wait for its next job. Libraries alone take a third of it."""
 
 
 class Children:
-    """Children that were started ahead of their jobs; those that nobody took are ended."""
+    """Children that wait for a job. Those that are at work belong to whoever took them."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._waiting: dict[str, Child] = {}
+        self._waiting: list[tuple[bool, Worker]] = []
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -80,18 +44,43 @@ class Children:
         self.end()
 
     def start(self, op: str) -> None:
-        """Start one for `op`, unless MLX is missing: whoever needs it says so at its time."""
-        if op not in self._waiting and importlib.util.find_spec("mlx_lm") is not None:
-            self._waiting[op] = Child(op, 1)
+        """Start one ahead for `op`, unless MLX is missing: whoever needs it says so at its time."""
+        if not self._waiting and importlib.util.find_spec("mlx_lm") is not None:
+            self.keep(op, _start(op, 1, None))
 
-    def take(self, op: str) -> Child | None:
-        """Hand one over to a job, once."""
-        return self._waiting.pop(op, None)
+    def take(self, op: str, at_once: int, log: Path) -> Worker:
+        """Return a child for a job of `op`: one that waits, else a new one, which prints to `log`."""
+        measures = op in MEASURING
+        with self._lock:
+            fit = [worker for kind, worker in self._waiting if kind == measures]
+            passed = [worker for kind, worker in self._waiting if kind != measures] if measures else []
+            self._waiting = [pair for pair in self._waiting if pair[1] not in passed]
+            taken = None
+            while fit and taken is None:
+                worker = fit.pop(0)
+                self._waiting.remove((measures, worker))
+                if worker.lives() and worker.held() <= MOST_KEPT_BYTES:
+                    taken = worker
+                else:
+                    passed.append(worker)
+        for worker in passed:
+            worker.end()
+        return taken or _start(op, at_once, log)
+
+    def keep(self, op: str, worker: Worker) -> None:
+        """Let one wait that has done a job of `op`."""
+        with self._lock:
+            self._waiting.append((op in MEASURING, worker))
 
     def end(self) -> None:
-        """End all that were not taken."""
+        """End all that wait."""
         while self._waiting:
-            self._waiting.popitem()[1].end()
+            self._waiting.pop()[1].end()
+
+
+def threads(at_once: int) -> int:
+    """Return how many threads a BLAS may have in one of `at_once` children side by side."""
+    return max(1, (os.cpu_count() or 1) // at_once)
 
 
 def environment(folder: Path, at_once: int) -> dict[str, str]:
@@ -101,7 +90,13 @@ def environment(folder: Path, at_once: int) -> dict[str, str]:
     kept["TOKENIZERS_PARALLELISM"] = "false"
     if blas := fast_blas():
         kept["LD_PRELOAD"] = str(blas)
-        kept["OPENBLAS_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
+        kept["OPENBLAS_NUM_THREADS"] = str(threads(at_once))
     found = of_a_child(folder, **kept)
     (folder / "tmp" / "mlx").symlink_to(kernels())
     return found
+
+
+def _start(op: str, at_once: int, log: Path | None) -> Worker:
+    aside = TemporaryFolder()
+    words = process.python("mlx_publish.engine", op)
+    return Worker(aside, words, environment(aside.path, at_once), log or aside.path / "log")

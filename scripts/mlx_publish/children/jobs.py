@@ -1,7 +1,6 @@
 """Run a job of the engine in a child process, so that a crash of Metal is not ours.
 
-The job goes in as one JSON file and comes back as another one; nothing else is a result. What the child
-prints goes to a log, because a model's text must not be taken for ours.
+What the child prints goes to a log, because a model's text must not be taken for ours.
 """
 
 from __future__ import annotations
@@ -9,27 +8,23 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.engine import Child
-from mlx_publish.children.process import LINUX, TimedOut, resident
+from mlx_publish.children.engine import Children, threads
+from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LONG, TOO_SLOW
+from mlx_publish.children.serving import INTERRUPTED
+from mlx_publish.children.worker import Bounds, Ended
 from mlx_publish.errors import Bug, Interrupted, PublishError, Refused, SurroundingsError, by_words
 
+__all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
+
 Progress = Callable[[str], None]
-_LOOK = 0.1 if LINUX else 2.0  # seconds between two looks at the memory: a file of the kernel, or a program
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a job may take: seconds, and bytes of memory besides mapped files; None where that is not limited."""
-
-    seconds: float = 6 * 3600
-    memory_bytes: int | None = None
+_LEAST_JOBS = 2
+"""Of one child side by side with others: to load MLX takes as long as many a job."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +34,17 @@ class Job:
     op: str
     arguments: Mapping[str, Any]
     log: Path
-    bounds: Bounds = Bounds()
-    child: Child | None = None
-    """One that was started ahead for this op."""
+    bounds: Bounds = field(default_factory=Bounds)
+    children: Children | None = None
+    """Those of the run, of which one may do it; else a child is started for this job alone."""
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> list[dict[str, Any]]:
-    """Run jobs, `at_once` of them side by side, and return their results in order.
+    """Run jobs, at most `at_once` of them side by side, and return their results in order.
 
-    Raises what the first failing job raises; no child outlives it, nor an interrupt.
+    Raises what the first failing job raises; no child is at work after it, nor after an interrupt.
     """
+    at_once = min(at_once, max(2, -(-len(jobs) // _LEAST_JOBS)))
     if at_once == 1:
         return [run_job(job, progress) for job in jobs]
     stop = threading.Event()
@@ -65,7 +61,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
 
 
 def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Event | None = None) -> dict[str, Any]:
-    """Run one job. A child that was killed by a signal is started once more: Metal sometimes fails so.
+    """Run one job. After a child that was killed by a signal it is tried once more: Metal sometimes fails so.
 
     Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` where MLX is missing,
     where the child died or took longer than its bounds, `Refused` where it took more memory, and `Interrupted` once
@@ -75,56 +71,38 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
         raise SurroundingsError(
             f"{job.op} needs mlx-lm, which is not installed here", remedy="pip install 'mlx-publish[mlx]'"
         )
-    for attempt in (1, 2):
-        code, answer = _run_once(job, progress, at_once, stop or threading.Event())
-        if answer is not None:
-            return _unpack(answer, job)
-        if code >= 0 or attempt == 2:
-            break
-        progress(f"{job.op} died of signal {-code}; once more")
-    raise _died(code, job)
-
-
-def _run_once(job: Job, progress: Progress, at_once: int, stop: threading.Event) -> tuple[int, dict[str, Any] | None]:
-    """One attempt; a child that was started ahead and has died meanwhile makes room for a new one."""
-    order, child = {"op": job.op, "arguments": job.arguments}, job.child
-    if child is not None and child.process.poll() is None:
-        child.give(order, job.log)
-    else:
-        if child is not None:
-            child.end()
-        child = Child(job.op, at_once, order, job.log)
+    if job.children is None:
+        with Children() as own:
+            return run_job(replace(job, children=own), progress, at_once, stop)
     try:
-        return _wait(child, job, progress, stop), child.answer()
+        return _answer(job, job.children, progress, at_once, stop)
+    except Ended as end:
+        if end.code >= 0:
+            raise _died(end, job) from None
+        progress(f"{job.op} died of signal {-end.code}; once more")
+    try:
+        return _answer(job, job.children, progress, at_once, stop)
+    except Ended as end:
+        raise _died(end, job) from None
+
+
+def _answer(
+    job: Job, children: Children, progress: Progress, at_once: int, stop: threading.Event | None
+) -> dict[str, Any]:
+    """One attempt. Only a child that did its job well waits for another one."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    job.log.write_bytes(b"")
+    worker, good = children.take(job.op, at_once, job.log), False
+    try:
+        order = {"op": job.op, "arguments": job.arguments, "log": str(job.log), "threads": threads(at_once)}
+        answer = worker.do(order, job.bounds, lambda text: progress(str(text)), stop)
+        good = bool(answer["again"])
+        return _unpack(answer, job)
     finally:
-        child.end()
-
-
-def _wait(child: Child, job: Job, progress: Progress, stop: threading.Event) -> int:
-    """Wait for the end and hand on what the child says it is doing."""
-    last, deadline, look = "", time.monotonic() + job.bounds.seconds, 0.0
-    while True:
-        try:
-            return child.process.wait(timeout=0.02)
-        except TimedOut:
-            if (said := child.says()) not in ("", last):
-                progress(last := said)
-        if stop.is_set():
-            raise Interrupted(f"{job.op} was ended with the others")
-        if (now := time.monotonic()) > deadline:
-            said = f"{job.op} was ended after {job.bounds.seconds:.0f} s"
-            raise SurroundingsError(said, remedy=f"Its log is {job.log}.")
-        if job.bounds.memory_bytes and now > look:
-            _stays_within(child, job, job.bounds.memory_bytes)
-            look = now + _LOOK
-
-
-def _stays_within(child: Child, job: Job, most: int) -> None:
-    if (taken := resident(child.process.pid)) > most:
-        raise Refused(
-            f"{job.op} took {taken >> 20:,} MB of memory; a model of this size needs {most >> 20:,} MB at most",
-            check="memory-bounded", remedy=f"Look at its tokenizer and its config. Its log is {job.log}.",
-        )  # fmt: skip
+        if good:
+            children.keep(job.op, worker)
+        else:
+            worker.end()
 
 
 def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
@@ -137,16 +115,29 @@ def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
     raise kinds.get(answer["kind"], Bug)(message, remedy=remedy)
 
 
-def _died(code: int, job: Job) -> PublishError:
-    if code in (-signal.SIGINT, 130):
-        return Interrupted(f"{job.op} was interrupted")
+def _died(end: Ended, job: Job) -> PublishError:
+    log = f"Its log is {job.log}."
+    if end.code in (-signal.SIGINT, INTERRUPTED, STOPPED):
+        return Interrupted(f"{job.op} was {'ended with the others' if end.code == STOPPED else 'interrupted'}")
+    if end.code == TOO_SLOW:
+        return SurroundingsError(f"{job.op} was ended after {job.bounds.seconds:.0f} s", remedy=log)
+    if end.code == OUT_OF_MEMORY:
+        most = job.bounds.memory_bytes or 0
+        return Refused(
+            f"{job.op} took {end.held >> 20:,} MB of memory; a model of this size needs {most >> 20:,} MB at most",
+            check="memory-bounded", remedy=f"Look at its tokenizer and its config. {log}",
+        )  # fmt: skip
+    return _died_itself(end.code, job, log)
+
+
+def _died_itself(code: int, job: Job, log: str) -> PublishError:
     lines = job.log.read_text(errors="replace").strip().splitlines()[-1:]
     said = f": {lines[0]}" if lines else ""
     if code < 0:
         return SurroundingsError(
             f"{job.op} died twice of signal {-code}{said}",
-            remedy=f"Out of memory or a fault of the GPU; close other programs and run again. Its log is {job.log}.",
+            remedy=f"Out of memory or a fault of the GPU; close other programs and run again. {log}",
         )
-    if limited := by_words(said):
-        return limited
-    return Bug(f"{job.op} ended with {code} and no result{said}", remedy=f"Its log is {job.log}.")
+    how = {TOO_LONG: "wrote more than any answer takes", GARBLED: "wrote what is no answer"}
+    words = how.get(code, f"ended with {code} and no result{said}")
+    return by_words(said) or Bug(f"{job.op} {words}", remedy=log)

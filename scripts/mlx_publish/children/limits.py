@@ -10,8 +10,11 @@ import threading
 import time
 from pathlib import Path
 
-TOO_SLOW, OUT_OF_MEMORY, PANICKED = 90, 91, 92
-"""How a child ended: the parent's verdict, its own watch's or the parent's, and a library that broke."""
+TOO_SLOW, OUT_OF_MEMORY, PANICKED, TOO_LONG, GARBLED, STOPPED = range(90, 96)
+"""How a child ended: OUT_OF_MEMORY by its own watch or the parent's, PANICKED by a library that broke, the others by
+the parent: it took too long, wrote too much, wrote what is no line of ours, or was ended with others."""
+WATCHED = sys.platform != "linux"
+"""Linux enforces a limit of memory; elsewhere two watches have to do, one inside and one outside."""
 
 
 def limit(seconds: float, memory_bytes: int, written_bytes: int, *, watched: bool) -> None:

@@ -9,14 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import mlx_publish
-from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_SLOW
 
 Process = subprocess.Popen[bytes]
 TimedOut = subprocess.TimeoutExpired
@@ -54,9 +52,9 @@ def python(module: str, *words: str | Path, executable: Path | None = None, root
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]) -> Process:
-    """Start a child at work in `folder`, in a session of its own; what it prints goes to `log`."""
+    """Start a child at work in `folder`, in a session of its own, with pipes to it and from it; `log` is its stderr."""
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
         env=dict(environment), cwd=folder, start_new_session=True,
     )  # fmt: skip
 
@@ -66,21 +64,9 @@ def end(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def wait(process: Process, seconds: float, watched_bytes: int | None) -> int:
-    """Wait for a child's end and return its exit code, or TOO_SLOW or OUT_OF_MEMORY; nobody ends it here.
-
-    `watched_bytes` are the most that it may hold, where the system enforces no limit: a watch within the child is
-    blind while a single step takes gigabytes.
-    """
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(TimedOut):
-            return process.wait(timeout=min(left, 0.1))
-        if watched_bytes is not None and resident(process.pid) > watched_bytes:
-            return OUT_OF_MEMORY
-    return TOO_SLOW
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def program(name: str) -> str | None:

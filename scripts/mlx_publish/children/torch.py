@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import mlx_publish
 from mlx_publish.children import process
 from mlx_publish.children.environment import of_a_child
+from mlx_publish.children.limits import TOO_SLOW
+from mlx_publish.children.worker import Bounds, Ended, Worker
 from mlx_publish.text.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ OLDEST_TRANSFORMERS = 5  # the first that reads both spellings of rope
 _PACKAGES = ("torch", "transformers")
 _ASK = "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in %r}))"
 _LIMIT = 3 * 3600.0  # seconds
-_POLL = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,8 @@ class TorchChild:
     def __init__(self, torch: Torch, log: Path) -> None:
         """Remember what to start; what it prints goes to `log`."""
         self._torch, self._log = torch, log
-        self._aside = TemporaryFolder()
-        self._folder = Path(self._aside.name)
-        self._process: process.Process | None = None
-        self._orders = 0
+        self._worker: Worker | None = None
+        self._reason = ""
 
     def __enter__(self) -> Self:
         return self
@@ -93,47 +91,33 @@ class TorchChild:
 
     def start(self) -> str:
         """Start it ahead of its first order. Returns why that is not possible; empty where it is."""
-        if self._process is not None:
-            return ""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        words = process.python(
-            "mlx_publish.torch_check", self._folder, str(os.getpid()),
-            executable=self._torch.python, root=_this_package_alone(self._folder),
-        )  # fmt: skip
+        if self._worker is not None or self._reason:
+            return self._reason
+        aside = TemporaryFolder()
+        root = _this_package_alone(aside.path)
+        words = process.python("mlx_publish.torch_check", executable=self._torch.python, root=root)
         try:
-            with self._log.open("wb") as file:
-                self._process = process.start(words, _environment(self._folder), self._folder, file)
+            self._worker = Worker(aside, words, _environment(aside.path), self._log)
         except OSError as error:
-            return f"the child with torch failed: {error}"
-        return ""
+            aside.cleanup()
+            self._reason = f"the child with torch failed: {error}"
+        return self._reason
 
     def ask(self, order: Mapping[str, Any], limit: float) -> Answer:
         """Give an order and wait `limit` seconds for its answer; a child that took longer is ended."""
-        aside = self._folder / "job.new"
-        aside.write_text(json.dumps(order))
-        aside.replace(self._folder / f"job.{self._orders}.json")
-        told, self._orders = self._folder / f"result.{self._orders}.json", self._orders + 1
-        if (reason := self.start()) or self._process is None:
+        if (reason := self.start()) or self._worker is None:
             return Answer(None, reason)
-        deadline = time.monotonic() + limit
-        while not told.exists():
-            if (code := self._process.poll()) is not None:
-                return _read(told) if told.exists() else _died(code, self._log)
-            if time.monotonic() > deadline:
-                self.end()
-                return Answer(None, f"the child with torch timed out after {limit:g} seconds")
-            time.sleep(_POLL)
-        return _read(told)
+        try:
+            return Answer(**{"result": None, **self._worker.do(order, Bounds(limit))})
+        except Ended as end:
+            self._reason = _reason(end.code, limit, self._log)
+            self._worker.end()
+            return Answer(None, self._reason)
 
     def end(self) -> None:
         """End it with all that it started; nothing stays of its folder."""
-        if self._process is not None:
-            process.end(self._process)
-        self._aside.cleanup()
-
-
-def _read(told: Path) -> Answer:
-    return Answer(**{"result": None, **json.loads(told.read_text())})
+        if self._worker is not None:
+            self._worker.end()
 
 
 def _here() -> Torch:
@@ -172,9 +156,11 @@ def _environment(folder: Path) -> dict[str, str]:
     )  # fmt: skip
 
 
-def _died(code: int, log: Path) -> Answer:
+def _reason(code: int, limit: float, log: Path) -> str:
+    if code == TOO_SLOW:
+        return f"the child with torch timed out after {limit:g} seconds"
     if code == -signal.SIGKILL:
-        return Answer(None, "the child with torch was killed, most likely because the memory was full")
+        return "the child with torch was killed, most likely because the memory was full"
     how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
     said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
-    return Answer(None, f"the child with torch {how}: {said or 'it said nothing'}")
+    return f"the child with torch {how}: {said or 'it said nothing'}"

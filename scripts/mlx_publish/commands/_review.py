@@ -10,7 +10,7 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.card import LARGEST, look
-from mlx_publish.hooks.problem import Options, tell
+from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
@@ -38,8 +38,8 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     for path in paths:
         _judge_files(root / path)
     files = [Path(path, name) for path in paths for name in FILES if (root / path / name).is_file()]
-    if problems := list(look(files, Options(recipes=file.parent))):
-        tell(problems)
+    if faults := list(look(files, Options(recipes=file.parent))):
+        tell(faults)
         return 1
     compared = [
         (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths

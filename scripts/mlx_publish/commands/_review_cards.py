@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks import card, recipe, signature
-from mlx_publish.hooks.problem import Options, Problem, tell
+from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.policy import FILE as POLICY
 from mlx_publish.recipes.policy import find_policy
@@ -27,7 +27,7 @@ _EVIDENCE = "evidence.json"
 CARD = "README.md"
 _RULES = "This branch changes the rules that it is judged by:"
 _TOLD = 50
-"""Problems that the summary lists."""
+"""Faults that the summary lists."""
 
 
 def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runner) -> int:
@@ -39,35 +39,38 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runn
     changed = changed_files(root, base)
     links = list(_links(changed, cards, recipes))
     rules = [] if links else _rules(changed, root)
-    if links := links or [problem for rule in rules for problem in _link(rule)]:
-        return _ended([], links, "nothing else was looked at", runner)
+    if links := links or [fault for rule in rules for fault in _link(rule)]:
+        return _ended({}, links, "nothing else was looked at", runner)
     every = bool(rules) or any(change.path.parent == PurePosixPath(recipes.as_posix()) for change in changed)
     folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
     files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
     wanted = _recipes(changed, recipes, root, folders)
-    problems = [
-        *_strangers(changed, cards),
-        *recipe.look(wanted, Options(recipes=recipes)),
-        *(card.look(files, Options(recipes=recipes)) if files else ()),
+    before = [*_strangers(changed, cards), *recipe.look(wanted, Options(recipes=recipes))]
+    of_cards = list(card.by_card(files, Options(recipes=recipes)))
+    behind = [
         *signature.look(folders, root),
-        *(problem for folder in folders for problem in _as_written(folder / _EVIDENCE)),
+        *(fault for folder in folders for fault in _as_written(folder / _EVIDENCE)),
     ]
+    faults = [*before, *(fault for _, fault in of_cards), *behind]
+    refused = {*(folder for folder, _ in of_cards), *(Path(fault.place.name).parent for fault in faults)}
     changes = [str(rule.path) for rule in rules]
-    return _ended(folders, problems, f"{len(folders)} cards and {len(wanted)} recipes looked at", runner, changes)
+    verdicts = {folder: folder not in refused for folder in folders}
+    return _ended(verdicts, faults, f"{len(folders)} cards and {len(wanted)} recipes looked at", runner, changes)
 
 
 def _ended(
-    folders: Sequence[Path], problems: Sequence[Problem], looked_at: str, runner: Runner, rules: Sequence[str] = ()
+    verdicts: Mapping[Path, bool], faults: Sequence[Fault], looked_at: str, runner: Runner, rules: Sequence[str] = ()
 ) -> int:
-    tell(problems)
-    runner.summarize(_summary(folders, problems, rules))
+    """Print and summarise; `verdicts` says by the folder of a card whether it is as it should be."""
+    tell(faults)
+    runner.summarize(_summary(verdicts, faults, rules))
     if rules:
         print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_TOLD])}")))
-    print(f"{looked_at}, {len(problems)} problems")
-    return int(bool(problems))
+    print(f"{looked_at}, {len(faults)} problems")
+    return int(bool(faults))
 
 
-def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Problem]:
+def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[Fault]:
     """Yield links that a branch puts where files are read, or above them: they would lead to files of this machine."""
     for change in changed:
         path = Path(change.path)
@@ -78,11 +81,10 @@ def _links(changed: Sequence[Changed], cards: Path, recipes: Path) -> Iterator[P
             yield from _link(change)
 
 
-def _link(change: Changed) -> Iterator[Problem]:
+def _link(change: Changed) -> Iterator[Fault]:
     if change.link and not change.removed:
-        yield Problem(
-            Path(change.path), "is a link, and nothing is read through one", remedy="Put a file or folder there."
-        )
+        message = "is a link, and nothing is read through one"
+        yield Fault(message, in_file(change.path), remedy="Put a file or folder there.")
 
 
 def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
@@ -137,21 +139,21 @@ def _recipe_of(path: Path) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Problem]:
+def _strangers(changed: Sequence[Changed], cards: Path) -> Iterator[Fault]:
     """Yield what does not belong where cards lie."""
     for change in changed:
         path = Path(change.path)
         if change.removed or not path.is_relative_to(cards):
             continue
         if not change.plain:
-            yield Problem(path, "is a link, and a card consists of files", remedy="Take the files as they were made.")
+            message = "is a link, and a card consists of files"
+            yield Fault(message, in_file(path), remedy="Take the files as they were made.")
         elif len(path.relative_to(cards).parts) != 3 or path.name not in FILES:
-            yield Problem(
-                path, "does not belong here", remedy=f"{cards}/<namespace>/<name>/ has {', '.join(FILES)}, no more."
-            )
+            remedy = f"{cards}/<namespace>/<name>/ has {', '.join(FILES)}, no more."
+            yield Fault("does not belong here", in_file(path), remedy=remedy)
 
 
-def _as_written(path: Path) -> Iterator[Problem]:
+def _as_written(path: Path) -> Iterator[Fault]:
     """Yield whether evidence has another layout than it is written with, as when a key stands in it twice."""
     try:
         content = read_within(path, EVIDENCE.most_bytes)
@@ -159,23 +161,21 @@ def _as_written(path: Path) -> Iterator[Problem]:
     except (OSError, ValueError):
         return  # the hook says so
     if not same:
-        yield Problem(
-            path, "is not written as mlx-publish writes it", remedy="Take the evidence as it was made, byte for byte."
-        )
+        remedy = "Take the evidence as it was made, byte for byte."
+        yield Fault("is not written as mlx-publish writes it", in_file(path), remedy=remedy)
 
 
-def _summary(folders: Sequence[Path], problems: Sequence[Problem], rules: Sequence[str]) -> str:
-    wrong = {problem.file.parent for problem in problems}
-    lines = [f"## {'Refused' if problems else 'Fine' if folders else 'No card changed'}\n"]
+def _summary(verdicts: Mapping[Path, bool], faults: Sequence[Fault], rules: Sequence[str]) -> str:
+    lines = [f"## {'Refused' if faults else 'Fine' if verdicts else 'No card changed'}\n"]
     if rules:
         lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
-    lines += [f"- {cell(str(problem))}" for problem in problems[:_TOLD]]
-    if problems[_TOLD:]:
-        lines.append(f"- and {len(problems) - _TOLD} more")
-    if folders:
-        rows = [(cell(str(folder)), "refused" if folder in wrong else "as it should be") for folder in folders]
+    lines += [f"- {cell(str(fault))}" for fault in faults[:_TOLD]]
+    if faults[_TOLD:]:
+        lines.append(f"- and {len(faults) - _TOLD} more")
+    if verdicts:
+        rows = [(cell(str(folder)), "as it should be" if good else "refused") for folder, good in verdicts.items()]
         lines += ["", table(("card", ""), rows)]
     text = "\n".join(lines) + "\n"
     # A card that is not what recipe and evidence give could say anything here.
-    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder in folders if folder not in wrong}
+    cards = {folder.name: (folder / CARD).read_text("utf-8") for folder, good in verdicts.items() if good}
     return text + previews(cards, MOST - len(text.encode()) - 1)

@@ -81,7 +81,7 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
     try:
         look, tokens = metadata.look, _tokens(metadata)
     except Refused as error:
-        return None, None, (Finding(error.check, "fail", error.message, error.remedy),)
+        return None, None, (Finding(error.check, "fail", str(error), error.remedy),)
     if empty := metadata.tokenizer.empty:
         message = f"{empty} is empty, and transformers takes it for the chat template all the same"
         return None, None, (Finding("chat-template", "fail", message, "Remove the empty file, or fill it."),)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import string
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_publish.children import process
-from mlx_publish.children.environment import of_a_child
-from mlx_publish.children.limits import PANICKED, TOO_SLOW
+from mlx_publish.children import limits
+from mlx_publish.children.limits import GARBLED, PANICKED, TOO_SLOW
+from mlx_publish.children.once import do_once
+from mlx_publish.children.process import python
+from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.source.logits import texts as passages
-from mlx_publish.text.temporary import TemporaryFolder
 
 SECONDS, MEMORY_BYTES, FOR_EACH_BYTE = 60.0, 1 << 30, 40
 """What a tokenizer may take: seconds, and memory besides that for each byte of its file. The largest in use (33 MB)
@@ -46,23 +46,19 @@ def try_tokenizer(source: Path) -> None:
 
 def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
     """How the child ended."""
-    with TemporaryFolder() as folder:
-        job = {"tokenizer": str(path.resolve()), "texts": texts}
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        words = [str(folder), str(SECONDS), str(memory), "limited" if process.LINUX else "watched"]
-        with (folder / "log").open("wb") as log:
-            environment = of_a_child(folder, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
-            child = process.start(process.python("mlx_publish.engine.tame", *words), environment, folder, log)
-        try:
-            code = process.wait(child, 2 * SECONDS, None if process.LINUX else 2 * memory)
-            said = (folder / "log").read_text(errors="replace").strip().rpartition("\n")[2][:300]
-        finally:
-            process.end(child)
-    if code == 1:  # Python itself failed: nothing that a tokenizer does ends with this code
+    order = {
+        "tokenizer": str(path.resolve()), "texts": texts,
+        "seconds": SECONDS, "memory_bytes": memory, "watched": limits.WATCHED,
+    }  # fmt: skip
+    bounds = Bounds(2 * SECONDS, 2 * memory if limits.WATCHED else None)
+    command = python("mlx_publish.engine.tame")
+    outcome = do_once(command, order, bounds, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
+    if outcome.code in (1, GARBLED):  # Python itself failed: nothing that a tokenizer does ends with this code
         raise SurroundingsError(
-            f"the child that tries the tokenizer failed: {said}", remedy="Run the same command again."
+            f"the child that tries the tokenizer failed: {outcome.last_line[:300]}",
+            remedy="Run the same command again.",
         )
-    return code
+    return outcome.code or int(outcome.answer)
 
 
 def _known() -> list[str]:

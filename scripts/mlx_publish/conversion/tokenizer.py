@@ -13,7 +13,7 @@ from mlx_publish.checks.tokenizer_output import TokenizerOutput
 from mlx_publish.conversion.side import write_stopping
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import TokenizerComparison
-from mlx_publish.model.draft import CONFIG, json_bytes, read_object
+from mlx_publish.model.draft import CONFIG, Change, json_bytes, read_object
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.portable import PLAIN, Repaired, portable, tokenizer_files
 from mlx_publish.model.stopping import Stopping, complete_stop_ids, stop_ids_in
@@ -78,15 +78,15 @@ def _write(folder: Path, repaired: Repaired) -> None:
         (folder / path).write_bytes(data)
 
 
-def _complete(folder: Path, source: Metadata) -> tuple[str, ...]:
-    """Write a tokenizer_config.json where only tokenizer.json is there; return what was done, in words."""
+def _complete(folder: Path, source: Metadata) -> tuple[Change, ...]:
+    """Write a tokenizer_config.json where only tokenizer.json is there; return what was done."""
     if not source.tokenizer.fast or (folder / CONFIG).exists():
         return ()
     vocabulary = source.vocabulary
     made = made_config(source.tokenizer.special_tokens, source.config.raw, {**vocabulary.pieces, **vocabulary.added})
     (folder / CONFIG).write_bytes(json_bytes(made))
     keys = ", ".join(f"{key} {value!r}" for key, value in made.items())
-    return (f"{CONFIG}, which the source does not have, was written: {keys}",)
+    return (Change(CONFIG, "", f"{CONFIG}, which the source does not have, was written: {keys}"),)
 
 
 def made_config(special_tokens: Mapping[str, str], config: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, str]:

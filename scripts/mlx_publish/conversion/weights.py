@@ -41,9 +41,8 @@ def convert_weights(
         "questions": to_json(answers.questions()) if asked else [],
         "reference": logits.order() if read else None,
     }
-    child = context.children.take("convert")
     log = context.work.source / "convert.log"
-    job = Job("convert", arguments, log, bounds(context, len(folders)), child)
+    job = Job("convert", arguments, log, bounds(context, len(folders)), context.children)
     conversion = from_json(Conversion, run_job(job, context.console.progress))
     if conversion.reference:
         logits.keep(conversion.reference)

@@ -1,12 +1,27 @@
-// The inside of the child for @huggingface/jinja: `node render.mjs JOB ANSWERS MODULES`.
+// The inside of the child for @huggingface/jinja: `node render.mjs MODULES`, as `children/serving.py` talks.
 // MODULES is a folder with node_modules/@huggingface/jinja. Templates are rendered as transformers.js does it.
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { readSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 
-const [, , job, answers, modules] = process.argv;
+console.log = console.error; // standard output is the pipe to the parent
+const [, , modules] = process.argv;
 const { Environment, Template } = createRequire(resolve(modules, "render.mjs"))("@huggingface/jinja");
-const { now, longest, most, templates, requests } = JSON.parse(readFileSync(job, "utf8"));
+const { now, longest, templates, requests } = JSON.parse(firstLine());
+
+function firstLine() {
+  const parts = [];
+  do {
+    const part = Buffer.alloc(65536);
+    parts.push(part.subarray(0, readSync(0, part)));
+  } while (parts.at(-1).length && !parts.at(-1).includes("\n"));
+  return Buffer.concat(parts).toString("utf8");
+}
+
+function send(kind, value) {
+  let rest = Buffer.from(`${JSON.stringify({ [kind]: value })}\n`);
+  while (rest.length) rest = rest.subarray(writeSync(1, rest));
+}
 
 class Refusal extends Error {}
 
@@ -39,15 +54,8 @@ function answer(template, context) {
   }
 }
 
-// The file says that the engine was loaded; each answer is one line, so that a death loses none before it.
-writeFileSync(answers, "");
-let written = 0;
+send("said", "loaded");
 for (const [number, context] of requests) {
-  const line = `${JSON.stringify(answer(templates[number], context))}\n`;
-  appendFileSync(answers, line);
-  written += line.length;
-  if (written > most) {
-    console.log(`it wrote more than ${most.toLocaleString("en")} characters in all`);
-    process.exit(1);
-  }
+  send("said", answer(templates[number], context));
 }
+send("done", null);

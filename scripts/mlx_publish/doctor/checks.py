@@ -11,7 +11,6 @@ from mlx_publish.text.numbers import memory, size
 LITTLE_DISK, LITTLE_MEMORY = 20e9, 8 << 30
 OPEN_FILES = 2048
 """What mlx-lm asks for when it is imported; where it may not, the import fails."""
-_ROLES = frozenset({"write", "fineGrained"})
 
 
 def _python(facts: Facts) -> Says:
@@ -140,12 +139,12 @@ def _hub(facts: Facts) -> Says:
 
 
 def _token(facts: Facts) -> Says:
-    if not facts.token:
+    if facts.token is None:
         return skipped("no token is set; only upload needs one")
-    if facts.token in _ROLES or facts.token.startswith("trusted publisher"):
-        return passed(f"the token's role is {facts.token}")
+    if facts.token.publishes:
+        return passed(f"the token's role is {facts.token.role}")
     return warned(
-        f"this token cannot publish: {facts.token}",
+        f"this token cannot publish: {facts.token.role}",
         "Make one with write access at https://huggingface.co/settings/tokens",
     )
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job
@@ -21,6 +21,9 @@ from mlx_publish.machine.packages import versions
 from mlx_publish.machine.programs import run_program
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.machine.state import state
+
+if TYPE_CHECKING:
+    from mlx_publish.hub.identity import Token
 
 PROGRAMS = ("git", "gh")
 
@@ -52,13 +55,13 @@ class Facts:
     programs: Mapping[str, str | None]
     hub: str
     """Empty where it answers, else why not."""
-    token: str
-    """What the token may, as `write`; empty where there is none; or why it is of no use."""
+    token: Token | None
+    """None where there is none."""
 
 
 def gather(work: Path, logs: Path) -> Facts:
     """Look at this machine; `work` is where work would lie, `logs` a folder for what the child prints."""
-    from mlx_publish.hub.identity import greeting, token_role  # noqa: PLC0415  the Hub's client takes its time
+    from mlx_publish.hub.identity import greeting, token_at_hand  # noqa: PLC0415  the Hub's client takes its time
 
     return Facts(
         system=platform.system(),
@@ -77,7 +80,7 @@ def gather(work: Path, logs: Path) -> Facts:
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         programs={name: shutil.which(name) for name in PROGRAMS},
         hub=greeting(),
-        token=token_role(),
+        token=token_at_hand(),
     )
 
 
@@ -92,7 +95,7 @@ def _device(logs: Path) -> Mapping[str, Any] | str:
     try:
         return run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None)
     except PublishError as error:
-        return error.message
+        return str(error)
 
 
 def _cache() -> Path:

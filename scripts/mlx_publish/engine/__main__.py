@@ -1,23 +1,21 @@
-"""The inside of the child process: `python -m mlx_publish.engine FOLDER PARENT OP`.
-
-It loads the modules of OP, waits for job.json in the folder, does the job, and ends with the process PARENT.
-"""
+"""The inside of the engine's child: `python -m mlx_publish.engine OP` loads the modules of OP and does jobs."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import importlib
-import json
 import os
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mlx_publish.children.engine import MEASURING
+from mlx_publish.children.serving import Tell, serve
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
 
@@ -42,42 +40,56 @@ _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "hu
 _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
-def main(folder: Path, parent: int, op: str) -> int:
-    """Do the job and write result.json, complete or not at all."""
-    try:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    except RuntimeError as error:
-        _write(folder / "result.json", json.dumps(_failed(_surroundings(error) or PublishError(_named(error)))))
-        return 0
+def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Do one job and leave nothing of it in this process; `again` tells whether it may do another one."""
+    _print_to(Path(order["log"]))
+    _load(order["op"])
+    measured = order["op"] not in MEASURING or _forget_peak()
+    _set_threads(order["threads"])
+    answer = _answer(order, tell)
+    good = bool(answer["ok"]) and measured
+    if good:
+        from mlx_publish.engine.leaving import leave  # noqa: PLC0415  it imports MLX
+
+        leave()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return {**answer, "again": good}
+
+
+def _ahead(op: str) -> None:
+    _load(op)
+    gc.freeze()  # what was imported stays, and is looked through no more after each job
+
+
+def _load(op: str) -> None:
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
-        _module(op)
+        importlib.import_module("mlx_publish.engine.leaving")
         importlib.import_module("mlx_publish.engine.backends").backend()
-    while not (folder / "job.json").exists():
-        time.sleep(0.01)
-    job = json.loads((folder / "job.json").read_text())
-    _print_to(Path(job["log"]))
+        _module(op)
     if "mlx_publish.engine.prompts" in sys.modules:
         sys.modules["mlx_publish.engine.prompts"].forbid()
 
-    def progress(text: str) -> None:
-        _write(folder / "progress", text)
-
-    _write(folder / "result.json", json.dumps(_answer(job, progress)))
-    return 0
-
 
 def _print_to(log: Path) -> None:
-    """Send what this process and its libraries print to the job's log; until then nobody had one."""
+    """Send what this process and its libraries print to the job's log."""
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
 
 
-def _end_with(parent: int) -> None:
-    """A child has a session of its own, so a parent that is killed outright cannot take it along."""
-    while os.getppid() == parent:
-        time.sleep(0.1)
-    os._exit(1)
+def _set_threads(count: int) -> None:
+    """Give OpenBLAS as many threads as a child has that is started for this job."""
+    if "OPENBLAS_NUM_THREADS" in os.environ and hasattr(library := ctypes.CDLL(None), "openblas_set_num_threads"):
+        library.openblas_set_num_threads(count)
+
+
+def _forget_peak() -> bool:
+    """Begin to count the most memory that this process held anew; False where the system has no way to."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return True
+    return False
 
 
 def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -114,7 +126,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
     return {
         "ok": False,
         "kind": type(error).__name__,
-        "message": error.message,
+        "message": str(error),
         "remedy": error.remedy,
         "check": getattr(error, "check", ""),
     }
@@ -160,17 +172,7 @@ def _surroundings(error: BaseException) -> PublishError | None:
     return None
 
 
-def _write(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text)
-    aside.replace(path)
-
-
 if __name__ == "__main__":
     # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    code = main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
-    # The answer is written: freeing what a model of gigabytes holds, piece by piece, serves nobody.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    serve(do, lambda: _ahead(sys.argv[1]))

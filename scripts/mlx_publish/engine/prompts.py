@@ -27,7 +27,7 @@ _COMPILE = "_compile_jinja_template"
 _ROUNDS = 3
 _HALF = re.compile("[\ud800-\udfff]")
 _known: dict[str, Rendered] = {}
-"""What was rendered already; this process does one job."""
+"""What this job rendered already."""
 _wanted: dict[str, Request] = {}
 
 
@@ -69,6 +69,11 @@ def finished(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer | Exception]
                 return {name: answer for name, answer in found.items() if not isinstance(answer, _Wanted)}
             _render(names)
     raise Bug("a template is rendered with what it rendered")
+
+
+def forget() -> None:
+    """Forget what was rendered: the next job asks for its own."""
+    _known.clear()
 
 
 def forbid() -> None:

@@ -1,36 +1,31 @@
-"""The inside of the child that tries a stranger's tokenizer before anything without limits loads it.
-
-`python -I launch.py ROOT mlx_publish.engine.tame FOLDER SECONDS MEMORY WATCHED`, with the texts in job.json; it ends
-with 0 where the tokenizer stayed within the limits, also where it cannot be loaded, which another check tells.
-"""
+"""The inside of the child that tries a stranger's tokenizer before anything without limits loads it."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 from mlx_publish.children.limits import OUT_OF_MEMORY, PANICKED, limit
+from mlx_publish.children.serving import Tell, serve
 
 _WRITTEN = 1 << 20  # bytes
 
 
-def main(folder: Path, seconds: float, memory_bytes: int, watched: bool) -> int:
-    """Load the tokenizer, let it read all texts and write them back."""
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+def do(order: dict[str, Any], _tell: Tell) -> int:
+    """Load the tokenizer, let it read all texts and write them back; returns 0 where it stayed within the limits.
+
+    That is also so where it cannot be loaded, which another check tells.
+    """
     from tokenizers import Tokenizer  # noqa: PLC0415  what it takes itself is not the stranger's
 
-    limit(seconds, memory_bytes, _WRITTEN, watched=watched)
+    limit(order["seconds"], order["memory_bytes"], _WRITTEN, watched=order["watched"])
     try:
-        made = Tokenizer.from_file(job["tokenizer"])
+        made = Tokenizer.from_file(order["tokenizer"])
     except MemoryError:
         return OUT_OF_MEMORY
     except Exception:  # noqa: BLE001  tokenizers raises the bare class
         return 0
     try:
-        for text in job["texts"]:
+        for text in order["texts"]:
             _read(made, text)
     except MemoryError:
         return OUT_OF_MEMORY
@@ -50,4 +45,4 @@ def _read(made: Any, text: str) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "watched"))
+    serve(do)

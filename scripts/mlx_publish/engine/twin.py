@@ -45,7 +45,7 @@ def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[st
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))
     except Refused as error:
-        return error.message, []
+        return str(error), []
     except Exception as error:  # noqa: BLE001  a class of mlx-lm raises what it likes
         return f"mlx-lm cannot compute it: {type(error).__name__}: {error}", []
     return "", lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,20 +68,13 @@ def read_back(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def same_source(evidence: object, source: Mapping[str, Any]) -> bool:
-    """Tell whether published evidence is of this source, at whatever revision."""
-    theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
-    keys = ("name", "repo", "base_model")
-    return isinstance(theirs, Mapping) and all(theirs.get(key) == source.get(key) for key in keys)
-
-
 def digest_of(data: object) -> str:
     """SHA-256 over plain data, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def listing(files: Iterable[FileDigest]) -> list[dict[str, Any]]:
+def listing(files: Iterable[FileDigest]) -> list[dict[str, str | int]]:
     """Plain data of files, sorted by path."""
     return [asdict(file) for file in sorted(files)]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
+from mlx_publish.errors import Fault
 from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.measurements import (
     ANY,
@@ -34,7 +35,6 @@ from mlx_publish.text.json_text import FaultyJson, parse, read_within
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
-NO_OBJECT = "is not a JSON object"
 LACKING = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What evidence raises that lacks something within a measurement, when it is made use of."""
 
@@ -42,15 +42,22 @@ LACKING = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErr
 class NotEvidence(ValueError):
     """What was read is no evidence that this version knows.
 
-    `message` and `line` are of what is no JSON object, `schema` what it names where that is another one, `faults` key
-    and words of all that is wrong with it.
+    `message` and `line` are of what is no JSON object, `schema` what it names where that is another one, `faults` all
+    that is wrong with it, by its keys.
     """
 
     def __init__(
-        self, message: str = "", line: int = 0, *, schema: object = SCHEMA, faults: tuple[tuple[str, str], ...] = ()
+        self, message: str = "", line: int = 0, *, schema: object = SCHEMA, faults: tuple[Fault, ...] = ()
     ) -> None:
-        super().__init__(message or "; ".join(f"{key}: {words}" for key, words in faults))
+        super().__init__(message or "; ".join(map(str, faults)))
         self.message, self.line, self.schema, self.faults = message, line, schema, faults
+
+
+class NoObject(NotEvidence):
+    """What was read is JSON, and no object."""
+
+    def __init__(self) -> None:
+        super().__init__("is not a JSON object", 1, schema=None)
 
 
 class File(Strict):
@@ -77,6 +84,12 @@ class SourceSpec(Open):
     base_model: RepoId | None
     pipeline_tag: str | None
     modality: SkipJsonSchema[str | None] = None
+
+    def is_of(self, evidence: object) -> bool:
+        """Tell whether evidence that lies somewhere is of this source, at whatever revision, by whatever version."""
+        theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
+        keys = ("name", "repo", "base_model")
+        return isinstance(theirs, Mapping) and all(theirs.get(key) == getattr(self, key) for key in keys)
 
 
 class VariantSpec(Record):
@@ -201,19 +214,19 @@ class Evidence(Record):
         except FaultyJson as error:
             raise NotEvidence(error.message, error.line) from error
         if not isinstance(data, dict):
-            raise NotEvidence(NO_OBJECT, 1, schema=None)
+            raise NoObject
         return cls.of(data)
 
 
-def faults(data: object) -> Iterator[tuple[str, str]]:
-    """Yield key and words of all that is wrong with evidence, as `model.files[0].size`; nothing where it is whole."""
+def faults(data: object) -> Iterator[Fault]:
+    """Yield all that is wrong with evidence, by its key as `model.files[0].size`; nothing where it is whole."""
     try:
         Evidence.model_validate(data)
     except ValidationError as error:
         yield from _faults(error)
 
 
-def _faults(error: ValidationError) -> Iterator[tuple[str, str]]:
+def _faults(error: ValidationError) -> Iterator[Fault]:
     for entry in error.errors(include_url=False, include_context=False):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"]).lstrip(".")
-        yield path, f"{entry['msg'][0].lower()}{entry['msg'][1:]}"
+        yield Fault(f"{entry['msg'][0].lower()}{entry['msg'][1:]}", key=path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, Place
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.faults import cut, joined, said
 from mlx_publish.recipes.flags import Asked, Key, keys_of
@@ -151,7 +151,7 @@ def from_payload(payload: object, place: str = "client_payload") -> Request:
     try:
         given = RequestSpec.model_validate(dict(payload)).model_dump(exclude_none=True)
     except ValidationError as error:
-        raise joined([_bad_input(fault, place) for fault in error.errors()]) from None
+        raise joined([_fault(details, place) for details in error.errors()]) from None
     keys = {key: _text(given[name]) for name, key in ASKED.items() if name in given}
     return Request(given.get("recipe"), keys, given["dry_run"], given.get("callback"))
 
@@ -182,11 +182,11 @@ def of_inputs(given: Mapping[str, str]) -> dict[str, str]:
     return {name: given[flag] for name, flag in flags.items() if given.get(flag)}
 
 
-def _bad_input(error: ErrorDetails, place: str) -> BadInput:
+def _fault(error: ErrorDetails, place: str) -> Fault:
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return BadInput("this key is not known", place=place, key=cut(key), remedy=_allowed())
-    return BadInput(said(error), place=place, key=cut(key), remedy=f"{PAGE} says what is allowed.")
+        return Fault("this key is not known", Place(place), cut(key), _allowed())
+    return Fault(said(error), Place(place), cut(key), f"{PAGE} says what is allowed.")
 
 
 def _allowed() -> str:

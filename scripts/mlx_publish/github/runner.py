@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from mlx_publish.errors import SurroundingsError
+from mlx_publish.errors import NOWHERE, Place, SurroundingsError
 from mlx_publish.text.door import command
 from mlx_publish.text.harmless import harmless, plain
 
@@ -87,13 +87,11 @@ class Runner:
             lines.append(f"{key}<<{mark}\n{value}\n{mark}\n")
         _append(self.output, "".join(lines), _OUTPUT)
 
-    def annotate(self, message: str, place: str = "") -> None:
-        """Print an error annotation, at `file:line` where it is known."""
+    def annotate(self, message: str, place: Place = NOWHERE) -> None:
+        """Print an error annotation, in the file where its line is known."""
         if not self.obeys:
             return
-        file, _, line = place.rpartition(":")
-        at_line = file and line.isascii() and line.isdigit()
-        where = f" file={harmless(plain(_property(file)))},line={line}" if at_line else ""
+        where = f" file={harmless(plain(_property(place.name)))},line={place.line}" if place and place.line else ""
         # On standard error, so that --json has standard output to itself; the runner reads both.
         command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
 

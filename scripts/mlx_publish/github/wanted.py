@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.request import ASKED, Request
+from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
@@ -146,8 +147,8 @@ def _judge_destinations(recipe: Recipe, others: Mapping[str, Recipe]) -> None:
     for other in others.values():
         if other.place != recipe.place:
             list(shared_destinations(other, owners))
-    for objection in shared_destinations(recipe, owners):
-        raise objection
+    for fault in shared_destinations(recipe, owners):
+        raise joined([fault])
 
 
 def _of_file(path: Path, tag: str = "") -> Wanted:

@@ -1,6 +1,6 @@
 """What pre-commit and prek call: each hook looks at many files in one process, without MLX and without a network.
 
-A hook is a module with `look(files, options)`, which yields problems. None is loaded before it is asked for.
+A hook is a module with `look(files, options)`, which yields faults. None is loaded before it is asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.hooks.problem import Options, tell
+from mlx_publish.hooks.faults import Options, tell
 
 HOOKS: Mapping[str, str] = {
     "mlx-recipe": "recipe",
@@ -29,6 +29,6 @@ def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Pa
         if not path.is_file():
             raise BadInput("there is no such file", place=str(path), remedy="Name files, not folders.")
     module = importlib.import_module(f"mlx_publish.hooks.{HOOKS[name]}")
-    problems = list(module.look(tuple(files), Options(fix, recipes)))
-    tell(problems)
-    return int(bool(problems))
+    faults = list(module.look(tuple(files), Options(fix, recipes)))
+    tell(faults)
+    return int(bool(faults))

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
-from mlx_publish.errors import BadInput, PublishError
+from mlx_publish.errors import BadInput, Fault, PublishError, in_file
 from mlx_publish.hooks.claims import claims
 from mlx_publish.hooks.cores import shared
 from mlx_publish.hooks.evidence import EvidenceFile, disagreements, read_evidence
+from mlx_publish.hooks.faults import Options, faults_of
 from mlx_publish.hooks.front_matter import faults
 from mlx_publish.hooks.known_recipes import Known, KnownRecipes
-from mlx_publish.hooks.problem import Options, Problem, problems_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.json_text import FaultyJson, read_within
 
@@ -111,28 +111,36 @@ class _Made:
             raise self.file.wrong("", said, "Take the evidence as it was made.") from error
 
 
-def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
+def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
     """Yield what is wrong with the cards in whose folders `files` lie."""
+    yield from (fault for _, fault in by_card(files, options))
+
+
+def by_card(files: Sequence[Path], options: Options) -> Iterator[tuple[Path, Fault]]:
+    """Yield the same, each with the folder of its card: what is wrong may stand in the recipe, or in a template."""
     recipes = KnownRecipes(options.recipes)
     charts = {path.parent for path in files if path.name == CHART}
     folders = list(dict.fromkeys(path.parent for path in files))
     # What the first card loads and compiles the copies of this process have, too.
     if not folders:
         return
-    yield from _folder(folders[0], recipes, charts)
-    yield from shared(folders[1:], lambda piece: [p for folder in piece for p in _folder(folder, recipes, charts)])
+    yield from ((folders[0], fault) for fault in _folder(folders[0], recipes, charts))
+    yield from shared(
+        folders[1:], lambda piece: [(folder, fault) for folder in piece for fault in _folder(folder, recipes, charts)]
+    )
 
 
-def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> Iterator[Problem]:
+def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> Iterator[Fault]:
     missing = [name for name in (CARD, EVIDENCE) if not (folder / name).is_file()]
     if missing:
         there = CARD if missing == [EVIDENCE] else EVIDENCE
-        yield Problem(folder / there, f"there is no {missing[0]} beside it", remedy=f"Add {folder / missing[0]}.")
+        message = f"there is no {missing[0]} beside it"
+        yield Fault(message, in_file(folder / there), remedy=f"Add {folder / missing[0]}.")
     else:
         yield from _card(folder, recipes, chart=folder in charts)
 
 
-def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Problem]:
+def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Fault]:
     try:
         text = _read(folder / CARD)
         yield from faults(folder / CARD, text)
@@ -146,7 +154,7 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Probl
         # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.
         yield from _chart(made, drawn=chart)
     except PublishError as error:
-        yield from problems_of(error, folder / EVIDENCE)
+        yield from faults_of(error, folder / EVIDENCE)
 
 
 def _read(path: Path) -> str:
@@ -154,7 +162,7 @@ def _read(path: Path) -> str:
     try:
         return read_within(path, LARGEST).decode("utf-8", "replace")
     except FaultyJson as error:
-        raise BadInput(error.message, place=f"{path}:1", remedy="Take it as it was made.") from error
+        raise BadInput(error.message, place=in_file(path), remedy="Take it as it was made.") from error
 
 
 def _variant(known: Known, file: EvidenceFile) -> Variant:
@@ -165,22 +173,23 @@ def _variant(known: Known, file: EvidenceFile) -> Variant:
     raise file.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
 
 
-def _compared(made: _Made, text: str) -> Iterator[Problem]:
+def _compared(made: _Made, text: str) -> Iterator[Fault]:
     with made.whole():
         rendered = render(made.known.recipe, made.variant, made.file.evidence, made.known.templates)
-    for line, said in differences(text, rendered):
-        yield Problem(made.folder / CARD, said, line, remedy=made.again)
+    for line, message in differences(text, rendered):
+        yield Fault(message, in_file(made.folder / CARD, line), remedy=made.again)
 
 
-def _chart(made: _Made, *, drawn: bool) -> Iterator[Problem]:
+def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:
     path = made.folder / CHART
     with made.whole():
         siblings = len(made.file.evidence.ladder) > 1
         wanted = render_chart(made.file.evidence) if siblings and drawn else None
     if siblings and not path.is_file():
-        yield Problem(made.folder / CARD, f"there is no {CHART} beside it", remedy=made.again)
+        yield Fault(f"there is no {CHART} beside it", in_file(made.folder / CARD), remedy=made.again)
     elif not siblings and path.is_file():
-        yield Problem(path, "the card has no siblings, so there is nothing to draw", remedy="Remove the file.")
+        message = "the card has no siblings, so there is nothing to draw"
+        yield Fault(message, in_file(path), remedy="Remove the file.")
     elif wanted is not None:
-        for line, said in differences(_read(path), wanted):
-            yield Problem(path, said, line, remedy=made.again)
+        for line, message in differences(_read(path), wanted):
+            yield Fault(message, in_file(path, line), remedy=made.again)

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
+from mlx_publish.errors import Fault, in_file
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hooks.evidence import Claim, EvidenceFile
-from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.policy import Policy, judge_licence
 from mlx_publish.recipes.recipe import Recipe
 
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 
-def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterator[Problem]:
+def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterator[Fault]:
     """Yield what the recipe or the policy gainsays, and what is wrong with the list of checks."""
     evidence = file.evidence
     for key, value, wanted in _claims(evidence, recipe):
         if value != wanted:
-            yield file.problem(key, f"says {shown(repr(value))} where {recipe.place} gives {shown(repr(wanted))}")
+            yield file.fault(key, f"says {shown(repr(value))} where {recipe.place} gives {shown(repr(wanted))}")
     if policy and (forbidden := judge_licence(evidence.licence.id, policy)):
-        yield Problem(file.path, forbidden[0], file.line_of("licence.id"), "licence.id", forbidden[1])
+        place = in_file(file.path, file.line_of("licence.id"))
+        yield Fault(forbidden[0], place, "licence.id", forbidden[1])
     faults = [
         *wrong_list(evidence),
         *untested(evidence, recipe.accepted(COMPLETE)),
         *unaccepted(evidence, recipe.accepted),
     ]
-    for key, words in faults:
-        yield file.problem(key, words) if key in file.lines else _nearest(file, key, words)
+    for fault in faults:
+        yield file.fault(fault.key, fault.message) if fault.key in file.lines else _nearest(file, fault)
 
 
-def _nearest(file: EvidenceFile, key: str, words: str) -> Problem:
-    """Return the problem of an entry of a list, at the line of the list."""
-    line = file.lines.get(key) or file.line_of(_INDEX.split(key)[0])
-    return Problem(file.path, words, line, key, "Take the evidence as it was made.")
+def _nearest(file: EvidenceFile, fault: Fault) -> Fault:
+    """Return the fault of an entry of a list, at the line of the list."""
+    line = file.lines.get(fault.key) or file.line_of(_INDEX.split(fault.key)[0])
+    return replace(fault, place=in_file(file.path, line), remedy="Take the evidence as it was made.")
 
 
 def _claims(evidence: Evidence, recipe: Recipe) -> Iterator[Claim]:

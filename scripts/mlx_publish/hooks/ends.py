@@ -6,18 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlx_publish.errors import Refused
-from mlx_publish.hooks.model_folder import GENERATION, MODEL, ModelFolder
-from mlx_publish.hooks.problem import Problem, problems_of
-from mlx_publish.model.draft import CONFIG, FAST, SPECIAL, read_object
+from mlx_publish.errors import Fault, Refused
+from mlx_publish.hooks.faults import faults_of
+from mlx_publish.hooks.model_folder import ModelFolder
+from mlx_publish.model.draft import CONFIG, FAST, GENERATION, MODEL, SPECIAL, read_object
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.portable import Repaired, portable
-from mlx_publish.model.stopping import Stopping, complete_stop_ids
+from mlx_publish.model.stopping import EOS, Stopping, complete_stop_ids
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.text.bounds import CONFIG as CONFIG_BOUNDS
 from mlx_publish.text.json_text import parse
 
-EOS = "eos_token_id"
 _FIX = "Run the hook with --fix, or correct it by hand."
 _DIALOGUES = ("user", "no generation prompt", "first turn", "several turns", "two users")
 # Where neither config nor vocabulary tell how many tokens there are, no id is too large.
@@ -39,22 +38,21 @@ def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
     return ends
 
 
-def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator[Problem]:
+def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator[Fault]:
     """Yield where a file names fewer ends than another; with `fix` all name all."""
     if model.config is None:
         return
     try:
         found = _completed(model, turn_end)
     except Refused as error:
-        yield from problems_of(error, model.folder / MODEL)
+        yield from faults_of(error, model.folder / MODEL)
         return
     if found.refusal:
-        yield model.problem(MODEL, EOS, found.refusal, f"Name the token that ends an answer as {EOS}.")
+        yield model.fault(MODEL, EOS, found.refusal, f"Name the token that ends an answer as {EOS}.")
         return
     for change in found.changes:
-        name = GENERATION if GENERATION in change else MODEL
-        said = change if fix else f"the ends do not agree; --fix makes it so: {change}"
-        yield model.problem(name, EOS, said, _FIX, fixed=fix)
+        message = change.message if fix else f"the ends do not agree; --fix makes it so: {change.message}"
+        yield model.fault(change.file, change.key or EOS, message, _FIX, fixed=fix)
     if fix and found.changes:
         _write(model, found)
 
@@ -137,7 +135,7 @@ _VOCABULARY = re.compile(r"tokenizer\.json|.*\.model|.*\.tiktoken|vocab\.(json|t
 _STAND_INS = {FAST: b"{}", "tokenizer.model": b"", "spiece.model": b""}
 
 
-def portability(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
+def portability(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
     """Yield what keeps clients from loading the tokenizer; with `fix` it is mended."""
     if model.json(CONFIG) is None:
         return
@@ -147,12 +145,14 @@ def portability(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
     try:
         repaired = portable(files)
     except Refused as error:
-        yield from problems_of(error, model.folder / CONFIG)
+        yield from faults_of(error, model.folder / CONFIG)
         return
     for change in repaired.changes:
-        name, key = _place(model, change)
-        said = change if fix else f"some clients cannot load it; --fix makes it so: {change}"
-        yield model.problem(name, key, said, _RUN_FIX, fixed=fix)
+        # A file that is not there yet has no line to point at, nor has a key.
+        file = change.file if change.file in model.names else CONFIG
+        key = change.key if change.key in (model.json(file) or {}) else ""
+        message = change.message if fix else f"some clients cannot load it; --fix makes it so: {change.message}"
+        yield model.fault(file, key, message, _RUN_FIX, fixed=fix)
     if fix:
         _write_files(model, repaired)
 
@@ -163,14 +163,3 @@ def _write_files(model: ModelFolder, repaired: Repaired) -> None:
             model.rewrite(name, read_object(name, data))
         else:
             model.put(name, data)
-
-
-def _place(model: ModelFolder, change: str) -> tuple[str, str]:
-    """File and key that the words of a change are about."""
-    marked = re.search(r"mark removed from (\S+\.json)", change)
-    name = marked[1] if marked else SPECIAL if SPECIAL in change else CONFIG
-    if name not in model.names:
-        return CONFIG, ""
-    words = re.findall(r"\w+", change)
-    keys = (model.json(name) or {}).keys() if name in (CONFIG, SPECIAL) else ()
-    return name, next((word for word in words if word in keys), "")

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
 from mlx_publish.evidence.evidence import Evidence, NotEvidence
 from mlx_publish.hooks.json_lines import key_lines
-from mlx_publish.hooks.problem import Problem
 from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
@@ -42,11 +41,11 @@ class Lines:
 
     def wrong(self, key: str, message: str, remedy: str) -> BadInput:
         """Return the error of a key."""
-        return BadInput(message, place=f"{self.path}:{self.line_of(key)}", key=key, remedy=remedy)
+        return BadInput(message, place=in_file(self.path, self.line_of(key)), key=key, remedy=remedy)
 
-    def problem(self, key: str, message: str) -> Problem:
-        """Return the problem of a key."""
-        return Problem(self.path, message, self.line_of(key), key, _AS_MADE)
+    def fault(self, key: str, message: str) -> Fault:
+        """Return the fault of a key."""
+        return Fault(message, in_file(self.path, self.line_of(key)), key, _AS_MADE)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def read_evidence(path: Path) -> EvidenceFile:
     try:
         content = read_within(path, EVIDENCE.most_bytes)
     except FaultyJson as error:
-        raise BadInput(error.message, place=f"{path}:1", remedy=_AS_MADE) from error
+        raise BadInput(error.message, place=in_file(path), remedy=_AS_MADE) from error
     try:
         return EvidenceFile(path, content.decode("utf-8-sig", "replace"), Evidence.read(content))
     except NotEvidence as error:
@@ -70,23 +69,24 @@ def read_evidence(path: Path) -> EvidenceFile:
 
 def _unusable(error: NotEvidence, file: Lines) -> BadInput:
     if error.message:
-        return BadInput(error.message, place=f"{file.path}:{error.line or 1}", remedy=_AS_MADE)
+        return BadInput(error.message, place=in_file(file.path, error.line or 1), remedy=_AS_MADE)
     if not isinstance(error.schema, str):
         return file.wrong("schema", "this key is missing" if error.schema is None else "is no text", _AS_MADE)
     if error.schema != SCHEMA:
         words = f"says {error.schema!r} where this mlx-publish writes {SCHEMA!r}"
         return file.wrong("schema", words, "Render it again.")
-    return joined([file.wrong(key, words, _AS_MADE) for key, words in error.faults])
+    return joined([file.fault(fault.key, fault.message) for fault in error.faults])
 
 
-def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Problem]:
+def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: Path) -> Iterator[Fault]:
     """Yield where evidence, recipe and folder tell different things, and where a number stands in two forms."""
     for key, value, wanted in _wanted(file.evidence, recipe, variant):
         if value != wanted:
-            yield file.problem(key, f"says {_shown(value)} where {recipe.place} gives {_shown(wanted)}")
+            yield file.fault(key, f"says {_shown(value)} where {recipe.place} gives {_shown(wanted)}")
     place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
-        yield Problem(file.path, f"lies in {folder}, and {recipe.place} sends it to {place}", remedy="Move the card.")
+        message = f"lies in {folder}, and {recipe.place} sends it to {place}"
+        yield Fault(message, in_file(file.path), remedy="Move the card.")
     yield from _twice(file)
     yield from _digests(file)
 
@@ -107,7 +107,7 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
         yield "source.identity", source.identity, pinned
 
 
-def _twice(file: EvidenceFile) -> Iterator[Problem]:
+def _twice(file: EvidenceFile) -> Iterator[Fault]:
     """Yield where the table of all variants repeats of this one what stands elsewhere otherwise."""
     evidence = file.evidence
     model, fidelity = evidence.model, evidence.fidelity
@@ -126,15 +126,15 @@ def _twice(file: EvidenceFile) -> Iterator[Problem]:
             ]
         for room, key, value, there in repeated:
             if value is not None and value != there:
-                yield file.problem(f"ladder[{number}].{key}", f"says {value} where {room}.{key} says {there}")
+                yield file.fault(f"ladder[{number}].{key}", f"says {value} where {room}.{key} says {there}")
 
 
-def _digests(file: EvidenceFile) -> Iterator[Problem]:
+def _digests(file: EvidenceFile) -> Iterator[Fault]:
     """Yield whether the one digest of the model is another than that of its list of files."""
     model = file.evidence.model
     listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
     if listed != model.model:
-        yield file.problem("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
+        yield file.fault("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
 
 
 def _shown(value: object) -> str:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlx_publish.errors import BadInput
-from mlx_publish.hooks.problem import Problem, problems_of
+from mlx_publish.errors import BadInput, Fault, in_file
+from mlx_publish.hooks.faults import faults_of
 from mlx_publish.recipes.faults import MOST, cut
 from mlx_publish.text.yaml import parse_yaml
 
@@ -18,61 +18,62 @@ KEYS = frozenset({
 """All that a card of ours carries."""
 _BLOCK = re.compile(r"---\n(.*?)^---$", re.DOTALL | re.MULTILINE)
 _AGAIN = "Change the recipe, or take the key away; docs/card.md says what may stand there."
-Found = tuple[str, str]
 
 
-def faults(path: Path, text: str) -> Iterator[Problem]:
+def faults(path: Path, text: str) -> Iterator[Fault]:
     """Yield what is wrong with the front matter of a card."""
     block = _BLOCK.match(text)
     if block is None:
-        yield Problem(path, "there is no front matter between two lines '---'", remedy=_AGAIN)
+        yield Fault("there is no front matter between two lines '---'", in_file(path), remedy=_AGAIN)
         return
     try:
         # The empty line stands for the fence above, so that lines count from the top of the card.
         data, lines = parse_yaml("\n" + block[1], str(path))
     except BadInput as error:
-        yield from problems_of(error, path)
+        yield from faults_of(error, path)
         return
     if not isinstance(data, dict):
-        yield Problem(path, "the front matter is no mapping of keys", remedy=_AGAIN)
+        yield Fault("the front matter is no mapping of keys", in_file(path), remedy=_AGAIN)
         return
     wrong = list(_faults(data))
-    for key, said in wrong[:MOST]:
-        yield Problem(path, cut(said), lines.get(key, 1), cut(key), _AGAIN)
+    for fault in wrong[:MOST]:
+        place = in_file(path, lines.get(fault.key, 1))
+        yield Fault(cut(fault.message), place, cut(fault.key), _AGAIN)
     if wrong[MOST:]:
-        yield Problem(path, f"and {len(wrong) - MOST} more are wrong", remedy=_AGAIN)
+        yield Fault(f"and {len(wrong) - MOST} more are wrong", in_file(path), remedy=_AGAIN)
 
 
-def _faults(data: Mapping[str, object]) -> Iterator[Found]:
+def _faults(data: Mapping[str, object]) -> Iterator[Fault]:
     for key in data.keys() - KEYS:
-        yield key, "this key is not ours to carry"
+        yield Fault("this key is not ours to carry", key=key)
     yield from _licence(data)
     for key in ("language", "base_model", "tags"):
         yield from _texts(key, data.get(key))
     if data.get("base_model_relation") not in (None, "quantized"):
-        yield "base_model_relation", "a conversion is 'quantized', or says nothing"
+        yield Fault("a conversion is 'quantized', or says nothing", key="base_model_relation")
     yield from _doubles(data.get("tags"))
 
 
-def _licence(data: Mapping[str, object]) -> Iterator[Found]:
+def _licence(data: Mapping[str, object]) -> Iterator[Fault]:
     found = data.get("license")
     if not isinstance(found, str) or not found:
-        yield "license", "this key is missing" if found is None else "is no text"
+        yield Fault("this key is missing" if found is None else "is no text", key="license")
     for key in ("license_name", "license_link"):
         if found == "other" and not data.get(key):
-            yield key, "this key is missing; the licence 'other' needs it"
+            yield Fault("this key is missing; the licence 'other' needs it", key=key)
 
 
-def _texts(key: str, value: object) -> Iterator[Found]:
+def _texts(key: str, value: object) -> Iterator[Fault]:
     """A text, or a list of them; `no` without quotes is a truth to many readers, and the quick path leaves it."""
     for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
         if not isinstance(item, str):
-            yield (f"{key}[{number}]" if isinstance(value, list) else key), f"{item!r} is no text; put it in quotes"
+            place = f"{key}[{number}]" if isinstance(value, list) else key
+            yield Fault(f"{item!r} is no text; put it in quotes", key=place)
 
 
-def _doubles(tags: object) -> Iterator[Found]:
-    seen: set[str] = set()
+def _doubles(tags: object) -> Iterator[Fault]:
+    known: set[str] = set()
     for number, tag in enumerate(tags if isinstance(tags, list) else ()):
-        if isinstance(tag, str) and tag.lower() in seen:
-            yield f"tags[{number}]", f"the tag {tag} stands there twice"
-        seen.add(str(tag).lower())
+        if isinstance(tag, str) and tag.lower() in known:
+            yield Fault(f"the tag {tag} stands there twice", key=f"tags[{number}]")
+        known.add(str(tag).lower())

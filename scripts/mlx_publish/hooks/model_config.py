@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mlx_publish.errors import Fault
 from mlx_publish.hooks import ends
+from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.model_folder import ModelFolder
-from mlx_publish.hooks.problem import Options, Problem
 from mlx_publish.hooks.quantization_block import quantization
 
 
-def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
+def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
     """Yield what is wrong in the folders that `files` lie in; with `--fix` what can be mended is mended."""
     models = [model for model in map(ModelFolder, dict.fromkeys(path.parent for path in files)) if model.is_model]
     for model in models:
@@ -27,13 +28,13 @@ def look(files: Sequence[Path], options: Options) -> Iterator[Problem]:
         model.write()
 
 
-def _architecture(model: ModelFolder) -> Iterator[Problem]:
+def _architecture(model: ModelFolder) -> Iterator[Fault]:
     config = model.config
     if config is None:
         return
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
-        yield model.problem("config.json", "model_type", "this key is missing, so no client can choose an architecture")
+        yield model.fault("config.json", "model_type", "this key is missing, so no client can choose an architecture")
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         said = "is no list of class names, as [LlamaForCausalLM]" if names else "this key is missing"
-        yield model.problem("config.json", "architectures", said, "Write it as the model's source has it.")
+        yield model.fault("config.json", "architectures", said, "Write it as the model's source has it.")

@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Fault, Refused, in_file
+from mlx_publish.hooks.faults import faults_of
 from mlx_publish.hooks.json_lines import key_lines
-from mlx_publish.hooks.problem import Problem, problems_of
-from mlx_publish.model.draft import CONFIG, FAST, SPECIAL, read_object
+from mlx_publish.model.draft import CONFIG, FAST, GENERATION, MODEL, SPECIAL, read_object
 from mlx_publish.model.select import is_tokenizer
 from mlx_publish.model.weights import is_pointer
 
-MODEL, GENERATION = "config.json", "generation_config.json"
 _CHECKED = (MODEL, GENERATION, CONFIG, SPECIAL)
 # Keys that only the config of a model has.
 _TELLING = frozenset({"model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size", "quantization"})
@@ -29,7 +28,7 @@ class ModelFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.broken: list[Problem] = []
+        self.broken: list[Fault] = []
         self._mended: dict[str, bytes] = {}
         self._read: dict[str, dict[str, Any] | None] = {}
 
@@ -50,13 +49,13 @@ class ModelFolder:
         except Refused:
             return any(f'"{key}"'.encode() in data for key in _TELLING)
 
-    def unreadable(self) -> Iterator[Problem]:
+    def unreadable(self) -> Iterator[Fault]:
         """Yield what cannot be read; then nothing more can be said of the folder."""
         for name in _CHECKED:
             try:
                 self.json(name)
             except Refused as error:
-                self.broken += problems_of(error, self.folder / name)
+                self.broken += faults_of(error, self.folder / name)
         yield from self.broken
 
     def content(self, name: str) -> bytes | None:
@@ -88,7 +87,7 @@ class ModelFolder:
         data = (self.content(name) or b"") if name.endswith((".json", ".jinja")) else b""
         return b"{}" if is_pointer(data) else data
 
-    def rewrite(self, name: str, data: Mapping[str, Any]) -> None:
+    def rewrite(self, name: str, data: Mapping[str, object]) -> None:
         """Write a JSON file anew, in the order of `data` and with the file's own indent."""
         before = self.content(name) or b'{\n  "\n'
         indent = _INDENT.match(before)
@@ -109,9 +108,10 @@ class ModelFolder:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(data)
 
-    def problem(self, name: str, key: str, message: str, remedy: str = _AS_SOURCE, *, fixed: bool = False) -> Problem:
-        """Make the problem of a key, at its line in the file as it was."""
-        return Problem(self.folder / name, message, self._line(name, key), key, "" if fixed else remedy, fixed)
+    def fault(self, name: str, key: str, message: str, remedy: str = _AS_SOURCE, *, fixed: bool = False) -> Fault:
+        """Return the fault of a key, at its line in the file as it was."""
+        place = in_file(self.folder / name, self._line(name, key))
+        return Fault(message, place, key, "" if fixed else remedy, fixed)
 
     def _line(self, name: str, key: str) -> int:
         data = (self.folder / name).read_bytes() if name in self.names else b"{}"

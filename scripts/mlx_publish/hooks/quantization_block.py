@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mlx_publish.hooks.model_folder import MODEL, ModelFolder
-from mlx_publish.hooks.problem import Problem
+from mlx_publish.errors import Fault
+from mlx_publish.hooks.model_folder import ModelFolder
+from mlx_publish.model.draft import MODEL
 
 BLOCK, COPY = "quantization", "quantization_config"
 SIZES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -19,7 +20,7 @@ _AGAIN = "Take the block as the conversion wrote it, or convert again."
 _FIX = "Run the hook with --fix, or correct it by hand."
 
 
-def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
+def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
     """Yield what is wrong with both blocks; what they leave to a default or to each other can be mended."""
     config = model.config or {}
     block, copy = config.get(BLOCK), config.get(COPY)
@@ -27,17 +28,17 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Problem]:
         return  # not quantized, or by somebody else
     found = block if block is not None else copy
     if not isinstance(found, Mapping):
-        yield model.problem(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
+        yield model.fault(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
         return
     wrong = [*_wrong(found, BLOCK), *_layers(found)]
     if wrong or not _alike(found, copy):
-        yield from (model.problem(MODEL, key, said, _AGAIN) for key, said in wrong)
+        yield from (model.fault(MODEL, key, said, _AGAIN) for key, said in wrong)
         if not wrong:
-            yield from (model.problem(MODEL, key, said, _AGAIN) for key, said in _different(found, copy))
+            yield from (model.fault(MODEL, key, said, _AGAIN) for key, said in _different(found, copy))
         return
     whole = _whole(found)
     for key, said in _short(block, copy, whole):
-        yield model.problem(MODEL, key, said, _FIX, fixed=fix)
+        yield model.fault(MODEL, key, said, _FIX, fixed=fix)
     if fix and not block == copy == whole:
         model.rewrite(MODEL, {**config, BLOCK: whole, COPY: whole})
 

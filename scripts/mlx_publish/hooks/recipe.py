@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlx_publish.errors import BadInput
-from mlx_publish.hooks.problem import Options, Problem, problems_of
+from mlx_publish.errors import BadInput, Fault
+from mlx_publish.hooks.faults import Options, faults_of
 from mlx_publish.recipes.policy import EMPTY, Policy, find_policy, objections, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 
 
-def look(files: Sequence[Path], _options: Options) -> Iterator[Problem]:
+def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
     """Yield what is wrong with recipes. Where there is no policy, an empty one is taken."""
     policy = find_policy(Path.cwd()) or EMPTY
     owners: dict[str, Recipe] = {}
@@ -20,13 +20,13 @@ def look(files: Sequence[Path], _options: Options) -> Iterator[Problem]:
         try:
             recipe = recipe_from_file(path, elsewhere=True)
         except BadInput as error:
-            yield from problems_of(error, path)
+            yield from faults_of(error, path)
             continue
-        for objection in (*_objections(recipe, policy), *shared_destinations(recipe, owners)):
-            yield from problems_of(objection, path)
+        yield from _objections(recipe, policy)
+        yield from shared_destinations(recipe, owners)
 
 
-def _objections(recipe: Recipe, policy: Policy) -> Iterator[BadInput]:
+def _objections(recipe: Recipe, policy: Policy) -> Iterator[Fault]:
     yield from objections(recipe, policy)
     if recipe.spec.accept:
         from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
@@ -34,4 +34,4 @@ def _objections(recipe: Recipe, policy: Policy) -> Iterator[BadInput]:
         try:
             judge_acceptances(recipe)
         except BadInput as error:
-            yield error
+            yield from error.faults

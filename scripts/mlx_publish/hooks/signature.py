@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlx_publish.errors import PublishError
-from mlx_publish.hooks.problem import Problem, problems_of
+from mlx_publish.errors import Fault, PublishError, in_file
+from mlx_publish.hooks.faults import faults_of
 from mlx_publish.hub.manifest import is_signature
 from mlx_publish.recipes.policy import EMPTY, find_policy
 from mlx_publish.signing.attested import SignedEvidence, vouched, vouchers_of
@@ -14,18 +14,18 @@ from mlx_publish.signing.attested import SignedEvidence, vouched, vouchers_of
 SIGNATURE, EVIDENCE = "evidence.sig", "evidence.json"
 
 
-def look(folders: Sequence[Path], root: Path) -> Iterator[Problem]:
+def look(folders: Sequence[Path], root: Path) -> Iterator[Fault]:
     """Yield what is wrong with the signatures beside cards; GitHub's attestations are for `upload` to ask."""
     there = [folder for folder in folders if (root / folder / EVIDENCE).is_file()]
     for folder in there:
         path = root / folder / SIGNATURE
         if path.is_file() and not is_signature(path):
             remedy = "Take it as the measuring machine made it, or remove it."
-            yield Problem(folder / SIGNATURE, "is no signature as ssh-keygen writes it", remedy=remedy)
+            yield Fault("is no signature as ssh-keygen writes it", in_file(folder / SIGNATURE), remedy=remedy)
     try:
         by = vouchers_of(find_policy(root) or EMPTY, root)
     except PublishError as error:
-        yield from problems_of(error, Path("mlx-publish.yaml"))
+        yield from faults_of(error, Path("mlx-publish.yaml"))
         return
     for folder in there if by.signers is not None else ():
         path = root / folder / SIGNATURE
@@ -33,4 +33,4 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Problem]:
         names = (str(folder / EVIDENCE), str(folder / SIGNATURE))
         found = vouched(SignedEvidence((root / folder / EVIDENCE).read_bytes(), signature, *names), by)
         if found.status == "fail":
-            yield Problem(folder / EVIDENCE, found.message, remedy=found.remedy)
+            yield Fault(found.message, in_file(folder / EVIDENCE), remedy=found.remedy)

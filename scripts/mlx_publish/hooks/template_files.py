@@ -6,20 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Refused, in_file
 from mlx_publish.hooks.json_lines import key_lines
 from mlx_publish.model.draft import CONFIG, SPECIAL, read_object, read_text
 from mlx_publish.model.files import MemoryFiles
-from mlx_publish.model.template_places import JINJA, LEGACY, MORE, named_templates
+from mlx_publish.model.template_places import JINJA, KEY, LEGACY, MORE, named_templates
 from mlx_publish.model.template_size import within_size
 from mlx_publish.model.tokenizer import read_tokenizer
 
-KEY = "chat_template"
 _ANY = {f"{role}_token": f"<{role}>" for role in ("bos", "eos", "pad", "unk")}
 
 
 @dataclass(frozen=True)
-class Found:
+class Template:
     """One template, where it stands, and what is rendered along with it."""
 
     path: Path
@@ -42,7 +41,7 @@ class Found:
         return _lines(self.path).get(self.key, 1) if self.key else line
 
 
-def templates_in(path: Path) -> list[Found]:
+def templates_in(path: Path) -> list[Template]:
     """Return the templates of a file. Raises `Refused` where it cannot be read, or none of several is the default."""
     if path.suffix != ".json":
         within_size(path.name, path.stat().st_size)
@@ -50,26 +49,28 @@ def templates_in(path: Path) -> list[Found]:
     if path.suffix == ".json":
         return list(_in_json(path, read_object(path.name, data)))
     text, more = read_text(path.name, data), path.parent.name == MORE.rstrip("/")
-    return [Found(path, text, {"default": text}, _tokens(path.parent.parent if more else path.parent), main=not more)]
+    return [
+        Template(path, text, {"default": text}, _tokens(path.parent.parent if more else path.parent), main=not more)
+    ]
 
 
-def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Found]:
+def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Template]:
     if path.name == LEGACY and KEY not in data:
-        raise Refused(f"there is no {KEY} in it", place=f"{path.name}:1", remedy="Remove the file, or add the key.")
+        raise Refused(f"there is no {KEY} in it", place=in_file(path.name), remedy="Remove the file, or add the key.")
     named = named_templates(data.get(KEY), path.name)
     if not named:
         return
     if "default" not in named and not (path.parent / JINJA).is_file():
         raise Refused(
             f"of the chat templates {', '.join(sorted(named))} none is the default, so none applies unasked",
-            place=f"{path.name}:{_lines(path)[KEY]}", remedy="Name one of them 'default'.",
+            place=in_file(path.name, _lines(path)[KEY]), remedy="Name one of them 'default'.",
         )  # fmt: skip
     tokens = _tokens(path.parent)
     for number, (name, text) in enumerate(named.items()):
         key = _key(data[KEY], number, name)
         main = name == "default"
         beside = named if main else {"default": text}
-        yield Found(path, text, beside, tokens, main, key)
+        yield Template(path, text, beside, tokens, main, key)
 
 
 def _key(value: object, number: int, name: str) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import Refused
-from mlx_publish.evidence.digests import same_source, sha256_of
+from mlx_publish.evidence.digests import sha256_of
+from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.manifest import Sent
 from mlx_publish.text.files import read_json, replace_folder
 from mlx_publish.text.temporary import TemporaryFolder
 
 
-def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, Any], *, adopt: bool) -> None:
+def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *, adopt: bool) -> None:
     """Write the files aside, compare them, then put them in the place of `folder`.
 
     Raises `Refused` where the folder exists and holds something that we did not publish from this `source`.
@@ -32,10 +31,10 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: Mapping[str, A
         replace_folder(aside, folder)
 
 
-def _is_ours(folder: Path, source: Mapping[str, Any], adopt: bool) -> None:
+def _is_ours(folder: Path, source: SourceSpec, adopt: bool) -> None:
     if not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir()))):
         return
-    if not same_source(read_json(folder / "mlx-publish.json"), source):
+    if not source.is_of(read_json(folder / "mlx-publish.json")):
         raise Refused(
             f"{folder} holds something that was not published from this source",
             check="destination-ours",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
@@ -18,6 +19,7 @@ from mlx_publish.text.masking import learn
 
 WRITABLE = "destination-writable"
 """The check under which missing rights stand in the report."""
+_PUBLISHING = frozenset({"write", "fineGrained"})
 
 
 def resource() -> str | None:
@@ -107,20 +109,30 @@ def greeting() -> str:
         with hub_errors("the Hub"):
             hf_raise_for_status(get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=10))
     except PublishError as error:
-        return error.message
+        return str(error)
     return ""
 
 
-def token_role() -> str:
-    """`read`, `write` or `fineGrained` as the Hub calls them; empty without a token; or why there is no answer."""
+@dataclass(frozen=True)
+class Token:
+    """What the token at hand is good for."""
+
+    role: str
+    """As the Hub calls it, `read`, `write` or `fineGrained`; or why it is not known."""
+    publishes: bool
+    """Whether a token of this role can publish at all."""
+
+
+def token_at_hand() -> Token | None:
+    """Return what the token of the environment is good for; None without one."""
     if named := resource():
-        return f"trusted publisher of {named}"
+        return Token(f"trusted publisher of {named}", publishes=True)
     token = given_token()
     if token is None:
-        return ""
+        return None
     try:
         with hub_errors("the token"):
-            told = hub_api(token=token).whoami()
+            role = role_of(hub_api(token=token).whoami())
     except PublishError as error:
-        return error.message
-    return role_of(told) or "unknown"
+        return Token(str(error), publishes=False)
+    return Token(role or "unknown", publishes=role in _PUBLISHING)

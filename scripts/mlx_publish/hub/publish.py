@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
-from mlx_publish.evidence.digests import same_source
+from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
@@ -28,7 +27,7 @@ class Order:
 
     repo: str
     files: tuple[Sent, ...]
-    source: Mapping[str, Any]
+    source: SourceSpec
     """The evidence's source; a repo is ours when its own evidence names the same one."""
     title: str
     tag: str
@@ -241,7 +240,7 @@ def _is_ours(order: Order, remote: _Remote) -> bool:
         evidence = parse(RepoFiles(order.repo, remote.head).read("mlx-publish.json"), EVIDENCE)
     except ValueError:
         return False
-    return same_source(evidence, order.source)
+    return order.source.is_of(evidence)
 
 
 def _compare(order: Order, commit: str) -> None:

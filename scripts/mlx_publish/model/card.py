@@ -56,7 +56,7 @@ def parse_card(text: str) -> SourceCard:
         return SourceCard(problem=f"the front matter of the source's README.md is not read: {error.message}")
     except InvalidYaml as error:
         above = text.count("\n", 0, match.start(1))
-        where = f" at line {above + error.line}" if error.line else ""
+        where = f" at line {above + error.place.line}" if error.place.line else ""
         return SourceCard(problem=f"the front matter of the source's README.md is not valid YAML{where}")
     if not isinstance(data, Mapping):
         return SourceCard(problem="the front matter of the source's README.md is not a mapping")

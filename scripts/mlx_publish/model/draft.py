@@ -9,17 +9,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Place, Refused
 from mlx_publish.text.bounds import bounds_of
 from mlx_publish.text.json_text import FaultyJson, parse
 
 CONFIG, SPECIAL, FAST = "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"
+MODEL, GENERATION = "config.json", "generation_config.json"
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "tokenizer_class": (str, type(None)),
     "additional_special_tokens": (list, type(None)),
 }
 _SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was changed in a file of a model, in words, and where to look: file and key."""
+
+    file: str
+    key: str
+    """Empty where it is none, as of a byte order mark."""
+    message: str
 
 
 @dataclass
@@ -29,7 +40,7 @@ class Draft:
     files: Mapping[str, bytes]
     json: dict[str, dict[str, Any]]
     texts: dict[str, str]
-    changes: list[str]
+    changes: list[Change]
     remarks: list[str]
 
     @classmethod
@@ -39,6 +50,10 @@ class Draft:
         for path in (CONFIG, SPECIAL):
             judge_kinds(path, parsed.get(path, {}))
         return cls(files, copy_small(parsed), {}, [], [])
+
+    def changed(self, key: str, message: str, file: str = CONFIG) -> None:
+        """Note a change of a key."""
+        self.changes.append(Change(file, key, message))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -115,5 +130,5 @@ def json_bytes(data: Mapping[str, Any]) -> bytes:
 
 def _broken(path: str, line: int, message: str) -> Refused:
     return Refused(
-        message, check="tokenizer-portable", place=f"{path}:{line}", remedy="Mend the file in the source."
+        message, check="tokenizer-portable", place=Place(path, line), remedy="Mend the file in the source."
     )  # fmt: skip

@@ -13,7 +13,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.model.folder import FolderLook, look_at
 from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header_of
 from mlx_publish.text.bounds import bounds_of
-from mlx_publish.text.json_text import FaultyJson, parse
+from mlx_publish.text.json_text import FaultyJson, RepeatedKey, parse
 
 SMALL = 64 << 20
 """Bytes that a metadata file may have; tokenizers reach some 30 MB."""
@@ -115,7 +115,7 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
         data = parse(content, bounds)
     except FaultyJson as error:
         pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
-        remedy = f"{'Leave one of them' if 'stands twice' in error.message else 'Mend the file'} in the source."
+        remedy = f"{'Leave one of them' if isinstance(error, RepeatedKey) else 'Mend the file'} in the source."
         raise Refused(f"{error.message}{pointer}", place=error.place(path), remedy=remedy) from error
     if not isinstance(data, dict):
         raise Refused("is not a JSON object", place=path)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_publish.model.draft import MODEL, Change
 from mlx_publish.model.spellings import add_spellings, wrap
 
 LARGEST = 3.4028234663852886e38
@@ -17,8 +18,8 @@ _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
 VOCABULARY_ON_TOP = frozenset({"gemma3", "gemma4", "gemma4_unified"})
 
 
-def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the config with older spellings added, and what was added in words.
+def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Change]]:
+    """Return the config with older spellings added, and what was added.
 
     - `dtype` -> `torch_dtype`: mlx-lm reads only the latter, and would leave float32 weights as they are.
     - `rope_parameters` -> `rope_theta`, `rope_scaling`, `partial_rotary_factor`: some thirty architectures of mlx-lm
@@ -27,42 +28,51 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     Values that are there already stay. Parameters by layer type (`full_attention: {...}`) have no older spelling;
     the check of the built model says whether they arrived.
     """
-    result, told = copy.deepcopy(dict(config)), list[str]()
-    told += plain_floats(result)
-    told += wrap(result)
+    result, changes = copy.deepcopy(dict(config)), list[Change]()
+    changes += plain_floats(result)
+    changes += wrap(result)
     parts = [("", result)]
     if isinstance(result.get("text_config"), dict):
         parts.append(("text_config.", result["text_config"]))
     for prefix, part in parts:
         kind = str(part.get("model_type") or result.get("model_type") or "")
-        told += [f"{prefix}{change}" for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind))]
+        for change in (*_dtype(part), *_rope(part), *add_spellings(part, kind)):
+            changes.append(Change(MODEL, f"{prefix}{change.key}", f"{prefix}{change.message}"))
         for key in ("rope_scaling", "rope_parameters"):
             rope = part.get(key)
-            told += _yarn(rope, part, f"{prefix}{key}")
+            changes += _yarn(rope, part, f"{prefix}{key}")
             for name, below in rope.items() if isinstance(rope, dict) else ():
-                told += _yarn(below, part, f"{prefix}{key}.{name}")
-    told += _tied(result)
-    told += _vocabulary(result)
+                changes += _yarn(below, part, f"{prefix}{key}.{name}")
+    changes += _tied(result)
+    changes += _vocabulary(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
         result["torch_dtype"] = nested
-        told.append(f"torch_dtype {nested} from text_config")
-    return result, told
+        changes.append(_change("torch_dtype", f"{nested} from text_config"))
+    return result, changes
 
 
-def _yarn(rope: object, part: Mapping[str, Any], where: str) -> list[str]:
+def _change(key: str, rest: str) -> Change:
+    """Return a change whose message begins with its key."""
+    return Change(MODEL, key, f"{key} {rest}")
+
+
+def _yarn(rope: object, part: Mapping[str, Any], where: str) -> list[Change]:
     """Write what transformers takes where a config says nothing or uses a key that mlx-lm's yarn does not know."""
     if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
         return []
-    told, context = [], part.get("original_max_position_embeddings") or part.get("max_position_embeddings")
+    changes, context = (
+        list[Change](),
+        part.get("original_max_position_embeddings") or part.get("max_position_embeddings"),
+    )
     if rope.get("original_max_position_embeddings") is None and type(context) is int:
         rope["original_max_position_embeddings"] = context
-        told = [f"{where}.original_max_position_embeddings {context} from max_position_embeddings"]
-    return told + _factor_of_yarn(rope, where)
+        changes = [_change(f"{where}.original_max_position_embeddings", f"{context} from max_position_embeddings")]
+    return changes + _factor_of_yarn(rope, where)
 
 
-def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
+def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[Change]:
     """Let a class compute the factor that a config names: mlx-lm makes it of `mscale`.
 
     It is 1 + 0.1 * mscale * ln(factor), over the same of `mscale_all_dim`, which is 0 where nothing is said.
@@ -75,35 +85,35 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[str]:
     if rope.get("mscale_all_dim") or math.isclose(wanted, now, rel_tol=1e-6):
         return []
     rope["mscale"] = (wanted - 1) / (0.1 * math.log(factor))
-    return [f"{where}.mscale {rope['mscale']:g} from attention_factor {wanted:g}"]
+    return [_change(f"{where}.mscale", f"{rope['mscale']:g} from attention_factor {wanted:g}")]
 
 
-def _vocabulary(result: dict[str, Any]) -> list[str]:
+def _vocabulary(result: dict[str, Any]) -> list[Change]:
     """Write the vocabulary's size on top where mlx-lm's class takes its default over that of the text part."""
     text = result.get("text_config") if result.get("model_type") in VOCABULARY_ON_TOP else None
     size = text.get("vocab_size") if isinstance(text, dict) else None
     if type(size) is not int or result.get("vocab_size") is not None:
         return []
     result["vocab_size"] = size
-    return [f"vocab_size {size} on top from text_config"]
+    return [_change("vocab_size", f"{size} on top from text_config")]
 
 
-def _tied(result: dict[str, Any]) -> list[str]:
+def _tied(result: dict[str, Any]) -> list[Change]:
     """transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part."""
     text, above = result.get("text_config"), result.get("tie_word_embeddings")
     if not isinstance(text, dict) or not isinstance(above, bool) or text.get("tie_word_embeddings") == above:
         return []
     text["tie_word_embeddings"] = above
-    return [f"text_config.tie_word_embeddings {str(above).lower()} from tie_word_embeddings on top"]
+    return [_change("text_config.tie_word_embeddings", f"{str(above).lower()} from tie_word_embeddings on top")]
 
 
-def plain_floats(config: dict[str, Any]) -> list[str]:
+def plain_floats(config: dict[str, Any]) -> list[Change]:
     """Write infinities, which JSON has not, as the largest float32, which bounds nothing either; in place, told.
 
     Python writes `Infinity`, which other readers of JSON refuse, and transformers 5 `{"__float__": "Infinity"}`,
     which mlx-lm takes for a mapping. NaN is written as it is: the check of the source refuses it.
     """
-    told: list[str] = []
+    changes: list[Change] = []
 
     def plain(value: Any, path: str) -> Any:
         if isinstance(value, list):
@@ -112,12 +122,12 @@ def plain_floats(config: dict[str, Any]) -> list[str]:
         if number is None:
             return {key: plain(item, f"{path}.{key}") for key, item in value.items()} if type(value) is dict else value
         if math.isinf(number):
-            told.append(f"{path.removeprefix('.')} {number} as {math.copysign(LARGEST, number):.2e}")
+            changes.append(_change(path.removeprefix("."), f"{number} as {math.copysign(LARGEST, number):.2e}"))
             return math.copysign(LARGEST, number)
         return number
 
     config.update(plain(config, ""))
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(changes))
 
 
 def tagged_float(value: object) -> float | None:
@@ -130,35 +140,35 @@ def tagged_float(value: object) -> float | None:
     return value if isinstance(value, float) else None
 
 
-def _dtype(part: dict[str, Any]) -> list[str]:
+def _dtype(part: dict[str, Any]) -> list[Change]:
     value = part.get("dtype")
     if not isinstance(value, str) or "torch_dtype" in part:
         return []
     part["torch_dtype"] = value.removeprefix("torch.")
-    return [f"torch_dtype {part['torch_dtype']} from dtype"]
+    return [_change("torch_dtype", f"{part['torch_dtype']} from dtype")]
 
 
-def _rope(part: dict[str, Any]) -> list[str]:
+def _rope(part: dict[str, Any]) -> list[Change]:
     new = part.get("rope_parameters")
     if not isinstance(new, Mapping) or any(isinstance(value, Mapping) for value in new.values()):
         return []
-    told = []
+    changes: list[Change] = []
     for key in ("rope_theta", "partial_rotary_factor"):
         if key in new and part.get(key) is None:
             part[key] = new[key]
-            told.append(f"{key} {new[key]} from rope_parameters")
+            changes.append(_change(key, f"{new[key]} from rope_parameters"))
     kind = new.get("rope_type", "default")
     if kind != "default" and not part.get("rope_scaling"):
         scaling = {key: value for key, value in new.items() if key not in _ROPE_OWN}
         # `type` is what transformers 4 wrote; some architectures look for no other.
         part["rope_scaling"] = {"type": kind, "rope_type": kind, **scaling}
-        told.append(f"rope_scaling {kind} from rope_parameters")
+        changes.append(_change("rope_scaling", f"{kind} from rope_parameters"))
     first = new.get("original_max_position_embeddings")
     if kind == "longrope" and first is not None and part.get("original_max_position_embeddings") is None:
         # phi3 looks for it on top only, and would take its own default.
         part["original_max_position_embeddings"] = first
-        told.append(f"original_max_position_embeddings {first} from rope_parameters")
-    return told
+        changes.append(_change("original_max_position_embeddings", f"{first} from rope_parameters"))
+    return changes
 
 
 def declared_thetas(config: Mapping[str, Any]) -> set[float]:

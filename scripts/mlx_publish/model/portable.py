@@ -20,7 +20,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.model.draft import CONFIG, SPECIAL, Draft
+from mlx_publish.model.draft import CONFIG, SPECIAL, Change, Draft
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.select import is_tokenizer
 from mlx_publish.model.template_places import place_templates
@@ -36,6 +36,7 @@ _LOCAL = frozenset({
     "_commit_hash", "backend", "cache_dir", "from_slow", "is_local", "local_files_only", "merges_file", "name_or_path",
     "special_tokens_map_file", "token", "tokenizer_file", "trust_remote_code", "use_auth_token", "vocab_file",
 })  # fmt: skip
+_EXTRA = "extra_special_tokens"
 _PATH_KEY = re.compile(r"_(file|path|dir)$")
 _ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\)")
 
@@ -45,8 +46,8 @@ class Repaired:
     """What to write over a folder's tokenizer files; files that are not named stay as they are."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
-    changes: tuple[str, ...] = ()
-    """What was changed and why, in words."""
+    changes: tuple[Change, ...] = ()
+    """What was changed and why."""
     remarks: tuple[str, ...] = ()
     """What is odd and stays."""
 
@@ -89,7 +90,8 @@ def transformers4_classes() -> frozenset[str]:
 
 def _marks(draft: Draft) -> None:
     marked = [p for p, data in draft.files.items() if p.endswith(".json") and data.startswith(codecs.BOM_UTF8)]
-    draft.changes += [f"byte order mark removed from {path}, which clients take for broken" for path in marked]
+    for path in marked:
+        draft.changed("", f"byte order mark removed from {path}, which clients take for broken", path)
 
 
 def _local_state(draft: Draft) -> None:
@@ -97,7 +99,7 @@ def _local_state(draft: Draft) -> None:
     for key in found:
         del draft.config[key]
     if found:
-        draft.changes.append(f"{', '.join(found)} removed: state of the machine that wrote the file")
+        draft.changed(found[0], f"{', '.join(found)} removed: state of the machine that wrote the file")
 
 
 def _is_local_path(key: str, value: object) -> bool:
@@ -107,20 +109,20 @@ def _is_local_path(key: str, value: object) -> bool:
 def _extra_tokens(draft: Draft, path: str) -> None:
     """A dict of named tokens is valid in both; a list goes to its older name, at the same place."""
     data = draft.json.get(path, {})
-    if "extra_special_tokens" not in data or isinstance(data["extra_special_tokens"], dict):
+    if _EXTRA not in data or isinstance(data[_EXTRA], dict):
         return
-    found = data["extra_special_tokens"]
-    if not isinstance(found, list):
-        del data["extra_special_tokens"]
-        draft.changes.append(f"empty extra_special_tokens removed from {path}")
+    listed = data[_EXTRA]
+    if not isinstance(listed, list):
+        del data[_EXTRA]
+        draft.changed(_EXTRA, f"empty {_EXTRA} removed from {path}", path)
         return
-    tokens = list(dict.fromkeys(map(_text, (*(data.get("additional_special_tokens") or ()), *found))))
+    tokens = list(dict.fromkeys(map(_text, (*(data.get("additional_special_tokens") or ()), *listed))))
     pairs = [(key, value) for key, value in data.items() if key != "additional_special_tokens"]
     data.clear()
     for key, value in pairs:
-        moved = key == "extra_special_tokens"
+        moved = key == _EXTRA
         data["additional_special_tokens" if moved else key] = tokens if moved else value
-    draft.changes.append(f"the list extra_special_tokens of {path} is additional_special_tokens now")
+    draft.changed(_EXTRA, f"the list {_EXTRA} of {path} is additional_special_tokens now", path)
 
 
 def _text(token: object) -> Any:
@@ -133,7 +135,7 @@ def _class(draft: Draft, *, plain: bool) -> None:
         return
     draft.config["tokenizer_class"] = PLAIN
     reason = "whose ids differ from tokenizer.json's" if plain else "which transformers 4 does not know"
-    draft.changes.append(f"tokenizer_class {PLAIN} instead of {named or 'the default'}, {reason}")
+    draft.changed("tokenizer_class", f"tokenizer_class {PLAIN} instead of {named or 'the default'}, {reason}")
 
 
 def _known(name: str, files: Mapping[str, bytes]) -> bool:
@@ -152,7 +154,7 @@ def _code(draft: Draft) -> None:
         return
     if not found or isinstance(found, list):
         del draft.config["auto_map"]
-    draft.changes.append("auto_map removed: it leads to code that is not carried over")
+    draft.changed("auto_map", "auto_map removed: it leads to code that is not carried over")
 
 
 def _slow_prefix_space(draft: Draft) -> None:
@@ -162,12 +164,12 @@ def _slow_prefix_space(draft: Draft) -> None:
     if file is None or value is None or file in draft.files:
         return
     del config["add_prefix_space"]
-    told = f"add_prefix_space removed: transformers 4 would look for {file}, which is not there"
+    message = f"add_prefix_space removed: transformers 4 would look for {file}, which is not there"
     # 5 rebuilds these classes with the space, and not at all where tokenizer.json is byte-level.
     if not value or _pre_tokenizers(draft, "ByteLevel"):
         config["tokenizer_class"] = PLAIN
-        told += f"; tokenizer_class {PLAIN} instead of {name}, which would add the space in transformers 5"
-    draft.changes.append(told)
+        message += f"; tokenizer_class {PLAIN} instead of {name}, which would add the space in transformers 5"
+    draft.changed("add_prefix_space", message)
 
 
 def _pre_tokenizers(draft: Draft, kind: str) -> bool:
@@ -186,4 +188,5 @@ def _byte_level(draft: Draft) -> None:
     if draft.config.get("tokenizer_class") not in _PLAIN or not isinstance(wanted, bool) or value in (None, wanted):
         return
     draft.config["add_prefix_space"] = wanted
-    draft.changes.append(f"add_prefix_space {str(wanted).lower()} as in tokenizer.json, which transformers 4 overrules")
+    message = f"add_prefix_space {str(wanted).lower()} as in tokenizer.json, which transformers 4 overrules"
+    draft.changed("add_prefix_space", message)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlx_publish.model.draft import MODEL, Change
+
 Part = Mapping[str, Any]
 Rule = Callable[[Part], Any]
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
@@ -281,18 +283,18 @@ def wrapper_of(config: Part) -> str | None:
     return WRAPPED.get(kind)
 
 
-def wrap(config: dict[str, Any]) -> list[str]:
+def wrap(config: dict[str, Any]) -> list[Change]:
     """Take the model type that mlx-lm has a class for, with a text part as its `text_config`; in place, told."""
     kind, wrapper = config.get("model_type"), wrapper_of(config)
     if other := RETYPED.get(str(kind)):
         config["model_type"] = other
-        return [f"model_type {other}, as mlx-lm calls {kind}"]
+        return [Change(MODEL, "model_type", f"model_type {other}, as mlx-lm calls {kind}")]
     if wrapper is None:
         return []
     text = dict(config)
     config.clear()
     config.update({key: text[key] for key in _ON_TOP if key in text}, model_type=wrapper, text_config=text)
-    return [f"{kind} as the text_config of {wrapper}"]
+    return [Change(MODEL, "text_config", f"{kind} as the text_config of {wrapper}")]
 
 
 def _untied(part: Part) -> Any:
@@ -311,25 +313,28 @@ _REWRITTEN: Mapping[str, Mapping[str, tuple[Rule, str]]] = {
 }
 
 
-def add_spellings(part: dict[str, Any], model_type: str) -> list[str]:
-    """Write what the class of a type reads into a part of config.json; returns what was written, in words."""
+def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
+    """Write what the class of a type reads into a part of config.json; returns what was written."""
     kind = model_type.removesuffix("_text")
-    told = []
+    changes: list[Change] = []
+
+    def write(key: str, value: Any, message: str) -> None:
+        part[key] = value
+        changes.append(Change(MODEL, key, message))
+
     for key, rule in MISSING.get(kind, {}).items():
         value = _ruled(rule, part) if part.get(key) is None else NOTHING
         if value is not NOTHING and (key not in part or value is not None):
-            part[key] = value
-            told.append(f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
+            write(key, value, f"{key} {_short(value)}, which mlx-lm's class for {model_type} reads")
     for key, (rule, why) in _REWRITTEN.get(kind, {}).items():
         if (value := rule(part)) is not NOTHING and value != part.get(key):
-            part[key] = value
-            told.append(f"{key} {_short(value)}, {why}")
+            write(key, value, f"{key} {_short(value)}, {why}")
     for key, names in _RENAMED.get(kind, {}).items():
         values = part.get(key)
         if isinstance(values, list) and any(isinstance(value, str) and value in names for value in values):
-            part[key] = [_renamed(names, value) for value in values]
-            told.append(f"{key} in the words of mlx-lm's class for {model_type}")
-    return told
+            renamed = [_renamed(names, value) for value in values]
+            write(key, renamed, f"{key} in the words of mlx-lm's class for {model_type}")
+    return changes
 
 
 def _ruled(rule: Rule, part: Part) -> Any:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_publish.model.draft import json_bytes
+from mlx_publish.model.draft import GENERATION, MODEL, Change, json_bytes
 from mlx_publish.model.vocabulary import read_decoder, read_vocabulary
 from mlx_publish.text.bounds import CONFIG
 from mlx_publish.text.json_text import FaultyJson, parse
 
+EOS = "eos_token_id"
 _NAMED = ("eos_token", "bos_token", "pad_token", "unk_token")
 _NONE = "neither config.json, generation_config.json nor the tokenizer names a token that ends an answer"
 
@@ -29,7 +30,7 @@ class Stopping:
     generation_config: bytes | None
     """The whole of generation_config.json; None where there is none and none is needed."""
     ids: tuple[int, ...]
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     refusal: str = ""
     """Why the model cannot be made to stop; empty where it can."""
 
@@ -74,11 +75,12 @@ def complete_stop_ids(
         refusal = refusal or ("" if ids else _NONE)
     else:
         refusal = ""
-    eos = _completed(config, ids, "config.json", changes)
+    eos = _completed(config, ids, MODEL, changes)
     written = generation_config
     if fault:
         written = json_bytes({**_from(config, "bos_token_id"), **_eos(ids), **_from(config, "pad_token_id")})
-        changes.append(f"generation_config.json was not readable ({fault}); it is written anew from config.json")
+        message = f"{GENERATION} was not readable ({fault}); it is written anew from {MODEL}"
+        changes.append(Change(GENERATION, "", message))
     elif generation_config is not None:
         written = _generation(generation, generation_config, ids, changes)
     return Stopping(eos, written, ids, tuple(changes), refusal or _outside(ids, config, tokens))
@@ -124,7 +126,7 @@ def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
     return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
 
 
-def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tuple[tuple[int, ...], list[str]]:
+def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tuple[tuple[int, ...], list[Change]]:
     """The ids of both files, those first that apply today.
 
     config.json may carry a library's default (2, say) that is an ordinary token here; where
@@ -133,10 +135,9 @@ def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tu
     ordinary = [id_ for id_ in own if theirs and id_ not in theirs and id_ not in tokens.special.values()]
     known = set(tokens.every.values())
     left = [id_ for id_ in ordinary if id_ in known]
-    told = [
-        f"eos_token_id {id_} of config.json left out: it is the ordinary token {tokens.text(id_)!r}" for id_ in left
-    ]
-    return tuple(dict.fromkeys(id_ for id_ in (*theirs, *own) if id_ not in left)), told
+    why = {id_: f"it is the ordinary token {tokens.text(id_)!r}" for id_ in left}
+    changes = [Change(MODEL, EOS, f"{EOS} {id_} of {MODEL} left out: {why[id_]}") for id_ in left]
+    return tuple(dict.fromkeys(id_ for id_ in (*theirs, *own) if id_ not in left)), changes
 
 
 def _end(turn_end: str | None, tokens: _Tokens) -> tuple[tuple[int, ...], str]:
@@ -155,24 +156,25 @@ def _id_of(token: object, tokens: _Tokens) -> tuple[int, ...]:
     return (tokens.every[text],) if text is not None and text in tokens.every else ()
 
 
-def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes: list[str]) -> Any:
+def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes: list[Change]) -> Any:
     """The value of `eos_token_id`; one that says the same already stays as it is."""
     before = data.get("eos_token_id")
     listed = before if isinstance(before, list) else [before]
     if not ids or (set(map(repr, listed)) == set(map(repr, ids))):
         return before
     after = ids[0] if len(ids) == 1 else list(ids)
-    changes.append(f"eos_token_id of {path} is {after} now, was {before}")
+    changes.append(Change(path, EOS, f"{EOS} of {path} is {after} now, was {before}"))
     return after
 
 
-def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...], changes: list[str]) -> bytes:
+def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...], changes: list[Change]) -> bytes:
     before = len(changes)
-    after = _completed(generation, ids, "generation_config.json", changes)
+    after = _completed(generation, ids, GENERATION, changes)
     if len(changes) > before:
         return json_bytes({**generation, "eos_token_id": after})
     if data.startswith(codecs.BOM_UTF8):
-        changes.append("byte order mark removed from generation_config.json, which clients take for broken")
+        message = f"byte order mark removed from {GENERATION}, which clients take for broken"
+        changes.append(Change(GENERATION, "", message))
     return data.removeprefix(codecs.BOM_UTF8)
 
 

@@ -15,17 +15,18 @@ from mlx_publish.model.draft import CONFIG, Draft, read_text
 from mlx_publish.model.template_size import within_size_all
 
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]{0,99}")
+KEY = "chat_template"
 JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_chat_templates/"
 
 
 def place_templates(draft: Draft) -> None:
     """Bring the templates to where every client finds them. Raises `Refused` where one cannot be read."""
     alone = _in_files(draft)
-    named = named_templates(draft.json.get(CONFIG, {}).get("chat_template"), CONFIG)
-    legacy = named_templates(draft.json.get(LEGACY, {}).get("chat_template"), LEGACY)
+    named = named_templates(draft.json.get(CONFIG, {}).get(KEY), CONFIG)
+    legacy = named_templates(draft.json.get(LEGACY, {}).get(KEY), LEGACY)
     if JINJA in draft.files and "default" not in alone and "default" in named:
         draft.texts[JINJA] = named["default"]
-        draft.changes.append(f"{JINJA} was empty; it holds the template of {CONFIG} now")
+        draft.changed(KEY, f"{JINJA} was empty; it holds the template of {CONFIG} now")
     if alone:
         _agree(draft, alone, named)
     elif not named and legacy:
@@ -82,7 +83,7 @@ def _in_files(draft: Draft) -> dict[str, str]:
 def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> None:
     if "default" in named and "default" not in alone and JINJA not in draft.files:
         draft.texts[JINJA] = named["default"]
-        draft.changes.append(f"{JINJA} added: the default template stood in {CONFIG} only, where newer clients miss it")
+        draft.changed(KEY, f"{JINJA} added: the default template stood in {CONFIG} only, where newer clients miss it")
     if unseen := sorted(named.keys() - alone.keys() - {"default"}):
         draft.remarks.append(
             f"clients that read {JINJA} do not see {', '.join(unseen)} of {CONFIG}; so it is in the source"
@@ -93,15 +94,15 @@ def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> 
     for name, text in alone.items():
         place = JINJA if name == "default" else f"{MORE}{name}.jinja"
         if name not in named:
-            draft.changes.append(f"the template {name} of {place} added to {CONFIG}, where older clients look")
+            draft.changed(KEY, f"the template {name} of {place} added to {CONFIG}, where older clients look")
         elif named[name] != text:
-            draft.changes.append(f"the template {name} of {CONFIG} differed from {place}, which wins in transformers")
-    draft.config["chat_template"] = _spelled(wanted)
+            draft.changed(KEY, f"the template {name} of {CONFIG} differed from {place}, which wins in transformers")
+    draft.config[KEY] = _spelled(wanted)
 
 
 def _from_legacy(draft: Draft, legacy: Mapping[str, str]) -> None:
-    draft.config["chat_template"] = _spelled(legacy)
-    draft.changes.append(f"the chat template stood in {LEGACY} only, which tokenizers do not read; {CONFIG} has it now")
+    draft.config[KEY] = _spelled(legacy)
+    draft.changed(KEY, f"the chat template stood in {LEGACY} only, which tokenizers do not read; {CONFIG} has it now")
     if "default" in legacy:
         draft.texts[JINJA] = legacy["default"]
     for name in legacy.keys() - {"default"}:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault, Place, in_file
 from mlx_publish.recipes.patterns import WORDS
 from mlx_publish.text.yaml import key_path
 
@@ -19,7 +19,7 @@ LONGEST = 100
 """Characters of somebody's value, or key, that a message shows."""
 
 
-def bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int], page: str) -> BadInput:
+def bad_input(errors: Sequence[ErrorDetails], place: str, lines: Mapping[str, int], page: str) -> BadInput:
     """All errors at once, the first in front; `page` of the documentation lists the keys.
 
     `place` is the file, or empty for flags, of which no line is known.
@@ -27,27 +27,28 @@ def bad_input(errors: list[ErrorDetails], place: str, lines: Mapping[str, int], 
     return joined([_located(error, place, lines, page) for error in errors])
 
 
-def joined(errors: list[BadInput]) -> BadInput:
-    """Several errors as one, a line each."""
-    first, *others = errors
+def joined(faults: Sequence[Fault]) -> BadInput:
+    """Make one error of several faults, of which the first gives the remedy."""
+    first, *others = faults
     if len(others) >= MOST:
-        others = [*others[: MOST - 1], BadInput(f"and {len(others) - MOST + 1} more are wrong", place=first.place)]
+        others = [*others[: MOST - 1], Fault(f"and {len(others) - MOST + 1} more are wrong", first.place)]
     return BadInput(first.message, place=first.place, key=first.key, remedy=first.remedy, others=others)
 
 
-def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: str) -> BadInput:
+def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: str) -> Fault:
     parts = list(error["loc"])
     if (own := error.get("ctx", {}).get("key")) is not None:
         parts.append(own)
     message, remedy = _words(error, page)
     if not place:  # flags: variants[0].bits is --bits
         keys = [part for part in parts if isinstance(part, str)]
-        return BadInput(message, place=f"--{cut(keys[-1]).replace('_', '-')}" if keys else "flags", remedy=remedy)
+        flag = f"--{cut(keys[-1]).replace('_', '-')}" if keys else "flags"
+        return Fault(message, Place(flag), remedy=remedy)
     path = tuple(parts)
     while path and key_path(path) not in lines:
         path = path[:-1]
-    where = f"{place}:{lines[key_path(path)]}" if path else f"{place}:1"
-    return BadInput(message, place=where, key=cut(key_path(tuple(parts))), remedy=remedy)
+    where = in_file(place, lines[key_path(path)] if path else 1)
+    return Fault(message, where, cut(key_path(tuple(parts))), remedy)
 
 
 def _words(error: ErrorDetails, page: str) -> tuple[str, str]:

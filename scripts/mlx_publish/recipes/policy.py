@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import Fault, Place
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.faults import bad_input, joined
 from mlx_publish.recipes.patterns import is_commit
@@ -132,16 +132,16 @@ def read_policy(path: Path, name: str = "") -> Policy:
 
 def judge(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> None:
     """Raise `BadInput` naming file, line and key of the recipe where it does what the policy forbids."""
-    if found := objections(recipe, policy, flags):
-        raise joined(found)
+    if faults := objections(recipe, policy, flags):
+        raise joined(faults)
 
 
-def objections(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> list[BadInput]:
-    """All that the policy forbids of what the recipe says; `flags` are the keys that the command line gave."""
+def objections(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> list[Fault]:
+    """Return all that the policy forbids of what the recipe says; `flags` are the keys that the command line gave."""
     return list(_objections(recipe, policy, flags))
 
 
-def shared_destinations(recipe: Recipe, owners: dict[str, Recipe]) -> Iterator[BadInput]:
+def shared_destinations(recipe: Recipe, owners: dict[str, Recipe]) -> Iterator[Fault]:
     """Yield destinations that a recipe shares with one of `owners`, to which its own are added.
 
     Whoever publishes last would replace what the other has published, for both are made from evidence of ours.
@@ -158,12 +158,12 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
     """Raise `BadInput` for what only the source itself tells: how large it is, and the licence that applies."""
     spec = policy.spec
     if spec.largest_source is not None and files_bytes > spec.largest_source:
-        raise _objection(
-            recipe, "source", f"{recipe.source_name} has {size(files_bytes)} of files",
-            f"{policy.named('largest_source')} allows {size(spec.largest_source)}.",
-        )  # fmt: skip
+        message = f"{recipe.source_name} has {size(files_bytes)} of files"
+        remedy = f"{policy.named('largest_source')} allows {size(spec.largest_source)}."
+        raise joined([_objection(recipe, "source", message, remedy)])
     if not _licensed(licence, policy):
-        raise _objection(recipe, "license", f"the licence is {licence or 'not known'}", _allowed(policy, "licenses"))
+        message = f"the licence is {licence or 'not known'}"
+        raise joined([_objection(recipe, "license", message, _allowed(policy, "licenses"))])
 
 
 def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None:
@@ -175,7 +175,7 @@ def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None
     return f"the licence is {named}, which the policy does not allow", _allowed(policy, "licenses")
 
 
-def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[BadInput]:
+def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[Fault]:
     spec, asked = policy.spec, recipe.spec
     if spec.pinned and recipe.source_folder is None and not is_commit(asked.revision):
         given = f"'{asked.revision}' is no commit" if asked.revision else "no commit is given"
@@ -209,8 +209,8 @@ def _allowed(policy: Policy, key: str) -> str:
     return f"{policy.named(key)} allows: {', '.join(getattr(policy.spec, key))}."
 
 
-def _objection(recipe: Recipe, key: str, message: str, remedy: str, flags: Collection[str] = ()) -> BadInput:
-    """At the key of the recipe; at its source where the key is not written; at the flag where one gave it."""
+def _objection(recipe: Recipe, key: str, message: str, remedy: str, flags: Collection[str] = ()) -> Fault:
+    """Return a fault at the key of the recipe, at its source where the key is not written, or at the flag."""
     if not recipe.place or key in flags:
-        return BadInput(message, place=f"--{key}", remedy=remedy)
-    return BadInput(message, place=recipe.place_of(key if key in recipe.lines else "source"), key=key, remedy=remedy)
+        return Fault(message, Place(f"--{key}"), remedy=remedy)
+    return Fault(message, recipe.place_of(key if key in recipe.lines else "source"), key, remedy)

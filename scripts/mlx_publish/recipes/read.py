@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place, in_file
 from mlx_publish.recipes.faults import bad_input
 from mlx_publish.recipes.flags import keys_of
 from mlx_publish.recipes.recipe import (
@@ -46,7 +46,7 @@ def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = Fal
     """
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
-        raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=f"{path}:1")
+        raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=in_file(path))
     spec = _validate(data, str(path), lines)
     folder = path.resolve().parent
     if to is not None:
@@ -114,7 +114,7 @@ def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> 
         raise bad_input(error.errors(), place, lines, "docs/recipe.md") from None
     for key in ("source", "to"):
         if _CONTROL.search(getattr(spec, key)):
-            where = f"{place}:{lines.get(key, 1)}" if place else f"--{key}"
+            where = Place(place, lines.get(key, 1)) if place else Place(f"--{key}")
             said = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
             raise BadInput(said, place=where, key=key if place else "", remedy="Write the name without it.")
     return spec
@@ -159,8 +159,8 @@ def _complete(
     return Recipe(spec, name, folder, destinations, place, lines)
 
 
-def _where(recipe: Recipe, key: str) -> str:
-    return recipe.place_of(key) or f"--{key.rpartition('.')[2].replace('_', '-')}"
+def _where(recipe: Recipe, key: str) -> Place:
+    return recipe.place_of(key) or Place(f"--{key.rpartition('.')[2].replace('_', '-')}")
 
 
 def _check_source(recipe: Recipe, elsewhere: bool) -> None:

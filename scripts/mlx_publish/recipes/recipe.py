@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.errors import Place
 from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
 from mlx_publish.recipes.spec import DEFAULT_DESTINATION, MOST_VARIANTS, TEXT_DESTINATION, RecipeSpec, RepoId
 from mlx_publish.recipes.variant import DTYPE_NAMES, FIXED_MODES, Variant
@@ -85,10 +86,9 @@ class Recipe:
         """What the card may name as base model: a repo id, or None for a folder nobody named."""
         return self.spec.base_model or (None if self.source_folder else self.spec.source)
 
-    def place_of(self, key: str) -> str:
-        """`file:line` of a key, or just the file where the key was not written."""
-        line = self.lines.get(key)
-        return f"{self.place}:{line}" if line else self.place
+    def place_of(self, key: str) -> Place:
+        """Return file and line of a key, or just the file where the key was not written."""
+        return Place(self.place, self.lines.get(key, 0))
 
     def accepted(self, check: str) -> str | None:
         """Return the reason for which a failure of `check` is let through, or None."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.errors import BadInput, Bug
+from mlx_publish.errors import BadInput, Bug, in_file
 from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.files import write_atomically
@@ -47,7 +47,7 @@ def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
     there = next((file for file in (path, path.with_suffix(".yml")) if file.exists()), None)
     if there:
         if recipe_from_file(there, elsewhere=True).spec != wanted.spec:
-            raise BadInput("there is another recipe of this name", place=f"{there}:1", remedy="Change that one.")
+            raise BadInput("there is another recipe of this name", place=in_file(there), remedy="Change that one.")
         return there
     write_atomically(path, recipe_text(flags))
     try:

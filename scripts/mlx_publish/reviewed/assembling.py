@@ -69,8 +69,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
     try:
         return Evidence.of(read_back(data))
     except NotEvidence as error:
-        key, words = error.faults[0]
-        raise Bug(f"the evidence of {variant.label} is not whole: {key}: {words}") from error
+        raise Bug(f"the evidence of {variant.label} is not whole: {error.faults[0]}") from error
 
 
 def ladder_of(context: Context) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.checks.signed import Vouched
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place, in_file
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
@@ -56,10 +56,10 @@ def vouchers_of(policy: Policy, root: Path = Path()) -> Vouchers:
     if asked.signers is None:
         return Vouchers(github=asked.github or "", workflow=asked.workflow or "")
     path = Path(policy.place).parent / asked.signers
-    return Vouchers(read_signers(root / path, f"{policy.place}:{policy.lines.get('attested', 1)}"), str(path))
+    return Vouchers(read_signers(root / path, in_file(policy.place, policy.lines.get("attested", 1))), str(path))
 
 
-def read_signers(path: Path, place: str) -> bytes:
+def read_signers(path: Path, place: str | Place) -> bytes:
     """Read a list of allowed signers. `BadInput` where there is none, or an empty one."""
     try:
         with path.open("rb") as file:

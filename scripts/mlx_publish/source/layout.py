@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.context import Context
+from mlx_publish.model.draft import Change
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_tokenizer, side_files
@@ -34,7 +35,7 @@ class Prepared:
     side_files: tuple[str, ...]
     config: Mapping[str, Any]
     """config.json as its authors wrote it."""
-    normalised: tuple[str, ...]
+    normalised: tuple[Change, ...]
     """What the config says now in an older spelling, too."""
 
     @cached_property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.checks.reference import ReferenceFacts
+from mlx_publish.children.engine import Children
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.children.torch import Torch, compare
 from mlx_publish.context import Context
@@ -69,14 +70,20 @@ def _too_large(context: Context) -> str:
 
 
 def compare_folders(
-    read: Path, original: Path, torch: Torch, store: Path, logs: Path, progress: Callable[[str], None]
+    read: Path,
+    original: Path,
+    torch: Torch,
+    store: Path,
+    logs: Path,
+    progress: Callable[[str], None],
+    children: Children | None = None,
 ) -> ReferenceFacts:
     """Compare the model in `read`, with a config for mlx-lm, with that in `original`, with a config for transformers.
 
     `store` is a file for the logits in between, `logs` a folder for what both children print.
     """
     order = {"source": str(read), "texts": _texts(), "store": str(store)}
-    told = run_job(Job("logits", order, logs / "reference-mlx.log"), progress)
+    told = run_job(Job("logits", order, logs / "reference-mlx.log", children=children), progress)
     progress(f"the same texts with transformers {torch.versions['transformers']}")
     answer = compare(torch, original, store, logs / "reference-torch.log")
     return ReferenceFacts(_record(answer.result, told, torch)) if answer.result else ReferenceFacts(None, answer.reason)
@@ -86,7 +93,9 @@ def _compare(context: Context, torch: Torch) -> ReferenceFacts:
     with readable_source(context) as links:
         original = _as_written(context, links.parent)
         store = links.parent / "logits.safetensors"
-        return compare_folders(links, original, torch, store, context.work.source, context.console.progress)
+        return compare_folders(
+            links, original, torch, store, context.work.source, context.console.progress, context.children
+        )
 
 
 def _as_written(context: Context, aside: Path) -> Path:

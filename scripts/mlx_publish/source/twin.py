@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE, TwinFacts
+from mlx_publish.children.engine import Children
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.context import Context
@@ -70,7 +71,8 @@ def _facts(context: Context) -> TwinFacts:
     if (known := kept.known()) is not None:
         return TwinFacts(known)
     context.console.progress("proving the architecture on a small random twin")
-    with Prover(torch, context.work.source, context.console.progress) as prover:
+    console = context.console
+    with Prover(torch, context.work.source, console.progress, children=context.children) as prover:
         facts = prover.prove(config)
     if facts.result is not None:
         kept.keep(dict(facts.result))
@@ -87,11 +89,15 @@ class Prover:
     What the children print goes to the folder `logs`. `read` makes the config that mlx-lm is shown.
     """
 
-    def __init__(self, torch: Torch, logs: Path, progress: Callable[[str], None], read: Read | None = None) -> None:
-        """Start nothing yet."""
+    def __init__(
+        self, torch: Torch, logs: Path, progress: Callable[[str], None], read: Read | None = None,
+        children: Children | None = None,
+    ) -> None:  # fmt: skip
+        """Start nothing yet; `children` are those that do the part of mlx-lm."""
         self._torch, self._logs, self._progress, self._read = torch, logs, progress, read or _normalised
         self._child = TorchChild(torch, logs / "twin-torch.log")
         self._aside = TemporaryFolder()
+        self._children = children
         self._made = 0
 
     def __enter__(self) -> Self:
@@ -170,7 +176,8 @@ class Prover:
 
     def _compute(self, folders: Sequence[Path], texts: Any) -> dict[str, Any]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
-        return run_job(Job("twin", arguments, self._logs / "twin-mlx.log", Bounds(_LIMIT)), self._progress)
+        job = Job("twin", arguments, self._logs / "twin-mlx.log", Bounds(_LIMIT), self._children)
+        return run_job(job, self._progress)
 
     def _compare(self, there: Path) -> dict[str, Any]:
         order = {"op": "compare twin", "read": str(there / WRITTEN), "folder": str(there)}

@@ -84,6 +84,7 @@ def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
         {"source": str(folder), **logits.order()},
         context.work.source / "reference.log",
         bounds(context),
+        context.children,
     )
     source = from_json(SourceRead, run_job(job, context.console.progress))
     logits.keep(source)

@@ -97,7 +97,7 @@ def _outcomes(context: Context, stage: Stage, variants: Sequence[Variant]) -> Ma
     try:
         return stage.run(context, variants)
     except Refused as error:
-        finding = Finding(error.check, "fail", error.message, error.remedy)
+        finding = Finding(error.check, "fail", str(error), error.remedy)
         return {variant.label: Outcome((finding,), {}) for variant in variants}
 
 

@@ -97,7 +97,7 @@ def _source_answers(context: Context, variants: Sequence[Variant], chat: ChatRen
             "questions": to_json(_rendered(asking.questions(), chat)),
             "source": True,
         }
-        job = Job("answers", arguments, context.work.source / "answers.log", bounds(context))
+        job = Job("answers", arguments, context.work.source / "answers.log", bounds(context), context.children)
         answers = from_json(Answers, run_job(job, context.console.progress))
     asking.keep(answers)
     return answers

@@ -14,10 +14,10 @@ from mlx_publish.checks.signed import ATTESTED, Vouched
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import converted_now, rebuilt
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
-from mlx_publish.evidence.evidence import NO_OBJECT, Evidence, NotEvidence
+from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.evidence.report import Finding
 from mlx_publish.github.runner import Runner
 from mlx_publish.hub.folder import publish_folder
@@ -98,12 +98,12 @@ def _absent(path: Path) -> BadInput:
 
 
 def _unusable(error: NotEvidence, path: Path) -> BadInput:
-    if error.message == NO_OBJECT:
+    if isinstance(error, NoObject):
         return _absent(path)
     if error.message:
-        return BadInput(error.message, place=f"{path}:{error.line}" if error.line else str(path), remedy=_AS_MADE)
-    key, words = error.faults[0]
-    return BadInput(shown(words), place=str(path), key=shown(key), remedy=_AS_MADE)
+        return BadInput(error.message, place=Place(str(path), error.line), remedy=_AS_MADE)
+    fault = error.faults[0]
+    return BadInput(shown(fault.message), place=str(path), key=shown(fault.key), remedy=_AS_MADE)
 
 
 def _look(
@@ -133,7 +133,7 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
         chart=_text(folder / "ladder.svg"),
         rendered_chart=render_chart(evidence),
         leaks=tuple(leaks((file.path, file.local) for file in files)),
-        unlisted=tuple(f"{key}: {said}" for key, said in unlisted),
+        unlisted=tuple(map(str, unlisted)),
         differences=tuple(map(str, compared.differences)),
         claimed=compared.claimed,
         attested=attested,
@@ -176,12 +176,12 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         "bytes": sum(file.size for file in files),
     }
     if destination.folder:
-        publish_folder(files, destination.folder, evidence.source.plain, adopt=spec.adopt)
+        publish_folder(files, destination.folder, evidence.source, adopt=spec.adopt)
         told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
     title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
     order = Order(
-        destination.repo or "", files, evidence.source.plain, title, tag_of(context, files),
+        destination.repo or "", files, evidence.source, title, tag_of(context, files),
         context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
         create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
     )  # fmt: skip

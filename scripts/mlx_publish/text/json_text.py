@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlx_publish.errors import Place
 from mlx_publish.text.bounds import DIGITS, Bounds
 
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -26,9 +27,17 @@ class FaultyJson(ValueError):
         self.message = message
         self.line = line
 
-    def place(self, path: object) -> str:
-        """Name the file, with the line where that is known."""
-        return f"{path}:{self.line}" if self.line else str(path)
+    def place(self, path: object) -> Place:
+        """Return where it is wrong, `path` being what the file is called."""
+        return Place(str(path), self.line)
+
+
+class RepeatedKey(FaultyJson):
+    """A key stands twice in one object."""
+
+
+class _LongNumber(FaultyJson):
+    """A number has more digits than anybody counts to."""
 
 
 def parse(content: bytes | str, bounds: Bounds) -> Any:
@@ -37,7 +46,7 @@ def parse(content: bytes | str, bounds: Bounds) -> Any:
     try:
         found = json.loads(text, **_hooks(text, bounds))
     except FaultyJson as error:
-        raise FaultyJson(error.message, _line_of(error.message, text)) from None
+        raise type(error)(error.message, _line_of(error, text)) from None
     except json.JSONDecodeError as error:
         raise FaultyJson(f"not valid JSON: {error.msg}", error.lineno) from error
     except RecursionError:
@@ -97,7 +106,7 @@ def _has_long_number(text: str) -> bool:
 
 def _integer(digits: str) -> int:
     if len(digits) > DIGITS + 1:
-        raise FaultyJson(f"holds a number of {len(digits):,} digits")
+        raise _LongNumber(f"holds a number of {len(digits):,} digits")
     return int(digits)
 
 
@@ -129,15 +138,15 @@ def _once_or_alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _twice(key: str) -> FaultyJson:
-    return FaultyJson(f"the key {key[:_SHOWN]!r} stands twice in one object")
+def _twice(key: str) -> RepeatedKey:
+    return RepeatedKey(f"the key {key[:_SHOWN]!r} stands twice in one object")
 
 
-def _line_of(message: str, text: str) -> int:
-    """The line of what a hook of the parser stumbled over, which it is not told."""
-    if "digits" in message:
+def _line_of(error: FaultyJson, text: str) -> int:
+    """Return the line of what a hook of the parser stumbled over: the parser does not tell its hooks."""
+    if isinstance(error, _LongNumber):
         return _line_at(text, _LONG_NUMBER.search(text))
-    return _line_at(text, _second(text)) if "stands twice" in message else 0
+    return _line_at(text, _second(text)) if isinstance(error, RepeatedKey) else 0
 
 
 def _line_at(text: str, place: re.Match[str] | None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Place
 from mlx_publish.text.bounds import YAML_BYTES, YAML_DEEPEST, YAML_NODES
 
 # PyYAML need not have been built with libyaml: its own parser reads the same, slowly.
@@ -42,11 +42,10 @@ _LESS = "Leave out what does not belong there."
 
 
 class InvalidYaml(BadInput):
-    """Text that is not YAML; `line` counts from 1, and is 0 where it is unknown."""
+    """Text that is not YAML; the line is 0 where it is unknown."""
 
     def __init__(self, message: str, file: str, line: int, *, remedy: str = "Correct the line.") -> None:
-        super().__init__(f"not valid YAML: {message}", place=_place(file, line), remedy=remedy)
-        self.line = line
+        super().__init__(f"not valid YAML: {message}", place=Place(file, line), remedy=remedy)
 
 
 class UnboundedYaml(BadInput):
@@ -225,7 +224,7 @@ def _bounded(events: Iterable[Any], file: str, most: int) -> Iterator[Any]:
             nodes += 1
             depth += isinstance(event, yaml.CollectionStartEvent)
             if problem := _refusal(event, nodes, depth, most):
-                raise UnboundedYaml(problem[0], place=_place(file, _line(event)), remedy=problem[1])
+                raise UnboundedYaml(problem[0], place=Place(file, _line(event)), remedy=problem[1])
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         yield event
@@ -271,7 +270,3 @@ def _refusal(event: Any, nodes: int, depth: int, most: int) -> tuple[str, str] |
 
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
-
-
-def _place(file: str, line: int) -> str:
-    return f"{file}:{line}" if line else file

@@ -1,20 +1,10 @@
-"""The inside of the child process: `python -m mlx_publish.torch_check FOLDER PARENT`, with orders in the folder.
-
-It answers job.N.json in result.N.json, in their order, until it is ended, at the latest with the process PARENT. It
-runs in any Python that has torch and transformers.
-"""
+"""The inside of the child with torch: `python -m mlx_publish.torch_check`, in any Python that has torch."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-import os
 import re
 import resource
-import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_publish.children.serving import serve
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.twin import compare as compare_twin
 from mlx_publish.torch_check.twin import make, small
@@ -44,34 +35,11 @@ class NoReferenceError(Exception):
     """Transformers does not compute this model here; that is no verdict on MLX."""
 
 
-def main(folder: Path, parent: int) -> int:
-    """Answer orders, each complete or not at all, until the folder or the parent is gone."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    for number in itertools.count():
-        job = folder / f"job.{number}.json"
-        if number == 0 and not job.exists():
-            _load_ahead()
-        while not job.exists():
-            if not folder.exists():
-                return 0
-            time.sleep(0.01)
-        aside = folder / "result.new"
-        aside.write_text(json.dumps(answer(json.loads(job.read_text()))))
-        aside.replace(folder / f"result.{number}.json")
-    return 0
-
-
 def _load_ahead() -> None:
     """Use the time until the first order: these take seconds."""
     with contextlib.suppress(Exception):  # it comes up again, and is told, with the order
         import torch  # noqa: F401, PLC0415, TID251
         import transformers  # noqa: F401, PLC0415, TID251
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.1)
-    os._exit(1)
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
@@ -235,4 +203,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    serve(lambda order, _tell: answer(order), _load_ahead)

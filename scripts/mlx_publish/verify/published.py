@@ -10,7 +10,7 @@ from functools import cached_property
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import SCHEMA
-from mlx_publish.evidence.evidence import NO_OBJECT, Evidence, NotEvidence
+from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
@@ -83,11 +83,11 @@ class Published:
 
 
 def _why(error: NotEvidence) -> str:
-    if error.message and error.message != NO_OBJECT:
+    if error.message and not isinstance(error, NoObject):
         return f"cannot be read: {error.message}"
     if error.schema != SCHEMA:
         return f"says the schema {error.schema!r}, and this version reads {SCHEMA!r}"
-    return f"is not whole: {'; '.join(f'{key}: {words}' for key, words in error.faults[:3])}"
+    return f"is not whole: {'; '.join(map(str, error.faults[:3]))}"
 
 
 def find(place: str) -> Published:

@@ -1,0 +1,28 @@
+"""What is done between two jobs of one process, so that the second finds it as if it were the first."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+
+import mlx.core as mx
+from transformers.utils import logging
+
+_DEVICE = mx.default_device()
+"""The machine's own; an operation may compute on the CPU alone."""
+
+
+def leave() -> None:
+    """Let go of the job's memory, and of what this process knows by it."""
+    if "mlx_publish.engine.prompts" in sys.modules:
+        sys.modules["mlx_publish.engine.prompts"].forget()
+    mx.set_default_device(_DEVICE)
+    # A library says some things once a process, and what loading says is a finding about each model.
+    for once in (logging.warning_once, logging.info_once):
+        once.cache_clear()
+    gc.collect()
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
