@@ -159,9 +159,9 @@ def render_body(own: Templates | None, context: Mapping[str, object]) -> str:
         ) from error
     except Exception as error:
         # A template can raise anything; what ours raise is a bug and stays one.
-        if own is None or (found := _bad_input(own, error)) is None:
+        if own is None or (bad_input := _bad_input(own, error)) is None:
             raise
-        raise found from error
+        raise bad_input from error
 
 
 def _at_most(parts: Iterable[str]) -> Iterator[str]:

@@ -69,9 +69,9 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("said"), [], [], body).set_lineno(line)
+        return nodes.CallBlock(self.call_method("content"), [], [], body).set_lineno(line)
 
-    def said(self, caller: Any) -> Any:
+    def content(self, caller: Any) -> Any:
         return caller()
 
 
