@@ -14,7 +14,6 @@ from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
-from mlx_publish.card.markdown import Markdown, tidy, unclosed
 from mlx_publish.card.snippet import snippet, tools_snippet
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, here, shared
@@ -23,6 +22,7 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.methods import Form, method_of
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.markdown import Markdown, tidy, unclosed
 
 UNRENDERABLE = (*LACKING, TemplateError)
 """What rendering raises where evidence lacks something within a measurement."""

@@ -22,7 +22,7 @@ from mlx_publish.recipes.faults import bad_input, joined
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import Recipe, RepoId, Strict
 from mlx_publish.text.numbers import size
-from mlx_publish.text.yaml_lines import load_yaml
+from mlx_publish.text.yaml import load_yaml
 
 FILE = "mlx-publish.yaml"
 PAGE = "docs/hooks.md"

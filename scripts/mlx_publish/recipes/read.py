@@ -22,7 +22,7 @@ from mlx_publish.recipes.recipe import (
     RepoId,
     Variant,
 )
-from mlx_publish.text.yaml_lines import load_yaml, scalar
+from mlx_publish.text.yaml import load_yaml, scalar
 
 _FLAGS = keys_of(RecipeSpec)
 VARIANT_FLAGS = tuple(key.name for key in _FLAGS if key.path[0] == "variants" and len(key.path) > 1)
