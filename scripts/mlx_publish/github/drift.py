@@ -86,7 +86,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
         return [f"{error.message}, so what changed is not known"]
     others = {path for path in {*entries, *later} if _digest(entries.get(path)) != _digest(later.get(path))}
     card, after = (_quietly(read_card, files) if "README.md" in others else None for files in (before, now))
-    found = {
+    changes = {
         "weights": any(path.endswith((".safetensors", ".safetensors.index.json")) for path in others),
         "chat template": bool(others & {JINJA, LEGACY, CONFIG}) and _templates(before) != _templates(now),
         "tokenizer": any(is_tokenizer(path) and path not in (JINJA, LEGACY, CONFIG) for path in others),
@@ -94,7 +94,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
         "licence": any(is_legal(path) for path in others) or _of(card, "license") != _of(after, "license"),
         "base model": _of(card, "base_model") != _of(after, "base_model"),
     }
-    return [what for what, moved in found.items() if moved] or ["nothing that is converted"]
+    return [what for what, moved in changes.items() if moved] or ["nothing that is converted"]
 
 
 def _digest(entry: FileEntry | None) -> str | None:
@@ -103,12 +103,12 @@ def _digest(entry: FileEntry | None) -> str | None:
 
 def _templates(files: ModelFiles) -> list[object]:
     """What clients take for the template, from all places."""
-    found: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
+    templates: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
     entry = files.entries.get(CONFIG)
     if entry is not None and entry.size <= SMALL:
         with contextlib.suppress(ValueError, AttributeError, BadInput):
-            found.append(parse(files.read(CONFIG), bounds.CONFIG).get("chat_template"))
-    return found
+            templates.append(parse(files.read(CONFIG), bounds.CONFIG).get("chat_template"))
+    return templates
 
 
 def _quietly(read: Callable[[Any], Any], what: object) -> Any:
@@ -142,8 +142,8 @@ def _tools(path: Path) -> Mapping[str, str]:
 
 
 def _minor(version: str) -> tuple[int, int]:
-    found = _RELEASE.match(version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _RELEASE.match(version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def newest_version(package: str) -> str:
@@ -160,7 +160,10 @@ def table(moved: list[Moved]) -> str:
     """Markdown for the issue, the step summary and the terminal."""
     if not moved:
         return "Nothing moved: every recipe is pinned to the head of its source.\n"
-    rows = [[cell(text) for text in (one.recipe, one.of, one.before[:12], one.now[:12], one.what)] for one in moved]
+    rows = [
+        [cell(text) for text in (entry.recipe, entry.of, entry.before[:12], entry.now[:12], entry.what)]
+        for entry in moved
+    ]
     return markdown.table(("recipe", "source or tool", "was", "is", "what moved"), rows) + "\n"
 
 

@@ -45,12 +45,12 @@ def cut(text: str, most: int) -> str:
 
 def _after(fence: str, line: str) -> str:
     """The fence that is open behind a line, empty where none is."""
-    found = _FENCE.match(line)
-    if found is None:
+    match = _FENCE.match(line)
+    if match is None:
         return fence
     if not fence:
-        return found[1]
-    closes = found[1].startswith(fence) and not line.strip().strip(found[1][0])
+        return match[1]
+    closes = match[1].startswith(fence) and not line.strip().strip(match[1][0])
     return "" if closes else fence
 
 

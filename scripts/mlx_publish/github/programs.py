@@ -26,29 +26,29 @@ def gh(root: Path, *words: str, text: str = "") -> str:
     return _run(root, "gh", words, text)
 
 
-def told_by_git(root: Path, *words: str) -> Said:
+def git_outcome(root: Path, *words: str) -> Said:
     """Run git in a folder; returns how it ended and what it said, whatever that is."""
     return _ask(root, "git", words)
 
 
 def _run(root: Path, name: str, words: Sequence[str], text: str = "") -> str:
-    done = _ask(root, name, words, text)
-    if done.code:
-        said = (done.err or done.out).strip().splitlines()[-1:] or ["nothing"]
+    outcome = _ask(root, name, words, text)
+    if outcome.code:
+        complaint = (outcome.err or outcome.out).strip().splitlines()[-1:] or ["nothing"]
         raise SurroundingsError(
-            f"{name} {_asked(words)} failed: {said[0]}",
+            f"{name} {_asked(words)} failed: {complaint[0]}",
             remedy="Look at the job's permissions (contents, pull-requests or issues: write), then run it again.",
         )
-    return done.out
+    return outcome.out
 
 
 def _ask(root: Path, name: str, words: Sequence[str], text: str = "") -> Said:
-    found = program(name)
-    if found is None:
+    executable = program(name)
+    if executable is None:
         raise SurroundingsError(
             f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
         )
-    return ask([found, *words], of_github(os.environ), root, text=text.encode())
+    return ask([executable, *words], of_github(os.environ), root, text=text.encode())
 
 
 def _asked(words: Sequence[str]) -> str:

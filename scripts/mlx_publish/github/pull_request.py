@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
+from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, git_outcome
 from mlx_publish.github.runner import Runner
 from mlx_publish.text.bounds import ANSWER, EVIDENCE
 from mlx_publish.text.json_text import parse
@@ -39,9 +39,9 @@ def branch_of(recipe: str) -> str:
 
 def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
     """The evidence of a card as the branch `base` has it; None where it has none or one that cannot be read."""
-    shown = told_by_git(root, "show", f"origin/{base}:{path}/evidence.json")
+    outcome = git_outcome(root, "show", f"origin/{base}:{path}/evidence.json")
     try:
-        return parse(shown.out, EVIDENCE) if shown.code == 0 else None
+        return parse(outcome.out, EVIDENCE) if outcome.code == 0 else None
     except ValueError:
         return None
 

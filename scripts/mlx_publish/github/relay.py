@@ -43,27 +43,29 @@ def event_of(body: bytes, given: str, secret: str) -> dict[str, Any] | None:
     if len(body) > LARGEST:
         raise BadInput(f"a webhook of {len(body):,} bytes", place="body", remedy="Look at who sends it.")
     try:
-        told = WebhookPayload.model_validate_json(body)
+        webhook = WebhookPayload.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(
             f"no payload of a webhook of the Hub: {first['msg']}", place="body", key=".".join(map(str, first["loc"]))
         ) from None
-    if told.repo.type != "model" or told.event.scope != "repo.content" or told.event.action == "delete":
+    if webhook.repo.type != "model" or webhook.event.scope != "repo.content" or webhook.event.action == "delete":
         return None
-    commit = next((ref.newSha for ref in told.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None)
+    commit = next(
+        (ref.newSha for ref in webhook.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None
+    )
     if not is_commit(commit):
         return None
-    payload = {"source": told.repo.name, "revision": commit, "callback": f"webhook {told.webhook.id}"}
+    payload = {"source": webhook.repo.name, "revision": commit, "callback": f"webhook {webhook.webhook.id}"}
     from_payload(payload)
     return {"event_type": DISPATCH, "client_payload": payload}
 
 
 def app(environ: Mapping[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]) -> Iterable[bytes]:
     """Answer a webhook (WSGI, PEP 3333): 202 asked for, 204 nothing to do, 4xx refused, 500 and 502 as they are."""
-    status, said = _answer(environ, os.environ)
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(said)))])
-    return [said]
+    status, answer = _answer(environ, os.environ)
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(answer)))])
+    return [answer]
 
 
 def _answer(environ: Mapping[str, Any], settings: Mapping[str, str]) -> tuple[str, bytes]:

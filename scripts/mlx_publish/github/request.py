@@ -34,7 +34,7 @@ ALL = "all"
 """Stands in the form for every variant of a recipe; a source has one of 4 bits then."""
 
 
-def _one_text(value: object) -> object:
+def _joined_names(value: object) -> object:
     """Join a list of names; a form has one line for it."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
@@ -80,7 +80,7 @@ def _field(key: Key, asked: Asked) -> tuple[Any, Any]:
         return Annotated[key.annotation | None, asked], None
     kind: Any = str | None
     if key.kind == "list":
-        kind = Annotated[str, BeforeValidator(_one_text, json_schema_input_type=str | list[str])] | None
+        kind = Annotated[str, BeforeValidator(_joined_names, json_schema_input_type=str | list[str])] | None
     elif asked.pattern == patterns.ASKED_TEXT:
         kind = Annotated[kind, BeforeValidator(_lines)]
     return Annotated[kind, asked], Field(None, pattern=asked.pattern, max_length=asked.max_length)

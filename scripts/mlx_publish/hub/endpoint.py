@@ -86,8 +86,8 @@ def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
 @cache
 def _warn(shown: str) -> None:
     """Say it once."""
-    said = f"warning: {VARIABLE}: {shown} is HTTP without TLS: whoever is on the way could change what is read"
-    print(without_secrets(said), file=sys.stderr, flush=True)
+    message = f"warning: {VARIABLE}: {shown} is HTTP without TLS: whoever is on the way could change what is read"
+    print(without_secrets(message), file=sys.stderr, flush=True)
 
 
 def before_request(request: Any) -> None:

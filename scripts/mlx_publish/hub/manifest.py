@@ -70,15 +70,15 @@ def strangers(folder: Path) -> list[str]:
     that are no texts, weights that the index does not name, or one file with another one on a Mac.
     """
     indexed = _indexed(folder)
-    found = [f"{shown(other)} (on a Mac it is {shown(one)})" for one, other in same_on_a_mac(_names(folder))]
+    refused = [f"{shown(twin)} (on a Mac it is {shown(name)})" for name, twin in same_on_a_mac(_names(folder))]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
         if (reason := _objection(path, name, indexed)) is not None:
-            found.append(f"{shown(name)}{reason}")
+            refused.append(f"{shown(name)}{reason}")
     absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
-    return found + [f"{name} (the index names it, and it is not there)" for name in absent]
+    return refused + [f"{name} (the index names it, and it is not there)" for name in absent]
 
 
 def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
@@ -132,10 +132,10 @@ def _indexed(folder: Path) -> set[str] | None:
 
 def manifest(folder: Path) -> tuple[Sent, ...]:
     """Every file of a folder of a model, digested anew. What is only linked to is no part of it."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     return tuple(
         Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256)
-        for path, sha256 in zip(found, sha256_of_all(found), strict=True)
+        for path, sha256 in zip(paths, sha256_of_all(paths), strict=True)
     )
 
 
@@ -190,5 +190,5 @@ def _load(repo: str, commit: str, path: str, start: int, length: int) -> bytes:
     api = hub_api()
     disk = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
     with hub_errors(f"{repo}/{path}"):
-        found: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
-    return found
+        piece: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
+    return piece

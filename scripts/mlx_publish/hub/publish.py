@@ -110,12 +110,12 @@ def _find(repo: str) -> _Remote | None:
 
 def _look(repo: str) -> _Remote:
     """Look at a repo that has to be there."""
-    found = _find(repo)
-    if found is None:
+    remote = _find(repo)
+    if remote is None:
         raise SurroundingsError(
             f"the Hub does not show {repo}, which was there a moment ago", remedy="Run the same command again later."
         )
-    return found
+    return remote
 
 
 def _undo(order: Order, watch: Watch) -> None:
@@ -205,8 +205,8 @@ def _propose(order: Order, watch: Watch) -> Receipt:
     if not (change.adds or change.removes):
         return Receipt(order.repo, remote.head, "", (), ())
     sent, removed = tuple(file.path for file in change.adds), change.removes
-    if found := _proposed(order):
-        return Receipt(order.repo, found[0], "", (), (), pull_request=found[1])
+    if proposal := _proposed(order):
+        return Receipt(order.repo, proposal[0], "", (), (), pull_request=proposal[1])
     watch.say(f"sending {change.size / 1e6:.1f} MB in {len(sent)} files for a pull request on {order.repo}")
     done = commit(change, watch, create_pr=True)
     _compare(order, done.oid)
@@ -218,15 +218,17 @@ def _proposed(order: Order) -> tuple[str, str] | None:
     """Commit and address of an open pull request of our title that has these very files."""
     api = hub_api()
     with hub_errors(order.repo):
-        found = [
-            one
-            for one in api.get_repo_discussions(order.repo, discussion_type="pull_request", discussion_status="open")
-            if one.title == order.title
+        proposals = [
+            proposal
+            for proposal in api.get_repo_discussions(
+                order.repo, discussion_type="pull_request", discussion_status="open"
+            )
+            if proposal.title == order.title
         ]
-        for one in found:
-            oid = api.model_info(order.repo, revision=one.git_reference).sha
+        for proposal in proposals:
+            oid = api.model_info(order.repo, revision=proposal.git_reference).sha
             if oid and not _differences(order, oid):
-                return oid, one.url
+                return oid, proposal.url
     return None
 
 

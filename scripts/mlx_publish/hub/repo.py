@@ -75,10 +75,10 @@ class RepoFiles:
 
         with hub_errors(f"{self.repo}/{path}"):
             try:
-                found = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
+                metadata = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
                 header = {
                     name: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
-                    for name, info in found.tensors.items()
+                    for name, info in metadata.tensors.items()
                 }
                 tensors = tensors_of(header)
             except SafetensorsParsingError as error:

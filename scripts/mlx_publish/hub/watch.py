@@ -53,7 +53,7 @@ class Watch:
     """Whether all large files arrived; of those that travel through Xet no request is seen here."""
     clock: Callable[[], float] = time.monotonic
     _failing_since: float | None = None
-    _said: float = float("-inf")
+    _reported_at: float = float("-inf")
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -99,10 +99,10 @@ class Watch:
     def _arrived(self, size: int) -> None:
         with self._lock:
             self.sent += size
-            now, due = self.clock(), self.clock() - self._said >= _SAY_EVERY
+            now, due = self.clock(), self.clock() - self._reported_at >= _SAY_EVERY
             if not due or self.sent >= self.total or self.total < _WORTH_TELLING:
                 return
-            self._said = now
+            self._reported_at = now
         self.say(f"{self.sent / 1e6:.0f} of {self.total / 1e6:.0f} MB arrived")
 
 

@@ -49,21 +49,21 @@ class Compared:
 
 def compare(context: Context, variant: Variant, evidence: Evidence, attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    stated, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
-    found = [
-        *_sure(told, own),
-        *_proof(told.get("proof"), own["proof"]),
+    differences = [
+        *_sure(stated, own),
+        *_proof(stated.get("proof"), own["proof"]),
         *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
     ]
-    found += chat_differences(context, variant, told)
+    differences += chat_differences(context, variant, stated)
     for stage in measured:
-        if told[stage] is not None:
-            found += walk(stage, told[stage], own[stage], _REPORT[stage])
-    found += _checks(told["checks"], own["checks"], ("inspect", "convert", *measured))
-    claimed = [stage for stage in MEASURED if told[stage] is not None and stage not in measured]
-    claimed += ["proof"] if told.get("proof") and not own["proof"] else []
-    return Compared(tuple(dict.fromkeys(found)), tuple(claimed))
+        if stated[stage] is not None:
+            differences += walk(stage, stated[stage], own[stage], _REPORT[stage])
+    differences += _checks(stated["checks"], own["checks"], ("inspect", "convert", *measured))
+    claimed = [stage for stage in MEASURED if stated[stage] is not None and stage not in measured]
+    claimed += ["proof"] if stated.get("proof") and not own["proof"] else []
+    return Compared(tuple(dict.fromkeys(differences)), tuple(claimed))
 
 
 def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Difference]:
@@ -71,21 +71,21 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
 
     A folder may have got another name since; another version may tell more or less of a config.
     """
-    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    stated, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
     names = ("name",) if own["source"]["repo"] else ()
     wanted = {
         "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
         "variant": tuple(own["variant"]),
-        "config": tuple(own["config"] | told["config"]),
+        "config": tuple(own["config"] | stated["config"]),
         "model": ("parameters", "weight_bytes", "bits_per_weight"),
     }
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for top, keys in wanted.items():
-        theirs, here = told[top], own[top]
+        theirs, here = stated[top], own[top]
         for key in keys:
             if evidence.generator == __version__ or (key in theirs and key in here):
-                found += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
-    return found
+                differences += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
+    return differences
 
 
 def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
@@ -95,43 +95,43 @@ def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Diffe
         yield from walk(key, evidence.get(key), own.get(key), _REPORT[key])
 
 
-def _proof(told: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[Difference]:
+def _proof(stated: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[Difference]:
     """Versions and last digits are those of the machine that it was found on; what was compared is not."""
-    if not told or not own:
+    if not stated or not own:
         return
-    for key in own.keys() - {"versions", "mlx_lm", "texts"} | told.keys() - {"versions", "mlx_lm", "texts"}:
-        yield from walk(f"proof.{key}", told.get(key), own.get(key), _REPORT["proof"])
-    if len(told["texts"]) != len(own["texts"]):
-        yield from walk("proof.texts", told["texts"], own["texts"], _REPORT["proof"])
+    for key in own.keys() - {"versions", "mlx_lm", "texts"} | stated.keys() - {"versions", "mlx_lm", "texts"}:
+        yield from walk(f"proof.{key}", stated.get(key), own.get(key), _REPORT["proof"])
+    if len(stated["texts"]) != len(own["texts"]):
+        yield from walk("proof.texts", stated["texts"], own["texts"], _REPORT["proof"])
         return
-    for number, (one, other) in enumerate(zip(told["texts"], own["texts"], strict=True)):
-        for key in one.keys() | other.keys():
-            if not _near(one.get(key), other.get(key)):
-                yield from walk(f"proof.texts[{number}].{key}", one.get(key), other.get(key), _REPORT["proof"])
+    for number, (theirs, ours) in enumerate(zip(stated["texts"], own["texts"], strict=True)):
+        for key in theirs.keys() | ours.keys():
+            if not _near(theirs.get(key), ours.get(key)):
+                yield from walk(f"proof.texts[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
 
 
-def _near(one: Any, other: Any) -> bool:
+def _near(stated: Any, own: Any) -> bool:
     """Whether two values may be the same thing on two machines."""
-    if not all(type(value) in (int, float) for value in (one, other)):
-        return bool(one == other)
-    low, high = sorted(map(abs, (one, other)))
-    return one == other or (abs(one - other) < MAX_NMSE and (not low or high / low < _FAR))
+    if not all(type(value) in (int, float) for value in (stated, own)):
+        return bool(stated == own)
+    low, high = sorted(map(abs, (stated, own)))
+    return stated == own or (abs(stated - own) < MAX_NMSE and (not low or high / low < _FAR))
 
 
 def _checks(
-    told: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], stages: Sequence[str]
+    stated: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], stages: Sequence[str]
 ) -> Iterator[Difference]:
     """Each check of these stages said here what the evidence has it say."""
-    here = {(one["stage"], one["id"]): one for one in own}
-    for number, one in enumerate(told):
-        mine = here.get((one["stage"], one["id"]))
-        if one["stage"] not in stages or mine is None or one["id"] in _BY_THE_HOUR:
+    here = {(check["stage"], check["id"]): check for check in own}
+    for number, check in enumerate(stated):
+        mine = here.get((check["stage"], check["id"]))
+        if check["stage"] not in stages or mine is None or check["id"] in _BY_THE_HOUR:
             continue
-        if one["id"] in _OF_THE_MACHINE:
-            if "skip" not in (one["status"], mine["status"]):
-                yield from walk(f"checks[{number}]", _without_numbers(one), _without_numbers(mine), "inspect.json")
+        if check["id"] in _OF_THE_MACHINE:
+            if "skip" not in (check["status"], mine["status"]):
+                yield from walk(f"checks[{number}]", _without_numbers(check), _without_numbers(mine), "inspect.json")
             continue
-        yield from walk(f"checks[{number}]", one, mine, f"{one['stage']}.json")
+        yield from walk(f"checks[{number}]", check, mine, f"{check['stage']}.json")
 
 
 def _without_numbers(check: Mapping[str, Any]) -> dict[str, Any]:

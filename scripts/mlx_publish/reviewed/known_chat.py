@@ -36,14 +36,14 @@ def chat_differences(context: Context, variant: Variant, evidence: Mapping[str, 
         known = {key: own[key] for key in ("chat_template", "capabilities", "system", "options")}
         messages, by = own["exchange"]["messages"], "smoke.json"
     else:
-        known, messages = _found_again(context)
+        known, messages = _derived(context)
         by = _TEMPLATE
     for key, value in known.items():
         yield from walk(f"smoke.{key}", smoke.get(key), value, by)
     yield from walk("smoke.exchange.messages", smoke["exchange"].get("messages"), messages, by)
 
 
-def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
+def _derived(context: Context) -> tuple[dict[str, Any], Any]:
     asking = SourceAnswers(context)
     capabilities, first = asking.capabilities, asking.questions()[0]
     messages = first.messages or [{"role": "user", "content": first.prompt}]

@@ -28,7 +28,7 @@ def ladder_differences(
     attested: bool,
 ) -> Iterator[Difference]:
     """Compare the rungs; `own` are those that the reports here give, and count for what was measured here."""
-    here, known = {rung["label"]: rung for rung in own}, {one.label: one for one in context.recipe.variants}
+    here, known = {rung["label"]: rung for rung in own}, {entry.label: entry for entry in context.recipe.variants}
     labels = [rung.label for rung in evidence.ladder]
     if labels != [label for label in known if label in labels] or variant.label not in labels:
         wanted = f"some of {cut(list(known))}, {variant.label} among them"

@@ -80,8 +80,8 @@ def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
         return _by_key(evidence, by.signers, by.signers_name)
     if by.github:
         return _by_github(evidence, by.github, by.workflow)
-    said = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
-    return Vouched("skip", f"{evidence.name} {said}; whoever published it vouches for its numbers")
+    signing = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
+    return Vouched("skip", f"{evidence.name} {signing}; whoever published it vouches for its numbers")
 
 
 def judged(evidence: Evidence, text: bytes | None, signature: bytes | None, policy: Policy, name: str) -> Vouched:
@@ -98,11 +98,11 @@ def _by_key(evidence: SignedEvidence, signers: bytes, name: str) -> Vouched:
     if evidence.signature is None:
         remedy = f"{_AGAIN}; that machine needs MLX_PUBLISH_EVIDENCE_KEY, the path of a key that {name} lists."
         return Vouched("fail", f"{evidence.name} is not attested: there is no {evidence.signature_name}", remedy)
-    who, said = signer_of(evidence.text, evidence.signature, signers)
+    who, detail = signer_of(evidence.text, evidence.signature, signers)
     if not who:
-        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {said}"
+        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {detail}"
         return Vouched("fail", wrong, f"{_AGAIN}; or add the key to {name} if it is yours.")
-    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})", by=who[:100])
+    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {detail[:100]})", by=who[:100])
 
 
 def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
@@ -110,9 +110,9 @@ def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
         path = Path(aside, "evidence.json")
         path.write_bytes(evidence.text)
         words: list[str | Path] = ["attestation", "verify", path, "--repo", repo, "--predicate-type", MEASURED]
-        said = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
+        outcome = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
     who = f"{workflow} for {repo}" if workflow else repo
-    if said.code:
+    if outcome.code:
         remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
-        return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(said)}", remedy)
+        return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(outcome)}", remedy)
     return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}", by=f"GitHub for {who}")

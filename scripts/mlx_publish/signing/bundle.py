@@ -63,10 +63,10 @@ def read_bundle(text: bytes) -> Bundle:
         kinds = (data["mediaType"].startswith(_MEDIA), envelope["payloadType"] == PAYLOAD_TYPE)
         (signature,) = envelope["signatures"]
         payload, signed = _decoded(envelope["payload"]), _decoded(signature["sig"])
-        found = Bundle(payload, signed, _key(material), _certificate(material), text)
+        bundle = Bundle(payload, signed, _key(material), _certificate(material), text)
     if not all(kinds):
         raise Unreadable("it is no bundle of sigstore's with an in-toto statement")
-    return found
+    return bundle
 
 
 def _key(material: Mapping[str, Any]) -> str:

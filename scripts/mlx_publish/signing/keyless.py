@@ -107,7 +107,10 @@ def named_in(bundle: Bundle) -> Named:
     try:
         certificate = x509.load_der_x509_certificate(bundle.certificate)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        more = {one.oid.dotted_string: _utf8(getattr(one.value, "value", b"")) for one in certificate.extensions}
+        more = {
+            extension.oid.dotted_string: _utf8(getattr(extension.value, "value", b""))
+            for extension in certificate.extensions
+        }
         first = next((str(name.value) for name in names), "")
         return Named(first, more.get(_ISSUER, ""), more.get(_REPOSITORY, ""))
     except (ValueError, x509.ExtensionNotFound):
@@ -136,8 +139,8 @@ def _trust() -> Any:
 
 
 def _errors() -> type[Exception]:
-    found: type[Exception] = _module("sigstore.errors").Error
-    return found
+    errors: type[Exception] = _module("sigstore.errors").Error
+    return errors
 
 
 def _module(name: str) -> Any:

@@ -37,10 +37,10 @@ def take_key(environment: MutableMapping[str, str] = os.environ) -> EllipticCurv
     text = given if given.startswith("-----BEGIN") else _read(Path(given).expanduser())
     for secret in (password, *(line for line in text.splitlines() if "-----" not in line)):
         learn(secret.strip())
-    found = _private(text.encode(), password.encode() or None)
+    key = _private(text.encode(), password.encode() or None)
     environment.pop(PASSWORD, None)
     environment[KEY] = ""
-    return found
+    return key
 
 
 def sign_with_key(payload: bytes, key: EllipticCurvePrivateKey) -> str:
@@ -72,8 +72,8 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
             remedy="Give what this prints: openssl ec -in signing.pem -pubout",
         )  # fmt: skip
     _digest_for(key, str(path))
-    found: EllipticCurvePublicKey = key
-    return found
+    public: EllipticCurvePublicKey = key
+    return public
 
 
 def signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
@@ -109,8 +109,8 @@ def _private(text: bytes, password: bytes | None) -> EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BadInput("is no elliptic key", place=KEY, remedy=_MAKE)
     _digest_for(key.public_key())
-    found: EllipticCurvePrivateKey = key
-    return found
+    private: EllipticCurvePrivateKey = key
+    return private
 
 
 def _digest_for(key: EllipticCurvePublicKey, place: str = KEY) -> Any:

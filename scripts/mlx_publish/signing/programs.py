@@ -14,10 +14,10 @@ _SECONDS = 120
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
-def why(said: Said) -> str:
+def why(outcome: Said) -> str:
     """The first line that a program complained with."""
-    lines = [line.strip() for line in f"{said.err}\n{said.out}".splitlines() if line.strip()]
-    return lines[0][:200] if lines else f"it ended with {said.code}"
+    lines = [line.strip() for line in f"{outcome.err}\n{outcome.out}".splitlines() if line.strip()]
+    return lines[0][:200] if lines else f"it ended with {outcome.code}"
 
 
 def ssh_keygen(*words: str | Path, text: bytes = b"") -> Said:

@@ -88,9 +88,9 @@ def _files(predicate: Mapping[str, Any]) -> dict[str, str]:
     of_files = how["method"] == "files" and how["hash_type"] == "sha256"
     _need(of_files, "its digests are not SHA-256 of whole files, which is all that is read here")
     files: dict[str, str] = {}
-    for one in predicate["resources"]:
-        path, digest = one["name"], one["digest"]
-        fits = one["algorithm"] == "sha256" and bool(_HEX.fullmatch(digest)) and isinstance(path, str)
+    for resource in predicate["resources"]:
+        path, digest = resource["name"], resource["digest"]
+        fits = resource["algorithm"] == "sha256" and bool(_HEX.fullmatch(digest)) and isinstance(path, str)
         _need(fits, "one of its digests is no SHA-256")
         _need(path not in files and path != SIGNATURE, "it lists one file twice, or itself")
         files[path] = digest

@@ -67,7 +67,7 @@ def signatures(
     return run_checks(SIGNED, target)
 
 
-def told_of(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
+def reportable(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
     """Leave out what is not proven where there is no evidence either: nobody said anything then."""
     return tuple(finding for finding in findings if not (alone and finding.status == "skip"))
 
@@ -102,11 +102,11 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
     return _unasked(bundle, named)
 
 
-def _named(found: Vouched, signed: Signed | None, place: str) -> Vouched:
+def _named(signer: Vouched, signed: Signed | None, place: str) -> Vouched:
     """Say where a good signature was made for another repo: a copy, or an old version under a new name."""
-    if found.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
-        return found
-    return Vouched("warn", f"{found.message}; it was made for that name, and this is {place}", "Prefer the original.")
+    if signer.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
+        return signer
+    return Vouched("warn", f"{signer.message}; it was made for that name, and this is {place}", "Prefer the original.")
 
 
 def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
@@ -121,8 +121,8 @@ def _unasked(bundle: Bundle, named: str) -> Vouched:
     if not bundle.certificate:
         return Vouched("skip", f"{named} names the key {bundle.key[:12]}; give its public half (--key) to prove it")
     who = named_in(bundle)
-    told = f"names {who}" if who.identity else "has a certificate"
-    return Vouched("skip", f"{named} {told}; give the identity that you expect (--identity) to prove it")
+    claim = f"names {who}" if who.identity else "has a certificate"
+    return Vouched("skip", f"{named} {claim}; give the identity that you expect (--identity) to prove it")
 
 
 def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
@@ -135,5 +135,5 @@ def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     signature = files.read(PUBLISHED) if entry is not None else None
     signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
     by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
-    found = vouched(SignedEvidence(files.read(EVIDENCE), signature), by)
-    return found if found.status != "fail" else Vouched("fail", found.message, _NOT_THEIRS)
+    voucher = vouched(SignedEvidence(files.read(EVIDENCE), signature), by)
+    return voucher if voucher.status != "fail" else Vouched("fail", voucher.message, _NOT_THEIRS)

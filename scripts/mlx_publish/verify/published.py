@@ -57,9 +57,9 @@ class Published:
 
         Of what is no file, as a link out of the folder, it is empty, which no file has.
         """
-        found = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
+        digests = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
                  for path, entry in self.entries.items()}  # fmt: skip
-        return found | dict.fromkeys(self._unread, "")
+        return digests | dict.fromkeys(self._unread, "")
 
     @property
     def _unread(self) -> tuple[str, ...]:
