@@ -1,4 +1,4 @@
-"""What a branch changes, as git tells it."""
+"""The files that a branch changes, as git lists them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Changed:
 
 
 def changed_files(root: Path, base: str) -> list[Changed]:
-    """Files in which HEAD differs from where it left `base`, a commit or a branch.
+    """Return the files in which HEAD differs from where it left `base`, a commit or a branch.
 
     Raises `BadInput` where git knows no such base.
     """

@@ -1,4 +1,4 @@
-"""The Hub's client, and its many exceptions as our few."""
+"""The Hub's client, with its many exceptions turned into our few."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
 
 
 def given_token() -> str | None:
-    """The token of the environment, or None. Raises `BadInput`, which does not show it, for what can be none."""
+    """Return the token of the environment, or None. Raises `BadInput`, without the text, for what can be no token."""
     name = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
     token = os.environ.get(name, "").strip()
     if not _TOKEN.fullmatch(token):

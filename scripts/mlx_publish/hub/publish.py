@@ -23,7 +23,7 @@ from mlx_publish.text.json_text import parse
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be published where."""
+    """Files to publish, and their destination."""
 
     repo: str
     files: tuple[Sent, ...]
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the Hub has now. `commit` is the one that holds the files, `sent` those that had to travel."""
+    """The result on the Hub: `commit` holds the files, `sent` are those that had to travel."""
 
     repo: str
     commit: str
@@ -87,7 +87,7 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
 
 @dataclass(frozen=True)
 class _Remote:
-    """The main branch of a repo as it was when it was looked at."""
+    """The main branch of a repo as it was when it was read."""
 
     files: Mapping[str, FileEntry]
     head: str
@@ -95,7 +95,7 @@ class _Remote:
 
 
 def _find(repo: str) -> _Remote | None:
-    """Look at a repo; None where this token can see none. Nothing but the client's head is trusted."""
+    """Return the main branch of a repo at its head; None where this token can see no such repo."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
     with hub_errors(repo):
@@ -109,7 +109,7 @@ def _find(repo: str) -> _Remote | None:
 
 
 def _look(repo: str) -> _Remote:
-    """Look at a repo that has to be there."""
+    """Return the main branch of a repo that has to exist. `SurroundingsError` where it does not."""
     remote = _find(repo)
     if remote is None:
         raise SurroundingsError(
@@ -147,7 +147,11 @@ def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> 
         _tag(order, head)
     order.begun.unlink(missing_ok=True)
     if order.collection:
-        _collect(order, order.collection)
+        slug = order.collection
+        again(
+            f"the collection {slug}",
+            lambda: hub_api().add_collection_item(slug, item_id=order.repo, item_type="model", exists_ok=True),
+        )
     sent, removed = tuple(file.path for file in change.adds), tuple(change.removes)
     return Receipt(order.repo, head, order.tag, sent, removed, private, read_back=checked)
 
@@ -164,9 +168,9 @@ def _change(order: Order, remote: _Remote) -> Change:
 
 
 def _show(order: Order, remote: _Remote) -> bool:
-    """Make a repo of our making public, unless it is to be private; tells whether it is private afterwards.
+    """Make a repo of our making public, unless it is to be private. Return whether it is private afterwards.
 
-    One that an earlier run began is one of ours; the visibility of all others is their owner's.
+    A repo that an earlier run began is ours, too; of all others the owner decides.
     """
     begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
     if not (remote.private and begun) or order.private:
@@ -176,7 +180,7 @@ def _show(order: Order, remote: _Remote) -> bool:
 
 
 def _tag(order: Order, head: str) -> None:
-    """Tag the commit, and see that the tag is there and nobody else's: an answer may have been lost."""
+    """Tag the commit. Check that the tag exists and is nobody else's: an answer may have been lost."""
     api = hub_api()
     again(
         order.repo,
@@ -186,14 +190,6 @@ def _tag(order: Order, head: str) -> None:
         raise SurroundingsError(
             f"{order.repo} has no tag {order.tag}, though the Hub took it", remedy="Run the same command again later."
         )
-
-
-def _collect(order: Order, slug: str) -> None:
-    api = hub_api()
-    again(
-        f"the collection {slug}",
-        lambda: api.add_collection_item(slug, item_id=order.repo, item_type="model", exists_ok=True),
-    )
 
 
 def _propose(order: Order, watch: Watch) -> Receipt:
@@ -215,7 +211,7 @@ def _propose(order: Order, watch: Watch) -> Receipt:
 
 
 def _proposed(order: Order) -> tuple[str, str] | None:
-    """Commit and address of an open pull request of our title that has these very files."""
+    """Return commit and address of an open pull request of our title that has these very files, or None."""
     api = hub_api()
     with hub_errors(order.repo):
         proposals = [

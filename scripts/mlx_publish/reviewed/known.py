@@ -1,19 +1,18 @@
-"""Evidence beside what this job found itself: each field that inspect, convert and the recipe give, compared.
+"""Compare evidence with this job's own: each field that inspect, convert and the recipe give.
 
-What was measured is compared with reports of the same bytes, where these lie in the work folder. The rest is claimed.
+Measurements are compared with reports of the same bytes, where the work folder has them. The rest is claimed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
-from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
@@ -40,7 +39,7 @@ _FAR = 1000.0  # factor between two errors of rounding, which two machines do no
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of it."""
+    """Differences between evidence and this job's own, and what cannot be compared."""
 
     differences: tuple[Difference, ...]
     claimed: tuple[str, ...]
@@ -49,20 +48,23 @@ class Compared:
 
 def compare(context: Context, variant: Variant, evidence: Evidence, attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    stated, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    here = assemble(context, variant, bound_of(context, variant))
+    stated, own = evidence.plain, here.plain
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
-    differences = [
-        *_sure(stated, own),
-        *_proof(stated.get("proof"), own["proof"]),
-        *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
-    ]
-    differences += chat_differences(context, variant, stated)
+    differences: list[Difference] = []
+    for key in _SURE:
+        # Of a model that was tested, the work folder may no longer have the test.
+        if key != "untested" or stated.get(key) or {*TESTED} & {*evidence.missing}:
+            differences += walk(key, stated.get(key), own.get(key), _REPORT[key])
+    differences += _proof(evidence, here)
+    differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))
+    differences += chat_differences(context, variant, evidence)
     for stage in measured:
         if stated[stage] is not None:
             differences += walk(stage, stated[stage], own[stage], _REPORT[stage])
-    differences += _checks(stated["checks"], own["checks"], ("inspect", "convert", *measured))
+    differences += _checks(evidence.checks, here.checks, ("inspect", "convert", *measured))
     claimed = [stage for stage in MEASURED if stated[stage] is not None and stage not in measured]
-    claimed += ["proof"] if stated.get("proof") and not own["proof"] else []
+    claimed += ["proof"] if evidence.proof and not here.proof else []
     return Compared(tuple(dict.fromkeys(differences)), tuple(claimed))
 
 
@@ -88,17 +90,11 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
     return differences
 
 
-def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
-    for key in _SURE:
-        if key == "untested" and not (evidence.get(key) or {*TESTED} & {*evidence["missing"]}):
-            continue  # it was tested, whatever is left of that here
-        yield from walk(key, evidence.get(key), own.get(key), _REPORT[key])
-
-
-def _proof(stated: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[Difference]:
-    """Versions and last digits are those of the machine that it was found on; what was compared is not."""
-    if not stated or not own:
+def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:
+    """Compare what the twin was compared with; versions and last digits are those of the machine that did it."""
+    if not evidence.proof or not here.proof:
         return
+    stated, own = evidence.proof.plain, here.proof.plain
     for key in own.keys() - {"versions", "mlx_lm", "texts"} | stated.keys() - {"versions", "mlx_lm", "texts"}:
         yield from walk(f"proof.{key}", stated.get(key), own.get(key), _REPORT["proof"])
     if len(stated["texts"]) != len(own["texts"]):
@@ -110,29 +106,27 @@ def _proof(stated: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> I
                 yield from walk(f"proof.texts[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
 
 
-def _near(stated: Any, own: Any) -> bool:
-    """Whether two values may be the same thing on two machines."""
-    if not all(type(value) in (int, float) for value in (stated, own)):
-        return bool(stated == own)
+def _near(stated: object, own: object) -> bool:
+    """Tell whether two values may be the same measurement on two machines."""
+    if not (isinstance(stated, (int, float)) and isinstance(own, (int, float))) or bool in (type(stated), type(own)):
+        return stated == own
     low, high = sorted(map(abs, (stated, own)))
     return stated == own or (abs(stated - own) < MAX_NMSE and (not low or high / low < _FAR))
 
 
-def _checks(
-    stated: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], stages: Sequence[str]
-) -> Iterator[Difference]:
-    """Each check of these stages said here what the evidence has it say."""
-    here = {(check["stage"], check["id"]): check for check in own}
+def _checks(stated: Sequence[Judged], own: Sequence[Judged], stages: Sequence[str]) -> Iterator[Difference]:
+    """Compare each check of these stages with the same check here."""
+    here = {(check.stage, check.id): check for check in own}
     for number, check in enumerate(stated):
-        mine = here.get((check["stage"], check["id"]))
-        if check["stage"] not in stages or mine is None or check["id"] in _BY_THE_HOUR:
+        mine = here.get((check.stage, check.id))
+        if check.stage not in stages or mine is None or check.id in _BY_THE_HOUR:
             continue
-        if check["id"] in _OF_THE_MACHINE:
-            if "skip" not in (check["status"], mine["status"]):
+        if check.id in _OF_THE_MACHINE:
+            if "skip" not in (check.status, mine.status):
                 yield from walk(f"checks[{number}]", _without_numbers(check), _without_numbers(mine), "inspect.json")
             continue
-        yield from walk(f"checks[{number}]", check, mine, f"{check['stage']}.json")
+        yield from walk(f"checks[{number}]", check.plain, mine.plain, f"{check.stage}.json")
 
 
-def _without_numbers(check: Mapping[str, Any]) -> dict[str, Any]:
-    return {**check, "message": _NUMBER.sub("#", check["message"])}
+def _without_numbers(check: Judged) -> dict[str, object]:
+    return {**check.plain, "message": _NUMBER.sub("#", check.message)}

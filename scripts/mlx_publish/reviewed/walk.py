@@ -1,18 +1,17 @@
-"""Two pieces of plain data beside each other, leaf by leaf."""
+"""Two pieces of plain data, compared leaf by leaf."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 _MOST = 80  # characters of a value in a message
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of evidence that says something else than is known here, with both values as messages show them."""
+    """A field of evidence that differs from what is known here, with both values as messages show them."""
 
     field: str
     stated: str
@@ -24,7 +23,7 @@ class Difference:
         return f"{self.field} says {self.stated} where {self.by} says {self.known}"
 
 
-def walk(field: str, stated: Any, known: Any, by: str) -> Iterator[Difference]:
+def walk(field: str, stated: object, known: object, by: str) -> Iterator[Difference]:
     """Yield every leaf that differs, of another type included: 1 is neither 1.0 nor true."""
     if isinstance(stated, Mapping) and isinstance(known, Mapping):
         for key in (*known, *(key for key in stated if key not in known)):
@@ -33,19 +32,19 @@ def walk(field: str, stated: Any, known: Any, by: str) -> Iterator[Difference]:
             else:
                 yield from walk(_name(field, key), stated[key], known[key], by)
     elif isinstance(stated, list) and isinstance(known, list) and len(stated) == len(known):
-        for number, (one, other) in enumerate(zip(stated, known, strict=True)):
-            yield from walk(f"{field}[{number}]", one, other, by)
+        for number, items in enumerate(zip(stated, known, strict=True)):
+            yield from walk(f"{field}[{number}]", *items, by)
     elif type(stated) is not type(known) or stated != known:
         yield Difference(field, cut(stated), cut(known), by)
 
 
-def shown(data: Mapping[str, Any], key: str) -> str:
-    """The value of a key for a message, `nothing` where it is absent."""
+def shown(data: Mapping[str, object], key: str) -> str:
+    """Return the value of a key for a message, `nothing` where it is absent."""
     return cut(data[key]) if key in data else "nothing"
 
 
 def cut(value: object) -> str:
-    """A value as JSON, in ASCII, so that no control character is left, and not longer than a message bears."""
+    """Return a value for a message: as JSON in ASCII, so that no control character is left, at most 80 characters."""
     text = json.dumps(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
 

@@ -16,13 +16,13 @@ from mlx_publish.text.temporary import TemporaryFolder
 
 EVIDENCE = "mlx-publish.json"
 MEASURED = "urn:mlx-publish:measured:1"
-"""The type of what GitHub attests of evidence: a run of this workflow has measured it."""
+"""The type of GitHub's attestation of evidence: a run of this workflow has measured it."""
 _AGAIN = "Measure again on a runner of yours (a run of publish.yml), and have its cards reviewed"
 
 
 @dataclass(frozen=True)
 class SignedEvidence:
-    """Evidence as it lies there, its signature, and how both are called in messages."""
+    """The bytes of evidence, its signature, and their names in messages."""
 
     text: bytes
     signature: bytes | None
@@ -75,7 +75,7 @@ def read_signers(path: Path, place: str | Place) -> bytes:
 
 
 def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
-    """Find out whether one of those whose word counts vouches for the evidence."""
+    """Judge whether one of those whose word counts vouches for the evidence."""
     if by.signers is not None:
         return _by_key(evidence, by.signers, by.signers_name)
     if by.github:
@@ -85,7 +85,7 @@ def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
 
 
 def judged(evidence: Evidence, text: bytes | None, signature: bytes | None, policy: Policy, name: str) -> Vouched:
-    """Judge what is about to be published: `text` is the evidence as it would be sent, `name` what it is called."""
+    """Judge who vouches for evidence that is about to be published as `text`; messages call it `name`."""
     by = vouchers_of(policy)
     if not by.any:
         return Vouched("skip", "the policy asks nobody to vouch for the evidence but whoever merges it")

@@ -23,7 +23,7 @@ _MAKE = "Make one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-pub
 
 
 def evidence_key() -> Path | None:
-    """The key of this machine, where one is named. `BadInput` where its file cannot be used as it is."""
+    """Return the path of this machine's key, or None. `BadInput` where no file there can be read."""
     given = os.environ.get(KEY, "").strip()
     if not given:
         return None
@@ -38,7 +38,7 @@ def evidence_key() -> Path | None:
 
 
 def sign_evidence(evidence: bytes, signature: Path) -> bool:
-    """Write the signature of this machine, or remove an old one where it has no key; tells whether it has one."""
+    """Write the signature of this machine, or remove an old one where it has no key. Return whether it has one."""
     key = evidence_key()
     if key is None:
         signature.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Who signed a published model, as far as whoever looks can prove it."""
+"""Who signed a published model, as far as a signature proves it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_THEIRS = "Do not use it: it is not from whom you asked for."
 
 @dataclass(frozen=True)
 class Wanted:
-    """Whose signatures are asked for."""
+    """The signers that the user asks for."""
 
     key: Path | None = None
     identity: str = ""
@@ -35,7 +35,7 @@ class Wanted:
     workflow: str = ""
 
     def __post_init__(self) -> None:
-        """Raise `BadInput` for what cannot be asked together."""
+        """Raise `BadInput` for options that exclude each other."""
         if self.key and self.identity:
             raise BadInput("a model has one signature: by a key, or in the name of an identity", place="--identity",
                            remedy="Give --key or --identity.")  # fmt: skip
@@ -56,7 +56,7 @@ def signatures(
 ) -> tuple[Finding, ...]:
     """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one.
 
-    `measured` is what `measurer` found.
+    `measured` is the judgement of `measurer`.
     """
     own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
     bundle, signed, unread = _read(files)
@@ -68,12 +68,12 @@ def signatures(
 
 
 def reportable(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
-    """Leave out what is not proven where there is no evidence either: nobody said anything then."""
+    """Return the findings to report; of a model without evidence (`alone`) those of missing proof say nothing."""
     return tuple(finding for finding in findings if not (alone and finding.status == "skip"))
 
 
 def _read(files: ModelFiles) -> tuple[Bundle | None, Signed | None, str]:
-    """The signature as it can be read, and why it cannot."""
+    """Return the bundle and what it signs, or why they cannot be read."""
     entry = files.entries.get(SIGNATURE)
     if entry is None:
         return None, None, ""
@@ -103,7 +103,7 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
 
 
 def _named(signer: Vouched, signed: Signed | None, place: str) -> Vouched:
-    """Say where a good signature was made for another repo: a copy, or an old version under a new name."""
+    """Warn of a good signature that was made for another repo: of a copy, or of an old version under a new name."""
     if signer.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
         return signer
     return Vouched("warn", f"{signer.message}; it was made for that name, and this is {place}", "Prefer the original.")
@@ -126,7 +126,7 @@ def _unasked(bundle: Bundle, named: str) -> Vouched:
 
 
 def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
-    """Find out whether one of those who are asked for vouches for the evidence of a published model."""
+    """Judge whether one of the wanted signers vouches for the evidence of a published model."""
     if EVIDENCE not in files.entries:
         return Vouched("skip", "there is no evidence that anybody could have signed")
     entry = files.entries.get(PUBLISHED)
