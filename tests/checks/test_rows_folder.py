@@ -11,7 +11,7 @@ import pytest
 from headers import LAYERS, facts, failures, find, weight_bytes
 from mlx_publish.checks import folder as folder_checks
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.checks.folder import refused_unread
+from mlx_publish.checks.folder import is_refused_unread
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 
@@ -29,7 +29,7 @@ def in_folder(folder: Path) -> SourceFacts:
 
 
 def refused(source: SourceFacts) -> bool:
-    return refused_unread(source.source, source.recipe.accepted)
+    return is_refused_unread(source.source, source.recipe.accepted)
 
 
 def test_a_good_source_passes_in_a_folder_and_elsewhere(tmp_path: Path) -> None:
