@@ -30,56 +30,56 @@ _BEFORE = 40  # characters in front of a text, among which the key of a printed 
 _PRINTED = ("'text'", '"text"', '\\"text\\"')
 
 
-def shows(seen: Look, name: str, what: str, shown: str, lost: str) -> str:
+def shows(look: Look, name: str, what: str, shown: str, lost: str) -> str:
     """Whether a dialogue has a text: `shown`, `lost`, or refused."""
-    text = seen.text(name)
+    text = look.text(name)
     if text is None:
         return "refused"
     return shown if what in text else lost
 
 
-def call(seen: Look, name: str) -> str:
+def call(look: Look, name: str) -> str:
     """shown, escaped (quoted twice), lost, refused: a call's arguments."""
-    found = shows(seen, name, CALL_DATE, "shown", "lost")
-    return "escaped" if found == "shown" and '\\"date\\"' in (seen.text(name) or "") else found
+    fate = shows(look, name, CALL_DATE, "shown", "lost")
+    return "escaped" if fate == "shown" and '\\"date\\"' in (look.text(name) or "") else fate
 
 
-def form_taken(seen: Look) -> str:
+def form_taken(look: Look) -> str:
     """The form of arguments that the template takes, the one that it shows before the one that it merely bears."""
-    ways = {form: call(seen, f"call, {form}") for form in FORMS}
+    ways = {form: call(look, f"call, {form}") for form in FORMS}
     return min(FORMS, key=lambda form: ("shown", "escaped", "lost", "refused").index(ways[form]))
 
 
-def calls(seen: Look) -> dict[str, str]:
+def calls(look: Look) -> dict[str, str]:
     """By the dialogue, shown (all calls and all their results), lost (some), refused; in the form that is taken."""
-    form = form_taken(seen)
-    return {name: _all(seen, f"{name}, {form}", _expected(seen, form, texts)) for name, texts in _CALLS.items()}
+    form = form_taken(look)
+    return {name: _all(look, f"{name}, {form}", _expected(look, form, texts)) for name, texts in _CALLS.items()}
 
 
-def _expected(seen: Look, form: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+def _expected(look: Look, form: str, texts: tuple[str, ...]) -> tuple[str, ...]:
     """Of a template that shows no result at all, that is told already."""
-    results = RESULT in (seen.text(f"call, {form}") or RESULT)
+    results = RESULT in (look.text(f"call, {form}") or RESULT)
     return tuple(text for text in texts if results or text not in (RESULT, SECOND_RESULT))
 
 
-def _all(seen: Look, name: str, texts: tuple[str, ...]) -> str:
-    text = seen.text(name)
+def _all(look: Look, name: str, texts: tuple[str, ...]) -> str:
+    text = look.text(name)
     if text is None:
         return "refused"
     return "shown" if all(part in text for part in texts) else "lost"
 
 
-def tool_forms(seen: Look) -> dict[str, str]:
+def tool_forms(look: Look) -> dict[str, str]:
     """By the dialogue, listed, untyped (the tool without the type), lost, refused."""
-    found = {}
+    fates = {}
     for name, needed in _TOOLS.items():
-        how = shows(seen, name, TOOL, "listed", "lost")
-        found[name] = "untyped" if how == "listed" and needed not in (seen.text(name) or "").lower() else how
-    return found
+        fate = shows(look, name, TOOL, "listed", "lost")
+        fates[name] = "untyped" if fate == "listed" and needed not in (look.text(name) or "").lower() else fate
+    return fates
 
 
-def parts(seen: Look, name: str, what: str) -> str:
+def parts(look: Look, name: str, what: str) -> str:
     """shown, printed (as Python's list or JSON), lost, refused: a text that a dialogue gives as a list of parts."""
-    found = shows(seen, name, what, "shown", "lost")
-    text = (seen.text(name) or "").partition(what)[0][-_BEFORE:]
-    return "printed" if found == "shown" and any(key in text for key in _PRINTED) else found
+    fate = shows(look, name, what, "shown", "lost")
+    text = (look.text(name) or "").partition(what)[0][-_BEFORE:]
+    return "printed" if fate == "shown" and any(key in text for key in _PRINTED) else fate

@@ -84,5 +84,5 @@ def shown(text: str, longest: int = _LONGEST) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Names that a template brings along, the first of them where they are many."""
-    told = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names[:_MOST_NAMES]]
-    return ", ".join((*told, *([f"and {len(names) - _MOST_NAMES:,} more"] if names[_MOST_NAMES:] else [])))
+    words = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names[:_MOST_NAMES]]
+    return ", ".join((*words, *([f"and {len(names) - _MOST_NAMES:,} more"] if names[_MOST_NAMES:] else [])))

@@ -49,19 +49,19 @@ def drawn(seed: int, probes: Mapping[str, Probe], *, clock: bool) -> tuple[Drawn
     return (*dialogues, *times)
 
 
-def difference(one: Drawn, found: Rendered, like: Rendered, slowest: float) -> str | None:
+def difference(dialogue: Drawn, rendering: Rendered, like: Rendered, slowest: float) -> str | None:
     """What is wrong with a drawn one beside the usual one; None where nothing is."""
-    if found.kind in ("unsafe", "forbidden"):
-        return found.error
-    if like.text is None or found.kind == "not-reached":
+    if rendering.kind in ("unsafe", "forbidden"):
+        return rendering.error
+    if like.text is None or rendering.kind == "not-reached":
         return None
-    if found.text is None:
-        return f"it fails where a dialogue like it does not: {found.error}"
-    given = sum(len(text) for text in one.probe.texts())
-    if len(found.text) > _LEAST_LENGTH + _TIMES_LENGTH * (given + len(like.text)):
-        return f"it wrote {len(found.text):,} characters, and {len(like.text):,} for a dialogue like it"
-    if found.seconds > _LEAST_SECONDS + _TIMES_SECONDS * slowest:
-        return f"it took {found.seconds:.1f} s of processor time, and {slowest:.1g} s at most for others"
+    if rendering.text is None:
+        return f"it fails where a dialogue like it does not: {rendering.error}"
+    given = sum(len(text) for text in dialogue.probe.texts())
+    if len(rendering.text) > _LEAST_LENGTH + _TIMES_LENGTH * (given + len(like.text)):
+        return f"it wrote {len(rendering.text):,} characters, and {len(like.text):,} for a dialogue like it"
+    if rendering.seconds > _LEAST_SECONDS + _TIMES_SECONDS * slowest:
+        return f"it took {rendering.seconds:.1f} s of processor time, and {slowest:.1g} s at most for others"
     return None
 
 

@@ -29,7 +29,9 @@ def safe(seen: Look) -> Says:
         )  # fmt: skip
     if seen.odd:
         first = seen.odd[0]
-        return failed(f"the chat template is not safe to render: {first.said}", _MEND, kind=first.kind, **first.details)
+        return failed(
+            f"the chat template is not safe to render: {first.message}", _MEND, kind=first.kind, **first.details
+        )
     return passed(f"{len(seen.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
 
 

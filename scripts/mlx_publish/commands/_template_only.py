@@ -118,5 +118,5 @@ def _plain_data(can: Capabilities | None, findings: Sequence[Finding], look: Loo
         "verdict": verdict_of(findings),
         "capabilities": can.to_json() if can else None,
         "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: rendering.told() for name, rendering in look.rendered.items()} if look else {},
+        "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
     }
