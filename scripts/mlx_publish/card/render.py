@@ -77,7 +77,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "snippet": snippet(load_as, smoke),
         "tools_snippet": tools_snippet(smoke),
         "commands": commands(load_as, smoke),
-        "described": list(described(smoke.capabilities.plain)) if smoke and smoke.capabilities else [],
+        "described": list(described(smoke.capabilities)) if smoke and smoke.capabilities else [],
         "told": remarks(evidence),
         "passed": passed(evidence),
         "limits": limits(evidence),

@@ -1,4 +1,4 @@
-"""What becomes of tools, of calls and of their results in the forms in which clients send them."""
+"""What a template makes of tools, calls and their results in the forms that clients send."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PRINTED = ("'text'", '"text"', '\\"text\\"')
 
 
 def shows(look: Look, name: str, what: str, shown: str, lost: str) -> str:
-    """Whether a dialogue has a text: `shown`, `lost`, or refused."""
+    """Return `shown` where a dialogue has a text, `lost` where it has not, `refused` where it did not render."""
     text = look.text(name)
     if text is None:
         return "refused"
@@ -39,38 +39,31 @@ def shows(look: Look, name: str, what: str, shown: str, lost: str) -> str:
 
 
 def call(look: Look, name: str) -> str:
-    """shown, escaped (quoted twice), lost, refused: a call's arguments."""
+    """Return what becomes of a call's arguments: shown, escaped (quoted twice), lost, refused."""
     fate = shows(look, name, CALL_DATE, "shown", "lost")
     return "escaped" if fate == "shown" and '\\"date\\"' in (look.text(name) or "") else fate
 
 
 def form_taken(look: Look) -> str:
-    """The form of arguments that the template takes, the one that it shows before the one that it merely bears."""
-    ways = {form: call(look, f"call, {form}") for form in FORMS}
-    return min(FORMS, key=lambda form: ("shown", "escaped", "lost", "refused").index(ways[form]))
+    """Return the form of arguments that the template takes: one that it shows before one that it merely bears."""
+    fates = {form: call(look, f"call, {form}") for form in FORMS}
+    return min(FORMS, key=lambda form: ("shown", "escaped", "lost", "refused").index(fates[form]))
 
 
 def calls(look: Look) -> dict[str, str]:
-    """By the dialogue, shown (all calls and all their results), lost (some), refused; in the form that is taken."""
-    form = form_taken(look)
-    return {name: _all(look, f"{name}, {form}", _expected(look, form, texts)) for name, texts in _CALLS.items()}
-
-
-def _expected(look: Look, form: str, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Of a template that shows no result at all, that is told already."""
+    """Return, by dialogue, shown (all calls and their results), lost (some), refused; in the form that is taken."""
+    form, fates = form_taken(look), {}
+    # That a template shows no result at all is a capability of its own, so it does not count again here.
     results = RESULT in (look.text(f"call, {form}") or RESULT)
-    return tuple(text for text in texts if results or text not in (RESULT, SECOND_RESULT))
-
-
-def _all(look: Look, name: str, texts: tuple[str, ...]) -> str:
-    text = look.text(name)
-    if text is None:
-        return "refused"
-    return "shown" if all(part in text for part in texts) else "lost"
+    for name, texts in _CALLS.items():
+        expected = [part for part in texts if results or part not in (RESULT, SECOND_RESULT)]
+        text = look.text(f"{name}, {form}")
+        fates[name] = "refused" if text is None else "shown" if all(part in text for part in expected) else "lost"
+    return fates
 
 
 def tool_forms(look: Look) -> dict[str, str]:
-    """By the dialogue, listed, untyped (the tool without the type), lost, refused."""
+    """Return, by dialogue, listed, untyped (the tool without the type), lost, refused."""
     fates = {}
     for name, needed in _TOOLS.items():
         fate = shows(look, name, TOOL, "listed", "lost")
@@ -79,7 +72,7 @@ def tool_forms(look: Look) -> dict[str, str]:
 
 
 def parts(look: Look, name: str, what: str) -> str:
-    """shown, printed (as Python's list or JSON), lost, refused: a text that a dialogue gives as a list of parts."""
+    """Return what becomes of a text given as a list of parts: shown, printed (as a list), lost, refused."""
     fate = shows(look, name, what, "shown", "lost")
     text = (look.text(name) or "").partition(what)[0][-_BEFORE:]
     return "printed" if fate == "shown" and any(key in text for key in _PRINTED) else fate

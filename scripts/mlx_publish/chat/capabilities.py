@@ -1,4 +1,4 @@
-"""What a chat template can do, read off what it made of the dialogues."""
+"""What a chat template can do, judged by how it rendered the dialogues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEPT = 2000  # of a piece of prompt
 
 @dataclass(frozen=True)
 class Capabilities:
-    """A small record of plain words; the comments say which ones."""
+    """A small record of plain words; each field lists its own."""
 
     system: str
     """native (a turn of its own), merged (the template puts it into a user turn), refused, lost."""
@@ -67,17 +67,22 @@ class Capabilities:
     """shown, printed, lost, refused: a system text given as a list of parts."""
     result_parts: str
     """shown, printed, lost, refused: a tool's result given as a list of parts."""
-    switches: dict[str, list[Any]] = field(default_factory=dict)
+    switches: dict[str, list[object]] = field(default_factory=dict)
     """Switches for thinking of other names than `enable_thinking`, each with the values that change the prompt."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as reports and evidence keep it."""
+        """Return plain data, as reports and evidence keep it."""
         return asdict(self)
 
 
 def capabilities(look: Look) -> Capabilities:
-    """Read them off; `seen` needs no dialogue that rendered."""
+    """Judge a template; where a dialogue did not render, the words say so."""
     user = look.text("user") or ""
+    # The first form of arguments with which the template renders a call and its result.
+    called = next((name for name in ("call, mapping", "call, string") if look.text(name) is not None), "call, mapping")
+    plain, on, off = (look.text(name) for name in ("user", "thinking on", "thinking off"))
+    switch = len({plain, on, off}) > 1
+    unset = "" if not switch else "on" if plain == on else "off" if plain == off else "own"
     begin, switches = look.special_tokens.get("bos_token", ""), _switches(look)
     return Capabilities(
         system=_system(look),
@@ -85,9 +90,9 @@ def capabilities(look: Look) -> Capabilities:
         assistant_first=_arrives(look, "assistant first"),
         tools=shows(look, "tools", TOOL, "listed", "ignored"),
         tool_calls={form: call(look, f"call, {form}") for form in FORMS},
-        tool_results=shows(look, _called(look), RESULT, "shown", "lost"),
-        thinking="switch" if _switch(look) else "other" if any(switches.values()) else "none",
-        thinking_unset=_unset(look),
+        tool_results=shows(look, called, RESULT, "shown", "lost"),
+        thinking="switch" if switch else "other" if any(switches.values()) else "none",
+        thinking_unset=unset,
         reasoning={"field": _reasoning(look, "reasoning fed back"), "text": _reasoning(look, "reasoning in the text")},
         parts=parts(look, "text parts", QUESTION),
         begin_token=begin if begin and user.startswith(begin) else "",
@@ -105,7 +110,7 @@ def capabilities(look: Look) -> Capabilities:
 
 
 def generation_prompt(look: Look) -> str:
-    """What `add_generation_prompt` adds at the end; empty where it changes nothing."""
+    """Return what `add_generation_prompt` adds at the end; empty where it changes nothing."""
     without, with_ = look.text("no generation prompt"), look.text("user")
     if without is None or with_ is None or without == with_:
         return ""
@@ -116,7 +121,7 @@ def generation_prompt(look: Look) -> str:
 
 
 def _system(look: Look) -> str:
-    """A turn of its own has what heads a user turn between the two texts; merged, they share one."""
+    """Tell a turn of its own, which puts a user turn's head between both texts, from a system text within that turn."""
     text = look.text("system+user")
     if text is None:
         return "refused"
@@ -124,11 +129,8 @@ def _system(look: Look) -> str:
         return "lost"
     heads = (look.text("user") or "").partition(QUESTION)[0]
     before = text.partition(QUESTION)[0].partition(SYSTEM)[2]
-    return "native" if _common_end(heads, before).strip() else "merged"
-
-
-def _common_end(first: str, second: str) -> str:
-    return first[len(first) - shared(first[::-1], second[::-1]) :]
+    common = heads[len(heads) - shared(heads[::-1], before[::-1]) :]
+    return "native" if common.strip() else "merged"
 
 
 def _arrives(look: Look, name: str) -> str:
@@ -139,35 +141,19 @@ def _arrives(look: Look, name: str) -> str:
 
 
 def probe_of(name: str) -> Probe:
-    """A dialogue by its name."""
+    """Return a dialogue by its name."""
     return next(probe for probe in probes() if probe.name == name)
 
 
-def _called(look: Look) -> str:
-    """A dialogue with a call and its result, in the form of arguments that the template takes."""
-    return next((name for name in ("call, mapping", "call, string") if look.text(name) is not None), "call, mapping")
-
-
-def _switches(look: Look) -> dict[str, list[Any]]:
-    """Those that the template reads, with the values that give another prompt than none does."""
-    effective: dict[str, list[Any]] = {name: [] for name in look.reads.switches}
+def _switches(look: Look) -> dict[str, list[object]]:
+    """Return the switches that the template reads, each with the values that change the prompt."""
+    effective: dict[str, list[object]] = {name: [] for name in look.reads.switches}
     for probe in look.switched:
         text = look.text(probe.name)
         if text is not None and text != look.text("user"):
             for name, value in probe.options.items():
                 effective[name].append(value)
     return effective
-
-
-def _switch(look: Look) -> bool:
-    return len({look.text(name) for name in ("user", "thinking on", "thinking off")}) > 1
-
-
-def _unset(look: Look) -> str:
-    if not _switch(look):
-        return ""
-    unset = look.text("user")
-    return "on" if unset == look.text("thinking on") else "off" if unset == look.text("thinking off") else "own"
 
 
 def _reasoning(look: Look, name: str) -> str:

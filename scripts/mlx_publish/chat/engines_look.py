@@ -32,12 +32,11 @@ def _causes(look: Look, engine: str) -> tuple[str, ...]:
         for difference in differences({name: look.rendered[name] for name in theirs}, theirs, template, engine):
             key = (difference.construct, "" if difference.construct else difference.message)
             causes.setdefault(key, []).append(difference)
-    return tuple(_line(engine, several) for several in causes.values())
-
-
-def _line(engine: str, several: Sequence[Difference]) -> str:
-    first, names = several[0], ", ".join(repr(difference.probe) for difference in several[:3])
-    more = f" and {len(several) - 3} more" if len(several) > 3 else ""
-    where = f" (line {first.line})" if first.line else ""
-    cause = f"{first.construct}{where}: " if first.construct else ""
-    return f"{engine}: {cause}in {names}{more} it {first.message}"
+    lines = []
+    for first, *others in causes.values():
+        names = ", ".join(repr(difference.probe) for difference in (first, *others[:2]))
+        more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+        where = f" (line {first.line})" if first.line else ""
+        cause = f"{first.construct}{where}: " if first.construct else ""
+        lines.append(f"{engine}: {cause}in {names}{more} it {first.message}")
+    return tuple(lines)

@@ -1,4 +1,4 @@
-"""What is odd about a chat template, whether it was converted or not: each a pure function of what it rendered."""
+"""What is odd about a chat template, converted or not: pure functions of what it rendered."""
 
 from __future__ import annotations
 
@@ -44,23 +44,20 @@ def not_once(look: Look) -> Iterator[tuple[str, str, int]]:
 
 def vanished(look: Look) -> tuple[tuple[str, str], ...]:
     """Return (dialogue, text) of texts that vanish, and are not merely changed, where a template has to show them."""
-    return tuple(
-        (probe.name, part)
-        for probe in probes()
-        for part in probe.texts()
-        if probe.must and (text := look.text(probe.name)) is not None and _gone(part, text)
-    )
-
-
-def _gone(part: str, text: str) -> bool:
-    """Whether less than half of a text's words arrive."""
-    words, text, part = part.lower().split(), text.lower(), part.lower()
-    there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
-    return part not in text and 2 * there < len(words)
+    gone = []
+    for probe in probes():
+        if not probe.must or (text := look.text(probe.name)) is None:
+            continue
+        for part in probe.texts():
+            words = part.lower().split()
+            arrived = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text.lower())) for word in words)
+            if part.lower() not in text.lower() and 2 * arrived < len(words):
+                gone.append((probe.name, part))
+    return tuple(gone)
 
 
 def _is_a_capability(probe: Probe) -> bool:
-    """Whether a capability says it already: the system text, a turn out of order, reasoning, parts, tools."""
+    """Tell whether a capability covers a dialogue: system text, a turn out of order, reasoning, parts, tools."""
     roles = [message["role"] for message in probe.messages]
     odd = bool({"system", "developer"} & {*roles}) or probe.tools is not None
     odd = odd or probe.name in ("two users", "assistant first", "text parts")
@@ -77,7 +74,7 @@ def refusals(look: Look, *, must: bool) -> tuple[tuple[str, str], ...]:
 
 
 def begin_tokens(look: Look) -> int:
-    """How many begin tokens stand at the beginning of a prompt."""
+    """Return the number of begin tokens at the beginning of a prompt."""
     begin, text = look.special_tokens.get("bos_token", ""), look.text("user") or ""
     count = 0
     while begin and text.startswith(begin * (count + 1)):
@@ -86,7 +83,7 @@ def begin_tokens(look: Look) -> int:
 
 
 def unknown_tokens(look: Look, known: Set[str]) -> tuple[str, ...]:
-    """What the template writes like a special token and the tokenizer does not know as one."""
+    """Return what the template writes like a special token and the tokenizer does not know as one."""
     written: set[str] = set()
     for probe in probes():
         text = look.text(probe.name) or ""
@@ -111,5 +108,5 @@ def growth(look: Look, first: str = "user", then: str = "several turns") -> Grow
 
 
 def surprising_variables(look: Look) -> tuple[str, ...]:
-    """Names that a template takes for given and nobody is known to give; they may be slips of the pen."""
+    """Return the names that a template takes for given and no known caller gives; they may be slips of the pen."""
     return tuple(sorted(look.reads.bare - OPTIONS - look.special_tokens.keys()))

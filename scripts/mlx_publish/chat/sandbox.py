@@ -30,9 +30,9 @@ class TooMuch(Exception):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """What a template runs in. `now` is the time it is told, `most` the characters one `*` or `**` may make."""
+    """What a template runs in. `now` is its clock, `most` the characters that one `*` or `**` may make."""
 
-    # One that makes gigabytes or takes minutes is a single step, in which no thread of this process gets a word in.
+    # An operation that makes gigabytes or takes minutes is a single step, during which no other thread runs.
     intercepted_binops = frozenset(("*", "**"))
 
     def __init__(self, now: datetime, most: int = CHARACTERS) -> None:
@@ -43,8 +43,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         def strftime_now(format: str) -> str:  # noqa: A002  so it is called in transformers
             return self.now.strftime(format)
 
+        def raise_exception(message: object) -> NoReturn:
+            raise Refusal(str(message))
+
         self.globals.update(
-            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
+            raise_exception=raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
         )
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -72,9 +75,9 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("said"), [], [], body).set_lineno(line)
+        return nodes.CallBlock(self.call_method("body_of"), [], [], body).set_lineno(line)
 
-    def said(self, caller: Any) -> Any:
+    def body_of(self, caller: Any) -> Any:
         return caller()
 
 
@@ -107,20 +110,16 @@ def _public(name: Any) -> Any:
     return name
 
 
-def _raise_exception(message: object) -> NoReturn:
-    raise Refusal(str(message))
-
-
 def _tojson(
     x: Any, ensure_ascii: bool = False, indent: int | str | None = None,
     separators: tuple[str, str] | None = None, sort_keys: bool = False,
 ) -> str:  # fmt: skip
-    """Plain JSON: jinja's own filter escapes for HTML."""
+    """Write plain JSON: jinja's own filter escapes for HTML."""
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _size(operator: str, left: Any, right: Any) -> int:
-    """How many characters or items an operator is going to make, about; 0 where that does not matter."""
+    """Estimate the characters or items that an operator is going to make; 0 where that does not matter."""
     if isinstance(left, int) and isinstance(right, int):
         bits = (left.bit_length() - 1) * right if operator == "**" else left.bit_length() + right.bit_length()
         return bits // 3

@@ -108,7 +108,7 @@ def _table(can: Capabilities, metadata: Metadata) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     tokenizer = metadata.tokenizer
     where = f"{tokenizer.template_places[0]} ({', '.join(sorted(tokenizer.templates))})"
-    for title, value in (("Template", where), *described(can.to_json())):
+    for title, value in (("Template", where), *described(can)):
         table.add_row(Text(title), Text(plain(value)))
     return table
 
