@@ -101,12 +101,12 @@ def read_object(path: str, data: bytes) -> dict[str, Any]:
     """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
     text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
     try:
-        found = parse(text, bounds_of(path))
+        content = parse(text, bounds_of(path))
     except FaultyJson as error:
         raise _broken(path, error.line or 1, error.message) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise _broken(path, 1, "is not a JSON object")
-    return found
+    return content
 
 
 def read_text(path: str, data: bytes) -> str:

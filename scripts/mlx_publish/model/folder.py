@@ -100,8 +100,8 @@ def _changed(path: str) -> Refused:
     )  # fmt: skip
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+def _mark(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def look_at(folder: Path) -> FolderLook:
@@ -140,11 +140,11 @@ class _Walk:
 
     def _judge(self, name: str, path: Path, through: bool) -> None:
         try:
-            found = path.lstat()
-            if stat.S_ISLNK(found.st_mode):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
                 self._judge_link(name, path)
-            elif not stat.S_ISDIR(found.st_mode):
-                self._keep(name, path, found)
+            elif not stat.S_ISDIR(status.st_mode):
+                self._keep(name, path, status)
             elif (path / _ENVIRONMENT).exists():
                 self.passed_over.append(name)
             else:
@@ -156,24 +156,24 @@ class _Walk:
     def _judge_link(self, name: str, path: Path) -> None:
         real, link = Path(os.path.realpath(path)), f"is a link to {shown(str(path.readlink()))}, "
         try:
-            found = real.lstat()
+            status = real.lstat()
         except OSError as error:
             if error.errno not in _GONE:
                 self.strays.append(Stray(name, f"{link}which cannot be looked at: {error.strerror}"))
                 return
-            found = None
-        if found is None or stat.S_ISLNK(found.st_mode):  # it leads to nothing, or in a circle
+            status = None
+        if status is None or stat.S_ISLNK(status.st_mode):  # it leads to nothing, or in a circle
             self.dead.append(name)
             return
         within = _within(real, self.root)
-        if within is None and not (stat.S_ISREG(found.st_mode) and _is_blob(real, self.root)):
+        if within is None and not (stat.S_ISREG(status.st_mode) and _is_blob(real, self.root)):
             self.strays.append(Stray(name, f"{link}which is outside of the folder"))
         elif within is not None and _is_hidden(within):
             self.strays.append(Stray(name, f"{link}which is hidden and no part of a model"))
-        elif stat.S_ISDIR(found.st_mode):
+        elif stat.S_ISDIR(status.st_mode):
             self._follow(name, path, real)
         else:
-            self._keep(name, real, found, link)
+            self._keep(name, real, status, link)
 
     def _follow(self, name: str, path: Path, real: Path) -> None:
         """Go into a linked folder once, and never into one that the link itself lies in."""
@@ -182,12 +182,12 @@ class _Walk:
             self._followed.add(real)
             self._waiting.append((f"{name}/", real, True))
 
-    def _keep(self, name: str, real: Path, found: os.stat_result, link: str = "is ") -> None:
-        if stat.S_ISREG(found.st_mode):
-            stored = getattr(found, "st_blocks", 0) * _BLOCK
-            self.places[name] = Place(real, found.st_size, _mark(found), stored)
+    def _keep(self, name: str, real: Path, status: os.stat_result, link: str = "is ") -> None:
+        if stat.S_ISREG(status.st_mode):
+            stored = getattr(status, "st_blocks", 0) * _BLOCK
+            self.places[name] = Place(real, status.st_size, _mark(status), stored)
         else:
-            kind = next((word for is_kind, word in _KINDS if is_kind(found.st_mode)), "no file")
+            kind = next((word for is_kind, word in _KINDS if is_kind(status.st_mode)), "no file")
             self.strays.append(Stray(name, f"{link}{kind}, not a file"))
 
 

@@ -69,8 +69,8 @@ def text_fault(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return _OTHER_ENCODING if _is_text(data) else "is no text"
-    if found := _CONTROL.search(text.removesuffix("\x1a")):  # as DOS ended a text
-        return f"is no text: it holds the control character U+{ord(found[0]):04X}"
+    if control := _CONTROL.search(text.removesuffix("\x1a")):  # as DOS ended a text
+        return f"is no text: it holds the control character U+{ord(control[0]):04X}"
     return "is a pickle, not a text" if _is_pickle(data) else ""
 
 

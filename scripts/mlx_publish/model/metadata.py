@@ -112,8 +112,8 @@ class Metadata:
 
         Raises `Refused` where no template applies unasked.
         """
-        found = self.tokenizer
-        return look(found.templates, found.special_tokens) if found.templates else None
+        info = self.tokenizer
+        return look(info.templates, info.special_tokens) if info.templates else None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -52,4 +52,4 @@ def same_on_a_mac(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Pairs of paths that are one file on APFS."""
     first: dict[str, str] = {}
     pairs = ((first.setdefault(folded(path), path), path) for path in sorted(set(paths)))
-    return tuple((one, other) for one, other in pairs if one != other)
+    return tuple((path, twin) for path, twin in pairs if path != twin)

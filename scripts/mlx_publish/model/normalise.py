@@ -173,14 +173,14 @@ def _rope(part: dict[str, Any]) -> list[Change]:
 
 def declared_thetas(config: Mapping[str, Any]) -> set[float]:
     """All base frequencies of rope that a config names, in whichever spelling."""
-    found: set[float] = set()
+    thetas: set[float] = set()
     for part in (config, config.get("text_config") or {}):
         for key in ("rope_theta", "rope_local_base_freq", "rotary_emb_base", "global_rope_theta", "local_rope_theta"):
-            found |= _numbers(part.get(key))
+            thetas |= _numbers(part.get(key))
         rope = part.get("rope_parameters") or {}
         for entry in (rope, *(value for value in rope.values() if isinstance(value, Mapping))):
-            found |= _numbers(entry.get("rope_theta"))
-    return found
+            thetas |= _numbers(entry.get("rope_theta"))
+    return thetas
 
 
 def declared_scaling(config: Mapping[str, Any]) -> Mapping[str, Any] | None:

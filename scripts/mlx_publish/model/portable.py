@@ -95,11 +95,11 @@ def _marks(draft: Draft) -> None:
 
 
 def _local_state(draft: Draft) -> None:
-    found = [key for key, value in draft.config.items() if key in _LOCAL or _is_local_path(key, value)]
-    for key in found:
+    local = [key for key, value in draft.config.items() if key in _LOCAL or _is_local_path(key, value)]
+    for key in local:
         del draft.config[key]
-    if found:
-        draft.changed(found[0], f"{', '.join(found)} removed: state of the machine that wrote the file")
+    if local:
+        draft.changed(local[0], f"{', '.join(local)} removed: state of the machine that wrote the file")
 
 
 def _is_local_path(key: str, value: object) -> bool:
@@ -147,12 +147,12 @@ def _known(name: str, files: Mapping[str, bytes]) -> bool:
 
 def _code(draft: Draft) -> None:
     """A tokenizer of the source's own code does not travel, so neither does the way to it."""
-    found = draft.config.get("auto_map")
-    if isinstance(found, dict) and "AutoTokenizer" in found:
-        del found["AutoTokenizer"]
-    elif not isinstance(found, list):
+    auto_map = draft.config.get("auto_map")
+    if isinstance(auto_map, dict) and "AutoTokenizer" in auto_map:
+        del auto_map["AutoTokenizer"]
+    elif not isinstance(auto_map, list):
         return
-    if not found or isinstance(found, list):
+    if not auto_map or isinstance(auto_map, list):
         del draft.config["auto_map"]
     draft.changed("auto_map", "auto_map removed: it leads to code that is not carried over")
 
@@ -175,8 +175,8 @@ def _slow_prefix_space(draft: Draft) -> None:
 def _pre_tokenizers(draft: Draft, kind: str) -> bool:
     top = (draft.fast or {}).get("pre_tokenizer")
     parts = top.get("pretokenizers") if isinstance(top, Mapping) else None
-    found = (top, *(parts if isinstance(parts, list) else ()))
-    return any(isinstance(part, Mapping) and part.get("type") == kind for part in found)
+    steps = (top, *(parts if isinstance(parts, list) else ()))
+    return any(isinstance(part, Mapping) and part.get("type") == kind for part in steps)
 
 
 def _byte_level(draft: Draft) -> None:

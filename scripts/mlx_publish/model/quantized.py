@@ -78,8 +78,8 @@ def _bits(block: Mapping[str, Any]) -> float | None:
         if isinstance(value := block.get(key), (int, float)) and not isinstance(value, bool):
             return value
     groups = block.get("config_groups")
-    found = {_bits(part) for part in _weights_of(groups)} if isinstance(groups, Mapping) else set()
-    return found.pop() if len(found) == 1 else None
+    widths = {_bits(part) for part in _weights_of(groups)} if isinstance(groups, Mapping) else set()
+    return widths.pop() if len(widths) == 1 else None
 
 
 def _weights_of(groups: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -95,7 +95,7 @@ def quantized_by_tensors(tensors: Iterable[TensorInfo]) -> Quantized | None:
     guesses = [(name, _by_name(name, by_name)) for name in by_name]
     # A name says more than a type.
     guesses += [(name, _by_type(tensor, by_name)) for name, tensor in by_name.items()]
-    return next((Quantized(*found, name) for name, found in guesses if found), None)
+    return next((Quantized(*guess, name) for name, guess in guesses if guess), None)
 
 
 def _by_name(name: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, float | None] | None:

@@ -47,9 +47,9 @@ def _describes(value: object) -> bool:
 
 def in_words(names: Iterable[str]) -> str:
     """What keys or tensors stand for: `images`, `images and audio`; `more than text` where that is not told."""
-    seen = " ".join(names)
-    found = [word for word, pattern in _KIND if re.search(pattern, seen)]
-    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:]))) or "more than text"
+    text = " ".join(names)
+    kinds = [word for word, pattern in _KIND if re.search(pattern, text)]
+    return " and ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:]))) or "more than text"
 
 
 def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:

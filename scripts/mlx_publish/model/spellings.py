@@ -60,8 +60,8 @@ def _head_dim(part: Part) -> Any:
 
 def _product(first: str, second: str) -> Rule:
     def multiply(part: Part) -> Any:
-        one, other = part.get(first), part.get(second)
-        return int(one * other) if isinstance(one, (int, float)) and isinstance(other, (int, float)) else NOTHING
+        left, right = part.get(first), part.get(second)
+        return int(left * right) if isinstance(left, (int, float)) and isinstance(right, (int, float)) else NOTHING
 
     return multiply
 
@@ -113,13 +113,13 @@ def _scaling_of(kind: str) -> Rule:
 
     def find(part: Part) -> Any:
         rope = (part.get("rope_parameters") or {}).get(kind)
-        said = rope.get("rope_type", "default") if isinstance(rope, Mapping) else "default"
-        if said == "default":
+        rope_type = rope.get("rope_type", "default") if isinstance(rope, Mapping) else "default"
+        if rope_type == "default":
             return NOTHING
         kept = {
             key: value for key, value in dict(rope or {}).items() if key not in ("rope_theta", "partial_rotary_factor")
         }
-        return {"type": said, **kept}
+        return {"type": rope_type, **kept}
 
     return find
 
@@ -131,8 +131,8 @@ def _of_kind(kind: str, name: str) -> Rule:
         kinds, own = part.get("layer_types"), part.get("per_layer_config")
         if not isinstance(kinds, list):
             return NOTHING
-        said = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
-        values = [said.get(number, {}).get(name, part.get(name)) for number, one in enumerate(kinds) if one == kind]
+        by_layer = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
+        values = [by_layer.get(number, {}).get(name, part.get(name)) for number, layer in enumerate(kinds) if layer == kind]
         return values[0] if values and values[0] is not None and all(v == values[0] for v in values) else NOTHING
 
     return find
@@ -140,12 +140,12 @@ def _of_kind(kind: str, name: str) -> Rule:
 
 def _flags(name: str, kind: str) -> Rule:
     """For each layer, whether a list says `kind` of it."""
-    return lambda part: [one == kind for one in part[name]] if isinstance(part.get(name), list) else NOTHING
+    return lambda part: [layer == kind for layer in part[name]] if isinstance(part.get(name), list) else NOTHING
 
 
 def _numbers(name: str, kind: str) -> Rule:
     """For each layer 1 or 0."""
-    return lambda part: [int(one == kind) for one in part[name]] if isinstance(part.get(name), list) else NOTHING
+    return lambda part: [int(layer == kind) for layer in part[name]] if isinstance(part.get(name), list) else NOTHING
 
 
 def _unscaled(part: Part) -> Any:
@@ -350,5 +350,5 @@ def _renamed(names: Mapping[str, str], value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    said = str(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

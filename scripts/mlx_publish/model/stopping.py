@@ -89,11 +89,11 @@ def complete_stop_ids(
 def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
     """The ids that a config names as ends, its language part included, each once and in their order."""
     parts = [config, config.get("text_config")]
-    found: list[Any] = []
+    ids: list[Any] = []
     for part in parts:
         value = part.get("eos_token_id") if isinstance(part, Mapping) else None
-        found += value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)))
+        ids += value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(id_ for id_ in ids if isinstance(id_, int) and not isinstance(id_, bool)))
 
 
 def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -120,10 +120,10 @@ def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
     if data is None:
         return {}, ""
     try:
-        found = parse(data, CONFIG)
+        content = parse(data, CONFIG)
     except FaultyJson as error:
         return {}, f"line {error.line}: {error.message}" if error.line else error.message
-    return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
+    return (content, "") if isinstance(content, dict) else ({}, "no JSON object")
 
 
 def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tuple[tuple[int, ...], list[Change]]:

@@ -41,9 +41,9 @@ def named_templates(value: object, path: str) -> dict[str, str]:
 
     Raises `Refused` where it is something else, or too large.
     """
-    found = _by_name(value, path)
-    within_size_all(path, found)
-    return found
+    templates = _by_name(value, path)
+    within_size_all(path, templates)
+    return templates
 
 
 def _by_name(value: object, path: str) -> dict[str, str]:
@@ -72,12 +72,12 @@ def _by_name(value: object, path: str) -> dict[str, str]:
 
 def _in_files(draft: Draft) -> dict[str, str]:
     """The default first; a file of that name among the others overrules it, as in transformers."""
-    found = {"default": read_text(JINJA, draft.files[JINJA])} if JINJA in draft.files else {}
+    templates = {"default": read_text(JINJA, draft.files[JINJA])} if JINJA in draft.files else {}
     for path, data in sorted(draft.files.items()):
         name = path.removeprefix(MORE).removesuffix(".jinja")
         if path == f"{MORE}{name}.jinja" and "/" not in name:
-            found[name] = read_text(path, data)
-    return {name: text for name, text in found.items() if text.strip()}
+            templates[name] = read_text(path, data)
+    return {name: text for name, text in templates.items() if text.strip()}
 
 
 def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> None:

@@ -52,18 +52,18 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     """
     config = read_json_file(files, "tokenizer_config.json") or {}
     older = read_json_file(files, "special_tokens_map.json") or {}
-    found = _templates(files, config)
+    by_place = _templates(files, config)
     # Where only further templates have files of their own, conversion gives the default one, too.
-    first = {**next((place for place in found.values() if "default" in place), {}), **next(iter(found.values()), {})}
+    first = {**next((place for place in by_place.values() if "default" in place), {}), **next(iter(by_place.values()), {})}
     return TokenizerInfo(
         tokenizer_class=_text(config.get("tokenizer_class")),
         fast="tokenizer.json" in files.entries,
         templates=first,
-        template_places=tuple(found),
+        template_places=tuple(by_place),
         templates_differ=any(
-            one[name] != other[name]
-            for one, other in itertools.combinations(found.values(), 2)
-            for name in one.keys() & other
+            place[name] != later[name]
+            for place, later in itertools.combinations(by_place.values(), 2)
+            for name in place.keys() & later
         ),
         stop_ids=stop_ids(files),
         special_tokens=_special_tokens(config, older),
@@ -74,8 +74,8 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
 
 def _code(auto_map: object) -> str | None:
     """The first class of a pair of a slow and a fast one; older files have the pair without `AutoTokenizer`."""
-    found = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map
-    pair = found if isinstance(found, list) else [found]
+    named = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map
+    pair = named if isinstance(named, list) else [named]
     return next((name for name in pair if isinstance(name, str) and name), None)
 
 
@@ -90,15 +90,15 @@ def stop_ids(files: ModelFiles) -> tuple[int, ...]:
 
 def _special_tokens(*places: Mapping[str, Any]) -> dict[str, str]:
     """Texts by role, the first place wins; transformers 5 hands every key that ends in `_token` to templates."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for place in places:
         extra = place.get("extra_special_tokens")
         pairs = [(key, value) for key, value in place.items() if key.endswith("_token")]
         pairs += list(extra.items()) if isinstance(extra, Mapping) else []
         for key, value in pairs:
             if text := _token_text(value):
-                found.setdefault(key, text)
-    return found
+                texts.setdefault(key, text)
+    return texts
 
 
 def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
@@ -113,16 +113,16 @@ def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
 
 def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Templates by place, the place that wins first: the order is that of transformers' tokenizers."""
-    found: dict[str, dict[str, str]] = {}
+    by_place: dict[str, dict[str, str]] = {}
     if alone := _in_files(files):
-        found[_JINJA] = alone
+        by_place[_JINJA] = alone
     for path in ("tokenizer_config.json", "chat_template.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
         named = _named(data.get("chat_template"))
         within_size_all(path, named)
         if filled := {name: text for name, text in named.items() if text.strip()}:
-            found[path] = filled
-    return found
+            by_place[path] = filled
+    return by_place
 
 
 def _empty(files: ModelFiles) -> str:

@@ -42,13 +42,13 @@ def judge_texts(data: object, place: str) -> None:
     for key in _ADDED:
         listed = data.get(key) if isinstance(data, Mapping) else None
         if isinstance(listed, (list, dict)) and len(listed) > MOST_ADDED:
-            said = f"{key} adds {len(listed):,} tokens, and {MOST_ADDED:,} are the most that is read"
-            raise Refused(said, place=place, remedy=_REMEDY)
+            message = f"{key} adds {len(listed):,} tokens, and {MOST_ADDED:,} are the most that is read"
+            raise Refused(message, place=place, remedy=_REMEDY)
     for key, text in _texts(data):
         limit = _LONGEST_TABLE if key in _LONG else LONGEST
         if len(text) > limit:
-            shown = f"{text[:40]!r}… has {len(text):,} characters, and {limit:,} are the most that is read"
-            raise Refused(shown, place=place, remedy=_REMEDY)
+            message = f"{text[:40]!r}… has {len(text):,} characters, and {limit:,} are the most that is read"
+            raise Refused(message, place=place, remedy=_REMEDY)
 
 
 def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> None:
@@ -59,14 +59,14 @@ def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> N
         for step in _steps(data.get(name)):
             growth *= _growth(step)
             if growth > MOST_GROWTH:
-                said = f"its {name} makes a text more than {MOST_GROWTH} times as long"
-                raise Refused(said, place=place, remedy=_REMEDY)
+                message = f"its {name} makes a text more than {MOST_GROWTH} times as long"
+                raise Refused(message, place=place, remedy=_REMEDY)
     dropout = model.get("dropout") if isinstance(model := data.get("model"), Mapping) else None
     if isinstance(dropout, (int, float)) and 0 < dropout < 1:
-        said = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
-        raise Refused(said, place=place, remedy="Set model.dropout to null in the source.")
-    if said := _around(data.get("post_processor")) or _padded(data.get("padding")):
-        raise Refused(said, place=place, remedy=_REMEDY)
+        message = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
+        raise Refused(message, place=place, remedy="Set model.dropout to null in the source.")
+    if message := _around(data.get("post_processor")) or _padded(data.get("padding")):
+        raise Refused(message, place=place, remedy=_REMEDY)
 
 
 def _texts(data: object) -> Iterator[tuple[str, str]]:
@@ -89,7 +89,7 @@ def _steps(step: object) -> Iterator[Mapping[str, Any]]:
         return
     inner = [value for key, value in step.items() if key in ("normalizers", "pretokenizers", "decoders", "processors")]
     if step.get("type") == "Sequence":
-        for below in (below for found in inner if isinstance(found, list) for below in found):
+        for below in (below for listed in inner if isinstance(listed, list) for below in listed):
             yield from _steps(below)
     else:
         yield step
@@ -126,12 +126,12 @@ def _largest_entry(table: object) -> int:
 
 def _around(step: object) -> str:
     """What is put around a text, as the beginning and the end, piece by piece."""
-    for one in _steps(step):
+    for inner in _steps(step):
         for key in ("single", "pair"):
-            pieces = one.get(key)
+            pieces = inner.get(key)
             if isinstance(pieces, list) and len(pieces) > MOST_PIECES:
                 return f"its post_processor makes {len(pieces):,} pieces of a text"
-        special = one.get("special_tokens")
+        special = inner.get("special_tokens")
         for token in special.values() if isinstance(special, Mapping) else ():
             ids = token.get("ids") if isinstance(token, Mapping) else None
             if isinstance(ids, list) and len(ids) > MOST_PIECES:

@@ -72,8 +72,8 @@ def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
     end = 0
     for first, last, name in sorted(spans):
         if first != end:
-            said = "overlaps others" if first < end else "begins after a gap"
-            raise ValueError(f"the data of {name[:_SHOWN]} {said}")
+            fault = "overlaps others" if first < end else "begins after a gap"
+            raise ValueError(f"the data of {name[:_SHOWN]} {fault}")
         end = last
     return tuple(tensors)
 
@@ -86,22 +86,22 @@ def _texts(metadata: object) -> None:
 
 def _sizes(name: str, numbers: Iterable[object]) -> tuple[int, ...]:
     """Places in the data or sides of a tensor; the format has 64 bits for each."""
-    found = tuple(number for number in numbers if type(number) is int and 0 <= number < 1 << 63)
-    if len(found) < len(tuple(numbers)) or len(found) > _MOST_SIDES:
+    sizes = tuple(number for number in numbers if type(number) is int and 0 <= number < 1 << 63)
+    if len(sizes) < len(tuple(numbers)) or len(sizes) > _MOST_SIDES:
         raise ValueError(f"{name[:_SHOWN]} has an impossible shape or place")
-    return found
+    return sizes
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> TensorInfo:
-    found, shown = TensorInfo(name, dtype, shape, nbytes), name[:_SHOWN]
+    tensor, shown = TensorInfo(name, dtype, shape, nbytes), name[:_SHOWN]
     if nbytes < 0:
         raise ValueError(f"{shown} has an impossible shape or place")
     bits = DTYPE_BITS.get(dtype)
     if bits is None:
         raise ValueError(f"{shown} has the type {str(dtype)[:_SHOWN]!r}, which the format does not know")
-    if 8 * nbytes != -(-found.size * bits // 8) * 8:
+    if 8 * nbytes != -(-tensor.size * bits // 8) * 8:
         raise ValueError(f"{shown} has {nbytes:,} bytes, not those of {list(shape)} in {dtype}")
-    return found
+    return tensor
 
 
 def read_header(path: Path) -> tuple[TensorInfo, ...]:
@@ -178,11 +178,11 @@ def weight_map(index: Mapping[str, Any]) -> Mapping[str, str]:
 
 def shard_numbers(paths: Iterable[str]) -> dict[int, set[int]]:
     """Numbers of `model-<number>-of-<total>.safetensors` by total."""
-    found: dict[int, set[int]] = {}
+    numbers: dict[int, set[int]] = {}
     for path in paths:
         if match := _NUMBERED.fullmatch(path):
-            found.setdefault(int(match[2]), set()).add(int(match[1]))
-    return found
+            numbers.setdefault(int(match[2]), set()).add(int(match[1]))
+    return numbers
 
 
 def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None = None) -> int:
@@ -232,5 +232,5 @@ def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | No
 
 def embedding_of(tensors: Iterable[TensorInfo]) -> TensorInfo | None:
     """Return the matrix that has a row for each id, or None where no tensor is called like one."""
-    found = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
-    return max(found, key=lambda tensor: tensor.shape[0], default=None)
+    matrices = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
+    return max(matrices, key=lambda tensor: tensor.shape[0], default=None)
