@@ -61,7 +61,7 @@ class Draft:
         return self.json.setdefault(CONFIG, {})
 
     @property
-    def fast(self) -> Mapping[str, Any] | None:
+    def fast(self) -> Mapping[str, object] | None:
         """tokenizer.json, which is only looked at: it decides the ids."""
         return self.json.get(FAST)
 
@@ -80,7 +80,7 @@ class Draft:
         return read_object(path, self.files[path]) if path in self.files else {}
 
 
-def judge_kinds(path: str, data: Mapping[str, Any]) -> None:
+def judge_kinds(path: str, data: Mapping[str, object]) -> None:
     """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
     for key, kinds in _KINDS.items():
         if not isinstance(data.get(key), kinds):
@@ -119,7 +119,7 @@ def read_text(path: str, data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def json_bytes(data: Mapping[str, Any]) -> bytes:
+def json_bytes(data: Mapping[str, object]) -> bytes:
     """JSON as Hugging Face writes it: two spaces, keys in their order, characters as they are."""
     try:
         return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()

@@ -132,7 +132,7 @@ class Metadata:
         return frozenset(text for text in (*self.vocabulary.added, *texts, *by_role) if isinstance(text, str) and text)
 
     @cached_property
-    def index(self) -> Mapping[str, Any] | None:
+    def index(self) -> Mapping[str, object] | None:
         """The index of the weights, which has megabytes for the largest models."""
         return self.json(INDEX)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.model.weights import TensorInfo
 
@@ -39,7 +38,7 @@ class Quantized:
         return self.method if self.bits is None else f"{self.method}, {self.bits:g} bits"
 
 
-def quantized_by_config(config: Mapping[str, Any]) -> Quantized | None:
+def quantized_by_config(config: Mapping[str, object]) -> Quantized | None:
     """What config.json says, on top or in one of its parts, as `text_config`."""
     for prefix, part in (("", config), *((f"{key}.", value) for key, value in config.items())):
         for key in _BLOCKS:
@@ -48,7 +47,7 @@ def quantized_by_config(config: Mapping[str, Any]) -> Quantized | None:
     return None
 
 
-def quantized_by_side_file(path: str, content: Mapping[str, Any]) -> Quantized | None:
+def quantized_by_side_file(path: str, content: Mapping[str, object]) -> Quantized | None:
     """What one of SIDE_FILES says; ModelOpt writes one also where it quantized only the cache."""
     if path != "hf_quant_config.json":
         return _block(content, path, mlx=False, method="GPTQ" if path == "quantize_config.json" else "AWQ")
@@ -57,7 +56,7 @@ def quantized_by_side_file(path: str, content: Mapping[str, Any]) -> Quantized |
     return _block({"quant_method": "modelopt", **settings}, path, mlx=False) if settings.get("quant_algo") else None
 
 
-def _block(block: Mapping[str, Any], where: str, *, mlx: bool, method: str = "") -> Quantized:
+def _block(block: Mapping[str, object], where: str, *, mlx: bool, method: str = "") -> Quantized:
     named = block.get("quant_method") or block.get("quant_type")
     if not isinstance(named, str):
         known = "MLX" if mlx else "compressed-tensors" if "config_groups" in block else method or "an unknown method"
@@ -69,7 +68,7 @@ def _block(block: Mapping[str, Any], where: str, *, mlx: bool, method: str = "")
     return Quantized(name, bits if bits is not None else _bits(block), where)
 
 
-def _bits(block: Mapping[str, Any]) -> float | None:
+def _bits(block: Mapping[str, object]) -> float | None:
     """Bits by whatever key a method keeps them in."""
     for key, bits in (("load_in_4bit", 4), ("load_in_8bit", 8), ("_load_in_4bit", 4), ("_load_in_8bit", 8)):
         if block.get(key) is True:
@@ -82,7 +81,7 @@ def _bits(block: Mapping[str, Any]) -> float | None:
     return widths.pop() if len(widths) == 1 else None
 
 
-def _weights_of(groups: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _weights_of(groups: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     for group in groups.values():
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if isinstance(weights, Mapping):

@@ -32,7 +32,7 @@ def is_language(tensor: str) -> bool:
     return _TOWER.search(tensor) is None
 
 
-def senses_in(config: Mapping[str, Any]) -> tuple[str, ...]:
+def senses_in(config: Mapping[str, object]) -> tuple[str, ...]:
     """Keys of config.json that describe an encoder for more than text, as `vision_config`; empty ones do not count."""
     return tuple(
         key
@@ -52,7 +52,7 @@ def in_words(names: Iterable[str]) -> str:
     return " and ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:]))) or "more than text"
 
 
-def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
+def text_alone(config: Mapping[str, object]) -> dict[str, Any]:
     """The config without what claims more than text; the language model's part stays as it is.
 
     The classes of mlx-lm that drop the towers read `text_config` alone, so they load it all the same. A class name of

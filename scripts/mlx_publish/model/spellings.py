@@ -132,7 +132,9 @@ def _of_kind(kind: str, name: str) -> Rule:
         if not isinstance(kinds, list):
             return NOTHING
         by_layer = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
-        values = [by_layer.get(number, {}).get(name, part.get(name)) for number, layer in enumerate(kinds) if layer == kind]
+        values = [
+            by_layer.get(number, {}).get(name, part.get(name)) for number, layer in enumerate(kinds) if layer == kind
+        ]
         return values[0] if values and values[0] is not None and all(v == values[0] for v in values) else NOTHING
 
     return find

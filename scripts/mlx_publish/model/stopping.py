@@ -47,10 +47,10 @@ class _Tokens:
 
 
 def complete_stop_ids(
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     generation_config: bytes | None,
-    tokenizer_config: Mapping[str, Any],
-    tokenizer_json: Mapping[str, Any] | None,
+    tokenizer_config: Mapping[str, object],
+    tokenizer_json: Mapping[str, object] | None,
     turn_end: str | None,
     *,
     chat: bool,
@@ -86,7 +86,7 @@ def complete_stop_ids(
     return Stopping(eos, written, ids, tuple(changes), refusal or _outside(ids, config, tokens))
 
 
-def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
+def stop_ids_in(config: Mapping[str, object]) -> tuple[int, ...]:
     """The ids that a config names as ends, its language part included, each once and in their order."""
     parts = [config, config.get("text_config")]
     ids: list[Any] = []
@@ -96,7 +96,7 @@ def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id_ for id_ in ids if isinstance(id_, int) and not isinstance(id_, bool)))
 
 
-def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def no_ids_in(config: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield what a config names as ends and is no whole number, as a text, with its key; null names none."""
     for key, part in (("eos_token_id", config), ("text_config.eos_token_id", config.get("text_config"))):
         value = part.get("eos_token_id") if isinstance(part, Mapping) else None
@@ -104,7 +104,7 @@ def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield from ((key, item) for item in items if type(item) is not int and (item is not None or value is not None))
 
 
-def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, Any] | None) -> _Tokens:
+def _tokens(tokenizer_config: Mapping[str, object], tokenizer_json: Mapping[str, object] | None) -> _Tokens:
     vocabulary = read_vocabulary(tokenizer_json or {})
     special = {**read_decoder(tokenizer_config), **vocabulary.added}
     every = {**vocabulary.pieces, **special}
@@ -156,7 +156,7 @@ def _id_of(token: object, tokens: _Tokens) -> tuple[int, ...]:
     return (tokens.every[text],) if text is not None and text in tokens.every else ()
 
 
-def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes: list[Change]) -> Any:
+def _completed(data: Mapping[str, object], ids: tuple[int, ...], path: str, changes: list[Change]) -> Any:
     """The value of `eos_token_id`; one that says the same already stays as it is."""
     before = data.get("eos_token_id")
     listed = before if isinstance(before, list) else [before]
@@ -167,7 +167,7 @@ def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes
     return after
 
 
-def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...], changes: list[Change]) -> bytes:
+def _generation(generation: Mapping[str, object], data: bytes, ids: tuple[int, ...], changes: list[Change]) -> bytes:
     before = len(changes)
     after = _completed(generation, ids, GENERATION, changes)
     if len(changes) > before:
@@ -178,7 +178,7 @@ def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...]
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _outside(ids: Iterable[int], config: Mapping[str, Any], tokens: _Tokens) -> str:
+def _outside(ids: Iterable[int], config: Mapping[str, object], tokens: _Tokens) -> str:
     """A stop id that the model has no row for is never generated."""
     nested = config.get("text_config")
     rows = config.get("vocab_size") or (nested.get("vocab_size") if isinstance(nested, Mapping) else None)
@@ -197,5 +197,5 @@ def _eos(ids: tuple[int, ...]) -> dict[str, Any]:
     return {"eos_token_id": ids[0] if len(ids) == 1 else list(ids)} if ids else {}
 
 
-def _from(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _from(config: Mapping[str, object], key: str) -> dict[str, Any]:
     return {key: config[key]} if config.get(key) is not None else {}

@@ -54,7 +54,10 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     older = read_json_file(files, "special_tokens_map.json") or {}
     by_place = _templates(files, config)
     # Where only further templates have files of their own, conversion gives the default one, too.
-    first = {**next((place for place in by_place.values() if "default" in place), {}), **next(iter(by_place.values()), {})}
+    first = {
+        **next((place for place in by_place.values() if "default" in place), {}),
+        **next(iter(by_place.values()), {}),
+    }
     return TokenizerInfo(
         tokenizer_class=_text(config.get("tokenizer_class")),
         fast="tokenizer.json" in files.entries,
@@ -88,7 +91,7 @@ def stop_ids(files: ModelFiles) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def _special_tokens(*places: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(*places: Mapping[str, object]) -> dict[str, str]:
     """Texts by role, the first place wins; transformers 5 hands every key that ends in `_token` to templates."""
     texts: dict[str, str] = {}
     for place in places:
@@ -101,7 +104,7 @@ def _special_tokens(*places: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
+def _config(files: ModelFiles, path: str) -> Mapping[str, object]:
     """generation_config.json alone may be broken: a check tells it, and conversion repairs it."""
     try:
         return read_json_file(files, path) or {}
@@ -111,7 +114,7 @@ def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
         raise
 
 
-def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _templates(files: ModelFiles, config: Mapping[str, object]) -> dict[str, dict[str, str]]:
     """Templates by place, the place that wins first: the order is that of transformers' tokenizers."""
     by_place: dict[str, dict[str, str]] = {}
     if alone := _in_files(files):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.text.bounds import VOCABULARY
@@ -51,7 +50,7 @@ def judge_texts(data: object, place: str) -> None:
             raise Refused(message, place=place, remedy=_REMEDY)
 
 
-def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> None:
+def judge_tokenizer(data: Mapping[str, object], place: str = "tokenizer.json") -> None:
     """Raise `Refused` where tokenizer.json holds a text that is too long, or steps that make a text too long."""
     judge_texts(data, place)
     for name in _STEPS:
@@ -83,7 +82,7 @@ def _texts(data: object) -> Iterator[tuple[str, str]]:
             rooms += [(key, below) for below in room if isinstance(below, (str, list, dict))]
 
 
-def _steps(step: object) -> Iterator[Mapping[str, Any]]:
+def _steps(step: object) -> Iterator[Mapping[str, object]]:
     """A step, or those of a sequence, whatever its key is called."""
     if not isinstance(step, Mapping):
         return
@@ -95,7 +94,7 @@ def _steps(step: object) -> Iterator[Mapping[str, Any]]:
         yield step
 
 
-def _growth(step: Mapping[str, Any]) -> float:
+def _growth(step: Mapping[str, object]) -> float:
     """How many times as long one step makes a text at most, by what it is told to put in."""
     kind = step.get("type")
     if kind == "Replace":
@@ -106,7 +105,7 @@ def _growth(step: Mapping[str, Any]) -> float:
     return 2.0 if kind == "ByteLevel" else 1.0
 
 
-def _replaced(step: Mapping[str, Any]) -> float:
+def _replaced(step: Mapping[str, object]) -> float:
     content, pattern = step.get("content"), step.get("pattern")
     added = len(content) if isinstance(content, str) else 0
     text = pattern.get("String") if isinstance(pattern, Mapping) else None
