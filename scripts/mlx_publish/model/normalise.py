@@ -44,8 +44,7 @@ def normalise_config(config: Mapping[str, object]) -> tuple[dict[str, Any], list
             changes += _yarn(rope, part, f"{prefix}{key}")
             for name, below in rope.items() if isinstance(rope, dict) else ():
                 changes += _yarn(below, part, f"{prefix}{key}.{name}")
-    changes += _tied(result)
-    changes += _vocabulary(result)
+    changes += _beside_text_part(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
@@ -87,23 +86,23 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[Change]:
     return [_change(f"{where}.mscale", f"{rope['mscale']:g} from attention_factor {wanted:g}")]
 
 
-def _vocabulary(result: dict[str, Any]) -> list[Change]:
-    """Write the vocabulary's size on top where mlx-lm's class takes its default over that of the text part."""
-    text = result.get("text_config") if result.get("model_type") in VOCABULARY_ON_TOP else None
-    size = text.get("vocab_size") if isinstance(text, dict) else None
-    if type(size) is not int or result.get("vocab_size") is not None:
-        return []
-    result["vocab_size"] = size
-    return [_change("vocab_size", f"{size} on top from text_config")]
-
-
-def _tied(result: dict[str, Any]) -> list[Change]:
-    """transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part."""
-    text, above = result.get("text_config"), result.get("tie_word_embeddings")
-    if not isinstance(text, dict) or not isinstance(above, bool) or text.get("tie_word_embeddings") == above:
-        return []
-    text["tie_word_embeddings"] = above
-    return [_change("text_config.tie_word_embeddings", f"{str(above).lower()} from tie_word_embeddings on top")]
+def _beside_text_part(result: dict[str, Any]) -> list[Change]:
+    """Write keys of a wrapper and of its text part where mlx-lm's class reads them."""
+    text, changes = result.get("text_config"), list[Change]()
+    if not isinstance(text, dict):
+        return changes
+    # transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part.
+    tied = result.get("tie_word_embeddings")
+    if isinstance(tied, bool) and text.get("tie_word_embeddings") != tied:
+        text["tie_word_embeddings"] = tied
+        message = f"{str(tied).lower()} from tie_word_embeddings on top"
+        changes.append(_change("text_config.tie_word_embeddings", message))
+    # mlx-lm's whole models of these types take their default over the size of the text part.
+    size = text.get("vocab_size") if result.get("model_type") in VOCABULARY_ON_TOP else None
+    if type(size) is int and result.get("vocab_size") is None:
+        result["vocab_size"] = size
+        changes.append(_change("vocab_size", f"{size} on top from text_config"))
+    return changes
 
 
 def plain_floats(config: dict[str, Any]) -> list[Change]:
@@ -130,7 +129,7 @@ def plain_floats(config: dict[str, Any]) -> list[Change]:
 
 
 def tagged_float(value: object) -> float | None:
-    """Return the number that a float or transformers 5's `{"__float__": "Infinity"}` stands for; None where it is neither."""
+    """Return the number of a float or of transformers 5's `{"__float__": "Infinity"}`; None where it is neither."""
     if isinstance(value, Mapping) and value.keys() == {"__float__"}:
         try:
             return float(str(value["__float__"]))

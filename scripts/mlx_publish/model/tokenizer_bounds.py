@@ -1,6 +1,7 @@
-"""A tokenizer that costs more than any real one is refused as data, before a library loads it.
+"""Refuse a tokenizer that costs more than any real one, by its data, before a library loads it.
 
-The tokenizers library builds what it is told to: a token of megabytes, a normalizer that makes a book of each letter.
+The tokenizers library builds whatever the file asks for: a token of megabytes, a normalizer that makes a book
+of each letter.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def judge_tokenizer(data: Mapping[str, object], place: str = "tokenizer.json") -
 
 
 def _texts(data: object) -> Iterator[tuple[str, str]]:
-    """Texts with the nearest key above them; keys are texts, too."""
+    """Yield texts with the nearest key above them; keys are texts, too."""
     rooms: list[tuple[str, object]] = [("", data)]
     while rooms:
         key, room = rooms.pop()
@@ -83,7 +84,7 @@ def _texts(data: object) -> Iterator[tuple[str, str]]:
 
 
 def _steps(step: object) -> Iterator[Mapping[str, object]]:
-    """A step, or those of a sequence, whatever its key is called."""
+    """Yield a step, or those of a sequence, whatever its key is called."""
     if not isinstance(step, Mapping):
         return
     inner = [value for key, value in step.items() if key in ("normalizers", "pretokenizers", "decoders", "processors")]
@@ -95,26 +96,22 @@ def _steps(step: object) -> Iterator[Mapping[str, object]]:
 
 
 def _growth(step: Mapping[str, object]) -> float:
-    """How many times as long one step makes a text at most, by what it is told to put in."""
+    """Return how many times as long a step makes a text at most."""
     kind = step.get("type")
     if kind == "Replace":
-        return _replaced(step)
+        content, pattern = step.get("content"), step.get("pattern")
+        added = len(content) if isinstance(content, str) else 0
+        text = pattern.get("String") if isinstance(pattern, Mapping) else None
+        # A pattern may match between any two characters, and leaves them.
+        return max(1.0, added / len(text)) if isinstance(text, str) and text else 1.0 + added
     if kind == "Precompiled":
         return 1.0 if _largest_entry(step.get("precompiled_charsmap")) <= LONGEST // 64 else float("inf")
-    # A byte becomes one character of two bytes; done again, those become two each.
+    # A byte becomes a character of two bytes; a second time those become two each.
     return 2.0 if kind == "ByteLevel" else 1.0
 
 
-def _replaced(step: Mapping[str, object]) -> float:
-    content, pattern = step.get("content"), step.get("pattern")
-    added = len(content) if isinstance(content, str) else 0
-    text = pattern.get("String") if isinstance(pattern, Mapping) else None
-    # A pattern may match between any two characters, and leaves them.
-    return max(1.0, added / len(text)) if isinstance(text, str) and text else 1.0 + added
-
-
 def _largest_entry(table: object) -> int:
-    """The longest text that a character becomes: behind the trie, whose size comes first, each ends with a zero."""
+    """Return the longest text for a character: behind the trie, whose size comes first, each ends with a zero."""
     try:
         data = base64.b64decode(table) if isinstance(table, str) else b""
     except (binascii.Error, ValueError):
@@ -124,7 +121,7 @@ def _largest_entry(table: object) -> int:
 
 
 def _around(step: object) -> str:
-    """What is put around a text, as the beginning and the end, piece by piece."""
+    """Say what is wrong with the pieces around a text, as its beginning and end; empty where nothing is."""
     for inner in _steps(step):
         for key in ("single", "pair"):
             pieces = inner.get(key)

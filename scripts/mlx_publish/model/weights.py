@@ -209,7 +209,7 @@ def _group_size(quantization: Mapping[str, object], layer: str) -> int:
 
 
 def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, object] | None) -> float:
-    """Return the bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 where there is none."""
+    """Return the bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 without weights."""
     kept = tuple(tensors)
     return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)
 
