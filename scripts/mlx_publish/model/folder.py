@@ -1,7 +1,7 @@
-"""What lies in a folder of somebody else's: each file where it really lies, and each link that leads elsewhere.
+"""The content of a foreign folder: each file where it really lies, and each link that leads elsewhere.
 
-Nothing is opened by this look. What it found is opened through `FolderLook.open` alone, which takes only the very
-file that was seen: another one may have been put in its place since.
+A look opens nothing. Open its files only through `FolderLook.open`, which refuses any other file that has taken the
+place since.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Place:
-    """A plain file: where it lies after all links, and what tells it from another one."""
+    """A plain file: where it lies after all links, and the mark that tells it from another."""
 
     real: Path
     size: int
@@ -66,7 +66,7 @@ class FolderLook:
     """Folders that say of themselves that they are environments of Python."""
 
     def open(self, path: str) -> BinaryIO:
-        """Open the very file that was seen. `Refused` where another one, or a changed one, lies there now."""
+        """Open a file of the look. Raises `Refused` where another or a changed file lies there now."""
         place = self.places[path]
         try:
             handle = os.open(place.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -81,7 +81,7 @@ class FolderLook:
         return file
 
     def hollow(self, path: str) -> bool:
-        """Tell whether a file is mostly holes, as a download that has only begun."""
+        """Tell whether a file is mostly holes, like a download that has only begun."""
         place = self.places[path]
         if not 0 < place.stored * _HOLLOW < place.size or not hasattr(os, "SEEK_HOLE"):
             return False
@@ -111,7 +111,7 @@ def look_at(folder: Path) -> FolderLook:
 
 @dataclass
 class _Walk:
-    """One look: what is found while it goes on."""
+    """A look in progress."""
 
     root: Path
     places: dict[str, Place] = field(default_factory=dict)
@@ -192,7 +192,7 @@ class _Walk:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder but the hidden; of a folder that may not be read nothing."""
+    """Return what lies in a folder but hidden entries; nothing of a folder that may not be read."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
@@ -200,7 +200,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _within(real: Path, root: Path) -> tuple[str, ...] | None:
-    """The parts of a path below the root, or None where it is not below it.
+    """Return the parts of a path below the root, or None where it is not below it.
 
     Folders are compared as the disk does: a link may spell them in other letters.
     """
@@ -212,7 +212,7 @@ def _within(real: Path, root: Path) -> tuple[str, ...] | None:
 
 
 def _is_hidden(parts: tuple[str, ...]) -> bool:
-    """Hidden files are the user's own, as the token in .git/config; only stores of large files are a model's."""
+    """Tell whether a path is hidden: the user's own, as the token in .git/config, and no store of large files."""
     if any(parts[: len(store)] == store for store in _STORES):
         return False
     return any(part.startswith(".") for part in parts)
