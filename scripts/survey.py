@@ -17,8 +17,9 @@ from typing import Any
 
 from mlx_publish.checks.twin import TwinFacts, judge
 from mlx_publish.children.torch import find_torch
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.errors import PublishError
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.source.twin import Prover
 from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.streams import patient
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="model types, or names of files in tests/configs; all where none")
     parser.add_argument("--results", type=Path, help="a JSON file that results are also written to")
     options = parser.parse_args(arguments)
-    torch, support = find_torch(), mlx_lm_support()
+    torch, support = find_torch(), CONVERTER.support()
     if torch.reason or support is None:
         sys.stderr.write(f"{torch.reason or 'mlx-lm is not installed'}; run: sh scripts/bootstrap.sh -s reference\n")
         return 4
