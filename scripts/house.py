@@ -40,7 +40,9 @@ def restated(text: str, path: Path) -> Iterator[int]:
 
     commands = {name for name in registry() if name not in NAMES}
     for node in ast.walk(ast.parse(text, str(path))):
-        parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        if not isinstance(node, (ast.Dict, ast.List, ast.Set, ast.Tuple)):
+            continue
+        parts = node.keys if isinstance(node, ast.Dict) else node.elts
         words = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
         if len(words & set(NAMES)) >= _RESTATED or len(words & commands) >= _RESTATED:
             yield node.lineno
