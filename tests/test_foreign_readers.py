@@ -14,6 +14,7 @@ PARSERS = {
     ("json", "load"),
     ("json", "JSONDecoder"),
     ("yaml", "load"),
+    ("yaml", "parse"),
     ("yaml", "safe_load"),
     ("tomllib", "loads"),
 }
@@ -22,9 +23,7 @@ NAMES = {"loads", "YAML", "compose", "JSONDecoder", "literal_eval", "from_json",
 OURS = {
     # the readers
     "text/json_text.py": "the one of JSON",
-    "text/yaml_quick.py": "behind text.yaml_bounds",
-    "text/yaml_full.py": "behind text.yaml_bounds",
-    "model/card.py": "behind text.yaml_bounds",
+    "text/yaml.py": "the one of YAML",
     "work.py": "Report.from_json takes parsed data",
     "evidence/report.py": "Chain.from_json takes parsed data",
     "evidence/digests.py": "what was just written",
@@ -39,12 +38,8 @@ OURS = {
     "children/serving.py": "an order of ours",
     "engine/twin.py": "a config that we wrote for the child",
     "engine/logits_store.py": "passages that our child wrote",
-    "torch_check/__main__.py": "an order of ours",
     "children/torch.py": "an answer of our child",
-    "chat/__main__.py": "an order of ours",
-    "chat/child.py": "an answer of our child",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
-    "chat/minijinja_child.py": "an order of ours",
     # files of the package
     "machine/packages.py": "the source of mlx-lm as installed",
     "engine/tokenizing.py": "data/probes.json",

@@ -5,6 +5,7 @@ Each answer comes back as soon as it is there, so that the parent knows which re
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
 from mlx_publish.children.once import Outcome, do_once
 from mlx_publish.children.process import python
 from mlx_publish.children.worker import Bounds
-from mlx_publish.errors import Bug, PublishError, SurroundingsError
+from mlx_publish.errors import Bug, PublishError, SurroundingsError, of_the_disk
 
 ANSWERS_BYTES = 64 * 10**6
 _AGAIN = "Close other programs and free space on the disk, then run again."
@@ -61,6 +62,8 @@ def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS)
     try:
         outcome = do_once(python("mlx_publish.chat"), _order(requests, limits), bounds)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise of_the_disk(error) from error
         raise SurroundingsError(f"templates cannot be rendered: {error}", remedy=_AGAIN) from error
     if not outcome.said:  # it ended before the first template
         raise _failure(outcome)

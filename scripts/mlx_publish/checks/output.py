@@ -55,15 +55,15 @@ def _bits(built: Built) -> Says:
     rest = tuple(tensor for tensor in tensors if tensor.name.rpartition(".")[0] not in own)
     among = bits_per_weight(rest, block)
     wanted = _wanted(built, rest, block)
-    nominal = built.variant.q_bits
+    nominal = built.variant.form.bits
     others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
-    if nominal and among > nominal + 64 / (built.variant.q_group_size or 64) + 1:
+    if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
         return failed(
             f"{among:.3f} bits per weight{others}, far from the {nominal} of the name: quantization missed layers",
             "Take a group size that divides the layers' last dimension.", **told,
         )  # fmt: skip
-    if not built.variant.mixed and abs(among - wanted) > _BAND * wanted:
+    if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
             f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
             "Look at the quantization block of model/config.json.", **told,
@@ -104,9 +104,9 @@ def _quantization(built: Built) -> Says:
         return failed("something is quantized that was not asked for", AGAIN)
     if not isinstance(block, Mapping):
         return failed("config.json says nothing of a quantization", AGAIN)
-    wanted: dict[str, Any] = {"group_size": built.variant.q_group_size, "mode": built.variant.q_mode}
-    if built.variant.q_bits:
-        wanted["bits"] = built.variant.q_bits
+    wanted: dict[str, Any] = {"group_size": built.variant.form.group_size, "mode": built.variant.form.mode}
+    if built.variant.form.bits:
+        wanted["bits"] = built.variant.form.bits
     wrong = [key for key, value in wanted.items() if block.get(key, "affine") != value]
     if wrong:
         return failed(f"config.json's quantization differs in {', '.join(wrong)}", AGAIN)

@@ -72,7 +72,7 @@ def _base(facts: SourceFacts) -> str:
 
 
 def _reaches(facts: SourceFacts) -> Says:
-    group = facts.variant.q_group_size
+    group = facts.variant.form.group_size
     if group is None:
         return passed("nothing is to be quantized")
     missed = list(_missed(facts, group))

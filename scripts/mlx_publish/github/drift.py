@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.github.output import cell
 from mlx_publish.github.programs import gh
 from mlx_publish.github.wanted import known_recipes
 from mlx_publish.hub.repo import RepoFiles, resolve
@@ -25,8 +24,9 @@ from mlx_publish.model.template_places import JINJA, LEGACY
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
-from mlx_publish.text import bounds
+from mlx_publish.text import bounds, markdown
 from mlx_publish.text.json_text import parse, read
+from mlx_publish.text.markdown import cell
 
 TITLE = "Sources and converters that moved"
 LABEL = "mlx-publish-drift"
@@ -160,14 +160,8 @@ def table(moved: list[Moved]) -> str:
     """Markdown for the issue, the step summary and the terminal."""
     if not moved:
         return "Nothing moved: every recipe is pinned to the head of its source.\n"
-    rows = [
-        f"| {cell(one.recipe)} | {cell(one.of)} | {cell(one.before[:12])} | {cell(one.now[:12])} | {cell(one.what)} |"
-        for one in moved
-    ]
-    return (
-        "\n".join(["| recipe | source or tool | was | is | what moved |", "| --- | --- | --- | --- | --- |", *rows])
-        + "\n"
-    )
+    rows = [[cell(text) for text in (one.recipe, one.of, one.before[:12], one.now[:12], one.what)] for one in moved]
+    return markdown.table(("recipe", "source or tool", "was", "is", "what moved"), rows) + "\n"
 
 
 def tell(moved: list[Moved], root: Path) -> str:

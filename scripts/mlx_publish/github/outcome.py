@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from mlx_publish.card.markdown import hub, link
 from mlx_publish.evidence.report import Finding, Report, unmeasured
-from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.text.markdown import Markdown, cell, hub, link, table
 from mlx_publish.work import Work
 
 _WORST = ("error", "refused", "pass")
@@ -61,15 +61,17 @@ def _has(reports: Sequence[Report], stage: str) -> bool:
 
 def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
     yield f"### mlx-publish: {cell(recipe.name)}\n"
-    yield "| variant | stage | verdict | remarks |\n| --- | --- | --- | --- |"
-    for label, own in reports.items():
-        for report in own:
-            remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-            remark = "<br>".join(map(cell, remarks))
-            yield f"| {cell(label)} | {report.stage} | {report.verdict} | {remark} |"
+    listed = [(label, report) for label, own in reports.items() for report in own]
+    rows = [(cell(label), report.stage, report.verdict, _remarks(report)) for label, report in listed]
+    yield table(("variant", "stage", "verdict", "remarks"), rows)
     for label, own in reports.items():
         if why := unmeasured(own):
             yield f"\n{cell(label)}: {cell(why)}."
+
+
+def _remarks(report: Report) -> Markdown:
+    remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
+    return Markdown("<br>".join(map(cell, remarks)))
 
 
 def _remark(check: Finding) -> bool:
@@ -80,11 +82,12 @@ def _remark(check: Finding) -> bool:
 def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
     """What was published where, a line a variant."""
     receipts = [report.result for report in uploads if report.result.get("repo")]
-    if not receipts:
-        return
-    yield "\n| published | commit | tag | files sent | files removed |\n| --- | --- | --- | ---: | ---: |"
-    for result in receipts:
-        where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
-        commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
-        counts = " | ".join(str(len(result.get(key, ()))) for key in ("sent", "removed"))
-        yield f"| {where} | {commit} | {cell(result.get('tag') or '')} | {counts} |"
+    if receipts:
+        headings = ("published", "commit", "tag", "files sent", "files removed")
+        yield "\n" + table(headings, map(_receipt, receipts), right=headings[3:])
+
+
+def _receipt(result: Mapping[str, Any]) -> tuple[object, ...]:
+    where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
+    commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
+    return where, commit, cell(result.get("tag") or ""), *(len(result.get(key, ())) for key in ("sent", "removed"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mlx_publish.github.output import cell
+from mlx_publish.text.markdown import cell
 
 MOST = 1 << 20
 """Bytes of a step's summary."""

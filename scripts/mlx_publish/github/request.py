@@ -20,7 +20,7 @@ from mlx_publish.recipes.faults import cut, joined, said
 from mlx_publish.recipes.flags import Asked, Key, keys_of
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import RecipeSpec, Strict
-from mlx_publish.text.yaml_lines import scalar
+from mlx_publish.text.yaml import scalar
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

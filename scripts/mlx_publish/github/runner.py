@@ -101,7 +101,7 @@ class Runner:
 
     def stop(self, message: str, verdict: str) -> None:
         """Write what stopped the program; of an output that was written before, the runner takes the later value."""
-        from mlx_publish.card.markdown import fenced  # noqa: PLC0415  only errors need it
+        from mlx_publish.text.markdown import fenced  # noqa: PLC0415  only errors need it
 
         self.write({"verdict": verdict})
         self.summarize(f"### mlx-publish: {verdict}\n\n{fenced(message, 'text', 5000)}\n")

@@ -35,6 +35,7 @@ def judge_resource(repo: str) -> None:
             f"HF_OIDC_RESOURCE names {named}, and {repo} is to be published", check=WRITABLE,
             remedy="A trusted publisher's token is for one repo: give each variant a job of its own, with --variant.",
         )  # fmt: skip
+    # The condition under which huggingface_hub itself asks the job for an identity (its `_oidc.py`).
     minted = os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
     if not (os.environ.get("HF_OIDC_ID_TOKEN") or minted):
         raise Refused(

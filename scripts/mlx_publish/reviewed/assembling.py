@@ -40,7 +40,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "templates": templates_of(context.recipe),
         "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
         | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
-        "variant": _variant(variant),
+        "variant": {"label": variant.label, **vars(variant.form)},
         "licence": inspected.result["licence"],
         "language": inspected.result["card"]["language"],
         "config": inspected.result["config"],
@@ -127,18 +127,6 @@ def _untested(context: Context, measured: Mapping[str, Report]) -> dict[str, str
     """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
     reason = context.recipe.accepted(COMPLETE)
     return {"untested": reason} if reason and not {*TESTED} <= {*measured} else {}
-
-
-def _variant(variant: Variant) -> dict[str, Any]:
-    return {
-        "label": variant.label,
-        "quantized": variant.quantized,
-        "bits": variant.q_bits,
-        "group_size": variant.q_group_size,
-        "mode": variant.q_mode if variant.quantized else None,
-        "mixed": variant.mixed,
-        "dtype": variant.dtype,
-    }
 
 
 def _proof(twin: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

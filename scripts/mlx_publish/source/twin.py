@@ -14,11 +14,11 @@ from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.context import Context
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source.bounds import rounded
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.resolve import metadata_of
+from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
@@ -60,7 +60,7 @@ def torch_of(context: Context) -> Torch:
 
 
 def _facts(context: Context) -> TwinFacts:
-    torch, support = torch_of(context), mlx_lm_support()
+    torch, support = torch_of(context), converter(context).support()
     config = dict(metadata_of(context).config.raw)
     if support is None:
         return TwinFacts(None, "mlx-lm is not installed here")

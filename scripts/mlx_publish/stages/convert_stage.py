@@ -15,11 +15,11 @@ from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import folder_digest
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
 
@@ -32,7 +32,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
         "files": report.result["source"]["files"],
         "modality": report.result["source"].get("modality"),
         "variant": variant.model_dump(mode="json"),
-        "tools": versions(*COMPUTING),
+        "tools": versions(*converter(context).packages),
     }
 
 

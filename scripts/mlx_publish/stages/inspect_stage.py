@@ -14,13 +14,12 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.report import Finding
 from mlx_publish.hub.repo import exists
-from mlx_publish.machine.packages import mlx_lm_support
 from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
 from mlx_publish.stages.policy_of import policy_of
@@ -29,7 +28,7 @@ from mlx_publish.stages.stage import Stage
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """Commit or digest of the source, and what is asked for."""
-    support, policy = mlx_lm_support(), policy_of(context)
+    support, policy = converter(context).support(), policy_of(context)
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
@@ -79,7 +78,7 @@ def _told(facts: SourceFacts, checks: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def _facts(context: Context, variant: Variant) -> SourceFacts:
-    support = mlx_lm_support()
+    support = converter(context).support()
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
@@ -97,8 +96,8 @@ def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
     if recipe.source_folder and destination is None:
         return {}
     names = [destination] if destination else []
-    if variant.q_bits:
-        names.append(f"mlx-community/{recipe.source_name}-{variant.q_bits}bit")
+    if bits := variant.form.bits:
+        names.append(f"mlx-community/{recipe.source_name}-{bits}bit")
     return {name: exists(name) for name in dict.fromkeys(names)}
 
 
