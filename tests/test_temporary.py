@@ -159,7 +159,7 @@ def test_a_maker_whose_folder_is_taken_for_a_leftover_makes_another(
 
 def test_many_starts_at_once_leave_each_other_alone(place: Path) -> None:
     code = (
-        "from mlx_publish import temporary as t\nimport tempfile\nfrom pathlib import Path\n"
+        "from mlx_publish.text import temporary as t\nimport tempfile\nfrom pathlib import Path\n"
         "for _ in range(150):\n"
         "    t.remove_left(Path(tempfile.gettempdir()))\n"
         "    with t.TemporaryFolder() as folder:\n"

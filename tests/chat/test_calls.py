@@ -10,6 +10,7 @@ from mlx_publish.chat.look import look
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template_abilities import ABILITIES
 from mlx_publish.checks.template_facts import TemplateFacts
+from mlx_publish.evidence.measurements import CapabilitiesSpec
 from mlx_publish.evidence.report import Finding
 
 HEAD = "{{ tools | tojson if tools }}{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -36,7 +37,7 @@ def test_of_a_template_that_takes_everything_nothing_odd_is_said() -> None:
     assert set(can.tool_forms.values()) == {"listed"}
     assert (can.system_later, can.developer, can.system_parts, can.result_parts) == ("kept", "kept", "shown", "shown")
     assert {finding(WHOLE, check).status for check in ("roles", "tools", "parts", "turns")} == {"pass"}
-    rows = dict(described(can.to_json()))
+    rows = dict(described(can))
     assert (rows["Forms of calls"], rows["Forms of tools"]) == ("all shown", "all listed")
 
 
@@ -69,7 +70,7 @@ def test_a_form_of_calls_that_breaks_is_told_and_the_others_are_fine(case: str) 
     can, said = of(template), finding(template, "tools")
     assert can.calls == dict.fromkeys(can.calls, "shown") | {dialogue: how}
     assert (said.status, said.message.rpartition("; ")[2]) == ("warn", words)
-    assert dialogue in dict(described(can.to_json()))["Forms of calls"]
+    assert dialogue in dict(described(can))["Forms of calls"]
 
 
 NAMED = "{{ t.function.name }}{% for k, v in (t.function.parameters or {'properties': {}}).properties.items() %}"
@@ -101,7 +102,7 @@ def test_a_form_of_tools_that_breaks_is_told_and_the_others_are_fine(case: str) 
     assert can.tools == "listed"
     assert can.tool_forms == dict.fromkeys(can.tool_forms, "listed") | {dialogue: how}
     assert (said.status, said.message.rpartition("; ")[2]) == ("warn", words)
-    assert dialogue in dict(described(can.to_json()))["Forms of tools"]
+    assert dialogue in dict(described(can))["Forms of tools"]
 
 
 def test_a_macro_without_end_on_odd_types_refuses_these_tools_and_not_the_model() -> None:
@@ -150,6 +151,7 @@ def test_a_result_beside_a_printed_tool_is_not_printed_itself() -> None:
 def test_evidence_of_earlier_versions_is_described_without_what_it_does_not_tell() -> None:
     later = ("system_later", "developer", "calls", "tool_forms", "system_parts", "result_parts", "switches")
     old = {key: value for key, value in of(WHOLE).to_json().items() if key not in later}
-    titles = [title for title, _ in described(old)]
+    evidence = CapabilitiesSpec.model_validate(old)
+    titles = [title for title, _ in described(evidence)]
     assert titles[-1] == "Date"
-    assert dict(described(old))["Thinking"] == "no switch"
+    assert dict(described(evidence))["Thinking"] == "no switch"

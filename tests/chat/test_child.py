@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from conftest import Program
-from mlx_publish.chat.child import Limits, Request, render_all
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.child import Limits, render_all
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.children import limits
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
 

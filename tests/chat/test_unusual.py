@@ -120,7 +120,7 @@ def test_no_published_template_is_odd_however_often_it_is_drawn_for(manner: str)
         made = look({"default": MANNERS[manner].template}, {"bos_token": "<s>", "eos_token": "</s>"})
         assert (made.odd, made.unsafe) == ((), ())
         found.append(json.dumps([safe(made).message, capabilities(made).to_json(), made.reads.to_json()]))
-        found[-1] += str([one.told() for one in made.rendered.values()])
+        found[-1] += str([one.to_json() for one in made.rendered.values()])
     assert len(set(found)) == 1
 
 

@@ -107,7 +107,7 @@ def test_a_switch_of_another_name_is_named_and_tried(case: str) -> None:
     (said,) = (one for one in run_checks(ABILITIES, TemplateFacts(seen, can, None)) if one.id == "thinking")
     assert said.status == "pass"
     assert all(name in said.message for name in wanted)
-    assert all(name in dict(described(can.to_json()))["Thinking"] for name in wanted)
+    assert all(name in dict(described(can))["Thinking"] for name in wanted)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,7 @@ def test_beside_the_usual_switch_others_are_told_too() -> None:
     template = CHATML + "{{ '<think>' if enable_thinking }}{{ reasoning_effort }}"
     can = capabilities(look({"default": template}, {}))
     assert (can.thinking, can.switches) == ("switch", {"reasoning_effort": ["low", "high"]})
-    assert (
-        dict(described(can.to_json()))["Thinking"]
-        == 'enable_thinking, off by default; reasoning_effort ("low", "high")'
-    )
+    assert dict(described(can))["Thinking"] == 'enable_thinking, off by default; reasoning_effort ("low", "high")'
 
 
 def test_a_template_that_does_harm_for_one_value_of_a_switch_is_unsafe() -> None:

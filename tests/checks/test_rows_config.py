@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headers import CONFIG, TYPES, facts, failures, find, judge
-from mlx_publish.machine.packages import mlx_lm_support
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.weights import TensorInfo
@@ -116,7 +116,7 @@ def test_no_config_and_no_mlx_lm() -> None:
 
 
 def test_names_that_mlx_lm_maps_are_known() -> None:
-    support = mlx_lm_support()
+    support = CONVERTER.support()
     assert support
     assert {"mistral", "llava", "phi-msft"} <= support.types
     assert support.types >= TYPES

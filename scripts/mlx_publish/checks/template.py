@@ -29,7 +29,9 @@ def safe(look: Look) -> Says:
         )  # fmt: skip
     if look.odd:
         first = look.odd[0]
-        return failed(f"the chat template is not safe to render: {first.said}", _MEND, kind=first.kind, **first.details)
+        return failed(
+            f"the chat template is not safe to render: {first.message}", _MEND, kind=first.kind, **first.details
+        )
     return passed(f"{len(look.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
 
 

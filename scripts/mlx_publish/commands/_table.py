@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mlx_publish.evidence.measurements import SpeedSpec
 from mlx_publish.evidence.report import unmeasured
+from mlx_publish.evidence.stages import CONVERT, MEASURED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.console import width
 from mlx_publish.text.harmless import harmless, plain
@@ -62,7 +63,7 @@ def print_plainly(out: TextIO, table: Table) -> Console:
 
 
 def _cells(label: str, work: Work) -> tuple[str, ...]:
-    reports = {name: work.report(label, name) for name in ("convert", "smoke", "fidelity", "benchmark")}
+    reports = {name: work.report(label, name) for name in (CONVERT.name, *MEASURED)}
     results = {name: report.result for name, report in reports.items() if report and report.verdict == "pass"}
     convert, smoke = results.get("convert"), results.get("smoke")
     fidelity, benchmark = results.get("fidelity"), results.get("benchmark")

@@ -11,10 +11,11 @@ from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.commands._verdict import print_verdict
+from mlx_publish.converters import converter_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import read_json_file
 from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatures
 from mlx_publish.text.console import Console
@@ -76,7 +77,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
         differences=made.differences if made else None,
-        tools=versions(*COMPUTING),
+        tools=versions(*converter_of(evidence.tools).packages),
     )
 
 

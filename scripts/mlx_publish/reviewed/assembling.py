@@ -12,23 +12,24 @@ from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import SCHEMA, read_back
 from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
 from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 
 
 def bound_of(context: Context, variant: Variant) -> Bound:
     """Return the measurements of a variant, and the digest of the model that they have to be of."""
-    model = context.report(variant, "convert").result["model"]
+    model = context.converted(variant).model
     reports = {name: context.work.report(variant.label, name) for name in MEASURED}
     return Bound(model, {name: report for name, report in reports.items() if report})
 
 
 def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
     """Return the evidence that the reports add up to, without numbers that were measured on other bytes than these."""
-    inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
+    inspected, converted = context.inspected(variant), context.report(variant, "convert")
     measured = {name: report for name, report in bound.reports.items() if bound.fits(name)}
     destination = context.recipe.destinations[variant.label]
-    twin, smoke, asked = inspected.result["twin"], measured.get("smoke"), context.recipe.spec.smoke
+    smoke, asked = measured.get("smoke"), context.recipe.spec.smoke
     untested = None if {*TESTED} <= {*measured} else context.recipe.accepted(COMPLETE)
     data = {
         "schema": SCHEMA,
@@ -36,14 +37,14 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "recipe": context.recipe.name,
         "destination": {"name": destination.name, "repo": destination.repo},
         "templates": templates_of(context.recipe),
-        "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
-        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
+        "source": {key: value for key, value in to_json(inspected.source).items() if key != "files"}
+        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.card.pipeline_tag},
         "variant": {"label": variant.label, **vars(variant.form)},
-        "licence": inspected.result["licence"],
-        "language": inspected.result["card"]["language"],
-        "config": inspected.result["config"],
+        "licence": to_json(inspected.licence),
+        "language": inspected.card.language,
+        "config": inspected.config,
         # Where mlx-lm could not read the twin and the recipe accepts that, nothing was compared.
-        "proof": twin if twin and twin["texts"] else None,
+        "proof": to_json(inspected.twin) if inspected.twin and inspected.twin.texts else None,
         "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],
@@ -61,7 +62,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
                 "message": check.message,
                 "accepted": check.details.get("accepted"),
             }
-            for report in (inspected, converted, *measured.values())
+            for report in (context.report(variant, "inspect"), converted, *measured.values())
             for check in report.checks
         ],
     }

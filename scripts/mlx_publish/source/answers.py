@@ -10,12 +10,12 @@ from mlx_publish.chat.variables import SWITCH
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import Answers, Question
 from mlx_publish.evidence.records import to_json
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import SmokeTest
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.logits import texts
 from mlx_publish.source.long_text import LongText, long_text
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -98,7 +98,7 @@ class SourceAnswers:
     def long_text(self) -> LongText:
         """How long the long text is, and why it is not beyond the window."""
         config = metadata_of(self.context).config
-        parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
+        parameters = self.context.inspected(self.context.variants[0]).source.parameters
         return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> Answers | None:
@@ -110,7 +110,7 @@ class SourceAnswers:
         self._kept().keep(result)
 
     def _kept(self) -> Kept[Answers]:
-        made_by = {"tools": versions(*COMPUTING), "mlx-publish": __version__}
+        made_by = {"tools": versions(*converter(self.context).packages), "mlx-publish": __version__}
         asked = {"source": source_of(self.context).identity, "asked": to_json(self.questions())}
         return Kept(self.context.work.source / "answers.json", Answers, {**asked, **made_by})
 

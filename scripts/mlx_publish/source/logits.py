@@ -10,9 +10,9 @@ from typing import Any
 
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import SourceRead
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.resolve import source_of
+from mlx_publish.source.resolve import converter, source_of
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
 
@@ -61,5 +61,5 @@ class SourceLogits:
         """Sizes of the store's files count too: one that somebody cleared in part is computed again."""
         sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
         of = {"source": source_of(self.context).identity, "model": self.model, "files": sizes}
-        inputs = {**of, "asked": self.asked(), "tools": versions(*COMPUTING)}
+        inputs = {**of, "asked": self.asked(), "tools": versions(*converter(self.context).packages)}
         return Kept(self.store.with_suffix(".json"), SourceRead, inputs)
