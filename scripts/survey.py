@@ -152,23 +152,24 @@ def _row(kind: str, name: str, config: Mapping[str, Any], prover: Prover) -> Row
     except PublishError as error:
         facts = TwinFacts(None, error.message)
     says = judge(facts, config)
-    errors = [text["nmse"] for text in (facts.result or {}).get("texts", [])]
-    worst = max(errors) if errors and None not in errors else None
+    errors = [text.nmse for text in facts.proof.texts] if facts.proof else []
+    numbers = [error for error in errors if error is not None]
+    worst = max(numbers) if numbers and len(numbers) == len(errors) else None
     return Row(kind, name, says.status, _shortly(facts, says.message), worst)
 
 
 def _shortly(facts: TwinFacts, message: str) -> str:
     """The cell of the table: what differs, or why nothing is known."""
-    found = facts.result
-    if found is None:
+    proof = facts.proof
+    if proof is None:
         return _short(facts.reason)
-    if found["problem"]:
-        return _short(found["problem"])
-    if found["lost"] and not message.startswith("mlx-lm computes what"):
-        return _short(f"has no place for {found['lost'][0]}")
-    if found["blame"]:
-        place = f" from position {found['boundary']['position']:,}" if found["boundary"] else ""
-        return _short(f"computes {found['blame']} otherwise{place}")
+    if proof.problem:
+        return _short(proof.problem)
+    if proof.lost and not message.startswith("mlx-lm computes what"):
+        return _short(f"has no place for {proof.lost[0]}")
+    if proof.blame:
+        place = f" from position {proof.boundary.position:,}" if proof.boundary else ""
+        return _short(f"computes {proof.blame} otherwise{place}")
     return "" if message.startswith("mlx-lm computes what") else _short(message)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlx_publish.children.engine import Children
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.report import Finding, Report
+from mlx_publish.evidence.results import Converted, Inspected
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,23 @@ class Context:
                 remedy=f"Run 'mlx-publish {stage}' with the same recipe and --work first.",
             )
         return report
+
+    def inspected(self, variant: Variant) -> Inspected:
+        """Return what `inspect` reports of a variant. `BadInput` where it has not run."""
+        return self._result(variant, "inspect", Inspected)
+
+    def converted(self, variant: Variant) -> Converted:
+        """Return what `convert` reports of a variant. `BadInput` where it has not run."""
+        return self._result(variant, "convert", Converted)
+
+    def _result(self, variant: Variant, stage: str, kind: type[T]) -> T:
+        try:
+            return from_json(kind, self.report(variant, stage).result)
+        except ValueError:
+            raise BadInput(
+                f"{self.work.report_path(variant.label, stage)} is of a version that reported something else",
+                remedy=f"Run 'mlx-publish {stage} --force' with the same recipe and --work first.",
+            ) from None
 
     def title(self, variant: Variant) -> str:
         """Name a variant in messages."""

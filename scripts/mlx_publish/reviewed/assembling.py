@@ -15,6 +15,7 @@ from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import SCHEMA, read_back
 from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
 from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
@@ -22,14 +23,14 @@ from mlx_publish.recipes.recipe import Variant
 
 def bound_of(context: Context, variant: Variant) -> Bound:
     """The measurements of a variant, and the digest of the model that they have to be of."""
-    model = context.report(variant, "convert").result["model"]
+    model = context.converted(variant).model
     reports = {name: context.work.report(variant.label, name) for name in MEASURED}
     return Bound(model, {name: report for name, report in reports.items() if report})
 
 
 def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
     """Add the reports up. A number that was measured on other bytes than these stays out."""
-    inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
+    inspected, converted = context.inspected(variant), context.report(variant, "convert")
     measured = {name: report for name, report in bound.reports.items() if bound.fits(name)}
     destination = context.recipe.destinations[variant.label]
     data = {
@@ -38,13 +39,14 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "recipe": context.recipe.name,
         "destination": {"name": destination.name, "repo": destination.repo},
         "templates": templates_of(context.recipe),
-        "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
-        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
+        "source": {key: value for key, value in to_json(inspected.source).items() if key != "files"}
+        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.card.pipeline_tag},
         "variant": {"label": variant.label, **vars(variant.form)},
-        "licence": inspected.result["licence"],
-        "language": inspected.result["card"]["language"],
-        "config": inspected.result["config"],
-        "proof": _proof(inspected.result["twin"]),
+        "licence": to_json(inspected.licence),
+        "language": inspected.card.language,
+        "config": inspected.config,
+        # Where mlx-lm could not read the twin and that was accepted, nothing was compared.
+        "proof": to_json(inspected.twin) if inspected.twin and inspected.twin.texts else None,
         "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],
@@ -62,7 +64,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
                 "message": check.message,
                 "accepted": check.details.get("accepted"),
             }
-            for report in (inspected, converted, *measured.values())
+            for report in (context.report(variant, "inspect"), converted, *measured.values())
             for check in report.checks
         ],
     }
@@ -127,11 +129,6 @@ def _untested(context: Context, measured: Mapping[str, Report]) -> dict[str, str
     """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
     reason = context.recipe.accepted(COMPLETE)
     return {"untested": reason} if reason and not {*TESTED} <= {*measured} else {}
-
-
-def _proof(twin: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """What the twin shows; where mlx-lm could not read it and that was accepted, nothing was compared."""
-    return twin if twin and twin["texts"] else None
 
 
 def _smoke(context: Context, report: Report | None) -> dict[str, Any] | None:

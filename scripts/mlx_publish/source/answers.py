@@ -98,7 +98,7 @@ class SourceAnswers:
     def long_text(self) -> LongText:
         """How long the long text is, and why it is not beyond the window."""
         config = metadata_of(self.context).config
-        parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
+        parameters = self.context.inspected(self.context.variants[0]).source.parameters
         return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> Answers | None:

@@ -68,7 +68,7 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
 @contextlib.contextmanager
 def readable_source(context: Context) -> Iterator[Path]:
     """Give a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
-    paths: list[str] = context.report(context.variants[0], "inspect").result["source"]["files"]
+    paths = context.inspected(context.variants[0]).source.files
     with context.work.aside("source") as aside:
         yield prepare(source_of(context), paths, aside).links
 

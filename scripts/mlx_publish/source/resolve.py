@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_publish.checks.folder import refused_unread
 from mlx_publish.context import Context
-from mlx_publish.converters import Converter, converter_for
+from mlx_publish.converters import CONVERTERS, Converter, converter_for
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
 from mlx_publish.hub.fetch import fetch
@@ -98,7 +98,10 @@ def metadata_of(context: Context) -> Metadata:
 def converter(context: Context) -> Converter:
     """Return the converter of the source, by its model type; the children of the run do their jobs by it."""
     if "converter" not in context.cache:
-        context.cache["converter"] = converter_for(metadata_of(context).config.model_type)
+        try:
+            context.cache["converter"] = converter_for(metadata_of(context).config.model_type)
+        except Refused:  # its config cannot be read, which a check says
+            return CONVERTERS[0]
     chosen: Converter = context.cache["converter"]
     context.children.converter = chosen.module
     return chosen

@@ -15,6 +15,7 @@ from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import folder_digest
+from mlx_publish.evidence.records import to_json
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
@@ -26,11 +27,11 @@ from mlx_publish.text.files import replace_folder
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
     """The source's bytes, the variant, and the tools whose version shows in the result."""
-    report = context.report(variant, "inspect")
+    source = context.inspected(variant).source
     return {
-        "source": report.inputs["source"],
-        "files": report.result["source"]["files"],
-        "modality": report.result["source"].get("modality"),
+        "source": context.report(variant, "inspect").inputs["source"],
+        "files": source.files,
+        "modality": source.modality,
         "variant": variant.model_dump(mode="json"),
         "tools": versions(*converter(context).packages),
     }
@@ -52,7 +53,7 @@ def complete(context: Context, variant: Variant) -> bool:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Bring the source here, mend its tokenizer, convert all variants in one child, judge, and only then rename."""
     source = source_of(context)
-    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
+    paths = context.inspected(variants[0]).source.files
     context.console.progress(f"bringing {len(paths)} files of {context.recipe.source_name} here")
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
@@ -75,8 +76,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 replace_folder(folder, context.work.model(variant.label))
-                note_converted(context, variant, result["model"])
-            return Outcome(checks, result)
+                note_converted(context, variant, result.model)
+            return Outcome(checks, to_json(result))
 
         # Digests take most of it, and those of several variants can be taken at once.
         with ThreadPoolExecutor() as pool:

@@ -37,11 +37,11 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
-    proof = reference_facts(context) if _asked(context) else NOT_ASKED
+    reference = reference_facts(context) if _asked(context) else NOT_ASKED
     outcomes = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
-    checks = run_checks(REFERENCE, proof, context.recipe.accepted)
+    checks = run_checks(REFERENCE, reference, context.recipe.accepted)
     return {
-        label: Outcome((*outcome.checks, *checks), {**outcome.result, "reference": proof.result})
+        label: Outcome((*outcome.checks, *checks), {**outcome.result, "reference": to_json(reference.proof)})
         for label, outcome in outcomes.items()
     }
 
@@ -63,7 +63,7 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
     source = logits.known() or _read(context, logits, context.work.model(widest.label))
-    bits = context.report(widest, "convert").result["bits_per_weight"]
+    bits = context.converted(widest).bits_per_weight
     against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
     outcomes = _compared(context, others, logits, source, against) if others else {}
@@ -115,13 +115,12 @@ def _compared(
 def _widest(context: Context) -> Variant:
     """The variant of the recipe that was converted with the most bits per weight."""
     reports = [(variant, context.work.report(variant.label, "convert")) for variant in context.recipe.variants]
-    made = [(r.result["bits_per_weight"], v) for v, r in reports if r is not None and r.verdict == "pass"]
-    return max(made, key=lambda pair: pair[0])[1]
+    passed = [variant for variant, report in reports if report is not None and report.verdict == "pass"]
+    return max(passed, key=lambda variant: context.converted(variant).bits_per_weight)
 
 
 def _digest(context: Context, variant: Variant) -> str:
-    digest: str = context.report(variant, "convert").result["model"]
-    return digest
+    return context.converted(variant).model
 
 
 STAGE = Stage(stages.FIDELITY, inputs, run)

@@ -63,7 +63,7 @@ def _chats(context: Context, variants: Sequence[Variant], look: Look) -> dict[st
     dialogues = [
         DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in look.probes
     ]
-    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
+    paths = context.inspected(variants[0]).source.files
     files = {variant.label: _tokenizer_files(context, variant) for variant in variants}
     first = {files[variant.label]: variant for variant in reversed(variants)}
     with context.work.aside("source") as aside:
