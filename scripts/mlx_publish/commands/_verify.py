@@ -17,7 +17,7 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import read_json_file
-from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
+from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatures
 from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
@@ -37,7 +37,7 @@ def verify(
     measured = measurer(published.files, by)
     findings = _judged(published, console, (again, source, work), measured.by)
     signed = signatures(published.files, published.sha256, by, measured, published.repo)
-    findings += told_of(signed, alone=findings[0].status == "fail")
+    findings += reportable(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)

@@ -1,11 +1,10 @@
-"""What a run leaves for the jobs after it: outputs of the step, annotations and a summary."""
+"""The outcome of a run on GitHub: outputs of the step, annotations and a summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from mlx_publish.evidence.report import Finding, Report, unmeasured
+from mlx_publish.evidence.report import Report, unmeasured
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
@@ -18,9 +17,9 @@ _WORST = ("error", "refused", "pass")
 def write_outcome(
     work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str], runner: Runner
 ) -> None:
-    """Write outputs, one annotation for each failed check, and a table of all that is not simply good.
+    """Write outputs, one annotation for each failed check, and a table with all remarks.
 
-    Paths and names of several variants stand on a line each, in the recipe's order.
+    Paths and names of several variants take one line each, in the recipe's order.
     """
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
@@ -70,24 +69,23 @@ def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
 
 
 def _remarks(report: Report) -> Markdown:
-    remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-    return Markdown("<br>".join(map(cell, remarks)))
-
-
-def _remark(check: Finding) -> bool:
-    """Whether a reader of the summary should know of it."""
-    return check.status not in ("pass", "skip") or bool(check.details.get("told"))
+    """Return the messages of a report that a reader of the summary should know."""
+    checks = [check for check in report.checks if check.status not in ("pass", "skip") or check.details.get("told")]
+    return Markdown("<br>".join(cell(f"{check.status} {check.id}: {check.message}") for check in checks))
 
 
 def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
-    """What was published where, a line a variant."""
+    """Yield the table of what was published where, a line for each variant."""
     receipts = [report.result for report in uploads if report.result.get("repo")]
     if receipts:
         headings = ("published", "commit", "tag", "files sent", "files removed")
-        yield "\n" + table(headings, map(_receipt, receipts), right=headings[3:])
-
-
-def _receipt(result: Mapping[str, Any]) -> tuple[object, ...]:
-    where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
-    commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
-    return where, commit, cell(result.get("tag") or ""), *(len(result.get(key, ())) for key in ("sent", "removed"))
+        rows = [
+            (
+                link(receipt["repo"], receipt["pull_request"]) if receipt.get("pull_request") else hub(receipt["repo"]),
+                hub(receipt["repo"], receipt["commit"][:12], f"/tree/{receipt['commit']}"),
+                cell(receipt.get("tag") or ""),
+                *(len(receipt.get(key, ())) for key in ("sent", "removed")),
+            )
+            for receipt in receipts
+        ]
+        yield "\n" + table(headings, rows, right=headings[3:])
