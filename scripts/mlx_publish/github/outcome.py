@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mlx_publish.evidence.report import Report, unmeasured
+from mlx_publish.evidence.results import PublishedRepo
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
@@ -23,6 +24,7 @@ def write_outcome(
     """
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
+    repos = [published for report in uploads if (published := report.read(PublishedRepo))]
     verdicts = {report.verdict for own in reports.values() for report in own}
     runner.write(
         {
@@ -36,8 +38,8 @@ def write_outcome(
             "provenance": "\n".join(
                 str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
             ),
-            "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
-            "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
+            "repo": "\n".join(published.repo for published in repos),
+            "commit": "\n".join(published.commit for published in repos),
         }
     )
     for label, own in reports.items():
@@ -48,7 +50,7 @@ def write_outcome(
                         f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
                         recipe.place_of("source"),
                     )
-    text = "\n".join((*_summary(recipe, reports), *_receipts(uploads))) + "\n"
+    text = "\n".join((*_summary(recipe, reports), *_receipts(repos))) + "\n"
     paths = [] if uploads else [work.model(v.label) / "README.md" for v in variants if _has(reports[v.label], "card")]
     cards = {path.parent.parent.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
     runner.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
@@ -74,18 +76,18 @@ def _remarks(report: Report) -> Markdown:
     return Markdown("<br>".join(cell(f"{check.status} {check.id}: {check.message}") for check in checks))
 
 
-def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
+def _receipts(repos: Sequence[PublishedRepo]) -> Iterator[str]:
     """Yield the table of what was published where, a line for each variant."""
-    receipts = [report.result for report in uploads if report.result.get("repo")]
-    if receipts:
+    if repos:
         headings = ("published", "commit", "tag", "files sent", "files removed")
         rows = [
             (
-                link(receipt["repo"], receipt["pull_request"]) if receipt.get("pull_request") else hub(receipt["repo"]),
-                hub(receipt["repo"], receipt["commit"][:12], f"/tree/{receipt['commit']}"),
-                cell(receipt.get("tag") or ""),
-                *(len(receipt.get(key, ())) for key in ("sent", "removed")),
+                link(published.repo, published.pull_request) if published.pull_request else hub(published.repo),
+                hub(published.repo, published.commit[:12], f"/tree/{published.commit}"),
+                cell(published.tag),
+                len(published.sent),
+                len(published.removed),
             )
-            for receipt in receipts
+            for published in repos
         ]
         yield "\n" + table(headings, rows, right=headings[3:])

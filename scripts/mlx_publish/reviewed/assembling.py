@@ -80,8 +80,9 @@ def ladder_of(context: Context) -> list[dict[str, object]]:
         converted = reports.pop("convert")
         if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
             continue
-        bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
-        ladder.append(_rung(context, variant, ModelSpec.model_validate(read_back(converted.result)), bound))
+        model = ModelSpec.model_validate(read_back(converted.result))
+        bound = Bound(model.model, {name: report for name, report in reports.items() if report})
+        ladder.append(_rung(context, variant, model, bound))
     return ladder
 
 

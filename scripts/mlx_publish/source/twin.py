@@ -69,18 +69,12 @@ def twin_tools(context: Context) -> dict[str, str]:
 
 def twin_facts(context: Context) -> TwinFacts:
     """Compare the twin of the source, or say why that is not possible; a comparison of the same config is kept."""
-    if "twin" not in context.cache:
-        context.cache["twin"] = _facts(context)
-    facts: TwinFacts = context.cache["twin"]
-    return facts
+    return context.once("twin", lambda: _facts(context))
 
 
 def torch_of(context: Context) -> Torch:
     """Return the Python that has torch, looked for once a run."""
-    if "torch" not in context.cache:
-        context.cache["torch"] = find_torch()
-    torch: Torch = context.cache["torch"]
-    return torch
+    return context.once("torch", find_torch)
 
 
 def _facts(context: Context) -> TwinFacts:

@@ -11,7 +11,6 @@ from mlx_publish.checks.source import GROUPS
 from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Inspected, InspectedSource, LicenceName, Refusal, SourceCard, SourceName
 from mlx_publish.hub.repo import exists
@@ -45,11 +44,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 def _identity(context: Context) -> str:
     """Return commit or digest of the source; empty for a folder that needs more room than there is, and no digest."""
-    if "identity" not in context.cache:
+
+    def identity() -> str:
         large = context.recipe.source_folder is not None and too_large(context)
-        context.cache["identity"] = "" if large else source_of(context).identity
-    identity: str = context.cache["identity"]
-    return identity
+        return "" if large else source_of(context).identity
+
+    return context.once("identity", identity)
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -66,7 +66,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             raise SurroundingsError("there is more room than a moment ago", remedy="Run the same command again.")
         checks = {label: (*findings, room) for label, findings in checks.items()}
     return {
-        label: Outcome(checks[label], to_json(Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own)))
+        label: Outcome(checks[label], Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own))
         for label, own in facts.items()
     }
 
