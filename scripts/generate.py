@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from ruamel.yaml import YAML
 
 import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
+from mlx_publish.commands import registry
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
@@ -26,6 +27,8 @@ from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
 from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.files import json_text
+from mlx_publish.text.markdown import Markdown, table
+from mlx_publish.text.yaml import parse_yaml
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
@@ -60,8 +63,12 @@ def report_schema() -> dict[str, Any]:
 
 
 def action_file() -> str:
-    """action.yml with an input for each key of a recipe that has a flag."""
-    return key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
+    """action.yml with an input for each key of a recipe that has a flag, and with the commands that it runs alike."""
+    text = key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
+    names = [
+        name for name, command in registry().items() if command.of_the_action and f"\n          {name})\n" not in text
+    ]
+    return re.sub(r"(?m)^( +)inspect \| .*\)$", rf"\1{' | '.join(names)})", text)
 
 
 def recipe_page() -> str:
@@ -81,7 +88,7 @@ def recipe_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        *_table(schema, _notes(RecipeSpec)),
+        _keys(schema, _notes(RecipeSpec)),
     ]
     for key, field in RecipeSpec.model_fields.items():
         model = flags.section_of(field.annotation)
@@ -93,7 +100,7 @@ def recipe_page() -> str:
                 "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
                 "",
             ]
-        lines += _table(schema["$defs"][model.__name__], _notes(model))
+        lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
     return "\n".join(lines) + "\n"
 
 
@@ -113,26 +120,24 @@ def checks_page() -> str:
             "",
             f"## {stage}",
             "",
-            "| id | what is checked | what it protects from | |",
-            "| --- | --- | --- | --- |",
         ]
-        lines += [f"| `{c.id}` | {c.title} | {c.protects} | {'safety' if c.safety else ''} |" for c in checks]
-        lines += [
-            f"| `{name}` | {title} | {why} | always |" for name, (of, title, why) in RAISED.items() if of == stage
-        ]
+        rows = [(f"`{c.id}`", c.title, c.protects, "safety" if c.safety else "") for c in checks]
+        rows += [(f"`{name}`", title, why, "always") for name, (of, title, why) in RAISED.items() if of == stage]
+        lines.append(_table(("id", "what is checked", "what it protects from", ""), rows))
     return "\n".join(lines) + "\n"
 
 
 def action_page() -> str:
     """docs/action.md: inputs and outputs of the composite action."""
-    action = YAML(typ="safe").load(action_file())
+    action, _ = parse_yaml(action_file(), "action.yml")
     lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
-    lines += ["| input | meaning | default |", "| --- | --- | --- |"]
-    for name, entry in action["inputs"].items():
-        default = f"`{entry['default']}`" if entry["default"] else ""
-        lines.append(f"| `{name}` | {_cell(entry['description'])} | {default} |")
-    lines += ["", "## Outputs", "", "| output | meaning |", "| --- | --- |"]
-    lines += [f"| `{name}` | {_cell(entry['description'])} |" for name, entry in action["outputs"].items()]
+    inputs = [
+        (f"`{name}`", entry["description"], f"`{entry['default']}`" if entry["default"] else "")
+        for name, entry in action["inputs"].items()
+    ]
+    outputs = [(f"`{name}`", entry["description"]) for name, entry in action["outputs"].items()]
+    lines += [_table(("input", "meaning", "default"), inputs), "", "## Outputs", ""]
+    lines.append(_table(("output", "meaning"), outputs))
     return "\n".join(lines) + "\n"
 
 
@@ -150,17 +155,26 @@ def request_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
         "",
-        *_table(schema, _meanings(RequestSpec)),
+        _keys(schema, _meanings(RequestSpec)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table(schema: Mapping[str, Any], notes: Mapping[str, str]) -> Iterator[str]:
-    yield "| key | what may stand there | default | meaning |"
-    yield "| --- | --- | --- | --- |"
+def _keys(schema: Mapping[str, Any], notes: Mapping[str, str]) -> str:
+    """Return the table of a model's keys."""
+    required = schema.get("required", [])
+    rows = []
     for key, entry in schema["properties"].items():
-        shown = "**required**" if key in schema.get("required", []) else _default(entry.get("default"))
-        yield f"| `{key}` | {_cell(_kind(entry))} | {_cell(shown)} | {_cell(notes.get(key, ''))} |"
+        default = "**required**" if key in required else _default(entry.get("default"))
+        rows.append((f"`{key}`", _kind(entry), default, notes.get(key, "")))
+    return _table(("key", "what may stand there", "default", "meaning"), rows)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table of cells in which Markdown works."""
+    return table(
+        headings, ([Markdown(" ".join(str(text).split()).replace("|", "\\|")) for text in row] for row in rows)
+    )
 
 
 def _default(value: object) -> str:
@@ -192,22 +206,26 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _notes(model: type[BaseModel]) -> dict[str, str]:
-    """The strings below the fields of a model."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    """Return the strings below the fields of a model, of its bases too: a variant has its keys from its methods."""
     notes = {}
-    if isinstance(body, ast.ClassDef):
-        for field, note in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(note):
-                notes[field.target.id] = " ".join(ast.literal_eval(note.value).split())  # type: ignore[attr-defined]
+    for base in model.__mro__:
+        if not base.__module__.startswith("mlx_publish") or base.__name__ not in inspect.getsource(
+            sys.modules[base.__module__]
+        ):
+            continue
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except OSError:  # made of its bases
+            continue
+        if isinstance(body, ast.ClassDef):
+            for field, note in zip(body.body, body.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(note):
+                    notes[field.target.id] = " ".join(ast.literal_eval(note.value).split())  # type: ignore[attr-defined]
     return notes
 
 
 def _is_text(node: object) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def made_files() -> dict[Path, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from mlx_publish.github.request import ASKED, RequestSpec
 from mlx_publish.recipes.flags import Asked, keys_of, marker_of
 from mlx_publish.recipes.recipe import RecipeSpec
-from mlx_publish.text.yaml_lines import scalar
+from mlx_publish.text.yaml import scalar
 
 Entries = Mapping[str, str]
 """Entries of a mapping by their keys: what stands after the colon, with its line breaks."""

@@ -17,9 +17,11 @@ from typing import Any
 
 from mlx_publish.checks.twin import TwinFacts, judge
 from mlx_publish.children.torch import find_torch
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.errors import PublishError
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.source.twin import Prover
+from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.streams import patient
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -74,13 +76,11 @@ its weights are downloaded.
 
 Of {types} model types of mlx-lm, transformers knows {known}. {proven} of these are proven by at least one config.
 
-| model type | in transformers | result | configs that were tried |
-| --- | --- | --- | --- |"""
+"""
 _DETAIL = """
 ## Every config
 
-| config | model type | result | error | what differs |
-| --- | --- | --- | --- | --- |"""
+"""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="model types, or names of files in tests/configs; all where none")
     parser.add_argument("--results", type=Path, help="a JSON file that results are also written to")
     options = parser.parse_args(arguments)
-    torch, support = find_torch(), mlx_lm_support()
+    torch, support = find_torch(), CONVERTER.support()
     if torch.reason or support is None:
         sys.stderr.write(f"{torch.reason or 'mlx-lm is not installed'}; run: sh scripts/bootstrap.sh -s reference\n")
         return 4
@@ -193,20 +193,24 @@ def page(rows: Sequence[Row], types: frozenset[str], torch: Mapping[str, str]) -
         mlx_lm=tools["mlx-lm"], mlx=tools["mlx"], transformers=torch["transformers"], types=len(types),
         known=len(known), proven=len(set(proven) & set(known)),
     )  # fmt: skip
-    lines = [_type_line(kind, by_type.get(kind, []), kind in known) for kind in sorted(types | by_type.keys())]
-    detail = [
-        f"| {row.name} | {row.model_type} | {_WORDS[row.status]} | {_error(row)} | {row.said} |"
-        for row in sorted(rows, key=lambda row: (row.model_type, row.name))
-    ]
-    return "\n".join([head, *lines, _DETAIL, *detail, ""])
+    type_rows = [_type_row(kind, by_type.get(kind, []), kind in known) for kind in sorted(types | by_type.keys())]
+    rows = sorted(rows, key=lambda row: (row.model_type, row.name))
+    config_rows = [(row.name, row.model_type, _WORDS[row.status], _error(row), row.said) for row in rows]
+    by_type_table = _table(("model type", "in transformers", "result", "configs that were tried"), type_rows)
+    by_config_table = _table(("config", "model type", "result", "error", "what differs"), config_rows)
+    return f"{head}{by_type_table}\n{_DETAIL}{by_config_table}\n"
 
 
-def _type_line(kind: str, rows: Sequence[Row], known: bool) -> str:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return table(headings, ([Markdown(text) for text in row] for row in rows))
+
+
+def _type_row(kind: str, rows: Sequence[Row], known: bool) -> tuple[str, ...]:
     order = ("pass", "warn", "fail", "skip")
     best = min((row.status for row in rows), key=order.index, default="")
     result = _WORDS[best] if best else "no config tried"
     names = ", ".join(f"{row.name}{'' if row.status == best else f' ({_WORDS[row.status]})'}" for row in rows)
-    return f"| `{kind}` | {'yes' if known else 'no'} | {result} | {names} |"
+    return f"`{kind}`", "yes" if known else "no", result, names
 
 
 def _error(row: Row) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mlx_publish.card.chart import Rung, ladder_chart
-from mlx_publish.card.markdown import unclosed
 from mlx_publish.commands._review_cards import review_cards
 from mlx_publish.evidence.evidence import faults
 from mlx_publish.github.runner import Runner
@@ -18,6 +17,7 @@ from mlx_publish.hooks.card import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines
 from mlx_publish.recipes.recipe import MOST_VARIANTS
 from mlx_publish.text.harmless import harmless
+from mlx_publish.text.markdown import unclosed
 from samples import make_evidence
 from test_card_review import NAMES, commit, replace, tree
 from test_review import git

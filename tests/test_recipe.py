@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlx_publish.recipes.recipe import FIXED_MODES, Destination, Recipe, RecipeSpec, Variant
+from mlx_publish.methods.rtn import FIXED_MODES
+from mlx_publish.recipes.recipe import Destination, Recipe, RecipeSpec, Variant
 from samples import make_recipe
 
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
@@ -34,7 +35,7 @@ def reason(value: object) -> tuple[str, str]:
 @pytest.mark.parametrize("dtype", [None, *DTYPES])
 def test_affine_takes_all_bits_groups_and_types(bits: int, group: int, mode: str | None, dtype: str | None) -> None:
     found = one({"bits": bits, "group_size": group, "mode": mode, "dtype": dtype})
-    assert (found.quantized, found.q_mode, found.q_bits, found.q_group_size) == (True, "affine", bits, group)
+    assert (found.quantized, found.form.mode, found.form.bits, found.form.group_size) == (True, "affine", bits, group)
     expected = f"{bits}bit" + ("" if group == 64 else f"-gs{group}") + (f"-{DTYPES[dtype]}" if dtype else "")
     assert found.label == expected
 
@@ -51,7 +52,7 @@ def test_other_modes_have_one_width_and_one_group(mode: str, bits: int | None, g
         assert reason(keys) == ("group_size", f"{mode} has a group size of {right[1]}, not {group}")
     else:
         found = one(keys)
-        assert (found.q_bits, found.q_group_size, found.label, found.quantized) == (*right, mode, True)
+        assert (found.form.bits, found.form.group_size, found.label, found.quantized) == (*right, mode, True)
 
 
 @pytest.mark.parametrize("mixed", MIXED)
@@ -68,14 +69,14 @@ def test_mixed_is_affine_and_chooses_its_bits(
         assert reason(keys) == ("bits", f"{mixed} chooses the bits itself; take bits or mixed, not both")
     else:
         found = one(keys)
-        assert (found.q_bits, found.q_group_size, found.quantized) == (None, group or 64, True)
+        assert (found.form.bits, found.form.group_size, found.quantized) == (None, group or 64, True)
         assert found.label == mixed + ("-gs32" if group == 32 else "")
 
 
 @pytest.mark.parametrize(("dtype", "short"), DTYPES.items())
 def test_a_type_alone_is_unquantized(dtype: str, short: str) -> None:
     found = one({"dtype": dtype})
-    assert (found.quantized, found.q_bits, found.q_group_size, found.label) == (False, None, None, short)
+    assert (found.quantized, found.form.bits, found.form.group_size, found.label) == (False, None, None, short)
     assert one({"dtype": dtype, "mode": "affine"}).label == f"4bit-{short}"
     assert one({"dtype": dtype, "mixed": "mixed_3_6"}).label == f"mixed_3_6-{short}"
     assert one({"dtype": dtype, "mode": "mxfp4"}).label == f"mxfp4-{short}"
@@ -125,7 +126,7 @@ def test_short_names_stand_for_a_mapping(short: str, same: dict[str, Any]) -> No
 
 def test_the_default_is_one_variant_of_4_bits_in_groups_of_64() -> None:
     (found,) = RecipeSpec.model_validate({"source": "a/b"}).variants
-    assert (found.label, found.q_bits, found.q_group_size, found.q_mode) == ("4bit", 4, 64, "affine")
+    assert (found.label, found.form.bits, found.form.group_size, found.form.mode) == ("4bit", 4, 64, "affine")
 
 
 def test_a_name_of_ones_own_wins() -> None:

@@ -44,6 +44,13 @@ commands.__path__.append(sys.argv.pop())
 from nox import main
 main()
 """
+MADE = """
+import sys
+from mlx_publish import commands
+commands.__path__.append(sys.argv.pop())
+import generate
+print(generate.action_file())
+"""
 
 
 @pytest.fixture
@@ -98,6 +105,17 @@ def test_it_has_a_session_of_nox(toy: Path) -> None:
     assert sessions["toy"] == "mlx-publish toy -- ...; needs no MLX"
     assert {name for name, one in registry().items() if one.extras is not None} <= set(sessions)
     assert "hook" not in sessions
+
+
+def test_the_action_runs_it(toy: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MADE, str(toy)],
+        env={"PYTHONPATH": f"{ROOT / 'scripts'}", "PATH": "/usr/bin:/bin", "HOME": str(toy)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "card | toy | upload" in done.stdout
 
 
 def test_every_stage_is_a_command_in_the_order_of_the_stages() -> None:

@@ -33,8 +33,7 @@ def options_of(command: Command) -> set[str]:
 
 
 def of_the_action() -> dict[str, Command]:
-    """Commands that take their options from the inputs of the Action."""
-    return {name: command for name, command in registry().items() if "from_env" in options_of(command)}
+    return {name: command for name, command in registry().items() if command.of_the_action}
 
 
 def jobs() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -66,3 +66,12 @@ def test_numbers_have_arrows_where_they_moved() -> None:
     text = body("tiny", [(PATH, record(), before)])
     assert re.search(r"\| bits per weight \| 9\.\d+ \| ↓ 4\.\d+ \|", text)
     assert re.search(r"\| mean KLD, nats \| (0\.\d+) \| \1 \|", text)
+
+
+def test_evidence_of_another_version_is_compared_by_what_both_have() -> None:
+    before = copy.deepcopy(make_evidence(schema="mlx-publish/evidence/0", checks=None, fidelity={"mean_kld": 0.5}))
+    del before["benchmark"]["machine"]
+    text = body("tiny", [(PATH, record(), before)])
+    assert "| mean KLD, nats | 0.500 | ↓ 0.0451 |" in text
+    assert "| generation tokens/s | 96.2 | 96.2 |" in text
+    assert "| perplexity ratio | not measured |" in text

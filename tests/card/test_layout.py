@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_publish.card.markdown import tidy, unclosed
 from mlx_publish.card.render import render
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.text.markdown import tidy, unclosed
 from samples import make_recipe, record
 
 

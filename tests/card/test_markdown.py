@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from mlx_publish.card.markdown import code, escape, fenced, quoted
+from mlx_publish.text.markdown import Markdown, cell, code, escape, fenced, quoted, table
 
 HOSTILE = (
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<!-- hidden -->", "<a href='x'>y</a>", "a<br>b",
@@ -116,3 +116,16 @@ def test_a_text_is_a_python_string(text: str) -> None:
     literal = quoted(text)
     assert ast.literal_eval(literal) == text
     assert len(literal.split("\n")) == 1
+
+
+def test_a_table_escapes_its_cells_but_for_what_is_markdown() -> None:
+    rows = [["a|b\nc", Markdown("`x`"), 3], ["", "<i>", 4]]
+    assert table(("Name", "What", ""), rows, right=("What",)) == (
+        "| Name | What | |\n| --- | ---: | --- |\n| a\\|b c | `x` | 3 |\n|  | \\<i\\> | 4 |"
+    )
+
+
+def test_a_cell_of_a_summary_is_markdown_that_does_nothing() -> None:
+    assert table(("x",), [[cell("*a* | <b> https://x.y @z")]]).splitlines()[2] == (
+        "| \\*a\\* \\| &lt;b> https\\://x.y \\@z |"
+    )

@@ -216,3 +216,13 @@ def test_a_template_without_end_is_stopped_and_named(
 def test_multiplication_within_reason_works(put: Put) -> None:
     text = card(put(limits="{{ 'ab' * 3 }} {{ 3 * 4 }} {{ 2 ** 3 }} {{ 3 * 0.5 }}\n"))
     assert "\nababab 12 8 1.5\n" in text
+
+
+def test_templates_see_evidence_as_plain_data(put: Put) -> None:
+    words = "{{ e.items() | length }} {{ e.source.keys() | first }} {{ e.proof is defined }} {{ 'more' in e.config }}"
+    rungs = "{{ here.items() | length }} {{ (ladder | first).get('label') }} {{ choice.keys() | join('-') }}"
+    tables = "{{ e.fidelity | how_close }} {{ e.benchmark.lengths[0].prompt_tps | spread }}"
+    text = card(put(licence=f"## L\n\n{words}\n\n{rungs}\n\n{tables}\n"))
+    assert f"{len(make_evidence())} name False False\n" in text
+    assert f"{len(make_evidence()['ladder'][0])} 4bit take-better-closest\n" in text
+    assert "very close to the source; hard to tell apart in use 2,000 (1,960 to 2,040)" in text

@@ -10,7 +10,7 @@ from mlx_publish.card.front_matter import front_matter
 from mlx_publish.card.render import context, render_card
 from mlx_publish.card.templates import CHART, packaged, read_templates
 from mlx_publish.recipes.recipe import RecipeSpec
-from mlx_publish.text.yaml_lines import load_yaml
+from mlx_publish.text.yaml import load_yaml
 from samples import record
 
 PAGE = (Path(__file__).parents[2] / "docs/card.md").read_text(encoding="utf-8")

@@ -41,7 +41,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def answer(kind: str = "", **more: Any) -> dict[str, Any]:
-    return {"ok": not kind, "kind": kind, "message": "it broke", "remedy": "Mend it.", "check": "converts"} | more
+    words = {"message": "it broke", "remedy": "Mend it.", "check": "converts", "place": ["", 0]}
+    return {"ok": not kind, "kind": kind, **words} | more
 
 
 def test_a_result_is_handed_on(job: Job) -> None:

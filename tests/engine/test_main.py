@@ -16,7 +16,7 @@ import pytest
 from mlx_publish.chat.rendering import Rendered
 from mlx_publish.children.jobs import Job, _unpack
 from mlx_publish.engine import __main__ as inside
-from mlx_publish.errors import BadInput, Bug, PublishError, Refused, SurroundingsError
+from mlx_publish.errors import BadInput, Bug, Place, PublishError, Refused, SurroundingsError, in_file
 
 
 def tell(text: str) -> None:
@@ -101,6 +101,16 @@ def test_every_error_arrives_at_the_parent_as_one_of_ours(
     assert caught.value.remedy
     if isinstance(caught.value, Refused):
         assert caught.value.check == "converts"
+
+
+def test_a_refusal_keeps_its_place_on_the_way_to_the_parent(operation: Any, tmp_path: Path) -> None:
+    operation(raises(Refused("is broken", check="readable", place=in_file("tokenizer.json", 7))))
+    with pytest.raises(Refused) as caught:
+        _unpack(json.loads(json.dumps(ask())), Job("fake", {}, tmp_path / "log"))
+    (fault,) = caught.value.faults
+    assert (fault.place, fault.message, str(fault)) == (
+        Place("tokenizer.json", 7), "is broken", "tokenizer.json:7: is broken",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("[METAL] x")])

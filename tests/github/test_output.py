@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mlx_publish.github.output import cell
+from mlx_publish.text.markdown import cell
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlx_publish.hooks import HOOKS
 from mlx_publish.recipes.policy import PolicySpec, read_policy
-from mlx_publish.text.yaml_lines import parse_yaml
+from mlx_publish.text.yaml import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/hooks.md").read_text(encoding="utf-8")

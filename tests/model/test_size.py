@@ -33,9 +33,11 @@ WIDE = TensorInfo("layer.weight", "F32", (64, 256), 4 * 64 * 256)
 )
 def test_the_estimate_is_what_mlx_packs(keys: dict[str, Any], dtype: str) -> None:
     variant = Variant(**keys)
-    assert variant.q_bits
-    assert variant.q_group_size
-    packed = quantized_layer(64, 256, variant.q_bits, variant.q_group_size, mode=variant.q_mode, dtype=dtype)
+    assert variant.form.bits
+    assert variant.form.group_size
+    packed = quantized_layer(
+        64, 256, variant.form.bits, variant.form.group_size, mode=variant.form.mode or "affine", dtype=dtype
+    )
     built = sum(tensor.nbytes for tensor in parse_header(weight_file(packed)))
     assert estimate_bytes([LAYER], variant) == built
 

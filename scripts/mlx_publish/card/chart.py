@@ -1,26 +1,34 @@
-"""A recipe's variants in one picture: size against fidelity, size against speed."""
+"""A recipe's variants in one picture, a row each: size, fidelity, speed.
+
+Each number stands in a column of its own, so no label meets another, however close two variants are.
+"""
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlx_publish.card.labels import Label, Point, place
-from mlx_publish.card.scale import MEASURABLE, Scale, byte_unit, linear, logarithmic
-from mlx_publish.card.shapes import Box, shorten
 from mlx_publish.text import numbers
 
-WIDTH, HEIGHT = 720, 320
-TOP, BOTTOM = 82, 268
-SIDES = ((60, 338), (420, 698))
-"""Where the axis of sizes begins and ends, in the left and in the right panel."""
-FONT, LONGEST_NAME = 12, 128
+WIDTH, TOP, ROW, FONT = 720, 78, 22, 12
+LEFT, RIGHT, LONGEST_NAME = 12, 708, 128
+SIZES, SPEEDS, LONGEST_BAR = 152, 552, 60
+"""Where the bars begin; their numbers stand behind their ends."""
+AXIS, FIDELITIES = (302, 442), 526
+"""Where the axis of fidelities begins and ends, and where their numbers do."""
 LARGEST = 1e5
 """Nats and tokens/s beyond this are no measurement."""
+MEASURABLE = 1e-6
+"""What is below this, in nats, is rounding of the arithmetic; cards print it as 0."""
 NO_TEXT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Upper bounds in thousandths of the font's size, from DejaVu Sans, the widest that browsers fall back to.
+_WIDTHS = {"ijl|.,:;' ": 400, '!frtI()[]-/\\"`': 500, "wMOQGDHNU_&+<=>#^~": 870, "mW@%": 1000}
+_WIDTH_OF = {letter: width for letters, width in _WIDTHS.items() for letter in letters}
 
 
 @dataclass(frozen=True)
@@ -40,65 +48,109 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A variant in a panel: its point, its error bar from top to bottom, its name and all its numbers in words."""
+class Axis:
+    """Decades of nats, from 10**low to 10**high; where `floored`, the lowest stands for all below it too."""
 
-    rung: Rung
-    point: Point
-    words: str
-    bar: tuple[float, float] | None
+    low: int
+    high: int
     floored: bool
-    label: Label | None = None
+
+    def at(self, value: float) -> float:
+        """Return the place in the picture, to a tenth of its unit; what lies beyond is put at the end."""
+        share = (math.log10(max(value, 1e-300)) - self.low) / (self.high - self.low)
+        return round(AXIS[0] + min(1.0, max(0.0, share)) * (AXIS[1] - AXIS[0]), 1)
+
+    @property
+    def lines(self) -> list[float]:
+        """The places of its powers of ten."""
+        return [self.at(float(f"1e{power}")) for power in range(self.low, self.high + 1)]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What its two ends are called."""
+        return ("≤ " if self.floored else "") + _power(self.low), _power(self.high)
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Two axes and the variants between them; without any, the panel says that nothing was measured."""
+class Dot:
+    """A fidelity on the axis, with the ends of its error where it is wider than the dot; a triangle says: or below."""
 
-    title: str
-    hint: str
-    x: Scale
-    y: Scale
-    marks: Sequence[Mark]
-    ring: str | None = None
-    """The device whose points are rings, where two devices share a panel."""
+    x: float
+    radius: float
+    floored: bool
+    error: tuple[float, float] | None
 
-    @property
-    def grid(self) -> list[tuple[float, float, float]]:
-        """Its horizontal lines, as y and from which x to which, with gaps where a name stands."""
-        boxes = [mark.label.box for mark in self.marks if mark.label]
-        return [(tick.at, *piece) for tick in self.y.ticks for piece in self._pieces(tick.at, boxes)]
 
-    def _pieces(self, y: float, boxes: Sequence[Box]) -> list[tuple[float, float]]:
-        gaps = sorted((box.left - 2, box.right + 2) for box in boxes if box.top < y < box.bottom)
-        ends = [self.x.start, *(x for gap in gaps for x in gap), self.x.end]
-        return [(left, right) for left, right in zip(ends[::2], ends[1::2], strict=True) if right - left > 4]
+@dataclass(frozen=True)
+class Row:
+    """A variant: its middle from the top, its name, all its numbers in words, its bars, its dot and its numbers."""
+
+    rung: Rung
+    y: float
+    name: str
+    words: str
+    dot: Dot | None
+    size: tuple[float, str]
+    """The length of the bar and the number behind it."""
+    speed: tuple[float, str]
+    fidelity: str
 
 
 def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
     """Draw the variants of `subject` as an SVG; the same variants in any order give the same bytes."""
     rungs = sorted({_cleaned(rung) for rung in rungs}, key=lambda rung: (rung.weight_bytes, repr(rung)))
-    subject = plain(subject)
+    subject, axis = plain(subject), _axis(rungs)
     environment = Environment(
-        loader=PackageLoader("mlx_publish"), undefined=StrictUndefined, autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=PackageLoader("mlx_publish"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
+    devices = {rung.device for rung in rungs if rung.generation_tps is not None}
     return environment.get_template("card/ladder.svg.j2").render(
-        width=WIDTH, height=HEIGHT, unit=_unit(rungs)[1], panels=[_fidelity(rungs), _speed(rungs)],
-        legend=any(rung.here for rung in rungs), heading=shorten(subject, WIDTH - 160, 15, bold=True),
-        title=f"{subject}: size, fidelity and speed of its variants", desc=" ".join(_words(rung) for rung in rungs),
-    )  # fmt: skip
+        width=WIDTH,
+        bottom=TOP + ROW * len(rungs),
+        heading=shorten(subject, WIDTH - 160, 15, bold=True),
+        title=f"{subject}: size, fidelity and speed of its variants",
+        desc=" ".join(_words(rung) for rung in rungs),
+        rows=_rows(rungs, axis, mixed="cpu" in devices and len(devices) > 1),
+        axis=axis,
+        cpu=devices == {"cpu"},
+        place={"left": LEFT, "right": RIGHT, "sizes": SIZES, "axis": AXIS, "fidelities": FIDELITIES, "speeds": SPEEDS},
+        step=ROW,
+        top=TOP,
+    )
 
 
 def plain(text: str) -> str:
-    """One line of text without control characters: XML forbids some, others turn the text around them."""
-    kept = "".join(" " if char.isspace() else char for char in text if _may_stand(char))
-    return " ".join(kept.split())
+    """Return one line of text without control characters: XML forbids some, others turn the text around them."""
+    kept = (" " if char.isspace() else char for char in text)
+    return " ".join("".join(char for char in kept if unicodedata.category(char) not in NO_TEXT).split())
 
 
-def _may_stand(char: str) -> bool:
-    return char.isspace() or unicodedata.category(char) not in NO_TEXT
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return an upper bound of a text's width in the font size's unit."""
+    return sum(_width_of(letter) for letter in text) * size * (1.15 if bold else 1) / 1000
+
+
+def _width_of(letter: str) -> int:
+    if letter in _WIDTH_OF:
+        return _WIDTH_OF[letter]
+    if letter.isascii():
+        return 760 if letter.isupper() else 650
+    return 1300 if unicodedata.east_asian_width(letter) in "WF" else 1100
+
+
+def shorten(text: str, room: float, size: float, *, bold: bool = False) -> str:
+    """Cut a text that may be wider than the room, and say so by an ellipsis."""
+    if text_width(text, size, bold=bold) <= room:
+        return text
+    while text and text_width(text + "…", size, bold=bold) > room:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 def _cleaned(rung: Rung) -> Rung:
@@ -111,83 +163,79 @@ def _cleaned(rung: Rung) -> Rung:
     return replace(rung, label=plain(rung.label), mean_kld=kld, mean_kld_error=error, generation_tps=speed)
 
 
-def _unit(rungs: Sequence[Rung]) -> tuple[float, str]:
-    return byte_unit(max((rung.weight_bytes for rung in rungs), default=0))
+def _axis(rungs: Sequence[Rung]) -> Axis | None:
+    """Return an axis of whole decades that holds all that was measured; None where nothing was."""
+    values = [(rung.mean_kld, rung.mean_kld_error or 0) for rung in rungs if rung.mean_kld is not None]
+    shown = [(value, error) for value, error in values if value >= MEASURABLE]
+    floored = len(shown) < len(values)
+    lowest = min((value for value, _ in shown), default=10 * MEASURABLE)
+    # What is put at the floor stands clearly below what is measurably above it.
+    low = max(-6, math.floor(math.log10(lowest / 2.5 if floored else lowest)))
+    high = math.ceil(math.log10(max((value + error for value, error in shown), default=MEASURABLE)))
+    return Axis(low, max(high, low + 2 if floored else low + 1), floored) if values else None
+
+
+def _rows(rungs: Sequence[Rung], axis: Axis | None, *, mixed: bool) -> list[Row]:
+    largest = max((rung.weight_bytes for rung in rungs), default=0)
+    fastest = max((rung.generation_tps or 0 for rung in rungs), default=0)
+    return [
+        Row(
+            rung,
+            TOP + ROW * (number + 0.5),
+            shorten(rung.label, LONGEST_NAME, FONT, bold=rung.here),
+            _words(rung),
+            _dot(rung, axis),
+            (_bar(rung.weight_bytes, largest), numbers.size(rung.weight_bytes)),
+            (_bar(rung.generation_tps or 0, fastest), _speed(rung, mixed=mixed)),
+            _fidelity(rung),
+        )
+        for number, rung in enumerate(rungs)
+    ]
+
+
+def _bar(value: float, largest: float) -> float:
+    return round(LONGEST_BAR * max(0.0, value) / largest, 1) if largest > 0 else 0.0
+
+
+def _dot(rung: Rung, axis: Axis | None) -> Dot | None:
+    if rung.mean_kld is None or axis is None:
+        return None
+    value, error, radius = rung.mean_kld, rung.mean_kld_error or 0, 5.5 if rung.here else 4.5
+    if value < MEASURABLE:
+        return Dot(axis.at(0), radius, floored=True, error=None)
+    ends = (axis.at(value - error), axis.at(value + error))
+    # An error smaller than the dot would only make its outline rough.
+    return Dot(axis.at(value), radius, floored=False, error=ends if ends[1] - ends[0] > 2 * radius + 3 else None)
+
+
+def _fidelity(rung: Rung) -> str:
+    if rung.mean_kld is None:
+        return "not measured"
+    return f"< {MEASURABLE:.6f}" if 0 < rung.mean_kld < MEASURABLE else numbers.significant(rung.mean_kld)
+
+
+def _speed(rung: Rung, *, mixed: bool) -> str:
+    if rung.generation_tps is None:
+        return "not measured"
+    return numbers.significant(rung.generation_tps) + (f" ({rung.device.upper()})" if mixed and rung.device else "")
 
 
 def _words(rung: Rung) -> str:
     """Return a variant's numbers as a sentence."""
     name = f"{rung.label} (this variant)" if rung.here else rung.label
-    return f"{name}: {numbers.size(rung.weight_bytes)}, {_fidelity_words(rung)}, {_speed_words(rung)}."
+    fidelity, speed = "KL divergence not measured", "speed not measured"
+    if rung.mean_kld is not None:
+        error = f" ± {numbers.significant(rung.mean_kld_error, 1)}" if rung.mean_kld_error else ""
+        below = 0 < rung.mean_kld < MEASURABLE
+        fidelity = f"mean KL divergence {f'below {MEASURABLE:.6f}' if below else _fidelity(rung) + error} nats"
+    if rung.generation_tps is not None:
+        device = f" on the {rung.device.upper()}" if rung.device else ""
+        speed = f"{_speed(rung, mixed=False)} tokens/s{device}"
+    return f"{name}: {numbers.size(rung.weight_bytes)}, {fidelity}, {speed}."
 
 
-def _fidelity_words(rung: Rung) -> str:
-    if rung.mean_kld is None:
-        return "KL divergence not measured"
-    if 0 < rung.mean_kld < MEASURABLE:
-        return f"mean KL divergence below {MEASURABLE:.6f} nats"
-    error = f" ± {numbers.significant(rung.mean_kld_error, 1)}" if rung.mean_kld_error else ""
-    return f"mean KL divergence {numbers.significant(rung.mean_kld)}{error} nats"
-
-
-def _speed_words(rung: Rung) -> str:
-    if rung.generation_tps is None:
-        return "speed not measured"
-    device = f" on the {rung.device.upper()}" if rung.device else ""
-    return f"{numbers.significant(rung.generation_tps)} tokens/s{device}"
-
-
-def _fidelity(rungs: Sequence[Rung]) -> Panel:
-    """Return the panel of size against mean KL divergence."""
-    values = {rung: rung.mean_kld for rung in rungs if rung.mean_kld is not None}
-    tops = [value + (rung.mean_kld_error or 0) for rung, value in values.items() if value >= MEASURABLE]
-    y = logarithmic([*values.values(), *tops], BOTTOM, TOP)
-    hint = "lower is closer to the source" + _missing(rungs, values)
-    x, marks = _marks(rungs, values, y, SIDES[0])
-    return Panel("Mean KL divergence to the source, nats", hint, x, y, marks)
-
-
-def _speed(rungs: Sequence[Rung]) -> Panel:
-    """Return the panel of size against speed of generation."""
-    values = {rung: rung.generation_tps for rung in rungs if rung.generation_tps is not None}
-    devices = {rung.device for rung in values}
-    mixed = "cpu" in devices and len(devices) > 1
-    title = "Generation on the CPU, tokens/s" if devices == {"cpu"} else "Generation, tokens/s"
-    hint = "higher is faster" + ("; rings: on the CPU" if mixed else "") + _missing(rungs, values)
-    y = linear(list(values.values()), BOTTOM, TOP, zero=True)
-    x, marks = _marks(rungs, values, y, SIDES[1])
-    return Panel(title, hint, x, y, marks, "cpu" if mixed else None)
-
-
-def _missing(rungs: Collection[Rung], values: Collection[Rung]) -> str:
-    count = len(rungs) - len(values)
-    return f"; {count} of {len(rungs)} not measured" if count and values else ""
-
-
-def _marks(
-    rungs: Sequence[Rung], values: Mapping[Rung, float], y: Scale, side: tuple[float, float]
-) -> tuple[Scale, list[Mark]]:
-    """Return the axis of sizes, the same in both panels, and the marks; the one of this card lies on top."""
-    factor, _ = _unit(rungs)
-    x = linear([rung.weight_bytes / factor for rung in rungs], *side)
-    marks = [_mark(rung, value, x.at(rung.weight_bytes / factor), y) for rung, value in values.items()]
-    marks.sort(key=lambda mark: not mark.rung.here)
-    # A name over the first grid line is fine, one over the numbers beside the axes is not.
-    bounds = Box(x.start + 3, TOP - 12, x.end + 16, BOTTOM - 3)
-    bars = [Box(mark.point.x - 3, mark.bar[0], mark.point.x + 3, mark.bar[1]) for mark in marks if mark.bar]
-    labels = place([mark.point for mark in marks], FONT, bounds, bars)
-    return x, [replace(mark, label=label) for mark, label in zip(marks, labels, strict=True)][::-1]
-
-
-def _mark(rung: Rung, value: float, x: float, y: Scale) -> Mark:
-    """Return where a variant stands; a triangle with its tip on the axis says: here or below."""
-    radius = 5.5 if rung.here else 4.5
-    floored = y.floor is not None and value < MEASURABLE
-    name = shorten(rung.label, LONGEST_NAME, FONT, bold=rung.here)
-    point = Point(x, y.at(value) - (radius if floored else 0), radius, name, rung.here)
-    error = rung.mean_kld_error if y.log and not floored else None
-    bar = (y.at(value + error), y.at(value - error)) if error else None
-    # An error smaller than the point would only make its outline rough.
-    if bar and bar[1] - bar[0] < 2 * radius + 3:
-        bar = None
-    return Mark(rung, point, _words(rung), bar, floored)
+def _power(exponent: int) -> str:
+    """Write a power of ten out, or as a power where the zeros could not be counted at a glance."""
+    if exponent >= -4:
+        return f"{10.0**exponent:,.{max(0, -exponent)}f}"
+    return "10" + str(exponent).translate(_SUPERSCRIPT)

@@ -13,16 +13,15 @@ from types import FrameType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlx_publish.card import markdown, tables, words
-from mlx_publish.card.markdown import Markdown, escape
+from mlx_publish.card import tables, words
 from mlx_publish.card.templates import Templates, packaged
 from mlx_publish.errors import BadInput, Bug, Place, in_file
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec, Rate, Record, SpeedSpec
-from mlx_publish.text import numbers
+from mlx_publish.text import markdown, numbers
+from mlx_publish.text.jinja import BoundedSandbox
+from mlx_publish.text.markdown import Markdown, escape
 
 R = TypeVar("R", bound=Record)
 P = ParamSpec("P")
@@ -31,7 +30,7 @@ SECONDS = 10.0
 CHARACTERS = 1 << 20
 """The Hub shows cards of this size at most."""
 REPEATED = 100_000
-"""Characters or items that one multiplication may make."""
+"""Characters or items that one multiplication may make, and digits of a power."""
 
 
 class TooMuch(BaseException):
@@ -39,21 +38,6 @@ class TooMuch(BaseException):
 
     Not an `Exception`: Jinja writes the traceback of those anew, which fails where a signal came between two lines.
     """
-
-
-def multiply(left: object, right: object) -> object:
-    """Return the product, or raise `TooMuch` where it would be a text or list without measure."""
-    for what, times in ((left, right), (right, left)):
-        if isinstance(what, (str, bytes, list, tuple)) and isinstance(times, int) and len(what) * times > REPEATED:
-            raise TooMuch(f"multiplies to more than {REPEATED:,} characters or items")
-    return left * right  # type: ignore[operator]
-
-
-def power(base: object, exponent: object) -> object:
-    """Return the power, or raise `TooMuch` where it would have thousands of digits."""
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > REPEATED:
-        raise TooMuch(f"a power with more than {REPEATED:,} bits")
-    return base**exponent  # type: ignore[operator]
 
 
 @contextlib.contextmanager
@@ -116,21 +100,21 @@ OURS = "mlx-publish/"
 _Loaded = tuple[str, str | None, Callable[[], bool]]
 
 
-class CardEnvironment(ImmutableSandboxedEnvironment):
+class CardEnvironment(BoundedSandbox):
     """Prints text escaped for Markdown, unless it is `Markdown` already: a filter's, a block's or a macro's."""
 
-    intercepted_binops = frozenset({"*", "**"})
-
     def __init__(self, own: Templates | None) -> None:
+        loader = FunctionLoader(lambda name: _load(own, name))
         super().__init__(
-            loader=FunctionLoader(lambda name: _load(own, name)), undefined=StrictUndefined, autoescape=False,
-            finalize=escape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        )  # fmt: skip
+            REPEATED, loader=loader, undefined=StrictUndefined, finalize=escape, keep_trailing_newline=True
+        )
         self.filters.update(FILTERS)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002  as the sandbox calls it
-        """Multiply within limits."""
-        return multiply(left, right) if operator == "*" else power(left, right)
+    def too_much(self, operator: str) -> TooMuch:
+        """Return the error of a multiplication or power."""
+        if operator == "*":
+            return TooMuch(f"multiplies to more than {self.most:,} characters or items")
+        return TooMuch(f"raises to a power with more than {self.most:,} digits")
 
     def concat(self, parts: Iterable[str]) -> Markdown:
         """Put together what templates printed."""
@@ -175,9 +159,9 @@ def render_body(own: Templates | None, context: Mapping[str, object]) -> str:
         ) from error
     except Exception as error:
         # A template can raise anything; what ours raise is a bug and stays one.
-        if own is None or (found := _bad_input(own, error)) is None:
+        if own is None or (bad_input := _bad_input(own, error)) is None:
             raise
-        raise found from error
+        raise bad_input from error
 
 
 def _at_most(parts: Iterable[str]) -> Iterator[str]:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from mlx_publish.card.licence import link_that_leads
-from mlx_publish.card.markdown import is_repo, numbered
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.patterns import LANGUAGE, LICENCE
+from mlx_publish.text.markdown import is_repo, numbered
 
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*", re.ASCII)
 # YAML 1.1, which some readers of the Hub's cards still speak, takes these for something else than text.

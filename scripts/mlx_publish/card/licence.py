@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlx_publish.card.markdown import Markdown, is_web, link
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.model.select import is_legal
+from mlx_publish.text.markdown import Markdown, is_web, link
 
 
 def legal_files(evidence: Evidence) -> list[str]:

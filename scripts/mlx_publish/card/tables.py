@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from mlx_publish.card.markdown import Markdown, escape, hub
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, Kind, Rate, SpeedSpec
+from mlx_publish.text import markdown
+from mlx_publish.text.markdown import Markdown, escape, hub
 from mlx_publish.text.numbers import percent, significant, size
 
 R = TypeVar("R")
@@ -21,12 +22,10 @@ def table(columns: Sequence[tuple[str, Callable[[R], str | None]]], rows: Sequen
 
     A column has a heading, and what stands below it for a row; None is nothing known.
     """
-    cells = [(title, [cell(row) for row in rows]) for title, cell in columns]
-    shown = [(escape(title), texts) for title, texts in cells if any(text is not None for text in texts)]
-    rule = ["---", *["---:"] * (len(shown) - 1)]
-    body = [[escape(UNKNOWN if texts[at] is None else texts[at]) for _, texts in shown] for at in range(len(rows))]
-    lines: list[Sequence[str]] = [[title for title, _ in shown], rule, *body]
-    return Markdown("\n".join(_line(cells) for cells in lines))
+    cells = {title: [cell(row) for row in rows] for title, cell in columns}
+    shown = {title: texts for title, texts in cells.items() if any(text is not None for text in texts)}
+    lines = [[UNKNOWN if text is None else text for text in line] for line in zip(*shown.values(), strict=True)]
+    return markdown.table([*shown], lines, right=[*shown][1:])
 
 
 def sibling(rung: Rung, label: str) -> Markdown:
@@ -86,10 +85,6 @@ def speeds(benchmark: SpeedSpec) -> Markdown:
 def spread(rate: Rate) -> str:
     """Return the median with lowest and highest."""
     return f"{significant(rate.median)} ({significant(rate.lowest)} to {significant(rate.highest)})"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _written(value: R | None, write: Callable[[R], str]) -> str | None:

@@ -10,9 +10,11 @@ from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment, modifies_known_mutable
+from jinja2.runtime import Undefined
+from jinja2.sandbox import modifies_known_mutable
 from jinja2.utils import Namespace
+
+from mlx_publish.text.jinja import BoundedSandbox
 
 CHARACTERS = 2_000_000
 
@@ -29,29 +31,27 @@ class TooMuch(Exception):
     """The template makes more than it may."""
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """What a template runs in. `now` is the time it is told, `most` the characters one `*` or `**` may make."""
-
-    # One that makes gigabytes or takes minutes is a single step, in which no thread of this process gets a word in.
-    intercepted_binops = frozenset(("*", "**"))
+class Sandbox(BoundedSandbox):
+    """What a template runs in. `now` is its clock, `most` the characters that one `*` or `**` may make."""
 
     def __init__(self, now: datetime, most: int = CHARACTERS) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.most, self.now = most, now
+        super().__init__(most, extensions=[_Generation, loopcontrols])
+        self.now = now
         self.filters["tojson"] = _tojson
 
         def strftime_now(format: str) -> str:  # noqa: A002  so it is called in transformers
             return self.now.strftime(format)
 
+        def raise_exception(message: object) -> NoReturn:
+            raise Refusal(str(message))
+
         self.globals.update(
-            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
+            raise_exception=raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
         )
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse a multiplication or power whose result is too large."""
-        if _size(operator, left, right) > self.most:
-            raise TooMuch(f"a single {operator} in it makes more than {self.most:,} characters")
-        return super().call_binop(context, operator, left, right)
+    def too_much(self, operator: str) -> TooMuch:
+        """Return the error of a multiplication or power."""
+        return TooMuch(f"a single {operator} in it makes more than {self.most:,} characters")
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         """Refuse a look at the interpreter's insides at once; jinja prints nothing and waits for the next step.
@@ -72,9 +72,9 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("said"), [], [], body).set_lineno(line)
+        return nodes.CallBlock(self.call_method("content"), [], [], body).set_lineno(line)
 
-    def said(self, caller: Any) -> Any:
+    def content(self, caller: Any) -> Any:
         return caller()
 
 
@@ -107,22 +107,9 @@ def _public(name: Any) -> Any:
     return name
 
 
-def _raise_exception(message: object) -> NoReturn:
-    raise Refusal(str(message))
-
-
 def _tojson(
     x: Any, ensure_ascii: bool = False, indent: int | str | None = None,
     separators: tuple[str, str] | None = None, sort_keys: bool = False,
 ) -> str:  # fmt: skip
-    """Plain JSON: jinja's own filter escapes for HTML."""
+    """Write plain JSON: jinja's own filter escapes for HTML."""
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _size(operator: str, left: Any, right: Any) -> int:
-    """How many characters or items an operator is going to make, about; 0 where that does not matter."""
-    if isinstance(left, int) and isinstance(right, int):
-        bits = (left.bit_length() - 1) * right if operator == "**" else left.bit_length() + right.bit_length()
-        return bits // 3
-    times = next((part for part in (left, right) if isinstance(part, int)), 0)
-    return times * next((len(part) for part in (left, right) if isinstance(part, (str, list, tuple))), 0)

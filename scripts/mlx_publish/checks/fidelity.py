@@ -8,13 +8,10 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 
-_WIDTHS = (2, 3, 4, 5, 6, 8)
-_SMALL_GROUP = 32
-
 
 @dataclass(frozen=True)
 class FidelityFacts:
-    """What was measured of one variant, and the limits of its recipe."""
+    """The measurement of one variant, and the limits of its recipe."""
 
     divergence: Divergence | None
     against: Against
@@ -27,21 +24,11 @@ class FidelityFacts:
 
 
 def better(variant: Variant) -> str:
-    """What would probably be nearer to the source."""
+    """Return a remedy: a form that is probably nearer to the source."""
     if not variant.quantized:
         other = "float32" if variant.dtype == "bfloat16" else "bfloat16"
         return f"Take another dtype, as {other}, or look at the source."
-    if variant.mixed:
-        fewest = int(variant.mixed.split("_")[1])
-        first, second, *_ = (bits for bits in _WIDTHS if bits > max(fewest, 3))
-        return f"Take more bits: {first}bit or {second}bit."
-    wider = next((bits for bits in _WIDTHS if bits > (variant.q_bits or 0)), None)
-    ways = [f"more bits ({wider}bit)"] if wider else ["an unquantized variant (bf16)"]
-    if variant.q_mode == "affine" and (variant.q_group_size or 0) > _SMALL_GROUP:
-        ways.append(f"a smaller group (group_size: {_SMALL_GROUP})")
-    if variant.q_mode == "affine" and wider and (variant.q_bits or 0) < 4:
-        ways.append("a mixed recipe (mixed_3_6)")
-    return f"Take {' or '.join(ways)}."
+    return variant.method.better(variant.form)
 
 
 def _against(facts: FidelityFacts) -> Says:

@@ -33,3 +33,10 @@ class Command:
     """Extras of the package that its session of nox brings; None where it has no session."""
     computes: bool = False
     """Whether it is a part of the way of a model, on which an architecture is proven and MLX computes."""
+
+    @property
+    def of_the_action(self) -> bool:
+        """Whether the composite action runs it, whose inputs stand in for its options."""
+        parser = argparse.ArgumentParser()
+        self.add_arguments(parser)
+        return "--from-env" in parser.format_usage()

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.github.changed import Changed, changed_files
-from mlx_publish.github.output import cell
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks import card, recipe, signature
@@ -21,6 +20,7 @@ from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.files import json_text
 from mlx_publish.text.harmless import harmless, plain
 from mlx_publish.text.json_text import parse, read, read_within
+from mlx_publish.text.markdown import cell, table
 
 _TEMPLATES = "templates"
 _EVIDENCE = "evidence.json"
@@ -173,10 +173,8 @@ def _summary(verdicts: Mapping[Path, bool], faults: Sequence[Fault], rules: Sequ
     if faults[_TOLD:]:
         lines.append(f"- and {len(faults) - _TOLD} more")
     if verdicts:
-        lines += ["", "| card | |", "| --- | --- |"]
-        lines += [
-            f"| {cell(str(folder))} | {'as it should be' if good else 'refused'} |" for folder, good in verdicts.items()
-        ]
+        rows = [(cell(str(folder)), "as it should be" if good else "refused") for folder, good in verdicts.items()]
+        lines += ["", table(("card", ""), rows)]
     text = "\n".join(lines) + "\n"
     # A card that is not what recipe and evidence give could say anything here.
     cards = {folder.name: (folder / CARD).read_text("utf-8") for folder, good in verdicts.items() if good}

@@ -52,13 +52,15 @@ def convert_weights(
 
 
 def _order(variant: Variant, folder: Path) -> VariantOrder:
+    form = variant.form
     return VariantOrder(
         folder=str(folder),
         label=variant.label,
-        quantize=variant.quantized,
-        bits=variant.q_bits,
-        group_size=variant.q_group_size,
-        mode=variant.q_mode,
-        mixed=variant.mixed,
-        dtype=variant.dtype,
+        quantize=form.quantized,
+        bits=form.bits,
+        group_size=form.group_size,
+        mode=form.mode,
+        mixed=form.mixed,
+        dtype=form.dtype,
+        method=variant.method.name,
     )

@@ -33,8 +33,8 @@ def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
     from mlx_publish.hooks.rendered import Model, looks  # noqa: PLC0415  many models have no template here
 
     asked = [Model(info.templates, info.special_tokens) for info in chats.values()]
-    for number, seen in zip(chats, looks(asked, _DIALOGUES), strict=True):
-        ends[number] = turn_end(seen, _special(models[number])).stop
+    for number, look in zip(chats, looks(asked, _DIALOGUES), strict=True):
+        ends[number] = turn_end(look, _special(models[number])).stop
     return ends
 
 
@@ -43,22 +43,22 @@ def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator
     if model.config is None:
         return
     try:
-        found = _completed(model, turn_end)
+        stopping = _completed(model, turn_end)
     except Refused as error:
         yield from faults_of(error, model.folder / MODEL)
         return
-    if found.refusal:
-        yield model.fault(MODEL, EOS, found.refusal, f"Name the token that ends an answer as {EOS}.")
+    if stopping.refusal:
+        yield model.fault(MODEL, EOS, stopping.refusal, f"Name the token that ends an answer as {EOS}.")
         return
-    for change in found.changes:
+    for change in stopping.changes:
         message = change.message if fix else f"the ends do not agree; --fix makes it so: {change.message}"
         yield model.fault(change.file, change.key or EOS, message, _FIX, fixed=fix)
-    if fix and found.changes:
-        _write(model, found)
+    if fix and stopping.changes:
+        _write(model, stopping)
 
 
-def _write(model: ModelFolder, found: Stopping) -> None:
-    for name, value in ((MODEL, found.eos_token_id), (GENERATION, _value(found.generation_config))):
+def _write(model: ModelFolder, stopping: Stopping) -> None:
+    for name, value in ((MODEL, stopping.eos_token_id), (GENERATION, _value(stopping.generation_config))):
         data = model.json(name)
         if data is not None and value is not None and data.get(EOS) != value:
             model.rewrite(name, {**data, EOS: value})
@@ -73,10 +73,10 @@ def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:
     tokenizer = model.json(CONFIG) or {}
     listed = _decoder(tokenizer)
     wanted = {_text(tokenizer.get("eos_token")), turn_end} - {None}
-    found = _stopping(model, None, turn_end)
-    if found.changes or found.refusal or not wanted <= set(listed):
-        found = _stopping(model, model.json(FAST), turn_end)
-    return found
+    stopping = _stopping(model, None, turn_end)
+    if stopping.changes or stopping.refusal or not wanted <= set(listed):
+        stopping = _stopping(model, model.json(FAST), turn_end)
+    return stopping
 
 
 def _stopping(model: ModelFolder, fast: Mapping[str, Any] | None, turn_end: str | None) -> Stopping:
@@ -109,12 +109,12 @@ def _map(model: ModelFolder) -> dict[str, bytes]:
 
 def _special(model: ModelFolder) -> frozenset[str]:
     """Texts of the tokens that stand for themselves, by the smaller file where it lists them."""
-    found = _decoder(model.json(CONFIG) or {})
-    if not found:
+    special = _decoder(model.json(CONFIG) or {})
+    if not special:
         added = (model.json(FAST) or {}).get("added_tokens")
         texts = (_text(token) for token in added) if isinstance(added, list) else ()
-        found = [text for text in texts if text]
-    return frozenset(found)
+        special = [text for text in texts if text]
+    return frozenset(special)
 
 
 def _decoder(tokenizer: Mapping[str, Any]) -> list[str]:

@@ -96,12 +96,8 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
     source, form = evidence.source, evidence.variant
     yield "source.repo", source.repo, None if recipe.source_folder else recipe.spec.source
     yield "source.base_model", source.base_model, recipe.base_model
-    yield "variant.quantized", form.quantized, variant.quantized
-    yield "variant.bits", form.bits, variant.q_bits
-    yield "variant.group_size", form.group_size, variant.q_group_size
-    yield "variant.mode", form.mode, variant.q_mode if variant.quantized else None
-    yield "variant.mixed", form.mixed, variant.mixed
-    yield "variant.dtype", form.dtype, variant.dtype
+    for key, wanted in vars(variant.form).items():
+        yield f"variant.{key}", getattr(form, key), wanted
     pinned = recipe.spec.revision or ""
     if len(pinned) == 40 and not recipe.source_folder:
         yield "source.identity", source.identity, pinned

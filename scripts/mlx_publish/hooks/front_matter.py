@@ -9,7 +9,7 @@ from pathlib import Path
 from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.hooks.faults import faults_of
 from mlx_publish.recipes.faults import MOST, cut
-from mlx_publish.text.yaml_lines import parse_yaml
+from mlx_publish.text.yaml import parse_yaml
 
 KEYS = frozenset({
     "license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model",

@@ -79,9 +79,9 @@ class ModelFolder:
     def tokenizer_files(self) -> dict[str, bytes]:
         """The tokenizer's files by path; of those that are only asked whether they are there, no content."""
         more = self.folder / "additional_chat_templates"
-        found = {name: self._tokenizer_file(name) for name in self.names if is_tokenizer(name)}
-        found |= {f"{more.name}/{path.name}": path.read_bytes() for path in more.glob("*.jinja")}
-        return found
+        files = {name: self._tokenizer_file(name) for name in self.names if is_tokenizer(name)}
+        files |= {f"{more.name}/{path.name}": path.read_bytes() for path in more.glob("*.jinja")}
+        return files
 
     def _tokenizer_file(self, name: str) -> bytes:
         data = (self.content(name) or b"") if name.endswith((".json", ".jinja")) else b""

@@ -26,19 +26,19 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
     block, copy = config.get(BLOCK), config.get(COPY)
     if block is None and (not isinstance(copy, Mapping) or "quant_method" in copy):
         return  # not quantized, or by somebody else
-    found = block if block is not None else copy
-    if not isinstance(found, Mapping):
+    own = block if block is not None else copy
+    if not isinstance(own, Mapping):
         yield model.fault(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
         return
-    wrong = [*_wrong(found, BLOCK), *_layers(found)]
-    if wrong or not _alike(found, copy):
-        yield from (model.fault(MODEL, key, said, _AGAIN) for key, said in wrong)
+    wrong = [*_wrong(own, BLOCK), *_layers(own)]
+    if wrong or not _alike(own, copy):
+        yield from (model.fault(MODEL, key, message, _AGAIN) for key, message in wrong)
         if not wrong:
-            yield from (model.fault(MODEL, key, said, _AGAIN) for key, said in _different(found, copy))
+            yield from (model.fault(MODEL, key, message, _AGAIN) for key, message in _different(own, copy))
         return
-    whole = _whole(found)
-    for key, said in _short(block, copy, whole):
-        yield model.fault(MODEL, key, said, _FIX, fixed=fix)
+    whole = _whole(own)
+    for key, message in _short(block, copy, whole):
+        yield model.fault(MODEL, key, message, _FIX, fixed=fix)
     if fix and not block == copy == whole:
         model.rewrite(MODEL, {**config, BLOCK: whole, COPY: whole})
 

@@ -1,4 +1,4 @@
-"""The source's card: its front matter, read so that nothing in it can break us."""
+"""The source's card: its front matter, read within bounds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from mlx_publish.model.files import SMALL, ModelFiles
 from mlx_publish.text.bounds import CARD_NODES
-from mlx_publish.text.yaml_bounds import UnboundedYaml, judge, judge_size, written_out
-from mlx_publish.text.yaml_full import ODD
+from mlx_publish.text.yaml import InvalidYaml, UnboundedYaml, parse_yaml
 
 # As the Hub reads it, which passes over white space in front: REGEX_YAML_BLOCK in huggingface_hub/repocard.py.
 _FRONT_MATTER = re.compile(r"\A[\s\ufeff]*---[ \t]*\n(.*?)(?:^---[ \t]*$)", re.DOTALL | re.MULTILINE)
@@ -48,22 +45,19 @@ def read_card(files: ModelFiles) -> SourceCard:
 
 
 def parse_card(text: str) -> SourceCard:
-    """Front matter of a card's text."""
+    """Return the front matter of a card's text."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     match = _FRONT_MATTER.match(text)
     if match is None:
         return SourceCard(problem="the source's README.md has no front matter")
     try:
-        judge_size(match[1], "")
-        judge(written_out(YAML(typ="safe", pure=True).parse(match[1])), "", CARD_NODES)
-        data = YAML(typ="safe", pure=True).load(match[1])
+        data, _ = parse_yaml(match[1], "", most=CARD_NODES, aliases=True)
     except UnboundedYaml as error:
         return SourceCard(problem=f"the front matter of the source's README.md is not read: {error.message}")
-    except ODD as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
+    except InvalidYaml as error:
         above = text.count("\n", 0, match.start(1))
-        where = f" at line {above + line + 1}" if isinstance(line, int) else ""
+        where = f" at line {above + error.place.line}" if error.place.line else ""
         return SourceCard(problem=f"the front matter of the source's README.md is not valid YAML{where}")
     if not isinstance(data, Mapping):
         return SourceCard(problem="the front matter of the source's README.md is not a mapping")
-    return SourceCard({str(key): value for key, value in data.items()})
+    return SourceCard(data)

@@ -8,11 +8,10 @@ from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.recipe import Variant
 
 _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
-_MIXED_BITS = 6  # no mixed recipe has more
 
 
 def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: str | None = None) -> int:
-    """Bytes of the converted weights, within a few percent; an upper bound for mixed recipes.
+    """Return the bytes of the converted weights, within a few percent; an upper bound for mixed recipes.
 
     `declared` is the config's `torch_dtype`, which mlx-lm converts to where the variant names no dtype.
     """
@@ -21,10 +20,8 @@ def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: st
 
 
 def _bits(tensor: TensorInfo, variant: Variant, wide: int | None) -> float:
-    group = variant.q_group_size
+    group = variant.form.group_size
     own = tensor.size * wide if wide else 8 * tensor.nbytes
     if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group or not tensor.size:
         return own
-    # For each group affine keeps a scale and a bias in the type of the weights, the others one byte.
-    scales = 2 * own / tensor.size if variant.q_mode == "affine" else 8
-    return tensor.size * ((variant.q_bits or _MIXED_BITS) + scales / group)
+    return tensor.size * variant.method.bits_per_weight(variant.form, own / tensor.size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, Fault, Place, in_file
 from mlx_publish.recipes.patterns import WORDS
-from mlx_publish.text.yaml_lines import key_path
+from mlx_publish.text.yaml import key_path
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

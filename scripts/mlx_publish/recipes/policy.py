@@ -22,7 +22,7 @@ from mlx_publish.recipes.faults import bad_input, joined
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import Recipe, RepoId, Strict
 from mlx_publish.text.numbers import size
-from mlx_publish.text.yaml_lines import load_yaml
+from mlx_publish.text.yaml import load_yaml
 
 FILE = "mlx-publish.yaml"
 PAGE = "docs/hooks.md"
@@ -116,8 +116,8 @@ def find_policy(start: Path) -> Policy | None:
     """
     above = [start, *start.parents]
     root = next((number for number, folder in enumerate(above) if (folder / ".git").exists()), 0)
-    found = next((folder / FILE for folder in above[: root + 1] if (folder / FILE).is_file()), None)
-    return read_policy(found, os.path.relpath(found, start)) if found else None
+    path = next((folder / FILE for folder in above[: root + 1] if (folder / FILE).is_file()), None)
+    return read_policy(path, os.path.relpath(path, start)) if path else None
 
 
 def read_policy(path: Path, name: str = "") -> Policy:
@@ -179,23 +179,24 @@ def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Itera
     spec, asked = policy.spec, recipe.spec
     if spec.pinned and recipe.source_folder is None and not is_commit(asked.revision):
         given = f"'{asked.revision}' is no commit" if asked.revision else "no commit is given"
-        told = f"Write the commit, 40 hex digits; {policy.named('pinned')} asks for it."
-        yield _objection(recipe, "revision", f"{given}, so the source may change", told, flags)
+        remedy = f"Write the commit, 40 hex digits; {policy.named('pinned')} asks for it."
+        yield _objection(recipe, "revision", f"{given}, so the source may change", remedy, flags)
     if asked.license is not None and not _licensed(asked.license, policy):
         yield _objection(
             recipe, "license", f"the licence {asked.license} is not allowed", _allowed(policy, "licenses"), flags
         )
-    yield from (_objection(recipe, "to", *told, flags) for told in _destinations(recipe, policy))
+    for message, remedy in _destinations(recipe, policy):
+        yield _objection(recipe, "to", message, remedy, flags)
 
 
 def _destinations(recipe: Recipe, policy: Policy) -> Iterator[tuple[str, str]]:
     """What is wrong, and the remedy, each said once whatever the number of variants."""
     names = policy.spec.namespaces
     wanted = list(recipe.destinations.values())
-    if not policy.spec.folders and any(one.folder for one in wanted):
+    if not policy.spec.folders and any(destination.folder for destination in wanted):
         yield "publishes into a folder", f"Name a repo; {policy.named('folders')} allows no folder."
     known = {name.casefold() for name in names or ()}
-    for namespace in dict.fromkeys(one.repo.partition("/")[0] for one in wanted if one.repo):
+    for namespace in dict.fromkeys(destination.repo.partition("/")[0] for destination in wanted if destination.repo):
         if names is not None and namespace.casefold() not in known:
             yield f"the namespace {namespace} is not allowed", _allowed(policy, "namespaces")
 

@@ -22,7 +22,7 @@ from mlx_publish.recipes.recipe import (
     RepoId,
     Variant,
 )
-from mlx_publish.text.yaml_lines import load_yaml, scalar
+from mlx_publish.text.yaml import load_yaml, scalar
 
 _FLAGS = keys_of(RecipeSpec)
 VARIANT_FLAGS = tuple(key.name for key in _FLAGS if key.path[0] == "variants" and len(key.path) > 1)
@@ -204,8 +204,8 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     """Fill the pattern in for one variant."""
     place, key = _where(recipe, "to"), "to" if recipe.place else ""
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
-    if variant.q_bits:
-        values["bits"] = variant.q_bits
+    if variant.form.bits:
+        values["bits"] = variant.form.bits
     pattern = recipe.spec.to
     if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
         pattern = TEXT_DESTINATION

@@ -13,12 +13,11 @@ from typing import Any
 from mlx_publish.errors import Place
 from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
 from mlx_publish.recipes.spec import DEFAULT_DESTINATION, MOST_VARIANTS, TEXT_DESTINATION, RecipeSpec, RepoId
-from mlx_publish.recipes.variant import DTYPE_NAMES, FIXED_MODES, Variant
+from mlx_publish.recipes.variant import DTYPE_NAMES, Variant
 
 __all__ = [
     "DEFAULT_DESTINATION",
     "DTYPE_NAMES",
-    "FIXED_MODES",
     "MOST_VARIANTS",
     "TEXT_DESTINATION",
     "Acceptance",

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from mlx_publish.methods import wrong_key
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Asked, Flag
 from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
-from mlx_publish.recipes.variant import Variant, VariantEntry, wrong_key
+from mlx_publish.recipes.variant import Variant, VariantEntry
 
 RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
 

@@ -27,11 +27,11 @@ from mlx_publish.evidence.proof import (
     TwinTexts,
 )
 from mlx_publish.evidence.records import from_json, to_json
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source.bounds import rounded
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.resolve import metadata_of
+from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
@@ -69,22 +69,16 @@ def twin_tools(context: Context) -> dict[str, str]:
 
 def twin_facts(context: Context) -> TwinFacts:
     """Compare the twin of the source, or say why that is not possible; a comparison of the same config is kept."""
-    if "twin" not in context.cache:
-        context.cache["twin"] = _facts(context)
-    facts: TwinFacts = context.cache["twin"]
-    return facts
+    return context.once("twin", lambda: _facts(context))
 
 
 def torch_of(context: Context) -> Torch:
     """Return the Python that has torch, looked for once a run."""
-    if "torch" not in context.cache:
-        context.cache["torch"] = find_torch()
-    torch: Torch = context.cache["torch"]
-    return torch
+    return context.once("torch", find_torch)
 
 
 def _facts(context: Context) -> TwinFacts:
-    torch, support = torch_of(context), mlx_lm_support()
+    torch, support = torch_of(context), converter(context).support()
     config = dict(metadata_of(context).config.raw)
     if support is None:
         return TwinFacts(None, "mlx-lm is not installed here")

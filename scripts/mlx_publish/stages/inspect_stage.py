@@ -11,17 +11,15 @@ from mlx_publish.checks.source import GROUPS
 from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Inspected, InspectedSource, LicenceName, Refusal, SourceCard, SourceName
 from mlx_publish.hub.repo import exists
-from mlx_publish.machine.packages import mlx_lm_support
 from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
 from mlx_publish.stages.policy_of import policy_of
@@ -30,7 +28,7 @@ from mlx_publish.stages.stage import Stage
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return commit or digest of the source, and what is asked for."""
-    support, policy = mlx_lm_support(), policy_of(context)
+    support, policy = converter(context).support(), policy_of(context)
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
@@ -46,11 +44,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 def _identity(context: Context) -> str:
     """Return commit or digest of the source; empty for a folder that needs more room than there is, and no digest."""
-    if "identity" not in context.cache:
+
+    def identity() -> str:
         large = context.recipe.source_folder is not None and too_large(context)
-        context.cache["identity"] = "" if large else source_of(context).identity
-    identity: str = context.cache["identity"]
-    return identity
+        return "" if large else source_of(context).identity
+
+    return context.once("identity", identity)
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -67,7 +66,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             raise SurroundingsError("there is more room than a moment ago", remedy="Run the same command again.")
         checks = {label: (*findings, room) for label, findings in checks.items()}
     return {
-        label: Outcome(checks[label], to_json(Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own)))
+        label: Outcome(checks[label], Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own))
         for label, own in facts.items()
     }
 
@@ -77,7 +76,7 @@ def _is_refused(findings: tuple[Finding, ...]) -> bool:
 
 
 def _facts(context: Context, variant: Variant) -> SourceFacts:
-    support = mlx_lm_support()
+    support = converter(context).support()
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
@@ -95,8 +94,8 @@ def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
     if recipe.source_folder and destination is None:
         return {}
     names = [destination] if destination else []
-    if variant.q_bits:
-        names.append(f"mlx-community/{recipe.source_name}-{variant.q_bits}bit")
+    if bits := variant.form.bits:
+        names.append(f"mlx-community/{recipe.source_name}-{bits}bit")
     return {name: exists(name) for name in dict.fromkeys(names)}
 
 

@@ -1,13 +1,18 @@
-"""Text from elsewhere made harmless in Markdown."""
+"""Text from elsewhere made harmless in Markdown, and tables of it."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
+from collections.abc import Container, Iterable, Sequence
 from urllib.parse import quote
 
+from mlx_publish.text.harmless import plain
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|<>~&@$!]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+# As GitHub reads a summary; the last two would make a link of an address.
+_IN_SUMMARY = re.compile(r"[\\`*_{}\[\]()#|!@~$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 # At the start of a line these would begin a list or a heading.
 _AT_START = re.compile(r"^([-+=]|\d+[.)](?=\s|$))")
 _WEB = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?([/?#][A-Za-z0-9._~:/?#@!$&*+,;=%-]*)?")
@@ -55,6 +60,19 @@ def escape(text: object, longest: int = 0) -> Markdown:
         return text
     line = _SPECIAL.sub(r"\\\1", one_line(text, longest))
     return Markdown(_AT_START.sub(lambda start: start[1][:-1] + "\\" + start[1][-1], line))
+
+
+def cell(text: str) -> Markdown:
+    """Show text of others in a summary of GitHub's: Markdown, HTML and addresses do nothing there."""
+    safe = plain(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    return Markdown(_IN_SUMMARY.sub(r"\\\g<0>", safe))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Container[str] = ()) -> Markdown:
+    """Write a table; its cells are escaped unless they are Markdown. `right` has the headings of columns of numbers."""
+    head = " | ".join(map(escape, headings)).rstrip()
+    rule = " | ".join("---:" if heading in right else "---" for heading in headings)
+    return Markdown("\n".join(f"| {line} |" for line in (head, rule, *(" | ".join(map(escape, row)) for row in rows))))
 
 
 def code(text: object) -> Markdown:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlx_publish.card.markdown import quoted
 from mlx_publish.evidence.measurements import Message, SmokeSpec
+from mlx_publish.text.markdown import quoted
 
 FOLDED = "# The chat template takes no system text, so it goes in front of the first user turn."
 OWN_TURN = "# The chat template takes no system text, so it is a user turn of its own."
