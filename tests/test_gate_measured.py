@@ -93,7 +93,7 @@ def really(shared: Path) -> Measured:
 
 def length(prompt: int, rates: tuple[float, ...] = STEADY, generation: int = 128) -> dict[str, Any]:
     trials = [{"prompt_tps": 10 * rate, "generation_tps": rate, "first_token_s": 0.25} for rate in rates]
-    numbers = {key: summary([trial[key] for trial in trials]) for key in trials[0]}
+    numbers = {key: to_json(summary([trial[key] for trial in trials])) for key in trials[0]}
     return {
         "prompt_tokens": prompt, "generation_tokens": generation, "warm_up": trials[:1], "trials": trials,
         "peak_memory_bytes": 123_456_789, **numbers,

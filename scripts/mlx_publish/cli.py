@@ -30,7 +30,7 @@ from mlx_publish.text.masking import without_secrets
 from mlx_publish.text.streams import patient
 
 _LONGEST = 1000
-"""Characters of a library's words that are told; the log has all of them."""
+"""Characters of a library's words that a message quotes; the log has all of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +100,7 @@ def _failed(error: PublishError) -> int:
     """Print an error and its remedy; in a job also as an annotation at its line, and in verdict and summary."""
     message = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
     print(harmless(plain(message)), file=sys.stderr)
-    # What could not be told elsewhere, too, does not change what happened.
+    # What cannot be written elsewhere, too, does not change what happened.
     with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
         runner = Runner.from_env()
         for fault in error.faults:

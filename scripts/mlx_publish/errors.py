@@ -70,7 +70,7 @@ class Fault:
 
 
 class PublishError(Exception):
-    """The base of all errors that this program raises on purpose: one fault, or several that were found at once."""
+    """The base of all errors that this program raises on purpose: one fault, or several at once."""
 
     exit_code: ClassVar[int] = 3
 

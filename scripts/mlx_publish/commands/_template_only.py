@@ -74,12 +74,14 @@ def _engines(names: str) -> tuple[str, ...]:
 
 
 def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Capabilities | None, tuple[Finding, ...]]:
-    """The template's look, what it can do, and the findings; what cannot be read is one of them."""
+    """Return the template's look, what it can do, and the findings; what cannot be read is one of them."""
     outside = run_checks((LINKS,), metadata)
     if verdict_of(outside) != "pass":
         return None, None, outside
     try:
-        look, tokens = metadata.look, _tokens(metadata)
+        # None where there is neither tokenizer.json nor the older list of tokens that stand for themselves.
+        listed = metadata.tokenizer.fast or "added_tokens_decoder" in (metadata.json("tokenizer_config.json") or {})
+        look, tokens = metadata.look, metadata.added_tokens if listed else None
     except Refused as error:
         return None, None, (Finding(error.check, "fail", str(error), error.remedy),)
     if empty := metadata.tokenizer.empty:
@@ -97,14 +99,8 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
     return look, can, (*findings, *run_checks(TEMPLATE, facts))
 
 
-def _tokens(metadata: Metadata) -> frozenset[str] | None:
-    """All that stand for themselves; None where there is neither tokenizer.json nor the older list of them."""
-    listed = metadata.tokenizer.fast or "added_tokens_decoder" in (metadata.json("tokenizer_config.json") or {})
-    return metadata.added_tokens if listed else None
-
-
 def _table(can: Capabilities, metadata: Metadata) -> Table:
-    """Two columns: what a chat may need, and what the template makes of it."""
+    """Return two columns: what a chat may need, and what the template makes of it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     tokenizer = metadata.tokenizer
     where = f"{tokenizer.template_places[0]} ({', '.join(sorted(tokenizer.templates))})"

@@ -81,7 +81,7 @@ def days_of(given: float | None, *, alone: bool) -> float | None:
 
 
 def clean(root: Path, days: float | None, console: Console, *, keep: bool = False) -> int:
-    """Remove weights of recipes in the work folder `root` whose last report is older than `days`; returns 0.
+    """Remove weights of recipes in the work folder `root` whose last report is older than `days`; return 0.
 
     They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named,
     and without `days` all stay. A recipe that is being worked on is left alone.
@@ -97,7 +97,8 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
     freed = 0
     for folder in sorted({path.parent.parent for path in root.glob("*/*/convert.json")}):
         work = Work(root, folder.name)
-        if time.time() - _last(folder) < days * DAY:
+        last = max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
+        if time.time() - last < days * DAY:
             continue
         try:
             with work.lock():
@@ -106,11 +107,6 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
             console.say(f"{folder.name} is left alone: {error.message}")
     console.say(f"{'would free' if keep else 'freed'} {size(freed)}")
     return 0
-
-
-def _last(folder: Path) -> float:
-    """When a report of a recipe was last written, in seconds since 1970; never, where there is none."""
-    return max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
 
 
 def _stale(work: Work) -> Iterator[Stale]:

@@ -39,7 +39,7 @@ class ModelFolder:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a model's; many programs keep a config.json."""
+        """Tell whether it is a model's; many programs keep a config.json."""
         beside = {GENERATION, CONFIG, FAST} & self.names or any(name.endswith(".safetensors") for name in self.names)
         if beside or MODEL not in self.names:
             return bool(beside)
@@ -59,13 +59,13 @@ class ModelFolder:
         yield from self.broken
 
     def content(self, name: str) -> bytes | None:
-        """The bytes of a file, as they are now or will be; None where it is absent."""
+        """Return the bytes of a file, as they are now or will be; None where it is absent."""
         if name in self._mended:
             return self._mended[name]
         return (self.folder / name).read_bytes() if name in self.names else None
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """A JSON object; None where the file is absent or a pointer of git-lfs. `Refused` where it is broken."""
+        """Return a JSON object; None where the file is absent or a pointer of git-lfs. `Refused` where it is broken."""
         if name not in self._read:
             data = self.content(name)
             self._read[name] = None if data is None or is_pointer(data) else read_object(name, data)
@@ -77,7 +77,7 @@ class ModelFolder:
         return self.json(MODEL)
 
     def tokenizer_files(self) -> dict[str, bytes]:
-        """The tokenizer's files by path; of those that are only asked whether they are there, no content."""
+        """Return the tokenizer's files by path, without the content of those that only have to be there."""
         more = self.folder / "additional_chat_templates"
         files = {name: self._tokenizer_file(name) for name in self.names if is_tokenizer(name)}
         files |= {f"{more.name}/{path.name}": path.read_bytes() for path in more.glob("*.jinja")}
