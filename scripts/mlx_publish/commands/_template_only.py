@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -33,7 +32,7 @@ _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runn
 
 
 def template_only(source: str, revision: str | None, engines: str, console: Console, *, as_json: bool) -> int:
-    """Print what the template can do and what is odd about it; returns 1 where something of it fails.
+    """Print what the template can do and what is odd about it; return 1 where something of it fails.
 
     `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
     """
@@ -47,7 +46,13 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
         if finding.status != "skip":
             console.finding(finding)
     if as_json:
-        print(shown_json(_plain_data(can, findings, look)))
+        report = {
+            "verdict": verdict_of(findings),
+            "capabilities": can.to_json() if can else None,
+            "checks": [asdict(finding) for finding in findings],
+            "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
+        }
+        print(shown_json(report))
     return int(verdict_of(findings) != "pass")
 
 
@@ -107,12 +112,3 @@ def _table(can: Capabilities, metadata: Metadata) -> Table:
     for title, value in (("Template", where), *described(can)):
         table.add_row(Text(title), Text(plain(value)))
     return table
-
-
-def _plain_data(can: Capabilities | None, findings: Sequence[Finding], look: Look | None) -> dict[str, Any]:
-    return {
-        "verdict": verdict_of(findings),
-        "capabilities": can.to_json() if can else None,
-        "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
-    }

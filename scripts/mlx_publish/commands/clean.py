@@ -102,7 +102,11 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
             continue
         try:
             with work.lock():
-                freed += sum(_remove(stale, console, keep=keep) for stale in _stale(work))
+                for stale in _stale(work):
+                    console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
+                    if not keep:
+                        stale.path.unlink()
+                    freed += stale.bytes
         except SurroundingsError as error:
             console.say(f"{folder.name} is left alone: {error.message}")
     console.say(f"{'would free' if keep else 'freed'} {size(freed)}")
@@ -131,13 +135,6 @@ def _is_reported(path: Path, file: FileDigest) -> bool:
     from mlx_publish.evidence.digests import sha256_of
 
     return sha256_of(path) == file.sha256
-
-
-def _remove(stale: Stale, console: Console, *, keep: bool) -> int:
-    console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
-    if not keep:
-        stale.path.unlink()
-    return stale.bytes
 
 
 COMMAND = Command(

@@ -52,7 +52,7 @@ class Attested(Strict):
     """With `github`, the workflow that does: `OWNER/REPO/.github/workflows/publish.yml`."""
 
     @model_validator(mode="after")
-    def _one(self) -> Attested:
+    def _names_one_voucher(self) -> Attested:
         if (self.signers is None) == (self.github is None):
             raise PydanticCustomError("attested", "name one of the two: signers or github")
         if self.workflow and not self.github:
