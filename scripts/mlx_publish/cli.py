@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:
-    """Run one command, and say why where it fails; returns its exit code."""
+    """Run one command, and say why where it fails; return its exit code."""
     try:
         return _run(parser().parse_args(arguments))
     except PublishError as error:
@@ -113,7 +113,7 @@ def _failed(error: PublishError) -> int:
 
 
 def _stop_cleanly_on_terminate() -> None:
-    """A job that is cancelled ends like ctrl-c, so that half-done folders are removed."""
+    """Let a job that is cancelled end like ctrl-c, so that half-done folders are removed."""
 
     def stop(_signal: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt

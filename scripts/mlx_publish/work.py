@@ -45,19 +45,19 @@ class Work:
         return self.folder / "source"
 
     def variant(self, label: str) -> Path:
-        """Reports, evidence and model of one variant."""
+        """Return the folder with reports, evidence and model of one variant."""
         return self.folder / label
 
     def model(self, label: str) -> Path:
-        """The folder that is published."""
+        """Return the folder that is published."""
         return self.variant(label) / "model"
 
     def provenance(self, label: str) -> Path:
-        """The folder of the in-toto statement, beside the evidence."""
+        """Return the folder of the in-toto statement, beside the evidence."""
         return self.variant(label) / "provenance"
 
     def report_path(self, label: str, stage: str) -> Path:
-        """Where the report of a stage lies."""
+        """Return the path of a stage's report."""
         return self.variant(label) / f"{stage}.json"
 
     def report(self, label: str, stage: str) -> Report | None:
@@ -76,7 +76,7 @@ class Work:
         return report is not None and report.verdict == "pass"
 
     def write_report(self, label: str, report: Report) -> Report:
-        """Write a report beside the others of its variant, which it names; returns it as it is written."""
+        """Write a report beside the others of its variant, which it names; return it as it is written."""
         before = {stage: earlier for stage in stages.before(report.stage) if (earlier := self.report(label, stage))}
         written = report.behind(before, self.report(label, report.stage))
         write_atomically(self.report_path(label, report.stage), json_text(written.to_json()))

@@ -55,7 +55,7 @@ def front_matter_text(data: Mapping[str, Value]) -> str:
 
 
 def _licence(evidence: Evidence) -> dict[str, Value]:
-    """Identifiers of the Hub are in lower case; name and link belong to the licence `other` alone."""
+    """Return the licence as the Hub spells it, in lower case; name and link belong to `other` alone."""
     licence = (evidence.licence.id or "").lower()
     if licence != "other":
         return {"license": licence if re.fullmatch(LICENCE, licence) else None}

@@ -78,7 +78,7 @@ def check(path: str | os.PathLike[str]) -> str:
 
 
 def make(path: str | os.PathLike[str]) -> str:
-    """Make a folder for us alone where it is missing; returns where it really lies."""
+    """Make a folder for us alone where it is missing; return where it really lies."""
     end = check(path)
     steps = end.split("/")
     try:

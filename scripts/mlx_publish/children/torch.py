@@ -141,7 +141,7 @@ def _named(python: Path) -> Torch:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """No token and no network."""
+    """Return an environment without a token and without a network."""
     return of_a_child(
         folder,
         HF_HOME=str(folder / "hub"), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",

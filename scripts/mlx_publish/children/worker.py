@@ -68,11 +68,11 @@ class Worker:
         self.end()
 
     def lives(self) -> bool:
-        """Whether it could do an order."""
+        """Tell whether it could do an order."""
         return self._process.poll() is None
 
     def held(self) -> int:
-        """Bytes of memory that it holds now."""
+        """Return the bytes of memory that it holds now."""
         return process.resident(self._process.pid)
 
     def do(

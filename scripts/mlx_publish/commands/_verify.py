@@ -27,7 +27,7 @@ from mlx_publish.verify.rebuild import Rebuilt, rebuild
 def verify(
     place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
 ) -> int:
-    """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
+    """Print the verdict on a published model; return 1 where something of it is not as its evidence says.
 
     `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
     folder that does not stay; `source` is the folder of a source that is no repo.

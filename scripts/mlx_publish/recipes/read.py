@@ -33,7 +33,7 @@ FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 
 
 def recipe_paths(folder: Path) -> list[Path]:
-    """Files of recipes in a folder, by their names."""
+    """Return the files of recipes in a folder, by their names."""
     return sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
 
 
