@@ -29,6 +29,9 @@ OURS = {
     "evidence/digests.py": "what was just written",
     "conversion/weights.py": "from_json of records takes parsed data",
     "source/kept.py": "from_json of records takes parsed data",
+    "source/twin.py": "from_json of records takes parsed data",
+    "doctor/facts.py": "from_json of records takes parsed data",
+    "stages/benchmark_stage.py": "from_json of records takes parsed data",
     "stages/fidelity_stage.py": "from_json of records takes parsed data",
     "stages/smoke_stage.py": "from_json of records takes parsed data",
     "hooks/json_lines.py": "the text of one key, of JSON that was read within bounds",
@@ -41,7 +44,7 @@ OURS = {
     "children/torch.py": "an answer of our child",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
     # files of the package
-    "machine/packages.py": "the source of mlx-lm as installed",
+    "converters/mlx_lm.py": "the source of mlx-lm as installed",
     "engine/tokenizing.py": "data/probes.json",
     "recipes/flags.py": "data/flags.json",
     "source/logits.py": "data of the package",

@@ -78,8 +78,8 @@ def test_it_goes_with_its_object_and_at_the_end_of_the_program(place: Path) -> N
     assert not path.exists()
     code = "from mlx_publish.text.temporary import TemporaryFolder; kept = TemporaryFolder(); print(kept.name)"
     environment = {**os.environ, "TMPDIR": str(place), "PYTHONPATH": str(SCRIPTS)}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.startswith(str(place / PREFIX))
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(str(place / PREFIX))
     assert list(place.iterdir()) == []
 
 

@@ -154,10 +154,10 @@ def engine(request: pytest.FixtureRequest) -> str:
 def compare(engine: str, templates: Mapping[str, str], context: Mapping[str, Any] = CONTEXT) -> list[Difference]:
     """Differences of many templates, each with itself as the name of its probe."""
     theirs = render_with(engine, [(template, context) for template in templates.values()], NOW, SECONDS)
-    found = []
+    differing = []
     for (name, template), answer in zip(templates.items(), theirs, strict=True):
-        found += differences({name: render(template, context, NOW)}, {name: answer}, template, engine)
-    return found
+        differing += differences({name: render(template, context, NOW)}, {name: answer}, template, engine)
+    return differing
 
 
 def compared(ours: Rendered, answer: Rendered, template: str = "", engine: str = H) -> list[Difference]:
@@ -174,8 +174,13 @@ def test_engines_make_the_same_of_what_templates_commonly_use(engine: str) -> No
 
 @pytest.mark.parametrize(("engine", "template", "construct", "line"), OTHER)
 def test_a_difference_names_the_construct_and_its_line(engine: str, template: str, construct: str, line: int) -> None:
-    (found,) = compare(needs(engine), {"a": template})
-    assert (found.construct, found.line, found.engine, found.probe) == (construct, line, engine, "a")
+    (difference,) = compare(needs(engine), {"a": template})
+    assert (difference.construct, difference.line, difference.engine, difference.probe) == (
+        construct,
+        line,
+        engine,
+        "a",
+    )
 
 
 @pytest.mark.parametrize("path", CHATS, ids=lambda path: path.stem)
@@ -185,8 +190,8 @@ def test_differences_in_whole_templates_name_a_construct(engine: str, path: Path
     contexts = {name: base | dialogue for name, dialogue in DIALOGUES.items()}
     answers = render_with(engine, [(template, context) for context in contexts.values()], NOW, SECONDS)
     ours = {name: render(template, context, NOW) for name, context in contexts.items()}
-    found = differences(ours, dict(zip(contexts, answers, strict=True)), template, engine)
-    assert [one for one in found if not one.construct] == []
+    differing = differences(ours, dict(zip(contexts, answers, strict=True)), template, engine)
+    assert [difference for difference in differing if not difference.construct] == []
 
 
 def test_a_refusal_in_both_is_no_difference(engine: str) -> None:
@@ -389,9 +394,9 @@ def test_modules_are_of_no_use_without_node(bare: Path, monkeypatch: pytest.Monk
 
 
 def test_the_place_where_texts_part_is_told() -> None:
-    (found,) = compared(text("<|user|>abc"), Rendered("<|user|>ab", None, "text"))
-    assert found.message == "writes '' in place of 'c' at character 10"
-    assert (found.construct, found.line, found.remedy) == ("", 0, "")
+    (difference,) = compared(text("<|user|>abc"), Rendered("<|user|>ab", None, "text"))
+    assert difference.message == "writes '' in place of 'c' at character 10"
+    assert (difference.construct, difference.line, difference.remedy) == ("", 0, "")
 
 
 def test_what_was_not_reached_does_not_count() -> None:
@@ -405,39 +410,39 @@ def test_errors_in_both_are_no_difference() -> None:
 
 def test_a_refusal_of_one_is_found_in_the_template() -> None:
     template = "{% if a %}\n{{ raise_exception('Roles must alternate: ' + a) }}{% endif %}"
-    (found,) = compared(text("a"), Rendered(None, "Roles must alternate: b", "refused"), template)
-    assert (found.construct, found.line) == ("the refusal 'Roles must alternate...'", 2)
+    (difference,) = compared(text("a"), Rendered(None, "Roles must alternate: b", "refused"), template)
+    assert (difference.construct, difference.line) == ("the refusal 'Roles must alternate...'", 2)
 
 
 def test_neither_comments_nor_text_are_blamed() -> None:
     template = "{# s|first #}|first\n{{ s|first }}"
-    (found,) = compared(text("a"), Rendered(None, "Unknown StringValue filter: first", "broken"), template)
-    assert found.line == 2
+    (difference,) = compared(text("a"), Rendered(None, "Unknown StringValue filter: first", "broken"), template)
+    assert difference.line == 2
 
 
 def test_the_line_that_the_engine_names_comes_before_others() -> None:
     template = "{{ s|zzz }}\n{{ s|zzz }}"
-    (found,) = compared(
+    (difference,) = compared(
         text("a"), Rendered(None, "unknown filter: filter zzz is unknown", "broken", line=2), template, M
     )
-    assert (found.construct, found.line) == ("the filter |zzz", 2)
+    assert (difference.construct, difference.line) == ("the filter |zzz", 2)
 
 
 def test_the_line_that_jinja2_names_counts_where_it_alone_fails() -> None:
     ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken", line=3)
-    (found,) = compared(ours, Rendered("a", None, "text"), "{{ a + b }}\n\n{{ c + d }}")
-    assert (found.construct, found.line) == ("+ between a string and another value", 3)
+    (difference,) = compared(ours, Rendered("a", None, "text"), "{{ a + b }}\n\n{{ c + d }}")
+    assert (difference.construct, difference.line) == ("+ between a string and another value", 3)
 
 
 def test_several_suspects_are_named_at_most_three() -> None:
     template = "{{ s.strip('x') }}{{ s|title }}{{ s == '' }}{{ l is sequence }}"
-    (found,) = compared(text("ab"), Rendered("ac", None, "text"), template)
-    assert found.construct.count(" or ") == 2
+    (difference,) = compared(text("ab"), Rendered("ac", None, "text"), template)
+    assert difference.construct.count(" or ") == 2
 
 
 def test_a_remedy_is_told_where_there_is_one() -> None:
-    (found,) = compared(text("{'a': 1}"), Rendered('{"a": 1}', None, "text"), "{{ d }}")
-    assert found.remedy == "Use |tojson."
+    (difference,) = compared(text("{'a': 1}"), Rendered('{"a": 1}', None, "text"), "{{ d }}")
+    assert difference.remedy == "Use |tojson."
 
 
 @pytest.mark.parametrize("piece", ["{% for a in b %}", "{% macro a(", "{{ a|d(", "{{ '", "{%", "\n{{ a.strip("])

@@ -172,12 +172,12 @@ def test_strangers_words_are_text_in_the_summary(runner: Job, work: Work, recipe
 
 
 def test_what_was_not_proven_stands_in_the_summary(runner: Job, work: Work, recipe: Recipe) -> None:
-    said = "the architecture is not proven: torch is not installed"
+    message = "the architecture is not proven: torch is not installed"
     skips = (
-        Finding("twin-equal", "skip", said, details={"told": True}),
+        Finding("twin-equal", "skip", message, details={"told": True}),
         Finding("other", "skip", "nothing to look at"),
     )
     add(work, "4bit", "inspect", checks=skips)
     outcome.write_outcome(work, recipe, recipe.variants[:1], STAGES, runner)
-    assert f"skip twin-equal: {said}" in "".join(runner.summaries)
+    assert f"skip twin-equal: {message}" in "".join(runner.summaries)
     assert "nothing to look at" not in "".join(runner.summaries)

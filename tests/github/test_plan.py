@@ -92,7 +92,7 @@ def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes:
 
 def test_all_publishes_every_recipe(recipes: Path, reviewed: Path) -> None:
     plan = make_plan("push", {}, "refs/tags/all/v2", recipes, settings=Settings(cards=reviewed))
-    assert [(one["name"], one["tag"]) for one in plan.jobs] == [
+    assert [(entry["name"], entry["tag"]) for entry in plan.jobs] == [
         ("big.model-4bit", "v2"), ("small-4bit", "v2"), ("small-8bit", "v2"),
     ]  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> Non
     assert (plan.next, plan.callback, plan.jobs, plan.review) == ("review", "abc-1", [whole], whole)
     plan = asked(recipes, recipe="small", variants=["8bit"], revision=COMMIT[::-1])
     assert [entry["variant"] for entry in plan.jobs] == ["8bit"]
-    assert {one["revision"] for one in (*plan.jobs, plan.review)} == {COMMIT[::-1]}
+    assert {entry["revision"] for entry in (*plan.jobs, plan.review)} == {COMMIT[::-1]}
     assert plan.review["variant"] == ""
     assert asked(recipes, recipe="small", dry_run=True).next == "nothing"
 
@@ -190,14 +190,14 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     payload = {"action": "mlx-publish", "client_payload": {"recipe": "small"}}
     plan = make_plan("repository_dispatch", payload, "", recipes, settings=settings)
     assert plan.runs_on == ["self-hosted", "macOS", "ARM64", "studio-1"]
-    assert [one["name"] for one in plan.jobs] == ["small-4bit", "small-8bit"]
+    assert [entry["name"] for entry in plan.jobs] == ["small-4bit", "small-8bit"]
     for wrong in ({"MLX_PUBLISH_RUNNER": "a b"}, {"MLX_PUBLISH_PER": "model"}):
         with pytest.raises(BadInput) as caught:
             Settings.from_env(wrong)
         assert str(caught.value.place) == next(iter(wrong))
 
 
-@pytest.mark.parametrize(("payload", "key", "said"), [
+@pytest.mark.parametrize(("payload", "key", "message"), [
     ({}, "recipe", "exactly one of recipe and source"),
     ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
     ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
@@ -213,11 +213,11 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
     ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
 ])  # fmt: skip
-def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, said: str) -> None:
+def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         asked(recipes, **payload)
     assert key in (f"{caught.value.place}: {caught.value.key}")
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.remedy
 
 
@@ -312,21 +312,21 @@ def test_no_recipe_is_called_all(recipes: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not UTF-8: "),
         (b"[]", "an event is a JSON object"), (b"null", "an event is a JSON object"),
         (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "is nested too deeply"),
     ],
 )  # fmt: skip
-def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, said: str) -> None:
+def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, message: str) -> None:
     event.unlink()
     if text is not None:
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
         make_plan("push", read_event(event), "refs/tags/small/v1", recipes)
     assert str(caught.value.place) in (str(event), f"{event}:1")
-    assert caught.value.message.startswith(said)
+    assert caught.value.message.startswith(message)
 
 
 def test_the_plan_is_printed_and_its_parts_are_outputs(
@@ -336,8 +336,8 @@ def test_the_plan_is_printed_and_its_parts_are_outputs(
     print_plan(made, Runner(output=str(tmp_path / "output")))
     plan = json.loads(capsys.readouterr().out)
     lines = (tmp_path / "output").read_text().splitlines()
-    found = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
-    assert list(found) == ["next", "jobs", "review", "runs-on", "callback"]
-    assert found["next"] == plan["next"] == "publish"
-    assert json.loads(found["jobs"]) == plan["jobs"]
-    assert json.loads(found["runs-on"]) == plan["runs_on"]
+    outputs = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
+    assert list(outputs) == ["next", "jobs", "review", "runs-on", "callback"]
+    assert outputs["next"] == plan["next"] == "publish"
+    assert json.loads(outputs["jobs"]) == plan["jobs"]
+    assert json.loads(outputs["runs-on"]) == plan["runs_on"]

@@ -105,7 +105,7 @@ UNREAD: tuple[Check[SourceFacts], ...] = tuple(map(_of_source, _BY_NAME))
 LEGAL: tuple[Check[SourceFacts], ...] = (_of_source(_LEGAL),)
 
 
-def refused_unread(source: Metadata, accepted: Accepted) -> bool:
+def is_refused_unread(source: Metadata, accepted: Accepted) -> bool:
     """Tell whether names, sizes or headers refuse a source already, so that no digest need be taken."""
     try:
         findings = run_checks((*_BY_NAME, _LEGAL), source, accepted)

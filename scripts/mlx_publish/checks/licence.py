@@ -58,7 +58,7 @@ def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
             "the licence is 'other' without a name and a link",
             "Write license_name and license_link into the recipe.",
         )
-    if stated.link and (why := _leads_nowhere(stated.link, paths)):
+    if stated.link and (why := _dead_link(stated.link, paths)):
         return failed(f"license_link leads to {stated.link}, {why}", "Write a license_link on the web into the recipe.")
     if stated.id.lower() not in _known():
         return warned(
@@ -75,7 +75,7 @@ def _known() -> frozenset[str]:
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
-def _leads_nowhere(link: str, paths: Collection[str]) -> str:
+def _dead_link(link: str, paths: Collection[str]) -> str:
     """Return why a link to a file would be dead in the published repo; empty where it is not."""
     if _WEB.match(link):
         return ""

@@ -135,7 +135,7 @@ def _dispatched(payload: Mapping[str, object]) -> Request:
 
 
 def _scheduled(_: Mapping[str, object]) -> Request:
-    """Refuse: a schedule asks for nothing itself; a calling workflow may."""
+    """Raise `BadInput`: a schedule asks for nothing by itself; a calling workflow may."""
     raise _starts_nothing("schedule")
 
 

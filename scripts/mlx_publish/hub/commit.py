@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.client import hub_api, hub_errors
-from mlx_publish.hub.manifest import Sent, same
+from mlx_publish.hub.manifest import Sent, is_same
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.watch import GivenUp, Watch
 from mlx_publish.model.files import FileEntry
@@ -132,7 +132,7 @@ def _look(change: Change, head: str) -> tuple[str, bool]:
         return now, False
     remote = RepoFiles(change.repo, now).entries
     if not (set(remote) - {file.path for file in change.files} - OF_THE_HUB) and all(
-        same(file, remote.get(file.path)) for file in change.files
+        is_same(file, remote.get(file.path)) for file in change.files
     ):
         return now, True
     if _of_a_model(remote) == _of_a_model(change.before):

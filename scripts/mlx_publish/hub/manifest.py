@@ -48,7 +48,7 @@ class Sent:
         return git_sha1_of(self.local)
 
 
-def same(file: Sent, entry: FileEntry | None) -> bool:
+def is_same(file: Sent, entry: FileEntry | None) -> bool:
     """Tell whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
     return (
         entry is not None
@@ -63,9 +63,9 @@ def may_be_sent(path: str) -> bool:
 
 
 def strangers(folder: Path) -> list[str]:
-    """Paths that must not be sent, each with its reason where the name does not say it.
+    """Return the paths that must not be sent, each with its reason where the name does not say it.
 
-    They are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
+    These are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
     that are no texts, weights that the index does not name, or one file with another one on a Mac.
     """
     indexed = _indexed(folder)

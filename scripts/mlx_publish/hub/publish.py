@@ -11,7 +11,7 @@ from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
-from mlx_publish.hub.manifest import Sent, read_back, same
+from mlx_publish.hub.manifest import Sent, is_same, read_back
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.rights import no_repo
 from mlx_publish.hub.watch import Watch, watched
@@ -162,7 +162,7 @@ def _change(order: Order, remote: _Remote) -> Change:
             f"{order.repo} exists and was not made from this source", check="destination-ours",
             remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
         )  # fmt: skip
-    changed = [file for file in order.files if not same(file, remote.files.get(file.path))]
+    changed = [file for file in order.files if not is_same(file, remote.files.get(file.path))]
     removed = sorted(set(remote.files) - {file.path for file in order.files} - OF_THE_HUB)
     return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote.files, remote.head)
 
@@ -251,7 +251,7 @@ def _compare(order: Order, commit: str) -> None:
 
 def _differences(order: Order, commit: str) -> list[str]:
     remote = RepoFiles(order.repo, commit).entries
-    different = [file.path for file in order.files if not same(file, remote.get(file.path))]
+    different = [file.path for file in order.files if not is_same(file, remote.get(file.path))]
     return different + sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
 
 

@@ -102,11 +102,11 @@ def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:
         return
     for number, (theirs, ours) in enumerate(zip(stated["texts"], own["texts"], strict=True)):
         for key in theirs.keys() | ours.keys():
-            if not _near(theirs.get(key), ours.get(key)):
+            if not _is_near(theirs.get(key), ours.get(key)):
                 yield from walk(f"proof.texts[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
 
 
-def _near(stated: object, own: object) -> bool:
+def _is_near(stated: object, own: object) -> bool:
     """Tell whether two values may be the same measurement on two machines."""
     if not (isinstance(stated, (int, float)) and isinstance(own, (int, float))) or bool in (type(stated), type(own)):
         return stated == own

@@ -10,7 +10,7 @@ from mlx_publish.errors import BadInput, Place, in_file
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
-from mlx_publish.signing.programs import gh, why
+from mlx_publish.signing.programs import complaint, gh
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -114,5 +114,7 @@ def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
     who = f"{workflow} for {repo}" if workflow else repo
     if outcome.code:
         remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
-        return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(outcome)}", remedy)
+        return Vouched(
+            "fail", f"{evidence.name} has no attestation of {who} that gh verifies: {complaint(outcome)}", remedy
+        )
     return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}", by=f"GitHub for {who}")

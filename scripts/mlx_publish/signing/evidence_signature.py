@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.signing.programs import ssh_keygen, why
+from mlx_publish.signing.programs import complaint, ssh_keygen
 from mlx_publish.text.files import write_atomically
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -45,7 +45,7 @@ def sign_evidence(evidence: bytes, signature: Path) -> bool:
         return False
     outcome = ssh_keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", key, text=evidence)
     if outcome.code or not outcome.out.startswith("-----BEGIN SSH SIGNATURE-----"):
-        raise BadInput(f"ssh-keygen cannot sign with it: {why(outcome)}", place=KEY, remedy=_MAKE)
+        raise BadInput(f"ssh-keygen cannot sign with it: {complaint(outcome)}", place=KEY, remedy=_MAKE)
     write_atomically(signature, outcome.out)
     return True
 
@@ -77,8 +77,8 @@ def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, s
         principals = ssh_keygen("-Y", "find-principals", "-f", allowed, "-s", sig)
         name = next(iter(principals.out.splitlines()), "").partition(",")[0].strip()
         if principals.code or not name:
-            return "", f"by no key that is listed ({why(principals)})"
+            return "", f"by no key that is listed ({complaint(principals)})"
         outcome = ssh_keygen("-Y", "verify", "-n", NAMESPACE, "-f", allowed, "-s", sig, "-I", name, text=evidence)
     if outcome.code:
-        return "", f"not of these bytes, this purpose or this time ({why(outcome)})"
+        return "", f"not of these bytes, this purpose or this time ({complaint(outcome)})"
     return name, outcome.out.strip().rpartition(" key ")[2]

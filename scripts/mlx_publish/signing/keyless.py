@@ -34,7 +34,7 @@ class Named:
     repository: str = ""
 
     def __str__(self) -> str:
-        """The three as a person reads them, cut."""
+        """Return the three for a message, cut."""
         ran = f", run for {self.repository[:200]}" if self.repository else ""
         return f"{self.identity[:200]} ({self.issuer[:100]}){ran}"
 
@@ -79,7 +79,7 @@ def sign_keyless(payload: bytes) -> str:
         ) from error
 
 
-def verified_by(bundle: Bundle, wanted: Named) -> str:
+def why_unproven(bundle: Bundle, wanted: Named) -> str:
     """Return why a bundle is not proven to be of whom is wanted; empty where it is.
 
     `repository` counts where it is given, as `OWNER/REPO`. Raises `SurroundingsError` where sigstore's roots cannot be

@@ -77,7 +77,7 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
     return public
 
 
-def signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
+def is_signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
     """Tell whether the key's other half signed the bundle."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
 

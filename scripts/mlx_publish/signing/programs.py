@@ -14,7 +14,7 @@ _SECONDS = 120
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
-def why(outcome: Said) -> str:
+def complaint(outcome: Said) -> str:
     """Return the first line of a program's complaint."""
     lines = [line.strip() for line in f"{outcome.err}\n{outcome.out}".splitlines() if line.strip()]
     return lines[0][:200] if lines else f"it ended with {outcome.code}"

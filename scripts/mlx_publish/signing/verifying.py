@@ -15,8 +15,8 @@ from mlx_publish.signing.attested import EVIDENCE, SignedEvidence, Vouchers, rea
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
 from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG
 from mlx_publish.signing.evidence_signature import PUBLISHED
-from mlx_publish.signing.keyless import GITHUB, Named, named_in, verified_by
-from mlx_publish.signing.keys import public_key, signed_by
+from mlx_publish.signing.keyless import GITHUB, Named, named_in, why_unproven
+from mlx_publish.signing.keys import is_signed_by, public_key
 from mlx_publish.signing.statement import SIGNATURE, Signed, Unreadable, read_statement
 
 _NOT_THEIRS = "Do not use it: it is not from whom you asked for."
@@ -96,7 +96,7 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
         if not bundle.certificate:
             return Vouched("fail", "it was signed by a bare key, which names nobody", _NOT_THEIRS)
         expected = Named(wanted.identity, wanted.issuer, wanted.repository)
-        if why := verified_by(bundle, expected):
+        if why := why_unproven(bundle, expected):
             return Vouched("fail", f"it is not proven that {expected} signed it: {why}", _NOT_THEIRS)
         return Vouched("pass", f"{named} is signed by {named_in(bundle)}")
     return _unasked(bundle, named)
@@ -111,7 +111,7 @@ def _named(signer: Vouched, signed: Signed | None, place: str) -> Vouched:
 
 def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
     key = public_key(path)
-    if signed_by(bundle, key):
+    if is_signed_by(bundle, key):
         return Vouched("pass", f"{named} is signed by the key {path.name}")
     other = f"the key {bundle.key[:12]}" if bundle.key else "a certificate"
     return Vouched("fail", f"{path.name} did not sign it; it names {other}", _NOT_THEIRS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.checks.folder import refused_unread
+from mlx_publish.checks.folder import is_refused_unread
 from mlx_publish.context import Context
 from mlx_publish.converters import CONVERTERS, Converter, converter_for
 from mlx_publish.errors import Refused
@@ -113,7 +113,7 @@ def _resolve(context: Context) -> Source:
 def _folder_identity(context: Context, files: FolderFiles) -> str:
     """Return one digest over the files that conversion takes, and over names and sizes of all others."""
     metadata = metadata_of(context)
-    if refused_unread(metadata, context.recipe.accepted):
+    if is_refused_unread(metadata, context.recipe.accepted):
         return ""
 
     def read(path: str) -> str:
