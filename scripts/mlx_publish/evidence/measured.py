@@ -54,7 +54,7 @@ class Answers:
     vocabulary: int
     answers: Mapping[str, Answer]
     warnings: Sequence[str] = ()
-    """What libraries said while they loaded the model."""
+    """What libraries print while they load the model."""
 
 
 @dataclass(frozen=True)
