@@ -93,7 +93,7 @@ def really(shared: Path) -> Measured:
 
 def length(prompt: int, rates: tuple[float, ...] = STEADY, generation: int = 128) -> dict[str, Any]:
     trials = [{"prompt_tps": 10 * rate, "generation_tps": rate, "first_token_s": 0.25} for rate in rates]
-    numbers = {key: summary([trial[key] for trial in trials]) for key in trials[0]}
+    numbers = {key: to_json(summary([trial[key] for trial in trials])) for key in trials[0]}
     return {
         "prompt_tokens": prompt, "generation_tokens": generation, "warm_up": trials[:1], "trials": trials,
         "peak_memory_bytes": 123_456_789, **numbers,
@@ -273,7 +273,12 @@ def test_a_length_beyond_the_context_is_left_out_and_told(
     def run_job(job: Any, _: object) -> dict[str, Any]:
         orders.append(dict(job.arguments))
         cache = dict.fromkeys(("bytes_per_token", "window_bytes_per_token", "window"), 0)
-        return {"device": "cpu", "lengths": [length(128)], "left_out": [], "cache": cache}
+        asked = {"seconds": 60, "asked_generation_tokens": 128, "asked_trials": 5}
+        memory = {"peak_memory_bytes": 123_456_789, "process_memory_bytes": 234_567_890}
+        return {
+            "device": "cpu", "computed_in": "as stored", **asked, "lengths": [length(128)], "left_out": [],
+            "cache": cache, **memory,
+        }  # fmt: skip
 
     monkeypatch.setattr(benchmark_stage, "run_job", run_job)
     monkeypatch.setattr(benchmark_stage, "state", lambda: QUIET)

@@ -1,4 +1,4 @@
-"""The child's side: orders come line by line, and what is said of them goes back line by line.
+"""The child's side: orders come line by line, and messages about them go back line by line.
 
 The pipe to the parent is out of the libraries' sight: what they print goes to the log. Nothing outlives the parent,
 for the end of the orders ends this process, also in the midst of one.
