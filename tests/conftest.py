@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import in_process
 import smollm2
 import torch_environment
 from mlx_publish.children.torch import VARIABLE, Torch, find_torch
@@ -27,6 +28,11 @@ def pytest_configure() -> None:
     """Let commands be interrupted: a shell without job control ignores SIGINT for what it starts in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """End the children that stayed for all tests."""
+    in_process.end()
 
 
 @pytest.fixture(scope="session")
