@@ -277,6 +277,7 @@ def lint(session: nox.Session) -> None:
     start(session, str(tool / "mypy"))
     start(session, str(tool / "lint-imports"), PYTHONPATH="scripts")
     start(session, str(python), "scripts/generate.py", "--check", PYTHONPATH="scripts")
+    start(session, str(python), "scripts/house.py", PYTHONPATH="scripts")
     if reason := lock_file.stale(PROJECT):
         session.error(reason)
     start(session, str(tool / "shellcheck"), "scripts/bootstrap.sh", ".ci/run")

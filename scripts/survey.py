@@ -17,8 +17,9 @@ from typing import Any
 
 from mlx_publish.checks.twin import TwinFacts, judge
 from mlx_publish.children.torch import find_torch
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.errors import PublishError
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.source.twin import Prover
 from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.streams import patient
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="model types, or names of files in tests/configs; all where none")
     parser.add_argument("--results", type=Path, help="a JSON file that results are also written to")
     options = parser.parse_args(arguments)
-    torch, support = find_torch(), mlx_lm_support()
+    torch, support = find_torch(), CONVERTER.support()
     if torch.reason or support is None:
         sys.stderr.write(f"{torch.reason or 'mlx-lm is not installed'}; run: sh scripts/bootstrap.sh -s reference\n")
         return 4
@@ -151,23 +152,24 @@ def _row(kind: str, name: str, config: Mapping[str, Any], prover: Prover) -> Row
     except PublishError as error:
         facts = TwinFacts(None, error.message)
     says = judge(facts, config)
-    errors = [text["nmse"] for text in (facts.result or {}).get("texts", [])]
-    worst = max(errors) if errors and None not in errors else None
+    errors = [text.nmse for text in facts.proof.texts] if facts.proof else []
+    numbers = [error for error in errors if error is not None]
+    worst = max(numbers) if numbers and len(numbers) == len(errors) else None
     return Row(kind, name, says.status, _shortly(facts, says.message), worst)
 
 
 def _shortly(facts: TwinFacts, message: str) -> str:
     """The cell of the table: what differs, or why nothing is known."""
-    found = facts.result
-    if found is None:
+    proof = facts.proof
+    if proof is None:
         return _short(facts.reason)
-    if found["problem"]:
-        return _short(found["problem"])
-    if found["lost"] and not message.startswith("mlx-lm computes what"):
-        return _short(f"has no place for {found['lost'][0]}")
-    if found["blame"]:
-        place = f" from position {found['boundary']['position']:,}" if found["boundary"] else ""
-        return _short(f"computes {found['blame']} otherwise{place}")
+    if proof.problem:
+        return _short(proof.problem)
+    if proof.lost and not message.startswith("mlx-lm computes what"):
+        return _short(f"has no place for {proof.lost[0]}")
+    if proof.blame:
+        place = f" from position {proof.boundary.position:,}" if proof.boundary else ""
+        return _short(f"computes {proof.blame} otherwise{place}")
     return "" if message.startswith("mlx-lm computes what") else _short(message)
 
 

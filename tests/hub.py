@@ -94,19 +94,19 @@ class Hub:
     ) -> str:
         """Commit files without HTTP, over those that are there; `private` and `gated` are for a new repo."""
         with self.store.lock:
-            found = self.store.find(repo) or self.store.create(repo, private=private, gated=gated)
-            before = found.resolve("main").files if found.state["heads"] else {}
+            stored = self.store.find(repo) or self.store.create(repo, private=private, gated=gated)
+            before = stored.resolve("main").files if stored.state["heads"] else {}
             added = {
-                path: found.keep(path, source) if isinstance(source, bytes) else found.keep_path(path, source)
+                path: stored.keep(path, source) if isinstance(source, bytes) else stored.keep_path(path, source)
                 for path, source in files.items()
             }
-            return found.commit("main", before | added, message).id
+            return stored.commit("main", before | added, message).id
 
     def _repo(self, repo: str) -> Repo:
-        found = self.store.find(repo)
-        if found is None:
+        stored = self.store.find(repo)
+        if stored is None:
             raise KeyError(repo)
-        return found
+        return stored
 
     def exists(self, repo: str) -> bool:
         """Whether there is such a repository."""
@@ -122,8 +122,8 @@ class Hub:
 
     def read(self, repo: str, rev: str, path: str) -> bytes:
         """The content of a file."""
-        found = self._repo(repo)
-        return found.object(found.resolve(rev).files[path].digest).read_bytes()
+        stored = self._repo(repo)
+        return stored.object(stored.resolve(rev).files[path].digest).read_bytes()
 
     def commits(self, repo: str, rev: str = "main") -> list[Commit]:
         """The history, newest first."""

@@ -124,9 +124,9 @@ def route(method: str, pattern: str) -> Callable[[Callable[..., Answer]], Callab
 def dispatch(method: str, call: Call) -> Answer:
     """Find the function for a request and let it answer."""
     for verb, pattern, handler in ROUTES:
-        found = pattern.fullmatch(call.path)
-        if found and verb == ("GET" if method == "HEAD" else method):
-            return handler(call, **{name: unquote(text) for name, text in found.groupdict(default="").items()})
+        match = pattern.fullmatch(call.path)
+        if match and verb == ("GET" if method == "HEAD" else method):
+            return handler(call, **{name: unquote(text) for name, text in match.groupdict(default="").items()})
     raise HubError(404, "Sorry, we can't find the page you are looking for.")
 
 

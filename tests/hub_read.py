@@ -63,17 +63,17 @@ def auth_check_write(call: Call, repo: str) -> Answer:
 
 @route("GET", r"/api/models/{repo}(?:/revision/{rev})?")
 def info(call: Call, repo: str, rev: str) -> Answer:
-    found = readable(call, repo)
-    commit = found.resolve(rev or "main")
-    card = _card(found, commit)
+    stored = readable(call, repo)
+    commit = stored.resolve(rev or "main")
+    card = _card(stored, commit)
     about = {
         "id": repo,
         "modelId": repo,
         "author": repo.partition("/")[0],
         "sha": commit.id,
         "lastModified": commit.date,
-        "private": found.state["private"],
-        "gated": found.state["gated"],
+        "private": stored.state["private"],
+        "gated": stored.state["gated"],
         "disabled": False,
         "downloads": 0,
         "likes": 0,
@@ -130,7 +130,7 @@ def _entry(path: str, commit: Commit) -> dict[str, Any] | None:
 
 def _last_commit(repo: Repo, commit: Commit, path: str) -> dict[str, str]:
     last, wanted = commit, _entry(path, commit)
-    for earlier in takewhile(lambda one: _entry(path, one) == wanted, repo.history(commit.id)):
+    for earlier in takewhile(lambda older: _entry(path, older) == wanted, repo.history(commit.id)):
         last = earlier
     return {"id": last.id, "title": last.title, "date": last.date}
 
@@ -144,14 +144,14 @@ def _described(repo: Repo, commit: Commit, paths: list[str], expand: bool) -> li
 
 def _paths_below(commit: Commit, folder: str, recursive: bool) -> Iterator[str]:
     """List what is in a folder, each sub-folder once."""
-    seen = set()
+    folders = set()
     for path in sorted(commit.files):
         if folder and not path.startswith(f"{folder}/"):
             continue
         parts = path[len(folder) :].strip("/").split("/")
         for depth in range(1, len(parts) + 1 if recursive else 2):
-            seen.add("/".join([*([folder] if folder else []), *parts[:depth]]))
-    yield from sorted(seen)
+            folders.add("/".join([*([folder] if folder else []), *parts[:depth]]))
+    yield from sorted(folders)
 
 
 def _page(call: Call, items: list[Any]) -> tuple[list[Any], dict[str, str]]:
@@ -166,21 +166,21 @@ def _page(call: Call, items: list[Any]) -> tuple[list[Any], dict[str, str]]:
 
 @route("GET", r"/api/models/{repo}/tree/{rev}(?:/(?P<path>.+))?")
 def tree(call: Call, repo: str, rev: str, path: str) -> Answer:
-    found = readable(call, repo)
-    commit = found.resolve(rev)
+    stored = readable(call, repo)
+    commit = stored.resolve(rev)
     paths = list(_paths_below(commit, path.strip("/"), call.asked("recursive")))
     if path and not paths:
         raise HubError(404, f'{path} does not exist on "{rev}"', "EntryNotFound", commit.id)
     page, headers = _page(call, paths)
-    return say(_described(found, commit, page, call.asked("expand")), headers=headers)
+    return say(_described(stored, commit, page, call.asked("expand")), headers=headers)
 
 
 @route("POST", r"/api/models/{repo}/paths-info/{rev}")
 def paths_info(call: Call, repo: str, rev: str) -> Answer:
-    found = readable(call, repo)
+    stored = readable(call, repo)
     form = parse_qs(call.body.decode())
     expand = form.get("expand", [""])[0].lower() == "true"
-    return say(_described(found, found.resolve(rev), form.get("paths", []), expand))
+    return say(_described(stored, stored.resolve(rev), form.get("paths", []), expand))
 
 
 @route("GET", r"/api/models/{repo}/commits/{rev}")
@@ -188,13 +188,13 @@ def commits(call: Call, repo: str, rev: str) -> Answer:
     history = readable(call, repo).history(rev)
     listed = [
         {
-            "id": one.id,
-            "title": one.title,
-            "message": one.message,
-            "authors": [{"user": one.author}],
-            "date": one.date,
+            "id": commit.id,
+            "title": commit.title,
+            "message": commit.message,
+            "authors": [{"user": commit.author}],
+            "date": commit.date,
         }
-        for one in history
+        for commit in history
     ]
     page, headers = _page(call, listed)
     return say(page, headers=headers)
@@ -259,8 +259,8 @@ def validate_yaml(call: Call) -> Answer:
 
 @route("GET", r"/{repo}/resolve/{rev}/(?P<path>.+)")
 def resolve(call: Call, repo: str, rev: str, path: str) -> Answer:
-    found = past_gate(call, repo)
-    commit = found.resolve(rev)
+    stored = past_gate(call, repo)
+    commit = stored.resolve(rev)
     if path not in commit.files:
         raise HubError(404, "Entry not found", "EntryNotFound", commit.id)
     file = commit.files[path]
@@ -268,7 +268,7 @@ def resolve(call: Call, repo: str, rev: str, path: str) -> Answer:
     headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(path.rpartition('/')[2])}"
     if file.sha256:
         headers |= {"X-Linked-ETag": f'"{file.sha256}"', "X-Linked-Size": str(file.size)}
-    return _ranged(call.headers.get("Range", ""), Slice(found.object(file.digest), 0, file.size), headers)
+    return _ranged(call.headers.get("Range", ""), Slice(stored.object(file.digest), 0, file.size), headers)
 
 
 def _ranged(asked: str, whole: Slice, headers: dict[str, str]) -> Answer:

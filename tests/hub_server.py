@@ -211,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes, spooled: Path, fault: Fault | None) -> tuple[str | None, Answer]:
         secret = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        token = next((one for one in self.server.tokens if one.secret == secret), None)
+        token = next((token for token in self.server.tokens if token.secret == secret), None)
         name = token.name if token else UNKNOWN if secret else None
         if fault and fault.kind == "status":
             return name, fault.answer()

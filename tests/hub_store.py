@@ -245,8 +245,8 @@ class Store:
     def collection(self, slug: str) -> list[dict[str, str]]:
         """Items of a collection, each with its id and type."""
         path = self.root / ".collections" / f"{slug}.json"
-        found: list[dict[str, str]] = json.loads(path.read_bytes()) if path.is_file() else []
-        return found
+        evidence: list[dict[str, str]] = json.loads(path.read_bytes()) if path.is_file() else []
+        return evidence
 
     def collect(self, slug: str, item: dict[str, str]) -> None:
         """Add an item. Callers hold the lock."""

@@ -55,36 +55,36 @@ def exchange(call: Call) -> Answer:
 
 @route("PUT", r"/api/models/{repo}/settings")
 def settings(call: Call, repo: str) -> Answer:
-    found = writable(call, repo)
+    stored = writable(call, repo)
     asked = call.json()
     changes: dict[str, Any] = {"gated": asked["gated"]} if "gated" in asked else {}
     if "visibility" in asked:
         changes["private"] = asked["visibility"] == "private"
     with call.site.store.lock:
-        found.update(**changes)
+        stored.update(**changes)
     return say(changes)
 
 
 @route("POST", r"/api/models/{repo}/tag/{rev}")
 def add_tag(call: Call, repo: str, rev: str) -> Answer:
-    found = writable(call, repo)
+    stored = writable(call, repo)
     tag = call.json()["tag"]
     with call.site.store.lock:
-        tags = found.state["tags"]
+        tags = stored.state["tags"]
         if tag in tags:
             raise HubError(409, "Tag reference exists already")
-        found.update(tags=tags | {tag: found.resolve(rev).id})
+        stored.update(tags=tags | {tag: stored.resolve(rev).id})
     return say({})
 
 
 @route("DELETE", r"/api/models/{repo}/tag/{rev}")
 def delete_tag(call: Call, repo: str, rev: str) -> Answer:
-    found = writable(call, repo)
+    stored = writable(call, repo)
     with call.site.store.lock:
-        tags = found.state["tags"]
+        tags = stored.state["tags"]
         if rev not in tags:
             raise HubError(404, f"Invalid rev id: {rev}", "RevisionNotFound")
-        found.update(tags={name: commit for name, commit in tags.items() if name != rev})
+        stored.update(tags={name: commit for name, commit in tags.items() if name != rev})
     return say({})
 
 
@@ -103,8 +103,8 @@ def add_to_collection(call: Call, repo: str) -> Answer:
         raise HubError(403, "You don't have the rights to change this collection")
     item = call.json()["item"]
     with call.site.store.lock:
-        found = call.site.store.collection(repo)
-        if item in found:
+        items = call.site.store.collection(repo)
+        if item in items:
             raise HubError(409, "Item already in collection")
         call.site.store.collect(repo, item)
     return say(collection_of(call, repo))
@@ -127,11 +127,11 @@ def _upload_mode(asked: dict[str, Any], commit: Commit) -> dict[str, Any]:
 
 @route("POST", r"/{repo}\.git/info/lfs/objects/batch")
 def lfs_batch(call: Call, repo: str) -> Answer:
-    found = signed_in(call, repo)
+    stored = signed_in(call, repo)
     return say(
         {
             "transfer": "basic",
-            "objects": [_announce(call, found, **asked) for asked in call.json()["objects"]],
+            "objects": [_announce(call, stored, **asked) for asked in call.json()["objects"]],
         }
     )
 
@@ -216,20 +216,20 @@ def lfs_verify(call: Call, repo: str) -> Answer:
 @route("POST", r"/api/models/{repo}/commit/{rev}")
 def commit(call: Call, repo: str, rev: str) -> Answer:
     proposed = call.asked("create_pr")
-    found = (signed_in if proposed else writable)(call, repo)
+    stored = (signed_in if proposed else writable)(call, repo)
     lines = [json.loads(line) for line in call.body.splitlines() if line]
     header = next(line["value"] for line in lines if line["key"] == "header")
-    said: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     with call.site.store.lock:
-        files = _checked_head(found, rev, header.get("parentCommit", "")).files
+        files = _checked_head(stored, rev, header.get("parentCommit", "")).files
         for line in lines:
-            files = _applied(call, found, files, line["key"], line["value"])
+            files = _applied(call, stored, files, line["key"], line["value"])
         if proposed:
-            number = found.propose(rev, header["summary"], _author(call))
-            rev, said = f"refs/pr/{number}", {"pullRequestUrl": f"{call.site.endpoint}/{repo}/discussions/{number}"}
-        made = found.commit(rev, files, header["summary"], message=header.get("description", ""), author=_author(call))
+            number = stored.propose(rev, header["summary"], _author(call))
+            rev, answer = f"refs/pr/{number}", {"pullRequestUrl": f"{call.site.endpoint}/{repo}/discussions/{number}"}
+        made = stored.commit(rev, files, header["summary"], message=header.get("description", ""), author=_author(call))
     url = f"{call.site.endpoint}/{repo}/commit/{made.id}"
-    return say({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": "", **said})
+    return say({"success": True, "commitOid": made.id, "commitUrl": url, "hookOutput": "", **answer})
 
 
 def _author(call: Call) -> str:

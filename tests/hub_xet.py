@@ -37,15 +37,15 @@ def write_token(call: Call, repo: str, rev: str) -> Answer:
 
 def take(xet: Path, sha256: str, to: Path) -> bool:
     """Put a file that was uploaded through Xet together again; tells whether there is one of this digest."""
-    found = next((one for shard in (xet / "xet/xorbs/shards").glob("*.mdb") if (one := _find(shard, sha256))), None)
-    if found is None:
+    file = next((entry for shard in (xet / "xet/xorbs/shards").glob("*.mdb") if (entry := _find(shard, sha256))), None)
+    if file is None:
         return False
     from hf_xet import XetFileInfo, XetSession  # type: ignore[import-untyped]  # noqa: PLC0415  most tests are without
 
     with XetSession().new_file_download_group(
         endpoint=f"local://{xet}", token="of Xet", token_expiry_unix_secs=NEVER
     ) as group:
-        group.start_download_file(XetFileInfo(found.hash, found.size), str(to))
+        group.start_download_file(XetFileInfo(file.hash, file.size), str(to))
     return True
 
 

@@ -148,7 +148,7 @@ class Loopback:
         bare = builder.add_extension(_word(b"\0" * 8), critical=False).sign(self.root, hashes.SHA256())
         word = self._word_for(bare.tbs_precertificate_bytes, now)
         whole = builder.add_extension(_word(word), critical=False).sign(self.root, hashes.SHA256())
-        return [one.public_bytes(Encoding.PEM).decode() for one in (whole, self._ca)]
+        return [certificate.public_bytes(Encoding.PEM).decode() for certificate in (whole, self._ca)]
 
     def _word_for(self, tbs: bytes, now: datetime) -> bytes:
         issuer = hashlib.sha256(_der(self.root)).digest()

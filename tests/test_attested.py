@@ -50,8 +50,8 @@ def home(shared: Path, tmp_path: Path) -> Path:
 
 
 def card(home: Path) -> Path:
-    [found] = (home / "cards").rglob("evidence.json")
-    return found.parent
+    [card] = (home / "cards").rglob("evidence.json")
+    return card.parent
 
 
 def test_the_machine_that_measured_signs_and_upload_and_verify_name_it(home: Path) -> None:
@@ -61,24 +61,24 @@ def test_the_machine_that_measured_signs_and_upload_and_verify_name_it(home: Pat
     assert "is signed by runner (key SHA256:" in User(home).run(*words).text
     out = Path(json.loads((home / "r.json").read_text())["to"].removeprefix("folder:"))
     assert (out / "mlx-publish.sig").read_bytes() == (card(home) / "evidence.sig").read_bytes()
-    said = json.loads(User(home).run("verify", out, "--json", "--signers", "signers.txt").out)
-    [found] = [check for check in said["checks"] if check["id"] == "measured-by"]
-    assert found["status"] == "pass"
-    assert "runner" in found["message"]
+    report = json.loads(User(home).run("verify", out, "--json", "--signers", "signers.txt").out)
+    [check] = [check for check in report["checks"] if check["id"] == "measured-by"]
+    assert check["status"] == "pass"
+    assert "runner" in check["message"]
     (home / "eve.txt").write_text(allowed(make_ssh_key(home, "eve")))
     assert "by no key that is listed" in User(home).run("verify", out, "--signers", "eve.txt", code=1).text
-    said = json.loads(User(home).run("verify", out, "--json").out)
-    assert [check["status"] for check in said["checks"] if check["id"] == "measured-by"] == ["skip"]
+    report = json.loads(User(home).run("verify", out, "--json").out)
+    assert [check["status"] for check in report["checks"] if check["id"] == "measured-by"] == ["skip"]
 
 
 def test_upload_refuses_evidence_that_nobody_signed_and_names_what_is_missing(home: Path) -> None:
     (card(home) / "evidence.sig").unlink()
-    said = User(home).run(
+    output = User(home).run(
         "upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1
     ).text  # fmt: skip
-    assert "evidence-attested" in said
-    assert "evidence.sig" in said
-    assert "MLX_PUBLISH_EVIDENCE_KEY" in said
+    assert "evidence-attested" in output
+    assert "evidence.sig" in output
+    assert "MLX_PUBLISH_EVIDENCE_KEY" in output
 
 
 def test_upload_refuses_numbers_that_were_changed_after_they_were_signed(home: Path) -> None:
@@ -86,10 +86,10 @@ def test_upload_refuses_numbers_that_were_changed_after_they_were_signed(home: P
     data = json.loads(path.read_text())
     data["fidelity"]["mean_kld"] = 0.0
     path.write_text(json_text(data))
-    said = User(home).run(
+    output = User(home).run(
         "upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1
     ).text  # fmt: skip
-    assert "no signature of" in said
+    assert "no signature of" in output
 
 
 def test_a_card_s_folder_may_hold_the_signature(home: Path) -> None:
@@ -102,9 +102,9 @@ def test_the_review_asks_for_the_signature_too(home: Path) -> None:
     text = (home / folder / "evidence.sig").read_text()
     for wrong in ("", "pickle", text + text, text.replace("BEGIN", "begin"), text[:-40] + "AAAA\n" + text[-30:]):
         (home / folder / "evidence.sig").write_text(wrong)
-        found = list(look([folder], home))
-        assert found, wrong
-        assert {fault.place.name.partition("/")[0] for fault in found} == {"cards"}
+        faults = list(look([folder], home))
+        assert faults, wrong
+        assert {fault.place.name.partition("/")[0] for fault in faults} == {"cards"}
     (home / folder / "evidence.sig").unlink()
     [missing] = look([folder], home)
     assert "evidence.sig" in str(missing)
@@ -163,9 +163,9 @@ def test_a_signature_for_another_purpose_or_by_a_stranger_or_of_other_bytes_does
     b"-----BEGIN SSH SIGNATURE-----\n" + b"U1NIU0lH" * 200 + b"\n-----END SSH SIGNATURE-----\n",
 ])  # fmt: skip
 def test_what_is_no_signature_is_refused_and_no_bug(tmp_path: Path, text: bytes) -> None:
-    found = judged(EVIDENCE, TEXT, text, by(tmp_path, allowed(key_of(tmp_path))), "cards/a/b/evidence.json")
-    assert found.status == "fail"
-    assert "cards/a/b/evidence.sig" in found.message
+    findings = judged(EVIDENCE, TEXT, text, by(tmp_path, allowed(key_of(tmp_path))), "cards/a/b/evidence.json")
+    assert findings.status == "fail"
+    assert "cards/a/b/evidence.sig" in findings.message
 
 
 def test_a_key_that_has_run_out_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,8 +246,8 @@ def test_github_is_asked_for_these_bytes_this_repo_and_this_workflow(
 ) -> None:
     stand_in(tmp_path, 0, monkeypatch)
     asked = Vouchers(github="lab/models", workflow="kit/kit/.github/workflows/publish.yml")
-    found = vouched(SignedEvidence(TEXT, None), asked)
-    assert found.status == "pass"
+    finding = vouched(SignedEvidence(TEXT, None), asked)
+    assert finding.status == "pass"
     words = (tmp_path / "words").read_text().splitlines()
     assert words[:2] == ["attestation", "verify"]
     assert words[3:] == [
@@ -262,9 +262,9 @@ def test_github_is_asked_for_these_bytes_this_repo_and_this_workflow(
 
 def test_what_github_does_not_attest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, 1, monkeypatch)
-    found = vouched(SignedEvidence(TEXT, None), Vouchers(github="lab/models"))
-    assert found.status == "fail"
-    assert "no attestations found" in found.message
+    finding = vouched(SignedEvidence(TEXT, None), Vouchers(github="lab/models"))
+    assert finding.status == "fail"
+    assert "no attestations found" in finding.message
 
 
 def test_a_missing_program_is_the_surroundings_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

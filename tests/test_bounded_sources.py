@@ -75,11 +75,11 @@ def test_a_tokenizer_that_blows_up_is_refused_before_a_library_loads_it(name: st
     data = json.loads((whole / "tokenizer.json").read_text(encoding="utf-8"))
     GROWING[name](data)
     start = time.process_time()
-    found = find("readable", facts({"tokenizer.json": data}))
+    finding = find("readable", facts({"tokenizer.json": data}))
     assert time.process_time() - start < 10
-    assert found.status == "fail"
-    assert found.message.startswith("tokenizer.json: ")
-    assert len(found.message) < 300
+    assert finding.status == "fail"
+    assert finding.message.startswith("tokenizer.json: ")
+    assert len(finding.message) < 300
 
 
 REAL: dict[str, dict[str, Any]] = {
@@ -112,8 +112,8 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_size_that_no_model_has_is_refused_by_its_key(name: str) -> None:
-    found = find("config-values", facts(config=CONFIGS[name][0]))
-    assert (found.status, CONFIGS[name][1] in found.message) == ("fail", True)
+    finding = find("config-values", facts(config=CONFIGS[name][0]))
+    assert (finding.status, CONFIGS[name][1] in finding.message) == ("fail", True)
 
 
 JSON = {
@@ -128,10 +128,10 @@ JSON = {
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "special_tokens_map.json"])
 @pytest.mark.parametrize("name", JSON)
 def test_a_config_that_costs_or_says_two_things_is_refused(name: str, file: str) -> None:
-    found = find("readable", facts({file: JSON[name]}))
-    assert found.status == "fail"
-    assert found.message.startswith(file)
-    assert len(found.message) < 200
+    finding = find("readable", facts({file: JSON[name]}))
+    assert finding.status == "fail"
+    assert finding.message.startswith(file)
+    assert len(finding.message) < 200
 
 
 @pytest.mark.parametrize(
@@ -149,13 +149,13 @@ def test_a_config_that_costs_or_says_two_things_is_refused(name: str, file: str)
     ],
 )  # fmt: skip
 def test_a_header_that_cannot_be_is_refused_in_short_words(header: dict[str, Any], words: str) -> None:
-    found = find(
+    finding = find(
         "readable",
         facts({"model.safetensors": header_bytes(header, 4)}),
     )
-    assert found.status == "fail"
-    assert words in found.message
-    assert len(found.message) < 300
+    assert finding.status == "fail"
+    assert words in finding.message
+    assert len(finding.message) < 300
 
 
 def test_a_header_of_100_mb_is_not_read(whole: Path, tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_a_tokenizer_json_of_a_gigabyte_is_not_read(whole: Path, tmp_path: Path)
     for name in ("tokenizer.json", "tokenizer.model"):
         with (source / name).open("ab") as file:
             file.truncate(1 << 30)
-        found = main(["inspect", "--source", str(source), "--work", str(tmp_path / "work")])
-        assert found == 1
+        code = main(["inspect", "--source", str(source), "--work", str(tmp_path / "work")])
+        assert code == 1
         (source / name).write_bytes((whole / name).read_bytes() if (whole / name).exists() else b"")
 
 
@@ -205,8 +205,8 @@ def test_an_event_that_no_reader_agrees_on_is_bad_input(value: str, tmp_path: Pa
 def test_tokens_without_number_in_the_smaller_file_are_refused(key: str) -> None:
     tokens = [f"<{n}>" for n in range(200_000)]
     value = {str(n): {"content": token} for n, token in enumerate(tokens)} if key.endswith("decoder") else tokens
-    found = find("readable", facts({"tokenizer_config.json": {key: value}}))
-    assert (found.status, f"{key} adds 200,000 tokens" in found.message) == ("fail", True)
+    finding = find("readable", facts({"tokenizer_config.json": {key: value}}))
+    assert (finding.status, f"{key} adds 200,000 tokens" in finding.message) == ("fail", True)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_tokens_without_number_in_the_smaller_file_are_refused(key: str) -> None
     ],
 )  # fmt: skip
 def test_what_a_check_quotes_of_a_model_is_cut(keys: dict[str, Any]) -> None:
-    found = facts(config=keys)
-    for finding in run_in_groups(GROUPS, found):
+    source = facts(config=keys)
+    for finding in run_in_groups(GROUPS, source):
         assert len(finding.message) < 2500
         assert len(finding.remedy) < 2500
 

@@ -94,15 +94,15 @@ def test_one_change_refuses_the_card_it_does_not_fit(
     else:
         replace(tree / "mlx-publish.yaml", "namespaces: [lab]", "namespaces: [other]")
     code, summary = review(tree)
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     assert code == 1
     assert summary.startswith("## Refused")
     where = "recipes/model-0.yaml" if change == "policy" else f"cards/lab/{NAMES[0]}/"
-    assert where in said.out
-    assert f"::error file={where}" in said.err
+    assert where in captured.out
+    assert f"::error file={where}" in captured.err
     if change in ("card", "evidence"):
-        assert "0.0451" in said.out
-        assert ("0.0450" if change == "card" else "0.04511") in said.out
+        assert "0.0451" in captured.out
+        assert ("0.0450" if change == "card" else "0.04511") in captured.out
     if change != "policy":
         assert f"### {NAMES[0]}" not in summary
 

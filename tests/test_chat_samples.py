@@ -42,7 +42,7 @@ def user(text: Any) -> Message:
     return {"role": "user", "content": text}
 
 
-def said(text: Any, **more: Any) -> Message:
+def reply(text: Any, **more: Any) -> Message:
     return {"role": "assistant", "content": text, **more}
 
 
@@ -51,14 +51,14 @@ def call(arguments: Any, name: str = "see") -> Message:
 
 
 def calls(*arguments: Any) -> Message:
-    return {"role": "assistant", "tool_calls": [call(one) for one in arguments]}
+    return {"role": "assistant", "tool_calls": [call(given) for given in arguments]}
 
 
 def result(text: Any) -> Message:
     return {"role": "tool", "tool_call_id": "abc123def", "content": text}
 
 
-PAIR = (user("Hi"), said("Yes?"))
+PAIR = (user("Hi"), reply("Yes?"))
 CALLED = (user("Sun?"), calls({"at": "noon"}), result("up"))
 EVERYWHERE = (*PAIR, user("Moon"))
 
@@ -144,9 +144,9 @@ def test_a_model_is_loaded_with_all_that_ends_its_answer(folders: dict[str, Path
 
 
 def test_mlx_lm_sees_who_thinks_and_who_calls_tools(folders: dict[str, Path]) -> None:
-    found = {name: mlx_lm.utils.load_tokenizer(folder) for name, folder in folders.items()}
-    assert {name for name in found if found[name].has_thinking} == {"qwen3", "deepseek_r1"}
-    assert {name for name in found if found[name].has_tool_calling} == {"qwen3", "mistral"}
+    loaded = {name: mlx_lm.utils.load_tokenizer(folder) for name, folder in folders.items()}
+    assert {name for name in loaded if loaded[name].has_thinking} == {"qwen3", "deepseek_r1"}
+    assert {name for name in loaded if loaded[name].has_tool_calling} == {"qwen3", "mistral"}
 
 
 @pytest.mark.parametrize("manner", ["danube2", "mistral", "chatml", "smollm2", "phi3", "deepseek_r1"])
@@ -186,7 +186,7 @@ def test_danube2_refuses_system_text_wherever_it_is(render: Render) -> None:
 
 def test_danube2_takes_any_order_and_skips_whom_it_does_not_know(render: Render) -> None:
     assert render("danube2", user("a"), user("b")) == "<|prompt|>a</s><|prompt|>b</s><|answer|>"
-    assert render("danube2", said("a"), result("up")) == "<|answer|>a</s><|answer|>"
+    assert render("danube2", reply("a"), result("up")) == "<|answer|>a</s><|answer|>"
 
 
 # gemma2
@@ -204,7 +204,7 @@ def test_gemma2_refuses_system_text(render: Render) -> None:
     assert refused(render, "gemma2", system("Be kind."), user("Hi")) == "System role not supported"
 
 
-@pytest.mark.parametrize("messages", [(user("a"), user("b")), (said("a"),), (*PAIR, said("b"))])
+@pytest.mark.parametrize("messages", [(user("a"), user("b")), (reply("a"),), (*PAIR, reply("b"))])
 def test_gemma2_wants_turns_to_alternate(render: Render, messages: tuple[Message, ...]) -> None:
     assert refused(render, "gemma2", *messages) == TURNS
 
@@ -215,7 +215,7 @@ def test_gemma2_wants_turns_to_alternate(render: Render, messages: tuple[Message
 def test_mistral_and_its_prompt_that_changes_nothing(render: Render) -> None:
     assert render("mistral", *EVERYWHERE) == "<s>[INST] Hi[/INST] Yes?</s>[INST] Moon[/INST]"
     assert render("mistral", *EVERYWHERE, prompt=False) == render("mistral", *EVERYWHERE)
-    assert render("mistral", user("Hi"), said(" Yes? \n")) == "<s>[INST] Hi[/INST] Yes?</s>"
+    assert render("mistral", user("Hi"), reply(" Yes? \n")) == "<s>[INST] Hi[/INST] Yes?</s>"
 
 
 def test_mistral_glues_system_text_to_the_last_turn_if_that_is_the_user_s(render: Render) -> None:
@@ -226,7 +226,7 @@ def test_mistral_glues_system_text_to_the_last_turn_if_that_is_the_user_s(render
     assert "Be kind." not in render("mistral", kind, *CALLED)
 
 
-@pytest.mark.parametrize("messages", [(user("a"), user("b")), (said("a"),), (*CALLED, user("b"))])
+@pytest.mark.parametrize("messages", [(user("a"), user("b")), (reply("a"),), (*CALLED, user("b"))])
 def test_mistral_wants_turns_to_alternate(render: Render, messages: tuple[Message, ...]) -> None:
     assert refused(render, "mistral", *messages) == TURNS_BEHIND_SYSTEM
 
@@ -248,7 +248,7 @@ def test_mistral_lists_tools_at_the_last_question(render: Render) -> None:
 
 
 def test_mistral_writes_calls_and_results(render: Render) -> None:
-    assert render("mistral", *CALLED, said("It is up.")) == (
+    assert render("mistral", *CALLED, reply("It is up.")) == (
         '<s>[INST] Sun?[/INST][TOOL_CALLS] [{"name": "see", "arguments": {"at": "noon"}, "id": "abc123def"}]</s>'
         '[TOOL_RESULTS] {"content": up, "call_id": "abc123def"}[/TOOL_RESULTS] It is up.</s>'
     )
@@ -275,7 +275,7 @@ def test_chatml(render: Render) -> None:
 
 
 def test_chatml_takes_any_role_in_any_order(render: Render) -> None:
-    assert render("chatml", said("a"), result("b"), result("c"), prompt=False) == (
+    assert render("chatml", reply("a"), result("b"), result("c"), prompt=False) == (
         "<|im_start|>assistant\na<|im_end|>\n<|im_start|>tool\nb<|im_end|>\n<|im_start|>tool\nc<|im_end|>\n"
     )
 
@@ -321,7 +321,7 @@ def test_llama3(render: Render) -> None:
 
 
 def test_llama3_takes_any_order(render: Render) -> None:
-    assert render("llama3", said("a"), user("b"), user("c")).endswith(
+    assert render("llama3", reply("a"), user("b"), user("c")).endswith(
         f"{LLAMA_ANSWER}a<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nb<|eot_id|>"
         f"<|start_header_id|>user<|end_header_id|>\n\nc<|eot_id|>{LLAMA_ANSWER}"
     )
@@ -374,7 +374,7 @@ def test_qwen3(render: Render) -> None:
 
 
 def test_qwen3_takes_any_order(render: Render) -> None:
-    assert render("qwen3", said("a"), user("b"), user("c"), prompt=False) == (
+    assert render("qwen3", reply("a"), user("b"), user("c"), prompt=False) == (
         f"{ANSWER}a<|im_end|>\n<|im_start|>user\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
     )
 
@@ -386,7 +386,7 @@ def test_qwen3_thinks_unless_it_is_told_not_to(render: Render) -> None:
     assert render("qwen3", user("Hi"), enable_thinking=False) == f"{plain}<think>\n\n</think>\n\n"
 
 
-@pytest.mark.parametrize("given", [said("<think>\nHm.\n</think>\n\nYes?"), said("Yes?", reasoning_content="Hm.\n")])
+@pytest.mark.parametrize("given", [reply("<think>\nHm.\n</think>\n\nYes?"), reply("Yes?", reasoning_content="Hm.\n")])
 def test_qwen3_keeps_reasoning_only_behind_the_last_question(render: Render, given: Message) -> None:
     kept = f"<|im_start|>user\nHi<|im_end|>\n{ANSWER}<think>\nHm.\n</think>\n\nYes?<|im_end|>\n"
     assert render("qwen3", user("Hi"), given, prompt=False) == kept
@@ -416,13 +416,13 @@ def test_qwen3_lists_tools_in_the_system_turn(render: Render) -> None:
 @pytest.mark.parametrize("arguments", [{"at": "noon"}, '{"at": "noon"}'])
 def test_qwen3_writes_calls_alike_whatever_form_they_have(render: Render, arguments: object) -> None:
     turn = calls(arguments, arguments) | {"content": "So."}
-    one = '<tool_call>\n{"name": "see", "arguments": {"at": "noon"}}\n</tool_call>'
+    single = '<tool_call>\n{"name": "see", "arguments": {"at": "noon"}}\n</tool_call>'
     assert render("qwen3", user("Sun?"), turn, result("up"), result("high"), user("So?")) == (
-        f"<|im_start|>user\nSun?<|im_end|>\n{ANSWER}So.\n{one}\n{one}<|im_end|>\n"
+        f"<|im_start|>user\nSun?<|im_end|>\n{ANSWER}So.\n{single}\n{single}<|im_end|>\n"
         "<|im_start|>user\n<tool_response>\nup\n</tool_response>\n<tool_response>\nhigh\n</tool_response><|im_end|>\n"
         f"<|im_start|>user\nSo?<|im_end|>\n{ANSWER}"
     )
-    assert f"{ANSWER}{one}<|im_end|>" in render("qwen3", user("Sun?"), calls(arguments), user("So?"))
+    assert f"{ANSWER}{single}<|im_end|>" in render("qwen3", user("Sun?"), calls(arguments), user("So?"))
 
 
 # phi3
@@ -436,7 +436,7 @@ def test_phi3(render: Render) -> None:
 
 
 def test_phi3_takes_any_order_and_skips_whom_it_does_not_know(render: Render) -> None:
-    assert render("phi3", said("a"), user("b"), result("up"), user("c")) == (
+    assert render("phi3", reply("a"), user("b"), result("up"), user("c")) == (
         "<|assistant|>\na<|end|>\n<|user|>\nb<|end|>\n<|user|>\nc<|end|>\n<|assistant|>\n"
     )
 
@@ -457,29 +457,31 @@ def test_deepseek_r1_has_the_last_system_text_in_front(render: Render) -> None:
 
 
 def test_deepseek_r1_takes_any_order(render: Render) -> None:
-    assert render("deepseek_r1", said("a"), user("b"), user("c"), prompt=False) == (
+    assert render("deepseek_r1", reply("a"), user("b"), user("c"), prompt=False) == (
         "<｜begin▁of▁sentence｜><｜Assistant｜>a<｜end▁of▁sentence｜><｜User｜>b<｜User｜>c"
     )
 
 
 @pytest.mark.parametrize("thought", ["<think>\nHm.\n</think>", "Hm.</think>", "<think>a</think>b</think>"])
 def test_deepseek_r1_forgets_what_was_thought(render: Render, thought: str) -> None:
-    assert render("deepseek_r1", user("Hi"), said(f"{thought}Yes?"), user("Moon")) == render("deepseek_r1", *EVERYWHERE)
-    assert render("deepseek_r1", user("Hi"), said(f"{thought}Yes?")) == render("deepseek_r1", *PAIR)
+    assert render("deepseek_r1", user("Hi"), reply(f"{thought}Yes?"), user("Moon")) == render(
+        "deepseek_r1", *EVERYWHERE
+    )
+    assert render("deepseek_r1", user("Hi"), reply(f"{thought}Yes?")) == render("deepseek_r1", *PAIR)
 
 
 def test_deepseek_r1_does_not_read_reasoning_that_is_apart(render: Render) -> None:
-    assert render("deepseek_r1", user("Hi"), said("Yes?", reasoning_content="Hm.")) == render("deepseek_r1", *PAIR)
+    assert render("deepseek_r1", user("Hi"), reply("Yes?", reasoning_content="Hm.")) == render("deepseek_r1", *PAIR)
 
 
 def test_deepseek_r1_writes_calls_only_where_the_content_is_null() -> None:
     def shown(*arguments: object) -> str:
         return bare("deepseek_r1", user("Sun?"), calls(*arguments) | {"content": None}, bos_token="")
 
-    one = '<｜tool▁call▁begin｜>function<｜tool▁sep｜>see\n```json\n{"at": 1}\n```<｜tool▁call▁end｜>'
-    start = f"<｜User｜>Sun?<｜Assistant｜><｜tool▁calls▁begin｜>{one}"
+    single = '<｜tool▁call▁begin｜>function<｜tool▁sep｜>see\n```json\n{"at": 1}\n```<｜tool▁call▁end｜>'
+    start = f"<｜User｜>Sun?<｜Assistant｜><｜tool▁calls▁begin｜>{single}"
     assert shown('{"at": 1}') == start
-    assert shown('{"at": 1}', '{"at": 1}') == f"{start}\n{one}<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
+    assert shown('{"at": 1}', '{"at": 1}') == f"{start}\n{single}<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
     with pytest.raises(TypeError, match="can only concatenate"):
         shown({"at": 1})
 
@@ -487,7 +489,7 @@ def test_deepseek_r1_writes_calls_only_where_the_content_is_null() -> None:
 def test_calls_of_deepseek_r1_vanish_or_fail_in_transformers(render: Render) -> None:
     """It leaves out a content of None, so that the template takes the call for an answer."""
     asked = user("Sun?")
-    assert render("deepseek_r1", asked, calls("{}") | {"content": ""}) == render("deepseek_r1", asked, said(""))
+    assert render("deepseek_r1", asked, calls("{}") | {"content": ""}) == render("deepseek_r1", asked, reply(""))
     with pytest.raises(jinja2.UndefinedError):
         render("deepseek_r1", asked, calls("{}") | {"content": None})
 
@@ -499,4 +501,4 @@ def test_deepseek_r1_writes_results_and_then_waits_for_no_prompt(render: Render)
     more = "\n<｜tool▁output▁begin｜>high<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
     results = (user("Sun?"), result("up"), result("high"))
     assert render("deepseek_r1", *results) == begin + more
-    assert render("deepseek_r1", *results, said("It is."), prompt=False) == f"{begin}{more}It is.<｜end▁of▁sentence｜>"
+    assert render("deepseek_r1", *results, reply("It is."), prompt=False) == f"{begin}{more}It is.<｜end▁of▁sentence｜>"

@@ -47,10 +47,10 @@ def table() -> dict[str, str]:
     """The table of the README: each file and its type."""
     lines = (CONFIGS / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if line.startswith("| `")]
-    found = [match for match in map(ROW.match, rows) if match]
-    assert len(found) == len(rows), "a row of the table lacks a file, a model, a type, a source or a state"
-    assert len({match["file"] for match in found}) == len(found), "a file stands in the table twice"
-    return {match["file"]: match["type"] for match in found}
+    matches = [match for match in map(ROW.match, rows) if match]
+    assert len(matches) == len(rows), "a row of the table lacks a file, a model, a type, a source or a state"
+    assert len({match["file"] for match in matches}) == len(matches), "a file stands in the table twice"
+    return {match["file"]: match["type"] for match in matches}
 
 
 @each_file

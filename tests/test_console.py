@@ -101,10 +101,10 @@ def test_long_work_tells_that_it_goes_on(out: io.StringIO) -> None:
         until = time.monotonic() + 2
         while "still at convert" not in out.getvalue() and time.monotonic() < until:
             time.sleep(0.005)
-    said = out.getvalue()
-    assert "  ... still at convert, for 0 s\n" in said
+    printed = out.getvalue()
+    assert "  ... still at convert, for 0 s\n" in printed
     time.sleep(0.02)
-    assert out.getvalue() == said
+    assert out.getvalue() == printed
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -97,10 +97,10 @@ def test_arguments_that_are_quoted_command_nothing(tmp_path: Path, arguments: tu
     event(tmp_path)
     done = run(*arguments, cwd=tmp_path, GITHUB_ACTIONS=github)
     assert done.returncode in (1, 2), done.stderr
-    said = done.stdout + done.stderr
-    assert [line for line in commands(said) if not (github and line.startswith("::error"))] == []
-    assert "##[" not in said
-    assert not set(said) & set("\x1b\u202e")
+    printed = done.stdout + done.stderr
+    assert [line for line in commands(printed) if not (github and line.startswith("::error"))] == []
+    assert "##[" not in printed
+    assert not set(printed) & set("\x1b\u202e")
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_what_libraries_print_passes_the_door_too(capsys: pytest.CaptureFixture[
         sys.excepthook(ValueError, ValueError(LINES), None)
         sys.stdout.writelines([LINES, "\n"])
         print(LINES, file=sys.stderr)
-    said = capsys.readouterr()
-    assert "ValueError" in said.err
-    assert commands(said.out + said.err) == []
-    assert not set(said.out + said.err) & set("\x1b\u202e\r")
+    printed = capsys.readouterr()
+    assert "ValueError" in printed.err
+    assert commands(printed.out + printed.err) == []
+    assert not set(printed.out + printed.err) & set("\x1b\u202e\r")
 
 
 def test_a_command_cut_into_pieces_is_none() -> None:
@@ -259,9 +259,9 @@ def test_bootstrap_tells_what_it_was_given_without_commands(tmp_path: Path, gith
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    said = commands(done.stdout + done.stderr)
-    assert len(said) == bool(github)
-    assert all(line.startswith("::error::bootstrap: ") and "##[" not in line for line in said)
+    printed = commands(done.stdout + done.stderr)
+    assert len(printed) == bool(github)
+    assert all(line.startswith("::error::bootstrap: ") and "##[" not in line for line in printed)
     assert not set(done.stderr) & set("\x1b\x9b\u202e\r")
     if github:
         heading, _, fence, *lines, closing = summary.read_text().splitlines()
@@ -277,8 +277,8 @@ def test_a_file_of_a_hostile_name_is_told_of_without_commands(tmp_path: Path, ho
     (path.parent / "model.safetensors").touch()
     done = run("hook", hook, str(path.relative_to(tmp_path)), cwd=tmp_path, GITHUB_ACTIONS="true")
     assert done.returncode == 1, done.stderr
-    said = commands(done.stdout + done.stderr)
-    assert said
-    assert all(line.startswith("::error file=") for line in said)
+    printed = commands(done.stdout + done.stderr)
+    assert printed
+    assert all(line.startswith("::error file=") for line in printed)
     assert "##[" not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr

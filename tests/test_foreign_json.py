@@ -15,7 +15,7 @@ STRICT = Bounds(1 << 20, twice="refused")
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "line"),
+    ("text", "message", "line"),
     [
         ('{"a": 1,\n "b": [1,}', "not valid JSON: Expecting value", 2),
         ('{"a":\n' + "[" * 5000 + "]" * 5000 + "}", "is nested too deeply", 2),
@@ -36,16 +36,16 @@ STRICT = Bounds(1 << 20, twice="refused")
         ("[" * (2 << 20), "is larger than 1,048,576 bytes, which no such file needs", 0),
     ],
 )
-def test_what_is_refused_is_told_with_its_line(text: str | bytes, said: str, line: int) -> None:
+def test_what_is_refused_is_told_with_its_line(text: str | bytes, message: str, line: int) -> None:
     with pytest.raises(FaultyJson) as caught:
         parse(text, STRICT)
-    assert (caught.value.message, caught.value.line) == (said, line)
+    assert (caught.value.message, caught.value.line) == (message, line)
 
 
 def test_numbers_and_characters_of_real_configs_are_read() -> None:
     text = '\ufeff{"model_max_length": 1000000000000000019884624838656, "time_step_limit": [0.0, Infinity], "a": "\\ud800"}'
-    found = parse(text.encode(), CONFIG)
-    assert (found["model_max_length"], found["time_step_limit"][1]) == (1000000000000000019884624838656, float("inf"))
+    config = parse(text.encode(), CONFIG)
+    assert (config["model_max_length"], config["time_step_limit"][1]) == (1000000000000000019884624838656, float("inf"))
 
 
 def test_many_digits_in_a_text_are_no_number() -> None:
@@ -55,9 +55,9 @@ def test_many_digits_in_a_text_are_no_number() -> None:
 def test_of_two_keys_a_config_may_have_those_that_say_the_same_and_a_vocabulary_takes_the_last() -> None:
     assert parse('{"a": [1], "a": [1]}', CONFIG) == {"a": [1]}
     assert parse('{"a": 1, "a": 2}', VOCABULARY) == {"a": 2}
-    for one, other in (("1", "true"), ("1", "1.0"), ('"1"', "1"), ("[1]", "[2]")):
+    for first, second in (("1", "true"), ("1", "1.0"), ('"1"', "1"), ("[1]", "[2]")):
         with pytest.raises(FaultyJson, match="'a' stands twice"):
-            parse(f'{{"a": {one}, "a": {other}}}', CONFIG)
+            parse(f'{{"a": {first}, "a": {second}}}', CONFIG)
     for bounds in (EVIDENCE, HEADER):
         with pytest.raises(FaultyJson, match="'a' stands twice"):
             parse('{"a": 1, "a": 1}', bounds)

@@ -57,8 +57,8 @@ class Tree:
 
     @property
     def evidence(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.card / "evidence.json").read_text(encoding="utf-8"))
-        return found
+        evidence: dict[str, Any] = json.loads((self.card / "evidence.json").read_text(encoding="utf-8"))
+        return evidence
 
     def put(self, evidence: dict[str, Any]) -> None:
         """Put evidence, and the card that it gives, where a person merged them."""
@@ -134,15 +134,15 @@ def other(value: Any) -> Any:
 
 
 def test_evidence_as_it_was_made_is_published(tree: Tree) -> None:
-    found = tree.upload()
-    assert {name: check.status for name, check in found.items() if check.status not in ("pass", "skip")} == {}
+    checks = tree.upload()
+    assert {name: check.status for name, check in checks.items() if check.status not in ("pass", "skip")} == {}
     assert (tree.root / "out/Scripted-MLX-4bit/README.md").is_file()
-    assert "claimed" not in found["facts-known"].message
+    assert "claimed" not in checks["facts-known"].message
 
 
 def test_a_job_that_publishes_one_of_several_variants_needs_less_room_and_publishes(tree: Tree) -> None:
     evidence = tree.evidence
-    room = next(one for one in evidence["checks"] if one["id"] == "room")
+    room = next(check for check in evidence["checks"] if check["id"] == "room")
     room["message"] = "disk and memory suffice for about 975.4 GB of files and 1.2 MB of weights at a time"
     tree.put(evidence)
     assert tree.upload()["facts-known"].status == "pass"
@@ -194,12 +194,12 @@ def _refused(tree: Tree, evidence: dict[str, Any]) -> bool:
     except Exception:  # noqa: BLE001 -- a forger's card that cannot be rendered says nothing
         (tree.card / "evidence.json").write_text(json_text(evidence), encoding="utf-8")
     try:
-        found = tree.upload()
+        checks = tree.upload()
     except BadInput:
         return True
     gone = (tree.root / "out").exists()
     shutil.rmtree(tree.root / "out", ignore_errors=True)
-    return not gone and any(check.status == "fail" for check in found.values())
+    return not gone and any(check.status == "fail" for check in checks.values())
 
 
 def _check(evidence: dict[str, Any], name: str) -> dict[str, Any]:
@@ -240,11 +240,11 @@ def test_the_refusal_names_the_field_and_both_values_and_is_short(tree: Tree, fi
     evidence = tree.evidence
     change(evidence)
     tree.put(evidence)
-    found = tree.upload()["facts-known"]
-    assert found.status == "fail"
-    assert words in found.message
-    assert found.message.isprintable()
-    assert len(found.message) < 1500
+    check = tree.upload()["facts-known"]
+    assert check.status == "fail"
+    assert words in check.message
+    assert check.message.isprintable()
+    assert len(check.message) < 1500
     assert not (tree.root / "out").exists()
 
 
@@ -291,12 +291,12 @@ def test_the_list_of_checks_is_closed_and_complete(tree: Tree, name: str) -> Non
     evidence = tree.evidence
     change(evidence)
     tree.put(evidence)
-    found = tree.upload()
-    failed = [check.message for check in found.values() if check.status == "fail"]
+    checks = tree.upload()
+    failed = [check.message for check in checks.values() if check.status == "fail"]
     if name == "a test that is gone":
-        assert "no smoke" in found["evidence-complete"].message
+        assert "no smoke" in checks["evidence-complete"].message
     else:
-        assert words in found["checks-complete"].message
+        assert words in checks["checks-complete"].message
     assert failed
     assert not (tree.root / "out").exists()
 
@@ -308,9 +308,9 @@ def test_what_another_machine_measured_is_claimed_and_said(tree: Tree, tmp_path:
     for name in ("smoke", "fidelity", "benchmark", "card"):
         for variant in ("4bit", "8bit"):
             (tmp_path / "work/r" / variant / f"{name}.json").unlink()
-    found = elsewhere.upload()
-    assert {name: check.status for name, check in found.items() if check.status not in ("pass", "skip")} == {}
-    assert "claimed by the evidence alone: smoke, fidelity" in found["facts-known"].message
+    checks = elsewhere.upload()
+    assert {name: check.status for name, check in checks.items() if check.status not in ("pass", "skip")} == {}
+    assert "claimed by the evidence alone: smoke, fidelity" in checks["facts-known"].message
     shutil.rmtree(tmp_path / "out")
     for change, words in (
         (lambda e: e["smoke"]["capabilities"].update(tools="listed"), "where the source's chat template says"),
@@ -336,9 +336,9 @@ def test_somebody_who_vouches_stands_for_what_was_measured_elsewhere_and_for_not
     tree.put(evidence)
     assert tree.upload()["facts-known"].status == "fail"
     monkeypatch.setattr(upload_stage, "_vouched", lambda *_: Vouched("pass", "a signature", by="a runner"))
-    found = tree.upload()
-    assert found["facts-known"].status == "pass"
-    assert "vouched for by a runner: smoke" in found["facts-known"].message
+    checks = tree.upload()
+    assert checks["facts-known"].status == "pass"
+    assert "vouched for by a runner: smoke" in checks["facts-known"].message
     shutil.rmtree(tree.root / "out")
     evidence["licence"]["id"] = "mit"
     tree.put(evidence)
@@ -349,11 +349,11 @@ def test_the_policy_is_asked_about_the_licence_of_the_evidence(tree: Tree) -> No
     evidence = tree.evidence
     evidence["licence"]["id"] = "mit"
     tree.put(evidence)
-    found = tree.upload()["licence-allowed"]
-    assert (found.status, found.message) == (
+    check = tree.upload()["licence-allowed"]
+    assert (check.status, check.message) == (
         "fail", 'of the evidence the licence is "mit", which the policy does not allow',
     )  # fmt: skip
-    assert "mlx-publish.yaml:1" in found.remedy
+    assert "mlx-publish.yaml:1" in check.remedy
 
 
 def test_evidence_that_is_none_is_bad_input_and_names_the_key(tree: Tree) -> None:

@@ -23,6 +23,7 @@ from mlx_publish.checks.base import run_in_groups
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.cli import main
 from mlx_publish.errors import PublishError
+from mlx_publish.evidence.records import to_json
 from mlx_publish.github.plan import make_plan, read_event
 from mlx_publish.github.request import from_form, from_payload
 from mlx_publish.hooks import run_hook
@@ -36,7 +37,7 @@ from mlx_publish.model.stopping import complete_stop_ids
 from mlx_publish.model.weights import read_header
 from mlx_publish.recipes.policy import objections, read_policy
 from mlx_publish.recipes.read import recipe_from_file
-from mlx_publish.stages.inspect_stage import _result
+from mlx_publish.stages.inspect_stage import _inspected
 from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.verify.published import Published
 from models import make_model
@@ -203,7 +204,7 @@ def inspected(files: dict[str, Any]) -> None:
     assert all(len(finding.message) < 3000 for finding in findings)
     json.dumps([finding.message for finding in findings], ensure_ascii=False)
     if all(finding.status != "fail" for finding in findings):
-        json.dumps(_result(found), allow_nan=False)
+        json.dumps(to_json(_inspected(found)), allow_nan=False)
         config = normalise_config(found.source.config.raw)
         assert config is not None
         shrink(found.source.config.raw)

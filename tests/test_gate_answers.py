@@ -19,6 +19,7 @@ from mlx_publish.context import Context, Outcome
 from mlx_publish.engine.answering import answers_of
 from mlx_publish.evidence.measured import Question
 from mlx_publish.evidence.report import verdict_of
+from mlx_publish.evidence.results import Smoke
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import smoke_stage
 from mlx_publish.text.console import Console
@@ -298,5 +299,6 @@ def test_a_conversion_that_lost_its_answer_is_refused(judged: dict[str, Outcome]
     assert found[check].message == message
     assert found[check].remedy
     assert verdict_of(judged[name].checks) == "refused"
-    source = judged[name].result["source_answers"]
-    assert {one["answer"] for one in source.values()} == {ANSWER}
+    smoke = judged[name].result
+    assert isinstance(smoke, Smoke)
+    assert {answer.answer for answer in smoke.source_answers.values()} == {ANSWER}

@@ -17,6 +17,7 @@ import pytest
 from conftest import once
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Report
 from mlx_publish.machine.series import summary
 from mlx_publish.recipes.read import recipe_from_file
@@ -279,7 +280,7 @@ def test_a_length_beyond_the_context_is_left_out_and_told(
     context = stage_context(root)
     found = benchmark_stage.run(context, context.variants[:1])["4bit"]
     assert [order["prompt_tokens"] for order in orders] == [[128]]
-    assert found.result["left_out"] == [{"prompt_tokens": 2048, "why": "the model's context is shorter"}]
+    assert to_json(found.result)["left_out"] == [{"prompt_tokens": 2048, "why": "the model's context is shorter"}]
     assert "left out: prompts of 2048 tokens (the model's context is shorter)" in {one.message for one in found.checks}
 
 

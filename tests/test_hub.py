@@ -124,7 +124,7 @@ def test_upload(hub: Hub, api: HfApi, tmp_path: Path) -> None:
     assert [request.received for request in asked(hub, "PUT", "/storage/") if request.received != 1000] == [
         70_000, 70_000, 70_000, 70_000, len(WEIGHTS) - 280_000
     ]  # fmt: skip
-    assert [one.token_name for one in asked(hub, "PUT", "/storage/")] == [None] * 6
+    assert [request.token_name for request in asked(hub, "PUT", "/storage/")] == [None] * 6
     assert len(asked(hub, "POST", "/objects/verify")) == 2
     assert not list(hub.store.incoming.iterdir())
 
@@ -179,8 +179,8 @@ def test_pull_request(hub: Hub, api: HfApi) -> None:
     done = api.create_commit("lab/m", adds({"a": b"1"}), commit_message="pr", create_pr=True)
     assert (hub.head("lab/m"), done.pr_revision) == (head, "refs/pr/1")
     assert done.pr_url == f"{hub.endpoint}/lab/m/discussions/1"
-    [found] = api.get_repo_discussions("lab/m", discussion_type="pull_request", discussion_status="open")
-    assert (found.title, found.git_reference, found.url) == ("pr", "refs/pr/1", done.pr_url)
+    [proposal] = api.get_repo_discussions("lab/m", discussion_type="pull_request", discussion_status="open")
+    assert (proposal.title, proposal.git_reference, proposal.url) == ("pr", "refs/pr/1", done.pr_url)
     assert api.model_info("lab/m", revision="refs/pr/1").sha == done.oid
     assert [ref.name for ref in api.list_repo_refs("lab/m").branches] == ["main"]
 
@@ -188,8 +188,8 @@ def test_pull_request(hub: Hub, api: HfApi) -> None:
 def test_collection_and_deletion(hub: Hub, api: HfApi) -> None:
     hub.put("lab/m", FILES)
     for _ in range(2):
-        found = api.add_collection_item("lab/best-1", item_id="lab/m", item_type="model", exists_ok=True)
-        assert [item.item_id for item in found.items] == ["lab/m"]
+        collection = api.add_collection_item("lab/best-1", item_id="lab/m", item_type="model", exists_ok=True)
+        assert [item.item_id for item in collection.items] == ["lab/m"]
     api.delete_repo("lab/m")
     assert not hub.exists("lab/m")
 
@@ -218,7 +218,7 @@ def test_info(hub: Hub, api: HfApi) -> None:
     assert info.tags == ["mlx", "conversational", "license:apache-2.0"]
     assert info.card_data is not None
     assert info.card_data.license == "apache-2.0"
-    siblings = {one.rfilename: one for one in info.siblings or []}
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     assert set(siblings) == set(FILES)
     assert siblings["config.json"].size == 3
     lfs = siblings["model.safetensors"].lfs
@@ -231,7 +231,7 @@ def test_tree(hub: Hub, api: HfApi) -> None:
     old = hub.put("lab/m", FILES)
     new = hub.put("lab/m", {"config.json": b"{ }"}, message="newer")
     listed = list(api.list_repo_tree("lab/m"))
-    assert [(type(one), one.path) for one in listed] == [
+    assert [(type(item), item.path) for item in listed] == [
         (RepoFile, "README.md"),
         (RepoFile, "config.json"),
         (RepoFile, "model.safetensors"),
@@ -239,9 +239,9 @@ def test_tree(hub: Hub, api: HfApi) -> None:
     ]
     assert len(asked(hub, "GET", "/tree/")) == 2  # pages of 3
     everything = list(api.list_repo_tree("lab/m", recursive=True, revision=old, expand=True))
-    assert [one.path for one in everything] == [*(one.path for one in listed), "sub/notes.txt"]
-    assert [one.path for one in api.list_repo_tree("lab/m", "sub")] == ["sub/notes.txt"]
-    last = {one.path: one.last_commit.oid for one in api.list_repo_tree("lab/m", expand=True) if one.last_commit}
+    assert [item.path for item in everything] == [*(item.path for item in listed), "sub/notes.txt"]
+    assert [item.path for item in api.list_repo_tree("lab/m", "sub")] == ["sub/notes.txt"]
+    last = {item.path: item.last_commit.oid for item in api.list_repo_tree("lab/m", expand=True) if item.last_commit}
     assert (last["config.json"], last["README.md"]) == (new, old)
     with pytest.raises(RemoteEntryNotFoundError):
         list(api.list_repo_tree("lab/m", "missing"))
@@ -249,9 +249,9 @@ def test_tree(hub: Hub, api: HfApi) -> None:
 
 def test_paths_info(hub: Hub, api: HfApi) -> None:
     hub.put("lab/m", FILES)
-    found = api.get_paths_info("lab/m", ["config.json", "model.safetensors", "sub", "missing"])
-    assert [one.path for one in found] == ["config.json", "model.safetensors", "sub"]
-    config, weights = found[:2]
+    items = api.get_paths_info("lab/m", ["config.json", "model.safetensors", "sub", "missing"])
+    assert [finding.path for finding in items] == ["config.json", "model.safetensors", "sub"]
+    config, weights = items[:2]
     assert isinstance(config, RepoFile)
     assert config.blob_id == "0967ef424bce6791893e9a57bb952f80fd536e93"  # what git hash-object says
     assert isinstance(weights, RepoFile)
@@ -261,7 +261,7 @@ def test_paths_info(hub: Hub, api: HfApi) -> None:
 
 def test_history_and_tags(hub: Hub, api: HfApi) -> None:
     made = [hub.put("lab/m", {"n": str(n).encode()}, message=f"no. {n}") for n in range(5)]
-    assert [one.commit_id for one in api.list_repo_commits("lab/m")] == made[::-1]
+    assert [commit.commit_id for commit in api.list_repo_commits("lab/m")] == made[::-1]
     api.create_tag("lab/m", tag="v1", revision=made[1])
     assert hub.tags("lab/m") == {"v1": made[1]}
     with pytest.raises(HfHubHTTPError) as caught:
@@ -291,7 +291,7 @@ def test_download(hub: Hub, api: HfApi, tmp_path: Path) -> None:
 def test_safetensors_metadata_reads_a_range(hub: Hub, api: HfApi) -> None:
     hub.put("lab/m", FILES)
     assert api.get_safetensors_metadata("lab/m").parameter_count == {"U8": 300_000}
-    assert [(one.status, one.sent) for one in asked(hub, "GET", "/resolve/")] == [(206, 100_001)]
+    assert [(request.status, request.sent) for request in asked(hub, "GET", "/resolve/")] == [(206, 100_001)]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_fault_status_is_retried(hub: Hub, api: HfApi, patient: list[float]) -> 
     hub.put("lab/m", FILES)
     hub.faults += [Fault("GET", "/tree/"), Fault("GET", "/tree/", status=429, retry_after=7)]
     assert len(list(api.list_repo_tree("lab/m"))) == 4
-    assert [one.status for one in asked(hub, "GET", "/tree/")] == [503, 429, 200, 200]
+    assert [request.status for request in asked(hub, "GET", "/tree/")] == [503, 429, 200, 200]
     assert patient == [1, 8]
     hub.faults.append(Fault("*", "/api/models/lab/m", status=500))
     with pytest.raises(HfHubHTTPError, match="500"):
@@ -369,7 +369,7 @@ def test_fault_cut_is_resumed(
     hub.faults.append(Fault("GET", "/resolve/", kind="cut", after_bytes=120_000))
     got = api.hf_hub_download("lab/m", "model.safetensors", cache_dir=tmp_path)
     assert Path(got).read_bytes() == WEIGHTS
-    sent = [(one.status, one.sent) for one in asked(hub, "GET", "/resolve/")]
+    sent = [(request.status, request.sent) for request in asked(hub, "GET", "/resolve/")]
     assert sent == [(200, 120_000), (206, len(WEIGHTS) - 120_000)]
 
 
@@ -378,7 +378,7 @@ def test_fault_reset_is_not(hub: Hub, api: HfApi, tmp_path: Path) -> None:
     hub.faults.append(Fault("GET", "/resolve/", kind="reset", after_bytes=120_000))
     with pytest.raises(httpx2.ReadError):
         api.hf_hub_download("lab/m", "model.safetensors", cache_dir=tmp_path)
-    assert [one.sent for one in asked(hub, "GET", "/resolve/")] == [120_000]
+    assert [request.sent for request in asked(hub, "GET", "/resolve/")] == [120_000]
 
 
 def test_fault_lost_response(hub: Hub, api: HfApi) -> None:

@@ -39,8 +39,8 @@ def statement(files: Mapping[str, bytes]) -> bytes:
 
 def judged(files: Mapping[str, bytes], wanted: Wanted) -> dict[str, tuple[str, str]]:
     sha256 = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    found = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
-    return {one.id: (one.status, one.message) for one in found}
+    findings = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
+    return {finding.id: (finding.status, finding.message) for finding in findings}
 
 
 def test_a_job_signs_by_its_workflow_and_who_expects_it_is_told_so(loopback: Loopback) -> None:
@@ -49,12 +49,12 @@ def test_a_job_signs_by_its_workflow_and_who_expects_it_is_told_so(loopback: Loo
         "/identity", "/api/v2/signingCert", "/api/v1/log/entries",
     ]  # fmt: skip
     assert named_in(read_bundle(files["model.sig"])) == Named(WORKFLOW, ISSUER, REPO)
-    status, said = judged(files, Wanted(identity=WORKFLOW))["signed-by"]
+    status, message = judged(files, Wanted(identity=WORKFLOW))["signed-by"]
     assert status == "pass"
-    assert WORKFLOW in said
-    status, said = judged(files, Wanted())["signed-by"]
+    assert WORKFLOW in message
+    status, message = judged(files, Wanted())["signed-by"]
     assert status == "skip"
-    assert WORKFLOW in said
+    assert WORKFLOW in message
     assert judged(files | {"config.json": b"[]"}, Wanted(identity=WORKFLOW))["signature-fits"][0] == "fail"
 
 
@@ -69,9 +69,9 @@ def test_another_identity_or_issuer_is_refused(loopback: Loopback, wanted: Wante
 
 def test_of_a_workflow_that_many_call_the_repo_tells_them_apart(loopback: Loopback) -> None:
     files = FILES | {"model.sig": sign_keyless(statement(FILES)).encode()}
-    status, said = judged(files, Wanted(identity=WORKFLOW, repository="lab/models"))["signed-by"]
+    status, message = judged(files, Wanted(identity=WORKFLOW, repository="lab/models"))["signed-by"]
     assert status == "pass"
-    assert f"run for {REPO}" in said
+    assert f"run for {REPO}" in message
     assert judged(files, Wanted(identity=WORKFLOW, repository="eve/models"))["signed-by"][0] == "fail"
 
 
@@ -95,8 +95,8 @@ def test_a_bundle_of_another_sigstore_or_with_a_changed_part_is_refused(
             data["dsseEnvelope"]["signatures"][0]["sig"] = "AAAA"
         files = FILES | {"model.sig": json.dumps(data).encode()}
         assert judged(files, Wanted(identity=WORKFLOW))["signed-by"][0] == "fail", change
-    with Loopback() as other_one:
-        for name, value in other_one.environment(tmp_path / "other.json").items():
+    with Loopback() as elsewhere:
+        for name, value in elsewhere.environment(tmp_path / "other.json").items():
             monkeypatch.setenv(name, value)
         files = FILES | {"model.sig": text.encode()}
         assert judged(files, Wanted(identity=WORKFLOW))["signed-by"][0] == "fail"

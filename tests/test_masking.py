@@ -25,8 +25,8 @@ def test_short_values_and_paths_that_exist_are_no_secrets(tmp_path: Path, monkey
     monkeypatch.setenv("SHORT_KEY", "seven77")
     monkeypatch.setenv("KEY_FILE", str(tmp_path))
     monkeypatch.setenv("KEY_FILE_ABSENT", str(tmp_path / "absent"))
-    found = secret_values()
-    assert ("seven77" in found, str(tmp_path) in found, str(tmp_path / "absent") in found) == (False, False, True)
+    secrets = secret_values()
+    assert ("seven77" in secrets, str(tmp_path) in secrets, str(tmp_path / "absent") in secrets) == (False, False, True)
 
 
 def test_a_secret_that_stands_in_no_variable_is_learned() -> None:

@@ -26,9 +26,9 @@ def patterns(data: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["recipe", "request"])
 def test_no_pattern_is_shown_to_a_person(name: str) -> None:
-    found = set(patterns(json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))))
-    assert len(found) > 4
-    assert found <= set(WORDS)
+    own = set(patterns(json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))))
+    assert len(own) > 4
+    assert own <= set(WORDS)
 
 
 @pytest.mark.parametrize(("pattern", "good", "bad"), [

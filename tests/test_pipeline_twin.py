@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from hub import Hub
 from mlx_publish.checks.twin import TwinFacts
 from mlx_publish.children.torch import VARIABLE, Torch
 from mlx_publish.context import Context
+from mlx_publish.evidence.proof import TwinProof
+from mlx_publish.evidence.records import from_json
 from mlx_publish.recipes.read import recipe_from_flags
 from mlx_publish.source import twin
 from mlx_publish.text.console import Console
@@ -25,11 +27,12 @@ from models import answer_table, make_model, make_scripted
 from pipeline import User, checks, read_json, write_recipe
 
 SOURCE = "acme/Tiny"
-FOUND: Mapping[str, Any] = {
+FOUND = from_json(TwinProof, {
     "class": "X", "parameters": 1, "problem": "", "lost": [], "against": "transformers", "boundary": None, "blame": None,
     "versions": {"transformers": "5"}, "mlx_lm": {"mlx-lm": "1"}, "value": None,
-    "texts": [{"nmse": 1e-13, "mean_kld": 0.0, "same_first_choice": 1.0, "position": None, "problem": ""}] * 2,
-}  # fmt: skip
+    "texts": [{"positions": 24, "nmse": 1e-13, "worst_position": 1e-13, "mean_kld": 0.0, "same_first_choice": 1.0,
+               "position": None, "problem": ""}] * 2,
+})  # fmt: skip
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def validated(path: Path) -> dict[str, Any]:
 def test_of_a_run_on_github(tmp_path: Path) -> None:
     write_provenance(tmp_path, record(), FILES, builder=BUILDER, run=RUN)
     statement = validated(tmp_path / STATEMENT)
-    assert [(one["name"], one["digest"]["sha256"]) for one in statement["subject"]] == [
+    assert [(subject["name"], subject["digest"]["sha256"]) for subject in statement["subject"]] == [
         ("README.md", "a" * 64), ("b.json", "b" * 64),
     ]  # fmt: skip
     predicate = statement["predicate"]
@@ -45,7 +45,7 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
     }  # fmt: skip
     source, *packages = built["resolvedDependencies"]
     assert source["digest"] == {"gitCommit": COMMIT}
-    assert [one["uri"].partition("@")[0] for one in packages] == [
+    assert [subject["uri"].partition("@")[0] for subject in packages] == [
         "pkg:pypi/mlx", "pkg:pypi/mlx-lm", "pkg:pypi/mlx-publish",
     ]  # fmt: skip
     details = predicate["runDetails"]
@@ -68,7 +68,7 @@ def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
 def test_it_names_every_file_that_was_published(published: Any) -> None:
     [folder] = (published.root / "work").glob("*/4bit/provenance")
     statement = validated(folder / STATEMENT)
-    assert {one["name"]: one["digest"]["sha256"] for one in statement["subject"]} == digests(published.out)
+    assert {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]} == digests(published.out)
     done = subprocess.run(
         ["sha256sum", "--check", "--strict", folder / SUMS], cwd=published.out, check=False, capture_output=True
     )

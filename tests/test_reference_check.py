@@ -26,10 +26,12 @@ from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, REFERENCE, ROUNDING, ReferenceFacts
 from mlx_publish.children.torch import NOT_INSTALLED, VARIABLE, Torch
 from mlx_publish.context import Context
+from mlx_publish.evidence.proof import Compared, LogitsRead
+from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.report import Finding
 from mlx_publish.recipes.read import recipe_from_flags
 from mlx_publish.source import transformers_check
-from mlx_publish.source.transformers_check import compare_folders, reference_facts, reference_inputs
+from mlx_publish.source.transformers_check import compare_folders, proof_of, reference_facts, reference_inputs
 from mlx_publish.stages import inspect_stage
 from mlx_publish.stages.runner import run_stages
 from mlx_publish.text.console import Console
@@ -40,7 +42,7 @@ from shapes import CLASSES
 from tiny_tokenizer import write_json
 
 ROOT = Path(__file__).parents[1]
-TEXTS = transformers_check._texts()
+TEXTS = transformers_check.texts()
 THETA = 500_000.0  # the default of no class that is used here
 LINEAR = {"rope_type": "linear", "type": "linear", "factor": 4.0}
 LLAMA3 = {
@@ -62,8 +64,9 @@ Keys = Mapping[str, Any]
 MLX = """
 import json, sys
 from mlx_publish.engine.reference_logits import logits
+from mlx_publish.evidence.records import to_json
 for source, texts, store, told in json.load(open(sys.argv[1])):
-    json.dump(logits(source, texts, store, lambda _: None), open(told, "w"))
+    json.dump(to_json(logits(source, texts, store, lambda _: None)), open(told, "w"))
 """
 REFERENCE_SIDE = """
 import json, sys
@@ -179,14 +182,16 @@ def facts(root: Path) -> Callable[[str], ReferenceFacts]:
             return ReferenceFacts(None, answer["reason"])
         torch = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
         told = read_json(root / name.replace(" ", "-") / "told")
-        return ReferenceFacts(transformers_check._record(answer["result"], told, torch))
+        proof = proof_of(from_json(Compared, answer["result"]), from_json(LogitsRead, told), torch)
+        return ReferenceFacts(proof)
 
     return of
 
 
 def result_of(facts: ReferenceFacts) -> dict[str, Any]:
-    assert facts.result is not None
-    return dict(facts.result)
+    assert facts.proof is not None
+    result: dict[str, Any] = to_json(facts.proof)
+    return result
 
 
 @pytest.mark.slow
@@ -295,7 +300,7 @@ def test_without_torch_it_is_skipped_with_the_reason(tmp_path: Path, monkeypatch
 
 def test_a_source_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = inspected(make_model(tmp_path / "m"))
-    context.cache["torch"] = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
+    context.once("torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"}))
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "500000")
     found = judged(reference_facts(context))
     assert found.status == "skip"

@@ -78,11 +78,11 @@ def review(user: User, root: Path, code: int = 0) -> Ended:
 def test_card_evidence_and_chart_lie_where_they_are_reviewed(carded: Path) -> None:
     for label in ("4bit", "8bit"):
         folder, model = carded / f"cards/local/Scripted-{label}", carded / f"work/tiny/{label}/model"
-        found = digests(folder)
-        assert set(found) == {"README.md", "evidence.json", "ladder.svg"}
+        files = digests(folder)
+        assert set(files) == {"README.md", "evidence.json", "ladder.svg"}
         published = digests(model)
-        assert found["README.md"] == published["README.md"]
-        assert found["evidence.json"] == published["mlx-publish.json"]
+        assert files["README.md"] == published["README.md"]
+        assert files["evidence.json"] == published["mlx-publish.json"]
 
 
 def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_a_second_run_updates_it_and_shows_what_changed(here: Path, reviewer: Us
 def test_a_card_that_is_not_what_its_evidence_gives_is_not_proposed(here: Path, reviewer: User, tmp_path: Path) -> None:
     path = here / "cards/local/Scripted-8bit/README.md"
     path.write_text(path.read_text(encoding="utf-8") + "More than was measured.\n", encoding="utf-8")
-    said = review(reviewer, here, code=1).text
-    assert "cards/local/Scripted-8bit/README.md:" in said
-    assert "mlx-publish card --recipe" in said
+    output = review(reviewer, here, code=1).text
+    assert "cards/local/Scripted-8bit/README.md:" in output
+    assert "mlx-publish card --recipe" in output
     assert not (tmp_path / "gh_log").exists()
     assert git(here, "branch", "--all", "--list", "*mlx-publish*") == ""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from mlx_publish.evidence.measurements import LengthSpec, headline
-from mlx_publish.machine.series import AGREE, agree, fall, objection, settled, spread, summary
+from mlx_publish.machine.series import AGREE, Summary, agree, fall, objection, settled, spread, summary
 from mlx_publish.recipes.recipe import SpeedTest
 from samples import length
 
@@ -121,8 +121,8 @@ def test_settled(series: list[float], expected: list[float]) -> None:
 def test_spread_and_summary() -> None:
     assert spread([90.0, 100.0, 120.0]) == pytest.approx(0.3)
     assert spread([5.0]) == 0
-    assert summary([3.0, 1.0, 2.0]) == {"median": 2.0, "lowest": 1.0, "highest": 3.0}
-    assert summary([4.0, 1.0]) == {"median": 2.5, "lowest": 1.0, "highest": 4.0}
+    assert summary([3.0, 1.0, 2.0]) == Summary(median=2.0, lowest=1.0, highest=3.0)
+    assert summary([4.0, 1.0]) == Summary(median=2.5, lowest=1.0, highest=4.0)
 
 
 @pytest.mark.parametrize(("prompts", "taken"), [

@@ -58,8 +58,8 @@ def pair(made: Path) -> Pair:
 
 
 def verify(home: Path, place: Path, *words: object, code: int = 0) -> dict[str, dict[str, Any]]:
-    said = json.loads(User(home).run("verify", place, "--json", *words, code=code).out)
-    return {check["id"]: check for check in said["checks"]}
+    report = json.loads(User(home).run("verify", place, "--json", *words, code=code).out)
+    return {check["id"]: check for check in report["checks"]}
 
 
 def test_the_tool_of_others_accepts_it_and_card_and_evidence_are_covered(out: Path, pair: Pair) -> None:
@@ -100,14 +100,14 @@ def test_a_flipped_byte_in_any_file_is_named_by_both(out: Path, pair: Pair, tmp_
             continue
         whole = (out / name).read_bytes()
         (out / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        code, said = others_verify(out, pair.public)
+        code, message = others_verify(out, pair.public)
         assert code == 1
-        assert name in said
+        assert name in message
         (out / name).write_bytes(whole)
     (out / "README.md").write_text("Mine.\n")
-    found = verify(tmp_path, out, code=1)
-    assert found["signature-fits"]["details"]["other"] == ["README.md"]
-    assert "README.md" in found["signature-fits"]["message"]
+    checks = verify(tmp_path, out, code=1)
+    assert checks["signature-fits"]["details"]["other"] == ["README.md"]
+    assert "README.md" in checks["signature-fits"]["message"]
 
 
 def test_whose_key_it_is_is_said_and_proven_only_where_it_is_given(out: Path, pair: Pair, tmp_path: Path) -> None:
@@ -217,8 +217,8 @@ def sign(files: Mapping[str, bytes], pair: Pair, change: Any = None) -> bytes:
 def judge(files: Mapping[str, bytes], pair: Pair | None = None) -> dict[str, str]:
     sha256 = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     wanted = Wanted(key=pair.public if pair else None)
-    found = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
-    return {one.id: one.status for one in found}
+    findings = signatures(MemoryFiles(files), sha256, wanted, measurer(MemoryFiles(files), wanted))
+    return {finding.id: finding.status for finding in findings}
 
 
 def test_it_is_good_as_it_was_made(signed: tuple[dict[str, bytes], Pair]) -> None:
@@ -248,8 +248,8 @@ def _again(data: dict[str, Any]) -> None:
 def test_another_statement_is_refused_though_the_key_is_right(tmp_path: Path, change: Any) -> None:
     pair = make_pair(tmp_path)
     files = {"config.json": b"{}", "x.json": b"[]"}
-    found = judge(files | {"model.sig": sign(files, pair, change)}, pair)
-    assert found["signature-fits"] == "fail"
+    findings = judge(files | {"model.sig": sign(files, pair, change)}, pair)
+    assert findings["signature-fits"] == "fail"
 
 
 @pytest.mark.parametrize("ignored", [["config.json"], ["."], ["*"]])
@@ -329,8 +329,8 @@ def test_a_model_brings_no_signature_of_its_own(made: Path, tmp_path: Path) -> N
     shutil.copytree(made / "work", tmp_path / "work")
     shutil.copyfile(made / "out/model.sig", tmp_path / "work/r/8bit/model/model.sig")
     (tmp_path / "r.json").write_text((made / "home/r.json").read_text())
-    said = User(tmp_path).run("upload", "--recipe", "r.json", "--work", tmp_path / "work", code=1).text
-    assert "model.sig" in said
+    output = User(tmp_path).run("upload", "--recipe", "r.json", "--work", tmp_path / "work", code=1).text
+    assert "model.sig" in output
 
 
 @pytest.mark.parametrize("words", [

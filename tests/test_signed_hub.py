@@ -68,21 +68,21 @@ def test_a_download_is_verified_by_others_word_for_word_and_by_us_without_whole_
         (folder / path).write_bytes(signed.hub.read(REPO, "main", path))
     assert others_verify(folder, signed.pair.public)[0] == 0
     signed.hub.log.clear()
-    said = json.loads(signed.user().run("verify", REPO, "--key", signed.pair.public, "--json").out)
-    assert {check["status"] for check in said["checks"] if check["id"] in ("signature-fits", "signed-by")} == {"pass"}
+    report = json.loads(signed.user().run("verify", REPO, "--key", signed.pair.public, "--json").out)
+    assert {check["status"] for check in report["checks"] if check["id"] in ("signature-fits", "signed-by")} == {"pass"}
     weights = signed.hub.tree(REPO)["model.safetensors"].digest
-    asked = [one.status for one in signed.hub.log if one.path.endswith(("model.safetensors", weights))]
+    asked = [request.status for request in signed.hub.log if request.path.endswith(("model.safetensors", weights))]
     assert 200 not in asked
 
 
 def test_a_copy_under_another_name_is_told_from_the_original(signed: Signed) -> None:
     copied = {path: signed.hub.read(REPO, "main", path) for path in signed.hub.tree(REPO)}
     signed.hub.put("eve/Better", copied)
-    said = json.loads(signed.user().run("verify", "eve/Better", "--key", signed.pair.public, "--json").out)
-    [found] = [check for check in said["checks"] if check["id"] == "signed-by"]
-    assert found["status"] == "warn"
-    assert REPO in found["message"]
-    assert "eve/Better" in found["message"]
+    report = json.loads(signed.user().run("verify", "eve/Better", "--key", signed.pair.public, "--json").out)
+    [check] = [check for check in report["checks"] if check["id"] == "signed-by"]
+    assert check["status"] == "warn"
+    assert REPO in check["message"]
+    assert "eve/Better" in check["message"]
 
 
 def test_a_policy_that_asks_no_more_takes_the_signature_away(signed: Signed) -> None:

@@ -199,11 +199,11 @@ def test_a_file_that_is_exchanged_while_it_is_converted_is_not_published(
 def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source / "traceback.py").write_text("raise SystemExit")
     (source / "secret.json").write_text(SECRET)
-    seen = set[str]()
+    shown = set[str]()
 
     def look(context: Any, variants: Any, folders: Any, prepared: Any, tokenizer: Any) -> Any:
         for folder in (prepared.source, prepared.links, prepared.side):
-            seen.update(path.name for path in folder.rglob("*"))
+            shown.update(path.name for path in folder.rglob("*"))
             for path in folder.rglob("*"):
                 assert not path.is_symlink() or path.name == "model.safetensors" or folder == prepared.links
         return convert_weights(context, variants, folders, prepared, tokenizer)
@@ -211,8 +211,8 @@ def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.M
     monkeypatch.setattr(convert_stage, "convert_weights", look)
     context = begun(source)
     assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ()
-    assert seen >= {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}
-    assert not seen & {"traceback.py", "secret.json"}
+    assert shown >= {"config.json", "model.safetensors", "tokenizer.json", "LICENSE"}
+    assert not shown & {"traceback.py", "secret.json"}
 
 
 def test_a_repo_of_a_hub_is_judged_by_its_list_and_its_legal_files(source: Path, tmp_path: Path) -> None:
@@ -226,7 +226,11 @@ def test_a_repo_of_a_hub_is_judged_by_its_list_and_its_legal_files(source: Path,
             hub.put(f"acme/{name}", {**good, **more})
             ended = ada.run("convert", "--source", f"acme/{name}", "--work", tmp_path / "work", code=1)
             assert words in ended.text
-            weights = [one.sent for one in hub.log if f"{name}/resolve/" in one.path and "safetensors" in one.path]
+            weights = [
+                request.sent
+                for request in hub.log
+                if f"{name}/resolve/" in request.path and "safetensors" in request.path
+            ]
             assert sum(weights) < (source / "model.safetensors").stat().st_size  # its header alone
         hub.put("acme/Left", {**good, "LICENSE.7z": b"7z\xbc\xaf", "NOTICE.html": b"<html>"})
         ada.run("convert", "--source", "acme/Left", "--work", tmp_path / "work")

@@ -131,27 +131,27 @@ def test_every_row_has_a_case_and_every_case_a_row() -> None:
 
 @pytest.mark.parametrize(("kind", "key"), ROWS)
 def test_a_key_that_a_config_lacks_is_written_as_the_class_reads_it(kind: str, key: str) -> None:
-    said, wanted = CASES[kind][key]
-    config = {"model_type": kind, **SIZES, **said}
+    given, wanted = CASES[kind][key]
+    config = {"model_type": kind, **SIZES, **given}
     assert config.get(key) is None
-    found, told = normalise_config(config)
-    assert key in found
-    assert found[key] == wanted
-    assert any(change.key == key and change.message.startswith(f"{key} ") for change in told)
+    normal, changes = normalise_config(config)
+    assert key in normal
+    assert normal[key] == wanted
+    assert any(change.key == key and change.message.startswith(f"{key} ") for change in changes)
     assert config.get(key) is None, "the source's own was changed"
 
 
 @pytest.mark.parametrize(("kind", "key"), ROWS)
 def test_what_stands_there_already_stays(kind: str, key: str) -> None:
-    said, wanted = CASES[kind][key]
+    given, wanted = CASES[kind][key]
     there = {"own": 1} if isinstance(wanted, Mapping) else "own"
-    assert normalise_config({"model_type": kind, **SIZES, **said, key: there})[0][key] == there
+    assert normalise_config({"model_type": kind, **SIZES, **given, key: there})[0][key] == there
 
 
 @pytest.mark.parametrize("kind", MISSING)
 def test_the_same_holds_for_a_part_that_a_config_nests(kind: str) -> None:
-    key, (said, wanted) = next(iter(CASES[kind].items()))
-    config = {"model_type": "wrapper", "text_config": {"model_type": f"{kind}_text", **SIZES, **said}}
+    key, (given, wanted) = next(iter(CASES[kind].items()))
+    config = {"model_type": "wrapper", "text_config": {"model_type": f"{kind}_text", **SIZES, **given}}
     if f"{kind}_text" not in WRAPPED:
         assert normalise_config(config)[0]["text_config"][key] == wanted
 
@@ -181,35 +181,37 @@ def test_the_class_has_the_key(kind: str, key: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in MISSING if kind in CONFIG_MAPPING])
 def test_what_transformers_writes_by_default_is_taken_by_the_class(kind: str) -> None:
     config = json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False)) | {"model_type": kind}
-    found = normalise_config(config)[0]
+    normal = normalise_config(config)[0]
     args = module_of(kind).ModelArgs
     needed = {
-        name for name, one in inspect.signature(args).parameters.items() if one.default is inspect.Parameter.empty
+        name
+        for name, parameter in inspect.signature(args).parameters.items()
+        if parameter.default is inspect.Parameter.empty
     }
-    assert needed <= found.keys()
+    assert needed <= normal.keys()
     with contextlib.suppress(ValueError):  # some classes are strict about what a default leaves open
-        args.from_dict(found)
+        args.from_dict(normal)
 
 
 @pytest.mark.parametrize("kind", spellings._RENAMED)
 def test_values_are_written_in_the_words_of_the_class(kind: str) -> None:
     for key, names in spellings._RENAMED[kind].items():
         config = {"model_type": kind, key: [*names, "another"]}
-        found, told = normalise_config(config)
-        assert found[key] == [*names.values(), "another"]
-        assert len(told) == 1
-        assert normalise_config(found) == (found, [])
+        normal, changes = normalise_config(config)
+        assert normal[key] == [*names.values(), "another"]
+        assert len(changes) == 1
+        assert normalise_config(normal) == (normal, [])
 
 
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_a_text_part_for_itself_is_read_as_the_part_of_a_whole_model(kind: str) -> None:
     config = {"model_type": kind, **SIZES, "num_local_experts": 16, "eos_token_id": 7, "tie_word_embeddings": True}
     assert wrapper_of(config) == class_type(config) == WRAPPED[kind]
-    found, told = normalise_config(config)
-    assert found["model_type"] == WRAPPED[kind]
-    assert config.items() <= found["text_config"].items()
-    assert (found["eos_token_id"], found["tie_word_embeddings"]) == (7, True)
-    assert f"{kind} as the text_config of {WRAPPED[kind]}" in [change.message for change in told]
+    normal, changes = normalise_config(config)
+    assert normal["model_type"] == WRAPPED[kind]
+    assert config.items() <= normal["text_config"].items()
+    assert (normal["eos_token_id"], normal["tie_word_embeddings"]) == (7, True)
+    assert f"{kind} as the text_config of {WRAPPED[kind]}" in [change.message for change in changes]
     assert hasattr(module_of(WRAPPED[kind]), "Model")
 
 
@@ -219,16 +221,16 @@ def test_a_dense_llama_4_is_read_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", RETYPED)
 def test_a_type_of_another_name_is_read_under_it(kind: str) -> None:
-    found, told = normalise_config({"model_type": kind, **SIZES})
-    assert found["model_type"] == class_type({"model_type": kind}) == RETYPED[kind]
-    assert [change.message for change in told] == [f"model_type {RETYPED[kind]}, as mlx-lm calls {kind}"]
+    normal, changes = normalise_config({"model_type": kind, **SIZES})
+    assert normal["model_type"] == class_type({"model_type": kind}) == RETYPED[kind]
+    assert [change.message for change in changes] == [f"model_type {RETYPED[kind]}, as mlx-lm calls {kind}"]
     assert hasattr(module_of(RETYPED[kind]), "Model")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
 def test_what_is_written_is_read_without_a_further_change(path: Path) -> None:
-    found, _ = normalise_config(json.loads(path.read_text(encoding="utf-8")))
-    assert normalise_config(found) == (found, [])
+    normal, _ = normalise_config(json.loads(path.read_text(encoding="utf-8")))
+    assert normalise_config(normal) == (normal, [])
 
 
 @pytest.mark.parametrize("odd", ["x", [], {}, [{}], -1, 0, float("inf"), float("nan"), {"a": {}}], ids=repr)
@@ -239,15 +241,15 @@ def test_what_is_written_is_read_without_a_further_change(path: Path) -> None:
 def test_strange_values_stop_nothing(key: str, odd: Any) -> None:
     for kind in (*MISSING, *spellings._RENAMED):
         config = {"model_type": kind, **SIZES, key: odd}
-        found, _ = normalise_config(config)
-        assert found.keys() >= config.keys()
+        normal, _ = normalise_config(config)
+        assert normal.keys() >= config.keys()
 
 
-@pytest.mark.parametrize("said", [{}, {"tie_word_embeddings": True}])
-def test_a_tied_minicpm3_gets_a_head_of_its_own_which_its_class_scales(said: Config) -> None:
-    config, told = normalise_config({"model_type": "minicpm3", **SIZES, **said})
+@pytest.mark.parametrize("given", [{}, {"tie_word_embeddings": True}])
+def test_a_tied_minicpm3_gets_a_head_of_its_own_which_its_class_scales(given: Config) -> None:
+    config, changes = normalise_config({"model_type": "minicpm3", **SIZES, **given})
     assert config["tie_word_embeddings"] is False
-    assert any(change.message.startswith("tie_word_embeddings False") for change in told)
+    assert any(change.message.startswith("tie_word_embeddings False") for change in changes)
 
 
 def test_a_number_of_exaone4_becomes_letters() -> None:
@@ -256,9 +258,9 @@ def test_a_number_of_exaone4_becomes_letters() -> None:
 
 
 def test_a_whole_model_has_the_size_of_its_vocabulary_on_top() -> None:
-    config, told = normalise_config({"model_type": "gemma3", "text_config": {**SIZES, "vocab_size": 320}})
+    config, changes = normalise_config({"model_type": "gemma3", "text_config": {**SIZES, "vocab_size": 320}})
     assert config["vocab_size"] == 320
-    assert "vocab_size 320 on top from text_config" in [change.message for change in told]
+    assert "vocab_size 320 on top from text_config" in [change.message for change in changes]
     assert (
         normalise_config({"model_type": "gemma3", "vocab_size": 1, "text_config": {"vocab_size": 320}})[0]["vocab_size"]
         == 1
@@ -266,13 +268,13 @@ def test_a_whole_model_has_the_size_of_its_vocabulary_on_top() -> None:
 
 
 def test_a_whole_model_whose_class_reads_the_text_part_alone_keeps_its_config() -> None:
-    config, told = normalise_config({"model_type": "mistral3", "text_config": {**SIZES, "vocab_size": 320}})
+    config, changes = normalise_config({"model_type": "mistral3", "text_config": {**SIZES, "vocab_size": 320}})
     assert "vocab_size" not in config
-    assert told == []
+    assert changes == []
 
 
 def test_the_types_whose_class_takes_the_size_from_the_top_are_those_of_mlx_lm() -> None:
     folder = Path(inspect.getfile(importlib.import_module("mlx_lm.models.gemma3"))).parent
-    classes = {one.stem for one in folder.glob("*.py") if 'self.text_config["vocab_size"]' in one.read_text("utf-8")}
+    classes = {path.stem for path in folder.glob("*.py") if 'self.text_config["vocab_size"]' in path.read_text("utf-8")}
     other_names = {kind for kind, name in MODEL_REMAPPING.items() if name in classes}
     assert classes | other_names == VOCABULARY_ON_TOP

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from mlx_publish.checks.twin import TwinFacts, judge
+from mlx_publish.evidence.proof import TwinProof
+from mlx_publish.evidence.records import from_json
 from survey import DEFAULT, Row, _shortly, page
 
 FOUND: dict[str, Any] = {
     "problem": "", "lost": [], "blame": None, "boundary": None, "class": "X", "value": None, "mlx_lm": {},
-    "versions": {"transformers": "5"},
-    "texts": [{"nmse": 0.5, "mean_kld": 0.1, "same_first_choice": 0.5, "position": place, "problem": ""}
-              for place in (None, 32)],
+    "versions": {"transformers": "5"}, "parameters": 1, "against": "transformers",
+    "texts": [{"positions": 24, "nmse": 0.5, "worst_position": 0.5, "mean_kld": 0.1, "same_first_choice": 0.5,
+               "position": place, "problem": ""} for place in (None, 32)],
 }  # fmt: skip
 ROWS = [
     Row("llama", DEFAULT, "pass", "", 2e-12),
@@ -60,7 +62,7 @@ def test_every_config_has_a_row_of_detail(lines: list[str]) -> None:
     ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 143 + "..."),
 ])  # fmt: skip
 def test_the_cell_says_what_differs(found: dict[str, Any], words: str) -> None:
-    facts = TwinFacts({**FOUND, **found})
+    facts = TwinFacts(from_json(TwinProof, {**FOUND, **found}))
     assert _shortly(facts, judge(facts, {}).message) == words
 
 

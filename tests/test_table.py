@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from mlx_publish.commands._table import print_table
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report, Verdict
+from mlx_publish.evidence.results import Exchange, HeldBack, PublishedFolder, PublishedRepo, Smoke
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.work import Work
 from samples import make_evidence
 
 FULL = make_evidence()
 MEASURED: dict[str, Any] = FULL["benchmark"] | {"not_measured": None}
+CONVERTED = FULL["model"] | {"bytes": 75_800_000, "dtypes": ["BF16", "U32"]}
+COMPARED = FULL["fidelity"] | {"source_computed_in": "as stored"}
 
 
 @pytest.fixture
@@ -41,20 +45,24 @@ def cells(work: Work) -> list[str]:
 
 
 def answered(answer: str) -> dict[str, Any]:
-    return {"exchange": {"answer": answer}}
+    """What smoke reports of an answer."""
+    exchange = Exchange([], "", 9, answer, [5, 2], "stop", 2, [])
+    smoke = Smoke(True, None, "native", {}, "as stored", [2], 32_000, exchange, {}, {}, {})
+    plain: dict[str, Any] = to_json(smoke)
+    return plain
 
 
 def test_a_row_has_what_was_measured(work: Work) -> None:
-    add(work, "convert", FULL["model"])
+    add(work, "convert", CONVERTED)
     add(work, "smoke", answered("A satellite\nof the Earth."))
-    add(work, "fidelity", FULL["fidelity"])
+    add(work, "fidelity", COMPARED)
     add(work, "benchmark", MEASURED | {"device": "cpu"})
     # Of the lengths that were measured, that of 512 tokens.
     assert cells(work) == ["4bit", "75.7 MB", "4.50", "0.0451", "96.2 (CPU)", "A satellite of the Earth."]
 
 
 def test_a_variant_without_numbers_says_why(work: Work) -> None:
-    add(work, "convert", FULL["model"])
+    add(work, "convert", CONVERTED)
     assert "not known" not in table(work)
     refusal = (Finding("stops", "fail", "it never stops", "Look."),)
     work.write_report("4bit", Report("smoke", {}, refusal, {}, "refused"))
@@ -76,7 +84,7 @@ def test_what_is_not_printed_is_a_dash(work: Work, stage: str, result: dict[str,
 
 
 def test_what_was_not_measured_or_refused_is_a_dash(work: Work) -> None:
-    add(work, "fidelity", FULL["fidelity"], "refused")
+    add(work, "fidelity", COMPARED, "refused")
     add(work, "benchmark", MEASURED, "error")
     assert cells(work) == ["4bit", "-", "-", "-", "-", "-"]
 
@@ -85,18 +93,21 @@ def test_card_and_place_are_named(work: Work, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     work.model("4bit").mkdir(parents=True)
     (work.model("4bit") / "README.md").touch()
-    add(work, "upload", {"repo": "acme/Tiny-4bit", "tag": "v1"})
+    repo = PublishedRepo(
+        True, 3, 9, "acme/Tiny-4bit", "c" * 40, "v1", ["a"], [], private=False, pull_request="", read_back=0
+    )
+    add(work, "upload", to_json(repo))
     assert table(work).splitlines()[-2:] == [
         "  card of 4bit: tiny/4bit/model/README.md",
         "  published:    acme/Tiny-4bit at v1",
     ]
-    add(work, "upload", {"folder": str(tmp_path / "out")})
+    add(work, "upload", to_json(PublishedFolder(True, 3, 9, str(tmp_path / "out"))))
     assert table(work).splitlines()[-1] == "  published:    out"
 
 
 def test_what_was_held_back_with_another_variant_is_not_called_published(work: Work) -> None:
     """It passed the last look, and another one of the recipe did not."""
-    add(work, "upload", {"published": False})
+    add(work, "upload", to_json(HeldBack()))
     assert "published" not in table(work)
 
 

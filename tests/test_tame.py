@@ -33,25 +33,25 @@ Change = Callable[[dict[str, Any]], None]
 def changed(folder: Path, change: Change) -> Path:
     made = make_model(folder, tie=False)
     path = made / "tokenizer.json"
-    found = json.loads(path.read_text())
-    change(found)
-    path.write_text(json.dumps(found))
+    tokenizer = json.loads(path.read_text())
+    change(tokenizer)
+    path.write_text(json.dumps(tokenizer))
     return made
 
 
-def blows_up(found: dict[str, Any]) -> None:
-    steps = [{"type": "Replace", "pattern": {"String": one}, "content": one * 1000} for one in ("e", "e")]
-    found["normalizer"] = {"type": "Sequence", "normalizers": steps}
+def blows_up(tokenizer: dict[str, Any]) -> None:
+    steps = [{"type": "Replace", "pattern": {"String": letter}, "content": letter * 1000} for letter in ("e", "e")]
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": steps}
 
 
-def claims_a_large_table(found: dict[str, Any]) -> None:
+def claims_a_large_table(tokenizer: dict[str, Any]) -> None:
     """Of so many bytes that no memory holds them; it has 40."""
     table = b"\xf0\xff\xff\xff" + bytes(40)
-    found["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
 
 
-def backtracks(found: dict[str, Any]) -> None:
-    found["pre_tokenizer"] = {
+def backtracks(tokenizer: dict[str, Any]) -> None:
+    tokenizer["pre_tokenizer"] = {
         "type": "Split", "pattern": {"Regex": "(?:a|aa|[a-z0-9]+)*(?:[a-z0-9]|\\s)*\\z(?<=!)"}, "behavior": "Isolated",
         "invert": False,
     }  # fmt: skip
@@ -115,23 +115,23 @@ def test_a_job_that_takes_more_memory_than_the_model_explains_is_refused(tmp_pat
 def regex(pattern: str) -> Change:
     """A rule that costs nothing until a certain text comes."""
 
-    def change(found: dict[str, Any]) -> None:
+    def change(tokenizer: dict[str, Any]) -> None:
         split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-        found["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, found["pre_tokenizer"]]}
+        tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]}
 
     return change
 
 
-def one_word_for_all(found: dict[str, Any]) -> None:
-    found["model"] = {
+def one_word_for_all(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"] = {
         "type": "WordPiece", "unk_token": "[NONE]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
-        "vocab": found["model"]["vocab"],
+        "vocab": tokenizer["model"]["vocab"],
     }  # fmt: skip
 
 
-def strips_more_than_there_is(found: dict[str, Any]) -> None:
+def strips_more_than_there_is(tokenizer: dict[str, Any]) -> None:
     strip = {"type": "Strip", "content": "a", "start": 10**18, "stop": 10**18}
-    found["decoder"] = {"type": "Sequence", "decoders": [found["decoder"], strip]}
+    tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], strip]}
 
 
 @pytest.mark.parametrize("change", [
@@ -147,9 +147,9 @@ def test_what_breaks_the_library_in_the_engine_is_a_refusal_and_no_bug(tmp_path:
 def test_an_error_over_one_text_does_not_hide_what_another_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def change(found: dict[str, Any]) -> None:
-        one_word_for_all(found)
-        backtracks(found)
+    def change(tokenizer: dict[str, Any]) -> None:
+        one_word_for_all(tokenizer)
+        backtracks(tokenizer)
 
     monkeypatch.setattr(tame, "SECONDS", 4.0)
     with pytest.raises(Refused) as caught:
@@ -159,7 +159,7 @@ def test_an_error_over_one_text_does_not_hide_what_another_does(
 
 @pytest.mark.parametrize(("dropout", "fine"), [(0.5, False), (1e-9, False), (None, True), (0.0, True), (0, True)])
 def test_a_tokenizer_that_draws_lots_is_refused(tmp_path: Path, dropout: float | None, fine: bool) -> None:
-    source = changed(tmp_path / "Wild", lambda found: found["model"].update(dropout=dropout))
+    source = changed(tmp_path / "Wild", lambda tokenizer: tokenizer["model"].update(dropout=dropout))
     data = json.loads((source / "tokenizer.json").read_text())
     if fine:
         judge_tokenizer(data)

@@ -36,5 +36,5 @@ def test_the_hook_that_mends_writes_nothing_outside(tmp_path: Path, capsys: pyte
 
 def test_ordinary_names_stay(tmp_path: Path) -> None:
     value = {"chat_template": [{"name": name, "template": "x"} for name in ("default", "tool_use", "rag 2", "v1.0")]}
-    found = portable({"tokenizer_config.json": b"{}", "chat_template.json": json.dumps(value).encode()}).files
-    assert "additional_chat_templates/v1.0.jinja" in found
+    files = portable({"tokenizer_config.json": b"{}", "chat_template.json": json.dumps(value).encode()}).files
+    assert "additional_chat_templates/v1.0.jinja" in files

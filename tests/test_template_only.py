@@ -42,9 +42,9 @@ def look_at(user: User, source: object, *words: object, code: int = 0) -> Ended:
     """Look at a source on a narrow terminal. What the console says fits it and commands neither it nor a runner."""
     user.more = {"COLUMNS": str(WIDE), **user.more}
     ended = user.run("smoke", "--source", source, "--template-only", *words, code=code)
-    said = ended.err if "--json" in words else ended.out
+    printed = ended.err if "--json" in words else ended.out
     # A backslash breaks what a runner would take for a command; it comes on top.
-    assert [line for line in said.splitlines() if len(line.replace("\\", "")) > WIDE] == []
+    assert [line for line in printed.splitlines() if len(line.replace("\\", "")) > WIDE] == []
     for line in (*ended.out.splitlines(), *ended.err.splitlines()):
         assert not line.lstrip().startswith("::")
         assert "##[" not in line
@@ -52,12 +52,12 @@ def look_at(user: User, source: object, *words: object, code: int = 0) -> Ended:
     return ended
 
 
-def told(user: User, source: object, *words: object, code: int = 0) -> dict[str, Any]:
+def report_of(user: User, source: object, *words: object, code: int = 0) -> dict[str, Any]:
     """The same as data; nothing else stands on standard output."""
-    found: dict[str, Any] = json.loads(look_at(user, source, "--json", *words, code=code).out)
-    assert found.keys() == {"verdict", "capabilities", "checks", "dialogues"}
-    assert found["verdict"] == ("refused" if code else "pass")
-    return found
+    report: dict[str, Any] = json.loads(look_at(user, source, "--json", *words, code=code).out)
+    assert report.keys() == {"verdict", "capabilities", "checks", "dialogues"}
+    assert report["verdict"] == ("refused" if code else "pass")
+    return report
 
 
 def folder(path: Path, template: object = CHATML, **keys: object) -> Path:
@@ -67,13 +67,13 @@ def folder(path: Path, template: object = CHATML, **keys: object) -> Path:
     return path
 
 
-def statuses(found: dict[str, Any]) -> dict[str, str]:
-    return {check["id"]: check["status"] for check in found["checks"]}
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {check["id"]: check["status"] for check in report["checks"]}
 
 
-def failed(found: dict[str, Any]) -> list[str]:
-    assert all(check["remedy"] for check in found["checks"] if check["status"] == "fail")
-    return [check["id"] for check in found["checks"] if check["status"] == "fail"]
+def failed(report: dict[str, Any]) -> list[str]:
+    assert all(check["remedy"] for check in report["checks"] if check["status"] == "fail")
+    return [check["id"] for check in report["checks"] if check["status"] == "fail"]
 
 
 def named(*names: str) -> list[dict[str, str]]:
@@ -95,9 +95,9 @@ def test_a_folder_with_tokenizer_config_json_alone(user: User, tmp_path: Path) -
 
 
 def test_without_a_list_of_tokens_none_is_called_unknown(user: User, tmp_path: Path) -> None:
-    assert statuses(told(user, folder(tmp_path / "m")))["known-tokens"] == "skip"
+    assert statuses(report_of(user, folder(tmp_path / "m")))["known-tokens"] == "skip"
     listed = folder(tmp_path / "listed", added_tokens_decoder={"1": {"content": "<|im_start|>"}})
-    (check,) = (one for one in told(user, listed)["checks"] if one["id"] == "known-tokens")
+    (check,) = (check for check in report_of(user, listed)["checks"] if check["id"] == "known-tokens")
     assert check["message"] == "<|im_end|> look like special tokens and are plain text to this tokenizer"
 
 
@@ -110,14 +110,14 @@ def test_whatever_is_said_fits_the_terminal(user: User, tmp_path: Path, manner: 
 def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
     source = write_chat_model(tmp_path / "m", "qwen3")
     ended = look_at(user, source, "--json")
-    found = json.loads(ended.out)
-    assert found["capabilities"]["thinking"] == "switch"
-    assert found["capabilities"]["tool_calls"] == {"mapping": "shown", "string": "shown"}
-    assert found["dialogues"]["user"] == {
+    report = json.loads(ended.out)
+    assert report["capabilities"]["thinking"] == "switch"
+    assert report["capabilities"]["tool_calls"] == {"mapping": "shown", "string": "shown"}
+    assert report["dialogues"]["user"] == {
         "text": "<|im_start|>user\nWhat is an eclipse?<|im_end|>\n<|im_start|>assistant\n", "error": None,
         "kind": "text",
     }  # fmt: skip
-    assert {"template-safe": "pass", "template-same": "skip", "thinking": "pass"}.items() <= statuses(found).items()
+    assert {"template-safe": "pass", "template-same": "skip", "thinking": "pass"}.items() <= statuses(report).items()
     # The console speaks on the other stream.
     assert "enable_thinking, on by default" in ended.err
 
@@ -126,14 +126,16 @@ def test_named_templates_are_looked_at_together(user: User, tmp_path: Path) -> N
     both = [*named("default"), {"name": "tool_use", "template": "{{ tools | tojson }}" + CHATML}]
     source = folder(tmp_path / "m", both)
     assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).out
-    assert told(user, source)["capabilities"]["tools"] == "listed"
+    assert report_of(user, source)["capabilities"]["tools"] == "listed"
 
 
 def test_other_engines(user: User, tmp_path: Path) -> None:
     source = folder(tmp_path / "m", MANNERS["llama3"].template, **MANNERS["llama3"].names)
-    assert statuses(told(user, source))["other-engines"] == "skip"
+    assert statuses(report_of(user, source))["other-engines"] == "skip"
     for engines in ("all", "minijinja, huggingface-jinja"):
-        (check,) = (one for one in told(user, source, "--engines", engines)["checks"] if one["id"] == "other-engines")
+        (check,) = (
+            check for check in report_of(user, source, "--engines", engines)["checks"] if check["id"] == "other-engines"
+        )
         assert check["status"] in ("skip", "pass", "warn")
         assert "no other engine was asked for" not in check["message"]
 
@@ -164,42 +166,42 @@ def test_a_refusal_is_exit_1_and_names_the_next_step(user: User, tmp_path: Path,
     assert re.search(rf"^  FAIL  {check} ", ended.out, re.MULTILINE)
     assert words in ended.text
     assert "Next: " in ended.text
-    assert failed(told(user, source, code=1)) == [check]
+    assert failed(report_of(user, source, code=1)) == [check]
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])
 def test_an_empty_file_that_hides_a_template_is_refused(user: User, tmp_path: Path, text: str) -> None:
     source = folder(tmp_path / "m")
     (source / "chat_template.jinja").write_text(text)
-    found = told(user, source, code=1)
-    assert failed(found) == ["chat-template"]
-    assert "chat_template.jinja is empty" in found["checks"][0]["message"]
+    report = report_of(user, source, code=1)
+    assert failed(report) == ["chat-template"]
+    assert "chat_template.jinja is empty" in report["checks"][0]["message"]
 
 
 def test_a_byte_order_mark_is_told(user: User, tmp_path: Path) -> None:
-    assert statuses(told(user, folder(tmp_path / "good")))["byte-order-mark"] == "pass"
-    assert statuses(told(user, folder(tmp_path / "marked", "\ufeff" + CHATML)))["byte-order-mark"] == "warn"
+    assert statuses(report_of(user, folder(tmp_path / "good")))["byte-order-mark"] == "pass"
+    assert statuses(report_of(user, folder(tmp_path / "marked", "\ufeff" + CHATML)))["byte-order-mark"] == "warn"
 
 
 def test_a_list_that_is_changed_refuses_the_dialogues_that_do_so(user: User, tmp_path: Path) -> None:
-    found = told(user, write_chat_model(tmp_path / "m", "kimi_k2"))
-    refused = {name for name, one in found["dialogues"].items() if one["text"] is None}
-    assert refused == {name for name in found["dialogues"] if "call" in name or "round" in name or "result" in name}
-    assert statuses(found)["tools"] == "warn"
+    report = report_of(user, write_chat_model(tmp_path / "m", "kimi_k2"))
+    refused = {name for name, rendering in report["dialogues"].items() if rendering["text"] is None}
+    assert refused == {name for name in report["dialogues"] if "call" in name or "round" in name or "result" in name}
+    assert statuses(report)["tools"] == "warn"
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json"])
 def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> None:
     source = folder(tmp_path / "m")
     (source / name).write_text('{"a": ')
-    found = told(user, source, code=1)
-    (check,) = found["checks"]
+    report = report_of(user, source, code=1)
+    (check,) = report["checks"]
     assert name in check["message"]
-    assert (found["capabilities"], found["dialogues"]) == (None, {})
+    assert (report["capabilities"], report["dialogues"]) == (None, {})
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--source", "./nowhere"), "--source: there is no folder ./nowhere"),
         (("--source", "/nowhere/at/all"), "--source: there is no folder /nowhere/at/all"),
@@ -209,9 +211,9 @@ def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> No
         (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: there is no engine jinja9"),
     ],
 )
-def test_bad_input_is_exit_2(user: User, words: tuple[str, ...], said: str) -> None:
+def test_bad_input_is_exit_2(user: User, words: tuple[str, ...], message: str) -> None:
     ended = user.run("smoke", "--template-only", *words, code=2)
-    assert f"error: {said}" in ended.err
+    assert f"error: {message}" in ended.err
     assert "next: " in ended.err
     assert ended.out == ""
 
@@ -227,7 +229,7 @@ def test_nothing_heavy_is_imported(user: User, tmp_path: Path) -> None:
     source = write_chat_model(tmp_path / "m", "llama3")
     for path in source.glob("*.safetensors"):
         path.unlink()
-    assert statuses(told(user, source))["date"] == "pass"
+    assert statuses(report_of(user, source))["date"] == "pass"
     # This process alone: the child that renders is isolated, and looks into no folder of PYTHONPATH.
     assert (spy / "notes").read_text().split() == ["began"]
 
@@ -247,16 +249,16 @@ def test_of_a_repo_only_small_files_are_fetched(tmp_path: Path) -> None:
         first = hub.put("acme/m", {**files})
         user = User(tmp_path / "home", hub)
         assert "m \N{MIDDLE DOT} chat template: pass" in look_at(user, "acme/m").out
-        loaded = {one.path.rpartition("/")[2] for one in hub.log if "/resolve/" in one.path}
+        loaded = {request.path.rpartition("/")[2] for request in hub.log if "/resolve/" in request.path}
         assert {"tokenizer_config.json", "tokenizer.json"} <= loaded
         assert not [name for name in loaded if "safetensors" in name or name in ("README.md", "LICENSE")]
         weights = files["model.safetensors"].stat().st_size
-        assert sum(one.sent for one in hub.log) < 200_000 < weights
-        assert {one.method for one in hub.log} <= {"GET", "HEAD"}
+        assert sum(request.sent for request in hub.log) < 200_000 < weights
+        assert {request.method for request in hub.log} <= {"GET", "HEAD"}
 
         hub.put("acme/m", {"chat_template.jinja": b"{{ messages.__class__ }}"}, message="worse")
-        assert failed(told(user, "acme/m", code=1)) == ["template-safe"]
-        assert statuses(told(user, "acme/m", "--revision", first))["template-safe"] == "pass"
+        assert failed(report_of(user, "acme/m", code=1)) == ["template-safe"]
+        assert statuses(report_of(user, "acme/m", "--revision", first))["template-safe"] == "pass"
         assert "acme/none" in user.run("smoke", "--source", "acme/none", "--template-only", code=2).err
 
 
@@ -279,8 +281,8 @@ def hostile_templates() -> dict[str, object]:
 def test_strangers_words_command_nobody(user: User, tmp_path: Path, where: str) -> None:
     source = folder(tmp_path / "m", hostile_templates()[where], bos_token=f"<s>{HOSTILE}")
     assert "set-output" in look_at(user, source).text or where == "in its own text"
-    found = told(user, source)
-    texts = [found["dialogues"]["user"]["text"], found["dialogues"]["system+user"]["error"] or ""]
+    report = report_of(user, source)
+    texts = [report["dialogues"]["user"]["text"], report["dialogues"]["system+user"]["error"] or ""]
     assert any("set-output" in text for text in texts) is (where != "in its name")
 
 
@@ -289,10 +291,10 @@ def test_strangers_words_in_a_refusal_command_nobody(user: User, tmp_path: Path,
     other = [{"name": HOSTILE, "template": CHATML}]
     source = folder(tmp_path / "m", template or other)
     assert "set-output" in look_at(user, source, code=1).text
-    (check, *_) = (one for one in told(user, source, code=1)["checks"] if one["status"] == "fail")
+    (check, *_) = (check for check in report_of(user, source, code=1)["checks"] if check["status"] == "fail")
     assert HOSTILE.strip() in check["message"]
 
 
 def test_half_of_a_surrogate_pair_can_be_shown(user: User, tmp_path: Path) -> None:
     source = folder(tmp_path / "m", "{{ raise_exception('\\ud800') if messages[0].role == 'system' }}" + CHATML)
-    assert told(user, source)["dialogues"]["system+user"]["error"] == "\ud800"
+    assert report_of(user, source)["dialogues"]["system+user"]["error"] == "\ud800"

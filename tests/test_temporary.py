@@ -78,8 +78,8 @@ def test_it_goes_with_its_object_and_at_the_end_of_the_program(place: Path) -> N
     assert not path.exists()
     code = "from mlx_publish.text.temporary import TemporaryFolder; kept = TemporaryFolder(); print(kept.name)"
     environment = {**os.environ, "TMPDIR": str(place), "PYTHONPATH": str(SCRIPTS)}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.startswith(str(place / PREFIX))
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(str(place / PREFIX))
     assert list(place.iterdir()) == []
 
 
@@ -159,7 +159,7 @@ def test_a_maker_whose_folder_is_taken_for_a_leftover_makes_another(
 
 def test_many_starts_at_once_leave_each_other_alone(place: Path) -> None:
     code = (
-        "from mlx_publish import temporary as t\nimport tempfile\nfrom pathlib import Path\n"
+        "from mlx_publish.text import temporary as t\nimport tempfile\nfrom pathlib import Path\n"
         "for _ in range(150):\n"
         "    t.remove_left(Path(tempfile.gettempdir()))\n"
         "    with t.TemporaryFolder() as folder:\n"

@@ -206,9 +206,9 @@ def answers(
     script = Path(__file__).with_name("load_with_transformers4.py")
     paths = [str(path) for pair in folders.values() for path in pair]
     environment = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "HF_HOME": str(texts.parent)}
-    found: dict[str, Any] = json.loads(run([str(python4), str(script), str(texts), *paths], **environment))
-    assert found["version"].startswith("4.57.")
-    return found
+    data: dict[str, Any] = json.loads(run([str(python4), str(script), str(texts), *paths], **environment))
+    assert data["version"].startswith("4.57.")
+    return data
 
 
 def ids_of(source: Path) -> list[list[int]]:
@@ -241,8 +241,8 @@ def test_mended_it_loads_in_4_with_the_ids_of_the_source(
 @pytest.mark.parametrize("name", [edit.__name__ for edit in (*FAULTS, *HARMLESS)])
 def test_mended_it_loads_in_5_with_the_ids_of_the_source(folders: Mapping[str, tuple[Path, Path]], name: str) -> None:
     before, after = folders[name]
-    found = tokenizer(str(after), None, str(before), 320, lambda _: None)
-    assert (found.error, found.different, found.warnings) == (None, 0, [])
+    made = tokenizer(str(after), None, str(before), 320, lambda _: None)
+    assert (made.error, made.different, made.warnings) == (None, 0, [])
 
 
 @pytest.mark.parametrize("name", [edit.__name__ for edit in HARMLESS])

@@ -1,18 +1,21 @@
-"""What every stage is given, and what it gives back."""
+"""What every stage takes, and what it returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from mlx_publish.children.engine import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.report import Finding, Report
+from mlx_publish.evidence.results import Converted, Inspected
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,13 @@ class Outcome:
     """A stage's findings and result for one variant."""
 
     checks: tuple[Finding, ...]
-    result: Mapping[str, Any]
+    result: object = field(default_factory=dict)
+    """A record of `evidence/results.py`; empty where the variant was refused before there was a result."""
 
 
 @dataclass
 class Context:
-    """One run: the recipe, the variants asked for, where work lies, whom to tell."""
+    """One run: the recipe, the variants asked for, the work folder, the console."""
 
     recipe: Recipe
     variants: tuple[Variant, ...]
@@ -39,13 +43,18 @@ class Context:
     planned: frozenset[str] = frozenset()
     """All stages of this run: what a later one needs of the source is best done while it is in memory."""
     anew: bool = True
-    """Whether a branch of the source is looked up; else it is the commit that `inspect` found before."""
-    cache: dict[str, Any] = field(default_factory=dict)
-    """What is found once per run, as the source's file list."""
+    """Whether a branch of the source is looked up; else it is the commit of the last `inspect`."""
     rebuild: Callable[[Context, Sequence[Variant]], Mapping[str, Mapping[str, str]]] | None = None
     """Converts variants once more, in an empty folder, for `upload` to compare; SHA-256 by path, by label."""
     children: Children = field(default_factory=Children)
     """Processes that load MLX while the source is still looked at."""
+    _kept: dict[str, object] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returns, made once a run, as the source's list of files."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return cast("T", self._kept[name])
 
     def report(self, variant: Variant, stage: str) -> Report:
         """Return the report of an earlier stage. `BadInput` where it has not run."""
@@ -56,6 +65,23 @@ class Context:
                 remedy=f"Run 'mlx-publish {stage}' with the same recipe and --work first.",
             )
         return report
+
+    def inspected(self, variant: Variant) -> Inspected:
+        """Return what `inspect` reports of a variant. `BadInput` where it has not run."""
+        return self._result(variant, "inspect", Inspected)
+
+    def converted(self, variant: Variant) -> Converted:
+        """Return what `convert` reports of a variant. `BadInput` where it has not run."""
+        return self._result(variant, "convert", Converted)
+
+    def _result(self, variant: Variant, stage: str, kind: type[T]) -> T:
+        result = self.report(variant, stage).read(kind)
+        if result is None:
+            raise BadInput(
+                f"{self.work.report_path(variant.label, stage)} is of a version that reported something else",
+                remedy=f"Run 'mlx-publish {stage} --force' with the same recipe and --work first.",
+            )
+        return result
 
     def title(self, variant: Variant) -> str:
         """Name a variant in messages."""

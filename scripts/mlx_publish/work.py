@@ -70,6 +70,11 @@ class Work:
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
+    def passed(self, label: str, stage: str) -> bool:
+        """Tell whether a stage has run, and refused nothing."""
+        report = self.report(label, stage)
+        return report is not None and report.verdict == "pass"
+
     def write_report(self, label: str, report: Report) -> Report:
         """Write a report beside the others of its variant, which it names; returns it as it is written."""
         before = {stage: earlier for stage in stages.before(report.stage) if (earlier := self.report(label, stage))}

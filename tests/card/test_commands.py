@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.commands import STAND_INS, commands, shell
+from mlx_publish.converters._mlx_lm_commands import STAND_INS, commands, shell
 from mlx_publish.evidence.measurements import SmokeSpec
 from samples import make_evidence
 

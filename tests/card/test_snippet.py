@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.snippet import OWN_TURN, snippet
+from mlx_publish.converters._mlx_lm_python import OWN_TURN, snippet
 from mlx_publish.evidence.measurements import SmokeSpec
 from samples import make_evidence
 

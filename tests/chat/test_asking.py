@@ -50,23 +50,23 @@ NOT = {
 }
 
 
-def says(seen: Look) -> str:
-    found = run_checks(TEMPLATE, TemplateFacts(seen, capabilities(seen), None))
-    return next(one.status for one in found if one.id == "generation-prompt")
+def says(view: Look) -> str:
+    findings = run_checks(TEMPLATE, TemplateFacts(view, capabilities(view), None))
+    return next(finding.status for finding in findings if finding.id == "generation-prompt")
 
 
 @pytest.mark.parametrize("case", LEADS)
 def test_a_prompt_that_leads_up_to_the_answer(case: str) -> None:
-    seen = look({"default": LEADS[case]}, {})
-    assert answer_head(seen) is not None
-    assert says(seen) == "pass"
+    view = look({"default": LEADS[case]}, {})
+    assert answer_head(view) is not None
+    assert says(view) == "pass"
 
 
 @pytest.mark.parametrize("case", NOT)
 def test_a_prompt_that_ends_with_the_question(case: str) -> None:
-    seen = look({"default": NOT[case]}, {})
-    assert answer_head(seen) is None
-    assert says(seen) == "warn"
+    view = look({"default": NOT[case]}, {})
+    assert answer_head(view) is None
+    assert says(view) == "warn"
 
 
 @pytest.mark.parametrize("manner", MANNERS)

@@ -10,6 +10,7 @@ from mlx_publish.chat.look import look
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.template_abilities import ABILITIES
 from mlx_publish.checks.template_facts import TemplateFacts
+from mlx_publish.evidence.measurements import CapabilitiesSpec
 from mlx_publish.evidence.report import Finding
 
 HEAD = "{{ tools | tojson if tools }}{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -25,9 +26,9 @@ def of(template: str) -> Capabilities:
 
 
 def finding(template: str, check: str) -> Finding:
-    seen = look({"default": template}, {})
-    found = run_checks(ABILITIES, TemplateFacts(seen, capabilities(seen), None))
-    return next(one for one in found if one.id == check)
+    view = look({"default": template}, {})
+    findings = run_checks(ABILITIES, TemplateFacts(view, capabilities(view), None))
+    return next(entry for entry in findings if entry.id == check)
 
 
 def test_of_a_template_that_takes_everything_nothing_odd_is_said() -> None:
@@ -36,7 +37,7 @@ def test_of_a_template_that_takes_everything_nothing_odd_is_said() -> None:
     assert set(can.tool_forms.values()) == {"listed"}
     assert (can.system_later, can.developer, can.system_parts, can.result_parts) == ("kept", "kept", "shown", "shown")
     assert {finding(WHOLE, check).status for check in ("roles", "tools", "parts", "turns")} == {"pass"}
-    rows = dict(described(can.to_json()))
+    rows = dict(described(can))
     assert (rows["Forms of calls"], rows["Forms of tools"]) == ("all shown", "all listed")
 
 
@@ -66,10 +67,10 @@ CALLED = {
 @pytest.mark.parametrize("case", CALLED)
 def test_a_form_of_calls_that_breaks_is_told_and_the_others_are_fine(case: str) -> None:
     template, dialogue, how, words = CALLED[case]
-    can, said = of(template), finding(template, "tools")
+    can, verdict = of(template), finding(template, "tools")
     assert can.calls == dict.fromkeys(can.calls, "shown") | {dialogue: how}
-    assert (said.status, said.message.rpartition("; ")[2]) == ("warn", words)
-    assert dialogue in dict(described(can.to_json()))["Forms of calls"]
+    assert (verdict.status, verdict.message.rpartition("; ")[2]) == ("warn", words)
+    assert dialogue in dict(described(can))["Forms of calls"]
 
 
 NAMED = "{{ t.function.name }}{% for k, v in (t.function.parameters or {'properties': {}}).properties.items() %}"
@@ -97,19 +98,19 @@ TOLD = {
 def test_a_form_of_tools_that_breaks_is_told_and_the_others_are_fine(case: str) -> None:
     line, dialogue, how, words = TOLD[case]
     template = TOOLS.replace("LINE", line)
-    can, said = of(template), finding(template, "tools")
+    can, verdict = of(template), finding(template, "tools")
     assert can.tools == "listed"
     assert can.tool_forms == dict.fromkeys(can.tool_forms, "listed") | {dialogue: how}
-    assert (said.status, said.message.rpartition("; ")[2]) == ("warn", words)
-    assert dialogue in dict(described(can.to_json()))["Forms of tools"]
+    assert (verdict.status, verdict.message.rpartition("; ")[2]) == ("warn", words)
+    assert dialogue in dict(described(can))["Forms of tools"]
 
 
 def test_a_macro_without_end_on_odd_types_refuses_these_tools_and_not_the_model() -> None:
     macro = "{% macro type(t) %}{% if t is string %}{{ t }}{% else %}{{ type(t) }}{% endif %}{% endmacro %}"
     line = "{{ t.function.name }}{% if t.function.parameters %}{{ type(t.function.parameters.properties.place.type) }}{% endif %}"
-    seen = look({"default": macro + TOOLS.replace("LINE", line)}, {})
-    assert seen.unsafe == ()
-    assert capabilities(seen).tool_forms["type as a list"] == "refused"
+    view = look({"default": macro + TOOLS.replace("LINE", line)}, {})
+    assert view.unsafe == ()
+    assert capabilities(view).tool_forms["type as a list"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ def test_a_macro_without_end_on_odd_types_refuses_these_tools_and_not_the_model(
 )
 def test_later_system_texts_and_the_role_developer(before: str, later: str, developer: str, status: str) -> None:
     template = WHOLE.replace("<|im_start|>{{ m.role }}", before + "<|im_start|>{{ m.role }}")
-    can, said = of(template), finding(template, "roles")
-    assert (can.system_later, can.developer, said.status) == (later, developer, status)
-    assert ("vanishes without an error" in said.message) is (status == "warn")
+    can, verdict = of(template), finding(template, "roles")
+    assert (can.system_later, can.developer, verdict.status) == (later, developer, status)
+    assert ("vanishes without an error" in verdict.message) is (status == "warn")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ def test_a_result_beside_a_printed_tool_is_not_printed_itself() -> None:
 def test_evidence_of_earlier_versions_is_described_without_what_it_does_not_tell() -> None:
     later = ("system_later", "developer", "calls", "tool_forms", "system_parts", "result_parts", "switches")
     old = {key: value for key, value in of(WHOLE).to_json().items() if key not in later}
-    titles = [title for title, _ in described(old)]
+    evidence = CapabilitiesSpec.model_validate(old)
+    titles = [title for title, _ in described(evidence)]
     assert titles[-1] == "Date"
-    assert dict(described(old))["Thinking"] == "no switch"
+    assert dict(described(evidence))["Thinking"] == "no switch"

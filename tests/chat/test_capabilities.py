@@ -116,10 +116,10 @@ def seen_in(manner: str) -> Look:
 
 
 def facts_of(manner: str) -> TemplateFacts:
-    seen, chosen = seen_in(manner), MANNERS[manner]
-    found = capabilities(seen)
-    way = "native" if found.system in ("native", "merged") else "first-user"
-    return TemplateFacts(seen, found, frozenset((*chosen.special, *chosen.plain)), way)
+    view, chosen = seen_in(manner), MANNERS[manner]
+    can = capabilities(view)
+    way = "native" if can.system in ("native", "merged") else "first-user"
+    return TemplateFacts(view, can, frozenset((*chosen.special, *chosen.plain)), way)
 
 
 def record(manner: str) -> dict[str, Any]:
@@ -131,18 +131,20 @@ def record(manner: str) -> dict[str, Any]:
         "capabilities": facts.capabilities.to_json(),
         "findings": {finding.id: finding.status for finding in run_checks(TEMPLATE, facts)},
         "dialogues": {
-            name: {"error": one.error, "kind": one.kind} if one.text is None else one.text.splitlines(keepends=True)
-            for name, one in rendered
+            name: {"error": rendering.error, "kind": rendering.kind}
+            if rendering.text is None
+            else rendering.text.splitlines(keepends=True)
+            for name, rendering in rendered
         },
     }
 
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_the_record_is_the_golden_one(manner: str) -> None:
-    found, golden = record(manner), GOLDEN / f"{manner}.json"
+    current, golden = record(manner), GOLDEN / f"{manner}.json"
     if os.environ.get("MLX_PUBLISH_GOLDEN") == "write":
-        write_json(golden, found)
-    assert found == json.loads(golden.read_text(encoding="utf-8"))
+        write_json(golden, current)
+    assert current == json.loads(golden.read_text(encoding="utf-8"))
 
 
 def test_there_is_no_golden_record_of_nobody() -> None:
@@ -263,8 +265,8 @@ def test_a_begin_token_counts_where_the_template_begins_with_it() -> None:
 
 
 def test_a_template_that_refuses_everything_can_nothing() -> None:
-    found = of("{{ raise_exception('no') }}").to_json()
-    assert {found[key] for key in ("system", "two_users", "assistant_first", "tools", "tool_results", "parts")} == {
+    can = of("{{ raise_exception('no') }}").to_json()
+    assert {can[key] for key in ("system", "two_users", "assistant_first", "tools", "tool_results", "parts")} == {
         "refused"
     }
-    assert (found["thinking"], found["generation_prompt"], found["date"]) == ("none", "", "none")
+    assert (can["thinking"], can["generation_prompt"], can["date"]) == ("none", "", "none")

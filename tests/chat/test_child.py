@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from conftest import Program
-from mlx_publish.chat.child import Limits, Request, render_all
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.child import Limits, render_all
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.children import limits
 from mlx_publish.errors import Bug, PublishError, SurroundingsError
 
@@ -63,7 +63,9 @@ def nothing_stays() -> Iterator[None]:
     """No child, and little memory, whatever a template did."""
     before = psutil.Process().memory_info().rss
     yield
-    assert [one for one in psutil.Process().children(recursive=True) if "mlx_publish.chat" in one.cmdline()] == []
+    assert [
+        process for process in psutil.Process().children(recursive=True) if "mlx_publish.chat" in process.cmdline()
+    ] == []
     assert psutil.Process().memory_info().rss - before < 64 * 10**6
 
 
@@ -101,7 +103,7 @@ def test_a_template_that_stops_by_itself_ends_no_job(template: str) -> None:
 def test_every_template_has_an_answer_of_its_own() -> None:
     texts = ["{{ raise_exception('no') }}", "{% if %}", "::error::a\n::set-output name=b::c", "{{ enable_thinking }}"]
     answers = render_all([bad(text) for text in texts])
-    assert [one.kind for one in answers] == ["refused", "broken", "text", "text"]
+    assert [answer.kind for answer in answers] == ["refused", "broken", "text", "text"]
     assert answers[2].text == texts[2]
 
 
@@ -118,7 +120,7 @@ def test_the_machine_s_clock_is_told_where_no_other_is_given() -> None:
 def test_texts_that_are_too_much_together() -> None:
     long = bad("{% for a in range(19) %}{{ '\U0001f600' * 99999 }}{% endfor %}")
     answers = render_all([long] * 4)
-    assert [one.kind for one in answers] == ["text", "text", "unsafe", "not-reached"]
+    assert [answer.kind for answer in answers] == ["text", "text", "unsafe", "not-reached"]
     assert answers[2].error == "it and those before it wrote more than 64 MB"
 
 
@@ -135,9 +137,9 @@ def test_the_child_sees_no_token(program: Program, tmp_path: Path, monkeypatch: 
     program(f"env > {tmp_path}/seen; pwd > {tmp_path}/place; exit 1")
     with pytest.raises(Bug):
         render_all([GOOD])
-    seen = (tmp_path / "seen").read_text()
-    assert "secret-of-this-test" not in seen
-    assert "PYTHON" not in seen
+    variables = (tmp_path / "seen").read_text()
+    assert "secret-of-this-test" not in variables
+    assert "PYTHON" not in variables
     # A module of that name in the folder where the user stands would be imported instead of ours.
     assert (tmp_path / "place").read_text().strip() != str(Path.cwd())
 

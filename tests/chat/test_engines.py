@@ -154,13 +154,13 @@ def engine(request: pytest.FixtureRequest) -> str:
 def compare(engine: str, templates: Mapping[str, str], context: Mapping[str, Any] = CONTEXT) -> list[Difference]:
     """Differences of many templates, each with itself as the name of its probe."""
     theirs = render_with(engine, [(template, context) for template in templates.values()], NOW, SECONDS)
-    found = []
+    differing = []
     for (name, template), answer in zip(templates.items(), theirs, strict=True):
-        found += differences({name: render(template, context, NOW)}, {name: answer}, template, engine)
-    return found
+        differing += differences({name: render(template, context, NOW)}, {name: answer}, template, engine)
+    return differing
 
 
-def told(ours: Rendered, answer: Mapping[str, Any], template: str = "", engine: str = H) -> list[Difference]:
+def compared(ours: Rendered, answer: Rendered, template: str = "", engine: str = H) -> list[Difference]:
     return differences({"a": ours}, {"a": answer}, template, engine)
 
 
@@ -174,8 +174,13 @@ def test_engines_make_the_same_of_what_templates_commonly_use(engine: str) -> No
 
 @pytest.mark.parametrize(("engine", "template", "construct", "line"), OTHER)
 def test_a_difference_names_the_construct_and_its_line(engine: str, template: str, construct: str, line: int) -> None:
-    (found,) = compare(needs(engine), {"a": template})
-    assert (found.construct, found.line, found.engine, found.probe) == (construct, line, engine, "a")
+    (difference,) = compare(needs(engine), {"a": template})
+    assert (difference.construct, difference.line, difference.engine, difference.probe) == (
+        construct,
+        line,
+        engine,
+        "a",
+    )
 
 
 @pytest.mark.parametrize("path", CHATS, ids=lambda path: path.stem)
@@ -185,22 +190,22 @@ def test_differences_in_whole_templates_name_a_construct(engine: str, path: Path
     contexts = {name: base | dialogue for name, dialogue in DIALOGUES.items()}
     answers = render_with(engine, [(template, context) for context in contexts.values()], NOW, SECONDS)
     ours = {name: render(template, context, NOW) for name, context in contexts.items()}
-    found = differences(ours, dict(zip(contexts, answers, strict=True)), template, engine)
-    assert [one for one in found if not one.construct] == []
+    differing = differences(ours, dict(zip(contexts, answers, strict=True)), template, engine)
+    assert [difference for difference in differing if not difference.construct] == []
 
 
 def test_a_refusal_in_both_is_no_difference(engine: str) -> None:
     template = "{{ raise_exception('No ' + s) }}"
     (answer,) = render_with(engine, [(template, CONTEXT)], NOW, SECONDS)
-    assert answer == {"error": "No   xxabcxx  ", "kind": "refused"}
+    assert answer == Rendered(None, "No   xxabcxx  ", "refused")
     assert compare(engine, {"a": template}) == []
 
 
 def test_an_error_of_the_engine_is_told_from_a_refusal(engine: str) -> None:
     (answer,) = render_with(engine, [("\n\n{{ s|zzz }}", CONTEXT)], NOW, SECONDS)
-    assert answer["kind"] == "broken"
-    assert "zzz" in answer["error"]
-    assert answer.get("line", 3) == 3
+    assert answer.kind == "broken"
+    assert "zzz" in (answer.error or "")
+    assert answer.line in (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +214,12 @@ def test_an_error_of_the_engine_is_told_from_a_refusal(engine: str) -> None:
 def test_values_arrive_as_they_are(engine: str, value: object) -> None:
     context = {"value": value, "not a name": 1}
     (answer,) = render_with(engine, [("{{ value|tojson }}", context)], NOW, SECONDS)
-    assert json.loads(answer["text"]) == value
+    assert json.loads(answer.text or "") == value
 
 
 def test_values_have_no_methods_of_python_in_minijinja() -> None:
     (answer,) = render_with(needs(M), [("{{ l.index(1) }}", CONTEXT)], NOW, SECONDS)
-    assert answer["error"] == "unknown method: sequence has no method named index"
+    assert answer.error == "unknown method: sequence has no method named index"
 
 
 @pytest.fixture
@@ -235,24 +240,24 @@ def test_an_endless_template_ends_in_time(engine: str, children: list[subprocess
     before = time.monotonic()
     first, second, third = render_with(engine, [("a", {}), (ENDLESS, {}), ("b", {})], NOW, 2)
     assert time.monotonic() - before < 10
-    assert first == {"text": "a"}
-    assert second == {"error": "the engine did not end within 2 s", "kind": "unsafe"}
-    assert third["kind"] == "not-reached"
+    assert first == Rendered("a", None, "text")
+    assert second == Rendered(None, "the engine did not end within 2 s", "unsafe")
+    assert third.kind == "not-reached"
     with pytest.raises(ProcessLookupError):
         os.killpg(children[0].pid, 0)
 
 
 def test_a_growing_template_ends(engine: str, children: list[subprocess.Popen[bytes]]) -> None:
     first, second = render_with(engine, [("a", {}), (GROWING.replace("TIMES", "60"), {})], NOW, SECONDS)
-    assert first == {"text": "a"}
-    assert second["kind"] in ("broken", "unsafe")
+    assert first == Rendered("a", None, "text")
+    assert second.kind in ("broken", "unsafe")
     assert children[0].poll() is not None
 
 
 def test_a_long_text_is_not_handed_over(engine: str) -> None:
     long, after = render_with(engine, [(GROWING.replace("TIMES", "20"), {}), ("b", {})], NOW, SECONDS)
-    assert long == {"error": "it wrote more than 2,000,000 characters", "kind": "broken"}
-    assert after == {"text": "b"}
+    assert long == Rendered(None, "it wrote more than 2,000,000 characters", "broken")
+    assert after == Rendered("b", None, "text")
 
 
 Program = Callable[[str], None]
@@ -272,7 +277,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
 LOADED = """echo '{"said": "loaded"}'; """
 
 
-def run(count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
+def run(count: int, seconds: float = SECONDS) -> list[Rendered]:
     return render_with(M, [("a", {})] * count, NOW, seconds)
 
 
@@ -283,14 +288,14 @@ def test_a_child_that_dies_is_answered_for(program: Program) -> None:
         { echo out of memory; echo b; } >&2; kill -9 $$"""
     )
     first, second, third = run(3)
-    assert first == {"text": "a"}
-    assert second == {"error": "the engine ended with -9 and said out of memory", "kind": "unsafe"}
-    assert third["error"].startswith("not rendered, because at one before it the engine ended with -9")
+    assert first == Rendered("a", None, "text")
+    assert second == Rendered(None, "the engine ended with -9 and said out of memory", "unsafe")
+    assert (third.error or "").startswith("not rendered, because at one before it the engine ended with -9")
 
 
 def test_a_child_that_says_nothing_is_answered_for(program: Program) -> None:
     program(LOADED + "exit 3")
-    assert run(1) == [{"error": "the engine ended with 3 and said nothing", "kind": "unsafe"}]
+    assert run(1) == [Rendered(None, "the engine ended with 3 and said nothing", "unsafe")]
 
 
 def test_a_child_that_does_not_start_says_nothing_of_a_template(program: Program) -> None:
@@ -308,7 +313,7 @@ def test_memory_is_watched_where_the_system_does_not(
     program(f"{LOADED} sleep 0.3; : > {grown}; sleep 60")
     monkeypatch.setattr(limits, "WATCHED", True)
     monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: 2 * engines.MEMORY * grown.exists())
-    assert run(1) == [{"error": "the engine took more than 1024 MB of memory", "kind": "unsafe"}]
+    assert run(1) == [Rendered(None, "the engine took more than 1024 MB of memory", "unsafe")]
 
 
 def test_a_child_sees_no_token_and_takes_its_children_along(
@@ -319,7 +324,7 @@ def test_a_child_sees_no_token_and_takes_its_children_along(
         f"""{LOADED} sleep 60 & echo $! > {tmp_path}/pid
         echo "{{\\"said\\": {{\\"text\\": \\"$HF_TOKEN $TZ $LC_ALL\\"}}}}" """
     )
-    assert run(1) == [{"text": " UTC C.UTF-8"}]
+    assert run(1) == [Rendered(" UTC C.UTF-8", None, "text")]
     pid = int((tmp_path / "pid").read_text())
     assert any(not alive(pid) for _ in waiting(5))
 
@@ -389,59 +394,61 @@ def test_modules_are_of_no_use_without_node(bare: Path, monkeypatch: pytest.Monk
 
 
 def test_the_place_where_texts_part_is_told() -> None:
-    (found,) = told(text("<|user|>abc"), {"text": "<|user|>ab"})
-    assert found.said == "writes '' in place of 'c' at character 10"
-    assert (found.construct, found.line, found.remedy) == ("", 0, "")
+    (difference,) = compared(text("<|user|>abc"), Rendered("<|user|>ab", None, "text"))
+    assert difference.message == "writes '' in place of 'c' at character 10"
+    assert (difference.construct, difference.line, difference.remedy) == ("", 0, "")
 
 
 def test_what_was_not_reached_does_not_count() -> None:
-    assert told(text("a"), {"error": "not rendered", "kind": "not-reached"}) == []
-    assert told(Rendered(None, "not rendered", "not-reached"), {"text": "a"}) == []
+    assert compared(text("a"), Rendered(None, "not rendered", "not-reached")) == []
+    assert compared(Rendered(None, "not rendered", "not-reached"), Rendered("a", None, "text")) == []
 
 
 def test_errors_in_both_are_no_difference() -> None:
-    assert told(Rendered(None, "line 1: UndefinedError: x", "broken"), {"error": "y", "kind": "broken"}) == []
+    assert compared(Rendered(None, "line 1: UndefinedError: x", "broken"), Rendered(None, "y", "broken")) == []
 
 
 def test_a_refusal_of_one_is_found_in_the_template() -> None:
     template = "{% if a %}\n{{ raise_exception('Roles must alternate: ' + a) }}{% endif %}"
-    (found,) = told(text("a"), {"error": "Roles must alternate: b", "kind": "refused"}, template)
-    assert (found.construct, found.line) == ("the refusal 'Roles must alternate...'", 2)
+    (difference,) = compared(text("a"), Rendered(None, "Roles must alternate: b", "refused"), template)
+    assert (difference.construct, difference.line) == ("the refusal 'Roles must alternate...'", 2)
 
 
 def test_neither_comments_nor_text_are_blamed() -> None:
     template = "{# s|first #}|first\n{{ s|first }}"
-    (found,) = told(text("a"), {"error": "Unknown StringValue filter: first", "kind": "broken"}, template)
-    assert found.line == 2
+    (difference,) = compared(text("a"), Rendered(None, "Unknown StringValue filter: first", "broken"), template)
+    assert difference.line == 2
 
 
 def test_the_line_that_the_engine_names_comes_before_others() -> None:
     template = "{{ s|zzz }}\n{{ s|zzz }}"
-    (found,) = told(text("a"), {"error": "unknown filter: filter zzz is unknown", "line": 2}, template, M)
-    assert (found.construct, found.line) == ("the filter |zzz", 2)
+    (difference,) = compared(
+        text("a"), Rendered(None, "unknown filter: filter zzz is unknown", "broken", line=2), template, M
+    )
+    assert (difference.construct, difference.line) == ("the filter |zzz", 2)
 
 
 def test_the_line_that_jinja2_names_counts_where_it_alone_fails() -> None:
     ours = Rendered(None, 'line 3: TypeError: can only concatenate str (not "list") to str', "broken", line=3)
-    (found,) = told(ours, {"text": "a"}, "{{ a + b }}\n\n{{ c + d }}")
-    assert (found.construct, found.line) == ("+ between a string and another value", 3)
+    (difference,) = compared(ours, Rendered("a", None, "text"), "{{ a + b }}\n\n{{ c + d }}")
+    assert (difference.construct, difference.line) == ("+ between a string and another value", 3)
 
 
 def test_several_suspects_are_named_at_most_three() -> None:
     template = "{{ s.strip('x') }}{{ s|title }}{{ s == '' }}{{ l is sequence }}"
-    (found,) = told(text("ab"), {"text": "ac"}, template)
-    assert found.construct.count(" or ") == 2
+    (difference,) = compared(text("ab"), Rendered("ac", None, "text"), template)
+    assert difference.construct.count(" or ") == 2
 
 
 def test_a_remedy_is_told_where_there_is_one() -> None:
-    (found,) = told(text("{'a': 1}"), {"text": '{"a": 1}'}, "{{ d }}")
-    assert found.remedy == "Use |tojson."
+    (difference,) = compared(text("{'a': 1}"), Rendered('{"a": 1}', None, "text"), "{{ d }}")
+    assert difference.remedy == "Use |tojson."
 
 
 @pytest.mark.parametrize("piece", ["{% for a in b %}", "{% macro a(", "{{ a|d(", "{{ '", "{%", "\n{{ a.strip("])
 def test_a_giant_template_takes_no_time(piece: str) -> None:
     before = time.monotonic()
     for engine in ENGINES:
-        told(text("a"), {"text": "b"}, piece * 200_000, engine)
-        told(text("a"), {"error": "too many arguments: unexpected keyword"}, piece * 200_000, engine)
+        compared(text("a"), Rendered("b", None, "text"), piece * 200_000, engine)
+        compared(text("a"), Rendered(None, "too many arguments: unexpected keyword", "broken"), piece * 200_000, engine)
     assert time.monotonic() - before < 10

@@ -33,68 +33,68 @@ TOLD_ELSEWHERE = {
 }  # fmt: skip
 
 
-def seen(template: str, **special: str) -> Look:
+def view_of(template: str, **special: str) -> Look:
     return look({"default": template}, special)
 
 
 def test_in_chatml_nothing_is_odd() -> None:
-    found = seen(CHATML)
-    assert list(not_once(found)) == []
-    assert refusals(found, must=True) == ()
-    assert begin_tokens(found) == 0
-    assert unknown_tokens(found, KNOWN) == ()
-    assert surprising_variables(found) == ()
+    view = view_of(CHATML)
+    assert list(not_once(view)) == []
+    assert refusals(view, must=True) == ()
+    assert begin_tokens(view) == 0
+    assert unknown_tokens(view, KNOWN) == ()
+    assert surprising_variables(view) == ()
 
 
 # not_once
 
 
 def test_texts_that_vanish() -> None:
-    found = list(not_once(seen("{% for m in messages[-2:] %}{{ m.content }}\n{% endfor %}")))
-    assert ("several turns", QUESTION, 0) in found
-    assert {count for _, _, count in found} == {0}
-    assert {name for name, _, _ in found} == {"several turns", "long dialogue"}
+    counts = list(not_once(view_of("{% for m in messages[-2:] %}{{ m.content }}\n{% endfor %}")))
+    assert ("several turns", QUESTION, 0) in counts
+    assert {count for _, _, count in counts} == {0}
+    assert {name for name, _, _ in counts} == {"several turns", "long dialogue"}
 
 
 def test_texts_that_double() -> None:
-    found = list(not_once(seen("{% for m in messages %}{{ m.content }}{{ m.content }}\n{% endfor %}")))
-    assert found[0] == ("user", QUESTION, 2)
-    assert {count for _, _, count in found} == {2}
+    counts = list(not_once(view_of("{% for m in messages %}{{ m.content }}{{ m.content }}\n{% endfor %}")))
+    assert counts[0] == ("user", QUESTION, 2)
+    assert {count for _, _, count in counts} == {2}
 
 
 def test_a_text_that_is_cut_or_changed_vanishes() -> None:
-    cut = list(not_once(seen(TURN.replace("m.content", "m.content[:30]"))))
+    cut = list(not_once(view_of(TURN.replace("m.content", "m.content[:30]"))))
     assert ("first turn", ANSWER, 0) in cut
     assert ("first turn", QUESTION, 0) not in cut
-    (changed,) = not_once(seen(TURN.replace("m.content", "m.content | replace('**', '')")))
+    (changed,) = not_once(view_of(TURN.replace("m.content", "m.content | replace('**', '')")))
     assert (changed[0], changed[2]) == ("look-alikes", 0)
 
 
 def test_white_space_around_a_text_may_go() -> None:
-    assert list(not_once(seen(TURN.replace("m.content", "m.content | trim")))) == []
+    assert list(not_once(view_of(TURN.replace("m.content", "m.content | trim")))) == []
 
 
 def test_what_a_capability_tells_is_not_told_twice() -> None:
-    silent = seen("{% for m in messages if false %}{% endfor %}")
+    silent = view_of("{% for m in messages if false %}{% endfor %}")
     assert {probe.name for probe in probes()} - {name for name, _, _ in not_once(silent)} == TOLD_ELSEWHERE
 
 
 def test_a_dialogue_that_is_refused_loses_no_text() -> None:
-    assert list(not_once(seen("{{ raise_exception('no') }}"))) == []
+    assert list(not_once(view_of("{{ raise_exception('no') }}"))) == []
 
 
 # refusals
 
 
 def test_what_has_to_render_and_what_need_not() -> None:
-    found = seen("{{ raise_exception('one turn') if messages | length > 1 }}" + CHATML)
-    assert refusals(found, must=True) == (("several turns", "one turn"),)
-    assert {name for name, _ in refusals(found, must=False)} > {"first turn", "system+user", "two users"}
-    assert "user" not in dict(refusals(found, must=False))
+    view = view_of("{{ raise_exception('one turn') if messages | length > 1 }}" + CHATML)
+    assert refusals(view, must=True) == (("several turns", "one turn"),)
+    assert {name for name, _ in refusals(view, must=False)} > {"first turn", "system+user", "two users"}
+    assert "user" not in dict(refusals(view, must=False))
 
 
 def test_an_error_of_any_kind_refuses() -> None:
-    wrong = dict(refusals(seen("{% for m in messages %}{{ m.nothing.there }}{% endfor %}"), must=True))
+    wrong = dict(refusals(view_of("{% for m in messages %}{{ m.nothing.there }}{% endfor %}"), must=True))
     assert wrong.keys() == {probe.name for probe in probes() if probe.must}
     assert "UndefinedError" in wrong["user"]
 
@@ -104,13 +104,13 @@ def test_an_error_of_any_kind_refuses() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_begin_tokens_are_counted(count: int) -> None:
-    assert begin_tokens(seen("{{ bos_token }}" * count + CHATML, **BEGIN)) == count
+    assert begin_tokens(view_of("{{ bos_token }}" * count + CHATML, **BEGIN)) == count
 
 
 def test_a_begin_token_further_on_or_without_a_text_counts_nothing() -> None:
-    assert begin_tokens(seen(CHATML.replace("message['role']", "bos_token + message['role']"), **BEGIN)) == 0
-    assert begin_tokens(seen("{{ bos_token }}" + CHATML)) == 0
-    assert begin_tokens(seen("{{ raise_exception('no') }}", **BEGIN)) == 0
+    assert begin_tokens(view_of(CHATML.replace("message['role']", "bos_token + message['role']"), **BEGIN)) == 0
+    assert begin_tokens(view_of("{{ bos_token }}" + CHATML)) == 0
+    assert begin_tokens(view_of("{{ raise_exception('no') }}", **BEGIN)) == 0
 
 
 # vanished
@@ -128,7 +128,7 @@ def test_a_begin_token_further_on_or_without_a_text_counts_nothing() -> None:
     ],
 )
 def test_a_text_that_vanishes_where_it_has_to_work(content: str, dialogues: set[str]) -> None:
-    assert {name for name, _ in vanished(seen(TURN.replace("m.content", content)))} == dialogues
+    assert {name for name, _ in vanished(view_of(TURN.replace("m.content", content)))} == dialogues
 
 
 # unknown_tokens
@@ -141,76 +141,78 @@ def test_a_text_that_vanishes_where_it_has_to_work(content: str, dialogues: set[
      "<eos>"],
 )  # fmt: skip
 def test_what_is_written_like_a_token_and_is_none(token: str) -> None:
-    found = seen(token + CHATML)
-    assert unknown_tokens(found, KNOWN) == (token,)
-    assert unknown_tokens(found, KNOWN | {token}) == ()
+    view = view_of(token + CHATML)
+    assert unknown_tokens(view, KNOWN) == (token,)
+    assert unknown_tokens(view, KNOWN | {token}) == ()
 
 
 @pytest.mark.parametrize("text", ["[INST]", "<tool_call>", "<think>", "a < b > c", "<|two words|>", "<||>"])
 def test_what_is_not_written_like_a_token(text: str) -> None:
-    assert unknown_tokens(seen(text + CHATML), KNOWN) == ()
+    assert unknown_tokens(view_of(text + CHATML), KNOWN) == ()
 
 
 def test_all_of_them_are_named() -> None:
     marks = ("<turn|>", "<|turn>", "<|channel|>", "<|channel>", "<channel|>")
-    assert unknown_tokens(seen("".join(marks) + CHATML), KNOWN) == tuple(sorted(marks))
+    assert unknown_tokens(view_of("".join(marks) + CHATML), KNOWN) == tuple(sorted(marks))
 
 
 def test_a_text_that_a_template_changes_is_not_taken_for_its_own_marks() -> None:
     assert (
-        unknown_tokens(seen(CHATML.replace("message['content']", "message['content'] | replace('**', '')")), KNOWN)
+        unknown_tokens(view_of(CHATML.replace("message['content']", "message['content'] | replace('**', '')")), KNOWN)
         == ()
     )
 
 
 def test_a_token_is_looked_for_in_every_dialogue_and_not_in_texts() -> None:
-    assert unknown_tokens(seen(CHATML + "{{ '<|tools|>' if tools }}"), KNOWN) == ("<|tools|>",)
+    assert unknown_tokens(view_of(CHATML + "{{ '<|tools|>' if tools }}"), KNOWN) == ("<|tools|>",)
     # The dialogue 'look-alikes' has several within a person's words.
-    assert unknown_tokens(seen(CHATML), KNOWN) == ()
+    assert unknown_tokens(view_of(CHATML), KNOWN) == ()
 
 
 # growth
 
 
 def test_a_dialogue_that_grows_at_its_end() -> None:
-    assert growth(seen(CHATML)) == Growth("whole")
-    assert growth(seen(TURN)) == Growth("whole")
+    assert growth(view_of(CHATML)) == Growth("whole")
+    assert growth(view_of(TURN)) == Growth("whole")
 
 
 def test_what_asks_for_an_answer_may_be_no_part_of_it() -> None:
-    found = growth(seen(MANNERS["deepseek_r1"].template, **MANNERS["deepseek_r1"].names))
-    assert found
-    assert found.kept == "turn"
-    assert found.before.endswith("?<\uff5cAssistant\uff5c>")
+    grown = growth(view_of(MANNERS["deepseek_r1"].template, **MANNERS["deepseek_r1"].names))
+    assert grown
+    assert grown.kept == "turn"
+    assert grown.before.endswith("?<\uff5cAssistant\uff5c>")
 
 
 def test_a_dialogue_that_changes_what_came_before() -> None:
-    found = growth(seen("{{ messages | length }} turns\n" + CHATML))
-    assert found == Growth("less", "")
-    found = growth(seen("<|im_start|>" + "{{ messages[-1].content }}\n" + CHATML))
-    assert found == Growth("less", "<|im_start|>")
-    moved = seen(MANNERS["mistral"].template, **MANNERS["mistral"].names)
+    grown = growth(view_of("{{ messages | length }} turns\n" + CHATML))
+    assert grown == Growth("less", "")
+    grown = growth(view_of("<|im_start|>" + "{{ messages[-1].content }}\n" + CHATML))
+    assert grown == Growth("less", "<|im_start|>")
+    moved = view_of(MANNERS["mistral"].template, **MANNERS["mistral"].names)
     assert growth(moved) == Growth("whole")
     assert growth(moved, "system+user", "system, several turns") == Growth("less", "<s>[INST] ")
 
 
 def test_nothing_is_said_of_a_dialogue_that_cannot_be_continued() -> None:
-    assert growth(seen("{{ raise_exception('no') if messages | length > 1 }}" + CHATML)) is None
-    assert growth(seen("{{ raise_exception('no') if messages | length < 2 }}" + CHATML)) is None
+    assert growth(view_of("{{ raise_exception('no') if messages | length > 1 }}" + CHATML)) is None
+    assert growth(view_of("{{ raise_exception('no') if messages | length < 2 }}" + CHATML)) is None
 
 
-@pytest.mark.parametrize(("one", "other", "count"), [("ab", "ac", 1), ("", "a", 0), ("ab", "abc", 2), ("ab", "ab", 2)])
-def test_what_two_texts_share(one: str, other: str, count: int) -> None:
-    assert shared(one, other) == shared(other, one) == shared([*one], [*other]) == count
+@pytest.mark.parametrize(
+    ("first", "second", "count"), [("ab", "ac", 1), ("", "a", 0), ("ab", "abc", 2), ("ab", "ab", 2)]
+)
+def test_what_two_texts_share(first: str, second: str, count: int) -> None:
+    assert shared(first, second) == shared(second, first) == shared([*first], [*second]) == count
 
 
 # surprising_variables
 
 
 def test_a_slip_of_the_pen_is_a_surprise() -> None:
-    found = seen(CHATML.replace("if add_generation_prompt", "if add_generation_promt"))
-    assert surprising_variables(found) == ("add_generation_promt",)
-    assert surprising_variables(seen(CHATML + "{{ eos }}{{ bos }}")) == ("bos", "eos")
+    view = view_of(CHATML.replace("if add_generation_prompt", "if add_generation_promt"))
+    assert surprising_variables(view) == ("add_generation_promt",)
+    assert surprising_variables(view_of(CHATML + "{{ eos }}{{ bos }}")) == ("bos", "eos")
 
 
 @pytest.mark.parametrize(
@@ -227,13 +229,13 @@ def test_a_slip_of_the_pen_is_a_surprise() -> None:
 )
 def test_what_callers_give_is_none(read: str) -> None:
     template = f"{{% set loop_count = 1 %}}{CHATML}{{{{ '' if {read} else '' }}}}"
-    assert surprising_variables(seen(template)) == ()
+    assert surprising_variables(view_of(template)) == ()
 
 
 def test_a_special_token_that_the_tokenizer_names_is_none() -> None:
     """transformers hands every key that ends in `_token` to templates."""
-    assert surprising_variables(seen(CHATML + "{{ image_token }}")) == ("image_token",)
-    assert surprising_variables(seen(CHATML + "{{ image_token }}", image_token="<image>")) == ()
+    assert surprising_variables(view_of(CHATML + "{{ image_token }}")) == ("image_token",)
+    assert surprising_variables(view_of(CHATML + "{{ image_token }}", image_token="<image>")) == ()
 
 
 def test_the_variables_of_all_templates_count() -> None:
@@ -263,15 +265,15 @@ PROMPTS = {
 def test_what_asks_for_an_answer_is_cut_at_a_token(case: str) -> None:
     template, asked, not_asked, wanted = PROMPTS[case]
     end = f"{{{{ {asked!r} if add_generation_prompt else {not_asked!r} }}}}"
-    assert generation_prompt(seen(template + end)) == wanted
+    assert generation_prompt(view_of(template + end)) == wanted
 
 
 def test_nothing_asks_for_an_answer_where_a_dialogue_is_refused() -> None:
     for condition in ("add_generation_prompt", "not add_generation_prompt"):
         refused = f"{{{{ raise_exception('no') if {condition} and messages | length == 1 }}}}{CHATML}"
-        assert generation_prompt(seen(refused)) == ""
+        assert generation_prompt(view_of(refused)) == ""
 
 
 def test_the_next_question_is_no_part_of_what_asks() -> None:
-    text = seen(CHATML).text("several turns") or ""
-    assert text.endswith(f"{NEXT}<|im_end|>\n{generation_prompt(seen(CHATML))}")
+    text = view_of(CHATML).text("several turns") or ""
+    assert text.endswith(f"{NEXT}<|im_end|>\n{generation_prompt(view_of(CHATML))}")

@@ -46,9 +46,9 @@ def test_what_ends_a_turn(template: str, end: TurnEnd) -> None:
     ],
 )
 def test_a_template_that_does_not_render_is_told(template: str, reason: str) -> None:
-    found = turn_end(look({"default": template}, {}), TOKENS)
-    assert found.text is None
-    assert reason in (found.error or "")
+    end = turn_end(look({"default": template}, {}), TOKENS)
+    assert end.text is None
+    assert reason in (end.error or "")
 
 
 HEADS = "{% for m in messages %}{{ '### ' + m.role | title + ':\n' + m.content + '\n\n' }}{% endfor %}"
@@ -75,13 +75,13 @@ COUNTED = (
     ],
 )
 def test_an_answer_that_the_end_token_alone_ends(template: str) -> None:
-    found = turn_end(look({"default": template}, {}), TOKENS)
-    assert (found.special, found.mark, found.stop) == (False, False, None)
+    end = turn_end(look({"default": template}, {}), TOKENS)
+    assert (end.special, end.mark, end.stop) == (False, False, None)
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "###", "[END]", "</answer>", "END"])
 def test_a_text_that_closes_an_answer_is_no_token_and_has_to_be(mark: str) -> None:
     template = f"{{% for m in messages %}}{{{{ m.role }}}}: {{{{ m.content }}}}{mark}\n{{% endfor %}}"
-    found = turn_end(look({"default": template}, {}), ("<|endoftext|>",))
-    assert found.mark
-    assert (found.stop or "").startswith(mark)
+    end = turn_end(look({"default": template}, {}), ("<|endoftext|>",))
+    assert end.mark
+    assert (end.stop or "").startswith(mark)

@@ -35,13 +35,13 @@ def anew() -> None:
     looking._look.cache_clear()
 
 
-def seen(template: str) -> Look:
+def view_of(template: str) -> Look:
     return look({"default": template}, {})
 
 
 def says(template: str) -> tuple[str, str]:
-    found = safe(seen(template))
-    return found.status, found.message
+    finding = safe(view_of(template))
+    return finding.status, finding.message
 
 
 # Conditions under which a template that is tame in every dialogue of ours is hostile.
@@ -74,29 +74,31 @@ def test_what_waits_is_found(when: str) -> None:
 
 
 def test_what_was_drawn_is_told_and_drawn_again() -> None:
-    found = safe(seen("{% if 'eclipse' not in messages[0].content %}{{ raise_exception('no') }}{% endif %}" + CHATML))
-    assert (found.status, found.details["kind"]) == ("fail", "odd")
-    assert "it fails where a dialogue like it does not: no (a dialogue drawn like 'user', at " in found.message
-    again = drawn(found.details["seed"], BY_NAME, clock=False)
-    first = next(one for one in again if one.like == found.details["like"])
-    assert [str(message["content"])[:200] for message in first.probe.messages] == found.details["texts"]
+    finding = safe(
+        view_of("{% if 'eclipse' not in messages[0].content %}{{ raise_exception('no') }}{% endif %}" + CHATML)
+    )
+    assert (finding.status, finding.details["kind"]) == ("fail", "odd")
+    assert "it fails where a dialogue like it does not: no (a dialogue drawn like 'user', at " in finding.message
+    again = drawn(finding.details["seed"], BY_NAME, clock=False)
+    first = next(dialogue for dialogue in again if dialogue.like == finding.details["like"])
+    assert [str(message["content"])[:200] for message in first.probe.messages] == finding.details["texts"]
 
 
 def test_a_text_out_of_proportion_and_a_step_that_takes_long_are_odd() -> None:
-    one = Drawn("user", BY_NAME["user"], "2026-03-01T12:00:00")
+    dialogue = Drawn("user", BY_NAME["user"], "2026-03-01T12:00:00")
     usual = Rendered("x" * 100, None, "text", 0.001)
-    assert difference(one, replace(usual, text="x" * 3000), usual, 0.001) is None
-    assert "5,000 characters, and 100" in (difference(one, replace(usual, text="x" * 5000), usual, 0.001) or "")
-    assert difference(one, replace(usual, seconds=0.9), usual, 0.001) is None
-    assert "2.0 s of processor time" in (difference(one, replace(usual, seconds=2.0), usual, 0.001) or "")
-    assert difference(one, replace(usual, seconds=2.0), usual, 0.2) is None
+    assert difference(dialogue, replace(usual, text="x" * 3000), usual, 0.001) is None
+    assert "5,000 characters, and 100" in (difference(dialogue, replace(usual, text="x" * 5000), usual, 0.001) or "")
+    assert difference(dialogue, replace(usual, seconds=0.9), usual, 0.001) is None
+    assert "2.0 s of processor time" in (difference(dialogue, replace(usual, seconds=2.0), usual, 0.001) or "")
+    assert difference(dialogue, replace(usual, seconds=2.0), usual, 0.2) is None
     refused = Rendered(None, "no", "refused")
-    assert difference(one, refused, refused, 0.001) is None
-    assert difference(one, refused, usual, 0.001)
+    assert difference(dialogue, refused, refused, 0.001) is None
+    assert difference(dialogue, refused, usual, 0.001)
 
 
 def test_a_number_draws_the_same_texts_and_another_one_others() -> None:
-    texts = [[str(one.probe) for one in drawn(seed, BY_NAME, clock=False)] for seed in (1, 1, 2)]
+    texts = [[str(dialogue.probe) for dialogue in drawn(seed, BY_NAME, clock=False)] for seed in (1, 1, 2)]
     assert texts[0] == texts[1]
     assert not set(texts[0]) & set(texts[2])
     assert len(texts[0]) == len(LIKE)
@@ -104,7 +106,7 @@ def test_a_number_draws_the_same_texts_and_another_one_others() -> None:
 
 def test_today_is_among_the_clocks_and_far_days_are() -> None:
     now = datetime.now()  # noqa: DTZ005  as templates see it
-    times = [datetime.fromisoformat(one.now) for seed in range(9) for one in drawn(seed, BY_NAME, clock=True)]
+    times = [datetime.fromisoformat(dialogue.now) for seed in range(9) for dialogue in drawn(seed, BY_NAME, clock=True)]
     assert len(times) == 9 * (len(LIKE) + CLOCKS)
     assert min(abs(time - now) for time in times) < timedelta(minutes=1)
     assert min(times) < now - timedelta(days=365) < now + timedelta(days=3650) < max(times)
@@ -114,14 +116,14 @@ def test_today_is_among_the_clocks_and_far_days_are() -> None:
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_no_published_template_is_odd_however_often_it_is_drawn_for(manner: str) -> None:
-    found = []
+    records = []
     for _ in range(3):
         looking._look.cache_clear()
         made = look({"default": MANNERS[manner].template}, {"bos_token": "<s>", "eos_token": "</s>"})
         assert (made.odd, made.unsafe) == ((), ())
-        found.append(json.dumps([safe(made).message, capabilities(made).to_json(), made.reads.to_json()]))
-        found[-1] += str([one.told() for one in made.rendered.values()])
-    assert len(set(found)) == 1
+        records.append(json.dumps([safe(made).message, capabilities(made).to_json(), made.reads.to_json()]))
+        records[-1] += str([rendering.to_json() for rendering in made.rendered.values()])
+    assert len(set(records)) == 1
 
 
 def test_the_parent_parses_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +133,7 @@ def test_the_parent_parses_no_template(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_parse", "compile", "_tokenize", "from_string"):
         monkeypatch.setattr(jinja2.Environment, name, fail)
     switched = CHATML + "{% if thinking %}think{% endif %}"
-    made = seen(switched)
+    made = view_of(switched)
     assert made.reads.variables == {"thinking"}
     assert [probe.name for probe in made.switched] == ["thinking=true", "thinking=false"]
     assert (made.text("thinking=true") or "").endswith("think")
@@ -148,13 +150,13 @@ def test_a_special_token_cannot_stand_in_for_what_templates_are_given(name: str)
 
 
 def test_slots_hold_what_was_found_and_no_more_than_there_is_room_for() -> None:
-    found = read_by(["".join(f"{{% if 'w{number}' in x %}}{{% endif %}}" for number in range(500))])
-    assert len(slotted("word", found)) == SLOTS["word"] == len(found.words)
-    told = Reads(frozenset("a"), frozenset("b"), {"thinking": (True, "x")}, ("2031", "in 2032-05-06", "20311"))
-    assert Reads.of(json.loads(json.dumps(told.to_json()))) == told
-    assert list(slotted("clock", told)) == ["2031-01-01T03:30:00", "2032-05-06T03:30:00"]
-    assert list(slotted("switch", told)) == [("thinking", True), ("thinking", "x")]
-    assert list(slotted("words", told)) == ["2031 in 2032-05-06 20311"]
+    many = read_by(["".join(f"{{% if 'w{number}' in x %}}{{% endif %}}" for number in range(500))])
+    assert len(slotted("word", many)) == SLOTS["word"] == len(many.words)
+    few = Reads(frozenset("a"), frozenset("b"), {"thinking": (True, "x")}, ("2031", "in 2032-05-06", "20311"))
+    assert Reads.of(json.loads(json.dumps(few.to_json()))) == few
+    assert list(slotted("clock", few)) == ["2031-01-01T03:30:00", "2032-05-06T03:30:00"]
+    assert list(slotted("switch", few)) == [("thinking", True), ("thinking", "x")]
+    assert list(slotted("words", few)) == ["2031 in 2032-05-06 20311"]
     assert list(slotted("words", Reads())) == []
 
 
@@ -168,12 +170,12 @@ def test_templates_that_apply_by_name_alone_are_looked_at_too() -> None:
     """They may want documents and refuse our dialogues; harm is what counts."""
     needy = "{{ raise_exception('no documents') }}"
     for text, status in ((CHATML, "pass"), (needy, "pass"), (BOMB, "fail"), ("{{ ''.__class__ }}", "fail")):
-        found = safe(look({"default": CHATML, "a": CHATML, "rag": text, "tool_use": CHATML}, {}))
-        assert found.status == status
-        assert status == "pass" or found.message.endswith("(the template of the name 'rag')")
+        finding = safe(look({"default": CHATML, "a": CHATML, "rag": text, "tool_use": CHATML}, {}))
+        assert finding.status == status
+        assert status == "pass" or finding.message.endswith("(the template of the name 'rag')")
 
 
 def test_drawn_clocks_differ_in_each_part_that_a_template_may_wait_for() -> None:
-    times = [datetime.fromisoformat(one.now) for one in drawn(7, BY_NAME, clock=True)]
+    times = [datetime.fromisoformat(dialogue.now) for dialogue in drawn(7, BY_NAME, clock=True)]
     for part in ("year", "month", "day", "hour", "minute", "second"):
         assert len({getattr(time, part) for time in times}) > 5, part

@@ -100,14 +100,14 @@ SWITCHES: dict[str, tuple[str, dict[str, list[Any]]]] = {
 @pytest.mark.parametrize("case", SWITCHES)
 def test_a_switch_of_another_name_is_named_and_tried(case: str) -> None:
     template, wanted = SWITCHES[case]
-    seen = look({"default": CHATML + template}, {})
-    can = capabilities(seen)
+    view = look({"default": CHATML + template}, {})
+    can = capabilities(view)
     assert can.switches == wanted
     assert can.thinking == ("other" if any(wanted.values()) else "none")
-    (said,) = (one for one in run_checks(ABILITIES, TemplateFacts(seen, can, None)) if one.id == "thinking")
-    assert said.status == "pass"
-    assert all(name in said.message for name in wanted)
-    assert all(name in dict(described(can.to_json()))["Thinking"] for name in wanted)
+    (finding,) = (entry for entry in run_checks(ABILITIES, TemplateFacts(view, can, None)) if entry.id == "thinking")
+    assert finding.status == "pass"
+    assert all(name in finding.message for name in wanted)
+    assert all(name in dict(described(can))["Thinking"] for name in wanted)
 
 
 @pytest.mark.parametrize(
@@ -126,23 +126,20 @@ def test_beside_the_usual_switch_others_are_told_too() -> None:
     template = CHATML + "{{ '<think>' if enable_thinking }}{{ reasoning_effort }}"
     can = capabilities(look({"default": template}, {}))
     assert (can.thinking, can.switches) == ("switch", {"reasoning_effort": ["low", "high"]})
-    assert (
-        dict(described(can.to_json()))["Thinking"]
-        == 'enable_thinking, off by default; reasoning_effort ("low", "high")'
-    )
+    assert dict(described(can))["Thinking"] == 'enable_thinking, off by default; reasoning_effort ("low", "high")'
 
 
 def test_a_template_that_does_harm_for_one_value_of_a_switch_is_unsafe() -> None:
-    seen = look({"default": CHATML + "{{ messages.__class__ if reasoning_effort == 'high' }}"}, {})
-    assert [name for name, _ in seen.unsafe] == ['reasoning_effort="high"']
+    view = look({"default": CHATML + "{{ messages.__class__ if reasoning_effort == 'high' }}"}, {})
+    assert [name for name, _ in view.unsafe] == ['reasoning_effort="high"']
 
 
 def test_of_hostile_switches_few_are_tried_and_none_is_long() -> None:
     names = "".join(f"{{{{ thinking_{number} == '{'x' * 5000}' or reasoning_{'y' * 5000} }}}}" for number in range(99))
-    found = reads(names + "{{ thinking_budget == 1" + "0" * 4000 + " }}").switches
-    assert len(found) <= 8
-    assert all(len(name) <= 40 and len(values) <= 8 for name, values in found.items())
-    assert all(len(str(value)) <= 40 for values in found.values() for value in values)
+    switches = reads(names + "{{ thinking_budget == 1" + "0" * 4000 + " }}").switches
+    assert len(switches) <= 8
+    assert all(len(name) <= 40 and len(values) <= 8 for name, values in switches.items())
+    assert all(len(str(value)) <= 40 for values in switches.values() for value in values)
 
 
 def test_a_giant_is_not_read() -> None:

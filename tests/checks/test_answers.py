@@ -63,8 +63,8 @@ def judge(check: str, made: Answers | None = None, source: Answers | None = None
 
 
 def test_good_answers_pass_every_check() -> None:
-    found = run_checks(ANSWERS, AnswerFacts((), answers(), answers()))
-    assert {finding.id: finding.status for finding in found} == dict.fromkeys(
+    findings = run_checks(ANSWERS, AnswerFacts((), answers(), answers()))
+    assert {finding.id: finding.status for finding in findings} == dict.fromkeys(
         ("loads", "answers", "stops", "leaks", "long-prompt"), "pass"
     )
 
@@ -73,16 +73,16 @@ def test_good_answers_pass_every_check() -> None:
 
 
 def test_a_warning_that_is_known_is_explained() -> None:
-    found = judge("loads", warnings=(LEGACY,))
-    assert found.status == "pass"
-    assert found.message == f"loading warns of what is known: {explained(LEGACY)}"
-    assert found.details == {"warnings": {LEGACY: explained(LEGACY)}}
+    finding = judge("loads", warnings=(LEGACY,))
+    assert finding.status == "pass"
+    assert finding.message == f"loading warns of what is known: {explained(LEGACY)}"
+    assert finding.details == {"warnings": {LEGACY: explained(LEGACY)}}
 
 
 def test_an_unknown_warning_is_told_in_its_own_words() -> None:
-    found = judge("loads", warnings=(LEGACY, "A bolt is loose.", "x" * 400))
-    assert (found.status, found.message) == ("warn", "loading says: A bolt is loose.")
-    assert list(found.details["warnings"]) == [LEGACY, "A bolt is loose.", "x" * 400]
+    finding = judge("loads", warnings=(LEGACY, "A bolt is loose.", "x" * 400))
+    assert (finding.status, finding.message) == ("warn", "loading says: A bolt is loose.")
+    assert list(finding.details["warnings"]) == [LEGACY, "A bolt is loose.", "x" * 400]
     assert judge("loads", warnings=("x" * 400,)).message == f"loading says: {'x' * 300}"
 
 
@@ -111,9 +111,9 @@ def test_a_word_of_a_known_warning_does_not_make_it_known(text: str) -> None:
     ("see https://huggingface.co/a/b#c and/or read", "see https://huggingface.co/a/b#c and/or read"),
 ])  # fmt: skip
 def test_where_a_file_lay_is_not_told(text: str, shown: str) -> None:
-    found = judge("loads", warnings=(text,))
-    assert found.message == f"loading says: {shown}"
-    assert list(found.details["warnings"]) == [shown]
+    finding = judge("loads", warnings=(text,))
+    assert finding.message == f"loading says: {shown}"
+    assert list(finding.details["warnings"]) == [shown]
 
 
 def llama_class(folder: Path) -> None:
@@ -140,7 +140,7 @@ def rope(**scaling: Any) -> Callable[[Path], object]:
 
 LONG = {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
 # What is done to a model of which architecture, and how transformers 5 begins its warning.
-SAID: dict[str, tuple[str, Callable[[Path], object], str]] = {
+WARNINGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a class for others": ("llama", llama_class, "`tokenizer_class` is `LlamaTokenizer` but"),
     "a large vocabulary": ("mistral", many_tokens, "The tokenizer you are loading from '"),
     "spaces to tidy up": ("llama", untidy, "Ignoring clean_up_tokenization_spaces=True"),
@@ -166,18 +166,18 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("afresh")
-@pytest.mark.parametrize("case", SAID)
+@pytest.mark.parametrize("case", WARNINGS)
 def test_what_transformers_says_is_known(tmp_path: Path, case: str) -> None:
-    arch, change, begins = SAID[case]
+    arch, change, begins = WARNINGS[case]
     folder = make_model(tmp_path / "m", arch)
     change(folder)
-    with warnings_of_loading() as said:
+    with warnings_of_loading() as warnings:
         made = load_tokenizer(folder)
         made.apply_chat_template([{"role": "user", "content": "What is it?"}], add_generation_prompt=True)
-    assert [text[: len(begins)] for text in said] == [begins]
-    found = judge("loads", warnings=tuple(said))
-    assert (found.status, found.message) == ("pass", f"loading warns of what is known: {explained(said[0])}")
-    assert str(tmp_path) not in f"{found.message} {found.details}"
+    assert [text[: len(begins)] for text in warnings] == [begins]
+    finding = judge("loads", warnings=tuple(warnings))
+    assert (finding.status, finding.message) == ("pass", f"loading warns of what is known: {explained(warnings[0])}")
+    assert str(tmp_path) not in f"{finding.message} {finding.details}"
 
 
 # answers
@@ -197,22 +197,22 @@ STUCK = endless(*[7] * 9)
 def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Answer, words: str) -> None:
     made = answers(one_word=wrong)
     for source in (None, answers(), answers(colours=wrong)):
-        found = judge("answers", made, source)
-        assert (found.status, found.message) == ("fail", f"to 'one word' {words}")
-        assert "Take more bits" in found.remedy
-        assert found.details == {"question": "one word"}
-    found = judge("answers", made, made)
-    assert (found.status, found.message) == ("warn", f"to 'one word' {words}; unquantized, {words}")
+        finding = judge("answers", made, source)
+        assert (finding.status, finding.message) == ("fail", f"to 'one word' {words}")
+        assert "Take more bits" in finding.remedy
+        assert finding.details == {"question": "one word"}
+    finding = judge("answers", made, made)
+    assert (finding.status, finding.message) == ("warn", f"to 'one word' {words}; unquantized, {words}")
 
 
 def test_what_is_wrong_unquantized_is_told_as_it_is_there() -> None:
-    found = judge("answers", answers(asked=STUCK), answers(asked=EMPTY))
-    assert found.message == "to 'asked' the answer is one token for ever; unquantized, the answer is empty"
+    finding = judge("answers", answers(asked=STUCK), answers(asked=EMPTY))
+    assert finding.message == "to 'asked' the answer is one token for ever; unquantized, the answer is empty"
 
 
 def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
-    found = judge("answers", answers(asked=EMPTY, long_text=STUCK), answers(asked=EMPTY))
-    assert (found.status, found.details) == ("fail", {"question": "long text"})
+    finding = judge("answers", answers(asked=EMPTY, long_text=STUCK), answers(asked=EMPTY))
+    assert (finding.status, finding.details) == ("fail", {"question": "long text"})
 
 
 @pytest.mark.parametrize("right", [
@@ -221,45 +221,45 @@ def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
 ])  # fmt: skip
 def test_at_the_edge_it_is_an_answer(right: Answer) -> None:
     """The id that ends it is never shown, wherever it lies."""
-    found = judge("answers", answers(right))
-    assert found.status == "pass"
-    assert found.message == f"4 answers of {len(right.tokens)} to {len(right.tokens)} tokens"
+    finding = judge("answers", answers(right))
+    assert finding.status == "pass"
+    assert finding.message == f"4 answers of {len(right.tokens)} to {len(right.tokens)} tokens"
 
 
 # stops
 
 
 def test_without_an_id_to_stop_at_it_is_refused() -> None:
-    found = judge("stops", replace(answers(), stop_ids=[]), answers())
-    assert (found.status, found.message) == ("fail", "the tokenizer knows no id that ends an answer")
-    assert "eos_token_id" in found.remedy
+    finding = judge("stops", replace(answers(), stop_ids=[]), answers())
+    assert (finding.status, finding.message) == ("fail", "the tokenizer knows no id that ends an answer")
+    assert "eos_token_id" in finding.remedy
 
 
 def test_where_the_source_stops_and_the_variant_never_does_it_is_refused() -> None:
     source = answers(endless(), asked=answer(), colours=answer())
-    found = judge("stops", answers(endless()), source)
-    assert (found.status, found.message) == ("fail", "no answer comes to an end, and unquantized 2 of 4 do")
-    assert found.details == {"missed": ["asked", "colours"]}
-    assert found.remedy
+    finding = judge("stops", answers(endless()), source)
+    assert (finding.status, finding.message) == ("fail", "no answer comes to an end, and unquantized 2 of 4 do")
+    assert finding.details == {"missed": ["asked", "colours"]}
+    assert finding.remedy
 
 
-ONE = answers(endless(), asked=answer())
+ASKED_ENDS = answers(endless(), asked=answer())
 NEVER = "no answer came to an end before its limit"
 
 
 @pytest.mark.parametrize(("made", "source", "status", "message"), [
-    (answers(endless()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
-    (ONE, answers(), "warn", "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops"),
-    (answers(endless(), colours=answer()), ONE, "warn", "to 'asked' it goes on where the unquantized model stops"),
+    (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
+    (ASKED_ENDS, answers(), "warn", "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops"),
+    (answers(endless(), colours=answer()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
     (answers(endless()), answers(endless()), "warn", f"{NEVER}, and so it is unquantized"),
     (answers(endless()), None, "warn", NEVER),
-    (ONE, None, "pass", "1 of 4 answers stopped by themselves"),
-    (ONE, ONE, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
-    (answers(), ONE, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
+    (ASKED_ENDS, None, "pass", "1 of 4 answers stopped by themselves"),
+    (ASKED_ENDS, ASKED_ENDS, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
+    (answers(), ASKED_ENDS, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
 ])  # fmt: skip
 def test_it_is_to_stop_where_the_source_does(made: Answers, source: Answers | None, status: str, message: str) -> None:
-    found = judge("stops", made, source)
-    assert (found.status, found.message) == (status, message)
+    finding = judge("stops", made, source)
+    assert (finding.status, finding.message) == (status, message)
 
 
 # leaks
@@ -273,17 +273,17 @@ BOTH = answer(leaked=["<s>", "</s>"])
     (answers(colours=BOTH), answers(colours=SHOWS)), (answers(asked=SHOWS, colours=SHOWS), answers(asked=SHOWS)),
 ])  # fmt: skip
 def test_a_special_token_that_the_source_does_not_say_is_refused(made: Answers, source: Answers | None) -> None:
-    found = judge("leaks", made, source)
+    finding = judge("leaks", made, source)
     shown = ", ".join(made.answers["colours"].leaked)
-    assert (found.status, found.message) == ("fail", f"to 'colours' it says {shown}, which nobody should see")
-    assert "stop ids" in found.remedy
-    assert found.details == {"leaked": made.answers["colours"].leaked}
+    assert (finding.status, finding.message) == ("fail", f"to 'colours' it says {shown}, which nobody should see")
+    assert "stop ids" in finding.remedy
+    assert finding.details == {"leaked": made.answers["colours"].leaked}
 
 
 @pytest.mark.parametrize("source", [answers(colours=SHOWS), answers(colours=BOTH)])
 def test_one_that_the_source_says_too_is_told(source: Answers) -> None:
-    found = judge("leaks", answers(colours=SHOWS), source)
-    assert (found.status, found.message) == ("warn", "to 'colours' it says <s>, and so it does unquantized")
+    finding = judge("leaks", answers(colours=SHOWS), source)
+    assert (finding.status, finding.message) == ("warn", "to 'colours' it says <s>, and so it does unquantized")
 
 
 def test_what_the_source_alone_says_does_not_matter() -> None:
@@ -300,6 +300,6 @@ def test_what_the_source_alone_says_does_not_matter() -> None:
     ((4096, 1200), "skip", "the window of 4,096 positions is not passed"),
 ])  # fmt: skip
 def test_a_long_prompt_is_to_go_beyond_the_window(window: tuple[int, int] | None, status: str, words: str) -> None:
-    found = judge("long-prompt", answers(long_text=answer(prompt_tokens=1200)), window=window)
-    assert found.status == status
-    assert found.message.startswith(words)
+    finding = judge("long-prompt", answers(long_text=answer(prompt_tokens=1200)), window=window)
+    assert finding.status == status
+    assert finding.message.startswith(words)

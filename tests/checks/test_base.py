@@ -12,7 +12,7 @@ from mlx_publish.checks.registry import BY_STAGE
 from mlx_publish.evidence.report import Finding, Status, verdict_of
 
 ALL: tuple[Check[Any], ...] = tuple(check for checks in BY_STAGE.values() for check in checks)
-SMALL = Check[int]("small", "It is small", "too much", lambda n: base.failed(f"{n} is large", "Take less.", seen=n))
+SMALL = Check[int]("small", "It is small", "too much", lambda n: base.failed(f"{n} is large", "Take less.", number=n))
 SAFE = Check[int]("safe", "It is safe", "harm", lambda n: base.failed(f"{n} harms", "Take none."), safety=True)
 FINE = Check[int]("fine", "It is fine", "nothing", lambda n: base.passed("so it is"))
 
@@ -23,7 +23,7 @@ def reason(check: str) -> str | None:
 
 def test_checks_run_in_order_on_one_target() -> None:
     assert run_checks((SMALL, FINE), 7) == (
-        Finding("small", "fail", "7 is large", "Take less.", {"seen": 7}),
+        Finding("small", "fail", "7 is large", "Take less.", {"number": 7}),
         Finding("fine", "pass", "so it is"),
     )
 
@@ -32,7 +32,7 @@ def test_an_accepted_failure_is_a_warning_with_its_reason() -> None:
     small, safe, fine = run_checks((SMALL, SAFE, FINE), 7, reason)
     assert small == Finding(
         "small", "warn", "7 is large (accepted: because small is known)", "Take less.",
-        {"seen": 7, "accepted": "because small is known"},
+        {"number": 7, "accepted": "because small is known"},
     )  # fmt: skip
     assert (safe.status, safe.message) == ("fail", "7 harms")
     assert fine == Finding("fine", "pass", "so it is")
@@ -50,7 +50,7 @@ def test_what_is_not_named_is_not_accepted() -> None:
 
 
 def test_words_for_each_status() -> None:
-    assert base.fixed("mended", seen=1) == base.Says("fixed", "mended", "", {"seen": 1})
+    assert base.fixed("mended", number=1) == base.Says("fixed", "mended", "", {"number": 1})
     assert base.warned("look", "Mend it.") == base.Says("warn", "look", "Mend it.", {})
     assert base.skipped("unknown") == base.Says("skip", "unknown")
 

@@ -17,7 +17,7 @@ def report(stage: str, model: str = "this", verdict: Verdict = "pass") -> Report
 
 def bound(**changed: Report | None) -> Bound:
     reports = {name: report(name) for name in NAMES} | changed
-    return Bound("this", {name: found for name, found in reports.items() if found})
+    return Bound("this", {name: report for name, report in reports.items() if report})
 
 
 def test_all_measured_on_these_bytes() -> None:
@@ -40,9 +40,9 @@ def test_a_number_of_other_bytes_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_missing_or_was_refused_does_not_count(name: str) -> None:
     gone, refused = bound(**{name: None}), bound(**{name: report(name, verdict="refused")})
-    for found in (gone, refused):
-        assert not found.fits(name)
-        assert [check.status for check in run_checks(CARD, found)] == ["pass", "warn"]
+    for incomplete in (gone, refused):
+        assert not incomplete.fits(name)
+        assert [check.status for check in run_checks(CARD, incomplete)] == ["pass", "warn"]
     assert gone.why_missing(name) == ""
     assert refused.why_missing(name) == f", because the stage {name} was refused"
 
@@ -50,10 +50,10 @@ def test_what_is_missing_or_was_refused_does_not_count(name: str) -> None:
 @pytest.mark.parametrize("name", ["fidelity", "benchmark"])
 def test_what_passed_without_a_number_does_not_count_and_says_why(name: str) -> None:
     result = {"not_measured": "drift: it fell by 17%"}
-    found = bound(**{name: Report(name, {"model": "this"}, (), result, "pass")})
-    assert not found.fits(name)
-    assert found.why_missing(name) == ", because drift: it fell by 17%"
-    numbers, measured = run_checks(CARD, found)
+    numberless = bound(**{name: Report(name, {"model": "this"}, (), result, "pass")})
+    assert not numberless.fits(name)
+    assert numberless.why_missing(name) == ", because drift: it fell by 17%"
+    numbers, measured = run_checks(CARD, numberless)
     assert (numbers.status, measured.status, measured.message) == ("pass", "warn", f"not measured: {name}")
 
 

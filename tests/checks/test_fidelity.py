@@ -46,7 +46,7 @@ def judge(
 
 
 def test_a_good_result_passes_every_check() -> None:
-    assert [(one.id, one.status, one.message) for one in judge(GOOD).values()] == [
+    assert [(finding.id, finding.status, finding.message) for finding in judge(GOOD).values()] == [
         ("compared-with", "pass", "compared with the unquantized source over 1020 positions"),
         ("finite", "pass", "all numbers are finite over 1020 positions"),
         ("mean-kld", "pass", "mean KLD 0.0512 ± 0.0021 nats, 99 % of positions below 0.412"),
@@ -56,28 +56,28 @@ def test_a_good_result_passes_every_check() -> None:
 
 
 def test_a_store_with_too_little_room_is_told() -> None:
-    found = judge(GOOD, limited=True)["compared-with"]
-    assert found.status == "pass"
-    assert found.message.endswith("over 1020 positions; fewer positions than asked, for the store has a limit")
+    finding = judge(GOOD, limited=True)["compared-with"]
+    assert finding.status == "pass"
+    assert finding.message.endswith("over 1020 positions; fewer positions than asked, for the store has a limit")
 
 
 def test_another_variant_in_the_place_of_the_source_is_named() -> None:
-    found = judge(GOOD, against=WIDEST)
-    said = f"{TOO_LARGE}; compared with the variant 8bit (8.50 bits per weight) instead"
-    assert (found["compared-with"].status, found["compared-with"].message) == ("warn", said)
-    assert found["compared-with"].remedy == "Measure it on a machine with more memory."
-    assert {found[check].status for check in NUMBERS} == {"pass"}
+    findings = judge(GOOD, against=WIDEST)
+    message = f"{TOO_LARGE}; compared with the variant 8bit (8.50 bits per weight) instead"
+    assert (findings["compared-with"].status, findings["compared-with"].message) == ("warn", message)
+    assert findings["compared-with"].remedy == "Measure it on a machine with more memory."
+    assert {findings[check].status for check in NUMBERS} == {"pass"}
 
 
 def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
-    found = judge(None, against=WIDEST, not_measured=TOO_LARGE)
-    assert (found["compared-with"].status, found["compared-with"].message) == (
+    findings = judge(None, against=WIDEST, not_measured=TOO_LARGE)
+    assert (findings["compared-with"].status, findings["compared-with"].message) == (
         "warn",
         f"not measured, because {TOO_LARGE}",
     )
-    assert found["compared-with"].remedy == "Measure it on a machine with more memory."
-    assert {found[check].status for check in ("finite", *NUMBERS)} == {"skip"}
-    assert verdict_of(found.values()) == "pass"
+    assert findings["compared-with"].remedy == "Measure it on a machine with more memory."
+    assert {findings[check].status for check in ("finite", *NUMBERS)} == {"skip"}
+    assert verdict_of(findings.values()) == "pass"
 
 
 @pytest.mark.parametrize(("lost", "skipped"), [
@@ -90,17 +90,20 @@ def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
 ])  # fmt: skip
 def test_what_is_no_number_is_refused_once(lost: list[str], skipped: set[str]) -> None:
     changed: dict[str, Any] = dict.fromkeys(lost)
-    found = judge(replace(GOOD, **changed))
-    assert (found["finite"].status, found["finite"].message) == ("fail", f"not a number: {', '.join(sorted(lost))}")
-    assert found["finite"].remedy == "The weights are broken; look at the source."
-    assert {check for check in NUMBERS if found[check].status == "skip"} == skipped
-    assert [one.id for one in found.values() if one.status == "fail"] == ["finite"]
+    findings = judge(replace(GOOD, **changed))
+    assert (findings["finite"].status, findings["finite"].message) == (
+        "fail",
+        f"not a number: {', '.join(sorted(lost))}",
+    )
+    assert findings["finite"].remedy == "The weights are broken; look at the source."
+    assert {check for check in NUMBERS if findings[check].status == "skip"} == skipped
+    assert [finding.id for finding in findings.values() if finding.status == "fail"] == ["finite"]
 
 
 def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
     facts = FidelityFacts(replace(GOOD, mean_kld=2.0, max_kld=None), SOURCE, FidelityTest(), Variant())
-    found = {one.id: one.status for one in run_checks(FIDELITY, facts, lambda _: "it is meant so")}
-    assert (found["finite"], found["mean-kld"]) == ("fail", "warn")
+    findings = {finding.id: finding.status for finding in run_checks(FIDELITY, facts, lambda _: "it is meant so")}
+    assert (findings["finite"], findings["mean-kld"]) == ("fail", "warn")
 
 
 @pytest.mark.parametrize(("check", "changed", "message"), [
@@ -111,10 +114,10 @@ def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
 def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     check: str, changed: dict[str, Any], message: str
 ) -> None:
-    found = judge(replace(GOOD, **changed), variant={"bits": 3})
-    assert [one.id for one in found.values() if one.status == "fail"] == [check]
-    assert found[check].message.endswith(message)
-    assert found[check].remedy == better(Variant.model_validate({"bits": 3}))
+    findings = judge(replace(GOOD, **changed), variant={"bits": 3})
+    assert [finding.id for finding in findings.values() if finding.status == "fail"] == [check]
+    assert findings[check].message.endswith(message)
+    assert findings[check].remedy == better(Variant.model_validate({"bits": 3}))
 
 
 @pytest.mark.parametrize(("changed", "limits"), [
@@ -125,8 +128,8 @@ def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     ({"mean_kld_error": None, "perplexity_ratio_error": None}, {}),
 ])  # fmt: skip
 def test_at_the_limit_it_is_not_refused(changed: dict[str, Any], limits: dict[str, Any]) -> None:
-    found = judge(replace(GOOD, **changed), limits)
-    assert {found[check].status for check in NUMBERS} == {"pass"}
+    findings = judge(replace(GOOD, **changed), limits)
+    assert {findings[check].status for check in NUMBERS} == {"pass"}
 
 
 MORE, SMALLER, MIXED = "more bits ({}bit)", "a smaller group (group_size: 32)", "a mixed recipe (mixed_3_6)"

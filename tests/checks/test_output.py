@@ -37,8 +37,8 @@ GOOD = Built(
 
 
 def find(check: str, built: Built) -> Finding:
-    (found,) = (finding for finding in run_checks(CONVERT, built) if finding.id == check)
-    return found
+    (finding,) = (finding for finding in run_checks(CONVERT, built) if finding.id == check)
+    return finding
 
 
 def built_as(variant: Variant, tensors: tuple[TensorInfo, ...], **block: Any) -> Built:
@@ -47,8 +47,8 @@ def built_as(variant: Variant, tensors: tuple[TensorInfo, ...], **block: Any) ->
 
 
 def test_a_good_conversion_passes_every_check() -> None:
-    found = run_checks(CONVERT, GOOD)
-    assert [(finding.id, finding.status) for finding in found] == [
+    findings = run_checks(CONVERT, GOOD)
+    assert [(finding.id, finding.status) for finding in findings] == [
         (check, "pass")
         for check in (
             "bits-per-weight",
@@ -59,9 +59,9 @@ def test_a_good_conversion_passes_every_check() -> None:
             "legal-files",
         )
     ]
-    assert found[0].details == {"bits_per_weight": 4.5}
-    assert found[2].message == "group_size 64, mode affine, bits 4, in config.json and in every tensor"
-    assert "LICENSE" in found[5].message
+    assert findings[0].details == {"bits_per_weight": 4.5}
+    assert findings[2].message == "group_size 64, mode affine, bits 4, in config.json and in every tensor"
+    assert "LICENSE" in findings[5].message
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_an_unquantized_variant() -> None:
 
 def layers(widths: dict[str, int]) -> tuple[TensorInfo, ...]:
     """Layers of one shape with 4, 8 or 16 bits."""
-    found: list[TensorInfo] = []
+    tensors: list[TensorInfo] = []
     for name, bits in widths.items():
         plain = (TensorInfo("layer.weight", "BF16", (64, 256), 2 * 64 * 256),) if bits == 16 else header(bits)
-        found += [replace(tensor, name=tensor.name.replace("layer", name)) for tensor in plain]
-    return tuple(found)
+        tensors += [replace(tensor, name=tensor.name.replace("layer", name)) for tensor in plain]
+    return tuple(tensors)
 
 
 WIDER = {"layers.0.mlp.down_proj": {"bits": 8, "group_size": 64}}
@@ -111,25 +111,25 @@ def test_what_the_class_widens_is_told_and_the_others_have_the_bits_of_the_name(
     tensors = layers({"layers.0.mlp.up_proj": 4, "layers.0.mlp.down_proj": 8, "layers.0.router": 16})
     built = built_as(Variant(), tensors, **AFFINE, **WIDER)
     kept = KeptLayers({"layers.0.mlp.down_proj": 8}, ("layers.0.router",))
-    found = find("bits-per-weight", replace(built, kept=kept))
-    assert found.status == "pass"
-    assert found.details == {"bits_per_weight": round((4.5 + 8.5 + 16) / 3, 4)}
-    assert found.message.endswith("its MLX class keeps mlp.down_proj at 8 bits and leaves router unquantized")
+    finding = find("bits-per-weight", replace(built, kept=kept))
+    assert finding.status == "pass"
+    assert finding.details == {"bits_per_weight": round((4.5 + 8.5 + 16) / 3, 4)}
+    assert finding.message.endswith("its MLX class keeps mlp.down_proj at 8 bits and leaves router unquantized")
 
 
 def test_layers_that_groups_missed_are_refused_beside_those_that_the_class_widens() -> None:
     tensors = layers({"layers.0.mlp.up_proj": 16, "layers.0.mlp.down_proj": 8})
     built = built_as(Variant(), tensors, **AFFINE, **WIDER)
-    found = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
-    assert found.status == "fail"
-    assert "16.000 bits per weight in the other layers, far from the 4 of the name" in found.message
+    finding = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
+    assert finding.status == "fail"
+    assert "16.000 bits per weight in the other layers, far from the 4 of the name" in finding.message
 
 
 def test_a_few_missed_layers_are_refused_too() -> None:
     tensors = layers({"a": 4, "b": 4, "c": 4, "d": 4, "e": 4, "missed": 16, "layers.0.mlp.down_proj": 8})
     built = built_as(Variant(), tensors, **AFFINE, **WIDER)
-    found = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
-    assert found.status == "fail"
+    finding = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
+    assert finding.status == "fail"
 
 
 def test_many_kinds_of_layers_are_counted() -> None:
@@ -198,21 +198,21 @@ FAILING: list[tuple[str, Built, str, str]] = [
 
 @pytest.mark.parametrize(("check", "built", "message", "remedy"), FAILING)
 def test_failures_name_cause_and_next_step(check: str, built: Built, message: str, remedy: str) -> None:
-    found = find(check, built)
-    assert (found.id, found.status) == (check, "fail")
-    assert message in found.message
-    assert remedy in found.remedy
-    assert found.remedy
+    finding = find(check, built)
+    assert (finding.id, finding.status) == (check, "fail")
+    assert message in finding.message
+    assert remedy in finding.remedy
+    assert finding.remedy
 
 
 def test_layers_that_no_group_fits_are_no_excuse() -> None:
     odd = (TensorInfo("layer.weight", "BF16", (64, 144), 2 * 64 * 144),)
-    found = find("bits-per-weight", replace(built_as(Variant(), odd, **AFFINE), source_tensors=odd))
-    assert (found.status, found.details) == ("fail", {"bits_per_weight": 16.0})
-    assert "far from the 4 of the name" in found.message
-    assert "group size" in found.remedy
+    finding = find("bits-per-weight", replace(built_as(Variant(), odd, **AFFINE), source_tensors=odd))
+    assert (finding.status, finding.details) == ("fail", {"bits_per_weight": 16.0})
+    assert "far from the 4 of the name" in finding.message
+    assert "group size" in finding.remedy
 
 
 def test_a_source_without_a_licence_file_is_told() -> None:
-    found = find("legal-files", replace(GOOD, source_sha256={"tokenizer.json": "a"}))
-    assert (found.status, "no licence file" in found.message) == ("warn", True)
+    finding = find("legal-files", replace(GOOD, source_sha256={"tokenizer.json": "a"}))
+    assert (finding.status, "no licence file" in finding.message) == ("warn", True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headers import CONFIG, TYPES, facts, failures, find, judge
-from mlx_publish.machine.packages import mlx_lm_support
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.model.files import MemoryFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.weights import TensorInfo
@@ -27,8 +27,8 @@ class NoHeaders(MemoryFiles):
 
 
 def test_a_good_source_passes() -> None:
-    found = judge(facts())
-    assert {id_: one.status for id_, one in found.items() if one.status != "pass"} == {
+    findings = judge(facts())
+    assert {id_: finding.status for id_, finding in findings.items() if finding.status != "pass"} == {
         "not-taken": "skip", "twin-equal": "skip",
     }  # fmt: skip
 
@@ -54,24 +54,24 @@ def test_a_good_source_passes() -> None:
     ],
 )
 def test_config_alone_refuses(config: dict[str, Any], check: str, words: list[str]) -> None:
-    found = facts(config=config)
-    found = replace(found, source=Metadata(NoHeaders(found.source.files.contents)))  # type: ignore[attr-defined]
-    finding = find(check, found)
-    assert (failures(found), finding.status) == ([check], "fail")
+    source = facts(config=config)
+    source = replace(source, source=Metadata(NoHeaders(source.source.files.contents)))  # type: ignore[attr-defined]
+    finding = find(check, source)
+    assert (failures(source), finding.status) == ([check], "fail")
     for word in words:
         assert word in f"{finding.message} {finding.remedy}"
 
 
 def test_after_a_refusal_the_rest_is_skipped_with_the_reason() -> None:
-    found = judge(facts(config={"model_type": "lama"}))
-    assert found["weights-present"].status == found["ids-fit"].status == "skip"
-    assert found["ids-fit"].message == "not looked at, because of model-type"
+    findings = judge(facts(config={"model_type": "lama"}))
+    assert findings["weights-present"].status == findings["ids-fit"].status == "skip"
+    assert findings["ids-fit"].message == "not looked at, because of model-type"
 
 
 def test_an_accepted_failure_does_not_end_the_look() -> None:
     accept = [{"check": "language-head", "reason": "it is known to work"}]
-    found = judge(facts(config={"architectures": ["LlamaModel"]}, accept=accept))
-    assert (found["language-head"].status, found["ids-fit"].status) == ("warn", "pass")
+    findings = judge(facts(config={"architectures": ["LlamaModel"]}, accept=accept))
+    assert (findings["language-head"].status, findings["ids-fit"].status) == ("warn", "pass")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_an_accepted_failure_does_not_end_the_look() -> None:
     ],
 )
 def test_what_would_stay_behind_has_to_be_asked_for(config: dict[str, Any], words: str) -> None:
-    found = facts(config=config)
-    assert failures(found) == ["modality"]
-    assert words in find("modality", found).message
+    source = facts(config=config)
+    assert failures(source) == ["modality"]
+    assert words in find("modality", source).message
     assert failures(facts(config=config, modality="text")) == ["modality-name"]
     insists = [{"check": "modality-name", "reason": "our clients look for it"}]
     assert failures(facts(config=config, modality="text", accept=insists)) == []
@@ -116,7 +116,7 @@ def test_no_config_and_no_mlx_lm() -> None:
 
 
 def test_names_that_mlx_lm_maps_are_known() -> None:
-    support = mlx_lm_support()
+    support = CONVERTER.support()
     assert support
     assert {"mistral", "llava", "phi-msft"} <= support.types
     assert support.types >= TYPES
@@ -137,7 +137,7 @@ def test_code_is_told(files: dict[str, bytes], config: dict[str, Any], words: st
 
 
 @pytest.mark.parametrize(
-    ("path", "content", "said"),
+    ("path", "content", "message"),
     [
         ("config.json", b'{\n "model_type": "llama",\n}', "config.json:3: not valid JSON"),
         ("config.json", b"[1]", "config.json: is not a JSON object"),
@@ -153,11 +153,15 @@ def test_code_is_told(files: dict[str, bytes], config: dict[str, Any], words: st
         ("quantize_config.json", b"{", "quantize_config.json:1: not valid JSON"),
     ],
 )
-def test_a_broken_file_is_one_failure_with_its_name(path: str, content: bytes, said: str) -> None:
-    found = facts({path: content})
-    assert failures(found) == ["readable"]
-    assert said in find("readable", found).message
-    skipped = [one for one in judge(found).values() if "cannot be read" in one.message and one.status == "skip"]
+def test_a_broken_file_is_one_failure_with_its_name(path: str, content: bytes, message: str) -> None:
+    source = facts({path: content})
+    assert failures(source) == ["readable"]
+    assert message in find("readable", source).message
+    skipped = [
+        finding
+        for finding in judge(source).values()
+        if "cannot be read" in finding.message and finding.status == "skip"
+    ]
     assert skipped
 
 

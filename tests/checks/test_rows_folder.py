@@ -11,7 +11,7 @@ import pytest
 from headers import LAYERS, facts, failures, find, weight_bytes
 from mlx_publish.checks import folder as folder_checks
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.checks.folder import refused_unread
+from mlx_publish.checks.folder import is_refused_unread
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.metadata import Metadata
 
@@ -20,23 +20,23 @@ Change = Callable[[Path], object]
 
 def in_folder(folder: Path) -> SourceFacts:
     """The same good source as `facts`, in a folder."""
-    found = facts(license="mit")
+    source = facts(license="mit")
     folder.mkdir()
-    for path in found.source.entries:
-        (folder / path).write_bytes(found.source.files.read(path))
-    recipe = replace(found.recipe, source_folder=folder)
-    return replace(found, recipe=recipe, identity="", source=Metadata(FolderFiles(folder)))
+    for path in source.source.entries:
+        (folder / path).write_bytes(source.source.files.read(path))
+    recipe = replace(source.recipe, source_folder=folder)
+    return replace(source, recipe=recipe, identity="", source=Metadata(FolderFiles(folder)))
 
 
-def refused(found: SourceFacts) -> bool:
-    return refused_unread(found.source, found.recipe.accepted)
+def refused(source: SourceFacts) -> bool:
+    return is_refused_unread(source.source, source.recipe.accepted)
 
 
 def test_a_good_source_passes_in_a_folder_and_elsewhere(tmp_path: Path) -> None:
-    for found in (facts(), in_folder(tmp_path / "m")):
-        assert failures(found) == []
-        assert not refused(found)
-        assert {find(id_, found).status for id_ in ("links-inside", "file-names", "file-sizes", "legal-texts")} == {
+    for source in (facts(), in_folder(tmp_path / "m")):
+        assert failures(source) == []
+        assert not refused(source)
+        assert {find(id_, source).status for id_ in ("links-inside", "file-names", "file-sizes", "legal-texts")} == {
             "pass"
         }
 
@@ -46,16 +46,16 @@ def test_a_good_source_passes_in_a_folder_and_elsewhere(tmp_path: Path) -> None:
 )
 def test_a_link_out_of_the_source_is_refused_by_name_and_target_for_ever(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("a secret of the user")
-    found = in_folder(tmp_path / "m")
+    source = in_folder(tmp_path / "m")
     (tmp_path / "m" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "m" / name).unlink(missing_ok=True)
     (tmp_path / "m" / name).symlink_to(tmp_path / "secret")
-    finding = find("links-inside", found)
+    finding = find("links-inside", source)
     assert finding.status == "fail"
     assert f"{name} is a link to {tmp_path}/secret"[:100] in finding.message
     assert "cp -L" in finding.remedy
-    assert failures(found) == ["links-inside"]
-    assert refused(found)
+    assert failures(source) == ["links-inside"]
+    assert refused(source)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def test_a_link_out_of_the_source_is_refused_by_name_and_target_for_ever(tmp_pat
     ],
 )  # fmt: skip
 def test_what_is_refused_before_it_is_digested(tmp_path: Path, change: Change, check: str, words: str) -> None:
-    found = in_folder(tmp_path / "m")
+    source = in_folder(tmp_path / "m")
     change(tmp_path / "m")
-    assert check in failures(found)
-    assert words in find(check, found).message
-    assert refused(found)
+    assert check in failures(source)
+    assert words in find(check, source).message
+    assert refused(source)
 
 
 def _hollow(path: Path, size: int) -> None:
@@ -86,30 +86,30 @@ def _hollow(path: Path, size: int) -> None:
 
 
 def test_weights_that_go_on_behind_their_last_tensor_are_refused_before_they_are_digested(tmp_path: Path) -> None:
-    found = in_folder(tmp_path / "m")
+    source = in_folder(tmp_path / "m")
     (tmp_path / "m/model.safetensors").write_bytes(weight_bytes(LAYERS) + b"more")
-    assert refused(found)
-    assert "goes on for 4 bytes behind the last tensor" in find("readable", found).message
+    assert refused(source)
+    assert "goes on for 4 bytes behind the last tensor" in find("readable", source).message
 
 
 def test_a_file_beside_the_weights_has_a_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = facts({"merges.txt": b"x" * 3000, "README.md": b"x" * 9000})
-    assert find("file-sizes", found).status == "pass"
+    source = facts({"merges.txt": b"x" * 3000, "README.md": b"x" * 9000})
+    assert find("file-sizes", source).status == "pass"
     monkeypatch.setattr(folder_checks, "SMALL", 2999)
     assert (
-        find("file-sizes", found).message == "merges.txt has 3,000 bytes, and a file beside the weights at most 2,999"
+        find("file-sizes", source).message == "merges.txt has 3,000 bytes, and a file beside the weights at most 2,999"
     )
 
 
 @pytest.mark.parametrize("name", ["LICENSE.7z", "NOTICE.html", "COPYING\x1b[2J"])
 def test_what_is_plainly_no_legal_text_is_left_behind_and_told(name: str) -> None:
-    found = facts({name: b"x"})
-    finding = find("legal-texts", found)
+    source = facts({name: b"x"})
+    finding = find("legal-texts", source)
     assert finding.status == "warn"
     assert name.replace("\x1b", "\\x1b") in finding.message
     assert "carried over: LICENSE" in finding.message
-    assert name not in found.source.needed
-    assert name not in find("side-files", found).message
+    assert name not in source.source.needed
+    assert name not in find("side-files", source).message
 
 
 def test_a_recipe_may_publish_without_a_broken_notice(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_template_whose_name_cannot_be_published_is_told() -> None:
 
 
 def test_other_files_may_have_any_name_and_size(tmp_path: Path) -> None:
-    found = in_folder(tmp_path / "m")
+    source = in_folder(tmp_path / "m")
     for name in (
         "Icon\r",
         "a\udcff.py",
@@ -145,5 +145,5 @@ def test_other_files_may_have_any_name_and_size(tmp_path: Path) -> None:
     ):
         (tmp_path / "m" / name).write_text("x")
     _hollow(tmp_path / "m/pytorch_model.bin", 1 << 40)
-    assert failures(found) == []
-    assert not refused(found)
+    assert failures(source) == []
+    assert not refused(source)

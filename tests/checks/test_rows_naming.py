@@ -24,8 +24,10 @@ def test_a_commit_is_pinned() -> None:
 
 
 def test_a_folder_is_identified_by_its_digest(tmp_path: Path) -> None:
-    found = facts()
-    finding = find("revision", replace(found, recipe=replace(found.recipe, source_folder=tmp_path), identity="f" * 64))
+    source = facts()
+    finding = find(
+        "revision", replace(source, recipe=replace(source.recipe, source_folder=tmp_path), identity="f" * 64)
+    )
     assert (finding.status, "f" * 12 in finding.message) == ("pass", True)
 
 

@@ -31,9 +31,9 @@ OTHER = "license: other\nlicense_name: house rules\n"
     ],
 )
 def test_a_licence_that_leads_nowhere_is_refused_unless_the_recipe_gives_one(files: dict[str, Any], words: str) -> None:
-    found = facts(files)
-    assert failures(found) == ["licence"]
-    assert words in find("licence", found).message
+    source = facts(files)
+    assert failures(source) == ["licence"]
+    assert words in find("licence", source).message
     own: dict[str, Any] = {"license": "other", "license_name": "x", "license_link": "https://a.b/c"}
     assert failures(facts(files, **own)) == []
 
@@ -71,6 +71,6 @@ def test_languages_that_the_card_cannot_carry_are_told() -> None:
 
 @pytest.mark.parametrize("path", ["LICENSE", "tokenizer.model", "chat_template.jinja"])
 def test_a_pointer_in_place_of_a_file_is_named(path: str) -> None:
-    found = facts({path: POINTER})
-    assert failures(found) == ["side-files"]
-    assert f"{path} is a git-lfs pointer" in find("side-files", found).message
+    source = facts({path: POINTER})
+    assert failures(source) == ["side-files"]
+    assert f"{path} is a git-lfs pointer" in find("side-files", source).message

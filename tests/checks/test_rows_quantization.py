@@ -34,10 +34,10 @@ GROUPS = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "targets": ["Li
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_block_of_config_is_named(block: dict[str, Any], words: str, nested: bool) -> None:
     config = {"quantization_config": block}
-    found = facts(config={"text_config": config} if nested else config)
-    assert failures(found) == ["unquantized"]
-    assert words in find("unquantized", found).message
-    assert "the bits that its name says" in find("unquantized", found).message
+    source = facts(config={"text_config": config} if nested else config)
+    assert failures(source) == ["unquantized"]
+    assert words in find("unquantized", source).message
+    assert "the bits that its name says" in find("unquantized", source).message
 
 
 @pytest.mark.parametrize("key", ["quantization", "quantization_config", "compression_config"])
@@ -47,8 +47,8 @@ def test_an_empty_block_says_nothing(key: str) -> None:
 
 
 def test_a_quantization_of_mlx_is_named() -> None:
-    found = facts(config={"quantization": {"bits": 4, "group_size": 64}})
-    assert "(MLX, 4 bits; so says quantization of config.json)" in find("unquantized", found).message
+    source = facts(config={"quantization": {"bits": 4, "group_size": 64}})
+    assert "(MLX, 4 bits; so says quantization of config.json)" in find("unquantized", source).message
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_quantization_of_mlx_is_named() -> None:
     ],
 )
 def test_a_file_beside_it_is_named(path: str, content: dict[str, Any], words: str) -> None:
-    found = facts({path: content})
-    assert failures(found) == ["unquantized"]
-    assert f"({words}; so says {path})" in find("unquantized", found).message
+    source = facts({path: content})
+    assert failures(source) == ["unquantized"]
+    assert f"({words}; so says {path})" in find("unquantized", source).message
 
 
 def test_a_cache_that_was_quantized_is_no_quantized_model() -> None:
@@ -117,9 +117,9 @@ P = "model.layers.0.mlp.up_proj"
     ],
 )  # fmt: skip
 def test_tensors_give_it_away_where_no_config_says_so(tensors: Tensors, words: str) -> None:
-    found = facts(tensors={**LAYERS, **tensors})
-    assert "weights-numbers" in failures(found)
-    assert f"({words}" in find("weights-numbers", found).message
+    source = facts(tensors={**LAYERS, **tensors})
+    assert "weights-numbers" in failures(source)
+    assert f"({words}" in find("weights-numbers", source).message
 
 
 def test_masks_and_positions_are_no_weights() -> None:
@@ -144,8 +144,8 @@ def test_masks_and_positions_are_no_weights() -> None:
 )
 def test_the_base_model_is_named(name: str, card: str, remedy: str) -> None:
     readme = f"---\nlicense: mit\n{card}---\n".encode()
-    found = facts({"README.md": readme}, config={"quantization_config": {"quant_method": "awq"}}, name=name)
-    assert find("unquantized", found).remedy.endswith(remedy)
+    source = facts({"README.md": readme}, config={"quantization_config": {"quant_method": "awq"}}, name=name)
+    assert find("unquantized", source).remedy.endswith(remedy)
 
 
 def layer(columns: int, *more: tuple[str, tuple[int, ...]]) -> Tensors:
@@ -165,17 +165,17 @@ def layer(columns: int, *more: tuple[str, tuple[int, ...]]) -> Tensors:
     ],
 )
 def test_groups_that_miss_the_layers(columns: int, variant: dict[str, Any], remedy: str) -> None:
-    found = facts(tensors=layer(columns), variants=[variant])
-    finding = find("groups-fit", found)
-    assert failures(found) == ["groups-fit"]
+    source = facts(tensors=layer(columns), variants=[variant])
+    finding = find("groups-fit", source)
+    assert failures(source) == ["groups-fit"]
     assert "of the weights would stay unquantized" in finding.message
     assert finding.remedy.startswith(remedy)
 
 
 def test_little_that_is_missed_is_told() -> None:
-    found = facts(tensors=layer(64, ("dt_proj.weight", (4, 10))))
-    finding = find("groups-fit", found)
-    assert (finding.status, failures(found)) == ("warn", [])
+    source = facts(tensors=layer(64, ("dt_proj.weight", (4, 10))))
+    finding = find("groups-fit", source)
+    assert (finding.status, failures(source)) == ("warn", [])
     assert "dt_proj.weight [4, 10]" in finding.message
     assert finding.details["layers"] == ["dt_proj.weight"]
 
@@ -194,8 +194,8 @@ def test_what_is_no_linear_layer_is_left_out(tensors: Tensors) -> None:
 
 
 def test_experts_that_fit_neither_way_are_missed() -> None:
-    found = facts(tensors=layer(64, ("model.layers.0.mlp.experts.gate_up_proj", (2, 100, 144))))
-    assert failures(found) == ["groups-fit"]
+    source = facts(tensors=layer(64, ("model.layers.0.mlp.experts.gate_up_proj", (2, 100, 144))))
+    assert failures(source) == ["groups-fit"]
 
 
 def test_gpt2_keeps_its_layers_turned() -> None:

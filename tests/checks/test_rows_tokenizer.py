@@ -29,9 +29,9 @@ def tokenizer(**parts: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_an_id_without_a_row_is_named(name: str, parts: dict[str, Any]) -> None:
-    found = facts(tokenizer(**parts), tensors={name: ("BF16", (128, 64))}, config={"vocab_size": 9999})
-    finding = find("ids-fit", found)
-    assert "ids-fit" in failures(found)
+    source = facts(tokenizer(**parts), tensors={name: ("BF16", (128, 64))}, config={"vocab_size": 9999})
+    finding = find("ids-fit", source)
+    assert "ids-fit" in failures(source)
     assert "'<far>'" in finding.message
     assert f"{name} has 128 rows" in finding.message
 
@@ -61,14 +61,14 @@ NO_END = {"tokenizer_config.json": {"chat_template": "{{ messages }}"}, "generat
 
 
 def test_a_chat_model_without_an_end_is_refused() -> None:
-    found = facts(NO_END, config={"eos_token_id": None})
-    assert failures(found) == ["stop-ids"]
-    assert "would never stop" in find("stop-ids", found).message
+    source = facts(NO_END, config={"eos_token_id": None})
+    assert failures(source) == ["stop-ids"]
+    assert "would never stop" in find("stop-ids", source).message
 
 
 def test_a_plain_model_without_an_end_is_told() -> None:
-    found = facts(NO_END | {"tokenizer_config.json": {}}, config={"eos_token_id": None})
-    assert find("stop-ids", found).status == "warn"
+    source = facts(NO_END | {"tokenizer_config.json": {}}, config={"eos_token_id": None})
+    assert find("stop-ids", source).status == "warn"
 
 
 @pytest.mark.parametrize(
@@ -81,27 +81,27 @@ def test_a_plain_model_without_an_end_is_told() -> None:
     ],
 )
 def test_an_end_may_be_named_anywhere(files: dict[str, Any], config: dict[str, Any]) -> None:
-    found = facts(NO_END | files, config={"eos_token_id": None, **config})
-    assert find("stop-ids", found).message == "generation ends at 2"
+    source = facts(NO_END | files, config={"eos_token_id": None, **config})
+    assert find("stop-ids", source).message == "generation ends at 2"
 
 
 @pytest.mark.parametrize("id_", [128, -1])
 def test_an_end_that_never_comes(id_: int) -> None:
-    found = facts(config={"eos_token_id": id_})
-    assert failures(found) == ["stop-ids"]
-    assert f"the end token {id_} is outside" in find("stop-ids", found).message
+    source = facts(config={"eos_token_id": id_})
+    assert failures(source) == ["stop-ids"]
+    assert f"the end token {id_} is outside" in find("stop-ids", source).message
     assert failures(facts({"generation_config.json": {"eos_token_id": [2, id_]}})) == ["stop-ids"]
 
 
 @pytest.mark.parametrize("content", [b'{"eos_token_id": 2,', b"[]", b"\xff"])
 def test_a_broken_generation_config_is_told_and_not_refused(content: bytes) -> None:
-    found = facts({"generation_config.json": content})
-    assert failures(found) == []
-    finding = find("stop-files", found)
+    source = facts({"generation_config.json": content})
+    assert failures(source) == []
+    finding = find("stop-files", source)
     assert finding.status == "warn"
     assert "generation_config.json" in finding.message
     assert "will be repaired" in finding.message
-    assert find("stop-ids", found).message == "generation ends at 2"
+    assert find("stop-ids", source).message == "generation ends at 2"
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_templates() -> None:
 @pytest.mark.parametrize("name", ["tiny-1b-instruct", "Tiny-Chat", "tiny-2b-it", "tiny-7B-Instruct-v0.3", "tiny-IT.v2"])
 def test_a_chat_model_without_a_template_is_refused(name: str) -> None:
     none: dict[str, Any] = {"tokenizer_config.json": {}}
-    found = find("chat-template", facts(none, base_model=f"someone/{name}"))
-    assert (found.status, "no chat template" in found.message) == ("fail", True)
+    finding = find("chat-template", facts(none, base_model=f"someone/{name}"))
+    assert (finding.status, "no chat template" in finding.message) == ("fail", True)
 
 
 @pytest.mark.parametrize("name", ["tiny-1b", "chatter-1b", "italic-7b", "institute-2b"])
@@ -145,21 +145,21 @@ def test_a_model_that_only_completes_needs_no_template(name: str) -> None:
 
 def test_the_tag_conversational_makes_a_chat_model() -> None:
     card = b"---\ntags: [Conversational]\n---\n"
-    found = find("chat-template", facts({"tokenizer_config.json": {}, "README.md": card}))
-    assert (found.status, "'conversational'" in found.message) == ("fail", True)
+    finding = find("chat-template", facts({"tokenizer_config.json": {}, "README.md": card}))
+    assert (finding.status, "'conversational'" in finding.message) == ("fail", True)
 
 
 def test_named_templates_need_a_default() -> None:
     named = [{"name": "tool_use", "template": "{{ messages }}"}, {"name": "rag", "template": "x"}]
-    found = find("chat-template", facts({"tokenizer_config.json": {"chat_template": named}}))
-    assert (found.status, "rag, tool_use none is the default" in found.message) == ("fail", True)
+    finding = find("chat-template", facts({"tokenizer_config.json": {"chat_template": named}}))
+    assert (finding.status, "rag, tool_use none is the default" in finding.message) == ("fail", True)
     whole = [*named, {"name": "default", "template": "y"}]
     kept = find("chat-template", facts({"tokenizer_config.json": {"chat_template": whole}}))
     assert (kept.status, "3 by name" in kept.message) == ("pass", True)
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not end within 8 s"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
@@ -167,9 +167,9 @@ def test_named_templates_need_a_default() -> None:
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", ""),
     ],
 )
-def test_an_unsafe_template_is_refused(template: str, said: str) -> None:
-    found = find("template-safe", facts({"tokenizer_config.json": {"chat_template": template}}))
-    assert (found.status, said in found.message) == ("fail", True), found
+def test_an_unsafe_template_is_refused(template: str, message: str) -> None:
+    finding = find("template-safe", facts({"tokenizer_config.json": {"chat_template": template}}))
+    assert (finding.status, message in finding.message) == ("fail", True), finding
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_an_end_that_is_no_id_is_refused_with_its_file_and_key(value: object) ->
         (facts(config={"text_config": {"eos_token_id": value}}), "text_config.eos_token_id", "config.json"),
         (facts({"generation_config.json": {"eos_token_id": value}}), "eos_token_id", "generation_config.json"),
     ]
-    for found, key, file in places:
-        assert failures(found) == ["end-ids"]
-        assert find("end-ids", found).message.startswith(f"{key} of {file} is ")
+    for source, key, file in places:
+        assert failures(source) == ["end-ids"]
+        assert find("end-ids", source).message.startswith(f"{key} of {file} is ")
 
 
 @pytest.mark.parametrize("value", [2, [2], [2, 3], None, []])

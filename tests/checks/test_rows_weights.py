@@ -12,12 +12,12 @@ from mlx_publish.errors import Refused
 from mlx_publish.model.weights import parse_header, read_header
 
 INDEX = "model.safetensors.index.json"
-ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 A: Tensors = {"model.embed_tokens.weight": ("BF16", (128, 64))}
 B: Tensors = {"model.norm.weight": ("BF16", (64,))}
-MAP = dict.fromkeys(A, ONE) | dict.fromkeys(B, TWO)
+MAP = dict.fromkeys(A, FIRST) | dict.fromkeys(B, SECOND)
 SHARDS: dict[str, Any] = {
-    "model.safetensors": None, ONE: weight_bytes(A), TWO: weight_bytes(B), INDEX: index_bytes(MAP)
+    "model.safetensors": None, FIRST: weight_bytes(A), SECOND: weight_bytes(B), INDEX: index_bytes(MAP)
 }  # fmt: skip
 
 
@@ -36,79 +36,79 @@ def test_shards_with_their_index_pass() -> None:
         ({"model.safetensors": None, "adapter_config.json": b"{}"}, "is an adapter"),
         ({"model.safetensors": POINTER}, "model.safetensors is a git-lfs pointer"),
         ({"model.safetensors": b""}, "model.safetensors is empty"),
-        (SHARDS | {TWO: None}, f"not there: {TWO}"),
-        (SHARDS | {TWO: None, INDEX: None}, f"are missing: {TWO}"),
-        (SHARDS | {TWO: POINTER}, f"{TWO} is a git-lfs pointer"),
+        (SHARDS | {SECOND: None}, f"not there: {SECOND}"),
+        (SHARDS | {SECOND: None, INDEX: None}, f"are missing: {SECOND}"),
+        (SHARDS | {SECOND: POINTER}, f"{SECOND} is a git-lfs pointer"),
         ({"model.safetensors": None, "model-00001-of-00003.safetensors": weight_bytes(A)}, "model-00003-of-00003"),
         ({INDEX: index_bytes(dict.fromkeys(LAYERS, "w.safetensors")), "w.safetensors": weight_bytes(LAYERS)}, "named model*"),
         ({INDEX: index_bytes(dict.fromkeys(LAYERS, "a/m.safetensors")), "a/m.safetensors": weight_bytes(LAYERS)}, "a/m.saf"),
     ],
 )  # fmt: skip
 def test_weights_that_are_not_there_are_named(files: dict[str, Any], words: str) -> None:
-    found = facts(files)
-    assert failures(found) == ["weights-present"]
-    assert words in find("weights-present", found).message
+    source = facts(files)
+    assert failures(source) == ["weights-present"]
+    assert words in find("weights-present", source).message
 
 
 @pytest.mark.parametrize("path", ["../model.safetensors", "/etc/passwd", "a/../../model.safetensors", "..\\x"])
 def test_an_index_that_leaves_the_model_is_refused_for_ever(path: str) -> None:
     accept = [{"check": "paths-inside", "reason": "I do trust them, really"}]
-    found = facts({INDEX: index_bytes(dict.fromkeys(LAYERS, path))}, accept=accept)
-    finding = find("paths-inside", found)
+    source = facts({INDEX: index_bytes(dict.fromkeys(LAYERS, path))}, accept=accept)
+    finding = find("paths-inside", source)
     assert finding.status == "fail"
     assert path in finding.message
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"model.fp16.safetensors": weight_bytes(LAYERS)}, "model.fp16.safetensors"),
         (SHARDS | {"model.safetensors": weight_bytes(LAYERS)}, "model.safetensors"),
         (SHARDS | {INDEX: None, "model.fp16.safetensors": b"x"}, "model.fp16.safetensors"),
     ],
 )
-def test_of_two_sets_one_is_taken_and_that_is_told(files: dict[str, Any], told: str) -> None:
-    found = facts(files)
-    finding = find("one-weight-set", found)
-    assert (finding.status, told in finding.message) == ("warn", True)
-    assert failures(found) == []
-    assert told not in found.source.weights
+def test_of_two_sets_one_is_taken_and_that_is_told(files: dict[str, Any], message: str) -> None:
+    source = facts(files)
+    finding = find("one-weight-set", source)
+    assert (finding.status, message in finding.message) == ("warn", True)
+    assert failures(source) == []
+    assert message not in source.source.weights
 
 
 @pytest.mark.parametrize(
     "names",
     [
         ["model.fp16.safetensors", "model.fp32.safetensors"],
-        ["model-00001-of-00001.safetensors", ONE, TWO],
+        ["model-00001-of-00001.safetensors", FIRST, SECOND],
     ],
 )
 def test_several_sets_and_no_word_which_is_meant(names: list[str]) -> None:
-    found = facts({"model.safetensors": None, **dict.fromkeys(names, weight_bytes(A))})
-    assert failures(found) == ["one-weight-set"]
-    assert "no index says which is meant" in find("one-weight-set", found).message
+    source = facts({"model.safetensors": None, **dict.fromkeys(names, weight_bytes(A))})
+    assert failures(source) == ["one-weight-set"]
+    assert "no index says which is meant" in find("one-weight-set", source).message
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
         (
-            {INDEX: index_bytes(MAP | {"lost.weight": ONE})},
+            {INDEX: index_bytes(MAP | {"lost.weight": FIRST})},
             "1 tensor(s) that are not in their files, first lost.weight",
         ),
-        ({INDEX: index_bytes(MAP | {"model.norm.weight": ONE})}, "first model.norm.weight in"),
-        ({TWO: weight_bytes({**B, "extra.weight": ("BF16", (2,))})}, "not in the index, first extra.weight of"),
+        ({INDEX: index_bytes(MAP | {"model.norm.weight": FIRST})}, "first model.norm.weight in"),
+        ({SECOND: weight_bytes({**B, "extra.weight": ("BF16", (2,))})}, "not in the index, first extra.weight of"),
     ],
 )
 def test_an_index_that_lies(files: dict[str, Any], words: str) -> None:
-    found = facts(SHARDS | files)
-    assert failures(found) == ["source-index"]
-    assert words in find("source-index", found).message
+    source = facts(SHARDS | files)
+    assert failures(source) == ["source-index"]
+    assert words in find("source-index", source).message
 
 
 def test_a_tensor_in_two_files() -> None:
-    found = facts(SHARDS | {INDEX: None, TWO: weight_bytes({**A, **B})})
-    assert failures(found) == ["tensors-once"]
-    assert "model.embed_tokens.weight stands in several" in find("tensors-once", found).message
+    source = facts(SHARDS | {INDEX: None, SECOND: weight_bytes({**A, **B})})
+    assert failures(source) == ["tensors-once"]
+    assert "model.embed_tokens.weight stands in several" in find("tensors-once", source).message
 
 
 def test_no_tensors_at_all() -> None:
@@ -116,9 +116,9 @@ def test_no_tensors_at_all() -> None:
 
 
 def test_a_file_cut_short_is_named() -> None:
-    found = facts({"model.safetensors": weight_bytes(LAYERS)[:-100]})
-    assert failures(found) == ["readable"]
-    assert "model.safetensors: has" in find("readable", found).message
+    source = facts({"model.safetensors": weight_bytes(LAYERS)[:-100]})
+    assert failures(source) == ["readable"]
+    assert "model.safetensors: has" in find("readable", source).message
 
 
 def entry(first: int, last: int, shape: tuple[object, ...] = (2,), dtype: str = "BF16") -> dict[str, object]:
@@ -173,9 +173,9 @@ MATRIX = "model.embed_tokens.weight"
     ],
 )
 def test_precision_is_told(tensors: Tensors, keys: dict[str, Any], words: str) -> None:
-    found = facts(tensors=tensors, **keys)
-    finding = find("source-precision", found)
-    assert (finding.status, failures(found)) == ("warn", [])
+    source = facts(tensors=tensors, **keys)
+    finding = find("source-precision", source)
+    assert (finding.status, failures(source)) == ("warn", [])
     assert words in finding.message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, FEWEST, SpeedFacts
 from mlx_publish.evidence.report import Finding, verdict_of
+from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
 from mlx_publish.machine.series import summary
 from mlx_publish.recipes.recipe import SpeedTest
 
@@ -23,20 +25,22 @@ OTHERS = "Other programs took 1.5 cores before the measurement: backup 90 %."
 
 def length(
     prompt: int = 512, generation: int = 128, *, generations: tuple[float, ...] = STEADY, prompts: tuple[float, ...] = (),
-) -> dict[str, Any]:  # fmt: skip
-    """A length as the engine tells it; by the rates of its trials."""
+) -> LengthSpeed:  # fmt: skip
+    """A length as the engine returns it; by the rates of its trials."""
     prompts = prompts or tuple(20 * rate for rate in (STEADY * 9)[: len(generations)])
-    trials = [{"prompt_tps": one, "generation_tps": other} for one, other in zip(prompts, generations, strict=True)]
-    return {
-        "prompt_tokens": prompt, "generation_tokens": generation, "trials": trials,
-        "prompt_tps": summary(prompts), "generation_tps": summary(generations),
-    }  # fmt: skip
+    trials = [Trial(*rates, first_token_s=0.1) for rates in zip(prompts, generations, strict=True)]
+    rates = summary(prompts), summary(generations), summary([0.1] * len(trials))
+    return LengthSpeed(prompt, generation, [], trials, *rates, peak_memory_bytes=0)
 
 
-def facts(*lengths: dict[str, Any], device: str = "gpu", system: str = "Darwin", **more: Any) -> SpeedFacts:
-    asked = SpeedTest.model_validate({"prompt_tokens": [one["prompt_tokens"] for one in lengths] or [512]})
-    result = {"lengths": list(lengths) or [length()], "left_out": more.pop("left_out", []), "device": device}
-    return SpeedFacts(result, more.pop("limits", asked), **{"refusals": (), "remarks": (), **more}, system=system)
+def facts(*lengths: LengthSpeed, device: str = "gpu", system: str = "Darwin", **more: Any) -> SpeedFacts:
+    asked = SpeedTest.model_validate({"prompt_tokens": [one.prompt_tokens for one in lengths] or [512]})
+    speed = Speed(
+        device=device, computed_in="float32", seconds=asked.seconds, asked_generation_tokens=asked.generation_tokens,
+        asked_trials=asked.trials, lengths=list(lengths) or [length()], left_out=more.pop("left_out", []),
+        cache=CacheSize(1, 0, 0), peak_memory_bytes=0, process_memory_bytes=0,
+    )  # fmt: skip
+    return SpeedFacts(speed, more.pop("limits", asked), **{"refusals": (), "remarks": (), **more}, system=system)
 
 
 def judge(check: str, given: SpeedFacts) -> Finding:
@@ -76,7 +80,7 @@ def test_a_number_of_linux_says_so_wherever_it_stands() -> None:
     (length(prompts=(2000.0, 1900.0, 1800.0, 1700.0, 1600.0)),
      "drift: it fell by 20% from 2000.0 to 1600.0 prompt tokens/s (GPU; prompts of 512 tokens)"),
 ])  # fmt: skip
-def test_an_unsteady_speed_is_not_printed(one: dict[str, Any], said: str) -> None:
+def test_an_unsteady_speed_is_not_printed(one: LengthSpeed, said: str) -> None:
     given = facts(length(128), one)
     found = judge("steady", given)
     assert (found.status, found.message) == ("warn", f"not printed: {said}")
@@ -94,7 +98,7 @@ def test_the_limits_are_those_of_the_recipe() -> None:
 
 
 def test_warming_up_is_none_of_the_trials_and_does_not_count() -> None:
-    one = length() | {"warm_up": [{"prompt_tps": 1.0, "generation_tps": 60.0}]}
+    one = replace(length(), warm_up=[Trial(1.0, 60.0, 0.1)])
     assert facts(one).objections() == ()
 
 
@@ -125,7 +129,7 @@ def test_a_mac_that_computed_on_its_cpu_prints_nothing() -> None:
 
 
 @pytest.mark.parametrize(("one", "least"), [(length(8), 8), (length(generation=15), 15), (length(8, 4), 4)])
-def test_a_rate_over_a_handful_of_tokens_is_not_printed(one: dict[str, Any], least: int) -> None:
+def test_a_rate_over_a_handful_of_tokens_is_not_printed(one: LengthSpeed, least: int) -> None:
     given = facts(one)
     found = judge("enough", given)
     assert (found.status, found.message) == ("warn", f"not printed: too few tokens: {least}")
@@ -147,10 +151,10 @@ def test_the_fewest_tokens_are_enough() -> None:
     ),
 ])  # fmt: skip
 def test_what_was_made_smaller_or_left_out_is_told(
-    lengths: tuple[dict[str, Any], ...], left_out: list[int], said: str
+    lengths: tuple[LengthSpeed, ...], left_out: list[int], said: str
 ) -> None:
     why = "180 s are not enough for it"
-    given = facts(*lengths, left_out=[{"prompt_tokens": prompt, "why": why} for prompt in left_out])
+    given = facts(*lengths, left_out=[LeftOut(prompt, why) for prompt in left_out])
     found = judge("enough", given)
     assert (found.status, found.message) == ("pass", said)
     assert given.objections() == ()

@@ -30,7 +30,7 @@ NOT_ASKED = CHATML.replace("{% if add_generation_prompt %}", "{% if false %}")
 ENDED = RenderedText("a", [1, 2])
 
 
-def seen(template: str, **special: str) -> Look:
+def look_at(template: str, **special: str) -> Look:
     return look({"default": template}, special)
 
 
@@ -38,18 +38,18 @@ def facts(template: str | None = CHATML, special: dict[str, str] | None = None, 
     """All that is known of a template that stands alone; None has no template."""
     if template is None:
         return TemplateFacts(None, None, TOKENS, "none", **more)
-    found = seen(template, **(special or {}))
-    return TemplateFacts(found, capabilities(found), more.pop("tokens", TOKENS), **more)
+    look = look_at(template, **(special or {}))
+    return TemplateFacts(look, capabilities(look), more.pop("tokens", TOKENS), **more)
 
 
 def find(check: str, about: TemplateFacts) -> Finding:
-    (found,) = (finding for finding in run_checks(TEMPLATE, about) if finding.id == check)
-    return found
+    (finding,) = (finding for finding in run_checks(TEMPLATE, about) if finding.id == check)
+    return finding
 
 
 def says(check: str, about: TemplateFacts) -> tuple[str, str]:
-    found = find(check, about)
-    return found.status, found.message
+    finding = find(check, about)
+    return finding.status, finding.message
 
 
 def chat(thinks: bool = False, **rendered: RenderedText | tuple[RenderedText, RenderedText]) -> ChatRendered:
@@ -59,15 +59,15 @@ def chat(thinks: bool = False, **rendered: RenderedText | tuple[RenderedText, Re
 
 
 def test_of_chatml_nothing_odd_is_said() -> None:
-    found = run_checks(TEMPLATE, facts(chat=chat(user=ENDED), engines={"minijinja": ()}))
-    assert {finding.status for finding in found} == {"pass"}
-    assert not any(finding.remedy for finding in found)
+    findings = run_checks(TEMPLATE, facts(chat=chat(user=ENDED), engines={"minijinja": ()}))
+    assert {finding.status for finding in findings} == {"pass"}
+    assert not any(finding.remedy for finding in findings)
 
 
 def test_without_a_template_one_thing_is_said() -> None:
-    found = {finding.id: (finding.status, finding.message) for finding in run_checks(TEMPLATE, facts(None))}
-    assert found.pop("template-renders") == ("warn", "there is no chat template; the answers are plain completions")
-    assert set(found.values()) == {("skip", "there is no chat template")}
+    findings = {finding.id: (finding.status, finding.message) for finding in run_checks(TEMPLATE, facts(None))}
+    assert findings.pop("template-renders") == ("warn", "there is no chat template; the answers are plain completions")
+    assert set(findings.values()) == {("skip", "there is no chat template")}
 
 
 def test_ids_are_unique() -> None:
@@ -77,11 +77,11 @@ def test_ids_are_unique() -> None:
 
 
 def test_a_failure_names_a_next_step() -> None:
-    found = run_checks(
+    findings = run_checks(
         TEMPLATE,
         facts("{{ raise_exception('no') }}", way="own-turn", chat=chat(user=(ENDED, RenderedText("b", [1])))),
     )
-    failures = [finding for finding in found if finding.status == "fail"]
+    failures = [finding for finding in findings if finding.status == "fail"]
     assert [finding.id for finding in failures] == ["template-renders", "template-same", "system-role"]
     assert all(finding.remedy for finding in failures)
 
@@ -90,9 +90,9 @@ def test_a_failure_names_a_next_step() -> None:
 
 
 def test_a_safe_template() -> None:
-    told = safe(seen(CHATML))
-    assert (told.status, told.remedy) == ("pass", "")
-    assert told.message.startswith("36 dialogues were rendered in a sandbox")
+    finding = safe(look_at(CHATML))
+    assert (finding.status, finding.remedy) == ("pass", "")
+    assert finding.message.startswith("36 dialogues were rendered in a sandbox")
 
 
 @pytest.mark.parametrize(
@@ -104,38 +104,38 @@ def test_a_safe_template() -> None:
     ],
 )
 def test_an_unsafe_template(template: str, kind: str, words: str) -> None:
-    told = safe(seen(template))
-    assert (told.status, told.details["kind"]) == ("fail", kind)
-    assert told.message.startswith("the chat template is not safe to render: ")
-    assert words in told.message
-    assert told.message.endswith("(dialogue 'user')")
+    finding = safe(look_at(template))
+    assert (finding.status, finding.details["kind"]) == ("fail", kind)
+    assert finding.message.startswith("the chat template is not safe to render: ")
+    assert words in finding.message
+    assert finding.message.endswith("(dialogue 'user')")
 
 
 def test_a_template_that_is_unsafe_with_tools_alone() -> None:
-    told = safe(seen(CHATML + "{{ tools.__class__ if tools }}"))
-    assert told.status == "fail"
-    assert "(dialogue 'tools')" in told.message
+    finding = safe(look_at(CHATML + "{{ tools.__class__ if tools }}"))
+    assert finding.status == "fail"
+    assert "(dialogue 'tools')" in finding.message
 
 
 # template-renders
 
 
 def test_a_template_renders() -> None:
-    found = find("template-renders", facts())
+    finding = find("template-renders", facts())
     unusual = ["call without text, mapping", "call without text, string", "result in parts, mapping",
                "result in parts, string", "text parts", "system in parts"]  # fmt: skip
-    said = f"30 of 36 dialogues render; refused: {'; '.join(unusual)}"
-    assert (found.status, found.message) == ("pass", said)
-    assert [*found.details["refused"]] == unusual
+    message = f"30 of 36 dialogues render; refused: {'; '.join(unusual)}"
+    assert (finding.status, finding.message) == ("pass", message)
+    assert [*finding.details["refused"]] == unusual
     every = facts(CHATML.replace("message['content']", "message['content'] | string"))
     assert says("template-renders", every) == ("pass", "36 of 36 dialogues render")
 
 
 def test_a_template_that_cannot_render_what_every_chat_needs() -> None:
-    found = find("template-renders", facts("{{ raise_exception('one turn') if messages | length > 2 }}" + CHATML))
-    assert found.status == "fail"
-    assert found.message == "the chat template cannot render the dialogue 'several turns': one turn"
-    assert found.details["broken"] == {"several turns": "one turn"}
+    finding = find("template-renders", facts("{{ raise_exception('one turn') if messages | length > 2 }}" + CHATML))
+    assert finding.status == "fail"
+    assert finding.message == "the chat template cannot render the dialogue 'several turns': one turn"
+    assert finding.details["broken"] == {"several turns": "one turn"}
 
 
 # template-same
@@ -153,12 +153,12 @@ def test_the_same_text_and_ids() -> None:
 
 def test_another_text() -> None:
     other = (RenderedText("Hello you there", [1]), RenderedText("Hello me there", [1]))
-    found = find("template-same", facts(chat=chat(user=ENDED, tools=other, scripts=other)))
-    assert found.status == "fail"
-    assert found.message == (
+    finding = find("template-same", facts(chat=chat(user=ENDED, tools=other, scripts=other)))
+    assert finding.status == "fail"
+    assert finding.message == (
         "2 of 3 dialogues differ from the source's: 'tools', text 'Hello me there' in place of 'Hello you there'"
     )
-    assert found.details["different"] == ["tools", "scripts"]
+    assert finding.details["different"] == ["tools", "scripts"]
 
 
 def test_of_a_long_text_the_place_of_the_difference_is_shown() -> None:
@@ -198,8 +198,8 @@ def test_what_mlx_lm_sets_by_default_is_no_difference() -> None:
 
 def test_a_difference_cannot_be_accepted_away() -> None:
     about = facts(chat=chat(user=(ENDED, RenderedText(error="no"))))
-    found = {finding.id: finding.status for finding in run_checks(TEMPLATE, about, lambda _: "for a reason")}
-    assert found["template-same"] == "fail"
+    findings = {finding.id: finding.status for finding in run_checks(TEMPLATE, about, lambda _: "for a reason")}
+    assert findings["template-same"] == "fail"
 
 
 # system-role and turns
@@ -219,19 +219,19 @@ def test_a_system_text_is_folded(template: str, reason: str) -> None:
         ("first-user", "goes in front of the first user turn"),
         ("own-turn", "is a user turn of its own"),
     ):
-        said = f"no system role ({reason}); the system text {words}"
-        assert says("system-role", facts(template, way=way)) == ("warn", said)
+        message = f"no system role ({reason}); the system text {words}"
+        assert says("system-role", facts(template, way=way)) == ("warn", message)
         converted = facts(template, way=way, chat=chat(thinks=False))
-        assert says("system-role", converted) == ("warn", f"{said}, and so the card shows it")
+        assert says("system-role", converted) == ("warn", f"{message}, and so the card shows it")
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM_STRICT, "{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"])
 def test_a_turn_of_its_own_needs_a_template_that_takes_two(template: str) -> None:
     assert find("system-role", facts(template, way="first-user")).status == "warn"
-    found = find("system-role", facts(template, way="own-turn"))
-    assert found.status == "fail"
-    assert found.message.endswith("the template takes no two in a row")
-    assert found.remedy == "Set smoke.fold to first-user in the recipe."
+    finding = find("system-role", facts(template, way="own-turn"))
+    assert finding.status == "fail"
+    assert finding.message.endswith("the template takes no two in a row")
+    assert finding.remedy == "Set smoke.fold to first-user in the recipe."
 
 
 def test_orders_of_turns() -> None:
@@ -266,8 +266,8 @@ def test_texts_that_arrive_once_twice_and_never() -> None:
 
 
 def test_of_a_long_text_the_beginning_is_shown() -> None:
-    found = find("texts-once", facts(CHATML.replace("message['content']", "message['content'] | replace('**', '')")))
-    assert found.message.endswith("the text 'The tags </s> <|im_end|> <|user|> [INST] <end_of_turn>, the ' vanishes")
+    finding = find("texts-once", facts(CHATML.replace("message['content']", "message['content'] | replace('**', '')")))
+    assert finding.message.endswith("the text 'The tags </s> <|im_end|> <|user|> [INST] <end_of_turn>, the ' vanishes")
 
 
 def test_what_asks_for_an_answer() -> None:
@@ -303,11 +303,11 @@ def test_a_begin_token_that_is_not_doubled(made: RenderedText) -> None:
 
 def test_tokens_that_are_none() -> None:
     assert says("known-tokens", facts()) == ("pass", "every special token that the template writes is one")
-    found = find("known-tokens", facts("<|b|><|a|>" + CHATML))
-    assert (found.status, found.message) == (
+    finding = find("known-tokens", facts("<|b|><|a|>" + CHATML))
+    assert (finding.status, finding.message) == (
         "warn", "<|a|>, <|b|> look like special tokens and are plain text to this tokenizer",
     )  # fmt: skip
-    assert found.details["unknown"] == ["<|a|>", "<|b|>"]
+    assert finding.details["unknown"] == ["<|a|>", "<|b|>"]
     assert says("known-tokens", facts("<|a|>" + CHATML, tokens=None)) == ("skip", "no file lists the special tokens")
 
 
@@ -344,11 +344,11 @@ def test_variables() -> None:
     assert says("variables", facts(SWITCH + "{{ documents }}{{ date_string }}")) == (
         "pass", "the template reads what callers give: date_string, enable_thinking",
     )  # fmt: skip
-    found = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
-    assert (found.status, found.message) == (
+    finding = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
+    assert (finding.status, finding.message) == (
         "warn", "the template reads add_generation_promt, which no caller is known to give",
     )  # fmt: skip
-    assert found.details["names"] == ["add_generation_promt"]
+    assert finding.details["names"] == ["add_generation_promt"]
 
 
 # thinking
@@ -373,8 +373,8 @@ def test_there_is_no_switch() -> None:
     ],
 )  # fmt: skip
 def test_a_switch(template: str, unset: str, thinks: bool | None, status: str, end: str) -> None:
-    told = None if thinks is None else chat(thinks, user=ENDED)
-    assert says("thinking", facts(template, chat=told)) == (
+    rendered = None if thinks is None else chat(thinks, user=ENDED)
+    assert says("thinking", facts(template, chat=rendered)) == (
         status, f"enable_thinking switches thinking; unset it is {unset}{end}",
     )  # fmt: skip
 
@@ -392,8 +392,8 @@ def test_tools() -> None:
     assert status == "warn"
     assert message.startswith("tools are listed; arguments as a mapping are lost; arguments as a string are lost; res")
     assert message.endswith("results are shown; a call whose message has no text (null) is refused")
-    one = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
-    assert says("tools", one) == (
+    mistral = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
+    assert says("tools", mistral) == (
         "pass",
         "tools are listed; arguments as a mapping are shown; arguments as a string are escaped; results are shown",
     )
@@ -423,9 +423,9 @@ def test_other_engines() -> None:
     assert says("other-engines", facts(engines=both)) == (
         "skip", "not installed here: huggingface-jinja, minijinja",
     )  # fmt: skip
-    found = find("other-engines", facts(engines=both | {"minijinja": ()}))
-    assert (found.status, found.message) == ("pass", "minijinja renders every dialogue alike")
-    assert found.details["missing"] == ["huggingface-jinja"]
+    finding = find("other-engines", facts(engines=both | {"minijinja": ()}))
+    assert (finding.status, finding.message) == ("pass", "minijinja renders every dialogue alike")
+    assert finding.details["missing"] == ["huggingface-jinja"]
     assert says("other-engines", facts(engines={"minijinja": (), "huggingface-jinja": ()})) == (
         "pass", "huggingface-jinja and minijinja render every dialogue alike",
     )  # fmt: skip
@@ -433,13 +433,13 @@ def test_other_engines() -> None:
 
 def test_another_engine_makes_something_else() -> None:
     lines = tuple(f"minijinja: in {name!r} it refuses" for name in "abcd")
-    found = find("other-engines", facts(engines={"minijinja": lines, "huggingface-jinja": None}))
-    assert (found.status, found.message) == ("warn", "; ".join(lines[:3]))
-    assert found.details["different"] == [*lines]
+    finding = find("other-engines", facts(engines={"minijinja": lines, "huggingface-jinja": None}))
+    assert (finding.status, finding.message) == ("warn", "; ".join(lines[:3]))
+    assert finding.details["different"] == [*lines]
 
 
 def test_a_warning_refuses_nothing() -> None:
     odd = facts(NO_SYSTEM_STRICT + "<|a|>{{ x }}", way="first-user", engines={"minijinja": ("different",)})
-    found = run_checks(TEMPLATE, odd)
-    assert {"warn"} < {finding.status for finding in found}
-    assert verdict_of(found) == "pass"
+    findings = run_checks(TEMPLATE, odd)
+    assert {"warn"} < {finding.status for finding in findings}
+    assert verdict_of(findings) == "pass"

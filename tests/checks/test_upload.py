@@ -20,14 +20,14 @@ GOOD = Parcel(EVIDENCE, NOW, "card", "card", ())
 
 
 def test_what_was_measured_and_rendered_may_leave() -> None:
-    found = run_checks(UPLOAD, GOOD)
-    assert {finding.id: finding.status for finding in found} == {
+    findings = run_checks(UPLOAD, GOOD)
+    assert {finding.id: finding.status for finding in findings} == {
         **dict.fromkeys(("evidence-complete", "checks-complete", "facts-known", "licence-allowed"), "pass"),
         "rebuilt-equal": "skip",
         **dict.fromkeys(("bytes-unchanged", "card-rendered", "only-model-files", "no-secrets"), "pass"),
     }
-    said = {finding.id: finding.message for finding in found}
-    assert said["bytes-unchanged"] == "2 files have the digests of the evidence"
+    messages = {finding.id: finding.message for finding in findings}
+    assert messages["bytes-unchanged"] == "2 files have the digests of the evidence"
 
 
 def test_a_chart_that_is_the_rendered_one_may_leave() -> None:
@@ -76,14 +76,14 @@ FAILING: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("check", "changes", "message", "remedy"), FAILING)
 def test_failures_name_cause_and_next_step(check: str, changes: dict[str, Any], message: str, remedy: str) -> None:
-    (found,) = (finding for finding in run_checks(UPLOAD, replace(GOOD, **changes)) if finding.status == "fail")
-    assert found.id == check
-    assert message in found.message
-    assert remedy in found.remedy
+    (finding,) = (finding for finding in run_checks(UPLOAD, replace(GOOD, **changes)) if finding.status == "fail")
+    assert finding.id == check
+    assert message in finding.message
+    assert remedy in finding.remedy
 
 
 @pytest.mark.parametrize(("check", "changes"), [(check, changes) for check, changes, _, _ in FAILING])
 def test_only_missing_measurements_can_be_accepted(check: str, changes: dict[str, Any]) -> None:
-    found = run_checks(UPLOAD, replace(GOOD, **changes), lambda _: "the owner wants it")
-    status = {finding.id: finding.status for finding in found}[check]
+    findings = run_checks(UPLOAD, replace(GOOD, **changes), lambda _: "the owner wants it")
+    status = {finding.id: finding.status for finding in findings}[check]
     assert status == ("warn" if check == "evidence-complete" else "fail")

@@ -17,7 +17,7 @@ from mlx_publish.model.files import MemoryFiles, read_json_file
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
 
 
-@pytest.mark.parametrize(("keys", "said"), [
+@pytest.mark.parametrize(("keys", "message"), [
     ({"hidden_size": 0}, "hidden_size is 0, no size"),
     ({"hidden_size": -8}, "hidden_size is -8"),
     ({"vocab_size": "big"}, "vocab_size is 'big'"),
@@ -29,10 +29,10 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
     ({"rms_norm_eps": "Infinity"}, "rms_norm_eps is 'Infinity'"),
     ({"text_config": {"hidden_size": None, "num_hidden_layers": 2.5}}, "text_config.num_hidden_layers is 2.5"),
 ])  # fmt: skip
-def test_nonsense_is_named(keys: Mapping[str, Any], said: str) -> None:
+def test_nonsense_is_named(keys: Mapping[str, Any], message: str) -> None:
     finding = find("config-values", facts(config=keys))
     assert finding.status == "fail"
-    assert said in finding.message
+    assert message in finding.message
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -48,10 +48,10 @@ def test_weights_that_lack_layers_are_refused() -> None:
     assert "700 layers" in finding.message
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "message"), [
     ('{"a": ' + "[" * 900 + "]" * 900 + "}", "nested too deeply"),
     ('{"a": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
 ])  # fmt: skip
-def test_what_python_could_not_walk_or_count_is_refused(text: str, said: str) -> None:
-    with pytest.raises(Refused, match=said):
+def test_what_python_could_not_walk_or_count_is_refused(text: str, message: str) -> None:
+    with pytest.raises(Refused, match=message):
         read_json_file(MemoryFiles({"config.json": text.encode()}), "config.json")

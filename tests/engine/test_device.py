@@ -64,7 +64,7 @@ def test_a_cpu_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(device, "on_gpu", lambda: False)
     monkeypatch.setattr(device, "deviation", lambda _: pytest.fail("compared"))
     device.trusted()
-    assert device.device(lambda _: None)["deviation"] == 0.0
+    assert device.device(lambda _: None).deviation == 0.0
 
 
 def test_whatever_computes_is_done_on_a_trusted_device() -> None:

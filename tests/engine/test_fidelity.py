@@ -27,6 +27,8 @@ from mlx_publish.engine.fidelity import compare
 from mlx_publish.engine.logits_store import write_store
 from mlx_publish.engine.passages import Passage
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.records import to_json
+from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source import logits as reference
@@ -242,14 +244,15 @@ def test_the_source_is_read_again_where_it_has_to_be(tiny: Compared, tmp_path: P
     (mine.source / "reference/00002.safetensors").unlink()
     found = mine.again()
     assert mine.log.exists()
-    assert found["4bit"].result == tiny.result("4bit")
+    assert to_json(found["4bit"].result) == tiny.result("4bit")
     assert SourceLogits(stage_context(mine.root)).known() is not None
     before = marks(mine.log)
     other = mine.again(fidelity={"tokens": 200, **ANYTHING})["4bit"].result
+    assert isinstance(other, Fidelity)
     assert marks(mine.log) != before
     assert sum(len(ids) for _, ids in kept(mine)) == 200
-    assert other["positions"] == 196
-    assert other["tokens_sha256"] != tiny.result("4bit")["tokens_sha256"]
+    assert other.positions == 196
+    assert other.tokens_sha256 != tiny.result("4bit")["tokens_sha256"]
     assert not leftovers(mine.root)
 
 
@@ -326,7 +329,9 @@ def test_one_variant_alone_has_nothing_to_be_compared_with(
 ) -> None:
     mine = copy(too_large, tmp_path / "mine")
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", memory(mine.root))
-    assert mine.again(variants=["8bit"])["8bit"].result["not_measured"] == TOO_LARGE
+    alone = mine.again(variants=["8bit"])["8bit"].result
+    assert isinstance(alone, NotCompared)
+    assert alone.not_measured == TOO_LARGE
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from transformers import AutoTokenizer  # noqa: TID251
 from transformers.utils import chat_template_utils  # noqa: TID251
 
 from chat_samples import MANNERS, write_chat_model
-from mlx_publish.chat.child import Request, render_all
+from mlx_publish.chat.child import render_all
 from mlx_publish.chat.dialogues import Probe, probes
 from mlx_publish.chat.look import NOW
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.engine import prompts
 from mlx_publish.engine.passages import rendering
 from mlx_publish.engine.prompts import finished, forbid

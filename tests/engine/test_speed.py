@@ -18,6 +18,8 @@ from mlx_publish.engine import speed
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.speed import LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
+from mlx_publish.evidence.speed import CacheSize, LeftOut, Speed, Trial
+from mlx_publish.machine.series import Summary
 from models import make_model, make_scripted
 from tiny_tokenizer import TURN_END
 
@@ -41,12 +43,12 @@ class Machine:
 
     perf_counter = monotonic
 
-    def run(self, bench: Bench, length: int, generation: int) -> dict[str, float]:
+    def run(self, bench: Bench, length: int, generation: int) -> Trial:
         prompt_tps, generation_tps = self.rates(len(self.runs))
         self.runs.append((length, generation))
         self.now += length / prompt_tps + generation / generation_tps
         bench.rates = {"prompt_tps": prompt_tps, "generation_tps": generation_tps}
-        return {**bench.rates, "first_token_s": length / prompt_tps}
+        return Trial(prompt_tps, generation_tps, length / prompt_tps)
 
 
 class Words:
@@ -62,9 +64,9 @@ def steady(prompt_tps: float, generation_tps: float) -> Rates:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a benchmark told, of how many seconds, and by which runs."""
+    """What a benchmark measured, in how many seconds, and by which runs."""
 
-    told: dict[str, Any]
+    speed: Speed
     seconds: float
     runs: list[tuple[int, int]]
 
@@ -72,8 +74,8 @@ class Measured:
     def shapes(self) -> list[tuple[int, int, int, int]]:
         """Prompt, generation, warm-ups and trials of each length."""
         return [
-            (one["prompt_tokens"], one["generation_tokens"], len(one["warm_up"]), len(one["trials"]))
-            for one in self.told["lengths"]
+            (length.prompt_tokens, length.generation_tokens, len(length.warm_up), len(length.trials))
+            for length in self.speed.lengths
         ]
 
 
@@ -84,14 +86,14 @@ Measure = Callable[..., Measured]
 def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Measure a machine that does not exist."""
 
-    def on(rates: Rates, lengths: list[int], generation: int, trials: int, seconds: float) -> Measured:
+    def on(rates: Rates, lengths: list[int], generation: int, trials: int, seconds: Any) -> Measured:
         machine = Machine(rates)
         monkeypatch.setattr(speed, "time", machine)
         monkeypatch.setattr(speed, "load_model", lambda _: (None, Words(), "float32"))
         monkeypatch.setattr(Bench, "run", lambda *asked: machine.run(*asked))  # noqa: PLW0108  bound, it would not be given the bench
         begin = machine.now
-        told = benchmark("folder", TEXT, lengths, generation, trials, seconds, lambda _: None)
-        return Measured(told, machine.now - begin, machine.runs)
+        measured = benchmark("folder", TEXT, lengths, generation, trials, seconds, lambda _: None)
+        return Measured(measured, machine.now - begin, machine.runs)
 
     return on
 
@@ -99,10 +101,10 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
 def test_with_time_all_lengths_are_measured(measure: Measure) -> None:
     made = measure(steady(1000, 100), *DEFAULTS)
     assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 5), (2048, 128, 2, 5)]
-    assert made.told["left_out"] == []
-    assert (made.told["seconds"], made.told["asked_generation_tokens"], made.told["asked_trials"]) == (180, 128, 5)
-    assert made.told["lengths"][1]["generation_tps"] == {"median": 100, "lowest": 100, "highest": 100}
-    assert made.told["lengths"][1]["first_token_s"]["median"] == pytest.approx(0.512)
+    assert made.speed.left_out == []
+    assert (made.speed.seconds, made.speed.asked_generation_tokens, made.speed.asked_trials) == (180, 128, 5)
+    assert made.speed.lengths[1].generation_tps == Summary(median=100, lowest=100, highest=100)
+    assert made.speed.lengths[1].first_token_s.median == pytest.approx(0.512)
 
 
 def test_lengths_are_measured_once_each_and_the_shortest_first(measure: Measure) -> None:
@@ -113,7 +115,7 @@ def test_lengths_are_measured_once_each_and_the_shortest_first(measure: Measure)
 def test_what_does_not_fit_is_left_out_and_told(measure: Measure) -> None:
     made = measure(steady(100, 50), [128, 512, 2048], 128, 5, 90)
     assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 3)]
-    assert made.told["left_out"] == [{"prompt_tokens": 2048, "why": "90 s are not enough for it"}]
+    assert made.speed.left_out == [LeftOut(2048, "90 s are not enough for it")]
     assert made.seconds <= 90
 
 
@@ -127,8 +129,8 @@ def test_trials_become_fewer_before_a_length_is_left_out(measure: Measure) -> No
 @pytest.mark.parametrize(("rate", "generation"), [(20, 128), (8, 64), (4, 32), (2, 16), (0.01, 16)])
 def test_the_generation_of_the_first_length_shrinks_to_fit(measure: Measure, rate: float, generation: int) -> None:
     made = measure(steady(1000, rate), [128], 128, 5, 60)
-    assert made.told["lengths"][0]["generation_tokens"] == generation
-    assert len(made.told["lengths"][0]["trials"]) >= LEAST_TRIALS
+    assert made.speed.lengths[0].generation_tokens == generation
+    assert len(made.speed.lengths[0].trials) >= LEAST_TRIALS
     assert made.seconds <= 60 or generation == LEAST_TOKENS
 
 
@@ -159,9 +161,10 @@ def test_the_budget_is_kept(measure: Measure) -> None:
         made = measure(steady(*rates), lengths, 128, 5, seconds)
         if least <= 0.9 * seconds:
             assert made.seconds <= seconds
-        assert [one["prompt_tokens"] for key in ("lengths", "left_out") for one in made.told[key]] == lengths
+        measured = [length.prompt_tokens for length in made.speed.lengths]
+        assert measured + [length.prompt_tokens for length in made.speed.left_out] == lengths
         assert all(warm <= WARM_UPS and trials >= LEAST_TRIALS for _, _, warm, trials in made.shapes)
-        left_out += bool(made.told["left_out"])
+        left_out += bool(made.speed.left_out)
         shrunk += made.shapes[0][1] < 128
     assert left_out > 50
     assert shrunk > 50
@@ -188,15 +191,15 @@ WARMING: dict[str, tuple[list[float], int]] = {
 def test_it_warms_up_until_two_runs_agree(measure: Measure, case: str) -> None:
     rates, runs = WARMING[case]
     made = measure(lambda number: (1000, [50.0, 50.0, *rates, *[rates[-1]] * 9][number]), [64], 32, 5, 600)
-    [length] = made.told["lengths"]
-    assert [one["generation_tps"] for one in length["warm_up"]] == rates[:runs]
-    assert len(length["trials"]) == 5
+    [length] = made.speed.lengths
+    assert [trial.generation_tps for trial in length.warm_up] == rates[:runs]
+    assert len(length.trials) == 5
 
 
 def test_the_cold_one_is_in_no_number(measure: Measure) -> None:
     rates = [50.0, 50.0, 60.0, 2021.0, 2019.0, 2020.0, 2018.0, 2021.0, 2019.0, 2020.0]
-    [length] = measure(lambda number: (1000, rates[number]), [64], 32, 5, 600).told["lengths"]
-    assert length["generation_tps"] == {"median": 2020, "lowest": 2018, "highest": 2021}
+    [length] = measure(lambda number: (1000, rates[number]), [64], 32, 5, 600).speed.lengths
+    assert length.generation_tps == Summary(median=2020, lowest=2018, highest=2021)
 
 
 def test_both_rates_have_to_agree(measure: Measure) -> None:
@@ -251,25 +254,24 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
     folder, said = make_model(tmp_path / "m"), list[str]()
-    told = benchmark(str(folder), TEXT, [24, 300], 20, 3, 60, said.append)
+    measured = benchmark(str(folder), TEXT, [24, 300], 20, 3, 60, said.append)
     assert said == ["loading", "prompts of 24 tokens", "prompts of 300 tokens"]
-    assert (told["device"], told["computed_in"]) == (("gpu", "as stored") if on_gpu() else ("cpu", "float32"))
-    assert [(one["prompt_tokens"], one["generation_tokens"], len(one["trials"])) for one in told["lengths"]] == [
+    assert (measured.device, measured.computed_in) == (("gpu", "as stored") if on_gpu() else ("cpu", "float32"))
+    assert [(length.prompt_tokens, length.generation_tokens, len(length.trials)) for length in measured.lengths] == [
         (24, 20, 3), (300, 20, 3),
     ]  # fmt: skip
-    for one in told["lengths"]:
-        assert 2 <= len(one["warm_up"]) <= WARM_UPS
-        for trial in (*one["warm_up"], *one["trials"]):
-            assert trial.keys() == {"prompt_tps", "generation_tps", "first_token_s"}
-            assert min(trial.values()) > 0
-        rates = sorted(trial["generation_tps"] for trial in one["trials"])
-        assert one["generation_tps"] == {"median": rates[1], "lowest": rates[0], "highest": rates[2]}
+    for length in measured.lengths:
+        assert 2 <= len(length.warm_up) <= WARM_UPS
+        for trial in (*length.warm_up, *length.trials):
+            assert min(trial.prompt_tps, trial.generation_tps, trial.first_token_s) > 0
+        rates = sorted(trial.generation_tps for trial in length.trials)
+        assert length.generation_tps == Summary(median=rates[1], lowest=rates[0], highest=rates[2])
     # A text of 37 letters is repeated until it is long enough.
     assert set(counted.prompts) == {16, 24, 300}
     assert set(zip(counted.prompts, counted.generations, strict=True)) == {(16, 16), (24, 20), (300, 20)}
     weights = folder.joinpath("model.safetensors").stat().st_size
-    assert weights < told["peak_memory_bytes"] == max(one["peak_memory_bytes"] for one in told["lengths"])
-    assert told["peak_memory_bytes"] < told["process_memory_bytes"]
+    assert weights < measured.peak_memory_bytes == max(length.peak_memory_bytes for length in measured.lengths)
+    assert measured.peak_memory_bytes < measured.process_memory_bytes
 
 
 def test_a_model_that_would_stop_at_once_is_not_let(tmp_path: Path, counted: Counted) -> None:
@@ -281,12 +283,12 @@ def test_a_model_that_would_stop_at_once_is_not_let(tmp_path: Path, counted: Cou
     assert set(counted.reasons) == {"length"}
 
 
-def cache_of(folder: Path, prompt: int = 20) -> dict[str, int]:
+def cache_of(folder: Path, prompt: int = 20) -> CacheSize:
     """Of a real run."""
     model, tokenizer = loaded(folder)
     bench = Bench(model, tokenizer, [5, 6, 7], 4, 3, 0)
     bench.run(prompt, 4)
-    return speed._cache(bench.cache)
+    return speed.cache_size(bench.cache)
 
 
 # Two layers and two heads of keys and of values; qwen3 and gemma2 have heads of twice the usual size.
@@ -294,7 +296,7 @@ def cache_of(folder: Path, prompt: int = 20) -> dict[str, int]:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_cache_takes_two_bytes_a_number(tmp_path: Path, arch: str, head: int, dtype: str) -> None:
     folder = make_model(tmp_path / "m", arch, dtype=dtype)
-    assert cache_of(folder) == {"bytes_per_token": 2 * 2 * 2 * head * 2, "window_bytes_per_token": 0, "window": 0}
+    assert cache_of(folder) == CacheSize(bytes_per_token=2 * 2 * 2 * head * 2, window_bytes_per_token=0, window=0)
 
 
 @pytest.mark.parametrize("arch", ["llama", "mistral"])
@@ -303,9 +305,7 @@ def test_a_layer_with_a_window_stops_growing(tmp_path: Path, arch: str, prompt: 
     kinds = ["sliding_attention", "sliding_attention", "full_attention"]
     folder = make_model(tmp_path / "m", arch, layers=3, config={"sliding_window": WINDOW, "layer_types": kinds})
     a_layer = 2 * 2 * 16 * 2
-    assert cache_of(folder, prompt) == {
-        "bytes_per_token": a_layer, "window_bytes_per_token": 2 * a_layer, "window": WINDOW,
-    }  # fmt: skip
+    assert cache_of(folder, prompt) == CacheSize(a_layer, window_bytes_per_token=2 * a_layer, window=WINDOW)
 
 
 def test_the_caches_of_hybrid_models_are_looked_into() -> None:
@@ -313,5 +313,5 @@ def test_the_caches_of_hybrid_models_are_looked_into() -> None:
     for cache, heads in ((full, 1), (window, 2), (chunk, 4)):
         cache.update_and_fetch(mx.zeros((1, heads, 10, 8)), mx.zeros((1, heads, 10, 16)))
     a_head = 2 * (8 + 16)
-    found = speed._cache([CacheList(state, CacheList(full, KVCache())), window, chunk, state])
-    assert found == {"bytes_per_token": a_head, "window_bytes_per_token": 6 * a_head, "window": 64}
+    found = speed.cache_size([CacheList(state, CacheList(full, KVCache())), window, chunk, state])
+    assert found == CacheSize(a_head, window_bytes_per_token=6 * a_head, window=64)

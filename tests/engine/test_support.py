@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import mlx_publish
+from mlx_publish.converters.mlx_lm import CONVERTER
 from mlx_publish.machine import packages
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.machine.packages import versions
 
 ASK = """
 import json, sys
-from mlx_publish.machine.packages import mlx_lm_support
-found = mlx_lm_support()
+from mlx_publish.converters.mlx_lm import CONVERTER
+found = CONVERTER.support()
 heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"mlx", "mlx_lm", "transformers", "numpy", "torch"})
 print(json.dumps({"version": found.version, "types": sorted(found.types), "heavy": heavy}))
 """
@@ -45,7 +46,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     spec = ModuleSpec("mlx_lm", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    monkeypatch.setattr(packages, "version", lambda _: "9.9")
+    monkeypatch.setattr("mlx_publish.converters.mlx_lm.version", lambda _: "9.9")
     (tmp_path / "utils.py").write_text("raise SystemExit\nMODEL_REMAPPING = {'mistral': 'llama'}\n")
     return tmp_path
 
@@ -55,14 +56,14 @@ def test_modules_with_arguments_are_architectures_and_names_are_remapped(install
     for name in ("llama", "base", "cache"):
         (installed / "models" / f"{name}.py").write_text(code)
     (installed / "models" / "helpers.py").write_text("raise SystemExit\n")
-    found = mlx_lm_support()
+    found = CONVERTER.support()
     assert found is not None
     assert (found.version, set(found.types)) == ("9.9", {"llama", "mistral"})
 
 
 def test_without_a_mapping_there_are_only_modules(installed: Path) -> None:
     (installed / "utils.py").write_text("x = 1\n")
-    found = mlx_lm_support()
+    found = CONVERTER.support()
     assert found is not None
     assert found.types == frozenset()
 
@@ -70,7 +71,7 @@ def test_without_a_mapping_there_are_only_modules(installed: Path) -> None:
 @pytest.mark.parametrize("spec", [None, ModuleSpec("mlx_lm", None)])
 def test_where_it_is_not_installed_nothing_is_known(monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    assert mlx_lm_support() is None
+    assert CONVERTER.support() is None
 
 
 def test_versions_leave_out_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

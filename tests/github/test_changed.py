@@ -52,7 +52,7 @@ def test_what_the_base_got_meanwhile_is_not_a_change_of_the_branch(repo: Path) -
     (repo / "theirs").touch()
     commit(repo)
     git(repo, "switch", "--quiet", "cards")
-    assert [str(one.path) for one in changed_files(repo, "main")] == ["mine"]
+    assert [str(file.path) for file in changed_files(repo, "main")] == ["mine"]
 
 
 def test_nothing_changed(repo: Path) -> None:

@@ -153,9 +153,9 @@ def test_a_newer_converter_is_told_by_its_minor_version(repo: Repo) -> None:
 def test_sources_and_recipes_that_are_gone_or_wrong_are_rows(repo: Repo) -> None:
     (repo.root / "recipes/gone.yaml").write_text(f"source: acme/Gone\nrevision: '{'a' * 40}'\nto: lab/gone\n")
     (repo.root / "recipes/wrong.yaml").write_text("source: [\n")
-    said = repo.drift()
-    assert "gone: acme/Gone: acme/Gone does not exist" in said
-    assert "wrong: recipes/wrong.yaml: the recipe is wrong" in said
+    output = repo.drift()
+    assert "gone: acme/Gone: acme/Gone does not exist" in output
+    assert "wrong: recipes/wrong.yaml: the recipe is wrong" in output
 
 
 def test_a_commit_that_is_gone_and_a_gated_source_do_not_hide_that_it_moved(repo: Repo) -> None:
@@ -163,9 +163,9 @@ def test_a_commit_that_is_gone_and_a_gated_source_do_not_hide_that_it_moved(repo
     pinned = repo.hub.put("acme/Gated", FILES, gated=True)
     repo.hub.put("acme/Gated", {"README.md": CARD.replace(b"mit", b"gpl-3.0"), "LICENSE": b"GPL"})
     (repo.root / "recipes/gated.yaml").write_text(f"source: acme/Gated\nrevision: '{pinned}'\nto: lab/gated\n")
-    said = repo.drift()
-    assert "so what changed is not known (aaaaaaaaaaaa" in said
-    assert "gated: acme/Gated: licence" in said
+    output = repo.drift()
+    assert "so what changed is not known (aaaaaaaaaaaa" in output
+    assert "gated: acme/Gated: licence" in output
 
 
 def test_a_hub_or_pypi_that_does_not_answer_is_exit_4(repo: Repo) -> None:

@@ -11,7 +11,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from mlx_publish.errors import NOWHERE, Place
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report, Verdict
+from mlx_publish.evidence.results import PublishedRepo
 from mlx_publish.github import outcome
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe
@@ -63,12 +65,18 @@ def add(
     work.write_report(label, Report(stage, {}, checks or (Finding("so", "pass", "so"),), result or {}, verdict))
 
 
+def published(repo: str, commit: str, tag: str, pull_request: str = "") -> dict[str, Any]:
+    """What upload reports of two files on the Hub."""
+    receipt = PublishedRepo(True, 2, 9, repo, commit, tag, ["a", "b"], [], False, pull_request, 0)
+    plain: dict[str, Any] = to_json(receipt)
+    return plain
+
+
 def test_a_published_recipe(runner: Job, work: Work, recipe: Recipe) -> None:
     for label in ("4bit", "8bit"):
         add(work, label, "convert")
         add(work, label, "card")
-        result = {"repo": f"acme/Tiny-{label}", "commit": f"c{label}", "tag": "v1", "sent": ["a", "b"], "removed": []}
-        add(work, label, "upload", result=result)
+        add(work, label, "upload", result=published(f"acme/Tiny-{label}", f"c{label}", "v1"))
     outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs == {
         "verdict": "pass",
@@ -94,10 +102,9 @@ def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Job, work: Work,
     )
     assert "| published |" not in "".join(runner.summaries)
     runner.summaries.clear()
-    result = {"repo": "acme/Tiny-4bit", "commit": "0123456789abcdef", "tag": HOSTILE, "sent": ["a", "b"], "removed": []}
-    add(work, "4bit", "upload", result=result)
-    pull = {"pull_request": "https://huggingface.co/acme/Tiny-8bit/discussions/1", "tag": ""}
-    add(work, "8bit", "upload", result={**result, "repo": "acme/Tiny-8bit", **pull})
+    add(work, "4bit", "upload", result=published("acme/Tiny-4bit", "0123456789abcdef", HOSTILE))
+    pull = "https://huggingface.co/acme/Tiny-8bit/discussions/1"
+    add(work, "8bit", "upload", result=published("acme/Tiny-8bit", "0123456789abcdef", "", pull))
     outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert "The card of" not in "".join(runner.summaries)
     [_, table] = "".join(runner.summaries).split("| published |")
@@ -165,12 +172,12 @@ def test_strangers_words_are_text_in_the_summary(runner: Job, work: Work, recipe
 
 
 def test_what_was_not_proven_stands_in_the_summary(runner: Job, work: Work, recipe: Recipe) -> None:
-    said = "the architecture is not proven: torch is not installed"
+    message = "the architecture is not proven: torch is not installed"
     skips = (
-        Finding("twin-equal", "skip", said, details={"told": True}),
+        Finding("twin-equal", "skip", message, details={"told": True}),
         Finding("other", "skip", "nothing to look at"),
     )
     add(work, "4bit", "inspect", checks=skips)
     outcome.write_outcome(work, recipe, recipe.variants[:1], STAGES, runner)
-    assert f"skip twin-equal: {said}" in "".join(runner.summaries)
+    assert f"skip twin-equal: {message}" in "".join(runner.summaries)
     assert "nothing to look at" not in "".join(runner.summaries)

@@ -12,8 +12,9 @@ import pytest
 
 from hostile import HOSTILE, WORSE
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.records import to_json
 from mlx_publish.github import plan as plan_module
-from mlx_publish.github.plan import Settings, make_plan, print_plan, read_event
+from mlx_publish.github.plan import Plan, Settings, make_plan, print_plan, read_event
 from mlx_publish.github.request import ASKED, MOST_KEYS, Request, from_form, from_payload
 from mlx_publish.github.runner import Runner
 
@@ -58,13 +59,13 @@ def event(tmp_path: Path) -> Path:
     return path
 
 
-def asked(recipes: Path, **payload: object) -> dict[str, Any]:
+def asked(recipes: Path, **payload: object) -> Plan:
     return make_plan(
         "repository_dispatch", {"action": "mlx-publish", "client_payload": payload}, "refs/heads/main", recipes
     )
 
 
-def filled_in(recipes: Path, **fields: str) -> dict[str, Any]:
+def filled_in(recipes: Path, **fields: str) -> Plan:
     inputs = {key.replace("_", "-"): value for key, value in fields.items()}
     return make_plan("workflow_dispatch", {"inputs": inputs}, "refs/heads/main", recipes)
 
@@ -77,7 +78,7 @@ def job(**values: str) -> dict[str, str]:
 def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes: Path, reviewed: Path) -> None:
     plan = make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
     path = (recipes / "small.yaml").as_posix()
-    assert plan == {
+    assert to_json(plan) == {
         "schema": "mlx-publish/plan/1", "event": "push", "next": "publish", "callback": "", "review": {},
         "runs_on": ["self-hosted", "macOS", "ARM64"],
         "jobs": [
@@ -85,13 +86,13 @@ def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes:
             job(name="small-8bit", recipe=path, variant="8bit", tag="v1", repo="lab/s-8bit"),
         ],
     }  # fmt: skip
-    [other] = make_plan("push", {}, "refs/tags/big.model/v1.2-rc1", recipes, settings=Settings(cards=reviewed))["jobs"]
+    [other] = make_plan("push", {}, "refs/tags/big.model/v1.2-rc1", recipes, settings=Settings(cards=reviewed)).jobs
     assert (other["recipe"], other["tag"]) == ((recipes / "big.model.yml").as_posix(), "v1.2-rc1")
 
 
 def test_all_publishes_every_recipe(recipes: Path, reviewed: Path) -> None:
     plan = make_plan("push", {}, "refs/tags/all/v2", recipes, settings=Settings(cards=reviewed))
-    assert [(one["name"], one["tag"]) for one in plan["jobs"]] == [
+    assert [(entry["name"], entry["tag"]) for entry in plan.jobs] == [
         ("big.model-4bit", "v2"), ("small-4bit", "v2"), ("small-8bit", "v2"),
     ]  # fmt: skip
 
@@ -135,7 +136,7 @@ def test_other_events_start_nothing(recipes: Path, name: str, payload: dict[str,
 
 def test_a_stranger_s_event_is_not_helped_by_inputs_of_a_calling_workflow(recipes: Path) -> None:
     given = {"recipe": "small"}
-    assert make_plan("schedule", {}, "refs/heads/main", recipes, given=given)["next"] == "review"
+    assert make_plan("schedule", {}, "refs/heads/main", recipes, given=given).next == "review"
     for name in ("pull_request", "pull_request_target", "issues", "workflow_run"):
         with pytest.raises(BadInput, match="starts nothing"):
             make_plan(name, {}, "refs/heads/main", recipes, given=given)
@@ -147,18 +148,18 @@ def test_a_new_trigger_is_a_reader_of_its_event(recipes: Path, monkeypatch: pyte
 
     monkeypatch.setattr(plan_module, "TRIGGERS", {**plan_module.TRIGGERS, "release": released})
     plan = make_plan("release", {"release": {"name": "small"}}, "refs/tags/v1", recipes)
-    assert (plan["event"], plan["next"], plan["review"]["name"]) == ("release", "review", "small")
+    assert (plan.event, plan.next, plan.review["name"]) == ("release", "review", "small")
 
 
 def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> None:
     plan = asked(recipes, recipe="small", callback="abc-1")
     whole = job(name="small", recipe=(recipes / "small.yaml").as_posix())
-    assert (plan["next"], plan["callback"], plan["jobs"], plan["review"]) == ("review", "abc-1", [whole], whole)
+    assert (plan.next, plan.callback, plan.jobs, plan.review) == ("review", "abc-1", [whole], whole)
     plan = asked(recipes, recipe="small", variants=["8bit"], revision=COMMIT[::-1])
-    assert [one["variant"] for one in plan["jobs"]] == ["8bit"]
-    assert {one["revision"] for one in (*plan["jobs"], plan["review"])} == {COMMIT[::-1]}
-    assert plan["review"]["variant"] == ""
-    assert asked(recipes, recipe="small", dry_run=True)["next"] == "nothing"
+    assert [entry["variant"] for entry in plan.jobs] == ["8bit"]
+    assert {entry["revision"] for entry in (*plan.jobs, plan.review)} == {COMMIT[::-1]}
+    assert plan.review["variant"] == ""
+    assert asked(recipes, recipe="small", dry_run=True).next == "nothing"
 
 
 def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
@@ -166,19 +167,19 @@ def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
         recipes, recipe="", source=" a/New ", revision="main", variants="4bit,8bit", destination="lab/{source}-{variant}",
         modality="text", dry_run="false", notes="One\r\nTwo",
     )  # fmt: skip
-    [made] = plan["jobs"]
-    assert made == plan["review"] == job(
+    [made] = plan.jobs
+    assert made == plan.review == job(
         name="New", recipe=(recipes / "New.yaml").as_posix(), source="a/New", revision="main", variants="4bit,8bit",
         destination="lab/{source}-{variant}", modality="text", notes="One\nTwo",
     )  # fmt: skip
-    assert plan["next"] == "review"
-    assert filled_in(recipes, source="a/New", variants="all", dry_run="true")["next"] == "nothing"
+    assert plan.next == "review"
+    assert filled_in(recipes, source="a/New", variants="all", dry_run="true").next == "nothing"
 
 
 def test_a_source_without_a_destination_means_its_recipe(recipes: Path) -> None:
     plan = asked(recipes, source="A/Small", revision=COMMIT[::-1], callback="webhook 1")
-    assert plan["next"] == "review"
-    assert plan["review"] == job(name="small", recipe=(recipes / "small.yaml").as_posix(), revision=COMMIT[::-1])
+    assert plan.next == "review"
+    assert plan.review == job(name="small", recipe=(recipes / "small.yaml").as_posix(), revision=COMMIT[::-1])
     (recipes / "again.yaml").write_text(f"source: a/small\nrevision: {COMMIT}\nto: lab/again\n")
     with pytest.raises(BadInput, match="several recipes have it: again, small"):
         asked(recipes, source="a/small", revision=COMMIT)
@@ -188,15 +189,15 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     settings = Settings.from_env({"MLX_PUBLISH_RUNNER": "studio-1", "MLX_PUBLISH_PER": "variant"})
     payload = {"action": "mlx-publish", "client_payload": {"recipe": "small"}}
     plan = make_plan("repository_dispatch", payload, "", recipes, settings=settings)
-    assert plan["runs_on"] == ["self-hosted", "macOS", "ARM64", "studio-1"]
-    assert [one["name"] for one in plan["jobs"]] == ["small-4bit", "small-8bit"]
+    assert plan.runs_on == ["self-hosted", "macOS", "ARM64", "studio-1"]
+    assert [entry["name"] for entry in plan.jobs] == ["small-4bit", "small-8bit"]
     for wrong in ({"MLX_PUBLISH_RUNNER": "a b"}, {"MLX_PUBLISH_PER": "model"}):
         with pytest.raises(BadInput) as caught:
             Settings.from_env(wrong)
         assert str(caught.value.place) == next(iter(wrong))
 
 
-@pytest.mark.parametrize(("payload", "key", "said"), [
+@pytest.mark.parametrize(("payload", "key", "message"), [
     ({}, "recipe", "exactly one of recipe and source"),
     ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
     ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
@@ -212,11 +213,11 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
     ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
 ])  # fmt: skip
-def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, said: str) -> None:
+def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         asked(recipes, **payload)
     assert key in (f"{caught.value.place}: {caught.value.key}")
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.remedy
 
 
@@ -249,14 +250,14 @@ def test_two_recipes_for_one_destination_are_refused(recipes: Path, reviewed: Pa
             asked(recipes, **payload)
     with pytest.raises(BadInput, match=r"other\.yaml publishes to lab/s-8bit, too"):
         make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
-    assert asked(recipes, recipe="big.model")["next"] == "review"
+    assert asked(recipes, recipe="big.model").next == "review"
 
 
 def test_the_policy_is_kept_before_any_machine_is_asked(recipes: Path, tmp_path: Path) -> None:
     (tmp_path / "mlx-publish.yaml").write_text("namespaces: [lab]\n")
     with pytest.raises(BadInput, match="the namespace eve is not allowed"):
         asked(recipes, source="x/new", revision=COMMIT, destination="eve/x")
-    assert asked(recipes, source="x/new", revision=COMMIT, destination="lab/x")["next"] == "review"
+    assert asked(recipes, source="x/new", revision=COMMIT, destination="lab/x").next == "review"
 
 
 @pytest.mark.parametrize("key", ["recipe", "source", "revision", "variants", "destination", "callback", "notes"])
@@ -270,7 +271,7 @@ def test_hostile_values_are_refused_or_stay_text(recipes: Path, key: str) -> Non
             assert len(str(plan)) < 2000
             continue
         # What is let through stands in the plan as it came, or, of the form, without the space around it.
-        whole = plan["callback"] if key == "callback" else plan["review"][key]
+        whole = plan.callback if key == "callback" else plan.review[key]
         assert whole in (value, value.strip(), value.replace("\r\n", "\n"), f"{recipes.as_posix()}/{value}.yaml", "")
         if key not in ("notes", "callback") and value.strip():
             assert re.fullmatch(r"[A-Za-z0-9_{][A-Za-z0-9._/{}, -]*", value.strip())
@@ -279,9 +280,7 @@ def test_hostile_values_are_refused_or_stay_text(recipes: Path, key: str) -> Non
     assert refused >= (0.05 if key in ("notes", "callback") else 0.9) * len(plans)
 
 
-def _plan_or_error(
-    ask: Callable[..., dict[str, Any]], recipes: Path, given: dict[str, str]
-) -> dict[str, Any] | BadInput:
+def _plan_or_error(ask: Callable[..., Plan], recipes: Path, given: dict[str, str]) -> Plan | BadInput:
     try:
         return ask(recipes, **given)
     except BadInput as error:
@@ -313,21 +312,21 @@ def test_no_recipe_is_called_all(recipes: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not UTF-8: "),
         (b"[]", "an event is a JSON object"), (b"null", "an event is a JSON object"),
         (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "is nested too deeply"),
     ],
 )  # fmt: skip
-def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, said: str) -> None:
+def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, message: str) -> None:
     event.unlink()
     if text is not None:
         event.write_bytes(text)
     with pytest.raises(BadInput) as caught:
         make_plan("push", read_event(event), "refs/tags/small/v1", recipes)
     assert str(caught.value.place) in (str(event), f"{event}:1")
-    assert caught.value.message.startswith(said)
+    assert caught.value.message.startswith(message)
 
 
 def test_the_plan_is_printed_and_its_parts_are_outputs(
@@ -337,8 +336,8 @@ def test_the_plan_is_printed_and_its_parts_are_outputs(
     print_plan(made, Runner(output=str(tmp_path / "output")))
     plan = json.loads(capsys.readouterr().out)
     lines = (tmp_path / "output").read_text().splitlines()
-    found = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
-    assert list(found) == ["next", "jobs", "review", "runs-on", "callback"]
-    assert found["next"] == plan["next"] == "publish"
-    assert json.loads(found["jobs"]) == plan["jobs"]
-    assert json.loads(found["runs-on"]) == plan["runs_on"]
+    outputs = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
+    assert list(outputs) == ["next", "jobs", "review", "runs-on", "callback"]
+    assert outputs["next"] == plan["next"] == "publish"
+    assert json.loads(outputs["jobs"]) == plan["jobs"]
+    assert json.loads(outputs["runs-on"]) == plan["runs_on"]

@@ -118,8 +118,8 @@ def post(body: bytes, secret: str = SECRET, **more: object) -> tuple[str, str]:
         "REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body),
         "HTTP_X_WEBHOOK_SECRET": secret, **more,
     }  # fmt: skip
-    said = app(environ, lambda status, _: statuses.append(status))
-    return statuses[0], b"".join(said).decode()
+    answer = app(environ, lambda status, _: statuses.append(status))
+    return statuses[0], b"".join(answer).decode()
 
 
 def test_the_application_sends_the_dispatch(github: Any) -> None:

@@ -24,17 +24,17 @@ def runner(file: Path) -> Runner:
 
 def outputs(text: str) -> dict[str, str]:
     """As a runner reads the file: `name<<delimiter`, lines, the delimiter alone."""
-    lines, found = iter(text.split("\n")), {}
+    lines, values = iter(text.split("\n")), {}
     for line in lines:
         if "<<" in line:
             name, _, mark = line.partition("<<")
             value: list[str] = []
             while (part := next(lines)) != mark:
                 value.append(part)
-            found[name] = "\n".join(value)
+            values[name] = "\n".join(value)
         elif "=" in line:
-            name, _, found[name] = line.partition("=")
-    return found
+            name, _, values[name] = line.partition("=")
+    return values
 
 
 HOSTILE = "x\nend\nEOF\nrepo=evil/model\nrepo<<EOF\nevil/model\nEOF\nend-0000000000000000\nend-"

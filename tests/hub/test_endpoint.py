@@ -134,10 +134,10 @@ def test_a_folder_and_this_machine_need_no_tls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["http://evil.invalid/x", "http://hub.invalid/x", "http://127.0.0.1.evil.invalid/"])
 def test_a_redirect_to_http_never_carries_the_token(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
-    seen: list[httpx2.Request] = []
+    requests: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        seen.append(request)
+        requests.append(request)
         return (
             httpx2.Response(200) if request.url.scheme == "http" else httpx2.Response(307, headers={"Location": target})
         )
@@ -146,7 +146,7 @@ def test_a_redirect_to_http_never_carries_the_token(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(client, "_transport_for_url", lambda _: httpx2.MockTransport(answer))
     headers = {"authorization": f"Bearer {TOKEN}"}
     client.get("https://hub.invalid/x", headers=headers, follow_redirects=True)
-    assert [("authorization" in request.headers, request.url.scheme) for request in seen] == [
+    assert [("authorization" in request.headers, request.url.scheme) for request in requests] == [
         (True, "https"),
         (False, "http"),
     ]
@@ -154,7 +154,7 @@ def test_a_redirect_to_http_never_carries_the_token(monkeypatch: pytest.MonkeyPa
         client.get(target, headers=headers)
     with pytest.raises(SurroundingsError, match="without TLS"):
         client.put("https://hub.invalid/x", content=b"weights", follow_redirects=True)
-    assert [request.method for request in seen] == ["GET", "GET", "PUT"]
+    assert [request.method for request in requests] == ["GET", "GET", "PUT"]
 
 
 @pytest.mark.parametrize(("method", "url", "headers", "goes"), [

@@ -57,15 +57,15 @@ def test_a_pickle_or_a_program_is_one_under_any_name(tmp_path: Path, begins: byt
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [("NOTICE", b"cos\nsystem\n(S'id'\ntR.", "NOTICE (is a pickle, not a text)"), ("COPYING", b"\xff\0", "COPYING (is no text)"),
      ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a legal text)"),
      ("LICENSE.7z", b"x", "LICENSE.7z"), ("NOTICE.html", b"x", "NOTICE.html"), ("LICENSE\x1b", b"x", "LICENSE\\x1b"),
      ("NOTICE\u202etxt", b"x", "NOTICE\\u202etxt")],
 )  # fmt: skip
-def test_only_texts_are_sent_as_legal_files(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_only_texts_are_sent_as_legal_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
-    assert strangers(tmp_path) == [said]
+    assert strangers(tmp_path) == [message]
 
 
 def test_no_two_files_that_are_one_on_a_mac_are_sent(tmp_path: Path) -> None:
@@ -76,20 +76,20 @@ def test_no_two_files_that_are_one_on_a_mac_are_sent(tmp_path: Path) -> None:
 
 
 def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
-    one, two, three = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
-    fill(tmp_path, one, two)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": one, "b": three}}))
+    first, second, third = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
+    fill(tmp_path, first, second)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": first, "b": third}}))
     assert strangers(tmp_path) == [
-        f"{two} (the index does not name it)", f"{three} (the index names it, and it is not there)",
+        f"{second} (the index does not name it)", f"{third} (the index names it, and it is not there)",
     ]  # fmt: skip
 
 
 def test_the_manifest_has_every_file_with_its_digests(tmp_path: Path) -> None:
     fill(tmp_path, "config.json", "additional_chat_templates/x.jinja", ".env")
-    found = manifest(tmp_path)
-    assert [file.path for file in found] == [".env", "additional_chat_templates/x.jinja", "config.json"]
-    config = found[2]
+    files = manifest(tmp_path)
+    assert [file.path for file in files] == [".env", "additional_chat_templates/x.jinja", "config.json"]
+    config = files[2]
     path = tmp_path / "config.json"
     assert (config.local, config.size) == (path, 11)
     assert (config.sha256, config.git_sha1) == (sha256_of(path), git_sha1_of(path))
-    assert digests(found)[2] == FileDigest("config.json", 11, sha256_of(path))
+    assert digests(files)[2] == FileDigest("config.json", 11, sha256_of(path))

@@ -22,8 +22,8 @@ class Desk:
 
     def __init__(self, total: int = 0) -> None:
         self.now = 0.0
-        self.said: list[str] = []
-        self.watch = Watch(self.said.append, 60, total, clock=lambda: self.now)
+        self.messages: list[str] = []
+        self.watch = Watch(self.messages.append, 60, total, clock=lambda: self.now)
 
 
 def test_time_counts_from_the_first_failure_and_a_good_answer_ends_it() -> None:
@@ -50,7 +50,7 @@ def test_after_too_long_nothing_is_asked_any_more() -> None:
 def test_a_wait_that_is_too_long_ends_at_once_and_a_short_one_is_told() -> None:
     desk = Desk()
     desk.watch.after(answer(429, wait="7"))
-    assert desk.said == ["the Hub answered 429; trying again in 7 s"]
+    assert desk.messages == ["the Hub answered 429; trying again in 7 s"]
     with pytest.raises(SurroundingsError, match="asks to wait 3600 s"):
         desk.watch.after(answer(429, wait="3600"))
 
@@ -59,7 +59,7 @@ def test_what_is_refused_is_no_failure_of_the_hub() -> None:
     desk = Desk()
     desk.watch.after(answer(403))
     desk.now = 100
-    assert (desk.watch.left, desk.said) == (60, [])
+    assert (desk.watch.left, desk.messages) == (60, [])
 
 
 def test_progress_is_told_every_ten_seconds() -> None:
@@ -67,7 +67,7 @@ def test_progress_is_told_every_ten_seconds() -> None:
     for seconds in (0, 4, 11):
         desk.now = seconds
         desk.watch.after(answer(200, method="PUT", size=10_000_000))
-    assert desk.said == ["10 of 40 MB arrived", "30 of 40 MB arrived"]
+    assert desk.messages == ["10 of 40 MB arrived", "30 of 40 MB arrived"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("7", 7.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])

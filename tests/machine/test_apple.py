@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 
+from mlx_publish.evidence.records import to_json
 from mlx_publish.machine import apple
 from mlx_publish.machine.programs import Run, run_program
+from mlx_publish.machine.snapshot import Busy, State
 
 Mac = Callable[[str], Run]
 GIB = 1 << 30
 NAMES = ("m1", "m1-pro", "m2-ultra", "m3-max", "m4", "m4-pro", "m5-max", "virtual", "warned", "sandboxed", "garbage")
-NOTHING_TOLD = {
+NOTHING_TOLD: dict[str, Any] = {
     "power": None, "low_power_mode": None, "high_power_mode": None, "thermal": None, "cpu_speed_limit": None,
     "other_cores": None, "busiest": None,
 }  # fmt: skip
-CALM = {
+CALM: dict[str, Any] = {
     "power": "mains", "low_power_mode": False, "high_power_mode": False, "thermal": "nominal", "cpu_speed_limit": None,
     "other_cores": 0.07, "busiest": [],
 }  # fmt: skip
@@ -43,19 +45,20 @@ KINDS: list[tuple[str, tuple[str, str, str, str], tuple[int | None, ...], int]] 
 @pytest.mark.parametrize(("name", "words", "cores", "memory"), KINDS)
 def test_what_it_is(mac: Mac, name: str, words: tuple[str, ...], cores: tuple[int | None, ...], memory: int) -> None:
     found = apple.describe(mac(name))
-    assert tuple(found[key] for key in ("system", "os_build", "chip", "model")) == words
+    assert tuple(getattr(found, key) for key in ("system", "os_build", "chip", "model")) == words
     kinds = ("cores", "super_cores", "performance_cores", "efficiency_cores", "gpu_cores")
-    assert tuple(found[key] for key in kinds) == cores
-    assert found["memory_bytes"] == memory * GIB
+    assert tuple(getattr(found, key) for key in kinds) == cores
+    assert found.memory_bytes == memory * GIB
     assert found == apple.describe(mac(name))
 
 
 @pytest.mark.parametrize("name", ["sandboxed", "garbage", "missing"])
 def test_what_cannot_be_read_is_none(mac: Mac, name: str) -> None:
     found = apple.describe(mac(name) if name != "missing" else lambda _command: "")
-    assert found.pop("system") == "macOS"
-    assert found.pop("cores") == os.cpu_count()
-    assert set(found.values()) == {None}
+    known = {key: value for key, value in vars(found).items() if value is not None}
+    assert known.pop("system") == "macOS"
+    assert known.pop("cores") == os.cpu_count()
+    assert known.keys() == {"arch", "python"}
 
 
 STATES: list[tuple[str, dict[str, Any]]] = [
@@ -75,30 +78,22 @@ STATES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "expected"), STATES)
 def test_how_it_is(mac: Mac, name: str, expected: dict[str, Any]) -> None:
-    assert apple.state(mac(name)) == expected
+    assert apple.state(mac(name)) == State(**expected)
 
 
 def test_missing_programs_tell_nothing() -> None:
-    assert apple.state(lambda _command: "") == NOTHING_TOLD
+    assert apple.state(lambda _command: "") == State(**NOTHING_TOLD)
 
 
 def test_the_three_busiest_others_are_named(mac: Mac) -> None:
     found = apple.state(mac("m4"))
-    assert found["other_cores"] == 2.99
-    assert found["busiest"] == [
-        {"name": "Google Chrome He", "cpu_percent": 104.3},
-        {"name": "mds_stores", "cpu_percent": 61.2},
-        {"name": "Übersetzer", "cpu_percent": 61.2},
-    ]
+    assert found.other_cores == 2.99
+    assert found.busiest == [Busy("Google Chrome He", 104.3), Busy("mds_stores", 61.2), Busy("Übersetzer", 61.2)]
 
 
 def test_garbage_tells_only_what_is_a_process(mac: Mac) -> None:
     found = apple.state(mac("garbage"))
-    assert found.pop("busiest") == [
-        {"name": "unnamed", "cpu_percent": 99.0}, {"name": "sshd-session", "cpu_percent": 98.0},
-    ]  # fmt: skip
-    assert found.pop("other_cores") == 1.97
-    assert set(found.values()) == {None}
+    assert found == State(other_cores=1.97, busiest=[Busy("unnamed", 99.0), Busy("sshd-session", 98.0)])
 
 
 NOTE = "Note: No thermal warning level has been recorded\n"
@@ -125,7 +120,7 @@ LEVELS: list[tuple[str, str, str | None]] = [
 @pytest.mark.parametrize(("own", "recorded", "expected"), LEVELS)
 def test_the_worse_of_two_thermal_sources_counts(own: str, recorded: str, expected: str | None) -> None:
     answers = {apple.THERMAL_STATE: own, apple.THERMAL: recorded}
-    assert apple.state(lambda command: answers.get(tuple(command), ""))["thermal"] == expected
+    assert apple.state(lambda command: answers.get(tuple(command), "")).thermal == expected
 
 
 MODES: list[tuple[str, bool | None, bool | None]] = [
@@ -143,19 +138,19 @@ MODES: list[tuple[str, bool | None, bool | None]] = [
 @pytest.mark.parametrize(("text", "low", "high"), MODES)
 def test_power_modes(text: str, low: bool | None, high: bool | None) -> None:
     found = apple.state(lambda command: text if command == apple.SETTINGS else "")
-    assert (found["low_power_mode"], found["high_power_mode"]) == (low, high)
+    assert (found.low_power_mode, found.high_power_mode) == (low, high)
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, "null", "[]", '{"SPDisplaysDataType": 7}', '{"SPDisplaysDataType": []}']
 )
 def test_displays_of_another_shape(text: str) -> None:
-    assert apple.describe(lambda command: text if command == apple.DISPLAYS else "")["gpu_cores"] is None
+    assert apple.describe(lambda command: text if command == apple.DISPLAYS else "").gpu_cores is None
 
 
 def test_gpu_cores_may_be_a_number() -> None:
     text = '{"SPDisplaysDataType": [{"_name": "eGPU"}, {"sppci_cores": 40}]}'
-    assert apple.describe(lambda command: text if command == apple.DISPLAYS else "")["gpu_cores"] == 40
+    assert apple.describe(lambda command: text if command == apple.DISPLAYS else "").gpu_cores == 40
 
 
 def test_three_kinds_of_cores() -> None:
@@ -163,14 +158,14 @@ def test_three_kinds_of_cores() -> None:
     lines = [f"hw.perflevel{at}.name: {name}\nhw.perflevel{at}.physicalcpu: {n}" for at, (name, n) in enumerate(levels)]
     text = "\n".join((*lines, "hw.nperflevels: 3"))
     found = apple.describe(lambda command: text if command == apple.SYSCTL else "")
-    assert [found[f"{kind}_cores"] for kind in ("super", "performance", "efficiency")] == [2, 4, 6]
+    assert [getattr(found, f"{kind}_cores") for kind in ("super", "performance", "efficiency")] == [2, 4, 6]
     four = text.replace("hw.nperflevels: 3", "hw.nperflevels: 4")
-    assert apple.describe(lambda command: four if command == apple.SYSCTL else "")["super_cores"] is None
+    assert apple.describe(lambda command: four if command == apple.SYSCTL else "").super_cores is None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_names_a_person_or_one_machine(mac: Mac, name: str) -> None:
-    told = json.dumps([apple.describe(mac(name)), apple.state(mac(name))], ensure_ascii=False).lower()
+    told = json.dumps(to_json([apple.describe(mac(name)), apple.state(mac(name))]), ensure_ascii=False).lower()
     for secret in ("alice", "büro", "c02", "fd626d62", "24182883", "hf_", "ttys", "/users", "/", "back-ups"):
         assert secret not in told
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", told)

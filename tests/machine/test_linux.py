@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from mlx_publish.evidence.records import to_json
 from mlx_publish.machine import linux, programs
+from mlx_publish.machine.snapshot import Busy, State
 
 Machine = Callable[..., Path]
 OWN = 700
@@ -59,10 +60,8 @@ def stat(pid: int, parent: int, ticks: int, name: str = "program") -> dict[str, 
 
 
 def test_an_empty_machine_tells_nothing(machine: Machine) -> None:
-    found = linux.state(machine({}))
-    assert len(found) == 7
-    assert set(found.values()) == {None}
-    assert linux.describe(machine({}))["chip"] is None
+    assert linux.state(machine({})) == State()
+    assert linux.describe(machine({})).chip is None
 
 
 SUPPLIES: list[tuple[dict[str, str], str | None]] = [
@@ -78,7 +77,7 @@ SUPPLIES: list[tuple[dict[str, str], str | None]] = [
 
 @pytest.mark.parametrize(("files", "expected"), SUPPLIES)
 def test_power(machine: Machine, files: dict[str, str], expected: str | None) -> None:
-    assert linux.state(machine(files))["power"] == expected
+    assert linux.state(machine(files)).power == expected
 
 
 PROFILES = [("low-power", True, False), ("balanced", False, False), ("performance", False, True)]
@@ -87,7 +86,7 @@ PROFILES = [("low-power", True, False), ("balanced", False, False), ("performanc
 @pytest.mark.parametrize(("profile", "low", "high"), PROFILES)
 def test_power_modes(machine: Machine, profile: str, low: bool, high: bool) -> None:
     found = linux.state(machine({"sys/firmware/acpi/platform_profile": f"{profile}\n"}))
-    assert (found["low_power_mode"], found["high_power_mode"]) == (low, high)
+    assert (found.low_power_mode, found.high_power_mode) == (low, high)
 
 
 ZONES: list[tuple[dict[str, str], str | None]] = [
@@ -104,7 +103,7 @@ ZONES: list[tuple[dict[str, str], str | None]] = [
 
 @pytest.mark.parametrize(("files", "expected"), ZONES)
 def test_thermal(machine: Machine, files: dict[str, str], expected: str | None) -> None:
-    assert linux.state(machine(files))["thermal"] == expected
+    assert linux.state(machine(files)).thermal == expected
 
 
 POLICIES: list[tuple[dict[str, str], int | None]] = [
@@ -118,7 +117,7 @@ POLICIES: list[tuple[dict[str, str], int | None]] = [
 
 @pytest.mark.parametrize(("files", "expected"), POLICIES)
 def test_speed_limit(machine: Machine, files: dict[str, str], expected: int | None) -> None:
-    assert linux.state(machine(files))["cpu_speed_limit"] == expected
+    assert linux.state(machine(files)).cpu_speed_limit == expected
 
 
 def test_others_are_those_that_neither_began_us_nor_were_begun_by_us(
@@ -141,11 +140,8 @@ def test_others_are_those_that_neither_began_us_nor_were_begun_by_us(
     monkeypatch.setattr(linux, "sleep", pause)
     monkeypatch.setattr(linux, "monotonic", iter((10.0, 12.0)).__next__)
     found = linux.state(root)
-    assert found["other_cores"] == 2.5
-    assert found["busiest"] == [
-        {"name": "neighbour", "cpu_percent": 90.0}, {"name": "odd ) name (x", "cpu_percent": 70.0},
-        {"name": "kworker", "cpu_percent": 50.0},
-    ]  # fmt: skip
+    assert found.other_cores == 2.5
+    assert found.busiest == [Busy("neighbour", 90.0), Busy("odd ) name (x", 70.0), Busy("kworker", 50.0)]
 
 
 CPUINFO: list[tuple[str | bytes, str | None]] = [
@@ -162,26 +158,29 @@ CPUINFO: list[tuple[str | bytes, str | None]] = [
 
 @pytest.mark.parametrize(("cpuinfo", "chip"), CPUINFO)
 def test_chip(machine: Machine, cpuinfo: str | bytes, chip: str | None) -> None:
-    assert linux.describe(machine({"proc/cpuinfo": cpuinfo}))["chip"] == chip
+    assert linux.describe(machine({"proc/cpuinfo": cpuinfo})).chip == chip
 
 
 @ON_LINUX
 def test_this_machine_is_described() -> None:
     found = linux.describe()
-    assert found["system"] == f"Linux {os.uname().release}"
-    assert found["cores"] == os.cpu_count()
-    assert 1 << 28 < found["memory_bytes"] < 1 << 50
-    assert found["gpu_cores"] is None
-    assert os.uname().nodename not in json.dumps(found).split('"')
+    assert found.system == f"Linux {os.uname().release}"
+    assert found.cores == os.cpu_count()
+    assert found.memory_bytes
+    assert 1 << 28 < found.memory_bytes < 1 << 50
+    assert found.gpu_cores is None
+    assert os.uname().nodename not in json.dumps(to_json(found)).split('"')
 
 
 @ON_LINUX
 def test_this_machine_has_a_state() -> None:
-    found: dict[str, Any] = linux.state()
-    assert found["power"] in (None, "mains", "battery")
-    assert found["thermal"] in (None, "nominal", "fair", "serious", "critical")
-    assert 0 <= found["other_cores"] <= 1.1 * (os.cpu_count() or 1)
-    assert len(found["busiest"]) <= 3
+    found = linux.state()
+    assert found.power in (None, "mains", "battery")
+    assert found.thermal in (None, "nominal", "fair", "serious", "critical")
+    assert found.other_cores is not None
+    assert 0 <= found.other_cores <= 1.1 * (os.cpu_count() or 1)
+    assert found.busiest is not None
+    assert len(found.busiest) <= 3
 
 
 @ON_LINUX

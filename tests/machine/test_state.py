@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from mlx_publish.evidence.records import to_json
 from mlx_publish.machine import describe, linux, programs
 from mlx_publish.machine import described as engine
-from mlx_publish.machine.programs import Program, Run, plain_name, run_program, taken_by_others
+from mlx_publish.machine.linux import LinuxMachine
+from mlx_publish.machine.programs import Program, Run, Taken, plain_name, run_program, taken_by_others
+from mlx_publish.machine.snapshot import Busy, State
 from mlx_publish.machine.state import Disturbances, disturbances, state
 
 Mac = Callable[[str], Run]
@@ -37,10 +40,10 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("on_a_mac")
 def test_a_mac_is_asked_by_its_programs(mac: Mac) -> None:
     found = describe(mac("m4-pro"))
-    assert found.keys() == KEYS
-    assert (found["arch"], found["chip"], found["python"]) == ("arm64", "Apple M4 Pro", platform.python_version())
+    assert to_json(found).keys() == KEYS
+    assert (found.arch, found.chip, found.python) == ("arm64", "Apple M4 Pro", platform.python_version())
     now = state(mac("m4-pro"))
-    assert now.keys() == CALM.keys()
+    assert to_json(now).keys() == CALM.keys()
     assert disturbances(now, now) == Disturbances()
 
 
@@ -50,11 +53,12 @@ def test_linux_is_asked_without_a_program(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError(command)
 
     monkeypatch.setattr(linux, "_PAUSE", 0.01)
-    assert describe(run).keys() == KEYS
+    assert to_json(describe(run)).keys() == KEYS
     assert describe(run) == describe()
     now = state(run)
-    assert now.keys() == CALM.keys()
-    assert now["load"] >= 0
+    assert to_json(now).keys() == CALM.keys()
+    assert now.load is not None
+    assert now.load >= 0
 
 
 def test_a_load_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +67,12 @@ def test_a_load_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "getloadavg", fails)
     monkeypatch.setattr(linux, "_PAUSE", 0.01)
-    assert state(lambda _command: "")["load"] is None
+    assert state(lambda _command: "").load is None
 
 
 def test_a_calm_machine_and_an_unknown_one_disturb_nobody() -> None:
-    assert disturbances(CALM, CALM) == Disturbances()
-    assert disturbances(dict.fromkeys(CALM), {}) == Disturbances()
+    assert disturbances(State(**CALM), State(**CALM)) == Disturbances()
+    assert disturbances(State(), State()) == Disturbances()
 
 
 LOW = {"low_power_mode": True}
@@ -98,10 +102,10 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("before", "after", "expected"), REFUSED)
 def test_refusals(before: dict[str, Any], after: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert disturbances(CALM | before, CALM | after).refusals == expected
+    assert disturbances(State(**(CALM | before)), State(**(CALM | after))).refusals == expected
 
 
-BUSY = {"other_cores": 1.34, "busiest": [{"name": "ffmpeg", "cpu_percent": 98.6}, {"name": "mds", "cpu_percent": 30.0}]}
+BUSY = {"other_cores": 1.34, "busiest": [Busy("ffmpeg", 98.6), Busy("mds", 30.0)]}
 REMARKED: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
     ({"power": "battery"}, {"power": "battery"}, ("The machine ran on battery before and after the measurement.",)),
     ({}, BUSY, ("Other programs took 1.3 cores after the measurement: ffmpeg 99 %, mds 30 %.",)),
@@ -112,7 +116,7 @@ REMARKED: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("before", "after", "expected"), REMARKED)
 def test_remarks_refuse_nothing(before: dict[str, Any], after: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert disturbances(CALM | before, CALM | after) == Disturbances(remarks=expected)
+    assert disturbances(State(**(CALM | before)), State(**(CALM | after))) == Disturbances(remarks=expected)
 
 
 NAMES = [
@@ -130,7 +134,7 @@ def test_names_are_of_programs_only(name: str, expected: str) -> None:
 def test_a_circle_of_parents_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "getpid", lambda: 7)
     circle = [Program(7, 8, 50.0, "a"), Program(8, 7, 50.0, "b"), Program(9, 9, 50.0, "c")]
-    assert taken_by_others(circle) == {"other_cores": 0.5, "busiest": [{"name": "c", "cpu_percent": 50.0}]}
+    assert taken_by_others(circle) == Taken(0.5, [Busy("c", 50.0)])
 
 
 def test_programs_start_with_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,14 +168,16 @@ def test_the_engine_adds_its_software(monkeypatch: pytest.MonkeyPatch) -> None:
     found = engine.machine()
     assert found.keys() == KEYS | {"blas", "versions"}
     assert found == engine.machine()
-    monkeypatch.setattr(engine, "_described", lambda: dict.fromkeys(KEYS) | {"arch": "arm64"})
+    monkeypatch.setattr(
+        engine, "_described", lambda: LinuxMachine("Linux", None, 1, None, arch="arm64", python="3.13.1")
+    )
     bare = engine.machine()
     assert bare["chip"] == "arm64"
-    assert bare["memory_bytes"] > 0
+    assert bare["memory_bytes"]
 
 
 def test_a_machine_that_is_only_warm_afterwards_is_a_remark() -> None:
-    warm = disturbances({"thermal": "nominal"}, {"thermal": "fair"})
+    warm = disturbances(State(thermal="nominal"), State(thermal="fair"))
     assert (len(warm.refusals), len(warm.remarks)) == (0, 1)
-    assert disturbances({"thermal": "fair"}, {"thermal": "fair"}).refusals
-    assert disturbances({"thermal": "nominal"}, {"thermal": "serious"}).refusals
+    assert disturbances(State(thermal="fair"), State(thermal="fair")).refusals
+    assert disturbances(State(thermal="nominal"), State(thermal="serious")).refusals

@@ -32,8 +32,8 @@ README = "the source's README.md"
     ],
 )
 def test_front_matter_is_read(text: str, data: dict[str, Any]) -> None:
-    found = parse_card(text)
-    assert (found.data, found.problem) == (data, "")
+    card = parse_card(text)
+    assert (card.data, card.problem) == (data, "")
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,14 @@ def test_front_matter_is_read(text: str, data: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_a_problem_is_told_and_nothing_breaks(text: str, problem: str) -> None:
-    found = parse_card(text)
-    assert (found.data, found.problem) == ({}, problem)
+    card = parse_card(text)
+    assert (card.data, card.problem) == ({}, problem)
 
 
 def test_one_text_or_a_list_of_them() -> None:
-    found = parse_card(
-        "---\ntags: a\nlanguage: [en, 5, '']\nlicense: ' mit '\nname: [x]\nempty: ' '\nyear: 2024\n---\n"
-    )
-    assert (found.texts("tags"), found.texts("language"), found.texts("none")) == (("a",), ("en",), ())
-    assert (found.text("license"), found.text("name"), found.text("empty"), found.text("year")) == (
+    card = parse_card("---\ntags: a\nlanguage: [en, 5, '']\nlicense: ' mit '\nname: [x]\nempty: ' '\nyear: 2024\n---\n")
+    assert (card.texts("tags"), card.texts("language"), card.texts("none")) == (("a",), ("en",), ())
+    assert (card.text("license"), card.text("name"), card.text("empty"), card.text("year")) == (
         "mit", None, None, None,
     )  # fmt: skip
 

@@ -65,12 +65,12 @@ def test_a_change_of_the_ends_names_file_and_key(name: str) -> None:
         "added_tokens_decoder": {"0": {"content": "<|end|>"}, "2": {"content": "</s>"}}, "eos_token": "</s>",
     }  # fmt: skip
     config = {"eos_token_id": 2, "vocab_size": 9}
-    found = complete_stop_ids(config, generation, tokenizer, None, None, chat=True)
-    assert [(change.file, change.key) for change in found.changes] == places
+    stopping = complete_stop_ids(config, generation, tokenizer, None, None, chat=True)
+    assert [(change.file, change.key) for change in stopping.changes] == places
 
 
 def test_an_ordinary_token_that_is_left_out_is_one_of_config_json() -> None:
     vocabulary = {"model": {"vocab": {"The": 0, "</s>": 1}}, "added_tokens": [{"id": 1, "content": "</s>"}]}
     config = {"eos_token_id": [0, 1]}
-    found = complete_stop_ids(config, b'{"eos_token_id": 1}', {"eos_token": "</s>"}, vocabulary, "</s>", chat=True)
-    assert [(change.file, change.key) for change in found.changes] == [("config.json", "eos_token_id")] * 2
+    stopping = complete_stop_ids(config, b'{"eos_token_id": 1}', {"eos_token": "</s>"}, vocabulary, "</s>", chat=True)
+    assert [(change.file, change.key) for change in stopping.changes] == [("config.json", "eos_token_id")] * 2

@@ -19,9 +19,9 @@ def test_a_folder_lists_all_but_hidden_files(tmp_path: Path) -> None:
     for name in ("config.json", "sub/x.txt", ".git/config", "sub/.hidden", ".env"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"{}")
-    found = FolderFiles(tmp_path)
-    assert {path: entry.size for path, entry in found.entries.items()} == {"config.json": 2, "sub/x.txt": 2}
-    assert found.read("sub/x.txt") == b"{}"
+    files = FolderFiles(tmp_path)
+    assert {path: entry.size for path, entry in files.entries.items()} == {"config.json": 2, "sub/x.txt": 2}
+    assert files.read("sub/x.txt") == b"{}"
 
 
 def test_folder_and_fake_are_alike(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_json_of_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b'{\n"a": 1,\n}', "config.json:3: not valid JSON: "),
         (b"", "config.json:1: not valid JSON: Expecting value"),
@@ -50,10 +50,10 @@ def test_json_of_the_model() -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "config.json:1: not valid JSON: Expecting value"),
     ],
 )
-def test_json_that_is_broken_names_file_and_line(data: bytes, said: str) -> None:
+def test_json_that_is_broken_names_file_and_line(data: bytes, message: str) -> None:
     with pytest.raises(Refused) as caught:
         read_json_file(MemoryFiles({"config.json": data}), "config.json")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert caught.value.check == "readable"
 
 

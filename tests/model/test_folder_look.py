@@ -28,7 +28,7 @@ def link(folder: Path, name: str, target: object) -> None:
 
 
 def strays(folder: Path) -> dict[str, str]:
-    return {one.path: one.why for one in look_at(folder).strays}
+    return {stray.path: stray.why for stray in look_at(folder).strays}
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_links_within_the_folder_are_files_of_it(model: Path) -> None:
     link(model, "NOTICE", model / "texts/LICENSE.txt")
     link(model, "COPYING", "../m/texts/LICENSE.txt")
     link(model, "additional_chat_templates", "templates")
-    found = FolderFiles(model)
+    files = FolderFiles(model)
     assert strays(model) == {}
-    assert {found.read(name) for name in ("LICENSE", "NOTICE", "COPYING")} == {b"mine"}
-    assert found.read("additional_chat_templates/x.jinja") == b"x"
+    assert {files.read(name) for name in ("LICENSE", "NOTICE", "COPYING")} == {b"mine"}
+    assert files.read("additional_chat_templates/x.jinja") == b"x"
 
 
 def test_links_to_folders_in_a_circle_end(model: Path) -> None:
@@ -87,9 +87,9 @@ def test_links_to_folders_in_a_circle_end(model: Path) -> None:
         ("round", "round"),
     ):
         link(model, name, target)
-    found = look_at(model)
-    assert (found.strays, found.dead) == ((), ("round",))
-    assert "config.json" in found.places
+    look = look_at(model)
+    assert (look.strays, look.dead) == ((), ("round",))
+    assert "config.json" in look.places
 
 
 def test_a_folder_that_is_a_link_itself_is_looked_at(model: Path) -> None:
@@ -118,10 +118,10 @@ def test_pipes_sockets_and_links_to_them_are_named_and_not_opened(model: Path, m
     os.mkfifo(model / "LICENSE")
     link(model, "NOTICE", "LICENSE")
     monkeypatch.chdir(model)  # the name of a socket is short
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind("x.sock")
-        found = strays(model)
-    assert found == {
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind("x.sock")
+        reasons = strays(model)
+    assert reasons == {
         "LICENSE": "is a pipe, not a file", "NOTICE": "is a link to LICENSE, a pipe, not a file",
         "x.sock": "is a socket, not a file",
     }  # fmt: skip
@@ -151,9 +151,9 @@ def snapshot(tmp_path: Path) -> Path:
 
 
 def test_a_snapshot_of_the_hubs_client_is_read_through_its_links(snapshot: Path) -> None:
-    found = FolderFiles(snapshot)
-    assert found.look.strays == ()
-    assert {path: found.read(path) for path in found.entries} == {
+    files = FolderFiles(snapshot)
+    assert files.look.strays == ()
+    assert {path: files.read(path) for path in files.entries} == {
         "config.json": b"{}", "additional_chat_templates/x.jinja": b"a template",
     }  # fmt: skip
 
@@ -211,24 +211,24 @@ def replaced(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["a link", "a pipe", "another file", "nothing"])
 def test_what_is_put_in_the_place_of_a_file_after_the_look_is_not_read(model: Path, how: str) -> None:
-    found = FolderFiles(fill(model, LICENSE="mine"))
-    assert "LICENSE" in found.entries
+    files = FolderFiles(fill(model, LICENSE="mine"))
+    assert "LICENSE" in files.entries
     replaced(model / "LICENSE", how)
     with pytest.raises(Refused, match="LICENSE: changed while it was looked at"):
-        found.read("LICENSE")
+        files.read("LICENSE")
     with pytest.raises(Refused, match="changed while"):
-        found.copy("LICENSE", model.parent / "copy")
+        files.copy("LICENSE", model.parent / "copy")
     assert not (model.parent / "copy").exists()
 
 
 def test_a_folder_that_becomes_a_link_after_the_look_is_not_read_through(model: Path) -> None:
-    found = FolderFiles(fill(model, **{"sub/LICENSE": "mine"}))
-    assert "sub/LICENSE" in found.entries
+    files = FolderFiles(fill(model, **{"sub/LICENSE": "mine"}))
+    assert "sub/LICENSE" in files.entries
     (model / "sub").rename(model / "old")
     fill(model.parent / "else", LICENSE="theirs")
     link(model, "sub", "../else")
     with pytest.raises(Refused, match="changed while"):
-        found.read("sub/LICENSE")
+        files.read("sub/LICENSE")
 
 
 def test_a_file_of_holes_is_told_from_a_whole_one(model: Path) -> None:
@@ -236,8 +236,8 @@ def test_a_file_of_holes_is_told_from_a_whole_one(model: Path) -> None:
         file.write(bytes(range(1, 200)))
         file.truncate(1 << 34)
     (model / "whole").write_bytes(b"x" * (1 << 20))
-    found = look_at(model)
-    assert (found.hollow("hollow"), found.hollow("whole"), found.hollow("config.json")) == (True, False, False)
+    look = look_at(model)
+    assert (look.hollow("hollow"), look.hollow("whole"), look.hollow("config.json")) == (True, False, False)
 
 
 def test_targets_are_shown_cut_and_without_what_commands_a_terminal(model: Path) -> None:
@@ -246,7 +246,7 @@ def test_targets_are_shown_cut_and_without_what_commands_a_terminal(model: Path)
     assert look_at(model).dead == ("LICENSE",)
     (model.parent / ("\x1b[2J\u202e" + "y" * 200)).write_text("x")
     link(model, "COPYING", "../\x1b[2J\u202e" + "y" * 200)
-    said = strays(model)["COPYING"]
-    assert said.isprintable()
-    assert "\\x1b[2J\\u202e" in said
-    assert len(said) < 150
+    reason = strays(model)["COPYING"]
+    assert reason.isprintable()
+    assert "\\x1b[2J\\u202e" in reason
+    assert len(reason) < 150

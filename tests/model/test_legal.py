@@ -34,8 +34,8 @@ def test_names_of_legal_texts_are_known(name: str) -> None:
 @pytest.mark.parametrize("name", FOREIGN)
 def test_other_endings_and_signs_are_left_behind_and_told(name: str) -> None:
     assert not is_legal(name)
-    found = read_legal(MemoryFiles({name: b"text", "LICENSE": b"MIT"}))
-    assert (found.texts, list(found.left), dict(found.broken)) == (("LICENSE",), [name], {})
+    legal = read_legal(MemoryFiles({name: b"text", "LICENSE": b"MIT"}))
+    assert (legal.texts, list(legal.left), dict(legal.broken)) == (("LICENSE",), [name], {})
 
 
 @pytest.mark.parametrize("name", ["LICENSE.py", "sub/LICENSE", "unlicensed.txt", "LICENSE/x.txt"])
@@ -84,8 +84,8 @@ def test_a_pickle_before_a_text_is_a_pickle(more: bytes) -> None:
 )  # fmt: skip
 def test_programs_archives_pages_and_commands_to_a_terminal_are_no_text(data: bytes) -> None:
     assert text_fault(data)
-    found = read_legal(MemoryFiles({"LICENSE": data, "NOTICE": b"text"}))
-    assert (found.texts, list(found.broken)) == (("NOTICE",), ["LICENSE"])
+    legal = read_legal(MemoryFiles({"LICENSE": data, "NOTICE": b"text"}))
+    assert (legal.texts, list(legal.broken)) == (("NOTICE",), ["LICENSE"])
 
 
 @pytest.mark.parametrize("data", ["Copyright \u00a9 \u201cme\u201d".encode("cp1252"), "Copyright".encode("utf-16")])
@@ -99,8 +99,8 @@ def test_text_of_another_encoding_is_left_behind_only_beside_another_text(data: 
 def test_what_is_too_large_for_a_text_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "NOTICE").open("wb") as file:
         file.truncate(90 << 30)
-    found = read_legal(FolderFiles(tmp_path))
-    assert "more than 1,048,576 bytes" in found.broken["NOTICE"]
+    legal = read_legal(FolderFiles(tmp_path))
+    assert "more than 1,048,576 bytes" in legal.broken["NOTICE"]
     assert text_fault(b"x" * LARGEST) == ""
     assert text_fault(b"x" * (LARGEST + 1))
 
@@ -121,5 +121,5 @@ def test_a_hub_is_not_asked_for_a_licence_that_is_too_large() -> None:
 
 
 def test_there_is_a_most_of_legal_texts() -> None:
-    found = read_legal(MemoryFiles({f"LICENSE-{number:03}": b"x" for number in range(101)}))
-    assert (len(found.texts), list(found.broken)) == (100, ["LICENSE-100"])
+    legal = read_legal(MemoryFiles({f"LICENSE-{number:03}": b"x" for number in range(101)}))
+    assert (len(legal.texts), list(legal.broken)) == (100, ["LICENSE-100"])

@@ -32,16 +32,16 @@ def test_a_model_without_a_tokenizer() -> None:
 
 
 def test_class_and_special_tokens() -> None:
-    found = read(
+    info = read(
         tokenizer__json={},
         tokenizer_config__json={
             "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False},
             "pad_token": None, "unk_token": 5,
         },
     )  # fmt: skip
-    assert (found.tokenizer_class, found.fast) == ("GPT2Tokenizer", True)
-    assert found.special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
-    assert found.summary()["tokenizer_json"] is True
+    assert (info.tokenizer_class, info.fast) == ("GPT2Tokenizer", True)
+    assert info.special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
+    assert info.summary()["tokenizer_json"] is True
 
 
 @pytest.mark.parametrize(
@@ -53,43 +53,43 @@ def test_class_and_special_tokens() -> None:
     ],
 )
 def test_the_template_is_found_in_each_place(files: dict[str, Any], place: str) -> None:
-    found = read(**files)
-    assert (found.templates, found.template_places) == ({"default": "T"}, (place,))
+    info = read(**files)
+    assert (info.templates, info.template_places) == ({"default": "T"}, (place,))
 
 
 def test_of_several_places_the_first_wins_and_all_are_told() -> None:
     first, second, third = b"A", {"chat_template": "B"}, {"chat_template": "C"}
-    found = read(chat_template__jinja=first, chat_template__json=second, tokenizer_config__json=third)
-    assert (found.templates, found.template_places) == ({"default": "A"}, (JINJA, CONFIG, JSON))
-    assert found.templates_differ
-    found = read(chat_template__json=second, tokenizer_config__json=third)
-    assert (found.templates, found.template_places) == ({"default": "C"}, (CONFIG, JSON))
-    found = read(chat_template__json=second, tokenizer_config__json=second)
-    assert (found.template_places, found.templates_differ) == ((CONFIG, JSON), False)
+    info = read(chat_template__jinja=first, chat_template__json=second, tokenizer_config__json=third)
+    assert (info.templates, info.template_places) == ({"default": "A"}, (JINJA, CONFIG, JSON))
+    assert info.templates_differ
+    info = read(chat_template__json=second, tokenizer_config__json=third)
+    assert (info.templates, info.template_places) == ({"default": "C"}, (CONFIG, JSON))
+    info = read(chat_template__json=second, tokenizer_config__json=second)
+    assert (info.template_places, info.templates_differ) == ((CONFIG, JSON), False)
 
 
 def test_templates_in_files_of_their_own_are_found_by_their_names() -> None:
-    found = read_tokenizer(
+    info = read_tokenizer(
         MemoryFiles(
             {JINJA: b"A", "additional_chat_templates/tool_use.jinja": b"B", "additional_chat_templates/x": b"C"}
         )
     )
-    assert found.templates == {"default": "A", "tool_use": "B"}
+    assert info.templates == {"default": "A", "tool_use": "B"}
 
 
 def test_named_templates_are_all_kept() -> None:
     named = [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "B"}]
-    found = read(tokenizer_config__json={"chat_template": named})
-    assert found.templates == {"default": "A", "tool_use": "B"}
-    assert found.summary()["chat_templates"] == ["default", "tool_use"]
+    info = read(tokenizer_config__json={"chat_template": named})
+    assert info.templates == {"default": "A", "tool_use": "B"}
+    assert info.summary()["chat_templates"] == ["default", "tool_use"]
 
 
 @pytest.mark.parametrize(
     "value", [None, 5, {}, [], [5], [{"name": "default"}], [{"template": "A"}], [{"name": ["x"], "template": "A"}]]
 )
 def test_what_is_no_template_is_not_taken_for_one(value: object) -> None:
-    found = read(tokenizer_config__json={"chat_template": value, "tokenizer_class": ["x"]})
-    assert (found.templates, found.template_places, found.tokenizer_class) == ({}, (), None)
+    info = read(tokenizer_config__json={"chat_template": value, "tokenizer_class": ["x"]})
+    assert (info.templates, info.template_places, info.tokenizer_class) == ({}, (), None)
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ def test_stop_ids_are_what_both_files_name(config: object, generation: object, i
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"tokenizer_config__json": b"{"}, "tokenizer_config.json:1: not valid JSON"),
         ({"chat_template__json": b"[]"}, "chat_template.json: is not a JSON object"),
         ({"chat_template__jinja": b"\xff"}, "chat_template.jinja: not UTF-8"),
     ],
 )
-def test_broken_files_are_named(files: dict[str, Any], said: str) -> None:
+def test_broken_files_are_named(files: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused) as caught:
         read(**files)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 def test_added_tokens() -> None:

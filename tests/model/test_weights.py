@@ -35,14 +35,14 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_header_gives_types_shapes_and_sizes(file: Path) -> None:
     file.write_bytes(WHOLE)
-    found = read_header(file)
-    assert found == (TensorInfo("a", "BF16", (2, 3), 12), TensorInfo("b", "F32", (), 4))
-    assert [tensor.size for tensor in found] == [6, 1]
-    assert parse_header(WHOLE[:-16]) == found
+    tensors = read_header(file)
+    assert tensors == (TensorInfo("a", "BF16", (2, 3), 12), TensorInfo("b", "F32", (), 4))
+    assert [tensor.size for tensor in tensors] == [6, 1]
+    assert parse_header(WHOLE[:-16]) == tensors
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (WHOLE[:-1], f"model.safetensors: has {len(WHOLE) - 1:,} of the {len(WHOLE):,} bytes that its header promises"),
         (WHOLE[:-16], f"model.safetensors: has {len(WHOLE) - 16:,} of the {len(WHOLE):,} bytes"),
@@ -61,11 +61,11 @@ def test_a_header_gives_types_shapes_and_sizes(file: Path) -> None:
         (with_header({"a": {"dtype": "F32", "shape": None, "data_offsets": [0, 4]}}), "model.safetensors: is not"),
     ],
 )
-def test_what_is_no_whole_weight_file_is_named(file: Path, data: bytes, said: str) -> None:
+def test_what_is_no_whole_weight_file_is_named(file: Path, data: bytes, message: str) -> None:
     file.write_bytes(data)
     with pytest.raises(Refused) as caught:
         read_header(file)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert caught.value.remedy == "Download the file again, whole."
 
 

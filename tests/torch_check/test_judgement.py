@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.reference import MAX_NMSE, NOT_ASKED, REFERENCE, ROUNDING, ReferenceFacts
+from mlx_publish.evidence.proof import BeyondContext, Disputed, ReferenceProof
 from mlx_publish.evidence.report import Finding
+
+PROOF = ReferenceProof(
+    positions=256, nmse=4e-13, worst_position=4e-13, same_first_choice=1.0, problem="", class_="X", beyond_context=None,
+    disputed=None, not_covered=[], against="transformers", versions={"torch": "2.13.0", "transformers": "5.24.0"},
+    computed_in="float32 on the CPU, both", sequences=4, tokens_sha256="",
+)  # fmt: skip
 
 
 def judged(**found: Any) -> Finding:
-    result = {
-        "nmse": 4e-13, "same_first_choice": 1.0, "positions": 256, "problem": "", "not_covered": [],
-        "beyond_context": None, "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
-    }  # fmt: skip
-    return run_checks(REFERENCE, ReferenceFacts({**result, **found}))[0]
+    return run_checks(REFERENCE, ReferenceFacts(replace(PROOF, **found)))[0]
 
 
 @pytest.mark.parametrize(("found", "status"), [
@@ -58,13 +62,13 @@ def test_a_problem_is_named() -> None:
     (1e-13, 1e-13, "positions"),
 ])  # fmt: skip
 def test_the_two_sets_of_factors_of_longrope(within: float, beyond: float | None, words: str) -> None:
-    found = judged(nmse=within, beyond_context={"nmse": beyond, "original_context": 4096})
+    found = judged(nmse=within, beyond_context=BeyondContext(4096, 256, beyond, None, None, ""))
     assert found.message.endswith(words)
 
 
 @pytest.mark.parametrize(("nmse", "status"), [(1e-13, "warn"), (0.1, "fail"), (None, "fail")])
 def test_a_known_dispute_is_told_where_it_is_all_that_differs(nmse: float | None, status: str) -> None:
-    disputed = {"key": "time_step_min", "value": 0.001, "agreed": 0.0, "nmse": nmse, "same_first_choice": 1.0}
+    disputed = Disputed("time_step_min", 0.001, 0.0, 256, nmse, nmse, 1.0, "")
     found = judged(nmse=6e-3, same_first_choice=0.9, disputed=disputed)
     assert found.status == status
     told = "but for time_step_min, which both read differently: normalised squared error 6.0e-03"
@@ -83,5 +87,5 @@ def test_without_a_comparison_the_reason_is_told(facts: ReferenceFacts) -> None:
 
 
 def test_a_known_deviation_can_be_accepted() -> None:
-    facts = ReferenceFacts({"nmse": None, "problem": "x", "versions": {}})
+    facts = ReferenceFacts(replace(PROOF, nmse=None, problem="x", versions={}))
     assert run_checks(REFERENCE, facts, lambda _: "known since the first release")[0].status == "warn"

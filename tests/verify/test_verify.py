@@ -41,13 +41,13 @@ class Anyone:
 
     def verify(self, *words: object, code: int = 0, place: str = REPO) -> dict[str, dict[str, Any]]:
         """The findings by id."""
-        said = json.loads(self.user.run("verify", place, "--json", *words, code=code).out)
-        assert said["verdict"] == ("refused" if code else "pass")
-        return {check["id"]: check for check in said["checks"]}
+        report = json.loads(self.user.run("verify", place, "--json", *words, code=code).out)
+        assert report["verdict"] == ("refused" if code else "pass")
+        return {check["id"]: check for check in report["checks"]}
 
     def evidence(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.hub.read(REPO, "main", "mlx-publish.json"))
-        return found
+        evidence: dict[str, Any] = json.loads(self.hub.read(REPO, "main", "mlx-publish.json"))
+        return evidence
 
     def put_evidence(self, change: Callable[[dict[str, Any]], object]) -> None:
         data = self.evidence()
@@ -63,8 +63,8 @@ def anyone(shared: Path, tmp_path: Path) -> Iterator[Anyone]:
         yield Anyone(hub, User(tmp_path / "home", hub))
 
 
-def statuses(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name: check["status"] for name, check in found.items()}
+def statuses(checks: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: check["status"] for name, check in checks.items()}
 
 
 def flipped(hub: Hub, path: str, at: int = -1) -> None:
@@ -86,21 +86,25 @@ ASKED = {"facts-of-source": "pass", "made-again": "pass", "vouched-for": "skip"}
 
 
 def test_what_was_published_is_verified_without_whole_weights(anyone: Anyone) -> None:
-    found = anyone.verify()
-    assert statuses(found) == {**GOOD, **UNASKED}
-    assert SOURCE in found["evidence-readable"]["message"]
+    checks = anyone.verify()
+    assert statuses(checks) == {**GOOD, **UNASKED}
+    assert SOURCE in checks["evidence-readable"]["message"]
     weights = anyone.hub.tree(REPO)[WEIGHTS].digest
-    asked = [one.status for one in anyone.hub.log if one.method == "GET" and one.path.endswith((WEIGHTS, weights))]
+    asked = [
+        request.status
+        for request in anyone.hub.log
+        if request.method == "GET" and request.path.endswith((WEIGHTS, weights))
+    ]
     # 206: a range, in which the header lies; a redirect leads there.
     assert set(asked) <= {206, 302, 307}
     assert 206 in asked
-    assert {one.token_name for one in anyone.hub.log} == {None}
+    assert {request.token_name for request in anyone.hub.log} == {None}
 
 
 def test_the_verdict_is_said_in_a_table(anyone: Anyone) -> None:
-    said = anyone.user.run("verify", REPO).text
-    assert f"{REPO}@{anyone.hub.head(REPO)[:12]}: verified" in said
-    assert "ok files-as-told" in said
+    output = anyone.user.run("verify", REPO).text
+    assert f"{REPO}@{anyone.hub.head(REPO)[:12]}: verified" in output
+    assert "ok files-as-told" in output
     tag = next(iter(anyone.hub.tags(REPO)))
     assert anyone.verify(place=f"{REPO}@{tag}")
     flipped(anyone.hub, WEIGHTS)
@@ -110,19 +114,19 @@ def test_the_verdict_is_said_in_a_table(anyone: Anyone) -> None:
 
 
 def test_converted_again_it_is_the_same(anyone: Anyone, tmp_path: Path) -> None:
-    found = anyone.verify("--rebuild")
-    assert statuses(found) == {**GOOD, **ASKED}
-    assert "byte for byte" in found["made-again"]["message"]
+    checks = anyone.verify("--rebuild")
+    assert statuses(checks) == {**GOOD, **ASKED}
+    assert "byte for byte" in checks["made-again"]["message"]
     assert not list((anyone.user.home / "tmp").glob("mlx-publish-verify-*"))
     assert (tmp_path / "home/work").exists() is False
 
 
 def test_one_flipped_byte_in_a_weight_is_named(anyone: Anyone) -> None:
     flipped(anyone.hub, WEIGHTS)
-    found = anyone.verify("--rebuild", code=1)
-    assert {name for name, check in found.items() if check["status"] == "fail"} == {"files-as-told", "made-again"}
-    assert found["files-as-told"]["details"] == {"other": [WEIGHTS], "missing": [], "extra": []}
-    assert found["made-again"]["details"] == {"other": [WEIGHTS]}
+    checks = anyone.verify("--rebuild", code=1)
+    assert {name for name, check in checks.items() if check["status"] == "fail"} == {"files-as-told", "made-again"}
+    assert checks["files-as-told"]["details"] == {"other": [WEIGHTS], "missing": [], "extra": []}
+    assert checks["made-again"]["details"] == {"other": [WEIGHTS]}
 
 
 def forged(data: dict[str, Any], sha256: str) -> None:
@@ -135,17 +139,17 @@ def forged(data: dict[str, Any], sha256: str) -> None:
 def test_evidence_that_was_changed_along_is_found_by_its_own_digest_and_by_making_it_again(anyone: Anyone) -> None:
     flipped(anyone.hub, WEIGHTS)
     anyone.put_evidence(lambda data: forged(data, anyone.hub.tree(REPO)[WEIGHTS].digest))
-    found = anyone.verify("--rebuild", code=1)
-    assert found["files-as-told"]["status"] == "pass"
-    assert found["evidence-whole"]["status"] == "fail"
-    assert found["made-again"]["details"] == {"other": [WEIGHTS]}
+    checks = anyone.verify("--rebuild", code=1)
+    assert checks["files-as-told"]["status"] == "pass"
+    assert checks["evidence-whole"]["status"] == "fail"
+    assert checks["made-again"]["details"] == {"other": [WEIGHTS]}
 
 
 @pytest.mark.parametrize("path", ["README.md", "config.json", "tokenizer.json"])
 def test_any_other_changed_file_is_named(anyone: Anyone, path: str) -> None:
     anyone.hub.put(REPO, {path: anyone.hub.read(REPO, "main", path) + b"\n"})
-    found = anyone.verify(code=1)
-    [failed] = [check for check in found.values() if check["status"] == "fail"]
+    checks = anyone.verify(code=1)
+    [failed] = [check for check in checks.values() if check["status"] == "fail"]
     assert failed["id"] == ("card-as-told" if path == "README.md" else "files-as-told")
     assert path in failed["message"]
 
@@ -168,9 +172,9 @@ NUMBERS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("check", NUMBERS)
 def test_a_changed_number_of_the_evidence_is_found(anyone: Anyone, check: str) -> None:
     anyone.put_evidence(NUMBERS[check])
-    found = anyone.verify(code=1)
-    assert found[check]["status"] == "fail"
-    assert found["files-as-told"]["status"] == "pass"
+    checks = anyone.verify(code=1)
+    assert checks[check]["status"] == "fail"
+    assert checks["files-as-told"]["status"] == "pass"
 
 
 LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
@@ -195,17 +199,17 @@ LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
 def test_evidence_that_leaves_out_a_test_or_a_check_is_not_verified(anyone: Anyone, name: str) -> None:
     change, check, words = LEFT_OUT[name]
     anyone.put_evidence(change)
-    found = anyone.verify(code=1)
-    assert found[check]["status"] == "fail"
-    assert words in found[check]["message"]
-    assert found[check]["message"].isprintable()
+    checks = anyone.verify(code=1)
+    assert checks[check]["status"] == "fail"
+    assert words in checks[check]["message"]
+    assert checks[check]["message"].isprintable()
 
 
 def test_a_config_that_its_source_does_not_give_is_found_by_making_it_again(anyone: Anyone) -> None:
     anyone.put_evidence(lambda data: data["config"].update(context=10**6))
-    found = anyone.verify("--rebuild", code=1)["facts-of-source"]
-    assert found["status"] == "fail"
-    assert "config.context says 1000000 where inspect.json says" in found["message"]
+    check = anyone.verify("--rebuild", code=1)["facts-of-source"]
+    assert check["status"] == "fail"
+    assert "config.context says 1000000 where inspect.json says" in check["message"]
 
 
 def test_it_says_what_is_its_publishers_word_alone(anyone: Anyone) -> None:
@@ -232,14 +236,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 def test_broken_evidence_is_refused_and_no_bug(anyone: Anyone, name: str) -> None:
     data, words = BROKEN[name]
     anyone.hub.put(REPO, {"mlx-publish.json": data})
-    found = anyone.verify("--rebuild", code=1)
-    assert list(found) == ["evidence-readable"]
-    assert words in found["evidence-readable"]["message"]
+    checks = anyone.verify("--rebuild", code=1)
+    assert list(checks) == ["evidence-readable"]
+    assert words in checks["evidence-readable"]["message"]
 
 
 def test_a_model_of_somebody_else_is_refused(anyone: Anyone) -> None:
-    found = anyone.verify(code=1, place=SOURCE)
-    assert "holds no mlx-publish.json" in found["evidence-readable"]["message"]
+    checks = anyone.verify(code=1, place=SOURCE)
+    assert "holds no mlx-publish.json" in checks["evidence-readable"]["message"]
 
 
 @pytest.mark.parametrize(("place", "words"), [
@@ -255,8 +259,8 @@ def test_a_folder_is_verified_and_made_again_from_the_folder_it_came_from(anyone
     out = tmp_path / "out"
     anyone.user.run("publish", "--source", source, "--base-model", "acme/base", "--to", f"folder:{out}")
     assert statuses(anyone.verify(place=str(out))) == {**GOOD, **UNASKED}
-    said = anyone.user.run("verify", out, "--rebuild", code=2).text
-    assert "Give that folder with --source" in said
+    output = anyone.user.run("verify", out, "--rebuild", code=2).text
+    assert "Give that folder with --source" in output
     assert anyone.verify("--rebuild", "--source", source, place=str(out))["made-again"]["status"] == "pass"
     (source / "LICENSE").write_text("another one")
     assert "the evidence names" in anyone.user.run("verify", out, "--rebuild", "--source", source, code=2).text
@@ -286,6 +290,6 @@ def test_what_a_client_would_load_through_a_link_or_beside_the_files_is_named(an
     ]):  # fmt: skip
         copy = shutil.copytree(whole, tmp_path / f"copy{number}")
         put(copy / name)
-        found = anyone.verify(place=str(copy), code=1)["files-as-told"]
-        assert found["status"] == "fail"
-        assert name in found["message"]
+        check = anyone.verify(place=str(copy), code=1)["files-as-told"]
+        assert check["status"] == "fail"
+        assert name in check["message"]

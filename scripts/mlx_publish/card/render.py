@@ -9,15 +9,14 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from mlx_publish.card import chart
-from mlx_publish.card.commands import commands
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
-from mlx_publish.card.snippet import snippet, tools_snippet
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, here, shared
 from mlx_publish.chat.described import described
+from mlx_publish.converters import converter_of
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.methods import Form, method_of
@@ -65,7 +64,7 @@ def render_card(name: str, load_as: str, notes: str, evidence: Evidence, templat
 
 def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[str, object]:
     """Return all that templates are given, as plain data; docs/card.md lists it."""
-    smoke, ladder = evidence.smoke, by_size(evidence.ladder)
+    smoke, ladder, converter = evidence.smoke, by_size(evidence.ladder), converter_of(evidence.tools)
     return {
         "name": name,
         "load_as": load_as,
@@ -75,10 +74,10 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "ladder": [rung.plain for rung in ladder],
         "choice": {key: _plain(rung) for key, rung in choice(ladder).items()},
         "speed": _speed(ladder),
-        "snippet": snippet(load_as, smoke),
-        "tools_snippet": tools_snippet(smoke),
-        "commands": commands(load_as, smoke),
-        "described": list(described(smoke.capabilities.plain)) if smoke and smoke.capabilities else [],
+        "snippet": converter.snippet(load_as, smoke),
+        "tools_snippet": converter.tools_snippet(smoke),
+        "commands": converter.commands(load_as, smoke),
+        "described": list(described(smoke.capabilities)) if smoke and smoke.capabilities else [],
         "told": remarks(evidence),
         "passed": passed(evidence),
         "limits": limits(evidence),

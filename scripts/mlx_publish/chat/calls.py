@@ -1,4 +1,4 @@
-"""What becomes of tools, of calls and of their results in the forms in which clients send them."""
+"""What a template makes of tools, calls and their results in the forms that clients send."""
 
 from __future__ import annotations
 
@@ -30,56 +30,49 @@ _BEFORE = 40  # characters in front of a text, among which the key of a printed 
 _PRINTED = ("'text'", '"text"', '\\"text\\"')
 
 
-def shows(seen: Look, name: str, what: str, shown: str, lost: str) -> str:
-    """Whether a dialogue has a text: `shown`, `lost`, or refused."""
-    text = seen.text(name)
+def shows(look: Look, name: str, what: str, shown: str, lost: str) -> str:
+    """Return `shown` where a dialogue has a text, `lost` where it has not, `refused` where it did not render."""
+    text = look.text(name)
     if text is None:
         return "refused"
     return shown if what in text else lost
 
 
-def call(seen: Look, name: str) -> str:
-    """shown, escaped (quoted twice), lost, refused: a call's arguments."""
-    found = shows(seen, name, CALL_DATE, "shown", "lost")
-    return "escaped" if found == "shown" and '\\"date\\"' in (seen.text(name) or "") else found
+def call(look: Look, name: str) -> str:
+    """Return what becomes of a call's arguments: shown, escaped (quoted twice), lost, refused."""
+    fate = shows(look, name, CALL_DATE, "shown", "lost")
+    return "escaped" if fate == "shown" and '\\"date\\"' in (look.text(name) or "") else fate
 
 
-def form_taken(seen: Look) -> str:
-    """The form of arguments that the template takes, the one that it shows before the one that it merely bears."""
-    ways = {form: call(seen, f"call, {form}") for form in FORMS}
-    return min(FORMS, key=lambda form: ("shown", "escaped", "lost", "refused").index(ways[form]))
+def form_taken(look: Look) -> str:
+    """Return the form of arguments that the template takes: one that it shows before one that it merely bears."""
+    fates = {form: call(look, f"call, {form}") for form in FORMS}
+    return min(FORMS, key=lambda form: ("shown", "escaped", "lost", "refused").index(fates[form]))
 
 
-def calls(seen: Look) -> dict[str, str]:
-    """By the dialogue, shown (all calls and all their results), lost (some), refused; in the form that is taken."""
-    form = form_taken(seen)
-    return {name: _all(seen, f"{name}, {form}", _expected(seen, form, texts)) for name, texts in _CALLS.items()}
+def calls(look: Look) -> dict[str, str]:
+    """Return, by dialogue, shown (all calls and their results), lost (some), refused; in the form that is taken."""
+    form, fates = form_taken(look), {}
+    # That a template shows no result at all is a capability of its own, so it does not count again here.
+    results = RESULT in (look.text(f"call, {form}") or RESULT)
+    for name, texts in _CALLS.items():
+        expected = [part for part in texts if results or part not in (RESULT, SECOND_RESULT)]
+        text = look.text(f"{name}, {form}")
+        fates[name] = "refused" if text is None else "shown" if all(part in text for part in expected) else "lost"
+    return fates
 
 
-def _expected(seen: Look, form: str, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Of a template that shows no result at all, that is told already."""
-    results = RESULT in (seen.text(f"call, {form}") or RESULT)
-    return tuple(text for text in texts if results or text not in (RESULT, SECOND_RESULT))
-
-
-def _all(seen: Look, name: str, texts: tuple[str, ...]) -> str:
-    text = seen.text(name)
-    if text is None:
-        return "refused"
-    return "shown" if all(part in text for part in texts) else "lost"
-
-
-def tool_forms(seen: Look) -> dict[str, str]:
-    """By the dialogue, listed, untyped (the tool without the type), lost, refused."""
-    found = {}
+def tool_forms(look: Look) -> dict[str, str]:
+    """Return, by dialogue, listed, untyped (the tool without the type), lost, refused."""
+    fates = {}
     for name, needed in _TOOLS.items():
-        how = shows(seen, name, TOOL, "listed", "lost")
-        found[name] = "untyped" if how == "listed" and needed not in (seen.text(name) or "").lower() else how
-    return found
+        fate = shows(look, name, TOOL, "listed", "lost")
+        fates[name] = "untyped" if fate == "listed" and needed not in (look.text(name) or "").lower() else fate
+    return fates
 
 
-def parts(seen: Look, name: str, what: str) -> str:
-    """shown, printed (as Python's list or JSON), lost, refused: a text that a dialogue gives as a list of parts."""
-    found = shows(seen, name, what, "shown", "lost")
-    text = (seen.text(name) or "").partition(what)[0][-_BEFORE:]
-    return "printed" if found == "shown" and any(key in text for key in _PRINTED) else found
+def parts(look: Look, name: str, what: str) -> str:
+    """Return what becomes of a text given as a list of parts: shown, printed (as a list), lost, refused."""
+    fate = shows(look, name, what, "shown", "lost")
+    text = (look.text(name) or "").partition(what)[0][-_BEFORE:]
+    return "printed" if fate == "shown" and any(key in text for key in _PRINTED) else fate

@@ -1,4 +1,4 @@
-"""What a chat template can do, read off what it made of the dialogues."""
+"""What a chat template can do, judged by how it rendered the dialogues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEPT = 2000  # of a piece of prompt
 
 @dataclass(frozen=True)
 class Capabilities:
-    """A small record of plain words; the comments say which ones."""
+    """A small record of plain words; each field lists its own."""
 
     system: str
     """native (a turn of its own), merged (the template puts it into a user turn), refused, lost."""
@@ -67,46 +67,51 @@ class Capabilities:
     """shown, printed, lost, refused: a system text given as a list of parts."""
     result_parts: str
     """shown, printed, lost, refused: a tool's result given as a list of parts."""
-    switches: dict[str, list[Any]] = field(default_factory=dict)
+    switches: dict[str, list[object]] = field(default_factory=dict)
     """Switches for thinking of other names than `enable_thinking`, each with the values that change the prompt."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as reports and evidence keep it."""
+        """Return plain data, as reports and evidence keep it."""
         return asdict(self)
 
 
-def capabilities(seen: Look) -> Capabilities:
-    """Read them off; `seen` needs no dialogue that rendered."""
-    user = seen.text("user") or ""
-    begin, switches = seen.special_tokens.get("bos_token", ""), _switches(seen)
+def capabilities(look: Look) -> Capabilities:
+    """Judge a template; where a dialogue did not render, the words say so."""
+    user = look.text("user") or ""
+    # The first form of arguments with which the template renders a call and its result.
+    called = next((name for name in ("call, mapping", "call, string") if look.text(name) is not None), "call, mapping")
+    plain, on, off = (look.text(name) for name in ("user", "thinking on", "thinking off"))
+    switch = len({plain, on, off}) > 1
+    unset = "" if not switch else "on" if plain == on else "off" if plain == off else "own"
+    begin, switches = look.special_tokens.get("bos_token", ""), _switches(look)
     return Capabilities(
-        system=_system(seen),
-        two_users=_arrives(seen, "two users"),
-        assistant_first=_arrives(seen, "assistant first"),
-        tools=shows(seen, "tools", TOOL, "listed", "ignored"),
-        tool_calls={form: call(seen, f"call, {form}") for form in FORMS},
-        tool_results=shows(seen, _called(seen), RESULT, "shown", "lost"),
-        thinking="switch" if _switch(seen) else "other" if any(switches.values()) else "none",
-        thinking_unset=_unset(seen),
-        reasoning={"field": _reasoning(seen, "reasoning fed back"), "text": _reasoning(seen, "reasoning in the text")},
-        parts=parts(seen, "text parts", QUESTION),
+        system=_system(look),
+        two_users=_arrives(look, "two users"),
+        assistant_first=_arrives(look, "assistant first"),
+        tools=shows(look, "tools", TOOL, "listed", "ignored"),
+        tool_calls={form: call(look, f"call, {form}") for form in FORMS},
+        tool_results=shows(look, called, RESULT, "shown", "lost"),
+        thinking="switch" if switch else "other" if any(switches.values()) else "none",
+        thinking_unset=unset,
+        reasoning={"field": _reasoning(look, "reasoning fed back"), "text": _reasoning(look, "reasoning in the text")},
+        parts=parts(look, "text parts", QUESTION),
         begin_token=begin if begin and user.startswith(begin) else "",
-        date="clock" if any(seen.text(name) != one.text for name, one in seen.later.items()) else "none",
-        generation_prompt=generation_prompt(seen)[:_KEPT],
-        turn_end=(seen.text("first turn") or "").rpartition(ANSWER)[2][:_KEPT],
-        system_later=_arrives(seen, "system in the middle"),
-        developer=_arrives(seen, "developer"),
-        calls=calls(seen),
-        tool_forms=tool_forms(seen),
-        system_parts=parts(seen, "system in parts", SYSTEM),
-        result_parts=parts(seen, f"result in parts, {form_taken(seen)}", RESULT),
+        date="clock" if any(look.text(name) != rendering.text for name, rendering in look.later.items()) else "none",
+        generation_prompt=generation_prompt(look)[:_KEPT],
+        turn_end=(look.text("first turn") or "").rpartition(ANSWER)[2][:_KEPT],
+        system_later=_arrives(look, "system in the middle"),
+        developer=_arrives(look, "developer"),
+        calls=calls(look),
+        tool_forms=tool_forms(look),
+        system_parts=parts(look, "system in parts", SYSTEM),
+        result_parts=parts(look, f"result in parts, {form_taken(look)}", RESULT),
         switches=switches,
     )
 
 
-def generation_prompt(seen: Look) -> str:
-    """What `add_generation_prompt` adds at the end; empty where it changes nothing."""
-    without, with_ = seen.text("no generation prompt"), seen.text("user")
+def generation_prompt(look: Look) -> str:
+    """Return what `add_generation_prompt` adds at the end; empty where it changes nothing."""
+    without, with_ = look.text("no generation prompt"), look.text("user")
     if without is None or with_ is None or without == with_:
         return ""
     cut = shared(without, with_)
@@ -115,63 +120,44 @@ def generation_prompt(seen: Look) -> str:
     return with_[opened if opened >= 0 and not set(">] \n") & set(with_[opened:cut]) else cut :]
 
 
-def _system(seen: Look) -> str:
-    """A turn of its own has what heads a user turn between the two texts; merged, they share one."""
-    text = seen.text("system+user")
+def _system(look: Look) -> str:
+    """Tell a turn of its own, which puts a user turn's head between both texts, from a system text within that turn."""
+    text = look.text("system+user")
     if text is None:
         return "refused"
     if SYSTEM not in text or QUESTION not in text:
         return "lost"
-    heads = (seen.text("user") or "").partition(QUESTION)[0]
+    heads = (look.text("user") or "").partition(QUESTION)[0]
     before = text.partition(QUESTION)[0].partition(SYSTEM)[2]
-    return "native" if _common_end(heads, before).strip() else "merged"
+    common = heads[len(heads) - shared(heads[::-1], before[::-1]) :]
+    return "native" if common.strip() else "merged"
 
 
-def _common_end(one: str, other: str) -> str:
-    return one[len(one) - shared(one[::-1], other[::-1]) :]
-
-
-def _arrives(seen: Look, name: str) -> str:
-    text = seen.text(name)
+def _arrives(look: Look, name: str) -> str:
+    text = look.text(name)
     if text is None:
         return "refused"
     return "kept" if all(part in text for part in probe_of(name).texts()) else "lost"
 
 
 def probe_of(name: str) -> Probe:
-    """A dialogue by its name."""
+    """Return a dialogue by its name."""
     return next(probe for probe in probes() if probe.name == name)
 
 
-def _called(seen: Look) -> str:
-    """A dialogue with a call and its result, in the form of arguments that the template takes."""
-    return next((name for name in ("call, mapping", "call, string") if seen.text(name) is not None), "call, mapping")
-
-
-def _switches(seen: Look) -> dict[str, list[Any]]:
-    """Those that the template reads, with the values that give another prompt than none does."""
-    found: dict[str, list[Any]] = {name: [] for name in seen.reads.switches}
-    for probe in seen.switched:
-        text = seen.text(probe.name)
-        if text is not None and text != seen.text("user"):
+def _switches(look: Look) -> dict[str, list[object]]:
+    """Return the switches that the template reads, each with the values that change the prompt."""
+    effective: dict[str, list[object]] = {name: [] for name in look.reads.switches}
+    for probe in look.switched:
+        text = look.text(probe.name)
+        if text is not None and text != look.text("user"):
             for name, value in probe.options.items():
-                found[name].append(value)
-    return found
+                effective[name].append(value)
+    return effective
 
 
-def _switch(seen: Look) -> bool:
-    return len({seen.text(name) for name in ("user", "thinking on", "thinking off")}) > 1
-
-
-def _unset(seen: Look) -> str:
-    if not _switch(seen):
-        return ""
-    unset = seen.text("user")
-    return "on" if unset == seen.text("thinking on") else "off" if unset == seen.text("thinking off") else "own"
-
-
-def _reasoning(seen: Look, name: str) -> str:
-    text = seen.text(name)
+def _reasoning(look: Look, name: str) -> str:
+    text = look.text(name)
     if text is None:
         return "refused"
     if ANSWER not in text:

@@ -1,4 +1,4 @@
-"""The dialogues that every chat template is shown; they lie in data/dialogues.json."""
+"""The dialogues that every chat template renders; they lie in data/dialogues.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
 
 QUESTION = "What is an eclipse?"
 ANSWER = "One body moves into the shadow of another."
@@ -26,46 +25,46 @@ FORMS = ("mapping", "string")
 
 @dataclass(frozen=True)
 class Probe:
-    """One dialogue, and what it tells of a template."""
+    """One dialogue, and what it shows of a template."""
 
     name: str
-    messages: tuple[Mapping[str, Any], ...]
+    messages: tuple[Mapping[str, object], ...]
     tells: str
     must: bool = False
-    """Whether a template that cannot render it is of no use; everything else is only told."""
-    tools: tuple[Mapping[str, Any], ...] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    """Whether a template that cannot render it is of no use; of the others a report only says so."""
+    tools: tuple[Mapping[str, object], ...] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     """What else the template is given, as `enable_thinking`."""
     generation: bool = True
-    """Whether the answer's beginning is asked for (`add_generation_prompt`)."""
+    """Whether to ask for the beginning of the answer (`add_generation_prompt`)."""
 
     def texts(self) -> tuple[str, ...]:
-        """The messages' own texts, without white space around them."""
-        contents = (message.get("content") for message in self.messages)
-        return tuple(text.strip() for content in contents for text in _parts(content) if text.strip())
-
-
-def _parts(content: object) -> tuple[str, ...]:
-    if isinstance(content, str):
-        return (content,)
-    return tuple(part["text"] for part in content) if isinstance(content, list) else ()
+        """Return the messages' own texts, without white space around them."""
+        texts: list[str] = []
+        for message in self.messages:
+            content = message.get("content")
+            texts += [content] if isinstance(content, str) else []
+            texts += [part["text"] for part in content] if isinstance(content, list) else []
+        return tuple(text.strip() for text in texts if text.strip())
 
 
 @functools.cache
 def probes() -> tuple[Probe, ...]:
-    """All of them, in the order in which they are told."""
+    """Return all dialogues, in the order of reports."""
     data = json.loads(files("mlx_publish").joinpath("data/dialogues.json").read_text(encoding="utf-8"))
-    return tuple(_probe(entry, tuple(data["tools"])) for entry in data["probes"])
-
-
-def _probe(entry: Mapping[str, Any], tools: tuple[Mapping[str, Any], ...]) -> Probe:
-    own = entry.get("tools")
-    return Probe(
-        name=entry["name"],
-        messages=tuple(entry["messages"]),
-        tells=entry["tells"],
-        must=entry.get("must", False),
-        tools=tuple(own) if isinstance(own, list) else tools if own else None,
-        options=entry.get("options", {}),
-        generation=entry.get("generation", True),
-    )
+    dialogues = []
+    for entry in data["probes"]:
+        # `true` stands for the tools that all dialogues share.
+        own = data["tools"] if entry.get("tools") is True else entry.get("tools")
+        dialogues.append(
+            Probe(
+                name=entry["name"],
+                messages=tuple(entry["messages"]),
+                tells=entry["tells"],
+                must=entry.get("must", False),
+                tools=tuple(own) if isinstance(own, list) else None,
+                options=entry.get("options", {}),
+                generation=entry.get("generation", True),
+            )
+        )
+    return tuple(dialogues)

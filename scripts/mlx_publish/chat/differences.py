@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlx_publish.chat.rendering import Rendered
 
@@ -25,13 +25,13 @@ _LOOKED_AT = 200_000  # characters of a template
 class Fact(NamedTuple):
     """An engine's own way with a construct.
 
-    `said` finds it in the engine's error, after "REFUSED" in what raise_exception said, or after "TEXT" in what it
-    wrote, a null character and what jinja2 wrote. `where` finds the construct in the tags of a template. NAME is the
-    group `name` of `said`, else that of `where`.
+    `symptom` matches the engine's error, or "REFUSED" and the text of raise_exception, or "TEXT" and what the engine
+    wrote, a null character and what jinja2 wrote. `where` matches the construct in the tags of a template. NAME is the
+    group `name` of `symptom`, else that of `where`.
     """
 
     engine: str
-    said: str
+    symptom: str
     where: str
     construct: str
     instead: str = ""
@@ -39,11 +39,11 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """A probe of which an engine made something else. `construct` is "" and `line` 0 where they are not known."""
+    """A probe that an engine renders otherwise. `construct` is "" and `line` 0 where they are not known."""
 
     probe: str
     engine: str
-    said: str
+    message: str
     construct: str
     line: int
     remedy: str
@@ -128,22 +128,24 @@ FACTS = (
 
 
 def differences(
-    ours: Mapping[str, Rendered], theirs: Mapping[str, Mapping[str, Any]], template: str, engine: str
+    ours: Mapping[str, Rendered], theirs: Mapping[str, Rendered], template: str, engine: str
 ) -> list[Difference]:
-    """Compare what jinja2 and `engine` made of `template`, by the probe's name.
+    """Return where jinja2 and `engine` render `template` differently, both given by the probe's name.
 
-    A text counts where it is another one, an error where the other side has none. What was not reached does not.
+    A text counts where it is another one, an error where the other side has none; what was not reached does not count.
     """
-    told = {probe: found for probe, answer in theirs.items() if (found := _compared(ours[probe], answer))}
-    tags = _tags(template[:_LOOKED_AT])
-    return [
-        Difference(probe, engine, said, *_blamed(symptom, tags, engine, _line(ours[probe], theirs[probe])))
-        for probe, (said, symptom) in told.items()
-    ]
+    tags, differing = _tags(template[:_LOOKED_AT]), list[Difference]()
+    for probe, answer in theirs.items():
+        if (compared := _compared(ours[probe], answer)) is not None:
+            message, symptom = compared
+            # The line that the side names which failed; 0 where it names none.
+            blamed = _blamed(symptom, tags, engine, ours[probe].line or answer.line)
+            differing.append(Difference(probe, engine, message, *blamed))
+    return differing
 
 
 def _tags(template: str) -> str:
-    """The tags of a template at their places, blanks for all other characters."""
+    """Return the tags of a template at their places, with blanks for all other characters."""
     kept, opened = [], ""
     for part in re.split(r"(\{[{%#]|[}%#]\})", template):
         opened = opened or (part if part in _ENDS else "")
@@ -152,41 +154,36 @@ def _tags(template: str) -> str:
     return "".join(kept)
 
 
-def _compared(ours: Rendered, theirs: Mapping[str, Any]) -> tuple[str, str] | None:
-    """How they differ, for people and for FACTS; None where they do not or where that is not known."""
-    if "not-reached" in (ours.kind, theirs.get("kind")):
+def _compared(ours: Rendered, theirs: Rendered) -> tuple[str, str] | None:
+    """Return how they differ, for people and for FACTS; None where they do not or where that is not known."""
+    if "not-reached" in (ours.kind, theirs.kind) or ours.text is theirs.text is None:
         return None
     if ours.text is None:
-        return None if "error" in theirs else (f"renders it; jinja2 says: {ours.error}", f"jinja2 says {ours.error}")
-    if "error" in theirs:
-        return f"says: {theirs['error']}", "REFUSED" * (theirs.get("kind") == "refused") + theirs["error"]
-    if ours.text == theirs["text"]:
+        return f"renders it; jinja2 says: {ours.error}", f"jinja2 says {ours.error}"
+    if theirs.text is None:
+        return f"says: {theirs.error}", f"{'REFUSED' if theirs.kind == 'refused' else ''}{theirs.error}"
+    if ours.text == theirs.text:
         return None
     # Behind both stands what is in neither, for the case that one is the beginning of the other.
-    pairs = zip(ours.text + "\0", theirs["text"] + "\1", strict=False)
+    pairs = zip(ours.text + "\0", theirs.text + "\1", strict=False)
     start = next(at for at, (our, their) in enumerate(pairs) if our != their)
-    we, they = (text[start : start + _EXCERPT] for text in (ours.text, theirs["text"]))
+    we, they = (text[start : start + _EXCERPT] for text in (ours.text, theirs.text))
     return f"writes {they!r} in place of {we!r} at character {start}", f"TEXT{they}\0{we}"
 
 
-def _line(ours: Rendered, theirs: Mapping[str, Any]) -> int:
-    """Return the line that the one names which failed; 0 where it names none."""
-    return ours.line or int(theirs.get("line", 0))
-
-
 def _blamed(symptom: str, tags: str, engine: str, line: int) -> tuple[str, int, str]:
-    """The constructs to blame, those that may be where the symptom shows none, and line and remedy of the first."""
-    found = [place for fact in FACTS if fact.engine in (engine, "") for place in _places(fact, symptom, tags, line)]
-    if found := [place for place in found if place[0].said != "TEXT"] or found:
-        constructs = dict.fromkeys(construct for _, construct, _ in found)
-        return " or ".join([*constructs][:3]), found[0][2], found[0][0].instead
+    """Return the constructs to blame, or suspects where the symptom shows none, and line and remedy of the first."""
+    places = [place for fact in FACTS if fact.engine in (engine, "") for place in _places(fact, symptom, tags, line)]
+    if places := [place for place in places if place[0].symptom != "TEXT"] or places:
+        constructs = dict.fromkeys(construct for _, construct, _ in places)
+        return " or ".join([*constructs][:3]), places[0][2], places[0][0].instead
     there = tags.splitlines()[line - 1 : line] if line else []
     return there[0].strip()[:80] if there else "", line, ""
 
 
 def _places(fact: Fact, symptom: str, tags: str, line: int) -> Iterator[tuple[Fact, str, int]]:
-    """The constructs of a fact in the template, those of the line that the engine named before all others."""
-    if (match := re.match(fact.said, symptom, re.DOTALL)) is None:
+    """Yield the constructs of a fact in the template; only those of the line that the engine names, if any."""
+    if (match := re.match(fact.symptom, symptom, re.DOTALL)) is None:
         return
     name = match.groupdict().get("name")
     where = fact.where.replace("NAME", re.escape(name or ""))

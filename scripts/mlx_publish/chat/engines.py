@@ -14,10 +14,10 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import mlx_publish
 from mlx_publish.chat.child import ANSWERS_BYTES
+from mlx_publish.chat.rendering import Rendered
 from mlx_publish.chat.sandbox import CHARACTERS
 from mlx_publish.children import limits
 from mlx_publish.children.limits import OUT_OF_MEMORY, TOO_LONG, TOO_SLOW
@@ -40,50 +40,51 @@ _LIMITED = 'ulimit -c 0; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null; shift 2; ex
 
 
 def available() -> Mapping[str, str]:
-    """The engines that are installed, each with its version."""
-    found = {"minijinja": _minijinja(), "huggingface-jinja": _huggingface()}
-    return {engine: version for engine, version in found.items() if version}
+    """Return the version of each engine that is installed."""
+    versions: dict[str, str] = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions["minijinja"] = importlib.metadata.version("minijinja")
+    if (modules := _modules()) is not None and program("node"):
+        versions["huggingface-jinja"] = str(json.loads((modules / _PACKAGE).read_text(encoding="utf-8"))["version"])
+    return versions
 
 
 def render_with(
-    engine: str, requests: Sequence[tuple[str, Mapping[str, Any]]], now: datetime, seconds: float
-) -> list[dict[str, Any]]:
+    engine: str, requests: Sequence[tuple[str, Mapping[str, object]]], now: datetime, seconds: float
+) -> list[Rendered]:
     """Render every (template, context) of JSON data in one child that may take `seconds`, its clock at `now`.
 
-    An answer is {"text": ...} or {"error": ..., "kind": ...}, with "line" where the engine tells it. The kind is
-    "refused" for raise_exception, "broken", "unsafe" for the one at which the child ended, "not-reached" behind it.
+    An error is "refused" for raise_exception, "unsafe" for the request at which the child ended, "not-reached" behind
+    it, and else "broken"; its line is there where the engine names one.
     Raises `SurroundingsError` where the engine is not installed or does not start, never for what a template does.
     """
     if engine not in available():
         raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])
     if not requests:
         return []
-    order = {"now": now.replace(tzinfo=None).isoformat(), "longest": CHARACTERS, **_numbered(requests)}
+    # Numbers in place of templates, which are large and asked for many times.
+    numbers = {template: number for number, template in enumerate(dict.fromkeys(template for template, _ in requests))}
+    order = {
+        "now": now.replace(tzinfo=None).isoformat(),
+        "longest": CHARACTERS,
+        "templates": list(numbers),
+        "requests": [(numbers[template], context) for template, context in requests],
+    }
     bounds = Bounds(seconds, MEMORY if limits.WATCHED else None, ANSWERS_BYTES)
     # Names of months and the hour are the same on every machine.
     outcome = do_once(_command(engine, seconds), order, bounds, LC_ALL="C.UTF-8", LANG="C.UTF-8", TZ="UTC")
     why = _why(outcome, seconds)
     if not outcome.said:
         raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
-    return outcome.said[1:] + _missing(len(requests) + 1 - len(outcome.said), why)
-
-
-def _numbered(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Numbers in place of templates, which are large and asked for many times."""
-    templates = list(dict.fromkeys(template for template, _ in requests))
-    numbers = {template: number for number, template in enumerate(templates)}
-    return {"templates": templates, "requests": [(numbers[template], context) for template, context in requests]}
-
-
-def _missing(count: int, why: str) -> list[dict[str, Any]]:
-    if not count:
-        return []
-    later = {"error": f"not rendered, because at one before it the engine {why}", "kind": "not-reached"}
-    return [{"error": f"the engine {why}", "kind": "unsafe"}] + [dict(later) for _ in range(count - 1)]
+    answers = [Rendered(**{"text": None, "error": None, "kind": "text", **entry}) for entry in outcome.said[1:]]
+    if len(answers) < len(requests):
+        answers.append(Rendered(None, f"the engine {why}", "unsafe"))
+    later = Rendered(None, f"not rendered, because at one before it the engine {why}", "not-reached")
+    return [*answers, *[later] * (len(requests) - len(answers))]
 
 
 def _command(engine: str, seconds: float) -> list[str]:
-    """Its command line, within limits of CPU time and of kilobytes of addresses."""
+    """Return the command line of an engine, within limits of CPU time and of kilobytes of addresses."""
     if engine == "minijinja":
         addresses, command = str(MEMORY >> 10), python("mlx_publish.chat.minijinja_child")
     else:
@@ -94,7 +95,7 @@ def _command(engine: str, seconds: float) -> list[str]:
 
 
 def _why(outcome: Outcome, seconds: float) -> str:
-    """How it ended, for the case that answers are missing."""
+    """Say how the child ended, for the case that answers are missing."""
     if outcome.code == OUT_OF_MEMORY:
         return f"took more than {MEMORY >> 20} MB of memory"
     if outcome.code == TOO_SLOW:
@@ -102,25 +103,12 @@ def _why(outcome: Outcome, seconds: float) -> str:
     if outcome.code == TOO_LONG:
         return f"wrote more than {ANSWERS_BYTES:,} bytes in all"
     lines = outcome.printed.strip().splitlines()
-    said = next((line for line in lines if "memory" in line), lines[-1] if lines else "nothing")
-    return f"ended with {outcome.code} and said {said.strip()[:200]}"
-
-
-def _minijinja() -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("minijinja")
-    return ""
-
-
-def _huggingface() -> str:
-    modules = _modules()
-    if modules is None or not program("node"):
-        return ""
-    return str(json.loads((modules / _PACKAGE).read_text(encoding="utf-8"))["version"])
+    words = next((line for line in lines if "memory" in line), lines[-1] if lines else "nothing")
+    return f"ended with {outcome.code} and said {words.strip()[:200]}"
 
 
 def _modules() -> Path | None:
-    """The folder whose node_modules are taken, which MLX_PUBLISH_NODE_MODULES names.
+    """Return the folder whose node_modules are taken, which MLX_PUBLISH_NODE_MODULES names.
 
     Node itself would look into the current one, whose packages may be those of a model or a branch.
     """

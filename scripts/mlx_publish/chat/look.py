@@ -1,4 +1,4 @@
-"""Show a template every dialogue, and keep what it made of them."""
+"""Render every dialogue with a model's chat templates, and keep the results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import functools
 import itertools
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from mlx_publish.chat.child import Reading, Request, work_through
+from mlx_publish.chat.child import Reading, work_through
 from mlx_publish.chat.dialogues import Probe, probes
 from mlx_publish.chat.provoking import SLOTS, slotted
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.chat.unusual import Chance, Odd, asked_by_name, harmed, provoked, provoking
 from mlx_publish.chat.variables import Reads
 from mlx_publish.errors import Refused
@@ -44,16 +43,16 @@ class Look:
 
     @property
     def variables(self) -> frozenset[str]:
-        """Names that the templates look up and set nowhere."""
+        """The names that the templates look up and set nowhere."""
         return self.reads.variables
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """All dialogues that they were shown."""
+        """All dialogues that they rendered."""
         return (*probes(), *self.switched)
 
     def text(self, name: str) -> str | None:
-        """The rendered text, None where there is none."""
+        """Return the rendered text of a dialogue, or None where there is none."""
         return self.rendered[name].text
 
     @property
@@ -64,9 +63,9 @@ class Look:
         """
         needed = {probe.name for probe in self.probes if probe.must}
         return tuple(
-            (name, one)
-            for name, one in self.rendered.items()
-            if one.kind in ("unsafe", "forbidden") or (one.kind == "nested" and name in needed)
+            (name, rendering)
+            for name, rendering in self.rendered.items()
+            if rendering.kind in ("unsafe", "forbidden") or (rendering.kind == "nested" and name in needed)
         )
 
 
@@ -91,11 +90,11 @@ def _look(by_name: tuple[tuple[str, str], ...], by_role: tuple[tuple[str, str], 
             f"a special token is named {taken[0]!r}, under which every chat template is given something else",
             check="chat-template", remedy="Correct extra_special_tokens in the source's tokenizer_config.json.",
         )  # fmt: skip
-    return _told(templates, special_tokens, Chance.of(secrets.randbits(48), templates))
+    return _rendered_by(templates, special_tokens, Chance.of(secrets.randbits(48), templates))
 
 
-def _told(templates: Mapping[str, str], special_tokens: Mapping[str, str], chance: Chance) -> Look:
-    """All is asked of one child, for a start takes longer than hundreds of renderings."""
+def _rendered_by(templates: Mapping[str, str], special_tokens: Mapping[str, str], chance: Chance) -> Look:
+    """Ask one child for everything: a start takes longer than hundreds of renderings."""
 
     def ask(probe: Probe, now: str = NOW) -> Request:
         return request_of(probe, templates, special_tokens, now)
@@ -104,49 +103,40 @@ def _told(templates: Mapping[str, str], special_tokens: Mapping[str, str], chanc
     first = [*(ask(probe) for probe in probes()), *(ask(probe, LATER) for probe in later)]
     switches = [replace(ask(probes()[0]), slot=("switch", number)) for number in range(SLOTS["switch"])]
     rest = [switches, provoking(ask, NOW), chance.requests(ask), asked_by_name(ask, templates, NOW)]
-    told = work_through([*first, Reading(tuple(templates.values())), *(one for part in rest for one in part)])
-    read = told.pop(len(first))
-    found = read if isinstance(read, Reads) else Reads()
-    answers = iter([one for one in told if isinstance(one, Rendered)])
+    answers = work_through([*first, Reading(tuple(templates.values())), *itertools.chain.from_iterable(rest)])
+    reading = answers.pop(len(first))
+    reads = reading if isinstance(reading, Reads) else Reads()
+    renderings = iter([answer for answer in answers if isinstance(answer, Rendered)])
     usual, again, switched, waited, by_chance, by_name = (
-        list(itertools.islice(answers, len(part))) for part in (probes(), later, *rest)
+        list(itertools.islice(renderings, len(part))) for part in (probes(), later, *rest)
     )
-    dialogues = [*probes(), *_switched(found)]
-    rendered = dict(zip((probe.name for probe in dialogues), (*usual, *switched), strict=False))
-    odd = (*_unread(read), *provoked(waited, found), *chance.odd(by_chance, rendered), *harmed(by_name, templates))
-    after = dict(zip((probe.name for probe in later), again, strict=True))
-    return Look(templates, special_tokens, rendered, after, found, _switched(found), odd)
-
-
-def _unread(read: Rendered | Reads) -> Iterator[Odd]:
-    """What went wrong where a template was merely parsed."""
-    if isinstance(read, Rendered) and read.kind == "unsafe":
-        yield Odd(f"{read.error} (when its variables were looked up)", read.kind, {})
-
-
-def _switched(found: Reads) -> tuple[Probe, ...]:
-    """The question of the first dialogue with each switch set to each of its values."""
-    return tuple(
+    settings = tuple(
         Probe(f"{name}={json.dumps(value)}", probes()[0].messages, f"what {name} changes", options={name: value})
-        for name, value in slotted("switch", found)
+        for name, value in slotted("switch", reads)
     )
+    rendered = dict(zip((probe.name for probe in (*probes(), *settings)), (*usual, *switched), strict=False))
+    after = dict(zip((probe.name for probe in later), again, strict=True))
+    odd = [*provoked(waited, reads), *chance.odd(by_chance, rendered), *harmed(by_name, templates)]
+    if isinstance(reading, Rendered) and reading.kind == "unsafe":
+        odd.insert(0, Odd(f"{reading.error} (when its variables were looked up)", reading.kind, {}))
+    return Look(templates, special_tokens, rendered, after, reads, settings, tuple(odd))
 
 
-def shared(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many characters two texts, or ids two prompts, have in common at their beginning."""
-    for number, (first, second) in enumerate(zip(one, other, strict=False)):
-        if first != second:
+def shared(first: Sequence[object], second: Sequence[object]) -> int:
+    """Return how many characters two texts, or ids two prompts, have in common at their beginning."""
+    for number, (left, right) in enumerate(zip(first, second, strict=False)):
+        if left != right:
             return number
-    return min(len(one), len(other))
+    return min(len(first), len(second))
 
 
 def template_for(templates: Mapping[str, str], probe: Probe) -> str:
-    """The template that transformers takes: one for tools where tools are given and there is one."""
+    """Return the template that transformers takes: one for tools where tools are given and there is one."""
     return templates.get("tool_use", templates["default"]) if probe.tools is not None else templates["default"]
 
 
-def context_of(probe: Probe, special_tokens: Mapping[str, str]) -> dict[str, Any]:
-    """All that the template is given."""
+def context_of(probe: Probe, special_tokens: Mapping[str, str]) -> dict[str, object]:
+    """Return all that the template is given."""
     return {
         "messages": [dict(message) for message in probe.messages],
         "tools": None if probe.tools is None else [dict(tool) for tool in probe.tools],
@@ -158,5 +148,5 @@ def context_of(probe: Probe, special_tokens: Mapping[str, str]) -> dict[str, Any
 
 
 def request_of(probe: Probe, templates: Mapping[str, str], special_tokens: Mapping[str, str], now: str) -> Request:
-    """A dialogue as the child is asked to render it."""
+    """Return the request to render a dialogue."""
     return Request(template_for(templates, probe), context_of(probe, special_tokens), now)

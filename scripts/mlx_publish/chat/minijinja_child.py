@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 
 def do(order: dict[str, Any], tell: Tell) -> None:
-    """Render one request after the other and tell each answer; the first one is that the engine was loaded."""
+    """Render each request and tell its answer, after a first one which says that the engine was loaded."""
     tell("loaded")
     environment = make_environment(datetime.fromisoformat(order["now"]))
     for number, context in order["requests"]:
@@ -35,17 +35,21 @@ def do(order: dict[str, Any], tell: Tell) -> None:
 
 
 def make_environment(now: datetime) -> minijinja.Environment:
-    """An environment whose clock stands at `now`."""
-    functions: dict[str, Callable[[str], str]] = {"raise_exception": _refuse, "strftime_now": now.strftime}
+    """Return an environment whose clock stands at `now`."""
+
+    def refuse(message: str) -> str:
+        raise Refusal(message)
+
+    functions: dict[str, Callable[[str], str]] = {"raise_exception": refuse, "strftime_now": now.strftime}
     return minijinja.Environment(
         trim_blocks=True, lstrip_blocks=True, pycompat=True, globals=functions, filters={"tojson": _tojson}
     )
 
 
 def answer(
-    environment: minijinja.Environment, template: str, context: Mapping[str, Any], longest: int
+    environment: minijinja.Environment, template: str, context: Mapping[str, object], longest: int
 ) -> dict[str, Any]:
-    """Render once: the text of at most `longest` characters, or the error, its kind and its line in the template."""
+    """Render once; return the text of at most `longest` characters, or the error with its kind and its line."""
     try:
         text = environment.render_str(_assignments(context) + template)
     except Refusal as refusal:
@@ -59,19 +63,19 @@ def answer(
     return {"text": text}
 
 
-def cut(found: dict[str, Any]) -> dict[str, Any]:
-    """An answer with its error cut, for a template may make one of any length."""
-    return {**found, "error": found["error"][:LONGEST_ERROR]} if "error" in found else found
+def cut(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer with its error cut, for a template may make one of any length."""
+    return {**entry, "error": entry["error"][:LONGEST_ERROR]} if "error" in entry else entry
 
 
-def _assignments(context: Mapping[str, Any]) -> str:
-    """The context as a line before the template.
+def _assignments(context: Mapping[str, object]) -> str:
+    """Return the context as a line before the template.
 
     Values that come from Python keep Python's methods in this binding, as `.append()`; clients in Rust have values of
     the engine. The line ends with the newline that trim_blocks takes away, so the template still begins a line.
     """
-    found = (f"{{% set {name} = {_literal(value)} %}}" for name, value in context.items() if name.isidentifier())
-    return "".join(found) + "{# #}\n"
+    lines = (f"{{% set {name} = {_literal(value)} %}}" for name, value in context.items() if name.isidentifier())
+    return "".join(lines) + "{# #}\n"
 
 
 def _literal(value: object) -> str:
@@ -80,10 +84,6 @@ def _literal(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_literal, value)) + "]"
     return "none" if value is None else json.dumps(value)
-
-
-def _refuse(message: str) -> str:
-    raise Refusal(message)
 
 
 def _tojson(

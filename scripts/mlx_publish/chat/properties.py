@@ -1,4 +1,4 @@
-"""What is odd about a chat template, whether it was converted or not: each a pure function of what it rendered."""
+"""What is odd about a chat template, converted or not: pure functions of what it rendered."""
 
 from __future__ import annotations
 
@@ -31,85 +31,82 @@ class Growth:
     """The last characters that both share."""
 
 
-def not_once(seen: Look) -> Iterator[tuple[str, str, int]]:
+def not_once(look: Look) -> Iterator[tuple[str, str, int]]:
     """Yield (dialogue, text, count) of every message's text that does not arrive exactly once."""
     for probe in probes():
-        text = seen.text(probe.name)
-        if text is None or _told_elsewhere(probe):
+        text = look.text(probe.name)
+        if text is None or _is_a_capability(probe):
             continue
         for part in probe.texts():
             if (count := text.count(part)) != 1:
                 yield probe.name, part, count
 
 
-def vanished(seen: Look) -> tuple[tuple[str, str], ...]:
+def vanished(look: Look) -> tuple[tuple[str, str], ...]:
     """Return (dialogue, text) of texts that vanish, and are not merely changed, where a template has to show them."""
-    return tuple(
-        (probe.name, part)
-        for probe in probes()
-        for part in probe.texts()
-        if probe.must and (text := seen.text(probe.name)) is not None and _gone(part, text)
-    )
+    gone = []
+    for probe in probes():
+        if not probe.must or (text := look.text(probe.name)) is None:
+            continue
+        for part in probe.texts():
+            words = part.lower().split()
+            arrived = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text.lower())) for word in words)
+            if part.lower() not in text.lower() and 2 * arrived < len(words):
+                gone.append((probe.name, part))
+    return tuple(gone)
 
 
-def _gone(part: str, text: str) -> bool:
-    """Whether less than half of a text's words arrive."""
-    words, text, part = part.lower().split(), text.lower(), part.lower()
-    there = sum(bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)) for word in words)
-    return part not in text and 2 * there < len(words)
-
-
-def _told_elsewhere(probe: Probe) -> bool:
-    """Whether a capability says it already: the system text, a turn out of order, reasoning, parts, tools."""
+def _is_a_capability(probe: Probe) -> bool:
+    """Tell whether a capability covers a dialogue: system text, a turn out of order, reasoning, parts, tools."""
     roles = [message["role"] for message in probe.messages]
     odd = bool({"system", "developer"} & {*roles}) or probe.tools is not None
     odd = odd or probe.name in ("two users", "assistant first", "text parts")
     return odd or "reasoning" in probe.name
 
 
-def refusals(seen: Look, *, must: bool) -> tuple[tuple[str, str], ...]:
+def refusals(look: Look, *, must: bool) -> tuple[tuple[str, str], ...]:
     """Return (dialogue, error) of those that did not render, among those that a template must or need not render."""
     return tuple(
-        (probe.name, seen.rendered[probe.name].error or "")
+        (probe.name, look.rendered[probe.name].error or "")
         for probe in probes()
-        if probe.must == must and seen.text(probe.name) is None
+        if probe.must == must and look.text(probe.name) is None
     )
 
 
-def begin_tokens(seen: Look) -> int:
-    """How many begin tokens stand at the beginning of a prompt."""
-    begin, text = seen.special_tokens.get("bos_token", ""), seen.text("user") or ""
+def begin_tokens(look: Look) -> int:
+    """Return the number of begin tokens at the beginning of a prompt."""
+    begin, text = look.special_tokens.get("bos_token", ""), look.text("user") or ""
     count = 0
     while begin and text.startswith(begin * (count + 1)):
         count += 1
     return count
 
 
-def unknown_tokens(seen: Look, known: Set[str]) -> tuple[str, ...]:
-    """What the template writes like a special token and the tokenizer does not know as one."""
-    found: set[str] = set()
+def unknown_tokens(look: Look, known: Set[str]) -> tuple[str, ...]:
+    """Return what the template writes like a special token and the tokenizer does not know as one."""
+    written: set[str] = set()
     for probe in probes():
-        text = seen.text(probe.name) or ""
+        text = look.text(probe.name) or ""
         if any(LIKE_A_TOKEN.search(part) and part not in text for part in probe.texts()):
             continue  # a text that was changed cannot be told from the template's own
         for part in probe.texts():
             text = text.replace(part, "")
-        found.update(LIKE_A_TOKEN.findall(text))
-    return tuple(sorted(found - known))
+        written.update(LIKE_A_TOKEN.findall(text))
+    return tuple(sorted(written - known))
 
 
-def growth(seen: Look, first: str = "user", then: str = "several turns") -> Growth | None:
+def growth(look: Look, first: str = "user", then: str = "several turns") -> Growth | None:
     """Compare the prompt of a dialogue with that of its continuation; None where one of them did not render."""
-    one, other = seen.text(first), seen.text(then)
-    if one is None or other is None:
+    shorter, longer = look.text(first), look.text(then)
+    if shorter is None or longer is None:
         return None
-    common = shared(one, other)
-    if common == len(one):
+    common = shared(shorter, longer)
+    if common == len(shorter):
         return Growth("whole")
-    asked = len(one) - len(generation_prompt(seen))
-    return Growth("turn" if common >= asked else "less", one[max(0, common - 40) : common])
+    asked = len(shorter) - len(generation_prompt(look))
+    return Growth("turn" if common >= asked else "less", shorter[max(0, common - 40) : common])
 
 
-def surprising_variables(seen: Look) -> tuple[str, ...]:
-    """Names that a template takes for given and nobody is known to give; they may be slips of the pen."""
-    return tuple(sorted(seen.reads.bare - OPTIONS - seen.special_tokens.keys()))
+def surprising_variables(look: Look) -> tuple[str, ...]:
+    """Return the names that a template takes for given and no known caller gives; they may be slips of the pen."""
+    return tuple(sorted(look.reads.bare - OPTIONS - look.special_tokens.keys()))

@@ -6,9 +6,11 @@ A template may be tame in every dialogue of ours and wait for a word. What it wa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from mlx_publish.chat.rendering import Request, messages_of
 from mlx_publish.chat.variables import MOST_SETTINGS, MOST_WORDS, Reads
 
 MOST_CLOCKS = 8
@@ -16,47 +18,33 @@ SLOTS: Mapping[str, int] = {"switch": MOST_SETTINGS, "word": MOST_WORDS, "words"
 """What may be put into a request, and how often."""
 _DATE = re.compile(r"(?<!\d)(20\d\d)(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|1\d|2[0-8]))?)?(?!\d)")
 
-Filled = dict[str, Any]
 
-
-def fill(request: Mapping[str, Any], found: Reads) -> Filled | None:
-    """A request as it is, or with what its slot asks for; None where so many things were not found."""
-    if request["slot"] is None:
-        return dict(request)
-    kind, number = request["slot"]
-    values = slotted(kind, found)
-    return _FILL[kind](dict(request), values[number]) if number < len(values) else None
-
-
-def slotted(kind: str, found: Reads) -> Sequence[Any]:
-    """What the slots of a kind are filled with, in order."""
+def fill(request: Request, reads: Reads) -> Request | None:
+    """Return the request with what its slot asks for; None where the template has fewer values for such a slot."""
+    if request.slot is None:
+        return request
+    kind, number = request.slot
+    values = slotted(kind, reads)
+    if number >= len(values):
+        return None
+    value = values[number]
+    if kind == "clock":
+        return replace(request, now=value)
     if kind == "switch":
-        values: Sequence[Any] = found.settings
+        return replace(request, context={**request.context, value[0]: value[1]})
+    # Every text of the dialogue becomes the word.
+    messages = [{**message, "content": value} for message in messages_of(request.context)]
+    return replace(request, context={**request.context, "messages": messages})
+
+
+def slotted(kind: str, reads: Reads) -> Sequence[Any]:
+    """Return what fills the slots of a kind, in order."""
+    if kind == "switch":
+        values: Sequence[Any] = reads.settings
     elif kind == "clock":
-        values = list(dict.fromkeys(date for word in found.words for date in _dates(word)))
+        dates = (date for word in reads.words for date in _DATE.findall(word))
+        clocks = (f"{year}-{month or '01'}-{day or '01'}T03:30:00" for year, month, day in dates)
+        values = list(dict.fromkeys(clocks))
     else:
-        values = found.words if kind == "word" else [" ".join(found.words)] * bool(found.words)
+        values = reads.words if kind == "word" else [" ".join(reads.words)] * bool(reads.words)
     return values[: SLOTS[kind]]
-
-
-def _dates(word: str) -> list[str]:
-    return [f"{year}-{month or '01'}-{day or '01'}T03:30:00" for year, month, day in _DATE.findall(word)]
-
-
-def _switch(request: Filled, setting: tuple[str, Any]) -> Filled:
-    return {**request, "context": {**request["context"], setting[0]: setting[1]}}
-
-
-def _word(request: Filled, word: str) -> Filled:
-    """Every text of the dialogue becomes the word."""
-    messages = [{**message, "content": word} for message in request["context"]["messages"]]
-    return {**request, "context": {**request["context"], "messages": messages}}
-
-
-def _clock(request: Filled, now: str) -> Filled:
-    return {**request, "now": now}
-
-
-_FILL: Mapping[str, Callable[[Filled, Any], Filled]] = {
-    "switch": _switch, "word": _word, "words": _word, "clock": _clock,
-}  # fmt: skip

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, cast
 
 from jinja2 import Template, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
@@ -26,6 +26,17 @@ _KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (TooMuch, "unsafe"),
     (RecursionError, "nested"),
 )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One rendering. `context` is JSON data; `now` a time as isoformat() writes it, or None for the machine's."""
+
+    template: str
+    context: Mapping[str, object]
+    now: str | None = None
+    slot: tuple[str, int] | None = None
+    """What the child puts in of what the templates of the last `Reading` read: kind (a key of SLOTS) and number."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +59,54 @@ class Rendered:
     syntax: bool = field(default=False, compare=False)
     """Whether the template cannot be parsed, so that no dialogue can be rendered."""
 
-    def told(self) -> dict[str, Any]:
-        """Plain data that is the same in every run."""
+    def to_json(self) -> dict[str, str | None]:
+        """Return plain data that is the same in every run."""
         return {"text": self.text, "error": self.error, "kind": self.kind}
 
 
-def render(template: str, context: Mapping[str, Any], now: datetime, characters: int = CHARACTERS) -> Rendered:
+def render(template: str, context: Mapping[str, object], now: datetime, characters: int = CHARACTERS) -> Rendered:
     """Render `template` with `context`, JSON data as `apply_chat_template` is given it, at the time `now`.
 
     `context` names the special tokens that are set and no others. A text of more than `characters` is "unsafe".
     Raises `MemoryError` alone; every other error of the template is an answer.
     """
     begun = time.process_time()
-    found = _rendered(template, context, now, characters)
-    return replace(found, seconds=time.process_time() - begun)
-
-
-def _rendered(template: str, context: Mapping[str, Any], now: datetime, characters: int) -> Rendered:
     try:
         sandbox, compiled = _compiled(template, characters)
         sandbox.now = now
-        return Rendered(_joined(compiled.generate(as_seen(context)), characters), None, "text")
+        rendering = Rendered(_joined(compiled.generate(full_context(context)), characters), None, "text")
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  a template may raise anything
+        kind: Kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), "broken")
         syntax, line = isinstance(error, TemplateSyntaxError), _line(error)
-        return Rendered(None, _message_of(error, line)[:500], _kind(error), line=line, syntax=syntax)
+        rendering = Rendered(None, _message_of(error, line)[:500], kind, line=line, syntax=syntax)
+    return replace(rendering, seconds=time.process_time() - begun)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(template: str, characters: int) -> tuple[Sandbox, Template]:
     """Compile once for all dialogues and clocks."""
-    sandbox = Sandbox(datetime.min, characters)  # noqa: DTZ901  it is told the time for each rendering
+    sandbox = Sandbox(datetime.min, characters)  # noqa: DTZ901  each rendering sets the time
     return sandbox, sandbox.from_string(template)
 
 
-def as_seen(context: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the template sees: what apply_chat_template always hands over, and the messages as it mends them."""
-    messages = [_message(message) for message in context.get("messages", ())]
+def messages_of(context: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+    """Return the messages of a context, none where it has none."""
+    return cast("Sequence[Mapping[str, object]]", context.get("messages", ()))
+
+
+def full_context(context: Mapping[str, object]) -> dict[str, object]:
+    """Return all that a template gets: what apply_chat_template always hands over, and the messages as it mends them.
+
+    Source: `render_jinja_template` and `_alias_reasoning_fields` of transformers 5.
+    """
+    messages = [_message(message) for message in messages_of(context)]
     return {"tools": None, "documents": None, "add_generation_prompt": False, **context, "messages": messages}
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Without keys that hold nothing; reasoning of any name stands under the names that templates read."""
+def _message(message: Mapping[str, object]) -> dict[str, object]:
+    """Drop keys that hold None, and put reasoning of any name under the names that templates read."""
     kept = {key: value for key, value in message.items() if value is not None}
     thought = next((kept[name] for name in _REASONING if name in kept), None)
     return kept if thought is None else {"thinking": thought, **kept, "reasoning_content": thought}
@@ -104,10 +120,6 @@ def _joined(pieces: Iterable[str], most: int) -> str:
             raise TooMuch(f"it wrote more than {most:,} characters")
         kept.append(piece)
     return "".join(kept)
-
-
-def _kind(error: Exception) -> Kind:
-    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "broken")
 
 
 def _message_of(error: Exception, line: int) -> str:

@@ -32,7 +32,7 @@ class TooMuch(Exception):
 
 
 class Sandbox(BoundedSandbox):
-    """What a template runs in. `now` is the time it is told, `most` the characters one `*` or `**` may make."""
+    """What a template runs in. `now` is its clock, `most` the characters that one `*` or `**` may make."""
 
     def __init__(self, now: datetime, most: int = CHARACTERS) -> None:
         super().__init__(most, extensions=[_Generation, loopcontrols])
@@ -42,8 +42,11 @@ class Sandbox(BoundedSandbox):
         def strftime_now(format: str) -> str:  # noqa: A002  so it is called in transformers
             return self.now.strftime(format)
 
+        def raise_exception(message: object) -> NoReturn:
+            raise Refusal(str(message))
+
         self.globals.update(
-            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
+            raise_exception=raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
         )
 
     def too_much(self, operator: str) -> TooMuch:
@@ -104,13 +107,9 @@ def _public(name: Any) -> Any:
     return name
 
 
-def _raise_exception(message: object) -> NoReturn:
-    raise Refusal(str(message))
-
-
 def _tojson(
     x: Any, ensure_ascii: bool = False, indent: int | str | None = None,
     separators: tuple[str, str] | None = None, sort_keys: bool = False,
 ) -> str:  # fmt: skip
-    """Plain JSON: jinja's own filter escapes for HTML."""
+    """Write plain JSON: jinja's own filter escapes for HTML."""
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

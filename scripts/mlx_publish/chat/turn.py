@@ -29,36 +29,33 @@ class TurnEnd:
 
     @property
     def stop(self) -> str | None:
-        """What generation has to stop at; None where an answer ends by the end token alone, as in Alpaca's style."""
+        """Return what generation has to stop at; None where the end token alone ends an answer, as in Alpaca."""
         return self.text if self.special or self.mark else None
 
 
-def turn_end(seen: Look, tokens: Collection[str]) -> TurnEnd:
-    """Read it off two dialogues; `tokens` are the texts of all added tokens."""
-    texts = [seen.rendered[name] for name in ("first turn", "several turns")]
-    if error := next((f"{one.error}" for one in texts if one.text is None), None):
+def turn_end(look: Look, tokens: Collection[str]) -> TurnEnd:
+    """Return what ends a turn, by two dialogues; `tokens` are the texts of all added tokens."""
+    texts = [look.rendered[name] for name in ("first turn", "several turns")]
+    if error := next((f"{rendering.error}" for rendering in texts if rendering.text is None), None):
         return TurnEnd(error=error)
-    if any(ANSWER not in (one.text or "") for one in texts):
+    if any(ANSWER not in (rendering.text or "") for rendering in texts):
         return TurnEnd(error="the template does not show the assistant's text")
-    # Behind the last turn some templates put another token than between two turns, so that is looked at first.
-    tails = [(one.text or "").rpartition(ANSWER)[2].partition(NEXT)[0] for one in texts]
+    # Behind the last turn some templates put another token than between two turns, so that counts first.
+    tails = [(rendering.text or "").rpartition(ANSWER)[2].partition(NEXT)[0] for rendering in texts]
     pattern = re.compile("|".join(map(re.escape, sorted(filter(None, tokens), key=len, reverse=True))) or r"(?!)")
     for tail in tails:
         if match := pattern.search(tail):
             return TurnEnd(match.group(), special=True)
     plain = next((tail for tail in tails if tail.strip()), tails[-1])
-    return TurnEnd(plain[:200] or None, mark=_closes(tails[0], tails[-1], seen))
+    return TurnEnd(plain[:200] or None, mark=_closes(tails[0], tails[-1], look))
 
 
-def _closes(last: str, between: str, seen: Look) -> bool:
-    """Whether words of their own close an answer, behind the last one as between two turns, or marks do."""
-    head = answer_head(seen)
+def _closes(last: str, between: str, look: Look) -> bool:
+    """Tell whether an answer is closed by the same words behind the last one and between two turns, or by marks."""
+    head = answer_head(look)
     last = last.removesuffix(head) if head else last
     closing = last[: shared(last, between)]
-    return bool(closing.strip() or _MARK.search(last) or _MARK.search(_without_head(between, seen)))
-
-
-def _without_head(between: str, seen: Look) -> str:
-    """What stands between two turns, without what the template writes in front of a user's text."""
-    head = (seen.text("user") or "").partition(QUESTION)[0]
-    return between[: len(between) - shared(between[::-1], head[::-1])]
+    # Between two turns without what the template writes in front of a user's text.
+    opening = (look.text("user") or "").partition(QUESTION)[0]
+    between = between[: len(between) - shared(between[::-1], opening[::-1])]
+    return bool(closing.strip() or _MARK.search(last) or _MARK.search(between))

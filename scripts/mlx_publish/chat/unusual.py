@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from mlx_publish.chat.child import Request
 from mlx_publish.chat.dialogues import Probe, probes
 from mlx_publish.chat.drawn import Drawn, difference, drawn
 from mlx_publish.chat.provoking import SLOTS, slotted
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.chat.variables import Reads
 
 Ask = Callable[[Probe, str], Request]
 """Makes a request of a dialogue and a time."""
 HARMFUL = ("unsafe", "forbidden")
-_TOLD = 200  # characters of a text that is told
+_QUOTED = 200  # characters of a text in a report
 _WITH: Mapping[str, str] = {
     "word": "the text {!r}", "words": "all texts that it compares with", "clock": "the clock at {}",
 }  # fmt: skip
@@ -26,49 +24,49 @@ _WITH: Mapping[str, str] = {
 class Odd:
     """A rendering that went otherwise than that of a usual dialogue like it."""
 
-    said: str
+    message: str
     kind: str
-    details: Mapping[str, Any]
+    details: Mapping[str, object]
 
 
 def provoking(ask: Ask, now: str) -> list[Request]:
-    """The first dialogue with what the template itself names, put in by the child."""
-    asked = ask(probes()[0], now)
-    return [replace(asked, slot=(kind, number)) for kind in _WITH for number in range(SLOTS[kind])]
+    """Return the first dialogue once for each slot, into which the child puts what the template itself names."""
+    request = ask(probes()[0], now)
+    return [replace(request, slot=(kind, number)) for kind in _WITH for number in range(SLOTS[kind])]
 
 
-def provoked(answers: Sequence[Rendered], found: Reads) -> Iterator[Odd]:
-    """Yield those that broke out of their limits; what else a text that a template waits for does is its own affair."""
+def provoked(answers: Sequence[Rendered], reads: Reads) -> Iterator[Odd]:
+    """Yield the answers that broke out of their limits; what else a template does at its own texts is its affair."""
     slots = [(kind, number) for kind in _WITH for number in range(SLOTS[kind])]
-    for (kind, number), one in zip(slots, answers, strict=True):
-        if one.kind in HARMFUL:
-            values = slotted(kind, found)
+    for (kind, number), answer in zip(slots, answers, strict=True):
+        if answer.kind in HARMFUL:
+            values = slotted(kind, reads)
             what = _WITH[kind].format(values[number]) if number < len(values) else "what it names"
-            yield Odd(f"{one.error} (dialogue 'user' with {what})", one.kind, {})
+            yield Odd(f"{answer.error} (dialogue 'user' with {what})", answer.kind, {})
 
 
 def further(templates: Mapping[str, str]) -> list[str]:
-    """Names of templates that apply only where a caller names them."""
+    """Return the names of templates that apply only where a caller names them."""
     return sorted(templates.keys() - {"default", "tool_use"})
 
 
 def asked_by_name(ask: Ask, templates: Mapping[str, str], now: str) -> list[Request]:
-    """The first dialogue with tools and without, by each of the further templates."""
+    """Return the first dialogue, with tools and without, for each of the further templates."""
     two = [probe for probe in probes() if probe.name in ("user", "tools")]
     return [replace(ask(probe, now), template=templates[name]) for name in further(templates) for probe in two]
 
 
 def harmed(answers: Sequence[Rendered], templates: Mapping[str, str]) -> Iterator[Odd]:
-    """Yield those that broke out of their limits; what else they do is not known without what they are made for."""
+    """Yield the answers that broke out of their limits; whether others are right depends on what they are made for."""
     names = [name for name in further(templates) for _ in range(2)]
-    for name, one in zip(names, answers, strict=True):
-        if one.kind in HARMFUL:
-            yield Odd(f"{one.error} (the template of the name {name[:_TOLD]!r})", one.kind, {})
+    for name, answer in zip(names, answers, strict=True):
+        if answer.kind in HARMFUL:
+            yield Odd(f"{answer.error} (the template of the name {name[:_QUOTED]!r})", answer.kind, {})
 
 
 @dataclass(frozen=True)
 class Chance:
-    """Dialogues that are drawn by a number."""
+    """Dialogues drawn from a seed."""
 
     seed: int
     dialogues: tuple[Drawn, ...]
@@ -80,15 +78,15 @@ class Chance:
         return cls(seed, drawn(seed, {probe.name: probe for probe in probes()}, clock=clock))
 
     def requests(self, ask: Ask) -> list[Request]:
-        """All of them."""
-        return [ask(one.probe, one.now) for one in self.dialogues]
+        """Return a request for each dialogue."""
+        return [ask(dialogue.probe, dialogue.now) for dialogue in self.dialogues]
 
     def odd(self, answers: Sequence[Rendered], usual: Mapping[str, Rendered]) -> Iterator[Odd]:
-        """Yield those that went otherwise than the usual ones."""
-        slowest = max(one.seconds for one in usual.values())
-        for one, found in zip(self.dialogues, answers, strict=True):
-            if said := difference(one, found, usual[one.like], slowest):
-                kind = found.kind if found.kind in HARMFUL else "odd"
-                texts = [str(message.get("content"))[:_TOLD] for message in one.probe.messages]
-                details = {"seed": self.seed, "clock": one.now, "like": one.like, "texts": texts}
-                yield Odd(f"{said} (a dialogue drawn like {one.like!r}, at {one.now})", kind, details)
+        """Yield the answers that went otherwise than the usual ones."""
+        slowest = max(rendering.seconds for rendering in usual.values())
+        for dialogue, answer in zip(self.dialogues, answers, strict=True):
+            if message := difference(dialogue, answer, usual[dialogue.like], slowest):
+                kind = answer.kind if answer.kind in HARMFUL else "odd"
+                texts = [str(turn.get("content"))[:_QUOTED] for turn in dialogue.probe.messages]
+                details = {"seed": self.seed, "clock": dialogue.now, "like": dialogue.like, "texts": texts}
+                yield Odd(f"{message} (a dialogue drawn like {dialogue.like!r}, at {dialogue.now})", kind, details)

@@ -1,7 +1,7 @@
 """What a chat template reads besides what every caller gives: its options, switches for thinking, slips of the pen.
 
-Nothing that a template says is computed here, but parsing alone may take minutes, so `reads` and `read_by` are called
-in the child process of this room only.
+Nothing that a template says is computed here, but parsing alone may take minutes: call `reads` and `read_by` in the
+child process of this room only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPTIONS = frozenset(
     target_lang_code""".split()  # noqa: SIM905  a list of words reads better so
 )
 SWITCH = "enable_thinking"
-_ALIKE = 0.88  # how much of a name may be another's, of 1, before it is taken for that other one misspelt
+_ALIKE = 0.88  # of 1: how much two names have in common where one is the other misspelt
 _THINKING = re.compile(r"think|reason|effort|deliberat")
 _NUMBER, _LEVEL, _WORD = (
     re.compile(r"budget|tokens|length"),
@@ -69,41 +69,41 @@ class Reads:
 
     @property
     def settings(self) -> tuple[tuple[str, Any], ...]:
-        """Each switch with each of its values."""
+        """Return each switch with each of its values."""
         return tuple((name, value) for name, values in self.switches.items() for value in values)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, for the way out of the child."""
+    def to_json(self) -> dict[str, object]:
+        """Return plain data, for the way out of the child."""
         return {
             "variables": sorted(self.variables), "bare": sorted(self.bare), "words": list(self.words),
             "switches": {name: list(values) for name, values in self.switches.items()},
         }  # fmt: skip
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Reads:
-        """Make it of `to_json`."""
-        switches = {name: tuple(values) for name, values in told["switches"].items()}
-        return cls(frozenset(told["variables"]), frozenset(told["bare"]), switches, tuple(told["words"]))
+    def of(cls, data: dict[str, Any]) -> Reads:
+        """Return the record of which `to_json` made the data."""
+        switches = {name: tuple(values) for name, values in data["switches"].items()}
+        return cls(frozenset(data["variables"]), frozenset(data["bare"]), switches, tuple(data["words"]))
 
 
 def read_by(templates: Sequence[str]) -> Reads:
-    """What all templates of a model read; called in the child of this room only, for it parses them."""
-    found = [reads(text) for text in templates]
+    """Return what all templates of a model read, taken together."""
+    each = [reads(text) for text in templates]
     return Reads(
-        frozenset(name for one in found for name in one.variables),
-        frozenset(name for one in found for name in one.bare),
-        {name: values for one in reversed(found) for name, values in one.switches.items()},
-        tuple(dict.fromkeys(word for one in found for word in one.words))[:MOST_WORDS],
+        frozenset(name for own in each for name in own.variables),
+        frozenset(name for own in each for name in own.bare),
+        {name: values for own in reversed(each) for name, values in own.switches.items()},
+        tuple(dict.fromkeys(word for own in each for word in own.words))[:MOST_WORDS],
     )
 
 
 def reads(template: str) -> Reads:
-    """Read a template's variables off its syntax; nothing where it cannot be parsed or is larger than any known one."""
+    """Return what a template reads, by its syntax; nothing where it cannot be parsed or is larger than any real one."""
     if len(template) > _LONGEST:
         return Reads()
     try:
         return _read(template)
-    except Exception:  # noqa: BLE001  rendering tells what is wrong with it
+    except Exception:  # noqa: BLE001  rendering says what is wrong with it
         return Reads()
 
 
@@ -113,60 +113,53 @@ def _read(template: str) -> Reads:
     macros = {macro.name for macro in tree.find_all(nodes.Macro)}
     assigned, offered = _assigned(tree), _offered(tree)
     looked_up = reader.undeclared_identifiers - GIVEN - macros
-    bare = {name for name in looked_up - assigned - offered if _needed(name, tree, assigned | macros)}
-    options = sorted(looked_up - (assigned - offered) - _turned(tree) - {SWITCH})
+    # A slip of the pen is used unasked, or merely asked for and spelt almost like another name.
+    known = assigned | macros | GIVEN | OPTIONS
+    bare = {
+        name
+        for name in looked_up - assigned - offered
+        if difflib.get_close_matches(name, known - {name}, 1, _ALIKE) or any(_uses(name, tree))
+    }
+    # What a loop sets for each message anew is no option of the whole dialogue.
+    turned = {name for loop in tree.find_all(nodes.For) for name in _assigned(loop)}
+    options = sorted(looked_up - (assigned - offered) - turned - {SWITCH})
+    # Texts that it compares with, looks for, or hands to a method or test, as `startswith`.
+    asking = tree.find_all((nodes.Compare, nodes.Call, nodes.Test))
+    texts = (const.value for node in asking for const in node.find_all(nodes.Const) if isinstance(const.value, str))
+    words = [text for text in texts if 0 < len(text) <= _LONG]
     switches = [name for name in options if _THINKING.search(name) and len(name) <= _LONG]
     return Reads(
         frozenset(looked_up - assigned), frozenset(bare),
-        {name: _values(name, tree) for name in switches[:_MOST_NAMES]}, tuple(_words(tree)),
+        {name: _values(name, tree) for name in switches[:_MOST_NAMES]}, tuple(words),
     )  # fmt: skip
 
 
-def _words(tree: nodes.Template) -> Iterator[str]:
-    """Yield texts that it compares with, looks for, or hands to a method or test, as `startswith`."""
-    for node in tree.find_all((nodes.Compare, nodes.Call, nodes.Test)):
-        for const in node.find_all(nodes.Const):
-            if isinstance(const.value, str) and 0 < len(const.value) <= _LONG:
-                yield const.value
-
-
 def _assigned(tree: nodes.Node) -> set[str]:
-    """Names that it sets, be it on one path only."""
+    """Return the names that a template sets, on any path."""
     sets = tree.find_all((nodes.Assign, nodes.AssignBlock))
     return {name.name for node in sets for name in node.find_all(nodes.Name) if name.ctx == "store"}
 
 
-def _turned(tree: nodes.Template) -> set[str]:
-    """Names that it sets for each message anew, which are no options of the whole dialogue."""
-    return {name for loop in tree.find_all(nodes.For) for name in _assigned(loop)}
-
-
 def _offered(tree: nodes.Template) -> set[str]:
-    """Names that it asks for by `is defined`, or gives a default."""
+    """Return the names that a template asks for by `is defined`, or gives a default."""
     tests = (test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined"))
-    defaults = (one.node for one in tree.find_all(nodes.Filter) if one.name in ("default", "d"))
+    defaults = (filter_.node for filter_ in tree.find_all(nodes.Filter) if filter_.name in ("default", "d"))
     return {node.name for node in (*tests, *defaults) if isinstance(node, nodes.Name)}
 
 
-def _needed(name: str, tree: nodes.Template, own: set[str]) -> bool:
-    """Whether a template makes use of a name unasked, or merely asks for it and it looks like another one misspelt."""
-    known = (own | GIVEN | OPTIONS) - {name}
-    return bool(difflib.get_close_matches(name, known, 1, _ALIKE)) or any(_taken(name, tree))
-
-
-def _taken(name: str, node: nodes.Node) -> Iterator[bool]:
-    """Yield where a name is made use of: neither as a question nor where that question was answered with yes."""
+def _uses(name: str, node: nodes.Node) -> Iterator[bool]:
+    """Yield True for each use of a name that neither asks for it nor stands behind such a question."""
     if isinstance(node, nodes.Name):
         if node.name == name and node.ctx == "load":
             yield True
         return
     for child in node.iter_child_nodes():
         if not _asks(name, node, child):
-            yield from _taken(name, child)
+            yield from _uses(name, child)
 
 
 def _asks(name: str, node: nodes.Node, child: nodes.Node) -> bool:
-    """Whether `child` of `node` asks for the name, or stands behind that question."""
+    """Tell whether `child` of `node` asks for the name, or stands behind that question."""
     if isinstance(node, (nodes.If, nodes.CondExpr)):
         return _named(name, node.test) and (child is node.test or child is not getattr(node, "expr2", None))
     if isinstance(node, nodes.And) and _named(name, node.left):
@@ -177,24 +170,23 @@ def _asks(name: str, node: nodes.Node, child: nodes.Node) -> bool:
 
 
 def _named(name: str, node: nodes.Node) -> bool:
-    """Whether an expression asks for a name: it is there, or compared, and nothing is made of it."""
+    """Tell whether an expression asks for a name: it is there, or compared, and nothing is made of it."""
     if isinstance(node, nodes.Name):
         return node.name == name
     if isinstance(node, (nodes.Test, nodes.Not)):
         return _named(name, node.node)
     if isinstance(node, (nodes.And, nodes.Or)):
         return _named(name, node.left) or _named(name, node.right)
-    return isinstance(node, nodes.Compare) and any(
-        _named(name, one) for one in (node.expr, *(o.expr for o in node.ops))
-    )
+    sides = (node.expr, *(operand.expr for operand in node.ops)) if isinstance(node, nodes.Compare) else ()
+    return any(_named(name, side) for side in sides)
 
 
 def _values(name: str, tree: nodes.Template) -> tuple[Any, ...]:
-    """What a switch may be set to: what the template compares it with, else what such a name usually takes."""
-    found = list(_constants(name, tree))
-    words = [value for value in found if isinstance(value, str) and 0 < len(value) <= _LONG]
+    """Return what a switch may be set to: what the template compares it with, else what such a name usually takes."""
+    constants = list(_constants(name, tree))
+    words = [value for value in constants if isinstance(value, str) and 0 < len(value) <= _LONG]
     if _NUMBER.search(name):
-        numbers = [value for value in found if type(value) is int and abs(value) < _LARGE]
+        numbers = [value for value in constants if type(value) is int and abs(value) < _LARGE]
         usual: list[Any] = [*numbers, 0, 512]
     elif _LEVEL.search(name) or words:
         usual = [*words, *(("low", "high") if len(words) < 2 else ())]
@@ -206,13 +198,13 @@ def _values(name: str, tree: nodes.Template) -> tuple[Any, ...]:
 
 
 def _constants(name: str, tree: nodes.Template) -> Iterator[Any]:
-    """Yield what a name is compared with or replaced by where it is absent."""
+    """Yield what a template compares a name with, or puts in its place where it is absent."""
     for node in tree.find_all((nodes.Compare, nodes.Filter)):
         if isinstance(node, nodes.Compare):
-            if any(one.name == name for one in node.expr.find_all(nodes.Name)) or _named(name, node.expr):
-                yield from (one.value for operand in node.ops for one in _within(operand.expr))
+            if any(inner.name == name for inner in node.expr.find_all(nodes.Name)) or _named(name, node.expr):
+                yield from (const.value for operand in node.ops for const in _within(operand.expr))
         elif isinstance(filtered := cast("nodes.Filter", node).node, nodes.Name) and filtered.name == name:
-            yield from (one.value for argument in cast("nodes.Filter", node).args for one in _within(argument))
+            yield from (const.value for arg in cast("nodes.Filter", node).args for const in _within(arg))
 
 
 def _within(node: nodes.Node) -> Iterator[nodes.Const]:

@@ -1,4 +1,4 @@
-"""What is said of the converted model's answers beside those of the unquantized model of the same source."""
+"""The converted model's answers, beside those of the unquantized model of the same source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_publish.evidence.measured import Answer, Answers
 
 _STUCK = 8  # tokens of one kind, and no other, that no answer has
 
-# What transformers 4 and 5 say and what it means for who uses the model; anything else is told as it is.
+# Warnings of transformers 4 and 5, and what they mean for users of the model; the report quotes any other as it is.
 _EXPLAINED: tuple[tuple[str, str], ...] = (
     (
         r"^You set `add_prefix_space`",
@@ -60,10 +60,10 @@ _FOLDERS = re.compile(r"(?<=')/[^'\n]*/|(?<![\w:/.])/(?:[^\s/'\"]+/)+")
 
 @dataclass(frozen=True)
 class AnswerFacts:
-    """What one variant answered."""
+    """Answers of one variant, and of its source."""
 
     warnings: tuple[str, ...]
-    """All that loading said."""
+    """All warnings of loading."""
     made: Answers
     """Those of the variant."""
     source: Answers | None
@@ -75,7 +75,7 @@ class AnswerFacts:
 
 
 def explained(warning: str) -> str:
-    """The meaning of a warning; empty where it is not known."""
+    """Return the meaning of a warning; empty where it is not known."""
     return next((meaning for pattern, meaning in _EXPLAINED if re.search(pattern, warning)), "")
 
 
@@ -86,14 +86,14 @@ def _loads(facts: AnswerFacts) -> Says:
     unknown = [warning for warning, meaning in meanings.items() if not meaning]
     if unknown:
         return warned(f"loading says: {unknown[0][:300]}", warnings=meanings)
-    told = "; ".join(dict.fromkeys(meanings.values()))
-    return passed(f"loading warns of what is known: {told}", warnings=meanings)
+    known = "; ".join(dict.fromkeys(meanings.values()))
+    return passed(f"loading warns of what is known: {known}", warnings=meanings)
 
 
 def _answers(facts: AnswerFacts) -> Says:
-    """What is wrong here alone comes before what is wrong in the source too."""
+    """Judge the answers; a fault of this variant alone comes before one that the source has, too."""
     vocabulary = facts.made.vocabulary
-    wrong = {name: found for name, answer in facts.made.answers.items() if (found := _wrong(answer, vocabulary))}
+    wrong = {name: fault for name, answer in facts.made.answers.items() if (fault := _wrong(answer, vocabulary))}
     theirs = {name: _wrong(answer, vocabulary) for name, answer in _of_source(facts).items()}
     if name := next((name for name in wrong if not theirs.get(name)), ""):
         remedy = "Take more bits, or look at the prompt in smoke.json."
@@ -109,7 +109,7 @@ def _of_source(facts: AnswerFacts) -> Mapping[str, Answer]:
 
 
 def _wrong(answer: Answer, vocabulary: int) -> str:
-    """What no answer should be; empty where it is none of that."""
+    """Return what is wrong with an answer; empty where nothing is."""
     tokens = answer.tokens[: -1 if answer.stop == "stop" else None]
     if outside := [token for token in tokens if not 0 <= token < vocabulary]:
         return f"it gives the id {outside[0]}, outside of the vocabulary"
@@ -121,7 +121,7 @@ def _wrong(answer: Answer, vocabulary: int) -> str:
 
 
 def _stops(facts: AnswerFacts) -> Says:
-    """Quantized answers may be longer, so those of the source have to stop more than once before one is missed."""
+    """Fail where no answer stops and at least two of the source do: quantized answers may be longer."""
     if not facts.made.stop_ids:
         return failed("the tokenizer knows no id that ends an answer", "Add eos_token_id to the source's config.")
     stopped = {name for name, answer in facts.made.answers.items() if answer.stop == "stop"}
@@ -149,15 +149,15 @@ def _of(some: set[str], facts: AnswerFacts) -> str:
 
 
 def _leaks(facts: AnswerFacts) -> Says:
-    """What shows here alone comes before what the source shows too."""
+    """Judge special tokens in answers; one that shows here alone comes before one that the source shows, too."""
     leaked = {name: list(answer.leaked) for name, answer in facts.made.answers.items() if answer.leaked}
     theirs = {name: set(answer.leaked) for name, answer in _of_source(facts).items()}
-    if name := next((name for name, found in leaked.items() if not set(found) <= theirs.get(name, set())), ""):
-        said, remedy = f"to {name!r} it says {', '.join(leaked[name])}", "Look at the stop ids in convert.json."
-        return failed(f"{said}, which nobody should see", remedy, leaked=leaked[name])
+    if name := next((name for name, tokens in leaked.items() if not set(tokens) <= theirs.get(name, set())), ""):
+        message, remedy = f"to {name!r} it says {', '.join(leaked[name])}", "Look at the stop ids in convert.json."
+        return failed(f"{message}, which nobody should see", remedy, leaked=leaked[name])
     if name := next(iter(leaked), ""):
-        said = f"to {name!r} it says {', '.join(leaked[name])}"
-        return warned(f"{said}, and so it does unquantized", leaked=leaked[name])
+        message = f"to {name!r} it says {', '.join(leaked[name])}"
+        return warned(f"{message}, and so it does unquantized", leaked=leaked[name])
     return passed("no special token shows in an answer")
 
 

@@ -30,28 +30,28 @@ def _readable(facts: SourceFacts) -> Says:
 
 
 def _model_type(facts: SourceFacts) -> Says:
-    found = facts.source.config.model_type
+    model_type = facts.source.config.model_type
     if "config.json" in facts.source.dead_links:
         return skipped("config.json leads nowhere")
     if not facts.source.config.raw:
         return failed("the source has no config.json", "Choose a source in Hugging Face layout.")
     types: frozenset[str]
     version, types = facts.mlx_lm or ("", frozenset())
-    if found is None:
+    if model_type is None:
         near = _near(facts.source.config.architectures, types)
         return failed("config.json has no model_type, so no architecture can be chosen", f"{near}Add it to the source.")
     if facts.mlx_lm is None:
         return skipped("mlx-lm is not installed here, so what it can load is not known")
     if class_type(facts.source.config.raw) in types:
-        return passed(f"mlx-lm {version} can load {found}")
+        return passed(f"mlx-lm {version} can load {model_type}")
     return failed(
-        f"mlx-lm {version} cannot load the model type {found}",
-        f"{_near((found,), types)}Wait for a newer mlx-lm, or take another model.",
+        f"mlx-lm {version} cannot load the model type {model_type}",
+        f"{_near((model_type,), types)}Wait for a newer mlx-lm, or take another model.",
     )
 
 
 def _near(names: tuple[str, ...], types: frozenset[str]) -> str:
-    """The nearest types to a type or to a class as LlamaForCausalLM."""
+    """Return the nearest known types to types, or to classes such as LlamaForCausalLM, as a sentence."""
     plain = [re.sub(r"For[A-Z]\w*$|Model$", "", name).lower() for name in names]
     near = [match for name in plain for match in difflib.get_close_matches(name, sorted(types), 3, 0.5)]
     return f"Nearest that it has: {', '.join(dict.fromkeys(near))}. " if near else ""
@@ -84,7 +84,7 @@ def _numbers(facts: SourceFacts) -> Says:
 
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, float]]:
-    """All floats below a value with the path of their keys."""
+    """Yield each float below a value, with the path of its keys."""
     number = tagged_float(value)
     if number is not None:
         yield path, number

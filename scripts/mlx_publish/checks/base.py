@@ -11,13 +11,13 @@ from mlx_publish.evidence.report import Finding, Status
 
 Target = TypeVar("Target")
 _LONGEST = 2000
-"""Characters of what one check says."""
+"""Characters of a check's message, and of its remedy."""
 Accepted = Callable[[str], "str | None"]
 
 
 @dataclass(frozen=True)
 class Says:
-    """What a check says of its target, before it has an id."""
+    """Judgement of a check about its target: a finding without an id."""
 
     status: Status
     message: str
@@ -40,61 +40,67 @@ class Check(Generic[Target]):
 
 
 def passed(message: str, **details: Any) -> Says:
-    """All is well; the message says what was seen."""
+    """Return a pass; the message says what the check looked at."""
     return Says("pass", message, details=details)
 
 
 def fixed(message: str, **details: Any) -> Says:
-    """Something was wrong and has been repaired in the output."""
+    """Return the judgement for a fault that the output has no more, because the conversion repaired it."""
     return Says("fixed", message, details=details)
 
 
 def warned(message: str, remedy: str = "", **details: Any) -> Says:
-    """It is published, and told."""
+    """Return a warning: it is published, and the card or the summary shows the message."""
     return Says("warn", message, remedy, details)
 
 
 def failed(message: str, remedy: str, **details: Any) -> Says:
-    """It must not be published; the remedy is the next step."""
+    """Return a failure: it must not be published. `remedy` is the next step."""
     return Says("fail", message, remedy, details)
 
 
 def skipped(reason: str, **details: Any) -> Says:
-    """Nothing could be said, and why; with the detail `told` a summary names it too."""
+    """Return that the check could not judge, and why. With the detail `told` the summary names it, too."""
     return Says("skip", reason, details=details)
 
 
 def run_checks(
     checks: Iterable[Check[Target]], target: Target, accepted: Accepted = lambda _: None
 ) -> tuple[Finding, ...]:
-    """Run checks in order. `accepted` gives the reason for which a failure of a check is let through."""
-    return tuple(
-        accept(_finding(check.id, said), accepted, check.safety)
-        for check, said in ((check, check.run(target)) for check in checks)
-    )
-
-
-def _finding(check: str, said: Says) -> Finding:
-    """What a check said, with all that it quotes of the model cut."""
-    return Finding(check, said.status, short(said.message, _LONGEST), short(said.remedy, _LONGEST), said.details)
+    """Run checks in order and return a finding each. `accepted` gives the recipe's reason to accept a failure."""
+    findings = []
+    for check in checks:
+        judged = check.run(target)
+        # Messages quote the model, whose texts may have any length.
+        message, remedy = short(judged.message, _LONGEST), short(judged.remedy, _LONGEST)
+        findings.append(
+            accept(Finding(check.id, judged.status, message, remedy, judged.details), accepted, check.safety)
+        )
+    return tuple(findings)
 
 
 def run_in_groups(
     groups: Iterable[Iterable[Check[Target]]], target: Target, accepted: Accepted = lambda _: None
 ) -> tuple[Finding, ...]:
-    """Run groups of checks in order; a failure in one group ends the look, and the rest is skipped.
+    """Run groups of checks in order. A failure in one group skips the checks of all later groups.
 
-    What cannot be read becomes one failed finding, whatever the number of checks that wanted to read it.
+    A file that cannot be read becomes one failed finding, however many checks tried to read it.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for group in groups:
-        first = next((finding.id for finding in found if finding.status == "fail"), None)
+        first = next((finding.id for finding in findings if finding.status == "fail"), None)
         for check in group:
-            _add(found, _not_run(check, first) if first else _run(check, target, accepted))
-    return tuple(found)
+            skip = Finding(check.id, "skip", f"not looked at, because of {first}", details={"because_of": first})
+            for finding in (skip,) if first else _run(check, target, accepted):
+                if finding not in findings:
+                    # A failure replaces what the same check reported before.
+                    findings = [old for old in findings if old.id != finding.id or old.status == "fail"]
+                    findings.append(finding)
+    return tuple(findings)
 
 
 def _run(check: Check[Target], target: Target, accepted: Accepted) -> tuple[Finding, ...]:
+    """Run a check. Return its finding, or what it could not read with the check as skipped."""
     try:
         return run_checks((check,), target, accepted)
     except Refused as error:
@@ -103,20 +109,8 @@ def _run(check: Check[Target], target: Target, accepted: Accepted) -> tuple[Find
         return (unread,) if check.id == error.check else (unread, skip)
 
 
-def _not_run(check: Check[Target], first: str) -> tuple[Finding, ...]:
-    return (Finding(check.id, "skip", f"not looked at, because of {first}", details={"because_of": first}),)
-
-
-def _add(found: list[Finding], more: Iterable[Finding]) -> None:
-    """Add findings; a failure takes the place of what the same check said before, and nothing is said twice."""
-    for finding in more:
-        if finding not in found:
-            found[:] = [one for one in found if one.id != finding.id or one.status == "fail"]
-            found.append(finding)
-
-
 def accept(finding: Finding, accepted: Accepted, safety: bool = False) -> Finding:
-    """A failure that the recipe accepts becomes a warning that carries the reason."""
+    """Return the finding; as a warning with the recipe's reason where the recipe accepts the failure."""
     reason = None if safety or finding.status != "fail" else accepted(finding.id)
     if reason is None:
         return finding

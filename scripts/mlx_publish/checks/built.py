@@ -1,4 +1,4 @@
-"""What the child process found out while it built the model from its source."""
+"""Judgements about the model that the child process built from its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEWER = "A newer mlx-lm may know it; else choose another model."
 
 @dataclass(frozen=True)
 class BuiltFacts:
-    """What the engine reports of one variant, and what was changed in the config before."""
+    """The engine's report of one variant, and the changes to its config before that."""
 
     label: str
     conversion: Conversion
@@ -26,7 +26,7 @@ class BuiltFacts:
 
     @property
     def written(self) -> Written:
-        """What happened to the weights of this variant."""
+        """The report on the weights of this variant."""
         return self.conversion.variants.get(self.label, Written())
 
 

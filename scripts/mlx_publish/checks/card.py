@@ -26,7 +26,7 @@ class Bound:
         if not self.of_these_bytes(name):
             return False
         report = self.reports[name]
-        return report.verdict == "pass" and not report.result.get("not_measured")
+        return report.verdict == "pass" and not report.not_measured
 
     def why_missing(self, name: str) -> str:
         """Finish the sentence 'It was not measured'."""
@@ -35,8 +35,8 @@ class Bound:
             return ""
         if report.verdict != "pass":
             return f", because the stage {name} was {report.verdict}"
-        if reason := report.result.get("not_measured"):
-            return f", because {reason}"
+        if report.not_measured:
+            return f", because {report.not_measured}"
         return ", because the last measurement was of other bytes"
 
 

@@ -1,4 +1,4 @@
-"""What `inspect` judges: a source, one variant of it, and what this machine and the Hub say."""
+"""What `inspect` judges: a source, one variant of it, and facts about this machine and the Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """All that is known of a source and one variant when `inspect` judges."""
+    """A source and one variant, as `inspect` judges them."""
 
     recipe: Recipe
     variant: Variant
@@ -33,6 +33,6 @@ class SourceFacts:
 
     @property
     def text_alone(self) -> bool:
-        """Whether the source is more than what is to be published of it, which was asked for."""
+        """Whether the recipe asks for the text part of a source that has more."""
         asked = self.recipe.spec.modality == "text"
         return asked and bool(senses_in(self.source.config.raw) or self.source.towers)

@@ -11,7 +11,7 @@ from mlx_publish.recipes.recipe import FidelityTest, Variant
 
 @dataclass(frozen=True)
 class FidelityFacts:
-    """What was measured of one variant, and the limits of its recipe."""
+    """The measurement of one variant, and the limits of its recipe."""
 
     divergence: Divergence | None
     against: Against
@@ -24,7 +24,7 @@ class FidelityFacts:
 
 
 def better(variant: Variant) -> str:
-    """Return what would probably be nearer to the source."""
+    """Return a remedy: a form that is probably nearer to the source."""
     if not variant.quantized:
         other = "float32" if variant.dtype == "bfloat16" else "bfloat16"
         return f"Take another dtype, as {other}, or look at the source."

@@ -1,4 +1,4 @@
-"""What lies in the source, by names and sizes alone: judged before anything of it is read, digested or copied."""
+"""Files of the source by names and sizes alone, judged before anything is read, digested or copied."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TEMPLATES = "additional_chat_templates/"
 
 
 def _links(source: Metadata) -> Says:
-    """Nothing in the folder leads out of it."""
+    """Fail where a link leads out of the folder."""
     if strays := source.strays:
-        named = "; ".join(f"{shown(one.path)} {one.why}" for one in strays[:_NAMED])
+        named = "; ".join(f"{shown(stray.path)} {stray.why}" for stray in strays[:_NAMED])
         more = f"; and {len(strays) - _NAMED} more" if len(strays) > _NAMED else ""
         return failed(
             f"{named}{more}",
@@ -35,38 +35,35 @@ def _file_names(source: Metadata) -> Says:
         if fault := name_fault(path):
             return failed(f"the name {shown(path)} {fault}", "Rename the file in the source.")
     if pairs := same_on_a_mac(source.named):
-        one, other = map(shown, pairs[0])
+        first, second = map(shown, pairs[0])
         return failed(
-            f"{one} and {other} are one file on a Mac, whose disk takes capital and small letters for the same",
+            f"{first} and {second} are one file on a Mac, whose disk takes capital and small letters for the same",
             "Rename or remove one of them in the source.",
         )
-    if left := [path for path in source.entries if _is_template(path) and not is_tokenizer(path)]:
+    templates = (path for path in source.entries if path.startswith(_TEMPLATES) and path.endswith(".jinja"))
+    if left := [path for path in templates if path.count("/") == 1 and not is_tokenizer(path)]:
         names = ", ".join(map(shown, left[:_NAMED]))
         return warned(f"left behind, for its name is none for a published file: {names}")
     return passed("all names can be published, and no two are one on a Mac")
-
-
-def _is_template(path: str) -> bool:
-    return path.startswith(_TEMPLATES) and path.endswith(".jinja") and path.count("/") == 1
 
 
 def _legal_texts(source: Metadata) -> Says:
     legal = source.legal
     if legal.broken:
         return failed(
-            _told(legal.broken),
+            _with_reasons(legal.broken),
             "Put the text itself there, as UTF-8, or remove the file from the source; "
             "accept 'legal-texts' in the recipe to publish without it.",
         )
     if legal.left:
         kept = f"; carried over: {', '.join(legal.texts[:_NAMED])}" if legal.texts else ""
         return warned(
-            f"left behind: {_told(legal.left)}{kept}", "Add the licence as LICENSE, LICENSE.txt or LICENSE.md."
+            f"left behind: {_with_reasons(legal.left)}{kept}", "Add the licence as LICENSE, LICENSE.txt or LICENSE.md."
         )
     return passed(f"{len(legal.texts)} legal text(s)" if legal.texts else "there are no legal files")
 
 
-def _told(reasons: Mapping[str, str]) -> str:
+def _with_reasons(reasons: Mapping[str, str]) -> str:
     named = "; ".join(f"{shown(path)} ({why})" for path, why in list(reasons.items())[:_NAMED])
     return f"{named}; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else named
 
@@ -78,10 +75,10 @@ def _sizes(source: Metadata) -> Says:
             "Complete the download.",
         )
     for path in sorted(source.named - {"README.md"}):
-        found = source.entries[path].size
-        if found > SMALL and not path.endswith(".safetensors") and not is_legal(path):
+        length = source.entries[path].size
+        if length > SMALL and not path.endswith(".safetensors") and not is_legal(path):
             return failed(
-                f"{shown(path)} has {found:,} bytes, and a file beside the weights at most {SMALL:,}",
+                f"{shown(path)} has {length:,} bytes, and a file beside the weights at most {SMALL:,}",
                 "Take a source in which it is smaller.",
             )
     return passed("no file is larger than one of its kind can be")
@@ -108,7 +105,7 @@ UNREAD: tuple[Check[SourceFacts], ...] = tuple(map(_of_source, _BY_NAME))
 LEGAL: tuple[Check[SourceFacts], ...] = (_of_source(_LEGAL),)
 
 
-def refused_unread(source: Metadata, accepted: Accepted) -> bool:
+def is_refused_unread(source: Metadata, accepted: Accepted) -> bool:
     """Tell whether names, sizes or headers refuse a source already, so that no digest need be taken."""
     try:
         findings = run_checks((*_BY_NAME, _LEGAL), source, accepted)

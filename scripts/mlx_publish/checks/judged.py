@@ -1,4 +1,4 @@
-"""Checks of the stages that evidence tells of, by stage."""
+"""Checks of the stages that evidence lists, by stage."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Licence:
 
 
 def licence_of(recipe: Recipe, card: SourceCard) -> Licence:
-    """Return what the recipe says, else what the source's card says."""
+    """Return the recipe's licence, else that of the source's card."""
     if recipe.spec.license:
         return Licence(recipe.spec.license, recipe.spec.license_name, recipe.spec.license_link)
     return Licence(
@@ -42,40 +42,41 @@ def licence_of(recipe: Recipe, card: SourceCard) -> Licence:
 
 def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
     """Judge the licence; `paths` are the files of the source."""
-    found = licence_of(recipe, card)
-    unknown = not recipe.spec.license and (found.id or "").lower() == _UNKNOWN
-    if found.id is None or unknown:
+    stated = licence_of(recipe, card)
+    unknown = not recipe.spec.license and (stated.id or "").lower() == _UNKNOWN
+    if stated.id is None or unknown:
         problem = "the source's card says 'license: unknown'" if unknown else card.problem
         why = f" ({problem})" if problem else ""
         return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
-    if not re.fullmatch(LICENCE, found.id):
+    if not re.fullmatch(LICENCE, stated.id):
         return failed(
-            f"'{found.id[:100]}' is no identifier of a licence, and the card could not name it",
+            f"'{stated.id[:100]}' is no identifier of a licence, and the card could not name it",
             "Write 'license: …' into the recipe, as apache-2.0, or 'other' with license_name and license_link.",
         )
-    if found.id == "other" and not (found.name and found.link):
+    if stated.id == "other" and not (stated.name and stated.link):
         return failed(
             "the licence is 'other' without a name and a link",
             "Write license_name and license_link into the recipe.",
         )
-    if found.link and (why := _leads_nowhere(found.link, paths)):
-        return failed(f"license_link leads to {found.link}, {why}", "Write a license_link on the web into the recipe.")
-    if found.id.lower() not in _known():
+    if stated.link and (why := _dead_link(stated.link, paths)):
+        return failed(f"license_link leads to {stated.link}, {why}", "Write a license_link on the web into the recipe.")
+    if stated.id.lower() not in _known():
         return warned(
-            f"the licence is {found.id}, which is on no list of the Hub that this version knows",
+            f"the licence is {stated.id}, which is on no list of the Hub that this version knows",
             "Where the Hub refuses it, write 'license: other' with license_name and license_link into the recipe.",
         )
-    return passed(f"the licence is {found.name or found.id}")
+    return passed(f"the licence is {stated.name or stated.id}")
 
 
 @cache
 def _known() -> frozenset[str]:
+    """Return the Hub's identifiers of licences that this version knows, in lower case."""
     lines = files("mlx_publish").joinpath("data/licences.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
-def _leads_nowhere(link: str, paths: Collection[str]) -> str:
-    """Say why a link to a file would be dead in the published repo; empty where it is not."""
+def _dead_link(link: str, paths: Collection[str]) -> str:
+    """Return why a link to a file would be dead in the published repo; empty where it is not."""
     if _WEB.match(link):
         return ""
     path = link.removeprefix("./").partition("#")[0]

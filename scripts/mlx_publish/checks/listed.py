@@ -1,4 +1,4 @@
-"""The checks that evidence tells of: all that had to run, each once, none of them failed, and no others."""
+"""The list of checks in evidence: all that had to run, each once, none of them failed, and no others."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ def wrong_list(evidence: Evidence) -> Iterator[Fault]:
     checks = evidence.checks
     for stage in JUDGED:
         ran = stage not in MEASURED or evidence.measured[stage] is not None
-        yield from _of_stage(stage, [check.id for check in checks if check.stage == stage], evidence, ran=ran)
+        yield from _stage_faults(stage, [check.id for check in checks if check.stage == stage], evidence, ran=ran)
     if strange := sorted({check.stage for check in checks} - set(JUDGED)):
         yield Fault(f"tells of stages that evidence has no checks of: {_some(strange)}", key="checks")
     for number, check in enumerate(checks):
-        yield from _of_check(f"checks[{number}]", check)
-    yield from _missing(evidence)
+        yield from _check_faults(f"checks[{number}]", check)
+    missing = {stage for stage in MEASURED if evidence.measured[stage] is None}
+    if missing != set(evidence.missing):
+        yield Fault(f"names {_some(sorted(evidence.missing))} where {_some(sorted(missing))} is null", key="missing")
+    for stage, words in evidence.missing.items():
+        if words and not words.startswith(", because "):
+            yield Fault("is no reason as mlx-publish gives one", key=f"missing.{shown(stage)}")
 
 
 def untested(evidence: Evidence, accepted: str | None) -> Iterator[Fault]:
@@ -54,12 +59,12 @@ def unaccepted(evidence: Evidence, accepted: Accepted) -> Iterator[Fault]:
 
 
 def shown(value: object) -> str:
-    """Foreign text for a message, cut, on one line and without control characters."""
+    """Return foreign text for a message: cut, on one line and without control characters."""
     text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _of_stage(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) -> Iterator[Fault]:
+def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) -> Iterator[Fault]:
     if not ran:
         if ids:
             yield Fault(f"tells of checks of {stage}, and {stage} is null", key="checks")
@@ -78,7 +83,8 @@ def _of_stage(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) 
         yield Fault(f"tells of checks that {stage} does not have: {_some(strange)}", key="checks")
 
 
-def _of_check(key: str, check: Judged) -> Iterator[Fault]:
+def _check_faults(key: str, check: Judged) -> Iterator[Fault]:
+    """Yield what is wrong with one check of the list: a failure, or an acceptance that nobody may give."""
     name = shown(check.id)
     if check.status == "fail":
         yield Fault(f"the check '{name}' failed", key=f"{key}.status")
@@ -86,16 +92,6 @@ def _of_check(key: str, check: Judged) -> Iterator[Fault]:
         yield Fault(f"the check '{name}' did not fail, so there is nothing to accept", key=f"{key}.accepted")
     elif check.accepted is not None and check.id in _SAFETY:
         yield Fault(f"the check '{name}' is for safety and cannot be accepted", key=f"{key}.accepted")
-
-
-def _missing(evidence: Evidence) -> Iterator[Fault]:
-    """What was not measured says so, and in the words of the card."""
-    wanted = {stage for stage in MEASURED if evidence.measured[stage] is None}
-    if wanted != set(evidence.missing):
-        yield Fault(f"names {_some(sorted(evidence.missing))} where {_some(sorted(wanted))} is null", key="missing")
-    for stage, words in evidence.missing.items():
-        if words and not words.startswith(", because "):
-            yield Fault("is no reason as mlx-publish gives one", key=f"missing.{shown(stage)}")
 
 
 def _some(names: Sequence[str]) -> str:

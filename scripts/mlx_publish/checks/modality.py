@@ -32,11 +32,11 @@ def _by_tensors(facts: SourceFacts) -> Says:
     return _asked(facts, in_words(names), f"{len(names)} tensors, first {names[0]}")
 
 
-def _asked(facts: SourceFacts, words: str, seen: str) -> Says:
+def _asked(facts: SourceFacts, words: str, signs: str) -> Says:
     if facts.recipe.spec.modality == "text":
-        return passed(f"text alone is asked for; what the source has for {words} stays behind: {seen}")
+        return passed(f"text alone is asked for; what the source has for {words} stays behind: {signs}")
     return failed(
-        f"the source is made for {words}, too ({seen}), and mlx-lm keeps its text part alone: the rest would be lost "
+        f"the source is made for {words}, too ({signs}), and mlx-lm keeps its text part alone: the rest would be lost "
         "in silence",
         ASK,
     )
@@ -46,25 +46,21 @@ def _name(facts: SourceFacts) -> Says:
     if not facts.text_alone:
         return passed("the whole model is converted, and its name may say so")
     destination = facts.recipe.destinations[facts.variant.label]
-    told = bool(_SAYS_TEXT.search(destination.name))
+    says_text = bool(_SAYS_TEXT.search(destination.name))
     # A folder of another name is nobody's model yet.
-    if told or (destination.repo is None and _plain(facts.recipe.source_name) not in _plain(destination.name)):
+    if says_text or (destination.repo is None and _plain(facts.recipe.source_name) not in _plain(destination.name)):
         return passed(f"the name {destination.name} is not that of the whole model")
+    # The variant's label stays at the end of the name.
+    stem = destination.name.removesuffix(f"-{facts.variant.label}")
+    renamed = f"{stem}-text{destination.name[len(stem) :]}"
     return failed(
         f"{destination.name} reads as the name of the whole model, and the text part alone is published",
-        f"Put it into the destination, as {_renamed(destination.name, facts.variant.label)}; or accept this with a "
-        "reason.",
+        f"Put it into the destination, as {renamed}; or accept this with a reason.",
     )
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _renamed(name: str, label: str) -> str:
-    """The name with `-text` in front of what names the variant."""
-    stem = name.removesuffix(f"-{label}")
-    return f"{stem}-text-{label}" if stem != name else f"{name}-text"
 
 
 BY_CONFIG: tuple[Check[SourceFacts], ...] = (

@@ -1,8 +1,8 @@
-"""What was built, judged by what lies in the folder and not by what was asked for."""
+"""The converted folder, judged by its files and not by what was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,14 +29,14 @@ class Built:
     """Of the language model: those that are converted."""
     tensors: Mapping[str, tuple[TensorInfo, ...]]
     """Headers of the weight files in the folder, by path."""
-    index: Mapping[str, Any] | None
+    index: Mapping[str, object] | None
     config: Mapping[str, Any]
     source_sha256: Mapping[str, str]
     """Digests of the source's side files, by path."""
     sha256: Mapping[str, str]
     """Digests of the folder's files, by path."""
     repaired: frozenset[str] = frozenset()
-    """Side files that were changed on purpose; a check of their own tells how."""
+    """Side files that were changed on purpose; a check of their own reports how."""
     kept: KeptLayers = field(default_factory=KeptLayers)
     """Layers that the class of the model does not quantize as all others."""
 
@@ -49,43 +49,36 @@ class Built:
 def _bits(built: Built) -> Says:
     block, tensors = built.config.get("quantization"), built.all_tensors
     measured = bits_per_weight(tensors, block)
-    told = {"bits_per_weight": round(measured, 4)}
-    # The name is judged by the layers that it can mean: what the class of the model widens by itself is told.
+    details = {"bits_per_weight": round(measured, 4)}
+    # The name is about the layers that it can mean; the report lists those that the model's class widens by itself.
     own = {*built.kept.wider, *built.kept.whole}
     rest = tuple(tensor for tensor in tensors if tensor.name.rpartition(".")[0] not in own)
     among = bits_per_weight(rest, block)
-    wanted = _wanted(built, rest, block)
+    # From the source's shapes, else from those of the layers that the class does not widen. Two source tensors may be
+    # one in the result (a tied head), so widths are compared and not sizes.
+    shapes = tuple(unpacked(rest, block)) if own else built.source_tensors
+    wanted = 8 * estimate_bytes(shapes, built.variant, built.config.get("torch_dtype")) / (parameter_count(shapes) or 1)
     nominal = built.variant.form.bits
     others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
         return failed(
             f"{among:.3f} bits per weight{others}, far from the {nominal} of the name: quantization missed layers",
-            "Take a group size that divides the layers' last dimension.", **told,
+            "Take a group size that divides the layers' last dimension.", **details,
         )  # fmt: skip
     if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
             f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
-            "Look at the quantization block of model/config.json.", **told,
+            "Look at the quantization block of model/config.json.", **details,
         )  # fmt: skip
     if kept := sentence(built.kept):
-        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **told)
-    return passed(f"{measured:.3f} bits per weight", **told)
-
-
-def _wanted(built: Built, rest: Sequence[TensorInfo], block: Mapping[str, Any] | None) -> float:
-    """Bits per weight that the shapes give: of the source's tensors, else of those that the class does not widen.
-
-    Two source tensors may be one in the result (a tied head), so widths are compared and not sizes.
-    """
-    widened = built.kept.wider or built.kept.whole
-    tensors = tuple(unpacked(rest, block)) if widened else built.source_tensors
-    estimate = estimate_bytes(tensors, built.variant, built.config.get("torch_dtype"))
-    return 8 * estimate / (parameter_count(tensors) or 1)
+        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **details)
+    return passed(f"{measured:.3f} bits per weight", **details)
 
 
 def _index(built: Built) -> Says:
-    listed = dict((built.index or {}).get("weight_map", {}))
+    files = built.index.get("weight_map") if built.index else None
+    listed = dict(files) if isinstance(files, Mapping) else {}
     stored = {tensor.name: path for path, header in built.tensors.items() for tensor in header}
     if not stored:
         return failed("there are no weights in the folder", AGAIN)
@@ -104,19 +97,20 @@ def _quantization(built: Built) -> Says:
         return failed("something is quantized that was not asked for", AGAIN)
     if not isinstance(block, Mapping):
         return failed("config.json says nothing of a quantization", AGAIN)
-    wanted: dict[str, Any] = {"group_size": built.variant.form.group_size, "mode": built.variant.form.mode}
+    wanted: dict[str, object] = {"group_size": built.variant.form.group_size, "mode": built.variant.form.mode}
     if built.variant.form.bits:
         wanted["bits"] = built.variant.form.bits
     wrong = [key for key, value in wanted.items() if block.get(key, "affine") != value]
     if wrong:
         return failed(f"config.json's quantization differs in {', '.join(wrong)}", AGAIN)
-    if misfits := list(_misfits(built, block)):
+    if misfits := list(_misfits(built)):
         return failed(f"stored with other bits or groups than config.json says: {', '.join(misfits[:3])}", AGAIN)
     return passed(f"{', '.join(f'{key} {value}' for key, value in wanted.items())}, in config.json and in every tensor")
 
 
-def _misfits(built: Built, block: Mapping[str, Any]) -> Iterator[str]:
-    """Quantized tensors whose shapes do not give the bits and group size that their entry names."""
+def _misfits(built: Built) -> Iterator[str]:
+    """Yield quantized layers whose shapes do not give the bits and the group size that config.json names for them."""
+    block = built.config["quantization"]
     tensors = {tensor.name: tensor for tensor in built.all_tensors}
     for name, scales in tensors.items():
         stem, _, kind = name.rpartition(".")
@@ -124,14 +118,14 @@ def _misfits(built: Built, block: Mapping[str, Any]) -> Iterator[str]:
         if kind != "scales" or weight is None:
             continue
         own = block.get(stem)
-        entry: Mapping[str, Any] = own if isinstance(own, Mapping) else block
+        entry = own if isinstance(own, Mapping) else block
         length = scales.shape[-1] * int(entry["group_size"])
         if weight.dtype != "U32" or weight.shape[-1] * 32 != length * int(entry["bits"]):
             yield stem
 
 
 def _precision(built: Built) -> Says:
-    """Everything that is not packed has the type that config.json declares."""
+    """Compare the types of all that is not packed with the type that config.json declares."""
     declared = built.config.get("torch_dtype")
     stored = sorted({DTYPES[t.dtype] for t in built.all_tensors if t.dtype in DTYPES})
     if declared is None:
@@ -140,8 +134,8 @@ def _precision(built: Built) -> Says:
     if declared not in stored:
         return failed(f"config.json says {declared}, stored are {', '.join(stored)}", AGAIN)
     before = sorted({DTYPES[t.dtype] for t in built.source_tensors if t.dtype in DTYPES})
-    one_of_several = len(before) > 1 and declared in before
-    if before != stored and (one_of_several or not built.variant.dtype):
+    declared_before = len(before) > 1 and declared in before
+    if before != stored and (declared_before or not built.variant.dtype):
         return fixed(f"{', '.join(before)} in the source, {', '.join(stored)} now, as config.json says")
     return passed(f"{', '.join(stored)}, as config.json says")
 

@@ -1,4 +1,4 @@
-"""What has to be true of a published model, from its files, headers and evidence alone."""
+"""Judgements about a published model, by its files, headers and evidence alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_OURS = "Do not use it: take another commit, or ask its publisher."
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is looked at."""
+    """A published model: files, headers, evidence, and what another conversion or another rendering gave."""
 
     evidence: Evidence
     sha256: Mapping[str, str]
@@ -43,14 +43,15 @@ class Facts:
 
     @property
     def listed(self) -> Mapping[str, FileDigest]:
-        """What the evidence says of the files."""
+        """The evidence's list of files, by path."""
         return {file.path: FileDigest(file.path, file.size, file.sha256) for file in self.evidence.model.files}
 
 
 def _files(facts: Facts) -> Says:
     listed, there = facts.listed, set(facts.sha256) - MADE_FROM_EVIDENCE
     missing, extra = sorted(set(listed) - there), sorted(there - set(listed))
-    other = sorted(path for path in set(listed) & there if not _same(facts, listed[path]))
+    here = {path: (facts.sizes.get(path), facts.sha256[path]) for path in set(listed) & there}
+    other = sorted(path for path, file in here.items() if file != (listed[path].size, listed[path].sha256))
     words = [f"{what}: {', '.join(paths[:_NAMED])}" for what, paths in
              (("other bytes", other), ("missing", missing), ("not in the evidence", extra)) if paths]  # fmt: skip
     if words:
@@ -58,29 +59,25 @@ def _files(facts: Facts) -> Says:
     return passed(f"{len(listed)} files have the size and the SHA-256 of the evidence")
 
 
-def _same(facts: Facts, file: FileDigest) -> bool:
-    return facts.sha256[file.path] == file.sha256 and facts.sizes.get(file.path) == file.size
-
-
 def _whole(facts: Facts) -> Says:
-    told, found = facts.evidence.model.model, folder_digest(facts.listed.values())
-    if told != found:
-        return failed(f"its own digest of the files is {told[:12]}, and their list gives {found[:12]}", _NOT_OURS)
-    return passed(f"the list of files gives the model's digest {found[:12]}")
+    stated, computed = facts.evidence.model.model, folder_digest(facts.listed.values())
+    if stated != computed:
+        return failed(f"its own digest of the files is {stated[:12]}, and their list gives {computed[:12]}", _NOT_OURS)
+    return passed(f"the list of files gives the model's digest {computed[:12]}")
 
 
 def _weights(facts: Facts) -> Says:
     model, quantization = facts.evidence.model.plain, facts.config.get("quantization")
-    found = {
+    computed = {
         "parameters": parameter_count(facts.tensors, quantization),
         "weight_bytes": sum(tensor.nbytes for tensor in facts.tensors),
         "bits_per_weight": round(bits_per_weight(facts.tensors, quantization), 4),
     }
-    other = [f"{key} is {value} where the evidence has {model[key]}" for key, value in found.items()
+    other = [f"{key} is {value} where the evidence has {model[key]}" for key, value in computed.items()
              if value != model[key]]  # fmt: skip
     if other:
         return failed("; ".join(other), _NOT_OURS)
-    return passed(f"{found['parameters']:,} parameters at {found['bits_per_weight']:.2f} bits, by the headers")
+    return passed(f"{computed['parameters']:,} parameters at {computed['bits_per_weight']:.2f} bits, by the headers")
 
 
 def _card(facts: Facts) -> Says:
@@ -105,10 +102,10 @@ def _checks(facts: Facts) -> Says:
     evidence = facts.evidence
     if wrong := list(map(str, wrong_list(evidence))):
         return failed("; ".join(wrong[:_NAMED]), _NOT_OURS, faults=wrong)
-    told = f"it tells of {len(evidence.checks)} checks, of which none failed"
+    message = f"it tells of {len(evidence.checks)} checks, of which none failed"
     if evidence.generator != __version__:
-        return passed(f"{told}; which ones mlx-publish {shown(evidence.generator)} had to run is not known here")
-    return passed(f"{told}: all that had to run")
+        return passed(f"{message}; which ones mlx-publish {shown(evidence.generator)} had to run is not known here")
+    return passed(f"{message}: all that had to run")
 
 
 def _source(facts: Facts) -> Says:
@@ -120,10 +117,10 @@ def _source(facts: Facts) -> Says:
 
 
 def _vouched(facts: Facts) -> Says:
-    """What nobody can find out from the files alone."""
+    """List what the files alone cannot prove, and who vouches for it."""
     evidence = facts.evidence
-    told = {**evidence.measured, "ladder": evidence.ladder, "proof": evidence.proof}
-    claimed = [key for key, value in told.items() if value]
+    parts = {**evidence.measured, "ladder": evidence.ladder, "proof": evidence.proof}
+    claimed = [key for key, value in parts.items() if value]
     claimed += ["checks", "licence", "language"]
     if facts.made is None:
         claimed += ["source", "config", "tools"]
@@ -136,11 +133,11 @@ def _vouched(facts: Facts) -> Says:
 def _again(facts: Facts) -> Says:
     if facts.made is None:
         return skipped("not asked for; --rebuild converts the source again")
-    made, told = facts.made, facts.evidence.tools
+    made, tools = facts.made, facts.evidence.tools
     other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
     if not other:
         return passed(f"{len(facts.listed)} files came out the same from the source, byte for byte")
-    pins = " ".join(f"{name}=={told[name]}" for name, now in facts.tools.items() if told.get(name, now) != now)
+    pins = " ".join(f"{name}=={tools[name]}" for name, now in facts.tools.items() if tools.get(name, now) != now)
     remedy = f"Try again after: pip install {pins}" if pins else "These are not the bytes that this source gives."
     words = f"{len(other)} of {len(facts.listed)} files came out otherwise: {', '.join(other[:_NAMED])}"
     return failed(words, remedy, other=other)

@@ -20,7 +20,7 @@ from mlx_publish.model.weights import TensorInfo
 TOLERATED = 0.02
 # Ways to quantize by the size of their groups, the usual one first.
 _WAYS = ((128, "group size 128"), (64, "group size 64"), (32, "group size 32"), (16, "mode nvfp4, with groups of 16"))
-# Tails by which those who quantize name their repos.
+# Tails of the names of quantized repos.
 _TAIL = re.compile(
     r"[-_.](awq|gptq|gguf|exl[23]|hqq|bnb|unsloth|fp8|nvfp4|mxfp[48]|mlx|quantized|dynamic|block|"
     r"int[2-8]|w[2-8]a\d+|[2-8][-_]?bits?|gs?\d+|\d+g|q[2-8])$",
@@ -29,36 +29,29 @@ _TAIL = re.compile(
 
 
 def _unquantized(facts: SourceFacts) -> Says:
-    found = quantized_by_config(facts.source.config.raw) or _side_file(facts)
-    if found is None:
-        return passed("no config says that the source is quantized")
-    return _refusal(found, facts)
-
-
-def _side_file(facts: SourceFacts) -> Quantized | None:
+    quantized = quantized_by_config(facts.source.config.raw)
     for path in SIDE_FILES:
-        content = facts.source.json(path)
-        if content is not None and (found := quantized_by_side_file(path, content)):
-            return found
-    return None
+        if quantized is None and (content := facts.source.json(path)) is not None:
+            quantized = quantized_by_side_file(path, content)
+    return passed("no config says that the source is quantized") if quantized is None else _refusal(quantized, facts)
 
 
 def _numbers(facts: SourceFacts) -> Says:
-    found = quantized_by_tensors(facts.source.tensors)
-    return passed("the weights are stored as numbers") if found is None else _refusal(found, facts)
+    quantized = quantized_by_tensors(facts.source.tensors)
+    return passed("the weights are stored as numbers") if quantized is None else _refusal(quantized, facts)
 
 
-def _refusal(found: Quantized, facts: SourceFacts) -> Says:
+def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
     return failed(
-        f"the source is quantized already ({found}; so says {found.where}); "
+        f"the source is quantized already ({quantized}; so says {quantized.where}); "
         "the result would not have the bits that its name says",
         f"Take the model that it was made from{_base(facts)}.",
-        method=found.method, bits=found.bits,
+        method=quantized.method, bits=quantized.bits,
     )  # fmt: skip
 
 
 def _base(facts: SourceFacts) -> str:
-    """The base model by the card, else by the name."""
+    """Return the base model by the card, else by the name, as the end of a sentence; empty where neither names one."""
     card = facts.source.card
     names = [name for name in card.texts("base_model") if name != facts.recipe.spec.source]
     # A fine-tune that names its own base does not say what these weights were before.
@@ -81,24 +74,22 @@ def _reaches(facts: SourceFacts) -> Says:
     part = _share(facts, group)
     more = f" and {len(missed) - 1} more" if missed[1:] else ""
     named = f"{missed[0].name} {list(missed[0].shape)}{more}"
-    said = f"groups of {group} do not divide {named}: {part:.1%} of the weights would stay unquantized"
+    message = f"groups of {group} do not divide {named}: {part:.1%} of the weights would stay unquantized"
     if part > TOLERATED:
-        return failed(said, _way_out(facts, group), share=round(part, 4))
-    return warned(said, share=round(part, 4), layers=[tensor.name for tensor in missed])
-
-
-def _way_out(facts: SourceFacts, group: int) -> str:
-    way = next((way for size, way in _WAYS if size != group and _share(facts, size) <= TOLERATED), None)
-    return f"Take {way}." if way else "Leave it unquantized (dtype bfloat16); no group size divides its layers."
+        way = next((way for size, way in _WAYS if size != group and _share(facts, size) <= TOLERATED), None)
+        unquantized = "Leave it unquantized (dtype bfloat16); no group size divides its layers."
+        return failed(message, f"Take {way}." if way else unquantized, share=round(part, 4))
+    return warned(message, share=round(part, 4), layers=[tensor.name for tensor in missed])
 
 
 def _share(facts: SourceFacts, group: int) -> float:
+    """Return which part of the weights groups of this size leave unquantized, from 0 to 1."""
     total = sum(tensor.size for tensor in facts.source.language_tensors)
     return sum(tensor.size for tensor in _missed(facts, group)) / total if total else 0.0
 
 
 def _missed(facts: SourceFacts, group: int) -> Iterator[TensorInfo]:
-    """Layers that mlx-lm would leave as they are.
+    """Yield the layers that mlx-lm would leave as they are.
 
     Source: `wrapped_predicate` of quantize_model in mlx_lm/utils.py: the last dimension decides.
     """
@@ -110,7 +101,7 @@ def _missed(facts: SourceFacts, group: int) -> Iterator[TensorInfo]:
 
 
 def _sides(tensor: TensorInfo, turned: bool) -> tuple[int, ...]:
-    """The dimension that is cut into groups, or both that it may be; nothing for what is no linear layer."""
+    """Return the dimension that is cut into groups, or both that it may be; empty for anything but a linear layer."""
     if len(tensor.shape) == 3 and "experts" in tensor.name:
         return tensor.shape[1:]  # some architectures keep their experts turned
     if len(tensor.shape) != 2 or not tensor.name.endswith(".weight"):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.evidence.proof import Disputed, LogitsComparison, ReferenceProof
 from mlx_publish.text.numbers import percent
 
 # Measured in float32 on the CPU: equal models are at 3e-13 (2 layers) to 4e-11 (SmolLM2); the smallest deviation of
@@ -24,9 +23,9 @@ LOOK = (
 
 @dataclass(frozen=True)
 class ReferenceFacts:
-    """What the comparison found, as `source/transformers_check` gives it, or why there was none."""
+    """What the comparison shows, or why there is none."""
 
-    result: Mapping[str, Any] | None
+    proof: ReferenceProof | None
     reason: str = ""
 
 
@@ -34,52 +33,55 @@ NOT_ASKED = ReferenceFacts(None, "the recipe does not ask for a reference")
 
 
 def _proven(facts: ReferenceFacts) -> Says:
-    if facts.result is None:
+    if facts.proof is None:
         return skipped(f"not compared with transformers: {facts.reason}")
-    found = facts.result
-    if found["nmse"] is None:
-        return failed(f"no comparison with transformers is possible: {found['problem']}", LOOK)
-    share = percent(found["same_first_choice"])
-    numbers = f"normalised squared error {found['nmse']:.1e}, same first choice at {share} of positions"
-    name = f"transformers {found['versions']['transformers']}"
-    if (disputed := found.get("disputed")) and _agrees(disputed):
+    proof = facts.proof
+    if proof.nmse is None or proof.same_first_choice is None:
+        return failed(f"no comparison with transformers is possible: {proof.problem}", LOOK)
+    share = percent(proof.same_first_choice)
+    numbers = f"normalised squared error {proof.nmse:.1e}, same first choice at {share} of positions"
+    name = f"transformers {proof.versions['transformers']}"
+    if proof.disputed and (dispute := _dispute(proof.disputed)):
         return warned(
-            f"the unquantized MLX model is what {name} computes but for {disputed['key']}, which both read "
-            f"differently: {numbers}; with {disputed['agreed']} in the place of {disputed['value']} the error is "
-            f"{disputed['nmse']:.1e}{_not_covered(found)}",
+            f"the unquantized MLX model is what {name} computes but for {proof.disputed.key}, which both read "
+            f"differently: {numbers}; {dispute}{_not_covered(proof)}",
             "Which of both is right is disputed; the model may answer a little otherwise than in transformers.",
         )
-    if not _equal(found) or found["same_first_choice"] < MIN_SAME_FIRST_CHOICE:
+    if not _is_equal(proof) or proof.same_first_choice < MIN_SAME_FIRST_CHOICE:
         text = f"the unquantized MLX model is not what {name} computes: {numbers}, limit {MAX_NMSE:.0e}"
-        return failed(f"{text}{_beyond(found)}", LOOK)
-    if found["nmse"] > ROUNDING:
+        return failed(f"{text}{_beyond(proof)}", LOOK)
+    if proof.nmse > ROUNDING:
         text = f"the unquantized MLX model is nearly what {name} computes: {numbers}; rounding makes {ROUNDING:.0e}"
         return warned(
-            f"{text}{_not_covered(found)}", "A constant or an approximation, as that of GELU, is another one in mlx-lm."
+            f"{text}{_not_covered(proof)}", "A constant or an approximation, as that of GELU, is another one in mlx-lm."
         )
-    return passed(f"the unquantized MLX model is what {name} computes: {numbers}{_not_covered(found)}")
+    return passed(f"the unquantized MLX model is what {name} computes: {numbers}{_not_covered(proof)}")
 
 
-def _beyond(found: Mapping[str, Any]) -> str:
-    """Where longrope's long factors explain it, say so: then it is right for long texts and wrong for short ones."""
-    beyond = found["beyond_context"]
-    if not beyond or not _equal(beyond):
+def _dispute(disputed: Disputed) -> str:
+    """Return what is left of the error without the key that is disputed; empty where both differ all the same."""
+    share = disputed.same_first_choice
+    if disputed.nmse is None or disputed.nmse > MAX_NMSE or share is None or share < MIN_SAME_FIRST_CHOICE:
         return ""
-    return f"; it computes at every length what is meant for texts longer than {beyond['original_context']} positions"
+    return f"with {disputed.agreed} in the place of {disputed.value} the error is {disputed.nmse:.1e}"
 
 
-def _equal(found: Mapping[str, Any]) -> bool:
-    return found["nmse"] is not None and found["nmse"] <= MAX_NMSE
+def _beyond(proof: ReferenceProof) -> str:
+    """Where longrope's long factors explain it, say so: then it is right for long texts and wrong for short ones."""
+    beyond = proof.beyond_context
+    if not beyond or not _is_equal(beyond):
+        return ""
+    return f"; it computes at every length what is meant for texts longer than {beyond.original_context} positions"
 
 
-def _agrees(disputed: Mapping[str, Any]) -> bool:
-    return _equal(disputed) and disputed["same_first_choice"] >= MIN_SAME_FIRST_CHOICE
+def _is_equal(comparison: LogitsComparison) -> bool:
+    return comparison.nmse is not None and comparison.nmse <= MAX_NMSE
 
 
-def _not_covered(found: Mapping[str, Any]) -> str:
-    left, beyond = list(found["not_covered"]), found["beyond_context"]
-    if beyond and not _equal(beyond):
-        left.append(f"rope beyond {beyond['original_context']} positions")
+def _not_covered(proof: ReferenceProof) -> str:
+    left, beyond = list(proof.not_covered), proof.beyond_context
+    if beyond and not _is_equal(beyond):
+        left.append(f"rope beyond {beyond.original_context} positions")
     return f"; not covered: {', '.join(left)}" if left else ""
 
 

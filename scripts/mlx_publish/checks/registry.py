@@ -22,9 +22,9 @@ BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
 }
 
 BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": (*PUBLISHED, *SIGNED)}
-"""Checks of what is out already; there is nothing to accept."""
+"""Checks of published models; there is nothing to accept."""
 
-# What is found out on the way and not by looking afterwards; it always counts: stage, title, what it protects from.
+# Failures raised during the work instead of judged after it; they always count: stage, title, what it protects from.
 RAISED: Mapping[str, tuple[str, str, str]] = {
     "room": ("inspect", "There is room for the model", "hours of work before the disk is full"),
     "tokenizer-tame": ("convert", "The tokenizer stays small and quick", "a file that takes the machine with it"),
@@ -55,17 +55,15 @@ def judge_acceptances(recipe: Recipe) -> None:
                 remedy="Remove the entry, and mend what the check says.",
             )  # fmt: skip
         if entry.check not in known:
+            near = ", ".join(difflib.get_close_matches(entry.check, known, 3, 0.4))
             raise BadInput(
-                f"there is no check '{entry.check}'", place=recipe.place_of(key), key=key,
-                remedy=f"{_near(entry.check, known)}docs/checks.md lists them all.",
-            )  # fmt: skip
+                f"there is no check '{entry.check}'",
+                place=recipe.place_of(key),
+                key=key,
+                remedy=f"{f'Nearest: {near}. ' if near else ''}docs/checks.md lists them all.",
+            )
         if known[entry.check].safety:
             raise BadInput(
                 f"the check '{entry.check}' is for safety and cannot be accepted", place=recipe.place_of(key), key=key,
                 remedy="Remove the entry, and mend what the check says.",
             )  # fmt: skip
-
-
-def _near(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, 3, 0.4)
-    return f"Nearest: {', '.join(near)}. " if near else ""

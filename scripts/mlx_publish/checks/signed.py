@@ -13,7 +13,7 @@ _NOT_OURS = "Do not use it: take another commit, or ask its publisher."
 
 @dataclass(frozen=True)
 class Vouched(Says):
-    """What was found out about who signed: `pass` where it is proven, `skip` where nobody asked or nothing is there."""
+    """Judgement about who signed: `pass` where that is proven, `skip` where nobody asked or nothing is signed."""
 
     by: str = ""
     """Whoever vouches, where that is proven."""
@@ -39,8 +39,8 @@ def _fits(target: Signatures) -> Says:
     if target.unread:
         return failed(f"model.sig cannot be read: {target.unread}", _NOT_OURS)
     if target.signed is None:
-        said = "there is no model.sig: nobody has signed the files"
-        return failed(said, _NOT_OURS) if target.asked else skipped(said)
+        message = "there is no model.sig: nobody has signed the files"
+        return failed(message, _NOT_OURS) if target.asked else skipped(message)
     signed, here = target.signed, target.sha256
     missing, extra = sorted(set(signed) - set(here)), sorted(set(here) - set(signed))
     other = sorted(path for path in set(signed) & set(here) if signed[path] != here[path])
@@ -52,18 +52,20 @@ def _fits(target: Signatures) -> Says:
     return passed(f"model.sig lists the {len(signed)} files with their SHA-256")
 
 
-def _signer(target: Signatures) -> Says:
-    return target.signer
-
-
-def _measurer(target: Signatures) -> Says:
-    return target.measurer
-
-
 SIGNED: tuple[Check[Signatures], ...] = (
     Check("signature-fits", "The signature is of these files", "files that its publisher never signed", _fits),
-    Check("signed-by", "Who signed is who you think", "a stranger's model under a known name", _signer),
-    Check("measured-by", "The evidence is signed by who measured", "numbers that nobody measured", _measurer),
+    Check(
+        "signed-by",
+        "Who signed is who you think",
+        "a stranger's model under a known name",
+        lambda target: target.signer,
+    ),
+    Check(
+        "measured-by",
+        "The evidence is signed by who measured",
+        "numbers that nobody measured",
+        lambda target: target.measurer,
+    ),
 )
 
 ATTESTED: tuple[Check[Vouched], ...] = (

@@ -1,4 +1,4 @@
-"""What `inspect` asks of a source, in the order of what the answers cost."""
+"""Checks of a source, in the order of what they cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlx_publish.checks.weights import HEADERS, INDEXED, LISTED, STORED
 
 __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 
-# A failure in one group ends the look: nothing more is loaded of a model that config.json alone refuses.
+# A failure in one group skips the rest: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
     (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, passed, warned
+from mlx_publish.evidence.speed import Speed
 from mlx_publish.machine.series import objection
 from mlx_publish.recipes.recipe import SpeedTest
 
@@ -19,7 +19,7 @@ _RATES = {"prompt_tps": "prompt", "generation_tps": "generation"}
 class SpeedFacts:
     """What was measured, by which limits, and how the machine was meanwhile."""
 
-    result: Mapping[str, Any]
+    speed: Speed
     limits: SpeedTest
     refusals: tuple[str, ...]
     """Sentences: why the state of the machine forbids printing."""
@@ -29,48 +29,48 @@ class SpeedFacts:
     """As `platform.system()` names it."""
 
     def objections(self) -> tuple[str, ...]:
-        """Everything that forbids printing; each ends the sentence 'it was not measured, because'."""
+        """Return everything that forbids printing; each ends the sentence 'it was not measured, because'."""
         return (*self.unsteady(), *self.disturbed(), *self.wrong_device(), *self.too_few())
 
     @property
     def device(self) -> str:
-        """What it was measured on: a CPU's number must never look like a GPU's."""
-        return "GPU" if self.result["device"] == "gpu" else f"{self.system}, CPU"
+        """Return what it was measured on: a CPU's number must never look like a GPU's."""
+        return "GPU" if self.speed.device == "gpu" else f"{self.system}, CPU"
 
     def unsteady(self) -> Iterator[str]:
-        """Rates that fall or scatter, at any length."""
-        for length in self.result["lengths"]:
+        """Yield rates that fall or scatter, at any length."""
+        for length in self.speed.lengths:
             for rate, name in _RATES.items():
-                series = [trial[rate] for trial in length["trials"]]
-                if found := objection(series, self.limits.max_drift, self.limits.max_spread):
-                    yield f"{found} {name} tokens/s ({self.device}; prompts of {length['prompt_tokens']} tokens)"
+                series = [getattr(trial, rate) for trial in length.trials]
+                if fault := objection(series, self.limits.max_drift, self.limits.max_spread):
+                    yield f"{fault} {name} tokens/s ({self.device}; prompts of {length.prompt_tokens} tokens)"
 
     def disturbed(self) -> Iterator[str]:
-        """The state of the machine."""
+        """Yield what of the machine's state forbids printing."""
         return (f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".") for sentence in self.refusals)
 
     def wrong_device(self) -> Iterator[str]:
-        """On a Mac people look for the GPU's numbers."""
-        if self.system == "Darwin" and self.result["device"] != "gpu":
+        """Yield an objection to a Mac's CPU: people look for the GPU's numbers there."""
+        if self.system == "Darwin" and self.speed.device != "gpu":
             yield "MLX computed on the CPU of this Mac, not on its GPU"
 
     def too_few(self) -> Iterator[str]:
-        """Lengths that tell nothing."""
-        for length in self.result["lengths"]:
-            least = min(length["prompt_tokens"], length["generation_tokens"])
+        """Yield an objection to each length that tells nothing."""
+        for length in self.speed.lengths:
+            least = min(length.prompt_tokens, length.generation_tokens)
             if least < FEWEST:
                 yield f"too few tokens: {least}"
 
 
 def _steady(facts: SpeedFacts) -> Says:
-    if found := list(facts.unsteady()):
-        return warned(f"not printed: {'; '.join(found)}", "Run it on a quiet machine: --force repeats the benchmark.")
-    told = [
-        f"{length['generation_tps']['median']:.1f} ({length['generation_tps']['lowest']:.1f} to "
-        f"{length['generation_tps']['highest']:.1f}) after a prompt of {length['prompt_tokens']}"
-        for length in facts.result["lengths"]
+    if objections := "; ".join(facts.unsteady()):
+        return warned(f"not printed: {objections}", "Run it on a quiet machine: --force repeats the benchmark.")
+    rates = [
+        f"{length.generation_tps.median:.1f} ({length.generation_tps.lowest:.1f} to "
+        f"{length.generation_tps.highest:.1f}) after a prompt of {length.prompt_tokens}"
+        for length in facts.speed.lengths
     ]
-    return passed(f"generation tokens/s ({facts.device}): {', '.join(told)}")
+    return passed(f"generation tokens/s ({facts.device}): {', '.join(rates)}")
 
 
 def _machine(facts: SpeedFacts) -> Says:
@@ -82,27 +82,28 @@ def _machine(facts: SpeedFacts) -> Says:
 
 
 def _device(facts: SpeedFacts) -> Says:
-    if found := list(facts.wrong_device()):
-        return warned(f"not printed: {found[0]}", "Run 'mlx-publish benchmark --force' where Metal is available.")
-    if facts.result["device"] != "gpu":
+    if objections := list(facts.wrong_device()):
+        return warned(f"not printed: {objections[0]}", "Run 'mlx-publish benchmark --force' where Metal is available.")
+    if facts.speed.device != "gpu":
         return passed(f"measured by the CPU under {facts.system}, and every number says so")
     return passed("measured on the GPU")
 
 
 def _enough(facts: SpeedFacts) -> Says:
-    if found := list(facts.too_few()):
-        return warned(f"not printed: {found[0]}", f"Ask for {FEWEST} at least in the recipe, and give it more seconds.")
-    asked, lengths = facts.limits, facts.result["lengths"]
+    if objections := list(facts.too_few()):
+        remedy = f"Ask for {FEWEST} at least in the recipe, and give it more seconds."
+        return warned(f"not printed: {objections[0]}", remedy)
+    asked, lengths = facts.limits, facts.speed.lengths
     shrunk = [
-        f"{len(one['trials'])} trials of {one['generation_tokens']} tokens after a prompt of {one['prompt_tokens']}"
-        for one in lengths
-        if len(one["trials"]) < asked.trials or one["generation_tokens"] < asked.generation_tokens
+        f"{len(length.trials)} trials of {length.generation_tokens} tokens after a prompt of {length.prompt_tokens}"
+        for length in lengths
+        if len(length.trials) < asked.trials or length.generation_tokens < asked.generation_tokens
     ]
-    left_out = [f"prompts of {one['prompt_tokens']} tokens ({one['why']})" for one in facts.result["left_out"]]
-    told = [f"made to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
-    told += [f"left out: {'; '.join(left_out)}"] if left_out else []
+    left_out = [f"prompts of {length.prompt_tokens} tokens ({length.why})" for length in facts.speed.left_out]
+    parts = [f"made to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
+    parts += [f"left out: {'; '.join(left_out)}"] if left_out else []
     whole = f"{asked.trials} trials of {len(lengths)} length(s), {asked.generation_tokens} tokens each"
-    return passed("; ".join(told) or whole)
+    return passed("; ".join(parts) or whole)
 
 
 BENCHMARK: tuple[Check[SpeedFacts], ...] = (

@@ -1,4 +1,4 @@
-"""What is said of a chat template: a difference from the source's is a failure, what is odd in both a warning."""
+"""Judgements about a chat template: a difference from the source's is a failure, an oddity of both a warning."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from mlx_publish.chat.dialogues import probes
 from mlx_publish.chat.look import Look, shared
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.template_abilities import ABILITIES
-from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, where_there_is_one
+from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, needs_template
 from mlx_publish.evidence.measured import ChatRendered
 
 _QUOTED = 200  # characters of a prompt
 _MEND = "Take another source, or have its template mended."
 
 
-def safe(seen: Look) -> Says:
-    """Whether it stays within the sandbox and its limits."""
-    if seen.unsafe:
-        probe, found = seen.unsafe[0]
+def safe(look: Look) -> Says:
+    """Judge whether the template stays within the sandbox and its limits."""
+    if look.unsafe:
+        probe, refusal = look.unsafe[0]
         return failed(
-            f"the chat template is not safe to render: {found.error} (dialogue {probe!r})",
-            _MEND, kind=found.kind,
+            f"the chat template is not safe to render: {refusal.error} (dialogue {probe!r})",
+            _MEND, kind=refusal.kind,
         )  # fmt: skip
-    if seen.odd:
-        first = seen.odd[0]
-        return failed(f"the chat template is not safe to render: {first.said}", _MEND, kind=first.kind, **first.details)
-    return passed(f"{len(seen.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
+    if look.odd:
+        first = look.odd[0]
+        return failed(
+            f"the chat template is not safe to render: {first.message}", _MEND, kind=first.kind, **first.details
+        )
+    return passed(f"{len(look.rendered)} dialogues were rendered in a sandbox within limits of time, memory and length")
 
 
 def _renders(facts: TemplateFacts) -> Says:
@@ -44,8 +46,8 @@ def _renders(facts: TemplateFacts) -> Says:
         )  # fmt: skip
     refused = dict(properties.refusals(facts.look, must=False))
     count = len(probes())
-    told = f"; refused: {'; '.join(refused)}" if refused else ""
-    return passed(f"{count - len(refused)} of {count} dialogues render{told}", refused=refused)
+    remark = f"; refused: {'; '.join(refused)}" if refused else ""
+    return passed(f"{count - len(refused)} of {count} dialogues render{remark}", refused=refused)
 
 
 def _same(facts: TemplateFacts) -> Says:
@@ -75,63 +77,59 @@ def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
         elif source.error is not None:
             yield name, f"the source's one refuses: {source.error}"
         elif source.text != made.text:
-            yield name, f"text {_around(made.text, source.text)}"
+            start = shared(made.text, source.text)
+            part = slice(max(0, start - 10), start + 30)
+            yield name, f"text {made.text[part]!r} in place of {source.text[part]!r}"
         else:
             start = shared(made.ids, source.ids)
             part = slice(max(0, start - 2), start + 6)
             yield name, f"ids {made.ids[part]} in place of {source.ids[part]}"
 
 
-def _around(ours: str, theirs: str) -> str:
-    start = shared(ours, theirs)
-    part = slice(max(0, start - 10), start + 30)
-    return f"{ours[part]!r} in place of {theirs[part]!r}"
-
-
-@where_there_is_one
-def _system(facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
-    if found.system in ("native", "merged"):
-        how = "a turn of its own" if found.system == "native" else "put into a user turn by the template"
+@needs_template
+def _system(facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
+    if capabilities.system in ("native", "merged"):
+        how = "a turn of its own" if capabilities.system == "native" else "put into a user turn by the template"
         return passed(f"the system text is {how}")
-    reason = seen.rendered["system+user"].error or "the system text does not arrive"
-    shown = ", and so the card shows it" if facts.chat is not None else ""
+    reason = look.rendered["system+user"].error or "the system text does not arrive"
+    remark = ", and so the card shows it" if facts.chat is not None else ""
     if facts.way == "own-turn":
-        if found.two_users != "kept":
+        if capabilities.two_users != "kept":
             return failed(
                 "the recipe gives the system text a user turn of its own, and the template takes no two in a row",
                 "Set smoke.fold to first-user in the recipe.",
             )
-        return warned(f"no system role ({reason}); the system text is a user turn of its own{shown}")
-    return warned(f"no system role ({reason}); the system text goes in front of the first user turn{shown}")
+        return warned(f"no system role ({reason}); the system text is a user turn of its own{remark}")
+    return warned(f"no system role ({reason}); the system text goes in front of the first user turn{remark}")
 
 
-@where_there_is_one
-def _whole(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
-    wrong = list(properties.not_once(seen))
-    if gone := properties.vanished(seen):
+@needs_template
+def _whole(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
+    wrong = list(properties.not_once(look))
+    if gone := properties.vanished(look):
         name, text = gone[0]
+        # Such a template is made for images beside texts.
+        in_parts = "; it shows content in parts only, and clients for text give plain texts"
         return failed(
             f"in the dialogue {name!r} the text {text[:60]!r} vanishes, and the model never sees it"
-            f"{_in_parts(found)}", "Have the source's template mended to show plain texts.",
+            f"{in_parts if capabilities.parts == 'shown' else ''}",
+            "Have the source's template mended to show plain texts.",
             found=[list(entry) for entry in wrong],
-        )  # fmt: skip
+        )
     if wrong:
         name, text, count = wrong[0]
-        said = "vanishes" if count == 0 else f"arrives {count} times"
-        return warned(f"in the dialogue {name!r} the text {text[:60]!r} {said}", found=[list(entry) for entry in wrong])
+        fault = "vanishes" if count == 0 else f"arrives {count} times"
+        return warned(
+            f"in the dialogue {name!r} the text {text[:60]!r} {fault}", found=[list(entry) for entry in wrong]
+        )
     return passed("every message's text arrives exactly once")
 
 
-def _in_parts(found: Capabilities) -> str:
-    """The reason where a template is made for images beside texts."""
-    return "; it shows content in parts only, and clients for text give plain texts" if found.parts == "shown" else ""
-
-
-@where_there_is_one
-def _prompt(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
-    if found.generation_prompt:
-        return passed(f"an answer is asked for by {shown(found.generation_prompt, _QUOTED)}")
-    head = answer_head(seen)
+@needs_template
+def _prompt(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
+    if capabilities.generation_prompt:
+        return passed(f"an answer is asked for by {shown(capabilities.generation_prompt, _QUOTED)}")
+    head = answer_head(look)
     if head is None:
         return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
     return passed(
@@ -139,28 +137,21 @@ def _prompt(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
     )
 
 
-@where_there_is_one
-def _begin(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
-    count, doubled = properties.begin_tokens(seen), _doubled(facts, seen)
+@needs_template
+def _begin(facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
+    count, token = properties.begin_tokens(look), look.special_tokens.get("bos_token")
+    dialogue = facts.chat.rendered.get("user") if facts.chat else None
+    # A tokenizer may add one to the template's own.
+    text, ids = (dialogue.made.text, dialogue.made.ids) if dialogue else ("", ())
+    doubled = bool(token) and text.startswith(str(token)) and len(ids) > 1 and ids[0] == ids[1]
     if count > 1 or doubled:
         return warned("a prompt begins with the begin token twice; models are trained with one")
-    token = seen.special_tokens.get("bos_token")
     return passed(f"the template writes the begin token {token!r} once" if count else "it writes no begin token")
 
 
-def _doubled(facts: TemplateFacts, seen: Look) -> bool:
-    """Whether a tokenizer adds one to the template's own."""
-    dialogue = facts.chat.rendered.get("user") if facts.chat else None
-    token = seen.special_tokens.get("bos_token", "")
-    if dialogue is None or not token:
-        return False
-    text, ids = dialogue.made.text, dialogue.made.ids
-    return text.startswith(token) and len(ids) > 1 and ids[0] == ids[1]
-
-
-@where_there_is_one
-def _head(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
-    if marked := sorted(name for name, text in seen.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
+@needs_template
+def _head(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
+    if marked := sorted(name for name, text in look.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
         return warned(
             f"the template {', '.join(marked)} begins with a byte order mark, which stands at the head of every prompt",
             "Save it in the source without the mark.", marked=marked,
@@ -168,53 +159,53 @@ def _head(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
     return passed("no byte order mark stands at the head of a template")
 
 
-@where_there_is_one
-def _tokens(facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+@needs_template
+def _tokens(facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
     if facts.tokens is None:
         return skipped("no file lists the special tokens")
-    if unknown := properties.unknown_tokens(seen, facts.tokens):
+    if unknown := properties.unknown_tokens(look, facts.tokens):
         return warned(
             f"{listed(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
         )
     return passed("every special token that the template writes is one")
 
 
-@where_there_is_one
-def _grows(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
+@needs_template
+def _grows(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
     pairs = (("user", "several turns"), ("system+user", "system, several turns"))
-    found = [growth for pair in pairs if (growth := properties.growth(seen, *pair))]
-    if not found:
+    growths = [growth for pair in pairs if (growth := properties.growth(look, *pair))]
+    if not growths:
         return skipped("no dialogue could be continued")
-    if less := next((growth for growth in found if growth.kept == "less"), None):
+    if less := next((growth for growth in growths if growth.kept == "less"), None):
         return warned(
             f"a longer dialogue changes what came before it, from {less.before!r} on: a prompt cache is of little use"
         )
-    if any(growth.kept == "turn" for growth in found):
+    if any(growth.kept == "turn" for growth in growths):
         return passed("a longer dialogue keeps what came before it, but for what asked for the last answer")
     return passed("a longer dialogue begins with the shorter one, so a prompt cache works")
 
 
-@where_there_is_one
-def _date(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    if found.date == "clock":
+@needs_template
+def _date(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
+    if capabilities.date == "clock":
         return passed("the prompt names the day; it was tested with a fixed clock")
     return passed("the prompt does not depend on the day")
 
 
-@where_there_is_one
-def _variables(_facts: TemplateFacts, seen: Look, _found: Capabilities) -> Says:
-    if odd := properties.surprising_variables(seen):
+@needs_template
+def _variables(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
+    if odd := properties.surprising_variables(look):
         return warned(f"the template reads {listed(odd)}, which no caller is known to give", names=list(odd))
-    options = sorted(seen.variables)
+    options = sorted(look.variables)
     return passed(f"the template reads what callers give{': ' if options else ''}{listed(options)}")
 
 
-@where_there_is_one
-def _engines(facts: TemplateFacts, _seen: Look, _found: Capabilities) -> Says:
+@needs_template
+def _engines(facts: TemplateFacts, _look: Look, _capabilities: Capabilities) -> Says:
     if facts.engines is None:
         return skipped("no other engine was asked for")
-    missing = sorted(name for name, found in facts.engines.items() if found is None)
-    different = [text for found in facts.engines.values() if found for text in found]
+    missing = sorted(name for name, texts in facts.engines.items() if texts is None)
+    different = [text for texts in facts.engines.values() if texts for text in texts]
     if different:
         return warned("; ".join(different[:3]), different=different)
     installed = sorted(facts.engines.keys() - set(missing))

@@ -1,4 +1,4 @@
-"""What is said of what a chat template can do: orders of turns, roles, thinking, tools, content in parts."""
+"""Judgements about what a chat template can do: orders of turns, roles, thinking, tools, content in parts."""
 
 from __future__ import annotations
 
@@ -8,82 +8,88 @@ from collections.abc import Mapping, Sequence
 from mlx_publish.chat.capabilities import Capabilities
 from mlx_publish.chat.look import Look
 from mlx_publish.checks.base import Check, Says, passed, warned
-from mlx_publish.checks.template_facts import TemplateFacts, where_there_is_one
+from mlx_publish.checks.template_facts import TemplateFacts, needs_template
 
 
-@where_there_is_one
-def _turns(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    told = {"two user turns in a row": found.two_users, "an assistant's turn first": found.assistant_first}
-    if lost := [what for what, how in told.items() if how == "lost"]:
+@needs_template
+def _turns(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
+    orders = {
+        "two user turns in a row": capabilities.two_users,
+        "an assistant's turn first": capabilities.assistant_first,
+    }
+    if lost := [what for what, how in orders.items() if how == "lost"]:
         return warned(f"{' and '.join(lost)}: texts vanish without an error")
-    if refused := [what for what, how in told.items() if how == "refused"]:
-        return passed(f"turns alternate strictly: {' and '.join(refused)} {_are(refused)} refused")
+    if refused := [what for what, how in orders.items() if how == "refused"]:
+        are = "is" if len(refused) == 1 else "are"
+        return passed(f"turns alternate strictly: {' and '.join(refused)} {are} refused")
     return passed("turns may come in any order")
 
 
-def _are(things: Sequence[str]) -> str:
-    return "is" if len(things) == 1 else "are"
-
-
-@where_there_is_one
-def _roles(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    told = {"a system text in the middle": found.system_later, "the role developer": found.developer}
+@needs_template
+def _roles(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
+    roles = {"a system text in the middle": capabilities.system_later, "the role developer": capabilities.developer}
     ways = {"kept": "is kept", "refused": "is refused", "lost": "vanishes without an error"}
-    said = "; ".join(f"{what} {ways[how]}" for what, how in told.items())
-    return warned(said) if "lost" in told.values() else passed(said)
+    message = "; ".join(f"{what} {ways[how]}" for what, how in roles.items())
+    return warned(message) if "lost" in roles.values() else passed(message)
 
 
-@where_there_is_one
-def _thinking(facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    others = _switches(found.switches)
-    if found.thinking != "switch":
+@needs_template
+def _thinking(facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
+    others = _switches(capabilities.switches)
+    if capabilities.thinking != "switch":
         return passed(others or "there is no switch for thinking")
-    unset = found.thinking_unset or "own"
-    said = f"enable_thinking switches thinking; unset it is {'neither on nor off' if unset == 'own' else unset}"
-    said = f"{said}; {others}" if others else said
+    unset = capabilities.thinking_unset or "own"
+    message = f"enable_thinking switches thinking; unset it is {'neither on nor off' if unset == 'own' else unset}"
+    message = f"{message}; {others}" if others else message
     if facts.chat is None:
-        return passed(said)
+        return passed(message)
     sets = "on" if facts.chat.thinks else "off"
     if unset != sets:
-        return warned(f"{said} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
-    return passed(f"{said}, in mlx-lm too")
+        return warned(f"{message} in transformers, and {sets} in mlx-lm, which sets the switch by itself")
+    return passed(f"{message}, in mlx-lm too")
 
 
-@where_there_is_one
-def _tools(_facts: TemplateFacts, seen: Look, found: Capabilities) -> Says:
-    if found.tools != "listed":
-        said = "the template has no place for tools"
-        return passed(said if found.tools == "ignored" else f"{said} and refuses them")
-    forms = [f"arguments as a {form} are {how}" for form, how in found.tool_calls.items()]
-    said = f"tools are listed; {'; '.join(forms)}; results are {found.tool_results}"
-    one = min(found.tool_calls.values(), key=_WORSE.index)
-    odd = [f"{_CALLS[name]} {how}" for name, how in found.calls.items() if how not in ("shown", one)]
+@needs_template
+def _tools(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
+    if capabilities.tools != "listed":
+        message = "the template has no place for tools"
+        return passed(message if capabilities.tools == "ignored" else f"{message} and refuses them")
+    forms = [f"arguments as a {form} are {how}" for form, how in capabilities.tool_calls.items()]
+    message = f"tools are listed; {'; '.join(forms)}; results are {capabilities.tool_results}"
+    worst = min(capabilities.tool_calls.values(), key=_WORSE.index)
+    odd = [f"{_CALLS[name]} {how}" for name, how in capabilities.calls.items() if how not in ("shown", worst)]
     odd += [
-        f"{_TOOLS[name]} {_UNTYPED.get(how, f'is {how}')}" for name, how in found.tool_forms.items() if how != "listed"
+        f"{_TOOLS[name]} {_UNTYPED.get(how, f'is {how}')}"
+        for name, how in capabilities.tool_forms.items()
+        if how != "listed"
     ]
-    if one == "refused":
-        odd.insert(0, f"calls are refused: {seen.rendered['call, mapping'].error}")
-    wrong = all(how != "shown" for how in found.tool_calls.values())
-    return warned("; ".join((said, *odd)), odd=odd) if odd or wrong else passed(said)
+    if worst == "refused":
+        odd.insert(0, f"calls are refused: {look.rendered['call, mapping'].error}")
+    wrong = all(how != "shown" for how in capabilities.tool_calls.values())
+    return warned("; ".join((message, *odd)), odd=odd) if odd or wrong else passed(message)
 
 
-@where_there_is_one
-def _parts(_facts: TemplateFacts, _seen: Look, found: Capabilities) -> Says:
-    ways = {"content": found.parts, "a system text": found.system_parts, "a tool's result": found.result_parts}
-    if found.tools != "listed":
+@needs_template
+def _parts(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
+    ways = {
+        "content": capabilities.parts,
+        "a system text": capabilities.system_parts,
+        "a tool's result": capabilities.result_parts,
+    }
+    if capabilities.tools != "listed":
         del ways["a tool's result"]
     joined = "" if set(ways.values()) == {"shown"} else "; servers join the parts first"
     return passed("; ".join(f"{what} as a list of parts {_PARTS[how]}" for what, how in ways.items()) + joined)
 
 
 def _switches(switches: Mapping[str, Sequence[object]]) -> str:
-    """The switches for thinking of other names, in words; empty where there is none."""
-    told = [
+    """Return the switches for thinking of other names, as a sentence; empty where there is none."""
+    sentences = [
         f"{name} switches thinking: set to {' or '.join(map(json.dumps, values))} it changes the prompt"
         if values else f"{name} is read, and of the values tried none changes a first prompt"
         for name, values in switches.items()
     ]  # fmt: skip
-    return "; ".join(told)
+    return "; ".join(sentences)
 
 
 _PARTS = {

@@ -1,10 +1,9 @@
-"""What is known of a model's chat template when it is judged."""
+"""A model's chat template, as the checks judge it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.chat.capabilities import Capabilities
 from mlx_publish.chat.look import Look
@@ -16,10 +15,10 @@ NO_TEMPLATE = "there is no chat template"
 
 @dataclass(frozen=True)
 class TemplateFacts:
-    """All that is known of a model's chat template when it is judged."""
+    """A model's chat template, its dialogues, and what other tokenizers and engines make of it."""
 
     look: Look | None
-    """What it made of the dialogues; None where there is no template."""
+    """The rendered dialogues; None where there is no template."""
     capabilities: Capabilities | None
     tokens: frozenset[str] | None
     """Texts of all tokens that stand for themselves; None where no file lists them."""
@@ -27,12 +26,12 @@ class TemplateFacts:
     """The way of the system text: native, first-user, own-turn; none without a template."""
     chat: ChatRendered | None = None
     """None where nothing was converted or no tokenizer loaded."""
-    engines: Mapping[str, Any] | None = None
+    engines: Mapping[str, Sequence[str] | None] | None = None
     """By engine what differs there, and None for one that is not installed; None where none was asked for."""
 
 
-def where_there_is_one(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:
-    """Skip a check where there is no template, of which nothing can be said."""
+def needs_template(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:
+    """Return the check of a template that is skipped where there is none."""
 
     def run(facts: TemplateFacts) -> Says:
         if facts.look is None or facts.capabilities is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from mlx_publish.chat.dialogues import probes
 from mlx_publish.chat.properties import BYTE_ORDER_MARK
@@ -25,9 +24,12 @@ _CHAT_NAME = re.compile(r"(?:^|[-_.])(?:instruct|chat|it|rlhf|dpo|sft)(?=$|[-_.\
 
 
 def _tokenizer(facts: SourceFacts) -> Says:
-    if facts.source.tokenizer.fast:
-        return passed(f"there is a tokenizer.json with {_count(facts):,} tokens")
-    if own := _own_code(facts):
+    tokenizer, vocabulary = facts.source.tokenizer, facts.source.vocabulary
+    if tokenizer.fast:
+        count = len(vocabulary.pieces.keys() | vocabulary.added.keys())
+        return passed(f"there is a tokenizer.json with {count:,} tokens")
+    # transformers may have a class of the same name that needs no code of the source's.
+    if (own := tokenizer.code) and tokenizer.tokenizer_class not in transformers4_classes():
         return failed(
             f"the tokenizer is code of the source's own ({own}), which is never run, and there is no tokenizer.json",
             "Take a source that has tokenizer.json, or make one from the tokenizer and add it to the source.",
@@ -54,17 +56,6 @@ def _config(facts: SourceFacts) -> Says:
     return warned(f"{lost}; one is written from tokenizer.json, special_tokens_map.json and config.json", _COMPLETE)
 
 
-def _own_code(facts: SourceFacts) -> str | None:
-    """The tokenizer class of the source's own, unless transformers has one of the name that goes without it."""
-    found = facts.source.tokenizer
-    return None if found.tokenizer_class in transformers4_classes() else found.code
-
-
-def _count(facts: SourceFacts) -> int:
-    vocabulary = facts.source.vocabulary
-    return len(vocabulary.pieces.keys() | vocabulary.added.keys())
-
-
 def _fits(facts: SourceFacts) -> Says:
     last, (rows, what) = facts.source.vocabulary.last, _rows(facts)
     if last is None:
@@ -82,61 +73,68 @@ def _fits(facts: SourceFacts) -> Says:
 
 
 def _rows(facts: SourceFacts) -> tuple[int | None, str]:
-    """Rows of the embedding by its header, else by config.json."""
-    if found := embedding_of(facts.source.language_tensors):
-        return found.shape[0], found.name
+    """Return the rows of the embedding by its header, else by config.json, and the name of what gives them."""
+    if embedding := embedding_of(facts.source.language_tensors):
+        return embedding.shape[0], embedding.name
     size = facts.source.config.text.get("vocab_size")
     return (size if type(size) is int else None), "vocab_size of config.json"
 
 
 def _template(facts: SourceFacts) -> Says:
-    found = facts.source.tokenizer
-    if not found.templates and not found.empty:
+    tokenizer = facts.source.tokenizer
+    if not tokenizer.templates and not tokenizer.empty:
         return _no_template(facts)
     return _unusable(facts) or _placed(facts)
 
 
 def _unusable(facts: SourceFacts) -> Says | None:
-    """Why none of its chat templates can be used."""
-    found = facts.source.tokenizer
-    if found.empty:
-        others = found.template_places if "default" in found.templates else ()
+    """Return why none of the chat templates can be used; None where one can."""
+    tokenizer = facts.source.tokenizer
+    if tokenizer.empty:
+        others = tokenizer.template_places if "default" in tokenizer.templates else ()
         hidden = f", and hides the template of {others[0]} from every client that reads both" if others else ""
-        return failed(f"{found.empty} is empty{hidden}", "Remove the empty file from the source, or fill it.")
-    if "default" not in found.templates:
+        return failed(f"{tokenizer.empty} is empty{hidden}", "Remove the empty file from the source, or fill it.")
+    if "default" not in tokenizer.templates:
         return failed(
-            f"of the chat templates {', '.join(sorted(found.templates))} none is the default, so none applies unasked",
+            f"of the chat templates {', '.join(sorted(tokenizer.templates))} none is the default, so none applies "
+            "unasked",
             "Name one of them 'default' in the source.",
         )
-    if _silent(facts):
-        said = "the chat template writes nothing: every dialogue becomes an empty prompt"
-        return failed(said, "Have the source's template mended.")
+    look = facts.source.look
+    texts = [look.text(probe.name) for probe in probes() if probe.must] if look else [None]
+    if all(text is not None and not text.strip() for text in texts):
+        message = "the chat template writes nothing: every dialogue becomes an empty prompt"
+        return failed(message, "Have the source's template mended.")
     return None
 
 
 def _placed(facts: SourceFacts) -> Says:
-    """Where they stand, and whether they agree."""
-    found = facts.source.tokenizer
-    places = found.template_places
-    marked = sorted(name for name, text in found.templates.items() if text.startswith(BYTE_ORDER_MARK))
-    told = [f"a byte order mark stands at the head of the template {', '.join(marked)}"] if marked else []
-    if found.templates_differ:
-        told.append(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
-    if told:
-        return warned("; ".join(told))
-    names = "" if len(found.templates) == 1 else f", {len(found.templates)} by name: {', '.join(found.templates)}"
+    """Judge where the chat templates stand, and whether they agree."""
+    tokenizer = facts.source.tokenizer
+    places = tokenizer.template_places
+    marked = sorted(name for name, text in tokenizer.templates.items() if text.startswith(BYTE_ORDER_MARK))
+    warnings = [f"a byte order mark stands at the head of the template {', '.join(marked)}"] if marked else []
+    if tokenizer.templates_differ:
+        warnings.append(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
+    if warnings:
+        return warned("; ".join(warnings))
+    names = (
+        ""
+        if len(tokenizer.templates) == 1
+        else f", {len(tokenizer.templates)} by name: {', '.join(tokenizer.templates)}"
+    )
     return passed(f"the chat template stands in {' and '.join(places)}{names}")
 
 
-def _silent(facts: SourceFacts) -> bool:
-    """Whether every dialogue that has to work becomes an empty text."""
-    seen = facts.source.look
-    texts = [seen.text(probe.name) for probe in probes() if probe.must] if seen else [None]
-    return all(text is not None and not text.strip() for text in texts)
-
-
 def _no_template(facts: SourceFacts) -> Says:
-    if reason := _chat_model(facts):
+    """Fail where a source without a chat template looks like a model for chats, by its name or by its card."""
+    name = facts.recipe.spec.base_model or facts.recipe.source_name
+    reason = ""
+    if match := _CHAT_NAME.search(name.rpartition("/")[2]):
+        reason = f"its name says {match.group().strip('-_.')!r}"
+    elif "conversational" in {tag.lower() for tag in facts.source.card.texts("tags")}:
+        reason = "its card has the tag 'conversational'"
+    if reason:
         return failed(
             f"there is no chat template, and {reason}: every chat would be guesswork",
             "Add chat_template.jinja to the source, or accept this with a reason.",
@@ -144,20 +142,11 @@ def _no_template(facts: SourceFacts) -> Says:
     return warned("there is no chat template; the card shows plain completion")
 
 
-def _chat_model(facts: SourceFacts) -> str:
-    """Why it looks like a model for chats; empty where it does not."""
-    name = facts.recipe.spec.base_model or facts.recipe.source_name
-    if match := _CHAT_NAME.search(name.rpartition("/")[2]):
-        return f"its name says {match.group().strip('-_.')!r}"
-    tags = {tag.lower() for tag in facts.source.card.texts("tags")}
-    return "its card has the tag 'conversational'" if "conversational" in tags else ""
-
-
 def _safe(facts: SourceFacts) -> Says:
-    seen = facts.source.look if "default" in facts.source.tokenizer.templates else None
-    if seen is None:
+    look = facts.source.look if "default" in facts.source.tokenizer.templates else None
+    if look is None:
         return skipped("there is no chat template to render")
-    return safe(seen)
+    return safe(look)
 
 
 def _ends(facts: SourceFacts) -> Says:
@@ -175,7 +164,10 @@ def _stop(facts: SourceFacts) -> Says:
     generation = _generation(facts)[0]
     ids = tuple(sorted({*_config_ids(facts), *generation, *_token_ids(facts)}))
     if not ids:
-        return _endless(facts)
+        message = "neither config.json, generation_config.json nor the tokenizer names an end token"
+        if facts.source.tokenizer.templates:
+            return failed(f"{message}: a chat would never stop", "Add eos_token_id to the source's config.json.")
+        return warned(message, "The smoke test shows whether it stops.")
     rows, what = _rows(facts)
     outside = [id_ for id_ in ids if id_ < 0 or (rows is not None and id_ >= rows)]
     if outside:
@@ -184,13 +176,6 @@ def _stop(facts: SourceFacts) -> Says:
             f"Correct eos_token_id in the source's {GENERATION if outside[0] in generation else 'config.json'}.",
         )
     return passed(f"generation ends at {', '.join(map(str, ids))}")
-
-
-def _endless(facts: SourceFacts) -> Says:
-    said = "neither config.json, generation_config.json nor the tokenizer names an end token"
-    if facts.source.tokenizer.templates:
-        return failed(f"{said}: a chat would never stop", "Add eos_token_id to the source's config.json.")
-    return warned(said, "The smoke test shows whether it stops.")
 
 
 def _stop_files(facts: SourceFacts) -> Says:
@@ -213,13 +198,13 @@ def _config_ids(facts: SourceFacts) -> tuple[int, ...]:
 
 
 def _generation(facts: SourceFacts) -> tuple[tuple[int, ...], str]:
-    """The ids of generation_config.json, and what is wrong with the file."""
-    found, problem = _generation_config(facts)
-    return stop_ids_in(found), problem
+    """Return the stop ids of generation_config.json, and what is wrong with the file."""
+    config, problem = _generation_config(facts)
+    return stop_ids_in(config), problem
 
 
-def _generation_config(facts: SourceFacts) -> tuple[Mapping[str, Any], str]:
-    """The file, empty where it is broken, which it alone may be."""
+def _generation_config(facts: SourceFacts) -> tuple[Mapping[str, object], str]:
+    """Return generation_config.json and what is wrong with it; of all files it alone may be broken."""
     try:
         return facts.source.json(GENERATION) or {}, ""
     except Refused as error:
@@ -227,10 +212,10 @@ def _generation_config(facts: SourceFacts) -> tuple[Mapping[str, Any], str]:
 
 
 def _token_ids(facts: SourceFacts) -> tuple[int, ...]:
-    """The id of the tokenizer's own end token."""
+    """Return the id of the tokenizer's own end token, or none."""
     token = facts.source.tokenizer.special_tokens.get("eos_token")
-    found = facts.source.vocabulary.id_of(token) if token else None
-    return () if found is None else (found,)
+    id_ = facts.source.vocabulary.id_of(token) if token else None
+    return () if id_ is None else (id_,)
 
 
 TOKENIZER: tuple[Check[SourceFacts], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlx_publish.chat.turn import TurnEnd
@@ -15,12 +15,12 @@ from mlx_publish.model.stopping import Stopping
 
 @dataclass(frozen=True)
 class TokenizerOutput:
-    """What is known of the tokenizer that will be published."""
+    """The tokenizer that will be published: compared, repaired, and with all ids that end an answer."""
 
     compared: TokenizerComparison
     """Of the folder as it is now."""
     repaired: Repaired
-    """What was changed in its files."""
+    """The changes to its files."""
     stopping: Stopping
     rows: int | None
     """Rows of the embedding; None where no tensor is called like one."""
@@ -77,7 +77,11 @@ def _stops(output: TokenizerOutput) -> Says:
     if stopping.refusal:
         return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
     end = output.turn_end
-    alone = _ended_by_eos(end, ids)
+    alone: tuple[str, ...] = ()
+    if end and end.text and not end.stop:
+        # The source's own way.
+        message = f"the chat template puts {end.text[:40]!r} behind an answer, which is no token"
+        alone = (f"{message}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
     if changes := [change.message for change in stopping.changes]:
         return fixed("; ".join((*changes, *alone)), ids=ids, changes=changes)
     if alone:
@@ -87,14 +91,6 @@ def _stops(output: TokenizerOutput) -> Says:
     if end and end.text is None:
         return warned("the chat template puts nothing behind an answer; the smoke test shows whether it stops", ids=ids)
     return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
-
-
-def _ended_by_eos(end: TurnEnd | None, ids: Sequence[int]) -> tuple[str, ...]:
-    """Say so where no token stands between two turns: the source's own way."""
-    if end is None or not end.text or end.stop:
-        return ()
-    said = f"the chat template puts {end.text[:40]!r} behind an answer, which is no token"
-    return (f"{said}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
 
 
 def _embedding(output: TokenizerOutput) -> Says:

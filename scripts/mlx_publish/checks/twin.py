@@ -8,6 +8,8 @@ from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.evidence.proof import TwinProof
+from mlx_publish.evidence.records import to_json
 
 # Normalised squared error of the logits, both in float32: equal models are at 1e-13 to 1e-6 (approximations
 # of GELU through many layers). A soft cap that is ignored makes 7e-5 here, where scores are small, and more in earnest.
@@ -21,14 +23,14 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class TwinFacts:
-    """What the comparison found, as `source/twin` gives it, or why there was none."""
+    """What the comparison shows, or why there is none."""
 
-    result: Mapping[str, Any] | None
+    proof: TwinProof | None
     reason: str = ""
 
 
 # Where transformers and mlx-lm follow different originals, or where mlx-lm is the nearer one to the authors' code: by
-# model type and key what each does. Such a difference is told and does not refuse.
+# model type and key what each does. Such a difference is named and does not refuse.
 _GROUPED_NORM = "mlx-lm normalises each group by itself, as mamba_ssm does, and transformers all of them at once"
 DISPUTED: Mapping[str, Mapping[str, str]] = {
     "nemotron_h": dict.fromkeys(
@@ -50,71 +52,68 @@ def _equal(facts: SourceFacts) -> Says:
 
 
 def judge(twin: TwinFacts, config: Mapping[str, Any]) -> Says:
-    """What is said of the twin of a config."""
-    if twin.result is None:
+    """Judge the twin of a config."""
+    if twin.proof is None:
         return skipped(f"the architecture is not proven: {twin.reason}", told=True)
-    found, name = twin.result, f"transformers {twin.result['versions']['transformers']}"
-    if found["problem"]:
-        key = found["blame"]
-        why = f" because of {key} ({_value(config, key)})" if key else ""
+    proof, name = twin.proof, f"transformers {twin.proof.versions['transformers']}"
+    if proof.problem:
+        why = f" because of {proof.blame} ({_value(config, proof.blame)})" if proof.blame else ""
         return failed(
-            f"mlx-lm cannot compute this config.json{why}, and {name} can: {found['problem']}",
-            "Correct config.json in the source, or wait for a newer mlx-lm.", problem=found["problem"],
-        )  # fmt: skip
-    errors = [text["nmse"] for text in found["texts"]]
-    if None in errors:
-        return failed(f"no comparison with {name} is possible: {_problem(found)}", _REMEDY)
+            f"mlx-lm cannot compute this config.json{why}, and {name} can: {proof.problem}",
+            "Correct config.json in the source, or wait for a newer mlx-lm.",
+            problem=proof.problem,
+        )
+    errors = [text.nmse for text in proof.texts if text.nmse is not None]
+    if len(errors) < len(proof.texts):
+        problem = next((text.problem for text in proof.texts if text.problem), "")
+        return failed(f"no comparison with {name} is possible: {problem}", _REMEDY)
     numbers = f"normalised squared error {max(errors):.1e} on a small random model of its config"
     if max(errors) <= ROUNDING:
-        return passed(f"mlx-lm computes what {name} computes: {numbers}", **_details(found))
+        return passed(f"mlx-lm computes what {name} computes: {numbers}", **_details(proof))
     if max(errors) <= MAX_NMSE:
-        return warned(f"mlx-lm computes nearly what {name} computes: {numbers}", **_details(found))
-    return _different(config, found, name)
+        return warned(f"mlx-lm computes nearly what {name} computes: {numbers}", **_details(proof))
+    return _different(config, proof, name)
 
 
-def _different(config: Mapping[str, Any], found: Mapping[str, Any], name: str) -> Says:
-    said = f"mlx-lm does not compute what {name} computes{_where(found)}"
-    if lost := list(found["lost"]):
+def _different(config: Mapping[str, Any], proof: TwinProof, name: str) -> Says:
+    difference = f"mlx-lm does not compute what {name} computes{_where(proof)}"
+    if lost := list(proof.lost):
         named = f"{', '.join(lost[:3])}{' and others' if lost[3:] else ''}"
-        return failed(f"{said}: its class has no place for {named}", _REMEDY, **_details(found), lost=lost)
-    key = found["blame"]
+        return failed(f"{difference}: its class has no place for {named}", _REMEDY, **_details(proof), lost=lost)
+    key = proof.blame
     if key is None:
-        return failed(f"{said}; no single key of config.json explains it", _REMEDY, **_details(found))
+        return failed(f"{difference}; no single key of config.json explains it", _REMEDY, **_details(proof))
     last = key.rpartition(".")[2]
     disputed = DISPUTED.get(str(config.get("model_type")), {}).get(last) or DISPUTED[""].get(last)
     value = _value(config, key)
     if disputed:
-        return warned(f"{said}, because of {key} ({value}): {disputed}", **_details(found))
-    return failed(f"{said}: it ignores {key} ({value}) or computes it otherwise", _REMEDY, **_details(found))
+        return warned(f"{difference}, because of {key} ({value}): {disputed}", **_details(proof))
+    return failed(f"{difference}: it ignores {key} ({value}) or computes it otherwise", _REMEDY, **_details(proof))
 
 
-def _where(found: Mapping[str, Any]) -> str:
-    short, long = found["texts"]
-    if boundary := found["boundary"]:
-        place = f"{boundary['position']:,}" if isinstance(boundary["position"], int) else boundary["position"]
-        return f" from position {place} on ({boundary['key']})"
-    if short["position"] is None:
-        return f", in long texts only (from position {long['position']} of the small model)"
-    if long["position"] is None:
+def _where(proof: TwinProof) -> str:
+    short, long = proof.texts
+    if boundary := proof.boundary:
+        place = f"{boundary.position:,}" if isinstance(boundary.position, int) else boundary.position
+        return f" from position {place} on ({boundary.key})"
+    if short.position is None:
+        return f", in long texts only (from position {long.position} of the small model)"
+    if long.position is None:
         return ", in short texts only"
-    return f" from position {short['position']} on"
+    return f" from position {short.position} on"
 
 
 def _value(config: Mapping[str, Any], key: str) -> str:
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    said = "absent, its default counts" if value is None else str(value)
-    return said if len(said) <= 80 else f"{said[:77]}..."
+    text = "absent, its default counts" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _problem(found: Mapping[str, Any]) -> str:
-    return next((text["problem"] for text in found["texts"] if text["problem"]), "")
-
-
-def _details(found: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("class", "versions", "mlx_lm", "boundary", "blame", "value")
-    return {**{key: found[key] for key in kept}, "texts": [dict(text) for text in found["texts"]]}
+def _details(proof: TwinProof) -> dict[str, Any]:
+    plain = to_json(proof)
+    return {key: plain[key] for key in ("class", "versions", "mlx_lm", "boundary", "blame", "value", "texts")}
 
 
 TWIN: tuple[Check[SourceFacts], ...] = (

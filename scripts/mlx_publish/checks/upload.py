@@ -1,4 +1,4 @@
-"""The last look before anything leaves this machine."""
+"""Judgements about what is about to be published, the last ones before anything leaves this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AS_MADE = (
 
 @dataclass(frozen=True)
 class Parcel:
-    """What would be sent, beside the evidence that describes it."""
+    """The files that would be sent, beside the evidence that describes them."""
 
     evidence: Evidence
     sha256: Mapping[str, str]
@@ -34,9 +34,9 @@ class Parcel:
     leaks: tuple[str, ...] = ()
     """Secrets in what would be sent: where each stands and what it is, never the secret itself."""
     unlisted: tuple[str, ...] = ()
-    """What is wrong with the evidence's list of checks, and with what it says was accepted."""
+    """What is wrong with the evidence's list of checks, and with its acceptances."""
     differences: tuple[str, ...] = ()
-    """Fields of the evidence that say something else than is known here, with both values."""
+    """Fields of the evidence that differ from what this machine knows, with both values."""
     claimed: tuple[str, ...] = ()
     """What stands in the evidence and cannot be known here."""
     attested: str = ""
@@ -128,9 +128,9 @@ def _rebuilt(parcel: Parcel) -> Says:
         return passed("the files came out of a conversion of this very job")
     if parcel.rebuilt is None:
         return skipped("not asked for; publish.rebuild in the policy, or --rebuild, converts the source once more")
-    told = {file.path: file.sha256 for file in parcel.evidence.model.files}
+    stated = {file.path: file.sha256 for file in parcel.evidence.model.files}
     different = sorted(
-        path for path in told.keys() | parcel.rebuilt.keys() if told.get(path) != parcel.rebuilt.get(path)
+        path for path in stated.keys() | parcel.rebuilt.keys() if stated.get(path) != parcel.rebuilt.get(path)
     )
     if different:
         return failed(
@@ -138,12 +138,12 @@ def _rebuilt(parcel: Parcel) -> Says:
             "Run 'mlx-publish run --force' and have the card reviewed again; find out who changed the work folder.",
             different=different,
         )
-    return passed(f"{len(told)} files came out the same from the source, in an empty folder")
+    return passed(f"{len(stated)} files came out the same from the source, in an empty folder")
 
 
-def _some(said: Sequence[str]) -> str:
-    more = f"; and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
-    return "; ".join(said[:_NAMED]) + more
+def _some(faults: Sequence[str]) -> str:
+    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return "; ".join(faults[:_NAMED]) + more
 
 
 UPLOAD: tuple[Check[Parcel], ...] = (

@@ -1,11 +1,10 @@
-"""Whether the values of config.json can be what they stand for: no class gets to see a size that is none."""
+"""Values of config.json that cannot be what they stand for, refused before a class is built with them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, passed
 from mlx_publish.checks.facts import SourceFacts
@@ -31,25 +30,27 @@ def _values(facts: SourceFacts) -> Says:
     return passed("sizes, settings and lists of config.json are of their kinds")
 
 
-def _wrong(part: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """What no class could be built with, in words."""
+def _wrong(part: Mapping[str, object], prefix: str) -> Iterator[str]:
+    """Yield each value that no class can be built with, as a sentence."""
     for judge in (_wrong_sizes, _wrong_kinds, _wrong_numbers):
-        yield from (f"{prefix}{said}" for said in judge(part))
+        yield from (f"{prefix}{fault}" for fault in judge(part))
 
 
-def _wrong_sizes(part: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_sizes(part: Mapping[str, object]) -> Iterator[str]:
     for key in (key for key in _SIZES if part.get(key) is not None):
         if not _is_size(part[key], listed=key in ("num_attention_heads", "n_head")):
             yield f"{key} is {_short(part[key])}, no size"
     for key, most in _MOST.items():
-        if _is_size(part.get(key), listed=False) and part[key] > most:
-            yield f"{key} is {_short(part[key])}, more than any model has"
+        size = part.get(key)
+        if type(size) is int and size > most:
+            yield f"{key} is {_short(size)}, more than any model has"
     for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-        if _is_size(part.get(key), listed=False) and part[key] > _MOST_LAYERS:
-            yield f"{key} is {part[key]:,}, more layers than any model has"
+        count = part.get(key)
+        if type(count) is int and count > _MOST_LAYERS:
+            yield f"{key} is {count:,}, more layers than any model has"
 
 
-def _wrong_kinds(part: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_kinds(part: Mapping[str, object]) -> Iterator[str]:
     for key in _OBJECTS:
         if part.get(key) is not None and not isinstance(part[key], Mapping):
             yield f"{key} is {_short(part[key])}, no object"
@@ -59,7 +60,7 @@ def _wrong_kinds(part: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} is no list of kinds"
 
 
-def _wrong_numbers(part: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_numbers(part: Mapping[str, object]) -> Iterator[str]:
     for key in (key for key in _EPSILONS if part.get(key) is not None):
         if not _is_positive(part[key]):
             yield f"{key} is {_short(part[key])}, no small number"
@@ -69,7 +70,7 @@ def _wrong_numbers(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_size(value: object, *, listed: bool) -> bool:
-    """A whole number above 0; some have one for each layer."""
+    """Tell whether a value is a whole number above 0, or with `listed` a list of them, one for each layer."""
     if listed and isinstance(value, list):
         return all(_is_size(item, listed=False) for item in value)
     return type(value) is int and value > 0
@@ -80,12 +81,13 @@ def _is_positive(value: object) -> bool:
 
 
 def _short(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= 40 else f"{said[:37]}..."
+    """Return a value for a message, at most 40 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _layers(facts: SourceFacts) -> Says:
-    """As many layers as the weights have; those beyond predict further tokens and are told elsewhere."""
+    """Compare the count of layers with the weights; layers beyond it predict further tokens, for another check."""
     text = facts.source.config.text
     count = next(
         (text[key] for key in ("num_hidden_layers", "n_layer", "num_layers") if type(text.get(key)) is int), None

@@ -36,7 +36,7 @@ def _present(facts: SourceFacts) -> Says:
 
 
 def _broken(source: Metadata) -> Says | None:
-    """A file that is there and is no weight file, or one that mlx-lm does not see."""
+    """Fail for a file that is there and is no weight file, or that mlx-lm does not read; None where all are well."""
     if pointer := next((path for path in source.weights if source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the weights", "Download the weights (git lfs pull).")
     if empty := next((path for path in source.weights if source.entries[path].size < _SHORTEST), None):
@@ -50,6 +50,7 @@ def _broken(source: Metadata) -> Says | None:
 
 
 def _gaps(paths: tuple[str, ...]) -> list[str]:
+    """Return the names of the shards that are missing between numbered files."""
     return [
         f"model-{number:05}-of-{total:05}.safetensors"
         for total, numbers in shard_numbers(paths).items()
@@ -59,11 +60,12 @@ def _gaps(paths: tuple[str, ...]) -> list[str]:
 
 
 def _other_formats(facts: SourceFacts) -> Says:
+    """Refuse a source without safetensors weights, and name what it has instead."""
     if "adapter_config.json" in facts.source.entries:
         return failed("the source is an adapter, not a model", "Merge it into its base model, then take the result.")
     others = sorted(path for path in facts.source.entries if path.endswith(_OTHER_FORMATS))
-    seen = f"; it has {', '.join(map(shown, others[:3]))}" if others else ""
-    return failed(f"the source has no safetensors weights{seen}", "Choose a source with safetensors weights.")
+    listing = f"; it has {', '.join(map(shown, others[:3]))}" if others else ""
+    return failed(f"the source has no safetensors weights{listing}", "Choose a source with safetensors weights.")
 
 
 def _one_set(facts: SourceFacts) -> Says:
@@ -114,19 +116,19 @@ def _precision(facts: SourceFacts) -> Says:
     kinds = Counter[str]()
     for tensor in matrices:
         kinds[DTYPES.get(tensor.dtype, tensor.dtype)] += tensor.size
-    found = [kind for kind, _ in kinds.most_common()]
-    if "float64" in found:
+    types = [kind for kind, _ in kinds.most_common()]
+    if "float64" in types:
         return warned("weights are stored as float64, which MLX does not compute with on the GPU; they are rounded")
-    if facts.variant.dtype == "float16" and {"bfloat16", "float32"} & set(found):
+    if facts.variant.dtype == "float16" and {"bfloat16", "float32"} & set(types):
         return warned(
-            f"float16 is asked for and the source has {found[0]}: numbers above 65504 become infinity",
+            f"float16 is asked for and the source has {types[0]}: numbers above 65504 become infinity",
             "Take bfloat16 or float32, unless the check of the weights passes.",
         )
-    if len(found) > 1:
-        return warned(f"matrices are stored in several types: {', '.join(found)}")
+    if len(types) > 1:
+        return warned(f"matrices are stored in several types: {', '.join(types)}")
     declared = facts.source.config.dtype
-    differs = f", and config.json declares {declared}" if declared and found and declared != found[0] else ""
-    return passed(f"matrices are stored as {found[0]}{differs}" if found else "there are no matrices")
+    differs = f", and config.json declares {declared}" if declared and types and declared != types[0] else ""
+    return passed(f"matrices are stored as {types[0]}{differs}" if types else "there are no matrices")
 
 
 INDEXED: tuple[Check[SourceFacts], ...] = (

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _KEPT = ("MLX_PUBLISH_MEMORY_BYTES", "MLX_PUBLISH_BLAS", "LD_PRELOAD")
 MEASURING = frozenset({"benchmark"})
 """Operations whose process does nothing else, for its memory is a result, and beside which none waits."""
+DEFAULT = "mlx_lm"
+"""The module of `engine/backends` by which jobs are done where no other one is chosen."""
 MOST_KEPT_BYTES = 1 << 30
 """Memory with which a child may wait for its next job. Libraries alone take a third of it."""
 
@@ -34,6 +36,8 @@ class Children:
 
     def __init__(self) -> None:
         """Begin without any."""
+        self.converter = DEFAULT
+        """The module of `engine/backends` by which jobs are done."""
         self._waiting: list[tuple[bool, Worker]] = []
         self._lock = threading.Lock()
 
@@ -45,7 +49,7 @@ class Children:
 
     def start(self, op: str) -> None:
         """Start one ahead for `op`, unless MLX is missing: whoever needs it says so at its time."""
-        if not self._waiting and importlib.util.find_spec("mlx_lm") is not None:
+        if not self._waiting and importlib.util.find_spec(self.converter) is not None:
             self.keep(op, _start(op, 1, None))
 
     def take(self, op: str, at_once: int, log: Path) -> Worker:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.engine import Children, threads
+from mlx_publish.children.engine import DEFAULT, Children, threads
 from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LONG, TOO_SLOW
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
@@ -67,9 +67,11 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     where the child died or took longer than its bounds, `Refused` where it took more memory, and `Interrupted` once
     `stop` is set.
     """
-    if importlib.util.find_spec("mlx_lm") is None:
+    module = job.children.converter if job.children else DEFAULT
+    if importlib.util.find_spec(module) is None:
         raise SurroundingsError(
-            f"{job.op} needs mlx-lm, which is not installed here", remedy="pip install 'mlx-publish[mlx]'"
+            f"{job.op} needs {module.replace('_', '-')}, which is not installed here",
+            remedy="pip install 'mlx-publish[mlx]'",
         )
     if job.children is None:
         with Children() as own:
@@ -94,7 +96,13 @@ def _answer(
     job.log.write_bytes(b"")
     worker, good = children.take(job.op, at_once, job.log), False
     try:
-        order = {"op": job.op, "arguments": job.arguments, "log": str(job.log), "threads": threads(at_once)}
+        order = {
+            "op": job.op,
+            "arguments": job.arguments,
+            "log": str(job.log),
+            "threads": threads(at_once),
+            "converter": children.converter,
+        }
         answer = worker.do(order, job.bounds, lambda text: progress(str(text)), stop)
         good = bool(answer["again"])
         return _unpack(answer, job)

@@ -109,7 +109,7 @@ class Worker:
 
     def _heard(self, order: _Order) -> Iterator[tuple[str, Any]]:
         """Yield what it says, by kind, until it ends, while the order is on its way to it."""
-        with selectors.DefaultSelector() as pipes:
+        with selectors.PollSelector() as pipes:
             pipes.register(self._lines, selectors.EVENT_READ)
             pipes.register(self._orders, selectors.EVENT_WRITE)
             while True:

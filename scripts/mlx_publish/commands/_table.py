@@ -14,6 +14,8 @@ from rich.text import Text
 
 from mlx_publish.evidence.measurements import SpeedSpec
 from mlx_publish.evidence.report import unmeasured
+from mlx_publish.evidence.results import Converted, Fidelity, PublishedFolder, PublishedRepo, Smoke
+from mlx_publish.evidence.stages import CONVERT, MEASURED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.console import width
 from mlx_publish.text.harmless import harmless, plain
@@ -40,16 +42,13 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         card = work.model(variant.label) / "README.md"
         if card.exists():
             console.print(Text(f"  card of {variant.label}: {_near(card)}"), soft_wrap=True)
-        if (
-            (report := work.report(variant.label, "upload"))
-            and report.verdict == "pass"
-            and report.result.get("published", True)
-        ):
-            place = report.result.get("folder") or f"{report.result['repo']} at {report.result['tag']}"
-            console.print(
-                Text(f"  published:    {_near(Path(place)) if 'folder' in report.result else place}"),
-                soft_wrap=True,
-            )
+        report = work.report(variant.label, "upload")
+        if report is None or report.verdict != "pass":
+            continue
+        if folder := report.read(PublishedFolder):
+            console.print(Text(f"  published:    {_near(Path(folder.folder))}"), soft_wrap=True)
+        elif repo := report.read(PublishedRepo):
+            console.print(Text(f"  published:    {repo.repo} at {repo.tag}"), soft_wrap=True)
 
 
 def print_plainly(out: TextIO, table: Table) -> Console:
@@ -62,26 +61,27 @@ def print_plainly(out: TextIO, table: Table) -> Console:
 
 
 def _cells(label: str, work: Work) -> tuple[str, ...]:
-    reports = {name: work.report(label, name) for name in ("convert", "smoke", "fidelity", "benchmark")}
-    results = {name: report.result for name, report in reports.items() if report and report.verdict == "pass"}
-    convert, smoke = results.get("convert"), results.get("smoke")
-    fidelity, benchmark = results.get("fidelity"), results.get("benchmark")
-    answer = " ".join(plain(smoke["exchange"]["answer"]).split()) if smoke else "-"
-    speed = "-"
-    if benchmark and not benchmark["not_measured"]:
-        speed = significant(SpeedSpec.model_validate(benchmark).headline.generation_tps.median)
-        speed += " (CPU)" if benchmark["device"] == "cpu" else ""
+    reports = {name: work.report(label, name) for name in (CONVERT.name, *MEASURED)}
+    passed = {name: report for name, report in reports.items() if report and report.verdict == "pass"}
+    converted = passed["convert"].read(Converted) if "convert" in passed else None
+    smoke = passed["smoke"].read(Smoke) if "smoke" in passed else None
+    fidelity = passed["fidelity"].read(Fidelity) if "fidelity" in passed else None
+    benchmark, speed = passed.get("benchmark"), "-"
+    if benchmark and not benchmark.not_measured:
+        measured = SpeedSpec.model_validate(benchmark.result)
+        speed = significant(measured.headline.generation_tps.median) + (" (CPU)" if measured.device == "cpu" else "")
+    answer = " ".join(plain(smoke.exchange.answer).split()) if smoke else "-"
     return (
         label,
-        size(convert["weight_bytes"]) if convert else "-",
-        f"{convert['bits_per_weight']:.2f}" if convert else "-",
-        significant(fidelity["mean_kld"]) if fidelity and "mean_kld" in fidelity else "-",
+        size(converted.weight_bytes) if converted else "-",
+        f"{converted.bits_per_weight:.2f}" if converted else "-",
+        significant(fidelity.mean_kld) if fidelity and fidelity.mean_kld is not None else "-",
         speed,
         answer if len(answer) <= _ANSWER else f"{answer[: _ANSWER - 1]}…",
     )
 
 
 def _near(path: Path) -> str:
-    """A path as it is shortest from here."""
+    """Return a path as it is shortest from here."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)

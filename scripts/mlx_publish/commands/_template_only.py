@@ -108,7 +108,7 @@ def _table(can: Capabilities, metadata: Metadata) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     tokenizer = metadata.tokenizer
     where = f"{tokenizer.template_places[0]} ({', '.join(sorted(tokenizer.templates))})"
-    for title, value in (("Template", where), *described(can.to_json())):
+    for title, value in (("Template", where), *described(can)):
         table.add_row(Text(title), Text(plain(value)))
     return table
 
@@ -118,5 +118,5 @@ def _plain_data(can: Capabilities | None, findings: Sequence[Finding], look: Loo
         "verdict": verdict_of(findings),
         "capabilities": can.to_json() if can else None,
         "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: rendering.told() for name, rendering in look.rendered.items()} if look else {},
+        "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
     }

@@ -11,12 +11,13 @@ from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.commands._verdict import print_verdict
+from mlx_publish.converters import converter_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import Finding, verdict_of
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import read_json_file
-from mlx_publish.signing.verifying import Wanted, measurer, signatures, told_of
+from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatures
 from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
@@ -36,7 +37,7 @@ def verify(
     measured = measurer(published.files, by)
     findings = _judged(published, console, (again, source, work), measured.by)
     signed = signatures(published.files, published.sha256, by, measured, published.repo)
-    findings += told_of(signed, alone=findings[0].status == "fail")
+    findings += reportable(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
@@ -76,7 +77,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
         differences=made.differences if made else None,
-        tools=versions(*COMPUTING),
+        tools=versions(*converter_of(evidence.tools).packages),
     )
 
 

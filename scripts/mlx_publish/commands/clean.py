@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_publish.commands._arguments import add_from_env
 from mlx_publish.commands._command import Command
@@ -20,6 +20,7 @@ from mlx_publish.text.console import Console
 from mlx_publish.text.numbers import size
 
 if TYPE_CHECKING:
+    from mlx_publish.evidence.digests import FileDigest
     from mlx_publish.work import Work
 
 DAY = 86400.0
@@ -65,7 +66,7 @@ def _number(text: str | None) -> float | None:
 
 
 def days_of(given: float | None, *, alone: bool) -> float | None:
-    """Days that were given, else those of the policy; where it has none, 14 by hand and, `alone` in a job, none.
+    """Return the days given, else those of the policy; where it has none, 14 by hand and, `alone` in a job, none.
 
     What runs after each publication removes nothing that nobody asked it to remove.
     """
@@ -113,24 +114,27 @@ def _last(folder: Path) -> float:
 
 
 def _stale(work: Work) -> Iterator[Stale]:
+    from mlx_publish.evidence.results import Converted
+
     for label in sorted(path.parent.name for path in work.folder.glob("*/convert.json")):
         report = work.report(label, "convert")
-        for file in report.result.get("files", ()) if report else ():
-            path = work.model(label) / str(file["path"])
+        converted = report.read(Converted) if report else None
+        for file in converted.files if converted else ():
+            path = work.model(label) / file.path
             if path.suffix == ".safetensors" and _is_reported(path, file):
-                yield Stale(path, path.stat().st_size)
+                yield Stale(path, file.size)
     store = work.source / "reference"
     if (store / "passages.json").is_file():
         yield from (Stale(path, path.stat().st_size) for path in sorted(store.iterdir()) if _PIECE.fullmatch(path.name))
 
 
-def _is_reported(path: Path, file: Mapping[str, Any]) -> bool:
+def _is_reported(path: Path, file: FileDigest) -> bool:
     """Tell whether a file is the one that was reported."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != file["size"]:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
         return False
     from mlx_publish.evidence.digests import sha256_of
 
-    return bool(sha256_of(path) == file["sha256"])
+    return sha256_of(path) == file.sha256
 
 
 def _remove(stale: Stale, console: Console, *, keep: bool) -> int:

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         facts = gather(options.work, aside)
     findings = run_checks(MACHINE, facts)
     fit = verdict_of(findings) == "pass"
-    name = facts.machine.get("system") or platform.system()
+    name = facts.machine.system or platform.system()
     title = f"mlx-publish {__version__} on {name}: {'fit' if fit else 'NOT fit'}"
     print_verdict(console, "doctor", title, findings, as_json=options.json)
     return 0 if fit else 4

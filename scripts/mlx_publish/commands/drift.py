@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print what moved, and keep the issue about it up to date where that is asked for, as in a job."""
-    from mlx_publish.github.drift import drift, table, tell
+    from mlx_publish.github.drift import drift, issue_about, table
     from mlx_publish.github.runner import Runner
 
     runner = Runner.from_env()
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     runner.summarize(table(moved))
     if not moved:
         console.say("nothing moved")
-    if (options.issue or options.from_env) and (address := tell(moved, Path.cwd())):
+    if (options.issue or options.from_env) and (address := issue_about(moved, Path.cwd())):
         console.say(f"issue: {address}")
         runner.write({"issue": address})
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlx_publish.context import Context
 from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.results import Converted
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.files import json_text, read_json, write_atomically
@@ -20,7 +21,7 @@ _KEY = "converted"
 
 def note_converted(context: Context, variant: Variant, model: str) -> None:
     """Remember that these bytes were just made."""
-    context.cache.setdefault(_KEY, {})[variant.label] = model
+    context.once(_KEY, dict[str, str])[variant.label] = model
     if note := _note(context, variant):
         write_atomically(note, json_text({"model": model}))
 
@@ -28,24 +29,24 @@ def note_converted(context: Context, variant: Variant, model: str) -> None:
 def converted_now(context: Context, variant: Variant) -> bool:
     """Tell whether the bytes that `convert` reports were made in this job."""
     report = context.work.report(variant.label, "convert")
-    model = report.result.get("model") if report else None
-    if model is None:
+    converted = report.read(Converted) if report else None
+    if converted is None:
         return False
-    if context.cache.get(_KEY, {}).get(variant.label) == model:
+    if context.once(_KEY, dict[str, str]).get(variant.label) == converted.model:
         return True
     note = _note(context, variant)
-    return note is not None and read_json(note) == {"model": model}
+    return note is not None and read_json(note) == {"model": converted.model}
 
 
 def rebuilt(context: Context, variants: Sequence[Variant]) -> Mapping[str, Mapping[str, str]]:
-    """Convert once more what this job did not convert, where that is asked for; digests by label."""
+    """Convert once more what this job did not convert, where that is asked for; return digests by path, by label."""
     if context.rebuild is None:
         return {}
     old = [variant for variant in variants if not converted_now(context, variant)]
-    found = context.rebuild(context, old) if old else {}
-    if lost := [variant.label for variant in old if variant.label not in found]:
+    digests = context.rebuild(context, old) if old else {}
+    if lost := [variant.label for variant in old if variant.label not in digests]:
         raise Bug(f"{', '.join(lost)} was not converted again")
-    return found
+    return digests
 
 
 def _note(context: Context, variant: Variant) -> Path | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, BuiltFacts
@@ -14,8 +12,9 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutpu
 from mlx_publish.context import Context
 from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
 from mlx_publish.evidence.conversion import Conversion, Written
-from mlx_publish.evidence.digests import FileDigest, folder_digest, listing, sha256_of, sha256_of_all
+from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, sha256_of_all
 from mlx_publish.evidence.report import Finding
+from mlx_publish.evidence.results import Converted
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import sentence
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
@@ -46,15 +45,15 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     Returns the findings and what was built; that is None where a number overflowed, and nothing whole was written.
     """
     context, variant, prepared = made.context, made.variant, made.prepared
-    inspected = context.report(variant, "inspect").result
-    facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, twin=inspected["twin"] is not None)
+    inspected = context.inspected(variant)
+    facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, twin=inspected.twin is not None)
     checks = run_checks(BUILT, facts, context.recipe.accepted)
     checks += run_checks(TOKENIZER_OUTPUT, made.tokenizer, context.recipe.accepted)
     if not (folder / "config.json").exists():
         return checks, None
     repaired = add_side_files(prepared, folder)
     write_stopping(folder, made.tokenizer.stopping)
-    if inspected["source"].get("modality") == "text":
+    if inspected.source.modality == "text":
         claim_text_alone(folder)
     built = _built(made, folder, repaired)
     return checks + run_checks(CONVERT, built, context.recipe.accepted), built
@@ -75,18 +74,17 @@ def _built(made: Made, folder: Path, repaired: frozenset[str]) -> Built:
     )
 
 
-def result_of(built: Built, folder: Path) -> dict[str, Any]:
-    """Return what the report keeps of a converted folder: digests, sizes in bytes, widths."""
+def result_of(built: Built, folder: Path) -> Converted:
+    """Return what the report keeps of a converted folder."""
     digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
     tensors, quantization = built.all_tensors, built.config.get("quantization")
-    kept: Mapping[str, Any] = {"kept_wider": words} if (words := sentence(built.kept)) else {}
-    return {
-        "model": folder_digest(digests),
-        "files": listing(digests),
-        "bytes": sum(file.size for file in digests),
-        "weight_bytes": sum(tensor.nbytes for tensor in tensors),
-        "parameters": parameter_count(tensors, quantization),
-        "bits_per_weight": round(bits_per_weight(tensors, quantization), 4),
-        **kept,
-        "dtypes": sorted({tensor.dtype for tensor in tensors}),
-    }
+    return Converted(
+        model=folder_digest(digests),
+        files=sorted(digests),
+        bytes=sum(file.size for file in digests),
+        weight_bytes=sum(tensor.nbytes for tensor in tensors),
+        parameters=parameter_count(tensors, quantization),
+        bits_per_weight=round(bits_per_weight(tensors, quantization), 4),
+        kept_wider=sentence(built.kept) or None,
+        dtypes=sorted({tensor.dtype for tensor in tensors}),
+    )

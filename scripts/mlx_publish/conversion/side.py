@@ -10,7 +10,8 @@ from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.senses import is_language, text_alone
 from mlx_publish.model.stopping import Stopping
-from mlx_publish.source.layout import Prepared, place
+from mlx_publish.source.layout import Prepared
+from mlx_publish.source.resolve import place
 from mlx_publish.text.bounds import CONFIG as CONFIG_BOUNDS
 from mlx_publish.text.json_text import parse
 

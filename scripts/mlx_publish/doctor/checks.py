@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.doctor.facts import Facts
 from mlx_publish.machine.packages import MOST_DEVIATION
+from mlx_publish.machine.snapshot import State
 from mlx_publish.machine.state import disturbances
 from mlx_publish.text.numbers import memory, size
 
@@ -26,19 +27,19 @@ def _python(facts: Facts) -> Says:
 
 
 def _chip(facts: Facts) -> Says:
-    chip = facts.machine.get("chip") or facts.arch
+    chip = facts.machine.chip or facts.arch
     if facts.system == "Darwin" and facts.arch != "arm64" and not facts.translated:
         return failed(f"{chip} is no Apple silicon, so MLX has no GPU here", "Take a Mac with an M chip as runner.")
     if facts.system != "Darwin":
         return warned(f"{chip} on {facts.system}: numbers will be those of a CPU", "Publish speeds from a Mac only.")
-    return passed(f"{chip}, {facts.machine.get('system')}")
+    return passed(f"{chip}, {facts.machine.system}")
 
 
 def _packages(facts: Facts) -> Says:
     missing = [name for name in ("mlx", "mlx-lm") if name not in facts.versions]
     if missing:
         return failed(f"{' and '.join(missing)} not installed in {facts.executable}", "pip install 'mlx-publish[mlx]'")
-    return passed(", ".join(f"{name} {told}" for name, told in facts.versions.items()))
+    return passed(", ".join(f"{name} {version}" for name, version in facts.versions.items()))
 
 
 def _reference(facts: Facts) -> Says:
@@ -48,8 +49,8 @@ def _reference(facts: Facts) -> Says:
             "pip install torch 'transformers>=5'" if facts.system == "Darwin"
             else "sh scripts/bootstrap.sh -s reference",
         )  # fmt: skip
-    told = ", ".join(f"{name} {version}" for name, version in facts.torch.versions.items())
-    return passed(f"{told} at {facts.torch.python}")
+    versions = ", ".join(f"{name} {version}" for name, version in facts.torch.versions.items())
+    return passed(f"{versions} at {facts.torch.python}")
 
 
 def _device(facts: Facts) -> Says:
@@ -57,19 +58,19 @@ def _device(facts: Facts) -> Says:
         return failed(
             f"MLX does not compute: {facts.device}", "Run: python -c 'import mlx.core as mx; print(mx.ones(3))'"
         )
-    found = facts.device
-    if facts.system == "Darwin" and not found["metal"]:
+    device = facts.device
+    if facts.system == "Darwin" and not device.metal:
         return failed(
             "MLX finds no Metal device", "Run it on the Mac itself and not in a virtual machine; update macOS."
         )
-    if not found["deviation"] <= MOST_DEVIATION:
+    if not device.deviation <= MOST_DEVIATION:
         return failed(
-            f"the GPU computes wrong: a small product is off by {found['deviation']:.1e} of its size",
+            f"the GPU computes wrong: a small product is off by {device.deviation:.1e} of its size",
             "Restart the Mac; then try another version: pip install --upgrade mlx",
         )
-    if found["device"] == "cpu":
+    if device.device == "cpu":
         return passed("the CPU computes; there is no GPU to compare with it")
-    return passed(f"{found['name'] or 'the GPU'} computes what the CPU does, up to {found['deviation']:.1e}")
+    return passed(f"{device.name or 'the GPU'} computes what the CPU does, up to {device.deviation:.1e}")
 
 
 def _blas(facts: Facts) -> Says:
@@ -93,13 +94,13 @@ def _memory(facts: Facts) -> Says:
 
 
 def _disk(facts: Facts) -> Says:
-    told = ", ".join(f"{size(free)} in {folder}" for folder, free in facts.disk_bytes.items())
+    free = ", ".join(f"{size(free)} in {folder}" for folder, free in facts.disk_bytes.items())
     if min(facts.disk_bytes.values()) < LITTLE_DISK:
         return warned(
-            f"little is free: {told}",
+            f"little is free: {free}",
             "Free some; old sources of the Hub go with: hf cache prune, or move them by HF_HOME.",
         )
-    return passed(told)
+    return passed(free)
 
 
 def _open_files(facts: Facts) -> Says:
@@ -112,11 +113,11 @@ def _open_files(facts: Facts) -> Says:
 
 
 def _quiet(facts: Facts) -> Says:
-    found = disturbances(facts.state, {})
-    if found.refusals or found.remarks:
-        said = " ".join((*found.refusals, *found.remarks)).replace(" before the measurement", "")
+    now = disturbances(facts.state, State())
+    if now.refusals or now.remarks:
+        sentences = " ".join((*now.refusals, *now.remarks)).replace(" before the measurement", "")
         return warned(
-            f"speeds measured now would not be printed or need a remark: {said}",
+            f"speeds measured now would not be printed or need a remark: {sentences}",
             "Plug it in, switch low power mode off, end other programs: sudo pmset -a lowpowermode 0",
         )
     return passed("nothing disturbs a measurement")

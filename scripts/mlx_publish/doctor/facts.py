@@ -10,16 +10,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, find_torch
 from mlx_publish.errors import PublishError
-from mlx_publish.machine import describe
+from mlx_publish.evidence.records import from_json
+from mlx_publish.evidence.speed import Device
+from mlx_publish.machine import Machine, describe
 from mlx_publish.machine.packages import versions
 from mlx_publish.machine.programs import run_program
 from mlx_publish.machine.resources import memory_bytes
+from mlx_publish.machine.snapshot import State
 from mlx_publish.machine.state import state
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ PROGRAMS = ("git", "gh")
 
 @dataclass(frozen=True)
 class Facts:
-    """The machine, its software and its surroundings; None where something cannot be told."""
+    """The machine, its software and its surroundings; None where something is not known."""
 
     system: str
     """`Darwin` or `Linux`."""
@@ -39,13 +42,13 @@ class Facts:
     """Whether an Intel program runs on Apple silicon."""
     python: tuple[int, int, int]
     executable: str
-    machine: Mapping[str, Any]
-    state: Mapping[str, Any]
+    machine: Machine
+    state: State
     versions: Mapping[str, str]
     torch: Torch
     """The Python in which an architecture is proven."""
-    device: Mapping[str, Any] | str
-    """What `engine/device` says, or why it says nothing."""
+    device: Device | str
+    """The device that MLX computes on, or why it computes on none."""
     blas: bool
     memory_bytes: int
     disk_bytes: Mapping[str, int]
@@ -85,15 +88,15 @@ def gather(work: Path, logs: Path) -> Facts:
 
 
 def _translated() -> bool:
-    """Rosetta says so by a key of sysctl, which Intel Macs do not have."""
+    """Tell whether Rosetta runs this: it says so by a key of sysctl, which Intel Macs do not have."""
     if platform.system() != "Darwin":
         return False
     return (run_program(("sysctl", "-n", "sysctl.proc_translated")) or "").strip() == "1"
 
 
-def _device(logs: Path) -> Mapping[str, Any] | str:
+def _device(logs: Path) -> Device | str:
     try:
-        return run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None)
+        return from_json(Device, run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None))
     except PublishError as error:
         return str(error)
 
@@ -104,9 +107,9 @@ def _cache() -> Path:
 
 
 def _free(folders: set[Path]) -> dict[str, int]:
-    """Free bytes, asked of the nearest folder that exists."""
-    found = {}
+    """Return the free bytes by folder, asked of the nearest folder that exists."""
+    free = {}
     for folder in sorted(folders):
         there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-        found[str(folder)] = shutil.disk_usage(there).free
-    return found
+        free[str(folder)] = shutil.disk_usage(there).free
+    return free

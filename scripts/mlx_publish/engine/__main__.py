@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlx_publish.children.engine import MEASURING
+from mlx_publish.children.engine import DEFAULT, MEASURING
 from mlx_publish.children.serving import Tell, serve
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
@@ -43,7 +43,7 @@ _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Do one job and leave nothing of it in this process; `again` tells whether it may do another one."""
     _print_to(Path(order["log"]))
-    _load(order["op"])
+    _load(order["op"], order["converter"])
     measured = order["op"] not in MEASURING or _forget_peak()
     _set_threads(order["threads"])
     answer = _answer(order, tell)
@@ -62,10 +62,12 @@ def _ahead(op: str) -> None:
     gc.freeze()  # what was imported stays, and is looked through no more after each job
 
 
-def _load(op: str) -> None:
+def _load(op: str, converter: str = DEFAULT) -> None:
     with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
         importlib.import_module("mlx_publish.engine.leaving")
-        importlib.import_module("mlx_publish.engine.backends").backend()
+        backends = importlib.import_module("mlx_publish.engine.backends")
+        backends.use(converter)
+        backends.backend()
         _module(op)
     if "mlx_publish.engine.prompts" in sys.modules:
         sys.modules["mlx_publish.engine.prompts"].forbid()

@@ -10,48 +10,52 @@ import mlx.core as mx
 
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.errors import SurroundingsError
+from mlx_publish.evidence.speed import Device
 from mlx_publish.machine.packages import MOST_DEVIATION
 
 SIDE = 256
 
 
-def device(progress: Callable[[str], None]) -> dict[str, Any]:
-    """Name the device and how far its products are from the CPU's: `device`, `name`, `deviation`, `metal`."""
+def device(progress: Callable[[str], None]) -> Device:
+    """Return the device, and how far its products are from the CPU's."""
     progress("a small product on both devices")
     gpu = on_gpu()
-    return {
-        "device": "gpu" if gpu else "cpu",
-        "name": str(mx.device_info().get("device_name", "")) if gpu else "",
-        "metal": bool(mx.metal.is_available()),
-        "deviation": deviation(mx.gpu) if gpu else 0.0,
-    }
+    return Device(
+        device="gpu" if gpu else "cpu",
+        name=str(mx.device_info().get("device_name", "")) if gpu else "",
+        metal=bool(mx.metal.is_available()),
+        deviation=deviation(mx.gpu) if gpu else 0.0,
+    )
 
 
 def trusted() -> None:
     """Raise `SurroundingsError` where the GPU computes wrong; on the CPU there is nothing to compare with."""
-    if on_gpu() and not (found := deviation(mx.gpu)) <= MOST_DEVIATION:
+    if on_gpu() and not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
         raise SurroundingsError(
-            f"the GPU computes wrong: a small product is off by {found:.1e} of its size",
+            f"the GPU computes wrong: a small product is off by {share:.1e} of its size",
             remedy="Restart the Mac; where that does not help, take another version of macOS or of mlx.",
         )  # fmt: skip
 
 
 def deviation(other: Any) -> float:
-    """Largest difference of plain and quantized products on two devices, as a share; NaN where one is no number."""
+    """Return the largest difference of plain and quantized products on two devices, as a share.
+
+    NaN where one is no number.
+    """
     left, right = _numbers(1), _numbers(2)
     packed = mx.quantize(right, group_size=64, bits=4)
-    found = 0.0
+    largest = 0.0
     for product in (lambda: left @ right.T, lambda: mx.quantized_matmul(left, *packed, group_size=64, bits=4)):
         there, here = (_on(where, product) for where in (other, mx.cpu))
         share: Any = (mx.max(mx.abs(there - here)) / mx.max(mx.abs(here))).item()
         if not math.isfinite(share):
             return math.nan
-        found = max(found, float(share))
-    return found
+        largest = max(largest, float(share))
+    return largest
 
 
 def _numbers(seed: int) -> mx.array:
-    """The same numbers on any device."""
+    """Return the same numbers on any device."""
     with mx.stream(mx.cpu):
         made = mx.random.normal((SIDE, SIDE), key=mx.random.key(seed))
         mx.eval(made)

@@ -16,9 +16,9 @@ from typing import Any, NoReturn, TypeVar
 from jinja2 import TemplateError
 from transformers.utils import chat_template_utils
 
-from mlx_publish.chat.child import Request, render_all
+from mlx_publish.chat.child import render_all
 from mlx_publish.chat.look import NOW
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.errors import Bug, PublishError, Refused
 
 Answer = TypeVar("Answer")

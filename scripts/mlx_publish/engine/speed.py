@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import load_model, on_gpu
+from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
 from mlx_publish.machine.series import agree, summary
 
 WARM_UPS = 6
@@ -39,8 +40,8 @@ class Bench:
     """The rates of the last run, by which the next one's time is foreseen."""
     cache: list[Any] = field(default_factory=list)
 
-    def run(self, length: int, generation: int) -> dict[str, float]:
-        """One prompt and one generation; rates in tokens per second, times in seconds."""
+    def run(self, length: int, generation: int) -> Trial:
+        """Return the rates of one prompt and one generation."""
         prompt = (self.ids * (length // len(self.ids) + 1))[:length]
         self.cache = backend().make_cache(self.model)
         start = time.perf_counter()
@@ -50,65 +51,64 @@ class Bench:
         for response in responses:
             last = response
         self.rates = {rate: float(getattr(last, rate)) for rate in _RATES}
-        return {**{rate: round(self.rates[rate], 3) for rate in _RATES}, "first_token_s": round(first, 4)}
+        return Trial(**{rate: round(self.rates[rate], 3) for rate in _RATES}, first_token_s=round(first, 4))
 
     def seconds(self, length: int, generation: int) -> float:
-        """How long a run will take, by the rates of the last one."""
+        """Return how long a run will take, by the rates of the last one."""
         return length / self.rates["prompt_tps"] + generation / self.rates["generation_tps"]
 
     @property
     def left(self) -> float:
-        """Seconds of the budget that are left."""
+        """Return the seconds of the budget that are left."""
         return self.deadline - time.monotonic()
 
 
 def benchmark(
-    folder: str, text: str, prompt_tokens: Sequence[int], generation_tokens: int, trials: int, seconds: float,
+    folder: str,
+    text: str,
+    prompt_tokens: Sequence[int],
+    generation_tokens: int,
+    trials: int,
+    seconds: int,
     progress: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
+) -> Speed:
     """Measure each length of prompt with a generation of fixed length, `trials` times, within `seconds`.
 
     A length is run until two successive runs agree, then measured. What does not fit the time is left out or made
-    smaller, and told: `lengths` holds what was measured, `left_out` what was not. Stopping is switched off. Rates are
-    in tokens per second, times in seconds, memory in bytes.
+    smaller. Stopping is switched off.
     """
     progress("loading")
     model, tokenizer, computed_in = load_model(folder)
     tokenizer.eos_token_ids = set()
     bench = Bench(model, tokenizer, tokenizer.encode(text), generation_tokens, trials, time.monotonic() + seconds)
-    _first_rates(bench, min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
-    lengths: list[dict[str, Any]] = []
-    left_out: list[dict[str, Any]] = []
+    start, first_run = time.monotonic(), (min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
+    bench.run(*first_run)
+    # The very first run may be far slower than all others, so a short one is repeated.
+    if time.monotonic() - start < _SHORT * bench.left:
+        bench.run(*first_run)
+    lengths: list[LengthSpeed] = []
+    left_out: list[LeftOut] = []
     for number, length in enumerate(sorted(set(prompt_tokens))):
         progress(f"prompts of {length} tokens")
-        found = _length(bench, length, len(set(prompt_tokens)) - number, first=not lengths)
-        if found:
-            lengths.append(found)
+        if speed := _length_speed(bench, length, len(set(prompt_tokens)) - number, first=not lengths):
+            lengths.append(speed)
         else:
-            left_out.append({"prompt_tokens": length, "why": f"{seconds:g} s are not enough for it"})
-    return {
-        "device": "gpu" if on_gpu() else "cpu",
-        "computed_in": computed_in,
-        "seconds": seconds,
-        "asked_generation_tokens": generation_tokens,
-        "asked_trials": trials,
-        "lengths": lengths,
-        "left_out": left_out,
-        "cache": _cache(bench.cache),
-        "peak_memory_bytes": max(entry["peak_memory_bytes"] for entry in lengths),
-        "process_memory_bytes": _process_memory(),
-    }
+            left_out.append(LeftOut(length, f"{seconds:g} s are not enough for it"))
+    return Speed(
+        device="gpu" if on_gpu() else "cpu",
+        computed_in=computed_in,
+        seconds=seconds,
+        asked_generation_tokens=generation_tokens,
+        asked_trials=trials,
+        lengths=lengths,
+        left_out=left_out,
+        cache=cache_size(bench.cache),
+        peak_memory_bytes=max(speed.peak_memory_bytes for speed in lengths),
+        process_memory_bytes=_process_memory(),
+    )
 
 
-def _first_rates(bench: Bench, length: int, generation: int) -> None:
-    """Learn how fast it is. The very first run may be far slower than all others, so a short one is repeated."""
-    start = time.monotonic()
-    bench.run(length, generation)
-    if time.monotonic() - start < _SHORT * bench.left:
-        bench.run(length, generation)
-
-
-def _length(bench: Bench, length: int, lengths_left: int, *, first: bool) -> dict[str, Any] | None:
+def _length_speed(bench: Bench, length: int, lengths_left: int, *, first: bool) -> LengthSpeed | None:
     """Warm one length up and measure it; None where there is no time for it. The first is measured in any case."""
     share = bench.left / lengths_left
     generation = bench.generation
@@ -121,14 +121,19 @@ def _length(bench: Bench, length: int, lengths_left: int, *, first: bool) -> dic
     fitting = int(bench.left / lengths_left / bench.seconds(length, generation))
     count = max(min(LEAST_TRIALS, bench.trials), min(bench.trials, fitting))
     runs = [bench.run(length, generation) for _ in range(count)]
-    rates = {key: summary([run[key] for run in runs]) for key in (*_RATES, "first_token_s")}
-    return {
-        "prompt_tokens": length, "generation_tokens": generation, "warm_up": warm, "trials": runs, **rates,
-        "peak_memory_bytes": int(mx.get_peak_memory()),
-    }  # fmt: skip
+    return LengthSpeed(
+        prompt_tokens=length,
+        generation_tokens=generation,
+        warm_up=warm,
+        trials=runs,
+        prompt_tps=summary([run.prompt_tps for run in runs]),
+        generation_tps=summary([run.generation_tps for run in runs]),
+        first_token_s=summary([run.first_token_s for run in runs]),
+        peak_memory_bytes=int(mx.get_peak_memory()),
+    )
 
 
-def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[dict[str, float]]:
+def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[Trial]:
     """Run until two successive runs agree in both rates, or a number of runs or the time for it is used up.
 
     That is half of `share`, and what leaves room for the fewest trials.
@@ -137,13 +142,14 @@ def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[d
     while len(runs) < WARM_UPS:
         runs.append(bench.run(length, generation))
         rest = max(share / 2, (LEAST_TRIALS + 1) * bench.seconds(length, generation))
-        if all(agree(runs[-1][rate], runs[-2][rate]) for rate in _RATES) or time.monotonic() + rest > end:
+        settled = all(agree(getattr(runs[-1], rate), getattr(runs[-2], rate)) for rate in _RATES)
+        if settled or time.monotonic() + rest > end:
             break
     return runs
 
 
-def _cache(layers: Sequence[Any]) -> dict[str, int]:
-    """What the cache of keys and values takes: bytes a token as stored in 2 bytes a number, and layers with a window.
+def cache_size(layers: Sequence[Any]) -> CacheSize:
+    """Return what the caches of all layers take after a run.
 
     A layer with a window stops growing at its size; one without keys, as a state-space layer, has a fixed size and is
     left out.
@@ -159,17 +165,17 @@ def _cache(layers: Sequence[Any]) -> dict[str, int]:
             windowed, window = windowed + each, max(window, size)
         else:
             growing += each
-    return {"bytes_per_token": growing, "window_bytes_per_token": windowed, "window": window}
+    return CacheSize(growing, windowed, window)
 
 
 def _flat(layers: Sequence[Any]) -> Iterator[Any]:
-    """A layer of a hybrid model has a cache for each of its parts."""
+    """Yield the caches; a layer of a hybrid model has one for each of its parts."""
     for layer in layers:
         yield from _flat(layer.caches) if hasattr(layer, "caches") else (layer,)
 
 
 def _process_memory() -> int:
-    """The most memory that this process held for this job, in bytes; macOS knows only that of its whole life."""
+    """Return the most memory that this process held for this job, in bytes; macOS knows only that of its whole life."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)

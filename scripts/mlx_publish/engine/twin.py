@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -17,46 +16,45 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.proof import TwinRead, TwinsRead
 
 _SINGLE = 8
 """Tokens at the end of a text that are read one by one, as a generation does."""
 
 
-def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Let mlx-lm read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`.
-
-    Returns for each folder `problems`, why it cannot be read, empty where it can, and `lost`, tensors without a place.
-    """
+def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Callable[[str], None]) -> TwinsRead:
+    """Let mlx-lm read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`."""
     mx.set_default_device(mx.cpu)
-    problems, lost = [], []
+    twins = []
     for number, folder in enumerate(folders, 1):
         progress(f"twin {number} of {len(folders)} with MLX")
-        problem, names = _compute(Path(folder), texts)
-        problems.append(problem)
-        lost.append(names)
-    return {"problems": problems, "lost": lost}
+        twins.append(_read(Path(folder), texts))
+    return TwinsRead(twins)
 
 
-def _compute(folder: Path, texts: Sequence[Sequence[int]]) -> tuple[str, list[str]]:
+def _read(folder: Path, texts: Sequence[Sequence[int]]) -> TwinRead:
     try:
-        found = load_source(folder)
-        lost: list[str] = list(account(found, json.loads((folder / "config.json").read_text())).unexplained)
-        fit(found.model)
+        source = load_source(folder)
+        lost = account(source, json.loads((folder / "config.json").read_text())).unexplained
+        fit(source.model)
         for number, ids in enumerate(texts):
-            np.save(folder / f"mlx.{number}.npy", logits(found.model, ids))
+            np.save(folder / f"mlx.{number}.npy", logits(source.model, ids))
     except Refused as error:
-        return str(error), []
+        return TwinRead(str(error), ())
     except Exception as error:  # noqa: BLE001  a class of mlx-lm raises what it likes
-        return f"mlx-lm cannot compute it: {type(error).__name__}: {error}", []
-    return "", lost
+        return TwinRead(f"mlx-lm cannot compute it: {type(error).__name__}: {error}", ())
+    return TwinRead("", lost)
 
 
 def logits(model: nn.Module, ids: Sequence[int]) -> NDArray[np.float32]:
-    """Logits of every position, (positions, vocabulary): two thirds at once, a part at an offset, the end singly."""
+    """Return the logits of every position, (positions, vocabulary).
+
+    They are computed of two thirds at once, of a part at an offset, and singly of the end, as a generation does.
+    """
     cache = backend().make_cache(model)
     parts = [model(mx.array([list(part)]), cache=cache)[0] for part in _parts(ids)]
-    found: NDArray[np.float32] = np.array(mx.concatenate(parts).astype(mx.float32))
-    return found
+    joined: NDArray[np.float32] = np.array(mx.concatenate(parts).astype(mx.float32))
+    return joined
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 LEFT_OUT = {"left_out": True}
 """Metadata of a field that is left out of the plain data where it is None."""
+KEYWORDS = {"alias_generator": lambda name: name.rstrip("_")}
+"""`__pydantic_config__` of a record with a field like `class_`, whose key is a keyword of Python: `class`."""
 _READERS: dict[Any, Any] = {}
 
 
@@ -17,7 +19,9 @@ def to_json(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         items = ((field, getattr(value, field.name)) for field in fields(value))
         return {
-            field.name: to_json(item) for field, item in items if item is not None or "left_out" not in field.metadata
+            field.name.rstrip("_"): to_json(item)
+            for field, item in items
+            if item is not None or "left_out" not in field.metadata
         }
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}

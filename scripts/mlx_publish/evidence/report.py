@@ -6,8 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from mlx_publish.evidence.records import from_json
+
+T = TypeVar("T")
 SCHEMA = "mlx-publish/report/1"
 PASSING = "disk_free_bytes"
 """A detail of the check `room` that is another one by the hour."""
@@ -60,6 +63,18 @@ class Report:
     verdict: Verdict
     schema: str = SCHEMA
     chain: Chain = Chain()
+
+    def read(self, kind: type[T]) -> T | None:
+        """Return the result as a record; None where it is of another kind, or of a version that reported otherwise."""
+        try:
+            return from_json(kind, self.result)
+        except ValueError:
+            return None
+
+    @property
+    def not_measured(self) -> str:
+        """The reason for which a stage that measures has no numbers to print; empty where it has."""
+        return str(self.result.get("not_measured") or "")
 
     @property
     def untouched(self) -> bool:

@@ -1,1 +1,1 @@
-"""What GitHub gives and takes: events, outputs, annotations, summaries."""
+"""GitHub: events, outputs, annotations, summaries, pull requests."""

@@ -1,4 +1,4 @@
-"""What a branch changes, as git tells it."""
+"""The files that a branch changes, as git lists them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput
-from mlx_publish.github.programs import told_by_git
+from mlx_publish.github.programs import git_outcome
 
 _LINK = "120000"
 _MODULE = "160000"
@@ -24,27 +24,27 @@ class Changed:
 
 
 def changed_files(root: Path, base: str) -> list[Changed]:
-    """Files in which HEAD differs from where it left `base`, a commit or a branch.
+    """Return the files in which HEAD differs from where it left `base`, a commit or a branch.
 
     Raises `BadInput` where git knows no such base.
     """
-    told = _git(root, base, "diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--merge-base", base, "HEAD", "--")
-    words = [word for word in told.split("\0") if word]
-    found = []
+    raw = _git(root, base, "diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--merge-base", base, "HEAD", "--")
+    words = [word for word in raw.split("\0") if word]
+    files = []
     for head, name in zip(words[::2], words[1::2], strict=True):
         mode, status = head.split()[1], head.split()[4]
-        found.append(Changed(PurePosixPath(name), status == "D", mode not in (_LINK, _MODULE), mode == _LINK))
-    return found
+        files.append(Changed(PurePosixPath(name), status == "D", mode not in (_LINK, _MODULE), mode == _LINK))
+    return files
 
 
 def _git(root: Path, base: str, *words: str) -> str:
     # A base that begins with a hyphen would be an option.
     asked = words if not base.startswith("-") else ("rev-parse", "--verify", "--end-of-options", base)
-    told = told_by_git(root, *asked)
-    if told.code:
-        said = told.err.strip().splitlines()[:1] or ["nothing"]
+    outcome = git_outcome(root, *asked)
+    if outcome.code:
+        complaint = outcome.err.strip().splitlines()[:1] or ["nothing"]
         raise BadInput(
-            f"git cannot compare with it: {said[0]}", place=f"--base {base}",
+            f"git cannot compare with it: {complaint[0]}", place=f"--base {base}",
             remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
         )  # fmt: skip
-    return told.raw.decode("utf-8", "surrogateescape")  # names need not be text
+    return outcome.raw.decode("utf-8", "surrogateescape")  # names need not be text

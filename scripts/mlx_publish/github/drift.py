@@ -1,4 +1,4 @@
-"""Which recipes have a source that moved since they were pinned, and which cards a converter that is old by now."""
+"""Find recipes whose source moved since they were pinned, and cards whose converter has a newer version."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Moved:
-    """One row: what moved of a recipe, from where to where."""
+    """One row: a source or a converter of a recipe, before and now."""
 
     recipe: str
     of: str
@@ -50,9 +50,9 @@ class Moved:
 
 
 def drift(recipes: Path, cards: Path) -> Iterator[Moved]:
-    """Yield what moved of every recipe of a folder that is pinned to a commit, and of the cards that lie in `cards`.
+    """Yield what moved of every recipe of a folder that is pinned to a commit, and of its cards in `cards`.
 
-    A source that is gone, or a recipe that is wrong, is a row too. Raises `SurroundingsError` where the Hub does not
+    A source that is gone, or a recipe that is wrong, is a row, too. Raises `SurroundingsError` where the Hub does not
     answer.
     """
     # Asked once, however many recipes there are.
@@ -79,14 +79,14 @@ def _source(name: str, repo: str, pinned: str) -> Iterator[Moved]:
 
 
 def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
-    """What of a model is another, most important first."""
+    """Return which parts of a model changed, most important first."""
     try:
         entries, later = before.entries, now.entries
     except BadInput as error:
         return [f"{error.message}, so what changed is not known"]
     others = {path for path in {*entries, *later} if _digest(entries.get(path)) != _digest(later.get(path))}
     card, after = (_quietly(read_card, files) if "README.md" in others else None for files in (before, now))
-    found = {
+    changes = {
         "weights": any(path.endswith((".safetensors", ".safetensors.index.json")) for path in others),
         "chat template": bool(others & {JINJA, LEGACY, CONFIG}) and _templates(before) != _templates(now),
         "tokenizer": any(is_tokenizer(path) and path not in (JINJA, LEGACY, CONFIG) for path in others),
@@ -94,7 +94,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
         "licence": any(is_legal(path) for path in others) or _of(card, "license") != _of(after, "license"),
         "base model": _of(card, "base_model") != _of(after, "base_model"),
     }
-    return [what for what, moved in found.items() if moved] or ["nothing that is converted"]
+    return [what for what, moved in changes.items() if moved] or ["nothing that is converted"]
 
 
 def _digest(entry: FileEntry | None) -> str | None:
@@ -102,17 +102,17 @@ def _digest(entry: FileEntry | None) -> str | None:
 
 
 def _templates(files: ModelFiles) -> list[object]:
-    """What clients take for the template, from all places."""
-    found: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
+    """Return the chat templates that clients may read, from all places."""
+    templates: list[object] = [_quietly(files.read, path) for path in (JINJA, LEGACY) if path in files.entries]
     entry = files.entries.get(CONFIG)
     if entry is not None and entry.size <= SMALL:
         with contextlib.suppress(ValueError, AttributeError, BadInput):
-            found.append(parse(files.read(CONFIG), bounds.CONFIG).get("chat_template"))
-    return found
+            templates.append(parse(files.read(CONFIG), bounds.CONFIG).get("chat_template"))
+    return templates
 
 
 def _quietly(read: Callable[[Any], Any], what: object) -> Any:
-    """None for a file that may not be read, as of a gated source."""
+    """Return None for a file that may not be read, as of a gated source."""
     try:
         return read(what)
     except BadInput:
@@ -124,7 +124,7 @@ def _of(card: SourceCard | None, key: str) -> tuple[str, ...]:
 
 
 def _converters(name: str, recipe: Recipe, cards: Path, newest: Callable[[str], str]) -> Iterator[Moved]:
-    """One row for all variants of a recipe whose evidence names an older minor version."""
+    """Yield one row for all variants of a recipe whose evidence names an older minor version."""
     folders = [cards / destination.reviewed_as for destination in recipe.destinations.values()]
     used = [tools for folder in folders if (tools := _tools(folder / "evidence.json"))]
     for package in CONVERTERS:
@@ -142,12 +142,12 @@ def _tools(path: Path) -> Mapping[str, str]:
 
 
 def _minor(version: str) -> tuple[int, int]:
-    found = _RELEASE.match(version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _RELEASE.match(version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def newest_version(package: str) -> str:
-    """Ask PyPI, or the address of MLX_PUBLISH_PYPI. Raises `SurroundingsError` where it does not answer."""
+    """Return a package's newest version on PyPI, or at MLX_PUBLISH_PYPI. `SurroundingsError` where that fails."""
     address = f"{os.environ.get('MLX_PUBLISH_PYPI') or _PYPI}/pypi/{package}/json"
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  the operator's address
@@ -157,15 +157,18 @@ def newest_version(package: str) -> str:
 
 
 def table(moved: list[Moved]) -> str:
-    """Markdown for the issue, the step summary and the terminal."""
+    """Return Markdown for the issue, the step summary and the terminal."""
     if not moved:
         return "Nothing moved: every recipe is pinned to the head of its source.\n"
-    rows = [[cell(text) for text in (one.recipe, one.of, one.before[:12], one.now[:12], one.what)] for one in moved]
+    rows = [
+        [cell(text) for text in (entry.recipe, entry.of, entry.before[:12], entry.now[:12], entry.what)]
+        for entry in moved
+    ]
     return markdown.table(("recipe", "source or tool", "was", "is", "what moved"), rows) + "\n"
 
 
-def tell(moved: list[Moved], root: Path) -> str:
-    """Open one issue, or update or close the one there is; returns its address, empty where there is none to open."""
+def issue_about(moved: list[Moved], root: Path) -> str:
+    """Open one issue, or update or close the open one. Return its address, empty where there is none."""
     # By its label, which no stranger can give to an issue of his own.
     asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
     try:
@@ -174,7 +177,10 @@ def tell(moved: list[Moved], root: Path) -> str:
         raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
     text = table(moved)
     if not listed:
-        return _open(text, root) if moved else ""
+        if not moved:
+            return ""
+        gh(root, "label", "create", LABEL, "--force", "--description", "What mlx-publish drift found")
+        return gh(root, "issue", "create", "--title", TITLE, "--label", LABEL, "--body-file", "-", text=text).strip()
     there = listed[0]
     number, address = str(there["number"]), str(there["url"])
     if not moved:
@@ -182,8 +188,3 @@ def tell(moved: list[Moved], root: Path) -> str:
     elif str(there.get("body", "")).replace("\r\n", "\n").strip() != text.strip():
         gh(root, "issue", "edit", number, "--body-file", "-", text=text)
     return address
-
-
-def _open(text: str, root: Path) -> str:
-    gh(root, "label", "create", LABEL, "--force", "--description", "What mlx-publish drift found")
-    return gh(root, "issue", "create", "--title", TITLE, "--label", LABEL, "--body-file", "-", text=text).strip()

@@ -1,11 +1,11 @@
-"""What a run leaves for the jobs after it: outputs of the step, annotations and a summary."""
+"""The outcome of a run on GitHub: outputs of the step, annotations and a summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from mlx_publish.evidence.report import Finding, Report, unmeasured
+from mlx_publish.evidence.report import Report, unmeasured
+from mlx_publish.evidence.results import PublishedRepo
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
 from mlx_publish.recipes.recipe import Recipe, Variant
@@ -18,12 +18,13 @@ _WORST = ("error", "refused", "pass")
 def write_outcome(
     work: Work, recipe: Recipe, variants: Sequence[Variant], stages: Sequence[str], runner: Runner
 ) -> None:
-    """Write outputs, one annotation for each failed check, and a table of all that is not simply good.
+    """Write outputs, one annotation for each failed check, and a table with all remarks.
 
-    Paths and names of several variants stand on a line each, in the recipe's order.
+    Paths and names of several variants take one line each, in the recipe's order.
     """
     reports = {v.label: [r for stage in stages if (r := work.report(v.label, stage))] for v in variants}
     uploads = [report for label in reports for report in reports[label] if report.stage == "upload"]
+    repos = [published for report in uploads if (published := report.read(PublishedRepo))]
     verdicts = {report.verdict for own in reports.values() for report in own}
     runner.write(
         {
@@ -37,8 +38,8 @@ def write_outcome(
             "provenance": "\n".join(
                 str(work.provenance(v.label)) for v in variants if _has(reports[v.label], "upload")
             ),
-            "repo": "\n".join(report.result["repo"] for report in uploads if report.result.get("repo")),
-            "commit": "\n".join(report.result["commit"] for report in uploads if report.result.get("commit")),
+            "repo": "\n".join(published.repo for published in repos),
+            "commit": "\n".join(published.commit for published in repos),
         }
     )
     for label, own in reports.items():
@@ -49,7 +50,7 @@ def write_outcome(
                         f"{recipe.name} {label}: {check.id}: {check.message} {check.remedy}",
                         recipe.place_of("source"),
                     )
-    text = "\n".join((*_summary(recipe, reports), *_receipts(uploads))) + "\n"
+    text = "\n".join((*_summary(recipe, reports), *_receipts(repos))) + "\n"
     paths = [] if uploads else [work.model(v.label) / "README.md" for v in variants if _has(reports[v.label], "card")]
     cards = {path.parent.parent.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
     runner.summarize(text + previews(cards, MOST - len(text.encode()) - 1))
@@ -70,24 +71,23 @@ def _summary(recipe: Recipe, reports: dict[str, list[Report]]) -> Iterator[str]:
 
 
 def _remarks(report: Report) -> Markdown:
-    remarks = [f"{check.status} {check.id}: {check.message}" for check in report.checks if _remark(check)]
-    return Markdown("<br>".join(map(cell, remarks)))
+    """Return the messages of a report that a reader of the summary should know."""
+    checks = [check for check in report.checks if check.status not in ("pass", "skip") or check.details.get("told")]
+    return Markdown("<br>".join(cell(f"{check.status} {check.id}: {check.message}") for check in checks))
 
 
-def _remark(check: Finding) -> bool:
-    """Whether a reader of the summary should know of it."""
-    return check.status not in ("pass", "skip") or bool(check.details.get("told"))
-
-
-def _receipts(uploads: Sequence[Report]) -> Iterator[str]:
-    """What was published where, a line a variant."""
-    receipts = [report.result for report in uploads if report.result.get("repo")]
-    if receipts:
+def _receipts(repos: Sequence[PublishedRepo]) -> Iterator[str]:
+    """Yield the table of what was published where, a line for each variant."""
+    if repos:
         headings = ("published", "commit", "tag", "files sent", "files removed")
-        yield "\n" + table(headings, map(_receipt, receipts), right=headings[3:])
-
-
-def _receipt(result: Mapping[str, Any]) -> tuple[object, ...]:
-    where = hub(result["repo"]) if not result.get("pull_request") else link(result["repo"], result["pull_request"])
-    commit = hub(result["repo"], result["commit"][:12], f"/tree/{result['commit']}")
-    return where, commit, cell(result.get("tag") or ""), *(len(result.get(key, ())) for key in ("sent", "removed"))
+        rows = [
+            (
+                link(published.repo, published.pull_request) if published.pull_request else hub(published.repo),
+                hub(published.repo, published.commit[:12], f"/tree/{published.commit}"),
+                cell(published.tag),
+                len(published.sent),
+                len(published.removed),
+            )
+            for published in repos
+        ]
+        yield "\n" + table(headings, rows, right=headings[3:])

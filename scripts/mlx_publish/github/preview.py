@@ -15,14 +15,17 @@ _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 
 
 def previews(cards: Mapping[str, str], room: int) -> str:
-    """Show cards by name in at most `room` bytes, shared among them alike; what does not fit is cut and says so."""
+    """Return Markdown of cards by name in at most `room` bytes, an equal share each; a cut card says that it is cut."""
     heads = [f"\n---\n\n### {cell(name)}\n\n" for name in cards]
     if room < sum(len(head.encode()) + len(_CUT) + 1 for head in heads):
         return ""
     shown = []
     left = room
     for number, (head, text) in enumerate(zip(heads, cards.values(), strict=True)):
-        part = head + cut(_shown(text), left // (len(cards) - number) - len(head.encode()) - 1)
+        front = _FRONT.match(text)
+        # As a block of code the front matter is visible.
+        visible = f"```yaml\n{front[1]}```\n\n{text[front.end() :]}" if front and "```" not in front[1] else text
+        part = head + cut(visible, left // (len(cards) - number) - len(head.encode()) - 1)
         left -= len(part.encode()) + 1
         shown.append(part)
     return "\n".join(shown)
@@ -44,17 +47,11 @@ def cut(text: str, most: int) -> str:
 
 
 def _after(fence: str, line: str) -> str:
-    """The fence that is open behind a line, empty where none is."""
-    found = _FENCE.match(line)
-    if found is None:
+    """Return the fence that is open behind a line, empty where none is."""
+    match = _FENCE.match(line)
+    if match is None:
         return fence
     if not fence:
-        return found[1]
-    closes = found[1].startswith(fence) and not line.strip().strip(found[1][0])
+        return match[1]
+    closes = match[1].startswith(fence) and not line.strip().strip(match[1][0])
     return "" if closes else fence
-
-
-def _shown(text: str) -> str:
-    """A card whose front matter is seen."""
-    front = _FRONT.match(text)
-    return f"```yaml\n{front[1]}```\n\n{text[front.end() :]}" if front and "```" not in front[1] else text

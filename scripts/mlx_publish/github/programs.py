@@ -17,42 +17,38 @@ CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git
 
 
 def git(root: Path, *words: str) -> str:
-    """Run git in a folder; returns what it printed. `SurroundingsError` where it fails."""
+    """Run git in a folder. Return what it printed. `SurroundingsError` where it fails."""
     return _run(root, "git", words)
 
 
 def gh(root: Path, *words: str, text: str = "") -> str:
-    """Run gh in a folder, with `text` as its standard input; likewise."""
+    """Run gh in a folder, with `text` as its standard input. Return what it printed, likewise."""
     return _run(root, "gh", words, text)
 
 
-def told_by_git(root: Path, *words: str) -> Said:
-    """Run git in a folder; returns how it ended and what it said, whatever that is."""
+def git_outcome(root: Path, *words: str) -> Said:
+    """Run git in a folder. Return its exit code and its output, whatever they are."""
     return _ask(root, "git", words)
 
 
 def _run(root: Path, name: str, words: Sequence[str], text: str = "") -> str:
-    done = _ask(root, name, words, text)
-    if done.code:
-        said = (done.err or done.out).strip().splitlines()[-1:] or ["nothing"]
+    outcome = _ask(root, name, words, text)
+    if outcome.code:
+        subcommand = words
+        while subcommand[:1] == ("-c",):
+            subcommand = subcommand[2:]
+        complaint = (outcome.err or outcome.out).strip().splitlines()[-1:] or ["nothing"]
         raise SurroundingsError(
-            f"{name} {_asked(words)} failed: {said[0]}",
+            f"{name} {subcommand[0] if subcommand else ''} failed: {complaint[0]}",
             remedy="Look at the job's permissions (contents, pull-requests or issues: write), then run it again.",
         )
-    return done.out
+    return outcome.out
 
 
 def _ask(root: Path, name: str, words: Sequence[str], text: str = "") -> Said:
-    found = program(name)
-    if found is None:
+    executable = program(name)
+    if executable is None:
         raise SurroundingsError(
             f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
         )
-    return ask([found, *words], of_github(os.environ), root, text=text.encode())
-
-
-def _asked(words: Sequence[str]) -> str:
-    """The subcommand, behind what is configured by -c."""
-    while words[:1] == ("-c",):
-        words = words[2:]
-    return words[0] if words else ""
+    return ask([executable, *words], of_github(os.environ), root, text=text.encode())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, told_by_git
+from mlx_publish.github.programs import CREDENTIALS, WHO, gh, git, git_outcome
 from mlx_publish.github.runner import Runner
 from mlx_publish.text.bounds import ANSWER, EVIDENCE
 from mlx_publish.text.json_text import parse
@@ -17,7 +17,7 @@ def propose(
 ) -> str | None:
     """Commit the folders and files `paths` of the work tree `root` to a branch, and open or update its pull request.
 
-    The branch is `mlx-publish/<recipe>`, `base` is the branch that it goes to, `text` its body. Returns its address,
+    The branch is `mlx-publish/<recipe>`, `base` is the branch that it goes to, `text` its body. Return its address,
     or None where nothing changed. Raises `SurroundingsError` where git or gh fail.
     """
     git(root, "add", "--", *map(str, paths))
@@ -33,20 +33,21 @@ def propose(
 
 
 def branch_of(recipe: str) -> str:
-    """The branch of a recipe's pull request."""
+    """Return the branch of a recipe's pull request."""
     return f"mlx-publish/{recipe}"
 
 
 def evidence_before(root: Path, base: str, path: PurePosixPath) -> Any:
-    """The evidence of a card as the branch `base` has it; None where it has none or one that cannot be read."""
-    shown = told_by_git(root, "show", f"origin/{base}:{path}/evidence.json")
+    """Return the evidence of a card on the branch `base`; None where that has none, or none that can be read."""
+    outcome = git_outcome(root, "show", f"origin/{base}:{path}/evidence.json")
     try:
-        return parse(shown.out, EVIDENCE) if shown.code == 0 else None
+        return parse(outcome.out, EVIDENCE) if outcome.code == 0 else None
     except ValueError:
         return None
 
 
 def _pull_request(root: Path, branch: str, base: str, title: str, text: str) -> str:
+    """Update the open pull request of a branch, or open one. Return its address."""
     listed = parse(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url") or "[]", ANSWER)
     if listed:
         gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", "-", text=text)

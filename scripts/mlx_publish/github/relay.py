@@ -15,11 +15,14 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
 from mlx_publish.github.request import DISPATCH, from_payload
 from mlx_publish.recipes.patterns import is_commit
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 LARGEST = 1 << 20
 """Bytes of a webhook's body; the Hub sends some thousand."""
@@ -28,11 +31,18 @@ _SECONDS = 30
 _STATUS = {Refused: "401 Unauthorized", BadInput: "400 Bad Request", SurroundingsError: "502 Bad Gateway"}
 
 
-def event_of(body: bytes, given: str, secret: str) -> dict[str, Any] | None:
-    """Return the body of a dispatch for what a webhook tells; None where that is no new commit on a model's main.
+class Dispatch(TypedDict):
+    """Body of a repository_dispatch."""
 
-    `given` is the header X-Webhook-Secret, `secret` what it has to be. Raises `Refused` where it is not, and `BadInput`
-    for what is no webhook's payload.
+    event_type: str
+    client_payload: dict[str, str]
+
+
+def event_of(body: bytes, given: str, secret: str) -> Dispatch | None:
+    """Return the dispatch for a webhook; None where the webhook reports no new commit on a model's main.
+
+    `given` is the header X-Webhook-Secret, `secret` its right value. Raises `Refused` where they differ, and `BadInput`
+    for a body that is no webhook's payload.
     """
     from huggingface_hub import WebhookPayload  # noqa: PLC0415  0.2 s
     from pydantic import ValidationError  # noqa: PLC0415
@@ -43,30 +53,32 @@ def event_of(body: bytes, given: str, secret: str) -> dict[str, Any] | None:
     if len(body) > LARGEST:
         raise BadInput(f"a webhook of {len(body):,} bytes", place="body", remedy="Look at who sends it.")
     try:
-        told = WebhookPayload.model_validate_json(body)
+        webhook = WebhookPayload.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(
             f"no payload of a webhook of the Hub: {first['msg']}", place="body", key=".".join(map(str, first["loc"]))
         ) from None
-    if told.repo.type != "model" or told.event.scope != "repo.content" or told.event.action == "delete":
+    if webhook.repo.type != "model" or webhook.event.scope != "repo.content" or webhook.event.action == "delete":
         return None
-    commit = next((ref.newSha for ref in told.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None)
+    commit = next(
+        (ref.newSha for ref in webhook.updatedRefs or () if ref.ref == "refs/heads/main" and ref.newSha), None
+    )
     if not is_commit(commit):
         return None
-    payload = {"source": told.repo.name, "revision": commit, "callback": f"webhook {told.webhook.id}"}
+    payload = {"source": webhook.repo.name, "revision": str(commit), "callback": f"webhook {webhook.webhook.id}"}
     from_payload(payload)
     return {"event_type": DISPATCH, "client_payload": payload}
 
 
-def app(environ: Mapping[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]) -> Iterable[bytes]:
-    """Answer a webhook (WSGI, PEP 3333): 202 asked for, 204 nothing to do, 4xx refused, 500 and 502 as they are."""
-    status, said = _answer(environ, os.environ)
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(said)))])
-    return [said]
+def app(environ: WSGIEnvironment, start_response: Callable[[str, list[tuple[str, str]]], object]) -> Iterable[bytes]:
+    """Answer a webhook (WSGI, PEP 3333): 202 sent, 204 nothing to do, 4xx refused, 500 not set up, 502 no GitHub."""
+    status, answer = _answer(environ, os.environ)
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(answer)))])
+    return [answer]
 
 
-def _answer(environ: Mapping[str, Any], settings: Mapping[str, str]) -> tuple[str, bytes]:
+def _answer(environ: WSGIEnvironment, settings: Mapping[str, str]) -> tuple[str, bytes]:
     length = str(environ.get("CONTENT_LENGTH") or "0")
     if missing := [name for name in _NAMES if not settings.get(name)]:
         return "500 Internal Server Error", f"not set: {', '.join(missing)}\n".encode()
@@ -86,7 +98,7 @@ def _answer(environ: Mapping[str, Any], settings: Mapping[str, str]) -> tuple[st
     return "202 Accepted", f"asked for {event['client_payload']['source']}\n".encode()
 
 
-def send(event: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+def send(event: Mapping[str, object], settings: Mapping[str, str]) -> None:
     """Send a dispatch to GITHUB_REPOSITORY with GITHUB_TOKEN. `SurroundingsError` where GitHub does not take it."""
     api = settings.get("GITHUB_API_URL") or "https://api.github.com"
     request = urllib.request.Request(  # noqa: S310  the address is the operator's

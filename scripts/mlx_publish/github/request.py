@@ -1,7 +1,7 @@
-"""What a form, a dispatch or a calling workflow asks for: a recipe of the repo, or a source and what to make of it.
+"""Requests of a form, a dispatch or a calling workflow: for a recipe of the repo, or for a source and its variants.
 
-All of it is a stranger's text. What is let through here has no character that a shell, a path, YAML or a runner reads
-otherwise, but for `notes`, which are shown as a person's Markdown.
+All of it is a stranger's text. Nothing passes with a character that a shell, a path, YAML or a runner reads otherwise,
+except in `notes`, which are shown as a person's Markdown.
 """
 
 from __future__ import annotations
@@ -34,15 +34,11 @@ ALL = "all"
 """Stands in the form for every variant of a recipe; a source has one of 4 bits then."""
 
 
-def _one_text(value: object) -> object:
+def _joined_names(value: object) -> object:
     """Join a list of names; a form has one line for it."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     return value
-
-
-def _lines(value: object) -> object:
-    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 _KEYS = {key.outside: key for key in keys_of(RecipeSpec) if key.asked}
@@ -53,7 +49,7 @@ _OF_ALL = ("source", "revision", "variants")
 
 
 class _Rules(Strict):
-    """What the keys of a request have to do with each other."""
+    """Rules among the keys of a request."""
 
     @model_validator(mode="after")
     def _fits(self) -> _Rules:
@@ -75,14 +71,16 @@ def _wrong(key: str, message: str) -> PydanticCustomError:
 
 
 def _field(key: Key, asked: Asked) -> tuple[Any, Any]:
-    """Return type and default of a recipe's key as a stranger may give it."""
+    """Return type and default of a recipe's key, as a stranger may give it."""
     if not asked.pattern:
         return Annotated[key.annotation | None, asked], None
     kind: Any = str | None
     if key.kind == "list":
-        kind = Annotated[str, BeforeValidator(_one_text, json_schema_input_type=str | list[str])] | None
+        kind = Annotated[str, BeforeValidator(_joined_names, json_schema_input_type=str | list[str])] | None
     elif asked.pattern == patterns.ASKED_TEXT:
-        kind = Annotated[kind, BeforeValidator(_lines)]
+        # A form ends its lines with CR and LF.
+        unix = BeforeValidator(lambda value: value.replace("\r\n", "\n") if isinstance(value, str) else value)
+        kind = Annotated[kind, unix]
     return Annotated[kind, asked], Field(None, pattern=asked.pattern, max_length=asked.max_length)
 
 
@@ -111,12 +109,12 @@ RequestSpec = create_model(
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for."""
+    """A request that passed all rules."""
 
     recipe: str | None = None
     """Name of a recipe of the repo; None where a source is given."""
     keys: Mapping[str, str] = field(default_factory=dict)
-    """What is asked of the recipe, by its own keys: `to`, not `destination`."""
+    """Values for the recipe, by its own keys: `to`, not `destination`."""
     dry_run: bool = False
     callback: str | None = None
 
@@ -127,7 +125,7 @@ class Request:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The variants that are asked for; none where all are."""
+        """The variants of the request; empty for all."""
         return tuple(self.keys.get("variants", "").replace(",", " ").split())
 
     @property
@@ -136,7 +134,7 @@ class Request:
         return {key: value for key, value in self.keys.items() if value} if self.source is not None else {}
 
     def about(self, recipe: str) -> Request:
-        """Return the same about a recipe, as if it had been named and by the same rules."""
+        """Return the same request for a recipe, as if it had named that, by the same rules."""
         given = {name: self.keys[key] for name, key in ASKED.items() if key in self.keys and key != "source"}
         answered = {"callback": self.callback} if self.callback is not None else {}
         return from_payload({"recipe": recipe, **given, "dry_run": self.dry_run, **answered})
@@ -152,13 +150,15 @@ def from_payload(payload: object, place: str = "client_payload") -> Request:
         given = RequestSpec.model_validate(dict(payload)).model_dump(exclude_none=True)
     except ValidationError as error:
         raise joined([_fault(details, place) for details in error.errors()]) from None
-    keys = {key: _text(given[name]) for name, key in ASKED.items() if name in given}
+    # A flag has `true` and `4` as JSON has them.
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    keys = {key: texts[name] for name, key in ASKED.items() if name in given}
     return Request(given.get("recipe"), keys, given["dry_run"], given.get("callback"))
 
 
-def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
+def from_form(fields: Mapping[str, object], place: str = "inputs") -> Request:
     """Read the fields of a form, all of them text; empty ones were not filled in. Raises `BadInput` likewise."""
-    given = {
+    given: dict[str, object] = {
         str(key).replace("-", "_"): value.strip() if isinstance(value, str) else value
         for key, value in fields.items()
         if value is not None and not (isinstance(value, str) and not value.strip())
@@ -166,23 +166,20 @@ def from_form(fields: Mapping[str, Any], place: str = "inputs") -> Request:
     if given.get("variants") == ALL:
         del given["variants"]
     for name in ("dry_run", *(name for name, key in _KEYS.items() if key.kind == "scalar")):
-        if isinstance(given.get(name), str):
-            given[name] = scalar(given[name])
+        text = given.get(name)
+        if isinstance(text, str):
+            given[name] = scalar(text)
     return from_payload(given, place)
 
 
-def _text(value: object) -> str:
-    """Return a value as a flag has it: `true`, `4`."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def of_inputs(given: Mapping[str, str]) -> dict[str, str]:
-    """Return those inputs of the Action, by the names of their flags, that a request has, by its own names."""
+    """Return the Action's inputs that a request has, by the request's names; `given` has them by their flags' names."""
     flags = {name: ASKED.get(name, name) for name in RequestSpec.model_fields}
     return {name: given[flag] for name, flag in flags.items() if given.get(flag)}
 
 
 def _fault(error: ErrorDetails, place: str) -> Fault:
+    """Return the fault of one validation error, with the key and the next step."""
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return Fault("this key is not known", Place(place), cut(key), _allowed())

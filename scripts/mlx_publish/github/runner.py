@@ -19,7 +19,7 @@ _OUTPUT, _SUMMARY = "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"
 
 @dataclass(frozen=True)
 class Runner:
-    """What runs the job, by what it says of itself; of one that says nothing, nothing is read and nothing happens."""
+    """The runner of the job, by its variables; one without any reads nothing and writes nothing."""
 
     obeys: bool = False
     """Whether it carries out the commands of a log (`::error::`)."""
@@ -91,7 +91,8 @@ class Runner:
         """Print an error annotation, in the file where its line is known."""
         if not self.obeys:
             return
-        where = f" file={harmless(plain(_property(place.name)))},line={place.line}" if place and place.line else ""
+        name = _data(place.name).replace(":", "%3A").replace(",", "%2C")
+        where = f" file={harmless(plain(name))},line={place.line}" if place and place.line else ""
         # On standard error, so that --json has standard output to itself; the runner reads both.
         command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
 
@@ -135,8 +136,5 @@ def _append(path: str, text: str, variable: str) -> None:
 
 
 def _data(text: str) -> str:
+    """Return a text as the data of a command has it: on one line."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

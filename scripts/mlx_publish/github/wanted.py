@@ -20,7 +20,7 @@ _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][
 
 @dataclass(frozen=True)
 class Wanted:
-    """One recipe, and what is wanted of it."""
+    """One recipe, and the variants of it that an event asks for."""
 
     recipe: Recipe
     path: Path
@@ -32,11 +32,11 @@ class Wanted:
     """What the recipe is made of, or pinned to, before it is followed; nothing where it is followed as it is."""
 
     def whole(self) -> dict[str, str]:
-        """Everything as one job."""
+        """Return everything as one job."""
         return self._job(self.recipe.name, "")
 
     def jobs(self, each: str) -> Iterator[dict[str, str]]:
-        """Jobs, for the `recipe` or for each `variant`; all values are texts."""
+        """Yield one job for the `recipe`, or one for each `variant`; all values are texts."""
         if each == "recipe":
             yield self.whole()
             return
@@ -46,12 +46,12 @@ class Wanted:
     def _job(self, name: str, label: str) -> dict[str, str]:
         repo = self.recipe.destinations[label].repo if label else ""
         job = {"name": name, "recipe": self.path.as_posix(), "variant": label, "tag": self.tag, "repo": repo or ""}
-        # What a job is told of a source that has no recipe yet, by the inputs of the Action.
+        # The Action's inputs, for a source that has no recipe yet.
         return job | {outside: self.flags.get(key, "") for outside, key in ASKED.items()}
 
 
 def known_recipes(folder: Path) -> dict[str, Path]:
-    """Recipes of a folder by the names of their files. `BadInput` where two have the same, or one is called all."""
+    """Return the recipes of a folder by the names of their files. `BadInput` for two of one name, or one called all."""
     known: dict[str, Path] = {}
     for path in recipe_paths(folder):
         if path.stem in known:
@@ -63,7 +63,7 @@ def known_recipes(folder: Path) -> dict[str, Path]:
 
 
 def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> list[Wanted]:
-    """What a tag publishes. `BadInput` listing the tags that there can be, or the cards that nobody has reviewed."""
+    """Return what a tag publishes. `BadInput` lists the allowed tags, or the cards that nobody has reviewed."""
     allowed = f"Tags are like: {', '.join(f'{name}/v1' for name in (*known, 'all'))}."
     match = _TAG.fullmatch(ref)
     if match is None:
@@ -77,7 +77,12 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     for entry in wanted:
         _judge_destinations(entry.recipe, others)
     # Before any machine is asked: what nobody has reviewed would be refused hours later.
-    if missing := {entry.recipe.name: folders for entry in wanted if (folders := _without_card(entry, cards))}:
+    missing: dict[str, list[str]] = {}
+    for entry in wanted:
+        for card in (cards / entry.recipe.destinations[label].reviewed_as for label in entry.labels):
+            if not all((card / file).is_file() for file in ("README.md", "evidence.json")):
+                missing.setdefault(entry.recipe.name, []).append(card.as_posix())
+    if missing:
         raise BadInput(
             f"no card was reviewed in {', '.join(folder for folders in missing.values() for folder in folders)}",
             place="--ref",
@@ -86,17 +91,8 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     return wanted
 
 
-def _without_card(wanted: Wanted, cards: Path) -> list[str]:
-    folders = [cards / wanted.recipe.destinations[label].reviewed_as for label in wanted.labels]
-    return [
-        folder.as_posix()
-        for folder in folders
-        if not all((folder / name).is_file() for name in ("README.md", "evidence.json"))
-    ]
-
-
 def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Wanted:
-    """What a request is about. `BadInput` where it names no recipe, or one that there is as a new source."""
+    """Return what a request is about. `BadInput` for an unknown recipe, or for a new source with a known name."""
     name, others = request.recipe, _readable(known)
     if request.source is not None and "to" not in request.keys:
         name = _recipe_of(request.source, others)
@@ -125,7 +121,7 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
 
 
 def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
-    """The recipes by name, each read once; of one that is wrong nothing is known."""
+    """Return the recipes that can be read, by name."""
     recipes = {}
     for name, path in known.items():
         with contextlib.suppress(BadInput):
@@ -134,7 +130,7 @@ def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
 
 
 def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
-    """The recipe of a source, or None; `BadInput` where several have it."""
+    """Return the name of a source's recipe, or None. `BadInput` where several have it."""
     names = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
     if len(names) > 1:
         raise BadInput(f"several recipes have it: {', '.join(names)}", place="source", remedy="Name one by 'recipe'.")
@@ -152,6 +148,7 @@ def _judge_destinations(recipe: Recipe, others: Mapping[str, Recipe]) -> None:
 
 
 def _of_file(path: Path, tag: str = "") -> Wanted:
+    """Return all variants of a recipe, judged by the policy."""
     recipe = recipe_from_file(path, elsewhere=True)
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy)
@@ -159,6 +156,7 @@ def _of_file(path: Path, tag: str = "") -> Wanted:
 
 
 def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[str, Path], folder: Path) -> Wanted:
+    """Return what is asked of a source without a recipe. `BadInput` without a destination, or for a taken name."""
     if "to" not in request.keys and not request.dry_run:
         raise BadInput(
             "no recipe has this source, and a new one needs a destination",

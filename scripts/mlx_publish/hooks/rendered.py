@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlx_publish.chat.child import Reading, Request, work_through
+from mlx_publish.chat.child import Reading, work_through
 from mlx_publish.chat.dialogues import Probe, probes
 from mlx_publish.chat.look import NOW, Look, look, request_of
-from mlx_publish.chat.rendering import Rendered
+from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.chat.variables import Reads
 
 

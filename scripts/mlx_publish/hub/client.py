@@ -1,4 +1,4 @@
-"""The Hub's client, and its many exceptions as our few."""
+"""The Hub's client, with its many exceptions turned into our few."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
 
 
 def given_token() -> str | None:
-    """The token of the environment, or None. Raises `BadInput`, which does not show it, for what can be none."""
+    """Return the token of the environment, or None. Raises `BadInput`, without the text, for what can be no token."""
     name = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
-    found = os.environ.get(name, "").strip()
-    if not _TOKEN.fullmatch(found):
+    token = os.environ.get(name, "").strip()
+    if not _TOKEN.fullmatch(token):
         # An HTTP library would show the whole of it, escaped, in its error.
         raise BadInput(
             "holds a character that no token has, as a letter with an accent, a blank or a line break", place=name,
             remedy="Set it to the token alone, as the Hub shows it: letters, digits and '_'.",
         )  # fmt: skip
-    return found or None
+    return token or None
 
 
 @contextmanager
@@ -112,8 +112,8 @@ def hub_errors(what: str) -> Iterator[None]:
 
 def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
     status = error.response.status_code
-    said = without_secrets(str(error.server_message or error.response.reason_phrase))
-    message = f"{what}: the Hub answered {status}: {said}"
+    reason = without_secrets(str(error.server_message or error.response.reason_phrase))
+    message = f"{what}: the Hub answered {status}: {reason}"
     if status in (401, 403):
         return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
     if status == 412:
@@ -126,14 +126,14 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
 
 
 def _surroundings(error: BaseException, what: str) -> PublishError:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return SurroundingsError(
                 f"{what}: the disk is full",
                 remedy="Free space, or set HF_HOME to a larger disk; then run again.",
             )
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     first = str(error).strip().splitlines()[:1] or [type(error).__name__]
     return SurroundingsError(
         f"{what}: no answer from {_endpoint()}: {first[0]}",

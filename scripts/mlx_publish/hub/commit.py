@@ -1,4 +1,4 @@
-"""One commit on the Hub: after every error the head is looked at before anything is repeated."""
+"""One commit on the Hub; after every error the head is read again before anything is repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.hub.client import hub_api, hub_errors
-from mlx_publish.hub.manifest import Sent, same
+from mlx_publish.hub.manifest import Sent, is_same
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.watch import GivenUp, Watch
 from mlx_publish.model.files import FileEntry
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit changes: `adds` and `removes` on top of `head`, where the repo has the files `before`."""
+    """The changes of a commit: `adds` and `removes` on top of `head`, where the repo has the files `before`."""
 
     repo: str
     adds: tuple[Sent, ...]
@@ -108,10 +108,9 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
 
 
 def _adds(change: Change) -> list[Any]:
-    """What the client is to add; it need not read the files once more for digests that are known.
+    """Return the client's operations to add files, where it can be with digests, so that it need not read them again.
 
-    The storage of LFS compares what arrives with the digest. Xet takes a digest as it is told, so there it is taken
-    anew.
+    LFS compares what arrives with the digest. Xet believes any digest, so there the client takes it anew.
     """
     from huggingface_hub import CommitOperationAdd, constants  # noqa: PLC0415
 
@@ -125,8 +124,7 @@ def _adds(change: Change) -> list[Any]:
 def _look(change: Change, head: str) -> tuple[str, bool]:
     """Return the head, and whether it holds all the files although the answer was lost.
 
-    Raises `SurroundingsError` where somebody else has changed files of the model: what they did is not overwritten
-    unseen.
+    Raises `SurroundingsError` where somebody else has changed files of the model, instead of overwriting them unseen.
     """
     with hub_errors(change.repo):
         now = hub_api().model_info(change.repo).sha or ""
@@ -134,7 +132,7 @@ def _look(change: Change, head: str) -> tuple[str, bool]:
         return now, False
     remote = RepoFiles(change.repo, now).entries
     if not (set(remote) - {file.path for file in change.files} - OF_THE_HUB) and all(
-        same(file, remote.get(file.path)) for file in change.files
+        is_same(file, remote.get(file.path)) for file in change.files
     ):
         return now, True
     if _of_a_model(remote) == _of_a_model(change.before):

@@ -1,4 +1,4 @@
-"""Which Hub is asked, and what may travel there: without TLS no token and nothing to publish, but to this machine."""
+"""The Hub's address, and what may travel there: without TLS no token and nothing to publish, except to this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlx_publish.text.harmless import one_line
 from mlx_publish.text.masking import without_secrets
 
 VARIABLE = "HF_ENDPOINT"
-# What another parser could read as another host is none: no user, no backslash, nothing escaped.
+# Nothing that another parser could read as another host: no user, no backslash, nothing escaped.
 _PLAIN = re.compile(r"http://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[a-z0-9._~/-]*)?", re.I | re.ASCII)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -49,7 +49,7 @@ def has_tls(address: str) -> bool:
 
 
 def _scheme(address: str) -> str:
-    """Return http or https; nothing for what no client could ask."""
+    """Return http or https; empty for an address that no client could ask."""
     try:
         parts = urlsplit(address)
         whole = bool(parts.hostname) and parts.port != 0
@@ -85,13 +85,13 @@ def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
 
 @cache
 def _warn(shown: str) -> None:
-    """Say it once."""
-    said = f"warning: {VARIABLE}: {shown} is HTTP without TLS: whoever is on the way could change what is read"
-    print(without_secrets(said), file=sys.stderr, flush=True)
+    """Print the warning once."""
+    message = f"warning: {VARIABLE}: {shown} is HTTP without TLS: whoever is on the way could change what is read"
+    print(without_secrets(message), file=sys.stderr, flush=True)
 
 
 def before_request(request: Any) -> None:
-    """Let no token and nothing that is written go to where a redirect or an answer of the Hub leads without TLS.
+    """Stop a token, and any request that writes, where a redirect or an answer of the Hub leads away from TLS.
 
     A hook of the HTTP library, which asks for each address on the way.
     """
@@ -117,7 +117,7 @@ def guarded_client() -> Any:
 
 @cache
 def guard() -> None:
-    """Make huggingface_hub ask with such a client, unless a watch has given it one."""
+    """Make huggingface_hub use such a client, unless a watch has given it another."""
     from huggingface_hub import set_client_factory  # noqa: PLC0415  0.2 s
 
     set_client_factory(guarded_client)

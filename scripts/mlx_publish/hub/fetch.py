@@ -1,4 +1,4 @@
-"""Bring a pinned snapshot to this disk, and prove that it is what the Hub has."""
+"""Download a pinned snapshot, and compare it with the Hub's digests."""
 
 from __future__ import annotations
 

@@ -18,7 +18,16 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
 
     Raises `Refused` where the folder exists and holds something that we did not publish from this `source`.
     """
-    _is_ours(folder, source, adopt)
+    if (
+        folder.exists()
+        and not (folder.is_dir() and (adopt or not any(folder.iterdir())))
+        and not source.is_of(read_json(folder / "mlx-publish.json"))
+    ):
+        raise Refused(
+            f"{folder} holds something that was not published from this source",
+            check="destination-ours",
+            remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryFolder(f".{folder.name}.new-", beside=folder.parent) as aside:
         for file in files:
@@ -29,14 +38,3 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
                 raise Refused(f"{file.path} arrived with other bytes in {folder}", check="remote-equal")
         aside.chmod(0o755)
         replace_folder(aside, folder)
-
-
-def _is_ours(folder: Path, source: SourceSpec, adopt: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir()))):
-        return
-    if not source.is_of(read_json(folder / "mlx-publish.json")):
-        raise Refused(
-            f"{folder} holds something that was not published from this source",
-            check="destination-ours",
-            remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",
-        )  # fmt: skip

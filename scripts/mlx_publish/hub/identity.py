@@ -1,4 +1,4 @@
-"""In whose name the Hub is asked: a trusted publisher's short token, or `HF_TOKEN`; never a token file or keychain.
+"""The identity for requests to the Hub: a trusted publisher's short token, or `HF_TOKEN`; no token file or keychain.
 
 Reading uses `HF_TOKEN` where it is set, and nobody's name otherwise. The identity of a job is exchanged for a token
 (`HF_OIDC_RESOURCE`) only where something is written: the token lives an hour, and conversion may take longer.
@@ -23,7 +23,7 @@ _PUBLISHING = frozenset({"write", "fineGrained"})
 
 
 def resource() -> str | None:
-    """The repo for which this job is a trusted publisher, as `namespace/name`, or None."""
+    """Return the repo for which this job is a trusted publisher, as `namespace/name`, or None."""
     return os.environ.get("HF_OIDC_RESOURCE", "").strip() or None
 
 
@@ -45,7 +45,7 @@ def judge_resource(repo: str) -> None:
 
 
 def writing_token(repo: str) -> str | bool:
-    """Return what the client is to write with: a token, or True for the exchanged one, which it renews by itself.
+    """Return the token to write with, or True for the exchanged one, which the client renews by itself.
 
     Raises `Refused` where there is none, or where the exchange is refused, and `BadInput` where the Hub has no TLS.
     """
@@ -59,24 +59,32 @@ def writing_token(repo: str) -> str | bool:
     raise no_token()
 
 
-def role_of(who: Mapping[str, Any]) -> str:
-    """What a token may, as whoami tells it: `read`, `write` or `fineGrained`; empty where it tells nothing."""
-    return str(_access(who).get("role") or "")
+@dataclass(frozen=True)
+class Account:
+    """Owner and rights of a token, as the Hub answers `whoami`."""
 
+    whoami: Mapping[str, Any]
 
-def rights_of(who: Mapping[str, Any]) -> list[str]:
-    """Rights of a fine-grained token, as `repo.write`, wherever they hold; none of any other token."""
-    fine = _access(who).get("fineGrained") or {}
-    scopes = [fine.get("global"), *(scope.get("permissions") for scope in fine.get("scoped") or ())]
-    return [str(right) for scope in scopes for right in scope or ()]
+    @property
+    def names(self) -> list[str]:
+        """Namespaces of the owner: the account, and its organisations."""
+        return [str(self.whoami.get("name")), *(str(org.get("name")) for org in self.whoami.get("orgs") or ())]
 
+    @property
+    def role(self) -> str:
+        """The token's role: `read`, `write` or `fineGrained`; empty where the Hub names none."""
+        return str(((self.whoami.get("auth") or {}).get("accessToken") or {}).get("role") or "")
 
-def _access(who: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (who.get("auth") or {}).get("accessToken") or {}
+    @property
+    def rights(self) -> list[str]:
+        """Rights of a fine-grained token, such as `repo.write`, wherever they hold; empty for any other token."""
+        fine = ((self.whoami.get("auth") or {}).get("accessToken") or {}).get("fineGrained") or {}
+        scopes = [fine.get("global"), *(scope.get("permissions") for scope in fine.get("scoped") or ())]
+        return [str(right) for scope in scopes for right in scope or ()]
 
 
 def no_token() -> Refused:
-    """The error of whoever would publish in nobody's name."""
+    """Return the error for a job that would publish without a token."""
     return Refused(
         "there is no token to publish with", check=WRITABLE,
         remedy="Set HF_TOKEN to a token with write access, or be a trusted publisher (HF_OIDC_RESOURCE).",
@@ -102,7 +110,7 @@ def _exchange(repo: str) -> str:
 
 
 def greeting() -> str:
-    """Ask for one model; returns nothing where the Hub answers, else why it does not."""
+    """Ask the Hub for one model. Return why it does not answer; empty where it does."""
     from huggingface_hub import constants, get_session, hf_raise_for_status  # noqa: PLC0415
 
     try:
@@ -116,7 +124,7 @@ def greeting() -> str:
 
 @dataclass(frozen=True)
 class Token:
-    """What the token at hand is good for."""
+    """Role of the token of the environment, and whether it can publish."""
 
     role: str
     """As the Hub calls it, `read`, `write` or `fineGrained`; or why it is not known."""
@@ -125,7 +133,7 @@ class Token:
 
 
 def token_at_hand() -> Token | None:
-    """Return what the token of the environment is good for; None without one."""
+    """Return role and use of the token of the environment; None without one."""
     if named := resource():
         return Token(f"trusted publisher of {named}", publishes=True)
     token = given_token()
@@ -133,7 +141,7 @@ def token_at_hand() -> Token | None:
         return None
     try:
         with hub_errors("the token"):
-            role = role_of(hub_api(token=token).whoami())
+            role = Account(hub_api(token=token).whoami()).role
     except PublishError as error:
         return Token(str(error), publishes=False)
     return Token(role or "unknown", publishes=role in _PUBLISHING)

@@ -1,4 +1,4 @@
-"""Secrets in files that are about to be published: found by their form and by their value, never shown."""
+"""Search files that are about to be published for secrets, by form and by value; a secret is never shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlx_publish.text.masking import secret_values
 
-# What the providers say their secrets look like; each is specific enough not to stand in a vocabulary by chance.
+# The forms that the providers document; each is specific enough not to stand in a vocabulary by chance.
 FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple((name, re.compile(form)) for name, form in (
     ("a Hugging Face token", rb"\b(hf|api_org)_[A-Za-z0-9]{30,}\b|\bhf_jwt_[\w-]{8,}\.[\w-]{8,}"),
     ("a GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}\b"),
@@ -28,25 +28,18 @@ _HEADER = 8
 
 
 def leaks(files: Iterable[tuple[str, Path]]) -> Iterator[str]:
-    """Say for each secret where it stands and what it is, as `config.json:3: a GitHub token`.
+    """Yield the place and the kind of each secret, as `config.json:3: a GitHub token`.
 
     Of weight files only the header is read: the rest are numbers.
     """
     values = [value.encode() for value in secret_values(_LONG_ENOUGH)]
     for name, path in files:
         content = _header(path) if name.endswith(".safetensors") else path.read_bytes()
-        for what, start in _found(content, values):
+        matches = [(what, match.start()) for what, form in FORMS if (match := form.search(content))]
+        starts = [start for value in values if (start := content.find(value)) >= 0]
+        for what, start in (*matches, *(("the value of a secret in this environment", start) for start in starts)):
             line = content.count(b"\n", 0, start) + 1
             yield f"{name}:{line}: {what}"
-
-
-def _found(content: bytes, values: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-    for what, form in FORMS:
-        if match := form.search(content):
-            yield what, match.start()
-    for value in values:
-        if (start := content.find(value)) >= 0:
-            yield "the value of a secret in this environment", start
 
 
 def _header(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What a model folder may hold, and what exactly is sent."""
+"""The files that a published model may hold, and the list of those that are sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
@@ -49,7 +48,7 @@ class Sent:
         return git_sha1_of(self.local)
 
 
-def same(file: Sent, entry: FileEntry | None) -> bool:
+def is_same(file: Sent, entry: FileEntry | None) -> bool:
     """Tell whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
     return (
         entry is not None
@@ -64,25 +63,27 @@ def may_be_sent(path: str) -> bool:
 
 
 def strangers(folder: Path) -> list[str]:
-    """Paths that must not be sent, each with its reason where the name does not say it.
+    """Return the paths that must not be sent, each with its reason where the name does not say it.
 
-    They are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
+    These are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
     that are no texts, weights that the index does not name, or one file with another one on a Mac.
     """
     indexed = _indexed(folder)
-    found = [f"{shown(other)} (on a Mac it is {shown(one)})" for one, other in same_on_a_mac(_names(folder))]
-    for path in sorted(folder.rglob("*")):
+    paths = sorted(folder.rglob("*"))
+    twins = same_on_a_mac([path.relative_to(folder).as_posix() for path in paths])
+    refused = [f"{shown(twin)} (on a Mac it is {shown(name)})" for name, twin in twins]
+    for path in paths:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
         if (reason := _objection(path, name, indexed)) is not None:
-            found.append(f"{shown(name)}{reason}")
+            refused.append(f"{shown(name)}{reason}")
     absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
-    return found + [f"{name} (the index names it, and it is not there)" for name in absent]
+    return refused + [f"{name} (the index names it, and it is not there)" for name in absent]
 
 
 def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
-    """Why a file must not be sent, to be put behind its name, empty where that says it; None where it may."""
+    """Return why a file must not be sent, to follow its name, empty where the name says it; None where it may."""
     if path.is_symlink():
         return " (a link)"
     if not path.is_file() or not may_be_sent(name):
@@ -91,19 +92,10 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
         return " (no signature as ssh-keygen writes it)"
     if _WEIGHTS.fullmatch(name) and indexed is not None and name not in indexed:
         return " (the index does not name it)"
-    if not name.endswith(".safetensors") and _begins(path).startswith(_FOREIGN):
+    if not name.endswith(".safetensors") and _piece(path, 0, 4).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"
-    return f" ({fault})" if is_legal(name) and (fault := _text_fault(path)) else None
-
-
-def _text_fault(path: Path) -> str:
-    """What is wrong with a legal file; one that is too large for a text is not read whole."""
-    with path.open("rb") as file:
-        return text_fault(file.read(LARGEST + 1))
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    # A legal file that is too large for a text is not read whole.
+    return f" ({fault})" if is_legal(name) and (fault := text_fault(_piece(path, 0, LARGEST + 1))) else None
 
 
 def is_signature(path: Path) -> bool:
@@ -116,13 +108,8 @@ def is_signature(path: Path) -> bool:
     )
 
 
-def _begins(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)
-
-
 def _indexed(folder: Path) -> set[str] | None:
-    """The weight files that the index names, or None where there is no index that can be read."""
+    """Return the weight files that the index names, or None where there is no index that can be read."""
     try:
         named = read(folder / INDEX, bounds.INDEX)["weight_map"]
         return {str(name) for name in named.values()}
@@ -131,21 +118,21 @@ def _indexed(folder: Path) -> set[str] | None:
 
 
 def manifest(folder: Path) -> tuple[Sent, ...]:
-    """Every file of a folder of a model, digested anew. What is only linked to is no part of it."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    """Return every file of a model's folder, digested anew. Links are no part of it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     return tuple(
         Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256)
-        for path, sha256 in zip(found, sha256_of_all(found), strict=True)
+        for path, sha256 in zip(paths, sha256_of_all(paths), strict=True)
     )
 
 
 def digests(files: Iterable[Sent]) -> tuple[FileDigest, ...]:
-    """The manifest in the form that evidence uses."""
+    """Return the manifest in the form that evidence uses."""
     return tuple(FileDigest(file.path, file.size, file.sha256) for file in files)
 
 
-def listed(files: Iterable[Sent]) -> list[dict[str, Any]]:
-    """Plain data of all files, card and evidence included."""
+def listed(files: Iterable[Sent]) -> list[dict[str, str | int]]:
+    """Return plain data of all files, card and evidence included."""
     return listing(digests(files))
 
 
@@ -154,15 +141,15 @@ PIECE = 64 << 10
 
 
 def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
-    """Load beginning, middle and end of each file of the weights, and small files whole; returns how many bytes.
+    """Load beginning, middle and end of each weight file, and small files whole. Return the count of bytes.
 
-    Raises `Refused` that names the file whose bytes are others.
+    Raises `Refused` that names a file with other bytes.
     """
     count = 0
     for file in files:
         for start, length in _pieces(file.size):
             count += length
-            if _load(repo, commit, file.path, start, length) != _local(file, start, length):
+            if _load(repo, commit, file.path, start, length) != _piece(file.local, start, length):
                 raise Refused(
                     f"{file.path} at {repo}@{commit[:12]} is loaded with other bytes ({length} from {start} on)",
                     check="remote-equal", remedy="It was not tagged. Run the same command again.",
@@ -178,10 +165,10 @@ def _pieces(size: int) -> Iterator[tuple[int, int]]:
     yield from ((start, PIECE) for start in (0, (size - PIECE) // 2, size - PIECE))
 
 
-def _local(file: Sent, start: int, length: int) -> bytes:
-    with file.local.open("rb") as stream:
-        stream.seek(start)
-        return stream.read(length)
+def _piece(path: Path, start: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
 
 
 def _load(repo: str, commit: str, path: str, start: int, length: int) -> bytes:
@@ -190,5 +177,5 @@ def _load(repo: str, commit: str, path: str, start: int, length: int) -> bytes:
     api = hub_api()
     disk = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
     with hub_errors(f"{repo}/{path}"):
-        found: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
-    return found
+        piece: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
+    return piece

@@ -1,13 +1,12 @@
-"""Where published files come from, as an in-toto statement with SLSA's provenance as its predicate.
+"""The provenance of published files: an in-toto statement with SLSA's provenance as its predicate.
 
 Specifications: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/spec/v1.0/provenance
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import mlx_publish
@@ -40,8 +39,11 @@ def write_provenance(folder: Path, evidence: Evidence, files: Iterable[FileDiges
     write_atomically(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in subjects))
 
 
-def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, Any]:
-    source = evidence.source
+def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, object]:
+    source, versions = evidence.source, {**evidence.tools, "mlx-publish": mlx_publish.__version__}
+    packages = [
+        {"uri": f"pkg:pypi/{quote(name)}@{quote(version)}", "name": name} for name, version in sorted(versions.items())
+    ]
     wanted = {
         "recipe": evidence.recipe,
         "source": source.repo or source.name,
@@ -53,7 +55,7 @@ def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, Any]:
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [_source(source), *_packages(evidence.tools)],
+            "resolvedDependencies": [_source(source), *packages],
         },
         "runDetails": {
             "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},
@@ -62,15 +64,8 @@ def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, Any]:
     }
 
 
-def _source(source: SourceSpec) -> dict[str, Any]:
+def _source(source: SourceSpec) -> dict[str, object]:
     """Return a repo at its commit, or a folder by the digest over its files, which is none of a single file."""
     if source.repo:
         return {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
     return {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
-
-
-def _packages(tools: Mapping[str, str]) -> list[dict[str, str]]:
-    versions = {**tools, "mlx-publish": mlx_publish.__version__}
-    return [
-        {"uri": f"pkg:pypi/{quote(name)}@{quote(version)}", "name": name} for name, version in sorted(versions.items())
-    ]

@@ -11,7 +11,7 @@ from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
-from mlx_publish.hub.manifest import Sent, read_back, same
+from mlx_publish.hub.manifest import Sent, is_same, read_back
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.rights import no_repo
 from mlx_publish.hub.watch import Watch, watched
@@ -23,7 +23,7 @@ from mlx_publish.text.json_text import parse
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be published where."""
+    """Files to publish, and their destination."""
 
     repo: str
     files: tuple[Sent, ...]
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the Hub has now. `commit` is the one that holds the files, `sent` those that had to travel."""
+    """The result on the Hub: `commit` holds the files, `sent` are those that had to travel."""
 
     repo: str
     commit: str
@@ -87,7 +87,7 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
 
 @dataclass(frozen=True)
 class _Remote:
-    """The main branch of a repo as it was when it was looked at."""
+    """The main branch of a repo as it was when it was read."""
 
     files: Mapping[str, FileEntry]
     head: str
@@ -95,7 +95,7 @@ class _Remote:
 
 
 def _find(repo: str) -> _Remote | None:
-    """Look at a repo; None where this token can see none. Nothing but the client's head is trusted."""
+    """Return the main branch of a repo at its head; None where this token can see no such repo."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
     with hub_errors(repo):
@@ -109,13 +109,13 @@ def _find(repo: str) -> _Remote | None:
 
 
 def _look(repo: str) -> _Remote:
-    """Look at a repo that has to be there."""
-    found = _find(repo)
-    if found is None:
+    """Return the main branch of a repo that has to exist. `SurroundingsError` where it does not."""
+    remote = _find(repo)
+    if remote is None:
         raise SurroundingsError(
             f"the Hub does not show {repo}, which was there a moment ago", remedy="Run the same command again later."
         )
-    return found
+    return remote
 
 
 def _undo(order: Order, watch: Watch) -> None:
@@ -147,7 +147,11 @@ def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> 
         _tag(order, head)
     order.begun.unlink(missing_ok=True)
     if order.collection:
-        _collect(order, order.collection)
+        slug = order.collection
+        again(
+            f"the collection {slug}",
+            lambda: hub_api().add_collection_item(slug, item_id=order.repo, item_type="model", exists_ok=True),
+        )
     sent, removed = tuple(file.path for file in change.adds), tuple(change.removes)
     return Receipt(order.repo, head, order.tag, sent, removed, private, read_back=checked)
 
@@ -158,15 +162,15 @@ def _change(order: Order, remote: _Remote) -> Change:
             f"{order.repo} exists and was not made from this source", check="destination-ours",
             remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
         )  # fmt: skip
-    changed = [file for file in order.files if not same(file, remote.files.get(file.path))]
+    changed = [file for file in order.files if not is_same(file, remote.files.get(file.path))]
     removed = sorted(set(remote.files) - {file.path for file in order.files} - OF_THE_HUB)
     return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote.files, remote.head)
 
 
 def _show(order: Order, remote: _Remote) -> bool:
-    """Make a repo of our making public, unless it is to be private; tells whether it is private afterwards.
+    """Make a repo of our making public, unless it is to be private. Return whether it is private afterwards.
 
-    One that an earlier run began is one of ours; the visibility of all others is their owner's.
+    A repo that an earlier run began is ours, too; of all others the owner decides.
     """
     begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
     if not (remote.private and begun) or order.private:
@@ -176,7 +180,7 @@ def _show(order: Order, remote: _Remote) -> bool:
 
 
 def _tag(order: Order, head: str) -> None:
-    """Tag the commit, and see that the tag is there and nobody else's: an answer may have been lost."""
+    """Tag the commit. Check that the tag exists and is nobody else's: an answer may have been lost."""
     api = hub_api()
     again(
         order.repo,
@@ -188,14 +192,6 @@ def _tag(order: Order, head: str) -> None:
         )
 
 
-def _collect(order: Order, slug: str) -> None:
-    api = hub_api()
-    again(
-        f"the collection {slug}",
-        lambda: api.add_collection_item(slug, item_id=order.repo, item_type="model", exists_ok=True),
-    )
-
-
 def _propose(order: Order, watch: Watch) -> Receipt:
     """Open a pull request with the files, unless one of an earlier run has these very files, or the branch has."""
     remote = _find(order.repo)
@@ -205,8 +201,8 @@ def _propose(order: Order, watch: Watch) -> Receipt:
     if not (change.adds or change.removes):
         return Receipt(order.repo, remote.head, "", (), ())
     sent, removed = tuple(file.path for file in change.adds), change.removes
-    if found := _proposed(order):
-        return Receipt(order.repo, found[0], "", (), (), pull_request=found[1])
+    if proposal := _proposed(order):
+        return Receipt(order.repo, proposal[0], "", (), (), pull_request=proposal[1])
     watch.say(f"sending {change.size / 1e6:.1f} MB in {len(sent)} files for a pull request on {order.repo}")
     done = commit(change, watch, create_pr=True)
     _compare(order, done.oid)
@@ -215,18 +211,20 @@ def _propose(order: Order, watch: Watch) -> Receipt:
 
 
 def _proposed(order: Order) -> tuple[str, str] | None:
-    """Commit and address of an open pull request of our title that has these very files."""
+    """Return commit and address of an open pull request of our title that has these very files, or None."""
     api = hub_api()
     with hub_errors(order.repo):
-        found = [
-            one
-            for one in api.get_repo_discussions(order.repo, discussion_type="pull_request", discussion_status="open")
-            if one.title == order.title
+        proposals = [
+            proposal
+            for proposal in api.get_repo_discussions(
+                order.repo, discussion_type="pull_request", discussion_status="open"
+            )
+            if proposal.title == order.title
         ]
-        for one in found:
-            oid = api.model_info(order.repo, revision=one.git_reference).sha
+        for proposal in proposals:
+            oid = api.model_info(order.repo, revision=proposal.git_reference).sha
             if oid and not _differences(order, oid):
-                return oid, one.url
+                return oid, proposal.url
     return None
 
 
@@ -253,7 +251,7 @@ def _compare(order: Order, commit: str) -> None:
 
 def _differences(order: Order, commit: str) -> list[str]:
     remote = RepoFiles(order.repo, commit).entries
-    different = [file.path for file in order.files if not same(file, remote.get(file.path))]
+    different = [file.path for file in order.files if not is_same(file, remote.get(file.path))]
     return different + sorted(set(remote) - {file.path for file in order.files} - OF_THE_HUB)
 
 

@@ -15,7 +15,7 @@ from mlx_publish.model.weights import TensorInfo, is_whole, tensors_of
 from mlx_publish.recipes.patterns import is_commit
 
 OF_THE_HUB = frozenset({".gitattributes"})
-"""The Hub makes it itself; it says what goes to LFS and is no part of a model."""
+"""Written by the Hub: it lists what goes to LFS, and is no part of a model."""
 
 
 def resolve(repo: str, revision: str | None) -> str:
@@ -29,12 +29,12 @@ def resolve(repo: str, revision: str | None) -> str:
 
 
 def pinned(repo: str, revision: str | None) -> str:
-    """Return the commit of a revision; one that is a full commit is not asked for."""
+    """Return the commit of a revision; the Hub is not asked for a full commit."""
     return revision if revision and is_commit(revision) else resolve(repo, revision)
 
 
 def exists(repo: str) -> bool:
-    """Tell whether a repo can be seen on the Hub."""
+    """Tell whether this token can see a repo on the Hub."""
     with hub_errors(repo):
         return hub_api().repo_exists(repo)
 
@@ -75,10 +75,10 @@ class RepoFiles:
 
         with hub_errors(f"{self.repo}/{path}"):
             try:
-                found = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
+                metadata = hub_api().parse_safetensors_file_metadata(self.repo, path, revision=self.commit)
                 header = {
                     name: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
-                    for name, info in found.tensors.items()
+                    for name, info in metadata.tensors.items()
                 }
                 tensors = tensors_of(header)
             except SafetensorsParsingError as error:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
 from mlx_publish.hub.endpoint import judge_endpoint
-from mlx_publish.hub.identity import WRITABLE, judge_resource, no_token, resource, rights_of, role_of
+from mlx_publish.hub.identity import WRITABLE, Account, judge_resource, no_token, resource
 
 _REMEDY = "Set HF_TOKEN to a token with the right for this repo."
 
 
 def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
-    """Raise `Refused` where it can be known by now that nothing can be published to one of `repos`.
+    """Raise `Refused` where it is clear before the conversion that nothing can be published to one of `repos`.
 
-    Raises `BadInput` where the Hub has no TLS. Everybody with a token that may write somewhere may open a pull request,
-    on a repo that there is.
+    Raises `BadInput` where the Hub has no TLS. Any token that may write somewhere may open a pull request on a repo
+    that exists.
 
-    Whose the token is, is asked once. Of a trusted publisher only the surroundings are judged: its token is exchanged
-    when it is needed.
+    The Hub is asked once whose the token is. Of a trusted publisher only the surroundings are judged: its token is
+    exchanged when it is needed.
     """
-    who: dict[str, Any] | None = None
+    account: Account | None = None
     for repo in repos:
         judge_endpoint(writing=True)
         if resource():
@@ -32,12 +31,12 @@ def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
         if given_token() is None:
             raise no_token()
         with hub_errors(f"the token for {repo}"):
-            who = who or hub_api().whoami()
-            _judge(repo, who, create_pr=create_pr)
+            account = account or Account(hub_api().whoami())
+            _judge(repo, account, create_pr=create_pr)
 
 
-def _judge(repo: str, who: Mapping[str, Any], *, create_pr: bool) -> None:
-    if role_of(who) == "read":
+def _judge(repo: str, account: Account, *, create_pr: bool) -> None:
+    if account.role == "read":
         raise Refused(f"this token may only read, and {repo} is to be published", check=WRITABLE, remedy=_REMEDY)
     api = hub_api()
     if create_pr:
@@ -47,7 +46,7 @@ def _judge(repo: str, who: Mapping[str, Any], *, create_pr: bool) -> None:
     if api.repo_exists(repo):
         api.auth_check(repo, write=True)
         return
-    names = [str(who.get("name")), *(str(org.get("name")) for org in who.get("orgs") or ())]
+    names = account.names
     if repo.partition("/")[0].casefold() not in {name.casefold() for name in names}:
         raise Refused(f"this token may not make {repo}: it is of {', '.join(names)}", check=WRITABLE, remedy=_REMEDY)
 
@@ -60,9 +59,9 @@ def judge_token() -> None:
     if os.environ.get("MLX_PUBLISH_ONLY_READ") != "true" or given_token() is None:
         return
     with hub_errors("HF_TOKEN"):
-        who = hub_api().whoami()
-    writes = any(right.startswith("repo.") and right.endswith(".write") for right in rights_of(who))
-    if writes or role_of(who) == "write":
+        account = Account(hub_api().whoami())
+    writes = any(right.startswith("repo.") and right.endswith(".write") for right in account.rights)
+    if writes or account.role == "write":
         raise BadInput(
             "this job converts, and its token may write", place="HF_TOKEN",
             remedy="Make the secret HF_READ_TOKEN a token that may only read; the one that writes is HF_TOKEN.",
@@ -70,7 +69,7 @@ def judge_token() -> None:
 
 
 def no_repo(repo: str) -> Refused:
-    """The error for a pull request on a repo that there is not."""
+    """Return the error for a pull request on a repo that does not exist."""
     return Refused(
         f"{repo} does not exist, so no pull request can be opened on it", check="destination-ours",
         remedy="Make it first, or leave out 'create_pr: true'.",

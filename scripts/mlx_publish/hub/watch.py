@@ -1,4 +1,4 @@
-"""How long an upload keeps trying: every answer of the Hub is looked at, and an end to failing is an end."""
+"""How long an upload keeps trying: a watch over every answer of the Hub ends it after too long a time of failing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATER = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def patience() -> float:
-    """Seconds for which failing is borne, by the environment. Raises `BadInput` where that is no number."""
+    """Return for how many seconds the Hub may fail, by the environment. Raises `BadInput` where that is no number."""
     text = os.environ.get(PATIENCE, "")
     try:
         seconds = float(text) if text else PATIENCE_SECONDS
@@ -50,10 +50,10 @@ class Watch:
     sent: int = 0
     """Bytes of large files that arrived."""
     large_arrived: bool = False
-    """Whether all large files arrived; of those that travel through Xet no request is seen here."""
+    """Whether all large files arrived; those that travel through Xet make no request here."""
     clock: Callable[[], float] = time.monotonic
     _failing_since: float | None = None
-    _said: float = float("-inf")
+    _reported_at: float = float("-inf")
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -63,7 +63,7 @@ class Watch:
         return self.patience if since is None else self.patience - (self.clock() - since)
 
     def failed(self) -> None:
-        """Begin to count, unless that was begun."""
+        """Begin to count, unless it counts already."""
         with self._lock:
             if self._failing_since is None:
                 self._failing_since = self.clock()
@@ -77,43 +77,40 @@ class Watch:
             )
 
     def after(self, response: Any) -> None:
-        """Count what arrived; see how long the Hub asks to wait, and end where that is too long."""
+        """Count what arrived. Raise `GivenUp` where the Hub asks to wait for too long."""
         if response.status_code in _LATER:
             self.failed()
-            self._bear(response)
+            wait = retry_after(response.headers)
+            if wait is not None and wait > self.left:
+                raise GivenUp(
+                    f"the Hub answered {response.status_code} and asks to wait {wait:.0f} s",
+                    remedy="Run the same command again then; what the Hub has is not sent again.",
+                )
+            pause = f" in {wait:.0f} s" if wait else ""
+            self.say(f"the Hub answered {response.status_code}; trying again{pause}")
         elif response.status_code < 400:
             self._failing_since = None
             if response.request.method == "PUT":
                 self._arrived(int(response.request.headers.get("Content-Length") or 0))
 
-    def _bear(self, response: Any) -> None:
-        wait = retry_after(response.headers)
-        if wait is not None and wait > self.left:
-            raise GivenUp(
-                f"the Hub answered {response.status_code} and asks to wait {wait:.0f} s",
-                remedy="Run the same command again then; what the Hub has is not sent again.",
-            )
-        pause = f" in {wait:.0f} s" if wait else ""
-        self.say(f"the Hub answered {response.status_code}; trying again{pause}")
-
     def _arrived(self, size: int) -> None:
         with self._lock:
             self.sent += size
-            now, due = self.clock(), self.clock() - self._said >= _SAY_EVERY
+            now, due = self.clock(), self.clock() - self._reported_at >= _SAY_EVERY
             if not due or self.sent >= self.total or self.total < _WORTH_TELLING:
                 return
-            self._said = now
+            self._reported_at = now
         self.say(f"{self.sent / 1e6:.0f} of {self.total / 1e6:.0f} MB arrived")
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds of a Retry-After header; None where there is none, or a date."""
+    """Return the seconds of a Retry-After header; None where there is none, or a date."""
     text = str(headers.get("Retry-After") or "").strip()
     return float(text) if text.isdigit() else None
 
 
 def watched(watch: Watch) -> None:
-    """Make huggingface_hub's HTTP client tell `watch` of every request, and wait for no answer without end."""
+    """Make huggingface_hub's HTTP client call `watch` for every request, and give it a timeout."""
     from huggingface_hub import set_client_factory  # noqa: PLC0415  0.2 s
 
     guard()  # what follows takes its place

@@ -7,17 +7,16 @@ says None of what it cannot read.
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 from mlx_publish.machine import apple, linux
 from mlx_publish.machine.programs import Run, run_program
 
+Machine = apple.Mac | linux.LinuxMachine
 
-def describe(run: Run = run_program) -> dict[str, Any]:
-    """What the machine is, the same from run to run; memory in bytes, None where something cannot be read.
 
-    `cores` are all that programs may use; `super_cores`, `performance_cores` and `efficiency_cores` are those of a
-    Mac, by the names that macOS gives them. Linux is read without a program: there `run` has nothing to do.
+def describe(run: Run = run_program) -> Machine:
+    """Return what the machine is, the same from run to run.
+
+    Linux is read without a program: there `run` has nothing to do.
     """
-    found = apple.describe(run) if platform.system() == "Darwin" else linux.describe()
-    return {**found, "arch": platform.machine(), "python": platform.python_version()}
+    return apple.describe(run) if platform.system() == "Darwin" else linux.describe()

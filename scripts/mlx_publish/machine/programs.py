@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.children.process import FAILED, ask
+from mlx_publish.machine.snapshot import Busy
 
 Run = Callable[[Sequence[str]], str]
 
@@ -32,8 +32,16 @@ class Program:
     name: str
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Cores that programs take together, and the busiest of them; None where no program can be looked at."""
+
+    cores: float | None = None
+    busiest: Sequence[Busy] | None = None
+
+
 def run_program(command: Sequence[str]) -> str:
-    """What a program writes to its standard output; empty where it is missing or takes more than `TIMEOUT`.
+    """Return what a program writes to its standard output; empty where it is missing or takes more than `TIMEOUT`.
 
     The exit code says nothing here: sysctl fails where one of many keys is unknown, and answers the others.
     """
@@ -43,20 +51,22 @@ def run_program(command: Sequence[str]) -> str:
         return ""
 
 
-def taken_by_others(programs: Sequence[Program]) -> dict[str, Any]:
-    """Cores that other programs take together, and the busiest of them: above 20 % of a core, three at most.
+def taken_by_others(programs: Sequence[Program]) -> Taken:
+    """Return what other programs take, and the busiest of them: above 20 % of a core, three at most.
 
     Not others are this process, those that started it and those that it started.
     """
     if not programs:
-        return {"other_cores": None, "busiest": None}
-    ours = _ours(programs, getpid())
-    others = sorted((one for one in programs if one.pid not in ours), key=lambda one: (-one.percent, one.name))
-    busiest = [one for one in others if one.percent > _WORTH_NAMING][:_NAMED]
-    return {
-        "other_cores": round(sum(one.percent for one in others) / 100, 2),
-        "busiest": [{"name": plain_name(one.name), "cpu_percent": round(one.percent, 1)} for one in busiest],
-    }
+        return Taken()
+    parents, own = {program.pid: program.parent for program in programs}, getpid()
+    ours = {own, *_ancestors(own, parents)} | {pid for pid in parents if own in _ancestors(pid, parents)}
+    others = [program for program in programs if program.pid not in ours]
+    others.sort(key=lambda program: (-program.percent, program.name))
+    busiest = [program for program in others if program.percent > _WORTH_NAMING][:_NAMED]
+    return Taken(
+        round(sum(program.percent for program in others) / 100, 2),
+        [Busy(plain_name(program.name), round(program.percent, 1)) for program in busiest],
+    )
 
 
 def plain_name(name: str) -> str:
@@ -66,14 +76,9 @@ def plain_name(name: str) -> str:
     return "unnamed" if "@" in shown else shown.strip()[:_LONGEST_NAME] or "unnamed"
 
 
-def _ours(programs: Iterable[Program], own: int) -> set[int]:
-    parents = {one.pid: one.parent for one in programs}
-    return {own, *_ancestors(own, parents)} | {pid for pid in parents if own in _ancestors(pid, parents)}
-
-
-def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
-    """Those that started `pid`, up to the system's first process, which started everything and is not ours."""
-    found: set[int] = set()
-    while (pid := parents.get(pid, 0)) > 1 and pid not in found:
-        found.add(pid)
-    return found
+def _ancestors(pid: int, parents: Mapping[int, int]) -> set[int]:
+    """Return those that started `pid`, up to the system's first process, which started everything and is not ours."""
+    ancestors: set[int] = set()
+    while (pid := parents.get(pid, 0)) > 1 and pid not in ancestors:
+        ancestors.add(pid)
+    return ancestors

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 AGREE = 0.05
 """Two trials agree when they differ by this share of the larger one at most."""
 _FALLING = -0.7  # rank correlation from which on a series counts as falling and not as scattered
 
 
-def agree(one: float, other: float) -> bool:
-    """Whether two trials of a rate agree."""
-    return abs(one - other) <= AGREE * max(abs(one), abs(other))
+@dataclass(frozen=True)
+class Summary:
+    """What is printed of a series."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def agree(rate: float, other: float) -> bool:
+    """Tell whether two trials of a rate agree."""
+    return abs(rate - other) <= AGREE * max(abs(rate), abs(other))
 
 
 def settled(series: Sequence[float]) -> Sequence[float]:
@@ -44,9 +54,9 @@ def objection(series: Sequence[float], max_drift: float, max_spread: float) -> s
     return ""
 
 
-def summary(series: Sequence[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
-    return {"median": statistics.median(series), "lowest": min(series), "highest": max(series)}
+def summary(series: Sequence[float]) -> Summary:
+    """Return median, lowest and highest."""
+    return Summary(statistics.median(series), min(series), max(series))
 
 
 def _rank_correlation(series: Sequence[float]) -> float:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_publish.machine import apple, linux
 from mlx_publish.machine.programs import Run, run_program
-
-State = Mapping[str, Any]
+from mlx_publish.machine.snapshot import State
 
 # Cores in the hands of others, from which on a speed may be theirs as well as the model's.
 MUCH_TAKEN = 0.5
@@ -25,25 +24,23 @@ class Disturbances:
     remarks: tuple[str, ...] = ()
 
 
-def state(run: Run = run_program) -> dict[str, Any]:
-    """How the machine is now; None where something cannot be read.
-
-    `power` is "mains" or "battery"; `thermal` "nominal", "fair", "serious" or "critical"; `cpu_speed_limit` is in
-    percent; `load` the load average of one minute for each core, our own work included; `other_cores` what all other
-    programs take; `busiest` their names and percent of one core, those above 20 %, three at most.
-    """
-    found = apple.state(run) if platform.system() == "Darwin" else linux.state()
-    return {**found, "load": _load()}
+def state(run: Run = run_program) -> State:
+    """Return how the machine is now."""
+    now = apple.state(run) if platform.system() == "Darwin" else linux.state()
+    try:
+        return replace(now, load=round(os.getloadavg()[0] / (os.cpu_count() or 1), 2))
+    except OSError:
+        return now
 
 
 def disturbances(before: State, after: State) -> Disturbances:
-    """What disturbed a measurement, by the states before and after it; what is not known disturbs nobody."""
+    """Return what disturbed a measurement, by the states before and after it; what is not known disturbs nobody."""
     states = {"before": before, "after": after}
     remarks = [f"The machine ran on battery {when}." for _, when in _wrong(states, "power", "battery".__eq__)]
     refusals = [f"Low power mode was on {when}." for _, when in _wrong(states, "low_power_mode", bool)]
     for word, when in _wrong(states, "thermal", lambda word: word != "nominal"):
         # A Mac without a fan is warm after any work; that it slowed down shows in the trials.
-        warm = word == "fair" and before.get("thermal") != "fair"
+        warm = word == "fair" and before.thermal != "fair"
         (remarks if warm else refusals).append(f"The thermal state of the machine was {word} {when}.")
     for percent, when in _wrong(states, "cpu_speed_limit", lambda percent: percent < 100):
         refusals.append(f"The system held the processor at {percent} % of its speed {when}.")
@@ -51,23 +48,16 @@ def disturbances(before: State, after: State) -> Disturbances:
 
 
 def _wrong(states: Mapping[str, State], key: str, wrong: Callable[[Any], bool]) -> Iterator[tuple[Any, str]]:
-    """Each wrong value of a key, and when it was so."""
-    for value in dict.fromkeys(state.get(key) for state in states.values()):
+    """Yield each wrong value of a field, and when it was so."""
+    for value in dict.fromkeys(getattr(state, key) for state in states.values()):
         if value is not None and wrong(value):
-            when = " and ".join(when for when, state in states.items() if state.get(key) == value)
+            when = " and ".join(when for when, state in states.items() if getattr(state, key) == value)
             yield value, f"{when} the measurement"
 
 
 def _others(states: Mapping[str, State]) -> Iterator[str]:
-    """One sentence, about the busier of the two."""
-    when, busier = max(states.items(), key=lambda item: item[1].get("other_cores") or 0)
-    if (cores := busier.get("other_cores") or 0) > MUCH_TAKEN:
-        names = ", ".join(f"{one['name']} {one['cpu_percent']:.0f} %" for one in busier.get("busiest") or ())
+    """Yield one sentence, about the busier of the two."""
+    when, busier = max(states.items(), key=lambda item: item[1].other_cores or 0)
+    if (cores := busier.other_cores or 0) > MUCH_TAKEN:
+        names = ", ".join(f"{program.name} {program.cpu_percent:.0f} %" for program in busier.busiest or ())
         yield f"Other programs took {cores:.1f} cores {when} the measurement{': ' if names else ''}{names}."
-
-
-def _load() -> float | None:
-    try:
-        return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
-    except OSError:
-        return None

@@ -1,4 +1,4 @@
-"""The source's card: its front matter, read so that nothing in it can break us."""
+"""The source's card: its front matter, read within bounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_card(files: ModelFiles) -> SourceCard:
 
 
 def parse_card(text: str) -> SourceCard:
-    """Front matter of a card's text."""
+    """Return the front matter of a card's text."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     match = _FRONT_MATTER.match(text)
     if match is None:

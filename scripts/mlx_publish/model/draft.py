@@ -1,4 +1,4 @@
-"""A folder's tokenizer files while they are mended: read strictly, written only where they changed."""
+"""A folder's tokenizer files during their repair: read strictly, written only where they changed."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Change:
-    """What was changed in a file of a model, in words, and where to look: file and key."""
+    """A change of a file of a model, in words, and its place: file and key."""
 
     file: str
     key: str
-    """Empty where it is none, as of a byte order mark."""
+    """Empty where there is none, as for a byte order mark."""
     message: str
 
 
 @dataclass
 class Draft:
-    """The JSON of the files by path, and the texts of the others that are to be written."""
+    """The JSON of the files by path, and the texts of the other files to write."""
 
     files: Mapping[str, bytes]
     json: dict[str, dict[str, Any]]
@@ -57,30 +57,28 @@ class Draft:
 
     @property
     def config(self) -> dict[str, Any]:
-        """tokenizer_config.json; it is made where it is missing and something is put into it."""
+        """Return tokenizer_config.json, a new one where it is missing."""
         return self.json.setdefault(CONFIG, {})
 
     @property
-    def fast(self) -> Mapping[str, Any] | None:
-        """tokenizer.json, which is only looked at: it decides the ids."""
+    def fast(self) -> Mapping[str, object] | None:
+        """Return tokenizer.json for reading only: it decides the ids."""
         return self.json.get(FAST)
 
     def written(self) -> dict[str, bytes]:
-        """The files that have to be written, changed or new."""
+        """Return the files to write, changed or new."""
         result = {path: text.encode() for path, text in self.texts.items()}
-        for path, data in self.json.items():
-            if path in (CONFIG, SPECIAL) and data != self._before(path):
-                result[path] = json_bytes(data)
+        for path in [path for path in self.json if path in (CONFIG, SPECIAL)]:
+            before = read_object(path, self.files[path]) if path in self.files else {}
+            if self.json[path] != before:
+                result[path] = json_bytes(self.json[path])
         for path, raw in self.files.items():
             if path.endswith(".json") and path not in result and raw.startswith(codecs.BOM_UTF8):
                 result[path] = raw.removeprefix(codecs.BOM_UTF8)
         return result
 
-    def _before(self, path: str) -> dict[str, Any]:
-        return read_object(path, self.files[path]) if path in self.files else {}
 
-
-def judge_kinds(path: str, data: Mapping[str, Any]) -> None:
+def judge_kinds(path: str, data: Mapping[str, object]) -> None:
     """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
     for key, kinds in _KINDS.items():
         if not isinstance(data.get(key), kinds):
@@ -101,12 +99,12 @@ def read_object(path: str, data: bytes) -> dict[str, Any]:
     """Parse a JSON object, a byte order mark before it allowed. Raises `Refused` naming file and line."""
     text = read_text(path, data.removeprefix(codecs.BOM_UTF8))
     try:
-        found = parse(text, bounds_of(path))
+        content = parse(text, bounds_of(path))
     except FaultyJson as error:
         raise _broken(path, error.line or 1, error.message) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise _broken(path, 1, "is not a JSON object")
-    return found
+    return content
 
 
 def read_text(path: str, data: bytes) -> str:
@@ -119,8 +117,8 @@ def read_text(path: str, data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def json_bytes(data: Mapping[str, Any]) -> bytes:
-    """JSON as Hugging Face writes it: two spaces, keys in their order, characters as they are."""
+def json_bytes(data: Mapping[str, object]) -> bytes:
+    """Return JSON as Hugging Face writes it: two spaces, keys in their order, characters as they are."""
     try:
         return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:

@@ -21,7 +21,7 @@ SMALL = 64 << 20
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file as the source lists it. `sha256` and `git_sha1` are known where a Hub tells them."""
+    """A file as the source lists it; a Hub lists `sha256` and `git_sha1`, too."""
 
     path: str
     size: int
@@ -30,11 +30,11 @@ class FileEntry:
 
 
 class ModelFiles(Protocol):
-    """What the readers need: a list, whole small files, and headers of large ones."""
+    """What readers of a model need: the list of files, whole small ones, and headers of large ones."""
 
     @property
     def entries(self) -> Mapping[str, FileEntry]:
-        """All files by path."""
+        """Return all files by path."""
 
     def read(self, path: str) -> bytes:
         """Return a small file, whole."""
@@ -45,18 +45,18 @@ class ModelFiles(Protocol):
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """A model in a folder, looked at once: only what is a plain file of the folder, links followed, is ever opened."""
+    """A model in a folder, listed once; opens only plain files of the folder, links followed."""
 
     folder: Path
 
     @cached_property
     def look(self) -> FolderLook:
-        """Where each file lies, and which links lead elsewhere."""
+        """Return where each file lies, and which links lead elsewhere."""
         return look_at(self.folder)
 
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
-        """All files below the folder but hidden ones."""
+        """Return all files below the folder but hidden ones."""
         return {path: FileEntry(path, place.size) for path, place in self.look.places.items()}
 
     def read(self, path: str) -> bytes:
@@ -70,12 +70,12 @@ class FolderFiles:
             return read_header_of(file, path, self.look.places[path].size)
 
     def copy(self, path: str, target: Path) -> None:
-        """Copy a file as it was seen."""
+        """Copy a file. Raises `Refused` where it is not the listed file any more."""
         with self.look.open(path) as file, target.open("xb") as copy:
             shutil.copyfileobj(file, copy)
 
     def unchanged(self, paths: Iterable[str]) -> None:
-        """Raise `Refused` where one of these files is not the one that was seen any more."""
+        """Raise `Refused` where one of these files is not the listed file any more."""
         for path in paths:
             self.look.open(path).close()
 
@@ -88,7 +88,7 @@ class MemoryFiles:
 
     @property
     def entries(self) -> Mapping[str, FileEntry]:
-        """All files."""
+        """Return all files."""
         return {path: FileEntry(path, len(data)) for path, data in self.contents.items()}
 
     def read(self, path: str) -> bytes:
@@ -101,7 +101,7 @@ class MemoryFiles:
 
 
 def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
-    """A JSON object of the model, or None where the file is absent.
+    """Return a JSON object of the model, or None where the file is absent.
 
     Raises `Refused` naming file and line where it is not a JSON object: nothing of the model can be trusted then.
     """

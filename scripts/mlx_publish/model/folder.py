@@ -1,7 +1,7 @@
-"""What lies in a folder of somebody else's: each file where it really lies, and each link that leads elsewhere.
+"""The content of a foreign folder: each file where it really lies, and each link that leads elsewhere.
 
-Nothing is opened by this look. What it found is opened through `FolderLook.open` alone, which takes only the very
-file that was seen: another one may have been put in its place since.
+A look opens nothing. Open its files only through `FolderLook.open`, which refuses any other file that has taken the
+place since.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Place:
-    """A plain file: where it lies after all links, and what tells it from another one."""
+    """A plain file: where it lies after all links, and the mark that tells it from another."""
 
     real: Path
     size: int
@@ -66,7 +66,7 @@ class FolderLook:
     """Folders that say of themselves that they are environments of Python."""
 
     def open(self, path: str) -> BinaryIO:
-        """Open the very file that was seen. `Refused` where another one, or a changed one, lies there now."""
+        """Open a file of the look. Raises `Refused` where another or a changed file lies there now."""
         place = self.places[path]
         try:
             handle = os.open(place.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -81,7 +81,7 @@ class FolderLook:
         return file
 
     def hollow(self, path: str) -> bool:
-        """Tell whether a file is mostly holes, as a download that has only begun."""
+        """Tell whether a file is mostly holes, like a download that has only begun."""
         place = self.places[path]
         if not 0 < place.stored * _HOLLOW < place.size or not hasattr(os, "SEEK_HOLE"):
             return False
@@ -100,8 +100,8 @@ def _changed(path: str) -> Refused:
     )  # fmt: skip
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+def _mark(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def look_at(folder: Path) -> FolderLook:
@@ -111,7 +111,7 @@ def look_at(folder: Path) -> FolderLook:
 
 @dataclass
 class _Walk:
-    """One look: what is found while it goes on."""
+    """A look in progress."""
 
     root: Path
     places: dict[str, Place] = field(default_factory=dict)
@@ -140,11 +140,11 @@ class _Walk:
 
     def _judge(self, name: str, path: Path, through: bool) -> None:
         try:
-            found = path.lstat()
-            if stat.S_ISLNK(found.st_mode):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
                 self._judge_link(name, path)
-            elif not stat.S_ISDIR(found.st_mode):
-                self._keep(name, path, found)
+            elif not stat.S_ISDIR(status.st_mode):
+                self._keep(name, path, status)
             elif (path / _ENVIRONMENT).exists():
                 self.passed_over.append(name)
             else:
@@ -156,24 +156,24 @@ class _Walk:
     def _judge_link(self, name: str, path: Path) -> None:
         real, link = Path(os.path.realpath(path)), f"is a link to {shown(str(path.readlink()))}, "
         try:
-            found = real.lstat()
+            status = real.lstat()
         except OSError as error:
             if error.errno not in _GONE:
                 self.strays.append(Stray(name, f"{link}which cannot be looked at: {error.strerror}"))
                 return
-            found = None
-        if found is None or stat.S_ISLNK(found.st_mode):  # it leads to nothing, or in a circle
+            status = None
+        if status is None or stat.S_ISLNK(status.st_mode):  # it leads to nothing, or in a circle
             self.dead.append(name)
             return
         within = _within(real, self.root)
-        if within is None and not (stat.S_ISREG(found.st_mode) and _is_blob(real, self.root)):
+        if within is None and not (stat.S_ISREG(status.st_mode) and _is_blob(real, self.root)):
             self.strays.append(Stray(name, f"{link}which is outside of the folder"))
         elif within is not None and _is_hidden(within):
             self.strays.append(Stray(name, f"{link}which is hidden and no part of a model"))
-        elif stat.S_ISDIR(found.st_mode):
+        elif stat.S_ISDIR(status.st_mode):
             self._follow(name, path, real)
         else:
-            self._keep(name, real, found, link)
+            self._keep(name, real, status, link)
 
     def _follow(self, name: str, path: Path, real: Path) -> None:
         """Go into a linked folder once, and never into one that the link itself lies in."""
@@ -182,17 +182,17 @@ class _Walk:
             self._followed.add(real)
             self._waiting.append((f"{name}/", real, True))
 
-    def _keep(self, name: str, real: Path, found: os.stat_result, link: str = "is ") -> None:
-        if stat.S_ISREG(found.st_mode):
-            stored = getattr(found, "st_blocks", 0) * _BLOCK
-            self.places[name] = Place(real, found.st_size, _mark(found), stored)
+    def _keep(self, name: str, real: Path, status: os.stat_result, link: str = "is ") -> None:
+        if stat.S_ISREG(status.st_mode):
+            stored = getattr(status, "st_blocks", 0) * _BLOCK
+            self.places[name] = Place(real, status.st_size, _mark(status), stored)
         else:
-            kind = next((word for is_kind, word in _KINDS if is_kind(found.st_mode)), "no file")
+            kind = next((word for is_kind, word in _KINDS if is_kind(status.st_mode)), "no file")
             self.strays.append(Stray(name, f"{link}{kind}, not a file"))
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder but the hidden; of a folder that may not be read nothing."""
+    """Return what lies in a folder but hidden entries; nothing of a folder that may not be read."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
@@ -200,7 +200,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _within(real: Path, root: Path) -> tuple[str, ...] | None:
-    """The parts of a path below the root, or None where it is not below it.
+    """Return the parts of a path below the root, or None where it is not below it.
 
     Folders are compared as the disk does: a link may spell them in other letters.
     """
@@ -212,7 +212,7 @@ def _within(real: Path, root: Path) -> tuple[str, ...] | None:
 
 
 def _is_hidden(parts: tuple[str, ...]) -> bool:
-    """Hidden files are the user's own, as the token in .git/config; only stores of large files are a model's."""
+    """Tell whether a path is hidden: the user's own, as the token in .git/config, and no store of large files."""
     if any(parts[: len(store)] == store for store in _STORES):
         return False
     return any(part.startswith(".") for part in parts)

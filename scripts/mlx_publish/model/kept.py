@@ -22,7 +22,7 @@ def sentence(layers: KeptLayers) -> str:
 
 
 def _kinds(paths: Iterable[str]) -> str:
-    """Paths without the numbers of their layers, each once."""
+    """List paths without the numbers of their layers, each once."""
     kinds = sorted({_INDEX.sub("", path) for path in paths})
     listed = [*kinds[:_NAMED], f"{len(kinds) - _NAMED} more"] if len(kinds) > _NAMED else kinds
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlx_publish.model.files import FileEntry, ModelFiles
+from mlx_publish.model.files import ModelFiles
 from mlx_publish.model.select import is_legal, looks_legal
 
 LARGEST = 1 << 20
@@ -22,7 +22,7 @@ _OTHERS = (
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\x90\x9b\x9d-\x9f]")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
-_FEWEST = 3  # parts of a pickle that is not told from a short text otherwise
+_FEWEST = 3  # parts of a pickle; a short text may look like fewer
 _TOO_LARGE = f"has more than {LARGEST:,} bytes, too many for a legal text"
 _OTHER_ENCODING = "is text, but not UTF-8"
 
@@ -40,26 +40,23 @@ class Legal:
 
 
 def read_legal(files: ModelFiles) -> Legal:
-    """Read the legal files, which are small; of one that is too large for a legal text nothing is read."""
+    """Sort the legal files. Reads none that is too large for a legal text."""
     named = sorted(path for path in files.entries if is_legal(path))
-    faults = {path: _fault(files, files.entries[path]) for path in named[:MOST]}
+    faults = {
+        path: _TOO_LARGE if files.entries[path].size > LARGEST else text_fault(files.read(path))
+        for path in named[:MOST]
+    }
     faults |= dict.fromkeys(named[MOST:], f"comes after {MOST} others")
     texts = tuple(path for path, fault in faults.items() if not fault)
-    # A licence in the letters of an old Windows is one all the same; where there is another text it may be missed.
+    # A licence in the encoding of an old Windows still is a licence; beside another text it may stay behind.
     harmless = {path: fault for path, fault in faults.items() if texts and fault == _OTHER_ENCODING}
     broken = {path: fault for path, fault in faults.items() if fault and path not in harmless}
     others = {path: "its name is not that of a text" for path in sorted(files.entries) if looks_legal(path)}
     return Legal(texts, {**others, **harmless}, broken)
 
 
-def _fault(files: ModelFiles, entry: FileEntry) -> str:
-    if entry.size > LARGEST:
-        return _TOO_LARGE
-    return text_fault(files.read(entry.path))
-
-
 def text_fault(data: bytes) -> str:
-    """Say why this is no legal text, or empty where it is one: UTF-8, without commands to a terminal, of one kind."""
+    """Say why this is no legal text, or return "": a legal text is UTF-8 and commands no terminal."""
     if len(data) > LARGEST:
         return _TOO_LARGE
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
@@ -69,8 +66,8 @@ def text_fault(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return _OTHER_ENCODING if _is_text(data) else "is no text"
-    if found := _CONTROL.search(text.removesuffix("\x1a")):  # as DOS ended a text
-        return f"is no text: it holds the control character U+{ord(found[0]):04X}"
+    if control := _CONTROL.search(text.removesuffix("\x1a")):  # as DOS ended a text
+        return f"is no text: it holds the control character U+{ord(control[0]):04X}"
     return "is a pickle, not a text" if _is_pickle(data) else ""
 
 

@@ -1,4 +1,4 @@
-"""Everything that is known of a model without its weights, each part read when it is first asked for."""
+"""Everything about a model but its weights; each part is read at its first use."""
 
 from __future__ import annotations
 
@@ -38,93 +38,92 @@ class Metadata:
 
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
-        """All files by path."""
+        """Return all files by path."""
         return self.files.entries
 
     @property
     def dead_links(self) -> tuple[str, ...]:
-        """Files of a folder that are links to nothing, of those that a conversion would carry over."""
+        """Return links to nothing among the files of a folder that a conversion would carry over."""
         links = self.files.look.dead if isinstance(self.files, FolderFiles) else ()
         wanted = carried_files(links, (path for path in links if path.endswith(".safetensors")))
         return tuple(path for path in links if path in wanted)
 
     @property
     def strays(self) -> tuple[Stray, ...]:
-        """Names in a folder that stand for something outside of it, or for no file."""
+        """Return names in a folder that stand for something outside of it, or for no file."""
         return self.files.look.strays if isinstance(self.files, FolderFiles) else ()
 
     @property
     def hollow(self) -> tuple[str, ...]:
-        """Files of a folder that a conversion may take and of which the disk holds next to nothing."""
+        """Return files that a conversion may take and of which the disk holds next to nothing."""
         look = self.files.look if isinstance(self.files, FolderFiles) else None
         large = (path for path in sorted(self.named) if not is_legal(path))  # those have a check of their own
         return tuple(path for path in large if look.hollow(path)) if look else ()
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """The files that conversion may take, by their names alone."""
+        """Return the files that conversion may take, by their names alone."""
         weights = (path for path in self.entries if path.startswith("model") and path.endswith(".safetensors"))
         return frozenset(carried_files(self.entries, (path for path in weights if "/" not in path)))
 
     @cached_property
     def legal(self) -> Legal:
-        """The legal files by what becomes of them."""
+        """Return the legal files, sorted by what becomes of them."""
         return read_legal(self.files)
 
     @cached_property
     def needed(self) -> frozenset[str]:
-        """The files that conversion takes, of those that are there."""
+        """Return the files that are there and that conversion takes."""
         return frozenset(carried_files(self.entries, self.weights) & self.entries.keys()) - self.not_texts
 
     @property
     def not_texts(self) -> frozenset[str]:
-        """Legal files that are not carried over."""
+        """Return the legal files that stay behind."""
         return frozenset((*self.legal.left, *self.legal.broken))
 
     @cached_property
     def config(self) -> ModelConfig:
-        """config.json, empty where there is none."""
+        """Return config.json, empty where there is none."""
         return ModelConfig(self.json("config.json") or {})
 
     @cached_property
     def card(self) -> SourceCard:
-        """The front matter of README.md."""
+        """Return the front matter of README.md."""
         return read_card(self.files)
 
     @cached_property
     def tokenizer(self) -> TokenizerInfo:
-        """The small files of the tokenizer."""
-        self._judge_tokenizer()
-        return read_tokenizer(self.files)
+        """Return the content of the tokenizer's small files.
 
-    def _judge_tokenizer(self) -> None:
-        """Raise `Refused` where a file of the tokenizer costs more than any real one."""
+        Raises `Refused` where a file of the tokenizer costs more than any real one.
+        """
         judge_files({path: entry.size for path, entry in self.entries.items() if is_tokenizer(path)})
         for path in _TOKEN_FILES if "tokenizer.json" in self.entries else (*_TOKEN_FILES, *_OLDER_FILES):
             judge_texts(self.json(path), path)
         config = self.json("tokenizer_config.json") or {}
         judge_kinds("tokenizer_config.json", config)
         read_decoder(config)
+        return read_tokenizer(self.files)
 
     @cached_property
     def look(self) -> Look | None:
-        """What its chat templates make of the package's dialogues, in a child process; None where it has none.
+        """Render the package's dialogues with its chat templates, in a child process; None where it has none.
 
         Raises `Refused` where no template applies unasked.
         """
-        found = self.tokenizer
-        return look(found.templates, found.special_tokens) if found.templates else None
+        info = self.tokenizer
+        return look(info.templates, info.special_tokens) if info.templates else None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The tokens of tokenizer.json, none where there is no such file."""
+        """Return the tokens of tokenizer.json, none where there is no such file."""
         data = self.json("tokenizer.json") or {}
         judge_tokenizer(data)
         return read_vocabulary(data)
 
     @cached_property
     def added_tokens(self) -> frozenset[str]:
-        """Texts of the tokens that stand for themselves: of tokenizer.json, tokenizer_config.json and by role."""
+        """Return texts of tokens that stand for themselves: of tokenizer.json, tokenizer_config.json and by role."""
         listed = (self.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
         entries = listed.values() if isinstance(listed, Mapping) else ()
         texts = (entry.get("content") for entry in entries if isinstance(entry, Mapping))
@@ -132,33 +131,33 @@ class Metadata:
         return frozenset(text for text in (*self.vocabulary.added, *texts, *by_role) if isinstance(text, str) and text)
 
     @cached_property
-    def index(self) -> Mapping[str, Any] | None:
-        """The index of the weights, which has megabytes for the largest models."""
+    def index(self) -> Mapping[str, object] | None:
+        """Return the index of the weights, which has megabytes for the largest models."""
         return self.json(INDEX)
 
     @cached_property
     def weights(self) -> tuple[str, ...]:
-        """The one set of weight files, whether they are there or not."""
+        """Return the one set of weight files, whether they are there or not."""
         return weight_files(self.entries, self.index)
 
     @cached_property
     def headers(self) -> Mapping[str, tuple[TensorInfo, ...]]:
-        """Tensors by weight file, of those files that are there."""
+        """Return the tensors by weight file, of those files that are there."""
         return {path: self.files.header(path) for path in self.weights if path in self.entries}
 
     @cached_property
     def tensors(self) -> tuple[TensorInfo, ...]:
-        """The tensors of all weight files."""
+        """Return the tensors of all weight files."""
         return tuple(tensor for header in self.headers.values() for tensor in header)
 
     @property
     def language_tensors(self) -> tuple[TensorInfo, ...]:
-        """Those that are not of an image or audio encoder, which a conversion to text leaves out."""
+        """Return the tensors of the language model, which are all that a conversion to text keeps."""
         return tuple(tensor for tensor in self.tensors if is_language(tensor.name))
 
     @property
     def towers(self) -> tuple[TensorInfo, ...]:
-        """Those that are, and what joins them to the language model."""
+        """Return the tensors of image and audio encoders, and of what joins them to the language model."""
         return tuple(tensor for tensor in self.tensors if not is_language(tensor.name))
 
     def json(self, path: str) -> dict[str, Any] | None:
@@ -166,5 +165,5 @@ class Metadata:
         return read_json_file(self.files, path)
 
     def is_pointer(self, path: str) -> bool:
-        """Tell whether a file is but a pointer of git-lfs."""
+        """Tell whether a file is only a pointer of git-lfs."""
         return self.entries[path].size < _POINTER_SIZE and is_pointer(self.files.read(path))

@@ -1,4 +1,4 @@
-"""Names of files: which may be published, which two are one on a Mac, and how a stranger's name is shown."""
+"""Names of files: which may be published, which two are the same on a Mac, and how to show a foreign name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
 def shown(text: str, most: int = _SHOWN) -> str:
-    """A stranger's text for a message: cut, and with all that a reader would not see as its escape."""
+    """Return a foreign text for a message: cut, and with invisible characters as escapes."""
     cut = text if len(text) <= most else f"{text[:most]}…"
-    return "".join(char if char.isprintable() and char not in _BLANK else _escaped(char) for char in cut)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+    visible = (char.isprintable() and char not in _BLANK for char in cut)
+    return "".join(
+        char if keep else char.encode("unicode_escape").decode("ascii") for char, keep in zip(cut, visible, strict=True)
+    )
 
 
 def name_fault(path: str) -> str:
@@ -44,12 +43,12 @@ def _named(char: str) -> str:
 
 
 def folded(path: str) -> str:
-    """What two paths have in common that are one file on APFS, which compares letters without their case."""
+    """Return the form that two paths share which are one file on APFS: it compares letters without their case."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 def same_on_a_mac(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs of paths that are one file on APFS."""
+    """Return pairs of paths that are one file on APFS."""
     first: dict[str, str] = {}
     pairs = ((first.setdefault(folded(path), path), path) for path in sorted(set(paths)))
-    return tuple((one, other) for one, other in pairs if one != other)
+    return tuple((path, twin) for path, twin in pairs if path != twin)

@@ -1,4 +1,4 @@
-"""config.json as mlx-lm reads it: newer spellings written beside in the older ones, nothing else changed."""
+"""config.json as mlx-lm reads it: older spellings beside the newer ones, nothing else changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROPE_OWN = frozenset({"rope_theta", "rope_type", "partial_rotary_factor"})
 VOCABULARY_ON_TOP = frozenset({"gemma3", "gemma4", "gemma4_unified"})
 
 
-def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Change]]:
+def normalise_config(config: Mapping[str, object]) -> tuple[dict[str, Any], list[Change]]:
     """Return the config with older spellings added, and what was added.
 
     - `dtype` -> `torch_dtype`: mlx-lm reads only the latter, and would leave float32 weights as they are.
@@ -28,7 +28,8 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Ch
     Values that are there already stay. Parameters by layer type (`full_attention: {...}`) have no older spelling;
     the check of the built model says whether they arrived.
     """
-    result, changes = copy.deepcopy(dict(config)), list[Change]()
+    result: dict[str, Any] = copy.deepcopy(dict(config))
+    changes: list[Change] = []
     changes += plain_floats(result)
     changes += wrap(result)
     parts = [("", result)]
@@ -43,8 +44,7 @@ def normalise_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Ch
             changes += _yarn(rope, part, f"{prefix}{key}")
             for name, below in rope.items() if isinstance(rope, dict) else ():
                 changes += _yarn(below, part, f"{prefix}{key}.{name}")
-    changes += _tied(result)
-    changes += _vocabulary(result)
+    changes += _beside_text_part(result)
     # mlx-lm looks for the type on top only, also where a multimodal config nests it.
     nested = result.get("text_config", {}).get("torch_dtype") if len(parts) > 1 else None
     if nested and "torch_dtype" not in result:
@@ -58,14 +58,12 @@ def _change(key: str, rest: str) -> Change:
     return Change(MODEL, key, f"{key} {rest}")
 
 
-def _yarn(rope: object, part: Mapping[str, Any], where: str) -> list[Change]:
+def _yarn(rope: object, part: Mapping[str, object], where: str) -> list[Change]:
     """Write what transformers takes where a config says nothing or uses a key that mlx-lm's yarn does not know."""
     if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
         return []
-    changes, context = (
-        list[Change](),
-        part.get("original_max_position_embeddings") or part.get("max_position_embeddings"),
-    )
+    changes: list[Change] = []
+    context = part.get("original_max_position_embeddings") or part.get("max_position_embeddings")
     if rope.get("original_max_position_embeddings") is None and type(context) is int:
         rope["original_max_position_embeddings"] = context
         changes = [_change(f"{where}.original_max_position_embeddings", f"{context} from max_position_embeddings")]
@@ -75,7 +73,7 @@ def _yarn(rope: object, part: Mapping[str, Any], where: str) -> list[Change]:
 def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[Change]:
     """Let a class compute the factor that a config names: mlx-lm makes it of `mscale`.
 
-    It is 1 + 0.1 * mscale * ln(factor), over the same of `mscale_all_dim`, which is 0 where nothing is said.
+    It is 1 + 0.1 * mscale * ln(factor), over the same of `mscale_all_dim`, which is 0 by default.
     """
     wanted, factor = rope.get("attention_factor"), rope.get("factor")
     if not isinstance(wanted, (int, float)) or not isinstance(factor, (int, float)) or factor <= 1:
@@ -88,27 +86,27 @@ def _factor_of_yarn(rope: dict[str, Any], where: str) -> list[Change]:
     return [_change(f"{where}.mscale", f"{rope['mscale']:g} from attention_factor {wanted:g}")]
 
 
-def _vocabulary(result: dict[str, Any]) -> list[Change]:
-    """Write the vocabulary's size on top where mlx-lm's class takes its default over that of the text part."""
-    text = result.get("text_config") if result.get("model_type") in VOCABULARY_ON_TOP else None
-    size = text.get("vocab_size") if isinstance(text, dict) else None
-    if type(size) is not int or result.get("vocab_size") is not None:
-        return []
-    result["vocab_size"] = size
-    return [_change("vocab_size", f"{size} on top from text_config")]
-
-
-def _tied(result: dict[str, Any]) -> list[Change]:
-    """transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part."""
-    text, above = result.get("text_config"), result.get("tie_word_embeddings")
-    if not isinstance(text, dict) or not isinstance(above, bool) or text.get("tie_word_embeddings") == above:
-        return []
-    text["tie_word_embeddings"] = above
-    return [_change("text_config.tie_word_embeddings", f"{str(above).lower()} from tie_word_embeddings on top")]
+def _beside_text_part(result: dict[str, Any]) -> list[Change]:
+    """Write keys of a wrapper and of its text part where mlx-lm's class reads them."""
+    text, changes = result.get("text_config"), list[Change]()
+    if not isinstance(text, dict):
+        return changes
+    # transformers 5 ties a wrapper's head by the key on top; mlx-lm's classes read that of the text part.
+    tied = result.get("tie_word_embeddings")
+    if isinstance(tied, bool) and text.get("tie_word_embeddings") != tied:
+        text["tie_word_embeddings"] = tied
+        message = f"{str(tied).lower()} from tie_word_embeddings on top"
+        changes.append(_change("text_config.tie_word_embeddings", message))
+    # mlx-lm's whole models of these types take their default over the size of the text part.
+    size = text.get("vocab_size") if result.get("model_type") in VOCABULARY_ON_TOP else None
+    if type(size) is int and result.get("vocab_size") is None:
+        result["vocab_size"] = size
+        changes.append(_change("vocab_size", f"{size} on top from text_config"))
+    return changes
 
 
 def plain_floats(config: dict[str, Any]) -> list[Change]:
-    """Write infinities, which JSON has not, as the largest float32, which bounds nothing either; in place, told.
+    """Write infinities, which JSON lacks, as the largest float32, which bounds nothing either; return the changes.
 
     Python writes `Infinity`, which other readers of JSON refuse, and transformers 5 `{"__float__": "Infinity"}`,
     which mlx-lm takes for a mapping. NaN is written as it is: the check of the source refuses it.
@@ -131,7 +129,7 @@ def plain_floats(config: dict[str, Any]) -> list[Change]:
 
 
 def tagged_float(value: object) -> float | None:
-    """The number that a float or transformers 5's `{"__float__": "Infinity"}` stands for; None where it is neither."""
+    """Return the number of a float or of transformers 5's `{"__float__": "Infinity"}`; None where it is neither."""
     if isinstance(value, Mapping) and value.keys() == {"__float__"}:
         try:
             return float(str(value["__float__"]))
@@ -172,7 +170,7 @@ def _rope(part: dict[str, Any]) -> list[Change]:
 
 
 def declared_thetas(config: Mapping[str, Any]) -> set[float]:
-    """All base frequencies of rope that a config names, in whichever spelling."""
+    """Return all base frequencies of rope that a config names, in any spelling."""
     thetas: set[float] = set()
     for part in (config, config.get("text_config") or {}):
         for key in ("rope_theta", "rope_local_base_freq", "rotary_emb_base", "global_rope_theta", "local_rope_theta"):
@@ -184,7 +182,7 @@ def declared_thetas(config: Mapping[str, Any]) -> set[float]:
 
 
 def declared_scaling(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The one scaling of rope that a config names, or None where there is none or it differs by layer."""
+    """Return the scaling of rope that a config names for all layers, or None where there is none."""
     for part in (config, config.get("text_config") or {}):
         for key in ("rope_scaling", "rope_parameters"):
             value = part.get(key)

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.model.draft import CONFIG, SPECIAL, Change, Draft
 from mlx_publish.model.files import FolderFiles
@@ -58,16 +57,18 @@ def tokenizer_files(folder: Path) -> dict[str, bytes]:
 
 
 def portable(files: Mapping[str, bytes], *, plain: bool = False) -> Repaired:
-    """Mend tokenizer files, given by path, for clients old and new; nothing to mend gives an empty result.
+    """Repair tokenizer files, given by path, for clients old and new; an empty result where they are fine.
 
-    With `plain` the class becomes the one that reads tokenizer.json as it is: for a folder in which the class was
-    found to give other ids (transformers 5 rebuilds the tokenizer of GPT2Tokenizer and some fifty other classes
+    With `plain` the class becomes the one that reads tokenizer.json as it is: for a folder whose class gives other ids
+    (transformers 5 rebuilds the tokenizer of GPT2Tokenizer and some fifty other classes
     without the pre-tokenizer of tokenizer.json).
 
     Raises `Refused` naming file and line where a file is no UTF-8 or broken JSON.
     """
     draft = Draft.of(files)
-    _marks(draft)
+    for path, data in files.items():
+        if path.endswith(".json") and data.startswith(codecs.BOM_UTF8):
+            draft.changed("", f"byte order mark removed from {path}, which clients take for broken", path)
     if CONFIG in draft.json:
         _local_state(draft)
         for path in (CONFIG, SPECIAL):
@@ -83,31 +84,25 @@ def portable(files: Mapping[str, bytes], *, plain: bool = False) -> Repaired:
 
 @functools.cache
 def transformers4_classes() -> frozenset[str]:
-    """Names of tokenizer classes that transformers 4.57 finds."""
+    """Return the names of the tokenizer classes of transformers 4.57."""
     text = package_files("mlx_publish").joinpath("data/transformers4_tokenizers.txt").read_text(encoding="utf-8")
     return frozenset(text.split())
 
 
-def _marks(draft: Draft) -> None:
-    marked = [p for p, data in draft.files.items() if p.endswith(".json") and data.startswith(codecs.BOM_UTF8)]
-    for path in marked:
-        draft.changed("", f"byte order mark removed from {path}, which clients take for broken", path)
-
-
 def _local_state(draft: Draft) -> None:
-    keys = [key for key, value in draft.config.items() if key in _LOCAL or _is_local_path(key, value)]
-    for key in keys:
+    local = [
+        key
+        for key, value in draft.config.items()
+        if key in _LOCAL or (isinstance(value, str) and _PATH_KEY.search(key) and _ABSOLUTE.match(value))
+    ]
+    for key in local:
         del draft.config[key]
-    if keys:
-        draft.changed(keys[0], f"{', '.join(keys)} removed: state of the machine that wrote the file")
-
-
-def _is_local_path(key: str, value: object) -> bool:
-    return isinstance(value, str) and bool(_PATH_KEY.search(key)) and bool(_ABSOLUTE.match(value))
+    if local:
+        draft.changed(local[0], f"{', '.join(local)} removed: state of the machine that wrote the file")
 
 
 def _extra_tokens(draft: Draft, path: str) -> None:
-    """A dict of named tokens is valid in both; a list goes to its older name, at the same place."""
+    """Rename a list of tokens to its older key, at the same place; a dict of named tokens is valid in both."""
     data = draft.json.get(path, {})
     if _EXTRA not in data or isinstance(data[_EXTRA], dict):
         return
@@ -116,7 +111,9 @@ def _extra_tokens(draft: Draft, path: str) -> None:
         del data[_EXTRA]
         draft.changed(_EXTRA, f"empty {_EXTRA} removed from {path}", path)
         return
-    tokens = list(dict.fromkeys(map(_text, (*(data.get("additional_special_tokens") or ()), *listed))))
+    entries = (*(data.get("additional_special_tokens") or ()), *listed)
+    texts = (entry["content"] if isinstance(entry, Mapping) and "content" in entry else entry for entry in entries)
+    tokens = list(dict.fromkeys(texts))
     pairs = [(key, value) for key, value in data.items() if key != "additional_special_tokens"]
     data.clear()
     for key, value in pairs:
@@ -125,28 +122,21 @@ def _extra_tokens(draft: Draft, path: str) -> None:
     draft.changed(_EXTRA, f"the list {_EXTRA} of {path} is additional_special_tokens now", path)
 
 
-def _text(token: object) -> Any:
-    return token["content"] if isinstance(token, Mapping) and "content" in token else token
-
-
 def _class(draft: Draft, *, plain: bool) -> None:
-    named = draft.config.get("tokenizer_class")
-    if named == PLAIN or not (plain or (isinstance(named, str) and not _known(named, draft.files))):
+    named, known = draft.config.get("tokenizer_class"), True
+    if isinstance(named, str):
+        # transformers 4 needs a form of the class that reads tokenizer.json, or the files for its slow form.
+        classes, fast = transformers4_classes(), named if named.endswith("Fast") else f"{named}Fast"
+        known = fast in classes or (named in classes and any(_SLOW.search(path) for path in draft.files))
+    if named == PLAIN or (known and not plain):
         return
     draft.config["tokenizer_class"] = PLAIN
     reason = "whose ids differ from tokenizer.json's" if plain else "which transformers 4 does not know"
     draft.changed("tokenizer_class", f"tokenizer_class {PLAIN} instead of {named or 'the default'}, {reason}")
 
 
-def _known(name: str, files: Mapping[str, bytes]) -> bool:
-    """Tell whether transformers 4 has a form of the class that reads tokenizer.json, or the files for its slow form."""
-    known = transformers4_classes()
-    fast = name if name.endswith("Fast") else f"{name}Fast"
-    return fast in known or (name in known and any(_SLOW.search(path) for path in files))
-
-
 def _code(draft: Draft) -> None:
-    """A tokenizer of the source's own code does not travel, so neither does the way to it."""
+    """Remove the reference to tokenizer code of the source, which does not travel."""
     auto_map = draft.config.get("auto_map")
     if isinstance(auto_map, dict) and "AutoTokenizer" in auto_map:
         del auto_map["AutoTokenizer"]
@@ -165,22 +155,19 @@ def _slow_prefix_space(draft: Draft) -> None:
         return
     del config["add_prefix_space"]
     message = f"add_prefix_space removed: transformers 4 would look for {file}, which is not there"
+    top = (draft.fast or {}).get("pre_tokenizer")
+    parts = top.get("pretokenizers") if isinstance(top, Mapping) else None
+    steps = (top, *(parts if isinstance(parts, list) else ()))
+    byte_level = any(isinstance(step, Mapping) and step.get("type") == "ByteLevel" for step in steps)
     # 5 rebuilds these classes with the space, and not at all where tokenizer.json is byte-level.
-    if not value or _pre_tokenizers(draft, "ByteLevel"):
+    if not value or byte_level:
         config["tokenizer_class"] = PLAIN
         message += f"; tokenizer_class {PLAIN} instead of {name}, which would add the space in transformers 5"
     draft.changed("add_prefix_space", message)
 
 
-def _pre_tokenizers(draft: Draft, kind: str) -> bool:
-    top = (draft.fast or {}).get("pre_tokenizer")
-    parts = top.get("pretokenizers") if isinstance(top, Mapping) else None
-    steps = (top, *(parts if isinstance(parts, list) else ()))
-    return any(isinstance(part, Mapping) and part.get("type") == kind for part in steps)
-
-
 def _byte_level(draft: Draft) -> None:
-    """Transformers 4 lets tokenizer_config.json overrule tokenizer.json; 5 does not for the plain classes."""
+    """Repeat the setting of tokenizer.json, which transformers 4 overrules and 5, for the plain classes, does not."""
     top = (draft.fast or {}).get("pre_tokenizer")
     if not isinstance(top, Mapping) or top.get("type") != "ByteLevel":
         return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.model.weights import TensorInfo
 
@@ -28,19 +27,19 @@ _LAST_NAMES: Mapping[str, tuple[str, float | None]] = {
 
 @dataclass(frozen=True)
 class Quantized:
-    """Method, bits where they are known, and where that was seen."""
+    """Method, bits where they are known, and the place that shows it."""
 
     method: str
     bits: float | None
     where: str
 
     def __str__(self) -> str:
-        """As it is written in a message: `GPTQ, 4 bits`."""
+        """Return the words of a message: `GPTQ, 4 bits`."""
         return self.method if self.bits is None else f"{self.method}, {self.bits:g} bits"
 
 
-def quantized_by_config(config: Mapping[str, Any]) -> Quantized | None:
-    """What config.json says, on top or in one of its parts, as `text_config`."""
+def quantized_by_config(config: Mapping[str, object]) -> Quantized | None:
+    """Return what config.json says, on top or in one of its parts, as `text_config`."""
     for prefix, part in (("", config), *((f"{key}.", value) for key, value in config.items())):
         for key in _BLOCKS:
             if isinstance(part, Mapping) and isinstance(block := part.get(key), Mapping) and block:
@@ -48,8 +47,8 @@ def quantized_by_config(config: Mapping[str, Any]) -> Quantized | None:
     return None
 
 
-def quantized_by_side_file(path: str, content: Mapping[str, Any]) -> Quantized | None:
-    """What one of SIDE_FILES says; ModelOpt writes one also where it quantized only the cache."""
+def quantized_by_side_file(path: str, content: Mapping[str, object]) -> Quantized | None:
+    """Return what one of SIDE_FILES says; ModelOpt writes its file also where it quantized only the cache."""
     if path != "hf_quant_config.json":
         return _block(content, path, mlx=False, method="GPTQ" if path == "quantize_config.json" else "AWQ")
     nested = content.get("quantization")
@@ -57,7 +56,7 @@ def quantized_by_side_file(path: str, content: Mapping[str, Any]) -> Quantized |
     return _block({"quant_method": "modelopt", **settings}, path, mlx=False) if settings.get("quant_algo") else None
 
 
-def _block(block: Mapping[str, Any], where: str, *, mlx: bool, method: str = "") -> Quantized:
+def _block(block: Mapping[str, object], where: str, *, mlx: bool, method: str = "") -> Quantized:
     named = block.get("quant_method") or block.get("quant_type")
     if not isinstance(named, str):
         known = "MLX" if mlx else "compressed-tensors" if "config_groups" in block else method or "an unknown method"
@@ -69,8 +68,8 @@ def _block(block: Mapping[str, Any], where: str, *, mlx: bool, method: str = "")
     return Quantized(name, bits if bits is not None else _bits(block), where)
 
 
-def _bits(block: Mapping[str, Any]) -> float | None:
-    """Bits by whatever key a method keeps them in."""
+def _bits(block: Mapping[str, object]) -> float | None:
+    """Return the bits, by whatever key a method keeps them in."""
     for key, bits in (("load_in_4bit", 4), ("load_in_8bit", 8), ("_load_in_4bit", 4), ("_load_in_8bit", 8)):
         if block.get(key) is True:
             return bits
@@ -78,24 +77,19 @@ def _bits(block: Mapping[str, Any]) -> float | None:
         if isinstance(value := block.get(key), (int, float)) and not isinstance(value, bool):
             return value
     groups = block.get("config_groups")
-    found = {_bits(part) for part in _weights_of(groups)} if isinstance(groups, Mapping) else set()
-    return found.pop() if len(found) == 1 else None
-
-
-def _weights_of(groups: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for group in groups.values():
-        weights = group.get("weights") if isinstance(group, Mapping) else None
-        if isinstance(weights, Mapping):
-            yield weights
+    parts = groups.values() if isinstance(groups, Mapping) else ()
+    weights = (part.get("weights") for part in parts if isinstance(part, Mapping))
+    widths = {_bits(part) for part in weights if isinstance(part, Mapping)}
+    return widths.pop() if len(widths) == 1 else None
 
 
 def quantized_by_tensors(tensors: Iterable[TensorInfo]) -> Quantized | None:
-    """What names and types of tensors give away where no config says anything."""
+    """Return what names and types of tensors show where no config says anything."""
     by_name = {tensor.name: tensor for tensor in tensors}
     guesses = [(name, _by_name(name, by_name)) for name in by_name]
     # A name says more than a type.
     guesses += [(name, _by_type(tensor, by_name)) for name, tensor in by_name.items()]
-    return next((Quantized(*found, name) for name, found in guesses if found), None)
+    return next((Quantized(*guess, name) for name, guess in guesses if guess), None)
 
 
 def _by_name(name: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, float | None] | None:
@@ -113,7 +107,7 @@ def _by_name(name: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, float |
 
 
 def _gptq_or_awq(stem: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, float | None]:
-    """GPTQ packs along the input and AWQ along the output; both pack the zeros along the output.
+    """Tell GPTQ, which packs along the input, from AWQ, which packs along the output; both pack zeros along the output.
 
     Source: the shapes of scales (groups, out), qzeros (groups, out * bits / 32).
     """
@@ -127,10 +121,11 @@ def _gptq_or_awq(stem: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, flo
 
 
 def _by_type(tensor: TensorInfo, by_name: Mapping[str, TensorInfo]) -> tuple[str, float | None] | None:
-    """Weights that are not stored as floating numbers of 16 bits and more."""
+    """Return what weights show that are no floating numbers of 16 bits or more."""
     if len(tensor.shape) < 2 or not tensor.name.endswith(("weight", "_proj")):
         return None
-    scales = [end for end in ("_scale", "_scale_inv", "_scale_2", ".scales") if _scale(tensor.name, end) in by_name]
+    scales = [end for end in ("_scale", "_scale_inv", "_scale_2") if f"{tensor.name}{end}" in by_name]
+    scales += [".scales"] if f"{tensor.name.removesuffix('.weight')}.scales" in by_name else []
     if tensor.dtype in ("F8_E4M3", "F8_E5M2"):
         return ("fp8", 8) if scales else ("fp8 without its scales", 8)
     if tensor.dtype == "U32" and ".scales" in scales:
@@ -140,7 +135,3 @@ def _by_type(tensor: TensorInfo, by_name: Mapping[str, TensorInfo]) -> tuple[str
     if tensor.dtype in ("I8", "U8", "I16", "I32", "U32", "F4"):
         return f"{tensor.dtype} in place of numbers{'' if scales else ', without their scales'}", None
     return (f"scales beside {tensor.dtype} weights", None) if {"_scale", "_scale_inv"} & set(scales) else None
-
-
-def _scale(name: str, end: str) -> str:
-    return f"{name.removesuffix('.weight')}{end}" if end.startswith(".") else f"{name}{end}"

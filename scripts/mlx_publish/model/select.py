@@ -24,7 +24,7 @@ _TEXTS = frozenset({
     "lesser", "lgpl", "lib", "mit", "mpl", "model", "code", "en", "zh",
 })  # fmt: skip
 _SIGNS = frozenset(" _.,()+-")
-_CODE = (".py", ".pyc")  # a check of its own tells of it
+_CODE = (".py", ".pyc")  # a check of its own reports it
 _EXTRA = re.compile(r"[\w-][\w.-]*\.tiktoken|additional_chat_templates/[\w-][\w.-]*\.jinja")
 _NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors.index.json", "hf_quant_config.json"})
 
@@ -43,7 +43,7 @@ def looks_legal(path: str) -> bool:
 
 
 def _is_plain(char: str) -> bool:
-    """Letters that are written from left to right and look like no others, digits, and a few signs."""
+    """Tell whether a character is a letter written from left to right that looks like no other, a digit or a sign."""
     if char.isascii():
         return char.isalnum() or char in _SIGNS
     return char.isalnum() and unicodedata.bidirectional(char) == "L" and unicodedata.normalize("NFKC", char) == char

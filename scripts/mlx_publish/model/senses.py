@@ -1,4 +1,4 @@
-"""What a model takes and gives beside text: told by its config and by the names of its tensors.
+"""What a model takes and gives beside text, by its config and by the names of its tensors.
 
 The classes of mlx-lm keep the language model and leave out the towers in their `sanitize`, without a word.
 """
@@ -32,28 +32,26 @@ def is_language(tensor: str) -> bool:
     return _TOWER.search(tensor) is None
 
 
-def senses_in(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Keys of config.json that describe an encoder for more than text, as `vision_config`; empty ones do not count."""
+def senses_in(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the keys of config.json that describe an encoder, as `vision_config`; empty values do not count."""
     return tuple(
         key
         for key, value in config.items()
-        if _SENSE.search(key) and (_describes(value) or (isinstance(value, str) and key.endswith("tower") and value))
+        if _SENSE.search(key)
+        and value
+        and (isinstance(value, Mapping) or (isinstance(value, str) and key.endswith("tower")))
     )
 
 
-def _describes(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(value)
-
-
 def in_words(names: Iterable[str]) -> str:
-    """What keys or tensors stand for: `images`, `images and audio`; `more than text` where that is not told."""
-    seen = " ".join(names)
-    found = [word for word, pattern in _KIND if re.search(pattern, seen)]
-    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:]))) or "more than text"
+    """Say what keys or tensors stand for: `images`, `images and audio`; `more than text` where no name shows it."""
+    text = " ".join(names)
+    kinds = [word for word, pattern in _KIND if re.search(pattern, text)]
+    return " and ".join(filter(None, (", ".join(kinds[:-1]), *kinds[-1:]))) or "more than text"
 
 
-def text_alone(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without what claims more than text; the language model's part stays as it is.
+def text_alone(config: Mapping[str, object]) -> dict[str, Any]:
+    """Return the config without what claims more than text; the language model's part stays as it is.
 
     The classes of mlx-lm that drop the towers read `text_config` alone, so they load it all the same. A class name of
     transformers goes where it is that of the whole model: none of theirs has this part under these names.

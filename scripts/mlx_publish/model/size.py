@@ -11,7 +11,7 @@ _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 
 
 def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: str | None = None) -> int:
-    """Bytes of the converted weights, within a few percent; an upper bound for mixed recipes.
+    """Return the bytes of the converted weights, within a few percent; an upper bound for mixed recipes.
 
     `declared` is the config's `torch_dtype`, which mlx-lm converts to where the variant names no dtype.
     """

@@ -1,7 +1,7 @@
 """Spellings of config.json that transformers 5 writes and mlx-lm's classes do not read: one table.
 
-Each row writes a key beside what is there already, in the words of the class; nothing that stands there is changed but
-the values in `_RENAMED`. The twin proves the rows: tests/test_spellings.py has a model for each.
+Each row adds a key in the words of the class; of what is there already only the values in `_RENAMED` and `_REWRITTEN`
+change. The twin proves the rows: tests/test_spellings.py has a model for each.
 """
 
 from __future__ import annotations
@@ -17,36 +17,29 @@ FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention
 
 
 class _Nothing:
-    """What a rule gives where it does not apply."""
+    """The value of a rule that does not apply."""
 
 
 NOTHING = _Nothing()
 
 
 def _copy(*names: str) -> Rule:
-    """The value of the first key that has one."""
+    """Take the value of the first key that has one."""
     return lambda part: next((part[name] for name in names if part.get(name) is not None), NOTHING)
 
 
 def _rope(name: str, default: Any = NOTHING) -> Rule:
-    """A value of `rope_parameters`, or of what older configs have on top."""
+    """Take a value of `rope_parameters`, or the one that older configs have on top."""
 
     def find(part: Part) -> Any:
-        for place in (part, _flat_rope(part)):
+        rope = part.get("rope_parameters")
+        by_layer = isinstance(rope, Mapping) and any(isinstance(value, Mapping) for value in rope.values())
+        for place in (part, rope if isinstance(rope, Mapping) and not by_layer else {}):
             if place.get(name) is not None:
                 return place[name]
         return default
 
     return find
-
-
-def _flat_rope(part: Part) -> Part:
-    rope = part.get("rope_parameters")
-    return rope if isinstance(rope, Mapping) and not _by_layer(rope) else {}
-
-
-def _by_layer(rope: Part) -> bool:
-    return any(isinstance(value, Mapping) for value in rope.values())
 
 
 def _const(value: Any) -> Rule:
@@ -60,8 +53,8 @@ def _head_dim(part: Part) -> Any:
 
 def _product(first: str, second: str) -> Rule:
     def multiply(part: Part) -> Any:
-        one, other = part.get(first), part.get(second)
-        return int(one * other) if isinstance(one, (int, float)) and isinstance(other, (int, float)) else NOTHING
+        left, right = part.get(first), part.get(second)
+        return int(left * right) if isinstance(left, (int, float)) and isinstance(right, (int, float)) else NOTHING
 
     return multiply
 
@@ -71,14 +64,14 @@ def _twice(name: str) -> Rule:
 
 
 def _turning(part: Part) -> Any:
-    """Dimensions of a head that turn."""
+    """Return the dimensions of a head that turn."""
     size = part.get("head_dim") or _head_dim(part)
     share = _rope("partial_rotary_factor", 1.0)(part)
     return int(size * share) if type(size) is int else NOTHING
 
 
 def _pattern(part: Part) -> Any:
-    """Every how many layers one looks at everything, where `layer_types` has such a pattern."""
+    """Return the distance of layers with full attention, where `layer_types` has such a pattern."""
     kinds = part.get("layer_types")
     if not isinstance(kinds, list) or not kinds:
         return NOTHING
@@ -89,7 +82,7 @@ def _pattern(part: Part) -> Any:
 
 
 def _letters(part: Part) -> Any:
-    """The same as letters, L for a window and G for everything; null where there is no window."""
+    """Return the pattern as letters, L for a window and G for full attention; None without a window."""
     kinds, pattern = part.get("layer_types"), part.get("sliding_window_pattern")
     if isinstance(kinds, list) and kinds and part.get("sliding_window"):
         return "".join("G" if kind == FULL else "L" for kind in kinds)
@@ -99,7 +92,7 @@ def _letters(part: Part) -> Any:
 
 
 def _of_layers(kind: str, name: str) -> Rule:
-    """A value of `rope_parameters` of the layers of one kind."""
+    """Take a value of `rope_parameters` for the layers of a kind."""
 
     def find(part: Part) -> Any:
         rope = (part.get("rope_parameters") or {}).get(kind)
@@ -109,47 +102,44 @@ def _of_layers(kind: str, name: str) -> Rule:
 
 
 def _scaling_of(kind: str) -> Rule:
-    """The scaling of the layers of one kind, in the words of `rope_scaling`."""
+    """Take the scaling of the layers of a kind, in the words of `rope_scaling`."""
 
     def find(part: Part) -> Any:
         rope = (part.get("rope_parameters") or {}).get(kind)
-        said = rope.get("rope_type", "default") if isinstance(rope, Mapping) else "default"
-        if said == "default":
+        rope_type = rope.get("rope_type", "default") if isinstance(rope, Mapping) else "default"
+        if rope_type == "default":
             return NOTHING
         kept = {
             key: value for key, value in dict(rope or {}).items() if key not in ("rope_theta", "partial_rotary_factor")
         }
-        return {"type": said, **kept}
+        return {"type": rope_type, **kept}
 
     return find
 
 
 def _of_kind(kind: str, name: str) -> Rule:
-    """What `per_layer_config` says of a layer of one kind."""
+    """Take what `per_layer_config` says of all layers of a kind."""
 
     def find(part: Part) -> Any:
         kinds, own = part.get("layer_types"), part.get("per_layer_config")
         if not isinstance(kinds, list):
             return NOTHING
-        said = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
-        values = [said.get(number, {}).get(name, part.get(name)) for number, one in enumerate(kinds) if one == kind]
+        by_layer = {int(number): value for number, value in (own or {}).items() if isinstance(value, Mapping)}
+        values = [
+            by_layer.get(number, {}).get(name, part.get(name)) for number, layer in enumerate(kinds) if layer == kind
+        ]
         return values[0] if values and values[0] is not None and all(v == values[0] for v in values) else NOTHING
 
     return find
 
 
-def _flags(name: str, kind: str) -> Rule:
-    """For each layer, whether a list says `kind` of it."""
-    return lambda part: [one == kind for one in part[name]] if isinstance(part.get(name), list) else NOTHING
-
-
-def _numbers(name: str, kind: str) -> Rule:
-    """For each layer 1 or 0."""
-    return lambda part: [int(one == kind) for one in part[name]] if isinstance(part.get(name), list) else NOTHING
+def _flags(name: str, kind: str, form: type[bool] | type[int] = bool) -> Rule:
+    """Say for each layer whether a list gives it this kind: true and false, or 1 and 0."""
+    return lambda part: [form(layer == kind) for layer in part[name]] if isinstance(part.get(name), list) else NOTHING
 
 
 def _unscaled(part: Part) -> Any:
-    """A scaling of longrope that changes nothing, for a class that cannot do without one."""
+    """Return a scaling of longrope that changes nothing, for a class that cannot do without one."""
     context = part.get("max_position_embeddings")
     return {"type": "longrope", "original_max_position_embeddings": context} if type(context) is int else NOTHING
 
@@ -168,7 +158,7 @@ def _kimi_linear(part: Part) -> Any:
 
 
 def _dense_first(part: Part) -> Any:
-    """How many layers at the beginning have no experts."""
+    """Return how many layers at the beginning have no experts."""
     kinds = part.get("mlp_layer_types")
     if not isinstance(kinds, list):
         return NOTHING
@@ -224,8 +214,8 @@ MISSING: Mapping[str, Mapping[str, Rule]] = {
     "mamba2": {"intermediate_size": _product("expand", "hidden_size")},
     "mellum": {"num_experts": _copy("num_local_experts")},
     "mimo_v2_flash": {
-        "hybrid_layer_pattern": _numbers("layer_types", SLIDING), "moe_layer_freq": _numbers("mlp_layer_types",
-        "sparse"),
+        "hybrid_layer_pattern": _flags("layer_types", SLIDING, int),
+        "moe_layer_freq": _flags("mlp_layer_types", "sparse", int),
         "sliding_window_size": _copy("sliding_window"), "layernorm_epsilon": _copy("rms_norm_eps"),
         "rope_theta": _of_layers(FULL, "rope_theta"), "swa_rope_theta": _of_layers(SLIDING, "rope_theta"),
         "partial_rotary_factor": _of_layers(FULL, "partial_rotary_factor"),
@@ -267,13 +257,13 @@ RETYPED: Mapping[str, str] = {"lfm2_vl": "lfm2-vl"}
 
 
 def class_type(config: Part) -> str | None:
-    """The model type under which mlx-lm has a class for a config: its own, another name of it, or a wrapper's."""
+    """Return the model type under which mlx-lm has a class for a config: its own, another name, or a wrapper's."""
     kind = config.get("model_type")
     return wrapper_of(config) or RETYPED.get(str(kind)) or (kind if isinstance(kind, str) and kind else None)
 
 
 def wrapper_of(config: Part) -> str | None:
-    """The model type under which mlx-lm reads a text part that stands for itself; None where it reads it as it is.
+    """Return the model type under which mlx-lm reads a text part alone; None where it reads it as it is.
 
     Its class llama4_text is for dense models; those with experts are read as llama4.
     """
@@ -284,7 +274,7 @@ def wrapper_of(config: Part) -> str | None:
 
 
 def wrap(config: dict[str, Any]) -> list[Change]:
-    """Take the model type that mlx-lm has a class for, with a text part as its `text_config`; in place, told."""
+    """Set the model type that mlx-lm has a class for, with a text part as its `text_config`; return the changes."""
     kind, wrapper = config.get("model_type"), wrapper_of(config)
     if other := RETYPED.get(str(kind)):
         config["model_type"] = other
@@ -314,7 +304,7 @@ _REWRITTEN: Mapping[str, Mapping[str, tuple[Rule, str]]] = {
 
 
 def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
-    """Write what the class of a type reads into a part of config.json; returns what was written."""
+    """Write what the class of a type reads into a part of config.json; return the changes."""
     kind = model_type.removesuffix("_text")
     changes: list[Change] = []
 
@@ -332,23 +322,19 @@ def add_spellings(part: dict[str, Any], model_type: str) -> list[Change]:
     for key, names in _RENAMED.get(kind, {}).items():
         values = part.get(key)
         if isinstance(values, list) and any(isinstance(value, str) and value in names for value in values):
-            renamed = [_renamed(names, value) for value in values]
+            renamed = [names.get(value, value) if isinstance(value, str) else value for value in values]
             write(key, renamed, f"{key} in the words of mlx-lm's class for {model_type}")
     return changes
 
 
 def _ruled(rule: Rule, part: Part) -> Any:
-    """What a rule gives; a text where a mapping belongs, or an infinite size, is not for a spelling to judge."""
+    """Apply a rule; a text where a mapping belongs, or an infinite size, is for a check to judge."""
     try:
         return rule(part)
     except (ArithmeticError, AttributeError, TypeError, ValueError):
         return NOTHING
 
 
-def _renamed(names: Mapping[str, str], value: Any) -> Any:
-    return names.get(value, value) if isinstance(value, str) else value
-
-
 def _short(value: Any) -> str:
-    said = str(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""The ids that end an answer: every place that names some must name all.
+"""The ids that end an answer: every place that names some has to name all.
 
 mlx-lm takes `eos_token_id` of generation_config.json in place of config.json's and swallows a JSON error there, so a
 narrow or broken file makes a model that never stops.
@@ -23,10 +23,10 @@ _NONE = "neither config.json, generation_config.json nor the tokenizer names a t
 
 @dataclass(frozen=True)
 class Stopping:
-    """What config.json and generation_config.json shall say; what needs no change is handed back as it came."""
+    """The stop ids for config.json and generation_config.json; what needs no change is there as it came."""
 
-    eos_token_id: Any
-    """For config.json on top; None where the key shall stay away."""
+    eos_token_id: object
+    """For config.json on top; None for no such key."""
     generation_config: bytes | None
     """The whole of generation_config.json; None where there is none and none is needed."""
     ids: tuple[int, ...]
@@ -47,15 +47,15 @@ class _Tokens:
 
 
 def complete_stop_ids(
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     generation_config: bytes | None,
-    tokenizer_config: Mapping[str, Any],
-    tokenizer_json: Mapping[str, Any] | None,
+    tokenizer_config: Mapping[str, object],
+    tokenizer_json: Mapping[str, object] | None,
     turn_end: str | None,
     *,
     chat: bool,
 ) -> Stopping:
-    """Say what ends an answer, in all places alike.
+    """Return what ends an answer, alike for all places.
 
     `generation_config` is the file's content, None where there is none. `turn_end` is what the chat template puts
     behind an assistant's text: the first token of its own, else the text, None where there is nothing. Without a
@@ -68,17 +68,23 @@ def complete_stop_ids(
     if not chat and not fault and (not own or not theirs or set(own) == set(theirs)):
         return Stopping(config.get("eos_token_id"), generation_config, theirs or own)
     ids, changes = _union(own, theirs, tokens)
+    refusal = ""
     if chat:
-        named = _id_of(tokenizer_config.get("eos_token"), tokens)
-        end, refusal = _end(turn_end, tokens)
-        ids = tuple(dict.fromkeys((*ids, *named, *end)))
+        named = _text(tokenizer_config.get("eos_token"))
+        ends = [] if named is None or named not in tokens.every else [tokens.every[named]]
+        if turn_end is not None and turn_end in tokens.special:
+            ends.append(tokens.special[turn_end])
+        elif turn_end is not None:
+            shown = repr(turn_end[:40])
+            refusal = f"the chat template ends an answer with {shown}, which is no token that generation could stop at"
+        ids = tuple(dict.fromkeys((*ids, *ends)))
         refusal = refusal or ("" if ids else _NONE)
-    else:
-        refusal = ""
     eos = _completed(config, ids, MODEL, changes)
     written = generation_config
     if fault:
-        written = json_bytes({**_from(config, "bos_token_id"), **_eos(ids), **_from(config, "pad_token_id")})
+        stop = ids[0] if len(ids) == 1 else list(ids) or None
+        content = {"bos_token_id": config.get("bos_token_id"), EOS: stop, "pad_token_id": config.get("pad_token_id")}
+        written = json_bytes({key: value for key, value in content.items() if value is not None})
         message = f"{GENERATION} was not readable ({fault}); it is written anew from {MODEL}"
         changes.append(Change(GENERATION, "", message))
     elif generation_config is not None:
@@ -86,25 +92,25 @@ def complete_stop_ids(
     return Stopping(eos, written, ids, tuple(changes), refusal or _outside(ids, config, tokens))
 
 
-def stop_ids_in(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The ids that a config names as ends, its language part included, each once and in their order."""
+def stop_ids_in(config: Mapping[str, object]) -> tuple[int, ...]:
+    """Return the ids that a config names as ends, its language part included, each once and in their order."""
     parts = [config, config.get("text_config")]
-    found: list[Any] = []
+    ids: list[Any] = []
     for part in parts:
         value = part.get("eos_token_id") if isinstance(part, Mapping) else None
-        found += value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)))
+        ids += value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(id_ for id_ in ids if isinstance(id_, int) and not isinstance(id_, bool)))
 
 
-def no_ids_in(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Yield what a config names as ends and is no whole number, as a text, with its key; null names none."""
+def no_ids_in(config: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield (key, value) of what a config names as ends and is no whole number, as a text; null names none."""
     for key, part in (("eos_token_id", config), ("text_config.eos_token_id", config.get("text_config"))):
         value = part.get("eos_token_id") if isinstance(part, Mapping) else None
         items = value if isinstance(value, list) else [value]
         yield from ((key, item) for item in items if type(item) is not int and (item is not None or value is not None))
 
 
-def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, Any] | None) -> _Tokens:
+def _tokens(tokenizer_config: Mapping[str, object], tokenizer_json: Mapping[str, object] | None) -> _Tokens:
     vocabulary = read_vocabulary(tokenizer_json or {})
     special = {**read_decoder(tokenizer_config), **vocabulary.added}
     every = {**vocabulary.pieces, **special}
@@ -116,18 +122,18 @@ def _tokens(tokenizer_config: Mapping[str, Any], tokenizer_json: Mapping[str, An
 
 
 def _read(data: bytes | None) -> tuple[dict[str, Any], str]:
-    """The object and no fault, or an empty one and what is wrong."""
+    """Return the object and "", or an empty one and what is wrong."""
     if data is None:
         return {}, ""
     try:
-        found = parse(data, CONFIG)
+        content = parse(data, CONFIG)
     except FaultyJson as error:
         return {}, f"line {error.line}: {error.message}" if error.line else error.message
-    return (found, "") if isinstance(found, dict) else ({}, "no JSON object")
+    return (content, "") if isinstance(content, dict) else ({}, "no JSON object")
 
 
 def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tuple[tuple[int, ...], list[Change]]:
-    """The ids of both files, those first that apply today.
+    """Return the ids of both files, those first that apply today, and what stays out.
 
     config.json may carry a library's default (2, say) that is an ordinary token here; where
     generation_config.json names others it does not apply today, and must not cut answers short tomorrow.
@@ -140,24 +146,8 @@ def _union(own: tuple[int, ...], theirs: tuple[int, ...], tokens: _Tokens) -> tu
     return tuple(dict.fromkeys(id_ for id_ in (*theirs, *own) if id_ not in left)), changes
 
 
-def _end(turn_end: str | None, tokens: _Tokens) -> tuple[tuple[int, ...], str]:
-    if turn_end is None:
-        return (), ""
-    if turn_end in tokens.special:
-        return (tokens.special[turn_end],), ""
-    return (
-        (),
-        f"the chat template ends an answer with {turn_end[:40]!r}, which is no token that generation could stop at",
-    )
-
-
-def _id_of(token: object, tokens: _Tokens) -> tuple[int, ...]:
-    text = _text(token)
-    return (tokens.every[text],) if text is not None and text in tokens.every else ()
-
-
-def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes: list[Change]) -> Any:
-    """The value of `eos_token_id`; one that says the same already stays as it is."""
+def _completed(data: Mapping[str, object], ids: tuple[int, ...], path: str, changes: list[Change]) -> Any:
+    """Return the value of `eos_token_id`; a value that says the same already stays as it is."""
     before = data.get("eos_token_id")
     listed = before if isinstance(before, list) else [before]
     if not ids or (set(map(repr, listed)) == set(map(repr, ids))):
@@ -167,7 +157,7 @@ def _completed(data: Mapping[str, Any], ids: tuple[int, ...], path: str, changes
     return after
 
 
-def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...], changes: list[Change]) -> bytes:
+def _generation(generation: Mapping[str, object], data: bytes, ids: tuple[int, ...], changes: list[Change]) -> bytes:
     before = len(changes)
     after = _completed(generation, ids, GENERATION, changes)
     if len(changes) > before:
@@ -178,8 +168,8 @@ def _generation(generation: Mapping[str, Any], data: bytes, ids: tuple[int, ...]
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _outside(ids: Iterable[int], config: Mapping[str, Any], tokens: _Tokens) -> str:
-    """A stop id that the model has no row for is never generated."""
+def _outside(ids: Iterable[int], config: Mapping[str, object], tokens: _Tokens) -> str:
+    """Say which stop id lies outside of the vocabulary: no model ever generates it."""
     nested = config.get("text_config")
     rows = config.get("vocab_size") or (nested.get("vocab_size") if isinstance(nested, Mapping) else None)
     size = rows if isinstance(rows, int) else max(tokens.every.values(), default=-1) + 1
@@ -191,11 +181,3 @@ def _text(token: object) -> str | None:
     if isinstance(token, Mapping):
         token = token.get("content")
     return token if isinstance(token, str) else None
-
-
-def _eos(ids: tuple[int, ...]) -> dict[str, Any]:
-    return {"eos_token_id": ids[0] if len(ids) == 1 else list(ids)} if ids else {}
-
-
-def _from(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {key: config[key]} if config.get(key) is not None else {}

@@ -1,4 +1,4 @@
-"""Where chat templates stand: one place for each kind of client, all saying the same.
+"""Where chat templates stand: a place for each kind of client, all with the same text.
 
 transformers takes chat_template.jinja and additional_chat_templates/*.jinja where there are any, and only then
 tokenizer_config.json; older clients look in the latter only. chat_template.json is for processors.
@@ -20,7 +20,7 @@ JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_c
 
 
 def place_templates(draft: Draft) -> None:
-    """Bring the templates to where every client finds them. Raises `Refused` where one cannot be read."""
+    """Write the templates to the places of all clients. Raises `Refused` where one cannot be read."""
     alone = _in_files(draft)
     named = named_templates(draft.json.get(CONFIG, {}).get(KEY), CONFIG)
     legacy = named_templates(draft.json.get(LEGACY, {}).get(KEY), LEGACY)
@@ -37,13 +37,13 @@ def place_templates(draft: Draft) -> None:
 
 
 def named_templates(value: object, path: str) -> dict[str, str]:
-    """Templates by name, from any of the spellings: text, list of name and template, object.
+    """Return templates by name, from any of the spellings: text, list of name and template, object.
 
     Raises `Refused` where it is something else, or too large.
     """
-    found = _by_name(value, path)
-    within_size_all(path, found)
-    return found
+    templates = _by_name(value, path)
+    within_size_all(path, templates)
+    return templates
 
 
 def _by_name(value: object, path: str) -> dict[str, str]:
@@ -71,22 +71,22 @@ def _by_name(value: object, path: str) -> dict[str, str]:
 
 
 def _in_files(draft: Draft) -> dict[str, str]:
-    """The default first; a file of that name among the others overrules it, as in transformers."""
-    found = {"default": read_text(JINJA, draft.files[JINJA])} if JINJA in draft.files else {}
+    """Return the templates in files of their own; a further file named `default` overrules, as in transformers."""
+    templates = {"default": read_text(JINJA, draft.files[JINJA])} if JINJA in draft.files else {}
     for path, data in sorted(draft.files.items()):
         name = path.removeprefix(MORE).removesuffix(".jinja")
         if path == f"{MORE}{name}.jinja" and "/" not in name:
-            found[name] = read_text(path, data)
-    return {name: text for name, text in found.items() if text.strip()}
+            templates[name] = read_text(path, data)
+    return {name: text for name, text in templates.items() if text.strip()}
 
 
 def _agree(draft: Draft, alone: Mapping[str, str], named: Mapping[str, str]) -> None:
     if "default" in named and "default" not in alone and JINJA not in draft.files:
         draft.texts[JINJA] = named["default"]
         draft.changed(KEY, f"{JINJA} added: the default template stood in {CONFIG} only, where newer clients miss it")
-    if unseen := sorted(named.keys() - alone.keys() - {"default"}):
+    if missed := sorted(named.keys() - alone.keys() - {"default"}):
         draft.remarks.append(
-            f"clients that read {JINJA} do not see {', '.join(unseen)} of {CONFIG}; so it is in the source"
+            f"clients that read {JINJA} do not see {', '.join(missed)} of {CONFIG}; so it is in the source"
         )
     wanted = {**named, **alone}
     if wanted == named:

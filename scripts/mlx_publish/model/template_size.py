@@ -1,4 +1,4 @@
-"""How large chat templates may be; asked before one is parsed, which takes a time that grows faster than the text."""
+"""How large chat templates may be, judged before parsing, whose time grows faster than the text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST = 1 << 20
 
 
 def within_size(place: str, size: int) -> None:
-    """Raise `Refused` where a template, or all of one file together, are larger than any that is in use."""
+    """Raise `Refused` where a template, or all of a file together, are larger than any in use."""
     if size > LARGEST:
         raise Refused(
             f"the chat template has {size:,} bytes, and at most {LARGEST:,} are read", check="template-safe",
@@ -20,5 +20,5 @@ def within_size(place: str, size: int) -> None:
 
 
 def within_size_all(place: str, templates: Mapping[str, str]) -> None:
-    """The same of templates by name; a name counts as well."""
+    """Do the same for templates by name; a name counts as well."""
     within_size(place, sum(len(name) + len(text) for name, text in templates.items()))

@@ -1,11 +1,10 @@
-"""The tokenizer's files: class, special tokens, chat template, stop ids. Nothing is loaded or run."""
+"""The tokenizer's files: class, special tokens, chat template, stop ids. Loads and runs nothing."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.files import ModelFiles, read_json_file
@@ -16,7 +15,7 @@ _JINJA, _MORE = "chat_template.jinja", "additional_chat_templates/"
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """What the files say. `template_places` names where a chat template stands, in the order of preference."""
+    """The content of the files. `template_places` names where a chat template stands, in the order of preference."""
 
     tokenizer_class: str | None
     fast: bool
@@ -33,8 +32,8 @@ class TokenizerInfo:
     empty: str = ""
     """The file that holds the default template and nothing in it; to transformers it is the template all the same."""
 
-    def summary(self) -> dict[str, Any]:
-        """What the report keeps."""
+    def summary(self) -> dict[str, object]:
+        """Return what the report keeps."""
         return {
             "tokenizer_class": self.tokenizer_class,
             "tokenizer_json": self.fast,
@@ -52,35 +51,35 @@ def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     """
     config = read_json_file(files, "tokenizer_config.json") or {}
     older = read_json_file(files, "special_tokens_map.json") or {}
-    found = _templates(files, config)
+    by_place = _templates(files, config)
     # Where only further templates have files of their own, conversion gives the default one, too.
-    first = {**next((place for place in found.values() if "default" in place), {}), **next(iter(found.values()), {})}
+    with_default = next((templates for templates in by_place.values() if "default" in templates), {})
     return TokenizerInfo(
         tokenizer_class=_text(config.get("tokenizer_class")),
         fast="tokenizer.json" in files.entries,
-        templates=first,
-        template_places=tuple(found),
+        templates={**with_default, **next(iter(by_place.values()), {})},
+        template_places=tuple(by_place),
         templates_differ=any(
-            one[name] != other[name]
-            for one, other in itertools.combinations(found.values(), 2)
-            for name in one.keys() & other
+            preferred[name] != other[name]
+            for preferred, other in itertools.combinations(by_place.values(), 2)
+            for name in preferred.keys() & other
         ),
         stop_ids=stop_ids(files),
         special_tokens=_special_tokens(config, older),
         code=_code(config.get("auto_map")),
-        empty=_empty(files),
+        empty=_JINJA if _JINJA in files.entries and not _template(files, _JINJA).strip() else "",
     )
 
 
 def _code(auto_map: object) -> str | None:
-    """The first class of a pair of a slow and a fast one; older files have the pair without `AutoTokenizer`."""
-    found = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map
-    pair = found if isinstance(found, list) else [found]
+    """Return the first class of a pair, slow and fast; older files have the pair without `AutoTokenizer`."""
+    named = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map
+    pair = named if isinstance(named, list) else [named]
     return next((name for name in pair if isinstance(name, str) and name), None)
 
 
 def stop_ids(files: ModelFiles) -> tuple[int, ...]:
-    """All ids that config.json and generation_config.json name as ends, sorted."""
+    """Return all ids that config.json and generation_config.json name as ends, sorted."""
     ids: set[int] = set()
     for path in ("config.json", "generation_config.json"):
         value = _config(files, path).get("eos_token_id")
@@ -88,21 +87,22 @@ def stop_ids(files: ModelFiles) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def _special_tokens(*places: Mapping[str, Any]) -> dict[str, str]:
-    """Texts by role, the first place wins; transformers 5 hands every key that ends in `_token` to templates."""
-    found: dict[str, str] = {}
+def _special_tokens(*places: Mapping[str, object]) -> dict[str, str]:
+    """Return texts by role, the first place wins; transformers 5 gives templates every key that ends in `_token`."""
+    texts: dict[str, str] = {}
     for place in places:
         extra = place.get("extra_special_tokens")
         pairs = [(key, value) for key, value in place.items() if key.endswith("_token")]
         pairs += list(extra.items()) if isinstance(extra, Mapping) else []
         for key, value in pairs:
-            if text := _token_text(value):
-                found.setdefault(key, text)
-    return found
+            # A special token is written as its text or as an object with `content`.
+            if text := _text(value.get("content") if isinstance(value, Mapping) else value):
+                texts.setdefault(key, text)
+    return texts
 
 
-def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
-    """generation_config.json alone may be broken: a check tells it, and conversion repairs it."""
+def _config(files: ModelFiles, path: str) -> Mapping[str, object]:
+    """Read a config. Only generation_config.json may be broken: a check says so, and conversion repairs it."""
     try:
         return read_json_file(files, path) or {}
     except Refused:
@@ -111,26 +111,22 @@ def _config(files: ModelFiles, path: str) -> Mapping[str, Any]:
         raise
 
 
-def _templates(files: ModelFiles, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Templates by place, the place that wins first: the order is that of transformers' tokenizers."""
-    found: dict[str, dict[str, str]] = {}
+def _templates(files: ModelFiles, config: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    """Return templates by place, the winning place first, in the order of transformers' tokenizers."""
+    by_place: dict[str, dict[str, str]] = {}
     if alone := _in_files(files):
-        found[_JINJA] = alone
+        by_place[_JINJA] = alone
     for path in ("tokenizer_config.json", "chat_template.json"):
         data = config if path == "tokenizer_config.json" else read_json_file(files, path) or {}
         named = _named(data.get("chat_template"))
         within_size_all(path, named)
         if filled := {name: text for name, text in named.items() if text.strip()}:
-            found[path] = filled
-    return found
-
-
-def _empty(files: ModelFiles) -> str:
-    return _JINJA if _JINJA in files.entries and not _template(files, _JINJA).strip() else ""
+            by_place[path] = filled
+    return by_place
 
 
 def _in_files(files: ModelFiles) -> dict[str, str]:
-    """The default's file and those of further templates, each a file of its own."""
+    """Return the templates that have files of their own: the default and further ones."""
     entries = files.entries
     paths = {"default": _JINJA} if _JINJA in entries else {}
     for path in entries:
@@ -159,13 +155,6 @@ def _named(value: object) -> dict[str, str]:
         pairs = ((entry.get("name"), entry.get("template")) for entry in value if isinstance(entry, Mapping))
         return {name: text for name, text in pairs if isinstance(name, str) and isinstance(text, str)}
     return {}
-
-
-def _token_text(value: object) -> str | None:
-    """A special token is written as its text or as an object with `content`."""
-    if isinstance(value, Mapping):
-        value = value.get("content")
-    return _text(value)
 
 
 def _text(value: object) -> str | None:

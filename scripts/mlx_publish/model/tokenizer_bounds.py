@@ -1,6 +1,7 @@
-"""A tokenizer that costs more than any real one is refused as data, before a library loads it.
+"""Refuse a tokenizer that costs more than any real one, by its data, before a library loads it.
 
-The tokenizers library builds what it is told to: a token of megabytes, a normalizer that makes a book of each letter.
+The tokenizers library builds whatever the file asks for: a token of megabytes, a normalizer that makes a book
+of each letter.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from mlx_publish.errors import Refused
 from mlx_publish.text.bounds import VOCABULARY
@@ -42,16 +42,16 @@ def judge_texts(data: object, place: str) -> None:
     for key in _ADDED:
         listed = data.get(key) if isinstance(data, Mapping) else None
         if isinstance(listed, (list, dict)) and len(listed) > MOST_ADDED:
-            said = f"{key} adds {len(listed):,} tokens, and {MOST_ADDED:,} are the most that is read"
-            raise Refused(said, place=place, remedy=_REMEDY)
+            message = f"{key} adds {len(listed):,} tokens, and {MOST_ADDED:,} are the most that is read"
+            raise Refused(message, place=place, remedy=_REMEDY)
     for key, text in _texts(data):
         limit = _LONGEST_TABLE if key in _LONG else LONGEST
         if len(text) > limit:
-            shown = f"{text[:40]!r}… has {len(text):,} characters, and {limit:,} are the most that is read"
-            raise Refused(shown, place=place, remedy=_REMEDY)
+            message = f"{text[:40]!r}… has {len(text):,} characters, and {limit:,} are the most that is read"
+            raise Refused(message, place=place, remedy=_REMEDY)
 
 
-def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> None:
+def judge_tokenizer(data: Mapping[str, object], place: str = "tokenizer.json") -> None:
     """Raise `Refused` where tokenizer.json holds a text that is too long, or steps that make a text too long."""
     judge_texts(data, place)
     for name in _STEPS:
@@ -59,18 +59,18 @@ def judge_tokenizer(data: Mapping[str, Any], place: str = "tokenizer.json") -> N
         for step in _steps(data.get(name)):
             growth *= _growth(step)
             if growth > MOST_GROWTH:
-                said = f"its {name} makes a text more than {MOST_GROWTH} times as long"
-                raise Refused(said, place=place, remedy=_REMEDY)
+                message = f"its {name} makes a text more than {MOST_GROWTH} times as long"
+                raise Refused(message, place=place, remedy=_REMEDY)
     dropout = model.get("dropout") if isinstance(model := data.get("model"), Mapping) else None
     if isinstance(dropout, (int, float)) and 0 < dropout < 1:
-        said = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
-        raise Refused(said, place=place, remedy="Set model.dropout to null in the source.")
-    if said := _around(data.get("post_processor")) or _padded(data.get("padding")):
-        raise Refused(said, place=place, remedy=_REMEDY)
+        message = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
+        raise Refused(message, place=place, remedy="Set model.dropout to null in the source.")
+    if message := _around(data.get("post_processor")) or _padded(data.get("padding")):
+        raise Refused(message, place=place, remedy=_REMEDY)
 
 
 def _texts(data: object) -> Iterator[tuple[str, str]]:
-    """Texts with the nearest key above them; keys are texts, too."""
+    """Yield texts with the nearest key above them; keys are texts, too."""
     rooms: list[tuple[str, object]] = [("", data)]
     while rooms:
         key, room = rooms.pop()
@@ -83,39 +83,35 @@ def _texts(data: object) -> Iterator[tuple[str, str]]:
             rooms += [(key, below) for below in room if isinstance(below, (str, list, dict))]
 
 
-def _steps(step: object) -> Iterator[Mapping[str, Any]]:
-    """A step, or those of a sequence, whatever its key is called."""
+def _steps(step: object) -> Iterator[Mapping[str, object]]:
+    """Yield a step, or those of a sequence, whatever its key is called."""
     if not isinstance(step, Mapping):
         return
     inner = [value for key, value in step.items() if key in ("normalizers", "pretokenizers", "decoders", "processors")]
     if step.get("type") == "Sequence":
-        for below in (below for found in inner if isinstance(found, list) for below in found):
+        for below in (below for listed in inner if isinstance(listed, list) for below in listed):
             yield from _steps(below)
     else:
         yield step
 
 
-def _growth(step: Mapping[str, Any]) -> float:
-    """How many times as long one step makes a text at most, by what it is told to put in."""
+def _growth(step: Mapping[str, object]) -> float:
+    """Return how many times as long a step makes a text at most."""
     kind = step.get("type")
     if kind == "Replace":
-        return _replaced(step)
+        content, pattern = step.get("content"), step.get("pattern")
+        added = len(content) if isinstance(content, str) else 0
+        text = pattern.get("String") if isinstance(pattern, Mapping) else None
+        # A pattern may match between any two characters, and leaves them.
+        return max(1.0, added / len(text)) if isinstance(text, str) and text else 1.0 + added
     if kind == "Precompiled":
         return 1.0 if _largest_entry(step.get("precompiled_charsmap")) <= LONGEST // 64 else float("inf")
-    # A byte becomes one character of two bytes; done again, those become two each.
+    # A byte becomes a character of two bytes; a second time those become two each.
     return 2.0 if kind == "ByteLevel" else 1.0
 
 
-def _replaced(step: Mapping[str, Any]) -> float:
-    content, pattern = step.get("content"), step.get("pattern")
-    added = len(content) if isinstance(content, str) else 0
-    text = pattern.get("String") if isinstance(pattern, Mapping) else None
-    # A pattern may match between any two characters, and leaves them.
-    return max(1.0, added / len(text)) if isinstance(text, str) and text else 1.0 + added
-
-
 def _largest_entry(table: object) -> int:
-    """The longest text that a character becomes: behind the trie, whose size comes first, each ends with a zero."""
+    """Return the longest text for a character: behind the trie, whose size comes first, each ends with a zero."""
     try:
         data = base64.b64decode(table) if isinstance(table, str) else b""
     except (binascii.Error, ValueError):
@@ -125,13 +121,13 @@ def _largest_entry(table: object) -> int:
 
 
 def _around(step: object) -> str:
-    """What is put around a text, as the beginning and the end, piece by piece."""
-    for one in _steps(step):
+    """Say what is wrong with the pieces around a text, as its beginning and end; empty where nothing is."""
+    for inner in _steps(step):
         for key in ("single", "pair"):
-            pieces = one.get(key)
+            pieces = inner.get(key)
             if isinstance(pieces, list) and len(pieces) > MOST_PIECES:
                 return f"its post_processor makes {len(pieces):,} pieces of a text"
-        special = one.get("special_tokens")
+        special = inner.get("special_tokens")
         for token in special.values() if isinstance(special, Mapping) else ():
             ids = token.get("ids") if isinstance(token, Mapping) else None
             if isinstance(ids, list) and len(ids) > MOST_PIECES:

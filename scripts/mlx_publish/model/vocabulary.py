@@ -1,4 +1,4 @@
-"""The tokens of a tokenizer.json and their ids; nothing is loaded."""
+"""The tokens of a tokenizer.json and their ids, without loading a library."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ class Vocabulary:
 
     @property
     def last(self) -> tuple[str, int] | None:
-        """The token with the largest id, or None where there is no token."""
+        """Return the token with the largest id, or None where there is no token."""
         largest = [max(part.items(), key=lambda item: item[1]) for part in (self.pieces, self.added) if part]
         return max(largest, key=lambda item: item[1], default=None)
 
     def id_of(self, token: str) -> int | None:
-        """The id of a token by its text."""
+        """Return the id of a token by its text."""
         return self.added.get(token, self.pieces.get(token))
 
 
-def read_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
-    """Tokens of a parsed tokenizer.json. Raises `Refused` where its parts are not what they should be."""
-    model = tokenizer.get("model") or {}
+def read_vocabulary(tokenizer: Mapping[str, object]) -> Vocabulary:
+    """Return the tokens of a parsed tokenizer.json. Raises `Refused` where its parts are not what they should be."""
+    model: Any = tokenizer.get("model") or {}
     try:
-        return Vocabulary(dict(_pieces(model.get("vocab") or {})), dict(_added(tokenizer.get("added_tokens") or [])))
+        added: Any = tokenizer.get("added_tokens") or []
+        ids = {_content(token): _id(token["id"]) for token in added}
+        return Vocabulary(dict(_pieces(model.get("vocab") or {})), ids)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise Refused("its vocabulary cannot be read", place="tokenizer.json") from error
 
 
-def read_decoder(tokenizer_config: Mapping[str, Any]) -> dict[str, int]:
-    """Ids by token of `added_tokens_decoder`. Raises `Refused` where it is no list of tokens by their ids."""
+def read_decoder(tokenizer_config: Mapping[str, object]) -> dict[str, int]:
+    """Return ids by token of `added_tokens_decoder`. Raises `Refused` where it is no list of tokens by their ids."""
     try:
-        listed = (tokenizer_config.get("added_tokens_decoder") or {}).items()
-        return {_content(token): int(id_) for id_, token in listed}
+        listed: Any = tokenizer_config.get("added_tokens_decoder") or {}
+        return {_content(token): int(id_) for id_, token in listed.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Refused(
             "its added_tokens_decoder cannot be read", place="tokenizer_config.json", remedy="Mend it in the source."
@@ -48,14 +50,10 @@ def read_decoder(tokenizer_config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _pieces(vocab: Any) -> Iterator[tuple[str, int]]:
-    """BPE and WordPiece keep ids by piece; Unigram keeps a list of pieces with their scores."""
+    """Yield pieces and ids: BPE and WordPiece keep ids by piece, Unigram a list of pieces with their scores."""
     if isinstance(vocab, list):
         return ((_text(piece[0]), id_) for id_, piece in enumerate(vocab))
     return ((piece, _id(id_)) for piece, id_ in vocab.items())
-
-
-def _added(tokens: Any) -> Iterator[tuple[str, int]]:
-    return ((_content(token), _id(token["id"])) for token in tokens)
 
 
 def _content(token: Any) -> str:

@@ -35,7 +35,7 @@ EMBEDDING = re.compile(
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor: safetensors' name of its type, as `BF16`, its shape and its bytes."""
+    """A tensor: safetensors' name of its type, as `BF16`, its shape and its bytes."""
 
     name: str
     dtype: str
@@ -44,12 +44,12 @@ class TensorInfo:
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """Return the number of elements."""
         return math.prod(self.shape)
 
 
 def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
-    """Tensors by the first bytes of a safetensors file. ValueError where they are no such header."""
+    """Return the tensors by the first bytes of a safetensors file. ValueError where they are no such header."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= MAX_HEADER or len(data) < 8 + length:
         raise ValueError("no safetensors header")
@@ -57,14 +57,16 @@ def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
 
 
 def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
-    """Tensors of a header. ValueError where types, shapes and offsets do not fit each other.
+    """Return the tensors of a header. ValueError where types, shapes and offsets do not fit each other.
 
     The format: all data is named, nothing twice and nothing left out, each tensor has the bytes of its shape.
     """
     tensors, spans = [], []
     for name, entry in header.items():
         if name == "__metadata__":
-            _texts(entry)
+            # The library that mlx-lm reads with takes texts by name, and nothing else.
+            if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in entry.values()):
+                raise ValueError("__metadata__ holds something else than texts by name")
         else:
             first, last = _sizes(name, entry["data_offsets"])
             tensors.append(_tensor(name, entry["dtype"], _sizes(name, entry["shape"]), last - first))
@@ -72,54 +74,48 @@ def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
     end = 0
     for first, last, name in sorted(spans):
         if first != end:
-            said = "overlaps others" if first < end else "begins after a gap"
-            raise ValueError(f"the data of {name[:_SHOWN]} {said}")
+            fault = "overlaps others" if first < end else "begins after a gap"
+            raise ValueError(f"the data of {name[:_SHOWN]} {fault}")
         end = last
     return tuple(tensors)
 
 
-def _texts(metadata: object) -> None:
-    """The library that mlx-lm reads with takes texts by name, and nothing else."""
-    if not isinstance(metadata, Mapping) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("__metadata__ holds something else than texts by name")
-
-
 def _sizes(name: str, numbers: Iterable[object]) -> tuple[int, ...]:
-    """Places in the data or sides of a tensor; the format has 64 bits for each."""
-    found = tuple(number for number in numbers if type(number) is int and 0 <= number < 1 << 63)
-    if len(found) < len(tuple(numbers)) or len(found) > _MOST_SIDES:
+    """Return places in the data, or sides of a tensor; the format has 64 bits for each."""
+    sizes = tuple(number for number in numbers if type(number) is int and 0 <= number < 1 << 63)
+    if len(sizes) < len(tuple(numbers)) or len(sizes) > _MOST_SIDES:
         raise ValueError(f"{name[:_SHOWN]} has an impossible shape or place")
-    return found
+    return sizes
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> TensorInfo:
-    found, shown = TensorInfo(name, dtype, shape, nbytes), name[:_SHOWN]
+    tensor, shown = TensorInfo(name, dtype, shape, nbytes), name[:_SHOWN]
     if nbytes < 0:
         raise ValueError(f"{shown} has an impossible shape or place")
     bits = DTYPE_BITS.get(dtype)
     if bits is None:
         raise ValueError(f"{shown} has the type {str(dtype)[:_SHOWN]!r}, which the format does not know")
-    if 8 * nbytes != -(-found.size * bits // 8) * 8:
+    if 8 * nbytes != -(-tensor.size * bits // 8) * 8:
         raise ValueError(f"{shown} has {nbytes:,} bytes, not those of {list(shape)} in {dtype}")
-    return found
+    return tensor
 
 
 def read_header(path: Path) -> tuple[TensorInfo, ...]:
-    """Tensors of a file, checked against its length. Raises `Refused` as `header_of` does."""
+    """Return the tensors of a file, checked against its length. Raises `Refused` as `header_of` does."""
     with path.open("rb") as file:
         return read_header_of(file, path.name, path.stat().st_size)
 
 
 def read_header_of(file: BinaryIO, name: str, size: int) -> tuple[TensorInfo, ...]:
-    """Tensors of an open file of `size` bytes. Raises `Refused` as `header_of` does."""
+    """Return the tensors of an open file of `size` bytes. Raises `Refused` as `header_of` does."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
-    # What is longer than the file is no length, and is not made room for.
+    # A length beyond the end of the file is none, and gets no memory.
     return header_of(name, start + file.read(length if length <= min(MAX_HEADER, size) else 0), size)
 
 
 def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
-    """Tensors by the beginning of a file of `size` bytes.
+    """Return the tensors by the beginning of a file of `size` bytes.
 
     Raises `Refused` naming the file where it is not safetensors, is cut short or is a git-lfs pointer.
     """
@@ -153,7 +149,7 @@ def is_whole(name: str, size: int, header: int, tensors: Iterable[TensorInfo]) -
         )  # fmt: skip
 
 
-def weight_files(paths: Iterable[str], index: Mapping[str, Any] | None) -> tuple[str, ...]:
+def weight_files(paths: Iterable[str], index: Mapping[str, object] | None) -> tuple[str, ...]:
     """Return the one set of weight files: those of the index, else `model.safetensors`, else the numbered ones.
 
     mlx-lm itself reads every `model*.safetensors` it finds, so a second set would overwrite the first.
@@ -168,8 +164,8 @@ def weight_files(paths: Iterable[str], index: Mapping[str, Any] | None) -> tuple
     return numbered or tuple(path for path in top if path.startswith("model"))
 
 
-def weight_map(index: Mapping[str, Any]) -> Mapping[str, str]:
-    """Files by tensor. Raises `Refused` where the index has no such map."""
+def weight_map(index: Mapping[str, object]) -> Mapping[str, str]:
+    """Return files by tensor. Raises `Refused` where the index has no such map."""
     listed = index.get("weight_map")
     if not isinstance(listed, Mapping) or not all(isinstance(path, str) for path in listed.values()):
         raise Refused("has no weight_map of tensors to files", place=INDEX)
@@ -177,15 +173,15 @@ def weight_map(index: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def shard_numbers(paths: Iterable[str]) -> dict[int, set[int]]:
-    """Numbers of `model-<number>-of-<total>.safetensors` by total."""
-    found: dict[int, set[int]] = {}
+    """Return the numbers of `model-<number>-of-<total>.safetensors` by total."""
+    numbers: dict[int, set[int]] = {}
     for path in paths:
         if match := _NUMBERED.fullmatch(path):
-            found.setdefault(int(match[2]), set()).add(int(match[1]))
-    return found
+            numbers.setdefault(int(match[2]), set()).add(int(match[1]))
+    return numbers
 
 
-def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None = None) -> int:
+def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, object] | None = None) -> int:
     """Return the number of weights that the tensors stand for.
 
     A quantized weight is packed into 32-bit words; its scales tell how many groups there are, and
@@ -199,22 +195,27 @@ def parameter_count(tensors: Iterable[TensorInfo], quantization: Mapping[str, An
         if scales is None or quantization is None:
             count += tensor.size
         elif kind == "weight":
-            own = quantization.get(stem)
-            group = own["group_size"] if isinstance(own, Mapping) else quantization["group_size"]
-            count += scales.size * int(group)
+            count += scales.size * _group_size(quantization, stem)
         elif kind not in ("scales", "biases"):
             count += tensor.size
     return count
 
 
-def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None) -> float:
-    """Bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 where there is none."""
+def _group_size(quantization: Mapping[str, object], layer: str) -> int:
+    """Return the group size of a layer: its own, where the block has one for its path."""
+    own = quantization.get(layer)
+    size: Any = (own if isinstance(own, Mapping) else quantization)["group_size"]
+    return int(size)
+
+
+def bits_per_weight(tensors: Iterable[TensorInfo], quantization: Mapping[str, object] | None) -> float:
+    """Return the bits on disk for each weight, scales and all: 4.5 for 4 bits with groups of 64; 0 without weights."""
     kept = tuple(tensors)
     return 8 * sum(tensor.nbytes for tensor in kept) / (parameter_count(kept, quantization) or 1)
 
 
-def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | None) -> Iterator[TensorInfo]:
-    """Tensors as they were before they were packed, in the type of their scales."""
+def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, object] | None) -> Iterator[TensorInfo]:
+    """Yield the tensors as they were before they were packed, in the type of their scales."""
     by_name = {tensor.name: tensor for tensor in tensors}
     for name, tensor in by_name.items():
         stem, _, kind = name.rpartition(".")
@@ -222,9 +223,7 @@ def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | No
         if scales is None or quantization is None:
             yield tensor
         elif kind == "weight":
-            own = quantization.get(stem)
-            group = own["group_size"] if isinstance(own, Mapping) else quantization["group_size"]
-            shape = (*scales.shape[:-1], scales.shape[-1] * int(group))
+            shape = (*scales.shape[:-1], scales.shape[-1] * _group_size(quantization, stem))
             # Scales of one byte say nothing of the type; there it does not count either.
             width = DTYPE_BITS.get(scales.dtype, 16)
             yield TensorInfo(name, scales.dtype, shape, math.prod(shape) * max(width, 16) // 8)
@@ -232,5 +231,5 @@ def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, Any] | No
 
 def embedding_of(tensors: Iterable[TensorInfo]) -> TensorInfo | None:
     """Return the matrix that has a row for each id, or None where no tensor is called like one."""
-    found = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
-    return max(found, key=lambda tensor: tensor.shape[0], default=None)
+    matrices = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
+    return max(matrices, key=lambda tensor: tensor.shape[0], default=None)

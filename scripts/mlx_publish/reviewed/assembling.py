@@ -1,9 +1,6 @@
-"""The evidence of a variant: what the reports that lie in the work folder add up to."""
+"""The evidence of a variant: the sum of the reports in the work folder."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.card.templates import templates_of
@@ -15,45 +12,48 @@ from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import SCHEMA, read_back
 from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
 from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
-from mlx_publish.evidence.report import Report
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 
 
 def bound_of(context: Context, variant: Variant) -> Bound:
-    """The measurements of a variant, and the digest of the model that they have to be of."""
-    model = context.report(variant, "convert").result["model"]
+    """Return the measurements of a variant, and the digest of the model that they have to be of."""
+    model = context.converted(variant).model
     reports = {name: context.work.report(variant.label, name) for name in MEASURED}
     return Bound(model, {name: report for name, report in reports.items() if report})
 
 
 def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
-    """Add the reports up. A number that was measured on other bytes than these stays out."""
-    inspected, converted = (context.report(variant, name) for name in ("inspect", "convert"))
+    """Return the evidence that the reports add up to, without numbers that were measured on other bytes than these."""
+    inspected, converted = context.inspected(variant), context.report(variant, "convert")
     measured = {name: report for name, report in bound.reports.items() if bound.fits(name)}
     destination = context.recipe.destinations[variant.label]
+    smoke, asked = measured.get("smoke"), context.recipe.spec.smoke
+    untested = None if {*TESTED} <= {*measured} else context.recipe.accepted(COMPLETE)
     data = {
         "schema": SCHEMA,
         "generator": __version__,
         "recipe": context.recipe.name,
         "destination": {"name": destination.name, "repo": destination.repo},
         "templates": templates_of(context.recipe),
-        "source": {key: value for key, value in inspected.result["source"].items() if key != "files"}
-        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.result["card"]["pipeline_tag"]},
+        "source": {key: value for key, value in to_json(inspected.source).items() if key != "files"}
+        | {"base_model": context.recipe.base_model, "pipeline_tag": inspected.card.pipeline_tag},
         "variant": {"label": variant.label, **vars(variant.form)},
-        "licence": inspected.result["licence"],
-        "language": inspected.result["card"]["language"],
-        "config": inspected.result["config"],
-        "proof": _proof(inspected.result["twin"]),
+        "licence": to_json(inspected.licence),
+        "language": inspected.card.language,
+        "config": inspected.config,
+        # Where mlx-lm could not read the twin and the recipe accepts that, nothing was compared.
+        "proof": to_json(inspected.twin) if inspected.twin and inspected.twin.texts else None,
         "words": context.recipe.digest_of("card")["card"],
         "model": converted.result,
         "tools": converted.inputs["tools"],
-        "smoke": _smoke(context, measured.get("smoke")),
+        "smoke": {**smoke.result, "asked": {"system": asked.system, "prompt": asked.prompt}} if smoke else None,
         "fidelity": measured["fidelity"].result if "fidelity" in measured else None,
         "benchmark": measured["benchmark"].result if "benchmark" in measured else None,
         "ladder": ladder_of(context),
         "missing": {name: bound.why_missing(name) for name in MEASURED if name not in measured},
-        **_untested(context, measured),
+        **({"untested": untested} if untested else {}),
         "checks": [
             {
                 "stage": report.stage,
@@ -62,7 +62,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
                 "message": check.message,
                 "accepted": check.details.get("accepted"),
             }
-            for report in (inspected, converted, *measured.values())
+            for report in (context.report(variant, "inspect"), converted, *measured.values())
             for check in report.checks
         ],
     }
@@ -72,21 +72,22 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         raise Bug(f"the evidence of {variant.label} is not whole: {error.faults[0]}") from error
 
 
-def ladder_of(context: Context) -> list[dict[str, Any]]:
-    """Return all variants of the recipe that were converted and not refused, with what is known of each."""
+def ladder_of(context: Context) -> list[dict[str, object]]:
+    """Return the rungs of all variants of the recipe that were converted and not refused."""
     ladder = []
     for variant in context.recipe.variants:
         reports = {name: context.work.report(variant.label, name) for name in ("convert", *MEASURED)}
         converted = reports.pop("convert")
         if converted is None or any(report and report.verdict != "pass" for report in (converted, *reports.values())):
             continue
-        bound = Bound(converted.result["model"], {name: report for name, report in reports.items() if report})
-        ladder.append(_rung(context, variant, ModelSpec.model_validate(read_back(converted.result)), bound))
+        model = ModelSpec.model_validate(read_back(converted.result))
+        bound = Bound(model.model, {name: report for name, report in reports.items() if report})
+        ladder.append(_rung(context, variant, model, bound))
     return ladder
 
 
-def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) -> dict[str, Any]:
-    """Return what siblings are told apart by. Memory is computed: an unsteady speed takes nothing from it."""
+def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) -> dict[str, object]:
+    """Return one variant's row. Memory is computed, so it stays where the speed was too unsteady to be printed."""
     fidelity = read_back(bound.reports["fidelity"].result) if bound.fits("fidelity") else None
     benchmark = read_back(bound.reports["benchmark"].result) if bound.of_these_bytes("benchmark") else {}
     memory = benchmark.get("context")
@@ -104,8 +105,8 @@ def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) ->
 
 def measured_of(
     model: ModelSpec, fidelity: FidelitySpec | None, benchmark: SpeedSpec | None, memory: Memory | None
-) -> dict[str, Any]:
-    """Return what stands in the table of all variants of one of them, from its files and what was measured of it."""
+) -> dict[str, object]:
+    """Return a variant's part of the table of all variants, from its files and its measurements."""
     length = benchmark.headline if benchmark else None
     return {
         "weight_bytes": model.weight_bytes,
@@ -121,21 +122,3 @@ def measured_of(
         "device": benchmark.device if benchmark else None,
         "chip": benchmark.machine.chip if benchmark else None,
     }
-
-
-def _untested(context: Context, measured: Mapping[str, Report]) -> dict[str, str]:
-    """The reason for which the recipe lets it go without a test; nothing where it was tested, or may not go."""
-    reason = context.recipe.accepted(COMPLETE)
-    return {"untested": reason} if reason and not {*TESTED} <= {*measured} else {}
-
-
-def _proof(twin: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """What the twin shows; where mlx-lm could not read it and that was accepted, nothing was compared."""
-    return twin if twin and twin["texts"] else None
-
-
-def _smoke(context: Context, report: Report | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
-    asked = context.recipe.spec.smoke
-    return {**report.result, "asked": {"system": asked.system, "prompt": asked.prompt}}

@@ -20,12 +20,12 @@ FILES = {
 
 
 def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
-    """`cards/<namespace>/<name>` of a variant's destination."""
+    """Return the folder of a variant's card: `cards/<namespace>/<name>` of its destination."""
     return cards / recipe.destinations[variant.label].reviewed_as
 
 
 def put_card(context: Context, variant: Variant, cards: Path) -> Path:
-    """Put card, evidence and chart of a variant into the work tree; returns their folder."""
+    """Put card, evidence and chart of a variant into the work tree. Return their folder."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name, published in FILES.items():
         if (model / published).exists():
@@ -36,7 +36,7 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
 
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
-    """Put what was reviewed in the place of what lies in `model/`. `BadInput` where nothing was."""
+    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name in ("README.md", "evidence.json"):
         if not (folder / name).is_file():

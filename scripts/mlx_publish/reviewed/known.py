@@ -1,19 +1,18 @@
-"""Evidence beside what this job found itself: each field that inspect, convert and the recipe give, compared.
+"""Compare evidence with this job's own: each field that inspect, convert and the recipe give.
 
-What was measured is compared with reports of the same bytes, where these lie in the work folder. The rest is claimed.
+Measurements are compared with reports of the same bytes, where the work folder has them. The rest is claimed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
-from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
@@ -40,7 +39,7 @@ _FAR = 1000.0  # factor between two errors of rounding, which two machines do no
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of it."""
+    """Differences between evidence and this job's own, and what cannot be compared."""
 
     differences: tuple[Difference, ...]
     claimed: tuple[str, ...]
@@ -49,21 +48,24 @@ class Compared:
 
 def compare(context: Context, variant: Variant, evidence: Evidence, attested: str) -> Compared:
     """Compare evidence with all that is known here. `attested` names who vouches for what was measured, if anybody."""
-    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    here = assemble(context, variant, bound_of(context, variant))
+    stated, own = evidence.plain, here.plain
     measured = [] if attested else [stage for stage in MEASURED if own[stage] is not None]
-    found = [
-        *_sure(told, own),
-        *_proof(told.get("proof"), own["proof"]),
-        *ladder_differences(context, variant, evidence, own["ladder"], attested=bool(attested)),
-    ]
-    found += chat_differences(context, variant, told)
+    differences: list[Difference] = []
+    for key in _SURE:
+        # Of a model that was tested, the work folder may no longer have the test.
+        if key != "untested" or stated.get(key) or {*TESTED} & {*evidence.missing}:
+            differences += walk(key, stated.get(key), own.get(key), _REPORT[key])
+    differences += _proof(evidence, here)
+    differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))
+    differences += chat_differences(context, variant, evidence)
     for stage in measured:
-        if told[stage] is not None:
-            found += walk(stage, told[stage], own[stage], _REPORT[stage])
-    found += _checks(told["checks"], own["checks"], ("inspect", "convert", *measured))
-    claimed = [stage for stage in MEASURED if told[stage] is not None and stage not in measured]
-    claimed += ["proof"] if told.get("proof") and not own["proof"] else []
-    return Compared(tuple(dict.fromkeys(found)), tuple(claimed))
+        if stated[stage] is not None:
+            differences += walk(stage, stated[stage], own[stage], _REPORT[stage])
+    differences += _checks(evidence.checks, here.checks, ("inspect", "convert", *measured))
+    claimed = [stage for stage in MEASURED if stated[stage] is not None and stage not in measured]
+    claimed += ["proof"] if evidence.proof and not here.proof else []
+    return Compared(tuple(dict.fromkeys(differences)), tuple(claimed))
 
 
 def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Difference]:
@@ -71,68 +73,60 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
 
     A folder may have got another name since; another version may tell more or less of a config.
     """
-    told, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
+    stated, own = evidence.plain, assemble(context, variant, bound_of(context, variant)).plain
     names = ("name",) if own["source"]["repo"] else ()
     wanted = {
         "source": (*names, "repo", "identity", "parameters", "weight_bytes", "weight_dtypes", "pipeline_tag"),
         "variant": tuple(own["variant"]),
-        "config": tuple(own["config"] | told["config"]),
+        "config": tuple(own["config"] | stated["config"]),
         "model": ("parameters", "weight_bytes", "bits_per_weight"),
     }
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for top, keys in wanted.items():
-        theirs, here = told[top], own[top]
+        theirs, here = stated[top], own[top]
         for key in keys:
             if evidence.generator == __version__ or (key in theirs and key in here):
-                found += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
-    return found
+                differences += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
+    return differences
 
 
-def _sure(evidence: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Difference]:
-    for key in _SURE:
-        if key == "untested" and not (evidence.get(key) or {*TESTED} & {*evidence["missing"]}):
-            continue  # it was tested, whatever is left of that here
-        yield from walk(key, evidence.get(key), own.get(key), _REPORT[key])
-
-
-def _proof(told: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Iterator[Difference]:
-    """Versions and last digits are those of the machine that it was found on; what was compared is not."""
-    if not told or not own:
+def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:
+    """Compare what the twin was compared with; versions and last digits are those of the machine that did it."""
+    if not evidence.proof or not here.proof:
         return
-    for key in own.keys() - {"versions", "mlx_lm", "texts"} | told.keys() - {"versions", "mlx_lm", "texts"}:
-        yield from walk(f"proof.{key}", told.get(key), own.get(key), _REPORT["proof"])
-    if len(told["texts"]) != len(own["texts"]):
-        yield from walk("proof.texts", told["texts"], own["texts"], _REPORT["proof"])
+    stated, own = evidence.proof.plain, here.proof.plain
+    for key in own.keys() - {"versions", "mlx_lm", "texts"} | stated.keys() - {"versions", "mlx_lm", "texts"}:
+        yield from walk(f"proof.{key}", stated.get(key), own.get(key), _REPORT["proof"])
+    if len(stated["texts"]) != len(own["texts"]):
+        yield from walk("proof.texts", stated["texts"], own["texts"], _REPORT["proof"])
         return
-    for number, (one, other) in enumerate(zip(told["texts"], own["texts"], strict=True)):
-        for key in one.keys() | other.keys():
-            if not _near(one.get(key), other.get(key)):
-                yield from walk(f"proof.texts[{number}].{key}", one.get(key), other.get(key), _REPORT["proof"])
+    for number, (theirs, ours) in enumerate(zip(stated["texts"], own["texts"], strict=True)):
+        for key in theirs.keys() | ours.keys():
+            if not _is_near(theirs.get(key), ours.get(key)):
+                yield from walk(f"proof.texts[{number}].{key}", theirs.get(key), ours.get(key), _REPORT["proof"])
 
 
-def _near(one: Any, other: Any) -> bool:
-    """Whether two values may be the same thing on two machines."""
-    if not all(type(value) in (int, float) for value in (one, other)):
-        return bool(one == other)
-    low, high = sorted(map(abs, (one, other)))
-    return one == other or (abs(one - other) < MAX_NMSE and (not low or high / low < _FAR))
+def _is_near(stated: object, own: object) -> bool:
+    """Tell whether two values may be the same measurement on two machines."""
+    if not (isinstance(stated, (int, float)) and isinstance(own, (int, float))) or bool in (type(stated), type(own)):
+        return stated == own
+    low, high = sorted(map(abs, (stated, own)))
+    return stated == own or (abs(stated - own) < MAX_NMSE and (not low or high / low < _FAR))
 
 
-def _checks(
-    told: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], stages: Sequence[str]
-) -> Iterator[Difference]:
-    """Each check of these stages said here what the evidence has it say."""
-    here = {(one["stage"], one["id"]): one for one in own}
-    for number, one in enumerate(told):
-        mine = here.get((one["stage"], one["id"]))
-        if one["stage"] not in stages or mine is None or one["id"] in _BY_THE_HOUR:
+def _checks(stated: Sequence[Judged], own: Sequence[Judged], stages: Sequence[str]) -> Iterator[Difference]:
+    """Compare each check of these stages with the same check here."""
+    here = {(check.stage, check.id): check for check in own}
+    for number, check in enumerate(stated):
+        mine = here.get((check.stage, check.id))
+        if check.stage not in stages or mine is None or check.id in _BY_THE_HOUR:
             continue
-        if one["id"] in _OF_THE_MACHINE:
-            if "skip" not in (one["status"], mine["status"]):
-                yield from walk(f"checks[{number}]", _without_numbers(one), _without_numbers(mine), "inspect.json")
+        if check.id in _OF_THE_MACHINE:
+            if "skip" not in (check.status, mine.status):
+                yield from walk(f"checks[{number}]", _without_numbers(check), _without_numbers(mine), "inspect.json")
             continue
-        yield from walk(f"checks[{number}]", one, mine, f"{one['stage']}.json")
+        yield from walk(f"checks[{number}]", check.plain, mine.plain, f"{check.stage}.json")
 
 
-def _without_numbers(check: Mapping[str, Any]) -> dict[str, Any]:
-    return {**check, "message": _NUMBER.sub("#", check["message"])}
+def _without_numbers(check: Judged) -> dict[str, object]:
+    return {**check.plain, "message": _NUMBER.sub("#", check.message)}

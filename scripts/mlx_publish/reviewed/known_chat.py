@@ -1,13 +1,12 @@
-"""What evidence tells of the chat template and of the question, found again without asking the model."""
+"""Compare what evidence says of the chat template and of the question, without asking the model again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from mlx_publish.checks.card import Bound
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import read_back
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.model.files import FolderFiles
 from mlx_publish.model.tokenizer import stop_ids
 from mlx_publish.recipes.recipe import Variant
@@ -19,31 +18,38 @@ from mlx_publish.source.resolve import metadata_of
 _TEMPLATE = "the source's chat template"
 
 
-def chat_differences(context: Context, variant: Variant, evidence: Mapping[str, Any]) -> Iterator[Difference]:
+def chat_differences(context: Context, variant: Variant, evidence: Evidence) -> Iterator[Difference]:
     """Compare question, capabilities, the way of the system text, switches and ends of an answer.
 
     Where `smoke` was run here on these bytes, its report has them all; the template is not rendered again for them.
     """
-    smoke = evidence["smoke"]
-    if smoke is None:
+    if evidence.smoke is None:
         return
+    smoke = evidence.smoke.plain
     asked = context.recipe.spec.smoke
     yield from walk("smoke.asked", smoke["asked"], {"system": asked.system, "prompt": asked.prompt}, "the recipe")
-    yield from _ends(context, variant, smoke)
-    bound: Bound = bound_of(context, variant)
+    # An answer ends by the ids that the converted files name.
+    ends = list(stop_ids(FolderFiles(context.work.model(variant.label))))
+    last = smoke["exchange"].get("stop_id")
+    if ends:
+        yield from walk("smoke.stop_ids", smoke.get("stop_ids"), ends, "the converted config.json")
+    if ends and last is not None and last not in ends:
+        yield Difference("smoke.exchange.stop_id", cut(last), f"one of {cut(ends)}", "the converted config.json")
+    bound = bound_of(context, variant)
     if bound.fits("smoke"):
         own = read_back(dict(bound.reports["smoke"].result))
         known = {key: own[key] for key in ("chat_template", "capabilities", "system", "options")}
         messages, by = own["exchange"]["messages"], "smoke.json"
     else:
-        known, messages = _found_again(context)
+        known, messages = _derived(context)
         by = _TEMPLATE
     for key, value in known.items():
         yield from walk(f"smoke.{key}", smoke.get(key), value, by)
     yield from walk("smoke.exchange.messages", smoke["exchange"].get("messages"), messages, by)
 
 
-def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
+def _derived(context: Context) -> tuple[dict[str, object], object]:
+    """Return what the source's chat template gives: capabilities and options by key, and the question's messages."""
     asking = SourceAnswers(context)
     capabilities, first = asking.capabilities, asking.questions()[0]
     messages = first.messages or [{"role": "user", "content": first.prompt}]
@@ -53,15 +59,4 @@ def _found_again(context: Context) -> tuple[dict[str, Any], Any]:
         "system": system_way(capabilities, context.recipe.spec.smoke),
         "options": dict(first.options),
     }
-    plain: dict[str, Any] = read_back(known)
-    return plain, read_back(messages)
-
-
-def _ends(context: Context, variant: Variant, smoke: Mapping[str, Any]) -> Iterator[Difference]:
-    """An answer ends by the ids that the converted files name."""
-    ends = list(stop_ids(FolderFiles(context.work.model(variant.label))))
-    if ends:
-        yield from walk("smoke.stop_ids", smoke.get("stop_ids"), ends, "the converted config.json")
-    last = smoke["exchange"].get("stop_id")
-    if ends and last is not None and last not in ends:
-        yield Difference("smoke.exchange.stop_id", cut(last), f"one of {cut(ends)}", "the converted config.json")
+    return read_back(known), read_back(messages)

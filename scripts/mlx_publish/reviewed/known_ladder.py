@@ -1,12 +1,11 @@
-"""The table of a recipe's variants in evidence: what it repeats of the evidence, and what is known of the siblings."""
+"""Compare the table of a recipe's variants in evidence with the evidence itself, and with the siblings' reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mlx_publish.context import Context
-from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.evidence import Evidence, Rung
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import bound_of, measured_of
 from mlx_publish.reviewed.walk import Difference, cut, walk
@@ -23,41 +22,35 @@ def ladder_differences(
     context: Context,
     variant: Variant,
     evidence: Evidence,
-    own: Sequence[Mapping[str, Any]],
+    own: Sequence[Rung],
     *,
     attested: bool,
 ) -> Iterator[Difference]:
     """Compare the rungs; `own` are those that the reports here give, and count for what was measured here."""
-    here, known = {rung["label"]: rung for rung in own}, {one.label: one for one in context.recipe.variants}
+    here, known = {rung.label: rung for rung in own}, {sibling.label: sibling for sibling in context.recipe.variants}
     labels = [rung.label for rung in evidence.ladder]
     if labels != [label for label in known if label in labels] or variant.label not in labels:
         wanted = f"some of {cut(list(known))}, {variant.label} among them"
         yield Difference("ladder", cut(labels), wanted, "the recipe")
-    for number, rung in enumerate(entry.plain for entry in evidence.ladder):
-        if rung["label"] not in known:
+    for number, rung in enumerate(evidence.ladder):
+        if rung.label not in known:
             continue
-        key, mine = f"ladder[{number}]", here.get(rung["label"], {})
-        yield from walk(f"{key}.repo", rung["repo"], context.recipe.destinations[rung["label"]].repo, "the recipe")
-        if rung["label"] == variant.label:
+        key, mine = f"ladder[{number}]", here.get(rung.label)
+        yield from walk(f"{key}.repo", rung.plain["repo"], context.recipe.destinations[rung.label].repo, "the recipe")
+        if rung.label == variant.label:
             yield from _repeated(key, rung, evidence)
-        for name in _known(context, known[rung["label"]], mine, attested=attested):
-            yield from walk(f"{key}.{name}", rung[name], mine[name], f"a report of {rung['label']}")
+        if mine:
+            bound = bound_of(context, known[rung.label])
+            measured = [] if attested else [stage for stage in _MEASURED if bound.of_these_bytes(stage)]
+            for name in (*_FILES, *(name for stage in measured for name in _MEASURED[stage])):
+                yield from walk(f"{key}.{name}", rung.plain[name], mine.plain[name], f"a report of {rung.label}")
 
 
-def _repeated(key: str, rung: Mapping[str, Any], evidence: Evidence) -> Iterator[Difference]:
-    """The rung of this variant says again what stands elsewhere in the evidence."""
+def _repeated(key: str, rung: Rung, evidence: Evidence) -> Iterator[Difference]:
+    """Compare the rung of this variant with the parts of the evidence that it repeats."""
     timed = evidence.benchmark
     repeated = measured_of(evidence.model, evidence.fidelity, timed, timed.context if timed else None)
     for name, value in repeated.items():
-        # Memory is told of a speed too unsteady to be printed, too.
+        # Memory stands in the rung of a speed too unsteady to be printed, too.
         if timed is not None or name not in _MEMORY:
-            yield from walk(f"{key}.{name}", rung[name], value, "the evidence itself")
-
-
-def _known(context: Context, variant: Variant, mine: Mapping[str, Any], *, attested: bool) -> list[str]:
-    """The parts of a rung that reports of this work folder tell."""
-    if not mine:
-        return []
-    bound = bound_of(context, variant)
-    measured = [] if attested else [stage for stage in _MEASURED if bound.of_these_bytes(stage)]
-    return [*_FILES, *(name for stage in measured for name in _MEASURED[stage])]
+            yield from walk(f"{key}.{name}", rung.plain[name], value, "the evidence itself")

@@ -10,19 +10,19 @@ from mlx_publish.errors import BadInput, Place, in_file
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.policy import Policy
 from mlx_publish.signing.evidence_signature import PUBLISHED, signer_of
-from mlx_publish.signing.programs import gh, why
+from mlx_publish.signing.programs import complaint, gh
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 
 EVIDENCE = "mlx-publish.json"
 MEASURED = "urn:mlx-publish:measured:1"
-"""The type of what GitHub attests of evidence: a run of this workflow has measured it."""
+"""The type of GitHub's attestation of evidence: a run of this workflow has measured it."""
 _AGAIN = "Measure again on a runner of yours (a run of publish.yml), and have its cards reviewed"
 
 
 @dataclass(frozen=True)
 class SignedEvidence:
-    """Evidence as it lies there, its signature, and how both are called in messages."""
+    """The bytes of evidence, its signature, and their names in messages."""
 
     text: bytes
     signature: bytes | None
@@ -75,17 +75,17 @@ def read_signers(path: Path, place: str | Place) -> bytes:
 
 
 def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
-    """Find out whether one of those whose word counts vouches for the evidence."""
+    """Judge whether one of those whose word counts vouches for the evidence."""
     if by.signers is not None:
         return _by_key(evidence, by.signers, by.signers_name)
     if by.github:
         return _by_github(evidence, by.github, by.workflow)
-    said = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
-    return Vouched("skip", f"{evidence.name} {said}; whoever published it vouches for its numbers")
+    signing = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
+    return Vouched("skip", f"{evidence.name} {signing}; whoever published it vouches for its numbers")
 
 
 def judged(evidence: Evidence, text: bytes | None, signature: bytes | None, policy: Policy, name: str) -> Vouched:
-    """Judge what is about to be published: `text` is the evidence as it would be sent, `name` what it is called."""
+    """Judge who vouches for evidence that is about to be published as `text`; messages call it `name`."""
     by = vouchers_of(policy)
     if not by.any:
         return Vouched("skip", "the policy asks nobody to vouch for the evidence but whoever merges it")
@@ -98,11 +98,11 @@ def _by_key(evidence: SignedEvidence, signers: bytes, name: str) -> Vouched:
     if evidence.signature is None:
         remedy = f"{_AGAIN}; that machine needs MLX_PUBLISH_EVIDENCE_KEY, the path of a key that {name} lists."
         return Vouched("fail", f"{evidence.name} is not attested: there is no {evidence.signature_name}", remedy)
-    who, said = signer_of(evidence.text, evidence.signature, signers)
+    who, detail = signer_of(evidence.text, evidence.signature, signers)
     if not who:
-        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {said}"
+        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {detail}"
         return Vouched("fail", wrong, f"{_AGAIN}; or add the key to {name} if it is yours.")
-    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {said[:100]})", by=who[:100])
+    return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {detail[:100]})", by=who[:100])
 
 
 def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
@@ -110,9 +110,11 @@ def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
         path = Path(aside, "evidence.json")
         path.write_bytes(evidence.text)
         words: list[str | Path] = ["attestation", "verify", path, "--repo", repo, "--predicate-type", MEASURED]
-        said = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
+        outcome = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
     who = f"{workflow} for {repo}" if workflow else repo
-    if said.code:
+    if outcome.code:
         remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
-        return Vouched("fail", f"{evidence.name} has no attestation of {who} that gh verifies: {why(said)}", remedy)
+        return Vouched(
+            "fail", f"{evidence.name} has no attestation of {who} that gh verifies: {complaint(outcome)}", remedy
+        )
     return Vouched("pass", f"GitHub attests {evidence.name} as measured by a run of {who}", by=f"GitHub for {who}")

@@ -6,9 +6,7 @@ https://docs.sigstore.dev/about/bundle/, https://github.com/secure-systems-lab/d
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.signing.statement import Unreadable, laid_out
 from mlx_publish.text.bounds import EVIDENCE
@@ -24,7 +22,7 @@ LARGEST = 4 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was signed, the signature, and how to find whose it is."""
+    """The signed payload, its signature, and the signer's key or certificate."""
 
     payload: bytes
     signature: bytes
@@ -63,22 +61,15 @@ def read_bundle(text: bytes) -> Bundle:
         kinds = (data["mediaType"].startswith(_MEDIA), envelope["payloadType"] == PAYLOAD_TYPE)
         (signature,) = envelope["signatures"]
         payload, signed = _decoded(envelope["payload"]), _decoded(signature["sig"])
-        found = Bundle(payload, signed, _key(material), _certificate(material), text)
+        key = str(material["publicKey"].get("hint") or "") if "publicKey" in material else ""
+        certificate = b""
+        if "certificate" in material:
+            certificate = _decoded(material["certificate"]["rawBytes"])
+        elif "x509CertificateChain" in material:
+            certificate = _decoded(material["x509CertificateChain"]["certificates"][0]["rawBytes"])
     if not all(kinds):
         raise Unreadable("it is no bundle of sigstore's with an in-toto statement")
-    return found
-
-
-def _key(material: Mapping[str, Any]) -> str:
-    return str(material["publicKey"].get("hint") or "") if "publicKey" in material else ""
-
-
-def _certificate(material: Mapping[str, Any]) -> bytes:
-    if "certificate" in material:
-        return _decoded(material["certificate"]["rawBytes"])
-    if "x509CertificateChain" in material:
-        return _decoded(material["x509CertificateChain"]["certificates"][0]["rawBytes"])
-    return b""
+    return Bundle(payload, signed, key, certificate, text)
 
 
 def _encoded(data: bytes) -> str:

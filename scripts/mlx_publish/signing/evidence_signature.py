@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from mlx_publish.errors import BadInput
-from mlx_publish.signing.programs import ssh_keygen, why
+from mlx_publish.signing.programs import complaint, ssh_keygen
 from mlx_publish.text.files import write_atomically
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -23,7 +23,7 @@ _MAKE = "Make one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-pub
 
 
 def evidence_key() -> Path | None:
-    """The key of this machine, where one is named. `BadInput` where its file cannot be used as it is."""
+    """Return the path of this machine's key, or None. `BadInput` where no file there can be read."""
     given = os.environ.get(KEY, "").strip()
     if not given:
         return None
@@ -38,15 +38,15 @@ def evidence_key() -> Path | None:
 
 
 def sign_evidence(evidence: bytes, signature: Path) -> bool:
-    """Write the signature of this machine, or remove an old one where it has no key; tells whether it has one."""
+    """Write the signature of this machine, or remove an old one where it has no key. Return whether it has one."""
     key = evidence_key()
     if key is None:
         signature.unlink(missing_ok=True)
         return False
-    said = ssh_keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", key, text=evidence)
-    if said.code or not said.out.startswith("-----BEGIN SSH SIGNATURE-----"):
-        raise BadInput(f"ssh-keygen cannot sign with it: {why(said)}", place=KEY, remedy=_MAKE)
-    write_atomically(signature, said.out)
+    outcome = ssh_keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", key, text=evidence)
+    if outcome.code or not outcome.out.startswith("-----BEGIN SSH SIGNATURE-----"):
+        raise BadInput(f"ssh-keygen cannot sign with it: {complaint(outcome)}", place=KEY, remedy=_MAKE)
+    write_atomically(signature, outcome.out)
     return True
 
 
@@ -74,11 +74,11 @@ def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, s
         allowed, sig = Path(aside, "signers"), Path(aside, "sig")
         allowed.write_bytes(signers)
         sig.write_bytes(signature)
-        found = ssh_keygen("-Y", "find-principals", "-f", allowed, "-s", sig)
-        name = next(iter(found.out.splitlines()), "").partition(",")[0].strip()
-        if found.code or not name:
-            return "", f"by no key that is listed ({why(found)})"
-        said = ssh_keygen("-Y", "verify", "-n", NAMESPACE, "-f", allowed, "-s", sig, "-I", name, text=evidence)
-    if said.code:
-        return "", f"not of these bytes, this purpose or this time ({why(said)})"
-    return name, said.out.strip().rpartition(" key ")[2]
+        principals = ssh_keygen("-Y", "find-principals", "-f", allowed, "-s", sig)
+        name = next(iter(principals.out.splitlines()), "").partition(",")[0].strip()
+        if principals.code or not name:
+            return "", f"by no key that is listed ({complaint(principals)})"
+        outcome = ssh_keygen("-Y", "verify", "-n", NAMESPACE, "-f", allowed, "-s", sig, "-I", name, text=evidence)
+    if outcome.code:
+        return "", f"not of these bytes, this purpose or this time ({complaint(outcome)})"
+    return name, outcome.out.strip().rpartition(" key ")[2]

@@ -24,7 +24,7 @@ _ISSUER, _REPOSITORY = "1.3.6.1.4.1.57264.1.8", "1.3.6.1.4.1.57264.1.12"
 
 @dataclass(frozen=True)
 class Named:
-    """Whom a certificate names: who signed, who vouches for that, and for which repo the job ran.
+    """The names in a certificate: who signed, who vouches for that, and for which repo the job ran.
 
     A workflow that many call has one identity for all of them; the repo tells them apart.
     """
@@ -34,7 +34,7 @@ class Named:
     repository: str = ""
 
     def __str__(self) -> str:
-        """The three as a person reads them, cut."""
+        """Return the three for a message, cut."""
         ran = f", run for {self.repository[:200]}" if self.repository else ""
         return f"{self.identity[:200]} ({self.issuer[:100]}){ran}"
 
@@ -66,7 +66,7 @@ def identity_token() -> str:
 
 
 def sign_keyless(payload: bytes) -> str:
-    """Sign a statement in the name of this job; returns the bundle, with certificate and entry of the log."""
+    """Sign a statement in the name of this job. Return the bundle, with certificate and entry of the log."""
     token = identity_token()
     signing, oidc = _module("sigstore.sign"), _module("sigstore.oidc")
     try:
@@ -79,7 +79,7 @@ def sign_keyless(payload: bytes) -> str:
         ) from error
 
 
-def verified_by(bundle: Bundle, wanted: Named) -> str:
+def why_unproven(bundle: Bundle, wanted: Named) -> str:
     """Return why a bundle is not proven to be of whom is wanted; empty where it is.
 
     `repository` counts where it is given, as `OWNER/REPO`. Raises `SurroundingsError` where sigstore's roots cannot be
@@ -99,7 +99,7 @@ def verified_by(bundle: Bundle, wanted: Named) -> str:
 
 
 def named_in(bundle: Bundle) -> Named:
-    """Return whom a certificate names; nobody where it cannot be read. That alone proves nothing."""
+    """Return the names in a certificate, which prove nothing by themselves; empty where it cannot be read."""
     try:
         from cryptography import x509  # noqa: PLC0415
     except ImportError:
@@ -107,7 +107,10 @@ def named_in(bundle: Bundle) -> Named:
     try:
         certificate = x509.load_der_x509_certificate(bundle.certificate)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        more = {one.oid.dotted_string: _utf8(getattr(one.value, "value", b"")) for one in certificate.extensions}
+        more = {
+            extension.oid.dotted_string: _utf8(getattr(extension.value, "value", b""))
+            for extension in certificate.extensions
+        }
         first = next((str(name.value) for name in names), "")
         return Named(first, more.get(_ISSUER, ""), more.get(_REPOSITORY, ""))
     except (ValueError, x509.ExtensionNotFound):
@@ -115,7 +118,7 @@ def named_in(bundle: Bundle) -> Named:
 
 
 def _utf8(der: object) -> str:
-    """The text of an UTF8String in DER; empty for anything else."""
+    """Return the text of an UTF8String in DER; empty for anything else."""
     if not isinstance(der, bytes) or der[:1] != b"\x0c":
         return ""
     start = 3 if der[1:2] == b"\x81" else 2
@@ -136,8 +139,8 @@ def _trust() -> Any:
 
 
 def _errors() -> type[Exception]:
-    found: type[Exception] = _module("sigstore.errors").Error
-    return found
+    base: type[Exception] = _module("sigstore.errors").Error
+    return base
 
 
 def _module(name: str) -> Any:

@@ -17,6 +17,7 @@ from mlx_publish.text.masking import learn
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 KEY, PASSWORD = "MLX_PUBLISH_SIGNING_KEY", "MLX_PUBLISH_SIGNING_PASSWORD"
 _MAKE = "Make one with: openssl ecparam -name prime256v1 -genkey -noout -out signing.pem"
@@ -24,9 +25,9 @@ _LARGEST = 64 << 10
 
 
 def take_key(environment: MutableMapping[str, str] = os.environ) -> EllipticCurvePrivateKey:
-    """Take the key out of the environment, where it is named by its file or given as PEM text.
+    """Take the key out of the environment, where it stands as the path of its file or as PEM text.
 
-    From then on its text is covered in all messages, and nothing that is started here inherits it.
+    From then on messages mask its text, and no child process inherits it.
     Raises `BadInput` where there is none, or where it is no key that other tools verify.
     """
     given, password = environment.get(KEY, "").strip(), environment.get(PASSWORD, "")
@@ -37,14 +38,14 @@ def take_key(environment: MutableMapping[str, str] = os.environ) -> EllipticCurv
     text = given if given.startswith("-----BEGIN") else _read(Path(given).expanduser())
     for secret in (password, *(line for line in text.splitlines() if "-----" not in line)):
         learn(secret.strip())
-    found = _private(text.encode(), password.encode() or None)
+    key = _private(text.encode(), password.encode() or None)
     environment.pop(PASSWORD, None)
     environment[KEY] = ""
-    return found
+    return key
 
 
 def sign_with_key(payload: bytes, key: EllipticCurvePrivateKey) -> str:
-    """Sign a statement; returns the bundle. The same key and statement give the same bytes, where OpenSSL can do that.
+    """Sign a statement. Return the bundle. The same key and statement give the same bytes, where OpenSSL can do that.
 
     So nothing is published anew where nothing changed.
     """
@@ -71,12 +72,12 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
             "holds no public elliptic key in PEM", place=str(path),
             remedy="Give what this prints: openssl ec -in signing.pem -pubout",
         )  # fmt: skip
-    _digest_for(key, str(path))
-    found: EllipticCurvePublicKey = key
-    return found
+    public: EllipticCurvePublicKey = key
+    _digest_for(public, str(path))
+    return public
 
 
-def signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
+def is_signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
     """Tell whether the key's other half signed the bundle."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
 
@@ -88,7 +89,7 @@ def signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
 
 
 def fingerprint(key: EllipticCurvePublicKey) -> str:
-    """SHA-256 of a public key in PEM, by which a bundle names it."""
+    """Return SHA-256 of a public key in PEM, by which a bundle names it."""
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     form = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -108,19 +109,19 @@ def _private(text: bytes, password: bytes | None) -> EllipticCurvePrivateKey:
         raise BadInput("is no private key in PEM, nor its path", place=KEY, remedy=_MAKE) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BadInput("is no elliptic key", place=KEY, remedy=_MAKE)
-    _digest_for(key.public_key())
-    found: EllipticCurvePrivateKey = key
-    return found
+    private: EllipticCurvePrivateKey = key
+    _digest_for(private.public_key())
+    return private
 
 
-def _digest_for(key: EllipticCurvePublicKey, place: str = KEY) -> Any:
-    """The digest that the format pairs with a curve. `BadInput` for curves that it has not."""
+def _digest_for(key: EllipticCurvePublicKey, place: str = KEY) -> HashAlgorithm:
+    """Return the digest that the format pairs with a curve. `BadInput` for curves that it does not have."""
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
 
-    known: dict[str, Any] = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
+    known = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
     if key.curve.name not in known:
         raise BadInput(f"is on the curve {key.curve.name}, which others do not verify", place=place, remedy=_MAKE)
-    return known[key.curve.name]()
+    return known[key.curve.name]
 
 
 def _read(path: Path, place: str = KEY) -> str:

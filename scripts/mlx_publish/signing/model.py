@@ -15,26 +15,26 @@ from mlx_publish.text.files import write_atomically
 
 
 class Signer:
-    """Whoever signs: taken before anything slow begins, so that a missing key costs no hours."""
+    """The signer of published files, made before anything slow begins, so that a missing key costs no hours."""
 
     def __init__(self, policy: Policy) -> None:
-        """Take the key, or see that this job has an identity. `BadInput` where it has not what the policy asks for."""
+        """Take the key, or check that this job has an identity. `BadInput` where the policy asks for what it lacks."""
         self._how = policy.spec.sign
         self._key = take_key() if self._how == "key" else None
         if self._how == "sigstore":
             identity_token()
 
     def signed(self, files: tuple[Sent, ...], name: str, folder: Path) -> tuple[Sent, ...]:
-        """Return the files with `model.sig`, made in `folder` of the digests they are known by.
+        """Return the files with `model.sig`, which is made of their digests and written to `folder`.
 
-        As they are where the policy asks for no signature. It covers card and evidence, too, for they exist by now.
+        The signature covers card and evidence, too. Where the policy asks for none, the files come back as they are.
         """
         if self._how == "none":
             return files
         digests = {file.path: file.sha256 for file in files}
-        if passed_over := sorted(path for path in digests if path.partition("/")[0] in IGNORED):
+        if ignored := sorted(path for path in digests if path.partition("/")[0] in IGNORED):
             raise Refused(
-                f"{passed_over[0]} would be published, and verifiers pass over it", check="only-model-files",
+                f"{ignored[0]} would be published, and verifiers pass over it", check="only-model-files",
                 remedy="Remove it from model/.",
             )  # fmt: skip
         payload = statement_of(Signed(name, digests))

@@ -14,19 +14,19 @@ _SECONDS = 120
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
-def why(said: Said) -> str:
-    """The first line that a program complained with."""
-    lines = [line.strip() for line in f"{said.err}\n{said.out}".splitlines() if line.strip()]
-    return lines[0][:200] if lines else f"it ended with {said.code}"
+def complaint(outcome: Said) -> str:
+    """Return the first line of a program's complaint."""
+    lines = [line.strip() for line in f"{outcome.err}\n{outcome.out}".splitlines() if line.strip()]
+    return lines[0][:200] if lines else f"it ended with {outcome.code}"
 
 
 def ssh_keygen(*words: str | Path, text: bytes = b"") -> Said:
-    """Run ssh-keygen with `text` as its standard input. `SurroundingsError` where there is none."""
+    """Run ssh-keygen with `text` as its standard input. `SurroundingsError` where it is not installed."""
     return _ask("ssh-keygen", words, {key: os.environ[key] for key in _KEPT if key in os.environ}, text)
 
 
 def gh(*words: str | Path) -> Said:
-    """Run gh, which holds a token for GitHub or is given one. `SurroundingsError` where there is none."""
+    """Run gh, which holds a token for GitHub or gets one. `SurroundingsError` where it is not installed."""
     return _ask("gh", words, of_github(os.environ))
 
 

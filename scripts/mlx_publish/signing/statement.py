@@ -1,4 +1,4 @@
-"""What a model's signature says: the name and the SHA-256 of every published file, as an in-toto statement.
+"""The statement that a model's signature signs: its name and the SHA-256 of every published file, as in-toto has it.
 
 The format is the OpenSSF's: https://github.com/sigstore/model-transparency, predicate `signature/v1.0`.
 """
@@ -21,24 +21,24 @@ SIGNATURE = "model.sig"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 IGNORED = (SIGNATURE, ".cache", ".git", ".gitattributes", ".github", ".gitignore")
-"""What verifiers pass over: the signature, what a Hub adds, and where its client keeps notes about a download."""
+"""Paths that verifiers ignore: the signature, files that a Hub adds, and its client's notes about a download."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class Unreadable(ValueError):
-    """A signature, or what it signs, is not what the format says; the message says how."""
+    """A signature, or what it signs, breaks the format; the message says how."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What was signed: a model's name, and SHA-256 in hex by the path of each file."""
+    """The signed model: its name, and SHA-256 in hex by the path of each file."""
 
     name: str
     sha256: Mapping[str, str]
 
 
 def statement_of(signed: Signed) -> bytes:
-    """Return the statement as it is signed; the same files give the same bytes."""
+    """Return the bytes of the statement; the same files give the same bytes."""
     files = sorted(signed.sha256.items(), key=lambda file: PurePosixPath(file[0]).parts)
     return json.dumps({
         "_type": STATEMENT_TYPE,
@@ -69,7 +69,7 @@ def read_statement(payload: bytes) -> Signed:
 
 @contextlib.contextmanager
 def laid_out(what: str) -> Iterator[None]:
-    """Turn what breaks where foreign JSON has another layout into `Unreadable`."""
+    """Turn the errors of reading foreign JSON of another layout into `Unreadable`."""
     try:
         yield
     except (Unreadable, FaultyJson) as error:
@@ -84,13 +84,14 @@ def _need(so: bool, otherwise: str) -> None:
 
 
 def _files(predicate: Mapping[str, Any]) -> dict[str, str]:
+    """Return SHA-256 in hex by path. `Unreadable` for other digests, for a file listed twice, and for the signature."""
     how = predicate["serialization"]
     of_files = how["method"] == "files" and how["hash_type"] == "sha256"
     _need(of_files, "its digests are not SHA-256 of whole files, which is all that is read here")
     files: dict[str, str] = {}
-    for one in predicate["resources"]:
-        path, digest = one["name"], one["digest"]
-        fits = one["algorithm"] == "sha256" and bool(_HEX.fullmatch(digest)) and isinstance(path, str)
+    for resource in predicate["resources"]:
+        path, digest = resource["name"], resource["digest"]
+        fits = resource["algorithm"] == "sha256" and bool(_HEX.fullmatch(digest)) and isinstance(path, str)
         _need(fits, "one of its digests is no SHA-256")
         _need(path not in files and path != SIGNATURE, "it lists one file twice, or itself")
         files[path] = digest
@@ -98,5 +99,5 @@ def _files(predicate: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_all(digests: Iterable[str]) -> str:
-    """SHA-256 over the digests, one behind the other, in the order of the files."""
+    """Return SHA-256 over the digests, one behind the other, in the order of the files."""
     return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests)).hexdigest()

@@ -1,4 +1,4 @@
-"""Who signed a published model, as far as whoever looks can prove it."""
+"""Who signed a published model, as far as a signature proves it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mlx_publish.signing.attested import EVIDENCE, SignedEvidence, Vouchers, rea
 from mlx_publish.signing.bundle import LARGEST, Bundle, read_bundle
 from mlx_publish.signing.evidence_signature import LARGEST as TOO_LONG
 from mlx_publish.signing.evidence_signature import PUBLISHED
-from mlx_publish.signing.keyless import GITHUB, Named, named_in, verified_by
-from mlx_publish.signing.keys import public_key, signed_by
+from mlx_publish.signing.keyless import GITHUB, Named, named_in, why_unproven
+from mlx_publish.signing.keys import is_signed_by, public_key
 from mlx_publish.signing.statement import SIGNATURE, Signed, Unreadable, read_statement
 
 _NOT_THEIRS = "Do not use it: it is not from whom you asked for."
@@ -24,7 +24,7 @@ _NOT_THEIRS = "Do not use it: it is not from whom you asked for."
 
 @dataclass(frozen=True)
 class Wanted:
-    """Whose signatures are asked for."""
+    """The signers that the user asks for."""
 
     key: Path | None = None
     identity: str = ""
@@ -35,7 +35,7 @@ class Wanted:
     workflow: str = ""
 
     def __post_init__(self) -> None:
-        """Raise `BadInput` for what cannot be asked together."""
+        """Raise `BadInput` for options that exclude each other."""
         if self.key and self.identity:
             raise BadInput("a model has one signature: by a key, or in the name of an identity", place="--identity",
                            remedy="Give --key or --identity.")  # fmt: skip
@@ -56,7 +56,7 @@ def signatures(
 ) -> tuple[Finding, ...]:
     """Judge the signatures of a published model, whose files have these digests; `place` is its repo, if it has one.
 
-    `measured` is what `measurer` found.
+    `measured` is the judgement of `measurer`.
     """
     own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
     bundle, signed, unread = _read(files)
@@ -67,13 +67,13 @@ def signatures(
     return run_checks(SIGNED, target)
 
 
-def told_of(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
-    """Leave out what is not proven where there is no evidence either: nobody said anything then."""
+def reportable(findings: tuple[Finding, ...], *, alone: bool) -> tuple[Finding, ...]:
+    """Return the findings to report; of a model without evidence (`alone`) those of missing proof say nothing."""
     return tuple(finding for finding in findings if not (alone and finding.status == "skip"))
 
 
 def _read(files: ModelFiles) -> tuple[Bundle | None, Signed | None, str]:
-    """The signature as it can be read, and why it cannot."""
+    """Return the bundle and what it signs, or why they cannot be read."""
     entry = files.entries.get(SIGNATURE)
     if entry is None:
         return None, None, ""
@@ -96,22 +96,22 @@ def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vou
         if not bundle.certificate:
             return Vouched("fail", "it was signed by a bare key, which names nobody", _NOT_THEIRS)
         expected = Named(wanted.identity, wanted.issuer, wanted.repository)
-        if why := verified_by(bundle, expected):
+        if why := why_unproven(bundle, expected):
             return Vouched("fail", f"it is not proven that {expected} signed it: {why}", _NOT_THEIRS)
         return Vouched("pass", f"{named} is signed by {named_in(bundle)}")
     return _unasked(bundle, named)
 
 
-def _named(found: Vouched, signed: Signed | None, place: str) -> Vouched:
-    """Say where a good signature was made for another repo: a copy, or an old version under a new name."""
-    if found.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
-        return found
-    return Vouched("warn", f"{found.message}; it was made for that name, and this is {place}", "Prefer the original.")
+def _named(signer: Vouched, signed: Signed | None, place: str) -> Vouched:
+    """Warn of a good signature that was made for another repo: of a copy, or of an old version under a new name."""
+    if signer.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
+        return signer
+    return Vouched("warn", f"{signer.message}; it was made for that name, and this is {place}", "Prefer the original.")
 
 
 def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
     key = public_key(path)
-    if signed_by(bundle, key):
+    if is_signed_by(bundle, key):
         return Vouched("pass", f"{named} is signed by the key {path.name}")
     other = f"the key {bundle.key[:12]}" if bundle.key else "a certificate"
     return Vouched("fail", f"{path.name} did not sign it; it names {other}", _NOT_THEIRS)
@@ -121,12 +121,12 @@ def _unasked(bundle: Bundle, named: str) -> Vouched:
     if not bundle.certificate:
         return Vouched("skip", f"{named} names the key {bundle.key[:12]}; give its public half (--key) to prove it")
     who = named_in(bundle)
-    told = f"names {who}" if who.identity else "has a certificate"
-    return Vouched("skip", f"{named} {told}; give the identity that you expect (--identity) to prove it")
+    claim = f"names {who}" if who.identity else "has a certificate"
+    return Vouched("skip", f"{named} {claim}; give the identity that you expect (--identity) to prove it")
 
 
 def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
-    """Find out whether one of those who are asked for vouches for the evidence of a published model."""
+    """Judge whether one of the wanted signers vouches for the evidence of a published model."""
     if EVIDENCE not in files.entries:
         return Vouched("skip", "there is no evidence that anybody could have signed")
     entry = files.entries.get(PUBLISHED)
@@ -135,5 +135,5 @@ def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     signature = files.read(PUBLISHED) if entry is not None else None
     signers = read_signers(wanted.signers, "--signers") if wanted.signers else None
     by = Vouchers(signers, str(wanted.signers or ""), wanted.github, wanted.workflow)
-    found = vouched(SignedEvidence(files.read(EVIDENCE), signature), by)
-    return found if found.status != "fail" else Vouched("fail", found.message, _NOT_THEIRS)
+    voucher = vouched(SignedEvidence(files.read(EVIDENCE), signature), by)
+    return voucher if voucher.status != "fail" else Vouched("fail", voucher.message, _NOT_THEIRS)

@@ -1,4 +1,4 @@
-"""The questions of the smoke test, and the source's own answers: found once, kept beside its other facts."""
+"""The questions of the smoke test, and the source's own answers: asked once, kept beside its other facts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mlx_publish.chat.variables import SWITCH
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import Answers, Question
 from mlx_publish.evidence.records import to_json
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import SmokeTest
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.logits import texts
 from mlx_publish.source.long_text import LongText, long_text
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 
 Messages = list[dict[str, str]]
 SHORT = {
@@ -28,28 +28,28 @@ SHORT_TOKENS = 48
 _SWITCHES = ("thinking", "reasoning", "think", "enable_reasoning")
 
 
-def system_way(found: Capabilities | None, asked: SmokeTest) -> str:
-    """`native` where the template takes a system text, else how it is folded; `none` without a template."""
-    if found is None:
+def system_way(template: Capabilities | None, asked: SmokeTest) -> str:
+    """Return `native` where the template takes a system text, else how it is folded; `none` without a template."""
+    if template is None:
         return "none"
-    return "native" if found.system in ("native", "merged") else asked.fold
+    return "native" if template.system in ("native", "merged") else asked.fold
 
 
-def asked_way(found: Capabilities | None, asked: SmokeTest) -> str:
-    """The way of the questions; where two user turns are refused, the check `system-role` says so."""
-    way = system_way(found, asked)
-    return "first-user" if way == "own-turn" and found and found.two_users != "kept" else way
+def asked_way(template: Capabilities | None, asked: SmokeTest) -> str:
+    """Return the way of the questions; where two user turns are refused, the check `system-role` says so."""
+    way = system_way(template, asked)
+    return "first-user" if way == "own-turn" and template and template.two_users != "kept" else way
 
 
-def thinking_options(found: Capabilities, asked: SmokeTest) -> dict[str, bool]:
-    """What switches thinking as the recipe asks; of other names than the usual one those that take true and false."""
-    if found.thinking == "switch":
+def thinking_options(template: Capabilities, asked: SmokeTest) -> dict[str, bool]:
+    """Return what switches thinking as the recipe asks; of unusual names those that take true and false."""
+    if template.thinking == "switch":
         return {SWITCH: asked.thinking}
-    return {name: asked.thinking for name in _SWITCHES if {True, False} & {*found.switches.get(name, ())}}
+    return {name: asked.thinking for name in _SWITCHES if {True, False} & {*template.switches.get(name, ())}}
 
 
 def messages_of(way: str, system: str, prompt: str) -> Messages:
-    """The dialogue that asks the recipe's question, as the card's snippet shows it."""
+    """Return the dialogue that asks the recipe's question, as the card's snippet shows it."""
     if way == "native":
         return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
     if way == "own-turn":
@@ -66,43 +66,39 @@ class SourceAnswers:
     @property
     def capabilities(self) -> Capabilities | None:
         """Of the source's chat template; None where it has none."""
-        seen = metadata_of(self.context).look
-        return capabilities(seen) if seen else None
-
-    @property
-    def _renders(self) -> bool:
-        seen = metadata_of(self.context).look
-        return seen is not None and seen.text("user") is not None
+        look = metadata_of(self.context).look
+        return capabilities(look) if look else None
 
     def questions(self) -> list[Question]:
         """Return all questions."""
         asked = self.context.recipe.spec.smoke
         # A template that cannot render a question is refused by `template-renders`; it is not asked here.
-        found = self.capabilities if self._renders else None
-        options = thinking_options(found, asked) if found else {}
+        look = metadata_of(self.context).look
+        template = capabilities(look) if look and look.text("user") is not None else None
+        options = thinking_options(template, asked) if template else {}
 
         def question(name: str, messages: Messages, tokens: int) -> Question:
             tokens, prompt = min(tokens, asked.max_tokens), messages[-1]["content"]
-            if found:
+            if template:
                 return Question(name, messages, tokens, options)
             return Question(name, None, tokens, options, prompt=prompt)
 
-        dialogue = messages_of(asked_way(found, asked), asked.system, asked.prompt)
+        dialogue = messages_of(asked_way(template, asked), asked.system, asked.prompt)
         short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
         summary = question("long text", _user(SUMMARY), SHORT_TOKENS)
         long = replace(summary, long_text=texts()["prose"], long_tokens=self.long_text.tokens)
-        first = dialogue if found else _user(asked.prompt)
+        first = dialogue if template else _user(asked.prompt)
         return [question("asked", first, asked.max_tokens), *short, long]
 
     @property
     def long_text(self) -> LongText:
         """How long the long text is, and why it is not beyond the window."""
         config = metadata_of(self.context).config
-        parameters = int(self.context.report(self.context.variants[0], "inspect").result["source"]["parameters"])
+        parameters = self.context.inspected(self.context.variants[0]).source.parameters
         return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> Answers | None:
-        """Return the kept answers, or None where they have to be found."""
+        """Return the kept answers, or None where the source has to be asked."""
         return self._kept().known()
 
     def keep(self, result: Answers) -> None:
@@ -110,7 +106,7 @@ class SourceAnswers:
         self._kept().keep(result)
 
     def _kept(self) -> Kept[Answers]:
-        made_by = {"tools": versions(*COMPUTING), "mlx-publish": __version__}
+        made_by = {"tools": versions(*converter(self.context).packages), "mlx-publish": __version__}
         asked = {"source": source_of(self.context).identity, "asked": to_json(self.questions())}
         return Kept(self.context.work.source / "answers.json", Answers, {**asked, **made_by})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mlx_publish.children.jobs import Bounds, Job
 from mlx_publish.context import Context
@@ -18,8 +17,8 @@ FLOAT32 = 4
 """Bytes of a weight that the CPU computes with."""
 
 
-def measured_inputs(context: Context, variant: Variant, section: str) -> dict[str, Any]:
-    """The converted bytes, the part of the recipe that says what is measured, and the tools."""
+def measured_inputs(context: Context, variant: Variant, section: str) -> dict[str, object]:
+    """Return the converted bytes, the part of the recipe that says what is measured, and the tools."""
     return {
         "model": folder_digest(context.work.digests(context.work.model(variant.label))),
         "recipe": context.recipe.digest_of(section, "accept"),
@@ -27,14 +26,14 @@ def measured_inputs(context: Context, variant: Variant, section: str) -> dict[st
     }
 
 
-def job_of(context: Context, variant: Variant, op: str, arguments: Mapping[str, Any]) -> Job:
-    """A job of the engine on a converted folder, with its log beside the variant's reports."""
+def job_of(context: Context, variant: Variant, op: str, arguments: Mapping[str, object]) -> Job:
+    """Return a job of the engine on a converted folder, with its log beside the variant's reports."""
     folder, log = context.work.model(variant.label), context.work.variant(variant.label) / f"{op}.log"
     return Job(op, {"folder": str(folder), **arguments}, log, bounds(context), context.children)
 
 
 def bounds(context: Context, variants: int = 1) -> Bounds:
-    """What a child of MLX may take for this model.
+    """Return what a child of MLX may take for this model.
 
     Half an hour, and half an hour for each 500 million parameters and variant, at most six; memory for the weights
     thrice in float32 (read, cast, converted), for what is measured, and for scores of attention (`long_text`).
@@ -45,25 +44,25 @@ def bounds(context: Context, variants: int = 1) -> Bounds:
 
 
 def parameters(context: Context) -> int:
-    """Parameters of the source."""
-    return int(context.report(context.variants[0], "inspect").result["source"]["parameters"])
+    """Return how many parameters the source has."""
+    return context.inspected(context.variants[0]).source.parameters
 
 
 def source_fits(context: Context) -> bool:
-    """Whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
+    """Tell whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
     width = 2 if platform.system() == "Darwin" else FLOAT32
     return width * parameters(context) < memory_bytes() // 2
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:
-    """How many variants may be asked side by side."""
+    """Return how many variants may be asked side by side."""
     return side_by_side(len(variants), FLOAT32 * parameters(context))
 
 
-def rounded(value: Any) -> Any:
-    """Six digits are more than the text can tell apart; JSON has no NaN, so it becomes null."""
+def rounded(value: object) -> object:
+    """Return plain data with six digits, more than a text can tell apart; JSON has no NaN, so it becomes None."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: rounded(one) for key, one in value.items()}
-    return [rounded(one) for one in value] if isinstance(value, list) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What was found out about a source, kept beside its other facts for as long as its inputs stay the same."""
+"""What is known of a source, kept beside its other facts for as long as its inputs stay the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.records import from_json, to_json
@@ -22,7 +22,7 @@ class Kept(Generic[T]):
 
     path: Path
     kind: type[T]
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
 
     def known(self) -> T | None:
         """Return the result, or None where there is none of these inputs."""
@@ -44,6 +44,6 @@ class Kept(Generic[T]):
         write_atomically(self.path, json_text({"key": digest_of(self.inputs), "own": _own(plain), "result": plain}))
 
 
-def _own(result: Mapping[str, Any]) -> str:
-    """The digest of a result as it comes back from a file, where keys are texts and keep their order."""
+def _own(result: Mapping[str, object]) -> str:
+    """Return the digest of a result as it comes back from a file, where keys are texts and keep their order."""
     return hashlib.sha256(json.dumps(dict(result)).encode()).hexdigest()

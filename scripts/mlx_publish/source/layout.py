@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.context import Context
 from mlx_publish.model.draft import Change
@@ -16,7 +14,7 @@ from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
-from mlx_publish.source.resolve import Source, source_of
+from mlx_publish.source.resolve import Source, place, source_of
 from mlx_publish.text.files import json_text
 
 
@@ -33,7 +31,7 @@ class Prepared:
     weights: tuple[str, ...]
     """Weight files, which may be links out of `source`."""
     side_files: tuple[str, ...]
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     """config.json as its authors wrote it."""
     normalised: tuple[Change, ...]
     """What the config says now in an older spelling, too."""
@@ -45,7 +43,7 @@ class Prepared:
 
 
 def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
-    """Make all folders below `aside`. `paths` are the files of the source that count."""
+    """Make all folders below `aside`; `paths` are the files of the source that count."""
     source = origin.lay_out(paths, aside / "source")
     config = read_json_file(FolderFiles(source), "config.json") or {}
     normal, changes = normalise_config(config)
@@ -67,16 +65,7 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
 
 @contextlib.contextmanager
 def readable_source(context: Context) -> Iterator[Path]:
-    """Give a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
-    paths: list[str] = context.report(context.variants[0], "inspect").result["source"]["files"]
+    """Yield a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
+    paths = context.inspected(context.variants[0]).source.files
     with context.work.aside("source") as aside:
         yield prepare(source_of(context), paths, aside).links
-
-
-def place(target: Path, source: Path, *, link: bool) -> None:
-    """Put a file where it is wanted, as a link or as a copy; folders on the way are made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if link:
-        target.symlink_to(source.resolve())
-    else:
-        shutil.copyfile(source, target)

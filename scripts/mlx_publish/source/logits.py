@@ -10,18 +10,16 @@ from typing import Any
 
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import SourceRead
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.machine.packages import versions
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.resolve import source_of
+from mlx_publish.source.resolve import converter, source_of
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
 
 
 def texts() -> dict[str, Any]:
-    """The texts of the comparison by kind; `dialogue` is a list of dialogues."""
-    passages: dict[str, Any] = {
-        kind: _TEXTS.joinpath(f"{kind}.txt").read_text(encoding="utf-8") for kind in ("prose", "code", "scripts")
-    }
+    """Return the texts of the comparison by kind; `dialogue` is a list of dialogues."""
+    passages = {kind: _TEXTS.joinpath(f"{kind}.txt").read_text("utf-8") for kind in ("prose", "code", "scripts")}
     return {**passages, "dialogue": json.loads(_TEXTS.joinpath("dialogue.json").read_text(encoding="utf-8"))}
 
 
@@ -38,15 +36,15 @@ class SourceLogits:
 
     @property
     def store(self) -> Path:
-        """A folder; `engine/logits_store` says what is in it."""
+        """The folder that `engine/logits_store` describes."""
         return self.context.work.source / "reference"
 
-    def order(self) -> dict[str, Any]:
-        """Arguments of the engine."""
+    def order(self) -> dict[str, object]:
+        """Return the arguments of the engine."""
         return {**self.asked(), "store": str(self.store)}
 
-    def asked(self) -> dict[str, Any]:
-        """The texts, and how many tokens of them."""
+    def asked(self) -> dict[str, object]:
+        """Return the texts, and how many tokens of them."""
         return {"texts": texts(), "tokens": self.context.recipe.spec.fidelity.tokens}
 
     def known(self) -> SourceRead | None:
@@ -58,8 +56,8 @@ class SourceLogits:
         self._kept().keep(result)
 
     def _kept(self) -> Kept[SourceRead]:
-        """Sizes of the store's files count too: one that somebody cleared in part is computed again."""
+        # One that somebody cleared in part is computed again.
         sizes = {path.name: path.stat().st_size for path in self.store.glob("*")}
         of = {"source": source_of(self.context).identity, "model": self.model, "files": sizes}
-        inputs = {**of, "asked": self.asked(), "tools": versions(*COMPUTING)}
+        inputs = {**of, "asked": self.asked(), "tools": versions(*converter(self.context).packages)}
         return Kept(self.store.with_suffix(".json"), SourceRead, inputs)

@@ -6,7 +6,6 @@ import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.machine.resources import memory_bytes
@@ -36,7 +35,7 @@ class LongText:
     reason: str = ""
 
 
-def long_text(parameters: int, window: int | None, context: int | None, sizes: Mapping[str, Any]) -> LongText:
+def long_text(parameters: int, window: int | None, context: int | None, sizes: Mapping[str, object]) -> LongText:
     """Choose the length for a model; `sizes` are keys of its config that say how large attention is.
 
     What lies beyond a window shows nowhere within it, so where the window cannot be passed the text is a usual one.
@@ -58,7 +57,7 @@ def _within(context: int | None) -> float:
     return max(context - _AROUND, context // 2) if context else math.inf
 
 
-def _in_time(parameters: int, sizes: Mapping[str, Any]) -> float:
+def _in_time(parameters: int, sizes: Mapping[str, object]) -> float:
     """Solve parameters * n + attention * n^2 = budget for n."""
     budget = _GPU if platform.system() == "Darwin" else _CPU[bool(fast_blas())]
     heads, width = _heads(sizes)
@@ -67,17 +66,17 @@ def _in_time(parameters: int, sizes: Mapping[str, Any]) -> float:
     return min(_MOST, (math.sqrt(linear**2 + 4 * attention * budget) - linear) / (2 * attention))
 
 
-def _in_memory(sizes: Mapping[str, Any]) -> float:
+def _in_memory(sizes: Mapping[str, object]) -> float:
     heads, width = _heads(sizes)
     cache = 2 * _number(sizes, "num_hidden_layers", 1) * _number(sizes, "num_key_value_heads", heads) * width
     return _SHARE * memory_bytes() / (_FLOAT32 * (cache + heads * _CHUNK))
 
 
-def _heads(sizes: Mapping[str, Any]) -> tuple[int, int]:
+def _heads(sizes: Mapping[str, object]) -> tuple[int, int]:
     heads = _number(sizes, "num_attention_heads", 1)
     return heads, _number(sizes, "head_dim", max(1, _number(sizes, "hidden_size", heads) // heads))
 
 
-def _number(sizes: Mapping[str, Any], key: str, default: int) -> int:
+def _number(sizes: Mapping[str, object], key: str, default: int) -> int:
     value = sizes.get(key)
     return value if type(value) is int and value > 0 else default

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.checks.folder import refused_unread
+from mlx_publish.checks.folder import is_refused_unread
 from mlx_publish.context import Context
+from mlx_publish.converters import CONVERTERS, Converter, converter_for
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
 from mlx_publish.hub.fetch import fetch
@@ -31,7 +32,7 @@ class Source:
 
     @cached_property
     def identity(self) -> str:
-        """The commit, or the digest of a folder, which is taken when it is first asked for.
+        """The commit, or the digest of a folder, taken at the first call.
 
         It is empty for a folder that a look at names, sizes and headers refuses already: nothing of it is digested.
         """
@@ -40,7 +41,7 @@ class Source:
     def lay_out(self, paths: Iterable[str], folder: Path) -> Path:
         """Make `folder` with `paths` of the source and nothing else, downloaded where it is a repo.
 
-        Whatever reads the source is shown this: weights as links to where they lie, all else as copies.
+        Whatever reads the source reads this: weights are links to where they lie, all else is copied.
         """
         folder.mkdir()
         if isinstance(self.files, RepoFiles):
@@ -49,7 +50,7 @@ class Source:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(self.files, RepoFiles):
-                _link_or_copy((fetched / path).resolve(), target)
+                place(target, (fetched / path).resolve(), link=path.endswith(WEIGHTS))
             else:
                 _take(self.files, path, target)
         return folder
@@ -58,13 +59,6 @@ class Source:
         """Raise `Refused` where a file of a folder is not the one any more that was looked at."""
         if isinstance(self.files, FolderFiles):
             self.files.unchanged(paths)
-
-
-def _link_or_copy(file: Path, target: Path) -> None:
-    if target.name.endswith(WEIGHTS):
-        target.symlink_to(file)
-    else:
-        shutil.copyfile(file, target)
 
 
 def _take(files: ModelFiles, path: str, target: Path) -> None:
@@ -78,18 +72,33 @@ def _take(files: ModelFiles, path: str, target: Path) -> None:
         files.copy(path, target)
 
 
+def place(target: Path, source: Path, *, link: bool) -> None:
+    """Put a file at `target`, as a link or as a copy; make the folders above it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        target.symlink_to(source.resolve())
+    else:
+        shutil.copyfile(source, target)
+
+
 def source_of(context: Context) -> Source:
-    """Resolve the recipe's source; the result is kept for the rest of the run."""
-    if "source" not in context.cache:
-        context.cache["source"] = _resolve(context)
-    found: Source = context.cache["source"]
-    return found
+    """Return the recipe's source, resolved once a run."""
+    return context.once("source", lambda: _resolve(context))
 
 
 def metadata_of(context: Context) -> Metadata:
-    """Return what is known of the source without its weights; kept for the rest of the run."""
-    found: Metadata = context.cache.setdefault("metadata", Metadata(source_of(context).files))
-    return found
+    """Return what the source tells without its weights, read once a run."""
+    return context.once("metadata", lambda: Metadata(source_of(context).files))
+
+
+def converter(context: Context) -> Converter:
+    """Return the converter of the source, by its model type; the children of the run do their jobs by it."""
+    try:
+        chosen = context.once("converter", lambda: converter_for(metadata_of(context).config.model_type))
+    except Refused:  # its config cannot be read, which a check says
+        return CONVERTERS[0]
+    context.children.converter = chosen.module
+    return chosen
 
 
 def _resolve(context: Context) -> Source:
@@ -102,9 +111,9 @@ def _resolve(context: Context) -> Source:
 
 
 def _folder_identity(context: Context, files: FolderFiles) -> str:
-    """One digest over the files that conversion takes; of all others name and size count, which are told as well."""
+    """Return one digest over the files that conversion takes, and over names and sizes of all others."""
     metadata = metadata_of(context)
-    if refused_unread(metadata, context.recipe.accepted):
+    if is_refused_unread(metadata, context.recipe.accepted):
         return ""
 
     def read(path: str) -> str:
@@ -115,19 +124,19 @@ def _folder_identity(context: Context, files: FolderFiles) -> str:
     with context.console.busy("the source's digests"):
         digests = context.work.digests_of(needed, read)
     others = (entry for path, entry in files.entries.items() if path not in needed)
-    return folder_digest((*digests, *(FileDigest(shown(one.path, LONG), one.size, "") for one in others)))
+    return folder_digest((*digests, *(FileDigest(shown(other.path, LONG), other.size, "") for other in others)))
 
 
 def _inspected(context: Context) -> str | None:
-    """The commit that `inspect` found for this source and revision, or None where it did not, or found several.
+    """Return the commit of the last `inspect` of this source and revision; None where reports name none, or several.
 
     A branch may move between two stages; what they say of one conversion has to be said of one commit.
     """
     asked = context.recipe.digest_of("source", "revision")
     reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
-    found = {
+    commits = {
         str(report.inputs.get("source"))
         for report in reports
         if report and report.verdict == "pass" and asked.items() <= dict(report.inputs.get("recipe") or {}).items()
     }
-    return found.pop() if len(found) == 1 else None
+    return commits.pop() if len(commits) == 1 else None

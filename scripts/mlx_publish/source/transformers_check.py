@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.children.torch import Torch, compare
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.proof import Compared, LogitsRead, ReferenceProof
+from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.machine.packages import versions
 from mlx_publish.machine.resources import memory_bytes
-from mlx_publish.source.bounds import rounded
+from mlx_publish.source.bounds import parameters, rounded
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.resolve import source_of
@@ -28,8 +30,8 @@ _FLOAT32 = 4  # bytes of a weight that both compute with
 _SHARE = 0.6  # of the memory that one copy may take; the two are never there at once
 
 
-def reference_inputs(context: Context) -> dict[str, Any]:
-    """What a report that holds such a result depends on, beside the source: texts and tools."""
+def reference_inputs(context: Context) -> dict[str, object]:
+    """Return what a report that holds such a result depends on, beside the source: texts and tools."""
     return {
         "texts": digest_of(_texts()),
         "tools": versions("mlx", "mlx-lm"),
@@ -38,32 +40,30 @@ def reference_inputs(context: Context) -> dict[str, Any]:
 
 
 def reference_facts(context: Context) -> ReferenceFacts:
-    """Compare, or say why that is not possible here; what was found before for the same inputs is taken again."""
+    """Compare, or say why that is not possible here; a comparison of the same inputs is kept."""
     torch = torch_of(context)
     if reason := torch.reason or _too_large(context):
         return ReferenceFacts(None, reason)
     inputs = {"source": source_of(context).identity, **reference_inputs(context)}
-    kept = Kept(context.work.source / "reference-check.json", dict[str, Any], inputs)
+    kept = Kept(context.work.source / "reference-check.json", ReferenceProof, inputs)
     if (known := kept.known()) is not None:
         return ReferenceFacts(known)
-    facts = _compare(context, torch)
-    if facts.result is not None:
-        kept.keep(dict(facts.result))
+    with readable_source(context) as links:
+        original, store = _as_written(context, links.parent), links.parent / "logits.safetensors"
+        logs, progress = context.work.source, context.console.progress
+        facts = compare_folders(links, original, torch, store, logs, progress, context.children)
+    if facts.proof is not None:
+        kept.keep(facts.proof)
     return facts
 
 
 def _texts() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(TEXTS.read_text(encoding="utf-8"))
-    return found
-
-
-def _source(context: Context) -> dict[str, Any]:
-    found: dict[str, Any] = context.report(context.variants[0], "inspect").result["source"]
-    return found
+    texts: list[dict[str, Any]] = json.loads(TEXTS.read_text(encoding="utf-8"))
+    return texts
 
 
 def _too_large(context: Context) -> str:
-    needed, there = _FLOAT32 * int(_source(context)["parameters"]), memory_bytes()
+    needed, there = _FLOAT32 * parameters(context), memory_bytes()
     if needed <= _SHARE * there:
         return ""
     return f"the source takes {size(needed)} in float32, too much for {memory(there)} of memory"
@@ -82,39 +82,39 @@ def compare_folders(
 
     `store` is a file for the logits in between, `logs` a folder for what both children print.
     """
-    order = {"source": str(read), "texts": _texts(), "store": str(store)}
-    told = run_job(Job("logits", order, logs / "reference-mlx.log", children=children), progress)
+    order = {"source": str(read), "texts": texts(), "store": str(store)}
+    read_logits = from_json(
+        LogitsRead, run_job(Job("logits", order, logs / "reference-mlx.log", children=children), progress)
+    )
     progress(f"the same texts with transformers {torch.versions['transformers']}")
     answer = compare(torch, original, store, logs / "reference-torch.log")
-    return ReferenceFacts(_record(answer.result, told, torch)) if answer.result else ReferenceFacts(None, answer.reason)
+    if not answer.result:
+        return ReferenceFacts(None, answer.reason)
+    return ReferenceFacts(proof_of(from_json(Compared, answer.result), read_logits, torch))
 
 
-def _compare(context: Context, torch: Torch) -> ReferenceFacts:
-    with readable_source(context) as links:
-        original = _as_written(context, links.parent)
-        store = links.parent / "logits.safetensors"
-        return compare_folders(
-            links, original, torch, store, context.work.source, context.console.progress, context.children
-        )
+def texts() -> list[tuple[str, int]]:
+    """Return the texts, and how many tokens of each are read."""
+    return [(text["text"], text["tokens"]) for text in _texts()]
 
 
 def _as_written(context: Context, aside: Path) -> Path:
-    """Links to the chosen weights and to config.json in its authors' words, so that nothing else has a say."""
+    """Make links to the chosen weights and to config.json in its authors' words, so that nothing else has a say."""
     source, folder = aside / "source", aside / "original"
-    for path in _source(context)["files"]:
+    for path in context.inspected(context.variants[0]).source.files:
         if path == "config.json" or path.endswith((".safetensors", ".safetensors.index.json")):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to((source / path).resolve())
     return folder
 
 
-def _record(found: Mapping[str, Any], told: Mapping[str, Any], torch: Torch) -> dict[str, Any]:
-    """What the report keeps; six digits are more than rounding leaves alone."""
-    return {
-        **rounded(dict(found)),
-        "against": "transformers",
-        "versions": dict(torch.versions),
-        "computed_in": "float32 on the CPU, both",
-        "sequences": told["sequences"],
-        "tokens_sha256": told["tokens_sha256"],
-    }
+def proof_of(compared: Compared, logits: LogitsRead, torch: Torch) -> ReferenceProof:
+    """Return what the report keeps; six digits are more than rounding leaves alone."""
+    return ReferenceProof(
+        **vars(from_json(Compared, rounded(to_json(compared)))),
+        against="transformers",
+        versions=torch.versions,
+        computed_in="float32 on the CPU, both",
+        sequences=logits.sequences,
+        tokens_sha256=logits.tokens_sha256,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,23 @@ from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, TorchChild, find_torch
 from mlx_publish.context import Context
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.machine.packages import mlx_lm_support, versions
+from mlx_publish.evidence.proof import (
+    Boundary,
+    MetBoundary,
+    SmallConfig,
+    TwinMade,
+    TwinProof,
+    TwinRead,
+    TwinsRead,
+    TwinText,
+    TwinTexts,
+)
+from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.normalise import normalise_config
 from mlx_publish.source.bounds import rounded
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.resolve import metadata_of
+from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.files import json_text
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
@@ -34,53 +47,54 @@ _LACKING = "config.json has no "
 _SEED = 11
 _AT_ONCE = 6  # keys tried side by side
 _NEAR = 12  # positions behind a boundary at which a difference is still due to it
-Read = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Config = Mapping[str, Any]
+"""A config.json."""
+Texts = Sequence[Sequence[int]]
+"""Ids of the texts that a twin reads."""
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """A twin that transformers made in a folder."""
+
+    folder: Path
+    made: TwinMade
 
 
 def twin_tools(context: Context) -> dict[str, str]:
-    """Versions of all that has a say; without torch there is no word of it."""
+    """Return the versions of all that has a say; empty without torch."""
     torch = torch_of(context)
     return {} if torch.reason else {**versions("mlx", "mlx-lm"), **torch.versions}
 
 
 def twin_facts(context: Context) -> TwinFacts:
-    """Compare the twin of the source, or say why that is not possible; what was found for the same config is kept."""
-    if "twin" not in context.cache:
-        context.cache["twin"] = _facts(context)
-    found: TwinFacts = context.cache["twin"]
-    return found
+    """Compare the twin of the source, or say why that is not possible; a comparison of the same config is kept."""
+    return context.once("twin", lambda: _facts(context))
 
 
 def torch_of(context: Context) -> Torch:
-    """The Python that has torch, asked for once a run."""
-    if "torch" not in context.cache:
-        context.cache["torch"] = find_torch()
-    found: Torch = context.cache["torch"]
-    return found
+    """Return the Python that has torch, looked for once a run."""
+    return context.once("torch", find_torch)
 
 
 def _facts(context: Context) -> TwinFacts:
-    torch, support = torch_of(context), mlx_lm_support()
+    torch, support = torch_of(context), converter(context).support()
     config = dict(metadata_of(context).config.raw)
     if support is None:
         return TwinFacts(None, "mlx-lm is not installed here")
     if torch.reason:
         return TwinFacts(None, torch.reason)
     inputs = {"config": config, "tools": twin_tools(context), "mlx-publish": __version__}
-    kept = Kept(context.work.source / "twin.json", dict[str, Any], inputs)
+    kept = Kept(context.work.source / "twin.json", TwinProof, inputs)
     if (known := kept.known()) is not None:
         return TwinFacts(known)
     context.console.progress("proving the architecture on a small random twin")
     console = context.console
     with Prover(torch, context.work.source, console.progress, children=context.children) as prover:
         facts = prover.prove(config)
-    if facts.result is not None:
-        kept.keep(dict(facts.result))
+    if facts.proof is not None:
+        kept.keep(facts.proof)
     return facts
-
-
-def _normalised(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return normalise_config(config)[0]
 
 
 class Prover:
@@ -90,11 +104,16 @@ class Prover:
     """
 
     def __init__(
-        self, torch: Torch, logs: Path, progress: Callable[[str], None], read: Read | None = None,
+        self,
+        torch: Torch,
+        logs: Path,
+        progress: Callable[[str], None],
+        read: Callable[[Config], Config] | None = None,
         children: Children | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Start nothing yet; `children` are those that do the part of mlx-lm."""
-        self._torch, self._logs, self._progress, self._read = torch, logs, progress, read or _normalised
+        self._torch, self._logs, self._progress = torch, logs, progress
+        self._read = read or (lambda config: normalise_config(config)[0])
         self._child = TorchChild(torch, logs / "twin-torch.log")
         self._aside = TemporaryFolder()
         self._children = children
@@ -108,118 +127,120 @@ class Prover:
         self._child.end()
         self._aside.cleanup()
 
-    def prove(self, config: Mapping[str, Any]) -> TwinFacts:
-        """Compare the twin of one config; where it differs, find out why."""
+    def prove(self, config: Config) -> TwinFacts:
+        """Compare the twin of one config; where it differs, look for the key to blame."""
         answer = self._child.ask({"op": "small", "config": config, "folder": self._aside.name}, _LIMIT)
         if answer.result is None:
             return TwinFacts(None, answer.reason)
-        small, boundaries = (
-            answer.result["config"],
-            {place: (key, was) for place, key, was in answer.result["boundaries"]},
-        )
-        first = self._found(small, 0)
+        small = from_json(SmallConfig, answer.result)
+        first = self._compared(small.config, 0)
         if isinstance(first, str):
             return TwinFacts(None, first)
-        found, texts = first
-        if found["problem"]:
-            if _LACKING not in found["problem"] and (blamed := self._in_the_way(small, texts[:1])):
-                found |= {"blame": blamed.key, "value": rounded(blamed.value)}
-        elif not agrees(found):
+        proof, texts = first
+        if proof.problem:
+            if _LACKING not in proof.problem:
+                # The key to blame is the one without which mlx-lm computes at all.
+                proof = _blamed(proof, self._culprit(candidates(small.config), texts[:1], lambda _: True))
+        elif not agrees(proof.texts):
             # A choice of experts that hangs on the last digit falls otherwise now and then, with other numbers not.
-            second = self._found(small, _SEED)
-            if not isinstance(second, str) and agrees(second[0]):
-                found = second[0]
+            second = self._compared(small.config, _SEED)
+            if not isinstance(second, str) and agrees(second[0].texts):
+                proof = second[0]
             else:
-                self._explain(found, small, boundaries, texts)
-        return TwinFacts(rounded(found))
+                proof = self._explained(proof, small, texts)
+        return TwinFacts(from_json(TwinProof, rounded(to_json(proof))))
 
-    def _found(self, small: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], Any] | str:
-        """What one twin gives, with its texts; or the reason for which there is none."""
-        there, made, reason = self._make(small, seed)
-        if made is None:
-            return reason
-        told = self._compute([there], made["texts"])
-        if _METAL in told["problems"][0]:
+    def _compared(self, config: Config, seed: int) -> tuple[TwinProof, Texts] | str:
+        """Return what one twin shows, with its texts; or the reason for which it shows nothing."""
+        twin = self._make(config, seed)
+        if isinstance(twin, str):
+            return twin
+        made, [read] = twin.made, self._read_by_mlx([twin.folder], twin.made.texts)
+        if _METAL in read.problem:
             return "its class in mlx-lm computes on Metal alone"
-        found: dict[str, Any] = {
-            "class": made["class"], "parameters": made["parameters"], "problem": told["problems"][0],
-            "lost": told["lost"][0], "against": "transformers", "versions": dict(self._torch.versions),
-            "mlx_lm": versions("mlx", "mlx-lm"), "boundary": None, "blame": None, "value": None, "texts": [],
-        }  # fmt: skip
-        return ({**found, **self._compare(there)} if not found["problem"] else found), made["texts"]
-
-    def _explain(
-        self, found: dict[str, Any], small: Mapping[str, Any], boundaries: Mapping[int, tuple[str, Any]], texts: Any
-    ) -> None:
-        boundary = _boundary(found, boundaries)
-        found["boundary"] = {"key": boundary[0], "position": boundary[1]} if boundary else None
-        # Where the short text shows it, the long one need not be read for each key that is tried.
-        short = found["texts"][0]["nmse"]
-        some = texts[:1] if short is not None and short > MAX_NMSE else texts
-        blamed = None if found["lost"] else self._blame(small, boundary[0] if boundary else "", some)
-        if blamed:
-            found |= {"blame": blamed.key, "value": rounded(blamed.value)}
-
-    def _make(
-        self, config: Mapping[str, Any], seed: int = 0, count: int = 2
-    ) -> tuple[Path, Mapping[str, Any] | None, str]:
-        there = Path(self._aside.name) / str(self._made)
-        self._made += 1
-        there.mkdir()
-        answer = self._child.ask(
-            {"op": "twin", "config": config, "folder": str(there), "seed": seed, "count": count}, _LIMIT
+        proof = TwinProof(
+            class_=made.class_,
+            parameters=made.parameters,
+            problem=read.problem,
+            lost=read.lost,
+            against="transformers",
+            versions=self._torch.versions,
+            mlx_lm=versions("mlx", "mlx-lm"),
+            boundary=None,
+            blame=None,
+            value=None,
+            texts=[] if read.problem else self._compare(twin.folder),
         )
-        if answer.result is None:
-            return there, None, answer.reason
-        (there / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
-        return there, answer.result, ""
+        return proof, made.texts
 
-    def _compute(self, folders: Sequence[Path], texts: Any) -> dict[str, Any]:
+    def _explained(self, proof: TwinProof, small: SmallConfig, texts: Texts) -> TwinProof:
+        boundary = _boundary(proof, small.boundaries)
+        if boundary:
+            proof = replace(proof, boundary=MetBoundary(boundary.key, boundary.value))
+        if proof.lost:
+            return proof
+        # Where the short text shows it, the long one need not be read for each key that is tried.
+        short = proof.texts[0].nmse
+        some = texts[:1] if short is not None and short > MAX_NMSE else texts
+        tried = candidates(small.config, boundary.key if boundary else "")
+        # The key to blame is the one whose neutral value makes both agree.
+        return _blamed(proof, self._culprit(tried, some, lambda folder: agrees(self._compare(folder))))
+
+    def _make(self, config: Config, seed: int = 0, count: int = 2) -> _Twin | str:
+        """Let transformers make a twin; the reason where it cannot."""
+        folder = Path(self._aside.name) / str(self._made)
+        self._made += 1
+        folder.mkdir()
+        order = {"op": "twin", "config": config, "folder": str(folder), "seed": seed, "count": count}
+        answer = self._child.ask(order, _LIMIT)
+        if answer.result is None:
+            return answer.reason
+        (folder / WRITTEN / "config.json").write_text(json_text(self._read(config)), encoding="utf-8")
+        return _Twin(folder, from_json(TwinMade, answer.result))
+
+    def _read_by_mlx(self, folders: Sequence[Path], texts: Texts) -> Sequence[TwinRead]:
         arguments = {"folders": [str(folder / WRITTEN) for folder in folders], "texts": texts}
         job = Job("twin", arguments, self._logs / "twin-mlx.log", Bounds(_LIMIT), self._children)
-        return run_job(job, self._progress)
+        return from_json(TwinsRead, run_job(job, self._progress)).twins
 
-    def _compare(self, there: Path) -> dict[str, Any]:
-        order = {"op": "compare twin", "read": str(there / WRITTEN), "folder": str(there)}
+    def _compare(self, folder: Path) -> Sequence[TwinText]:
+        order = {"op": "compare twin", "read": str(folder / WRITTEN), "folder": str(folder)}
         answer = self._child.ask(order, _LIMIT)
         if answer.result is None:
             raise SurroundingsError(answer.reason, remedy="Run the same command again.")
-        return dict(answer.result)
+        return from_json(TwinTexts, answer.result).texts
 
-    def _blame(self, small: Mapping[str, Any], at_boundary: str, texts: Any) -> Candidate | None:
-        """The key whose neutral value makes both agree."""
-        return self._culprit(candidates(small, at_boundary), texts, lambda folder: agrees(self._compare(folder)))
-
-    def _in_the_way(self, small: Mapping[str, Any], texts: Any) -> Candidate | None:
-        """The key without which mlx-lm computes at all."""
-        return self._culprit(candidates(small), texts, lambda _: True)
-
-    def _culprit(self, found: Sequence[Candidate], texts: Any, settled: Callable[[Path], bool]) -> Candidate | None:
-        """The first candidate that mlx-lm computes and that is `settled`."""
+    def _culprit(self, tried: Sequence[Candidate], texts: Texts, settles: Callable[[Path], bool]) -> Candidate | None:
+        """Return the first candidate that mlx-lm computes and that `settles` it."""
         until = time.monotonic() + _BLAME
         self._progress("looking for the key to blame")
 
         def try_(some: Sequence[Candidate]) -> list[bool]:
             if time.monotonic() > until:
                 return [False] * len(some)
-            made = [self._make(one.config, count=len(texts)) for one in some]
-            folders = [there if result else None for there, result, _ in made]
-            computed = [folder for folder in folders if folder]
-            problems = dict(zip(computed, self._compute(computed, texts)["problems"], strict=True)) if computed else {}
-            return [folder is not None and not problems[folder] and settled(folder) for folder in folders]
+            twins = [self._make(candidate.config, count=len(texts)) for candidate in some]
+            folders = [twin.folder for twin in twins if isinstance(twin, _Twin)]
+            read = dict(zip(folders, self._read_by_mlx(folders, texts), strict=True)) if folders else {}
+            return [
+                isinstance(twin, _Twin) and not read[twin.folder].problem and settles(twin.folder) for twin in twins
+            ]
 
-        return culprit(found, try_, _AT_ONCE)
-
-
-def agrees(found: Mapping[str, Any]) -> bool:
-    """Whether both texts of a twin are computed alike."""
-    return all(text["nmse"] is not None and text["nmse"] <= MAX_NMSE for text in found["texts"])
+        return culprit(tried, try_, _AT_ONCE)
 
 
-def _boundary(found: Mapping[str, Any], boundaries: Mapping[int, tuple[str, Any]]) -> tuple[str, Any] | None:
-    """The boundary right before the first position that differs in the long text, where the short one is equal."""
-    position = found["texts"][-1]["position"]
-    if position is None or found["texts"][0]["position"] is not None:
+def agrees(texts: Sequence[TwinText]) -> bool:
+    """Tell whether both texts of a twin are computed alike."""
+    return all(text.nmse is not None and text.nmse <= MAX_NMSE for text in texts)
+
+
+def _blamed(proof: TwinProof, key: Candidate | None) -> TwinProof:
+    return replace(proof, blame=key.key, value=key.value) if key else proof
+
+
+def _boundary(proof: TwinProof, boundaries: Sequence[Boundary]) -> Boundary | None:
+    """Return the boundary right before the first position that differs in the long text alone."""
+    position = proof.texts[-1].position
+    if position is None or proof.texts[0].position is not None:
         return None
-    met = [place for place in boundaries if place <= position < place + _NEAR]
-    return boundaries[max(met)] if met else None
+    met = [boundary for boundary in boundaries if boundary.position <= position < boundary.position + _NEAR]
+    return max(met, key=lambda boundary: boundary.position, default=None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.speed import BENCHMARK, SpeedFacts
 from mlx_publish.children.jobs import run_job
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
+from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.evidence.speed import LeftOut, Speed
 from mlx_publish.machine.described import machine
 from mlx_publish.machine.state import disturbances, state
 from mlx_publish.recipes.recipe import Variant
@@ -20,8 +22,8 @@ from mlx_publish.source.resolve import metadata_of
 from mlx_publish.stages.stage import Stage
 
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The converted bytes and the machine."""
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return the converted bytes and the machine."""
     return {**measured_inputs(context, variant, "benchmark"), "machine": machine()}
 
 
@@ -35,31 +37,28 @@ def _measured(context: Context, variant: Variant) -> Outcome:
     limit = metadata_of(context).config.context
     fitting = [n for n in asked.prompt_tokens if limit is None or n + asked.generation_tokens <= limit]
     order = {
-        "text": texts()["prose"], "prompt_tokens": fitting or asked.prompt_tokens[:1],
-        "generation_tokens": asked.generation_tokens, "trials": asked.trials, "seconds": asked.seconds,
-    }  # fmt: skip
+        "text": texts()["prose"],
+        "prompt_tokens": fitting or asked.prompt_tokens[:1],
+        "generation_tokens": asked.generation_tokens,
+        "trials": asked.trials,
+        "seconds": asked.seconds,
+    }
     before = state()
-    result = run_job(job_of(context, variant, "benchmark", order), context.console.progress)
+    speed = from_json(Speed, run_job(job_of(context, variant, "benchmark", order), context.console.progress))
     after = state()
-    result["left_out"] += [
-        {"prompt_tokens": n, "why": "the model's context is shorter"} for n in asked.prompt_tokens if n not in fitting
-    ]
-    result |= {"machine": machine(), "state": {"before": before, "after": after}}
-    result["context"] = _at_context(context, variant, result["cache"], limit)
-    found = disturbances(before, after)
-    facts = SpeedFacts(result, asked, tuple(found.refusals), tuple(found.remarks), platform.system())
-    checks = run_checks(BENCHMARK, facts, context.recipe.accepted)
-    result["not_measured"] = "; ".join(facts.objections()) or None
-    return Outcome(checks, result)
-
-
-def _at_context(context: Context, variant: Variant, cache: Mapping[str, int], tokens: int | None) -> Any:
-    """Weights and cache, in bytes, at the context that the source states; None where it states none."""
-    if not tokens:
-        return None
-    window = min(tokens, cache["window"]) * cache["window_bytes_per_token"]
-    weights = int(context.report(variant, "convert").result["weight_bytes"])
-    return {"tokens": tokens, "bytes": weights + cache["bytes_per_token"] * tokens + window}
+    too_long = [LeftOut(n, "the model's context is shorter") for n in asked.prompt_tokens if n not in fitting]
+    speed = replace(speed, left_out=[*speed.left_out, *too_long])
+    weights = context.converted(variant).weight_bytes
+    disturbed = disturbances(before, after)
+    facts = SpeedFacts(speed, asked, disturbed.refusals, disturbed.remarks, platform.system())
+    report = {
+        **to_json(speed),
+        "machine": machine(),
+        "state": {"before": to_json(before), "after": to_json(after)},
+        "context": {"tokens": limit, "bytes": weights + speed.cache.bytes_at(limit)} if limit else None,
+        "not_measured": "; ".join(facts.objections()) or None,
+    }
+    return Outcome(run_checks(BENCHMARK, facts, context.recipe.accepted), report)
 
 
 STAGE = Stage(stages.BENCHMARK, inputs, run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 from mlx_publish import __version__
 from mlx_publish.card.render import load_as, render, render_chart
@@ -14,6 +13,7 @@ from mlx_publish.checks.card import CARD
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
+from mlx_publish.evidence.results import CardFiles
 from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of, ladder_of
@@ -24,8 +24,8 @@ from mlx_publish.text.files import json_text, read_json, write_atomically
 _TEMPLATES = files("mlx_publish").joinpath("templates/card")
 
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """All reports, the recipe's words, the template."""
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return all reports, the recipe's words, the template."""
     reports = {name: context.work.report(variant.label, name) for name in ("inspect", "convert", *MEASURED)}
     return {
         "reports": {name: report.chain.own for name, report in reports.items() if report},
@@ -41,7 +41,8 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 def complete(context: Context, variant: Variant) -> bool:
     """Tell whether card and evidence are the ones that the report names."""
     report = context.work.report(variant.label, "card")
-    whole = report is not None and report.result.get("files") == _digests(context, variant)
+    written = report.read(CardFiles) if report else None
+    whole = written is not None and written.files == _digests(context, variant)
     return whole and is_of_this_machine(context.work.model(variant.label) / PUBLISHED)
 
 
@@ -59,22 +60,21 @@ def _card(context: Context, variant: Variant) -> Outcome:
     write_atomically(context.work.model(variant.label) / "mlx-publish.json", text)
     sign_evidence(text.encode(), context.work.model(variant.label) / PUBLISHED)
     write_atomically(context.work.model(variant.label) / "README.md", render(context.recipe, variant, evidence))
-    chart = context.work.model(variant.label) / "ladder.svg"
-    if drawn := render_chart(evidence):
-        write_atomically(chart, drawn)
+    path = context.work.model(variant.label) / "ladder.svg"
+    if chart := render_chart(evidence):
+        write_atomically(path, chart)
     else:
-        chart.unlink(missing_ok=True)
-    return Outcome(checks, {"evidence": digest_of(evidence.plain), "files": _digests(context, variant)})
+        path.unlink(missing_ok=True)
+    return Outcome(checks, CardFiles(digest_of(evidence.plain), _digests(context, variant)))
 
 
 def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
-    """Digests of what this stage writes; None for what is missing."""
+    """Return digests of what this stage writes; None for what is missing."""
     model = context.work.model(variant.label)
     texts = {name: model / name for name in ("README.md", "ladder.svg")}
+    digests = {name: digest_of(path.read_text("utf-8")) if path.exists() else None for name, path in texts.items()}
     return {
-        **{
-            name: digest_of(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in texts.items()
-        },
+        **digests,
         "mlx-publish.json": digest_of(read_json(model / "mlx-publish.json")),
         "evidence.json": digest_of(read_json(context.work.variant(variant.label) / "evidence.json")),
     }

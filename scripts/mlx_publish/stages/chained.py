@@ -19,7 +19,7 @@ class _Fault:
 
     label: str
     stage: str
-    said: str
+    message: str
 
     def remedy(self, context: Context) -> str:
         several = f" --variant {self.label}" if len(context.recipe.variants) > 1 else ""
@@ -40,7 +40,7 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
     if faults:
         remedies = ", then ".join(dict.fromkeys(fault.remedy(context) for fault in faults))
         raise Refused(
-            "; ".join(fault.said for fault in faults), check="reports-untouched",
+            "; ".join(fault.message for fault in faults), check="reports-untouched",
             remedy=f"Run {remedies} with the same recipe and --work.",
         )  # fmt: skip
 
@@ -56,16 +56,16 @@ def _faults(context: Context, variant: Variant, planned: Sequence[str], force: f
         if report is None:
             continue
         if not report.untouched:
-            said = f"{stage}.json of {variant.label} was changed after it had been written"
-            yield _Fault(variant.label, stage, said)
+            message = f"{stage}.json of {variant.label} was changed after it had been written"
+            yield _Fault(variant.label, stage, message)
         elif stage not in planned and (strange := list(_strange(context, variant, report, force))):
-            named = " and ".join(f"{one}.json" for one in strange)
-            said = f"{stage}.json of {variant.label} was made from another {named} than lies beside it"
-            yield _Fault(variant.label, stage, said)
+            named = " and ".join(f"{earlier}.json" for earlier in strange)
+            message = f"{stage}.json of {variant.label} was made from another {named} than lies beside it"
+            yield _Fault(variant.label, stage, message)
 
 
 def _read(context: Context, planned: Sequence[str]) -> list[str]:
-    """Stages whose reports are read, in their order; with reviewed cards those that lie in the work folder are not."""
+    """Return the stages whose reports are read, in their order; reviewed cards take the place of those made here."""
     unread = {"card"} if context.cards else set()
     read = {*before(planned[-1]), *planned} - unread
     return [stage.name for stage in ORDER if stage.name in read and not stage.publishes]

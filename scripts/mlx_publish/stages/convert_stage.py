@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
@@ -15,24 +14,25 @@ from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import folder_digest
-from mlx_publish.machine.packages import COMPUTING, versions
+from mlx_publish.evidence.results import Converted
+from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
-from mlx_publish.source.resolve import metadata_of, source_of
+from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
 
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The source's bytes, the variant, and the tools whose version shows in the result."""
-    report = context.report(variant, "inspect")
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return the source's bytes, the variant, and the tools whose version shows in the result."""
+    source = context.inspected(variant).source
     return {
-        "source": report.inputs["source"],
-        "files": report.result["source"]["files"],
-        "modality": report.result["source"].get("modality"),
+        "source": context.report(variant, "inspect").inputs["source"],
+        "files": source.files,
+        "modality": source.modality,
         "variant": variant.model_dump(mode="json"),
-        "tools": versions(*COMPUTING),
+        "tools": versions(*converter(context).packages),
     }
 
 
@@ -44,15 +44,14 @@ def ahead(context: Context) -> None:
 def complete(context: Context, variant: Variant) -> bool:
     """Tell whether `model/` holds the very bytes that the report names."""
     report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
-    if report is None or not folder.is_dir():
-        return False
-    return folder_digest(context.work.digests(folder)) == report.result.get("model")
+    converted = report.read(Converted) if report and folder.is_dir() else None
+    return converted is not None and folder_digest(context.work.digests(folder)) == converted.model
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Bring the source here, mend its tokenizer, convert all variants in one child, judge, and only then rename."""
     source = source_of(context)
-    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
+    paths = context.inspected(variants[0]).source.files
     context.console.progress(f"bringing {len(paths)} files of {context.recipe.source_name} here")
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
@@ -70,12 +69,12 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             made = Made(context, variant, prepared, conversion, tokenizer)
             checks, built = judge(made, folder)
             if built is None:
-                return Outcome(checks, {})
+                return Outcome(checks)
             result = result_of(built, folder)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 replace_folder(folder, context.work.model(variant.label))
-                note_converted(context, variant, result["model"])
+                note_converted(context, variant, result.model)
             return Outcome(checks, result)
 
         # Digests take most of it, and those of several variants can be taken at once.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
@@ -15,7 +15,9 @@ from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.measured import Against, Divergence, SourceRead
-from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.evidence.records import from_json
+from mlx_publish.evidence.report import Finding
+from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.source.layout import readable_source
@@ -23,9 +25,11 @@ from mlx_publish.source.logits import SourceLogits, texts
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
 from mlx_publish.stages.stage import Stage
 
+_Judged = tuple[tuple[Finding, ...], Fidelity | NotCompared]
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The converted bytes, those that they are compared with, and the text."""
+
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return the converted bytes, those that they are compared with, and the text."""
     return {
         **measured_inputs(context, variant, "fidelity"),
         "source": context.report(variant, "inspect").inputs["source"],
@@ -37,12 +41,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
-    proof = reference_facts(context) if _asked(context) else NOT_ASKED
-    outcomes = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
-    checks = run_checks(REFERENCE, proof, context.recipe.accepted)
+    reference = reference_facts(context) if _asked(context) else NOT_ASKED
+    compared = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
+    checks = run_checks(REFERENCE, reference, context.recipe.accepted)
     return {
-        label: Outcome((*outcome.checks, *checks), {**outcome.result, "reference": proof.result})
-        for label, outcome in outcomes.items()
+        label: Outcome((*findings, *checks), replace(result, reference=reference.proof))
+        for label, (findings, result) in compared.items()
     }
 
 
@@ -50,7 +54,7 @@ def _asked(context: Context) -> bool:
     return context.recipe.spec.fidelity.reference == "transformers"
 
 
-def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, Outcome]:
+def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, _Judged]:
     logits = SourceLogits(context)
     if (source := logits.known()) is None:
         with readable_source(context) as folder:
@@ -58,23 +62,23 @@ def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, 
     return _compared(context, variants, logits, source, Against("source"))
 
 
-def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, Outcome]:
-    """The source does not fit this machine: the variant with the most bits per weight stands for it."""
+def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, _Judged]:
+    """Compare with the variant that has the most bits per weight: the source does not fit this machine."""
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
     source = logits.known() or _read(context, logits, context.work.model(widest.label))
-    bits = context.report(widest, "convert").result["bits_per_weight"]
+    bits = context.converted(widest).bits_per_weight
     against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
-    outcomes = _compared(context, others, logits, source, against) if others else {}
+    compared = _compared(context, others, logits, source, against) if others else {}
     if widest in variants:
         reason = "the source is too large for this machine"
         if len(context.recipe.variants) > 1:
             reason += ", and this is the widest variant, with which the others are compared"
         facts = FidelityFacts(None, against, context.recipe.spec.fidelity, widest, not_measured=reason)
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
-        outcomes[widest.label] = Outcome(checks, {"not_measured": reason, "against": to_json(against)})
-    return outcomes
+        compared[widest.label] = (checks, NotCompared(reason, against))
+    return compared
 
 
 def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
@@ -93,35 +97,31 @@ def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
 
 def _compared(
     context: Context, variants: Sequence[Variant], logits: SourceLogits, source: SourceRead, against: Against
-) -> dict[str, Outcome]:
+) -> dict[str, _Judged]:
     jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(logits.store)}) for v in variants]
     # A fast BLAS uses all cores for one model already; MLX's own quantized kernels use one.
     results = run_jobs(jobs, context.console.progress, at_once=1 if fast_blas() else at_once(context, variants))
 
-    def outcome(variant: Variant, result: dict[str, Any]) -> Outcome:
+    compared: dict[str, _Judged] = {}
+    for variant, result in zip(variants, results, strict=True):
         divergence = from_json(Divergence, rounded(result))
         facts = FidelityFacts(divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited)
-        report = {
-            **to_json(divergence),
-            "source_computed_in": source.computed_in,
-            "limited": source.limited,
-            "against": to_json(against),
-        }
-        return Outcome(run_checks(FIDELITY, facts, context.recipe.accepted), report)
-
-    return {variant.label: outcome(variant, result) for variant, result in zip(variants, results, strict=True)}
+        fidelity = Fidelity(
+            **vars(divergence), source_computed_in=source.computed_in, limited=source.limited, against=against
+        )
+        compared[variant.label] = (run_checks(FIDELITY, facts, context.recipe.accepted), fidelity)
+    return compared
 
 
 def _widest(context: Context) -> Variant:
-    """The variant of the recipe that was converted with the most bits per weight."""
+    """Return the variant of the recipe that was converted with the most bits per weight."""
     reports = [(variant, context.work.report(variant.label, "convert")) for variant in context.recipe.variants]
-    made = [(r.result["bits_per_weight"], v) for v, r in reports if r is not None and r.verdict == "pass"]
-    return max(made, key=lambda pair: pair[0])[1]
+    passed = [variant for variant, report in reports if report is not None and report.verdict == "pass"]
+    return max(passed, key=lambda variant: context.converted(variant).bits_per_weight)
 
 
 def _digest(context: Context, variant: Variant) -> str:
-    digest: str = context.report(variant, "convert").result["model"]
-    return digest
+    return context.converted(variant).model
 
 
 STAGE = Stage(stages.FIDELITY, inputs, run)

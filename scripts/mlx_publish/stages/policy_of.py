@@ -10,7 +10,4 @@ from mlx_publish.recipes.policy import Policy, find_policy
 
 def policy_of(context: Context) -> Policy | None:
     """Return the policy, None where there is none."""
-    if "policy" not in context.cache:
-        context.cache["policy"] = find_policy(Path.cwd())
-    found: Policy | None = context.cache["policy"]
-    return found
+    return context.once("policy", lambda: find_policy(Path.cwd()))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlx_publish.context import Context
 from mlx_publish.errors import Refused
-from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages import STAGES
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.text.temporary import TemporaryFolder
@@ -18,29 +18,25 @@ _ASIDE = ".again-"
 
 
 def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str, Mapping[str, str]]:
-    """Convert variants of a run once more, at the commit that it found; SHA-256 by path, by label.
+    """Convert variants of a run once more, at the same commit; return SHA-256 by path, by label.
 
     The folder lies in the work folder, and is gone afterwards. Raises what `convert` raises, and `Refused` where it
     refuses.
     """
     names = ", ".join(variant.label for variant in variants)
     context.console.say(f"converting {names} once more, in an empty folder, to compare every file")
-    recipe = _pinned(context.recipe, str(context.report(variants[0], "inspect").inputs["source"]))
+    recipe = context.recipe
+    if not recipe.source_folder:  # a branch may have moved since
+        commit = str(context.report(variants[0], "inspect").inputs["source"])
+        recipe = replace(recipe, spec=recipe.spec.model_copy(update={"revision": commit}))
     with TemporaryFolder(_ASIDE, context.work.folder) as folder:
         work = Work(folder, recipe.name)
         return made(Context(recipe, tuple(variants), work, context.console, planned=PLANNED), "rebuilt-equal")
 
 
 def made(context: Context, check: str) -> dict[str, dict[str, str]]:
-    """Run `convert` and what it needs; SHA-256 by path, by label. `Refused` by `check` where it refuses."""
+    """Run `convert` and what it needs; return SHA-256 by path, by label. `Refused` by `check` where it refuses."""
     if run_stages(context, chain(STAGES, "convert")):
         raise Refused("it cannot be converted again", check=check, remedy="Read the checks above.")
     work = context.work
     return {v.label: {file.path: file.sha256 for file in work.digests(work.model(v.label))} for v in context.variants}
-
-
-def _pinned(recipe: Recipe, commit: str) -> Recipe:
-    """The recipe at the commit that was converted; a branch may have moved since."""
-    if recipe.source_folder:
-        return recipe
-    return replace(recipe, spec=recipe.spec.model_copy(update={"revision": commit}))

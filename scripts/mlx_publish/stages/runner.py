@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import Bug, PublishError, Refused
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report, verdict_of
+from mlx_publish.evidence.results import Broken
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
 from mlx_publish.stages.stage import Stage
@@ -41,7 +42,8 @@ def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
     judge_chain(context, stages)
     going, refused = list(context.variants), list[str]()
     for stage in stages:
-        if stage.traits.publishes or any(stage.name in context.force or not _passed(context, stage, v) for v in going):
+        passed = stage.name not in context.force and all(context.work.passed(v.label, stage.name) for v in going)
+        if stage.traits.publishes or not passed:
             stage.ahead(context)
     for stage in stages:
         if stage.traits.publishes and refused:
@@ -69,21 +71,21 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
         names = ", ".join(v.label for v in pending)
         context.console.heading(stage.name, f"{context.recipe.name} · {names}")
     alone = machine(context.console.progress) if stage.traits.computes else contextlib.nullcontext()
-    with _told(context, stage, pending, inputs), alone, context.console.busy(stage.name):
+    with _reported(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
-    reports = {v.label: _report(stage, inputs[v.label], outcomes[v.label]) for v in pending}
+    reports = {}
+    for label in (v.label for v in pending):
+        checks, result = outcomes[label].checks, to_json(outcomes[label].result)
+        if not checks:
+            raise Bug(f"{stage.name} ran no check")
+        reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
     for label, report in reports.items():
         context.work.write_report(label, report)
     _show(context, reports, time.monotonic() - start)
     return {**kept, **reports}
 
 
-def _passed(context: Context, stage: Stage, variant: Variant) -> bool:
-    report = context.work.report(variant.label, stage.name)
-    return report is not None and report.verdict == "pass"
-
-
-def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, Any]) -> Report | None:
+def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, object]) -> Report | None:
     """Return the last report where nothing that it was made from has changed and what it made is whole."""
     report = context.work.report(variant.label, stage.name)
     if report is None or report.verdict != "pass" or stage.traits.publishes or stage.name in context.force:
@@ -93,33 +95,27 @@ def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping
 
 
 def _outcomes(context: Context, stage: Stage, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
-    """A model that cannot even be read is refused by the check that the error names."""
+    """Return what the stage returns; where it cannot even read the model, the check that the error names refuses it."""
     try:
         return stage.run(context, variants)
     except Refused as error:
         finding = Finding(error.check, "fail", str(error), error.remedy)
-        return {variant.label: Outcome((finding,), {}) for variant in variants}
+        return {variant.label: Outcome((finding,)) for variant in variants}
 
 
 @contextlib.contextmanager
-def _told(
-    context: Context, stage: Stage, variants: Sequence[Variant], inputs: Mapping[str, Mapping[str, Any]]
+def _reported(
+    context: Context, stage: Stage, variants: Sequence[Variant], inputs: Mapping[str, Mapping[str, object]]
 ) -> Iterator[None]:
-    """Leave a report of what broke; a full disk may forbid even that."""
+    """Write a report of what breaks; a full disk may forbid even that."""
     try:
         yield
     except PublishError as error:
         for variant in variants:
-            report = Report(stage.name, inputs[variant.label], (), {"error": str(error)}, "error")
+            report = Report(stage.name, inputs[variant.label], (), to_json(Broken(str(error))), "error")
             with contextlib.suppress(OSError):
                 context.work.write_report(variant.label, report)
         raise
-
-
-def _report(stage: Stage, inputs: Mapping[str, Any], outcome: Outcome) -> Report:
-    if not outcome.checks:
-        raise Bug(f"{stage.name} ran no check")
-    return Report(stage.name, inputs, outcome.checks, outcome.result, verdict_of(outcome.checks))
 
 
 def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
@@ -138,21 +134,18 @@ def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> No
     for checks, labels in groups:
         report = reports[labels[0]]
         names = f"{context.recipe.name} · {', '.join(labels)}"
-        said = f"{names}: {report.verdict} ({seconds:.1f} s){_reason(checks)}"
-        with context.console.section(report.stage, said, folded=report.verdict == "pass"):
+        # The first failure stands in the first line.
+        failure = next((finding.message for finding in checks if finding.status == "fail"), "")
+        reason = f": {plain(' '.join(failure.split()))}" if failure else ""
+        heading = f"{names}: {report.verdict} ({seconds:.1f} s){reason}"
+        with context.console.section(report.stage, heading, folded=report.verdict == "pass"):
             _tell(context, [finding for finding in checks if alone or finding not in shared])
 
 
 def _tell(context: Context, findings: Sequence[Finding]) -> None:
-    """What refuses comes first; otherwise the order is that of the checks."""
+    """Print findings in the order of the checks, but first those that refuse."""
     for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
         if "because_of" not in finding.details:
             context.console.finding(finding)
     if waiting := [finding for finding in findings if "because_of" in finding.details]:
         context.console.say(f"{len(waiting)} checks {waiting[0].message}")
-
-
-def _reason(checks: Sequence[Finding]) -> str:
-    """The first failure, for the first line; empty where nothing failed."""
-    first = next((finding.message for finding in checks if finding.status == "fail"), "")
-    return f": {plain(' '.join(first.split()))}" if first else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from mlx_publish.chat.engines_look import by_engine
 from mlx_publish.chat.look import Look
@@ -15,9 +14,9 @@ from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.children.jobs import Job, run_job, run_jobs
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.evidence.measured import Answer, Answers, ChatRendered, DialogueOrder, Question
 from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.evidence.results import DialogueText, Exchange, ShortAnswer, Smoke
 from mlx_publish.machine.resources import side_by_side
 from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipes.recipe import Variant
@@ -30,15 +29,16 @@ from mlx_publish.stages.stage import Stage
 _LONGER = 32  # tokens more than twice those of the source that an answer may take to its end
 
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The converted bytes, the source's, and the questions."""
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return the converted bytes, the source's, and the questions."""
     source = context.report(variant, "inspect").inputs["source"]
     return {**measured_inputs(context, variant, "smoke"), "source": source}
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare the templates, let the source answer once, and then every variant."""
-    look, asking = metadata_of(context).look, SourceAnswers(context)
+    metadata, asking = metadata_of(context), SourceAnswers(context)
+    look, window = metadata.look, metadata.config.window
     chats = _chats(context, variants, look) if look else dict.fromkeys(v.label for v in variants)
     source = _source_answers(context, variants, chats[variants[0].label])
     answers = _answers(context, variants, chats, source)
@@ -47,12 +47,13 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     for variant, made in zip(variants, answers, strict=True):
         chat = chats[variant.label]
         way = system_way(asking.capabilities, context.recipe.spec.smoke)
-        tokens = metadata_of(context).added_tokens
-        template = TemplateFacts(look, asking.capabilities, tokens, way, chat, engines)
-        answered = _answered(context, chat, made, source)
+        template = TemplateFacts(look, asking.capabilities, metadata.added_tokens, way, chat, engines)
+        warnings = tuple(dict.fromkeys((*(chat.warnings if chat else ()), *made.warnings)))
+        long = (window, made.answers["long text"].prompt_tokens) if window else None
+        facts = AnswerFacts(warnings, made, source, long, asking.long_text.reason)
         checks = run_checks(TEMPLATE, template, context.recipe.accepted)
-        checks += run_checks(ANSWERS, answered, context.recipe.accepted)
-        outcomes[variant.label] = Outcome(checks, _result(asking.questions()[0], template, answered))
+        checks += run_checks(ANSWERS, facts, context.recipe.accepted)
+        outcomes[variant.label] = Outcome(checks, _result(asking.questions()[0], template, facts))
         context.console.say(f"{variant.label} answers:")
         context.console.quote(made.answers["asked"].answer)
     return outcomes
@@ -63,8 +64,13 @@ def _chats(context: Context, variants: Sequence[Variant], look: Look) -> dict[st
     dialogues = [
         DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in look.probes
     ]
-    paths: list[str] = context.report(variants[0], "inspect").result["source"]["files"]
-    files = {variant.label: _tokenizer_files(context, variant) for variant in variants}
+    paths = context.inspected(variants[0]).source.files
+    files = {
+        variant.label: tuple(
+            file for file in context.work.digests(context.work.model(variant.label)) if is_tokenizer(file.path)
+        )
+        for variant in variants
+    }
     first = {files[variant.label]: variant for variant in reversed(variants)}
     with context.work.aside("source") as aside:
         source = source_of(context).lay_out(paths, aside / "source")
@@ -80,13 +86,8 @@ def _chats(context: Context, variants: Sequence[Variant], look: Look) -> dict[st
     return {label: chats[key] for label, key in files.items()}
 
 
-def _tokenizer_files(context: Context, variant: Variant) -> tuple[FileDigest, ...]:
-    files = context.work.digests(context.work.model(variant.label))
-    return tuple(file for file in files if is_tokenizer(file.path))
-
-
 def _source_answers(context: Context, variants: Sequence[Variant], chat: ChatRendered | None) -> Answers | None:
-    """Return kept ones, or new ones where the machine can hold the source."""
+    """Return the source's answers: kept ones, or new ones where the machine can hold the source."""
     asking = SourceAnswers(context)
     if (known := asking.known()) is not None or not source_fits(context):
         return known
@@ -106,7 +107,12 @@ def _source_answers(context: Context, variants: Sequence[Variant], chat: ChatRen
 def _answers(
     context: Context, variants: Sequence[Variant], chats: Mapping[str, ChatRendered | None], source: Answers | None
 ) -> list[Answers]:
-    questions = [_in_time(question, source) for question in SourceAnswers(context).questions()]
+    questions = []
+    for question in SourceAnswers(context).questions():
+        theirs = source.answers.get(question.name) if source else None
+        # Where the source came to an end, the variant has time to come to its own.
+        longer = 2 * len(theirs.tokens) + _LONGER if theirs and theirs.stop == "stop" else 0
+        questions.append(replace(question, max_tokens=max(question.max_tokens, longer)))
 
     def job(variant: Variant) -> Job:
         asked = to_json(_rendered(questions, chats[variant.label]))
@@ -118,7 +124,7 @@ def _answers(
 
 
 def _rendered(questions: Sequence[Question], chat: ChatRendered | None) -> list[Question]:
-    """Give questions the prompts that were made along with the dialogues, so that no template is needed any more."""
+    """Return questions with the prompts that were made along with the dialogues: they need no template any more."""
     made = chat.prompts if chat else {}
     return [
         replace(question, rendered=made[question.name][0], ids=made[question.name][1])
@@ -128,60 +134,38 @@ def _rendered(questions: Sequence[Question], chat: ChatRendered | None) -> list[
     ]
 
 
-def _in_time(question: Question, source: Answers | None) -> Question:
-    """Where the source came to an end, the variant is given time to come to its own."""
-    theirs = source.answers.get(question.name) if source else None
-    if theirs is None or theirs.stop != "stop":
-        return question
-    return replace(question, max_tokens=max(question.max_tokens, 2 * len(theirs.tokens) + _LONGER))
-
-
-def _answered(context: Context, chat: ChatRendered | None, made: Answers, source: Answers | None) -> AnswerFacts:
-    warnings = dict.fromkeys((*(chat.warnings if chat else ()), *made.warnings))
-    window = metadata_of(context).config.window
-    long = (window, made.answers["long text"].prompt_tokens) if window else None
-    return AnswerFacts(tuple(warnings), made, source, long, SourceAnswers(context).long_text.reason)
-
-
-def _result(asked: Question, template: TemplateFacts, answered: AnswerFacts) -> dict[str, Any]:
+def _result(asked: Question, template: TemplateFacts, answers: AnswerFacts) -> Smoke:
     """Return what the report keeps; `exchange`, the answer to `asked`, is what the card shows."""
-    answers, source = answered.made.answers, answered.source.answers if answered.source else {}
+    source = answers.source.answers if answers.source else {}
     messages = asked.messages or [{"role": "user", "content": asked.prompt}]
-    return {
-        "chat_template": template.look is not None,
-        "capabilities": template.capabilities.to_json() if template.capabilities else None,
-        "system": template.way,
-        "options": dict(asked.options),
-        "computed_in": answered.made.computed_in,
-        "stop_ids": list(answered.made.stop_ids),
-        "vocabulary": answered.made.vocabulary,
-        "exchange": {"messages": messages, **to_json(answers["asked"])},
-        "answers": {name: _short(answer) for name, answer in answers.items() if name != "asked"},
-        "source_answers": {name: _short(answer) for name, answer in source.items()},
-        "dialogues": _dialogues(template.chat) if template.chat else {},
-    }
+    return Smoke(
+        chat_template=template.look is not None,
+        capabilities=template.capabilities.to_json() if template.capabilities else None,
+        system=template.way,
+        options=asked.options,
+        computed_in=answers.made.computed_in,
+        stop_ids=answers.made.stop_ids,
+        vocabulary=answers.made.vocabulary,
+        exchange=Exchange(messages, **vars(answers.made.answers["asked"])),
+        answers={name: _short(answer) for name, answer in answers.made.answers.items() if name != "asked"},
+        source_answers={name: _short(answer) for name, answer in source.items()},
+        dialogues=_dialogues(template.chat) if template.chat else {},
+    )
 
 
-def _short(answer: Answer) -> dict[str, Any]:
-    return {
-        "answer": answer.answer,
-        "tokens": list(answer.tokens),
-        "prompt_tokens": answer.prompt_tokens,
-        "stop": answer.stop,
-        "leaked": list(answer.leaked),
-    }
+def _short(answer: Answer) -> ShortAnswer:
+    return ShortAnswer(answer.answer, answer.tokens, answer.prompt_tokens, answer.stop, answer.leaked)
 
 
-def _dialogues(chat: ChatRendered) -> dict[str, Any]:
-    """Return what each dialogue became for users of the converted model, and whether the source gives the same."""
+def _dialogues(chat: ChatRendered) -> dict[str, DialogueText]:
     different = dict(differences(chat))
     return {
-        name: {
-            "text": None if dialogue.made.error is not None else dialogue.made.text,
-            "error": dialogue.made.error,
-            "tokens": len(dialogue.made.ids),
-            "same": name not in different,
-        }
+        name: DialogueText(
+            None if dialogue.made.error is not None else dialogue.made.text,
+            dialogue.made.error,
+            len(dialogue.made.ids),
+            name not in different,
+        )
         for name, dialogue in chat.rendered.items()
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence.stages import Traits
@@ -16,7 +15,7 @@ class Stage:
     """One step of the way: what it is like, and what it does."""
 
     traits: Traits
-    inputs: Callable[[Context, Variant], Mapping[str, Any]]
+    inputs: Callable[[Context, Variant], Mapping[str, object]]
     """Digests of everything that the result depends on."""
     run: Callable[[Context, Sequence[Variant]], Mapping[str, Outcome]]
     """Does the work for all given variants; outcomes by label."""

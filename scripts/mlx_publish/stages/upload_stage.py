@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.checks.base import run_checks
@@ -19,6 +18,7 @@ from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.evidence.report import Finding
+from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRepo
 from mlx_publish.github.runner import Runner
 from mlx_publish.hub.folder import publish_folder
 from mlx_publish.hub.leaks import leaks
@@ -40,8 +40,8 @@ from mlx_publish.text.files import json_text
 _AS_MADE = "Take the evidence as it was made."
 
 
-def inputs(context: Context, variant: Variant) -> Mapping[str, Any]:
-    """The evidence and the destination."""
+def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
+    """Return the evidence and the destination."""
     return {
         "evidence": digest_of(_evidence(context, variant).plain),
         "destination": str(context.recipe.destinations[variant.label]),
@@ -56,13 +56,13 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             take_card(context, variant, context.cards)
     made = rebuilt(context, variants)
     looked = {variant.label: _look(context, variant, made.get(variant.label)) for variant in variants}
-    if any(finding.status == "fail" for found, _ in looked.values() for finding in found):
-        return {label: Outcome(found, {"published": False}) for label, (found, _) in looked.items()}
+    if any(finding.status == "fail" for findings, _ in looked.values() for finding in findings):
+        return {label: Outcome(findings, HeldBack()) for label, (findings, _) in looked.items()}
     return {v.label: _send(context, v, *looked[v.label]) for v in variants}
 
 
 def tag_of(context: Context, files: Sequence[Sent]) -> str:
-    """The tag asked for, or one that names all the files: the same content has the same tag, and no other has it."""
+    """Return the tag asked for, or one that names all the files: the same content, and no other, has the same tag."""
     return context.tag or f"content-{digest_of(listed(files))[:12]}"
 
 
@@ -113,11 +113,10 @@ def _look(
     try:
         vouched = _vouched(context, variant, evidence)
         parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
-        found = run_checks(UPLOAD, parcel, context.recipe.accepted)
-        return (*found, *run_checks(ATTESTED, vouched)), files
+        return run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched), files
     except UNRENDERABLE as error:  # within a measurement there may be anything
-        said = f"is not whole: {type(error).__name__}: {shown(error)}"
-        raise BadInput(said, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
+        message = f"is not whole: {type(error).__name__}: {shown(error)}"
+        raise BadInput(message, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
 
 
 def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence: Evidence, attested: str) -> Parcel:
@@ -143,7 +142,7 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
 
 
 def _vouched(context: Context, variant: Variant, evidence: Evidence) -> Vouched:
-    """Who vouches for the evidence that would be sent, as the policy asks for it."""
+    """Return who vouches for the evidence that would be sent, as the policy asks for it."""
     model = context.work.model(variant.label)
     text, signature = (path.read_bytes() if path.is_file() else None for path in (model / EVIDENCE, model / PUBLISHED))
     reviewed = context.cards and card_folder(context.recipe, variant, context.cards) / "evidence.json"
@@ -151,11 +150,8 @@ def _vouched(context: Context, variant: Variant, evidence: Evidence) -> Vouched:
 
 
 def _signer(context: Context) -> Signer:
-    """Whoever signs what this run publishes, found once."""
-    if "signer" not in context.cache:
-        context.cache["signer"] = Signer(policy_of(context) or EMPTY)
-    found: Signer = context.cache["signer"]
-    return found
+    """Return whoever signs what this run publishes."""
+    return context.once("signer", lambda: Signer(policy_of(context) or EMPTY))
 
 
 def _text(path: Path) -> str | None:
@@ -170,15 +166,11 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
     runner = Runner.from_env()
     provenance = context.work.provenance(variant.label)
     write_provenance(provenance, evidence, digests(files), builder=runner.builder, run=runner.run_address)
-    result: dict[str, Any] = {
-        "published": True,
-        "files": len(files),
-        "bytes": sum(file.size for file in files),
-    }
+    bytes_ = sum(file.size for file in files)
     if destination.folder:
         publish_folder(files, destination.folder, evidence.source, adopt=spec.adopt)
-        told = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
-        return Outcome((*findings, told), {**result, "folder": str(destination.folder)})
+        equal = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
+        return Outcome((*findings, equal), PublishedFolder(True, len(files), bytes_, str(destination.folder)))
     title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
     order = Order(
         destination.repo or "", files, evidence.source, title, tag_of(context, files),
@@ -186,18 +178,11 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
     )  # fmt: skip
     receipt = publish(order, context.console.progress)
-    told = Finding("remote-equal", "pass", _told(order, receipt))
-    return Outcome(
-        (*findings, told),
-        {
-            **result, "repo": receipt.repo, "commit": receipt.commit, "tag": receipt.tag,
-            "sent": list(receipt.sent), "removed": list(receipt.removed), "private": receipt.private,
-            "pull_request": receipt.pull_request, "read_back": receipt.read_back,
-        },
-    )  # fmt: skip
+    equal = Finding("remote-equal", "pass", _summary(order, receipt))
+    return Outcome((*findings, equal), PublishedRepo(True, len(files), bytes_, **vars(receipt)))
 
 
-def _told(order: Order, receipt: Receipt) -> str:
+def _summary(order: Order, receipt: Receipt) -> str:
     text = f"{len(order.files)} files at {receipt.repo}@{receipt.commit[:12]} have the local digests"
     if receipt.read_back:
         text += f", {receipt.read_back:,} bytes were read back"

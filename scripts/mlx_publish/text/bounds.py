@@ -1,4 +1,4 @@
-"""How much of a stranger's document is read, kind by kind: each limit is far above any real one."""
+"""How much to read of a foreign document, by its kind: each limit is far above any real document."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CARD_NODES = 100_000
 
 
 def bounds_of(path: str) -> Bounds:
-    """The bounds of a model's JSON file, by its name."""
+    """Return the bounds of a model's JSON file, by its name."""
     name = path.rpartition("/")[2]
     if name in ("tokenizer.json", "vocab.json", "added_tokens.json"):
         return VOCABULARY

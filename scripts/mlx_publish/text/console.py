@@ -1,4 +1,4 @@
-"""What a person sees while it runs. Text from elsewhere cannot command a terminal or a runner."""
+"""What a person reads during a run. Text from elsewhere cannot command a terminal or a runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlx_publish.text.harmless import harmless, plain
 
 
 class Statement(Protocol):
-    """What a check finds, as far as it is printed: `evidence.report.Finding`."""
+    """What a console prints of the finding of a check: `evidence.report.Finding`."""
 
     @property
     def id(self) -> str:
@@ -28,7 +28,7 @@ class Statement(Protocol):
 
     @property
     def message(self) -> str:
-        """What is so, and why it matters."""
+        """The fact, and why it matters."""
 
     @property
     def remedy(self) -> str:
@@ -41,7 +41,7 @@ WIDTH, NARROW = 100, 60
 
 
 def width() -> int:
-    """Characters of a line on this terminal; in a log the most."""
+    """Return the characters of a line on this terminal; in a log the most."""
     return min(WIDTH, max(NARROW, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
@@ -72,23 +72,23 @@ class Console:
             yield
 
     def say(self, text: str) -> None:
-        """One indented line, or several."""
+        """Print indented lines."""
         for line in plain(text).splitlines() or [""]:
             self._line(f"  {line}")
 
     def quote(self, text: str) -> None:
-        """Text of a model, behind a bar and folded."""
+        """Print text of a model, behind a bar and folded."""
         for paragraph in plain(text).splitlines() or [""]:
             for line in textwrap.wrap(paragraph, width() - 6) or [""]:
                 self._line(f"    | {line}")
 
     def progress(self, text: str) -> None:
-        """What is being done now."""
+        """Print what is being done now."""
         self._line(f"  ... {plain(text)}")
 
     @contextmanager
     def busy(self, what: str, every: float = 30) -> Iterator[None]:
-        """Say every so many seconds that `what` is still going on, for a log that nobody else writes into."""
+        """Print every so many seconds that `what` still goes on, for a log that nobody else writes into."""
         done, start = threading.Event(), time.monotonic()
 
         def tell() -> None:
@@ -104,7 +104,7 @@ class Console:
             teller.join()
 
     def finding(self, finding: Statement) -> None:
-        """One check: its status, its id, its message, its remedy."""
+        """Print the finding of a check: status, id, message and remedy."""
         lines = textwrap.wrap(plain(finding.message), width() - 27) or [""]
         self._line(f"  {_MARKS[finding.status]:5} {finding.id:18} {lines[0]}")
         for line in lines[1:]:

@@ -1,4 +1,4 @@
-"""The one way out to a terminal or a runner: whatever is printed, by us or by a library, passes here."""
+"""The only way out to a terminal or a runner: whatever we or a library print passes here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 from mlx_publish.text.harmless import UNSEEN, harmless, plain
 
-# What may be the first half of a command: it is held back until it is known how it goes on.
+# What may be the first half of a command: it waits until the rest arrives.
 _HALF = re.compile(rf"(?:\A{UNSEEN}(?::{UNSEEN})?|#{UNSEEN}(?:#{UNSEEN})?)\Z")
 # A progress bar on a terminal goes back to the beginning of its line, and up. A log has no bars.
 _OF_A_BAR = re.compile(r"(\r|\x1b\[A)")
@@ -30,20 +30,20 @@ class Door(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
+        """The encoding of the stream."""
         return getattr(self._inner, "encoding", None) or "utf-8"
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """What becomes of letters that the encoding lacks."""
+        """How the stream handles letters that its encoding lacks."""
         return getattr(self._inner, "errors", None)
 
     def writable(self) -> bool:
-        """Tell that it can be written to."""
+        """Return True: it takes text."""
         return True
 
     def isatty(self) -> bool:
-        """Tell whether a person sits before it."""
+        """Tell whether the stream is a terminal."""
         return self._inner.isatty()
 
     def fileno(self) -> int:
@@ -51,28 +51,28 @@ class Door(io.TextIOBase):
         return self._inner.fileno()
 
     def write(self, text: str, /) -> int:
-        """Take text; lines that are whole go on."""
+        """Take text, and pass on whole lines."""
         with self._lock:
             self._held += text
             end = max(self._held.rfind("\n"), self._held.rfind("\r") if self.isatty() else -1) + 1
             if not end and len(self._held) > _LONGEST:
                 end = self._sure()
             self._pass(end)
-            if len(self._held) > _LONGEST:  # half of a command, and then nothing that anybody sees
+            if len(self._held) > _LONGEST:  # half of a command, and then only invisible characters
                 self._held = re.sub(UNSEEN, "", self._held)
         return len(text)
 
     def flush(self) -> None:
-        """Let go on what is held, but for the half of what may become a command."""
+        """Pass on what waits, but for the half of what may become a command."""
         if not self.closed:
             self._let_go(self._sure())
 
     def finish(self) -> None:
-        """Let all go on: nothing follows."""
+        """Pass on everything: nothing follows."""
         self._let_go(len(self._held))
 
     def command(self, line: str) -> None:
-        """Write a line of our own that a runner carries out, at the beginning of a line."""
+        """Write a command of our own for the runner, at the beginning of a line."""
         with self._lock:
             self._pass(len(self._held))
             self._inner.write(("\n" if self._within else "") + line + "\n")
@@ -80,7 +80,7 @@ class Door(io.TextIOBase):
             self._inner.flush()
 
     def _sure(self) -> int:
-        """How many characters may go on whatever follows."""
+        """Return how many characters may go on, whatever follows."""
         half = _HALF.search(self._held)
         return half.start() if half else len(self._held)
 
@@ -100,7 +100,7 @@ class Door(io.TextIOBase):
 
 
 def command(out: TextIO | Door, line: str) -> None:
-    """Write a line that a runner carries out; its data has to be escaped already."""
+    """Write a command for the runner; its data has to be escaped already."""
     if isinstance(out, Door):
         out.command(line)
     else:

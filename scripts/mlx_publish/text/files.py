@@ -16,7 +16,7 @@ from mlx_publish.text.temporary import TemporaryFolder
 def write_atomically(path: Path, text: str) -> None:
     """Write aside, then rename: a reader sees the old content or the new, never a part.
 
-    What a writer that was killed left aside is removed; nobody else writes the same file at the same time.
+    Removes what a killed writer left aside; nobody else may write the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.????????"):
@@ -35,7 +35,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none or it is broken: then it is made again."""
+    """Return the content of a JSON file, or None where it is missing or broken, for the caller makes it again."""
     try:
         return read(path, REPORT)
     except (OSError, ValueError):
@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put a finished folder in the place of another one, which is kept until the new one stands."""
+    """Put a finished folder in the place of another one, and keep the old until the new one is there."""
     if old.exists():
         with TemporaryFolder(f".{old.name}.old-", beside=old.parent) as aside:
             kept = old.replace(aside / old.name)
@@ -58,7 +58,7 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def json_text(data: object) -> str:
-    """JSON as it is written to every file: the same data gives the same bytes."""
+    """Return JSON as every file holds it: the same data gives the same bytes."""
     text = json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False, allow_nan=False) + "\n"
     if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
         return text

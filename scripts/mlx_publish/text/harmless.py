@@ -1,7 +1,7 @@
-"""Text from elsewhere that commands neither a terminal nor a runner. The noxfile uses it too: standard library alone.
+"""Text from elsewhere that commands neither a terminal nor a runner. Standard library only: the noxfile uses it too.
 
 A runner reads commands from every line of a step's output: `::name::` behind blanks at its beginning, `##[name]`
-anywhere in it. It compares as people read, so it passes over characters that nobody sees. Source:
+anywhere in it. It ignores invisible characters when it compares. Source:
 https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
 """
 
@@ -31,12 +31,12 @@ def plain(text: str) -> str:
 
 def harmless(text: str) -> str:
     """Break what a runner would take for a command, as `::set-output` or `##[add-path]`, in each line."""
-    return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
+    return _COMMAND.sub(lambda match: f"{match[0]}\\", text)
 
 
 def one_line(text: str, longest: int = SHORT) -> str:
-    """Return text as a part of one line: line breaks are seen, and of a long one beginning and end are left."""
-    shown = plain(_BREAKS.sub(lambda found: repr(found[0])[1:-1], text))
+    """Return text for a single line: line breaks as escapes, and of a long text only its beginning and its end."""
+    shown = plain(_BREAKS.sub(lambda match: repr(match[0])[1:-1], text))
     if len(shown) <= longest:
         return shown
     end = longest // 4
@@ -44,6 +44,6 @@ def one_line(text: str, longest: int = SHORT) -> str:
 
 
 def shown_json(data: object) -> str:
-    """Write data as JSON of the same value that is ASCII and commands nothing."""
+    """Return data as JSON of the same value that is ASCII and commands nothing."""
     # Outside of texts JSON has neither two colons side by side nor a hash.
-    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, indent=2))
+    return _IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(data, indent=2))

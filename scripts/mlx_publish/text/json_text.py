@@ -1,4 +1,4 @@
-"""JSON of strangers within bounds: bytes, depth, digits, keys that stand twice, numbers that are none."""
+"""Foreign JSON within bounds: bytes, depth, digits, keys that stand twice, numbers that are none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 100
 
 
 class FaultyJson(ValueError):
-    """What was read is no JSON that every reader understands alike; `line` is 0 where it is not known."""
+    """The text is not JSON that every reader understands alike; `line` is 0 where it is not known."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class FaultyJson(ValueError):
         self.line = line
 
     def place(self, path: object) -> Place:
-        """Return where it is wrong, `path` being what the file is called."""
+        """Return the place of the fault, in a file of this path."""
         return Place(str(path), self.line)
 
 
@@ -44,22 +44,22 @@ def parse(content: bytes | str, bounds: Bounds) -> Any:
     """Parse JSON, a byte order mark before it allowed. Raises `FaultyJson`."""
     text = _text(content, bounds)
     try:
-        found = json.loads(text, **_hooks(text, bounds))
+        data = json.loads(text, **_hooks(text, bounds))
     except FaultyJson as error:
         raise type(error)(error.message, _line_of(error, text)) from None
     except json.JSONDecodeError as error:
         raise FaultyJson(f"not valid JSON: {error.msg}", error.lineno) from error
     except RecursionError:
         raise _too_deep(text, bounds) from None
-    if _is_deeper(found, bounds.deepest):
+    if _is_deeper(data, bounds.deepest):
         raise _too_deep(text, bounds)
     if bounds.encodable and _ESCAPED_HALF.search(text):
-        _encodable(found)
-    return found
+        _encodable(data)
+    return data
 
 
 def read(path: Path, bounds: Bounds) -> Any:
-    """Parse a file, of which no more is read than may be. Raises `FaultyJson`, or OSError."""
+    """Read a file no further than its bounds allow, and parse it. Raises `FaultyJson`, or OSError."""
     return parse(read_within(path, bounds.most_bytes), bounds)
 
 
@@ -88,10 +88,10 @@ def _text(content: bytes | str, bounds: Bounds) -> str:
 
 
 def _hooks(text: str, bounds: Bounds) -> dict[str, Any]:
-    """Only what is asked for: each hook costs time on files of many megabytes."""
+    """Return only the hooks that the bounds need: each costs time on files of many megabytes."""
     hooks: dict[str, Any] = {}
     if bounds.twice != "last":
-        hooks["object_pairs_hook"] = _once if bounds.twice == "refused" else _once_or_alike
+        hooks["object_pairs_hook"] = _unique if bounds.twice == "refused" else _unique_or_alike
     if _has_long_number(text):
         hooks["parse_int"] = _integer
     if bounds.finite:
@@ -121,21 +121,21 @@ def _no_number(name: str) -> NoReturn:
     raise FaultyJson(f"holds {name}, which is no number of JSON")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         raise _twice(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
-    return found
+    return unique
 
 
-def _once_or_alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_or_alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         for key, value in pairs:
             # As text, where 1, 1.0 and true differ.
-            if value is not found[key] and repr(value) != repr(found[key]):
+            if value is not unique[key] and repr(value) != repr(unique[key]):
                 raise _twice(key)
-    return found
+    return unique
 
 
 def _twice(key: str) -> RepeatedKey:
@@ -143,7 +143,7 @@ def _twice(key: str) -> RepeatedKey:
 
 
 def _line_of(error: FaultyJson, text: str) -> int:
-    """Return the line of what a hook of the parser stumbled over: the parser does not tell its hooks."""
+    """Return the line at which a hook of the parser failed: the parser does not pass it to its hooks."""
     if isinstance(error, _LongNumber):
         return _line_at(text, _LONG_NUMBER.search(text))
     return _line_at(text, _second(text)) if isinstance(error, RepeatedKey) else 0
@@ -154,7 +154,7 @@ def _line_at(text: str, place: re.Match[str] | None) -> int:
 
 
 def _second(text: str) -> re.Match[str] | None:
-    """The first key that stands in its object already."""
+    """Return the first key that stands in its object already."""
     objects: list[set[str]] = []
     for word in _WORD.finditer(text):
         if word[0] in "[{":
@@ -169,8 +169,8 @@ def _second(text: str) -> re.Match[str] | None:
     return None
 
 
-def _is_deeper(found: object, deepest: int) -> bool:
-    level = [found] if isinstance(found, (dict, list)) else []
+def _is_deeper(data: object, deepest: int) -> bool:
+    level = [data] if isinstance(data, (dict, list)) else []
     for _ in range(deepest):
         below: list[Any] = []
         for value in level:
@@ -193,8 +193,8 @@ def _too_deep(text: str, bounds: Bounds) -> FaultyJson:
     return FaultyJson("is nested too deeply")
 
 
-def _encodable(found: Any) -> None:
+def _encodable(data: Any) -> None:
     try:
-        json.dumps(found, ensure_ascii=False).encode()
+        json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise FaultyJson("holds half of a surrogate pair, which is no character") from None

@@ -1,4 +1,4 @@
-"""No secret is shown: tokens are covered by their form, and by their value in this environment."""
+"""Cover secrets in text: tokens by their form, and by their value in this environment."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _learned: set[str] = set()
 
 
 def learn(secret: str) -> None:
-    """Cover a secret from now on that stands in no variable, as an exchanged token."""
+    """Cover a secret from now on that no variable holds, as an exchanged token."""
     if len(secret) >= 8:
         _learned.add(secret)
 
 
 def secret_values(shortest: int = 8) -> list[str]:
-    """Secrets that this process knows, the longest first, for one may begin with another.
+    """Return the secrets that this process knows, the longest first, for one may contain another.
 
-    Of the environment they are the values of variables whose names say so, but for paths of files that exist.
+    The environment gives the values of variables with telling names, but for paths of files that exist.
     """
     named = {value for name, value in os.environ.items() if _NAMES.search(name)}
     return sorted({v for v in named | _learned if len(v) >= shortest and not _is_path(v)}, key=len, reverse=True)
 
 
 def without_secrets(text: str) -> str:
-    """Cover what is a secret by its value or by its form."""
+    """Replace by *** what is a secret by its value or by its form."""
     for value in secret_values():
         for form in forms_of(value):
             text = text.replace(form, "***")
@@ -38,7 +38,7 @@ def without_secrets(text: str) -> str:
 
 
 def forms_of(secret: str, shortest: int = 8) -> list[str]:
-    """A secret as it is and as messages write it: escaped by Python or JSON, in an address, line by line."""
+    """Return a secret as it is and as messages write it: escaped by Python or JSON, in an address, line by line."""
     # Half of a surrogate pair is a byte of the environment that is no UTF-8.
     raw = secret.encode("utf-8", "surrogateescape")
     whole = (

@@ -6,7 +6,7 @@ import math
 
 
 def size(value: float) -> str:
-    """Bytes in decimal units, as the Hub shows them."""
+    """Return bytes in decimal units, as the Hub shows them."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if value >= factor:
             return f"{value / factor:.{1 if value < 100 * factor else 0}f} {unit}"
@@ -14,24 +14,24 @@ def size(value: float) -> str:
 
 
 def memory(value: float) -> str:
-    """Memory in binary units, as makers of machines give it."""
+    """Return memory in binary units, as makers of machines give it."""
     return f"{value / 2**30:.0f} GiB"
 
 
 def count(value: float) -> str:
-    """A number of parameters: 135M, 1.1B."""
+    """Return a number of parameters: 135M, 1.1B."""
     if value >= 1e9:
         return f"{value / 1e9:.1f}B"
     return f"{value / 1e6:.0f}M" if value >= 1e6 else f"{value / 1e3:.0f}k"
 
 
 def percent(share: float) -> str:
-    """A share with one decimal."""
+    """Return a share as percent with one decimal."""
     return f"{100 * share:.1f} %"
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten; what is below 1e-6 is 0."""
+    """Return a number with so many significant digits, never in powers of ten; below 1e-6 it is 0."""
     if abs(value) < 1e-6:
         return "0"
     if abs(value) >= 10**digits:

@@ -1,4 +1,4 @@
-"""Standard output and error that never end a command: whoever reads them may be gone, or know ASCII alone."""
+"""Standard output and error that never end a command: the reader may be gone, or know only ASCII."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
 class _Outlet(io.RawIOBase):
-    """A file descriptor that takes all bytes, and drops them from the first on that it could not write.
+    """A file descriptor that takes all bytes; from its first failed write on it drops them.
 
     Python would otherwise try once more at its exit, fail again, and end with 120.
     """
@@ -52,14 +52,14 @@ class Lost:
     """What could not be printed."""
 
     fault: OSError | None = None
-    """The first fault of a stream, known once the command has ended; a reader that has gone is none."""
+    """The first fault of a stream, known once the command has ended; a reader that is gone is no fault."""
 
 
 @contextlib.contextmanager
 def patient() -> Iterator[Lost]:
-    """Put a door before both streams while a command runs, and tell afterwards whether something was lost.
+    """Put a door before both streams while a command runs; the record says afterwards what was lost.
 
-    What an encoding lacks is printed as `?`.
+    Prints `?` for what an encoding lacks.
     """
     lost, before, outlets = Lost(), (sys.stdout, sys.stderr), list[_Outlet]()
     doors = [Door(_wrapped(stream, outlets)) for stream in before]
@@ -75,7 +75,7 @@ def patient() -> Iterator[Lost]:
 
 
 def _wrapped(stream: TextIO | None, outlets: list[_Outlet]) -> TextIO:
-    """The stream over an outlet; one that has no descriptor, as in tests, stays as it is."""
+    """Return the stream over an outlet; a stream without a descriptor, as in tests, stays as it is."""
     encoding = "utf-8"
     if stream is None:  # it was closed before the start
         descriptor = os.open(os.devnull, os.O_WRONLY)

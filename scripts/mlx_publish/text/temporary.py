@@ -1,4 +1,4 @@
-"""Temporary folders that tell whether their owner lives, so that the next start removes what a killed one left.
+"""Temporary folders that show whether their owner lives, so that the next start removes what a killed process left.
 
 The owner holds a lock (flock) on the folder itself. The kernel drops it when the process ends, however it ends:
 whoever gets the lock of a folder knows that nobody uses it. A folder is removed by the holder of its lock alone, and a
@@ -19,17 +19,17 @@ from itertools import islice
 from pathlib import Path
 
 PREFIX = "mlx-publish-run-"
-"""Only folders in TMPDIR that begin so are looked at: a version that took no locks called its own otherwise."""
+"""Only folders in TMPDIR of this prefix count: a version that took no locks used another one."""
 _RANDOM = re.compile(r"[a-z0-9_]{8}")  # what mkdtemp adds
 _ATTEMPTS = 100
 _AT_ONCE = 1000
-"""So many leftovers are looked at; who can write to TMPDIR could make a million."""
+"""The most leftovers of one look; whoever can write to TMPDIR could make a million."""
 
 
 class TemporaryFolder:
-    """An empty folder of mode 700, locked while it is used and gone afterwards, in TMPDIR or in `beside`.
+    """An empty folder of mode 700 in TMPDIR or in `beside`, locked while it is in use and gone afterwards.
 
-    The first of a process removes what killed ones left there.
+    The first of a process removes what killed processes left there.
     """
 
     def __init__(self, prefix: str = PREFIX, beside: Path | None = None) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.children.serving import serve
+from mlx_publish.evidence.proof import BeyondContext, Compared, Disputed, SmallConfig, TwinMade, TwinTexts
+from mlx_publish.evidence.records import to_json
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.twin import compare as compare_twin
 from mlx_publish.torch_check.twin import make, small
@@ -45,49 +47,46 @@ def _load_ahead() -> None:
 def answer(job: dict[str, Any]) -> dict[str, Any]:
     """Return the `result` of an order, or the `reason` for which there is none."""
     try:
-        return {"result": _ORDERS[job.get("op", "compare")](**{key: job[key] for key in job if key != "op"})}
+        return {"result": to_json(_ORDERS[job.get("op", "compare")](**{key: job[key] for key in job if key != "op"}))}
     except NoReferenceError as error:
         traceback.print_exc()
         return {"reason": str(error)}
 
 
-def compare(source: str, logits: str) -> dict[str, Any]:
+def compare(source: str, logits: str) -> Compared:
     """Load the model in `source` with transformers and compare its logits with those in the file `logits`.
 
-    Both on the CPU in float32; `engine/reference_logits` says what is in the file. `beyond_context` is the same
-    comparison with the frequencies that longrope has for long texts, None where the model has one set only.
-    `disputed` is the same with the value of a key that makes both agree, where it is known that they differ in it.
-    `not_covered` names what shows only in texts longer than these.
+    Both on the CPU in float32; `engine/reference_logits` says what is in the file.
     """
     model = _load(source)
     text, name = model.config.get_text_config(), type(model).__name__
     longer, longest = _original_context(text), 0
     within, beyond = Comparison(), Comparison()
-    for ids, found in _sequences(logits):
+    for ids, ours in _sequences(logits):
         longest = max(longest, len(ids))
-        within.add(found, _logits(model, ids))
+        within.add(ours, _logits(model, ids))
         if longer:
-            beyond.add(found, _logits(model, ids, longer))
-    told = within.result()
-    del model  # memory holds one
-    return {
-        **told,
-        "class": name,
-        "beyond_context": {"original_context": longer, **beyond.result()} if longer else None,
-        "disputed": _disputed(source, logits, text) if (told["nmse"] or 1) > ROUNDING else None,
-        "not_covered": _not_covered(text, longest),
-    }
+            beyond.add(ours, _logits(model, ids, longer))
+    comparison = within.result()
+    del model  # memory holds only one
+    return Compared(
+        **vars(comparison),
+        class_=name,
+        beyond_context=BeyondContext(longer, **vars(beyond.result())) if longer else None,
+        disputed=_disputed(source, logits, text) if (comparison.nmse or 1) > ROUNDING else None,
+        not_covered=_not_covered(text, longest),
+    )
 
 
-def _disputed(source: str, logits: str, text: Any) -> dict[str, Any] | None:
+def _disputed(source: str, logits: str, text: Any) -> Disputed | None:
     """Compare once more, without what both are known to compute otherwise."""
     key, neutral = DISPUTES.get(text.model_type, ("", None))
     if not key or getattr(text, key, neutral) == neutral:
         return None
     model, again = _load(source, {key: neutral}), Comparison()
-    for ids, found in _sequences(logits):
-        again.add(found, _logits(model, ids))
-    return {"key": key, "value": getattr(text, key), "agreed": neutral, **again.result()}
+    for ids, ours in _sequences(logits):
+        again.add(ours, _logits(model, ids))
+    return Disputed(key, getattr(text, key), neutral, **vars(again.result()))
 
 
 @contextlib.contextmanager
@@ -101,25 +100,25 @@ def _reasons() -> Iterator[None]:
 
 @_reasons()
 def _load(source: str, instead: Mapping[str, Any] | None = None) -> Any:
-    """The model in float32, with other values of some keys of its text config."""
+    """Return the model in float32, with other values of some keys of its text config."""
     import torch  # noqa: PLC0415, TID251
     from transformers import AutoConfig  # noqa: PLC0415, TID251
 
     config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     for key, value in (instead or {}).items():
         setattr(config.get_text_config(), key, value)
-    model, told = _class_of(config).from_pretrained(
+    model, loading = _class_of(config).from_pretrained(
         source, config=config, dtype=torch.float32, attn_implementation="eager", use_safetensors=True,
         local_files_only=True, trust_remote_code=False, output_loading_info=True,
     )  # fmt: skip
-    absent = sorted(str(key) for key in (*told["missing_keys"], *told["mismatched_keys"]))
+    absent = sorted(str(key) for key in (*loading["missing_keys"], *loading["mismatched_keys"]))
     if missing := [key for key in absent if not any(part in key for part in _OTHER_SENSES)]:
         raise ValueError(f"it finds no weights for {', '.join(missing[:3])}, which would be random")
     return model.eval()
 
 
 def _class_of(config: Any) -> Any:
-    """The class that the config names, where it is one for this type: of a wrapper there is no causal model."""
+    """Return the class that the config names, where it is one for this type: of a wrapper there is no causal model."""
     import transformers  # noqa: PLC0415, TID251
 
     for name in config.architectures or ():
@@ -130,7 +129,7 @@ def _class_of(config: Any) -> Any:
 
 
 def _original_context(config: Any) -> int | None:
-    """Positions from which on longrope takes its other factors."""
+    """Return the positions from which on longrope takes its other factors; None without longrope."""
     rope = getattr(config, "rope_parameters", None) or {}
     return int(rope["original_max_position_embeddings"]) if rope.get("rope_type") == "longrope" else None
 
@@ -138,12 +137,12 @@ def _original_context(config: Any) -> int | None:
 def _not_covered(config: Any, longest: int) -> list[str]:
     rope = getattr(config, "rope_parameters", None) or {}
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    found = []
+    left = []
     if window and window >= longest:
-        found.append(f"the sliding window of {window} positions")
+        left.append(f"the sliding window of {window} positions")
     if rope.get("rope_type") == "dynamic":
-        found.append(f"rope beyond {config.max_position_embeddings} positions")
-    return found
+        left.append(f"rope beyond {config.max_position_embeddings} positions")
+    return left
 
 
 def _sequences(path: str) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
@@ -156,7 +155,7 @@ def _sequences(path: str) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
 
 @_reasons()
 def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np.float32]:
-    """Of every position, (positions, vocabulary).
+    """Return the logits of every position, (positions, vocabulary).
 
     With `longer` a token at that position is put behind, which makes a long text of it; the others do not see it.
     """
@@ -166,13 +165,13 @@ def _logits(model: Any, ids: list[int], longer: int | None = None) -> NDArray[np
     # Where nothing is to be moved the class counts by itself: some count in three dimensions.
     places = {"position_ids": torch.tensor([[*range(len(ids)), longer]])} if longer else {}
     with torch.inference_mode():
-        told = model(input_ids=torch.tensor([read]), use_cache=False, **places)
-    found: NDArray[np.float32] = told.logits[0, : len(ids)].float().numpy()
-    return found
+        output = model(input_ids=torch.tensor([read]), use_cache=False, **places)
+    values: NDArray[np.float32] = output.logits[0, : len(ids)].float().numpy()
+    return values
 
 
 @_reasons()
-def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> dict[str, Any]:
+def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> TwinMade:
     """Make a twin; its sizes are bounded, and so is what a strange config may take."""
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit stays
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
@@ -180,25 +179,28 @@ def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> dict[st
 
 
 @_reasons()
-def _small(config: dict[str, Any], folder: str) -> dict[str, Any]:
+def _small(config: dict[str, Any], folder: str) -> SmallConfig:
     return small(config, Path(folder))
 
 
 @_reasons()
-def _compare_twin(read: str, folder: str) -> dict[str, Any]:
+def _compare_twin(read: str, folder: str) -> TwinTexts:
     return compare_twin(Path(read), Path(folder))
 
 
-_ORDERS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "compare": compare, "small": _small, "twin": _twin, "compare twin": _compare_twin,
-}  # fmt: skip
+_ORDERS: Mapping[str, Callable[..., object]] = {
+    "compare": compare,
+    "small": _small,
+    "twin": _twin,
+    "compare twin": _compare_twin,
+}
 
 
 def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or "allocate memory" in said:
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or "allocate memory" in message:
         return "the memory is full"
-    short = said if len(said) <= _LONGEST else said[:_LONGEST] + " ..."
+    short = message if len(message) <= _LONGEST else message[:_LONGEST] + " ..."
     return f"transformers cannot compute it: {type(error).__name__}: {short}"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlx_publish.evidence.proof import LogitsComparison
 
 _LEAST = 1e-30  # in the place of a spread of 0, where all tokens have the same logit
 
@@ -29,30 +30,30 @@ class Comparison:
     problem: str = ""
     """Why there is no number."""
 
-    def add(self, found: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+    def add(self, logits: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         """Take in logits (positions, vocabulary) of one sequence."""
-        if found.shape != reference.shape:
-            self.problem = f"logits of {found.shape[-1]} tokens in MLX and of {reference.shape[-1]} in the reference"
+        if logits.shape != reference.shape:
+            self.problem = f"logits of {logits.shape[-1]} tokens in MLX and of {reference.shape[-1]} in the reference"
             return
-        if not (np.isfinite(found).all() and np.isfinite(reference).all()):
+        if not (np.isfinite(logits).all() and np.isfinite(reference).all()):
             self.problem = "logits that are not numbers"
             return
         wide = reference.astype(np.float64)
-        squares = np.square(found - wide).sum(axis=-1)
+        squares = np.square(logits - wide).sum(axis=-1)
         spread = np.square(wide - wide.mean(axis=-1, keepdims=True)).sum(axis=-1)
         self.squares += float(squares.sum())
         self.spread += float(spread.sum())
         self.worst = max(self.worst, float(np.max(squares / np.maximum(spread, _LEAST))))
-        self.same += int((found.argmax(axis=-1) == reference.argmax(axis=-1)).sum())
-        self.positions += len(found)
+        self.same += int((logits.argmax(axis=-1) == reference.argmax(axis=-1)).sum())
+        self.positions += len(logits)
 
-    def result(self) -> dict[str, Any]:
-        """`nmse`, also of the `worst_position`, `same_first_choice` as a share; None where there is a problem."""
+    def result(self) -> LogitsComparison:
+        """Return the numbers of all sequences so far."""
         whole = not self.problem and self.positions > 0
-        return {
-            "positions": self.positions,
-            "nmse": self.squares / max(self.spread, _LEAST) if whole else None,
-            "worst_position": self.worst if whole else None,
-            "same_first_choice": self.same / self.positions if whole else None,
-            "problem": self.problem,
-        }
+        return LogitsComparison(
+            positions=self.positions,
+            nmse=self.squares / max(self.spread, _LEAST) if whole else None,
+            worst_position=self.worst if whole else None,
+            same_first_choice=self.same / self.positions if whole else None,
+            problem=self.problem,
+        )

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_publish.evidence.proof import Boundary, SmallConfig, TwinMade, TwinText, TwinTexts
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.shrink import shrink
 from mlx_publish.torch_check.sizes import LONG, VOCABULARY
 
+Config = Mapping[str, Any]
 FIRST = 1e-6
 """Normalised squared error over which a position counts as different; rounding makes some 1e-10."""
 SHORT = 24
@@ -31,41 +33,42 @@ _WHOLE = 20
 
 
 def texts() -> list[list[int]]:
-    """Ids of a short and a long text, without special tokens."""
+    """Return the ids of a short and a long text, without special tokens."""
     random = np.random.default_rng(7)
     return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
 
 
-def small(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The small `config` of a source's own, and by position in it the `boundaries`: key, and value in the source."""
+def small(config: Config, folder: Path) -> SmallConfig:
+    """Return the small config of a source's own, and where the source's boundaries lie in it."""
     try:
         resolved = _kind(shrink(config).config | dict(config), folder)[0].get_text_config().to_dict()
     except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
         resolved = {}
-    found = shrink(config, resolved)
-    return {"config": found.config, "boundaries": [[place, *said] for place, said in found.boundaries.items()]}
+    shrunk = shrink(config, resolved)
+    boundaries = [Boundary(position, key, value) for position, (key, value) in shrunk.boundaries.items()]
+    return SmallConfig(shrunk.config, boundaries)
 
 
-def make(config: Mapping[str, Any], folder: Path, seed: int = 0, count: int = 2) -> dict[str, Any]:
+def make(config: Config, folder: Path, seed: int = 0, count: int = 2) -> TwinMade:
     """Make the twin of a small `config` in `folder`: weights, both configs, and the logits of the first texts.
 
-    `logits.N.npy` is (positions, vocabulary). Returns the class of transformers, the number of parameters, the texts.
+    `logits.N.npy` is (positions, vocabulary).
     """
-    model, found = _computed(config, folder / "asked", seed, count)
+    model, computed = _computed(config, folder / "asked", seed, count)
     saved, written = folder / SAVED, folder / WRITTEN
     model.save_pretrained(str(saved), max_shard_size="50GB")
     written.mkdir()
     (written / "config.json").write_text(json.dumps(dict(config), indent=2))
     for weights in saved.glob("*.safetensors"):
         (written / weights.name).symlink_to(weights)
-    for number, values in enumerate(found):
+    for number, values in enumerate(computed):
         np.save(folder / f"logits.{number}.npy", values)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return {"class": type(model).__name__, "parameters": parameters, "texts": texts()[:count]}
+    return TwinMade(type(model).__name__, parameters, texts()[:count])
 
 
-def _computed(config: Mapping[str, Any], folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
-    """A model and its logits of `texts()`.
+def _computed(config: Config, folder: Path, seed: int, count: int) -> tuple[Any, list[NDArray[np.float32]]]:
+    """Return a model and its logits of `texts()`.
 
     Where a whole model cannot be built or asked here (a tower needs a package that is not installed, a class wants
     pictures), its language model is made alone.
@@ -83,7 +86,7 @@ def _computed(config: Mapping[str, Any], folder: Path, seed: int, count: int) ->
 
 
 def build(settings: Any, kind: Any, seed: int = 0) -> Any:
-    """A random model of a class of transformers."""
+    """Return a random model of a class of transformers."""
     import torch  # noqa: PLC0415, TID251
 
     torch.manual_seed(seed)
@@ -92,15 +95,15 @@ def build(settings: Any, kind: Any, seed: int = 0) -> Any:
     return model.float().eval()
 
 
-def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
-    """The config as transformers reads it, and the class for it."""
+def _kind(config: Config, folder: Path) -> tuple[Any, Any]:
+    """Return the config as transformers reads it, and the class for it."""
     import transformers  # noqa: PLC0415, TID251
 
     own = _named(config.get("architectures"))
-    said = dict(config)
-    if said.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
-        said["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
-    settings = _read(said, folder)
+    readable = dict(config)
+    if readable.get("model_type") not in transformers.CONFIG_MAPPING and own is not None:
+        readable["model_type"] = own.config_class.model_type  # kimi_k2 and others are DeepSeek V3 by their class
+    settings = _read(readable, folder)
     wraps = settings.get_text_config() is not settings
     autos = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
     for name in reversed(autos) if wraps else autos:
@@ -112,13 +115,13 @@ def _kind(config: Mapping[str, Any], folder: Path) -> tuple[Any, Any]:
 
 
 def _named(names: object) -> Any:
-    """The class of transformers that a config names; None where it has no model of this name."""
+    """Return the class of transformers that a config names; None where it has no model of this name."""
     import transformers  # noqa: PLC0415, TID251
 
     for name in names if isinstance(names, list) else []:
-        found = getattr(transformers, name, None) if isinstance(name, str) else None
-        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
-            return found
+        named = getattr(transformers, name, None) if isinstance(name, str) else None
+        if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
+            return named
     return None
 
 
@@ -135,19 +138,22 @@ def _fill(settings: Any) -> None:
             setattr(settings, key, getattr(text, key, None))
 
 
-def _read(said: dict[str, Any], folder: Path) -> Any:
-    """The config as transformers reads it. A whole number where it wants one with a point is what JSON makes of 5.0."""
+def _read(config: dict[str, Any], folder: Path) -> Any:
+    """Return the config as transformers reads it.
+
+    A whole number where it wants one with a point is what JSON makes of 5.0.
+    """
     import transformers  # noqa: PLC0415, TID251
 
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(_WHOLE):
-        (folder / "config.json").write_text(json.dumps(said))
+        (folder / "config.json").write_text(json.dumps(config))
         try:
             return transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         except Exception as error:
             key = re.search(r"Field '(\w+)' (?:expected float, got int|with value \d+ doesn't match any)", str(error))
             part = next(
-                (part for part in (said, *said.values()) if key and isinstance(part, dict) and key[1] in part), None
+                (part for part in (config, *config.values()) if key and isinstance(part, dict) and key[1] in part), None
             )
             if key is None or part is None:
                 raise
@@ -156,12 +162,12 @@ def _read(said: dict[str, Any], folder: Path) -> Any:
 
 
 def _auto(name: str, settings: Any) -> Any:
-    """The class that transformers takes for a config; None where it has none."""
+    """Return the class that transformers takes for a config; None where it has none."""
     import transformers  # noqa: PLC0415, TID251
 
     mapping = getattr(transformers, name)._model_mapping  # noqa: SLF001
-    found = mapping.get(type(settings), None)
-    return found[0] if isinstance(found, (list, tuple)) else found
+    classes = mapping.get(type(settings), None)
+    return classes[0] if isinstance(classes, (list, tuple)) else classes
 
 
 def _spread(model: Any, seed: int) -> None:
@@ -185,45 +191,43 @@ def _persistent(model: Any, name: str) -> bool:
     return last not in model.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
 
 
-def compare(read: Path, folder: Path) -> dict[str, Any]:
-    """How far `mlx.N.npy` in `read` are from `logits.N.npy` in `folder`, for the short and for the long text.
-
-    `position` is the first one of a text at which the normalised squared error is over `FIRST`, None where none is.
-    """
-    texts_found = []
+def compare(read: Path, folder: Path) -> TwinTexts:
+    """Return how far `mlx.N.npy` in `read` are from `logits.N.npy` in `folder`, for the short and for the long text."""
+    comparisons = []
     for path in sorted(folder.glob("logits.*.npy")):
         ours, theirs = np.load(read / path.name.replace("logits", "mlx")), np.load(path)
-        told = Comparison()
-        told.add(ours, theirs)
-        texts_found.append({**told.result(), **_by_position(ours, theirs)})
-    return {"texts": texts_found}
+        comparison = Comparison()
+        comparison.add(ours, theirs)
+        mean_kld, position = _by_position(ours, theirs)
+        comparisons.append(TwinText(**vars(comparison.result()), mean_kld=mean_kld, position=position))
+    return TwinTexts(comparisons)
 
 
-def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> dict[str, Any]:
-    """Mean KL divergence in nats, and the first position that differs."""
+def _by_position(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float | None, int | None]:
+    """Return the mean KL divergence in nats, and the first position whose normalised squared error is over `FIRST`."""
     if ours.shape != theirs.shape or not np.isfinite(ours).all():
-        return {"mean_kld": None, "position": None}
-    one, other = _log_softmax(ours), _log_softmax(theirs)
+        return None, None
+    read, reference = _log_softmax(ours), _log_softmax(theirs)
     wide = theirs.astype(np.float64)
     errors = np.square(ours - wide).sum(-1) / np.maximum(np.square(wide - wide.mean(-1, keepdims=True)).sum(-1), 1e-30)
     beyond = np.nonzero(errors > FIRST)[0]
-    return {
-        "mean_kld": float((np.exp(other) * (other - one)).sum(-1).mean()),
-        "position": int(beyond[0]) if len(beyond) else None,
-    }
+    return (
+        float((np.exp(reference) * (reference - read)).sum(-1).mean()),
+        int(beyond[0]) if len(beyond) else None,
+    )
 
 
 def _log_softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
     shifted = values.astype(np.float64) - values.max(-1, keepdims=True)
-    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return found
+    logs: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return logs
 
 
 def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
-    """Logits of every position, (positions, vocabulary)."""
+    """Return the logits of every position, (positions, vocabulary)."""
     import torch  # noqa: PLC0415, TID251
 
     with torch.inference_mode():
-        told = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
-    found: NDArray[np.float32] = told.logits[0].float().numpy()
-    return found
+        output = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+    values: NDArray[np.float32] = output.logits[0].float().numpy()
+    return values

@@ -1,4 +1,4 @@
-"""A published model, wherever it lies: its files with their digests, its evidence, its card."""
+"""A published model in a repo or in a folder: its files with their digests, its evidence, its card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Published:
 
     @cached_property
     def entries(self) -> Mapping[str, FileEntry]:
-        """All files but the Hub's own."""
+        """All files except the Hub's own."""
         return {path: entry for path, entry in self.files.entries.items() if path not in OF_THE_HUB}
 
     @cached_property
@@ -49,7 +49,15 @@ class Published:
         try:
             return Evidence.read(self.files.read(EVIDENCE))
         except NotEvidence as error:
-            raise self._broken(_why(error)) from error
+            if error.message and not isinstance(error, NoObject):
+                why = f"cannot be read: {error.message}"
+            elif error.schema != SCHEMA:
+                why = f"says the schema {error.schema!r}, and this version reads {SCHEMA!r}"
+            else:
+                why = f"is not whole: {'; '.join(map(str, error.faults[:3]))}"
+            raise Refused(
+                f"{EVIDENCE} {why}", check="evidence-readable", remedy="Take the mlx-publish that wrote it."
+            ) from error
 
     @cached_property
     def sha256(self) -> Mapping[str, str]:
@@ -57,9 +65,9 @@ class Published:
 
         Of what is no file, as a link out of the folder, it is empty, which no file has.
         """
-        found = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
+        digests = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
                  for path, entry in self.entries.items()}  # fmt: skip
-        return found | dict.fromkeys(self._unread, "")
+        return digests | dict.fromkeys(self._unread, "")
 
     @property
     def _unread(self) -> tuple[str, ...]:
@@ -70,28 +78,17 @@ class Published:
         return (*(stray.path for stray in look.strays), *look.dead, *look.passed_over)
 
     def text(self, path: str) -> str | None:
-        """A file as text, None where it is absent; what is not UTF-8 differs from any text."""
+        """Return a file as text, None where it is absent; bytes that are not UTF-8 differ from any text."""
         return self.files.read(path).decode("utf-8", "replace") if path in self.entries else None
 
     def tensors(self) -> tuple[TensorInfo, ...]:
-        """Tensors of all weight files, by their headers alone."""
+        """Return the tensors of all weight files, by their headers alone."""
         paths = sorted(path for path in self.entries if path.endswith(".safetensors"))
         return tuple(tensor for path in paths for tensor in self.files.header(path))
 
-    def _broken(self, what: str) -> Refused:
-        return Refused(f"{EVIDENCE} {what}", check="evidence-readable", remedy="Take the mlx-publish that wrote it.")
-
-
-def _why(error: NotEvidence) -> str:
-    if error.message and not isinstance(error, NoObject):
-        return f"cannot be read: {error.message}"
-    if error.schema != SCHEMA:
-        return f"says the schema {error.schema!r}, and this version reads {SCHEMA!r}"
-    return f"is not whole: {'; '.join(map(str, error.faults[:3]))}"
-
 
 def find(place: str) -> Published:
-    """Find `namespace/name`, `namespace/name@TAG_OR_COMMIT` or a folder. `BadInput` where there is none."""
+    """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT` or a folder. `BadInput` where it is none."""
     folder = expanded(place.removeprefix("folder:"))
     if place.startswith("folder:") or FOLDER.match(place) or is_folder(folder):
         if not is_folder(folder):

@@ -1,4 +1,4 @@
-"""Made again: the conversion that an evidence tells of."""
+"""Repeat the conversion that evidence describes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from mlx_publish.work import Work
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What came of another conversion."""
+    """The files of another conversion of the same source, by digest."""
 
     sha256: Mapping[str, str]
     differences: tuple[str, ...]
-    """Where the evidence says something else than its source gives."""
+    """Where the evidence differs from what its source gives."""
 
 
 def rebuild(evidence: Evidence, source: str, root: Path, console: Console) -> Rebuilt:
@@ -52,7 +52,7 @@ def _same_source(context: Context, evidence: Evidence) -> None:
 
 
 def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
-    """Return the recipe of one variant, as evidence tells it. `BadInput` where the source is a folder nobody gave."""
+    """Return the recipe of evidence, with its one variant. `BadInput` where the source is a folder nobody gave."""
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(

@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 import mlx.core as mx
 from mlx import nn
 
+from mlx_publish.children.engine import DEFAULT
 from mlx_publish.evidence.conversion import VariantOrder
 
-DEFAULT = "mlx_lm"
 _CHOSEN = [DEFAULT]
 
 Classes = tuple[Any, Any]

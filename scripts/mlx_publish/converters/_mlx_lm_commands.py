@@ -9,24 +9,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from mlx_publish.converters._converter import Commands
 from mlx_publish.evidence.measurements import SmokeSpec
 
 _ADDRESS = "http://127.0.0.1:8080/v1"
 _LONGEST = 240  # characters of a question that one likes to read in a command
 _SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 STAND_INS = {"system": "Answer in one sentence.", "prompt": "What causes a solar eclipse?"}
-
-
-@dataclass(frozen=True)
-class Commands:
-    """What stands in the card's shell blocks; `chat` is empty where there is no chat template."""
-
-    generate: str
-    chat: str
-    serve: str
-    request: str
 
 
 def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:

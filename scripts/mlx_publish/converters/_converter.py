@@ -1,0 +1,57 @@
+"""What a converter is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from mlx_publish.evidence.measurements import SmokeSpec
+
+
+@dataclass(frozen=True)
+class Support:
+    """Model types by name, and the version of the converter that has them."""
+
+    version: str
+    types: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What stands in the card's shell blocks; `chat` is empty where there is no chat template."""
+
+    generate: str
+    chat: str
+    serve: str
+    request: str
+
+
+class Converter(ABC):
+    """A library that makes models of MLX, and all that is said about using what it made."""
+
+    order: ClassVar[int] = 0
+    """Which one is asked first, of several that can load a model: the lowest."""
+    module: ClassVar[str]
+    """The package that is imported, which `engine/backends` has a module for."""
+    distribution: ClassVar[str]
+    """The name to install it by."""
+    packages: ClassVar[tuple[str, ...]]
+    """Distributions whose version shows in what a model computes."""
+
+    @abstractmethod
+    def support(self) -> Support | None:
+        """Return what it can load, found out without importing it; None where it is not installed."""
+
+    @abstractmethod
+    def snippet(self, load_as: str, smoke: SmokeSpec | None) -> str:
+        """Return Python that loads the model and answers the smoke test's question."""
+
+    @abstractmethod
+    def tools_snippet(self, smoke: SmokeSpec | None) -> str:
+        """Return Python that goes on from there and offers a tool; empty where the chat template lists none."""
+
+    @abstractmethod
+    def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
+        """Return command lines for the model that is called `load_as`."""

@@ -1,0 +1,223 @@
+"""What the reports of the stages hold as their result: each stage returns one of these, and readers take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.measured import Against, Answer, Divergence, Messages
+from mlx_publish.evidence.proof import ReferenceProof, TwinProof
+from mlx_publish.evidence.records import LEFT_OUT
+
+
+@dataclass(frozen=True)
+class SourceName:
+    """A source by its names: all that is kept of one that is refused."""
+
+    name: str
+    repo: str | None
+    """None for a folder."""
+    identity: str
+    """Commit, or digest of the folder."""
+    base_model: str | None
+
+
+@dataclass(frozen=True)
+class InspectedSource(SourceName):
+    """What is known of a source by its metadata and headers."""
+
+    parameters: int
+    weight_bytes: int
+    weight_dtypes: Sequence[str]
+    files: Sequence[str]
+    """Those that conversion needs."""
+    modality: str | None = field(default=None, metadata=LEFT_OUT)
+    """`text` where text alone is published of a source that takes more."""
+    not_supported: str | None = field(default=None, metadata=LEFT_OUT)
+    """What the source takes beside it, in words."""
+
+
+@dataclass(frozen=True)
+class LicenceName:
+    """The licence of a source."""
+
+    id: str | None
+    name: str | None
+    link: str | None
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """What the source's model card tells."""
+
+    language: Sequence[str]
+    pipeline_tag: str | None
+    problem: str
+    """Why its front matter cannot be read; empty where it can."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What `inspect` reports of a source that is not refused."""
+
+    source: InspectedSource
+    config: Mapping[str, object]
+    """What a reader wants to know of config.json at a glance."""
+    twin: TwinProof | None
+    tokenizer: Mapping[str, object]
+    licence: LicenceName
+    card: SourceCard
+    estimated_bytes: int
+    taken: Mapping[str, bool]
+    """For the destination and known community names: whether the repo exists already."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What `inspect` reports of a source that is refused: the look ended where the first check failed."""
+
+    source: SourceName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What `convert` reports of a folder: digests, sizes in bytes, widths."""
+
+    model: str
+    """The digest of the folder."""
+    files: Sequence[FileDigest]
+    bytes: int
+    weight_bytes: int
+    parameters: int
+    bits_per_weight: float
+    kept_wider: str | None = field(default=None, metadata=LEFT_OUT)
+    """What the class quantizes otherwise than asked for, in words."""
+    dtypes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    messages: Messages
+
+
+@dataclass(frozen=True)
+class Exchange(Answer, _Asked):
+    """The recipe's question and the answer to it, which the card shows."""
+
+
+@dataclass(frozen=True)
+class ShortAnswer:
+    """An answer to another question."""
+
+    answer: str
+    tokens: Sequence[int]
+    prompt_tokens: int
+    stop: str
+    leaked: Sequence[str]
+
+
+@dataclass(frozen=True)
+class DialogueText:
+    """What a dialogue becomes for users of the converted model."""
+
+    text: str | None
+    """None where there is an `error`."""
+    error: str | None
+    tokens: int
+    same: bool
+    """Whether the source gives the same."""
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What `smoke` reports."""
+
+    chat_template: bool
+    capabilities: Mapping[str, object] | None
+    system: str
+    """The way of the system text, as `native`."""
+    options: Mapping[str, object]
+    """Of the chat template."""
+    computed_in: str
+    stop_ids: Sequence[int]
+    vocabulary: int
+    exchange: Exchange
+    answers: Mapping[str, ShortAnswer]
+    """By the name of their question."""
+    source_answers: Mapping[str, ShortAnswer]
+    dialogues: Mapping[str, DialogueText]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity(Divergence):
+    """What `fidelity` reports of a variant that was compared."""
+
+    source_computed_in: str
+    limited: bool
+    """Whether the store's limit made the text shorter than asked for."""
+    against: Against
+    reference: ReferenceProof | None = None
+    """The source in transformers; None where that was not asked for, or not possible."""
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """What `fidelity` reports of the variant that stands for the source."""
+
+    not_measured: str
+    """The reason."""
+    against: Against
+    reference: ReferenceProof | None = None
+
+
+@dataclass(frozen=True)
+class CardFiles:
+    """What `card` reports: digests of what it wrote; None is a file that is not there."""
+
+    evidence: str
+    files: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """What `upload` reports of a folder."""
+
+    published: bool
+    files: int
+    bytes: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class PublishedRepo:
+    """What `upload` reports of a repo on the Hub."""
+
+    published: bool
+    files: int
+    bytes: int
+    repo: str
+    commit: str
+    tag: str
+    """Empty for a pull request."""
+    sent: Sequence[str]
+    """Files that had to travel."""
+    removed: Sequence[str]
+    private: bool
+    pull_request: str
+    read_back: int
+    """Bytes that were loaded once more and compared."""
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """What `upload` reports where a variant of the recipe was refused."""
+
+    published: bool = False
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What every stage reports where it broke."""
+
+    error: str

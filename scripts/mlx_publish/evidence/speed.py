@@ -1,0 +1,87 @@
+"""What the engine measures of speed and memory, and of the device that it computes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlx_publish.machine.series import Summary
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device that MLX computes on."""
+
+    device: str
+    """`gpu` or `cpu`."""
+    name: str
+    """Empty for a CPU."""
+    metal: bool
+    deviation: float
+    """How far its products are from the CPU's, as a share; NaN where one is no number, 0 on the CPU."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A prompt and a generation: rates in tokens per second, a time in seconds."""
+
+    prompt_tps: float
+    generation_tps: float
+    first_token_s: float
+
+
+@dataclass(frozen=True)
+class LengthSpeed:
+    """What was measured at one length of the prompt."""
+
+    prompt_tokens: int
+    generation_tokens: int
+    warm_up: Sequence[Trial]
+    """Runs that do not count."""
+    trials: Sequence[Trial]
+    prompt_tps: Summary
+    generation_tps: Summary
+    first_token_s: Summary
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A length of the prompt that was not measured, and the reason."""
+
+    prompt_tokens: int
+    why: str
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """What the cache of keys and values takes, as stored in 2 bytes a number."""
+
+    bytes_per_token: int
+    """Of layers that grow with the text."""
+    window_bytes_per_token: int
+    """Of layers that stop growing at their window."""
+    window: int
+    """The largest window, in tokens; 0 where no layer has one."""
+
+    def bytes_at(self, tokens: int) -> int:
+        """Return what it takes after so many tokens."""
+        return self.bytes_per_token * tokens + self.window_bytes_per_token * min(tokens, self.window)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The benchmark of one variant; memory in bytes."""
+
+    device: str
+    """`gpu` or `cpu`."""
+    computed_in: str
+    seconds: int
+    """The time that it was given."""
+    asked_generation_tokens: int
+    asked_trials: int
+    lengths: Sequence[LengthSpeed]
+    left_out: Sequence[LeftOut]
+    cache: CacheSize
+    peak_memory_bytes: int
+    process_memory_bytes: int
