@@ -12,23 +12,29 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import close_session, constants
+from huggingface_hub.utils import _http as http
 
 from mlx_publish import cli
 from mlx_publish.children import engine
 from mlx_publish.children.environment import KEPT
 from mlx_publish.children.worker import Worker
+from mlx_publish.hub import commit
 from mlx_publish.text.temporary import TemporaryFolder
 
 STARTED_WITH = frozenset({
     *KEPT, "LD_PRELOAD", "MLX_PUBLISH_BLAS", "MLX_PUBLISH_MEMORY_BYTES", "PYTHONPATH", "HF_OIDC_RESOURCE",
 })  # fmt: skip
 """Variables that a process has from its start, gives its children, or turns into what its libraries keep."""
+WAITING = (http, commit)
+"""Modules that wait before they ask a Hub once more."""
 
 
 class Staying(engine.Children):
@@ -52,6 +58,16 @@ class Staying(engine.Children):
     def end_all(self) -> None:
         """End them when the tests have ended."""
         super().end()
+
+
+class Hasty:
+    """The module `time` for those who wait for a Hub, which here is never busy."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / 20)
 
 
 @cache
@@ -107,6 +123,8 @@ def _surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None
     os.environ.update(environment)
     os.chdir(folder)
     engine.Children = staying  # type: ignore[misc, assignment]
+    for module in WAITING:
+        module.time = Hasty()  # type: ignore[attr-defined]
     importlib.reload(constants)  # the client of the Hub reads its environment when it is imported
     try:
         with temporary_files_in(None), warnings.catch_warnings():
@@ -117,6 +135,8 @@ def _surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None
     finally:
         close_session()
         engine.Children = children  # type: ignore[misc]
+        for module in WAITING:
+            module.time = time  # type: ignore[attr-defined]
         os.chdir(here)
         os.environ.clear()
         os.environ.update(variables)
