@@ -98,7 +98,7 @@ def run(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> t
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8") as err,
-        _surroundings(environment, folder),
+        surroundings(environment, folder),
     ):
         streams = sys.stdin, sys.stdout, sys.stderr
         with Path(os.devnull).open(encoding="utf-8") as nothing:
@@ -115,7 +115,8 @@ def run(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> t
 
 
 @contextlib.contextmanager
-def _surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+def surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Let this process have the environment of a user who stands in `folder`."""
     variables, here, children = dict(os.environ), Path.cwd(), engine.Children
     on_terminate = signal.getsignal(signal.SIGTERM)
     staying()
@@ -128,9 +129,7 @@ def _surroundings(environment: Mapping[str, str], folder: Path) -> Iterator[None
     importlib.reload(constants)  # the client of the Hub reads its environment when it is imported
     try:
         with temporary_files_in(None), warnings.catch_warnings():
-            warnings.simplefilter("default")
-            for quiet in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-                warnings.simplefilter("ignore", quiet)
+            warnings.simplefilter("ignore")  # of libraries; in tests they are errors
             yield
     finally:
         close_session()
