@@ -20,6 +20,7 @@ from mlx_publish.context import Context
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Report
 from mlx_publish.machine.series import summary
+from mlx_publish.machine.snapshot import State
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import STAGES, benchmark_stage
 from mlx_publish.stages.runner import chain, run_stages
@@ -93,7 +94,7 @@ def really(shared: Path) -> Measured:
 
 def length(prompt: int, rates: tuple[float, ...] = STEADY, generation: int = 128) -> dict[str, Any]:
     trials = [{"prompt_tps": 10 * rate, "generation_tps": rate, "first_token_s": 0.25} for rate in rates]
-    numbers = {key: summary([trial[key] for trial in trials]) for key in trials[0]}
+    numbers = {key: to_json(summary([trial[key] for trial in trials])) for key in trials[0]}
     return {
         "prompt_tokens": prompt, "generation_tokens": generation, "warm_up": trials[:1], "trials": trials,
         "peak_memory_bytes": 123_456_789, **numbers,
@@ -110,13 +111,14 @@ def made(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     def make(
         *lengths: dict[str, Any], device: str = "cpu", before: Mapping[str, Any] = QUIET, after: Mapping[str, Any] = QUIET
     ) -> Measured:  # fmt: skip
-        root, out, states = tmp_path / "mine", io.StringIO(), [before, after]
+        root, out, states = tmp_path / "mine", io.StringIO(), [State(**before), State(**after)]
         shutil.copytree(really.root, root)
         # The other variant's speed was really measured, and is printed wherever it happened to be steady.
         (root / "work/m/8bit/benchmark.json").unlink()
         told = {
             "device": device, "computed_in": "float32", "seconds": 180, "asked_generation_tokens": 128, "asked_trials": 5,
             "lengths": list(lengths) or [length(128), length(512)], "left_out": [], "peak_memory_bytes": 123_456_789,
+            "process_memory_bytes": 234_567_890,
             "cache": {"bytes_per_token": 100, "window_bytes_per_token": 10, "window": 64},
         }  # fmt: skip
         monkeypatch.setattr(benchmark_stage, "run_job", lambda *_: json.loads(json.dumps(told)))
@@ -184,7 +186,8 @@ def test_what_is_not_printed_stays_in_the_report(made: Made, case: str) -> None:
     told = made(*lengths, **states).benchmark
     assert told["lengths"] == (lengths or [length(128), length(512)])
     assert told["not_measured"].startswith(reason)
-    assert told["state"] == {"before": QUIET, "after": QUIET} | states
+    expected = {"before": QUIET, "after": QUIET} | states
+    assert told["state"] == {when: to_json(State(**state)) for when, state in expected.items()}
 
 
 def test_a_mac_that_computed_on_its_cpu_has_no_number(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,10 +276,13 @@ def test_a_length_beyond_the_context_is_left_out_and_told(
     def run_job(job: Any, _: object) -> dict[str, Any]:
         orders.append(dict(job.arguments))
         cache = dict.fromkeys(("bytes_per_token", "window_bytes_per_token", "window"), 0)
-        return {"device": "cpu", "lengths": [length(128)], "left_out": [], "cache": cache}
+        return {
+            "device": "cpu", "computed_in": "float32", "seconds": 180, "asked_generation_tokens": 128, "asked_trials": 5,
+            "lengths": [length(128)], "left_out": [], "cache": cache, "peak_memory_bytes": 0, "process_memory_bytes": 0,
+        }  # fmt: skip
 
     monkeypatch.setattr(benchmark_stage, "run_job", run_job)
-    monkeypatch.setattr(benchmark_stage, "state", lambda: QUIET)
+    monkeypatch.setattr(benchmark_stage, "state", lambda: State(**QUIET))
     context = stage_context(root)
     found = benchmark_stage.run(context, context.variants[:1])["4bit"]
     assert [order["prompt_tokens"] for order in orders] == [[128]]

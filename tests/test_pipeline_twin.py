@@ -53,7 +53,7 @@ class Counted:
     @property
     def starts(self) -> int:
         said = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
-        return said.count(" mlx_publish.torch_check ")
+        return said.count(" mlx_publish.torch_check\n")
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     configs: list[Any] = []
 
     class Prover:
-        def __init__(self, *_: object) -> None: ...
+        def __init__(self, *_: object, **__: object) -> None: ...
 
         def __enter__(self) -> Prover:
             return self

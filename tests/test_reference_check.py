@@ -265,6 +265,7 @@ def test_it_is_done_once_for_a_source(tmp_path: Path, torch: Torch, monkeypatch:
     (source / "adapter_config.json").write_text("{}")
     context = inspected(source)
     first = reference_facts(context)
+    context.children.end()
     assert judged(first).status == "pass"
     assert result_of(first)["versions"] == torch.versions
     assert f"transformers {torch.versions['transformers']}" in judged(first).message

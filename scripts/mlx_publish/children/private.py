@@ -12,7 +12,7 @@ from mlx_publish.text.temporary import TemporaryFolder
 
 @cache
 def kernels() -> Path:
-    """The folder in which MLX keeps kernels that it has compiled: in the user's cache, else only for this process.
+    """Return the folder of kernels that MLX has compiled: in the user's cache, else for this process alone.
 
     MLX loads what lies in TMPDIR under the right name. In a folder that others write to, that is their code.
     """

@@ -31,13 +31,11 @@ def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterato
         *unaccepted(evidence, recipe.accepted),
     ]
     for fault in faults:
-        yield file.fault(fault.key, fault.message) if fault.key in file.lines else _nearest(file, fault)
-
-
-def _nearest(file: EvidenceFile, fault: Fault) -> Fault:
-    """Return the fault of an entry of a list, at the line of the list."""
-    line = file.lines.get(fault.key) or file.line_of(_INDEX.split(fault.key)[0])
-    return replace(fault, place=in_file(file.path, line), remedy="Take the evidence as it was made.")
+        if fault.key in file.lines:
+            yield file.fault(fault.key, fault.message)
+        else:  # an entry of a list that is not there stands at the line of the list
+            line = file.line_of(_INDEX.split(fault.key)[0])
+            yield replace(fault, place=in_file(file.path, line), remedy="Take the evidence as it was made.")
 
 
 def _claims(evidence: Evidence, recipe: Recipe) -> Iterator[Claim]:
