@@ -85,7 +85,8 @@ class Compared:
         """Run the stage alone on the first variant, after a change of the recipe."""
         edit_recipe(self.root, **keys)
         context = stage_context(self.root)
-        return dict(fidelity_stage.run(context, context.variants[:1]))
+        with context.children:
+            return dict(fidelity_stage.run(context, context.variants[:1]))
 
 
 def edit_recipe(root: Path, **keys: object) -> None:
