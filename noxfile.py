@@ -251,7 +251,10 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
-    workers = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
+    # One more than two cores can feed: some tests wait. Who is done early takes from the others' end.
+    workers = ["-n", "3", "--dist", "worksteal"]
+    if any(argument.startswith("-n") for argument in session.posargs):
+        workers = []
     session.chdir(ROOT)
     start(session, str(python), "-m", "pytest", *workers, *session.posargs, **node_modules(session))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+import in_process
 import smollm2
 import torch_environment
 from mlx_publish.children.torch import VARIABLE, Torch, find_torch
@@ -21,12 +23,36 @@ from models import answer_table, make_scripted
 from pipeline import User
 
 Program = Callable[[str], None]
+_LONGEST_ID = 80
 
 
 def pytest_configure() -> None:
     """Let commands be interrupted: a shell without job control ignores SIGINT for what it starts in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Let the id of a test show its case, also where that is no plain value; None: as pytest has it."""
+    if isinstance(val, Mapping | tuple | list | set | frozenset):
+        text = repr(sorted(val, key=repr) if isinstance(val, set | frozenset) else val)
+    elif dataclasses.is_dataclass(val) and not isinstance(val, type):
+        text = repr(val)
+    else:
+        return None
+    if " at 0x" in text:  # another one in each worker
+        return None
+    return text if len(text) <= _LONGEST_ID else f"{text[:_LONGEST_ID]}..."
+
+
+def pytest_sessionfinish() -> None:
+    """End the children that stayed for all tests."""
+    in_process.end()
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Commit", "Fault", "File", "Hub", "Request", "Token"]
 
-# This Hub has no Xet, and the client reads the switch when it is imported: import this module first.
+# This Hub has no Xet, and the client reads the switches when it is imported: import this module first.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 TOKENS = (
     Token("read", "ada", ("lab",), role="read"),

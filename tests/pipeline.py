@@ -10,12 +10,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub import Hub
+from hub import Hub  # isort: skip  before the client of the Hub
+
+import in_process
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("inspect", "convert", "smoke", "fidelity", "benchmark", "card", "upload")
@@ -61,7 +63,7 @@ class User:
         own = {"HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "HF_HOME": str(self.home / "huggingface")}
         return kept | here | own | {"PYTHONPATH": str(ROOT / "scripts")} | self.more
 
-    def command(self, *words: object, through: str = "python") -> list[str]:
+    def command(self, *words: object, through: str = "") -> list[str]:
         """Return the program and its arguments; `through` is python or nox."""
         first, *rest = map(str, words)
         if through == "nox":
@@ -69,9 +71,21 @@ class User:
             return [*nox, "-s", first, "--", *rest]
         return [sys.executable, "-m", "mlx_publish", first, *rest]
 
-    def run(self, *words: object, code: int = 0, through: str = "python") -> Ended:
-        """Run a command to its end and assert its exit code. No failure may look like a crash."""
+    def run(self, *words: object, code: int = 0, through: str = "") -> Ended:
+        """Run a command to its end and assert its exit code. No failure may look like a crash.
+
+        `through` is python or nox where it has to be a process of its own.
+        """
         environment = self.environment
+        if not through and not (self.hub and self.hub.xet) and in_process.STARTED_WITH.isdisjoint(self.more):
+            ended = Ended(*in_process.run([*map(str, words)], environment, self.home))
+        else:
+            ended = self._run(words, through, environment)
+        assert ended.code == code, f"exit {ended.code} instead of {code}\n{ended.out}\n{ended.err}"
+        assert "Traceback" not in ended.text
+        return ended
+
+    def _run(self, words: Sequence[object], through: str, environment: dict[str, str]) -> Ended:
         if through == "nox":
             del environment["PYTHONPATH"]
             environment["MLX_PUBLISH_ENVIRONMENT"] = sys.prefix
@@ -79,10 +93,7 @@ class User:
             self.command(*words, through=through), env=environment, cwd=self.home, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        ended = Ended(done.returncode, done.stdout, done.stderr)
-        assert ended.code == code, f"exit {ended.code} instead of {code}\n{ended.out}\n{ended.err}"
-        assert "Traceback" not in ended.text
-        return ended
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""

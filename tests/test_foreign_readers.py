@@ -30,7 +30,6 @@ OURS = {
     "conversion/weights.py": "from_json of records takes parsed data",
     "source/kept.py": "from_json of records takes parsed data",
     "source/twin.py": "from_json of records takes parsed data",
-    "context.py": "from_json of records takes parsed data",
     "doctor/facts.py": "from_json of records takes parsed data",
     "stages/benchmark_stage.py": "from_json of records takes parsed data",
     "stages/fidelity_stage.py": "from_json of records takes parsed data",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gate import edit_json, gate
+from mlx_publish.chat.child import LIMITS
 from models import answer_table, make_model, make_scripted
 from pipeline import User, read_json
 from tiny_tokenizer import CHATML
@@ -21,7 +22,7 @@ ON_A_LONG_TEXT = "{% if messages[-1].content | length > 5000 %}HARM{% endif %}"
 # Words that stand in no constant, so only whoever asks with them meets it.
 ON_OUR_QUESTION = "{% if 'rain' ~ 'bow' in messages[-1].content %}HARM{% endif %}"
 IN_OUR_COMPARISON = "{% if not add_generation_prompt and 'Lis' ~ 'bon' in messages[0].content %}HARM{% endif %}"
-TIMES = "it did not end within 8 s"
+TIMES = "it did not end within 3 s"
 MEMORY = "it took more than 256 MB of memory"
 SMALL = ("--bits", "8", "--group-size", "32", "--until", "smoke")
 
@@ -34,6 +35,12 @@ AT_ONCE = {
 }
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates have 3 seconds instead of 8 in the tests' own process."""
+    monkeypatch.setitem(vars(LIMITS), "seconds", 3.0)
+
+
 def seconds(text: str) -> float:
     (found,) = re.findall(r"refused \((\d+\.\d) s\)", text)
     return float(found)
@@ -43,9 +50,11 @@ def seconds(text: str) -> float:
     ("case", "command"), [*((case, "run") for case in AT_ONCE), ("gigabytes behind a word", "publish")]
 )
 def test_what_waits_for_a_day_or_a_text_is_refused_before_anything_is_converted(
-    tmp_path: Path, case: str, command: str
+    tmp_path: Path, case: str, command: str, request: pytest.FixtureRequest
 ) -> None:
     when, harm, words = AT_ONCE[case]
+    if words == TIMES:
+        request.getfixturevalue("hurried")
     make_scripted(tmp_path / "m", answer_table(), chat_template=when.replace("HARM", harm) + CHATML)
     flags: tuple[object, ...] = SMALL if command == "run" else ("--to", f"folder:{tmp_path / 'out'}", *SMALL[:4])
     made = gate(tmp_path / "m", *flags, command=command, code=1)
@@ -55,7 +64,7 @@ def test_what_waits_for_a_day_or_a_text_is_refused_before_anything_is_converted(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("harm", "words"), [(LOOP, TIMES), (GIGABYTES, MEMORY)])
+@pytest.mark.parametrize(("harm", "words"), [(LOOP, "it did not end within 8 s"), (GIGABYTES, MEMORY)])
 def test_what_only_the_engine_asks_for_is_a_refusal_there_and_neither_a_bug_nor_a_fault_of_the_machine(
     tmp_path: Path, harm: str, words: str
 ) -> None:
@@ -110,7 +119,7 @@ def test_megabytes_of_a_template_are_refused_at_once(tmp_path: Path, where: str)
     "{{ " + "-" * 100_000 + "1 }}", "{{ " + "[" * 50_000 + "]" * 50_000 + " }}",
     "{{ a" + ".b" * 100_000 + " }}", "{{ a" + "|e" * 100_000 + " }}", "{{ 1" + "+1" * 100_000 + " }}",
     "{% for a in b %}" * 3_000 + "{% endfor %}" * 3_000,
-])  # fmt: skip
+], ids=["ifs", "brackets", "signs", "lists", "attributes", "filters", "sums", "loops"])  # fmt: skip
 def test_what_takes_long_to_parse_is_refused_in_seconds(tmp_path: Path, template: str) -> None:
     source = make_model(tmp_path / "m", chat_template=CHATML + template)
     user = User(tmp_path / "home", more={"COLUMNS": "200"})

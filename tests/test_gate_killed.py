@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     source = make_model(root / "m", hidden=1024, layers=4)
     assert sum(path.stat().st_size for path in source.glob("*.safetensors")) > 27e6
     start = time.monotonic()
-    User(root / "home").run(*flags(source, root / "work"))
+    User(root / "home").run(*flags(source, root / "work"), through="python")
     seconds = time.monotonic() - start
     found = made(root / "work")
     assert sum(path.endswith("model.safetensors") for path in found) == len(LABELS)

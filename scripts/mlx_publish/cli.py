@@ -30,7 +30,7 @@ from mlx_publish.text.masking import without_secrets
 from mlx_publish.text.streams import patient
 
 _LONGEST = 1000
-"""Characters of a library's words that are told; the log has all of them."""
+"""Characters of a library's words that a message quotes; the log has all of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:
-    """Run one command, and say why where it fails; returns its exit code."""
+    """Run one command, and say why where it fails; return its exit code."""
     try:
         return _run(parser().parse_args(arguments))
     except PublishError as error:
@@ -100,7 +100,7 @@ def _failed(error: PublishError) -> int:
     """Print an error and its remedy; in a job also as an annotation at its line, and in verdict and summary."""
     message = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
     print(harmless(plain(message)), file=sys.stderr)
-    # What could not be told elsewhere, too, does not change what happened.
+    # What cannot be written elsewhere, too, does not change what happened.
     with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
         runner = Runner.from_env()
         for fault in error.faults:
@@ -113,7 +113,7 @@ def _failed(error: PublishError) -> int:
 
 
 def _stop_cleanly_on_terminate() -> None:
-    """A job that is cancelled ends like ctrl-c, so that half-done folders are removed."""
+    """Let a job that is cancelled end like ctrl-c, so that half-done folders are removed."""
 
     def stop(_signal: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt

@@ -18,7 +18,7 @@ _LONGEST = 20_000
 
 
 def short(message: str, longest: int = _LONGEST) -> str:
-    """The message with what it quotes cut: a name of megabytes says no more by its end than by its beginning."""
+    """Return a message with what it quotes cut: a name of megabytes says no more by its end than by its beginning."""
     text = _LONG_WORD.sub(lambda word: f"{word[0][:200]}…", message) if len(message) > 500 else message
     return text if len(text) <= longest else f"{text[:longest]}…"
 
@@ -70,7 +70,7 @@ class Fault:
 
 
 class PublishError(Exception):
-    """The base of all errors that this program raises on purpose: one fault, or several that were found at once."""
+    """The base of all errors that this program raises on purpose: one fault, or several at once."""
 
     exit_code: ClassVar[int] = 3
 
@@ -199,7 +199,7 @@ def of_the_disk(error: OSError) -> SurroundingsError:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was raised from."""
+    """Yield an exception and what it was raised from."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -23,7 +23,7 @@ from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
 # Half-done work of this package beside what it was to become: folders, and files of `write_atomically`.
 _FOLDER_LEFT = re.compile(r"\..+\.(new|old)-\w+")
 _FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log)\.[a-z0-9_]{8}")
-_SEEN = {"mark", "sha256"}  # what is remembered of a file
+_ENTRY = {"mark", "sha256"}  # what is remembered of a file
 
 
 @dataclass
@@ -45,19 +45,19 @@ class Work:
         return self.folder / "source"
 
     def variant(self, label: str) -> Path:
-        """Reports, evidence and model of one variant."""
+        """Return the folder with reports, evidence and model of one variant."""
         return self.folder / label
 
     def model(self, label: str) -> Path:
-        """The folder that is published."""
+        """Return the folder that is published."""
         return self.variant(label) / "model"
 
     def provenance(self, label: str) -> Path:
-        """The folder of the in-toto statement, beside the evidence."""
+        """Return the folder of the in-toto statement, beside the evidence."""
         return self.variant(label) / "provenance"
 
     def report_path(self, label: str, stage: str) -> Path:
-        """Where the report of a stage lies."""
+        """Return the path of a stage's report."""
         return self.variant(label) / f"{stage}.json"
 
     def report(self, label: str, stage: str) -> Report | None:
@@ -76,19 +76,19 @@ class Work:
         return report is not None and report.verdict == "pass"
 
     def write_report(self, label: str, report: Report) -> Report:
-        """Write a report beside the others of its variant, which it names; returns it as it is written."""
+        """Write a report beside the others of its variant, which it names; return it as it is written."""
         before = {stage: earlier for stage in stages.before(report.stage) if (earlier := self.report(label, stage))}
         written = report.behind(before, self.report(label, report.stage))
         write_atomically(self.report_path(label, report.stage), json_text(written.to_json()))
         return written
 
     def digests(self, folder: Path) -> tuple[FileDigest, ...]:
-        """Sizes and SHA-256 of all files below `folder`; unchanged files are not read twice."""
+        """Return sizes and SHA-256 of all files below `folder`; unchanged files are not read twice."""
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         return self.digests_of(files, lambda name: sha256_of(files[name]))
 
     def digests_of(self, files: Mapping[str, Path], read: Callable[[str], str]) -> tuple[FileDigest, ...]:
-        """Sizes and SHA-256 of files by their names; `read` gives the digest of one that is not known yet.
+        """Return sizes and SHA-256 of files by their names; `read` gives the digest of one that is not known yet.
 
         A file counts as unchanged with the same size, times and inode. The time of a file's content can be put back;
         that of its change (ctime) cannot.
@@ -96,14 +96,14 @@ class Work:
         cache_file = self.folder / ".digests.json"
         if not self._digests:
             kept = read_json(cache_file)
-            for path, seen in kept.items() if isinstance(kept, dict) else ():
-                if isinstance(seen, dict) and set(seen) == _SEEN:
-                    self._digests[path] = seen
+            for path, entry in kept.items() if isinstance(kept, dict) else ():
+                if isinstance(entry, dict) and set(entry) == _ENTRY:
+                    self._digests[path] = entry
         before = dict(self._digests)
-        found = tuple(self._digest(name, path, read) for name, path in files.items())
+        digests = tuple(self._digest(name, path, read) for name, path in files.items())
         if self._digests != before:
             write_atomically(cache_file, json_text(self._digests))
-        return found
+        return digests
 
     def _digest(self, name: str, path: Path, read: Callable[[str], str]) -> FileDigest:
         stat = path.stat()
@@ -151,11 +151,13 @@ class Work:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Folders of variants, of their models and of what else they have, two levels deep."""
+    """Yield folders of variants, of their models and of what else they have, two levels deep."""
     for path in _within(folder):
         if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
             yield path
-            yield from (one for one in _within(path) if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+            yield from (
+                below for below in _within(path) if below.is_dir() and not below.is_symlink() and below.name[0] != "."
+            )
 
 
 def _within(folder: Path) -> list[Path]:
@@ -166,7 +168,7 @@ def _within(folder: Path) -> list[Path]:
 
 
 def machine_lock() -> Path:
-    """The file by which jobs of one user take turns, whatever their work folders."""
+    """Return the file by which jobs of one user take turns, whatever their work folders."""
     home = os.environ.get("HOME") or tempfile.gettempdir()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(home) / ".cache") / "mlx-publish" / "machine.lock"
 
@@ -175,8 +177,8 @@ def machine_lock() -> Path:
 def machine(say: Callable[[str], None]) -> Iterator[None]:
     """Compute alone on this machine: wait, without an end, for others that do.
 
-    Two at once would take memory from each other and disturb what is measured. Where the file cannot be made, that
-    is said, and nobody waits.
+    Two at once would take memory from each other and disturb what is measured. Where the file cannot be made,
+    a message says so, and nobody waits.
     """
     path = machine_lock()
     lock = FileLock(path)

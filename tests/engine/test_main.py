@@ -145,14 +145,17 @@ def test_a_job_is_told_and_answered(operation: Any, quiet: list[Path]) -> None:
 
     operation(run)
     said: list[str] = []
-    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log", "threads": 1}
+    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log", "threads": 1, "converter": "mlx_lm"}
     assert inside.do(order, said.append) == {"ok": True, "result": {"text": "ü"}, "again": True}
     assert (said, quiet) == (["half way"], [Path("fake.log")])
 
 
 def test_after_a_job_that_failed_there_is_no_other_one(operation: Any, quiet: list[Path]) -> None:
     operation(raises(ValueError()))
-    assert inside.do({"op": "fake", "arguments": {}, "log": "x", "threads": 1}, tell)["again"] is False
+    assert (
+        inside.do({"op": "fake", "arguments": {}, "log": "x", "threads": 1, "converter": "mlx_lm"}, tell)["again"]
+        is False
+    )
 
 
 def test_the_next_job_finds_the_process_as_the_first_one_did() -> None:

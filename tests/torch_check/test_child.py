@@ -162,7 +162,7 @@ def test_with_both_packages_here_this_python_will_do(monkeypatch: pytest.MonkeyP
 
 def test_the_question_is_understood_by_a_real_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_PACKAGES", ("numpy", "pytest"))
-    assert child._asked(Path(sys.executable)).versions == {
+    assert child._named(Path(sys.executable)).versions == {
         name: importlib.metadata.version(name) for name in ("numpy", "pytest")
     }
 

@@ -39,13 +39,15 @@ class Figures:
             compared.get("mean_kld"),
             compared.get("same_first_choice"),
             compared.get("perplexity_ratio"),
-            _speed(timed["lengths"]) if timed else None,
+            headline([LengthSpec.model_validate(length) for length in timed["lengths"]]).generation_tps.median
+            if timed
+            else None,
         )
 
 
 def body(
     recipe: str,
-    cards: Sequence[tuple[PurePosixPath, Evidence, Mapping[str, Any] | None]],
+    cards: Sequence[tuple[PurePosixPath, Evidence, Mapping[str, object] | None]],
     *,
     web: str = "",
     callback: str = "",
@@ -60,7 +62,7 @@ def body(
     return template.render(recipe=recipe, cards=shown, callback=callback).strip() + "\n"
 
 
-def _card(path: PurePosixPath, now: Evidence, before: Mapping[str, Any] | None, at: str) -> Mapping[str, object]:
+def _card(path: PurePosixPath, now: Evidence, before: Mapping[str, object] | None, at: str) -> Mapping[str, object]:
     figures = Figures.of(now.plain)
     try:
         figures_before = Figures.of(before) if before else None
@@ -97,10 +99,6 @@ def _rows(now: Figures, before: Figures | None) -> Iterator[dict[str, str]]:
             "now": "not measured" if new is None else written(new),
             "arrow": _arrow(old, new),
         }
-
-
-def _speed(lengths: Sequence[object]) -> float:
-    return headline([LengthSpec.model_validate(length) for length in lengths]).generation_tps.median
 
 
 def _arrow(old: float | None, new: float | None) -> str:

@@ -117,12 +117,12 @@ class CardEnvironment(BoundedSandbox):
         return TooMuch(f"raises to a power with more than {self.most:,} digits")
 
     def concat(self, parts: Iterable[str]) -> Markdown:
-        """Put together what templates printed."""
+        """Return together what templates printed."""
         return Markdown("".join(parts))
 
 
 def _load(own: Templates | None, name: str) -> _Loaded | None:
-    """Find a template: of cards the repo's own first, then ours."""
+    """Return a template: of cards the repo's own first, then ours."""
     room, _, file = name.removeprefix(OURS).partition("/")
     if name == REVIEW and own is None:
         return files("mlx_publish").joinpath(f"templates/{name}").read_text(encoding="utf-8"), name, lambda: True
@@ -137,7 +137,7 @@ def _load(own: Templates | None, name: str) -> _Loaded | None:
 
 @lru_cache(maxsize=8)
 def environment(own: Templates | None = None) -> CardEnvironment:
-    """Compiled templates serve many cards."""
+    """Return the environment of templates; compiled ones serve many cards."""
     return CardEnvironment(own)
 
 
@@ -165,7 +165,7 @@ def render_body(own: Templates | None, context: Mapping[str, object]) -> str:
 
 
 def _at_most(parts: Iterable[str]) -> Iterator[str]:
-    """Pass on what a template prints, as long as it is a card."""
+    """Yield what a template prints, as long as it is a card."""
     left = CHARACTERS
     for part in parts:
         left -= len(part)
@@ -175,7 +175,7 @@ def _at_most(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _bad_input(own: Templates, error: Exception) -> BadInput | None:
-    """The error as one of the repo's own templates; None where it is none of those."""
+    """Return the error as one of the repo's own templates; None where it is none of those."""
     place = _place(own, error)
     if place is None:
         return None
@@ -191,7 +191,7 @@ def _bad_input(own: Templates, error: Exception) -> BadInput | None:
 
 
 def _last_place(own: Templates, error: BaseException) -> Place:
-    """File and line of the repo's own templates that were being rendered, from a traceback that nobody wrote anew."""
+    """Return file and line of the repo's own template that was being rendered, from a traceback as it was raised."""
     place = Place(str(own.folder))
     for frame, line in traceback.walk_tb(error.__traceback__):
         template = frame.f_globals.get("__jinja_template__")
@@ -203,7 +203,7 @@ def _last_place(own: Templates, error: BaseException) -> Place:
 
 
 def _place(own: Templates, error: Exception) -> Place | None:
-    """File and line within the repo's own templates where it went wrong, the innermost."""
+    """Return file and line within the repo's own templates where it went wrong, the innermost."""
     folder = f"{own.folder}/"
     if isinstance(error, TemplateSyntaxError) and (error.filename or "").startswith(folder):
         return in_file(error.filename, error.lineno)

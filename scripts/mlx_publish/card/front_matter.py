@@ -26,10 +26,12 @@ _TEXT_TASKS = frozenset({
 
 
 def front_matter(evidence: Evidence) -> dict[str, Value]:
-    """Build the metadata of one published variant."""
+    """Return the metadata of one published variant."""
     base = evidence.source.base_model
     quantized, repo = evidence.variant.quantized, evidence.destination.repo
     text = evidence.source.pipeline_tag in _TEXT_TASKS or evidence.source.modality == "text"
+    bits = evidence.variant.bits
+    tags = ["mlx", *(["conversational"] if _is_chat(evidence) else []), *([f"{bits}-bit"] if bits else [])]
     data: dict[str, Value] = {
         **_licence(evidence),
         "language": _unique(code for code in evidence.language if re.fullmatch(LANGUAGE, code)),
@@ -38,53 +40,45 @@ def front_matter(evidence: Evidence) -> dict[str, Value]:
         "base_model": base if is_repo(base) else None,
         "base_model_relation": "quantized" if quantized and is_repo(base) else None,
         "quantized_by": repo.partition("/")[0] if quantized and repo else None,
-        "tags": _unique(_tags(evidence)),
+        "tags": _unique(tags),
     }
     return {key: value for key, value in data.items() if value not in (None, [], "")}
 
 
 def front_matter_text(data: Mapping[str, Value]) -> str:
-    """YAML between its two fences; every text stays the same text for readers of YAML 1.1 and 1.2."""
-    lines = [line for key, value in data.items() for line in _entry(key, value)]
+    """Return YAML between its two fences; every text stays the same text for readers of YAML 1.1 and 1.2."""
+    lines = []
+    for key, value in data.items():
+        items = [f"- {_scalar(item)}" for item in value] if isinstance(value, list) else None
+        lines += [f"{key}: {_scalar(value)}"] if items is None else [f"{key}:", *items]
     return "\n".join(("---", *lines, "---", ""))
 
 
 def _licence(evidence: Evidence) -> dict[str, Value]:
-    """Identifiers of the Hub are in lower case; name and link belong to the licence `other` alone."""
+    """Return the licence as the Hub spells it, in lower case; name and link belong to `other` alone."""
     licence = (evidence.licence.id or "").lower()
     if licence != "other":
         return {"license": licence if re.fullmatch(LICENCE, licence) else None}
     return {"license": licence, "license_name": evidence.licence.name, "license_link": link_that_leads(evidence)}
 
 
-def _tags(evidence: Evidence) -> list[str]:
-    bits = evidence.variant.bits
-    return ["mlx", *(["conversational"] if _chats(evidence) else []), *([f"{bits}-bit"] if bits else [])]
-
-
-def _chats(evidence: Evidence) -> bool:
-    """Whether a chat template was proven: it is there, and no judgement of it had to be let through."""
+def _is_chat(evidence: Evidence) -> bool:
+    """Tell whether a chat template was proven: it is there, and no judgement of it had to be let through."""
     about = [check for check in evidence.checks if check.id in ("template-renders", "template-same")]
     there = evidence.smoke is not None and evidence.smoke.chat_template
     return there and all(check.status == "pass" for check in about)
 
 
 def _unique(words: Iterable[str]) -> list[str]:
-    """Each once, whatever its case; the first way of writing it stays."""
+    """Return each once, whatever its case; the first way of writing it stays."""
     spellings: dict[str, str] = {}
     for word in words:
         spellings.setdefault(word.lower(), word)
     return list(spellings.values())
 
 
-def _entry(key: str, value: object) -> list[str]:
-    if isinstance(value, list):
-        return [f"{key}:", *(f"- {_scalar(item)}" for item in value)]
-    return [f"{key}: {_scalar(value)}"]
-
-
 def _scalar(value: object) -> str:
-    """A plain word, or a text in double quotes with all that is not plain text by its number."""
+    """Return a plain word, or a text in double quotes with all that is not plain text by its number."""
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
         return text

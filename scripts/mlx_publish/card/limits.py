@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from mlx_publish.evidence.evidence import Evidence
 
@@ -13,104 +13,66 @@ _IMAGES = {
     "audio-text-to-text": "sound",
 }
 _NAMED = 5  # languages
+_TASKS = "No test of knowledge, reasoning, code or safety was run: not on this model, and not on its source."
 
 
 def limits(evidence: Evidence) -> list[str]:
     """Return all that a reader might take for tested and that was not."""
-    return [text for limit in _LIMITS if (text := limit(evidence))]
+    return [*_of_the_model(evidence), *_of_prompts(evidence), *_of_answers(evidence), _TASKS]
 
 
 def _status(evidence: Evidence, check: str) -> str:
     return next((entry.status for entry in evidence.checks if entry.id == check), "")
 
 
-def _untested(evidence: Evidence) -> str:
-    reason = evidence.untested
-    return f"It is published without all of its tests, because: {reason}" if reason else ""
-
-
-def _tasks(_evidence: Evidence) -> str:
-    return "No test of knowledge, reasoning, code or safety was run: not on this model, and not on its source."
-
-
-def _machine(evidence: Evidence) -> str:
-    if not any(part and part.computed_in == "float32" for part in (evidence.smoke, evidence.fidelity)):
-        return ""
-    return (
-        "It was tested on a CPU that computed in float32. A Mac's GPU computes in the types as they are stored, so "
-        "that its answers can differ in places."
-    )
-
-
-def _architecture(evidence: Evidence) -> str:
-    proven = ("pass", "fixed", "warn")
+def _of_the_model(evidence: Evidence) -> Iterator[str]:
+    if evidence.untested:
+        yield f"It is published without all of its tests, because: {evidence.untested}"
+    # Where text alone is published, the head of the card says it.
+    what = _IMAGES.get(evidence.source.pipeline_tag or "")
+    if what and evidence.source.modality != "text":
+        yield f"The source takes {what}; this conversion was made for text and tested with nothing else."
+    if any(part and part.computed_in == "float32" for part in (evidence.smoke, evidence.fidelity)):
+        yield (
+            "It was tested on a CPU that computed in float32. A Mac's GPU computes in the types as they are stored, so "
+            "that its answers can differ in places."
+        )
     accepted = any(check.id == "twin-equal" and check.accepted for check in evidence.checks)
-    twin = _status(evidence, "twin-equal") in proven and not accepted
-    if twin or _status(evidence, "architecture-proven") in ("pass", "fixed"):
-        return ""
-    return "Not proven: whether MLX computes this architecture as transformers does."
+    twin = _status(evidence, "twin-equal") in ("pass", "fixed", "warn") and not accepted
+    if not twin and _status(evidence, "architecture-proven") not in ("pass", "fixed"):
+        yield "Not proven: whether MLX computes this architecture as transformers does."
 
 
-def _length(evidence: Evidence) -> str:
-    context, longest = evidence.config.context, _longest(evidence)
-    if not longest or (context and longest >= context):
-        return ""
-    states = f"; the source states {context:,}" if context else ""
-    return f"No prompt of more than {longest:,} tokens was tried{states}."
-
-
-def _longest(evidence: Evidence) -> int:
+def _of_prompts(evidence: Evidence) -> Iterator[str]:
     answers = evidence.smoke.answers.values() if evidence.smoke else ()
     lengths = evidence.benchmark.lengths if evidence.benchmark else ()
-    return max((prompt.prompt_tokens for prompt in (*answers, *lengths)), default=0)
+    longest = max((prompt.prompt_tokens for prompt in (*answers, *lengths)), default=0)
+    context = evidence.config.context
+    if longest and not (context and longest >= context):
+        states = f"; the source states {context:,}" if context else ""
+        yield f"No prompt of more than {longest:,} tokens was tried{states}."
+    if _status(evidence, "long-prompt") == "skip":
+        yield "No prompt was longer than its sliding window, so what lies beyond is untried."
 
 
-def _window(evidence: Evidence) -> str:
-    skipped = _status(evidence, "long-prompt") == "skip"
-    return "No prompt was longer than its sliding window, so what lies beyond is untried." if skipped else ""
-
-
-def _languages(evidence: Evidence) -> str:
+def _of_answers(evidence: Evidence) -> Iterator[str]:
+    smoke = evidence.smoke
+    if smoke is None:
+        return
     others = [code for code in evidence.language if code.lower().partition("-")[0] != "en"]
-    if not evidence.smoke or not others:
-        return ""
-    named = _list(others) if len(others) <= _NAMED else f"the {len(others)} other languages that the source names"
-    return f"Apart from the example, its answers were looked at in English only, not in {named}."
-
-
-def _thinking(evidence: Evidence) -> str:
-    if not evidence.smoke or not evidence.smoke.options:
-        return ""
-    tried, untried = ("on", "off") if any(evidence.smoke.options.values()) else ("off", "on")
-    return f"Its answers were looked at with thinking {tried}, not with thinking {untried}."
-
-
-def _tools(evidence: Evidence) -> str:
-    listed = evidence.smoke is not None and evidence.smoke.lists_tools
-    return "The chat template lists tools; whether the model calls them well was not tested." if listed else ""
-
-
-def _engines(evidence: Evidence) -> str:
-    templated = evidence.smoke is not None and evidence.smoke.chat_template
-    if not templated or _status(evidence, "other-engines") in ("pass", "fixed", "warn"):
-        return ""
-    return "The chat template was rendered by transformers and mlx-lm; the engines of other clients were not compared."
-
-
-def _images(evidence: Evidence) -> str:
-    if evidence.source.modality == "text":  # the head of the card says it
-        return ""
-    what = _IMAGES.get(evidence.source.pipeline_tag or "")
-    return f"The source takes {what}; this conversion was made for text and tested with nothing else." if what else ""
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-_LIMITS: tuple[Callable[[Evidence], str], ...] = (
-    _untested, _images, _machine, _architecture, _length, _window, _languages, _thinking, _tools, _engines, _tasks,
-)  # fmt: skip
+    if others:
+        last = f"{', '.join(others[:-1])} and {others[-1]}" if others[1:] else others[0]
+        named = last if len(others) <= _NAMED else f"the {len(others)} other languages that the source names"
+        yield f"Apart from the example, its answers were looked at in English only, not in {named}."
+    if smoke.options:
+        tried, untried = ("on", "off") if any(smoke.options.values()) else ("off", "on")
+        yield f"Its answers were looked at with thinking {tried}, not with thinking {untried}."
+    if smoke.lists_tools:
+        yield "The chat template lists tools; whether the model calls them well was not tested."
+    if smoke.chat_template and _status(evidence, "other-engines") not in ("pass", "fixed", "warn"):
+        yield (
+            "The chat template was rendered by transformers and mlx-lm; the engines of other clients were not compared."
+        )
 
 
 # What was so in the hour of publishing and says nothing of the model.

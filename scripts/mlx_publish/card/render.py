@@ -28,7 +28,7 @@ UNRENDERABLE = (*LACKING, TemplateError)
 
 
 def load_as(recipe: Recipe, variant: Variant) -> str:
-    """What a user gives to `mlx_lm.load`."""
+    """Return what a user gives to `mlx_lm.load`."""
     destination = recipe.destinations[variant.label]
     return destination.repo or destination.name
 

@@ -34,24 +34,24 @@ class Templates:
 
 @cache
 def packaged() -> Mapping[str, str]:
-    """Our own templates, by name."""
+    """Return our own templates, by name."""
     return {path.name: path.read_text(encoding="utf-8") for path in _OURS.iterdir() if path.name.endswith(ENDING)}
 
 
 def templates_beside(recipe: Recipe) -> Path | None:
-    """The folder of templates that belongs to a recipe; None for one that is no file."""
+    """Return the folder of templates that belongs to a recipe; None for one that is no file."""
     place = Path(recipe.place)
     return find_templates(place) if recipe.place and place.is_file() else None
 
 
 def templates_of(recipe: Recipe) -> dict[str, str]:
-    """Digests of the templates that belong to a recipe, by name; empty where it has none of its own."""
+    """Return digests of the templates that belong to a recipe, by name; empty where it has none of its own."""
     own = read_templates(templates_beside(recipe))
     return own.digests if own else {}
 
 
 def find_templates(path: Path) -> Path | None:
-    """The nearest `templates/card` from a file upwards, within its git repo.
+    """Return the nearest `templates/card` from a file upwards, within its git repo.
 
     Without git, only beside the file and in the folder above: what lies further up belongs to somebody else.
     """
@@ -65,8 +65,8 @@ def read_templates(folder: Path | None) -> Templates | None:
     """Read a folder of templates; None where it holds none that differs from ours. `BadInput` names the file."""
     if folder is None:
         return None
-    found = sorted(folder.rglob(f"*{ENDING}"))
-    texts = tuple((path.relative_to(folder).as_posix(), _text(path, folder)) for path in found)
+    paths = sorted(folder.rglob(f"*{ENDING}"))
+    texts = tuple((path.relative_to(folder).as_posix(), _text(path, folder)) for path in paths)
     own = tuple((name, text) for name, text in texts if text != packaged().get(name))
     if any(name == CHART for name, _ in own):
         raise BadInput(

@@ -65,9 +65,9 @@ def work_through(requests: Sequence[Request | Reading], limits: Limits = LIMITS)
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise of_the_disk(error) from error
         raise SurroundingsError(f"templates cannot be rendered: {error}", remedy=_AGAIN) from error
-    if not outcome.said:  # it ended before the first template
+    if not outcome.reports:  # it ended before the first template
         raise _failure(outcome)
-    answers = [Reads.of(entry["reads"]) if "reads" in entry else Rendered(**entry) for entry in outcome.said[1:]]
+    answers = [Reads.of(entry["reads"]) if "reads" in entry else Rendered(**entry) for entry in outcome.reports[1:]]
     last = answers[-1] if answers else None
     if len(answers) < len(requests) and not (isinstance(last, Rendered) and last.kind == "unsafe"):
         # The one that was in work gets the reason for which the child ended.

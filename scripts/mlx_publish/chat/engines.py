@@ -74,9 +74,9 @@ def render_with(
     # Names of months and the hour are the same on every machine.
     outcome = do_once(_command(engine, seconds), order, bounds, LC_ALL="C.UTF-8", LANG="C.UTF-8", TZ="UTC")
     why = _why(outcome, seconds)
-    if not outcome.said:
+    if not outcome.reports:
         raise SurroundingsError(f"the engine {engine} {why} before it was loaded", remedy=REMEDIES[engine])
-    answers = [Rendered(**{"text": None, "error": None, "kind": "text", **entry}) for entry in outcome.said[1:]]
+    answers = [Rendered(**{"text": None, "error": None, "kind": "text", **entry}) for entry in outcome.reports[1:]]
     if len(answers) < len(requests):
         answers.append(Rendered(None, f"the engine {why}", "unsafe"))
     later = Rendered(None, f"not rendered, because at one before it the engine {why}", "not-reached")

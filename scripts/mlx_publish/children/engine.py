@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.children import process
-from mlx_publish.children.environment import fast_blas, of_a_child
-from mlx_publish.children.private import kernels
+from mlx_publish.children.environment import fast_blas, kernels, of_a_child
 from mlx_publish.children.worker import Worker
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -88,16 +87,16 @@ def threads(at_once: int) -> int:
 
 
 def environment(folder: Path, at_once: int) -> dict[str, str]:
-    """The environment of a child with `folder` to itself: no network, a fast BLAS, kernels that MLX compiled before."""
+    """Return the environment of a child with `folder` to itself: no network, a fast BLAS, kernels that MLX compiled."""
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     kept |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_OFFLINE": "1"}
     kept["TOKENIZERS_PARALLELISM"] = "false"
     if blas := fast_blas():
         kept["LD_PRELOAD"] = str(blas)
         kept["OPENBLAS_NUM_THREADS"] = str(threads(at_once))
-    found = of_a_child(folder, **kept)
+    child = of_a_child(folder, **kept)
     (folder / "tmp" / "mlx").symlink_to(kernels())
-    return found
+    return child
 
 
 def _start(op: str, at_once: int, log: Path | None) -> Worker:

@@ -32,7 +32,7 @@ class Job:
     """One call of the engine: what to do, its arguments as plain data, where its log goes, its bounds."""
 
     op: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     log: Path
     bounds: Bounds = field(default_factory=Bounds)
     children: Children | None = None
@@ -91,7 +91,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
 def _answer(
     job: Job, children: Children, progress: Progress, at_once: int, stop: threading.Event | None
 ) -> dict[str, Any]:
-    """One attempt. Only a child that did its job well waits for another one."""
+    """Give a child one job. Only a child that did its job well waits for another one."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.log.write_bytes(b"")
     worker, good = children.take(job.op, at_once, job.log), False
@@ -140,12 +140,11 @@ def _died(end: Ended, job: Job) -> PublishError:
 
 def _died_itself(code: int, job: Job, log: str) -> PublishError:
     lines = job.log.read_text(errors="replace").strip().splitlines()[-1:]
-    said = f": {lines[0]}" if lines else ""
+    words = f": {lines[0]}" if lines else ""
     if code < 0:
         return SurroundingsError(
-            f"{job.op} died twice of signal {-code}{said}",
+            f"{job.op} died twice of signal {-code}{words}",
             remedy=f"Out of memory or a fault of the GPU; close other programs and run again. {log}",
         )
     how = {TOO_LONG: "wrote more than any answer takes", GARBLED: "wrote what is no answer"}
-    words = how.get(code, f"ended with {code} and no result{said}")
-    return by_words(said) or Bug(f"{job.op} {words}", remedy=log)
+    return by_words(words) or Bug(f"{job.op} {how.get(code, f'ended with {code} and no result{words}')}", remedy=log)

@@ -17,7 +17,7 @@ def _behind_the_standard_library(root: str) -> None:
 
 
 def _first_to_go() -> None:
-    """Where the memory becomes full, Linux ends this process rather than others of the machine."""
+    """Let Linux end this process rather than others of the machine where the memory becomes full."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123  pathlib takes its time
         file.write("1000")
 

@@ -46,5 +46,5 @@ def _watch(most: int) -> None:
 
 
 def _peak() -> int:
-    """The most bytes of memory that this process ever had."""
+    """Return the most bytes of memory that this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

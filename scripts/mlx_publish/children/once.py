@@ -15,9 +15,9 @@ _LONGEST = 64 * 10**6  # bytes of a log
 
 @dataclass
 class Outcome:
-    """What a child said and answered, how it ended (0 where it answered), and what it printed."""
+    """What a child reported and answered, how it ended (0 where it answered), and what it printed."""
 
-    said: list[Any] = field(default_factory=list)
+    reports: list[Any] = field(default_factory=list)
     answer: Any = None
     code: int = 0
     printed: str = ""
@@ -28,12 +28,12 @@ class Outcome:
         return self.printed.strip().rpartition("\n")[2]
 
 
-def do_once(command: Sequence[str], order: Mapping[str, Any], bounds: Bounds, **variables: str) -> Outcome:
+def do_once(command: Sequence[str], order: Mapping[str, object], bounds: Bounds, **variables: str) -> Outcome:
     """Start a child, whose environment has `variables` besides, for one order; nothing outlives it."""
     aside, outcome = TemporaryFolder(), Outcome()
     with Worker(aside, command, of_a_child(aside.path, **variables), log := aside.path / "log") as worker:
         try:
-            outcome.answer = worker.do(order, bounds, outcome.said.append)
+            outcome.answer = worker.do(order, bounds, outcome.reports.append)
         except Ended as end:
             outcome.code = end.code
         with log.open("rb") as file:

@@ -45,16 +45,16 @@ def way_to(path: str | os.PathLike[str]) -> tuple[str, str]:
             continue
         there = os.path.join(here, name)
         try:
-            seen = os.lstat(there)
+            status = os.lstat(there)
         except FileNotFoundError:
             here = there
             continue
         except OSError as error:
             return there, f"{there!r} cannot be looked at: {error.strerror}"
-        if not stat.S_ISLNK(seen.st_mode):
-            here, problem = there, _problem(there, seen)
-        elif not _is_trusted(seen):
-            problem = f"the link {there!r} belongs to {_owner(seen)}"
+        if not stat.S_ISLNK(status.st_mode):
+            here, problem = there, _problem(there, status)
+        elif not _is_trusted(status):
+            problem = f"the link {there!r} belongs to {_owner(status)}"
         elif links == _MOST_LINKS:
             problem = f"{there!r} is a link that leads in a circle"
         else:
@@ -70,34 +70,30 @@ def check(path: str | os.PathLike[str]) -> str:
     end, problem = way_to(path)
     if not problem and os.path.isdir(end):
         # Below a folder like /tmp ours would be safe, but the names in it can be taken by others.
-        seen = os.lstat(end)
-        problem = _problem(end, seen, sticky_helps=False) if _is_owner(seen) else _foreign(end, seen)
+        status = os.lstat(end)
+        problem = _problem(end, status, sticky_helps=False) if _is_owner(status) else _foreign(end, status)
     if problem:
         raise Unfit(problem)
     return end
 
 
 def make(path: str | os.PathLike[str]) -> str:
-    """Make a folder for us alone where it is missing; returns where it really lies."""
+    """Make a folder for us alone where it is missing; return where it really lies."""
     end = check(path)
     steps = end.split("/")
     try:
         for folder in ("/".join(steps[:count]) for count in range(2, len(steps) + 1)):
             if not os.path.isdir(folder):
-                _make_one(folder)
+                try:
+                    os.mkdir(folder, 0o700)
+                except FileExistsError:
+                    pass  # by another process of ours, or of somebody else: all is looked at again
     except OSError as error:
         raise Unfit(f"{end!r} cannot be made: {error.strerror}") from None
     end = check(end)
     if not os.access(end, os.W_OK | os.X_OK):
         raise Unfit(f"cannot write in {end!r}")
     return end
-
-
-def _make_one(folder: str) -> None:
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass  # by another process of ours, or of somebody else: all is looked at again
 
 
 def make_empty(folder: str | os.PathLike[str]) -> None:
@@ -111,7 +107,7 @@ def make_empty(folder: str | os.PathLike[str]) -> None:
 
 
 def choose(places: list[str], name: str, *, deep: bool = True) -> tuple[str, bool, list[str]]:
-    """Find the first of some places in which an environment of this name can be kept.
+    """Return the first of some places in which an environment of this name can be kept.
 
     Returns the place, whether the environment is ready there, and why it is in none of the places before. One that is
     ready is enough where we may not write: an image may bring it, made by root.
@@ -161,12 +157,12 @@ def remedy(refused: str) -> str:
 
 
 def is_ready(environment: str | os.PathLike[str], *, deep: bool = True) -> bool:
-    """Whether a whole environment lies there in which everything belongs to us or to root."""
+    """Tell whether a whole environment lies there in which everything belongs to us or to root."""
     return is_whole(environment, deep=deep) and os.access(os.path.join(environment, "bin", "python"), os.X_OK)
 
 
 def is_whole(folder: str | os.PathLike[str], *, deep: bool = True) -> bool:
-    """Whether a folder was made to its end, and everything in it belongs to us or to root.
+    """Tell whether a folder was made to its end, and everything in it belongs to us or to root.
 
     Not deep, only the upper levels are looked at. Below a folder that nobody else can enter that is enough.
     """
@@ -189,10 +185,10 @@ def is_whole(folder: str | os.PathLike[str], *, deep: bool = True) -> bool:
 def _all_ours(folder: str, trusted: tuple[int, ...], rights: int, levels: int) -> bool:
     with os.scandir(folder) as entries:
         for entry in entries:
-            seen = entry.stat(follow_symlinks=False)
-            if seen.st_uid not in trusted or (seen.st_mode & rights and not entry.is_symlink()):
+            status = entry.stat(follow_symlinks=False)
+            if status.st_uid not in trusted or (status.st_mode & rights and not entry.is_symlink()):
                 return False
-            if levels > 1 and stat.S_ISDIR(seen.st_mode) and not _all_ours(entry.path, trusted, rights, levels - 1):
+            if levels > 1 and stat.S_ISDIR(status.st_mode) and not _all_ours(entry.path, trusted, rights, levels - 1):
                 return False
     return True
 
@@ -201,35 +197,35 @@ def _steps(path: str | os.PathLike[str]) -> list[str]:
     return [step for step in reversed(os.fspath(path).split("/")) if step not in {"", "."}]
 
 
-def _problem(there: str, seen: os.stat_result, *, sticky_helps: bool = True) -> str:
-    if not stat.S_ISDIR(seen.st_mode):
-        return f"{there!r} is no folder and belongs to {_owner(seen)}"
-    if not _is_trusted(seen):
-        return _foreign(there, seen)
-    if sticky_helps and seen.st_mode & stat.S_ISVTX:
+def _problem(there: str, status: os.stat_result, *, sticky_helps: bool = True) -> str:
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{there!r} is no folder and belongs to {_owner(status)}"
+    if not _is_trusted(status):
+        return _foreign(there, status)
+    if sticky_helps and status.st_mode & stat.S_ISVTX:
         return ""
-    told = f"{there!r} (owner {_owner(seen)}, mode {_mode(seen)}) may be written by"
-    if seen.st_mode & stat.S_IWOTH:
-        return f"{told} everybody"
-    if seen.st_mode & stat.S_IWGRP and not _is_ours_alone(there, seen.st_gid):
-        return f"{told} the group {_group(seen.st_gid)}"
+    writable = f"{there!r} (owner {_owner(status)}, mode {_mode(status)}) may be written by"
+    if status.st_mode & stat.S_IWOTH:
+        return f"{writable} everybody"
+    if status.st_mode & stat.S_IWGRP and not _is_ours_alone(there, status.st_gid):
+        return f"{writable} the group {_group(status.st_gid)}"
     return ""
 
 
-def _foreign(there: str, seen: os.stat_result) -> str:
-    return f"{there!r} (mode {_mode(seen)}) belongs to {_owner(seen)}"
+def _foreign(there: str, status: os.stat_result) -> str:
+    return f"{there!r} (mode {_mode(status)}) belongs to {_owner(status)}"
 
 
-def _mode(seen: os.stat_result) -> str:
-    return f"{stat.S_IMODE(seen.st_mode):03o}"
+def _mode(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):03o}"
 
 
-def _is_owner(seen: os.stat_result) -> bool:
-    return seen.st_uid in (0, os.geteuid())
+def _is_owner(status: os.stat_result) -> bool:
+    return status.st_uid in (0, os.geteuid())
 
 
-def _is_trusted(seen: os.stat_result) -> bool:
-    return _is_owner(seen) or seen.st_uid == _root_from_outside()
+def _is_trusted(status: os.stat_result) -> bool:
+    return _is_owner(status) or status.st_uid == _root_from_outside()
 
 
 def _root_from_outside() -> int:
@@ -244,7 +240,7 @@ def _root_from_outside() -> int:
 
 
 def _is_ours_alone(there: str, number: int) -> bool:
-    """Whether a group is the user's own, as Debian and Fedora give each one: it has their name and nobody else in it.
+    """Tell whether a group is the user's own, as Debian and Fedora give each one: their name, and nobody else in it.
 
     Its right to write is then nobody else's. With an access list the bit of the group stands for others as well.
     """
@@ -255,12 +251,12 @@ def _is_ours_alone(there: str, number: int) -> bool:
         return False
     if user.pw_gid != number or group.gr_name != user.pw_name or _ACL in lists:
         return False
-    members = {one.pw_name for one in pwd.getpwall() if one.pw_gid == number} | set(group.gr_mem)
+    members = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == number} | set(group.gr_mem)
     return members <= {user.pw_name}
 
 
-def _owner(seen: os.stat_result) -> str:
-    return _name_of_user(seen.st_uid) or f"the user {seen.st_uid}"
+def _owner(status: os.stat_result) -> str:
+    return _name_of_user(status.st_uid) or f"the user {status.st_uid}"
 
 
 def _name_of_user(number: int) -> str:
@@ -286,7 +282,7 @@ def _group(number: int) -> str:
 
 
 def main(root: str, name: str, quietly: str = "") -> int:
-    """Tell bootstrap.sh whether the environment is ready and in which folder; what is wrong is told by exit code 4."""
+    """Tell bootstrap.sh whether the environment is ready and in which folder; return 4 where no place is safe."""
     try:
         folder, ready, refused = choose(places(root), name)
     except Unfit as unfit:

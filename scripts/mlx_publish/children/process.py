@@ -86,7 +86,7 @@ def ask(
     text: bytes = b"",
     seconds: float | None = None,
 ) -> Said:
-    """Run a program to its end, with `text` as its standard input, and return what it said.
+    """Run a program to its end, with `text` as its standard input, and return what it printed.
 
     Raises one of `FAILED` where it is missing or takes more than `seconds`.
     """
@@ -98,16 +98,16 @@ def ask(
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds for itself now; 0 where that cannot be known.
+    """Return the bytes of memory that a process holds for itself now; 0 where that cannot be known.
 
     On Linux without the files that it has mapped, as weights, which the system can take back.
     """
     if LINUX:
         with contextlib.suppress(OSError):
-            found = _RESIDENT.search(Path(f"/proc/{pid}/status").read_bytes())
-            return 1024 * int(found[1]) if found else 0
+            line = _RESIDENT.search(Path(f"/proc/{pid}/status").read_bytes())
+            return 1024 * int(line[1]) if line else 0
         return 0
     with contextlib.suppress(*FAILED, ValueError):
-        told = ask(["/bin/ps", "-o", "rss=", "-p", str(pid)], {}, Path("/"), seconds=1)
-        return 1024 * int(told.out)
+        kilobytes = ask(["/bin/ps", "-o", "rss=", "-p", str(pid)], {}, Path("/"), seconds=1).out
+        return 1024 * int(kilobytes)
     return 0

@@ -1,4 +1,4 @@
-"""The child's side: orders come line by line, and what is said of them goes back line by line.
+"""The child's side: orders come line by line, and messages about them go back line by line.
 
 The pipe to the parent is out of the libraries' sight: what they print goes to the log. Nothing outlives the parent,
 for the end of the orders ends this process, also in the midst of one.
@@ -6,6 +6,7 @@ for the end of the orders ends this process, also in the midst of one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -28,7 +29,8 @@ def serve(do: Do, ahead: Callable[[], object] = lambda: None) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BaseException:  # noqa: BLE001  a panic of a library's is no Exception
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log is on a disk that may be full
+            traceback.print_exc()
     # Freeing what a model of gigabytes holds, piece by piece, serves nobody.
     os._exit(code)
 

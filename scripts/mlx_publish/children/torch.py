@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlx_publish
 from mlx_publish.children import process
@@ -45,22 +45,20 @@ class Torch:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the child found (`__main__.compare` says what), or the `reason` for which it found nothing."""
+    """What the child returns, plain data of a record of `evidence/proof.py`, or the `reason` for which it does not."""
 
-    result: Mapping[str, Any] | None
+    result: Mapping[str, object] | None
     reason: str = ""
 
 
 def find_torch() -> Torch:
-    """The Python that MLX_PUBLISH_REFERENCE_PYTHON names, else this one."""
+    """Return the Python that MLX_PUBLISH_REFERENCE_PYTHON names, else this one."""
     given = os.environ.get(VARIABLE)
-    found = _asked(Path(given)) if given else _here()
-    version = found.versions.get("transformers", "")
-    if not found.reason and int(version.split(".")[0]) < OLDEST_TRANSFORMERS:
-        return Torch(
-            found.python, found.versions, f"transformers {version} is too old: {OLDEST_TRANSFORMERS} is needed"
-        )
-    return found
+    torch = _named(Path(given)) if given else _here()
+    version = torch.versions.get("transformers", "")
+    if not torch.reason and int(version.split(".")[0]) < OLDEST_TRANSFORMERS:
+        return replace(torch, reason=f"transformers {version} is too old: {OLDEST_TRANSFORMERS} is needed")
+    return torch
 
 
 def compare(torch: Torch, source: Path, logits: Path, log: Path, limit: float = _LIMIT) -> Answer:
@@ -94,7 +92,10 @@ class TorchChild:
         if self._worker is not None or self._reason:
             return self._reason
         aside = TemporaryFolder()
-        root = _this_package_alone(aside.path)
+        # Another Python finds nothing of this one's packages but this one.
+        root = aside.path / "package"
+        root.mkdir()
+        (root / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
         words = process.python("mlx_publish.torch_check", executable=self._torch.python, root=root)
         try:
             self._worker = Worker(aside, words, _environment(aside.path), self._log)
@@ -103,7 +104,7 @@ class TorchChild:
             self._reason = f"the child with torch failed: {error}"
         return self._reason
 
-    def ask(self, order: Mapping[str, Any], limit: float) -> Answer:
+    def ask(self, order: Mapping[str, object], limit: float) -> Answer:
         """Give an order and wait `limit` seconds for its answer; a child that took longer is ended."""
         if (reason := self.start()) or self._worker is None:
             return Answer(None, reason)
@@ -127,28 +128,20 @@ def _here() -> Torch:
     return Torch(python, {name: importlib.metadata.version(name) for name in _PACKAGES})
 
 
-def _asked(python: Path) -> Torch:
+def _named(python: Path) -> Torch:
     words = [str(python), "-I", "-c", _ASK % (_PACKAGES,)]
     try:
         with TemporaryFolder() as folder:
-            told = process.ask(words, of_a_child(folder), folder, seconds=60)
-        if told.code:
+            versions = process.ask(words, of_a_child(folder), folder, seconds=60)
+        if versions.code:
             return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
-        return Torch(python, json.loads(told.out))
+        return Torch(python, json.loads(versions.out))
     except (*process.FAILED, ValueError) as error:
         return Torch(python, reason=f"{VARIABLE} names no Python: {error}")
 
 
-def _this_package_alone(folder: Path) -> Path:
-    """Another Python is shown nothing of this one's packages but this one."""
-    shown = folder / "package"
-    shown.mkdir()
-    (shown / "mlx_publish").symlink_to(Path(mlx_publish.__file__).resolve().parent)
-    return shown
-
-
 def _environment(folder: Path) -> dict[str, str]:
-    """No token and no network."""
+    """Return an environment without a token and without a network."""
     return of_a_child(
         folder,
         HF_HOME=str(folder / "hub"), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
@@ -162,5 +155,5 @@ def _reason(code: int, limit: float, log: Path) -> str:
     if code == -signal.SIGKILL:
         return "the child with torch was killed, most likely because the memory was full"
     how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
-    said = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
-    return f"the child with torch {how}: {said or 'it said nothing'}"
+    words = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
+    return f"the child with torch {how}: {words or 'it said nothing'}"

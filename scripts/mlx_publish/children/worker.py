@@ -68,25 +68,25 @@ class Worker:
         self.end()
 
     def lives(self) -> bool:
-        """Whether it could do an order."""
+        """Tell whether it could do an order."""
         return self._process.poll() is None
 
     def held(self) -> int:
-        """Bytes of memory that it holds now."""
+        """Return the bytes of memory that it holds now."""
         return process.resident(self._process.pid)
 
     def do(
         self,
-        order: Mapping[str, Any],
+        order: Mapping[str, object],
         bounds: Bounds,
         hear: Callable[[Any], None] = lambda _: None,
         stop: threading.Event | None = None,
     ) -> Any:
-        """Give an order and return its answer; what is said on the way goes to `hear`.
+        """Give an order and return its answer; what it says on the way goes to `hear`.
 
         Raises `Ended` where there is none within the bounds, or once `stop` is set. The child is then of no use.
         """
-        for kind, value in self._heard(_Order(order, bounds, stop or threading.Event())):
+        for kind, value in self._messages(_Order(order, bounds, stop or threading.Event())):
             if kind == "done":
                 return value
             hear(value)
@@ -107,8 +107,8 @@ class Worker:
         assert self._process.stdout is not None  # noqa: S101  `start` makes it
         return self._process.stdout
 
-    def _heard(self, order: _Order) -> Iterator[tuple[str, Any]]:
-        """Yield what it says, by kind, until it ends, while the order is on its way to it."""
+    def _messages(self, order: _Order) -> Iterator[tuple[str, Any]]:
+        """Yield its messages, by kind, until it ends, while the order is on its way to it."""
         with selectors.PollSelector() as pipes:
             pipes.register(self._lines, selectors.EVENT_READ)
             pipes.register(self._orders, selectors.EVENT_WRITE)
@@ -135,7 +135,7 @@ class Worker:
 class _Order:
     """An order on its way, and the lines that came back of it."""
 
-    order: Mapping[str, Any]
+    order: Mapping[str, object]
     bounds: Bounds
     stop: threading.Event
     written: int = 0

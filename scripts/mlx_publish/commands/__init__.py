@@ -16,11 +16,8 @@ from mlx_publish.commands._command import Command
 def registry() -> Mapping[str, Command]:
     """Return the commands by name, in the order in which they are listed."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    commands = [command for name in names for command in _declared(name)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    commands: list[Command] = []
+    for module in modules:
+        commands += getattr(module, "COMMANDS", None) or (module.COMMAND,)
     return {command.name: command for command in sorted(commands, key=lambda command: command.order)}
-
-
-def _declared(name: str) -> tuple[Command, ...]:
-    module = importlib.import_module(f"{__name__}.{name}")
-    commands: tuple[Command, ...] = getattr(module, "COMMANDS", None) or (module.COMMAND,)
-    return commands

@@ -13,14 +13,13 @@ from mlx_publish.hooks.card import LARGEST, look
 from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
-from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.reviewed.cards import FILES, card_folder
 from mlx_publish.text.console import Console
 
 
 def review(file: Path, cards: Path, base: str, callback: str, console: Console, runner: Runner) -> int:
-    """Open or update the pull request with the cards of a recipe that lie below `cards`, and the recipe; returns 0.
+    """Open or update the pull request with the cards of a recipe that lie below `cards`, and the recipe; return 0.
 
     The recipe is pinned to the commit that was converted, where nothing in it is so far.
     """
@@ -44,7 +43,9 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     compared = [
         (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths
     ]
-    _pin(recipe, compared[0][1].source.identity)
+    commit = compared[0][1].source.identity
+    if is_commit(commit) and not is_commit(recipe.spec.revision):
+        pin(recipe, commit)
     text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
     console.say(f"pull request: {address}" if address else "nothing changed since the last review")
@@ -58,14 +59,9 @@ def _in_tree(path: Path, root: Path) -> PurePosixPath:
 
 
 def _judge_files(folder: Path) -> None:
-    """What comes from the machine that ran a model is proposed only where it is what a card consists of."""
+    """Raise `BadInput` where what comes from the machine that ran a model is no part of a card."""
     for path in folder.iterdir():
         if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
             raise BadInput(
                 "is no part of a card", place=str(path), remedy=f"A card's folder has {', '.join(FILES)}, no links."
             )
-
-
-def _pin(recipe: Recipe, commit: str) -> None:
-    if is_commit(commit) and not is_commit(recipe.spec.revision):
-        pin(recipe, commit)

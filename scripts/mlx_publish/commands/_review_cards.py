@@ -26,12 +26,12 @@ _TEMPLATES = "templates"
 _EVIDENCE = "evidence.json"
 CARD = "README.md"
 _RULES = "This branch changes the rules that it is judged by:"
-_TOLD = 50
+_LISTED = 50
 """Faults that the summary lists."""
 
 
 def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runner) -> int:
-    """Print what is wrong with the cards that differ from `base`, and show the others; returns 1 where something is.
+    """Print what is wrong with the cards that differ from `base`, and show the others; return 1 where something is.
 
     All cards are looked at where recipes, templates or the policy changed, for they are made from those. Raises
     `BadInput` where git knows no such base.
@@ -65,7 +65,7 @@ def _ended(
     tell(faults)
     runner.summarize(_summary(verdicts, faults, rules))
     if rules:
-        print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_TOLD])}")))
+        print(harmless(plain(f"{_RULES} {', '.join(shown(path) for path in rules[:_LISTED])}")))
     print(f"{looked_at}, {len(faults)} problems")
     return int(bool(faults))
 
@@ -88,7 +88,7 @@ def _link(change: Changed) -> Iterator[Fault]:
 
 
 def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
-    """What a branch changes of all that cards are judged by: policy, list of signers, templates.
+    """Return what a branch changes of all that cards are judged by: policy, list of signers, templates.
 
     The branch's own are taken, for after a merge they apply; so whoever merges has to know.
     """
@@ -108,7 +108,7 @@ def _rules(changed: Sequence[Changed], root: Path) -> list[Changed]:
 
 
 def _folders(changed: Sequence[Changed], cards: PurePosixPath, root: Path, every: bool) -> list[Path]:
-    """Folders of cards, as `cards/<namespace>/<name>`, relative to where the command is run."""
+    """Return folders of cards, as `cards/<namespace>/<name>`, relative to where the command is run."""
     folders = {change.path.parent for change in changed if change.path.parent.parent.parent == cards}
     if every:
         folders |= {
@@ -118,7 +118,7 @@ def _folders(changed: Sequence[Changed], cards: PurePosixPath, root: Path, every
 
 
 def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Sequence[Path]) -> list[Path]:
-    """Recipes that changed, and those of the cards; all of them where the policy changed, for which all have to answer.
+    """Return recipes that changed, and those of the cards; all where the policy changed, for which all have to answer.
 
     Evidence names the recipe; where no file is called so, it may be any of them.
     """
@@ -130,7 +130,7 @@ def _recipes(changed: Sequence[Changed], recipes: Path, root: Path, folders: Seq
 
 
 def _recipe_of(path: Path) -> str:
-    """The recipe that evidence names; empty where it names none, which the hook says."""
+    """Return the recipe that evidence names; empty where it names none, which the hook says."""
     try:
         data = read(path, EVIDENCE)
     except (OSError, ValueError):
@@ -168,10 +168,10 @@ def _as_written(path: Path) -> Iterator[Fault]:
 def _summary(verdicts: Mapping[Path, bool], faults: Sequence[Fault], rules: Sequence[str]) -> str:
     lines = [f"## {'Refused' if faults else 'Fine' if verdicts else 'No card changed'}\n"]
     if rules:
-        lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_TOLD])}\n")
-    lines += [f"- {cell(str(fault))}" for fault in faults[:_TOLD]]
-    if faults[_TOLD:]:
-        lines.append(f"- and {len(faults) - _TOLD} more")
+        lines.append(f"**{_RULES}** {', '.join(cell(shown(path)) for path in rules[:_LISTED])}\n")
+    lines += [f"- {cell(str(fault))}" for fault in faults[:_LISTED]]
+    if faults[_LISTED:]:
+        lines.append(f"- and {len(faults) - _LISTED} more")
     if verdicts:
         rows = [(cell(str(folder)), "as it should be" if good else "refused") for folder, good in verdicts.items()]
         lines += ["", table(("card", ""), rows)]

@@ -31,7 +31,7 @@ from mlx_publish.work import Work
 def run_command(
     options: argparse.Namespace, flags: Mapping[str, str], until: str | None, console: Console, children: Children
 ) -> int:
-    """Run a stage, or all `until` one; returns 1 where a variant was refused, else 0.
+    """Run a stage, or all `until` one; return 1 where a variant was refused, else 0.
 
     `children` are processes of the engine that were started ahead; the caller ends them.
     """
@@ -40,6 +40,8 @@ def run_command(
     variants = _chosen(recipe, options.variant)
     stages, forced = _stages(options, until)
     judge_token()
+    policy = find_policy(Path.cwd())
+    rebuilds = getattr(options, "rebuild", False) or (policy is not None and policy.spec.publish.rebuild)
     work = Work(options.work.resolve(), recipe.name)
     context = Context(
         recipe,
@@ -52,7 +54,7 @@ def run_command(
         frozenset(stage.name for stage in stages),
         anew=options.force or until is not None or options.command == NAMES[0],
         children=children,
-        rebuild=convert_again if _rebuilds(options) else None,
+        rebuild=convert_again if rebuilds else None,
     )
     with work.lock():
         work.remove_left()
@@ -68,12 +70,6 @@ def run_command(
     return 1 if refused else 0
 
 
-def _rebuilds(options: argparse.Namespace) -> bool:
-    """Whether weights are made once more before they are published: a flag or the policy may ask for it."""
-    policy = find_policy(Path.cwd())
-    return bool(getattr(options, "rebuild", False)) or (policy is not None and policy.spec.publish.rebuild)
-
-
 def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence[Variant]) -> None:
     """Put the cards of what was not refused where people review them."""
     into: Path | None = getattr(options, "into", None)
@@ -84,27 +80,23 @@ def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence
 
 
 def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
-    """Read the recipe and judge it by the policy of the repo that the command is run in."""
-    recipe = _recipe(file, flags)
-    if policy := find_policy(Path.cwd()):
-        judge(recipe, policy, flags)
-    return recipe
+    """Return the recipe of a file, or of flags alone, once the policy of the current folder's repo allows it.
 
-
-def _recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
-    """From a file, whose destination a flag may replace, or from flags alone."""
-    if file is None:
-        if "source" not in flags:
-            raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
-        return recipe_from_flags(flags)
+    Of a file a flag may replace the destination.
+    """
     others = sorted(set(flags) - {"to"})
-    if others:
+    if file is None and "source" not in flags:
+        raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
+    if file is not None and others:
         raise BadInput(
             "a recipe says this already",
             place=f"--{others[0].replace('_', '-')}",
             remedy="Change the recipe, or leave --recipe out.",
         )
-    return recipe_from_file(file, to=flags.get("to"))
+    recipe = recipe_from_flags(flags) if file is None else recipe_from_file(file, to=flags.get("to"))
+    if policy := find_policy(Path.cwd()):
+        judge(recipe, policy, flags)
+    return recipe
 
 
 def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
@@ -119,7 +111,7 @@ def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
 
 
 def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage, ...], frozenset[str]]:
-    """Stages to run, and those that --force repeats."""
+    """Return the stages to run, and those that --force repeats."""
     if getattr(options, "cards", None):
         # What was measured stands in the reviewed evidence; only the bytes have to be there.
         return (*chain(STAGES, "convert"), STAGES[NAMES.index("upload")]), frozenset({"upload"})

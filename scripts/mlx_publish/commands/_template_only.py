@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -33,7 +32,7 @@ _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runn
 
 
 def template_only(source: str, revision: str | None, engines: str, console: Console, *, as_json: bool) -> int:
-    """Print what the template can do and what is odd about it; returns 1 where something of it fails.
+    """Print what the template can do and what is odd about it; return 1 where something of it fails.
 
     `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
     """
@@ -47,7 +46,13 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
         if finding.status != "skip":
             console.finding(finding)
     if as_json:
-        print(shown_json(_plain_data(can, findings, look)))
+        report = {
+            "verdict": verdict_of(findings),
+            "capabilities": can.to_json() if can else None,
+            "checks": [asdict(finding) for finding in findings],
+            "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
+        }
+        print(shown_json(report))
     return int(verdict_of(findings) != "pass")
 
 
@@ -74,12 +79,14 @@ def _engines(names: str) -> tuple[str, ...]:
 
 
 def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Capabilities | None, tuple[Finding, ...]]:
-    """The template's look, what it can do, and the findings; what cannot be read is one of them."""
+    """Return the template's look, what it can do, and the findings; what cannot be read is one of them."""
     outside = run_checks((LINKS,), metadata)
     if verdict_of(outside) != "pass":
         return None, None, outside
     try:
-        look, tokens = metadata.look, _tokens(metadata)
+        # None where there is neither tokenizer.json nor the older list of tokens that stand for themselves.
+        listed = metadata.tokenizer.fast or "added_tokens_decoder" in (metadata.json("tokenizer_config.json") or {})
+        look, tokens = metadata.look, metadata.added_tokens if listed else None
     except Refused as error:
         return None, None, (Finding(error.check, "fail", str(error), error.remedy),)
     if empty := metadata.tokenizer.empty:
@@ -97,26 +104,11 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
     return look, can, (*findings, *run_checks(TEMPLATE, facts))
 
 
-def _tokens(metadata: Metadata) -> frozenset[str] | None:
-    """All that stand for themselves; None where there is neither tokenizer.json nor the older list of them."""
-    listed = metadata.tokenizer.fast or "added_tokens_decoder" in (metadata.json("tokenizer_config.json") or {})
-    return metadata.added_tokens if listed else None
-
-
 def _table(can: Capabilities, metadata: Metadata) -> Table:
-    """Two columns: what a chat may need, and what the template makes of it."""
+    """Return two columns: what a chat may need, and what the template makes of it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     tokenizer = metadata.tokenizer
     where = f"{tokenizer.template_places[0]} ({', '.join(sorted(tokenizer.templates))})"
     for title, value in (("Template", where), *described(can)):
         table.add_row(Text(title), Text(plain(value)))
     return table
-
-
-def _plain_data(can: Capabilities | None, findings: Sequence[Finding], look: Look | None) -> dict[str, Any]:
-    return {
-        "verdict": verdict_of(findings),
-        "capabilities": can.to_json() if can else None,
-        "checks": [asdict(finding) for finding in findings],
-        "dialogues": {name: rendering.to_json() for name, rendering in look.rendered.items()} if look else {},
-    }

@@ -27,7 +27,7 @@ from mlx_publish.verify.rebuild import Rebuilt, rebuild
 def verify(
     place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
 ) -> int:
-    """Print the verdict on a published model; returns 1 where something of it is not as its evidence says.
+    """Print the verdict on a published model; return 1 where something of it is not as its evidence says.
 
     `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
     folder that does not stay; `source` is the folder of a source that is no repo.
@@ -52,18 +52,15 @@ def _judged(
         evidence = published.evidence
         made = _again(evidence, source, work, console) if again else None
         facts = replace(_facts(published, evidence, made), attested=attested)
-        return (_readable(evidence), *run_checks(PUBLISHED, facts))
+        of = evidence.source
+        place = f"{of.repo} at {of.identity[:12]}" if of.repo else f"the folder {of.name}"
+        readable = Finding("evidence-readable", "pass", f"{evidence.variant.label} of {place}")
+        return (readable, *run_checks(PUBLISHED, facts))
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
     except UNRENDERABLE as error:  # within a measurement there may be anything
-        said = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
-        return (Finding("evidence-readable", "fail", said, "Do not use it: somebody changed it."),)
-
-
-def _readable(evidence: Evidence) -> Finding:
-    source = evidence.source
-    place = f"{source.repo} at {source.identity[:12]}" if source.repo else f"the folder {source.name}"
-    return Finding("evidence-readable", "pass", f"{evidence.variant.label} of {place}")
+        message = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
+        return (Finding("evidence-readable", "fail", message, "Do not use it: somebody changed it."),)
 
 
 def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Facts:
@@ -82,7 +79,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
 
 
 def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
-    """Card and chart made anew, or why they cannot be."""
+    """Return card and chart made anew, or why they cannot be."""
     if evidence.generator != __version__:
         return f"rendered by mlx-publish {evidence.generator}; that version can render it again, this is {__version__}"
     if evidence.templates:

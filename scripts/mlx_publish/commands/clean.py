@@ -81,7 +81,7 @@ def days_of(given: float | None, *, alone: bool) -> float | None:
 
 
 def clean(root: Path, days: float | None, console: Console, *, keep: bool = False) -> int:
-    """Remove weights of recipes in the work folder `root` whose last report is older than `days`; returns 0.
+    """Remove weights of recipes in the work folder `root` whose last report is older than `days`; return 0.
 
     They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named,
     and without `days` all stay. A recipe that is being worked on is left alone.
@@ -97,20 +97,20 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
     freed = 0
     for folder in sorted({path.parent.parent for path in root.glob("*/*/convert.json")}):
         work = Work(root, folder.name)
-        if time.time() - _last(folder) < days * DAY:
+        last = max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
+        if time.time() - last < days * DAY:
             continue
         try:
             with work.lock():
-                freed += sum(_remove(stale, console, keep=keep) for stale in _stale(work))
+                for stale in _stale(work):
+                    console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
+                    if not keep:
+                        stale.path.unlink()
+                    freed += stale.bytes
         except SurroundingsError as error:
             console.say(f"{folder.name} is left alone: {error.message}")
     console.say(f"{'would free' if keep else 'freed'} {size(freed)}")
     return 0
-
-
-def _last(folder: Path) -> float:
-    """When a report of a recipe was last written, in seconds since 1970; never, where there is none."""
-    return max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
 
 
 def _stale(work: Work) -> Iterator[Stale]:
@@ -135,13 +135,6 @@ def _is_reported(path: Path, file: FileDigest) -> bool:
     from mlx_publish.evidence.digests import sha256_of
 
     return sha256_of(path) == file.sha256
-
-
-def _remove(stale: Stale, console: Console, *, keep: bool) -> int:
-    console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
-    if not keep:
-        stale.path.unlink()
-    return stale.bytes
 
 
 COMMAND = Command(

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Print what this machine lacks for the whole way; returns 4, for the surroundings, where it cannot go it."""
+    """Print what this machine lacks for the whole way; return 4, for the surroundings, where it cannot go it."""
     import platform
 
     from mlx_publish import __version__

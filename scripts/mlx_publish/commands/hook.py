@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _console: Console) -> int:
-    """Print what is wrong with the files; returns 1 where something is, or was until now."""
+    """Print what is wrong with the files; return 1 where something is, or was until now."""
     return run_hook(options.name, options.files, fix=options.fix, recipes=options.recipes)
 
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _console: Console) -> int:
-    """Judge the branch that is checked out; returns 1 where a card is not what its evidence gives."""
+    """Judge the branch that is checked out; return 1 where a card is not what its evidence gives."""
     from mlx_publish.commands._review_cards import review_cards
     from mlx_publish.github.runner import Runner
 

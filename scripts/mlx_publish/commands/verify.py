@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Print the verdict; returns 1 where something is not as the evidence says."""
+    """Print the verdict; return 1 where something is not as the evidence says."""
     from mlx_publish.commands._verify import verify
 
     again = options.rebuild or bool(options.work)
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _signers(options: argparse.Namespace) -> Wanted:
-    """Whose signatures are asked for."""
+    """Return whose signatures are asked for."""
     from mlx_publish.signing.verifying import Wanted
 
     given = {name: value for name in _SIGNERS if (value := getattr(options, name)) is not None}

@@ -40,9 +40,9 @@ class Made:
 
 
 def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
-    """Add the side files to a converted folder and judge all of it.
+    """Add the side files to a converted folder, judge all of it, and return the findings and what was built.
 
-    Returns the findings and what was built; that is None where a number overflowed, and nothing whole was written.
+    What was built is None where a number overflowed, and nothing whole was written.
     """
     context, variant, prepared = made.context, made.variant, made.prepared
     inspected = context.inspected(variant)
@@ -55,14 +55,9 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     write_stopping(folder, made.tokenizer.stopping)
     if inspected.source.modality == "text":
         claim_text_alone(folder)
-    built = _built(made, folder, repaired)
-    return checks + run_checks(CONVERT, built, context.recipe.accepted), built
-
-
-def _built(made: Made, folder: Path, repaired: frozenset[str]) -> Built:
-    files, prepared = FolderFiles(folder), made.prepared
-    return Built(
-        variant=made.variant,
+    files = FolderFiles(folder)
+    built = Built(
+        variant=variant,
         source_tensors=made.source_tensors,
         tensors={path: files.header(path) for path in files.entries if path.endswith(".safetensors")},
         index=read_json_file(files, INDEX),
@@ -70,8 +65,9 @@ def _built(made: Made, folder: Path, repaired: frozenset[str]) -> Built:
         source_sha256={path: sha256_of(prepared.source / path) for path in prepared.side_files},
         sha256=dict(zip(files.entries, sha256_of_all(folder / path for path in files.entries), strict=True)),
         repaired=repaired,
-        kept=made.conversion.variants.get(made.variant.label, Written()).kept,
+        kept=made.conversion.variants.get(variant.label, Written()).kept,
     )
+    return checks + run_checks(CONVERT, built, context.recipe.accepted), built
 
 
 def result_of(built: Built, folder: Path) -> Converted:

@@ -31,7 +31,8 @@ def try_tokenizer(source: Path) -> None:
     if not path.is_file():
         return
     memory = MEMORY_BYTES + FOR_EACH_BYTE * path.stat().st_size
-    code = _tried(path, [*_known(), *_drawn(random.SystemRandom())], memory)
+    texts = [text for text in passages().values() if isinstance(text, str)]
+    code = _exit_code(path, [*texts, *_drawn(random.SystemRandom())], memory)
     if code == 0:
         return
     slow = f"does not end within {SECONDS:g} s"
@@ -44,8 +45,8 @@ def try_tokenizer(source: Path) -> None:
     )  # fmt: skip
 
 
-def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
-    """How the child ended."""
+def _exit_code(path: Path, texts: Sequence[str], memory: int) -> int:
+    """Let a child read the texts and return how it ended; 0 is well."""
     order = {
         "tokenizer": str(path.resolve()), "texts": texts,
         "seconds": SECONDS, "memory_bytes": memory, "watched": limits.WATCHED,
@@ -61,14 +62,10 @@ def _tried(path: Path, texts: Sequence[str], memory: int) -> int:
     return outcome.code or int(outcome.answer)
 
 
-def _known() -> list[str]:
-    return [text for text in passages().values() if isinstance(text, str)]
-
-
 def _drawn(dice: random.Random) -> list[str]:
-    """Texts that nobody could know before: letters, digits, white space, characters of all planes, one repeated."""
+    """Return texts that nobody could know before: letters, digits, white space, all planes, one character repeated."""
     letters, planes = string.ascii_letters + string.digits + string.punctuation + " \n\t", range(0x20, 0x1F700)
-    signs = [chr(one) for one in planes if not 0xD800 <= one < 0xE000]
+    signs = [chr(code) for code in planes if not 0xD800 <= code < 0xE000]
     return [
         "".join(dice.choices(letters, k=_LONG)),
         "".join(dice.choices(signs, k=_LONG // 4)),

@@ -54,7 +54,7 @@ class Mending:
 
 def mend(folder: Path, source: Metadata) -> Mending:
     """Mend the files of `folder`, a conversion of `source`. Raises `Refused` where a file is broken."""
-    generation = _generation_config(folder)
+    generation = _taken_generation_config(folder)
     completed = _complete(folder, source)
     repaired = portable(tokenizer_files(folder))
     _write(folder, repaired)
@@ -89,8 +89,10 @@ def _complete(folder: Path, source: Metadata) -> tuple[Change, ...]:
     return (Change(CONFIG, "", f"{CONFIG}, which the source does not have, was written: {keys}"),)
 
 
-def made_config(special_tokens: Mapping[str, str], config: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, str]:
-    """Write one from the roles that special_tokens_map.json names, else from the ids of config.json.
+def made_config(
+    special_tokens: Mapping[str, str], config: Mapping[str, object], ids: Mapping[str, int]
+) -> dict[str, str]:
+    """Return one from the roles that special_tokens_map.json names, else from the ids of config.json.
 
     `ids` are those of tokenizer.json by text. Without the file a library would take the class of the model's type,
     which may read text otherwise, and no end.
@@ -105,8 +107,8 @@ def made_config(special_tokens: Mapping[str, str], config: Mapping[str, Any], id
     return {"tokenizer_class": PLAIN, **config_of_roles}
 
 
-def _generation_config(folder: Path) -> bytes | None:
-    """Its content as it came; a broken one leaves the folder, because mlx-lm stumbles over it."""
+def _taken_generation_config(folder: Path) -> bytes | None:
+    """Return generation_config.json as it came; a broken one leaves the folder, because mlx-lm stumbles over it."""
     path = folder / "generation_config.json"
     data = path.read_bytes() if path.exists() else None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
@@ -22,7 +21,7 @@ def convert_weights(
     variants: Sequence[Variant],
     folders: Mapping[str, Path],
     prepared: Prepared,
-    tokenizer: Mapping[str, Any],
+    tokenizer: Mapping[str, object],
 ) -> Conversion:
     """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
 
@@ -33,10 +32,24 @@ def convert_weights(
     fits = source_fits(context)
     read = fits and "fidelity" in context.planned and logits.known() is None
     asked = fits and "smoke" in context.planned and answers.known() is None
+    orders = [
+        VariantOrder(
+            folder=str(folders[variant.label]),
+            label=variant.label,
+            quantize=variant.form.quantized,
+            bits=variant.form.bits,
+            group_size=variant.form.group_size,
+            mode=variant.form.mode,
+            mixed=variant.form.mixed,
+            dtype=variant.form.dtype,
+            method=variant.method.name,
+        )
+        for variant in variants
+    ]
     arguments = {
         "source": str(prepared.links),
         "asked": prepared.config,
-        "variants": to_json([_order(variant, folders[variant.label]) for variant in variants]),
+        "variants": to_json(orders),
         "tokenizer": tokenizer,
         "questions": to_json(answers.questions()) if asked else [],
         "reference": logits.order() if read else None,
@@ -49,18 +62,3 @@ def convert_weights(
     if conversion.answers:
         answers.keep(conversion.answers)
     return conversion
-
-
-def _order(variant: Variant, folder: Path) -> VariantOrder:
-    form = variant.form
-    return VariantOrder(
-        folder=str(folder),
-        label=variant.label,
-        quantize=form.quantized,
-        bits=form.bits,
-        group_size=form.group_size,
-        mode=form.mode,
-        mixed=form.mixed,
-        dtype=form.dtype,
-        method=variant.method.name,
-    )

@@ -42,7 +42,7 @@ class Converter(ABC):
 
     @abstractmethod
     def support(self) -> Support | None:
-        """Return what it can load, found out without importing it; None where it is not installed."""
+        """Return what it can load, without importing it; None where it is not installed."""
 
     @abstractmethod
     def snippet(self, load_as: str, smoke: SmokeSpec | None) -> str:

@@ -20,7 +20,7 @@ STAND_INS = {"system": "Answer in one sentence.", "prompt": "What causes a solar
 
 
 def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
-    """Command lines for the model that is called `load_as`."""
+    """Return command lines for the model that is called `load_as`."""
     model = ["--model", shell(load_as)]
     chats = smoke is None or smoke.chat_template
     system = _option("--system-prompt", _asked(smoke)["system"]) if smoke and smoke.system == "native" else []
@@ -33,14 +33,14 @@ def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
 
 
 def _asked(smoke: SmokeSpec | None) -> Mapping[str, str]:
-    """The smoke test's texts, or stand-ins where they cannot be read at a glance in a command."""
+    """Return the smoke test's texts, or stand-ins where they cannot be read at a glance in a command."""
     asked = smoke.asked if smoke else STAND_INS
     fine = all(text and text.isprintable() and len(text) <= _LONGEST and "\\" not in text for text in asked.values())
     return asked if fine else STAND_INS
 
 
 def _question(smoke: SmokeSpec | None) -> list[list[str]]:
-    """Prompt and options. mlx_lm.generate makes line ends of \\n in a prompt, so that folding needs none here."""
+    """Return prompt and options. mlx_lm.generate makes line ends of \\n in a prompt, so folding needs none here."""
     asked = _asked(smoke)
     folded = _way(smoke) == "first-user"
     prompt = _option("--prompt", f"{asked['system']}\\n\\n{asked['prompt']}" if folded else asked["prompt"])
@@ -49,39 +49,38 @@ def _question(smoke: SmokeSpec | None) -> list[list[str]]:
 
 
 def _option(name: str, text: str) -> list[str]:
-    """An option with its value; a value that begins with a hyphen would be taken for another option."""
+    """Return an option with its value; a value that begins with a hyphen would be taken for another option."""
     return [f"{name}={shell(text)}"] if text.startswith("-") else [name, shell(text)]
 
 
 def _request(smoke: SmokeSpec | None) -> str:
-    """A request to the server; what stands between the two marks is JSON and needs no quoting."""
+    """Return a request to the server; what stands between the two marks is JSON and needs no quoting."""
     asked, chats = _asked(smoke), smoke is None or smoke.chat_template
     body: dict[str, object] = {"messages": _messages(_way(smoke), asked)} if chats else {"prompt": asked["prompt"]}
     if smoke and smoke.options:
         body["chat_template_kwargs"] = smoke.options
-    lines = [f"  {json.dumps(key)}: {_value(value)}" for key, value in {**body, "max_tokens": 256}.items()]
+    # A message a line.
+    lines = []
+    for key, value in {**body, "max_tokens": 256}.items():
+        items = value if isinstance(value, list) else []
+        inside = ",\n".join(f"    {json.dumps(message, ensure_ascii=False)}" for message in items)
+        text = f"[\n{inside}\n  ]" if items else json.dumps(value, ensure_ascii=False)
+        lines.append(f"  {json.dumps(key)}: {text}")
     page = f"{_ADDRESS}/{'chat/completions' if chats else 'completions'}"
     head = f"curl {page} \\\n  -H \"Content-Type: application/json\" -d @- <<'JSON'"
     return "\n".join((head, "{", ",\n".join(lines), "}", "JSON"))
 
 
 def _way(smoke: SmokeSpec | None) -> str:
-    """How the system text was given in the test; `own-turn` became one turn where the template takes no two."""
+    """Return how the test gave the system text; `own-turn` became one turn where the template takes no two."""
     if smoke is None:
         return "none"
-    one = len(smoke.exchange.messages) == 1
-    return "first-user" if smoke.system == "own-turn" and one else smoke.system
-
-
-def _value(value: object) -> str:
-    """JSON of a value of the request, a message a line."""
-    if not isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    return "[\n" + ",\n".join(f"    {json.dumps(one, ensure_ascii=False)}" for one in value) + "\n  ]"
+    alone = len(smoke.exchange.messages) == 1
+    return "first-user" if smoke.system == "own-turn" and alone else smoke.system
 
 
 def _messages(way: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
-    """The messages that ask it."""
+    """Return the messages that ask it."""
     user = {"role": "user", "content": asked["prompt"]}
     if way == "first-user":
         return [{"role": "user", "content": f"{asked['system']}\n\n{asked['prompt']}"}]
@@ -90,7 +89,7 @@ def _messages(way: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def shell(text: str) -> str:
-    """A word for a shell, in the quotes that read best; the same word for sh, bash and zsh."""
+    """Return a word for a shell, in the quotes that read best; the same word for sh, bash and zsh."""
     if _SAFE.fullmatch(text):
         return text
     if "'" not in text:
@@ -100,7 +99,7 @@ def shell(text: str) -> str:
 
 
 def _joined(program: str, *parts: list[str]) -> str:
-    """One line where it fits a page, else a line for each option."""
+    """Return one line where it fits a page, else a line for each option."""
     words = [" ".join(part) for part in parts if part]
     line = " ".join([program, *words])
     return line if len(line) <= 90 else " \\\n  ".join([f"{program} {words[0]}", *words[1:]])

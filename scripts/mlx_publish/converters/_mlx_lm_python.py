@@ -29,28 +29,27 @@ messages = [{"role": "user", "content": "When does the eclipse of 2026-08-12 beg
 
 
 def snippet(load_as: str, smoke: SmokeSpec | None) -> str:
-    """Python that loads the model and answers the smoke test's question.
+    """Return Python that loads the model and answers the smoke test's question.
 
     Where the chat template takes no system text, it is folded exactly as it was in the test.
     """
     lines = ["from mlx_lm import generate, load", "", f"model, tokenizer = load({quoted(load_as)})", ""]
-    lines += _prompt(smoke) if smoke else ['prompt = "Hello"']
+    if smoke is None:
+        lines.append('prompt = "Hello"')
+    elif smoke.chat_template:
+        options = {name: repr(value) for name, value in smoke.options.items()}
+        lines += [*_messages(smoke, smoke.exchange.messages), _rendering(options)]
+    else:
+        lines.append(f"prompt = {quoted(smoke.exchange.rendered)}")
     return "\n".join([*lines, "", "text = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"])
 
 
 def tools_snippet(smoke: SmokeSpec | None) -> str:
-    """Python that goes on from there and offers a tool; empty where the chat template lists none."""
+    """Return Python that goes on from there and offers a tool; empty where the chat template lists none."""
     if smoke is None or not smoke.lists_tools:
         return ""
     prompt = _rendering({"tools": "tools", **{name: repr(value) for name, value in smoke.options.items()}})
     return f"{TOOLS}{prompt}\n\ntext = generate(model, tokenizer, prompt=prompt, max_tokens=256, verbose=True)"
-
-
-def _prompt(smoke: SmokeSpec) -> list[str]:
-    if not smoke.chat_template:
-        return [f"prompt = {quoted(smoke.exchange.rendered)}"]
-    options = {name: repr(value) for name, value in smoke.options.items()}
-    return [*_messages(smoke, smoke.exchange.messages), _rendering(options)]
 
 
 def _messages(smoke: SmokeSpec, messages: Sequence[Message]) -> list[str]:

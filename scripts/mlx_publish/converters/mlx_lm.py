@@ -35,7 +35,8 @@ class MlxLm(Converter):
         if spec is None or not spec.submodule_search_locations:
             return None
         folder = Path(next(iter(spec.submodule_search_locations)))
-        modules = {path.stem for path in (folder / "models").glob("*.py") if _is_architecture(path)}
+        files = [path for path in (folder / "models").glob("*.py") if path.stem not in _PARTS]
+        modules = {path.stem for path in files if "class ModelArgs" in path.read_text(encoding="utf-8")}
         return Support(version(self.distribution), frozenset(modules | _remapped(folder / "utils.py")))
 
     def snippet(self, load_as: str, smoke: SmokeSpec | None) -> str:
@@ -49,10 +50,6 @@ class MlxLm(Converter):
     def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
         """Return lines for `mlx_lm.generate`, `mlx_lm.chat` and `mlx_lm.server`."""
         return commands(load_as, smoke)
-
-
-def _is_architecture(path: Path) -> bool:
-    return path.stem not in _PARTS and "class ModelArgs" in path.read_text(encoding="utf-8")
 
 
 def _remapped(utils: Path) -> set[str]:

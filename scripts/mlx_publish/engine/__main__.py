@@ -53,7 +53,8 @@ def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
         leave()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError):  # the log is on a disk that may be full
+            stream.flush()
     return {**answer, "again": good}
 
 

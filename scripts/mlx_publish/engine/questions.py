@@ -51,7 +51,7 @@ def _prompt(tokenizer: Any, question: Question) -> Prompt:
         text = _with_long(tokenizer, question, question.prompt)
         return text, [int(id_) for id_ in tokenizer.encode(text)]
     *before, last = question.messages
-    messages = [*before, {**last, "content": _with_long(tokenizer, question, last["content"])}]
+    messages = [*before, {**last, "content": _with_long(tokenizer, question, str(last["content"]))}]
     options = question.options
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **options)
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **options)

@@ -46,7 +46,7 @@ class Rope:
 class Hyperparameters:
     """The built model beside its config."""
 
-    ignored: Mapping[str, Any]
+    ignored: Mapping[str, object]
     """Keys that change the mathematics and that the MLX class neither knows nor can have been written for."""
     differs: Mapping[str, Mismatch]
     rope: Rope
@@ -151,7 +151,7 @@ class TokenizerComparison:
 
 @dataclass(frozen=True)
 class Conversion:
-    """All that the engine found out while it converted a source to its variants."""
+    """All that the engine learns while it converted a source to its variants."""
 
     built: Hyperparameters
     tensors: Accounted

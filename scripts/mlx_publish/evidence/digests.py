@@ -24,12 +24,12 @@ class FileDigest:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex, read in pieces."""
+    """Return the SHA-256 of a file in hex, read in pieces."""
     return _digested(path, hashlib.sha256())
 
 
 def sha256_of_all(paths: Iterable[Path]) -> list[str]:
-    """SHA-256 of several files, in their order, by a few threads at once."""
+    """Return the SHA-256 of several files, in their order, by a few threads at once."""
     # Not on top: what needs no digests need not load it.
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
@@ -39,16 +39,12 @@ def sha256_of_all(paths: Iterable[Path]) -> list[str]:
 
 
 def git_sha1_of(path: Path) -> str:
-    """The id that git, and so the Hub, gives the content of a file that is not in LFS."""
-    return _digested(path, _as_git(path))
-
-
-def _as_git(path: Path) -> Any:
-    return hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    """Return the id that git, and so the Hub, gives the content of a file that is not in LFS."""
+    return _digested(path, hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False))
 
 
 def sha256_of_open(file: BinaryIO) -> str:
-    """SHA-256 of an open file in hex, read in pieces to its end."""
+    """Return the SHA-256 of an open file in hex, read in pieces to its end."""
     return _digested_open(file, hashlib.sha256())
 
 
@@ -64,21 +60,21 @@ def _digested_open(file: BinaryIO, digest: Any) -> str:
 
 
 def read_back(value: Any) -> Any:
-    """A value as it is once it was written as JSON and read: lists in place of tuples, texts as keys."""
+    """Return a value as it is once it was written as JSON and read: lists in place of tuples, texts as keys."""
     return json.loads(json.dumps(value))
 
 
 def digest_of(data: object) -> str:
-    """SHA-256 over plain data, whatever the order of its keys."""
+    """Return the SHA-256 over plain data, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def listing(files: Iterable[FileDigest]) -> list[dict[str, str | int]]:
-    """Plain data of files, sorted by path."""
+    """Return plain data of files, sorted by path."""
     return [asdict(file) for file in sorted(files)]
 
 
 def folder_digest(files: Iterable[FileDigest]) -> str:
-    """One digest for a folder: over its sorted files, leaving out what is made from evidence."""
+    """Return one digest for a folder: over its sorted files, leaving out what is made from evidence."""
     return digest_of(listing(file for file in files if file.path not in MADE_FROM_EVIDENCE))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlx_publish.evidence.records import LEFT_OUT
 
-Messages = Sequence[Mapping[str, Any]]
+Messages = Sequence[Mapping[str, object]]
 """A dialogue, as chat templates take it."""
 
 
@@ -19,7 +18,7 @@ class Question:
     name: str
     messages: Messages | None
     max_tokens: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     """Options of the chat template."""
     prompt: str = ""
     long_text: str = ""
@@ -55,7 +54,7 @@ class Answers:
     vocabulary: int
     answers: Mapping[str, Answer]
     warnings: Sequence[str] = ()
-    """What libraries said while they loaded the model."""
+    """What libraries print while they load the model."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class DialogueOrder:
 
     name: str
     messages: Messages
-    tools: Sequence[Mapping[str, Any]] | None
-    options: Mapping[str, Any]
+    tools: Messages | None
+    options: Mapping[str, object]
     generation: bool
     """Whether an answer is asked for."""
 

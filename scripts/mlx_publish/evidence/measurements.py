@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# A text of megabytes would otherwise be told of item by item.
+# Otherwise a message would name each item of a text of megabytes.
 SOME = Field(max_length=1000)
 # In the JSON Schema what a measurement adds for itself is any object.
 ANY = WithJsonSchema({"additionalProperties": True, "type": "object"})
@@ -32,7 +32,7 @@ class Record(BaseModel):
     """Plain data with types: `plain` gives back what it was read from, key by key."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    _plain: Mapping[str, Any] = PrivateAttr()
+    _plain: Mapping[str, object] = PrivateAttr()
 
     @model_validator(mode="wrap")
     @classmethod

@@ -95,7 +95,7 @@ class Boundary:
 class SmallConfig:
     """The small config of a twin, and its boundaries."""
 
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     boundaries: Sequence[Boundary]
 
 

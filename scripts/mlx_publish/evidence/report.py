@@ -47,17 +47,17 @@ class Chain:
     def from_json(cls, data: Mapping[str, Any]) -> Chain:
         """Read a chain back. KeyError, TypeError or ValueError where it is something else."""
         own, before, replaced = data["own"], dict(data["before"]), tuple(data["replaced"])
-        if not all(isinstance(one, str) for one in (own, *before, *before.values(), *replaced)):
+        if not all(isinstance(digest, str) for digest in (own, *before, *before.values(), *replaced)):
             raise TypeError("a digest is a text")
         return cls(own, before, replaced)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one stage found out about one variant, with the digests of what it looked at."""
+    """What one stage reports of one variant, with the digests of what it looked at."""
 
     stage: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     checks: tuple[Finding, ...]
     result: Mapping[str, Any]
     verdict: Verdict
@@ -86,7 +86,7 @@ class Report:
         digests = {stage: report.chain.own for stage, report in before.items()}
         own = self._digest()
         old = (*replaced.chain.replaced, replaced.chain.own) if replaced else ()
-        return replace(self, chain=Chain(own, digests, tuple(dict.fromkeys(one for one in old if one != own))))
+        return replace(self, chain=Chain(own, digests, tuple(dict.fromkeys(digest for digest in old if digest != own))))
 
     def follows(self, report: Report) -> bool:
         """Tell whether it was made from this report of another stage, or from one that stood in its place."""
@@ -100,7 +100,7 @@ class Report:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data in the order of the contract."""
+        """Return plain data in the order of the contract."""
         return {
             "schema": self.schema,
             "stage": self.stage,
@@ -128,18 +128,18 @@ class Report:
 
 
 def _lasting(check: Finding) -> dict[str, Any]:
-    """A finding without what is another number in every run."""
+    """Return a finding without what is another number in every run."""
     details = {key: value for key, value in check.details.items() if key != PASSING}
     return {**asdict(check), "details": details}
 
 
 def verdict_of(checks: Iterable[Finding]) -> Verdict:
-    """One failed check refuses; that is the only rule."""
+    """Return `refused` where one check failed, else `pass`."""
     return "refused" if any(check.status == "fail" for check in checks) else "pass"
 
 
 def unmeasured(reports: Iterable[Report]) -> str:
-    """Why a variant has no numbers: it was refused, and goes no further; empty where it was not.
+    """Return why a variant has no numbers: it was refused, and goes no further; empty where it was not.
 
     `reports` are of one variant, in the order of the stages.
     """

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from mlx_publish.errors import BadInput, Fault, Place
 from mlx_publish.recipes import patterns
-from mlx_publish.recipes.faults import cut, joined, said
+from mlx_publish.recipes.faults import cut, joined, value_message
 from mlx_publish.recipes.flags import Asked, Key, keys_of
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import RecipeSpec, Strict
@@ -183,7 +183,7 @@ def _fault(error: ErrorDetails, place: str) -> Fault:
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return Fault("this key is not known", Place(place), cut(key), _allowed())
-    return Fault(said(error), Place(place), cut(key), f"{PAGE} says what is allowed.")
+    return Fault(value_message(error), Place(place), cut(key), f"{PAGE} says what is allowed.")
 
 
 def _allowed() -> str:

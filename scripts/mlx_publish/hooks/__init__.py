@@ -21,7 +21,7 @@ HOOKS: Mapping[str, str] = {
 
 
 def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Path = Path("recipes")) -> int:
-    """Print what is wrong with the files; returns 1 where something is, or was until now, else 0.
+    """Print what is wrong with the files; return 1 where something is, or was until now, else 0.
 
     Raises `BadInput` for a file that is not there.
     """

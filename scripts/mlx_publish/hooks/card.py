@@ -9,19 +9,63 @@ import contextlib
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
+from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
 from mlx_publish.errors import BadInput, Fault, PublishError, in_file
-from mlx_publish.hooks.claims import claims
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.hooks.cores import shared
-from mlx_publish.hooks.evidence import EvidenceFile, disagreements, read_evidence
+from mlx_publish.hooks.evidence import Claim, EvidenceFile, disagreements, read_evidence
 from mlx_publish.hooks.faults import Options, faults_of
 from mlx_publish.hooks.front_matter import faults
 from mlx_publish.hooks.known_recipes import Known, KnownRecipes
-from mlx_publish.recipes.recipe import Variant
+from mlx_publish.recipes.policy import Policy, judge_licence
+from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.json_text import FaultyJson, read_within
+
+_INDEX = re.compile(r"\[[0-9]+\]")
+
+
+def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterator[Fault]:
+    """Yield what the recipe or the policy gainsays, and what is wrong with the list of checks."""
+    evidence = file.evidence
+    for key, value, wanted in _claims(evidence, recipe):
+        if value != wanted:
+            yield file.fault(key, f"says {shown(repr(value))} where {recipe.place} gives {shown(repr(wanted))}")
+    if policy and (forbidden := judge_licence(evidence.licence.id, policy)):
+        place = in_file(file.path, file.line_of("licence.id"))
+        yield Fault(forbidden[0], place, "licence.id", forbidden[1])
+    faults = [
+        *wrong_list(evidence),
+        *untested(evidence, recipe.accepted(COMPLETE)),
+        *unaccepted(evidence, recipe.accepted),
+    ]
+    for fault in faults:
+        if fault.key in file.lines:
+            yield file.fault(fault.key, fault.message)
+        else:  # an entry of a list that is not there stands at the line of the list
+            line = file.line_of(_INDEX.split(fault.key)[0])
+            yield replace(fault, place=in_file(file.path, line), remedy="Take the evidence as it was made.")
+
+
+def _claims(evidence: Evidence, recipe: Recipe) -> Iterator[Claim]:
+    """Yield what the recipe says in so many words."""
+    spec, destination = recipe.spec, recipe.destinations[evidence.variant.label]
+    yield "recipe", evidence.recipe, recipe.name
+    yield "destination.name", evidence.destination.name, destination.name
+    yield "destination.repo", evidence.destination.repo, destination.repo
+    yield "words", evidence.words.plain, spec.card.model_dump(mode="json")
+    if spec.license:
+        yield "licence.id", evidence.licence.id, spec.license
+        yield "licence.name", evidence.licence.name, spec.license_name
+        yield "licence.link", evidence.licence.link, spec.license_link
+    if spec.language:
+        yield "language", evidence.language, list(spec.language)
+    if evidence.smoke is not None:
+        yield "smoke.asked", evidence.smoke.asked, {"system": spec.smoke.system, "prompt": spec.smoke.prompt}
+
 
 MOST = 5
 _LONGEST = 60
@@ -35,10 +79,10 @@ def differences(text: str, rendered: str) -> Iterator[tuple[int, str]]:
     """Yield line and words of what differs, the first few; nothing where all bytes are the same."""
     if text == rendered:
         return
-    found = list(_differences(text.split("\n"), rendered.split("\n")))
-    yield from found[:MOST]
-    if found[MOST:]:
-        yield found[MOST][0], f"differs here, too, and so on: {len(found)} differences"
+    every = list(_differences(text.split("\n"), rendered.split("\n")))
+    yield from every[:MOST]
+    if every[MOST:]:
+        yield every[MOST][0], f"differs here, too, and so on: {len(every)} differences"
 
 
 def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, str]]:
@@ -54,16 +98,16 @@ def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[i
             elif from_ + number >= to:
                 yield line + 1, f"says {_cut(ours[line])}, which neither recipe nor evidence gives"
             else:
-                yield from ((line + 1, said) for said in _line(ours[line], theirs[from_ + number]))
+                yield from ((line + 1, message) for message in _line(ours[line], theirs[from_ + number]))
 
 
 def _line(ours: str, theirs: str) -> Iterator[str]:
     if ours.rstrip() == theirs.rstrip():
         yield "ends with other blanks than recipe and evidence give"
     elif _NUMBER.split(ours) == _NUMBER.split(theirs):
-        for one, other in zip(_NUMBER.findall(ours), _NUMBER.findall(theirs), strict=True):
-            if one != other:
-                yield f"says {one[:_LONGEST]} where the evidence has {other[:_LONGEST]}"
+        for our, their in zip(_NUMBER.findall(ours), _NUMBER.findall(theirs), strict=True):
+            if our != their:
+                yield f"says {our[:_LONGEST]} where the evidence has {their[:_LONGEST]}"
     else:
         at = next(
             (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
@@ -107,8 +151,8 @@ class _Made:
         try:
             yield
         except UNRENDERABLE as error:
-            said = f"no card can be made of it: {type(error).__name__}: {error}"
-            raise self.file.wrong("", said, "Take the evidence as it was made.") from error
+            message = f"no card can be made of it: {type(error).__name__}: {error}"
+            raise self.file.wrong("", message, "Take the evidence as it was made.") from error
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
@@ -146,11 +190,17 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Fault
         yield from faults(folder / CARD, text)
         file = read_evidence(folder / EVIDENCE)
         known = recipes.of(file)
-        variant = _variant(known, file)
+        label = file.evidence.variant.label
+        variant = next((variant for variant in known.recipe.variants if variant.label == label), None)
+        if variant is None:
+            raise file.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
         yield from disagreements(file, known.recipe, variant, folder)
         yield from claims(file, known.recipe, known.policy)
         made = _Made(folder, file, known, variant)
-        yield from _compared(made, text)
+        with made.whole():
+            rendered = render(known.recipe, variant, file.evidence, known.templates)
+        for line, message in differences(text, rendered):
+            yield Fault(message, in_file(folder / CARD, line), remedy=made.again)
         # Where labels go takes a hundred times as long as a card, so only a chart that is named is drawn again.
         yield from _chart(made, drawn=chart)
     except PublishError as error:
@@ -158,26 +208,11 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Fault
 
 
 def _read(path: Path) -> str:
-    """A card or a chart. `BadInput` where it is larger than one may be."""
+    """Return the text of a card or a chart. `BadInput` where it is larger than one may be."""
     try:
         return read_within(path, LARGEST).decode("utf-8", "replace")
     except FaultyJson as error:
         raise BadInput(error.message, place=in_file(path), remedy="Take it as it was made.") from error
-
-
-def _variant(known: Known, file: EvidenceFile) -> Variant:
-    label = file.evidence.variant.label
-    for variant in known.recipe.variants:
-        if variant.label == label:
-            return variant
-    raise file.wrong("variant.label", f"{known.recipe.place} has no variant {label!r}", "Remove the card.")
-
-
-def _compared(made: _Made, text: str) -> Iterator[Fault]:
-    with made.whole():
-        rendered = render(made.known.recipe, made.variant, made.file.evidence, made.known.templates)
-    for line, message in differences(text, rendered):
-        yield Fault(message, in_file(made.folder / CARD, line), remedy=made.again)
 
 
 def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:

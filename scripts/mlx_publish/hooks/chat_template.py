@@ -64,13 +64,14 @@ def _slips(template: Template, look: Look) -> Iterator[Fault]:
         if template.lonely and name.endswith("_token"):
             continue  # transformers gives all of the tokenizer's, which no file here names
         # It may stand in another of the model's templates.
-        if line := _line_with(template.text, name):
+        if word := re.search(rf"\b{re.escape(name)}\b", template.text):
+            line = template.text.count("\n", 0, word.start()) + 1
             message = f"it reads {name}, which no caller is known to give"
             yield _fault(template, message, "Correct its name, or set it in the template before it is read.", line)
 
 
 def _broken(template: Template, look: Look) -> Sequence[str]:
-    """Dialogues that have to work and do not.
+    """Return the dialogues that have to work and do not.
 
     A template for images beside texts may take texts as parts alone, and one that lies under a name of its own tools.
     """
@@ -80,15 +81,10 @@ def _broken(template: Template, look: Look) -> Sequence[str]:
 
 
 def _syntax(look: Look) -> list[str]:
-    """A template for tools or documents need not take every dialogue; one that cannot be parsed takes none."""
+    """Return the dialogues that stumble over syntax: a template for tools or documents need not take every one."""
     return [dialogue for dialogue, rendered in look.rendered.items() if rendered.syntax]
 
 
 def _fault(template: Template, message: str, remedy: str, line: int = 0) -> Fault:
     """Return a fault at a line of the template, the first where an error names none."""
     return Fault(message, in_file(template.path, template.line_of(line or 1)), template.key, remedy)
-
-
-def _line_with(text: str, name: str) -> int | None:
-    word = re.search(rf"\b{re.escape(name)}\b", text)
-    return text.count("\n", 0, word.start()) + 1 if word else None

@@ -27,15 +27,15 @@ def shared(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]
     size = -(-len(items) // count)
     pieces = [items[start : start + size] for start in range(0, len(items), size)]
     others = [_start(piece, work) for piece in pieces[1:]]
-    found = work(pieces[0])
+    results = work(pieces[0])
     for pid, stream in others:
         with stream:
             answer = pickle.load(stream)  # noqa: S301  our own copy wrote it
         os.waitpid(pid, 0)
         if isinstance(answer, BaseException):
             raise answer
-        found += answer
-    return found
+        results += answer
+    return results
 
 
 def _start(piece: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> tuple[int, BinaryIO]:
@@ -49,14 +49,11 @@ def _start(piece: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]
     code = 1
     try:
         with os.fdopen(target, "wb") as stream:
-            pickle.dump(_answer(piece, work), stream)
+            try:
+                answer: list[Result] | Exception = work(piece)
+            except Exception as error:  # noqa: BLE001  the parent raises it
+                answer = error
+            pickle.dump(answer, stream)
         code = 0
     finally:
         os._exit(code)
-
-
-def _answer(piece: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result] | Exception:
-    try:
-        return work(piece)
-    except Exception as error:  # noqa: BLE001  the parent raises it
-        return error

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mlx_publish.errors import Fault, Refused
 from mlx_publish.hooks.faults import faults_of
 from mlx_publish.hooks.model_folder import ModelFolder
 from mlx_publish.model.draft import CONFIG, FAST, GENERATION, MODEL, SPECIAL, read_object
 from mlx_publish.model.files import MemoryFiles
-from mlx_publish.model.portable import Repaired, portable
+from mlx_publish.model.portable import portable
 from mlx_publish.model.stopping import EOS, Stopping, complete_stop_ids
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
 from mlx_publish.text.bounds import CONFIG as CONFIG_BOUNDS
@@ -24,7 +23,7 @@ _ANY_SIZE = 1 << 40
 
 
 def turn_ends(models: Sequence[ModelFolder]) -> list[str | None]:
-    """What each model's chat template has generation stop at; all templates are rendered by one child."""
+    """Return what each model's chat template has generation stop at; one child renders all templates."""
     chats = {number: info for number, model in enumerate(models) if (info := _chat(model))}
     ends: list[str | None] = [None] * len(models)
     if not chats:
@@ -58,18 +57,15 @@ def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator
 
 
 def _write(model: ModelFolder, stopping: Stopping) -> None:
-    for name, value in ((MODEL, stopping.eos_token_id), (GENERATION, _value(stopping.generation_config))):
+    generation = parse(stopping.generation_config, CONFIG_BOUNDS).get(EOS) if stopping.generation_config else None
+    for name, value in ((MODEL, stopping.eos_token_id), (GENERATION, generation)):
         data = model.json(name)
         if data is not None and value is not None and data.get(EOS) != value:
             model.rewrite(name, {**data, EOS: value})
 
 
-def _value(generation: bytes | None) -> Any:
-    return parse(generation, CONFIG_BOUNDS).get(EOS) if generation else None
-
-
 def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:
-    """tokenizer.json has megabytes, and is read only where the smaller files leave something open."""
+    # tokenizer.json has megabytes, and is read only where the smaller files leave something open.
     tokenizer = model.json(CONFIG) or {}
     listed = _decoder(tokenizer)
     wanted = {_text(tokenizer.get("eos_token")), turn_end} - {None}
@@ -79,36 +75,34 @@ def _completed(model: ModelFolder, turn_end: str | None) -> Stopping:
     return stopping
 
 
-def _stopping(model: ModelFolder, fast: Mapping[str, Any] | None, turn_end: str | None) -> Stopping:
+def _stopping(model: ModelFolder, fast: Mapping[str, object] | None, turn_end: str | None) -> Stopping:
     config = model.config or {}
     size = {} if fast or "vocab_size" in {**(config.get("text_config") or {}), **config} else {"vocab_size": _ANY_SIZE}
     return complete_stop_ids(
-        {**config, **size}, model.content(GENERATION), model.json(CONFIG) or {}, fast, turn_end, chat=_knows(model)
+        {**config, **size},
+        model.content(GENERATION),
+        model.json(CONFIG) or {},
+        fast,
+        turn_end,
+        chat=_chat(model) is not None,
     )
 
 
-def _knows(model: ModelFolder) -> bool:
-    """Whether there is a chat template, and a list of tokens to find its marks in."""
-    return _chat(model) is not None
-
-
 def _chat(model: ModelFolder) -> TokenizerInfo | None:
+    """Return the tokenizer of a model that has a chat template and a list of tokens to find its marks in, else None."""
     if not _special(model):
         return None
     small = {path: data for path, data in model.tokenizer_files().items() if path.endswith(("_config.json", ".jinja"))}
     try:
-        info = read_tokenizer(MemoryFiles({**small, **_map(model)}))
+        roles = {name: model.content(name) or b"" for name in {SPECIAL} & model.names}
+        info = read_tokenizer(MemoryFiles({**small, **roles}))
     except Refused:
         return None  # mlx-chat-template tells what is wrong with it
     return info if "default" in info.templates else None
 
 
-def _map(model: ModelFolder) -> dict[str, bytes]:
-    return {name: model.content(name) or b"" for name in {"special_tokens_map.json"} & model.names}
-
-
 def _special(model: ModelFolder) -> frozenset[str]:
-    """Texts of the tokens that stand for themselves, by the smaller file where it lists them."""
+    """Return the texts of the tokens that stand for themselves, by the smaller file where it lists them."""
     special = _decoder(model.json(CONFIG) or {})
     if not special:
         added = (model.json(FAST) or {}).get("added_tokens")
@@ -117,7 +111,7 @@ def _special(model: ModelFolder) -> frozenset[str]:
     return frozenset(special)
 
 
-def _decoder(tokenizer: Mapping[str, Any]) -> list[str]:
+def _decoder(tokenizer: Mapping[str, object]) -> list[str]:
     listed = tokenizer.get("added_tokens_decoder")
     texts = (_text(token) for token in listed.values()) if isinstance(listed, Mapping) else ()
     return [text for text in texts if text]
@@ -153,12 +147,7 @@ def portability(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
         key = change.key if change.key in (model.json(file) or {}) else ""
         message = change.message if fix else f"some clients cannot load it; --fix makes it so: {change.message}"
         yield model.fault(file, key, message, _RUN_FIX, fixed=fix)
-    if fix:
-        _write_files(model, repaired)
-
-
-def _write_files(model: ModelFolder, repaired: Repaired) -> None:
-    for name, data in repaired.files.items():
+    for name, data in repaired.files.items() if fix else ():
         if name in (CONFIG, SPECIAL) and name in model.names:
             model.rewrite(name, read_object(name, data))
         else:

@@ -88,7 +88,10 @@ def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: 
         message = f"lies in {folder}, and {recipe.place} sends it to {place}"
         yield Fault(message, in_file(file.path), remedy="Move the card.")
     yield from _twice(file)
-    yield from _digests(file)
+    model = file.evidence.model
+    listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
+    if listed != model.model:
+        yield file.fault("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
 
 
 def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Claim]:
@@ -104,7 +107,7 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
 
 
 def _twice(file: EvidenceFile) -> Iterator[Fault]:
-    """Yield where the table of all variants repeats of this one what stands elsewhere otherwise."""
+    """Yield where the table of all variants says of this one another thing than its measurements."""
     evidence = file.evidence
     model, fidelity = evidence.model, evidence.fidelity
     for number, rung in enumerate(evidence.ladder):
@@ -123,14 +126,6 @@ def _twice(file: EvidenceFile) -> Iterator[Fault]:
         for room, key, value, there in repeated:
             if value is not None and value != there:
                 yield file.fault(f"ladder[{number}].{key}", f"says {value} where {room}.{key} says {there}")
-
-
-def _digests(file: EvidenceFile) -> Iterator[Fault]:
-    """Yield whether the one digest of the model is another than that of its list of files."""
-    model = file.evidence.model
-    listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
-    if listed != model.model:
-        yield file.fault("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
 
 
 def _shown(value: object) -> str:

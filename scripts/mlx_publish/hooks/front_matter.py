@@ -51,29 +51,25 @@ def _faults(data: Mapping[str, object]) -> Iterator[Fault]:
         yield from _texts(key, data.get(key))
     if data.get("base_model_relation") not in (None, "quantized"):
         yield Fault("a conversion is 'quantized', or says nothing", key="base_model_relation")
-    yield from _doubles(data.get("tags"))
-
-
-def _licence(data: Mapping[str, object]) -> Iterator[Fault]:
-    found = data.get("license")
-    if not isinstance(found, str) or not found:
-        yield Fault("this key is missing" if found is None else "is no text", key="license")
-    for key in ("license_name", "license_link"):
-        if found == "other" and not data.get(key):
-            yield Fault("this key is missing; the licence 'other' needs it", key=key)
-
-
-def _texts(key: str, value: object) -> Iterator[Fault]:
-    """A text, or a list of them; `no` without quotes is a truth to many readers, and the quick path leaves it."""
-    for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
-        if not isinstance(item, str):
-            place = f"{key}[{number}]" if isinstance(value, list) else key
-            yield Fault(f"{item!r} is no text; put it in quotes", key=place)
-
-
-def _doubles(tags: object) -> Iterator[Fault]:
-    known: set[str] = set()
+    tags, known = data.get("tags"), set[str]()
     for number, tag in enumerate(tags if isinstance(tags, list) else ()):
         if isinstance(tag, str) and tag.lower() in known:
             yield Fault(f"the tag {tag} stands there twice", key=f"tags[{number}]")
         known.add(str(tag).lower())
+
+
+def _licence(data: Mapping[str, object]) -> Iterator[Fault]:
+    licence = data.get("license")
+    if not isinstance(licence, str) or not licence:
+        yield Fault("this key is missing" if licence is None else "is no text", key="license")
+    for key in ("license_name", "license_link"):
+        if licence == "other" and not data.get(key):
+            yield Fault("this key is missing; the licence 'other' needs it", key=key)
+
+
+def _texts(key: str, value: object) -> Iterator[Fault]:
+    """Yield what is no text, as `no` without quotes, which is a truth to many readers, and the quick path leaves it."""
+    for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
+        if not isinstance(item, str):
+            place = f"{key}[{number}]" if isinstance(value, list) else key
+            yield Fault(f"{item!r} is no text; put it in quotes", key=place)

@@ -34,7 +34,7 @@ def key_lines(text: str) -> dict[str, int]:
 
     Of a text whose paths have more than `MOST` characters only those at its beginning.
     """
-    ends = [found.start() for found in re.finditer("\n", text)]
+    ends = [end.start() for end in re.finditer("\n", text)]
     words = ((match.group(), 1 + bisect.bisect_left(ends, match.start())) for match in _WORD.finditer(text))
     lines = _Lines()
     with contextlib.suppress(_Full):

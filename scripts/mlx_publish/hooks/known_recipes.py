@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +25,7 @@ class Known:
     recipe: Recipe
     templates: Path | None
     policy: Policy | None = None
-    """What is allowed in the repo that one stands in."""
-
-
-def _policy() -> Policy | None:
-    """The policy; one that is wrong is the recipe hook's to say."""
-    try:
-        return find_policy(Path.cwd())
-    except BadInput:
-        return None
+    """What the repo of the current folder allows."""
 
 
 class KnownRecipes:
@@ -43,7 +36,9 @@ class KnownRecipes:
         self._known: dict[str, Known | BadInput] = {}
         self._others: dict[str, Recipe] | None = None
         self._templates: dict[Path, Path | None] = {}
-        self._policy = _policy()
+        self._policy: Policy | None = None
+        with contextlib.suppress(BadInput):  # the recipe hook says so
+            self._policy = find_policy(Path.cwd())
 
     def of(self, file: EvidenceFile) -> Known:
         """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
@@ -54,10 +49,10 @@ class KnownRecipes:
             )
         if name not in self._known:
             self._known[name] = self._read(name)
-        found = self._known[name]
-        if isinstance(found, BadInput):
-            raise found
-        return found
+        known = self._known[name]
+        if isinstance(known, BadInput):
+            raise known
+        return known
 
     def _read(self, name: str) -> Known | BadInput:
         try:
@@ -83,7 +78,7 @@ class KnownRecipes:
         return None
 
     def _by_key(self, name: str) -> Recipe | None:
-        """A recipe may have another name than its file; one that is wrong cannot be the one that is looked for."""
+        """Return a recipe that has another name than its file; one that is wrong cannot be it."""
         if self._others is None:
             self._others = {}
             for path in recipe_paths(self._folder):

@@ -39,7 +39,7 @@ class ModelFolder:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a model's; many programs keep a config.json."""
+        """Tell whether it is a model's; many programs keep a config.json."""
         beside = {GENERATION, CONFIG, FAST} & self.names or any(name.endswith(".safetensors") for name in self.names)
         if beside or MODEL not in self.names:
             return bool(beside)
@@ -59,13 +59,13 @@ class ModelFolder:
         yield from self.broken
 
     def content(self, name: str) -> bytes | None:
-        """The bytes of a file, as they are now or will be; None where it is absent."""
+        """Return the bytes of a file, as they are now or will be; None where it is absent."""
         if name in self._mended:
             return self._mended[name]
         return (self.folder / name).read_bytes() if name in self.names else None
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """A JSON object; None where the file is absent or a pointer of git-lfs. `Refused` where it is broken."""
+        """Return a JSON object; None where the file is absent or a pointer of git-lfs. `Refused` where it is broken."""
         if name not in self._read:
             data = self.content(name)
             self._read[name] = None if data is None or is_pointer(data) else read_object(name, data)
@@ -77,15 +77,13 @@ class ModelFolder:
         return self.json(MODEL)
 
     def tokenizer_files(self) -> dict[str, bytes]:
-        """The tokenizer's files by path; of those that are only asked whether they are there, no content."""
+        """Return the tokenizer's files by path, without the content of those that only have to be there."""
         more = self.folder / "additional_chat_templates"
-        files = {name: self._tokenizer_file(name) for name in self.names if is_tokenizer(name)}
-        files |= {f"{more.name}/{path.name}": path.read_bytes() for path in more.glob("*.jinja")}
+        files = {f"{more.name}/{path.name}": path.read_bytes() for path in more.glob("*.jinja")}
+        for name in filter(is_tokenizer, self.names):
+            data = (self.content(name) or b"") if name.endswith((".json", ".jinja")) else b""
+            files[name] = b"{}" if is_pointer(data) else data
         return files
-
-    def _tokenizer_file(self, name: str) -> bytes:
-        data = (self.content(name) or b"") if name.endswith((".json", ".jinja")) else b""
-        return b"{}" if is_pointer(data) else data
 
     def rewrite(self, name: str, data: Mapping[str, object]) -> None:
         """Write a JSON file anew, in the order of `data` and with the file's own indent."""
@@ -110,12 +108,9 @@ class ModelFolder:
 
     def fault(self, name: str, key: str, message: str, remedy: str = _AS_SOURCE, *, fixed: bool = False) -> Fault:
         """Return the fault of a key, at its line in the file as it was."""
-        place = in_file(self.folder / name, self._line(name, key))
-        return Fault(message, place, key, "" if fixed else remedy, fixed)
-
-    def _line(self, name: str, key: str) -> int:
         data = (self.folder / name).read_bytes() if name in self.names else b"{}"
-        lines = key_lines(data.decode("utf-8-sig", "replace"))
-        while key and key not in lines:
-            key = key.rpartition(".")[0]
-        return lines.get(key, 1)
+        lines, nearest = key_lines(data.decode("utf-8-sig", "replace")), key
+        while nearest and nearest not in lines:
+            nearest = nearest.rpartition(".")[0]
+        place = in_file(self.folder / name, lines.get(nearest, 1))
+        return Fault(message, place, key, "" if fixed else remedy, fixed)

@@ -30,8 +30,11 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
     if not isinstance(own, Mapping):
         yield model.fault(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
         return
-    wrong = [*_wrong(own, BLOCK), *_layers(own)]
-    if wrong or not _alike(own, copy):
+    # Layers that differ from the rest have an entry of their own: the same numbers, or false.
+    layers = {f"{BLOCK}.{name}": entry for name, entry in own.items() if isinstance(entry, Mapping)}
+    wrong = [fault for path, entry in {BLOCK: own, **layers}.items() for fault in _wrong(entry, path)]
+    alike = copy is None or (isinstance(copy, Mapping) and _whole(copy) == _whole(own))
+    if wrong or not alike:
         yield from (model.fault(MODEL, key, message, _AGAIN) for key, message in wrong)
         if not wrong:
             yield from (model.fault(MODEL, key, message, _AGAIN) for key, message in _different(own, copy))
@@ -44,7 +47,7 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
 
 
 def _whole(block: Mapping[str, object]) -> dict[str, object]:
-    """With the mode that mlx-lm takes where none is named, behind the other two numbers."""
+    """Return a block with the mode that mlx-lm takes where none is named, behind the other two numbers."""
     first = {key: block[key] for key in ("group_size", "bits") if key in block}
     return {**first, "mode": "affine", **block}
 
@@ -60,10 +63,6 @@ def _short(block: object, copy: object, whole: Mapping[str, object]) -> Iterator
         yield COPY, f"differs from {BLOCK} in the mode, which one of them leaves out"
 
 
-def _alike(block: Mapping[str, object], copy: object) -> bool:
-    return copy is None or (isinstance(copy, Mapping) and _whole(copy) == _whole(block))
-
-
 def _different(block: Mapping[str, object], copy: object) -> Iterator[tuple[str, str]]:
     if not isinstance(copy, Mapping):
         yield COPY, "is no mapping"
@@ -74,7 +73,7 @@ def _different(block: Mapping[str, object], copy: object) -> Iterator[tuple[str,
 
 
 def _wrong(block: Mapping[str, object], path: str) -> Iterator[tuple[str, str]]:
-    """Numbers that MLX cannot take, or that are not there."""
+    """Yield keys whose numbers MLX cannot take, or that are not there."""
     mode = block.get("mode", "affine")
     if not isinstance(mode, str) or mode not in SIZES:
         yield f"{path}.mode", f"MLX has no mode {mode!r}; it has {', '.join(SIZES)}"
@@ -85,10 +84,3 @@ def _wrong(block: Mapping[str, object], path: str) -> Iterator[tuple[str, str]]:
             yield f"{path}.{key}", "this key is missing"
         elif type(value) is not int or value not in allowed:
             yield f"{path}.{key}", f"is {value!r}; {mode} takes {', '.join(map(str, allowed))}"
-
-
-def _layers(block: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Layers that differ from the rest have an entry of their own: the same numbers, or false."""
-    for name, entry in block.items():
-        if isinstance(entry, Mapping):
-            yield from _wrong(entry, f"{BLOCK}.{name}")

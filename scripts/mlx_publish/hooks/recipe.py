@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput, Fault
 from mlx_publish.hooks.faults import Options, faults_of
-from mlx_publish.recipes.policy import EMPTY, Policy, find_policy, objections, shared_destinations
+from mlx_publish.recipes.policy import EMPTY, find_policy, objections, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 
@@ -22,16 +22,12 @@ def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
         except BadInput as error:
             yield from faults_of(error, path)
             continue
-        yield from _objections(recipe, policy)
+        yield from objections(recipe, policy)
+        if recipe.spec.accept:
+            from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
+
+            try:
+                judge_acceptances(recipe)
+            except BadInput as error:
+                yield from error.faults
         yield from shared_destinations(recipe, owners)
-
-
-def _objections(recipe: Recipe, policy: Policy) -> Iterator[Fault]:
-    yield from objections(recipe, policy)
-    if recipe.spec.accept:
-        from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
-
-        try:
-            judge_acceptances(recipe)
-        except BadInput as error:
-            yield from error.faults

@@ -29,12 +29,12 @@ def looks(models: Sequence[Model], dialogues: Collection[str] = ()) -> list[Look
     """Show the models' templates all dialogues, or only those named, and then no variables; each model once."""
     asked = [probe for probe in probes() if not dialogues or probe.name in dialogues]
     distinct = list({model.key: model for model in models}.values())
-    found: dict[object, Look] = {}
+    done: dict[object, Look] = {}
     while distinct:
-        done = _batch(distinct, asked, variables=not dialogues)
-        found.update({model.key: seen for model, seen in zip(distinct, done, strict=False)})
-        distinct = distinct[len(done) :]
-    return [found[model.key] for model in models]
+        batch = _batch(distinct, asked, variables=not dialogues)
+        done.update((model.key, rendered) for model, rendered in zip(distinct, batch, strict=False))
+        distinct = distinct[len(batch) :]
+    return [done[model.key] for model in models]
 
 
 def _batch(models: Sequence[Model], asked: Sequence[Probe], *, variables: bool) -> list[Look]:
@@ -42,20 +42,19 @@ def _batch(models: Sequence[Model], asked: Sequence[Probe], *, variables: bool) 
 
     The limits hold for the whole batch, so whoever breaks them is rendered again with all of them to itself.
     """
-    answers = work_through([one for model in models for one in _requests(model, asked, variables=variables)])
-    found: list[Look] = []
+    requests: list[Request | Reading] = []
+    for model in models:
+        requests += [request_of(probe, model.templates, model.special_tokens, NOW) for probe in asked]
+        requests += [Reading(tuple(model.templates.values()))] if variables else []
+    answers = work_through(requests)
+    done: list[Look] = []
     each = len(answers) // len(models)
     for number, model in enumerate(models):
         mine = answers[number * each : (number + 1) * each]
-        if any(isinstance(one, Rendered) and one.kind == "unsafe" for one in mine):
-            return [*found, look(model.templates, model.special_tokens)]
-        texts = [one for one in mine if isinstance(one, Rendered)]
-        names = next((one for one in mine if isinstance(one, Reads)), Reads())
+        texts = [answer for answer in mine if isinstance(answer, Rendered)]
+        if any(text.kind == "unsafe" for text in texts):
+            return [*done, look(model.templates, model.special_tokens)]
+        names = next((answer for answer in mine if isinstance(answer, Reads)), Reads())
         rendered = dict(zip((probe.name for probe in asked), texts, strict=True))
-        found.append(Look(model.templates, model.special_tokens, rendered, {}, names))
-    return found
-
-
-def _requests(model: Model, asked: Sequence[Probe], *, variables: bool) -> list[Request | Reading]:
-    found: list[Request | Reading] = [request_of(probe, model.templates, model.special_tokens, NOW) for probe in asked]
-    return [*found, Reading(tuple(model.templates.values()))] if variables else found
+        done.append(Look(model.templates, model.special_tokens, rendered, {}, names))
+    return done

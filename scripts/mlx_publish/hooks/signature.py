@@ -31,6 +31,6 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Fault]:
         path = root / folder / SIGNATURE
         signature = path.read_bytes() if is_signature(path) else None
         names = (str(folder / EVIDENCE), str(folder / SIGNATURE))
-        found = vouched(SignedEvidence((root / folder / EVIDENCE).read_bytes(), signature, *names), by)
-        if found.status == "fail":
-            yield Fault(found.message, in_file(folder / EVIDENCE), remedy=found.remedy)
+        finding = vouched(SignedEvidence((root / folder / EVIDENCE).read_bytes(), signature, *names), by)
+        if finding.status == "fail":
+            yield Fault(finding.message, in_file(folder / EVIDENCE), remedy=finding.remedy)

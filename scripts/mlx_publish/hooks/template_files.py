@@ -33,11 +33,11 @@ class Template:
 
     @property
     def lonely(self) -> bool:
-        """Whether no file beside it names special tokens."""
+        """Tell whether no file beside it names special tokens."""
         return self.special_tokens is _ANY
 
     def line_of(self, line: int) -> int:
-        """The line of the file; JSON has a whole template on one."""
+        """Return the line of the file; JSON has a whole template on one."""
         return _lines(self.path).get(self.key, 1) if self.key else line
 
 
@@ -67,14 +67,10 @@ def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Template]:
         )  # fmt: skip
     tokens = _tokens(path.parent)
     for number, (name, text) in enumerate(named.items()):
-        key = _key(data[KEY], number, name)
-        main = name == "default"
+        value, main = data[KEY], name == "default"
+        key = f"{KEY}[{number}]" if isinstance(value, list) else KEY if isinstance(value, str) else f"{KEY}.{name}"
         beside = named if main else {"default": text}
         yield Template(path, text, beside, tokens, main, key)
-
-
-def _key(value: object, number: int, name: str) -> str:
-    return f"{KEY}[{number}]" if isinstance(value, list) else KEY if isinstance(value, str) else f"{KEY}.{name}"
 
 
 def _lines(path: Path) -> Mapping[str, int]:
@@ -82,7 +78,7 @@ def _lines(path: Path) -> Mapping[str, int]:
 
 
 def _tokens(folder: Path) -> Mapping[str, str]:
-    """Special tokens by role, as templates are given them; something in their place where no file tells them."""
+    """Return special tokens by role, as templates take them; stand-ins where no file names them."""
     paths = [path for path in (folder / CONFIG, folder / SPECIAL) if path.is_file()]
     try:
         return read_tokenizer(MemoryFiles({p.name: p.read_bytes() for p in paths})).special_tokens if paths else _ANY

@@ -34,15 +34,13 @@ def leaks(files: Iterable[tuple[str, Path]]) -> Iterator[str]:
     """
     values = [value.encode() for value in secret_values(_LONG_ENOUGH)]
     for name, path in files:
-        content = _header(path) if name.endswith(".safetensors") else path.read_bytes()
+        with path.open("rb") as file:
+            length = path.stat().st_size
+            if name.endswith(".safetensors"):
+                length = min(int.from_bytes(file.read(_HEADER), "little"), length)
+            content = file.read(length)
         matches = [(what, match.start()) for what, form in FORMS if (match := form.search(content))]
         starts = [start for value in values if (start := content.find(value)) >= 0]
         for what, start in (*matches, *(("the value of a secret in this environment", start) for start in starts)):
             line = content.count(b"\n", 0, start) + 1
             yield f"{name}:{line}: {what}"
-
-
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER), "little")
-        return file.read(min(length, path.stat().st_size))

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import mlx_publish
 from mlx_publish.evidence.digests import FileDigest
-from mlx_publish.evidence.evidence import Evidence, SourceSpec
+from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.text.files import json_text, write_atomically
 
 STATEMENT, PREDICATE, SUMS = "statement.json", "predicate.json", "SHA256SUMS"
@@ -41,6 +41,9 @@ def write_provenance(folder: Path, evidence: Evidence, files: Iterable[FileDiges
 
 def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, object]:
     source, versions = evidence.source, {**evidence.tools, "mlx-publish": mlx_publish.__version__}
+    origin: dict[str, object] = {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}
+    if source.repo:
+        origin = {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
     packages = [
         {"uri": f"pkg:pypi/{quote(name)}@{quote(version)}", "name": name} for name, version in sorted(versions.items())
     ]
@@ -55,17 +58,10 @@ def _predicate(evidence: Evidence, builder: str, run: str) -> dict[str, object]:
             "buildType": BUILD_TYPE,
             "externalParameters": wanted,
             "internalParameters": {},
-            "resolvedDependencies": [_source(source), *packages],
+            "resolvedDependencies": [origin, *packages],
         },
         "runDetails": {
             "builder": {"id": builder or BY_HAND, "version": {"mlx-publish": mlx_publish.__version__}},
             "metadata": {"invocationId": run} if run else {},
         },
     }
-
-
-def _source(source: SourceSpec) -> dict[str, object]:
-    """Return a repo at its commit, or a folder by the digest over its files, which is none of a single file."""
-    if source.repo:
-        return {"uri": f"{_HUB}/{source.repo}", "digest": {"gitCommit": source.identity}, "name": source.name}
-    return {"name": source.name, "digest": {"mlx-publish-listing": source.identity}}

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 MOST = 20
-"""Errors of one document that are told."""
+"""Errors of one document that a message names."""
 LONGEST = 100
 """Characters of somebody's value, or key, that a message shows."""
 
 
 def bad_input(errors: Sequence[ErrorDetails], place: str, lines: Mapping[str, int], page: str) -> BadInput:
-    """All errors at once, the first in front; `page` of the documentation lists the keys.
+    """Return all errors at once, the first in front; `page` of the documentation lists the keys.
 
     `place` is the file, or empty for flags, of which no line is known.
     """
@@ -56,11 +56,11 @@ def _words(error: ErrorDetails, page: str) -> tuple[str, str]:
         return "this key is not known", f"{page} lists the keys."
     if error["type"] == "missing":
         return "this key is missing", f"Add it; {page} lists the keys."
-    return said(error), f"{page} says what is allowed."
+    return value_message(error), f"{page} says what is allowed."
 
 
-def said(error: ErrorDetails) -> str:
-    """What pydantic says of a value, with as much of the value as a person wants to see."""
+def value_message(error: ErrorDetails) -> str:
+    """Return what pydantic says of a value, with as much of the value as a person wants to see."""
     given, message = error["input"], error["msg"]
     if words := WORDS.get(error.get("ctx", {}).get("pattern", "")):
         message = f"is not {words}"
@@ -69,5 +69,5 @@ def said(error: ErrorDetails) -> str:
 
 
 def cut(text: str) -> str:
-    """The beginning of a text, where it is longer than a message should be."""
+    """Return the beginning of a text, where it is longer than a message should be."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -52,7 +52,7 @@ class Attested(Strict):
     """With `github`, the workflow that does: `OWNER/REPO/.github/workflows/publish.yml`."""
 
     @model_validator(mode="after")
-    def _one(self) -> Attested:
+    def _names_one_voucher(self) -> Attested:
         if (self.signers is None) == (self.github is None):
             raise PydanticCustomError("attested", "name one of the two: signers or github")
         if self.workflow and not self.github:
@@ -167,7 +167,7 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
 
 
 def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None:
-    """Message and remedy where the policy forbids a licence, whoever names it; None where it does not."""
+    """Return message and remedy where the policy forbids a licence, whoever names it; None where it does not."""
     if _licensed(licence, policy):
         return None
     # It may be anybody's text.
@@ -190,7 +190,7 @@ def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Itera
 
 
 def _destinations(recipe: Recipe, policy: Policy) -> Iterator[tuple[str, str]]:
-    """What is wrong, and the remedy, each said once whatever the number of variants."""
+    """Yield what is wrong and the remedy, each once whatever the number of variants."""
     names = policy.spec.namespaces
     wanted = list(recipe.destinations.values())
     if not policy.spec.folders and any(destination.folder for destination in wanted):

@@ -33,7 +33,7 @@ FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 
 
 def recipe_paths(folder: Path) -> list[Path]:
-    """Files of recipes in a folder, by their names."""
+    """Return the files of recipes in a folder, by their names."""
     return sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
 
 
@@ -78,7 +78,7 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
     return recipe_from_data(data)
 
 
-def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
+def recipe_from_data(data: Mapping[str, object]) -> Recipe:
     """Make a recipe from plain data; messages name its keys as flags."""
     spec = _validate(data, "", {})
     source = expanded(spec.source)
@@ -107,7 +107,7 @@ def _list(text: str) -> list[str]:
 _READERS: Mapping[str, Callable[[str], Any]] = {"list": _list, "scalar": scalar, "text": str}
 
 
-def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> RecipeSpec:
+def _validate(data: Mapping[str, object], place: str, lines: Mapping[str, int]) -> RecipeSpec:
     try:
         spec = RecipeSpec.model_validate(data)
     except ValidationError as error:
@@ -115,18 +115,18 @@ def _validate(data: Mapping[str, Any], place: str, lines: Mapping[str, int]) -> 
     for key in ("source", "to"):
         if _CONTROL.search(getattr(spec, key)):
             where = Place(place, lines.get(key, 1)) if place else Place(f"--{key}")
-            said = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
-            raise BadInput(said, place=where, key=key if place else "", remedy="Write the name without it.")
+            message = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
+            raise BadInput(message, place=where, key=key if place else "", remedy="Write the name without it.")
     return spec
 
 
 def _folder_of(source: str, base: Path) -> Path | None:
-    """The folder a source names, or None where it names a repo."""
+    """Return the folder a source names, or None where it names a repo."""
     return (base / expanded(source)).resolve() if FOLDER.match(source) else None
 
 
 def expanded(path: str) -> Path:
-    """The path with `~` and `~somebody` replaced."""
+    """Return a path with `~` and `~somebody` replaced."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # nobody is called so; then the path as written is the one that does not exist
@@ -201,7 +201,7 @@ def _check_names(recipe: Recipe) -> None:
 
 
 def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
-    """Fill the pattern in for one variant."""
+    """Return where one variant goes, by the pattern."""
     place, key = _where(recipe, "to"), "to" if recipe.place else ""
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
     if variant.form.bits:

@@ -94,6 +94,6 @@ class Recipe:
         return next((entry.reason for entry in self.spec.accept if entry.check == check), None)
 
     def digest_of(self, *keys: str) -> dict[str, Any]:
-        """The keys of the recipe that a stage depends on, as plain data for its report."""
+        """Return the keys of the recipe that a stage depends on, as plain data for its report."""
         data = self.spec.model_dump(mode="json")
         return {key: data[key] for key in keys}

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mlx_publish.errors import BadInput, Bug, in_file
 from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_file, recipe_from_flags
@@ -18,7 +17,7 @@ _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
 
 
 def recipe_text(flags: Mapping[str, str]) -> str:
-    """YAML that gives the same recipe as the flags; every text stands in quotes, so nothing in it means anything."""
+    """Return YAML that gives the same recipe as the flags; every text stands in quotes, so that none is a command."""
     spec = recipe_from_flags(flags).spec
     data = spec.model_dump(mode="json", exclude_defaults=True)
     if "variants" in data:
@@ -30,7 +29,7 @@ def recipe_text(flags: Mapping[str, str]) -> str:
     return _HEAD + "".join(_lines(data))
 
 
-def _lines(data: Mapping[str, Any]) -> Iterator[str]:
+def _lines(data: Mapping[str, object]) -> Iterator[str]:
     """Yield a line for each key, those of a section below its name."""
     for key, value in data.items():
         if isinstance(value, dict):
@@ -41,7 +40,7 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
-    """Write `folder/<name>.yaml`; returns its path. `BadInput` where another recipe has the name."""
+    """Write `folder/<name>.yaml`; return its path. `BadInput` where another recipe has the name."""
     wanted = recipe_from_flags(flags)
     path = folder / f"{wanted.name}.yaml"
     there = next((file for file in (path, path.with_suffix(".yml")) if file.exists()), None)
@@ -60,8 +59,8 @@ def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
     return path
 
 
-def _quoted(value: Any) -> str:
-    """JSON, which is YAML but for some characters that YAML takes for the end of a line."""
+def _quoted(value: object) -> str:
+    """Return JSON, which is YAML but for some characters that YAML takes for the end of a line."""
     text = json.dumps(value, ensure_ascii=False)
     return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

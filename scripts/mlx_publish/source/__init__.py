@@ -1,1 +1,1 @@
-"""What is true of the source, found once a recipe."""
+"""What is true of the source, once a recipe."""

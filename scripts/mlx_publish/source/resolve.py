@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,9 +134,10 @@ def _inspected(context: Context) -> str | None:
     """
     asked = context.recipe.digest_of("source", "revision")
     reports = (context.work.report(variant.label, "inspect") for variant in context.recipe.variants)
+    passed = [report.inputs for report in reports if report and report.verdict == "pass"]
     commits = {
-        str(report.inputs.get("source"))
-        for report in reports
-        if report and report.verdict == "pass" and asked.items() <= dict(report.inputs.get("recipe") or {}).items()
+        str(inputs.get("source"))
+        for inputs in passed
+        if isinstance(recipe := inputs.get("recipe"), Mapping) and asked.items() <= recipe.items()
     }
     return commits.pop() if len(commits) == 1 else None

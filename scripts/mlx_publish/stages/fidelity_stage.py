@@ -42,7 +42,14 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare each variant with the source, which is read once for all of them."""
     reference = reference_facts(context) if _asked(context) else NOT_ASKED
-    compared = _against_source(context, variants) if source_fits(context) else _against_widest(context, variants)
+    if source_fits(context):
+        logits = SourceLogits(context)
+        if (source := logits.known()) is None:
+            with readable_source(context) as folder:
+                source = _read(context, logits, folder)
+        compared = _compared(context, variants, logits, source, Against("source"))
+    else:
+        compared = _against_widest(context, variants)
     checks = run_checks(REFERENCE, reference, context.recipe.accepted)
     return {
         label: Outcome((*findings, *checks), replace(result, reference=reference.proof))
@@ -52,14 +59,6 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
 
 def _asked(context: Context) -> bool:
     return context.recipe.spec.fidelity.reference == "transformers"
-
-
-def _against_source(context: Context, variants: Sequence[Variant]) -> dict[str, _Judged]:
-    logits = SourceLogits(context)
-    if (source := logits.known()) is None:
-        with readable_source(context) as folder:
-            source = _read(context, logits, folder)
-    return _compared(context, variants, logits, source, Against("source"))
 
 
 def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, _Judged]:

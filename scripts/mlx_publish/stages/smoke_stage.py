@@ -137,6 +137,16 @@ def _rendered(questions: Sequence[Question], chat: ChatRendered | None) -> list[
 def _result(asked: Question, template: TemplateFacts, answers: AnswerFacts) -> Smoke:
     """Return what the report keeps; `exchange`, the answer to `asked`, is what the card shows."""
     source = answers.source.answers if answers.source else {}
+    different = dict(differences(template.chat)) if template.chat else {}
+    dialogues = {
+        name: DialogueText(
+            None if dialogue.made.error is not None else dialogue.made.text,
+            dialogue.made.error,
+            len(dialogue.made.ids),
+            name not in different,
+        )
+        for name, dialogue in (template.chat.rendered.items() if template.chat else ())
+    }
     messages = asked.messages or [{"role": "user", "content": asked.prompt}]
     return Smoke(
         chat_template=template.look is not None,
@@ -149,25 +159,12 @@ def _result(asked: Question, template: TemplateFacts, answers: AnswerFacts) -> S
         exchange=Exchange(messages, **vars(answers.made.answers["asked"])),
         answers={name: _short(answer) for name, answer in answers.made.answers.items() if name != "asked"},
         source_answers={name: _short(answer) for name, answer in source.items()},
-        dialogues=_dialogues(template.chat) if template.chat else {},
+        dialogues=dialogues,
     )
 
 
 def _short(answer: Answer) -> ShortAnswer:
     return ShortAnswer(answer.answer, answer.tokens, answer.prompt_tokens, answer.stop, answer.leaked)
-
-
-def _dialogues(chat: ChatRendered) -> dict[str, DialogueText]:
-    different = dict(differences(chat))
-    return {
-        name: DialogueText(
-            None if dialogue.made.error is not None else dialogue.made.text,
-            dialogue.made.error,
-            len(dialogue.made.ids),
-            name not in different,
-        )
-        for name, dialogue in chat.rendered.items()
-    }
 
 
 STAGE = Stage(stages.SMOKE, inputs, run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.listed import shown, unaccepted, wrong_list
-from mlx_publish.checks.signed import ATTESTED, Vouched
+from mlx_publish.checks.signed import ATTESTED
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import converted_now, rebuilt
@@ -111,7 +111,11 @@ def _look(
 ) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
     files, evidence = manifest(context.work.model(variant.label)), _evidence(context, variant)
     try:
-        vouched = _vouched(context, variant, evidence)
+        model = context.work.model(variant.label)
+        paths = (model / EVIDENCE, model / PUBLISHED)
+        text, signature = (path.read_bytes() if path.is_file() else None for path in paths)
+        name = str(_evidence_file(context, variant)) if context.cards else EVIDENCE
+        vouched = judged(evidence, text, signature, policy_of(context) or EMPTY, name)
         parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
         return run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched), files
     except UNRENDERABLE as error:  # within a measurement there may be anything
@@ -139,14 +143,6 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
         forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
         converted_now=converted_now(context, variant),
     )
-
-
-def _vouched(context: Context, variant: Variant, evidence: Evidence) -> Vouched:
-    """Return who vouches for the evidence that would be sent, as the policy asks for it."""
-    model = context.work.model(variant.label)
-    text, signature = (path.read_bytes() if path.is_file() else None for path in (model / EVIDENCE, model / PUBLISHED))
-    reviewed = context.cards and card_folder(context.recipe, variant, context.cards) / "evidence.json"
-    return judged(evidence, text, signature, policy_of(context) or EMPTY, str(reviewed or EVIDENCE))
 
 
 def _signer(context: Context) -> Signer:
