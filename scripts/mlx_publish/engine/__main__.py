@@ -41,7 +41,7 @@ _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Do one job and leave nothing of it in this process; `again` tells whether it may do another one."""
+    """Do a job and leave nothing of it in this process; `again` is whether it may do another one."""
     _print_to(Path(order["log"]))
     _load(order["op"], order["converter"])
     measured = order["op"] not in MEASURING or _forget_peak()
@@ -64,7 +64,7 @@ def _ahead(op: str) -> None:
 
 
 def _load(op: str, converter: str = DEFAULT) -> None:
-    with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
+    with contextlib.suppress(Exception):  # it comes up again, and is reported, when the job is done
         importlib.import_module("mlx_publish.engine.leaving")
         backends = importlib.import_module("mlx_publish.engine.backends")
         backends.use(converter)
@@ -105,7 +105,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return {"ok": True, "result": to_json(run(progress=progress, **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to know of anything
         _log_trace()
         return _failed(_surroundings(error) or _of_tokenizer(error) or PublishError(_named(error)))
     except BaseException as error:
@@ -157,7 +157,10 @@ def _named(error: BaseException) -> str:
 
 
 def _surroundings(error: BaseException) -> PublishError | None:
-    """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
+    """Return what is wrong around us.
+
+    MLX raises RuntimeErrors for a full disk and a full memory, tokenizers raises a bare Exception.
+    """
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text
     if full or "[write] Unable to write" in text:

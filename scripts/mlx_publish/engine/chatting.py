@@ -45,7 +45,7 @@ def chat(
     encode = reference_of(Path(source))
 
     def rendered(name: str, way: str) -> RenderedText:
-        """A text's ids are of the source by its own tokenizer.json, which a class may read differently."""
+        """Return text and ids; those of the source are by its tokenizer.json, which a class may read differently."""
         made_text = texts[f"dialogue {name!r}, {way}"]
         if isinstance(made_text, Exception):
             return RenderedText(error=f"{made_text}"[:500])
@@ -72,12 +72,12 @@ def _ways(
 
 
 def _agreeing(ways: Mapping[str, RenderedText]) -> Dialogue:
-    """What was switched counts only where it explains a difference."""
+    """Return both; what was switched counts only where it explains a difference."""
     source, made = ways["source"], ways["made"]
     return Dialogue(source, made, by_default=source != made and ways.get("switched") == made)
 
 
-def _text(order: DialogueOrder, tokenizer: Any, options: Mapping[str, Any]) -> str:
+def _text(order: DialogueOrder, tokenizer: Any, options: Mapping[str, object]) -> str:
     return str(tokenizer.apply_chat_template(**_arguments(order), tokenize=False, **options))
 
 

@@ -42,6 +42,7 @@ from mlx_publish.evidence.conversion import (
     VariantOrder,
     Written,
 )
+from mlx_publish.model.config import ModelConfig
 
 # Sign off, everything from here on is infinity or NaN.
 _BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
@@ -114,9 +115,9 @@ def _convert(
 ) -> tuple[nn.Module | None, Conversion]:
     """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
-    built = load_source(source)
+    built, config = load_source(source), ModelConfig(asked)
     conversion = Conversion(
-        hyperparameters(built.model, asked), account(built, asked), norms(built.model), (), {}, TokenizerComparison()
+        hyperparameters(built.model, config), account(built, config), norms(built.model), (), {}, TokenizerComparison()
     )
     streams = _streams()
     outputs = [_output(built, variant, streams) for variant in variants]
@@ -149,7 +150,7 @@ def _output(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
 
 
 def _streams() -> Iterator[Any]:
-    """Where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
+    """Yield where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
     if on_gpu():
         return itertools.repeat(mx.default_stream(mx.gpu))
     return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
@@ -163,7 +164,7 @@ def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
     if variant.quantize:
         model, config, kept = quantize(model, config, variant, streams)
     if dtype:
-        # Said as it is stored now; both spellings, for clients old and new.
+        # As it is stored now; both spellings, for clients old and new.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
     folder = Path(variant.folder)
@@ -174,7 +175,7 @@ def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
 
 
 def _by_module(model: nn.Module) -> dict[str, Arrays]:
-    """Arrays by the module that they belong to, in the order of the model."""
+    """Return arrays by the module that they belong to, in the order of the model."""
     modules: dict[str, Arrays] = {}
     for name, array in tree_flatten(model.parameters()):
         modules.setdefault(name.rpartition(".")[0], []).append((name, array))
@@ -239,7 +240,7 @@ def _finite(array: mx.array, largest: int) -> bool:
 
 
 def _largest(array: mx.array) -> int:
-    """The largest magnitude as bits: without their signs, floats sort as the integers of the same bits do."""
+    """Return the largest magnitude as bits: without their signs, floats sort as the integers of the same bits do."""
     if array.dtype not in _BITS or array.size == 0:
         return 1
     bits = _BITS[array.dtype][0]
@@ -251,7 +252,7 @@ def _largest(array: mx.array) -> int:
 
 @functools.cache
 def _judging() -> Any:
-    """A stream of its own, or looking at one module would wait for those that are computed ahead."""
+    """Return a stream of its own, or looking at one module would wait for those that are computed ahead."""
     return mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)
 
 
@@ -261,7 +262,7 @@ def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
         return
     try:
         tokenizer = backend().load_tokenizer(source)
-    except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and tells it
+    except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and reports it
         return
     for folder in folders:
         tokenizer.save_pretrained(folder)

@@ -111,5 +111,5 @@ def _perplexity(logprobs: Floats) -> float:
 
 
 def _exp(value: float) -> float:
-    """Infinite where a float has no room, and for what is no number: the check of the numbers tells both."""
+    """Infinite where a float has no room, and for what is no number: the check of the numbers reports both."""
     return math.exp(value) if value < 700 else math.inf

@@ -34,38 +34,39 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
 }
 
 
-def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> Hyperparameters:
+def hyperparameters(model: nn.Module, config: ModelConfig) -> Hyperparameters:
     """Compare the instantiated model with the source's config."""
-    text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
-    known = _known(model)
-    kind = str((text or {}).get("model_type") or config.get("model_type") or "")
+    text, known = config.text, _known(model)
+    kind = str(text.get("model_type") or config.raw.get("model_type") or "")
     asked = {
         key: value
-        for key, value in (text or {}).items()
-        if key in SIGNIFICANT and value is not None and not _says_nothing(key, kind, text or {}, model)
+        for key, value in text.items()
+        if key in SIGNIFICANT and value is not None and not _is_meaningless(key, kind, config, model)
     }
-    asked |= _part_of_rope(text or {})
+    part = (text.get("rope_parameters") or {}).get("partial_rotary_factor")
+    if part is not None and text.get("partial_rotary_factor") is None:
+        asked["partial_rotary_factor"] = part
     usual = _defaults(kind)
-    if _turns_part(model, text or {}, asked.get("partial_rotary_factor", 1.0)):
+    if _turns_part(model, config, asked.get("partial_rotary_factor", 1.0)):
         usual.pop("partial_rotary_factor", None)
     else:
         usual["partial_rotary_factor"] = 1.0
     ignored = {
         key: value
         for key, value in asked.items()
-        if known and key not in known and not _same(value, usual.get(key, value))
+        if known and key not in known and not _is_same(value, usual.get(key, value))
     }
     differs = {
         key: Mismatch(value, known[key])
         for key, value in asked.items()
-        if key in known and not _same(value, known[key])
+        if key in known and not _is_same(value, known[key])
     }
-    differs |= _magnitude(model, config) | _window(model, text or {})
+    differs |= _magnitude(model, config) | _window(model, config)
     return Hyperparameters(ignored, differs, _rope(model, config))
 
 
 def _known(model: nn.Module) -> dict[str, Any]:
-    """What the class took from the config; some keep the text part as a dict, some as an object."""
+    """Return what the class took from the config; some keep the text part as a dict, some as an object."""
     args = getattr(model, "args", None)
     known = dict(vars(args)) if args is not None else {}
     nested = known.get("text_config")
@@ -74,10 +75,11 @@ def _known(model: nn.Module) -> dict[str, Any]:
     return known
 
 
-def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.Module) -> bool:
-    """Whether a key has no meaning in this model: transformers ignores it, derives it, or the weights say it."""
+def _is_meaningless(key: str, model_type: str, config: ModelConfig, model: nn.Module) -> bool:
+    """Tell whether a key has no meaning in this model: transformers ignores it, derives it, or the weights say it."""
     if key in _MEANINGLESS.get(model_type.removesuffix("_text"), ()):
         return True
+    text = config.text
     latent = "qk_rope_head_dim" in text
     if key == "head_dim":  # transformers 5 saves what it derives, of multi-head latent attention something else
         return latent or text[key] * (text.get("num_attention_heads") or 0) == text.get("hidden_size")
@@ -89,8 +91,9 @@ def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.
     return False
 
 
-def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Mismatch]:
-    """A sliding window that no layer has, told by the caches: a layer with a window forgets what is outside of it."""
+def _window(model: nn.Module, config: ModelConfig) -> dict[str, Mismatch]:
+    """Return a sliding window that no layer has, by the caches: a layer with a window forgets what is outside of it."""
+    text = config.text
     window = ModelConfig(text).window
     context, kinds = text.get("max_position_embeddings"), text.get("layer_types")
     if window is None or (type(context) is int and window >= context):
@@ -110,55 +113,52 @@ def _flat(caches: Any) -> Iterator[Any]:
 
 
 def _defaults(model_type: str) -> dict[str, Any]:
-    """What transformers takes for a model type where its config says nothing."""
+    """Return what transformers takes for a model type where its config says nothing."""
     from transformers import CONFIG_MAPPING  # noqa: PLC0415
 
     try:
-        found: dict[str, Any] = CONFIG_MAPPING[model_type]().to_dict()
+        defaults: dict[str, Any] = CONFIG_MAPPING[model_type]().to_dict()
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return found
+    return defaults
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=1e-6)
-    return one == other
+def _is_same(value: object, other: object) -> bool:
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(value, other, rel_tol=1e-6)
+    return value == other
 
 
-def _part_of_rope(text: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the dimensions that turns, where only transformers 5's `rope_parameters` names it."""
-    part = (text.get("rope_parameters") or {}).get("partial_rotary_factor")
-    return {} if part is None or text.get("partial_rotary_factor") is not None else {"partial_rotary_factor": part}
-
-
-def _turns_part(model: nn.Module, text: Mapping[str, Any], part: float) -> bool:
-    """Whether a rope module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
+def _turns_part(model: nn.Module, config: ModelConfig, part: float) -> bool:
+    """Tell whether a rope module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
+    text = config.text
     heads, hidden = text.get("num_attention_heads"), text.get("hidden_size")
     size = text.get("head_dim") or (hidden // heads if heads and hidden else None)
-    built = [found for _, module in model.named_modules() if (found := wavelengths(module)) is not None]
-    return not built or size is None or any(2 * len(found) == int(size * part) for found in built)
+    built = [lengths for _, module in model.named_modules() if (lengths := wavelengths(module)) is not None]
+    return not built or size is None or any(2 * len(lengths) == int(size * part) for lengths in built)
 
 
-def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Mismatch]:
-    """By what yarn and longrope multiply, where the built model does it otherwise than transformers."""
-    scaling, text = declared_scaling(config), config.get("text_config") or config
-    # Some publish the factor with four digits, which is off by 3e-5.
-    wanted = _attention_factor(scaling, text) if scaling else None
+def _magnitude(model: nn.Module, config: ModelConfig) -> dict[str, Mismatch]:
+    """Return by what yarn and longrope multiply, where the built model does it otherwise than transformers."""
+    wanted = _attention_factor(config)
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
     built = {
         float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)
     }
-    if wanted is None or not built or any(math.isclose(wanted, found, rel_tol=1e-3) for found in built):
+    # Some publish the factor with four digits, which is off by 3e-5.
+    if wanted is None or not built or any(math.isclose(wanted, factor, rel_tol=1e-3) for factor in built):
         return {}
     return {"the attention_factor of rope": Mismatch(round(wanted, 6), round(min(built), 6))}
 
 
-def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> float | None:
-    """What the config says of it; None where that is left to the class, as by most that scale by yarn.
+def _attention_factor(config: ModelConfig) -> float | None:
+    """Return the factor that the config names; None where it leaves it to the class, as most that scale by yarn do.
 
-    Longrope has the formula of transformers (modeling_rope_utils.py) where nothing is said.
+    Longrope has the formula of transformers (modeling_rope_utils.py) where none is named.
     """
+    scaling, text = declared_scaling(config.raw), config.text or config.raw
+    if not scaling:
+        return None
     kind = scaling["rope_type"]
     given = scaling.get("attention_factor") or (scaling.get("long_mscale") if kind == "longrope" else None)
     if given is not None or kind != "longrope":
@@ -168,43 +168,43 @@ def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> fl
     return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
 
 
-def _rope(model: nn.Module, config: Mapping[str, Any]) -> Rope:
-    """Which declared bases and scalings of rope are in use, by the wavelengths of the built modules."""
+def _rope(model: nn.Module, config: ModelConfig) -> Rope:
+    """Return which declared bases and scalings of rope are in use, by the wavelengths of the built modules."""
     modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
-    built = [found for module in modules if (found := wavelengths(module)) is not None]
-    declared, scaling = sorted(declared_thetas(config)), declared_scaling(config)
-    text = config.get("text_config") or config
+    built = [lengths for module in modules if (lengths := wavelengths(module)) is not None]
+    declared, scaling = sorted(declared_thetas(config.raw)), declared_scaling(config.raw)
     missing = []
     for base in declared if built else ():
         wanted = [
             expected
-            for dims in {2 * len(found) for found in built}
-            if (expected := _expected(dims, base, scaling, text)) is not None
+            for dims in {2 * len(lengths) for lengths in built}
+            if (expected := _expected(dims, base, scaling, config)) is not None
         ]
-        wanted += [one for found in built for one in _by_layer(2 * len(found), base, text)]
+        wanted += [expected for lengths in built for expected in _by_layer(2 * len(lengths), base, config)]
         # A base of a local layer is never scaled, and a scaling that mlx-lm cannot make shows nothing.
-        wanted += [_plain(2 * len(found), base) for found in built] if len(declared) > 1 or not wanted else []
-        if not any(_close(found, one) for found in built for one in wanted):
+        wanted += [_plain(2 * len(lengths), base) for lengths in built] if len(declared) > 1 or not wanted else []
+        if not any(_is_close(lengths, expected) for lengths in built for expected in wanted):
             missing.append(base)
     return Rope(missing, scaling["rope_type"] if scaling else None)
 
 
-def _by_layer(dims: int, base: float, text: Mapping[str, Any]) -> Iterator[list[float]]:
-    """The wavelengths of each rope that stands under the name of a kind of layers, or has its base changed by alpha."""
+def _by_layer(dims: int, base: float, config: ModelConfig) -> Iterator[list[float]]:
+    """Yield the wavelengths of each rope under the name of a kind of layers, or with a base that alpha changes."""
+    text = config.text or config.raw
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
     for entry in (rope, *rope.values()):
         if not isinstance(entry, Mapping):
             continue
         if entry.get("rope_theta") == base and entry.get("rope_type") not in (None, "default"):
-            found = _expected(dims, base, entry, text)
-            yield from () if found is None else (found,)
+            expected = _expected(dims, base, entry, config)
+            yield from () if expected is None else (expected,)
         alpha = entry.get("alpha")
         if isinstance(alpha, (int, float)) and alpha > 0 and dims > 2:  # Hunyuan folds it into the base
             yield _plain(dims, base * alpha ** (dims / (dims - 2)))
 
 
 def wavelengths(module: Any) -> list[float] | None:
-    """Reciprocal angular frequencies, (dims / 2,), of a rope module of whatever kind; None where it shows none."""
+    """Return the reciprocal angular frequencies, (dims / 2,), of any rope module; None where it shows none."""
     if (freqs := getattr(module, "_freqs", None)) is not None:
         return [float(value) for value in freqs.tolist()]
     base, dims = getattr(module, "base", None), getattr(module, "dims", None)
@@ -218,8 +218,9 @@ def _plain(dims: int, base: float) -> list[float]:
     return [base ** (index / dims) for index in range(0, dims, 2)]
 
 
-def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: Mapping[str, Any]) -> list[float] | None:
-    """The wavelengths that mlx-lm's own rope has for what the config declares; None where it has none."""
+def _expected(dims: int, base: float, scaling: Mapping[str, object] | None, config: ModelConfig) -> list[float] | None:
+    """Return the wavelengths that mlx-lm's own rope has for what the config declares; None where it has none."""
+    text = config.text or config.raw
     # phi3 keeps the first length on top, not within its scaling; and `type` would win over `rope_type`.
     first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
     try:
@@ -230,6 +231,7 @@ def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: M
     return wavelengths(module)
 
 
-def _close(one: list[float], other: list[float]) -> bool:
+def _is_close(built: list[float], expected: list[float]) -> bool:
     # float32 over dozens of powers; a wrong base is off by far more at the long end.
-    return len(one) == len(other) and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(one, other, strict=True))
+    pairs = zip(built, expected, strict=False)
+    return len(built) == len(expected) and all(math.isclose(a, b, rel_tol=1e-3) for a, b in pairs)

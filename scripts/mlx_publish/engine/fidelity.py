@@ -49,7 +49,8 @@ def reference_of(
     progress: Callable[[str], None],
 ) -> SourceRead:
     """Do the same with a model that is in memory already; `order` has the other arguments of `reference`."""
-    within = tokens_within(_vocabulary(model), order["tokens"])
+    # Asked for the number of its logits alone, those of padding included, none is computed.
+    within = tokens_within(int(model(mx.array([[0]])).shape[-1]), order["tokens"])
     parts = passages(folder, tokenizer, order["texts"], within)
     count = sum(part.positions for part in parts)
     progress(f"reading {count} tokens with the source")
@@ -75,11 +76,6 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
     pairs = [(part.kind, part.ids) for part in parts]
     measured = compared(pairs, chain([first], theirs), chain([mine], ours))
     return replace(measured, tokens_sha256=tokens_sha256(parts), computed_in=computed_in)
-
-
-def _vocabulary(model: Any) -> int:
-    """Logits of a position, those of padding included; asked for their number alone, none is computed."""
-    return int(model(mx.array([[0]])).shape[-1])
 
 
 def ask_source(

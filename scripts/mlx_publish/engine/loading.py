@@ -39,19 +39,18 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
     arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
-    model, tokenizer = _source(Path(folder)) if source else backend().load(Path(folder))
+    if source:
+        loaded = load_source(Path(folder))
+        loaded.release()
+        mx.eval(loaded.model.parameters())
+        model, tokenizer = loaded.model, backend().load_tokenizer(Path(folder))
+    else:
+        model, tokenizer = backend().load(Path(folder))
     computed_in = fit(model)
     if dequantize and not on_gpu():
         model = backend().dequantize(model)
         fit(model)  # modes with small floats give bfloat16, which holds them
     return model, tokenizer, computed_in
-
-
-def _source(folder: Path) -> tuple[Any, Any]:
-    found = load_source(folder)
-    found.release()
-    mx.eval(found.model.parameters())
-    return found.model, backend().load_tokenizer(folder)
 
 
 def fit(model: Any) -> str:
@@ -69,9 +68,9 @@ def _to_float32(value: mx.array) -> mx.array:
 
 @contextlib.contextmanager
 def warnings_of_loading() -> Iterator[list[str]]:
-    """Collect all that loading says: Python's warnings, log records, lines on stderr and stdout."""
-    said: list[str] = []
-    handler = _Collect(said)
+    """Collect the warnings of loading: Python's warnings, log records, lines on stderr and stdout."""
+    lines: list[str] = []
+    handler = _Collect(lines)
     names = ("", "transformers", "mlx_lm", "huggingface_hub")
     text = io.StringIO()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(text):
@@ -79,20 +78,20 @@ def warnings_of_loading() -> Iterator[list[str]]:
         for name in names:
             logging.getLogger(name).addHandler(handler)
         try:
-            yield said
+            yield lines
         finally:
             for name in names:
                 logging.getLogger(name).removeHandler(handler)
-    said.extend(str(item.message) for item in caught)
+    lines.extend(str(item.message) for item in caught)
     # Progress bars rewrite one line; they are no warning.
-    said.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
-    said[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in said))
+    lines.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
+    lines[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in lines))
 
 
 class _Collect(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
+    def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
+        self._lines.append(record.getMessage())

@@ -22,7 +22,7 @@ LIMIT = 4 << 30
 
 
 def tokens_within(vocabulary: int, tokens: int) -> int:
-    """How many positions a store holds: all that are asked for, or fewer."""
+    """Return how many positions a store holds: all that are asked for, or fewer."""
     return min(tokens, LIMIT // (4 * max(vocabulary, 1)))
 
 
@@ -54,17 +54,18 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage]) -> None:
 
 
 def read_passages(store: Path) -> tuple[Passage, ...]:
-    """The passages of a store."""
-    return tuple(Passage(one["kind"], tuple(one["ids"])) for one in json.loads((store / "passages.json").read_text()))
+    """Return the passages of a store."""
+    index = json.loads((store / "passages.json").read_text())
+    return tuple(Passage(entry["kind"], tuple(entry["ids"])) for entry in index)
 
 
 def read_logits(store: Path) -> Iterator[NDArray[np.float32]]:
     """Yield a store's pieces in the order in which they were written."""
     for path in sorted(store.glob("*.safetensors")):
-        found: Any = mx.load(str(path))
-        yield np.array(found["logits"])
+        arrays: Any = mx.load(str(path))
+        yield np.array(arrays["logits"])
 
 
 def as_arrays(pieces: Iterable[mx.array]) -> Iterator[NDArray[np.float32]]:
-    """The same of a model's pieces."""
+    """Yield a model's pieces as arrays of numpy."""
     return (np.array(piece) for piece in pieces)

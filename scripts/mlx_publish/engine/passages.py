@@ -32,7 +32,7 @@ class Passage:
 
     @property
     def positions(self) -> int:
-        """Positions whose next token is known."""
+        """Return how many positions there are whose next token is known."""
         return len(self.ids) - 1
 
 
@@ -43,23 +43,21 @@ def passages(folder: Path, tokenizer: Any, texts: Mapping[str, Any], tokens: int
     chat template renders; a model without one reads them as plain text. Ids are those of the tokenizer.json in
     `folder` where there is one, for classes of transformers may read it differently.
     """
-    found, encode = [], _encoder(folder, tokenizer)
+    parts, encode = [], _encoder(folder, tokenizer)
     for kind, share in SHARES.items():
-        ids = _ids(encode, tokenizer, kind, texts[kind])[: round(tokens * share)]
+        if kind == "dialogue":
+            whole = [id_ for text in _rendered(tokenizer, texts[kind]) for id_ in encode(text, False)]
+        else:
+            whole = encode(texts[kind], True)
+        ids = whole[: round(tokens * share)]
         windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
-        found += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
-    return tuple(found)
+        parts += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
+    return tuple(parts)
 
 
 def tokens_sha256(parts: Sequence[Passage]) -> str:
-    """SHA-256 of all ids, in decimal with commas, a passage a line."""
+    """Return the SHA-256 of all ids, in decimal with commas, a passage a line."""
     return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
-
-
-def _ids(encode: Encode, tokenizer: Any, kind: str, text: Any) -> list[int]:
-    if kind != "dialogue":
-        return encode(text, True)
-    return [id_ for one in _rendered(tokenizer, text) for id_ in encode(one, False)]
 
 
 def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[str]:
@@ -73,7 +71,7 @@ def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[str]:
 
 
 def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], str]]:
-    """What renders the dialogues of the comparison, by name."""
+    """Return what renders the dialogues of the comparison, by name."""
     if not tokenizer.has_chat_template:
         return {}
     return {
@@ -85,7 +83,7 @@ def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], st
 
 
 def _encoder(folder: Path, tokenizer: Any) -> Encode:
-    """What gives a text's ids, and is told whether special tokens may stand around it."""
+    """Return what makes ids of a text; its second argument says whether special tokens may stand around it."""
     if (raw := own_tokenizer(folder)) is not None:
         return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
     return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

@@ -22,7 +22,7 @@ class Prompts:
     names: Mapping[str, str]
 
     def of(self, made: Mapping[str, Any]) -> dict[str, Prompt]:
-        """The prompts by question. Raises `Refused` where the template cannot render one."""
+        """Return the prompts by question. Raises `Refused` where the template cannot render one."""
         for call, name in self.names.items():
             if isinstance(made[call], Exception):
                 raise Refused(

@@ -19,30 +19,31 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
+from mlx_publish.model.config import ModelConfig
 
 
 @contextlib.contextmanager
 def going_on() -> Iterator[None]:
     """Turn an end of the process into `Refused`, with what was printed before: mlx_lm/models/olmo.py calls exit."""
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(printed):
             yield
     except SystemExit as end:
         missing = _missing(end)
         lacks = f"the Python package {missing} is not installed" if missing else f"it ends with {end.code}"
-        words = " ".join(said.getvalue().split())[:400]
+        words = " ".join(printed.getvalue().split())[:400]
         raise Refused(
             f"mlx-lm cannot build the model: {lacks}{f' ({words})' if words else ''}",
             check="builds",
             remedy="Install what it asks for beside mlx-lm, or take another source.",
         ) from end
     finally:
-        sys.stdout.write(said.getvalue())
+        sys.stdout.write(printed.getvalue())
 
 
 def _missing(error: BaseException) -> str:
-    """The module that could not be imported on the way to `error`; empty where that is not the cause."""
+    """Return the module that could not be imported on the way to `error`; empty where that is not the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ImportError):
@@ -96,7 +97,7 @@ class SourceModel:
     arrays: Weights = field(default_factory=dict)
     """The source's arrays by their names."""
     prefix: Prefix | None = None
-    """Told where the source's names begin otherwise than the class reads them."""
+    """Set where the source's names begin otherwise than the class reads them."""
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
@@ -125,18 +126,20 @@ def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
 
 def _refused(error: Exception, more: str = "") -> Refused:
     # MLX names the tensors in question on the lines that follow its first one.
-    said = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
+    reason = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
-        said = f"its class looks for {said}, which is neither a key of config.json nor the beginning of a tensor's name"
+        reason = (
+            f"its class looks for {reason}, which is neither a key of config.json nor the beginning of a tensor's name"
+        )
     return Refused(
-        f"mlx-lm cannot build the model: {said if len(said) <= _LONGEST else said[:_LONGEST] + ' ...'}{more}",
+        f"mlx-lm cannot build the model: {reason if len(reason) <= _LONGEST else reason[:_LONGEST] + ' ...'}{more}",
         check="builds",
         remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
     )
 
 
 def _lacking(error: Exception) -> str:
-    """In the words of config.json, that a class's settings cannot be made of it; empty for another error."""
+    """Return which keys of config.json a class's settings lack, as a sentence; empty for another error."""
     match = re.search(r"__init__\(\) missing \d+ required positional arguments?: (.*)", str(error))
     if not isinstance(error, TypeError) or match is None:
         return ""
@@ -174,7 +177,7 @@ class _Loading:
         return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
 
     def prefix(self) -> Prefix | None:
-        """What stands in front of the names, where a load failed for nothing else as it seems."""
+        """Return what stands in front of the names, where a load failed for nothing else as it seems."""
         try:
             wanted = [name for name, _ in tree_flatten(self._fresh().parameters())]
         except _UNBUILDABLE:
@@ -187,12 +190,16 @@ class _Loading:
         return self.fresh()
 
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
-        """What the class of `model` makes of arrays, by the `sanitize` of `sanitizer` where that is another object."""
+        """Return what the class of `model` makes of arrays, by `sanitizer` where another object has its `sanitize`."""
         named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
-        named = early(named, str(self.config.get("model_type")), self.config)
+        named = early(named, ModelConfig(self.config))
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
-        return late(made, {name: tuple(one.shape) for name, one in tree_flatten(model.parameters())}, self.config)
+        return late(
+            made,
+            {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())},
+            ModelConfig(self.config),
+        )
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = backend().classes(config)
@@ -218,7 +225,7 @@ def _call(model: nn.Module) -> None:
 
     What it raises for a config that it was not written for, as a pattern longer than its layers, it raises here.
     """
-    with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes is told
+    with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets the error
         model(mx.array([[0]]), cache=backend().make_cache(model))
 
 

@@ -97,7 +97,7 @@ def _header(shard: dict[str, mx.array]) -> bytes:
 
 
 def _bytes_of(array: mx.array) -> memoryview:
-    """The array's bytes; numpy has no bfloat16, so its bits travel as integers."""
+    """Return the array's bytes; numpy has no bfloat16, so its bits travel as integers."""
     if array.size == 0:  # there is no memory to look at
         return memoryview(b"")
     bits = mx.view(array, mx.uint16) if array.dtype == mx.bfloat16 else array
