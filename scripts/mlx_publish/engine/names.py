@@ -23,12 +23,17 @@ _KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.we
 _HEAD = "lm_head.weight"
 _GATE_UP = re.compile(r"(.*\.experts)\.gate_up_proj")
 _NANOCHAT = (
-    ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."),
+    ("model.embed_tokens", "transformer.wte"),
+    ("model.layers.", "transformer.h."),
     (".self_attn.o_proj", ".attn.c_proj"),
-    (".self_attn.q_norm", ".attn.q_norm"), (".self_attn.k_norm", ".attn.k_norm"), (".self_attn.q_proj", ".attn.c_q"),
-    (".self_attn.k_proj", ".attn.c_k"), (".self_attn.v_proj", ".attn.c_v"), (".mlp.fc1", ".mlp.c_fc"),
+    (".self_attn.q_norm", ".attn.q_norm"),
+    (".self_attn.k_norm", ".attn.k_norm"),
+    (".self_attn.q_proj", ".attn.c_q"),
+    (".self_attn.k_proj", ".attn.c_k"),
+    (".self_attn.v_proj", ".attn.c_v"),
+    (".mlp.fc1", ".mlp.c_fc"),
     (".mlp.fc2", ".mlp.c_proj"),
-)  # fmt: skip
+)
 
 
 def early(weights: Weights, config: ModelConfig) -> Weights:
@@ -109,10 +114,12 @@ def _renamed(weights: Weights, wanted: Shapes) -> Weights:
 
 # Kimi Linear's dense layers, and the norms of Olmo's linear ones.
 _LATE = (
-    ("block_sparse_moe.", "mlp."), (".attention.dense.", ".attention.o_proj."),
+    ("block_sparse_moe.", "mlp."),
+    (".attention.dense.", ".attention.o_proj."),
     ("attention_layer_norm", "input_layernorm"),
-    ("feedforward_layer_norm", "post_attention_layernorm"), ("feedforward_layer_norm", "post_feedforward_layernorm"),
-)  # fmt: skip
+    ("feedforward_layer_norm", "post_attention_layernorm"),
+    ("feedforward_layer_norm", "post_feedforward_layernorm"),
+)
 
 
 def _gpt_oss(weights: Weights, _config: ModelConfig) -> Weights:
@@ -180,7 +187,11 @@ def _without_transformer(weights: Weights, _config: ModelConfig) -> Weights:
 
 
 _EARLY: Mapping[str, Adapt] = {
-    "minicpm3": _own_head, "gemma3n": _gemma3n, "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts,
-    "gpt2": _without_transformer, "nanochat": _replaced(*_NANOCHAT),
+    "minicpm3": _own_head,
+    "gemma3n": _gemma3n,
+    "gpt_oss": _gpt_oss,
+    "qwen3_vl_moe": _hub_experts,
+    "gpt2": _without_transformer,
+    "nanochat": _replaced(*_NANOCHAT),
     "kimi_k25": _replaced(("language_model.model.blocks.", "language_model.model.layers.")),
-}  # fmt: skip
+}

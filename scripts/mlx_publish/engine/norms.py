@@ -72,8 +72,11 @@ def _are_mixed(same: list[Norm]) -> bool:
     if len(same) < _FEW:
         return False
     low, high = _groups(sorted(norm.mean for norm in same))
-    near = [abs(_mean(group) - round(_mean(group))) < _APART and group[-1] - group[0] < 2 * _APART
-            for group in (low, high) if group]  # fmt: skip
+    near = [
+        abs(_mean(group) - round(_mean(group))) < _APART and group[-1] - group[0] < 2 * _APART
+        for group in (low, high)
+        if group
+    ]
     if high:
         return all(near) and round(_mean(high)) - round(_mean(low)) == 1 and round(_mean(low)) in (0, 1)
     return all(_is_missing(norm) for norm in same) or (
@@ -115,8 +118,11 @@ def _adds_one(function: Any) -> bool:
     except (OSError, SyntaxError, TypeError):
         return False
     return any(
-        isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add)
-        and isinstance(node.value.right, ast.Constant) and node.value.right.value == 1
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.BinOp)
+        and isinstance(node.value.op, ast.Add)
+        and isinstance(node.value.right, ast.Constant)
+        and node.value.right.value == 1
         and "norm" in ast.unparse(tree)
         for node in ast.walk(tree)
-    )  # fmt: skip
+    )

@@ -115,8 +115,9 @@ def _render(names: Mapping[str, str]) -> None:
     for key, rendered in answers.items():
         if rendered.kind in ("unsafe", "forbidden"):
             raise Refused(
-                f"the chat template is not safe to render: {rendered.error} ({names[key]})", check="template-safe",
+                f"the chat template is not safe to render: {rendered.error} ({names[key]})",
+                check="template-safe",
                 remedy="Take another source, or have its template mended.",
-            )  # fmt: skip
+            )
     _known.update(answers)
     _wanted.clear()

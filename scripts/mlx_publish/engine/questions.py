@@ -27,8 +27,9 @@ class Prompts:
             if isinstance(made[call], Exception):
                 raise Refused(
                     f"the chat template cannot render the question {name!r}: {str(made[call])[:500]}",
-                    check="template-renders", remedy="Have the source's template mended.",
-                )  # fmt: skip
+                    check="template-renders",
+                    remedy="Have the source's template mended.",
+                )
         return {name: made[call] for call, name in self.names.items()}
 
 

@@ -56,8 +56,14 @@ Weights = dict[str, mx.array]
 _LONGEST = 400
 # What a class of mlx-lm raises for a config that it was not written for: it divides, asserts and looks up.
 _UNBUILDABLE = (
-    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, FileNotFoundError,
-)  # fmt: skip
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    FileNotFoundError,
+)
 
 
 @dataclass

@@ -111,9 +111,15 @@ def _load(source: str, instead: Mapping[str, object] | None = None) -> Any:
     for key, value in (instead or {}).items():
         setattr(config.get_text_config(), key, value)
     model, loading = _class_of(config).from_pretrained(
-        source, config=config, dtype=torch.float32, attn_implementation="eager", use_safetensors=True,
-        local_files_only=True, trust_remote_code=False, output_loading_info=True,
-    )  # fmt: skip
+        source,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
     absent = sorted(str(key) for key in (*loading["missing_keys"], *loading["mismatched_keys"]))
     if missing := [key for key in absent if not any(part in key for part in _OTHER_SENSES)]:
         raise ValueError(f"it finds no weights for {', '.join(missing[:3])}, which would be random")
