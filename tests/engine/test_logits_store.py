@@ -12,7 +12,7 @@ from mlx_lm.models.cache import make_prompt_cache  # noqa: TID251
 
 from gate import loaded
 from mlx_publish.engine import logits_store
-from mlx_publish.engine.fidelity import reference_of
+from mlx_publish.engine.fidelity import ReferenceOrder, reference_of
 from mlx_publish.engine.logits_store import (
     CHUNK,
     LIMIT,
@@ -23,7 +23,7 @@ from mlx_publish.engine.logits_store import (
     tokens_within,
     write_store,
 )
-from mlx_publish.engine.passages import Passage
+from mlx_publish.engine.passages import Passage, Texts
 from mlx_publish.source.logits import texts
 from models import make_model
 from pipeline import digests, leftovers
@@ -138,7 +138,7 @@ def test_the_store_is_bounded_and_says_so(
     room = 4 * VOCABULARY * 150
     monkeypatch.setattr(logits_store, "LIMIT", room)
     model, tokenizer = loaded(folder)
-    order = {"texts": texts(), "tokens": tokens, "store": str(tmp_path / "store")}
+    order = ReferenceOrder(Texts(**texts()), tokens, tmp_path / "store")
     read = reference_of(model, tokenizer, folder, order, "float32", lambda _: None)
     parts, stored = read_passages(tmp_path / "store"), list(read_logits(tmp_path / "store"))
     assert read.limited is (tokens > 150)

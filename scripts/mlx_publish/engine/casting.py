@@ -19,7 +19,7 @@ _ROUTER_BIAS = re.compile(r"((correction|expert|router|routing)_bias|(router|gat
 
 
 def main_type(model: nn.Module) -> str | None:
-    """The type that most numbers of a model have, where its config names none."""
+    """Return the type that most numbers of a model have, where its config names none."""
     names = {dtype: name for name, dtype in TYPES.items()}
     sizes = Counter[str]()
     for _, array in tree_flatten(model.parameters()):
@@ -56,12 +56,12 @@ def _with_biases(model: nn.Module, biases: dict[str, mx.array], dtype: mx.Dtype)
 
 
 def _type_of_logits(model: nn.Module) -> mx.Dtype | None:
-    """Asked for their type alone, no logit is computed; None where the class wants more than ids."""
+    """Return the type of the logits without computing any; None where the class wants more than ids."""
     try:
-        found: mx.Dtype = model(mx.array([[0]])).dtype
+        dtype: mx.Dtype = model(mx.array([[0]])).dtype
     except (ValueError, TypeError, AttributeError, LookupError):
         return None
-    return found
+    return dtype
 
 
 def _distinct(array: mx.array) -> int:

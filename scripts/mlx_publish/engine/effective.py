@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from mlx_publish.engine.backends import backend
-from mlx_publish.evidence.conversion import Hyperparameters, Mismatch, Rope
+from mlx_publish.engine.backends import backend, plain_caches
+from mlx_publish.engine.rope import magnitude_mismatch, partial_factor, rope_of, turns_part
+from mlx_publish.evidence.conversion import Hyperparameters, Mismatch
 from mlx_publish.model.config import ModelConfig
-from mlx_publish.model.normalise import declared_scaling, declared_thetas
 
 # Keys that change the mathematics. One that the MLX class does not know matters where its value is not the one that
 # transformers takes by itself for this model type: that is the value the class was written for.
@@ -34,38 +33,38 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
 }
 
 
-def hyperparameters(model: nn.Module, config: Mapping[str, Any]) -> Hyperparameters:
+def hyperparameters(model: nn.Module, source_config: Mapping[str, object]) -> Hyperparameters:
     """Compare the instantiated model with the source's config."""
-    text = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
+    config = ModelConfig(source_config)
     known = _known(model)
-    kind = str((text or {}).get("model_type") or config.get("model_type") or "")
+    kind = str(config.text.get("model_type") or config.raw.get("model_type") or "")
     asked = {
         key: value
-        for key, value in (text or {}).items()
-        if key in SIGNIFICANT and value is not None and not _says_nothing(key, kind, text or {}, model)
+        for key, value in config.text.items()
+        if key in SIGNIFICANT and value is not None and not _is_meaningless(key, kind, config, model)
     }
-    asked |= _part_of_rope(text or {})
+    asked |= partial_factor(config)
     usual = _defaults(kind)
-    if _turns_part(model, text or {}, asked.get("partial_rotary_factor", 1.0)):
+    if turns_part(model, config, asked.get("partial_rotary_factor", 1.0)):
         usual.pop("partial_rotary_factor", None)
     else:
         usual["partial_rotary_factor"] = 1.0
     ignored = {
         key: value
         for key, value in asked.items()
-        if known and key not in known and not _same(value, usual.get(key, value))
+        if known and key not in known and not _is_same(value, usual.get(key, value))
     }
     differs = {
         key: Mismatch(value, known[key])
         for key, value in asked.items()
-        if key in known and not _same(value, known[key])
+        if key in known and not _is_same(value, known[key])
     }
-    differs |= _magnitude(model, config) | _window(model, text or {})
-    return Hyperparameters(ignored, differs, _rope(model, config))
+    differs |= magnitude_mismatch(model, config) | _window_mismatch(model, config)
+    return Hyperparameters(ignored, differs, rope_of(model, config))
 
 
-def _known(model: nn.Module) -> dict[str, Any]:
-    """What the class took from the config; some keep the text part as a dict, some as an object."""
+def _known(model: nn.Module) -> dict[str, object]:
+    """Return what the class took from the config; some keep the text part as a dict, some as an object."""
     args = getattr(model, "args", None)
     known = dict(vars(args)) if args is not None else {}
     nested = known.get("text_config")
@@ -74,13 +73,14 @@ def _known(model: nn.Module) -> dict[str, Any]:
     return known
 
 
-def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.Module) -> bool:
-    """Whether a key has no meaning in this model: transformers ignores it, derives it, or the weights say it."""
+def _is_meaningless(key: str, model_type: str, config: ModelConfig, model: nn.Module) -> bool:
+    """Tell whether a key means nothing in this model: transformers ignores or derives it, or the weights decide."""
     if key in _MEANINGLESS.get(model_type.removesuffix("_text"), ()):
         return True
+    text = config.text
     latent = "qk_rope_head_dim" in text
     if key == "head_dim":  # transformers 5 saves what it derives, of multi-head latent attention something else
-        return latent or text[key] * (text.get("num_attention_heads") or 0) == text.get("hidden_size")
+        return latent or bool(text[key] * (text.get("num_attention_heads") or 0) == text.get("hidden_size"))
     if key in ("num_key_value_heads", "no_rope_layers"):
         return (latent and key == "num_key_value_heads") or text[key] == []
     if key == "tie_word_embeddings":
@@ -89,9 +89,9 @@ def _says_nothing(key: str, model_type: str, text: Mapping[str, Any], model: nn.
     return False
 
 
-def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Mismatch]:
-    """A sliding window that no layer has, told by the caches: a layer with a window forgets what is outside of it."""
-    window = ModelConfig(text).window
+def _window_mismatch(model: nn.Module, config: ModelConfig) -> dict[str, Mismatch]:
+    """Return a sliding window that no layer has, by the caches: a layer with a window forgets what is outside of it."""
+    window, text = config.window, config.text
     context, kinds = text.get("max_position_embeddings"), text.get("layer_types")
     if window is None or (type(context) is int and window >= context):
         return {}
@@ -99,137 +99,22 @@ def _window(model: nn.Module, text: Mapping[str, Any]) -> dict[str, Mismatch]:
         return {}
     if type(first := text.get("max_window_layers")) is int and first >= int(text.get("num_hidden_layers") or 0):
         return {}
-    sizes = {getattr(cache, "max_size", None) for cache in _flat(backend().make_cache(model))}
+    sizes = {getattr(cache, "max_size", None) for cache in plain_caches(backend().make_cache(model))}
     return {} if window in sizes else {"sliding_window": Mismatch(window, None)}
 
 
-def _flat(caches: Any) -> Iterator[Any]:
-    for cache in caches:
-        parts = backend().parts(cache)
-        yield from (cache,) if parts is None else _flat(parts)
-
-
-def _defaults(model_type: str) -> dict[str, Any]:
-    """What transformers takes for a model type where its config says nothing."""
+def _defaults(model_type: str) -> dict[str, object]:
+    """Return what transformers takes for a model type where its config says nothing."""
     from transformers import CONFIG_MAPPING  # noqa: PLC0415
 
     try:
-        found: dict[str, Any] = CONFIG_MAPPING[model_type]().to_dict()
+        defaults: dict[str, object] = CONFIG_MAPPING[model_type]().to_dict()
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return found
+    return defaults
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=1e-6)
-    return one == other
-
-
-def _part_of_rope(text: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the dimensions that turns, where only transformers 5's `rope_parameters` names it."""
-    part = (text.get("rope_parameters") or {}).get("partial_rotary_factor")
-    return {} if part is None or text.get("partial_rotary_factor") is not None else {"partial_rotary_factor": part}
-
-
-def _turns_part(model: nn.Module, text: Mapping[str, Any], part: float) -> bool:
-    """Whether a rope module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
-    heads, hidden = text.get("num_attention_heads"), text.get("hidden_size")
-    size = text.get("head_dim") or (hidden // heads if heads and hidden else None)
-    built = [found for _, module in model.named_modules() if (found := wavelengths(module)) is not None]
-    return not built or size is None or any(2 * len(found) == int(size * part) for found in built)
-
-
-def _magnitude(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Mismatch]:
-    """By what yarn and longrope multiply, where the built model does it otherwise than transformers."""
-    scaling, text = declared_scaling(config), config.get("text_config") or config
-    # Some publish the factor with four digits, which is off by 3e-5.
-    wanted = _attention_factor(scaling, text) if scaling else None
-    modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
-    built = {
-        float(getattr(module, name)) for module in modules for name in ("mscale", "_scale") if hasattr(module, name)
-    }
-    if wanted is None or not built or any(math.isclose(wanted, found, rel_tol=1e-3) for found in built):
-        return {}
-    return {"the attention_factor of rope": Mismatch(round(wanted, 6), round(min(built), 6))}
-
-
-def _attention_factor(scaling: Mapping[str, Any], text: Mapping[str, Any]) -> float | None:
-    """What the config says of it; None where that is left to the class, as by most that scale by yarn.
-
-    Longrope has the formula of transformers (modeling_rope_utils.py) where nothing is said.
-    """
-    kind = scaling["rope_type"]
-    given = scaling.get("attention_factor") or (scaling.get("long_mscale") if kind == "longrope" else None)
-    if given is not None or kind != "longrope":
-        return float(given) if given is not None and kind in ("yarn", "longrope") else None
-    first = scaling.get("original_max_position_embeddings") or text.get("original_max_position_embeddings")
-    factor = scaling.get("factor") or ((text.get("max_position_embeddings") or 0) / first if first else 1.0)
-    return math.sqrt(1 + math.log(factor) / math.log(first)) if first and factor > 1 else 1.0
-
-
-def _rope(model: nn.Module, config: Mapping[str, Any]) -> Rope:
-    """Which declared bases and scalings of rope are in use, by the wavelengths of the built modules."""
-    modules = [module for _, module in model.named_modules() if "RoPE" in type(module).__name__]
-    built = [found for module in modules if (found := wavelengths(module)) is not None]
-    declared, scaling = sorted(declared_thetas(config)), declared_scaling(config)
-    text = config.get("text_config") or config
-    missing = []
-    for base in declared if built else ():
-        wanted = [
-            expected
-            for dims in {2 * len(found) for found in built}
-            if (expected := _expected(dims, base, scaling, text)) is not None
-        ]
-        wanted += [one for found in built for one in _by_layer(2 * len(found), base, text)]
-        # A base of a local layer is never scaled, and a scaling that mlx-lm cannot make shows nothing.
-        wanted += [_plain(2 * len(found), base) for found in built] if len(declared) > 1 or not wanted else []
-        if not any(_close(found, one) for found in built for one in wanted):
-            missing.append(base)
-    return Rope(missing, scaling["rope_type"] if scaling else None)
-
-
-def _by_layer(dims: int, base: float, text: Mapping[str, Any]) -> Iterator[list[float]]:
-    """The wavelengths of each rope that stands under the name of a kind of layers, or has its base changed by alpha."""
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    for entry in (rope, *rope.values()):
-        if not isinstance(entry, Mapping):
-            continue
-        if entry.get("rope_theta") == base and entry.get("rope_type") not in (None, "default"):
-            found = _expected(dims, base, entry, text)
-            yield from () if found is None else (found,)
-        alpha = entry.get("alpha")
-        if isinstance(alpha, (int, float)) and alpha > 0 and dims > 2:  # Hunyuan folds it into the base
-            yield _plain(dims, base * alpha ** (dims / (dims - 2)))
-
-
-def wavelengths(module: Any) -> list[float] | None:
-    """Reciprocal angular frequencies, (dims / 2,), of a rope module of whatever kind; None where it shows none."""
-    if (freqs := getattr(module, "_freqs", None)) is not None:
-        return [float(value) for value in freqs.tolist()]
-    base, dims = getattr(module, "base", None), getattr(module, "dims", None)
-    if base is None or dims is None:
-        return None
-    scale = float(getattr(module, "scale", 1.0))
-    return [value / scale for value in _plain(int(dims), float(base))]
-
-
-def _plain(dims: int, base: float) -> list[float]:
-    return [base ** (index / dims) for index in range(0, dims, 2)]
-
-
-def _expected(dims: int, base: float, scaling: Mapping[str, Any] | None, text: Mapping[str, Any]) -> list[float] | None:
-    """The wavelengths that mlx-lm's own rope has for what the config declares; None where it has none."""
-    # phi3 keeps the first length on top, not within its scaling; and `type` would win over `rope_type`.
-    first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
-    try:
-        asked = {**first, **scaling, "type": scaling["rope_type"]} if scaling else None
-        module = backend().rope(dims, base, asked, text.get("max_position_embeddings"))
-    except (ValueError, KeyError, TypeError, AssertionError):
-        return None
-    return wavelengths(module)
-
-
-def _close(one: list[float], other: list[float]) -> bool:
-    # float32 over dozens of powers; a wrong base is off by far more at the long end.
-    return len(one) == len(other) and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(one, other, strict=True))
+def _is_same(value: object, other: object) -> bool:
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(value, other, rel_tol=1e-6)
+    return value == other

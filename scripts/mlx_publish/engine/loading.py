@@ -48,10 +48,10 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
 
 
 def _source(folder: Path) -> tuple[Any, Any]:
-    found = load_source(folder)
-    found.release()
-    mx.eval(found.model.parameters())
-    return found.model, backend().load_tokenizer(folder)
+    source = load_source(folder)
+    source.release()
+    mx.eval(source.model.parameters())
+    return source.model, backend().load_tokenizer(folder)
 
 
 def fit(model: Any) -> str:
@@ -69,9 +69,9 @@ def _to_float32(value: mx.array) -> mx.array:
 
 @contextlib.contextmanager
 def warnings_of_loading() -> Iterator[list[str]]:
-    """Collect all that loading says: Python's warnings, log records, lines on stderr and stdout."""
-    said: list[str] = []
-    handler = _Collect(said)
+    """Collect all that loading prints and logs: Python's warnings, log records, lines on stderr and stdout."""
+    messages: list[str] = []
+    handler = _Collect(messages)
     names = ("", "transformers", "mlx_lm", "huggingface_hub")
     text = io.StringIO()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(text):
@@ -79,20 +79,20 @@ def warnings_of_loading() -> Iterator[list[str]]:
         for name in names:
             logging.getLogger(name).addHandler(handler)
         try:
-            yield said
+            yield messages
         finally:
             for name in names:
                 logging.getLogger(name).removeHandler(handler)
-    said.extend(str(item.message) for item in caught)
+    messages.extend(str(item.message) for item in caught)
     # Progress bars rewrite one line; they are no warning.
-    said.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
-    said[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in said))
+    messages.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
+    messages[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in messages))
 
 
 class _Collect(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
+        self._messages.append(record.getMessage())

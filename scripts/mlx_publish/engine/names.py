@@ -7,14 +7,19 @@ turned are turned, parts that a class forgot to leave out go. `early` is for wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 
+from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.senses import is_language
 
 Weights = dict[str, mx.array]
+Config = Mapping[str, object]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names and shapes of the parameters that a class has."""
+Adapt = Callable[[Weights, Config], Weights]
+"""Makes of the source's tensors what `sanitize` of a class reads, by the config."""
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 _KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.weight)")
 _HEAD = "lm_head.weight"
@@ -28,82 +33,80 @@ _NANOCHAT = (
 )  # fmt: skip
 
 
-def early(weights: Weights, kind: str, config: Mapping[str, Any]) -> Weights:
-    """What goes into `sanitize` of the class of a model type."""
+def early(weights: Weights, kind: str, config: Config) -> Weights:
+    """Return what goes into `sanitize` of the class of a model type."""
     adapt = _EARLY.get(kind)
     return adapt(weights, config) if adapt else weights
 
 
-def _of_donor(weights: Weights, wanted: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Weights:
-    """Keys and values of layers that take those of a layer before them, which transformers 5 does not save.
+def _of_donor(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+    """Give layers that take keys and values of a layer before them those of that layer: transformers 5 saves none.
 
-    The class has parameters for them and does not use them; they are given those of the layer that they follow.
+    The class has parameters for them and does not use them.
     """
-    found, text = dict(weights), config.get("text_config") or config
+    completed, text = dict(weights), ModelConfig(config).text or config
     if not text.get("num_kv_shared_layers"):
-        return found
-    kinds = text.get("layer_types") or []
+        return completed
+    kinds = declared if isinstance(declared := text.get("layer_types"), list) else []
     for name in sorted(wanted.keys() - weights.keys()):
         if match := _KEYS.fullmatch(name):
             number = int(match[2])
             before = [n for n in range(number) if n < len(kinds) and number < len(kinds) and kinds[n] == kinds[number]]
             donors = [donor for n in reversed(before) if (donor := f"{match[1]}{n}{match[3]}") in weights]
             if donors and tuple(weights[donors[0]].shape) == wanted[name]:
-                found[name] = weights[donors[0]]
-    return found
+                completed[name] = weights[donors[0]]
+    return completed
 
 
-def late(weights: Weights, wanted: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Weights:
-    """What came out of `sanitize`, completed to the parameters that the class has: names and shapes in `wanted`."""
+def late(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+    """Complete what came out of `sanitize` to the parameters that the class has: names and shapes in `wanted`."""
     if {name: tuple(array.shape) for name, array in weights.items()} == wanted:
         return weights
     tied = not any(name.endswith(_HEAD) for name in wanted)
-    found = {
+    kept = {
         name: array
         for name, array in weights.items()
         # A head beside a class that has none: engine/accounting says whether it is the embedding.
         if name in wanted or (is_language(name) and not (tied and name.endswith(_HEAD)))
     }
-    found = _turned(_renamed(_stacked(found, wanted, config), wanted), wanted)
-    return _of_donor(found, wanted, config)
+    renamed = _renamed(_stacked(kept, wanted, config), wanted)
+    return _of_donor(_turned(renamed, wanted), wanted, config)
 
 
-def _turned(weights: Weights, wanted: Mapping[str, tuple[int, ...]]) -> Weights:
-    """Convolutions in PyTorch's order, (channels, 1, width), that a class did not turn."""
-    return {
-        name: array.swapaxes(1, 2) if "conv" in name and _is_turned(array.shape, wanted.get(name)) else array
-        for name, array in weights.items()
-    }
+def _turned(weights: Weights, wanted: Shapes) -> Weights:
+    """Turn convolutions in PyTorch's order, (channels, 1, width), that a class did not turn."""
+    turned = dict(weights)
+    for name, array in weights.items():
+        shape, fitting = tuple(array.shape), wanted.get(name)
+        if "conv" in name and len(shape) == 3 and shape != fitting and (shape[0], shape[2], shape[1]) == fitting:
+            turned[name] = array.swapaxes(1, 2)
+    return turned
 
 
-def _is_turned(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
-    return len(shape) == 3 and tuple(shape) != wanted and (shape[0], shape[2], shape[1]) == wanted
-
-
-def _stacked(weights: Weights, wanted: Mapping[str, Any], config: Mapping[str, Any]) -> Weights:
-    """Experts one by one become the one tensor that the class has for them; LongCat's that compute nothing go."""
+def _stacked(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+    """Stack experts to the one tensor that the class has for them, and drop LongCat's that compute nothing."""
     groups: dict[tuple[str, str], dict[int, str]] = {}
     for name in weights.keys() - wanted.keys():
         if match := _EXPERT.fullmatch(name):
             groups.setdefault((match[1], match[3]), {})[int(match[2])] = name
-    found, count = dict(weights), config.get("n_routed_experts")
+    stacked, count = dict(weights), config.get("n_routed_experts")
     for (stem, part), names in groups.items():
         target = f"{stem}.switch_mlp.{part}.weight"
         if target in wanted and target not in weights and sorted(names) == list(range(len(names))):
-            found[target] = mx.stack([found.pop(names[number]) for number in sorted(names)])
+            stacked[target] = mx.stack([stacked.pop(names[number]) for number in sorted(names)])
         elif config.get("zero_expert_num") and isinstance(count, int) and min(names) >= count:
             for name in names.values():
-                del found[name]
-    return found
+                del stacked[name]
+    return stacked
 
 
-def _renamed(weights: Weights, wanted: Mapping[str, Any]) -> Weights:
-    """Names that stand in the words of another part of the same architecture, each where the class lacks just that."""
-    found = {}
+def _renamed(weights: Weights, wanted: Shapes) -> Weights:
+    """Rename tensors that have the words of another part of the same architecture, where the class lacks just that."""
+    renamed = {}
     for name, array in weights.items():
-        others = (name.replace(one, other) for one, other in _LATE) if name not in wanted else ()
-        found[next((new for new in others if new != name and new in wanted and new not in weights), name)] = array
-    return found
+        others = (name.replace(part, other) for part, other in _LATE) if name not in wanted else ()
+        renamed[next((new for new in others if new != name and new in wanted and new not in weights), name)] = array
+    return renamed
 
 
 # Kimi Linear's dense layers, and the norms of Olmo's linear ones.
@@ -114,38 +117,33 @@ _LATE = (
 )  # fmt: skip
 
 
-def _gpt_oss(weights: Weights, _config: Mapping[str, Any]) -> Weights:
-    """Experts in bfloat16, (experts, in, out); the class reads them under the names that mxfp4 blocks become."""
+def gpt_oss(weights: Weights, _config: Config) -> Weights:
+    """Turn experts in bfloat16, (experts, in, out), and give them the names that the class has for mxfp4 blocks."""
     return {
-        **{name: array for name, array in weights.items() if not _turned_expert(name)},
-        **{f"{name}.weight": array.swapaxes(1, 2) for name, array in weights.items() if _turned_expert(name)},
+        **{name: array for name, array in weights.items() if not _is_turned_expert(name)},
+        **{f"{name}.weight": array.swapaxes(1, 2) for name, array in weights.items() if _is_turned_expert(name)},
     }
 
 
-def _turned_expert(name: str) -> bool:
+def _is_turned_expert(name: str) -> bool:
     return name.endswith((".experts.gate_up_proj", ".experts.down_proj"))
 
 
-def _hub_experts(weights: Weights, config: Mapping[str, Any]) -> Weights:
-    """Experts as (experts, out, in), which transformers 5 saves; the class reads the Hub's (experts, in, out)."""
-    hidden = (config.get("text_config") or config).get("hidden_size")
-    found = dict(weights)
-    for stem, gate_up, down in _fused(weights):
-        if down.shape[1] == hidden and down.shape[2] != hidden:
-            found[f"{stem}.gate_up_proj"] = gate_up.swapaxes(1, 2)
-            found[f"{stem}.down_proj"] = down.swapaxes(1, 2)
-    return found
-
-
-def _fused(weights: Weights) -> Iterator[tuple[str, mx.array, mx.array]]:
-    for name, array in weights.items():
+def hub_experts(weights: Weights, config: Config) -> Weights:
+    """Turn experts as transformers 5 saves them, (experts, out, in), to the Hub's (experts, in, out)."""
+    hidden = (ModelConfig(config).text or config).get("hidden_size")
+    turned = dict(weights)
+    for name, gate_up in weights.items():
         match = _GATE_UP.fullmatch(name)
-        if match and (down := weights.get(f"{match[1]}.down_proj")) is not None:
-            yield match[1], array, down
+        down = weights.get(f"{match[1]}.down_proj") if match else None
+        if match and down is not None and down.shape[1] == hidden and down.shape[2] != hidden:
+            turned[name] = gate_up.swapaxes(1, 2)
+            turned[f"{match[1]}.down_proj"] = down.swapaxes(1, 2)
+    return turned
 
 
-def _gemma3n(weights: Weights, _config: Mapping[str, Any]) -> Weights:
-    """Its text part saved for itself; the class reads it within the whole model."""
+def gemma3n(weights: Weights, _config: Config) -> Weights:
+    """Put a text part that is saved for itself where the class reads it: within the whole model."""
     if any(name.startswith("model.language_model.") for name in weights):
         return weights
     return {
@@ -155,32 +153,34 @@ def _gemma3n(weights: Weights, _config: Mapping[str, Any]) -> Weights:
     }
 
 
-def _own_head(weights: Weights, _config: Mapping[str, Any]) -> Weights:
-    """A head of its own where the source has the embedding as its head: model/spellings says why."""
+def own_head(weights: Weights, _config: Config) -> Weights:
+    """Add a head where the source has its embedding as head: model/spellings says why."""
     embedding = weights.get("model.embed_tokens.weight")
     return weights if embedding is None else {"lm_head.weight": embedding, **weights}
 
 
-def _replaced(*pairs: tuple[str, str]) -> Callable[[Weights, Mapping[str, Any]], Weights]:
-    def replace(weights: Weights, _config: Mapping[str, Any]) -> Weights:
-        found = {}
+def replaced(*pairs: tuple[str, str]) -> Adapt:
+    """Return what replaces parts of names, pair by pair."""
+
+    def replace(weights: Weights, _config: Config) -> Weights:
+        renamed = {}
         for name, array in weights.items():
             new = name
-            for one, other in pairs:
-                new = new.replace(one, other)
-            found[new] = array
-        return found
+            for part, other in pairs:
+                new = new.replace(part, other)
+            renamed[new] = array
+        return renamed
 
     return replace
 
 
-def _without_transformer(weights: Weights, _config: Mapping[str, Any]) -> Weights:
-    """The Hub's gpt2 has names without the prefix that transformers saves, and the class puts its own in front."""
+def without_transformer(weights: Weights, _config: Config) -> Weights:
+    """Drop the prefix that transformers saves: the class puts its own in front of the Hub's names."""
     return {name.removeprefix("transformer."): array for name, array in weights.items()}
 
 
-_EARLY: Mapping[str, Callable[[Weights, Mapping[str, Any]], Weights]] = {
-    "minicpm3": _own_head, "gemma3n": _gemma3n, "gpt_oss": _gpt_oss, "qwen3_vl_moe": _hub_experts,
-    "gpt2": _without_transformer, "nanochat": _replaced(*_NANOCHAT),
-    "kimi_k25": _replaced(("language_model.model.blocks.", "language_model.model.layers.")),
+_EARLY: Mapping[str, Adapt] = {
+    "minicpm3": own_head, "gemma3n": gemma3n, "gpt_oss": gpt_oss, "qwen3_vl_moe": hub_experts,
+    "gpt2": without_transformer, "nanochat": replaced(*_NANOCHAT),
+    "kimi_k25": replaced(("language_model.model.blocks.", "language_model.model.layers.")),
 }  # fmt: skip

@@ -46,28 +46,28 @@ class Norm:
 def norms(model: nn.Module) -> NormKinds:
     """Return kinds of norms that show the other convention: shifted `twice`, `missing` the shift, or `mixed` by layers.
 
-    Asked of classes that shift alone, and said only where the evidence is plain: a trained scale may be anything.
+    Only classes that shift are looked at, and only plain evidence counts: a trained scale may be anything.
     """
-    found = list(_measured(model)) if _shifts(model) else []
-    if not found:
+    scales = list(_scales(model)) if _shifts_norms(model) else []
+    if not scales:
         return NormKinds()
-    kinds = sorted({norm.kind for norm in found})
-    if _share(_twice(norm) for norm in found) >= _ALL:
+    kinds = sorted({norm.kind for norm in scales})
+    if _share(_is_twice(norm) for norm in scales) >= _ALL:
         return NormKinds(twice=kinds)
-    if _share(_missing(norm) for norm in found) >= _ALL:
+    if _share(_is_missing(norm) for norm in scales) >= _ALL:
         return NormKinds(missing=kinds)
-    return NormKinds(mixed=[kind for kind in kinds if _mixed([norm for norm in found if norm.kind == kind])])
+    return NormKinds(mixed=[kind for kind in kinds if _is_mixed([norm for norm in scales if norm.kind == kind])])
 
 
-def _twice(norm: Norm) -> bool:
+def _is_twice(norm: Norm) -> bool:
     return _TWICE[0] < norm.mean < _TWICE[1] and norm.below_one < _STRAY
 
 
-def _missing(norm: Norm) -> bool:
+def _is_missing(norm: Norm) -> bool:
     return abs(norm.mean) < _MISSING and norm.below_zero > _NEGATIVE
 
 
-def _mixed(same: list[Norm]) -> bool:
+def _is_mixed(same: list[Norm]) -> bool:
     """Whether norms of one kind are not what those of the others, or of other layers, are."""
     if len(same) < _FEW:
         return False
@@ -76,13 +76,13 @@ def _mixed(same: list[Norm]) -> bool:
             for group in (low, high) if group]  # fmt: skip
     if high:
         return all(near) and round(_mean(high)) - round(_mean(low)) == 1 and round(_mean(low)) in (0, 1)
-    return all(_missing(norm) for norm in same) or (
-        all(near) and round(_mean(low)) == _TWO and all(_twice(norm) for norm in same)
+    return all(_is_missing(norm) for norm in same) or (
+        all(near) and round(_mean(low)) == _TWO and all(_is_twice(norm) for norm in same)
     )
 
 
 def _groups(means: list[float]) -> tuple[list[float], list[float]]:
-    """Cut at the largest gap where it is nearly one; else all are one group."""
+    """Cut at the largest gap where it is nearly 1; else all are one group."""
     gaps = [after - before for before, after in itertools.pairwise(means)]
     if max(gaps) < 1 - 2 * _APART:
         return means, []
@@ -95,25 +95,20 @@ def _mean(values: list[float]) -> float:
 
 
 def _share(answers: Iterable[bool]) -> float:
-    found = list(answers)
-    return sum(found) / len(found)
+    votes = list(answers)
+    return sum(votes) / len(votes)
 
 
-def _measured(model: nn.Module) -> Iterable[Norm]:
-    """Scales that the model multiplies by as they are; a norm of a class of its own may add something."""
+def _scales(model: nn.Module) -> Iterable[Norm]:
+    """Yield the scales that the model multiplies by as they are; a norm of a class of its own may add something."""
     for path, module in model.named_modules():
         if type(module) is nn.RMSNorm:
             scale = module.weight.astype(mx.float32)
-            mean, negative, small = (mx.mean(one) for one in (scale, scale < 0, scale < 1))
-            yield Norm(re.sub(r"\d+\.", "", path), *(_number(one) for one in (mean, negative, small)))
+            means: Any = mx.stack([mx.mean(part) for part in (scale, scale < 0, scale < 1)]).tolist()
+            yield Norm(re.sub(r"\d+\.", "", path), *means)
 
 
-def _number(array: mx.array) -> float:
-    found: Any = array.item()
-    return float(found)
-
-
-def _shifts(model: nn.Module) -> bool:
+def _shifts_norms(model: nn.Module) -> bool:
     """Whether a class in the model adds one to weights in `sanitize`; it says so nowhere but in its code."""
     classes = {kind for module in model.modules() for kind in type(module).__mro__ if "sanitize" in vars(kind)}
     return any(_adds_one(vars(kind)["sanitize"]) for kind in classes)

@@ -16,6 +16,17 @@ from mlx_publish.engine.tokenizing import own_tokenizer
 Encode = Callable[[str, bool], list[int]]
 Dialogues = Sequence[Sequence[Mapping[str, str]]]
 
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of the comparison, by kind."""
+
+    prose: str
+    code: str
+    scripts: str
+    dialogue: Dialogues
+
+
 SHARES: Mapping[str, float] = {"prose": 0.4, "code": 0.2, "dialogue": 0.2, "scripts": 0.2}
 """How many of the tokens each kind gets; what one cannot fill stays empty."""
 WINDOW = 1024
@@ -36,30 +47,27 @@ class Passage:
         return len(self.ids) - 1
 
 
-def passages(folder: Path, tokenizer: Any, texts: Mapping[str, Any], tokens: int) -> tuple[Passage, ...]:
+def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[Passage, ...]:
     """Cut the texts to `tokens` in all, by kind.
 
-    `texts` holds `prose`, `code` and `scripts` as text, and `dialogue` as a list of dialogues, which the source's own
-    chat template renders; a model without one reads them as plain text. Ids are those of the tokenizer.json in
-    `folder` where there is one, for classes of transformers may read it differently.
+    Dialogues are rendered by the source's own chat template; a model without one reads them as plain text. Ids are
+    those of the tokenizer.json in `folder` where there is one, for classes of transformers may read it differently.
     """
-    found, encode = [], _encoder(folder, tokenizer)
+    parts, encode = [], _encoder(folder, tokenizer)
     for kind, share in SHARES.items():
-        ids = _ids(encode, tokenizer, kind, texts[kind])[: round(tokens * share)]
+        if kind == "dialogue":
+            ids = [id_ for text in _rendered(tokenizer, texts.dialogue) for id_ in encode(text, False)]
+        else:
+            ids = encode(getattr(texts, kind), True)
+        ids = ids[: round(tokens * share)]
         windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
-        found += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
-    return tuple(found)
+        parts += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
+    return tuple(parts)
 
 
 def tokens_sha256(parts: Sequence[Passage]) -> str:
     """SHA-256 of all ids, in decimal with commas, a passage a line."""
     return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
-
-
-def _ids(encode: Encode, tokenizer: Any, kind: str, text: Any) -> list[int]:
-    if kind != "dialogue":
-        return encode(text, True)
-    return [id_ for one in _rendered(tokenizer, text) for id_ in encode(one, False)]
 
 
 def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[str]:
@@ -73,7 +81,7 @@ def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[str]:
 
 
 def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], str]]:
-    """What renders the dialogues of the comparison, by name."""
+    """Return what renders the dialogues of the comparison, by name."""
     if not tokenizer.has_chat_template:
         return {}
     return {
@@ -85,7 +93,7 @@ def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], st
 
 
 def _encoder(folder: Path, tokenizer: Any) -> Encode:
-    """What gives a text's ids, and is told whether special tokens may stand around it."""
+    """Return what gives a text's ids; its second argument says whether special tokens may stand around them."""
     if (raw := own_tokenizer(folder)) is not None:
         return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
     return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

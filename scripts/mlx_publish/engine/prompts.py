@@ -64,9 +64,9 @@ def finished(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer | Exception]
     names: dict[str, str] = {}
     with _away_with_jinja():
         for _ in range(_ROUNDS):
-            found = {name: _made(name, call, names) for name, call in calls.items()}
+            answers = {name: _answer(name, call, names) for name, call in calls.items()}
             if not _wanted:
-                return {name: answer for name, answer in found.items() if not isinstance(answer, _Wanted)}
+                return {name: answer for name, answer in answers.items() if not isinstance(answer, _Wanted)}
             _render(names)
     raise Bug("a template is rendered with what it rendered")
 
@@ -96,7 +96,7 @@ def _away_with_jinja() -> Iterator[None]:
         _wanted.clear()
 
 
-def _made(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Exception | _Wanted:
+def _answer(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Exception | _Wanted:
     before = len(_wanted)
     try:
         return call()
@@ -112,10 +112,10 @@ def _made(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Exce
 def _render(names: Mapping[str, str]) -> None:
     """Render what is wanted, in one child, and know it."""
     answers = dict(zip(_wanted, render_all(list(_wanted.values())), strict=True))
-    for key, one in answers.items():
-        if one.kind in ("unsafe", "forbidden"):
+    for key, answer in answers.items():
+        if answer.kind in ("unsafe", "forbidden"):
             raise Refused(
-                f"the chat template is not safe to render: {one.error} ({names[key]})", check="template-safe",
+                f"the chat template is not safe to render: {answer.error} ({names[key]})", check="template-safe",
                 remedy="Take another source, or have its template mended.",
             )  # fmt: skip
     _known.update(answers)

@@ -24,25 +24,25 @@ from mlx_publish.errors import Refused
 @contextlib.contextmanager
 def going_on() -> Iterator[None]:
     """Turn an end of the process into `Refused`, with what was printed before: mlx_lm/models/olmo.py calls exit."""
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(printed):
             yield
     except SystemExit as end:
         missing = _missing(end)
         lacks = f"the Python package {missing} is not installed" if missing else f"it ends with {end.code}"
-        words = " ".join(said.getvalue().split())[:400]
+        words = " ".join(printed.getvalue().split())[:400]
         raise Refused(
             f"mlx-lm cannot build the model: {lacks}{f' ({words})' if words else ''}",
             check="builds",
             remedy="Install what it asks for beside mlx-lm, or take another source.",
         ) from end
     finally:
-        sys.stdout.write(said.getvalue())
+        sys.stdout.write(printed.getvalue())
 
 
 def _missing(error: BaseException) -> str:
-    """The module that could not be imported on the way to `error`; empty where that is not the cause."""
+    """Return the module that could not be imported on the way to `error`; empty where that is not the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ImportError):
@@ -96,7 +96,7 @@ class SourceModel:
     arrays: Weights = field(default_factory=dict)
     """The source's arrays by their names."""
     prefix: Prefix | None = None
-    """Told where the source's names begin otherwise than the class reads them."""
+    """Set where the source's names begin otherwise than the class reads them."""
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
@@ -125,18 +125,20 @@ def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
 
 def _refused(error: Exception, more: str = "") -> Refused:
     # MLX names the tensors in question on the lines that follow its first one.
-    said = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
+    words = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
-        said = f"its class looks for {said}, which is neither a key of config.json nor the beginning of a tensor's name"
+        words = (
+            f"its class looks for {words}, which is neither a key of config.json nor the beginning of a tensor's name"
+        )
     return Refused(
-        f"mlx-lm cannot build the model: {said if len(said) <= _LONGEST else said[:_LONGEST] + ' ...'}{more}",
+        f"mlx-lm cannot build the model: {words if len(words) <= _LONGEST else words[:_LONGEST] + ' ...'}{more}",
         check="builds",
         remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
     )
 
 
 def _lacking(error: Exception) -> str:
-    """In the words of config.json, that a class's settings cannot be made of it; empty for another error."""
+    """Return the keys of config.json that a class's settings lack, as a sentence; empty for another error."""
     match = re.search(r"__init__\(\) missing \d+ required positional arguments?: (.*)", str(error))
     if not isinstance(error, TypeError) or match is None:
         return ""
@@ -159,7 +161,10 @@ class _Loading:
     def load(self, folder: Path) -> SourceModel:
         with going_on():
             model, config = backend().load_lazily(folder, self._classes)
-            _call(model)
+            # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
+            # config that it was not written for, as a pattern longer than its layers, it raises here.
+            with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets it
+                model(mx.array([[0]]), cache=backend().make_cache(model))
 
         def build() -> nn.Module:
             fresh = self._fresh()
@@ -174,7 +179,7 @@ class _Loading:
         return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
 
     def prefix(self) -> Prefix | None:
-        """What stands in front of the names, where a load failed for nothing else as it seems."""
+        """Return what stands in front of the names, where a load seems to have failed for nothing else."""
         try:
             wanted = [name for name, _ in tree_flatten(self._fresh().parameters())]
         except _UNBUILDABLE:
@@ -187,12 +192,12 @@ class _Loading:
         return self.fresh()
 
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
-        """What the class of `model` makes of arrays, by the `sanitize` of `sanitizer` where that is another object."""
+        """Return what the class of `model` makes of arrays, by `sanitizer` where another object sanitizes."""
         named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
         named = early(named, str(self.config.get("model_type")), self.config)
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
-        return late(made, {name: tuple(one.shape) for name, one in tree_flatten(model.parameters())}, self.config)
+        return late(made, {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}, self.config)
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = backend().classes(config)
@@ -203,7 +208,11 @@ class _Loading:
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
                 if loading.wide:
-                    weights = {name: _to_float32(array) for name, array in weights.items()}
+                    narrow = (mx.float16, mx.bfloat16)
+                    weights = {
+                        name: array.astype(mx.float32) if array.dtype in narrow else array
+                        for name, array in weights.items()
+                    }
                 loading.arrays.update(weights)
                 loading.record.before = _sizes(weights)
                 after = loading._sanitized(self, weights, super())
@@ -213,18 +222,5 @@ class _Loading:
         return Recorded, args_class
 
 
-def _call(model: nn.Module) -> None:
-    """Let the class say how it would compute a token; lazily, so that no weight is read.
-
-    What it raises for a config that it was not written for, as a pattern longer than its layers, it raises here.
-    """
-    with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes is told
-        model(mx.array([[0]]), cache=backend().make_cache(model))
-
-
 def _sizes(weights: Weights) -> dict[str, tuple[int, int]]:
     return {name: (id(array), array.size) for name, array in weights.items()}
-
-
-def _to_float32(array: mx.array) -> mx.array:
-    return array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array

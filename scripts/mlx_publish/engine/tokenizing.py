@@ -18,16 +18,16 @@ from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
 
 
 def own_tokenizer(folder: Path) -> Tokenizer | None:
-    """Read it; None where the folder has only older files. Raises what tokenizers raises for a broken file.
+    """Return what tokenizer.json reads; None where the folder has only older files. Raises what tokenizers raises.
 
     Truncation and padding are off: a caller of transformers sets both, and here they would cut and fill the ids.
     """
     if not (path := folder / "tokenizer.json").exists():
         return None
-    found = Tokenizer.from_file(str(path))
-    found.no_truncation()
-    found.no_padding()
-    return found
+    own = Tokenizer.from_file(str(path))
+    own.no_truncation()
+    own.no_padding()
+    return own
 
 
 Progress = Callable[[str], None]
@@ -64,7 +64,7 @@ def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, pro
 
 
 def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
-    """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as.
+    """Return what makes the class that overrules tokenizer.json: the `source`, or the model `type` for mlx-lm.
 
     transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
     the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
@@ -125,9 +125,9 @@ def _look(folder: Path, reference: Reference, rows: int | None, progress: Progre
 
 
 def probe_texts() -> dict[str, str]:
-    """The probe set by name: scripts, code, white space, numbers, emoji."""
-    found: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
-    return found
+    """Return the probe set by name: scripts, code, white space, numbers, emoji."""
+    texts: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
+    return texts
 
 
 def _probes(made: Any, added: Iterable[str]) -> dict[str, str]:
@@ -135,12 +135,12 @@ def _probes(made: Any, added: Iterable[str]) -> dict[str, str]:
 
 
 def reference_of(source: Path) -> Encode:
-    """The source's own encoder, without special tokens around the text."""
+    """Return the source's own encoder, without special tokens around the text."""
     return _reference(source)[0][0]
 
 
 def _reference(source: Path) -> Reference:
-    """The source's encoder and its added tokens: by its tokenizer.json, or by transformers from older files."""
+    """Return the source's encoder and its added tokens: by its tokenizer.json, or by transformers from older files."""
     raw = own_tokenizer(source)
     if raw is None:
         older = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
@@ -166,7 +166,7 @@ def _special_probes(tokens: Iterable[str]) -> dict[str, str]:
 
 
 def _beyond(made: Any, encode: Encode, rows: int) -> dict[str, str]:
-    """Texts of tokens that the embedding has no row for, where such a text leads to such an id."""
+    """Return texts of tokens that the embedding has no row for, where such a text leads to such an id."""
     ids = sorted(id_ for id_ in made.get_vocab().values() if id_ >= rows)[:_BEYOND]
     texts = {f"id {id_}": made.decode([id_]) for id_ in ids}
     return {name: text for name, text in texts.items() if max(encode(text), default=0) >= rows}
