@@ -63,7 +63,7 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
     write_store(tmp_path / "store", model, PARTS)
     assert read_passages(tmp_path / "store") == PARTS
     stored = list(read_logits(tmp_path / "store"))
-    said = [piece for part in PARTS for piece in as_arrays(logits_of(model, part))]
+    computed = [piece for part in PARTS for piece in as_arrays(logits_of(model, part))]
     assert [piece.shape for piece in stored] == [
         (CHUNK, VOCABULARY),
         (20, VOCABULARY),
@@ -71,7 +71,7 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
         (196, VOCABULARY),
     ]
     assert {str(piece.dtype) for piece in stored} == {"float32"}
-    assert all(np.array_equal(one, other) for one, other in zip(stored, said, strict=True))
+    assert all(np.array_equal(piece, expected) for piece, expected in zip(stored, computed, strict=True))
 
 
 @pytest.mark.parametrize(("arch", "config"), [

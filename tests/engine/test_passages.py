@@ -51,8 +51,8 @@ def of_kind(parts: tuple[Passage, ...], kind: str) -> list[int]:
 
 
 def ids_of(text: str, tokenizer: Tokenizer | None = None) -> list[int]:
-    found: list[int] = (tokenizer or build_tokenizer()).encode(text).ids
-    return found
+    ids: list[int] = (tokenizer or build_tokenizer()).encode(text).ids
+    return ids
 
 
 def by_kind(parts: tuple[Passage, ...]) -> dict[str, int]:
@@ -151,4 +151,4 @@ def test_the_digest_is_of_the_ids_and_their_windows(tiny: tuple[Path, Any]) -> N
     assert tokens_sha256(cut(tiny, 500)) == tokens_sha256(cut(tiny, 500))
     moved = (Passage("prose", (1, 2)), Passage("code", (3, 40, 5)))
     others = [cut(tiny, 510), cut(tiny, 500, code="print()" * 100), moved]
-    assert len({tokens_sha256(one) for one in (parts, cut(tiny, 500), *others)}) == 5
+    assert len({tokens_sha256(part) for part in (parts, cut(tiny, 500), *others)}) == 5

@@ -41,7 +41,7 @@ _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Do one job and leave nothing of it in this process; `again` tells whether it may do another one."""
+    """Do one job and leave nothing of it in this process; `again` is whether it may do another one."""
     _print_to(Path(order["log"]))
     _load(order["op"], order["converter"])
     measured = order["op"] not in MEASURING or _forget_peak()
@@ -64,7 +64,7 @@ def _ahead(op: str) -> None:
 
 
 def _load(op: str, converter: str = DEFAULT) -> None:
-    with contextlib.suppress(Exception):  # it comes up again, and is told, when the job is done
+    with contextlib.suppress(Exception):  # it comes up again, and is reported, when the job is done
         importlib.import_module("mlx_publish.engine.leaving")
         backends = importlib.import_module("mlx_publish.engine.backends")
         backends.use(converter)
@@ -88,7 +88,7 @@ def _set_threads(count: int) -> None:
 
 
 def _forget_peak() -> bool:
-    """Begin to count the most memory that this process held anew; False where the system has no way to."""
+    """Begin to count the most memory that this process held anew; False where the system cannot."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         return True
@@ -105,7 +105,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return {"ok": True, "result": to_json(run(progress=progress, **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to be told of anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent needs an answer to anything
         _log_trace()
         return _failed(_surroundings(error) or _of_tokenizer(error) or PublishError(_named(error)))
     except BaseException as error:
@@ -137,7 +137,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
 
 
 def _of_tokenizer(error: BaseException) -> PublishError | None:
-    """What a stranger's tokenizer makes its library do is a refusal: an error of the library's, or its panic.
+    """Return a refusal for what a stranger's tokenizer makes its library do: an error of the library's, or its panic.
 
     It raises the bare class, or one that is no Exception; what breaks in the readers of transformers and mlx-lm, which
     build on it, follows from the files as well.
@@ -157,7 +157,7 @@ def _named(error: BaseException) -> str:
 
 
 def _surroundings(error: BaseException) -> PublishError | None:
-    """MLX tells of a full disk and of a full memory by RuntimeErrors, tokenizers by a bare Exception."""
+    """Return what of the machine an error comes from: MLX raises RuntimeErrors for it, tokenizers a bare Exception."""
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text
     if full or "[write] Unable to write" in text:

@@ -39,7 +39,13 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
     arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
-    model, tokenizer = _source(Path(folder)) if source else backend().load(Path(folder))
+    if source:
+        loaded = load_source(Path(folder))
+        loaded.release()
+        mx.eval(loaded.model.parameters())
+        model, tokenizer = loaded.model, backend().load_tokenizer(Path(folder))
+    else:
+        model, tokenizer = backend().load(Path(folder))
     computed_in = fit(model)
     if dequantize and not on_gpu():
         model = backend().dequantize(model)
@@ -47,24 +53,17 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
     return model, tokenizer, computed_in
 
 
-def _source(folder: Path) -> tuple[Any, Any]:
-    source = load_source(folder)
-    source.release()
-    mx.eval(source.model.parameters())
-    return source.model, backend().load_tokenizer(folder)
-
-
 def fit(model: Any) -> str:
     """Cast a loaded model to what this device is fast in; returns the type's name."""
     if on_gpu():
         return "as stored"
-    model.update(tree_map(_to_float32, model.parameters()))
+
+    def wide(value: mx.array) -> mx.array:
+        return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+    model.update(tree_map(wide, model.parameters()))
     mx.eval(model.parameters())
     return "float32"
-
-
-def _to_float32(value: mx.array) -> mx.array:
-    return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Norms of another convention: stored as 1 + w where the MLX class adds the one, or as w where it adds none.
+"""Norms of another convention: stored as 1 + w where the MLX class adds the 1, or as w where it adds none.
 
-Some architectures store the scale of a norm less one. Their MLX classes compute with plain scales and add the one in
-`sanitize`, told by marks of a raw checkpoint as the layout of a convolution. A file that mixes the marks, as merges
+Some architectures store the scale of a norm less 1. Their MLX classes compute with plain scales and add the 1 in
+`sanitize`, by marks of a raw checkpoint as the layout of a convolution. A file that mixes the marks, as merges
 and conversions back leave it, is shifted twice or not at all; nothing else about it looks wrong.
 """
 
@@ -68,7 +68,7 @@ def _is_missing(norm: Norm) -> bool:
 
 
 def _is_mixed(same: list[Norm]) -> bool:
-    """Whether norms of one kind are not what those of the others, or of other layers, are."""
+    """Tell whether norms of a kind are not what those of the others, or of other layers, are."""
     if len(same) < _FEW:
         return False
     low, high = _groups(sorted(norm.mean for norm in same))
@@ -109,7 +109,7 @@ def _scales(model: nn.Module) -> Iterable[Norm]:
 
 
 def _shifts_norms(model: nn.Module) -> bool:
-    """Whether a class in the model adds one to weights in `sanitize`; it says so nowhere but in its code."""
+    """Tell whether a class in the model adds 1 to weights in `sanitize`; nothing but its code shows it."""
     classes = {kind for module in model.modules() for kind in type(module).__mro__ if "sanitize" in vars(kind)}
     return any(_adds_one(vars(kind)["sanitize"]) for kind in classes)
 

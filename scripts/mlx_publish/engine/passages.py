@@ -31,7 +31,7 @@ SHARES: Mapping[str, float] = {"prose": 0.4, "code": 0.2, "dialogue": 0.2, "scri
 """How many of the tokens each kind gets; what one cannot fill stays empty."""
 WINDOW = 1024
 """Tokens that are read in one go; longer kinds are read in several, each from its own beginning."""
-_LEAST = 8  # tokens; a shorter window tells nothing
+_LEAST = 8  # tokens; a shorter window shows nothing
 
 
 @dataclass(frozen=True)
