@@ -58,11 +58,6 @@ def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
     return {**answer, "again": good}
 
 
-def _ahead(op: str) -> None:
-    _load(op)
-    gc.freeze()  # what was imported stays, and is looked through no more after each job
-
-
 def _load(op: str, converter: str = DEFAULT) -> None:
     with contextlib.suppress(Exception):  # it comes up again, and is reported, when the job is done
         importlib.import_module("mlx_publish.engine.leaving")
@@ -179,4 +174,10 @@ def _surroundings(error: BaseException) -> PublishError | None:
 if __name__ == "__main__":
     # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    serve(do, lambda: _ahead(sys.argv[1]))
+
+    def ahead() -> None:
+        """Use the time until the first job."""
+        _load(sys.argv[1])
+        gc.freeze()  # what was imported stays, and is looked through no more after each job
+
+    serve(do, ahead)

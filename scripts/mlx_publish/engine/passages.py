@@ -13,7 +13,6 @@ from typing import Any
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.tokenizing import own_tokenizer
 
-Encode = Callable[[str, bool], list[int]]
 Dialogues = Sequence[Sequence[Mapping[str, str]]]
 
 
@@ -43,7 +42,7 @@ class Passage:
 
     @property
     def positions(self) -> int:
-        """Positions whose next token is known."""
+        """Return the number of positions whose next token is known."""
         return len(self.ids) - 1
 
 
@@ -53,12 +52,18 @@ def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[P
     Dialogues are rendered by the source's own chat template; a model without one reads them as plain text. Ids are
     those of the tokenizer.json in `folder` where there is one, for classes of transformers may read it differently.
     """
-    parts, encode = [], _encoder(folder, tokenizer)
+    parts, raw = [], own_tokenizer(folder)
+
+    def encode(text: str, *, special: bool) -> list[int]:
+        if raw is not None:
+            return [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
+        return [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]
+
     for kind, share in SHARES.items():
         if kind == "dialogue":
-            ids = [id_ for text in _rendered(tokenizer, texts.dialogue) for id_ in encode(text, False)]
+            ids = [id_ for text in _rendered(tokenizer, texts.dialogue) for id_ in encode(text, special=False)]
         else:
-            ids = encode(getattr(texts, kind), True)
+            ids = encode(getattr(texts, kind), special=True)
         ids = ids[: round(tokens * share)]
         windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
         parts += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
@@ -66,7 +71,7 @@ def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[P
 
 
 def tokens_sha256(parts: Sequence[Passage]) -> str:
-    """SHA-256 of all ids, in decimal with commas, a passage a line."""
+    """Return the SHA-256 of all ids, in decimal with commas, a passage a line."""
     return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
 
 
@@ -90,10 +95,3 @@ def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], st
         )
         for number, dialogue in enumerate(dialogues, 1)
     }
-
-
-def _encoder(folder: Path, tokenizer: Any) -> Encode:
-    """Return what gives a text's ids; its second argument says whether special tokens may stand around them."""
-    if (raw := own_tokenizer(folder)) is not None:
-        return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
-    return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

@@ -180,14 +180,11 @@ def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> To
             largest, where = max(ours), name
         if ours != theirs:
             different += 1
-            first = first or _difference(name, text, ours, theirs)
+            if first is None:
+                length = min(len(ours), len(theirs))
+                position = next((n for n in range(length) if ours[n] != theirs[n]), length)
+                part = slice(max(0, position - 2), position + 6)
+                first = ProbeDifference(name, text[:200], position, ours[part], theirs[part])
     return TokenizerComparison(
         probes=len(probes), different=different, first=first, largest_id=largest, largest_probe=where
     )
-
-
-def _difference(name: str, text: str, ours: list[int], theirs: list[int]) -> ProbeDifference:
-    length = min(len(ours), len(theirs))
-    position = next((n for n in range(length) if ours[n] != theirs[n]), length)
-    part = slice(max(0, position - 2), position + 6)
-    return ProbeDifference(name, text[:200], position, ours[part], theirs[part])
