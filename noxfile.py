@@ -168,9 +168,16 @@ def node_modules(session: nox.Session) -> dict[str, str]:
         shutil.copytree(wanted, folder, dirs_exist_ok=True)
         try:
             session.run(
-                npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder),
+                npm,
+                "ci",
+                "--silent",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--prefix",
+                str(folder),
                 external=True,
-            )  # fmt: skip
+            )
         except CommandFailed:
             session.log("npm reaches no registry; the tests of the other template engine in Node are skipped")
             return {}
@@ -343,9 +350,16 @@ def lock(session: nox.Session) -> None:
     upgrade = () if "--keep" in session.posargs else ("--upgrade",)
     compile_lock(session, *upgrade, "--no-annotate", "--no-header", "-o", str(CONSTRAINTS))
     compile_lock(
-        session, "--constraint", CONSTRAINTS.name, "--generate-hashes", "--annotation-style", "line", "--no-header",
-        "-o", str(lock_file.LOCK),
-    )  # fmt: skip
+        session,
+        "--constraint",
+        CONSTRAINTS.name,
+        "--generate-hashes",
+        "--annotation-style",
+        "line",
+        "--no-header",
+        "-o",
+        str(lock_file.LOCK),
+    )
     made_from = lock_file.made_from(PROJECT, CONSTRAINTS.read_text(encoding="utf-8"))
     text = lock_file.LOCK.read_text(encoding="utf-8")
     lock_file.LOCK.write_text(f"{made_from}\n{text}", encoding="utf-8")

@@ -23,9 +23,15 @@ def make_large_llama(folder: Path, seed: int = 0) -> Path:
     make_model(folder, "llama", hidden=64, tie=False)
     config = json.loads((folder / "config.json").read_text())
     config.update(
-        hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=32, num_key_value_heads=4, head_dim=64,
-        intermediate_size=INNER, vocab_size=VOCABULARY, tie_word_embeddings=False,
-    )  # fmt: skip
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        head_dim=64,
+        intermediate_size=INNER,
+        vocab_size=VOCABULARY,
+        tie_word_embeddings=False,
+    )
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     write_tensors(folder / "model.safetensors", dict(_tensors(np.random.default_rng(seed))))
     return folder

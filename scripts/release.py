@@ -28,8 +28,9 @@ def release(tag: str, wheels: list[Path], changelog: Path, root: Path) -> str:
     if version != mlx_publish.__version__:
         raise BadInput(
             f"the tag is {tag}, and the package says {mlx_publish.__version__}",
-            place="scripts/mlx_publish/__init__.py", remedy="Tag the commit that says the same version.",
-        )  # fmt: skip
+            place="scripts/mlx_publish/__init__.py",
+            remedy="Tag the commit that says the same version.",
+        )
     wrong = [wheel.name for wheel in wheels if not wheel.name.startswith(f"mlx_publish-{version}-")]
     if wrong or not wheels:
         raise BadInput(f"{wrong[0] if wrong else 'nothing'} is no wheel of {version}", place="dist", remedy="Build it.")

@@ -56,8 +56,10 @@ NESTED: Mapping[str, Mapping[str, Any]] = {
     "minimax_m3_vl": {
         "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "partial_rotary_factor": 0.5},
     },
-    "qwen2_vl": _MROPE, "qwen2_5_vl": _MROPE, "kimi_k25": {"tie_word_embeddings": False},
-}  # fmt: skip
+    "qwen2_vl": _MROPE,
+    "qwen2_5_vl": _MROPE,
+    "kimi_k25": {"tie_word_embeddings": False},
+}
 _LONGEST = 160
 _HEAD = """\
 # Architectures
@@ -190,9 +192,13 @@ def page(rows: Sequence[Row], types: frozenset[str], torch: Mapping[str, str]) -
     known = sorted({row.model_type for row in rows if row.name == DEFAULT})
     proven = [kind for kind, some in by_type.items() if any(row.status in ("pass", "warn") for row in some)]
     head = _HEAD.format(
-        mlx_lm=tools["mlx-lm"], mlx=tools["mlx"], transformers=torch["transformers"], types=len(types),
-        known=len(known), proven=len(set(proven) & set(known)),
-    )  # fmt: skip
+        mlx_lm=tools["mlx-lm"],
+        mlx=tools["mlx"],
+        transformers=torch["transformers"],
+        types=len(types),
+        known=len(known),
+        proven=len(set(proven) & set(known)),
+    )
     type_rows = [_type_row(kind, by_type.get(kind, []), kind in known) for kind in sorted(types | by_type.keys())]
     rows = sorted(rows, key=lambda row: (row.model_type, row.name))
     config_rows = [(row.name, row.model_type, _WORDS[row.status], _error(row), row.said) for row in rows]

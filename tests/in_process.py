@@ -30,7 +30,7 @@ from mlx_publish.hub import commit
 from mlx_publish.text.temporary import TemporaryFolder
 
 STARTED_WITH = frozenset({
-    *KEPT, "LD_PRELOAD", "MLX_PUBLISH_BLAS", "MLX_PUBLISH_MEMORY_BYTES", "PYTHONPATH", "HF_OIDC_RESOURCE",
+    *(set(KEPT) - {"PATH"}), "LD_PRELOAD", "MLX_PUBLISH_BLAS", "MLX_PUBLISH_MEMORY_BYTES", "PYTHONPATH", "HF_OIDC_RESOURCE",
 })  # fmt: skip
 """Variables that a process has from its start, gives its children, or turns into what its libraries keep."""
 WAITING = (http, commit)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import in_process
 from hub import Fault, Hub
 from models import make_model
 from pipeline import NOWHERE, User, leftovers, read_json
@@ -43,6 +44,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if made.returncode:
         pytest.skip("this machine does not let root mount a disk")
     yield folder
+    in_process.end()  # a child that waits prints to a log on this disk
     subprocess.run(["umount", str(folder)], check=True)
 
 

@@ -218,6 +218,6 @@ def test_after_kill_9_the_next_run_leaves_nothing_behind(user: User, tmp_path: P
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     # Another command of the same recipe, that converts nothing.
-    user.run("inspect", *flags[1:])
+    user.run("inspect", *flags[1:], through="python")
     assert leftovers(tmp_path / "work") == []
     assert not [path for path in (user.home / "tmp").iterdir() if path.name.startswith(PREFIX)]

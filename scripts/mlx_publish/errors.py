@@ -164,11 +164,17 @@ _LIMITS: tuple[tuple[str, str, str], ...] = (
     ("annot allocate memory", _FULL, _MEMORY),
     ("emory allocation still failed", _FULL, _MEMORY),  # OpenBLAS, which ends the process then
     ("Too many open files", "too many files are open", f"Run: ulimit -n 4096; {_AGAIN}"),
-    ("No usable temporary directory", "no folder for temporary files can be written to",
-     f"Free space in /tmp or name another folder by TMPDIR, {_AGAIN}"),
-    ("raise maximum limit", "mlx-lm needs 4096 open files, and fewer are allowed here",
-     f"Raise the hard limit (ulimit -H -n), {_AGAIN}"),
-)  # fmt: skip
+    (
+        "No usable temporary directory",
+        "no folder for temporary files can be written to",
+        f"Free space in /tmp or name another folder by TMPDIR, {_AGAIN}",
+    ),
+    (
+        "raise maximum limit",
+        "mlx-lm needs 4096 open files, and fewer are allowed here",
+        f"Raise the hard limit (ulimit -H -n), {_AGAIN}",
+    ),
+)
 
 
 def of_the_surroundings(error: BaseException) -> SurroundingsError | None:

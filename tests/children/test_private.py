@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.children.private import _for_this_process, kernels
+from mlx_publish.children.environment import _for_this_process, kernels
 
 
 @pytest.fixture(autouse=True)

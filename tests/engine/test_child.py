@@ -17,8 +17,8 @@ import pytest
 
 from conftest import Program
 from mlx_publish.children import engine as process
+from mlx_publish.children import environment, limits
 from mlx_publish.children import jobs as child
-from mlx_publish.children import limits, private
 from mlx_publish.children.engine import Children
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job, run_jobs
@@ -108,14 +108,14 @@ def test_kernels_of_before_are_found_in_a_folder_that_is_ours_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLX_PUBLISH_CACHE", str(tmp_path / "cache"))
-    private.kernels.cache_clear()
+    environment.kernels.cache_clear()
     try:
         (tmp_path / "child").mkdir()
         cache = Path(process.environment(tmp_path / "child", 1)["TMPDIR"]) / "mlx"
         assert cache.resolve() == tmp_path / "cache/kernels"
         assert cache.resolve().stat().st_mode & 0o777 == 0o700
     finally:
-        private.kernels.cache_clear()
+        environment.kernels.cache_clear()
 
 
 def test_a_kernel_that_somebody_planted_in_tmpdir_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +124,12 @@ def test_a_kernel_that_somebody_planted_in_tmpdir_is_not_found(tmp_path: Path, m
     (planted / "kernel_contiguous.so").write_bytes(b"theirs")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("MLX_PUBLISH_CACHE", str(tmp_path / "cache"))
-    private.kernels.cache_clear()
+    environment.kernels.cache_clear()
     try:
         temporary = Path(seen_by_a_child(tmp_path)["TMPDIR"])
         assert list(temporary.rglob("*.so")) == list((temporary / "mlx").resolve().rglob("*.so")) == []
     finally:
-        private.kernels.cache_clear()
+        environment.kernels.cache_clear()
 
 
 def seen_by_a_child(folder: Path, at_once: int = 1) -> dict[str, str]:

@@ -65,7 +65,8 @@ def test_keys_of_a_part_are_named_by_their_path_and_the_part_alone_changes() -> 
     }
     found = [one for one in candidates(config) if one.key.endswith("sliding_window")]
     assert {one.key for one in found} == {"text_config.sliding_window"}
-    assert [one.config["text_config"]["sliding_window"] for one in found] == [None, 100_000]
+    parts: list[Any] = [one.config["text_config"] for one in found]
+    assert [part["sliding_window"] for part in parts] == [None, 100_000]
     assert {one.config["sliding_window"] for one in found} == {7}
     assert config["text_config"]["sliding_window"] == 32
 

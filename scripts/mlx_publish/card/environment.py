@@ -181,9 +181,10 @@ def _bad_input(own: Templates, error: Exception) -> BadInput | None:
         return None
     if isinstance(error, RecursionError):
         return BadInput(
-            "the templates include or extend each other without an end", place=place,
+            "the templates include or extend each other without an end",
+            place=place,
             remedy=f"To build upon ours, write its name with '{OURS}' in front, as '{OURS}{BASE}'.",
-        )  # fmt: skip
+        )
     if isinstance(error, TemplateNotFound):
         known = ", ".join(sorted(f"card/{name}" for name in packaged()))
         return BadInput(f"there is no template {error.name}", place=place, remedy=f"There are {known}, and your own.")

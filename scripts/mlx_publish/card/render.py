@@ -43,8 +43,10 @@ def render(recipe: Recipe, variant: Variant, evidence: Evidence, templates: Path
         key = "card.notes"
         raise BadInput(
             f"opens {opened} and does not close it, which would swallow the rest of the card",
-            place=recipe.place_of(key), key=key, remedy="Close it within the notes.",
-        )  # fmt: skip
+            place=recipe.place_of(key),
+            key=key,
+            remedy="Close it within the notes.",
+        )
     name = recipe.destinations[variant.label].name
     return render_card(name, load_as(recipe, variant), notes, evidence, templates or templates_beside(recipe))
 

@@ -70,9 +70,10 @@ def read_templates(folder: Path | None) -> Templates | None:
     own = tuple((name, text) for name, text in texts if text != packaged().get(name))
     if any(name == CHART for name, _ in own):
         raise BadInput(
-            "the chart is drawn by code and has no template of your own", place=str(folder / CHART),
+            "the chart is drawn by code and has no template of your own",
+            place=str(folder / CHART),
             remedy="Remove the file; leave the picture out by a variants.md.j2 of your own.",
-        )  # fmt: skip
+        )
     return Templates(folder, own) if own else None
 
 
@@ -93,6 +94,7 @@ def judge(own: Templates | None, evidence: Evidence) -> None:
         name = other[0]
         what = "is new" if name not in then else "is gone" if name not in here else "has changed"
         raise Refused(
-            f"the template {FOLDER}/{name} {what} since the evidence was made", check="card-rendered",
+            f"the template {FOLDER}/{name} {what} since the evidence was made",
+            check="card-rendered",
             remedy="Run 'mlx-publish card' again with these templates, or take back the change.",
-        )  # fmt: skip
+        )

@@ -90,7 +90,7 @@ def _order(requests: Sequence[Request | Reading], limits: Limits) -> dict[str, A
         if isinstance(request, Reading)
         else {**vars(request), "template": number(request.template)}
         for request in requests
-    ]  # fmt: skip
+    ]
     bounds = {"limits": asdict(limits), "most": ANSWERS_BYTES, "watched": enforced.WATCHED}
     return {"templates": list(numbers), "requests": entries, **bounds}
 

@@ -17,9 +17,16 @@ from mlx_publish.chat.dialogues import Probe
 from mlx_publish.chat.rendering import Rendered
 
 LIKE: tuple[tuple[str, tuple[int, int]], ...] = (
-    ("user", (1, 2)), ("user", (3, 9)), ("several turns", (4, 20)), ("user", (10, 40)), ("system+user", (3, 60)),
-    ("tools", (4, 20)), ("several turns", (1, 200)), ("user", (60, 400)), ("user", (1500, 6000)),
-)  # fmt: skip
+    ("user", (1, 2)),
+    ("user", (3, 9)),
+    ("several turns", (4, 20)),
+    ("user", (10, 40)),
+    ("system+user", (3, 60)),
+    ("tools", (4, 20)),
+    ("several turns", (1, 200)),
+    ("user", (60, 400)),
+    ("user", (1500, 6000)),
+)
 """The dialogues that are drawn anew, with the least and most words of their texts, each by another clock."""
 CLOCKS = 24
 """Further clocks for a template that asks for the time."""

@@ -83,13 +83,15 @@ def _look(by_name: tuple[tuple[str, str], ...], by_role: tuple[tuple[str, str], 
     if "default" not in templates:
         raise Refused(
             f"of the chat templates {', '.join(sorted(templates))} none is the default",
-            check="chat-template", remedy="Name the one that applies unasked 'default' in the source.",
-        )  # fmt: skip
+            check="chat-template",
+            remedy="Name the one that applies unasked 'default' in the source.",
+        )
     if taken := sorted(_GIVEN & special_tokens.keys()):
         raise Refused(
             f"a special token is named {taken[0]!r}, under which every chat template is given something else",
-            check="chat-template", remedy="Correct extra_special_tokens in the source's tokenizer_config.json.",
-        )  # fmt: skip
+            check="chat-template",
+            remedy="Correct extra_special_tokens in the source's tokenizer_config.json.",
+        )
     return _rendered_by(templates, special_tokens, Chance.of(secrets.randbits(48), templates))
 
 

@@ -16,8 +16,10 @@ Ask = Callable[[Probe, str], Request]
 HARMFUL = ("unsafe", "forbidden")
 _QUOTED = 200  # characters of a text in a report
 _WITH: Mapping[str, str] = {
-    "word": "the text {!r}", "words": "all texts that it compares with", "clock": "the clock at {}",
-}  # fmt: skip
+    "word": "the text {!r}",
+    "words": "all texts that it compares with",
+    "clock": "the clock at {}",
+}
 
 
 @dataclass(frozen=True)

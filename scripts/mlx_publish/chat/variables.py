@@ -75,9 +75,11 @@ class Reads:
     def to_json(self) -> dict[str, object]:
         """Return plain data, for the way out of the child."""
         return {
-            "variables": sorted(self.variables), "bare": sorted(self.bare), "words": list(self.words),
+            "variables": sorted(self.variables),
+            "bare": sorted(self.bare),
+            "words": list(self.words),
             "switches": {name: list(values) for name, values in self.switches.items()},
-        }  # fmt: skip
+        }
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Reads:
@@ -129,9 +131,11 @@ def _read(template: str) -> Reads:
     words = [text for text in texts if 0 < len(text) <= _LONG]
     switches = [name for name in options if _THINKING.search(name) and len(name) <= _LONG]
     return Reads(
-        frozenset(looked_up - assigned), frozenset(bare),
-        {name: _values(name, tree) for name in switches[:_MOST_NAMES]}, tuple(words),
-    )  # fmt: skip
+        frozenset(looked_up - assigned),
+        frozenset(bare),
+        {name: _values(name, tree) for name in switches[:_MOST_NAMES]},
+        tuple(words),
+    )
 
 
 def _assigned(tree: nodes.Node) -> set[str]:

@@ -132,8 +132,9 @@ def _stops(facts: AnswerFacts) -> Says:
     if not stopped and len(theirs) > 1:
         return failed(
             f"no answer comes to an end, and unquantized {len(theirs)} of {len(facts.source.answers)} do",
-            "Compare the stop ids of source and output; take more bits.", missed=missed,
-        )  # fmt: skip
+            "Compare the stop ids of source and output; take more bits.",
+            missed=missed,
+        )
     if missed:
         return warned(f"to {', '.join(map(repr, missed))} it goes on where the unquantized model stops", missed=missed)
     if not stopped:

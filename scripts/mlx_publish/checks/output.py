@@ -64,13 +64,15 @@ def _bits(built: Built) -> Says:
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
         return failed(
             f"{among:.3f} bits per weight{others}, far from the {nominal} of the name: quantization missed layers",
-            "Take a group size that divides the layers' last dimension.", **details,
-        )  # fmt: skip
+            "Take a group size that divides the layers' last dimension.",
+            **details,
+        )
     if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
             f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
-            "Look at the quantization block of model/config.json.", **details,
-        )  # fmt: skip
+            "Look at the quantization block of model/config.json.",
+            **details,
+        )
     if kept := sentence(built.kept):
         return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **details)
     return passed(f"{measured:.3f} bits per weight", **details)

@@ -52,8 +52,11 @@ def _files(facts: Facts) -> Says:
     missing, extra = sorted(set(listed) - there), sorted(there - set(listed))
     here = {path: (facts.sizes.get(path), facts.sha256[path]) for path in set(listed) & there}
     other = sorted(path for path, file in here.items() if file != (listed[path].size, listed[path].sha256))
-    words = [f"{what}: {', '.join(paths[:_NAMED])}" for what, paths in
-             (("other bytes", other), ("missing", missing), ("not in the evidence", extra)) if paths]  # fmt: skip
+    words = [
+        f"{what}: {', '.join(paths[:_NAMED])}"
+        for what, paths in (("other bytes", other), ("missing", missing), ("not in the evidence", extra))
+        if paths
+    ]
     if words:
         return failed("; ".join(words), _NOT_OURS, other=other, missing=missing, extra=extra)
     return passed(f"{len(listed)} files have the size and the SHA-256 of the evidence")
@@ -73,8 +76,11 @@ def _weights(facts: Facts) -> Says:
         "weight_bytes": sum(tensor.nbytes for tensor in facts.tensors),
         "bits_per_weight": round(bits_per_weight(facts.tensors, quantization), 4),
     }
-    other = [f"{key} is {value} where the evidence has {model[key]}" for key, value in computed.items()
-             if value != model[key]]  # fmt: skip
+    other = [
+        f"{key} is {value} where the evidence has {model[key]}"
+        for key, value in computed.items()
+        if value != model[key]
+    ]
     if other:
         return failed("; ".join(other), _NOT_OURS)
     return passed(f"{computed['parameters']:,} parameters at {computed['bits_per_weight']:.2f} bits, by the headers")

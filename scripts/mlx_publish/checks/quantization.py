@@ -46,8 +46,9 @@ def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
         f"the source is quantized already ({quantized}; so says {quantized.where}); "
         "the result would not have the bits that its name says",
         f"Take the model that it was made from{_base(facts)}.",
-        method=quantized.method, bits=quantized.bits,
-    )  # fmt: skip
+        method=quantized.method,
+        bits=quantized.bits,
+    )
 
 
 def _base(facts: SourceFacts) -> str:

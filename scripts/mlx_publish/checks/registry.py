@@ -51,9 +51,11 @@ def judge_acceptances(recipe: Recipe) -> None:
         key = f"accept[{number}].check"
         if entry.check in RAISED:
             raise BadInput(
-                f"the check '{entry.check}' always counts", place=recipe.place_of(key), key=key,
+                f"the check '{entry.check}' always counts",
+                place=recipe.place_of(key),
+                key=key,
                 remedy="Remove the entry, and mend what the check says.",
-            )  # fmt: skip
+            )
         if entry.check not in known:
             near = ", ".join(difflib.get_close_matches(entry.check, known, 3, 0.4))
             raise BadInput(
@@ -64,6 +66,8 @@ def judge_acceptances(recipe: Recipe) -> None:
             )
         if known[entry.check].safety:
             raise BadInput(
-                f"the check '{entry.check}' is for safety and cannot be accepted", place=recipe.place_of(key), key=key,
+                f"the check '{entry.check}' is for safety and cannot be accepted",
+                place=recipe.place_of(key),
+                key=key,
                 remedy="Remove the entry, and mend what the check says.",
-            )  # fmt: skip
+            )

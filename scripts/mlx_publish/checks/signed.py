@@ -44,11 +44,19 @@ def _fits(target: Signatures) -> Says:
     signed, here = target.signed, target.sha256
     missing, extra = sorted(set(signed) - set(here)), sorted(set(here) - set(signed))
     other = sorted(path for path in set(signed) & set(here) if signed[path] != here[path])
-    words = [f"{what}: {', '.join(path[:200] for path in paths[:_NAMED])}" for what, paths in
-             (("other bytes", other), ("missing", missing), ("not signed", extra)) if paths]  # fmt: skip
+    words = [
+        f"{what}: {', '.join(path[:200] for path in paths[:_NAMED])}"
+        for what, paths in (("other bytes", other), ("missing", missing), ("not signed", extra))
+        if paths
+    ]
     if words:
-        return failed(f"model.sig signs other files: {'; '.join(words)}", _NOT_OURS,
-                      other=other[:1000], missing=missing[:1000], extra=extra[:1000])  # fmt: skip
+        return failed(
+            f"model.sig signs other files: {'; '.join(words)}",
+            _NOT_OURS,
+            other=other[:1000],
+            missing=missing[:1000],
+            extra=extra[:1000],
+        )
     return passed(f"model.sig lists the {len(signed)} files with their SHA-256")
 
 
@@ -70,8 +78,11 @@ SIGNED: tuple[Check[Signatures], ...] = (
 
 ATTESTED: tuple[Check[Vouched], ...] = (
     Check(
-        "evidence-attested", "Who measured vouches for the evidence, where the policy asks",
-        "forged numbers, merged unseen", lambda vouched: vouched, safety=True,
+        "evidence-attested",
+        "Who measured vouches for the evidence, where the policy asks",
+        "forged numbers, merged unseen",
+        lambda vouched: vouched,
+        safety=True,
     ),
-)  # fmt: skip
+)
 """Of `upload`."""

@@ -25,8 +25,9 @@ def safe(look: Look) -> Says:
         probe, refusal = look.unsafe[0]
         return failed(
             f"the chat template is not safe to render: {refusal.error} (dialogue {probe!r})",
-            _MEND, kind=refusal.kind,
-        )  # fmt: skip
+            _MEND,
+            kind=refusal.kind,
+        )
     if look.odd:
         first = look.odd[0]
         return failed(
@@ -41,9 +42,10 @@ def _renders(facts: TemplateFacts) -> Says:
     if broken := properties.refusals(facts.look, must=True):
         name, error = broken[0]
         return failed(
-            f"the chat template cannot render the dialogue {name!r}: {error}", "Have the source's template mended.",
+            f"the chat template cannot render the dialogue {name!r}: {error}",
+            "Have the source's template mended.",
             broken=dict(broken),
-        )  # fmt: skip
+        )
     refused = dict(properties.refusals(facts.look, must=False))
     count = len(probes())
     remark = f"; refused: {'; '.join(refused)}" if refused else ""
@@ -58,8 +60,9 @@ def _same(facts: TemplateFacts) -> Says:
         name, what = different[0]
         return failed(
             f"{len(different)} of {len(facts.chat.rendered)} dialogues differ from the source's: {name!r}, {what}",
-            "Compare the tokenizer files of source and output.", different=[name for name, _ in different],
-        )  # fmt: skip
+            "Compare the tokenizer files of source and output.",
+            different=[name for name, _ in different],
+        )
     count = len(facts.chat.rendered)
     return passed(f"{count} dialogues give the same text and ids by mlx-lm as the source gives by transformers")
 
@@ -154,8 +157,9 @@ def _head(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Say
     if marked := sorted(name for name, text in look.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
         return warned(
             f"the template {', '.join(marked)} begins with a byte order mark, which stands at the head of every prompt",
-            "Save it in the source without the mark.", marked=marked,
-        )  # fmt: skip
+            "Save it in the source without the mark.",
+            marked=marked,
+        )
     return passed("no byte order mark stands at the head of a template")
 
 

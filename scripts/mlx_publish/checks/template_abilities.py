@@ -86,9 +86,10 @@ def _switches(switches: Mapping[str, Sequence[object]]) -> str:
     """Return the switches for thinking of other names, as a sentence; empty where there is none."""
     sentences = [
         f"{name} switches thinking: set to {' or '.join(map(json.dumps, values))} it changes the prompt"
-        if values else f"{name} is read, and of the values tried none changes a first prompt"
+        if values
+        else f"{name} is read, and of the values tried none changes a first prompt"
         for name, values in switches.items()
-    ]  # fmt: skip
+    ]
     return "; ".join(sentences)
 
 

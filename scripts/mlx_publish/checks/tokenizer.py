@@ -67,8 +67,10 @@ def _fits(facts: SourceFacts) -> Says:
         return failed(
             f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads foreign memory",
             "Take a source whose tokenizer fits its embedding.",
-            token=token, id=id_, rows=rows,
-        )  # fmt: skip
+            token=token,
+            id=id_,
+            rows=rows,
+        )
     return passed(f"the largest id is {id_} and {what} has {rows} rows")
 
 

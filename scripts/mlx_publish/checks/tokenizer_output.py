@@ -46,8 +46,9 @@ def _ids(output: TokenizerOutput) -> Says:
             f"transformers and mlx-lm give other ids than tokenizer.json alone for {compared.different} of "
             f"{compared.probes} probe texts, first {first.probe!r}: {why}; clients that read tokenizer.json alone "
             "give those of the file",
-            "Have the source's tokenizer.json say what its class does, where that is meant.", first=to_json(first),
-        )  # fmt: skip
+            "Have the source's tokenizer.json say what its class does, where that is meant.",
+            first=to_json(first),
+        )
     if first:
         return failed(
             f"{compared.different} of {compared.probes} probe texts give other ids than the source's {against}, "

@@ -73,9 +73,14 @@ def _unchanged(parcel: Parcel) -> Says:
 
 
 def _card(parcel: Parcel) -> Says:
-    wrong = [name for name, here, rendered in (
-        ("README.md", parcel.card, parcel.rendered), ("ladder.svg", parcel.chart, parcel.rendered_chart),
-    ) if here != rendered]  # fmt: skip
+    wrong = [
+        name
+        for name, here, rendered in (
+            ("README.md", parcel.card, parcel.rendered),
+            ("ladder.svg", parcel.chart, parcel.rendered_chart),
+        )
+        if here != rendered
+    ]
     if wrong:
         return failed(
             f"model/{wrong[0]} is not what recipe and evidence give",

@@ -14,8 +14,13 @@ _OBJECTS = ("text_config", "rope_parameters", "rope_scaling", "quantization", "q
 _LISTS = ("layer_types", "mlp_layer_types")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "layernorm_epsilon")
 _MOST_LAYERS = 10_000
-_MOST = {"vocab_size": 100_000_000, "hidden_size": 10_000_000, "n_embd": 10_000_000, "num_attention_heads": 100_000,
-         "n_head": 100_000}  # fmt: skip
+_MOST = {
+    "vocab_size": 100_000_000,
+    "hidden_size": 10_000_000,
+    "n_embd": 10_000_000,
+    "num_attention_heads": 100_000,
+    "n_head": 100_000,
+}
 """A thousand times what the largest models have; whoever builds a class of more takes all memory there is."""
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 

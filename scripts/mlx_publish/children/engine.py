@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.children import process
-from mlx_publish.children.environment import fast_blas, of_a_child
-from mlx_publish.children.private import kernels
+from mlx_publish.children.environment import fast_blas, kernels, of_a_child
 from mlx_publish.children.worker import Worker
 from mlx_publish.text.temporary import TemporaryFolder
 

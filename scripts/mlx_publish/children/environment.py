@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+
+from mlx_publish.children.private_folder import Unfit, make
+from mlx_publish.text.temporary import TemporaryFolder
 
 # Where programs and libraries are, the language, the time, and what says how many threads or which GPU.
 # No name here ever holds a secret.
@@ -54,3 +58,25 @@ def fast_blas() -> Path | None:
         return Path(chosen) if chosen and Path(chosen).exists() else None
     places = (Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib"))
     return next((place / name for place in places for name in _BLAS if (place / name).exists()), None)
+
+
+@cache
+def kernels() -> Path:
+    """Return the folder of kernels that MLX has compiled: in the user's cache, else for this process alone.
+
+    MLX loads what lies in TMPDIR under the right name. In a folder that others write to, that is their code.
+    """
+    given = os.environ.get("MLX_PUBLISH_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") or "/nonexistent") + "/.cache"
+    place = Path(given) if given else Path(home) / "mlx-publish"
+    try:
+        if place.is_absolute():
+            return Path(make(place / "kernels"))
+    except Unfit:
+        pass
+    return _for_this_process().path
+
+
+@cache
+def _for_this_process() -> TemporaryFolder:
+    return TemporaryFolder()

@@ -133,8 +133,9 @@ def _died(end: Ended, job: Job) -> PublishError:
         most = job.bounds.memory_bytes or 0
         return Refused(
             f"{job.op} took {end.held >> 20:,} MB of memory; a model of this size needs {most >> 20:,} MB at most",
-            check="memory-bounded", remedy=f"Look at its tokenizer and its config. {log}",
-        )  # fmt: skip
+            check="memory-bounded",
+            remedy=f"Look at its tokenizer and its config. {log}",
+        )
     return _died_itself(end.code, job, log)
 
 

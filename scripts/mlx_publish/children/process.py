@@ -46,17 +46,21 @@ def python(module: str, *words: str | Path, executable: Path | None = None, root
     Isolated: neither the current folder nor PYTHONPATH, user site or any PYTHON* variable decides what is imported
     (3.10 has no other way to say that). `root` is the folder in which this package is found.
     """
-    return [
-        str(executable or sys.executable), "-I", "-X", "utf8", str(_LAUNCH), str(root), module, *map(str, words)
-    ]  # fmt: skip
+    return [str(executable or sys.executable), "-I", "-X", "utf8", str(_LAUNCH), str(root), module, *map(str, words)]
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]) -> Process:
     """Start a child at work in `folder`, in a session of its own, with pipes to it and from it; `log` is its stderr."""
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
-        env=dict(environment), cwd=folder, start_new_session=True,
-    )  # fmt: skip
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        bufsize=0,
+        env=dict(environment),
+        cwd=folder,
+        start_new_session=True,
+    )
 
 
 def end(process: Process) -> None:
@@ -91,9 +95,14 @@ def ask(
     Raises one of `FAILED` where it is missing or takes more than `seconds`.
     """
     done = subprocess.run(
-        list(command), input=text, capture_output=True, env=dict(environment), cwd=folder, timeout=seconds,
+        list(command),
+        input=text,
+        capture_output=True,
+        env=dict(environment),
+        cwd=folder,
+        timeout=seconds,
         check=False,
-    )  # fmt: skip
+    )
     return Said(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 

@@ -144,9 +144,12 @@ def _environment(folder: Path) -> dict[str, str]:
     """Return an environment without a token and without a network."""
     return of_a_child(
         folder,
-        HF_HOME=str(folder / "hub"), HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1",
-        HF_HUB_DISABLE_PROGRESS_BARS="1", TORCHINDUCTOR_CACHE_DIR=str(folder / "inductor"),
-    )  # fmt: skip
+        HF_HOME=str(folder / "hub"),
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        TORCHINDUCTOR_CACHE_DIR=str(folder / "inductor"),
+    )
 
 
 def _reason(code: int, limit: float, log: Path) -> str:

@@ -40,17 +40,21 @@ def try_tokenizer(source: Path) -> None:
     large = f"takes more than {memory >> 20:,} MB of memory"
     raise Refused(
         f"the tokenizer {how.get(code, large)} where it reads a few pages of text",
-        check="tokenizer-tame", place="tokenizer.json",
+        check="tokenizer-tame",
+        place="tokenizer.json",
         remedy="Look at its normalizer, pre_tokenizer and added_tokens; no client should load it like this.",
-    )  # fmt: skip
+    )
 
 
 def _exit_code(path: Path, texts: Sequence[str], memory: int) -> int:
     """Let a child read the texts and return how it ended; 0 is well."""
     order = {
-        "tokenizer": str(path.resolve()), "texts": texts,
-        "seconds": SECONDS, "memory_bytes": memory, "watched": limits.WATCHED,
-    }  # fmt: skip
+        "tokenizer": str(path.resolve()),
+        "texts": texts,
+        "seconds": SECONDS,
+        "memory_bytes": memory,
+        "watched": limits.WATCHED,
+    }
     bounds = Bounds(2 * SECONDS, 2 * memory if limits.WATCHED else None)
     command = python("mlx_publish.engine.tame")
     outcome = do_once(command, order, bounds, TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")

@@ -46,9 +46,10 @@ def _reference(facts: Facts) -> Says:
     if facts.torch.reason:
         return warned(
             f"no PyTorch, so 'mlx-publish inspect' proves no architecture: {facts.torch.reason}",
-            "pip install torch 'transformers>=5'" if facts.system == "Darwin"
+            "pip install torch 'transformers>=5'"
+            if facts.system == "Darwin"
             else "sh scripts/bootstrap.sh -s reference",
-        )  # fmt: skip
+        )
     versions = ", ".join(f"{name} {version}" for name, version in facts.torch.versions.items())
     return passed(f"{versions} at {facts.torch.python}")
 

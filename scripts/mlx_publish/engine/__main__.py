@@ -142,9 +142,10 @@ def _of_tokenizer(error: BaseException) -> PublishError | None:
     if type(error) is not Exception and type(error).__name__ != _PANIC and not reading:
         return None
     return Refused(
-        f"a library breaks over the tokenizer: {_named(error)[:_SHOWN]}", check="tokenizer-tame",
+        f"a library breaks over the tokenizer: {_named(error)[:_SHOWN]}",
+        check="tokenizer-tame",
         remedy="Look at the tokenizer's files; no client should load them like this.",
-    )  # fmt: skip
+    )
 
 
 def _named(error: BaseException) -> str:

@@ -20,7 +20,7 @@ _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", ".masked_bias", ".attn.bias")
 
 
-def account(source: SourceModel, config: Mapping[str, object]) -> Accounted:
+def account(source: SourceModel, config: ModelConfig) -> Accounted:
     """Return what became of the source's tensors: how many arrived, which did not and why."""
     lost, made = source.record.dropped()
     reasons = {name: _reason(name, source, config) for name in lost}
@@ -38,10 +38,10 @@ def account(source: SourceModel, config: Mapping[str, object]) -> Accounted:
 
 
 def _without_effect(source: SourceModel, lost: Mapping[str, int], made: int) -> set[str]:
-    """Return the tensors that leave no trace: without them the class makes the same arrays, of the same shapes.
+    """Return those that leave no trace: without them the class makes the same arrays, of the same shapes.
 
-    Of tensors whose names differ in numbers alone one stands for all; where their sizes do not add up to what was
-    made of them, each is tried for itself.
+    Of tensors whose names differ in numbers alone the first stands for all; where their sizes do not add up to what was
+    made of them, each is asked for itself.
     """
     whole = _traces(source, source.arrays)
     kinds: dict[str, list[str]] = {}
@@ -69,29 +69,27 @@ def _traces(source: SourceModel, arrays: Mapping[str, mx.array]) -> Traces:
     return {name: own.get(id(array)) or (tuple(array.shape), str(array.dtype)) for name, array in made.items()}
 
 
-def _reason(name: str, source: SourceModel, config: Mapping[str, object]) -> str | None:
+def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
     """Return why a source tensor has no place in the MLX model; None where its name does not show it."""
     if name.endswith(_BUFFERS):
         return "computed anew"
     if not is_language(name):
         return "not of the language model"
-    layers = (ModelConfig(config).text or config).get("num_hidden_layers")
+    layers = (config.text or config.raw).get("num_hidden_layers")
     parts = name.split(".")
     number = next((int(part) for part in parts if part.isdigit()), None)
     if "mtp" in name or (isinstance(layers, int) and number is not None and number >= layers):
         return "predicts more than one token"
-    if name.endswith(_HEADS):
-        return _tied(name, source)
-    return None
+    return "tied" if name.endswith(_HEADS) and _is_tied(name, source) else None
 
 
-def _tied(name: str, source: SourceModel) -> str | None:
-    """Return `tied` for a head that is the embedding, the only one that may go; None for any other."""
+def _is_tied(name: str, source: SourceModel) -> bool:
+    """Tell whether a head is the embedding: it may go then, and nowhere else."""
     arrays = dict(tree_flatten(source.model.parameters()))
     embedding = next(
         (array for path, array in arrays.items() if path.endswith(("embed_tokens.weight", "wte.weight"))), None
     )
     head = source.arrays.get(name)
     if embedding is None or head is None or embedding.shape != head.shape:
-        return None
-    return "tied" if bool(mx.array_equal(embedding, head).item()) else None
+        return False
+    return bool(mx.array_equal(embedding, head).item())

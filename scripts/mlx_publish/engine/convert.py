@@ -42,6 +42,7 @@ from mlx_publish.evidence.conversion import (
     VariantOrder,
     Written,
 )
+from mlx_publish.model.config import ModelConfig
 
 # Sign off, everything from here on is infinity or NaN.
 _BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
@@ -114,9 +115,9 @@ def _convert(
 ) -> tuple[nn.Module | None, Conversion]:
     """Write all variants; with `keep` the source's model is handed back whole."""
     progress("building the model")
-    built = load_source(source)
+    built, config = load_source(source), ModelConfig(asked)
     conversion = Conversion(
-        hyperparameters(built.model, asked), account(built, asked), norms(built.model), (), {}, TokenizerComparison()
+        hyperparameters(built.model, config), account(built, config), norms(built.model), (), {}, TokenizerComparison()
     )
     streams = _streams()
     outputs = [_output(built, variant, streams) for variant in variants]

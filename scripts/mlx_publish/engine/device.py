@@ -34,7 +34,7 @@ def trusted() -> None:
         raise SurroundingsError(
             f"the GPU computes wrong: a small product is off by {share:.1e} of its size",
             remedy="Restart the Mac; where that does not help, take another version of macOS or of mlx.",
-        )  # fmt: skip
+        )
 
 
 def deviation(other: Any) -> float:

@@ -33,9 +33,8 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
 }
 
 
-def hyperparameters(model: nn.Module, source_config: Mapping[str, object]) -> Hyperparameters:
+def hyperparameters(model: nn.Module, config: ModelConfig) -> Hyperparameters:
     """Compare the instantiated model with the source's config."""
-    config = ModelConfig(source_config)
     known = _known(model)
     kind = str(config.text.get("model_type") or config.raw.get("model_type") or "")
     asked = {

@@ -18,7 +18,7 @@ def leave() -> None:
     if "mlx_publish.engine.prompts" in sys.modules:
         sys.modules["mlx_publish.engine.prompts"].forget()
     mx.set_default_device(_DEVICE)
-    # A library says some things once a process, and what loading says is a finding about each model.
+    # A library warns once a process, and its warnings while it loads are findings about each model.
     for once in (logging.warning_once, logging.info_once):
         once.cache_clear()
     gc.collect()

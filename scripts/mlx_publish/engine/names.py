@@ -15,39 +15,43 @@ from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.senses import is_language
 
 Weights = dict[str, mx.array]
-Config = Mapping[str, object]
 Shapes = Mapping[str, tuple[int, ...]]
 """Names and shapes of the parameters that a class has."""
-Adapt = Callable[[Weights, Config], Weights]
+Adapt = Callable[[Weights, ModelConfig], Weights]
 """Makes of the source's tensors what `sanitize` of a class reads, by the config."""
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 _KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.weight)")
 _HEAD = "lm_head.weight"
 _GATE_UP = re.compile(r"(.*\.experts)\.gate_up_proj")
 _NANOCHAT = (
-    ("model.embed_tokens", "transformer.wte"), ("model.layers.", "transformer.h."),
+    ("model.embed_tokens", "transformer.wte"),
+    ("model.layers.", "transformer.h."),
     (".self_attn.o_proj", ".attn.c_proj"),
-    (".self_attn.q_norm", ".attn.q_norm"), (".self_attn.k_norm", ".attn.k_norm"), (".self_attn.q_proj", ".attn.c_q"),
-    (".self_attn.k_proj", ".attn.c_k"), (".self_attn.v_proj", ".attn.c_v"), (".mlp.fc1", ".mlp.c_fc"),
+    (".self_attn.q_norm", ".attn.q_norm"),
+    (".self_attn.k_norm", ".attn.k_norm"),
+    (".self_attn.q_proj", ".attn.c_q"),
+    (".self_attn.k_proj", ".attn.c_k"),
+    (".self_attn.v_proj", ".attn.c_v"),
+    (".mlp.fc1", ".mlp.c_fc"),
     (".mlp.fc2", ".mlp.c_proj"),
-)  # fmt: skip
+)
 
 
-def early(weights: Weights, kind: str, config: Config) -> Weights:
+def early(weights: Weights, config: ModelConfig) -> Weights:
     """Return what goes into `sanitize` of the class of a model type."""
-    adapt = _EARLY.get(kind)
+    adapt = _EARLY.get(config.model_type or "")
     return adapt(weights, config) if adapt else weights
 
 
-def _of_donor(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+def _of_donor(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
     """Give layers that take keys and values of a layer before them those of that layer: transformers 5 saves none.
 
     The class has parameters for them and does not use them.
     """
-    completed, text = dict(weights), ModelConfig(config).text or config
+    completed, text = dict(weights), config.text or config.raw
     if not text.get("num_kv_shared_layers"):
         return completed
-    kinds = declared if isinstance(declared := text.get("layer_types"), list) else []
+    kinds = text.get("layer_types") or []
     for name in sorted(wanted.keys() - weights.keys()):
         if match := _KEYS.fullmatch(name):
             number = int(match[2])
@@ -58,7 +62,7 @@ def _of_donor(weights: Weights, wanted: Shapes, config: Config) -> Weights:
     return completed
 
 
-def late(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+def late(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
     """Complete what came out of `sanitize` to the parameters that the class has: names and shapes in `wanted`."""
     if {name: tuple(array.shape) for name, array in weights.items()} == wanted:
         return weights
@@ -83,18 +87,18 @@ def _turned(weights: Weights, wanted: Shapes) -> Weights:
     return turned
 
 
-def _stacked(weights: Weights, wanted: Shapes, config: Config) -> Weights:
+def _stacked(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
     """Stack experts to the one tensor that the class has for them, and drop LongCat's that compute nothing."""
     groups: dict[tuple[str, str], dict[int, str]] = {}
     for name in weights.keys() - wanted.keys():
         if match := _EXPERT.fullmatch(name):
             groups.setdefault((match[1], match[3]), {})[int(match[2])] = name
-    stacked, count = dict(weights), config.get("n_routed_experts")
+    stacked, count = dict(weights), config.raw.get("n_routed_experts")
     for (stem, part), names in groups.items():
         target = f"{stem}.switch_mlp.{part}.weight"
         if target in wanted and target not in weights and sorted(names) == list(range(len(names))):
             stacked[target] = mx.stack([stacked.pop(names[number]) for number in sorted(names)])
-        elif config.get("zero_expert_num") and isinstance(count, int) and min(names) >= count:
+        elif config.raw.get("zero_expert_num") and isinstance(count, int) and min(names) >= count:
             for name in names.values():
                 del stacked[name]
     return stacked
@@ -111,13 +115,15 @@ def _renamed(weights: Weights, wanted: Shapes) -> Weights:
 
 # Kimi Linear's dense layers, and the norms of Olmo's linear ones.
 _LATE = (
-    ("block_sparse_moe.", "mlp."), (".attention.dense.", ".attention.o_proj."),
+    ("block_sparse_moe.", "mlp."),
+    (".attention.dense.", ".attention.o_proj."),
     ("attention_layer_norm", "input_layernorm"),
-    ("feedforward_layer_norm", "post_attention_layernorm"), ("feedforward_layer_norm", "post_feedforward_layernorm"),
-)  # fmt: skip
+    ("feedforward_layer_norm", "post_attention_layernorm"),
+    ("feedforward_layer_norm", "post_feedforward_layernorm"),
+)
 
 
-def gpt_oss(weights: Weights, _config: Config) -> Weights:
+def gpt_oss(weights: Weights, _config: ModelConfig) -> Weights:
     """Turn experts in bfloat16, (experts, in, out), and give them the names that the class has for mxfp4 blocks."""
     return {
         **{name: array for name, array in weights.items() if not _is_turned_expert(name)},
@@ -129,9 +135,9 @@ def _is_turned_expert(name: str) -> bool:
     return name.endswith((".experts.gate_up_proj", ".experts.down_proj"))
 
 
-def hub_experts(weights: Weights, config: Config) -> Weights:
+def hub_experts(weights: Weights, config: ModelConfig) -> Weights:
     """Turn experts as transformers 5 saves them, (experts, out, in), to the Hub's (experts, in, out)."""
-    hidden = (ModelConfig(config).text or config).get("hidden_size")
+    hidden = (config.text or config.raw).get("hidden_size")
     turned = dict(weights)
     for name, gate_up in weights.items():
         match = _GATE_UP.fullmatch(name)
@@ -142,7 +148,7 @@ def hub_experts(weights: Weights, config: Config) -> Weights:
     return turned
 
 
-def gemma3n(weights: Weights, _config: Config) -> Weights:
+def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
     """Put a text part that is saved for itself where the class reads it: within the whole model."""
     if any(name.startswith("model.language_model.") for name in weights):
         return weights
@@ -153,7 +159,7 @@ def gemma3n(weights: Weights, _config: Config) -> Weights:
     }
 
 
-def own_head(weights: Weights, _config: Config) -> Weights:
+def own_head(weights: Weights, _config: ModelConfig) -> Weights:
     """Add a head where the source has its embedding as head: model/spellings says why."""
     embedding = weights.get("model.embed_tokens.weight")
     return weights if embedding is None else {"lm_head.weight": embedding, **weights}
@@ -162,7 +168,7 @@ def own_head(weights: Weights, _config: Config) -> Weights:
 def replaced(*pairs: tuple[str, str]) -> Adapt:
     """Return what replaces parts of names, pair by pair."""
 
-    def replace(weights: Weights, _config: Config) -> Weights:
+    def replace(weights: Weights, _config: ModelConfig) -> Weights:
         renamed = {}
         for name, array in weights.items():
             new = name
@@ -174,13 +180,17 @@ def replaced(*pairs: tuple[str, str]) -> Adapt:
     return replace
 
 
-def without_transformer(weights: Weights, _config: Config) -> Weights:
+def without_transformer(weights: Weights, _config: ModelConfig) -> Weights:
     """Drop the prefix that transformers saves: the class puts its own in front of the Hub's names."""
     return {name.removeprefix("transformer."): array for name, array in weights.items()}
 
 
 _EARLY: Mapping[str, Adapt] = {
-    "minicpm3": own_head, "gemma3n": gemma3n, "gpt_oss": gpt_oss, "qwen3_vl_moe": hub_experts,
-    "gpt2": without_transformer, "nanochat": replaced(*_NANOCHAT),
+    "minicpm3": own_head,
+    "gemma3n": gemma3n,
+    "gpt_oss": gpt_oss,
+    "qwen3_vl_moe": hub_experts,
+    "gpt2": without_transformer,
+    "nanochat": replaced(*_NANOCHAT),
     "kimi_k25": replaced(("language_model.model.blocks.", "language_model.model.layers.")),
-}  # fmt: skip
+}

@@ -1,7 +1,7 @@
-"""Norms of another convention: stored as 1 + w where the MLX class adds the 1, or as w where it adds none.
+"""Norms of another convention: stored as 1 + w where the MLX class adds the one, or as w where it adds none.
 
-Some architectures store the scale of a norm less 1. Their MLX classes compute with plain scales and add the 1 in
-`sanitize`, by marks of a raw checkpoint as the layout of a convolution. A file that mixes the marks, as merges
+Some architectures store the scale of a norm less one. Their MLX classes compute with plain scales and add the one in
+`sanitize`, told by marks of a raw checkpoint as the layout of a convolution. A file that mixes the marks, as merges
 and conversions back leave it, is shifted twice or not at all; nothing else about it looks wrong.
 """
 
@@ -46,17 +46,17 @@ class Norm:
 def norms(model: nn.Module) -> NormKinds:
     """Return kinds of norms that show the other convention: shifted `twice`, `missing` the shift, or `mixed` by layers.
 
-    Only classes that shift are looked at, and only plain evidence counts: a trained scale may be anything.
+    Only classes that shift have any, and only plain evidence counts: a trained scale may be anything.
     """
-    scales = list(_scales(model)) if _shifts_norms(model) else []
+    scales = list(_measured(model)) if _shifts(model) else []
     if not scales:
         return NormKinds()
     kinds = sorted({norm.kind for norm in scales})
-    if _share(_is_twice(norm) for norm in scales) >= _ALL:
+    if sum(_is_twice(norm) for norm in scales) / len(scales) >= _ALL:
         return NormKinds(twice=kinds)
-    if _share(_is_missing(norm) for norm in scales) >= _ALL:
+    if sum(_is_missing(norm) for norm in scales) / len(scales) >= _ALL:
         return NormKinds(missing=kinds)
-    return NormKinds(mixed=[kind for kind in kinds if _is_mixed([norm for norm in scales if norm.kind == kind])])
+    return NormKinds(mixed=[kind for kind in kinds if _are_mixed([norm for norm in scales if norm.kind == kind])])
 
 
 def _is_twice(norm: Norm) -> bool:
@@ -67,13 +67,16 @@ def _is_missing(norm: Norm) -> bool:
     return abs(norm.mean) < _MISSING and norm.below_zero > _NEGATIVE
 
 
-def _is_mixed(same: list[Norm]) -> bool:
-    """Tell whether norms of a kind are not what those of the others, or of other layers, are."""
+def _are_mixed(same: list[Norm]) -> bool:
+    """Tell whether norms of one kind are not what those of the others, or of other layers, are."""
     if len(same) < _FEW:
         return False
     low, high = _groups(sorted(norm.mean for norm in same))
-    near = [abs(_mean(group) - round(_mean(group))) < _APART and group[-1] - group[0] < 2 * _APART
-            for group in (low, high) if group]  # fmt: skip
+    near = [
+        abs(_mean(group) - round(_mean(group))) < _APART and group[-1] - group[0] < 2 * _APART
+        for group in (low, high)
+        if group
+    ]
     if high:
         return all(near) and round(_mean(high)) - round(_mean(low)) == 1 and round(_mean(low)) in (0, 1)
     return all(_is_missing(norm) for norm in same) or (
@@ -82,7 +85,7 @@ def _is_mixed(same: list[Norm]) -> bool:
 
 
 def _groups(means: list[float]) -> tuple[list[float], list[float]]:
-    """Cut at the largest gap where it is nearly 1; else all are one group."""
+    """Cut at the largest gap where it is nearly one; else all are one group."""
     gaps = [after - before for before, after in itertools.pairwise(means)]
     if max(gaps) < 1 - 2 * _APART:
         return means, []
@@ -94,22 +97,17 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _share(answers: Iterable[bool]) -> float:
-    votes = list(answers)
-    return sum(votes) / len(votes)
-
-
-def _scales(model: nn.Module) -> Iterable[Norm]:
-    """Yield the scales that the model multiplies by as they are; a norm of a class of its own may add something."""
+def _measured(model: nn.Module) -> Iterable[Norm]:
+    """Yield scales that the model multiplies by as they are; a norm of a class of its own may add something."""
     for path, module in model.named_modules():
         if type(module) is nn.RMSNorm:
             scale = module.weight.astype(mx.float32)
-            means: Any = mx.stack([mx.mean(part) for part in (scale, scale < 0, scale < 1)]).tolist()
-            yield Norm(re.sub(r"\d+\.", "", path), *means)
+            means: list[Any] = [mx.mean(values).item() for values in (scale, scale < 0, scale < 1)]
+            yield Norm(re.sub(r"\d+\.", "", path), *map(float, means))
 
 
-def _shifts_norms(model: nn.Module) -> bool:
-    """Tell whether a class in the model adds 1 to weights in `sanitize`; nothing but its code shows it."""
+def _shifts(model: nn.Module) -> bool:
+    """Tell whether a class in the model adds one to weights in `sanitize`; nothing but its code shows it."""
     classes = {kind for module in model.modules() for kind in type(module).__mro__ if "sanitize" in vars(kind)}
     return any(_adds_one(vars(kind)["sanitize"]) for kind in classes)
 
@@ -120,8 +118,11 @@ def _adds_one(function: Any) -> bool:
     except (OSError, SyntaxError, TypeError):
         return False
     return any(
-        isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add)
-        and isinstance(node.value.right, ast.Constant) and node.value.right.value == 1
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.BinOp)
+        and isinstance(node.value.op, ast.Add)
+        and isinstance(node.value.right, ast.Constant)
+        and node.value.right.value == 1
         and "norm" in ast.unparse(tree)
         for node in ast.walk(tree)
-    )  # fmt: skip
+    )

@@ -64,7 +64,7 @@ def finished(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer | Exception]
     names: dict[str, str] = {}
     with _away_with_jinja():
         for _ in range(_ROUNDS):
-            answers = {name: _answer(name, call, names) for name, call in calls.items()}
+            answers = {name: _made(name, call, names) for name, call in calls.items()}
             if not _wanted:
                 return {name: answer for name, answer in answers.items() if not isinstance(answer, _Wanted)}
             _render(names)
@@ -96,7 +96,7 @@ def _away_with_jinja() -> Iterator[None]:
         _wanted.clear()
 
 
-def _answer(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Exception | _Wanted:
+def _made(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Exception | _Wanted:
     before = len(_wanted)
     try:
         return call()
@@ -112,11 +112,12 @@ def _answer(name: str, call: Call[Answer], names: dict[str, str]) -> Answer | Ex
 def _render(names: Mapping[str, str]) -> None:
     """Render what is wanted, in one child, and know it."""
     answers = dict(zip(_wanted, render_all(list(_wanted.values())), strict=True))
-    for key, answer in answers.items():
-        if answer.kind in ("unsafe", "forbidden"):
+    for key, rendered in answers.items():
+        if rendered.kind in ("unsafe", "forbidden"):
             raise Refused(
-                f"the chat template is not safe to render: {answer.error} ({names[key]})", check="template-safe",
+                f"the chat template is not safe to render: {rendered.error} ({names[key]})",
+                check="template-safe",
                 remedy="Take another source, or have its template mended.",
-            )  # fmt: skip
+            )
     _known.update(answers)
     _wanted.clear()

@@ -28,8 +28,9 @@ class Prompts:
             if isinstance(prompt := made[call], Exception):
                 raise Refused(
                     f"the chat template cannot render the question {name!r}: {str(prompt)[:500]}",
-                    check="template-renders", remedy="Have the source's template mended.",
-                )  # fmt: skip
+                    check="template-renders",
+                    remedy="Have the source's template mended.",
+                )
             answers[name] = prompt
         return answers
 

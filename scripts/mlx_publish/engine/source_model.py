@@ -19,6 +19,7 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.errors import Refused
+from mlx_publish.model.config import ModelConfig
 
 
 @contextlib.contextmanager
@@ -55,8 +56,14 @@ Weights = dict[str, mx.array]
 _LONGEST = 400
 # What a class of mlx-lm raises for a config that it was not written for: it divides, asserts and looks up.
 _UNBUILDABLE = (
-    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, FileNotFoundError,
-)  # fmt: skip
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    FileNotFoundError,
+)
 
 
 @dataclass
@@ -194,10 +201,11 @@ class _Loading:
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
         """Return what the class of `model` makes of arrays, by `sanitizer` where another object sanitizes."""
         named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
-        named = early(named, str(self.config.get("model_type")), self.config)
+        named = early(named, ModelConfig(self.config))
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
-        return late(made, {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}, self.config)
+        wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
+        return late(made, wanted, ModelConfig(self.config))
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = backend().classes(config)

@@ -17,6 +17,7 @@ from mlx_publish.engine.loading import fit
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.proof import TwinRead, TwinsRead
+from mlx_publish.model.config import ModelConfig
 
 _SINGLE = 8
 """Tokens at the end of a text that are read one by one, as a generation does."""
@@ -35,7 +36,7 @@ def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Calla
 def _read(folder: Path, texts: Sequence[Sequence[int]]) -> TwinRead:
     try:
         source = load_source(folder)
-        lost = account(source, json.loads((folder / "config.json").read_text())).unexplained
+        lost = account(source, ModelConfig(json.loads((folder / "config.json").read_text()))).unexplained
         fit(source.model)
         for number, ids in enumerate(texts):
             np.save(folder / f"mlx.{number}.npy", logits(source.model, ids))

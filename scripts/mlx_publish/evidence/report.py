@@ -109,9 +109,11 @@ class Report:
             "checks": [asdict(check) for check in self.checks],
             "result": dict(self.result),
             "chain": {
-                "own": self.chain.own, "before": dict(self.chain.before), "replaced": list(self.chain.replaced),
+                "own": self.chain.own,
+                "before": dict(self.chain.before),
+                "replaced": list(self.chain.replaced),
             },
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:

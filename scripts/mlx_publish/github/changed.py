@@ -44,7 +44,8 @@ def _git(root: Path, base: str, *words: str) -> str:
     if outcome.code:
         complaint = outcome.err.strip().splitlines()[:1] or ["nothing"]
         raise BadInput(
-            f"git cannot compare with it: {complaint[0]}", place=f"--base {base}",
+            f"git cannot compare with it: {complaint[0]}",
+            place=f"--base {base}",
             remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
-        )  # fmt: skip
+        )
     return outcome.raw.decode("utf-8", "surrogateescape")  # names need not be text

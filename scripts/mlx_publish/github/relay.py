@@ -102,12 +102,16 @@ def send(event: Mapping[str, object], settings: Mapping[str, str]) -> None:
     """Send a dispatch to GITHUB_REPOSITORY with GITHUB_TOKEN. `SurroundingsError` where GitHub does not take it."""
     api = settings.get("GITHUB_API_URL") or "https://api.github.com"
     request = urllib.request.Request(  # noqa: S310  the address is the operator's
-        f"{api}/repos/{settings['GITHUB_REPOSITORY']}/dispatches", data=json.dumps(event).encode(), method="POST",
+        f"{api}/repos/{settings['GITHUB_REPOSITORY']}/dispatches",
+        data=json.dumps(event).encode(),
+        method="POST",
         headers={
             "Accept": "application/vnd.github+json",
-            "Content-Type": "application/json", "X-GitHub-Api-Version": "2022-11-28", "User-Agent": "mlx-publish",
+            "Content-Type": "application/json",
+            "X-GitHub-Api-Version": "2022-11-28",
+            "User-Agent": "mlx-publish",
         },
-    )  # fmt: skip
+    )
     # A redirect is followed without it.
     request.add_unredirected_header("Authorization", f"Bearer {settings['GITHUB_TOKEN']}")
     try:

@@ -61,9 +61,10 @@ class KnownRecipes:
             return error
         if recipe is None:
             return BadInput(
-                f"there is no recipe {name} in {self._folder}", place=str(self._folder / f"{name}.yaml"),
+                f"there is no recipe {name} in {self._folder}",
+                place=str(self._folder / f"{name}.yaml"),
                 remedy=f"Add {self._folder / name}.yaml, name the folder by --recipes, or remove the card.",
-            )  # fmt: skip
+            )
         beside = Path(recipe.place).parent
         if beside not in self._templates:
             self._templates[beside] = templates_beside(recipe)

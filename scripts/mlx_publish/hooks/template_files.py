@@ -63,8 +63,9 @@ def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Template]:
     if "default" not in named and not (path.parent / JINJA).is_file():
         raise Refused(
             f"of the chat templates {', '.join(sorted(named))} none is the default, so none applies unasked",
-            place=in_file(path.name, _lines(path)[KEY]), remedy="Name one of them 'default'.",
-        )  # fmt: skip
+            place=in_file(path.name, _lines(path)[KEY]),
+            remedy="Name one of them 'default'.",
+        )
     tokens = _tokens(path.parent)
     for number, (name, text) in enumerate(named.items()):
         value, main = data[KEY], name == "default"

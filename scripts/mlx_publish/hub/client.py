@@ -52,9 +52,10 @@ def given_token() -> str | None:
     if not _TOKEN.fullmatch(token):
         # An HTTP library would show the whole of it, escaped, in its error.
         raise BadInput(
-            "holds a character that no token has, as a letter with an accent, a blank or a line break", place=name,
+            "holds a character that no token has, as a letter with an accent, a blank or a line break",
+            place=name,
             remedy="Set it to the token alone, as the Hub shows it: letters, digits and '_'.",
-        )  # fmt: skip
+        )
     return token or None
 
 

@@ -87,9 +87,12 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
                 )
                 watch.large_arrived = True
                 done = hub_api().create_commit(
-                    change.repo, operations, commit_message=change.title, parent_commit=head or None,
+                    change.repo,
+                    operations,
+                    commit_message=change.title,
+                    parent_commit=head or None,
                     create_pr=create_pr,
-                )  # fmt: skip
+                )
             return Done(str(done.oid), str(done.pr_url or ""))
         except SurroundingsError as error:
             if create_pr:

@@ -39,9 +39,10 @@ def has_tls(address: str) -> bool:
     scheme = _scheme(address)
     if not scheme:
         raise BadInput(
-            f"'{one_line(address)}' is no address of a Hub", place=VARIABLE,
+            f"'{one_line(address)}' is no address of a Hub",
+            place=VARIABLE,
             remedy="Write one as https://huggingface.co, or leave the variable unset.",
-        )  # fmt: skip
+        )
     if scheme == "https":
         return True
     plain = _PLAIN.fullmatch(address)
@@ -73,13 +74,15 @@ def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
     if writing:
         raise BadInput(
             f"{shown} is HTTP without TLS: whoever is on the way could change what is published, and take the token",
-            place=VARIABLE, remedy="Write its address with https://, or leave the variable unset.",
-        )  # fmt: skip
+            place=VARIABLE,
+            remedy="Write its address with https://, or leave the variable unset.",
+        )
     if token:
         raise BadInput(
             f"{shown} is HTTP without TLS: whoever is on the way could take the token",
-            place=VARIABLE, remedy="Write its address with https://, or unset HF_TOKEN to read what everybody may.",
-        )  # fmt: skip
+            place=VARIABLE,
+            remedy="Write its address with https://, or unset HF_TOKEN to read what everybody may.",
+        )
     _warn(shown)
 
 

@@ -32,16 +32,18 @@ def judge_resource(repo: str) -> None:
     named = resource()
     if named != repo:
         raise Refused(
-            f"HF_OIDC_RESOURCE names {named}, and {repo} is to be published", check=WRITABLE,
+            f"HF_OIDC_RESOURCE names {named}, and {repo} is to be published",
+            check=WRITABLE,
             remedy="A trusted publisher's token is for one repo: give each variant a job of its own, with --variant.",
-        )  # fmt: skip
+        )
     # The condition under which huggingface_hub itself asks the job for an identity (its `_oidc.py`).
     minted = os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
     if not (os.environ.get("HF_OIDC_ID_TOKEN") or minted):
         raise Refused(
-            "HF_OIDC_RESOURCE is set, and this job has no identity to exchange", check=WRITABLE,
+            "HF_OIDC_RESOURCE is set, and this job has no identity to exchange",
+            check=WRITABLE,
             remedy="Give the job 'permissions: id-token: write', or unset HF_OIDC_RESOURCE and set HF_TOKEN.",
-        )  # fmt: skip
+        )
 
 
 def writing_token(repo: str) -> str | bool:
@@ -86,9 +88,10 @@ class Account:
 def no_token() -> Refused:
     """Return the error for a job that would publish without a token."""
     return Refused(
-        "there is no token to publish with", check=WRITABLE,
+        "there is no token to publish with",
+        check=WRITABLE,
         remedy="Set HF_TOKEN to a token with write access, or be a trusted publisher (HF_OIDC_RESOURCE).",
-    )  # fmt: skip
+    )
 
 
 def _exchange(repo: str) -> str:

@@ -9,18 +9,21 @@ from pathlib import Path
 from mlx_publish.text.masking import secret_values
 
 # The forms that the providers document; each is specific enough not to stand in a vocabulary by chance.
-FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple((name, re.compile(form)) for name, form in (
-    ("a Hugging Face token", rb"\b(hf|api_org)_[A-Za-z0-9]{30,}\b|\bhf_jwt_[\w-]{8,}\.[\w-]{8,}"),
-    ("a GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}\b"),
-    ("an AWS key", rb"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
-    ("an OpenAI or Anthropic key", rb"\bsk-(proj-|ant-|svcacct-)?[\w-]{32,}"),
-    ("a Google key", rb"\bAIza[\w-]{35}\b"),
-    ("a Slack token", rb"\bxox[abprs]-[\w-]{20,}"),
-    ("a GitLab token", rb"\bglpat-[\w-]{20,}"),
-    ("a PyPI token", rb"\bpypi-AgE[\w-]{50,}"),
-    ("a private key", rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----"),
-    ("a password in an address", rb"\b[a-z][a-z0-9+.-]{1,15}://[^/\s:@\"'<>{}$]+:[^/\s@\"'<>{}$]{3,}@[\w.-]+"),
-))  # fmt: skip
+FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
+    (name, re.compile(form))
+    for name, form in (
+        ("a Hugging Face token", rb"\b(hf|api_org)_[A-Za-z0-9]{30,}\b|\bhf_jwt_[\w-]{8,}\.[\w-]{8,}"),
+        ("a GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}\b"),
+        ("an AWS key", rb"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("an OpenAI or Anthropic key", rb"\bsk-(proj-|ant-|svcacct-)?[\w-]{32,}"),
+        ("a Google key", rb"\bAIza[\w-]{35}\b"),
+        ("a Slack token", rb"\bxox[abprs]-[\w-]{20,}"),
+        ("a GitLab token", rb"\bglpat-[\w-]{20,}"),
+        ("a PyPI token", rb"\bpypi-AgE[\w-]{50,}"),
+        ("a private key", rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----"),
+        ("a password in an address", rb"\b[a-z][a-z0-9+.-]{1,15}://[^/\s:@\"'<>{}$]+:[^/\s@\"'<>{}$]{3,}@[\w.-]+"),
+    )
+)
 _LONG_ENOUGH = 12
 """Characters of a value of the environment: shorter ones stand in any vocabulary."""
 _HEADER = 8

@@ -152,8 +152,9 @@ def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
             if _load(repo, commit, file.path, start, length) != _piece(file.local, start, length):
                 raise Refused(
                     f"{file.path} at {repo}@{commit[:12]} is loaded with other bytes ({length} from {start} on)",
-                    check="remote-equal", remedy="It was not tagged. Run the same command again.",
-                )  # fmt: skip
+                    check="remote-equal",
+                    remedy="It was not tagged. Run the same command again.",
+                )
     return count
 
 

@@ -159,9 +159,10 @@ def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> 
 def _change(order: Order, remote: _Remote) -> Change:
     if not (_is_ours(order, remote) or order.adopt):
         raise Refused(
-            f"{order.repo} exists and was not made from this source", check="destination-ours",
+            f"{order.repo} exists and was not made from this source",
+            check="destination-ours",
             remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
-        )  # fmt: skip
+        )
     changed = [file for file in order.files if not is_same(file, remote.files.get(file.path))]
     removed = sorted(set(remote.files) - {file.path for file in order.files} - OF_THE_HUB)
     return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote.files, remote.head)
@@ -245,8 +246,9 @@ def _compare(order: Order, commit: str) -> None:
     if different := _differences(order, commit):
         raise Refused(
             f"{order.repo}@{commit[:12]} differs from what was sent: {', '.join(different[:5])}",
-            check="remote-equal", remedy="It was not tagged. Run the same command again.",
-        )  # fmt: skip
+            check="remote-equal",
+            remedy="It was not tagged. Run the same command again.",
+        )
 
 
 def _differences(order: Order, commit: str) -> list[str]:
@@ -263,6 +265,7 @@ def _tags(order: Order, compared: str = "") -> Mapping[str, str]:
         raise Refused(
             f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]}), which differs in "
             f"{', '.join(different[:5])}",
-            check="tag-free", remedy="Take another tag; a tag that is out must not move.",
-        )  # fmt: skip
+            check="tag-free",
+            remedy="Take another tag; a tag that is out must not move.",
+        )
     return tags

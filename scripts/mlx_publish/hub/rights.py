@@ -63,14 +63,16 @@ def judge_token() -> None:
     writes = any(right.startswith("repo.") and right.endswith(".write") for right in account.rights)
     if writes or account.role == "write":
         raise BadInput(
-            "this job converts, and its token may write", place="HF_TOKEN",
+            "this job converts, and its token may write",
+            place="HF_TOKEN",
             remedy="Make the secret HF_READ_TOKEN a token that may only read; the one that writes is HF_TOKEN.",
-        )  # fmt: skip
+        )
 
 
 def no_repo(repo: str) -> Refused:
     """Return the error for a pull request on a repo that does not exist."""
     return Refused(
-        f"{repo} does not exist, so no pull request can be opened on it", check="destination-ours",
+        f"{repo} does not exist, so no pull request can be opened on it",
+        check="destination-ours",
         remedy="Make it first, or leave out 'create_pr: true'.",
-    )  # fmt: skip
+    )

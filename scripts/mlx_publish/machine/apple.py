@@ -19,9 +19,14 @@ from mlx_publish.text.json_text import parse
 
 _LEVELS = 3
 SYSCTL = (
-    "/usr/sbin/sysctl", "machdep.cpu.brand_string", "hw.model", "hw.memsize", "hw.logicalcpu", "hw.nperflevels",
+    "/usr/sbin/sysctl",
+    "machdep.cpu.brand_string",
+    "hw.model",
+    "hw.memsize",
+    "hw.logicalcpu",
+    "hw.nperflevels",
     *(f"hw.perflevel{level}.{key}" for level in range(_LEVELS) for key in ("name", "physicalcpu")),
-)  # fmt: skip
+)
 SW_VERS = ("/usr/bin/sw_vers",)
 # Not SPHardwareDataType, which has nothing that sysctl lacks but the machine's serial number.
 DISPLAYS = ("/usr/sbin/system_profiler", "-json", "SPDisplaysDataType")
@@ -29,9 +34,12 @@ SETTINGS = ("/usr/bin/pmset", "-g")
 BATTERY = ("/usr/bin/pmset", "-g", "batt")
 THERMAL = ("/usr/bin/pmset", "-g", "therm")
 THERMAL_STATE = (
-    "/usr/bin/osascript", "-l", "JavaScript", "-e",
+    "/usr/bin/osascript",
+    "-l",
+    "JavaScript",
+    "-e",
     "ObjC.import('Foundation'); $.NSProcessInfo.processInfo.thermalState",
-)  # fmt: skip
+)
 # `ucomm` is the name that the kernel keeps for accounting, `comm` a path. One -o each: by POSIX, a header that is given
 # takes the rest of its argument.
 PS = ("/bin/ps", "-ax", "-o", "pid=", "-o", "ppid=", "-o", "pcpu=", "-o", "ucomm=")

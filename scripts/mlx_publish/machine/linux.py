@@ -62,12 +62,14 @@ def describe(root: Path = ROOT) -> LinuxMachine:
 def state(root: Path = ROOT) -> State:
     """Return how the machine is now, over half a second, but for its load."""
     profile = _read(root / "sys/firmware/acpi/platform_profile")
+    # ABI: sysfs-class-thermal.
+    zones = [state for zone in root.glob("sys/class/thermal/thermal_zone*") if (state := _zone(zone)) is not None]
     taken = taken_by_others(programs(root / "proc"))
     return State(
         power=_power(root / "sys/class/power_supply"),
         low_power_mode=profile == "low-power" if profile else None,
         high_power_mode=profile == "performance" if profile else None,
-        thermal=_thermal(root / "sys/class/thermal"),
+        thermal=_STATES[max(zones)] if zones else None,
         cpu_speed_limit=_speed_limit(root / "sys/devices/system/cpu/cpufreq"),
         other_cores=taken.cores,
         busiest=taken.busiest,
@@ -117,14 +119,8 @@ def _power(supplies: Path) -> str | None:
     return "battery" if any(source["type"] == "Battery" for source in draining) else None
 
 
-def _thermal(zones: Path) -> str | None:
-    """Return the worst state of any zone whose points are known. ABI: sysfs-class-thermal; in 1/1000 °C."""
-    indices = [index for zone in zones.glob("thermal_zone*") if (index := _zone(zone)) is not None]
-    return _STATES[max(indices)] if indices else None
-
-
 def _zone(zone: Path) -> int | None:
-    """Return an index into the states, or None; a point of zero or less is one that the driver has not set."""
+    """Return an index into the states, None where no point is known; one of zero or less (in 1/1000 °C) is not set."""
     now, known = _number(_read(zone / "temp")), []
     for kind in zone.glob("trip_point_*_type"):
         limit = _number(_read(kind.with_name(kind.name.replace("_type", "_temp"))))

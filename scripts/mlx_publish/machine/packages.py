@@ -10,10 +10,10 @@ MOST_DEVIATION = 1e-2
 
 def versions(*names: str) -> dict[str, str]:
     """Versions of packages, of all that make and measure a model where none is named; a missing one is left out."""
-    found = {}
+    installed = {}
     for name in names or ("mlx-publish", "mlx", "mlx-lm", "transformers", "tokenizers", "huggingface-hub"):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -67,9 +67,16 @@ class ModelConfig:
     def summary(self) -> dict[str, object]:
         """Return what a reader of the report wants to know at a glance."""
         keys = (
-            "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-            "intermediate_size", "vocab_size", "tie_word_embeddings", "sliding_window",
-        )  # fmt: skip
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "intermediate_size",
+            "vocab_size",
+            "tie_word_embeddings",
+            "sliding_window",
+        )
         sizes = {key: self.text[key] for key in keys if self.text.get(key) is not None}
         return {
             "model_type": self.model_type,

@@ -127,6 +127,4 @@ def json_bytes(data: Mapping[str, object]) -> bytes:
 
 
 def _broken(path: str, line: int, message: str) -> Refused:
-    return Refused(
-        message, check="tokenizer-portable", place=Place(path, line), remedy="Mend the file in the source."
-    )  # fmt: skip
+    return Refused(message, check="tokenizer-portable", place=Place(path, line), remedy="Mend the file in the source.")

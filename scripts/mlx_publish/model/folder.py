@@ -24,8 +24,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Where git-annex and DVC keep what the links in a work tree lead to.
 _STORES = ((".git", "annex", "objects"), (".dvc", "cache"))
 _KINDS = (
-    (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
-)  # fmt: skip
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _ENVIRONMENT = "pyvenv.cfg"
 """It marks a folder as a virtual environment of Python, whose links lead to the system; it is no part of a model."""
@@ -95,9 +98,11 @@ class FolderLook:
 
 def _changed(path: str) -> Refused:
     return Refused(
-        "changed while it was looked at", place=shown(path), check="links-inside",
+        "changed while it was looked at",
+        place=shown(path),
+        check="links-inside",
         remedy="Let nothing else write to the source, and run the same command again.",
-    )  # fmt: skip
+    )
 
 
 def _mark(status: os.stat_result) -> tuple[int, ...]:

@@ -15,9 +15,15 @@ MOST = 100
 """Legal texts that a model may have."""
 # What begins so is no licence, although it may be text: scripts, documents of other programs, saved web pages.
 _OTHERS = (
-    (b"#!", "a script"), (b"<?php", "a script"), (b"<script", "a script"), (b"%pdf", "a PDF"), (b"%!ps", "PostScript"),
-    (b"{\\rtf", "RTF"), (b"<!doctype html", "a web page"), (b"<html", "a web page"),
-)  # fmt: skip
+    (b"#!", "a script"),
+    (b"<?php", "a script"),
+    (b"<script", "a script"),
+    (b"%pdf", "a PDF"),
+    (b"%!ps", "PostScript"),
+    (b"{\\rtf", "RTF"),
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+)
 # Form feeds stand in the GNU licences; U+009B and its like command a terminal as escape does.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\x90\x9b\x9d-\x9f]")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -20,9 +20,13 @@ _METHODS: Mapping[str, tuple[str, float | None]] = {
 }  # fmt: skip
 # Last parts of names that only one method uses.
 _LAST_NAMES: Mapping[str, tuple[str, float | None]] = {
-    "absmax": ("bitsandbytes", 4), "quant_map": ("bitsandbytes", 4), "SCB": ("bitsandbytes", 8),
-    "q_weight": ("EXL2", None), "q_scale": ("EXL2", None), "W_q": ("HQQ", None),
-}  # fmt: skip
+    "absmax": ("bitsandbytes", 4),
+    "quant_map": ("bitsandbytes", 4),
+    "SCB": ("bitsandbytes", 8),
+    "q_weight": ("EXL2", None),
+    "q_scale": ("EXL2", None),
+    "W_q": ("HQQ", None),
+}
 
 
 @dataclass(frozen=True)

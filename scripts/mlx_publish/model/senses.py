@@ -22,8 +22,11 @@ _OF_A_SENSE = re.compile(
     r"|(?:^|_)(?:pixels?|tiles?|thumbnail)(?:_|$)|^mm_|^projector_|_projector_|^(?:encoder_)?patch_size$"
     r"|^spatial_merge_size$|^downsample_factor$"
 )
-_KIND = (("images", r"vision|visual|vit|image|img|vpm|resampler"), ("audio", r"audio|speech|sound|apm|talker|2wav"),
-         ("video", r"video"))  # fmt: skip
+_KIND = (
+    ("images", r"vision|visual|vit|image|img|vpm|resampler"),
+    ("audio", r"audio|speech|sound|apm|talker|2wav"),
+    ("video", r"video"),
+)
 _BOTH = re.compile(r"For(?:ConditionalGeneration|ImageTextToText|Vision2Seq|AnyToAny|SpeechSeq2Seq|AudioTextToText)$")
 
 

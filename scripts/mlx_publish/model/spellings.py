@@ -167,13 +167,19 @@ def _dense_first(part: Part) -> Any:
 
 
 _DEEPSEEK: Mapping[str, Rule] = {
-    "topk_method": _const("noaux_tc"), "scoring_func": _const("sigmoid"), "moe_layer_freq": _const(1),
-    "first_k_dense_replace": _dense_first, "rope_scaling": _const(None), "head_dim": _head_dim,
-}  # fmt: skip
+    "topk_method": _const("noaux_tc"),
+    "scoring_func": _const("sigmoid"),
+    "moe_layer_freq": _const(1),
+    "first_k_dense_replace": _dense_first,
+    "rope_scaling": _const(None),
+    "head_dim": _head_dim,
+}
 _GEMMA: Mapping[str, Rule] = {
-    "rope_theta": _of_layers(FULL, "rope_theta"), "rope_local_base_freq": _of_layers(SLIDING, "rope_theta"),
-    "rope_scaling": _scaling_of(FULL), "sliding_window_pattern": _pattern,
-}  # fmt: skip
+    "rope_theta": _of_layers(FULL, "rope_theta"),
+    "rope_local_base_freq": _of_layers(SLIDING, "rope_theta"),
+    "rope_scaling": _scaling_of(FULL),
+    "sliding_window_pattern": _pattern,
+}
 _QWEN_MOE: Mapping[str, Rule] = {"num_experts": _copy("num_local_experts"), "head_dim": _head_dim}
 
 # By model type what its class reads and a config may lack. A text part has the type of its own, with or without _text.
@@ -244,9 +250,13 @@ _RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 
 # Text parts that are published for themselves and that mlx-lm reads as the text part of a whole model only.
 WRAPPED: Mapping[str, str] = {
-    "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5_moe", "llama4_text": "llama4", "gemma3n_text": "gemma3n",
-    "qwen3_vl_text": "qwen3_vl", "qwen3_vl_moe_text": "qwen3_vl_moe",
-}  # fmt: skip
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5_moe",
+    "llama4_text": "llama4",
+    "gemma3n_text": "gemma3n",
+    "qwen3_vl_text": "qwen3_vl",
+    "qwen3_vl_moe_text": "qwen3_vl_moe",
+}
 _ON_TOP = ("architectures", "eos_token_id", "bos_token_id", "pad_token_id", "torch_dtype", "dtype",
 "transformers_version",
            "tie_word_embeddings", "vocab_size")  # fmt: skip

@@ -58,15 +58,19 @@ def _by_name(value: object, path: str) -> dict[str, str]:
         pairs = [(entry.get("name"), entry.get("template")) for entry in value]
     if not all(isinstance(part, str) for pair in pairs for part in pair) or (value and not pairs):
         raise Refused(
-            "chat_template is neither a text nor texts by name", check="tokenizer-portable", place=path,
+            "chat_template is neither a text nor texts by name",
+            check="tokenizer-portable",
+            place=path,
             remedy="Mend the file in the source.",
-        )  # fmt: skip
+        )
     if strange := [name for name, _ in pairs if not _NAME.fullmatch(name)]:
         # Each becomes a file of that name.
         raise Refused(
-            f"a chat template is called {strange[0][:40]!r}, which can be no file's name", check="tokenizer-portable",
-            place=path, remedy="Rename it in the source.",
-        )  # fmt: skip
+            f"a chat template is called {strange[0][:40]!r}, which can be no file's name",
+            check="tokenizer-portable",
+            place=path,
+            remedy="Rename it in the source.",
+        )
     return dict(pairs)
 
 

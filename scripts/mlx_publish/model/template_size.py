@@ -14,9 +14,11 @@ def within_size(place: str, size: int) -> None:
     """Raise `Refused` where a template, or all of a file together, are larger than any in use."""
     if size > LARGEST:
         raise Refused(
-            f"the chat template has {size:,} bytes, and at most {LARGEST:,} are read", check="template-safe",
-            place=place, remedy="Take another source, or have its template made smaller.",
-        )  # fmt: skip
+            f"the chat template has {size:,} bytes, and at most {LARGEST:,} are read",
+            check="template-safe",
+            place=place,
+            remedy="Take another source, or have its template made smaller.",
+        )
 
 
 def within_size_all(place: str, templates: Mapping[str, str]) -> None:

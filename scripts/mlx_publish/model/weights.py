@@ -129,8 +129,9 @@ def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
     if (more := size - length - sum(tensor.nbytes for tensor in tensors)) > 0:
         raise Refused(
             f"goes on for {more:,} bytes behind the last tensor that its header names",
-            place=name, remedy="Download the file again, whole.",
-        )  # fmt: skip
+            place=name,
+            remedy="Download the file again, whole.",
+        )
     return tensors
 
 
@@ -145,8 +146,9 @@ def is_whole(name: str, size: int, header: int, tensors: Iterable[TensorInfo]) -
     if size < expected:
         raise Refused(
             f"has {size:,} of the {expected:,} bytes that its header promises",
-            place=name, remedy="Download the file again, whole.",
-        )  # fmt: skip
+            place=name,
+            remedy="Download the file again, whole.",
+        )
 
 
 def weight_files(paths: Iterable[str], index: Mapping[str, object] | None) -> tuple[str, ...]:

@@ -142,9 +142,13 @@ def is_folder(path: Path) -> bool:
 
 
 def _complete(
-    spec: RecipeSpec, name: str, folder: Path | None, written: tuple[str, Mapping[str, int]], base: Path,
+    spec: RecipeSpec,
+    name: str,
+    folder: Path | None,
+    written: tuple[str, Mapping[str, int]],
+    base: Path,
     elsewhere: bool = False,
-) -> Recipe:  # fmt: skip
+) -> Recipe:
     place, lines = written
     draft = Recipe(spec, name, folder, {}, place, lines)
     _check_source(draft, elsewhere)
@@ -153,9 +157,11 @@ def _complete(
     shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
     if shared:
         raise BadInput(
-            f"several variants go to {shared[0]}", place=_where(draft, "to"), key="to" if place else "",
+            f"several variants go to {shared[0]}",
+            place=_where(draft, "to"),
+            key="to" if place else "",
             remedy="Put {variant} or {bits} into it.",
-        )  # fmt: skip
+        )
     return Recipe(spec, name, folder, destinations, place, lines)
 
 
@@ -171,33 +177,41 @@ def _check_source(recipe: Recipe, elsewhere: bool) -> None:
         except ValidationError:
             raise BadInput(
                 f"'{recipe.spec.source}' is neither a repo as namespace/name nor a folder as ./path",
-                place=where, key="source" if recipe.place else "",
+                place=where,
+                key="source" if recipe.place else "",
                 remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
-            ) from None  # fmt: skip
+            ) from None
     elif not elsewhere and not is_folder(recipe.source_folder):
         raise BadInput(
-            f"the folder {recipe.source_folder} does not exist", place=where,
-            key="source" if recipe.place else "", remedy="Correct the path, or make the folder first.",
-        )  # fmt: skip
+            f"the folder {recipe.source_folder} does not exist",
+            place=where,
+            key="source" if recipe.place else "",
+            remedy="Correct the path, or make the folder first.",
+        )
     elif recipe.spec.revision:
         raise BadInput(
-            "a folder has no revision", place=_where(recipe, "revision"),
+            "a folder has no revision",
+            place=_where(recipe, "revision"),
             remedy="Leave revision out; the folder's files are identified by their digests.",
-        )  # fmt: skip
+        )
 
 
 def _check_names(recipe: Recipe) -> None:
     twice = [label for label, count in Counter(v.label for v in recipe.variants).items() if count > 1]
     if twice:
         raise BadInput(
-            f"two variants are called {twice[0]}", place=_where(recipe, "variants"),
-            key="variants" if recipe.place else "", remedy="Give one of them a name.",
-        )  # fmt: skip
+            f"two variants are called {twice[0]}",
+            place=_where(recipe, "variants"),
+            key="variants" if recipe.place else "",
+            remedy="Give one of them a name.",
+        )
     if any(v.label == "source" for v in recipe.variants):
         raise BadInput(
             "a variant cannot be called source; that folder is the source's own",
-            place=_where(recipe, "variants"), key="variants" if recipe.place else "", remedy="Take another name.",
-        )  # fmt: skip
+            place=_where(recipe, "variants"),
+            key="variants" if recipe.place else "",
+            remedy="Take another name.",
+        )
 
 
 def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
@@ -213,9 +227,11 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     if unknown:
         reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
         raise BadInput(
-            f"'{pattern}': the variant {variant.label} {reason}", place=place, key=key,
+            f"'{pattern}': the variant {variant.label} {reason}",
+            place=place,
+            key=key,
             remedy="{source}, {variant} and {bits} may stand in it.",
-        )  # fmt: skip
+        )
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), pattern)
     if text.startswith("folder:"):
         return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
@@ -223,6 +239,8 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
         return Destination(repo=_REPO.validate_python(text))
     except ValidationError:
         raise BadInput(
-            f"'{text}' is neither a repo as namespace/name nor folder:PATH", place=place, key=key,
+            f"'{text}' is neither a repo as namespace/name nor folder:PATH",
+            place=place,
+            key=key,
             remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
-        ) from None  # fmt: skip
+        ) from None

@@ -68,9 +68,10 @@ def read_signers(path: Path, place: str | Place) -> bytes:
         text = b""
     if not text.strip():
         raise BadInput(
-            f"there is no list of signers in {path}", place=place,
+            f"there is no list of signers in {path}",
+            place=place,
             remedy='Write a line for each key: NAME namespaces="mlx-publish" ssh-ed25519 AAAA...',
-        )  # fmt: skip
+        )
     return text
 
 

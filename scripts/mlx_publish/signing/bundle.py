@@ -41,14 +41,17 @@ def signing_input(payload: bytes) -> bytes:
 
 def bundle_text(payload: bytes, signature: bytes, key: str) -> str:
     """Return a bundle that a bare key signed; `key` is SHA-256 of its public half in PEM."""
-    return json_text({
-        "mediaType": MEDIA_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": key}, "tlogEntries": []},
-        "dsseEnvelope": {
-            "payload": _encoded(payload), "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"sig": _encoded(signature), "keyid": ""}],
-        },
-    })  # fmt: skip
+    return json_text(
+        {
+            "mediaType": MEDIA_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": key}, "tlogEntries": []},
+            "dsseEnvelope": {
+                "payload": _encoded(payload),
+                "payloadType": PAYLOAD_TYPE,
+                "signatures": [{"sig": _encoded(signature), "keyid": ""}],
+            },
+        }
+    )
 
 
 def read_bundle(text: bytes) -> Bundle:

@@ -50,17 +50,19 @@ def identity_token() -> str:
     except Exception as error:  # each surrounding has errors of its own
         if not Runner.from_env().mints_identities:
             raise BadInput(
-                "the policy asks for a signature by sigstore, and this job may not ask for an identity", place="sign",
+                "the policy asks for a signature by sigstore, and this job may not ask for an identity",
+                place="sign",
                 remedy="Give the job 'permissions: id-token: write'.",
-            ) from error  # fmt: skip
+            ) from error
         raise SurroundingsError(
             f"GitHub does not tell this job's identity: {type(error).__name__}", remedy="Run the same command again."
         ) from error
     if not token:
         raise BadInput(
-            "the policy asks for a signature by sigstore, and this job has no identity", place="sign",
+            "the policy asks for a signature by sigstore, and this job has no identity",
+            place="sign",
             remedy="Publish from a workflow whose job has 'permissions: id-token: write', or sign with a key.",
-        )  # fmt: skip
+        )
     learn(token)
     return str(token)
 

@@ -69,9 +69,10 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise BadInput(
-            "holds no public elliptic key in PEM", place=str(path),
+            "holds no public elliptic key in PEM",
+            place=str(path),
             remedy="Give what this prints: openssl ec -in signing.pem -pubout",
-        )  # fmt: skip
+        )
     public: EllipticCurvePublicKey = key
     _digest_for(public, str(path))
     return public

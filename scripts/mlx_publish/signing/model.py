@@ -34,9 +34,10 @@ class Signer:
         digests = {file.path: file.sha256 for file in files}
         if ignored := sorted(path for path in digests if path.partition("/")[0] in IGNORED):
             raise Refused(
-                f"{ignored[0]} would be published, and verifiers pass over it", check="only-model-files",
+                f"{ignored[0]} would be published, and verifiers pass over it",
+                check="only-model-files",
                 remedy="Remove it from model/.",
-            )  # fmt: skip
+            )
         payload = statement_of(Signed(name, digests))
         text = sign_keyless(payload) if self._key is None else sign_with_key(payload, self._key)
         path = folder / SIGNATURE

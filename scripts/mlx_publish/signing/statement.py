@@ -40,17 +40,23 @@ class Signed:
 def statement_of(signed: Signed) -> bytes:
     """Return the bytes of the statement; the same files give the same bytes."""
     files = sorted(signed.sha256.items(), key=lambda file: PurePosixPath(file[0]).parts)
-    return json.dumps({
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": signed.name, "digest": {"sha256": _of_all(digest for _, digest in files)}}],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "serialization": {
-                "method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": list(IGNORED),
+    return json.dumps(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": signed.name, "digest": {"sha256": _of_all(digest for _, digest in files)}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "serialization": {
+                    "method": "files",
+                    "hash_type": "sha256",
+                    "allow_symlinks": False,
+                    "ignore_paths": list(IGNORED),
+                },
+                "resources": [{"name": path, "algorithm": "sha256", "digest": digest} for path, digest in files],
             },
-            "resources": [{"name": path, "algorithm": "sha256", "digest": digest} for path, digest in files],
         },
-    }, indent=1).encode()  # fmt: skip
+        indent=1,
+    ).encode()
 
 
 def read_statement(payload: bytes) -> Signed:

@@ -37,18 +37,23 @@ class Wanted:
     def __post_init__(self) -> None:
         """Raise `BadInput` for options that exclude each other."""
         if self.key and self.identity:
-            raise BadInput("a model has one signature: by a key, or in the name of an identity", place="--identity",
-                           remedy="Give --key or --identity.")  # fmt: skip
+            raise BadInput(
+                "a model has one signature: by a key, or in the name of an identity",
+                place="--identity",
+                remedy="Give --key or --identity.",
+            )
         if self.signers and self.github:
-            raise BadInput("one of the two vouches for evidence", place="--github",
-                           remedy="Give --signers or --github.")  # fmt: skip
+            raise BadInput(
+                "one of the two vouches for evidence", place="--github", remedy="Give --signers or --github."
+            )
         alone = (self.repository and not self.identity and "repository") or (
             self.workflow and not self.github and "workflow"
         )
         if alone:
             of = "identity" if alone == "repository" else "github"
-            raise BadInput(f"belongs to --{of}, and nothing is asked without", place=f"--{alone}",
-                           remedy=f"Give --{of}, too.")  # fmt: skip
+            raise BadInput(
+                f"belongs to --{of}, and nothing is asked without", place=f"--{alone}", remedy=f"Give --{of}, too."
+            )
 
 
 def signatures(
@@ -61,9 +66,13 @@ def signatures(
     own = {path: digest for path, digest in sha256.items() if path != SIGNATURE}
     bundle, signed, unread = _read(files)
     target = Signatures(
-        own, signed.sha256 if signed else None, unread, bool(wanted.key or wanted.identity),
-        _named(_signer(bundle, signed, wanted), signed, place), measured,
-    )  # fmt: skip
+        own,
+        signed.sha256 if signed else None,
+        unread,
+        bool(wanted.key or wanted.identity),
+        _named(_signer(bundle, signed, wanted), signed, place),
+        measured,
+    )
     return run_checks(SIGNED, target)
 
 

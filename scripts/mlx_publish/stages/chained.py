@@ -40,9 +40,10 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
     if faults:
         remedies = ", then ".join(dict.fromkeys(fault.remedy(context) for fault in faults))
         raise Refused(
-            "; ".join(fault.message for fault in faults), check="reports-untouched",
+            "; ".join(fault.message for fault in faults),
+            check="reports-untouched",
             remedy=f"Run {remedies} with the same recipe and --work.",
-        )  # fmt: skip
+        )
 
 
 def follows_all(context: Context, variant: Variant, report: Report) -> bool:

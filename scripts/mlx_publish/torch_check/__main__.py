@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.children.serving import serve
-from mlx_publish.evidence.proof import BeyondContext, Compared, Disputed, SmallConfig, TwinMade, TwinTexts
+from mlx_publish.evidence.proof import BeyondContext, Compared, Disputed, TwinMade
 from mlx_publish.evidence.records import to_json
 from mlx_publish.torch_check.comparing import Comparison
 from mlx_publish.torch_check.twin import compare as compare_twin
@@ -39,7 +39,7 @@ class NoReferenceError(Exception):
 
 def _load_ahead() -> None:
     """Use the time until the first order: these take seconds."""
-    with contextlib.suppress(Exception):  # it comes up again, and is told, with the order
+    with contextlib.suppress(Exception):  # it comes up again with the order, and is reported then
         import torch  # noqa: F401, PLC0415, TID251
         import transformers  # noqa: F401, PLC0415, TID251
 
@@ -60,7 +60,10 @@ def compare(source: str, logits: str) -> Compared:
     """
     model = _load(source)
     text, name = model.config.get_text_config(), type(model).__name__
-    longer, longest = _original_context(text), 0
+    rope = getattr(text, "rope_parameters", None) or {}
+    # From this position on longrope takes its other factors.
+    longer = int(rope["original_max_position_embeddings"]) if rope.get("rope_type") == "longrope" else None
+    longest = 0
     within, beyond = Comparison(), Comparison()
     for ids, ours in _sequences(logits):
         longest = max(longest, len(ids))
@@ -99,7 +102,7 @@ def _reasons() -> Iterator[None]:
 
 
 @_reasons()
-def _load(source: str, instead: Mapping[str, Any] | None = None) -> Any:
+def _load(source: str, instead: Mapping[str, object] | None = None) -> Any:
     """Return the model in float32, with other values of some keys of its text config."""
     import torch  # noqa: PLC0415, TID251
     from transformers import AutoConfig  # noqa: PLC0415, TID251
@@ -108,9 +111,15 @@ def _load(source: str, instead: Mapping[str, Any] | None = None) -> Any:
     for key, value in (instead or {}).items():
         setattr(config.get_text_config(), key, value)
     model, loading = _class_of(config).from_pretrained(
-        source, config=config, dtype=torch.float32, attn_implementation="eager", use_safetensors=True,
-        local_files_only=True, trust_remote_code=False, output_loading_info=True,
-    )  # fmt: skip
+        source,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
     absent = sorted(str(key) for key in (*loading["missing_keys"], *loading["mismatched_keys"]))
     if missing := [key for key in absent if not any(part in key for part in _OTHER_SENSES)]:
         raise ValueError(f"it finds no weights for {', '.join(missing[:3])}, which would be random")
@@ -126,12 +135,6 @@ def _class_of(config: Any) -> Any:
         if isinstance(named, type) and getattr(named, "config_class", None) is type(config) and _HEAD.search(name):
             return named
     return transformers.AutoModelForCausalLM
-
-
-def _original_context(config: Any) -> int | None:
-    """Return the positions from which on longrope takes its other factors; None without longrope."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    return int(rope["original_max_position_embeddings"]) if rope.get("rope_type") == "longrope" else None
 
 
 def _not_covered(config: Any, longest: int) -> list[str]:
@@ -178,21 +181,11 @@ def _twin(config: dict[str, Any], folder: str, seed: int, count: int) -> TwinMad
     return make(config, Path(folder), seed, count)
 
 
-@_reasons()
-def _small(config: dict[str, Any], folder: str) -> SmallConfig:
-    return small(config, Path(folder))
-
-
-@_reasons()
-def _compare_twin(read: str, folder: str) -> TwinTexts:
-    return compare_twin(Path(read), Path(folder))
-
-
 _ORDERS: Mapping[str, Callable[..., object]] = {
     "compare": compare,
-    "small": _small,
+    "small": _reasons()(small),
     "twin": _twin,
-    "compare twin": _compare_twin,
+    "compare twin": _reasons()(compare_twin),
 }
 
 

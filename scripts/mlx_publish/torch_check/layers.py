@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 # Every how many layers another kind comes; a text as LLLG has its period as its length.
@@ -48,10 +48,10 @@ class Layers:
                 part[key] = self._numbers(value)
             elif isinstance(value, list) and len(value) == count and count > 1:
                 part[key] = [value[number] for number in kept]
-            elif _by_layer(value):
+            elif is_by_layer(value):
                 kept_names = {number: place for place, number in enumerate(kept)}
                 part[key] = {
-                    f"{kept_names[int(name)]}": said for name, said in value.items() if int(name) in kept_names
+                    f"{kept_names[int(name)]}": settings for name, settings in value.items() if int(name) in kept_names
                 }
         self._cut_ends(part)
 
@@ -76,21 +76,21 @@ class Layers:
             part["num_nextn_predict_layers"] = min(value, 1)
 
 
-def layers_of(part: Mapping[str, Any]) -> Layers:
+def layers_of(part: Mapping[str, object]) -> Layers:
     """Choose the layers: a whole period where there is one, else the first of each kind with those around it."""
-    count = next((part[key] for key in COUNTS if type(part.get(key)) is int and part[key] > 0), 1)
+    count = next((count for key in COUNTS if (count := whole_number(part, key)) is not None and count > 0), 1)
     if count > _MOST_LAYERS:
         return Layers(count, (0, 1), 1)
     flat = {**{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}, **part}
     kinds = _kinds(flat, count)
-    first = max((flat[key] for key in _FIRST if type(flat.get(key)) is int), default=0)
+    first = max((first for key in _FIRST if (first := whole_number(flat, key)) is not None), default=0)
     own = _period(kinds[first:] if 0 < first < count else kinds)
     period = math.lcm(*_periods(flat), own or 1)
     if own is None or period > _MOST:
         kept = _some(kinds)
         return Layers(count, kept, len(kept))
     wanted = max(2, period)
-    if type(shared := flat.get("num_kv_shared_layers")) is int and shared > 0:
+    if (whole_number(flat, "num_kv_shared_layers") or 0) > 0:
         wanted = 2 * period
     start = max(0, first - 1) // period * period if first else 0
     dense = (0,) if start > 0 else ()
@@ -103,49 +103,55 @@ def layers_of(part: Mapping[str, Any]) -> Layers:
     return Layers(count, kept, period)
 
 
-def _by_layer(value: object) -> bool:
-    """Whether settings stand under the numbers of their layers, as transformers 5 writes `per_layer_config`."""
+def whole_number(part: Mapping[str, object], key: str) -> int | None:
+    """Return the value of a key where it is a whole number; True and False are none."""
+    value = part.get(key)
+    return value if type(value) is int else None
+
+
+def is_by_layer(value: object) -> TypeGuard[dict[str, dict[str, object]]]:
+    """Tell whether settings stand under the numbers of their layers, as transformers 5 writes `per_layer_config`."""
     return (
         isinstance(value, dict)
         and bool(value)
-        and all(name.isdigit() and isinstance(said, dict) for name, said in value.items())
+        and all(name.isdigit() and isinstance(settings, dict) for name, settings in value.items())
     )
 
 
-def _periods(part: Mapping[str, Any]) -> list[int]:
-    found = []
+def _periods(part: Mapping[str, object]) -> list[int]:
+    periods = []
     for key in _PERIODS:
         value = part.get(key)
         size = len(value) if isinstance(value, (str, list)) else value
         if type(size) is int and 0 < size <= _MOST:
-            found.append(size)
-    return found
+            periods.append(size)
+    return periods
 
 
-def _kinds(part: Mapping[str, Any], count: int) -> list[tuple[str, ...]]:
-    """What the config says of each layer."""
+def _kinds(part: Mapping[str, object], count: int) -> list[tuple[str, ...]]:
+    """Return what the config says of each layer."""
     kinds: list[tuple[str, ...]] = [()] * count
     if count == 1:
         return kinds
     for key, value in sorted(part.items()):
         if isinstance(value, str) and key in _PATTERNS and len(value) == count:
-            said: list[str] = list(value)
+            entries: list[str] = list(value)
         elif isinstance(value, list) and _NUMBERS.fullmatch(key) and all(type(item) is int for item in value):
             first = 1 if value and max(value) == count and 0 not in value else 0
-            said = [str(number + first in value) for number in range(count)]
+            entries = [str(number + first in value) for number in range(count)]
         elif isinstance(value, list) and len(value) == count:
-            said = [repr(item) for item in value]
-        elif _by_layer(value):
+            entries = [repr(item) for item in value]
+        elif is_by_layer(value):
             own = {int(name): repr(item) for name, item in value.items()}
-            said = [own.get(number, "") for number in range(count)]
+            entries = [own.get(number, "") for number in range(count)]
         else:
             continue
-        kinds = [(*kind, one) for kind, one in zip(kinds, said, strict=True)]
+        kinds = [(*kind, entry) for kind, entry in zip(kinds, entries, strict=True)]
     return kinds
 
 
 def _period(kinds: list[tuple[str, ...]]) -> int | None:
-    """The shortest period that comes twice, the last one may be cut; None where there is none that can be kept."""
+    """Return the shortest period that comes twice, the last may be cut; None where none can be kept."""
     for period in range(1, min(_MOST, max(1, len(kinds) // 2)) + 1):
         if all(kind == kinds[number % period] for number, kind in enumerate(kinds)):
             return period
@@ -153,7 +159,7 @@ def _period(kinds: list[tuple[str, ...]]) -> int | None:
 
 
 def _some(kinds: list[tuple[str, ...]]) -> tuple[int, ...]:
-    """The shortest beginning that has all kinds, else the first of each kind; the last one is of the last one's kind.
+    """Return the shortest beginning that has all kinds, else the first of each kind; it ends with the last one's kind.
 
     Some classes have a rule for their last layer, as Gemma 4, which looks at everything there.
     """

@@ -70,34 +70,34 @@ class Candidate:
     """A key, as `text_config.sliding_window`, and the config in which it has no effect."""
 
     key: str
-    value: Any
-    config: Mapping[str, Any]
+    value: object
+    config: Mapping[str, object]
 
 
-def candidates(config: Mapping[str, Any], at_boundary: str = "") -> list[Candidate]:
-    """All candidates for a small config, the likeliest first; `at_boundary` is the key of a boundary that was met."""
-    found = [
+def candidates(config: Mapping[str, object], at_boundary: str = "") -> list[Candidate]:
+    """Return all candidates for a small config, the likeliest first; `at_boundary` is the key of a boundary met."""
+    every = [
         Candidate(".".join(path), value, changed)
         for path, value in _changes(config)
         if (changed := _with(config, path, value)) is not None
     ]
     last = at_boundary.rpartition(".")[2]
-    return sorted(found, key=lambda one: one.key.rpartition(".")[2] != last) if last else found
+    return sorted(every, key=lambda candidate: candidate.key.rpartition(".")[2] != last) if last else every
 
 
 def culprit(
-    found: Sequence[Candidate], agree: Callable[[Sequence[Candidate]], Sequence[bool]], at_once: int
+    tried: Sequence[Candidate], agree: Callable[[Sequence[Candidate]], Sequence[bool]], at_once: int
 ) -> Candidate | None:
-    """The first candidate with which both sides agree, some at a time; None where no single one is to blame."""
-    for start in range(0, len(found), at_once):
-        some = found[start : start + at_once]
-        for one, same in zip(some, agree(some), strict=True):
+    """Return the first candidate with which both sides agree, some at a time; None where no single key is to blame."""
+    for start in range(0, len(tried), at_once):
+        some = tried[start : start + at_once]
+        for candidate, same in zip(some, agree(some), strict=True):
             if same:
-                return one
+                return candidate
     return None
 
 
-def _changes(config: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+def _changes(config: Mapping[str, object]) -> Iterator[tuple[Path, object]]:
     whole = copy.deepcopy(dict(config))
     text = text_part(whole)
     prefix = _path_to(whole, text)
@@ -109,19 +109,23 @@ def _changes(config: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
     yield from _others(text, prefix)
 
 
-def _numbers(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
-    """Factors, caps, choices, activations and epsilons that are known by name."""
-    head_dim = _head_dim(text)
-    for key in (key for key in _FACTORS if text.get(key) is not None):
-        yield (*prefix, key), [1.0] * len(text[key]) if isinstance(text[key], list) else 1.0
+def _numbers(text: Mapping[str, object], prefix: Path) -> Iterator[tuple[Path, object]]:
+    """Yield factors, caps, choices, activations and epsilons that are known by name."""
+    # With all experts chosen, it does not matter how their weights are normalised.
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    experts = next((text[name] for name in names if type(text.get(name)) is int), 1)
+    derived = {"head_dim": _head_dim(text), "all": experts}
+    for key in _FACTORS:
+        if (factor := text.get(key)) is not None:
+            yield (*prefix, key), [1.0] * len(factor) if isinstance(factor, list) else 1.0
     for key, values in _CHOICES.items():
         for value in values if key in text else ():
-            yield (*prefix, key), head_dim if value == "head_dim" else _experts(text) if value == "all" else value
+            yield (*prefix, key), derived[value] if isinstance(value, str) and value in derived else value
     yield from _curves(text, prefix)
 
 
-def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
-    """Activations, epsilons and bases."""
+def _curves(text: Mapping[str, object], prefix: Path) -> Iterator[tuple[Path, object]]:
+    """Yield activations, epsilons and bases."""
     for key in (key for key in _ACTIVATIONS if text.get(key)):
         for value in _GATES:
             yield (*prefix, key), value
@@ -131,20 +135,14 @@ def _curves(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
             yield (*prefix, key), number
 
 
-def _head_dim(text: Mapping[str, Any]) -> Any:
+def _head_dim(text: Mapping[str, object]) -> object:
     hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
     if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
         return text.get("head_dim") or hidden // heads
     return text.get("head_dim") or 1
 
 
-def _experts(text: Mapping[str, Any]) -> Any:
-    """With all experts chosen, it does not matter how their weights are normalised."""
-    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-    return next((text[name] for name in names if type(text.get(name)) is int), 1)
-
-
-def _listed(value: Any, now: Any) -> Any:
+def _listed(value: object, now: object) -> object:
     if value == "ones":
         return [1] * len(now) if isinstance(now, list) else now
     if value == "full":
@@ -153,8 +151,8 @@ def _listed(value: Any, now: Any) -> Any:
     return value
 
 
-def _ropes(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
-    """Single keys of a scaling, then the scaling as a whole, then the base."""
+def _ropes(text: Mapping[str, object], prefix: Path) -> Iterator[tuple[Path, object]]:
+    """Yield single keys of a scaling, then the scaling as a whole, then the base."""
     for where in _ROPES:
         rope = text.get(where)
         if not isinstance(rope, Mapping):
@@ -173,8 +171,8 @@ def _ropes(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
                 yield (*prefix, where, *below, "rope_theta"), 10_000.0
 
 
-def _others(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
-    """Switches and numbers that no list above names: a switch the other way, a number that changes nothing.
+def _others(text: Mapping[str, object], prefix: Path) -> Iterator[tuple[Path, object]]:
+    """Yield switches and numbers that no list above names: a switch the other way, a number that changes nothing.
 
     Settings in a dict of their own, as DBRX has them, are looked through too.
     """
@@ -193,7 +191,7 @@ def _others(text: Mapping[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]
             yield (*prefix, key), 0.0
 
 
-def _path_to(whole: Mapping[str, Any], part: Mapping[str, Any]) -> Path:
+def _path_to(whole: Mapping[str, object], part: Mapping[str, object]) -> Path:
     if whole is part:
         return ()
     for key, value in whole.items():
@@ -202,10 +200,10 @@ def _path_to(whole: Mapping[str, Any], part: Mapping[str, Any]) -> Path:
     return ()
 
 
-def _with(config: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any] | None:
-    """The config with another value; None where it has that already."""
+def _with(config: Mapping[str, object], path: Path, value: object) -> Mapping[str, object] | None:
+    """Return the config with another value; None where it has that already."""
     changed = copy.deepcopy(dict(config))
-    place = changed
+    place: Any = changed
     for key in path[:-1]:
         place = place[key]
     if place.get(path[-1]) == value:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_publish.torch_check.layers import COUNTS, HIGHEST, Layers, layers_of
+from mlx_publish.torch_check.layers import COUNTS, HIGHEST, Layers, layers_of, whole_number
 from mlx_publish.torch_check.sizes import (
     ALIASES,
     BOUNDARIES,
@@ -35,32 +35,34 @@ from mlx_publish.torch_check.sizes import (
 )
 from mlx_publish.torch_check.towers import TOWERS, small_tower
 
+Boundaries = dict[int, tuple[str, Any]]
+"""By position in the twin: the key that sets a boundary there, and the source's value of it."""
+
 
 @dataclass(frozen=True)
 class Small:
     """The small config, and what its positions mean in the source."""
 
     config: dict[str, Any]
-    boundaries: Mapping[int, tuple[str, Any]] = field(default_factory=dict)
-    """By position in the twin: the key that sets a boundary there, and the source's value of it."""
+    boundaries: Boundaries = field(default_factory=dict)
 
 
-def shrink(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None) -> Small:
+def shrink(config: Mapping[str, object], resolved: Mapping[str, object] | None = None) -> Small:
     """Make a config small. Its spelling stays as it is.
 
     `resolved` is its text part as transformers reads it, which lists the kinds of layers where the config leaves that
     to the class.
     """
-    found = copy.deepcopy(dict(config))
+    small = copy.deepcopy(dict(config))
     for key in ("quantization", "quantization_config", "compression_config", "auto_map", "model_file", "_name_or_path"):
-        found.pop(key, None)
-    boundaries: dict[int, tuple[str, Any]] = {}
-    _shrink_part(found, boundaries, resolved or {})
-    return Small(found, boundaries)
+        small.pop(key, None)
+    boundaries: Boundaries = {}
+    _shrink_part(small, boundaries, resolved or {})
+    return Small(small, boundaries)
 
 
 def text_part(config: dict[str, Any]) -> dict[str, Any]:
-    """The part that describes the language model; wrappers nest it, some twice."""
+    """Return the part that describes the language model; wrappers nest it, some twice."""
     for key in NESTED:
         nested = config.get(key)
         if isinstance(nested, dict) and nested:
@@ -68,9 +70,10 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _shrink_part(config: dict[str, Any], boundaries: dict[int, tuple[str, Any]], resolved: Mapping[str, Any]) -> None:
+def _shrink_part(config: dict[str, Any], boundaries: Boundaries, resolved: Mapping[str, object]) -> None:
     text = text_part(config)
-    sizes = _Sizes.of(text if _has(text, "hidden") else {**config, **text}, resolved)
+    named = any(whole_number(text, key) is not None for key in ALIASES["hidden"])
+    sizes = _Sizes.of(text if named else {**config, **text}, resolved)
     for part in _chain(config):
         _shrink_text(part, sizes, boundaries)
         part["vocab_size"] = VOCABULARY  # where it is left out, both sides have a default of some hundred thousand
@@ -80,15 +83,11 @@ def _shrink_part(config: dict[str, Any], boundaries: dict[int, tuple[str, Any]],
 
 
 def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The config and the parts within it that lead to the language model, and that one."""
+    """Yield the config and the parts within it that lead to the language model, and that one."""
     yield config
     for key in NESTED:
         if isinstance(nested := config.get(key), dict):
             yield from _chain(nested)
-
-
-def _has(part: Mapping[str, Any], name: str) -> bool:
-    return any(type(part.get(key)) is int for key in ALIASES[name])
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ class _Sizes:
     """What does not turn of a head of multi-head latent attention, and what does; empty elsewhere."""
 
     @classmethod
-    def of(cls, part: Mapping[str, Any], resolved: Mapping[str, Any]) -> _Sizes:
+    def of(cls, part: Mapping[str, object], resolved: Mapping[str, object]) -> _Sizes:
+        """Return the sizes that a config names; `resolved` lists or counts layers where it does not."""
         nested = {**part, **{k: v for value in part.values() if isinstance(value, dict) for k, v in value.items()}}
         hidden = _first({**nested, **part}, ALIASES["hidden"], HIDDEN)
         heads = _first({**nested, **part}, ALIASES["heads"], HEADS)
@@ -123,10 +123,13 @@ class _Sizes:
         small_kv = small_heads if kv >= heads else 1 if kv == 1 else max(1, small_heads // 2)
         plain = head_dim * heads == hidden
         small = HIDDEN // small_heads if plain else HEAD_DIM + (16 if small_heads * HEAD_DIM == HIDDEN else 0)
-        latent = tuple(part[key] for key in ("qk_nope_head_dim", "qk_rope_head_dim") if type(part.get(key)) is int)
-        ratio, yarn = _ratio(part, context), _by_yarn(part)
+        latent = tuple(
+            size for key in ("qk_nope_head_dim", "qk_rope_head_dim") if (size := whole_number(part, key)) is not None
+        )
+        listed = {key: value for key, value in resolved.items() if isinstance(value, list) or key in COUNTS}
+        ratio, yarn = _ratio(part, context), _is_by_yarn(part)
         return cls(
-            hidden, heads, kv, head_dim, context, layers_of({**_listed(resolved), **part}), small_kv,
+            hidden, heads, kv, head_dim, context, layers_of({**listed, **part}), small_kv,
             head_dim if yarn and head_dim <= LARGEST_HEAD else small, ratio, yarn, latent if len(latent) == 2 else (),
         )  # fmt: skip
 
@@ -135,11 +138,11 @@ class _Sizes:
         return min(self.heads, HEADS)
 
     def small_of(self, head_dim: int) -> int:
-        """The small size of a head; some layers have a larger one."""
+        """Return the small size of a head; some layers have a larger one."""
         return self.small_head_dim if head_dim == self.head_dim else 2 * self.small_head_dim
 
     def of_latent(self, key: str, value: int) -> int:
-        """Of multi-head latent attention: what turns, what does not, or both, in the proportion of the source."""
+        """Return a size of multi-head latent attention: what turns, what does not, or both, as in the source."""
         still, turns = self.latent
         turning = turns if self.yarn else 16
         small = 16 * max(1, round(still / max(turns, 1)))
@@ -150,32 +153,31 @@ class _Sizes:
         return turning if key == "qk_rope_head_dim" or (value == turns and key == "head_dim") else small + turning
 
 
-def _first(part: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
-    return next((part[key] for key in names if type(part.get(key)) is int and part[key] > 0), default)
+def _first(part: Mapping[str, object], names: tuple[str, ...], default: int) -> int:
+    return next((size for key in names if (size := whole_number(part, key)) is not None and size > 0), default)
 
 
-def _listed(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What lists or counts layers."""
-    return {key: value for key, value in resolved.items() if isinstance(value, list) or key in COUNTS}
+def _is_by_yarn(part: Mapping[str, object]) -> bool:
+    """Tell whether yarn scales rope.
 
-
-def _by_yarn(part: Mapping[str, Any]) -> bool:
-    """Llama 4's scaling of the queries depends on positions, so that its contexts do shrink."""
+    Llama 4's scaling of the queries depends on positions, so that its contexts do shrink.
+    """
     places = [place for key in ROPES if isinstance(place := part.get(key), Mapping)]
     places += [value for place in places for value in place.values() if isinstance(value, Mapping)]
     kinds = {str(place.get("rope_type") or place.get("type")) for place in places}
     return "yarn" in kinds and not any("llama_4_scaling_beta" in place for place in places)
 
 
-def _ratio(part: Mapping[str, Any], context: int) -> float:
-    for place in (part, *(part.get(key) or {} for key in ROPES)):
+def _ratio(part: Mapping[str, object], context: int) -> float:
+    places: list[Any] = [part, *(part.get(key) or {} for key in ROPES)]
+    for place in places:
         first = place.get("original_max_position_embeddings")
         if isinstance(first, (int, float)) and first > 0:
             return context / first
     return CONTEXT / FIRST_CONTEXT
 
 
-def _shrink_text(part: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tuple[str, Any]]) -> None:
+def _shrink_text(part: dict[str, Any], sizes: _Sizes, boundaries: Boundaries) -> None:
     """Shrink what stands on this level, and the dicts of settings within it."""
     sizes.layers.cut(part)
     for key, value in list(part.items()):
@@ -192,8 +194,8 @@ def _shrink_text(part: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tupl
     _relate(part)
 
 
-def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str, Any]], part: Mapping[str, Any]) -> int:
-    """The small value of one key."""
+def _small(key: str, value: int, sizes: _Sizes, boundaries: Boundaries, part: Mapping[str, object]) -> int:
+    """Return the small value of a key."""
     if key in BOUNDARIES:
         return _boundary(key, value, sizes, boundaries)
     if key in CONTEXTS and sizes.yarn:
@@ -205,8 +207,8 @@ def _small(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str,
     return _width(key, value, sizes, part)
 
 
-def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
-    """The small value of what counts or sizes a part of a layer."""
+def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, object]) -> int:
+    """Return the small value of what counts or sizes a part of a layer."""
     for name, there in (("hidden", HIDDEN), ("heads", sizes.small_heads), ("kv", sizes.small_kv)):
         if key in ALIASES[name] and not (name != "hidden" and "mamba" in str(part.get("model_type"))):
             return there if value == getattr(sizes, name) else _heads(value, sizes)
@@ -224,9 +226,9 @@ def _width(key: str, value: int, sizes: _Sizes, part: Mapping[str, Any]) -> int:
 def _by_name(key: str, value: int, sizes: _Sizes) -> int:
     if value == 4 * sizes.hidden and re.fullmatch(FOURFOLD, key):
         return 4 * HIDDEN  # some classes know no other width
-    found = next((small for pattern, small in SIZES if re.fullmatch(pattern, key)), None)
-    if found is not None:
-        return min(value, found) if value >= 0 else value
+    small = next((small for pattern, small in SIZES if re.fullmatch(pattern, key)), None)
+    if small is not None:
+        return min(value, small) if value >= 0 else value
     if re.fullmatch(r"(?:\w*_)?(?:num|n)_(?:\w*_)?heads?|\w*_heads", key):
         return _heads(value, sizes)
     # A width of its own that happens to be the model's, as a recurrent block's.
@@ -242,7 +244,7 @@ def _heads(value: int, sizes: _Sizes) -> int:
 
 
 def _token(key: str, value: int) -> int:
-    """Ids of special tokens, none of them among those that the texts have."""
+    """Return the id of a special token, none of them among those that the texts have."""
     if value < 0 or key.endswith("_token"):
         return value
     if key.startswith(("bos", "eos", "pad", "unk")):
@@ -250,8 +252,8 @@ def _token(key: str, value: int) -> int:
     return VOCABULARY - 1 - sum(map(ord, key)) % 40
 
 
-def _boundary(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[str, Any]]) -> int:
-    """A window that no text within the context reaches is out of reach here, too."""
+def _boundary(key: str, value: int, sizes: _Sizes, boundaries: Boundaries) -> int:
+    """Return the small value of a boundary; a window that no text within the context reaches is out of reach, too."""
     if value <= 0:
         return value
     small = min(value, BOUNDARIES[key])
@@ -261,8 +263,8 @@ def _boundary(key: str, value: int, sizes: _Sizes, boundaries: dict[int, tuple[s
     return small
 
 
-def _shrink_rope(rope: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tuple[str, Any]], where: str) -> None:
-    """Frequencies stay; lists have as many as the small head has, chosen over the whole range."""
+def _shrink_rope(rope: dict[str, Any], sizes: _Sizes, boundaries: Boundaries, where: str) -> None:
+    """Shrink a scaling: frequencies stay; lists have as many as the small head has, chosen over the whole range."""
     for key, value in list(rope.items()):
         if isinstance(value, dict):
             _shrink_rope(value, sizes, boundaries, f"{where}.{key}")
@@ -272,17 +274,14 @@ def _shrink_rope(rope: dict[str, Any], sizes: _Sizes, boundaries: dict[int, tupl
         elif key == "max_position_embeddings" and type(value) is int and not sizes.yarn:
             rope[key] = round(FIRST_CONTEXT * sizes.ratio)
         elif key in ("short_factor", "long_factor") and isinstance(value, list) and value:
-            rope[key] = _sampled(value, max(1, len(value) * sizes.small_head_dim // sizes.head_dim))
+            count = max(1, len(value) * sizes.small_head_dim // sizes.head_dim)
+            rope[key] = [value[round(index * (len(value) - 1) / max(count - 1, 1))] for index in range(count)]
         elif key == "mrope_section" and isinstance(value, list):
             rope[key] = _sections(value, sizes)
 
 
-def _sampled(values: list[Any], count: int) -> list[Any]:
-    return [values[round(index * (len(values) - 1) / max(count - 1, 1))] for index in range(count)]
-
-
 def _sections(values: list[int], sizes: _Sizes) -> list[int]:
-    """Parts of the half head that turn by one axis each; their sum has to be right."""
+    """Return the parts of the half head that turn by an axis each; their sum has to be right."""
     whole = round(sum(values) * sizes.small_head_dim / sizes.head_dim)
     parts = [max(1, math.floor(value * whole / sum(values))) for value in values]
     parts[-1] += whole - sum(parts)
@@ -290,7 +289,7 @@ def _sections(values: list[int], sizes: _Sizes) -> list[int]:
 
 
 def _relate(part: dict[str, Any]) -> None:
-    """Sizes that have to be products of others."""
+    """Set the sizes that have to be products of others."""
     experts = next(
         (part[key] for key in ("num_experts", "num_local_experts", "n_routed_experts") if type(part.get(key)) is int), 0
     )

@@ -25,10 +25,16 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 # Where a boundary stands, and the position that it is moved to.
 BOUNDARIES: Mapping[str, int] = {
-    "sliding_window": WINDOW, "attention_window_size": WINDOW, "sliding_window_size": WINDOW, "window_size": WINDOW,
-    "local_window_size": WINDOW, "attention_chunk_size": CHUNK, "index_topk": TOPK,
-    "original_max_position_embeddings": FIRST_CONTEXT, "floor_scale": 16,
-}  # fmt: skip
+    "sliding_window": WINDOW,
+    "attention_window_size": WINDOW,
+    "sliding_window_size": WINDOW,
+    "window_size": WINDOW,
+    "local_window_size": WINDOW,
+    "attention_chunk_size": CHUNK,
+    "index_topk": TOPK,
+    "original_max_position_embeddings": FIRST_CONTEXT,
+    "floor_scale": 16,
+}
 CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 ROPES = ("rope_scaling", "rope_parameters")
 HEAD_DIMS = ("head_dim", "kv_channels", "global_head_dim", "swa_head_dim", "local_head_dim")

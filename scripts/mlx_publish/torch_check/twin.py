@@ -38,10 +38,10 @@ def texts() -> list[list[int]]:
     return [[int(id_) for id_ in random.integers(_ORDINARY.start, _ORDINARY.stop, n)] for n in (SHORT, LONG)]
 
 
-def small(config: Config, folder: Path) -> SmallConfig:
+def small(config: Config, folder: str) -> SmallConfig:
     """Return the small config of a source's own, and where the source's boundaries lie in it."""
     try:
-        resolved = _kind(shrink(config).config | dict(config), folder)[0].get_text_config().to_dict()
+        resolved = _kind(shrink(config).config | dict(config), Path(folder))[0].get_text_config().to_dict()
     except Exception:  # noqa: BLE001  whatever transformers raises here, it raises again where it matters
         resolved = {}
     shrunk = shrink(config, resolved)
@@ -182,20 +182,18 @@ def _spread(model: Any, seed: int) -> None:
             noise = torch.randn(weight.shape, generator=generator)
             if weight.ndim > 1 and "conv" not in name and isinstance(weight, torch.nn.Parameter):
                 weight.copy_(noise * weight.shape[-1] ** -0.5)
-            elif weight.ndim == 1 and weight.numel() > 0 and _persistent(model, name):
-                weight.add_(noise * _NOISE)
+            elif weight.ndim == 1 and weight.numel() > 0:
+                owner, _, last = name.rpartition(".")
+                # What a class computes anew while it loads is no weight.
+                if last not in model.get_submodule(owner)._non_persistent_buffers_set:  # noqa: SLF001
+                    weight.add_(noise * _NOISE)
 
 
-def _persistent(model: Any, name: str) -> bool:
-    owner, _, last = name.rpartition(".")
-    return last not in model.get_submodule(owner)._non_persistent_buffers_set  # noqa: SLF001
-
-
-def compare(read: Path, folder: Path) -> TwinTexts:
+def compare(read: str, folder: str) -> TwinTexts:
     """Return how far `mlx.N.npy` in `read` are from `logits.N.npy` in `folder`, for the short and for the long text."""
     comparisons = []
-    for path in sorted(folder.glob("logits.*.npy")):
-        ours, theirs = np.load(read / path.name.replace("logits", "mlx")), np.load(path)
+    for path in sorted(Path(folder).glob("logits.*.npy")):
+        ours, theirs = np.load(Path(read) / path.name.replace("logits", "mlx")), np.load(path)
         comparison = Comparison()
         comparison.add(ours, theirs)
         mean_kld, position = _by_position(ours, theirs)

@@ -65,8 +65,10 @@ class Published:
 
         Of what is no file, as a link out of the folder, it is empty, which no file has.
         """
-        digests = {path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
-                 for path, entry in self.entries.items()}  # fmt: skip
+        digests = {
+            path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
+            for path, entry in self.entries.items()
+        }
         return digests | dict.fromkeys(self._unread, "")
 
     @property

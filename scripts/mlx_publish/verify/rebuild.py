@@ -46,9 +46,10 @@ def _same_source(context: Context, evidence: Evidence) -> None:
     identity, named = source_of(context).identity, evidence.source.identity
     if identity and identity != named:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
-            f"the folder has the digest {identity[:12]}, and the evidence names {named[:12]}", place="--source",
+            f"the folder has the digest {identity[:12]}, and the evidence names {named[:12]}",
+            place="--source",
             remedy="Give the very folder that it was converted from.",
-        )  # fmt: skip
+        )
 
 
 def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
