@@ -82,7 +82,7 @@ def test_shards_are_those_of_mlx_lm_and_hold_every_bit(
     def shards(weights: dict[str, mx.array]) -> list[dict[str, mx.array]]:
         return list(mlx_lm.utils.make_shards(weights, Limit(limit)))
 
-    monkeypatch.setattr("mlx_publish.engine.stream.make_shards", shards)
+    monkeypatch.setattr("mlx_publish.engine.backends.mlx_lm.shards", shards)
     planned = arrays()
     writer = ShardWriter(tmp_path / "ours", planned, 7)
     for name, array in planned:

@@ -53,29 +53,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_answer_that_stops(folder: Path) -> None:
-    found = ask(folder, question())
-    assert found.rendered == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert found.prompt_tokens == len(build_tokenizer().encode(found.rendered).ids)
-    assert (found.answer, found.stop, found.stop_id) == (ANSWER, "stop", TURN_END)
-    assert found.tokens == [*build_tokenizer().encode(ANSWER).ids, TURN_END]
-    assert found.leaked == []
+    answer = ask(folder, question())
+    assert answer.rendered == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert answer.prompt_tokens == len(build_tokenizer().encode(answer.rendered).ids)
+    assert (answer.answer, answer.stop, answer.stop_id) == (ANSWER, "stop", TURN_END)
+    assert answer.tokens == [*build_tokenizer().encode(ANSWER).ids, TURN_END]
+    assert answer.leaked == []
 
 
 @pytest.mark.parametrize("limit", [1, 3, 9, 10])
 def test_the_limit_is_kept(folder: Path, limit: int) -> None:
-    found = ask(folder, question(max_tokens=limit))
-    assert found.tokens == ask(folder, question()).tokens[:limit]
+    answer = ask(folder, question(max_tokens=limit))
+    assert answer.tokens == ask(folder, question()).tokens[:limit]
     ended = limit == 10
-    assert (found.stop, found.stop_id) == (("stop", TURN_END) if ended else ("length", None))
+    assert (answer.stop, answer.stop_id) == (("stop", TURN_END) if ended else ("length", None))
 
 
 def test_it_is_greedy_and_says_the_same_again(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
-    found, again = ask(folder, question()), ask(folder, question())
-    assert found == again
+    answer, again = ask(folder, question()), ask(folder, question())
+    assert answer == again
     model, tokenizer = loaded(folder)
-    ids = tokenizer.encode(found.rendered)
-    for token in found.tokens:
+    ids = tokenizer.encode(answer.rendered)
+    for token in answer.tokens:
         logits: Any = model(mx.array([ids]))[0, -1].astype(mx.float32)
         # Two ways to add up in half precision may give a tie another winner.
         assert logits[token].item() == pytest.approx(logits.max().item(), abs=0.1)
@@ -94,24 +94,24 @@ def test_a_long_prompt_has_so_many_tokens_of_text_in_front(folder: Path, tokens:
 
 def test_the_long_text_stands_before_the_last_message_alone(folder: Path) -> None:
     messages = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
-    found = ask(folder, question(messages=messages, long_text=TEXT, long_tokens=2))
-    assert found.rendered.count("The Moon") == 1
-    assert "<|im_start|>user\nThe Moon\n\nuser<|im_end|>\n<|im_start|>assistant\n" in found.rendered
+    answer = ask(folder, question(messages=messages, long_text=TEXT, long_tokens=2))
+    assert answer.rendered.count("The Moon") == 1
+    assert "<|im_start|>user\nThe Moon\n\nuser<|im_end|>\n<|im_start|>assistant\n" in answer.rendered
     assert messages[-1]["content"] == "user"
 
 
 def test_a_rendered_prompt_is_cut_in_the_report(folder: Path) -> None:
-    found = ask(folder, question(long_text="x", long_tokens=5000, max_tokens=1))
-    assert (len(found.rendered), found.prompt_tokens > 5000) == (4000, True)
+    answer = ask(folder, question(long_text="x", long_tokens=5000, max_tokens=1))
+    assert (len(answer.rendered), answer.prompt_tokens > 5000) == (4000, True)
 
 
 def test_without_a_template_the_prompt_is_the_text(folder: Path) -> None:
-    found = ask(folder, plain("Tell!"))
-    assert (found.rendered, found.answer, found.stop) == ("Tell!", ANSWER, "stop")
-    assert found.prompt_tokens == len(build_tokenizer().encode("Tell!").ids)
+    answer = ask(folder, plain("Tell!"))
+    assert (answer.rendered, answer.answer, answer.stop) == ("Tell!", ANSWER, "stop")
+    assert answer.prompt_tokens == len(build_tokenizer().encode("Tell!").ids)
     long = ask(folder, plain("Tell!", long_text=TEXT, long_tokens=12))
     assert long.rendered == f"{TEXT}The Moon\n\nTell!"
-    assert long.prompt_tokens == found.prompt_tokens + 12 + 2
+    assert long.prompt_tokens == answer.prompt_tokens + 12 + 2
 
 
 def test_options_reach_the_template(folder: Path, tmp_path: Path) -> None:
@@ -128,26 +128,26 @@ def test_what_leaks_is_named_and_what_ends_it_is_not(tmp_path: Path) -> None:
     made = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert made.add_tokens([AddedToken("<think>", special=False), AddedToken("<odd>", special=True)]) == 2
     made.save(str(folder / "tokenizer.json"))
-    found = ask(folder, question())
-    assert found.tokens == [286, TURN_START, 287, END_OF_TEXT, TURN_END]
-    assert found.leaked == ["<odd>", "<|endoftext|>", "<|im_start|>"]
+    answer = ask(folder, question())
+    assert answer.tokens == [286, TURN_START, 287, END_OF_TEXT, TURN_END]
+    assert answer.leaked == ["<odd>", "<|endoftext|>", "<|im_start|>"]
     assert ask(folder, question(max_tokens=1)).leaked == []
 
 
 def test_at_the_limit_the_last_token_counts_as_said(tmp_path: Path) -> None:
     folder = make_scripted(tmp_path / "m", {NEWLINE: TURN_START})
-    found = ask(folder, question(max_tokens=1))
-    assert (found.stop, found.leaked) == ("length", ["<|im_start|>"])
+    answer = ask(folder, question(max_tokens=1))
+    assert (answer.stop, answer.leaked) == ("length", ["<|im_start|>"])
 
 
 def test_all_questions_are_answered_by_name(folder: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     asked = [question("one", max_tokens=2), plain("Hi!", name="two")]
-    found = by_folders(folder, folder, *asked, progress=said.append)
-    assert said == ["loading", "answering 1 of 2", "answering 2 of 2"]
-    assert {name: answer.answer for name, answer in found.answers.items()} == {"one": "The Moon", "two": ANSWER}
-    assert (found.warnings, found.stop_ids, found.vocabulary) == ([], [TURN_END], 286)
-    assert found.computed_in == ("as stored" if mx.metal.is_available() else "float32")
+    report = by_folders(folder, folder, *asked, progress=messages.append)
+    assert messages == ["loading", "answering 1 of 2", "answering 2 of 2"]
+    assert {name: answer.answer for name, answer in report.answers.items()} == {"one": "The Moon", "two": ANSWER}
+    assert (report.warnings, report.stop_ids, report.vocabulary) == ([], [TURN_END], 286)
+    assert report.computed_in == ("as stored" if mx.metal.is_available() else "float32")
 
 
 def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_p
         edit_json(place, "tokenizer_config.json", eos_token="<|endoftext|>")
         for name in ("config.json", "generation_config.json"):
             edit_json(place, name, eos_token_id=ends)
-    found = by_folders(source, made, question())
-    assert found.stop_ids == [END_OF_TEXT, TURN_END]
-    assert (found.answers["q"].answer, found.answers["q"].stop) == (ANSWER, "stop")
+    report = by_folders(source, made, question())
+    assert report.stop_ids == [END_OF_TEXT, TURN_END]
+    assert (report.answers["q"].answer, report.answers["q"].stop) == (ANSWER, "stop")
     assert backend().tokenizer_that_stops(made).eos_token_ids == loaded(made)[1].eos_token_ids
     alone = by_folders(source, source, question())
     assert (alone.stop_ids, alone.answers["q"].stop) == ([END_OF_TEXT], "length")

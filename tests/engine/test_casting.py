@@ -55,9 +55,9 @@ def test_a_bias_that_only_chooses_stays_and_the_rest_has_one_type() -> None:
     model = made(Model(goes_on=False))
     routing = cast(model, mx.bfloat16)
     assert routing == Routing(kept=["e_score_correction_bias"])
-    found = types(model)
-    assert found.pop("e_score_correction_bias") == mx.float32
-    assert set(found.values()) == {mx.bfloat16}
+    dtypes = types(model)
+    assert dtypes.pop("e_score_correction_bias") == mx.float32
+    assert set(dtypes.values()) == {mx.bfloat16}
     assert model.e_score_correction_bias.tolist() == pytest.approx(CLOSE)
 
 

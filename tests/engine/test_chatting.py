@@ -37,7 +37,7 @@ def both(folder: Path, source: Path, *dialogues: DialogueOrder) -> ChatRendered:
     return chat(str(folder), str(source), {}, to_json(dialogues or (dialogue(),)), (), lambda _: None)
 
 
-def one(folder: Path, source: Path, **more: Any) -> Dialogue:
+def dialogue_by(folder: Path, source: Path, **more: Any) -> Dialogue:
     return both(folder, source, dialogue(**more)).rendered["d"]
 
 
@@ -65,36 +65,36 @@ def test_the_same_folder_gives_the_same(plain: Path) -> None:
     asked = [
         DialogueOrder(probe.name, probe.messages, probe.tools, probe.options, probe.generation) for probe in probes()
     ]
-    found = both(plain, plain, *asked)
-    assert (found.warnings, found.thinks) == ([], False)
-    assert list(found.rendered) == [probe.name for probe in probes()]
-    assert not list(differences(found))
-    assert found.rendered["user"].made == found.rendered["user"].source
+    report = both(plain, plain, *asked)
+    assert (report.warnings, report.thinks) == ([], False)
+    assert list(report.rendered) == [probe.name for probe in probes()]
+    assert not list(differences(report))
+    assert report.rendered["user"].made == report.rendered["user"].source
 
 
 def test_text_and_ids_are_those_of_the_template_and_the_tokenizer(plain: Path) -> None:
     text = "<|im_start|>user\nWhat is it?<|im_end|>\n"
-    made, tokenizer = one(plain, plain, generation=False).made, build_tokenizer()
+    made, tokenizer = dialogue_by(plain, plain, generation=False).made, build_tokenizer()
     assert made == RenderedText(text, tokenizer.encode(text).ids)
-    assert one(plain, plain).made.text == f"{text}<|im_start|>assistant\n"
+    assert dialogue_by(plain, plain).made.text == f"{text}<|im_start|>assistant\n"
 
 
 def test_a_changed_template_shows(plain: Path, copy: Callable[..., Path]) -> None:
     other = copy("other", CHATML.replace("assistant", "model"))
-    assert one(other, plain, generation=False).made == one(plain, plain, generation=False).source
-    found = both(other, plain)
-    assert found.rendered["d"].made.text.endswith("<|im_start|>model\n")
-    [(name, what)] = differences(found)
+    assert dialogue_by(other, plain, generation=False).made == dialogue_by(plain, plain, generation=False).source
+    report = both(other, plain)
+    assert report.rendered["d"].made.text.endswith("<|im_start|>model\n")
+    [(name, what)] = differences(report)
     assert (name, what.startswith("text ")) == ("d", True)
 
 
 def test_a_changed_vocabulary_shows(plain: Path, copy: Callable[..., Path]) -> None:
     other = copy("other", CHATML, "What")
-    found = both(other, plain)
-    made, source = found.rendered["d"].made, found.rendered["d"].source
+    report = both(other, plain)
+    made, source = report.rendered["d"].made, report.rendered["d"].source
     assert made.text == source.text
     assert (286 in made.ids, len(source.ids) - len(made.ids)) == (True, len("What") - 1)
-    [(_, what)] = differences(found)
+    [(_, what)] = differences(report)
     assert what.startswith("ids ")
 
 
@@ -106,8 +106,8 @@ def test_ids_of_the_source_are_of_its_file_and_not_of_its_class(copy: Callable[.
     edit_json(source, "tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": [split, before]})
     made = Tokenizer.from_file(str(source / "tokenizer.json"))
     edit_json(source, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
-    found = one(source, source).source
-    assert found.ids == made.encode(found.text, add_special_tokens=False).ids
+    rendered = dialogue_by(source, source).source
+    assert rendered.ids == made.encode(rendered.text, add_special_tokens=False).ids
 
 
 def test_what_both_refuse_is_no_difference(copy: Callable[..., Path]) -> None:
@@ -129,51 +129,51 @@ def test_what_one_refuses_is_a_difference(plain: Path, copy: Callable[..., Path]
 
 def test_an_error_is_cut(copy: Callable[..., Path]) -> None:
     folder = copy("m", "{{ raise_exception('x' * 9000) }}")
-    assert one(folder, folder).made == RenderedText(error="x" * 500)
+    assert dialogue_by(folder, folder).made == RenderedText(error="x" * 500)
 
 
 def test_the_clock_stands_still(copy: Callable[..., Path]) -> None:
     folder = copy("m", DATED)
-    found = one(folder, folder)
-    assert found.made == found.source
-    assert found.made.text.startswith("01 Mar 2026 12:00\n")
+    pair = dialogue_by(folder, folder)
+    assert pair.made == pair.source
+    assert pair.made.text.startswith("01 Mar 2026 12:00\n")
 
 
 def test_a_switch_that_mlx_lm_sets_by_itself_is_told(copy: Callable[..., Path]) -> None:
     """It sets the switch wherever the tokenizer knows the tokens for thinking."""
     folder = copy("m", SWITCHED, *THINK)
-    found = both(
+    report = both(
         folder, folder, dialogue("unset"), dialogue("on", options={"enable_thinking": True}),
         dialogue("off", options={"enable_thinking": False}),
     )  # fmt: skip
-    unset, on, off = found.rendered.values()
-    assert found.thinks is True
+    unset, on, off = report.rendered.values()
+    assert report.thinks is True
     assert unset.by_default is True
     assert (unset.made, unset.source) == (on.made, off.source)
     assert unset.made.text == f"{unset.source.text}<think>"
     assert (on.by_default, off.by_default) == (False, False)
     assert (on.made, off.made) == (on.source, off.source)
-    assert not list(differences(found))
+    assert not list(differences(report))
 
 
 def test_without_those_tokens_it_sets_the_switch_off(copy: Callable[..., Path]) -> None:
     folder = copy("m", SWITCHED.replace("is defined and", "is not defined or"))
-    found = both(folder, folder)
-    assert (found.thinks, found.rendered["d"].by_default) == (False, True)
-    assert found.rendered["d"].source.text == f"{found.rendered['d'].made.text}<think>"
+    report = both(folder, folder)
+    assert (report.thinks, report.rendered["d"].by_default) == (False, True)
+    assert report.rendered["d"].source.text == f"{report.rendered['d'].made.text}<think>"
 
 
 def test_a_switch_does_not_explain_another_difference(copy: Callable[..., Path]) -> None:
     source, folder = copy("source", SWITCHED, *THINK), copy("m", f"{SWITCHED}!", *THINK)
-    found = both(folder, source)
-    assert not found.rendered["d"].by_default
-    assert len(list(differences(found))) == 1
+    report = both(folder, source)
+    assert not report.rendered["d"].by_default
+    assert len(list(differences(report))) == 1
 
 
 def test_tools_reach_the_template(copy: Callable[..., Path]) -> None:
     folder = copy("m", "{{ tools | length if tools else 'none' }}" + CHATML)
     tool = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}
     for tools, begins in ((None, "none"), ([tool], "1")):
-        found = one(folder, folder, tools=tools)
-        assert found.made == found.source
-        assert found.made.text.startswith(begins)
+        pair = dialogue_by(folder, folder, tools=tools)
+        assert pair.made == pair.source
+        assert pair.made.text.startswith(begins)

@@ -34,7 +34,7 @@ def job(tmp_path: Path) -> Job:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Progress, on a machine that seems to have mlx-lm."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     return []
@@ -85,8 +85,8 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
 def test_how_a_child_died(job: Job, code: int, error: type[PublishError], words: str) -> None:
     job.log.parent.mkdir()
     job.log.write_bytes(b"first \xff\n[METAL] out of memory\n\n")
-    found = child._died(Ended(code), job)
-    assert (type(found), found.message) == (error, words)
+    died = child._died(Ended(code), job)
+    assert (type(died), died.message) == (error, words)
 
 
 def test_a_child_that_said_nothing(job: Job) -> None:
@@ -98,9 +98,9 @@ def test_a_child_that_said_nothing(job: Job) -> None:
 def test_the_child_gets_no_token_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "HF_READ_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "PIP_INDEX_URL", "COLOUR"):
         monkeypatch.setenv(name, "a-secret-value")
-    found = process.environment(tmp_path, 1)
-    assert "a-secret-value" not in found.values()
-    assert (found["HF_HUB_OFFLINE"], found["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    variables = process.environment(tmp_path, 1)
+    assert "a-secret-value" not in variables.values()
+    assert (variables["HF_HUB_OFFLINE"], variables["TRANSFORMERS_OFFLINE"]) == ("1", "1")
     assert os.environ["HF_TOKEN"] == "a-secret-value"
 
 
@@ -111,9 +111,9 @@ def test_kernels_of_before_are_found_in_a_folder_that_is_ours_alone(
     environment.kernels.cache_clear()
     try:
         (tmp_path / "child").mkdir()
-        found = Path(process.environment(tmp_path / "child", 1)["TMPDIR"]) / "mlx"
-        assert found.resolve() == tmp_path / "cache/kernels"
-        assert found.resolve().stat().st_mode & 0o777 == 0o700
+        cache = Path(process.environment(tmp_path / "child", 1)["TMPDIR"]) / "mlx"
+        assert cache.resolve() == tmp_path / "cache/kernels"
+        assert cache.resolve().stat().st_mode & 0o777 == 0o700
     finally:
         environment.kernels.cache_clear()
 
@@ -126,8 +126,8 @@ def test_a_kernel_that_somebody_planted_in_tmpdir_is_not_found(tmp_path: Path, m
     monkeypatch.setenv("MLX_PUBLISH_CACHE", str(tmp_path / "cache"))
     environment.kernels.cache_clear()
     try:
-        seen = Path(seen_by_a_child(tmp_path)["TMPDIR"])
-        assert list(seen.rglob("*.so")) == list((seen / "mlx").resolve().rglob("*.so")) == []
+        temporary = Path(seen_by_a_child(tmp_path)["TMPDIR"])
+        assert list(temporary.rglob("*.so")) == list((temporary / "mlx").resolve().rglob("*.so")) == []
     finally:
         environment.kernels.cache_clear()
 
@@ -152,8 +152,8 @@ def test_a_library_is_loaded_only_where_it_is(library: Path, tmp_path: Path, mon
     assert fast_blas() == library
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     for at_once, threads in ((1, "8"), (3, "2"), (99, "1")):
-        found = seen_by_a_child(tmp_path, at_once)
-        assert (found["LD_PRELOAD"], found["OPENBLAS_NUM_THREADS"]) == (str(library), threads)
+        variables = seen_by_a_child(tmp_path, at_once)
+        assert (variables["LD_PRELOAD"], variables["OPENBLAS_NUM_THREADS"]) == (str(library), threads)
 
 
 def test_no_library_is_loaded_where_none_is_wanted(
@@ -193,9 +193,9 @@ def test_how_many_at_once(
 
 
 def test_memory_is_in_whole_bytes() -> None:
-    found = resources.memory_bytes()
-    assert type(found) is int
-    assert found > 1 << 28
+    size = resources.memory_bytes()
+    assert type(size) is int
+    assert size > 1 << 28
 
 
 def test_without_mlx_lm_it_is_said_what_to_install(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,38 +210,38 @@ DONE = """echo '{"done": {"ok": true, "again": true, "result": {"a": 1}}}'"""
 
 
 def test_progress_and_answer_come_line_by_line_and_what_is_printed_goes_to_the_log(
-    job: Job, said: list[str], program: Program
+    job: Job, messages: list[str], program: Program
 ) -> None:
     program(f"""read -r order; echo '{{"ok": false}}' >&2; echo '{{"said": "loading"}}'; sleep 0.4
         echo "$order" | grep -q '"op": "smoke"' && {DONE}; sleep 60""")
-    assert run_job(job, said.append) == {"a": 1}
+    assert run_job(job, messages.append) == {"a": 1}
     assert job.log.read_text() == '{"ok": false}\n'
-    assert said == ["loading"]
+    assert messages == ["loading"]
 
 
-def test_a_killed_child_is_started_once_more(job: Job, said: list[str], program: Program, tmp_path: Path) -> None:
+def test_a_killed_child_is_started_once_more(job: Job, messages: list[str], program: Program, tmp_path: Path) -> None:
     program(f"echo x >> {tmp_path}/starts; kill -9 $$")
     with pytest.raises(SurroundingsError, match="died twice of signal 9"):
-        run_job(job, said.append)
-    assert said == ["smoke died of signal 9; once more"]
+        run_job(job, messages.append)
+    assert messages == ["smoke died of signal 9; once more"]
     assert (tmp_path / "starts").read_text() == "x\nx\n"
 
 
 def test_a_child_that_ends_by_itself_is_not_started_again(
-    job: Job, said: list[str], program: Program, tmp_path: Path
+    job: Job, messages: list[str], program: Program, tmp_path: Path
 ) -> None:
     program(f"echo x >> {tmp_path}/starts; echo no module >&2; exit 1")
     with pytest.raises(Bug, match="ended with 1 and no result: no module"):
-        run_job(job, said.append)
-    assert (said, (tmp_path / "starts").read_text()) == ([], "x\n")
+        run_job(job, messages.append)
+    assert (messages, (tmp_path / "starts").read_text()) == ([], "x\n")
 
 
 def test_a_child_over_its_limit_is_ended_with_all_that_it_started(
-    job: Job, said: list[str], program: Program, tmp_path: Path
+    job: Job, messages: list[str], program: Program, tmp_path: Path
 ) -> None:
     program(f"sleep 60 & echo $! > {tmp_path}/grandchild; wait")
     with pytest.raises(SurroundingsError, match="smoke was ended after 0 s") as caught:
-        run_job(Job(job.op, job.arguments, job.log, Bounds(0.3)), said.append)
+        run_job(Job(job.op, job.arguments, job.log, Bounds(0.3)), messages.append)
     assert str(job.log) in caught.value.remedy
     assert gone(int((tmp_path / "grandchild").read_text()))
 
@@ -274,7 +274,7 @@ done
 
 
 @pytest.fixture
-def starts(program: Program, said: list[str], tmp_path: Path) -> Callable[[], int]:
+def starts(program: Program, messages: list[str], tmp_path: Path) -> Callable[[], int]:
     """A child that does one job after the other; how often one was started."""
     path = tmp_path / "starts"
     program(EACH.replace("STARTS", str(path)).replace("CRASHED", str(tmp_path / "crashed")))
@@ -285,88 +285,88 @@ def jobs(tmp_path: Path, children: Children | None, *ops: str) -> list[Job]:
     return [Job(op, {}, tmp_path / f"{number}.log", Bounds(30), children) for number, op in enumerate(ops)]
 
 
-def test_jobs_side_by_side_keep_their_order(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
+def test_jobs_side_by_side_keep_their_order(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
     for at_once in (1, 3):
-        results = run_jobs(jobs(tmp_path, None, *"abc"), said.append, at_once=at_once)
+        results = run_jobs(jobs(tmp_path, None, *"abc"), messages.append, at_once=at_once)
         assert [result["op"] for result in results] == ["a", "b", "c"]
     assert starts() == 6
 
 
-def test_no_job_outlives_the_first_that_fails(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
+def test_no_job_outlives_the_first_that_fails(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Bug, match="bad ended with 3"):
-        run_jobs(jobs(tmp_path, None, "bad", "long"), said.append, at_once=2)
+        run_jobs(jobs(tmp_path, None, "bad", "long"), messages.append, at_once=2)
     assert time.monotonic() - start < 10
 
 
 def test_one_child_does_the_jobs_of_a_run_and_two_do_those_side_by_side(
-    starts: Callable[[], int], said: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str], tmp_path: Path
 ) -> None:
     with Children() as children:
-        assert [run_job(job, said.append)["op"] for job in jobs(tmp_path, children, "b", "c")] == ["b", "c"]
+        assert [run_job(job, messages.append)["op"] for job in jobs(tmp_path, children, "b", "c")] == ["b", "c"]
         assert starts() == 1
         for _ in range(2):
-            run_jobs(jobs(tmp_path, children, "a", "b", "c"), said.append, at_once=9)
+            run_jobs(jobs(tmp_path, children, "a", "b", "c"), messages.append, at_once=9)
         assert starts() == 2
 
 
 def test_what_is_measured_is_measured_in_a_process_of_its_own_and_nobody_waits_meanwhile(
-    starts: Callable[[], int], said: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str], tmp_path: Path
 ) -> None:
     with Children() as children:
         first, *more = jobs(tmp_path, children, "b", "benchmark", "benchmark")
-        run_job(first, said.append)
+        run_job(first, messages.append)
         [(_, waiting)] = children._waiting
         for job in more:
-            run_job(job, said.append)
+            run_job(job, messages.append)
         assert not waiting.lives()
         assert starts() == 2
 
 
-def test_after_a_crash_a_new_child_does_the_job(starts: Callable[[], int], said: list[str], tmp_path: Path) -> None:
+def test_after_a_crash_a_new_child_does_the_job(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
     with Children() as children:
-        results = [run_job(job, said.append)["op"] for job in jobs(tmp_path, children, "b", "crash", "c")]
+        results = [run_job(job, messages.append)["op"] for job in jobs(tmp_path, children, "b", "crash", "c")]
     assert results == ["b", "crash", "c"]
-    assert said == ["crash died of signal 9; once more"]
+    assert messages == ["crash died of signal 9; once more"]
     assert starts() == 2
 
 
 @pytest.mark.parametrize("how", ["it says so", "its job fails", "it holds too much", "it died meanwhile"])
 def test_a_child_that_is_no_good_any_more_does_no_other_job(
-    starts: Callable[[], int], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    starts: Callable[[], int], messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     with Children() as children:
         first, second = jobs(tmp_path, children, {"it says so": "last", "its job fails": "bad"}.get(how, "b"), "b")
         with contextlib.suppress(Bug):
-            run_job(first, said.append)
+            run_job(first, messages.append)
         if how == "it holds too much":
             monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: process.MOST_KEPT_BYTES + 1)
         if how == "it died meanwhile":
             children._waiting[0][1]._process.kill()
             children._waiting[0][1]._process.wait()
-        assert run_job(second, said.append) == {"op": "b"}
+        assert run_job(second, messages.append) == {"op": "b"}
         assert starts() == 2
 
 
 def test_a_child_started_ahead_does_the_job_that_comes(
-    starts: Callable[[], int], said: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str], tmp_path: Path
 ) -> None:
     with Children() as children:
         for _ in range(2):
             children.start("smoke")
         [job] = jobs(tmp_path, children, "smoke")
-        assert run_job(job, said.append) == {"op": "smoke"}
+        assert run_job(job, messages.append) == {"op": "smoke"}
         assert starts() == 1
 
 
-def test_children_that_nobody_took_are_ended(job: Job, said: list[str], program: Program) -> None:
+def test_children_that_nobody_took_are_ended(job: Job, messages: list[str], program: Program) -> None:
     program("sleep 60")
     children = Children()
     children.start("smoke")
     [(_, worker)] = children._waiting
     children.end()
     assert not worker.lives()
-    assert said == []
+    assert messages == []
 
 
 def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,9 +377,9 @@ def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.Monk
     assert not job.log.exists()
 
 
-def test_an_unknown_operation_is_a_bug(job: Job, said: list[str]) -> None:
+def test_an_unknown_operation_is_a_bug(job: Job, messages: list[str]) -> None:
     with pytest.raises(Bug, match="KeyError: 'dance'"):
-        run_job(Job("dance", {}, job.log), said.append)
+        run_job(Job("dance", {}, job.log), messages.append)
     assert "KeyError" in job.log.read_text()
 
 

@@ -1,4 +1,4 @@
-"""A device that computes wrong is found by a small product, and nothing is computed on it."""
+"""A device that computes wrong shows in a small product, and nothing is computed on it."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_rounding_passes_and_wrong_numbers_do_not(
     assert (not device.deviation(OTHER) <= MOST_DEVIATION) == wrong
 
 
-@pytest.mark.parametrize("found", [0.5, math.nan])
-def test_no_job_is_done_on_a_device_that_computes_wrong(monkeypatch: pytest.MonkeyPatch, found: float) -> None:
+@pytest.mark.parametrize("share", [0.5, math.nan])
+def test_no_job_is_done_on_a_device_that_computes_wrong(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     monkeypatch.setattr(device, "on_gpu", lambda: True)
-    monkeypatch.setattr(device, "deviation", lambda _: found)
+    monkeypatch.setattr(device, "deviation", lambda _: share)
     with pytest.raises(SurroundingsError, match="the GPU computes wrong"):
         device.trusted()
     answer = inside._answer({"op": "convert", "arguments": {}}, lambda _: None)

@@ -54,8 +54,8 @@ def at_share(values: Sequence[float], share: float) -> float:
 def again(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, float]:
     """All numbers of the summary."""
     kld, same, of_source, of_model = [], [], [], []
-    for one, other, token in zip(source, model, following, strict=True):
-        p, q = softmax(one), softmax(other)
+    for theirs, ours, token in zip(source, model, following, strict=True):
+        p, q = softmax(theirs), softmax(ours)
         kld.append(math.fsum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0))
         same.append(float(p.index(max(p)) == q.index(max(q))))
         of_source.append(math.log(p[token]))
@@ -108,26 +108,26 @@ def test_logits_far_from_zero_lose_nothing() -> None:
 
 def test_the_same_logits_are_exactly_the_same() -> None:
     source, _, following = noisy(40, 1000)
-    found = numbers(summary(source, source.copy(), following))
+    values = numbers(summary(source, source.copy(), following))
     zeros = ("mean_kld", "mean_kld_error", "median_kld", "p99_kld", "max_kld", "perplexity_ratio_error")
-    assert {found[key] for key in zeros} == {0.0}
-    assert (found["same_first_choice"], found["perplexity_ratio"]) == (1.0, 1.0)
-    assert found["perplexity"] == found["perplexity_source"]
+    assert {values[key] for key in zeros} == {0.0}
+    assert (values["same_first_choice"], values["perplexity_ratio"]) == (1.0, 1.0)
+    assert values["perplexity"] == values["perplexity_source"]
 
 
 def test_it_is_never_negative_by_rounding() -> None:
     """The same distribution by other logits: what is left of the difference is rounding, of either sign."""
     source, _, following = noisy(200, 500)
-    found = numbers(summary(source, source + np.float32(0.125), following))
-    assert min(found[key] for key in ("mean_kld", "median_kld", "p99_kld", "max_kld")) >= 0
-    assert found["max_kld"] < 1e-12
+    values = numbers(summary(source, source + np.float32(0.125), following))
+    assert min(values[key] for key in ("mean_kld", "median_kld", "p99_kld", "max_kld")) >= 0
+    assert values["max_kld"] < 1e-12
 
 
-def by_decimals(one: Logits, other: Logits) -> float:
+def by_decimals(source_row: Logits, model_row: Logits) -> float:
     """The divergence of one position in 50 digits."""
     with localcontext() as context:
         context.prec = 50
-        p, q = ([Decimal(float(value)).exp() for value in row] for row in (one, other))
+        p, q = ([Decimal(float(value)).exp() for value in row] for row in (source_row, model_row))
         total_p, total_q = sum(p), sum(q)
         parts = (a / total_p * ((a / total_p).ln() - (b / total_q).ln()) for a, b in zip(p, q, strict=True))
         return float(sum(parts))
@@ -135,18 +135,18 @@ def by_decimals(one: Logits, other: Logits) -> float:
 
 def test_a_tiny_difference_is_still_seen() -> None:
     source, model, following = noisy(12, 60, noise=5e-5)
-    right = [by_decimals(one, other) for one, other in zip(source, model, strict=True)]
+    right = [by_decimals(source_row, model_row) for source_row, model_row in zip(source, model, strict=True)]
     assert 1e-10 < mean(right) < 1e-8
-    found = numbers(summary(source, model, following))
-    assert found["mean_kld"] == pytest.approx(mean(right), rel=1e-5)
-    assert found["max_kld"] == pytest.approx(max(right), rel=1e-5)
+    values = numbers(summary(source, model, following))
+    assert values["mean_kld"] == pytest.approx(mean(right), rel=1e-5)
+    assert values["max_kld"] == pytest.approx(max(right), rel=1e-5)
 
 
 def test_one_position_has_no_error() -> None:
-    found = numbers(summary(*noisy(1, 10)))
-    assert {found[key] for key in found if key.endswith("_error")} == {0.0}
-    assert found["positions"] == 1
-    assert found["mean_kld"] == found["p99_kld"] == found["max_kld"] > 0
+    values = numbers(summary(*noisy(1, 10)))
+    assert {values[key] for key in values if key.endswith("_error")} == {0.0}
+    assert values["positions"] == 1
+    assert values["mean_kld"] == values["p99_kld"] == values["max_kld"] > 0
 
 
 def test_the_first_of_equals_is_the_first_choice() -> None:
@@ -175,17 +175,17 @@ def in_passages() -> tuple[list[tuple[str, list[int]]], Logits, Logits, list[int
     source, model, following = noisy(sum(counts), 80, seed=3)
     starts = [sum(counts[:number]) for number in range(len(counts))]
     ids = [[7, *following[start : start + count]] for start, count in zip(starts, counts, strict=True)]
-    return [(kind, one) for (kind, _), one in zip(PASSAGES, ids, strict=True)], source, model, following
+    return [(kind, passage) for (kind, _), passage in zip(PASSAGES, ids, strict=True)], source, model, following
 
 
 def test_pieces_of_any_size_give_the_same_numbers() -> None:
     passages, source, model, following = in_passages()
     sizes = [size for _, part in PASSAGES for size in part]
-    found = compared(passages, cut(source, sizes), cut(model, sizes))
-    assert numbers(found) == pytest.approx(again(source, model, following), rel=CLOSE)
-    assert list(found.by_kind) == list(KINDS)
+    divergence = compared(passages, cut(source, sizes), cut(model, sizes))
+    assert numbers(divergence) == pytest.approx(again(source, model, following), rel=CLOSE)
+    assert list(divergence.by_kind) == list(KINDS)
     kinds = [kind for kind, part in PASSAGES for _ in range(sum(part))]
-    for kind, of_kind in found.by_kind.items():
+    for kind, of_kind in divergence.by_kind.items():
         rows = [row for row, of in enumerate(kinds) if of == kind]
         right = again(source[rows], model[rows], [following[row] for row in rows])
         keys = ("positions", "mean_kld", "same_first_choice", "perplexity_ratio")
@@ -196,13 +196,13 @@ def test_the_kinds_add_up_to_the_whole() -> None:
     passages, source, model, _ = in_passages()
     counts = [sum(sizes) for _, sizes in PASSAGES]
     whole = compared(passages, cut(source, counts), cut(model, counts))
-    found, parts = numbers(whole), [numbers(part) for part in whole.by_kind.values()]
-    assert sum(part["positions"] for part in parts) == found["positions"] == sum(counts)
+    values, parts = numbers(whole), [numbers(part) for part in whole.by_kind.values()]
+    assert sum(part["positions"] for part in parts) == values["positions"] == sum(counts)
     for key in ("mean_kld", "same_first_choice"):
         weighted = math.fsum(part[key] * part["positions"] for part in parts)
-        assert weighted / found["positions"] == pytest.approx(found[key], rel=CLOSE)
+        assert weighted / values["positions"] == pytest.approx(values[key], rel=CLOSE)
     logs = math.fsum(math.log(part["perplexity_ratio"]) * part["positions"] for part in parts)
-    assert math.exp(logs / found["positions"]) == pytest.approx(found["perplexity_ratio"], rel=CLOSE)
+    assert math.exp(logs / values["positions"]) == pytest.approx(values["perplexity_ratio"], rel=CLOSE)
 
 
 def at(row: int, column: int | slice, value: float) -> Callable[[Logits], None]:
@@ -241,9 +241,9 @@ def reported(divergence: Divergence) -> Divergence:
 def findings(divergence: Divergence) -> dict[str, Finding]:
     """Judge it with everything accepted that can be."""
     facts = FidelityFacts(reported(divergence), Against("source"), FidelityTest(), Variant())
-    found = run_checks(FIDELITY, facts, lambda _: "all of it is meant so")
-    assert verdict_of(found) == "refused"
-    return {finding.id: finding for finding in found}
+    results = run_checks(FIDELITY, facts, lambda _: "all of it is meant so")
+    assert verdict_of(results) == "refused"
+    return {finding.id: finding for finding in results}
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -253,21 +253,21 @@ def test_what_is_no_number_becomes_none_and_is_refused(case: str) -> None:
     for change, logits in zip(BROKEN[case], (source, model), strict=True):
         change(logits)
     with np.errstate(all="ignore"):
-        found = compared([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
-    assert reported(found).mean_kld is None
-    assert reported(found).by_kind["code"].mean_kld is None
-    told = findings(found)
-    assert told["finite"].status == "fail"
-    assert "mean_kld" in told["finite"].message
-    assert told["mean-kld"].status == "skip"
+        divergence = compared([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
+    assert reported(divergence).mean_kld is None
+    assert reported(divergence).by_kind["code"].mean_kld is None
+    by_id = findings(divergence)
+    assert by_id["finite"].status == "fail"
+    assert "mean_kld" in by_id["finite"].message
+    assert by_id["mean-kld"].status == "skip"
 
 
 def test_a_perplexity_without_room_is_refused_and_no_crash() -> None:
     """Both are sure of the wrong token, beyond what a float can tell, and they agree."""
     source = np.zeros((4, 10), np.float32)
     source[:, 0] = 2000
-    found = summary(source, source.copy(), [1, 2, 3, 4])
-    assert found.perplexity == found.perplexity_source == math.inf
-    told = findings(found)
-    assert told["finite"].message == "not a number: perplexity, perplexity_source"
-    assert (told["finite"].status, told["mean-kld"].status) == ("fail", "pass")
+    divergence = summary(source, source.copy(), [1, 2, 3, 4])
+    assert divergence.perplexity == divergence.perplexity_source == math.inf
+    by_id = findings(divergence)
+    assert by_id["finite"].message == "not a number: perplexity, perplexity_source"
+    assert (by_id["finite"].status, by_id["mean-kld"].status) == ("fail", "pass")

@@ -69,14 +69,14 @@ class Compared:
         return read_json(self.root / "work/m" / label / "fidelity.json")
 
     def result(self, label: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.report(label)["result"]
-        return found
+        result: dict[str, Any] = self.report(label)["result"]
+        return result
 
     def says(self, label: str, check: str) -> dict[str, str]:
-        return next(one for one in self.report(label)["checks"] if one["id"] == check)
+        return next(entry for entry in self.report(label)["checks"] if entry["id"] == check)
 
     def run(self, *words: str, code: int = 0, memory: str | None = None) -> str:
-        """Run a command as its users do, on a machine of so many bytes, and return what it said."""
+        """Run a command as its users do, on a machine of so many bytes, and return what it printed."""
         recipe = ("--recipe", self.root / "m.yaml", "--work", self.root / "work")
         more = {"MLX_PUBLISH_MEMORY_BYTES": memory} if memory else {}
         return User(self.root / "home", more=more).run(*words, *recipe, code=code).text
@@ -117,10 +117,10 @@ def tiny(shared: Path) -> Compared:
     return Compared(once(shared / "fidelity-tiny", make))
 
 
-def kept(found: Compared) -> list[tuple[str, list[int]]]:
+def kept(measured: Compared) -> list[tuple[str, list[int]]]:
     """Kind and ids of the passages that were compared."""
-    content = json.loads((found.source / "reference/passages.json").read_text())
-    return [(one["kind"], one["ids"]) for one in content]
+    content = json.loads((measured.source / "reference/passages.json").read_text())
+    return [(passage["kind"], passage["ids"]) for passage in content]
 
 
 def logits(folder: Path, passages: list[tuple[str, list[int]]]) -> Floats:
@@ -128,13 +128,13 @@ def logits(folder: Path, passages: list[tuple[str, list[int]]]) -> Floats:
     model, _ = mlx_lm.load(str(folder))[:2]
     model.set_dtype(mx.float32)
     read = [model(mx.array([ids]))[0, :-1].astype(mx.float32) for _, ids in passages]
-    return np.concatenate([np.array(one) for one in read]).astype(np.float64)
+    return np.concatenate([np.array(piece) for piece in read]).astype(np.float64)
 
 
 def softmax(values: Floats) -> Floats:
     weights = np.exp(values - values.max(axis=1)[:, None])
-    found: Floats = weights / weights.sum(axis=1)[:, None]
-    return found
+    shares: Floats = weights / weights.sum(axis=1)[:, None]
+    return shares
 
 
 def numbers(source: Floats, model: Floats, passages: list[tuple[str, list[int]]]) -> dict[str, float]:
@@ -143,7 +143,7 @@ def numbers(source: Floats, model: Floats, passages: list[tuple[str, list[int]]]
     kld = (p * np.log(p / q)).sum(axis=1)
     following = np.concatenate([ids[1:] for _, ids in passages])
     rows = np.arange(len(following))
-    of_source, of_model = (-np.log(one[rows, following]) for one in (p, q))
+    of_source, of_model = (-np.log(distribution[rows, following]) for distribution in (p, q))
     return {
         "positions": len(kld), "mean_kld": kld.mean(), "p99_kld": np.percentile(kld, 99), "max_kld": kld.max(),
         "median_kld": np.median(kld), "same_first_choice": (p.argmax(axis=1) == q.argmax(axis=1)).mean(),
@@ -159,12 +159,12 @@ def of_tiny(tiny: Compared) -> Floats:
 
 @pytest.mark.parametrize("label", ["4bit", "8bit", "mxfp4"])
 def test_the_report_agrees_with_a_second_computation(tiny: Compared, of_tiny: Floats, label: str) -> None:
-    passages, told = kept(tiny), tiny.result(label)
+    passages, result = kept(tiny), tiny.result(label)
     right = numbers(of_tiny, logits(tiny.root / f"work/m/{label}/model", passages), passages)
-    assert {key: told[key] for key in right} == pytest.approx(right, rel=1e-4)
-    assert (told["computed_in"], told["source_computed_in"], told["limited"]) == ("float32", "float32", False)
-    assert told["against"] == {"what": "source"}
-    assert told["tokens_sha256"] == tiny.result("4bit")["tokens_sha256"]
+    assert {key: result[key] for key in right} == pytest.approx(right, rel=1e-4)
+    assert (result["computed_in"], result["source_computed_in"], result["limited"]) == ("float32", "float32", False)
+    assert result["against"] == {"what": "source"}
+    assert result["tokens_sha256"] == tiny.result("4bit")["tokens_sha256"]
 
 
 def test_the_ids_are_those_of_the_sources_tokenizer(tiny: Compared) -> None:
@@ -187,17 +187,17 @@ def marks(folder: Path) -> dict[str, tuple[int, int]]:
 
 def unchained(report: bytes) -> dict[str, Any]:
     """A report without the digests of those before it, which name folders of this machine."""
-    found: dict[str, Any] = json.loads(report)
-    return {key: value for key, value in found.items() if key != "chain"}
+    content: dict[str, Any] = json.loads(report)
+    return {key: value for key, value in content.items() if key != "chain"}
 
 
 def test_the_source_is_computed_while_it_is_converted_and_never_again(tiny: Compared, tmp_path: Path) -> None:
     assert not tiny.log.exists()
     mine = copy(tiny, tmp_path / "mine")
     before, report = marks(mine.source), (mine.root / "work/m/4bit/fidelity.json").read_bytes()
-    said = mine.run("fidelity", "--variant", "4bit", "--force")
-    assert "with 4bit" in said
-    assert "with the source" not in said
+    printed = mine.run("fidelity", "--variant", "4bit", "--force")
+    assert "with 4bit" in printed
+    assert "with the source" not in printed
     assert marks(mine.source) == before
     assert unchained((mine.root / "work/m/4bit/fidelity.json").read_bytes()) == unchained(report)
 
@@ -243,9 +243,9 @@ def test_a_store_that_is_not_whole_is_not_used(tiny: Compared, tmp_path: Path, h
 def test_the_source_is_read_again_where_it_has_to_be(tiny: Compared, tmp_path: Path) -> None:
     mine = copy(tiny, tmp_path / "mine")
     (mine.source / "reference/00002.safetensors").unlink()
-    found = mine.again()
+    reports = mine.again()
     assert mine.log.exists()
-    assert to_json(found["4bit"].result) == tiny.result("4bit")
+    assert to_json(reports["4bit"].result) == tiny.result("4bit")
     assert SourceLogits(stage_context(mine.root)).known() is not None
     before = marks(mine.log)
     other = mine.again(fidelity={"tokens": 200, **ANYTHING})["4bit"].result
@@ -285,15 +285,15 @@ def too_large(tiny: Compared, tmp_path_factory: pytest.TempPathFactory) -> Compa
 
 
 def test_a_source_too_large_is_replaced_by_the_widest_variant(too_large: Compared, tiny: Compared) -> None:
-    told = too_large.result("4bit")
+    result = too_large.result("4bit")
     bits = read_json(too_large.root / "work/m/8bit/convert.json")["result"]["bits_per_weight"]
-    assert told["against"] == {"what": "variant", "label": "8bit", "bits_per_weight": bits}
-    assert told["tokens_sha256"] == tiny.result("4bit")["tokens_sha256"]
-    said = too_large.says("4bit", "compared-with")
-    assert (said["status"], said["remedy"]) == ("warn", "Measure it on a machine with more memory.")
-    assert said["message"] == f"{TOO_LARGE}; compared with the variant 8bit ({bits:.2f} bits per weight) instead"
-    found = checks(too_large.root / "work/m/4bit", "fidelity")
-    assert {found[check] for check in NUMBERS} == {"pass"}
+    assert result["against"] == {"what": "variant", "label": "8bit", "bits_per_weight": bits}
+    assert result["tokens_sha256"] == tiny.result("4bit")["tokens_sha256"]
+    entry = too_large.says("4bit", "compared-with")
+    assert (entry["status"], entry["remedy"]) == ("warn", "Measure it on a machine with more memory.")
+    assert entry["message"] == f"{TOO_LARGE}; compared with the variant 8bit ({bits:.2f} bits per weight) instead"
+    statuses = checks(too_large.root / "work/m/4bit", "fidelity")
+    assert {statuses[check] for check in NUMBERS} == {"pass"}
 
 
 def test_the_widest_is_read_as_any_variant_is(too_large: Compared) -> None:
@@ -303,11 +303,11 @@ def test_the_widest_is_read_as_any_variant_is(too_large: Compared) -> None:
 
 
 def test_the_widest_itself_is_not_measured_and_says_why(too_large: Compared) -> None:
-    told = too_large.result("8bit")
-    assert told["not_measured"] == f"{TOO_LARGE}, {WIDEST}"
-    assert "mean_kld" not in told
-    found = checks(too_large.root / "work/m/8bit", "fidelity")
-    assert (found["compared-with"], {found[check] for check in NUMBERS}) == ("warn", {"skip"})
+    result = too_large.result("8bit")
+    assert result["not_measured"] == f"{TOO_LARGE}, {WIDEST}"
+    assert "mean_kld" not in result
+    statuses = checks(too_large.root / "work/m/8bit", "fidelity")
+    assert (statuses["compared-with"], {statuses[check] for check in NUMBERS}) == ("warn", {"skip"})
     assert too_large.says("8bit", "compared-with")["message"] == f"not measured, because {TOO_LARGE}, {WIDEST}"
     assert too_large.report("8bit")["verdict"] == "pass"
 
@@ -322,7 +322,7 @@ def test_the_cards_say_what_was_compared(too_large: Compared) -> None:
     assert evidence["8bit"]["fidelity"] is None
     assert evidence["8bit"]["missing"]["fidelity"] == f", because {TOO_LARGE}, {WIDEST}"
     assert f"**Fidelity** was not measured, because {TOO_LARGE}, {WIDEST}." in cards["8bit"]
-    assert [one["mean_kld"] for one in evidence["8bit"]["ladder"]] == [too_large.result("4bit")["mean_kld"], None]
+    assert [rung["mean_kld"] for rung in evidence["8bit"]["ladder"]] == [too_large.result("4bit")["mean_kld"], None]
 
 
 def test_one_variant_alone_has_nothing_to_be_compared_with(
@@ -341,16 +341,16 @@ def test_what_was_not_measured_is_published_only_with_a_reason(tmp_path: Path) -
     keys = {"variants": ["4bit", "8bit"], "to": "folder:out/{variant}", "base_model": "acme/base"}
     write_recipe(tmp_path / "m.yaml", source="./m", fidelity={"tokens": 64}, **keys)
     made, small = Compared(tmp_path), memory(tmp_path)
-    said = made.run("run", "--until", "card", memory=small)
-    assert f"not measured, because {TOO_LARGE}, {WIDEST}" in said
-    assert "compared with the variant 8bit" in said
-    said = made.run("upload", code=1, memory=small)
-    assert "the evidence has no fidelity" in said
+    printed = made.run("run", "--until", "card", memory=small)
+    assert f"not measured, because {TOO_LARGE}, {WIDEST}" in printed
+    assert "compared with the variant 8bit" in printed
+    printed = made.run("upload", code=1, memory=small)
+    assert "the evidence has no fidelity" in printed
     assert checks(tmp_path / "work/m/4bit", "upload")["evidence-complete"] == "pass"
     assert not (tmp_path / "out").exists()
     edit_recipe(tmp_path, accept=[{"check": "evidence-complete", "reason": "no machine here is large enough"}])
-    said = made.run("publish", memory=small)
-    assert "(accepted: no machine here is large enough)" in said
+    printed = made.run("publish", memory=small)
+    assert "(accepted: no machine here is large enough)" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"4bit", "8bit"}
     assert "4bit" in (tmp_path / "out/8bit/ladder.svg").read_text(encoding="utf-8")
 
@@ -366,17 +366,19 @@ def demo(source: Path, shared: Path) -> Compared:
     def make(root: Path) -> None:
         root.mkdir()
         write_recipe(root / "m.yaml", source=str(source), variants=list(WIDTHS), fidelity={"tokens": 256})
-        (root / "said").write_text(Compared(root).run("fidelity", code=1))
+        (root / "printed").write_text(Compared(root).run("fidelity", code=1))
 
     return Compared(once(shared / "fidelity-demo", make))
 
 
 @pytest.mark.slow
 def test_fewer_bits_lose_more(demo: Compared) -> None:
-    found = [demo.result(label) for label in WIDTHS]
-    assert sorted(one["mean_kld"] for one in reversed(found)) == [one["mean_kld"] for one in reversed(found)]
-    assert len({one["mean_kld"] for one in found}) == len(WIDTHS)
-    shares = [one["same_first_choice"] for one in found]
+    results = [demo.result(label) for label in WIDTHS]
+    assert sorted(result["mean_kld"] for result in reversed(results)) == [
+        result["mean_kld"] for result in reversed(results)
+    ]
+    assert len({result["mean_kld"] for result in results}) == len(WIDTHS)
+    shares = [result["same_first_choice"] for result in results]
     assert shares == sorted(shares)
 
 
@@ -384,13 +386,13 @@ def test_fewer_bits_lose_more(demo: Compared) -> None:
 @pytest.mark.parametrize("label", WIDTHS)
 def test_by_default_a_broken_variant_is_refused_and_a_lossy_one_is_not(demo: Compared, label: str) -> None:
     assert demo.report(label)["verdict"] == ("refused" if label in REFUSED else "pass")
-    said = demo.says(label, "mean-kld")
-    assert said["status"] == ("fail" if label in REFUSED else "pass")
+    entry = demo.says(label, "mean-kld")
+    assert entry["status"] == ("fail" if label in REFUSED else "pass")
     if label in REFUSED:
-        assert "the limit is 1" in said["message"]
-        assert said["remedy"] == better(Variant.model_validate({"bits": int(label[0])}))
+        assert "the limit is 1" in entry["message"]
+        assert entry["remedy"] == better(Variant.model_validate({"bits": int(label[0])}))
         for way in (f"more bits ({int(label[0]) + 1}bit)", "group_size: 32", "mixed_3_6"):
-            assert way in (demo.root / "said").read_text()
+            assert way in (demo.root / "printed").read_text()
 
 
 # The same in a process of its own, which has a fast BLAS where there is one: a minute less.
@@ -402,7 +404,7 @@ folder, passages, out = sys.argv[1:]
 model = mlx_lm.load(folder)[0]
 model.set_dtype(mx.float32)
 model = dequantize_model(model)
-read = [np.array(model(mx.array([one["ids"]]))[0, :-1]) for one in json.load(open(passages))]
+read = [np.array(model(mx.array([passage["ids"]]))[0, :-1]) for passage in json.load(open(passages))]
 np.save(out, np.concatenate(read))
 """
 
@@ -414,14 +416,14 @@ def logits_quickly(folder: Path, demo: Compared, out: Path) -> Floats:
         env=environment(Path(tempfile.mkdtemp(dir=out.parent)), 1),
         check=True,
     )
-    found: Floats = np.load(out).astype(np.float64)
-    return found
+    logits: Floats = np.load(out).astype(np.float64)
+    return logits
 
 
 @pytest.mark.slow
 def test_on_the_demo_it_agrees_with_a_second_computation(source: Path, demo: Compared, tmp_path: Path) -> None:
-    passages, told = kept(demo), demo.result("4bit")
+    passages, result = kept(demo), demo.result("4bit")
     models = (source, demo.root / "work/m/4bit/model")
     of_source, of_model = (logits_quickly(folder, demo, tmp_path / "logits.npy") for folder in models)
     right = numbers(of_source, of_model, passages)
-    assert {key: told[key] for key in right} == pytest.approx(right, rel=1e-4)
+    assert {key: result[key] for key in right} == pytest.approx(right, rel=1e-4)

@@ -12,7 +12,7 @@ from mlx_lm.models.cache import make_prompt_cache  # noqa: TID251
 
 from gate import loaded
 from mlx_publish.engine import logits_store
-from mlx_publish.engine.fidelity import reference_of
+from mlx_publish.engine.fidelity import ReferenceOrder, reference_of
 from mlx_publish.engine.logits_store import (
     CHUNK,
     LIMIT,
@@ -23,7 +23,7 @@ from mlx_publish.engine.logits_store import (
     tokens_within,
     write_store,
 )
-from mlx_publish.engine.passages import Passage
+from mlx_publish.engine.passages import Passage, Texts
 from mlx_publish.source.logits import texts
 from models import make_model
 from pipeline import digests, leftovers
@@ -63,7 +63,7 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
     write_store(tmp_path / "store", model, PARTS)
     assert read_passages(tmp_path / "store") == PARTS
     stored = list(read_logits(tmp_path / "store"))
-    said = [piece for part in PARTS for piece in as_arrays(logits_of(model, part))]
+    computed = [piece for part in PARTS for piece in as_arrays(logits_of(model, part))]
     assert [piece.shape for piece in stored] == [
         (CHUNK, VOCABULARY),
         (20, VOCABULARY),
@@ -71,7 +71,7 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
         (196, VOCABULARY),
     ]
     assert {str(piece.dtype) for piece in stored} == {"float32"}
-    assert all(np.array_equal(one, other) for one, other in zip(stored, said, strict=True))
+    assert all(np.array_equal(piece, expected) for piece, expected in zip(stored, computed, strict=True))
 
 
 @pytest.mark.parametrize(("arch", "config"), [
@@ -138,7 +138,7 @@ def test_the_store_is_bounded_and_says_so(
     room = 4 * VOCABULARY * 150
     monkeypatch.setattr(logits_store, "LIMIT", room)
     model, tokenizer = loaded(folder)
-    order = {"texts": texts(), "tokens": tokens, "store": str(tmp_path / "store")}
+    order = ReferenceOrder(Texts(**texts()), tokens, tmp_path / "store")
     read = reference_of(model, tokenizer, folder, order, "float32", lambda _: None)
     parts, stored = read_passages(tmp_path / "store"), list(read_logits(tmp_path / "store"))
     assert read.limited is (tokens > 150)

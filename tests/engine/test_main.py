@@ -117,9 +117,9 @@ def test_a_refusal_keeps_its_place_on_the_way_to_the_parent(operation: Any, tmp_
 def test_the_trace_goes_to_the_log(operation: Any, error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     operation(raises(error))
     ask()
-    said = capsys.readouterr().err
-    assert "Traceback" in said
-    assert str(error) in said
+    log = capsys.readouterr().err
+    assert "Traceback" in log
+    assert str(error) in log
 
 
 def test_an_interrupt_is_no_answer(operation: Any) -> None:
@@ -144,10 +144,10 @@ def test_a_job_is_told_and_answered(operation: Any, quiet: list[Path]) -> None:
         return {"text": text}
 
     operation(run)
-    said: list[str] = []
+    messages: list[str] = []
     order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log", "threads": 1, "converter": "mlx_lm"}
-    assert inside.do(order, said.append) == {"ok": True, "result": {"text": "ü"}, "again": True}
-    assert (said, quiet) == (["half way"], [Path("fake.log")])
+    assert inside.do(order, messages.append) == {"ok": True, "result": {"text": "ü"}, "again": True}
+    assert (messages, quiet) == (["half way"], [Path("fake.log")])
 
 
 def test_after_a_job_that_failed_there_is_no_other_one(operation: Any, quiet: list[Path]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mlx_lm.utils import load_tokenizer  # noqa: TID251 -- what the engine hands over
 from tokenizers import Tokenizer, processors
 
-from mlx_publish.engine.passages import SHARES, WINDOW, Passage, passages, tokens_sha256
+from mlx_publish.engine.passages import SHARES, WINDOW, Passage, Texts, passages, tokens_sha256
 from mlx_publish.source.logits import texts
 from models import make_model
 from tiny_tokenizer import CHATML, SPECIAL, TURN_START, build_tokenizer
@@ -43,7 +43,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 
 def cut(tiny: tuple[Path, Any], tokens: int, **changed: object) -> tuple[Passage, ...]:
-    return passages(*tiny, {**TEXTS, **changed}, tokens)
+    return passages(*tiny, Texts(**{**TEXTS, **changed}), tokens)
 
 
 def of_kind(parts: tuple[Passage, ...], kind: str) -> list[int]:
@@ -51,8 +51,8 @@ def of_kind(parts: tuple[Passage, ...], kind: str) -> list[int]:
 
 
 def ids_of(text: str, tokenizer: Tokenizer | None = None) -> list[int]:
-    found: list[int] = (tokenizer or build_tokenizer()).encode(text).ids
-    return found
+    ids: list[int] = (tokenizer or build_tokenizer()).encode(text).ids
+    return ids
 
 
 def by_kind(parts: tuple[Passage, ...]) -> dict[str, int]:
@@ -93,7 +93,7 @@ def test_the_fewest_tokens_of_a_recipe_are_enough_for_something(tiny: tuple[Path
 
 
 def test_the_ids_are_those_of_the_file(tiny: tuple[Path, Any]) -> None:
-    parts = passages(tiny[0], Unread(), TEXTS, 500)
+    parts = passages(tiny[0], Unread(), Texts(**TEXTS), 500)
     for kind in ("prose", "code", "scripts"):
         ids = of_kind(parts, kind)
         assert ids == ids_of(TEXTS[kind])[: len(ids)]
@@ -104,7 +104,7 @@ def test_limits_that_stand_in_the_file_do_not_count(tmp_path: Path) -> None:
     tokenizer.enable_truncation(10)
     tokenizer.enable_padding(length=2000)
     folder, _ = made(tmp_path / "m", tokenizer=tokenizer)
-    parts = passages(folder, Unread(), {**TEXTS, "code": "y" * 50}, 500)
+    parts = passages(folder, Unread(), Texts(**{**TEXTS, "code": "y" * 50}), 500)
     assert by_kind(parts) == {"prose": 200, "code": 50, "dialogue": 100, "scripts": 100}
 
 
@@ -112,7 +112,7 @@ def test_a_text_begins_as_the_tokenizer_begins_it_and_a_template_by_itself(tmp_p
     tokenizer = build_tokenizer()
     begin = SPECIAL[TURN_START]
     tokenizer.post_processor = processors.TemplateProcessing(f"{begin} $A", None, [(begin, TURN_START)])
-    parts = passages(*made(tmp_path / "m", tokenizer=tokenizer), TEXTS, 500)
+    parts = passages(*made(tmp_path / "m", tokenizer=tokenizer), Texts(**TEXTS), 500)
     for part in parts:
         assert part.ids[0] == TURN_START
         assert part.ids[1] != TURN_START
@@ -139,7 +139,7 @@ def test_without_the_file_the_class_is_asked(tmp_path: Path) -> None:
         def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
             return [1] * add_special_tokens + [ord(letter) for letter in text]
 
-    parts = passages(tmp_path, Letters(), {**TEXTS, "dialogue": [DIALOGUE]}, 100)
+    parts = passages(tmp_path, Letters(), Texts(**{**TEXTS, "dialogue": [DIALOGUE]}), 100)
     assert of_kind(parts, "prose") == [1, *map(ord, TEXTS["prose"][:39])]
     assert of_kind(parts, "dialogue") == list(map(ord, 'Wer?\n\nIch, "Frank".\n\n'[:20]))
 
@@ -151,4 +151,4 @@ def test_the_digest_is_of_the_ids_and_their_windows(tiny: tuple[Path, Any]) -> N
     assert tokens_sha256(cut(tiny, 500)) == tokens_sha256(cut(tiny, 500))
     moved = (Passage("prose", (1, 2)), Passage("code", (3, 40, 5)))
     others = [cut(tiny, 510), cut(tiny, 500, code="print()" * 100), moved]
-    assert len({tokens_sha256(one) for one in (parts, cut(tiny, 500), *others)}) == 5
+    assert len({tokens_sha256(part) for part in (parts, cut(tiny, 500), *others)}) == 5

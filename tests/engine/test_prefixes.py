@@ -48,5 +48,5 @@ def test_nothing_is_guessed(names: list[str]) -> None:
 
 def test_it_says_what_differs() -> None:
     assert str(prefix_of(source(""), READ)) == "names without a prefix where the MLX class reads 'model.'"
-    told = "names that begin with 'x.' where the MLX class reads 'model.'"
-    assert str(prefix_of(source("x."), READ)) == told
+    words = "names that begin with 'x.' where the MLX class reads 'model.'"
+    assert str(prefix_of(source("x."), READ)) == words

@@ -166,9 +166,9 @@ def test_what_is_not_safe_is_refused_and_names_who_asked(tmp_path: Path, templat
 def test_what_refuses_is_told_and_the_rest_is_rendered(tmp_path: Path) -> None:
     alternates = "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + CHATML
     tokenizer = load_tokenizer(make_model(tmp_path / "m", chat_template=alternates))
-    one, two = finished(rendering(tokenizer, [[USER], [USER, USER]])).values()
-    assert str(two) == "one turn only"
-    assert isinstance(one, str)
+    first, second = finished(rendering(tokenizer, [[USER], [USER, USER]])).values()
+    assert str(second) == "one turn only"
+    assert isinstance(first, str)
     with pytest.raises(Refused, match="cannot render the question 'two': one turn only") as caught:
         prompts_of(tokenizer, [question("one"), question("two", messages=[USER, USER])])
     assert caught.value.check == "template-renders"

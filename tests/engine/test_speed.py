@@ -247,15 +247,15 @@ class Counted:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    found = Counted()
-    monkeypatch.setattr(speed, "backend", lambda: found)
-    return found
+    counted = Counted()
+    monkeypatch.setattr(speed, "backend", lambda: counted)
+    return counted
 
 
 def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
-    folder, said = make_model(tmp_path / "m"), list[str]()
-    measured = benchmark(str(folder), TEXT, [24, 300], 20, 3, 60, said.append)
-    assert said == ["loading", "prompts of 24 tokens", "prompts of 300 tokens"]
+    folder, messages = make_model(tmp_path / "m"), list[str]()
+    measured = benchmark(str(folder), TEXT, [24, 300], 20, 3, 60, messages.append)
+    assert messages == ["loading", "prompts of 24 tokens", "prompts of 300 tokens"]
     assert (measured.device, measured.computed_in) == (("gpu", "as stored") if on_gpu() else ("cpu", "float32"))
     assert [(length.prompt_tokens, length.generation_tokens, len(length.trials)) for length in measured.lengths] == [
         (24, 20, 3), (300, 20, 3),
@@ -277,7 +277,7 @@ def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
 def test_a_model_that_would_stop_at_once_is_not_let(tmp_path: Path, counted: Counted) -> None:
     folder = make_scripted(tmp_path / "m", {})
     model, tokenizer = loaded(folder)
-    assert [one.token for one in mlx_lm.stream_generate(model, tokenizer, TEXT, max_tokens=24)] == [TURN_END]
+    assert [response.token for response in mlx_lm.stream_generate(model, tokenizer, TEXT, max_tokens=24)] == [TURN_END]
     benchmark(str(folder), TEXT, [16], 24, 2, 30, lambda _: None)
     assert set(counted.generations[2:]) == {24}
     assert set(counted.reasons) == {"length"}
@@ -313,5 +313,5 @@ def test_the_caches_of_hybrid_models_are_looked_into() -> None:
     for cache, heads in ((full, 1), (window, 2), (chunk, 4)):
         cache.update_and_fetch(mx.zeros((1, heads, 10, 8)), mx.zeros((1, heads, 10, 16)))
     a_head = 2 * (8 + 16)
-    found = speed.cache_size([CacheList(state, CacheList(full, KVCache())), window, chunk, state])
-    assert found == CacheSize(a_head, window_bytes_per_token=6 * a_head, window=64)
+    size = speed.cache_size([CacheList(state, CacheList(full, KVCache())), window, chunk, state])
+    assert size == CacheSize(a_head, window_bytes_per_token=6 * a_head, window=64)

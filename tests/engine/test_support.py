@@ -21,9 +21,9 @@ from mlx_publish.machine.packages import versions
 ASK = """
 import json, sys
 from mlx_publish.converters.mlx_lm import CONVERTER
-found = CONVERTER.support()
+support = CONVERTER.support()
 heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"mlx", "mlx_lm", "transformers", "numpy", "torch"})
-print(json.dumps({"version": found.version, "types": sorted(found.types), "heavy": heavy}))
+print(json.dumps({"version": support.version, "types": sorted(support.types), "heavy": heavy}))
 """
 
 
@@ -32,11 +32,11 @@ def test_types_are_found_and_mlx_is_not_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASK], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, check=True
     )
-    found = json.loads(done.stdout)
-    assert found["heavy"] == []
-    assert found["version"] == version("mlx-lm")
-    assert {"llama", "mistral", "qwen3", "gemma2", "phi3"} <= set(found["types"])
-    assert not {"base", "cache", "rope_utils", "switch_layers", "__init__", "gpt17"} & set(found["types"])
+    support = json.loads(done.stdout)
+    assert support["heavy"] == []
+    assert support["version"] == version("mlx-lm")
+    assert {"llama", "mistral", "qwen3", "gemma2", "phi3"} <= set(support["types"])
+    assert not {"base", "cache", "rope_utils", "switch_layers", "__init__", "gpt17"} & set(support["types"])
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def test_modules_with_arguments_are_architectures_and_names_are_remapped(install
     for name in ("llama", "base", "cache"):
         (installed / "models" / f"{name}.py").write_text(code)
     (installed / "models" / "helpers.py").write_text("raise SystemExit\n")
-    found = CONVERTER.support()
-    assert found is not None
-    assert (found.version, set(found.types)) == ("9.9", {"llama", "mistral"})
+    support = CONVERTER.support()
+    assert support is not None
+    assert (support.version, set(support.types)) == ("9.9", {"llama", "mistral"})
 
 
 def test_without_a_mapping_there_are_only_modules(installed: Path) -> None:
     (installed / "utils.py").write_text("x = 1\n")
-    found = CONVERTER.support()
-    assert found is not None
-    assert found.types == frozenset()
+    support = CONVERTER.support()
+    assert support is not None
+    assert support.types == frozenset()
 
 
 @pytest.mark.parametrize("spec", [None, ModuleSpec("mlx_lm", None)])

@@ -41,7 +41,7 @@ _COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
 
 
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Do a job and leave nothing of it in this process; `again` is whether it may do another one."""
+    """Do one job and leave nothing of it in this process; `again` is whether it may do another one."""
     _print_to(Path(order["log"]))
     _load(order["op"], order["converter"])
     measured = order["op"] not in MEASURING or _forget_peak()
@@ -56,11 +56,6 @@ def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
         with contextlib.suppress(OSError):  # the log is on a disk that may be full
             stream.flush()
     return {**answer, "again": good}
-
-
-def _ahead(op: str) -> None:
-    _load(op)
-    gc.freeze()  # what was imported stays, and is looked through no more after each job
 
 
 def _load(op: str, converter: str = DEFAULT) -> None:
@@ -88,7 +83,7 @@ def _set_threads(count: int) -> None:
 
 
 def _forget_peak() -> bool:
-    """Begin to count the most memory that this process held anew; False where the system has no way to."""
+    """Begin to count the most memory that this process held anew; False where the system cannot."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         return True
@@ -105,7 +100,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
         return {"ok": True, "result": to_json(run(progress=progress, **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent has to know of anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the parent needs an answer to anything
         _log_trace()
         return _failed(_surroundings(error) or _of_tokenizer(error) or PublishError(_named(error)))
     except BaseException as error:
@@ -137,7 +132,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
 
 
 def _of_tokenizer(error: BaseException) -> PublishError | None:
-    """What a stranger's tokenizer makes its library do is a refusal: an error of the library's, or its panic.
+    """Return a refusal for what a stranger's tokenizer makes its library do: an error of the library's, or its panic.
 
     It raises the bare class, or one that is no Exception; what breaks in the readers of transformers and mlx-lm, which
     build on it, follows from the files as well.
@@ -158,10 +153,7 @@ def _named(error: BaseException) -> str:
 
 
 def _surroundings(error: BaseException) -> PublishError | None:
-    """Return what is wrong around us.
-
-    MLX raises RuntimeErrors for a full disk and a full memory, tokenizers raises a bare Exception.
-    """
+    """Return what of the machine an error comes from: MLX raises RuntimeErrors for it, tokenizers a bare Exception."""
     text = str(error)
     full = "No space left on device" in text or "Disk quota exceeded" in text
     if full or "[write] Unable to write" in text:
@@ -183,4 +175,10 @@ def _surroundings(error: BaseException) -> PublishError | None:
 if __name__ == "__main__":
     # A low soft limit of open files is raised before mlx-lm, which wants 2048, lowers or misses it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    serve(do, lambda: _ahead(sys.argv[1]))
+
+    def ahead() -> None:
+        """Use the time until the first job."""
+        _load(sys.argv[1])
+        gc.freeze()  # what was imported stays, and is looked through no more after each job
+
+    serve(do, ahead)

@@ -45,7 +45,7 @@ def chat(
     encode = reference_of(Path(source))
 
     def rendered(name: str, way: str) -> RenderedText:
-        """Return text and ids; those of the source are by its tokenizer.json, which a class may read differently."""
+        """Return text and ids; the source's are of its own tokenizer.json, which a class may read differently."""
         made_text = texts[f"dialogue {name!r}, {way}"]
         if isinstance(made_text, Exception):
             return RenderedText(error=f"{made_text}"[:500])
@@ -55,8 +55,13 @@ def chat(
         except Exception as error:  # noqa: BLE001  half a character, as a template may write it, is no text
             return RenderedText(error=f"{error}"[:500])
 
-    agreed = {name: _agreeing({way: rendered(name, way) for way in of}) for name, of in ways.items()}
-    return ChatRendered(thinks, agreed, asked.of(texts), warnings)
+    pairs = {}
+    for name, of in ways.items():
+        by = {way: rendered(name, way) for way in of}
+        # What was switched counts only where it explains a difference.
+        by_default = by["source"] != by["made"] and by.get("switched") == by["made"]
+        pairs[name] = Dialogue(by["source"], by["made"], by_default=by_default)
+    return ChatRendered(thinks, pairs, asked.of(texts), warnings)
 
 
 def _ways(
@@ -69,12 +74,6 @@ def _ways(
         yield "switched", lambda: (_text(order, theirs, {**options, SWITCH: thinks}), None)
     # Text and ids in one call each, as users make them.
     yield "made", lambda: (_text(order, made, options), made.apply_chat_template(**_arguments(order), **options))
-
-
-def _agreeing(ways: Mapping[str, RenderedText]) -> Dialogue:
-    """Return both; what was switched counts only where it explains a difference."""
-    source, made = ways["source"], ways["made"]
-    return Dialogue(source, made, by_default=source != made and ways.get("switched") == made)
 
 
 def _text(order: DialogueOrder, tokenizer: Any, options: Mapping[str, object]) -> str:

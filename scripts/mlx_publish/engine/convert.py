@@ -101,12 +101,12 @@ def convert(
     orders = [VariantOrder(**variant) for variant in variants]
     with ThreadPoolExecutor(1) as pool:
         comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
-        source_model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
+        model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
         conversion = replace(conversion, tokenizer=comparing.result())
-    if source_model is None or conversion.tokenizer.error:  # a source that cannot read is judged, and not asked
+    if model is None or conversion.tokenizer.error:  # a source that cannot read is judged, and not asked
         return conversion
     folder = tokenizer["plain"] if conversion.tokenizer.plain else tokenizer["folder"]
-    read, answers = ask_source(source_model, source, folder, reference, questions, progress)
+    read, answers = ask_source(model, source, folder, reference, questions, progress)
     return replace(conversion, reference=read, answers=answers)
 
 
@@ -142,29 +142,18 @@ def _output(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
 
     `streams` are taken in turn, module by module.
     """
-    before = mx.default_stream(mx.default_device())
-    try:
-        return _lazily(source, variant, streams)
-    finally:
-        mx.set_default_stream(before)
-
-
-def _streams() -> Iterator[Any]:
-    """Yield where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
-    if on_gpu():
-        return itertools.repeat(mx.default_stream(mx.gpu))
-    return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
-
-
-def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) -> Output:
     model = source.build()
     dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
     routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
     config, kept = copy.deepcopy(source.config), KeptLayers()
     if variant.quantize:
-        model, config, kept = quantize(model, config, variant, streams)
+        before = mx.default_stream(mx.default_device())
+        try:
+            model, config, kept = quantize(model, config, variant, streams)
+        finally:
+            mx.set_default_stream(before)
     if dtype:
-        # As it is stored now; both spellings, for clients old and new.
+        # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
     folder = Path(variant.folder)
@@ -172,6 +161,13 @@ def _lazily(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) 
     planned = [pair for arrays in modules.values() for pair in arrays]
     writer = ShardWriter(folder, planned, backend().parameters(model))
     return Output(variant.label, folder, config, modules, writer, routing, kept)
+
+
+def _streams() -> Iterator[Any]:
+    """Return where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
+    if on_gpu():
+        return itertools.repeat(mx.default_stream(mx.gpu))
+    return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
 
 
 def _by_module(model: nn.Module) -> dict[str, Arrays]:
@@ -211,11 +207,11 @@ def _write(
 
 
 def _write_module(arrays: Arrays, made: Sequence[tuple[Output, Arrays]], kept: Arrays | None) -> Iterator[str]:
-    yield from (path for path, array in arrays if _judge(path, array))
+    yield from (path for path, array in arrays if _is_zero(path, array))
     for output, pairs in made:
         for path, array in pairs:
             largest = _largest(array)
-            if not output.overflows and not _finite(array, largest):
+            if not output.overflows and not _is_finite(array, largest):
                 output.overflows = path
             if array.ndim > 1 and path.endswith(".weight") and largest == 0:
                 output.zero.append(path)
@@ -225,17 +221,17 @@ def _write_module(arrays: Arrays, made: Sequence[tuple[Output, Arrays]], kept: A
         kept.extend(arrays)
 
 
-def _judge(path: str, array: mx.array) -> bool:
+def _is_zero(path: str, array: mx.array) -> bool:
     """Tell whether a weight is zero all over. Raises `Refused` where one of its numbers is none."""
     largest = _largest(array)
-    if not _finite(array, largest):
+    if not _is_finite(array, largest):
         raise Refused(
             f"the source's {path} holds NaN or infinity", check="numbers-finite", remedy="Take another source."
         )
     return array.ndim > 1 and largest == 0
 
 
-def _finite(array: mx.array, largest: int) -> bool:
+def _is_finite(array: mx.array, largest: int) -> bool:
     return array.dtype not in _BITS or largest < _BITS[array.dtype][1]
 
 
@@ -252,7 +248,7 @@ def _largest(array: mx.array) -> int:
 
 @functools.cache
 def _judging() -> Any:
-    """Return a stream of its own, or looking at one module would wait for those that are computed ahead."""
+    """Return a stream of its own: a look at one module must not wait for those that are computed ahead."""
     return mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)
 
 

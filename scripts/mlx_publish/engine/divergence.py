@@ -82,17 +82,13 @@ def compared(
             part.add(theirs, next(model), ids[start + 1 : start + 1 + len(theirs)])
             start += len(theirs)
     by_kind = {kind: part.summary().short() for kind, part in kinds.items()}
-    return replace(_joined(kinds.values()).summary(), by_kind=by_kind)
-
-
-def _joined(parts: Iterable[Positions]) -> Positions:
     total = Positions()
-    for part in parts:
+    for part in kinds.values():
         total.kld += part.kld
         total.same += part.same
         total.source += part.source
         total.model += part.model
-    return total
+    return replace(total.summary(), by_kind=by_kind)
 
 
 def _logprobs(logits: NDArray[np.float32]) -> Floats:
@@ -111,5 +107,5 @@ def _perplexity(logprobs: Floats) -> float:
 
 
 def _exp(value: float) -> float:
-    """Infinite where a float has no room, and for what is no number: the check of the numbers reports both."""
+    """Return infinity where a float has no room, and for what is no number: the check of the numbers reports both."""
     return math.exp(value) if value < 700 else math.inf

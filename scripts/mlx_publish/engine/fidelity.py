@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,29 @@ from mlx_publish.engine.logits_store import (
     tokens_within,
     write_store,
 )
-from mlx_publish.engine.passages import passages, rendering, tokens_sha256
+from mlx_publish.engine.passages import Texts, passages, rendering, tokens_sha256
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.measured import Answers, Divergence, Question, SourceRead
 
 
+@dataclass(frozen=True)
+class ReferenceOrder:
+    """What a source is to read, how many tokens of it at most, and the folder that its logits go to."""
+
+    texts: Texts
+    tokens: int
+    store: Path
+
+
 def reference(
-    source: str, texts: Mapping[str, Any], tokens: int, store: str, progress: Callable[[str], None]
+    source: str, texts: dict[str, Any], tokens: int, store: str, progress: Callable[[str], None]
 ) -> SourceRead:
-    """Let the model in `source` read `texts` (see `passages`) and keep its logits in the folder `store`."""
+    """Let the model in `source` read `texts`, the fields of a `Texts`, and keep its logits in the folder `store`."""
     progress("loading the source")
     model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front(), source=True)
-    order = {"texts": texts, "tokens": tokens, "store": store}
+    order = ReferenceOrder(Texts(**texts), tokens, Path(store))
     return reference_of(model, tokenizer, Path(source), order, computed_in, progress)
 
 
@@ -44,18 +53,19 @@ def reference_of(
     model: Any,
     tokenizer: Any,
     folder: Path,
-    order: Mapping[str, Any],
+    order: ReferenceOrder,
     computed_in: str,
     progress: Callable[[str], None],
 ) -> SourceRead:
-    """Do the same with a model that is in memory already; `order` has the other arguments of `reference`."""
-    # Asked for the number of its logits alone, those of padding included, none is computed.
-    within = tokens_within(int(model(mx.array([[0]])).shape[-1]), order["tokens"])
-    parts = passages(folder, tokenizer, order["texts"], within)
+    """Do the same with a model that is in memory already."""
+    # Logits of a position, those of padding included; asked for their number alone, none is computed.
+    vocabulary = int(model(mx.array([[0]])).shape[-1])
+    within = tokens_within(vocabulary, order.tokens)
+    parts = passages(folder, tokenizer, order.texts, within)
     count = sum(part.positions for part in parts)
     progress(f"reading {count} tokens with the source")
-    write_store(Path(order["store"]), model, parts)
-    return SourceRead(count, tokens_sha256(parts), within < order["tokens"], computed_in)
+    write_store(order.store, model, parts)
+    return SourceRead(count, tokens_sha256(parts), within < order.tokens, computed_in)
 
 
 def compare(folder: str, label: str, store: str, progress: Callable[[str], None]) -> Divergence:
@@ -92,7 +102,10 @@ def ask_source(
     """
     computed_in, made = fit(model), backend().tokenizer_that_stops(Path(tokenizer))
     asked = [Question(**question) for question in questions]
+    order = None
+    if reference:
+        order = ReferenceOrder(Texts(**reference["texts"]), reference["tokens"], Path(reference["store"]))
     # What is rendered below is rendered here, by one child, and known from now on.
-    finished({**prompts(made, asked).calls, **(rendering(made, reference["texts"]["dialogue"]) if reference else {})})
-    read = reference_of(model, made, Path(source), reference, computed_in, progress) if reference else None
+    finished({**prompts(made, asked).calls, **(rendering(made, order.texts.dialogue) if order else {})})
+    read = reference_of(model, made, Path(source), order, computed_in, progress) if order else None
     return read, answers_of(model, made, asked, computed_in, progress) if asked else None

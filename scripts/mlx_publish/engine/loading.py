@@ -57,20 +57,20 @@ def fit(model: Any) -> str:
     """Cast a loaded model to what this device is fast in; returns the type's name."""
     if on_gpu():
         return "as stored"
-    model.update(tree_map(_to_float32, model.parameters()))
+
+    def wide(value: mx.array) -> mx.array:
+        return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+    model.update(tree_map(wide, model.parameters()))
     mx.eval(model.parameters())
     return "float32"
 
 
-def _to_float32(value: mx.array) -> mx.array:
-    return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
-
-
 @contextlib.contextmanager
 def warnings_of_loading() -> Iterator[list[str]]:
-    """Collect the warnings of loading: Python's warnings, log records, lines on stderr and stdout."""
-    lines: list[str] = []
-    handler = _Collect(lines)
+    """Collect all that loading prints and logs: Python's warnings, log records, lines on stderr and stdout."""
+    messages: list[str] = []
+    handler = _Collect(messages)
     names = ("", "transformers", "mlx_lm", "huggingface_hub")
     text = io.StringIO()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(text):
@@ -78,20 +78,20 @@ def warnings_of_loading() -> Iterator[list[str]]:
         for name in names:
             logging.getLogger(name).addHandler(handler)
         try:
-            yield lines
+            yield messages
         finally:
             for name in names:
                 logging.getLogger(name).removeHandler(handler)
-    lines.extend(str(item.message) for item in caught)
+    messages.extend(str(item.message) for item in caught)
     # Progress bars rewrite one line; they are no warning.
-    lines.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
-    lines[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in lines))
+    messages.extend(line for line in text.getvalue().splitlines() if line.strip() and "\r" not in line)
+    messages[:] = list(dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in messages))
 
 
 class _Collect(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._lines = lines
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(record.getMessage())
+        self._messages.append(record.getMessage())

@@ -22,13 +22,12 @@ LIMIT = 4 << 30
 
 
 def tokens_within(vocabulary: int, tokens: int) -> int:
-    """Return how many positions a store holds: all that are asked for, or fewer."""
+    """Return how many positions a store holds: all of `tokens`, or fewer."""
     return min(tokens, LIMIT // (4 * max(vocabulary, 1)))
 
 
 def logits_of(model: Any, passage: Passage) -> Iterator[mx.array]:
     """Yield the logits of a passage's positions, but for the last one, in pieces (positions, vocabulary) of float32."""
-
     cache = backend().make_cache(model)
     for start in range(0, passage.positions, CHUNK):
         ids = passage.ids[start : min(start + CHUNK, passage.positions)]
@@ -55,17 +54,18 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage]) -> None:
 
 def read_passages(store: Path) -> tuple[Passage, ...]:
     """Return the passages of a store."""
-    index = json.loads((store / "passages.json").read_text())
-    return tuple(Passage(entry["kind"], tuple(entry["ids"])) for entry in index)
+    return tuple(
+        Passage(entry["kind"], tuple(entry["ids"])) for entry in json.loads((store / "passages.json").read_text())
+    )
 
 
 def read_logits(store: Path) -> Iterator[NDArray[np.float32]]:
     """Yield a store's pieces in the order in which they were written."""
     for path in sorted(store.glob("*.safetensors")):
-        arrays: Any = mx.load(str(path))
-        yield np.array(arrays["logits"])
+        piece: Any = mx.load(str(path))
+        yield np.array(piece["logits"])
 
 
 def as_arrays(pieces: Iterable[mx.array]) -> Iterator[NDArray[np.float32]]:
-    """Yield a model's pieces as arrays of numpy."""
+    """Yield a model's pieces as numpy arrays."""
     return (np.array(piece) for piece in pieces)

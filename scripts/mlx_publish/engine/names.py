@@ -7,7 +7,7 @@ turned are turned, parts that a class forgot to leave out go. `early` is for wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 
@@ -16,8 +16,9 @@ from mlx_publish.model.senses import is_language
 
 Weights = dict[str, mx.array]
 Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of the parameters that a class has, by name."""
+"""Names and shapes of the parameters that a class has."""
 Adapt = Callable[[Weights, ModelConfig], Weights]
+"""Makes of the source's tensors what `sanitize` of a class reads, by the config."""
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight")
 _KEYS = re.compile(r"(.*layers\.)(\d+)(\.self_attn\.(?:k_proj|v_proj|k_norm)\.weight)")
 _HEAD = "lm_head.weight"
@@ -43,13 +44,13 @@ def early(weights: Weights, config: ModelConfig) -> Weights:
 
 
 def _of_donor(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
-    """Add keys and values of layers that take those of a layer before them, which transformers 5 does not save.
+    """Give layers that take keys and values of a layer before them those of that layer: transformers 5 saves none.
 
-    The class has parameters for them and does not use them; they are given those of the layer that they follow.
+    The class has parameters for them and does not use them.
     """
-    whole, text = dict(weights), config.text or config.raw
+    completed, text = dict(weights), config.text or config.raw
     if not text.get("num_kv_shared_layers"):
-        return whole
+        return completed
     kinds = text.get("layer_types") or []
     for name in sorted(wanted.keys() - weights.keys()):
         if match := _KEYS.fullmatch(name):
@@ -57,12 +58,12 @@ def _of_donor(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
             before = [n for n in range(number) if n < len(kinds) and number < len(kinds) and kinds[n] == kinds[number]]
             donors = [donor for n in reversed(before) if (donor := f"{match[1]}{n}{match[3]}") in weights]
             if donors and tuple(weights[donors[0]].shape) == wanted[name]:
-                whole[name] = weights[donors[0]]
-    return whole
+                completed[name] = weights[donors[0]]
+    return completed
 
 
 def late(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
-    """What came out of `sanitize`, completed to the parameters that the class has: names and shapes in `wanted`."""
+    """Complete what came out of `sanitize` to the parameters that the class has: names and shapes in `wanted`."""
     if {name: tuple(array.shape) for name, array in weights.items()} == wanted:
         return weights
     tied = not any(name.endswith(_HEAD) for name in wanted)
@@ -72,22 +73,22 @@ def late(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
         # A head beside a class that has none: engine/accounting says whether it is the embedding.
         if name in wanted or (is_language(name) and not (tied and name.endswith(_HEAD)))
     }
-    return _of_donor(_turned(_renamed(_stacked(kept, wanted, config), wanted), wanted), wanted, config)
+    renamed = _renamed(_stacked(kept, wanted, config), wanted)
+    return _of_donor(_turned(renamed, wanted), wanted, config)
 
 
 def _turned(weights: Weights, wanted: Shapes) -> Weights:
     """Turn convolutions in PyTorch's order, (channels, 1, width), that a class did not turn."""
     turned = dict(weights)
     for name, array in weights.items():
-        if "conv" in name and array.ndim == 3:
-            channels, middle, last = array.shape
-            if middle != last and wanted.get(name) == (channels, last, middle):
-                turned[name] = array.swapaxes(1, 2)
+        shape, fitting = tuple(array.shape), wanted.get(name)
+        if "conv" in name and len(shape) == 3 and shape != fitting and (shape[0], shape[2], shape[1]) == fitting:
+            turned[name] = array.swapaxes(1, 2)
     return turned
 
 
 def _stacked(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
-    """Stack experts to the one tensor that the class has for them; LongCat's that compute nothing go."""
+    """Stack experts to the one tensor that the class has for them, and drop LongCat's that compute nothing."""
     groups: dict[tuple[str, str], dict[int, str]] = {}
     for name in weights.keys() - wanted.keys():
         if match := _EXPERT.fullmatch(name):
@@ -104,10 +105,10 @@ def _stacked(weights: Weights, wanted: Shapes, config: ModelConfig) -> Weights:
 
 
 def _renamed(weights: Weights, wanted: Shapes) -> Weights:
-    """Rename what has the words of another part of the same architecture, each where the class lacks just that."""
+    """Rename tensors that have the words of another part of the same architecture, where the class lacks just that."""
     renamed = {}
     for name, array in weights.items():
-        others = (name.replace(old, new) for old, new in _LATE) if name not in wanted else ()
+        others = (name.replace(part, other) for part, other in _LATE) if name not in wanted else ()
         renamed[next((new for new in others if new != name and new in wanted and new not in weights), name)] = array
     return renamed
 
@@ -122,8 +123,8 @@ _LATE = (
 )
 
 
-def _gpt_oss(weights: Weights, _config: ModelConfig) -> Weights:
-    """Turn experts in bfloat16, (experts, in, out); the class reads them under the names that mxfp4 blocks become."""
+def gpt_oss(weights: Weights, _config: ModelConfig) -> Weights:
+    """Turn experts in bfloat16, (experts, in, out), and give them the names that the class has for mxfp4 blocks."""
     return {
         **{name: array for name, array in weights.items() if not _is_turned_expert(name)},
         **{f"{name}.weight": array.swapaxes(1, 2) for name, array in weights.items() if _is_turned_expert(name)},
@@ -134,26 +135,21 @@ def _is_turned_expert(name: str) -> bool:
     return name.endswith((".experts.gate_up_proj", ".experts.down_proj"))
 
 
-def _hub_experts(weights: Weights, config: ModelConfig) -> Weights:
-    """Turn experts as (experts, out, in), which transformers 5 saves; the class reads the Hub's (experts, in, out)."""
+def hub_experts(weights: Weights, config: ModelConfig) -> Weights:
+    """Turn experts as transformers 5 saves them, (experts, out, in), to the Hub's (experts, in, out)."""
     hidden = (config.text or config.raw).get("hidden_size")
     turned = dict(weights)
-    for stem, gate_up, down in _fused(weights):
-        if down.shape[1] == hidden and down.shape[2] != hidden:
-            turned[f"{stem}.gate_up_proj"] = gate_up.swapaxes(1, 2)
-            turned[f"{stem}.down_proj"] = down.swapaxes(1, 2)
+    for name, gate_up in weights.items():
+        match = _GATE_UP.fullmatch(name)
+        down = weights.get(f"{match[1]}.down_proj") if match else None
+        if match and down is not None and down.shape[1] == hidden and down.shape[2] != hidden:
+            turned[name] = gate_up.swapaxes(1, 2)
+            turned[f"{match[1]}.down_proj"] = down.swapaxes(1, 2)
     return turned
 
 
-def _fused(weights: Weights) -> Iterator[tuple[str, mx.array, mx.array]]:
-    for name, array in weights.items():
-        match = _GATE_UP.fullmatch(name)
-        if match and (down := weights.get(f"{match[1]}.down_proj")) is not None:
-            yield match[1], array, down
-
-
-def _gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
-    """Name the text part, saved for itself, as a part; the class reads it within the whole model."""
+def gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
+    """Put a text part that is saved for itself where the class reads it: within the whole model."""
     if any(name.startswith("model.language_model.") for name in weights):
         return weights
     return {
@@ -163,35 +159,38 @@ def _gemma3n(weights: Weights, _config: ModelConfig) -> Weights:
     }
 
 
-def _own_head(weights: Weights, _config: ModelConfig) -> Weights:
-    """Give it a head of its own where the source has the embedding as its head: model/spellings says why."""
+def own_head(weights: Weights, _config: ModelConfig) -> Weights:
+    """Add a head where the source has its embedding as head: model/spellings says why."""
     embedding = weights.get("model.embed_tokens.weight")
     return weights if embedding is None else {"lm_head.weight": embedding, **weights}
 
 
-def _replaced(*pairs: tuple[str, str]) -> Adapt:
+def replaced(*pairs: tuple[str, str]) -> Adapt:
+    """Return what replaces parts of names, pair by pair."""
+
     def replace(weights: Weights, _config: ModelConfig) -> Weights:
         renamed = {}
         for name, array in weights.items():
-            for old, new in pairs:
-                name = name.replace(old, new)  # noqa: PLW2901
-            renamed[name] = array
+            new = name
+            for part, other in pairs:
+                new = new.replace(part, other)
+            renamed[new] = array
         return renamed
 
     return replace
 
 
-def _without_transformer(weights: Weights, _config: ModelConfig) -> Weights:
-    """The Hub's gpt2 has names without the prefix that transformers saves, and the class puts its own in front."""
+def without_transformer(weights: Weights, _config: ModelConfig) -> Weights:
+    """Drop the prefix that transformers saves: the class puts its own in front of the Hub's names."""
     return {name.removeprefix("transformer."): array for name, array in weights.items()}
 
 
 _EARLY: Mapping[str, Adapt] = {
-    "minicpm3": _own_head,
-    "gemma3n": _gemma3n,
-    "gpt_oss": _gpt_oss,
-    "qwen3_vl_moe": _hub_experts,
-    "gpt2": _without_transformer,
-    "nanochat": _replaced(*_NANOCHAT),
-    "kimi_k25": _replaced(("language_model.model.blocks.", "language_model.model.layers.")),
+    "minicpm3": own_head,
+    "gemma3n": gemma3n,
+    "gpt_oss": gpt_oss,
+    "qwen3_vl_moe": hub_experts,
+    "gpt2": without_transformer,
+    "nanochat": replaced(*_NANOCHAT),
+    "kimi_k25": replaced(("language_model.model.blocks.", "language_model.model.layers.")),
 }

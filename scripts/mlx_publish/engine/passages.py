@@ -13,14 +13,24 @@ from typing import Any
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.tokenizing import own_tokenizer
 
-Encode = Callable[[str, bool], list[int]]
 Dialogues = Sequence[Sequence[Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of the comparison, by kind."""
+
+    prose: str
+    code: str
+    scripts: str
+    dialogue: Dialogues
+
 
 SHARES: Mapping[str, float] = {"prose": 0.4, "code": 0.2, "dialogue": 0.2, "scripts": 0.2}
 """How many of the tokens each kind gets; what one cannot fill stays empty."""
 WINDOW = 1024
 """Tokens that are read in one go; longer kinds are read in several, each from its own beginning."""
-_LEAST = 8  # tokens; a shorter window tells nothing
+_LEAST = 8  # tokens; a shorter window shows nothing
 
 
 @dataclass(frozen=True)
@@ -32,24 +42,29 @@ class Passage:
 
     @property
     def positions(self) -> int:
-        """Return how many positions there are whose next token is known."""
+        """Return the number of positions whose next token is known."""
         return len(self.ids) - 1
 
 
-def passages(folder: Path, tokenizer: Any, texts: Mapping[str, Any], tokens: int) -> tuple[Passage, ...]:
+def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[Passage, ...]:
     """Cut the texts to `tokens` in all, by kind.
 
-    `texts` holds `prose`, `code` and `scripts` as text, and `dialogue` as a list of dialogues, which the source's own
-    chat template renders; a model without one reads them as plain text. Ids are those of the tokenizer.json in
-    `folder` where there is one, for classes of transformers may read it differently.
+    Dialogues are rendered by the source's own chat template; a model without one reads them as plain text. Ids are
+    those of the tokenizer.json in `folder` where there is one, for classes of transformers may read it differently.
     """
-    parts, encode = [], _encoder(folder, tokenizer)
+    parts, raw = [], own_tokenizer(folder)
+
+    def encode(text: str, *, special: bool) -> list[int]:
+        if raw is not None:
+            return [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
+        return [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]
+
     for kind, share in SHARES.items():
         if kind == "dialogue":
-            whole = [id_ for text in _rendered(tokenizer, texts[kind]) for id_ in encode(text, False)]
+            ids = [id_ for text in _rendered(tokenizer, texts.dialogue) for id_ in encode(text, special=False)]
         else:
-            whole = encode(texts[kind], True)
-        ids = whole[: round(tokens * share)]
+            ids = encode(getattr(texts, kind), special=True)
+        ids = ids[: round(tokens * share)]
         windows = (ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW))
         parts += [Passage(kind, tuple(window)) for window in windows if len(window) >= _LEAST]
     return tuple(parts)
@@ -80,10 +95,3 @@ def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], st
         )
         for number, dialogue in enumerate(dialogues, 1)
     }
-
-
-def _encoder(folder: Path, tokenizer: Any) -> Encode:
-    """Return what makes ids of a text; its second argument says whether special tokens may stand around it."""
-    if (raw := own_tokenizer(folder)) is not None:
-        return lambda text, special: [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
-    return lambda text, special: [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]

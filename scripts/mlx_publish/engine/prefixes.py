@@ -25,25 +25,20 @@ class Prefix:
         theirs = f"names that begin with {self.source!r}" if self.source else "names without a prefix"
         return f"{theirs} where the MLX class reads {repr(self.read) if self.read else 'none'}"
 
-    @property
-    def _around(self) -> str:
-        """Return the wrapper that the source puts around all of its parts, those of other senses too."""
-        outer = self.source
-        for part in _WRAPPERS:
-            outer = outer.removesuffix(part) if outer != part else outer
-        return outer if outer != self.source else ""
-
     def renamed(self, name: str) -> str:
         """Return the name of a source tensor as the class reads it."""
         if self.head and _HEADS.fullmatch(name):
             return self.head
         if name.startswith(self.source):
             return self.read + name.removeprefix(self.source)
-        return name.removeprefix(self._around)
+        outer = self.source  # the wrapper around all parts of the source, those of other senses too
+        for part in _WRAPPERS:
+            outer = outer.removesuffix(part) if outer != part else outer
+        return name.removeprefix(outer) if outer != self.source else name
 
 
 def prefix_of(source: Iterable[str], read: Iterable[str]) -> Prefix | None:
-    """Return the beginning that tells the source's names from those of the class.
+    """Return the one beginning by which the source's names differ from those of the class.
 
     None where there is none, where layers are not named alike, or where it would be a guess: two language models
     in one file, or names that would meet.
@@ -58,13 +53,13 @@ def prefix_of(source: Iterable[str], read: Iterable[str]) -> Prefix | None:
 
 
 def _first_layers(names: Iterable[str]) -> set[str]:
-    """Return what stands in front of the first layer, in all language models that have names."""
+    """Return what stands in front of the first layer of each language model that the names show."""
     prefixes = {match[1] for name in names if (match := _FIRST_LAYER.match(name))}
     return {prefix for prefix in prefixes if not re.search(r"vision|visual|audio|projector|encoder|mtp", prefix)}
 
 
 def _is_unambiguous(renamed: Callable[[str], str], names: list[str], wanted: list[str]) -> bool:
-    """Tell whether no two names meet, and nearly every name that the class reads but for experts is there then."""
+    """Tell whether no two names meet, and every norm that the class reads is there."""
     made = Counter(renamed(name) for name in names)
     if made and max(made.values()) > 1:
         return False

@@ -21,16 +21,18 @@ class Prompts:
     calls: Mapping[str, Callable[[], Prompt]]
     names: Mapping[str, str]
 
-    def of(self, made: Mapping[str, Any]) -> dict[str, Prompt]:
+    def of(self, made: Mapping[str, Prompt | Exception]) -> dict[str, Prompt]:
         """Return the prompts by question. Raises `Refused` where the template cannot render one."""
+        answers: dict[str, Prompt] = {}
         for call, name in self.names.items():
-            if isinstance(made[call], Exception):
+            if isinstance(prompt := made[call], Exception):
                 raise Refused(
-                    f"the chat template cannot render the question {name!r}: {str(made[call])[:500]}",
+                    f"the chat template cannot render the question {name!r}: {str(prompt)[:500]}",
                     check="template-renders",
                     remedy="Have the source's template mended.",
                 )
-        return {name: made[call] for call, name in self.names.items()}
+            answers[name] = prompt
+        return answers
 
 
 def prompts(tokenizer: Any, questions: Sequence[Question]) -> Prompts:

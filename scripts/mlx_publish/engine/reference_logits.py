@@ -32,19 +32,15 @@ def logits(source: str, texts: Sequence[tuple[str, int]], store: str, progress: 
     loaded = load_source(Path(source), wide=True)
     loaded.release()
     fit(loaded.model)
-    sequences = [ids for text, tokens in texts if (ids := _ids(Path(source), text, tokens))]
+    own = own_tokenizer(Path(source))
+    encode = backend().load_tokenizer(Path(source)).encode if own is None else lambda text: own.encode(text).ids
+    sequences = [ids for text, tokens in texts if (ids := [int(id_) for id_ in encode(text)[:tokens]])]
     arrays: dict[str, mx.array] = {}
     for number, ids in enumerate(sequences):
         progress(f"text {number + 1} of {len(sequences)} with MLX")
         arrays |= {f"ids.{number}": mx.array(ids), f"logits.{number}": _logits(loaded.model, ids)}
     mx.save_safetensors(store, arrays)
     return LogitsRead(len(sequences), sum(len(ids) for ids in sequences), digest_of(sequences))
-
-
-def _ids(folder: Path, text: str, tokens: int) -> list[int]:
-    if (own := own_tokenizer(folder)) is not None:
-        return [int(id_) for id_ in own.encode(text).ids[:tokens]]
-    return [int(id_) for id_ in backend().load_tokenizer(folder).encode(text)[:tokens]]
 
 
 def _logits(model: nn.Module, ids: list[int]) -> mx.array:

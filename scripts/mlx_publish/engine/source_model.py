@@ -132,20 +132,20 @@ def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
 
 def _refused(error: Exception, more: str = "") -> Refused:
     # MLX names the tensors in question on the lines that follow its first one.
-    reason = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
+    words = _lacking(error) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
-        reason = (
-            f"its class looks for {reason}, which is neither a key of config.json nor the beginning of a tensor's name"
+        words = (
+            f"its class looks for {words}, which is neither a key of config.json nor the beginning of a tensor's name"
         )
     return Refused(
-        f"mlx-lm cannot build the model: {reason if len(reason) <= _LONGEST else reason[:_LONGEST] + ' ...'}{more}",
+        f"mlx-lm cannot build the model: {words if len(words) <= _LONGEST else words[:_LONGEST] + ' ...'}{more}",
         check="builds",
         remedy="Compare config.json with the weights; a newer mlx-lm may know the architecture better.",
     )
 
 
 def _lacking(error: Exception) -> str:
-    """Return which keys of config.json a class's settings lack, as a sentence; empty for another error."""
+    """Return the keys of config.json that a class's settings lack, as a sentence; empty for another error."""
     match = re.search(r"__init__\(\) missing \d+ required positional arguments?: (.*)", str(error))
     if not isinstance(error, TypeError) or match is None:
         return ""
@@ -168,7 +168,10 @@ class _Loading:
     def load(self, folder: Path) -> SourceModel:
         with going_on():
             model, config = backend().load_lazily(folder, self._classes)
-            _call(model)
+            # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
+            # config that it was not written for, as a pattern longer than its layers, it raises here.
+            with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets it
+                model(mx.array([[0]]), cache=backend().make_cache(model))
 
         def build() -> nn.Module:
             fresh = self._fresh()
@@ -183,7 +186,7 @@ class _Loading:
         return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
 
     def prefix(self) -> Prefix | None:
-        """Return what stands in front of the names, where a load failed for nothing else as it seems."""
+        """Return what stands in front of the names, where a load seems to have failed for nothing else."""
         try:
             wanted = [name for name, _ in tree_flatten(self._fresh().parameters())]
         except _UNBUILDABLE:
@@ -196,16 +199,13 @@ class _Loading:
         return self.fresh()
 
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
-        """Return what the class of `model` makes of arrays, by `sanitizer` where another object has its `sanitize`."""
+        """Return what the class of `model` makes of arrays, by `sanitizer` where another object sanitizes."""
         named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
         named = early(named, ModelConfig(self.config))
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named
-        return late(
-            made,
-            {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())},
-            ModelConfig(self.config),
-        )
+        wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
+        return late(made, wanted, ModelConfig(self.config))
 
     def _classes(self, config: dict[str, Any]) -> tuple[Any, Any]:
         model_class, args_class = backend().classes(config)
@@ -216,7 +216,11 @@ class _Loading:
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
                 if loading.wide:
-                    weights = {name: _to_float32(array) for name, array in weights.items()}
+                    narrow = (mx.float16, mx.bfloat16)
+                    weights = {
+                        name: array.astype(mx.float32) if array.dtype in narrow else array
+                        for name, array in weights.items()
+                    }
                 loading.arrays.update(weights)
                 loading.record.before = _sizes(weights)
                 after = loading._sanitized(self, weights, super())
@@ -226,18 +230,5 @@ class _Loading:
         return Recorded, args_class
 
 
-def _call(model: nn.Module) -> None:
-    """Let the class say how it would compute a token; lazily, so that no weight is read.
-
-    What it raises for a config that it was not written for, as a pattern longer than its layers, it raises here.
-    """
-    with contextlib.suppress(RuntimeError):  # Metal alone has some kernels; whoever computes meets the error
-        model(mx.array([[0]]), cache=backend().make_cache(model))
-
-
 def _sizes(weights: Weights) -> dict[str, tuple[int, int]]:
     return {name: (id(array), array.size) for name, array in weights.items()}
-
-
-def _to_float32(array: mx.array) -> mx.array:
-    return array.astype(mx.float32) if array.dtype in (mx.float16, mx.bfloat16) else array

@@ -6,14 +6,14 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from mlx_publish.engine.backends import backend
+from mlx_publish.engine.backends import backend, plain_caches
 from mlx_publish.engine.loading import load_model, on_gpu
 from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
 from mlx_publish.machine.series import agree, summary
@@ -156,7 +156,7 @@ def cache_size(layers: Sequence[Any]) -> CacheSize:
     """
     growing = windowed = 0
     window = 0
-    for layer in _flat(layers):
+    for layer in plain_caches(layers):
         keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
         if not isinstance(keys, mx.array) or not isinstance(values, mx.array):
             continue
@@ -166,12 +166,6 @@ def cache_size(layers: Sequence[Any]) -> CacheSize:
         else:
             growing += each
     return CacheSize(growing, windowed, window)
-
-
-def _flat(layers: Sequence[Any]) -> Iterator[Any]:
-    """Yield the caches; a layer of a hybrid model has one for each of its parts."""
-    for layer in layers:
-        yield from _flat(layer.caches) if hasattr(layer, "caches") else (layer,)
 
 
 def _process_memory() -> int:

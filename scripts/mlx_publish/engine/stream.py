@@ -58,9 +58,9 @@ class ShardWriter:
         if not self._names or self._names[0] != name:
             raise ValueError(f"{name} comes out of turn")
         self._names.pop(0)
-        if self._file is None or name == next(iter(self._shards[0])):
-            self._next_file(name)
-        assert self._file is not None  # noqa: S101  opened above
+        if self._file is None:
+            self._file = (self.folder / self._where[name]).open("wb")
+            self._file.write(self._headers.pop(0))
         self._file.write(_bytes_of(array))
         del self._shards[0][name]
         if not self._shards[0]:
@@ -77,11 +77,6 @@ class ShardWriter:
             "weight_map": dict(sorted(self._where.items())),
         }
         (self.folder / INDEX).write_text(json.dumps(index, indent=4))
-
-    def _next_file(self, name: str) -> None:
-        if self._file is None:
-            self._file = (self.folder / self._where[name]).open("wb")
-            self._file.write(self._headers.pop(0))
 
 
 def _header(shard: dict[str, mx.array]) -> bytes:

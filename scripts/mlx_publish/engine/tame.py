@@ -13,7 +13,7 @@ _WRITTEN = 1 << 20  # bytes
 def do(order: dict[str, Any], _tell: Tell) -> int:
     """Load the tokenizer, let it read all texts and write them back; returns 0 where it stayed within the limits.
 
-    That is also so where it cannot be loaded, which another check tells.
+    That is also so where it cannot be loaded, which another check reports.
     """
     from tokenizers import Tokenizer  # noqa: PLC0415  what it takes itself is not the stranger's
 
@@ -35,7 +35,7 @@ def do(order: dict[str, Any], _tell: Tell) -> int:
 
 
 def _read(made: Any, text: str) -> None:
-    """Read a text and write it back; one that cannot be read keeps no other from it, and the check of ids tells it."""
+    """Read a text and write it back; one that cannot be read is skipped: the check of ids reports it."""
     try:
         made.decode(made.encode(text).ids, skip_special_tokens=False)
     except MemoryError:

@@ -18,17 +18,16 @@ from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
 
 
 def own_tokenizer(folder: Path) -> Tokenizer | None:
-    """Return the tokenizer.json of a folder, None where it has only older files.
+    """Return what tokenizer.json reads; None where the folder has only older files. Raises what tokenizers raises.
 
-    Raises what tokenizers raises for a broken file.
     Truncation and padding are off: a caller of transformers sets both, and here they would cut and fill the ids.
     """
     if not (path := folder / "tokenizer.json").exists():
         return None
-    raw = Tokenizer.from_file(str(path))
-    raw.no_truncation()
-    raw.no_padding()
-    return raw
+    own = Tokenizer.from_file(str(path))
+    own.no_truncation()
+    own.no_padding()
+    return own
 
 
 Progress = Callable[[str], None]
@@ -65,7 +64,7 @@ def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, pro
 
 
 def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
-    """Return what makes the class that overrules tokenizer.json: the `source`, or the model `type` by mlx-lm.
+    """Return what makes the class that overrules tokenizer.json: the `source`, or the model `type` for mlx-lm.
 
     transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
     the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
@@ -127,8 +126,8 @@ def _look(folder: Path, reference: Reference, rows: int | None, progress: Progre
 
 def probe_texts() -> dict[str, str]:
     """Return the probe set by name: scripts, code, white space, numbers, emoji."""
-    probes: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
-    return probes
+    texts: dict[str, str] = json.loads(files("mlx_publish").joinpath("data/probes.json").read_text(encoding="utf-8"))
+    return texts
 
 
 def _probes(made: Any, added: Iterable[str]) -> dict[str, str]:
@@ -181,14 +180,11 @@ def _compare(probes: Mapping[str, str], encode: Encode, reference: Encode) -> To
             largest, where = max(ours), name
         if ours != theirs:
             different += 1
-            first = first or _difference(name, text, ours, theirs)
+            if first is None:
+                length = min(len(ours), len(theirs))
+                position = next((n for n in range(length) if ours[n] != theirs[n]), length)
+                part = slice(max(0, position - 2), position + 6)
+                first = ProbeDifference(name, text[:200], position, ours[part], theirs[part])
     return TokenizerComparison(
         probes=len(probes), different=different, first=first, largest_id=largest, largest_probe=where
     )
-
-
-def _difference(name: str, text: str, ours: list[int], theirs: list[int]) -> ProbeDifference:
-    length = min(len(ours), len(theirs))
-    position = next((n for n in range(length) if ours[n] != theirs[n]), length)
-    part = slice(max(0, position - 2), position + 6)
-    return ProbeDifference(name, text[:200], position, ours[part], theirs[part])

@@ -5,7 +5,7 @@ A module has the functions of `Backend`. The job of a child names the one that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,7 +21,7 @@ _CHOSEN = [DEFAULT]
 Classes = tuple[Any, Any]
 """The class of a model, and that of its settings."""
 Predicate = Callable[[str, nn.Module], bool | dict[str, Any]]
-"""Says of a module by its path whether it is quantized, or by which other settings."""
+"""Decides for a module by its path whether it is quantized, or by which other settings."""
 
 
 class Backend(Protocol):
@@ -85,3 +85,10 @@ def use(name: str) -> None:
 def backend() -> Backend:
     """Return the chosen library's functions."""
     return cast("Backend", import_module(f"mlx_publish.engine.backends.{_CHOSEN[0]}"))
+
+
+def plain_caches(entries: Iterable[Any]) -> Iterator[Any]:
+    """Yield the entries of a cache; one of a hybrid model has an entry for each of its parts."""
+    for entry in entries:
+        parts = backend().parts(entry)
+        yield from (entry,) if parts is None else plain_caches(parts)
