@@ -136,9 +136,11 @@ class Checkout:
         """The recording gh, and git's way to the origin."""
         files = {key: str(self.folder.parent / key.lower()) for key in ("GH_LOG", "GH_OPEN", "GH_BODY")}
         return files | {
-            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{self.origin}.insteadOf", "GIT_CONFIG_VALUE_0": ORIGIN,
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{self.origin}.insteadOf",
+            "GIT_CONFIG_VALUE_0": ORIGIN,
             "TEST_ARTIFACTS": str(self.folder.parent / "artifacts"),
-        }  # fmt: skip
+        }
 
     def clone(self, folder: Path, branch: str) -> Checkout:
         """Another clone of the same origin, with a branch checked out."""
@@ -159,9 +161,13 @@ class Checkout:
     def git(self, *arguments: str) -> str:
         """Run git in the checkout."""
         done = subprocess.run(
-            ["git", *arguments], cwd=self.folder, env={**os.environ, **self._aside}, check=True, capture_output=True,
+            ["git", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **self._aside},
+            check=True,
+            capture_output=True,
             text=True,
-        )  # fmt: skip
+        )
         return done.stdout.strip()
 
     def run(
@@ -181,22 +187,34 @@ class Checkout:
             **env,
         }
         command = [
-            str(Path(sys.executable).parent / "act"), event, "-W", str(workflow), "-e", str(aside / "event.json"),
+            str(Path(sys.executable).parent / "act"),
+            event,
+            "-W",
+            str(workflow),
+            "-e",
+            str(aside / "event.json"),
             *(word for label in _LABELS for word in ("-P", f"{label}=-self-hosted")),
-            *(
-                word for action, folder in self.actions.items()
-                for word in ("--local-repository", f"{action}={folder}")
-            ),
+            *(word for action, folder in self.actions.items() for word in ("--local-repository", f"{action}={folder}")),
             *(word for key, value in handed.items() for word in ("--env", f"{key}={value}")),
             *(word for key, value in self.variables.items() for word in ("--var", f"{key}={value}")),
             *(word for key, value in secrets.items() for word in ("-s", f"{key}={value}")),
-            "--pull=false", "--rm", "--no-cache-server", "--action-cache-path", str(aside / "act"), "--json",
-        ]  # fmt: skip
+            "--pull=false",
+            "--rm",
+            "--no-cache-server",
+            "--action-cache-path",
+            str(aside / "act"),
+            "--json",
+        ]
         (aside / "home").mkdir(exist_ok=True)
         done = subprocess.run(
-            command, cwd=self.folder, env={"PATH": f"{aside / 'bin'}:/usr/bin:/bin", "HOME": str(aside / "home")},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            command,
+            cwd=self.folder,
+            env={"PATH": f"{aside / 'bin'}:/usr/bin:/bin", "HOME": str(aside / "home")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
         return Run(tuple(lines), done.stderr)
 
@@ -235,8 +253,11 @@ def copy_project(folder: Path) -> None:
     """Copy what git knows or would take up; links stay links."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists() or (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -123,9 +123,14 @@ def write_chat_model(folder: Path, manner: str) -> Path:
     chosen = MANNERS[manner]
     ids = {f"{key}_id": chosen.special.index(token) for key, token in chosen.names.items() if key != "unk_token"}
     make_model(
-        folder, chosen.arch, chat_template=chosen.template, tokenizer=chosen.tokenizer(), names=chosen.names,
-        generation_config=False, config={"bos_token_id": MISSING, "pad_token_id": MISSING, **ids},
-    )  # fmt: skip
+        folder,
+        chosen.arch,
+        chat_template=chosen.template,
+        tokenizer=chosen.tokenizer(),
+        names=chosen.names,
+        generation_config=False,
+        config={"bos_token_id": MISSING, "pad_token_id": MISSING, **ids},
+    )
     ends = {"eos_token_id": [chosen.special.index(token) for token in chosen.ends]} if chosen.ends else {}
     write_json(folder / "generation_config.json", {"_from_model_config": True, **ids, **ends})
     return folder

@@ -146,8 +146,13 @@ class Published:
         """The flags that published it, with another destination and work folder."""
         given = {"source": str(self.source), "base-model": "acme/base", "bits": "4"} | more
         where = f"folder:{to}" if isinstance(to, Path) else to
-        return [*(word for key, value in given.items() for word in (f"--{key}", value)), "--to", where,
-                "--work", str(work)]  # fmt: skip
+        return [
+            *(word for key, value in given.items() for word in (f"--{key}", value)),
+            "--to",
+            where,
+            "--work",
+            str(work),
+        ]
 
     def again(self, **more: str) -> list[str]:
         """The flags that publish what lies in its own work folder."""

@@ -160,9 +160,16 @@ def family_config(sizes: Dimensions) -> dict[str, Any]:
     """The keys that a family has and others have not."""
     experts = {"moe_intermediate_size": WIDTH, "num_experts_per_tok": CHOSEN, "norm_topk_prob": True}
     routed = {
-        **experts, "n_routed_experts": EXPERTS, "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 1,
-        "topk_group": 1, "routed_scaling_factor": 1.0, "attention_bias": False, "scoring_func": "sigmoid",
-    }  # fmt: skip
+        **experts,
+        "n_routed_experts": EXPERTS,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "routed_scaling_factor": 1.0,
+        "attention_bias": False,
+        "scoring_func": "sigmoid",
+    }
     kinds = ["full_attention" if full(sizes, layer) else "linear_attention" for layer in range(sizes.layers)]
     own: dict[str, dict[str, Any]] = {
         "deepseek_v3": {

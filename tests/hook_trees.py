@@ -18,9 +18,15 @@ from samples import COMMIT, list_of_checks, make_evidence, rung
 CHAT = Path(__file__).parent / "chat"
 # What ends a turn in each; of these families are most models that are published, and a repo has many of each.
 FAMILIES = {
-    "chatml": "<|im_end|>", "gemma2": "<end_of_turn>", "llama3": "<|eot_id|>", "mistral": "</s>", "phi3": "<|end|>",
-    "qwen3": "<|im_end|>", "smollm2": "<|im_end|>", "deepseek_r1": "<\uff5cend\u2581of\u2581sentence\uff5c>",
-}  # fmt: skip
+    "chatml": "<|im_end|>",
+    "gemma2": "<end_of_turn>",
+    "llama3": "<|eot_id|>",
+    "mistral": "</s>",
+    "phi3": "<|end|>",
+    "qwen3": "<|im_end|>",
+    "smollm2": "<|im_end|>",
+    "deepseek_r1": "<\uff5cend\u2581of\u2581sentence\uff5c>",
+}
 RECIPE = """\
 # What is published of model {number}.
 source: acme/Model-{number}
@@ -74,9 +80,11 @@ def evidence_of(recipe: str, source: str, **changes: Any) -> dict[str, Any]:
     """What was measured of the first variant of a recipe."""
     name = f"{source.rpartition('/')[2]}-MLX-4bit"
     found = make_evidence(
-        recipe=recipe, destination={"name": name, "repo": f"lab/{name}"}, language=["en", "de"],
+        recipe=recipe,
+        destination={"name": name, "repo": f"lab/{name}"},
+        language=["en", "de"],
         ladder=[rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit-gs32", 151_000_000, 9.0012, 0.0031)],
-    )  # fmt: skip
+    )
     found = copy.deepcopy(found) | {"checks": list_of_checks()}
     asked = SmokeTest()
     found["smoke"]["asked"] = {"system": asked.system, "prompt": asked.prompt}
@@ -109,18 +117,22 @@ def write_model(folder: Path, number: int = 0, *, family: str = "") -> Path:
     quantization = {"group_size": 64, "bits": 4, "mode": "affine"}
     files: dict[str, Any] = {
         "config.json": {
-            "architectures": ["LlamaForCausalLM"], "eos_token_id": eos, "hidden_size": 2048, "model_type": "llama",
-            "quantization": quantization, "quantization_config": quantization, "vocab_size": 49152,
+            "architectures": ["LlamaForCausalLM"],
+            "eos_token_id": eos,
+            "hidden_size": 2048,
+            "model_type": "llama",
+            "quantization": quantization,
+            "quantization_config": quantization,
+            "vocab_size": 49152,
         },
         "generation_config.json": {"bos_token_id": 1, "eos_token_id": eos},
         "tokenizer_config.json": {
-            "added_tokens_decoder": {
-                str(id_): {"content": text, "special": True} for id_, text in enumerate(tokens)
-            },
-            **ENDS, "chat_template": (CHAT / f"{family}.jinja").read_text(encoding="utf-8"),
+            "added_tokens_decoder": {str(id_): {"content": text, "special": True} for id_, text in enumerate(tokens)},
+            **ENDS,
+            "chat_template": (CHAT / f"{family}.jinja").read_text(encoding="utf-8"),
             "tokenizer_class": "PreTrainedTokenizerFast",
         },
-    }  # fmt: skip
+    }
     for name, data in files.items():
         (folder / name).write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder

@@ -220,12 +220,15 @@ def discussions(call: Call, repo: str) -> Answer:
     wanted = call.query.get("status", [""])[0]
     listed = [
         {
-            **pull, "author": {"name": pull["author"]}, "createdAt": "2026-01-01T00:00:00.000Z", "isPullRequest": True,
+            **pull,
+            "author": {"name": pull["author"]},
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "isPullRequest": True,
             "repo": {"name": repo, "type": "model"},
         }
         for pull in readable(call, repo).state["pulls"]
         if wanted in ("", pull["status"])
-    ]  # fmt: skip
+    ]
     return say({"discussions": listed, "count": len(listed), "start": 0})
 
 
@@ -241,9 +244,16 @@ def collection_of(call: Call, slug: str) -> dict[str, Any]:
         for number, item in enumerate(call.site.store.collection(slug))
     ]
     return {
-        "slug": slug, "title": slug, "owner": {"name": slug.partition("/")[0]}, "items": items, "position": 0,
-        "lastUpdated": "2026-01-01T00:00:00.000Z", "private": False, "theme": "blue", "upvotes": 0,
-    }  # fmt: skip
+        "slug": slug,
+        "title": slug,
+        "owner": {"name": slug.partition("/")[0]},
+        "items": items,
+        "position": 0,
+        "lastUpdated": "2026-01-01T00:00:00.000Z",
+        "private": False,
+        "theme": "blue",
+        "upvotes": 0,
+    }
 
 
 @route("POST", r"/api/validate-yaml")

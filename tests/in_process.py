@@ -29,9 +29,16 @@ from mlx_publish.children.worker import Worker
 from mlx_publish.hub import commit
 from mlx_publish.text.temporary import TemporaryFolder
 
-STARTED_WITH = frozenset({
-    *(set(KEPT) - {"PATH"}), "LD_PRELOAD", "MLX_PUBLISH_BLAS", "MLX_PUBLISH_MEMORY_BYTES", "PYTHONPATH", "HF_OIDC_RESOURCE",
-})  # fmt: skip
+STARTED_WITH = frozenset(
+    {
+        *(set(KEPT) - {"PATH"}),
+        "LD_PRELOAD",
+        "MLX_PUBLISH_BLAS",
+        "MLX_PUBLISH_MEMORY_BYTES",
+        "PYTHONPATH",
+        "HF_OIDC_RESOURCE",
+    }
+)
 """Variables that a process has from its start, gives its children, or turns into what its libraries keep."""
 WAITING = (http, commit)
 """Modules that wait before they ask a Hub once more."""

@@ -90,17 +90,29 @@ class User:
             del environment["PYTHONPATH"]
             environment["MLX_PUBLISH_ENVIRONMENT"] = sys.prefix
         done = subprocess.run(
-            self.command(*words, through=through), env=environment, cwd=self.home, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            self.command(*words, through=through),
+            env=environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
         return subprocess.Popen(
-            self.command(*words), env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            self.command(*words),
+            env=self.environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def wait_for(happened: Callable[[], object], seconds: float = 30) -> None:
@@ -182,8 +194,13 @@ def run_snippet(card: Path, user: User) -> str:
     environment = user.environment
     del environment["PYTHONPATH"]
     done = subprocess.run(
-        [sys.executable, "-c", found[1]], env=environment, cwd=card.parents[1], capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", found[1]],
+        env=environment,
+        cwd=card.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

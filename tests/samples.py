@@ -48,11 +48,21 @@ def quantized_layer(
 
 
 CAPABILITIES = {
-    "system": "native", "two_users": "kept", "assistant_first": "refused", "tools": "listed",
-    "tool_calls": {"mapping": "shown", "string": "escaped"}, "tool_results": "shown", "thinking": "none",
-    "thinking_unset": "", "reasoning": {"field": "dropped", "text": "kept"}, "parts": "printed",
-    "begin_token": "<s>", "date": "none", "generation_prompt": "<|assistant|>", "turn_end": "<|end|>\n",
-}  # fmt: skip
+    "system": "native",
+    "two_users": "kept",
+    "assistant_first": "refused",
+    "tools": "listed",
+    "tool_calls": {"mapping": "shown", "string": "escaped"},
+    "tool_results": "shown",
+    "thinking": "none",
+    "thinking_unset": "",
+    "reasoning": {"field": "dropped", "text": "kept"},
+    "parts": "printed",
+    "begin_token": "<s>",
+    "date": "none",
+    "generation_prompt": "<|assistant|>",
+    "turn_end": "<|end|>\n",
+}
 
 
 def length(prompt: int, share: float) -> dict[str, Any]:
@@ -62,9 +72,14 @@ def length(prompt: int, share: float) -> dict[str, Any]:
         return {"median": share * median, "lowest": 0.98 * share * median, "highest": 1.02 * share * median}
 
     return {
-        "prompt_tokens": prompt, "generation_tokens": 128, "trials": [{}] * 5, "prompt_tps": spread(2000.0),
-        "generation_tps": spread(101.25), "first_token_s": spread(0.2561), "peak_memory_bytes": 240_000_000,
-    }  # fmt: skip
+        "prompt_tokens": prompt,
+        "generation_tokens": 128,
+        "trials": [{}] * 5,
+        "prompt_tps": spread(2000.0),
+        "generation_tps": spread(101.25),
+        "first_token_s": spread(0.2561),
+        "peak_memory_bytes": 240_000_000,
+    }
 
 
 def judged(stage: str, check: str, status: str, message: str, accepted: str | None = None) -> dict[str, Any]:
@@ -75,11 +90,21 @@ def judged(stage: str, check: str, status: str, message: str, accepted: str | No
 def rung(label: str, weight_bytes: int, bits: float, kld: float) -> dict[str, Any]:
     """One variant of a recipe beside its siblings."""
     return {
-        "label": label, "repo": f"acme/Tiny-{label}", "weight_bytes": weight_bytes, "bits_per_weight": bits,
-        "memory_bytes": weight_bytes + 188_743_680, "memory_tokens": 8192, "mean_kld": kld, "mean_kld_error": kld / 15,
-        "same_first_choice": 0.91, "against": "the source", "generation_tps": 96.2, "prompt_tokens": 512,
-        "device": "gpu", "chip": "Apple M4",
-    }  # fmt: skip
+        "label": label,
+        "repo": f"acme/Tiny-{label}",
+        "weight_bytes": weight_bytes,
+        "bits_per_weight": bits,
+        "memory_bytes": weight_bytes + 188_743_680,
+        "memory_tokens": 8192,
+        "mean_kld": kld,
+        "mean_kld_error": kld / 15,
+        "same_first_choice": 0.91,
+        "against": "the source",
+        "generation_tps": 96.2,
+        "prompt_tokens": 512,
+        "device": "gpu",
+        "chip": "Apple M4",
+    }
 
 
 REMARKS = (
@@ -110,14 +135,25 @@ FILES = tuple(FileDigest(path, 2, "a" * 64) for path in ("LICENSE", "config.json
 def make_evidence(**changes: Any) -> dict[str, Any]:
     """What the card is made of: 4 bits of acme/Tiny, all measured on a Mac. `changes` replace top keys."""
     machine = {
-        "system": "macOS 26.1", "arch": "arm64", "chip": "Apple M4", "cores": 10, "gpu_cores": 10, "memory_bytes": 16 << 30,
-        "python": "3.12.1", "blas": None, "versions": {},
-    }  # fmt: skip
+        "system": "macOS 26.1",
+        "arch": "arm64",
+        "chip": "Apple M4",
+        "cores": 10,
+        "gpu_cores": 10,
+        "memory_bytes": 16 << 30,
+        "python": "3.12.1",
+        "blas": None,
+        "versions": {},
+    }
     exchange = {
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the Moon?"}],
         "rendered": "<|system|>Be brief.<|user|>What is the Moon?<|assistant|>",
-        "answer": "A satellite.\n", "tokens": [5, 6, 2], "prompt_tokens": 9, "stop": "stop", "stop_id": 2,
-    }  # fmt: skip
+        "answer": "A satellite.\n",
+        "tokens": [5, 6, 2],
+        "prompt_tokens": 9,
+        "stop": "stop",
+        "stop_id": 2,
+    }
     found: dict[str, Any] = {
         "schema": "mlx-publish/evidence/1",
         "generator": "0.1.0",

@@ -53,18 +53,35 @@ def public(key: Path) -> list[str]:
 def put_recipe(root: Path, home: Path) -> None:
     """A recipe in `home` that publishes `root`/model into `root`/out."""
     recipe = {
-        "source": str(root / "model"), "license": "mit", "to": f"folder:{root}/out", "variants": ["8bit"], **QUICK,
-    }  # fmt: skip
+        "source": str(root / "model"),
+        "license": "mit",
+        "to": f"folder:{root}/out",
+        "variants": ["8bit"],
+        **QUICK,
+    }
     (home / "r.json").write_text(json.dumps(recipe))
 
 
 def others_verify(folder: Path, public_key: Path, *words: str) -> tuple[int, str]:
     """What the OpenSSF's own tool says of a folder, and its exit code: the command of our docs, word for word."""
     done = subprocess.run(
-        [sys.executable, "-m", "model_signing", "verify", "key", str(folder), "--signature", f"{folder}/model.sig",
-         "--public_key", str(public_key), *words],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "model_signing",
+            "verify",
+            "key",
+            str(folder),
+            "--signature",
+            f"{folder}/model.sig",
+            "--public_key",
+            str(public_key),
+            *words,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 

@@ -70,59 +70,80 @@ class Loopback:
         """What a job of GitHub's has, and where sigstore is."""
         trust.write_text(json.dumps(self.trust()), encoding="utf-8")
         return {
-            "MLX_PUBLISH_SIGSTORE": str(trust), "GITHUB_ACTIONS": "true",
+            "MLX_PUBLISH_SIGSTORE": str(trust),
+            "GITHUB_ACTIONS": "true",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token-of-the-job",
             "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.url}/identity?job=1",
-        }  # fmt: skip
+        }
 
     def trust(self) -> dict[str, Any]:
         """The client's trust configuration."""
         here = {"url": self.url, "majorApiVersion": 1, "validFor": {"start": _LONG_AGO}, "operator": "loopback"}
         authority = {
-            "subject": {"organization": "loopback", "commonName": "loopback"}, "uri": self.url,
+            "subject": {"organization": "loopback", "commonName": "loopback"},
+            "uri": self.url,
             "certChain": {"certificates": [{"rawBytes": _b64(self._ca.public_bytes(Encoding.DER))}]},
             "validFor": {"start": _LONG_AGO},
-        }  # fmt: skip
+        }
         return {
             "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
             "trustedRoot": {
                 "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-                "tlogs": [self._instance(self.log)], "ctlogs": [self._instance(self.certificates)],
-                "certificateAuthorities": [authority], "timestampAuthorities": [],
+                "tlogs": [self._instance(self.log)],
+                "ctlogs": [self._instance(self.certificates)],
+                "certificateAuthorities": [authority],
+                "timestampAuthorities": [],
             },
             "signingConfig": {
                 "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
-                "caUrls": [here], "oidcUrls": [here], "rekorTlogUrls": [here], "tsaUrls": [],
-                "rekorTlogConfig": {"selector": "ANY"}, "tsaConfig": {"selector": "ANY"},
+                "caUrls": [here],
+                "oidcUrls": [here],
+                "rekorTlogUrls": [here],
+                "tsaUrls": [],
+                "rekorTlogConfig": {"selector": "ANY"},
+                "tsaConfig": {"selector": "ANY"},
             },
-        }  # fmt: skip
+        }
 
     def _instance(self, key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
         public = {
-            "rawBytes": _b64(_der(key)), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": {"start": _LONG_AGO},
-        }  # fmt: skip
+            "rawBytes": _b64(_der(key)),
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "validFor": {"start": _LONG_AGO},
+        }
         log_id = {"keyId": _b64(hashlib.sha256(_der(key)).digest())}
         return {"baseUrl": self.url, "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": log_id}
 
     def token(self) -> str:
         """An identity of this job, as GitHub mints it."""
         now = datetime.now(timezone.utc)
-        claims = {"iss": ISSUER, "sub": "repo:lab/models", "aud": "sigstore", "job_workflow_ref": self.identity,
-                  "iat": now, "nbf": now - timedelta(minutes=1), "exp": now + timedelta(minutes=5)}  # fmt: skip
+        claims = {
+            "iss": ISSUER,
+            "sub": "repo:lab/models",
+            "aud": "sigstore",
+            "job_workflow_ref": self.identity,
+            "iat": now,
+            "nbf": now - timedelta(minutes=1),
+            "exp": now + timedelta(minutes=5),
+        }
         return jwt.encode(claims, "k" * 32, algorithm="HS256")
 
     def _make_ca(self) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
         now, public = datetime.now(timezone.utc), self.root.public_key()
         return (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(public)
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(of_a_ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .sign(self.root, hashes.SHA256())
-        )  # fmt: skip
+        )
 
     def certificate(self, request: bytes) -> list[str]:
         """Issue a certificate for the key of a request; the log of certificates vouches for it."""
@@ -130,20 +151,21 @@ class Loopback:
         assert isinstance(key, ec.EllipticCurvePublicKey)
         now = datetime.now(timezone.utc).replace(microsecond=0)
         builder = (
-            x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(self._ca.subject)
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(self._ca.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=1)).not_valid_after(now + timedelta(minutes=10))
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(minutes=10))
             .add_extension(_usage(of_a_ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root.public_key()), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(self.identity)]), critical=True
-            )
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(self.identity)]), critical=True)
             .add_extension(x509.UnrecognizedExtension(_ISSUER, ISSUER.encode()), critical=False)
             .add_extension(x509.UnrecognizedExtension(_ISSUER_V2, _utf8(ISSUER)), critical=False)
             .add_extension(x509.UnrecognizedExtension(_REPOSITORY, _utf8(REPO)), critical=False)
-        )  # fmt: skip
+        )
         # The log signs what the certificate is without its word.
         bare = builder.add_extension(_word(b"\0" * 8), critical=False).sign(self.root, hashes.SHA256())
         word = self._word_for(bare.tbs_precertificate_bytes, now)
@@ -165,32 +187,45 @@ class Loopback:
         content = proposed["spec"]["proposedContent"]
         envelope = json.loads(content["envelope"])
         payload = hashlib.sha256(base64.b64decode(envelope["payload"])).hexdigest()
-        body = rfc8785.dumps({
-            "apiVersion": "0.0.1", "kind": "dsse",
-            "spec": {
-                "envelopeHash": {
-                    "algorithm": "sha256", "value": hashlib.sha256(content["envelope"].encode()).hexdigest(),
+        body = rfc8785.dumps(
+            {
+                "apiVersion": "0.0.1",
+                "kind": "dsse",
+                "spec": {
+                    "envelopeHash": {
+                        "algorithm": "sha256",
+                        "value": hashlib.sha256(content["envelope"].encode()).hexdigest(),
+                    },
+                    "payloadHash": {"algorithm": "sha256", "value": payload},
+                    "signatures": [
+                        {"signature": envelope["signatures"][0]["sig"], "verifier": content["verifiers"][0]}
+                    ],
                 },
-                "payloadHash": {"algorithm": "sha256", "value": payload},
-                "signatures": [
-                    {"signature": envelope["signatures"][0]["sig"], "verifier": content["verifiers"][0]}
-                ],
-            },
-        })  # fmt: skip
+            }
+        )
         leaf, log_id = hashlib.sha256(b"\0" + body).digest(), hashlib.sha256(_der(self.log)).digest()
         time = int(datetime.now(timezone.utc).timestamp())
         promise = rfc8785.dumps({"body": _b64(body), "integratedTime": time, "logID": log_id.hex(), "logIndex": 0})
         note = f"loopback - 1\n1\n{_b64(leaf)}\n"
         checkpoint = f"{note}\n\u2014 loopback {_b64(log_id[:4] + _signed(self.log, note.encode()))}\n"
-        return {"0" * 64: {
-            "body": _b64(body), "integratedTime": time, "logID": log_id.hex(), "logIndex": 0,
-            "verification": {
-                "signedEntryTimestamp": _b64(_signed(self.log, promise)),
-                "inclusionProof": {
-                    "logIndex": 0, "treeSize": 1, "rootHash": leaf.hex(), "hashes": [], "checkpoint": checkpoint,
+        return {
+            "0" * 64: {
+                "body": _b64(body),
+                "integratedTime": time,
+                "logID": log_id.hex(),
+                "logIndex": 0,
+                "verification": {
+                    "signedEntryTimestamp": _b64(_signed(self.log, promise)),
+                    "inclusionProof": {
+                        "logIndex": 0,
+                        "treeSize": 1,
+                        "rootHash": leaf.hex(),
+                        "hashes": [],
+                        "checkpoint": checkpoint,
+                    },
                 },
-            },
-        }}  # fmt: skip
+            }
+        }
 
 
 def _utf8(text: str) -> bytes:
@@ -199,9 +234,16 @@ def _utf8(text: str) -> bytes:
 
 def _usage(*, of_a_ca: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not of_a_ca, key_cert_sign=of_a_ca, crl_sign=of_a_ca, content_commitment=False,
-        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=not of_a_ca,
+        key_cert_sign=of_a_ca,
+        crl_sign=of_a_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _word(word: bytes) -> x509.UnrecognizedExtension:

@@ -56,7 +56,11 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     header.pop("__metadata__", None)
     numpy_names = {value: key for key, value in NAMES.items()}
     return {
-        name: np.frombuffer(raw, numpy_names[about["dtype"]], offset=start + about["data_offsets"][0],
-                            count=int(np.prod(about["shape"]))).reshape(about["shape"])
+        name: np.frombuffer(
+            raw,
+            numpy_names[about["dtype"]],
+            offset=start + about["data_offsets"][0],
+            count=int(np.prod(about["shape"])),
+        ).reshape(about["shape"])
         for name, about in header.items()
-    }  # fmt: skip
+    }

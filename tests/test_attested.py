@@ -34,9 +34,7 @@ def measure(root: Path) -> None:
     (home / "signers.txt").write_text(allowed(key))
     (home / "mlx-publish.yaml").write_text("attested:\n  signers: signers.txt\n")
     put_recipe(root, home)
-    User(home, more={KEY: str(key)}).run(
-        "run", "--recipe", "r.json", "--work", root / "work", "--into", home / "cards"
-    )  # fmt: skip
+    User(home, more={KEY: str(key)}).run("run", "--recipe", "r.json", "--work", root / "work", "--into", home / "cards")
 
 
 @pytest.fixture
@@ -73,9 +71,9 @@ def test_the_machine_that_measured_signs_and_upload_and_verify_name_it(home: Pat
 
 def test_upload_refuses_evidence_that_nobody_signed_and_names_what_is_missing(home: Path) -> None:
     (card(home) / "evidence.sig").unlink()
-    output = User(home).run(
-        "upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1
-    ).text  # fmt: skip
+    output = (
+        User(home).run("upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1).text
+    )
     assert "evidence-attested" in output
     assert "evidence.sig" in output
     assert "MLX_PUBLISH_EVIDENCE_KEY" in output
@@ -86,9 +84,9 @@ def test_upload_refuses_numbers_that_were_changed_after_they_were_signed(home: P
     data = json.loads(path.read_text())
     data["fidelity"]["mean_kld"] = 0.0
     path.write_text(json_text(data))
-    output = User(home).run(
-        "upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1
-    ).text  # fmt: skip
+    output = (
+        User(home).run("upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", code=1).text
+    )
     assert "no signature of" in output
 
 
@@ -158,10 +156,16 @@ def test_a_signature_for_another_purpose_or_by_a_stranger_or_of_other_bytes_does
     assert judged(EVIDENCE, TEXT, elsewhere, policy, "e.json").status == "fail"
 
 
-@pytest.mark.parametrize("text", [
-    b"", b"\0" * 100, b"-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n", b"A" * 100_000,
-    b"-----BEGIN SSH SIGNATURE-----\n" + b"U1NIU0lH" * 200 + b"\n-----END SSH SIGNATURE-----\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\0" * 100,
+        b"-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n",
+        b"A" * 100_000,
+        b"-----BEGIN SSH SIGNATURE-----\n" + b"U1NIU0lH" * 200 + b"\n-----END SSH SIGNATURE-----\n",
+    ],
+)
 def test_what_is_no_signature_is_refused_and_no_bug(tmp_path: Path, text: bytes) -> None:
     findings = judged(EVIDENCE, TEXT, text, by(tmp_path, allowed(key_of(tmp_path))), "cards/a/b/evidence.json")
     assert findings.status == "fail"
@@ -182,12 +186,23 @@ def test_a_list_of_signers_that_is_missing_or_empty_is_bad_input_at_its_line(tmp
         (tmp_path / "signers.txt").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("rules", [
-    "attested: {}", "attested: yes", "attested: {signers: a, github: b/c}", "attested: {signers: ../../etc/passwd}",
-    "attested: {signers: /etc/passwd}", "attested: {workflow: a/b/.github/workflows/c.yml}", "attested: {github: x}",
-    "attested: {github: a/b, workflow: --deny}", "sign: maybe", "sign: true", "attested: {github: '--help/x'}",
-    "attested: {signers: ''}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "attested: {}",
+        "attested: yes",
+        "attested: {signers: a, github: b/c}",
+        "attested: {signers: ../../etc/passwd}",
+        "attested: {signers: /etc/passwd}",
+        "attested: {workflow: a/b/.github/workflows/c.yml}",
+        "attested: {github: x}",
+        "attested: {github: a/b, workflow: --deny}",
+        "sign: maybe",
+        "sign: true",
+        "attested: {github: '--help/x'}",
+        "attested: {signers: ''}",
+    ],
+)
 def test_a_policy_that_asks_for_nothing_known_is_bad_input(tmp_path: Path, rules: str) -> None:
     (tmp_path / "mlx-publish.yaml").write_text(f"{rules}\n")
     with pytest.raises(BadInput, match=r"mlx-publish\.yaml:1"):
@@ -251,9 +266,13 @@ def test_github_is_asked_for_these_bytes_this_repo_and_this_workflow(
     words = (tmp_path / "words").read_text().splitlines()
     assert words[:2] == ["attestation", "verify"]
     assert words[3:] == [
-        "--repo", "lab/models", "--predicate-type", MEASURED,
-        "--signer-workflow", "kit/kit/.github/workflows/publish.yml",
-    ]  # fmt: skip
+        "--repo",
+        "lab/models",
+        "--predicate-type",
+        MEASURED,
+        "--signer-workflow",
+        "kit/kit/.github/workflows/publish.yml",
+    ]
     assert (tmp_path / "given").read_bytes() == TEXT
     shown = (tmp_path / "environment").read_text()
     assert "gh-own" in shown

@@ -147,7 +147,7 @@ def test_a_config_that_costs_or_says_two_things_is_refused(name: str, file: str)
         ({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 10**4200]}}, "holds a number of 4,201 digits"),
         ({"a" * 100_000: {"dtype": "U8", "shape": [1], "data_offsets": [3, 2]}}, "aaa has an impossible"),
     ],
-)  # fmt: skip
+)
 def test_a_header_that_cannot_be_is_refused_in_short_words(header: dict[str, Any], words: str) -> None:
     finding = find(
         "readable",
@@ -212,11 +212,16 @@ def test_tokens_without_number_in_the_smaller_file_are_refused(key: str) -> None
 @pytest.mark.parametrize(
     "keys",
     [
-        {"model_type": "x" * 1_000_000}, {"architectures": ["x" * 1_000_000]}, {"architectures": ["x y"] * 100_000},
-        {"eos_token_id": list(range(-200_000, 0))}, {"x" * 1_000_000: float("nan")}, {"vocab_size": "x " * 500_000},
-        {"quantization_config": {"quant_method": "x" * 1_000_000}}, {"auto_map": {"AutoModel": "x" * 1_000_000}},
+        {"model_type": "x" * 1_000_000},
+        {"architectures": ["x" * 1_000_000]},
+        {"architectures": ["x y"] * 100_000},
+        {"eos_token_id": list(range(-200_000, 0))},
+        {"x" * 1_000_000: float("nan")},
+        {"vocab_size": "x " * 500_000},
+        {"quantization_config": {"quant_method": "x" * 1_000_000}},
+        {"auto_map": {"AutoModel": "x" * 1_000_000}},
     ],
-)  # fmt: skip
+)
 def test_what_a_check_quotes_of_a_model_is_cut(keys: dict[str, Any]) -> None:
     source = facts(config=keys)
     for finding in run_in_groups(GROUPS, source):

@@ -155,9 +155,13 @@ def test_another_recipe_s_fault_is_not_this_branch_s(tree: Path) -> None:
 
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a licence that the policy forbids": (
-        lambda e: e["licence"].update(id="gpl-3.0"), 'licence.id: the licence is "gpl-3.0", which the policy does not',
+        lambda e: e["licence"].update(id="gpl-3.0"),
+        'licence.id: the licence is "gpl-3.0", which the policy does not',
     ),
-    "another licence than the recipe's": (lambda e: e["licence"].update(id="APACHE-2.0"), "licence.id: says 'APACHE-2.0'"),
+    "another licence than the recipe's": (
+        lambda e: e["licence"].update(id="APACHE-2.0"),
+        "licence.id: says 'APACHE-2.0'",
+    ),
     "other languages than the recipe's": (lambda e: e.update(language=["en"]), "language: says ['en']"),
     "no checks": (lambda e: e.update(checks=[]), "checks: tells of no check of inspect"),
     "a check less": (lambda e: e["checks"].pop(), "checks: lacks checks of"),
@@ -165,14 +169,15 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a check twice": (lambda e: e["checks"].append(e["checks"][0]), "twice"),
     "a failed check": (lambda e: e["checks"][0].update(status="fail"), "failed"),
     "a failure that the recipe does not accept": (
-        lambda e: e["checks"][0].update(status="warn", accepted="because we say so"), "does not accept",
+        lambda e: e["checks"][0].update(status="warn", accepted="because we say so"),
+        "does not accept",
     ),
     "no smoke": (lambda e: _take_out(e, "smoke"), "smoke: there is none, and no recipe accepts"),
     "no fidelity": (lambda e: _take_out(e, "fidelity"), "fidelity: there is none, and no recipe accepts"),
     "no fidelity, and a word less": (lambda e: e.update(fidelity=None), "fidelity: there is none"),
     "an exemption of its own": (lambda e: _exempt(e, "it is fine so"), "untested: the recipe does not accept"),
     "another question than the recipe's": (lambda e: e["smoke"]["asked"].update(prompt="Hi"), "smoke.asked: says"),
-}  # fmt: skip
+}
 
 
 def _exempt(evidence: dict[str, Any], reason: str) -> None:

@@ -242,9 +242,7 @@ def test_mistral_lists_tools_at_the_last_question(render: Render) -> None:
         '[AVAILABLE_TOOLS] [{"type": "function", "function": {"name": "see", "description": "Look up.", '
         '"parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}}][/AVAILABLE_TOOLS]'
     )
-    assert render("mistral", *EVERYWHERE, tools=[SEE]) == (
-        f"<s>[INST] Hi[/INST] Yes?</s>{listed}[INST] Moon[/INST]"
-    )  # fmt: skip
+    assert render("mistral", *EVERYWHERE, tools=[SEE]) == (f"<s>[INST] Hi[/INST] Yes?</s>{listed}[INST] Moon[/INST]")
 
 
 def test_mistral_writes_calls_and_results(render: Render) -> None:

@@ -66,8 +66,12 @@ def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: lis
     ((options, flags),) = asked
     assert flags == {name: f"<{name}>" for name in RECIPE_FLAGS}
     assert (options.command, options.variant, options.work, options.force, options.json) == (
-        command, "4bit", Path("w"), True, True,
-    )  # fmt: skip
+        command,
+        "4bit",
+        Path("w"),
+        True,
+        True,
+    )
 
 
 def test_defaults(asked: list[Any]) -> None:
@@ -101,8 +105,18 @@ def fill(monkeypatch: pytest.MonkeyPatch, **given: str) -> None:
 
 
 def test_inputs_of_the_action_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
-    fill(monkeypatch, source=" a/b\n", bits="8", group_size="32", notes="$(rm -rf /)", revision="  ", work="w",
-         variant="8bit", force="true", until="convert")  # fmt: skip
+    fill(
+        monkeypatch,
+        source=" a/b\n",
+        bits="8",
+        group_size="32",
+        notes="$(rm -rf /)",
+        revision="  ",
+        work="w",
+        variant="8bit",
+        force="true",
+        until="convert",
+    )
     cli.main(["run", "--from-env"])
     ((options, flags),) = asked
     assert flags == {"source": "a/b", "bits": "8", "group_size": "32", "notes": "$(rm -rf /)"}
@@ -111,8 +125,23 @@ def test_inputs_of_the_action_come_from_the_environment(monkeypatch: pytest.Monk
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
     fill(monkeypatch, source="a/b", work="w", until="upload", variant="8bit", recipe="e.yaml", tag="e", force="false")
-    cli.main(["run", "--from-env", "--source", "c/d", "--work", "v", "--until", "card", "--variant", "4bit",
-              "--recipe", "f.yaml", "--force"])  # fmt: skip
+    cli.main(
+        [
+            "run",
+            "--from-env",
+            "--source",
+            "c/d",
+            "--work",
+            "v",
+            "--until",
+            "card",
+            "--variant",
+            "4bit",
+            "--recipe",
+            "f.yaml",
+            "--force",
+        ]
+    )
     cli.main(["publish", "--from-env", "--tag", "f"])
     cli.main(["publish", "--from-env"])
     (options, flags), (tagged, _), (other, _) = asked
@@ -165,9 +194,12 @@ def test_bad_input_ends_with_2(words: list[str], said: str, capsys: pytest.Captu
     ],
 )
 def test_every_error_has_its_exit_code(
-    breaks: Callable[[BaseException], None], error: BaseException, code: int, said: str,
+    breaks: Callable[[BaseException], None],
+    error: BaseException,
+    code: int,
+    said: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     breaks(error)
     assert cli.main(["run"]) == code
     assert capsys.readouterr().err.startswith(said)
@@ -231,14 +263,24 @@ def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
     assert "\nr.yaml:4: colour: this key is not known\n" in said
 
 
-@pytest.mark.parametrize(("error", "verdict"), [
-    (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"), (BadInput("is wrong", place=in_file("r.yaml", 3)), "error"),
-    (SurroundingsError("no answer"), "error"), (KeyboardInterrupt(), "error"), (ZeroDivisionError("x"), "error"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (Refused("not ```your``` repo hf_abcdefghijkl", remedy="Ask."), "refused"),
+        (BadInput("is wrong", place=in_file("r.yaml", 3)), "error"),
+        (SurroundingsError("no answer"), "error"),
+        (KeyboardInterrupt(), "error"),
+        (ZeroDivisionError("x"), "error"),
+    ],
+)
 def test_in_a_job_what_stopped_it_is_its_verdict_and_ends_its_summary(
-    breaks: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException,
-    verdict: str, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    breaks: Callable[[BaseException], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: BaseException,
+    verdict: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for name in ("OUTPUT", "STEP_SUMMARY"):
         monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / name))
     (tmp_path / "OUTPUT").write_text("verdict<<end\npass\nend\n")

@@ -34,10 +34,24 @@ def reviewed(root: Path) -> tuple[int, str]:
     return code, (root.parent / "summary").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("place", [
-    f"{CARD}/README.md", f"{CARD}/evidence.json", f"{CARD}/ladder.svg", f"{CARD}/evidence.sig", CARD, "cards/lab", "cards",
-    "recipes/model-0.yaml", "recipes", "mlx-publish.yaml", "templates", "templates/card", "templates/card/limits.md.j2",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"{CARD}/README.md",
+        f"{CARD}/evidence.json",
+        f"{CARD}/ladder.svg",
+        f"{CARD}/evidence.sig",
+        CARD,
+        "cards/lab",
+        "cards",
+        "recipes/model-0.yaml",
+        "recipes",
+        "mlx-publish.yaml",
+        "templates",
+        "templates/card",
+        "templates/card/limits.md.j2",
+    ],
+)
 def test_nothing_is_read_through_a_link_of_a_branch(
     tree: Path, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,21 +135,27 @@ def _lines(count: int) -> str:
     return "\n".join(f"{number % 7}" for number in range(count))
 
 
-@pytest.mark.parametrize("costly", [
-    pytest.param(lambda: list(differences("x" * 300_000, "y" * 300_000)), id="a long word"),
-    pytest.param(lambda: list(differences("a\n" + "\n" * 300_000, "\n" * 300_000 + "b")), id="empty lines"),
-    pytest.param(lambda: list(differences(_lines(100_000), _lines(100_003))), id="lines that are alike"),
-    pytest.param(lambda: unclosed(" ".join("`" * (number % 900 + 1) for number in range(2000))), id="backticks"),
-    pytest.param(lambda: unclosed("` `` " * 100_000), id="pairs of backticks"),
-    pytest.param(lambda: harmless("\n" * 300_000 + "x"), id="a log of empty lines"),
-    pytest.param(lambda: harmless("#" + " " * 300_000 + "x"), id="a log of blanks"),
-    pytest.param(lambda: list(faults(make_evidence(checks=[0] * 500_000))), id="checks"),
-    pytest.param(lambda: list(faults(make_evidence(tools={str(n): n for n in range(300_000)}))), id="tools"),
-    pytest.param(lambda: key_lines('{"' + "k" * 1_000_000 + '": [' + "0," * 400_000 + "0]}"), id="a long key"),
-    pytest.param(lambda: ladder_chart([
-        Rung(f"{n}bit", 10**9 + n, 0.01, 0.001, 50.0, "gpu", n == 3) for n in range(MOST_VARIANTS)
-    ], "m"), id="variants"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "costly",
+    [
+        pytest.param(lambda: list(differences("x" * 300_000, "y" * 300_000)), id="a long word"),
+        pytest.param(lambda: list(differences("a\n" + "\n" * 300_000, "\n" * 300_000 + "b")), id="empty lines"),
+        pytest.param(lambda: list(differences(_lines(100_000), _lines(100_003))), id="lines that are alike"),
+        pytest.param(lambda: unclosed(" ".join("`" * (number % 900 + 1) for number in range(2000))), id="backticks"),
+        pytest.param(lambda: unclosed("` `` " * 100_000), id="pairs of backticks"),
+        pytest.param(lambda: harmless("\n" * 300_000 + "x"), id="a log of empty lines"),
+        pytest.param(lambda: harmless("#" + " " * 300_000 + "x"), id="a log of blanks"),
+        pytest.param(lambda: list(faults(make_evidence(checks=[0] * 500_000))), id="checks"),
+        pytest.param(lambda: list(faults(make_evidence(tools={str(n): n for n in range(300_000)}))), id="tools"),
+        pytest.param(lambda: key_lines('{"' + "k" * 1_000_000 + '": [' + "0," * 400_000 + "0]}"), id="a long key"),
+        pytest.param(
+            lambda: ladder_chart(
+                [Rung(f"{n}bit", 10**9 + n, 0.01, 0.001, 50.0, "gpu", n == 3) for n in range(MOST_VARIANTS)], "m"
+            ),
+            id="variants",
+        ),
+    ],
+)
 def test_no_text_takes_the_square_of_its_length(costly: Callable[[], object]) -> None:
     start = time.process_time()
     costly()

@@ -54,10 +54,14 @@ def test_the_card_says_what_was_found(demo: Path, label: str) -> None:
     folder = demo / f"{NAME}-MLX-{label}"
     _, matter, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert YAML(typ="safe").load(matter) == {
-        "license": "apache-2.0", "language": ["en"], "library_name": "mlx", "pipeline_tag": "text-generation",
-        "base_model": f"HuggingFaceTB/{NAME}", "base_model_relation": "quantized",
+        "license": "apache-2.0",
+        "language": ["en"],
+        "library_name": "mlx",
+        "pipeline_tag": "text-generation",
+        "base_model": f"HuggingFaceTB/{NAME}",
+        "base_model_relation": "quantized",
         "tags": ["mlx", "conversational", f"{label[0]}-bit"],
-    }  # fmt: skip
+    }
     assert re.search(rf"^\|.*\b{label}\b.*\| {BITS[label]:.2f} \|", body, re.MULTILINE)
     assert "affine, group size 64" in body
     answer = evidence(demo, label)["smoke"]["exchange"]["answer"]

@@ -51,8 +51,13 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
     environment = {**os.environ, "PYTHONPATH": SCRIPTS, "HF_ENDPOINT": "http://127.0.0.1:9", **variables}
     return subprocess.run(
         [sys.executable, "-m", "mlx_publish", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def event(folder: Path, **payload: Any) -> list[str]:
@@ -85,13 +90,28 @@ def test_json_keeps_its_value(text: Any) -> None:
     assert shown.isascii()
 
 
-@pytest.mark.parametrize("arguments", [
-    (LINES,), ("plan", LINES), ("inspect", "--frob", LINES), ("hook", LINES, "x"), ("hook", "mlx-recipe", LINES),
-    ("inspect", "--recipe", LINES), ("inspect", "--source", LINES), ("inspect", "--source", "a/b", "--bits", LINES),
-    ("plan", "--event-name", LINES, "--event", "event.json", "--ref", LINES), ("verify", LINES),
-    ("clean", "--work", LINES), ("clean", "--older-than", LINES), ("run", "--source", "a/b", "--until", LINES),
-    ("smoke", "--template-only", "--source", LINES), ("review-cards", "--base", LINES), ("recipe", "--source", LINES),
-], ids=lambda words: " ".join(words[:-1]))  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (LINES,),
+        ("plan", LINES),
+        ("inspect", "--frob", LINES),
+        ("hook", LINES, "x"),
+        ("hook", "mlx-recipe", LINES),
+        ("inspect", "--recipe", LINES),
+        ("inspect", "--source", LINES),
+        ("inspect", "--source", "a/b", "--bits", LINES),
+        ("plan", "--event-name", LINES, "--event", "event.json", "--ref", LINES),
+        ("verify", LINES),
+        ("clean", "--work", LINES),
+        ("clean", "--older-than", LINES),
+        ("run", "--source", "a/b", "--until", LINES),
+        ("smoke", "--template-only", "--source", LINES),
+        ("review-cards", "--base", LINES),
+        ("recipe", "--source", LINES),
+    ],
+    ids=lambda words: " ".join(words[:-1]),
+)
 @pytest.mark.parametrize("github", ["", "true"])
 def test_arguments_that_are_quoted_command_nothing(tmp_path: Path, arguments: tuple[str, ...], github: str) -> None:
     event(tmp_path)
@@ -212,10 +232,16 @@ def test_a_progress_bar_moves_on_a_terminal_alone() -> None:
         assert inner.getvalue() == shown
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("plain", "plain"), ("a\nb\tc", "a\\nb\\tc"), ("\x1b[1m", "\ufffd[1m"), ("a\u2028b", "a\\u2028b"),
-    ("ab" * 500, "ab" * 75 + "[… 800 more …]" + "ab" * 25),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[1m", "\ufffd[1m"),
+        ("a\u2028b", "a\\u2028b"),
+        ("ab" * 500, "ab" * 75 + "[… 800 more …]" + "ab" * 25),
+    ],
+)
 def test_a_quoted_text_is_a_part_of_one_line(text: str, shown: str) -> None:
     assert one_line(text) == shown
 
@@ -255,9 +281,12 @@ def test_bootstrap_tells_what_it_was_given_without_commands(tmp_path: Path, gith
     summary = tmp_path / "summary"
     variables = {"MLX_PUBLISH_PYTHON": f"/x {LINES} #\u00ad#[z] \x9b ~~~ <b>", "GITHUB_STEP_SUMMARY": str(summary)}
     done = subprocess.run(
-        ["sh", f"{SCRIPTS}/bootstrap.sh", "-s", "plan"], env={**os.environ, **variables, "GITHUB_ACTIONS": github},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["sh", f"{SCRIPTS}/bootstrap.sh", "-s", "plan"],
+        env={**os.environ, **variables, "GITHUB_ACTIONS": github},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     printed = commands(done.stdout + done.stderr)
     assert len(printed) == bool(github)

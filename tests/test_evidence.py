@@ -53,5 +53,6 @@ def test_a_folder_is_its_files_but_for_what_is_made_from_evidence() -> None:
     assert folder_digest([config, FileDigest("model.safetensors", 3, "x")]) != digest
     assert folder_digest([config, weights, FileDigest("sub/README.md", 1, "c")]) != digest
     assert listing([weights, config]) == [
-        {"path": "config.json", "size": 2, "sha256": "a"}, {"path": "model.safetensors", "size": 3, "sha256": "b"},
-    ]  # fmt: skip
+        {"path": "config.json", "size": 2, "sha256": "a"},
+        {"path": "model.safetensors", "size": 3, "sha256": "b"},
+    ]

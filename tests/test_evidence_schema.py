@@ -41,9 +41,14 @@ def test_real_evidence_is_whole(published: Published) -> None:
 
 
 LATER = {
-    "system_later": "kept", "developer": "lost", "calls": {"two calls": "shown"}, "tool_forms": {"anyOf": "untyped"},
-    "system_parts": "shown", "result_parts": "printed", "switches": {"thinking": [True], "thinking_budget": [0, 512]},
-}  # fmt: skip
+    "system_later": "kept",
+    "developer": "lost",
+    "calls": {"two calls": "shown"},
+    "tool_forms": {"anyOf": "untyped"},
+    "system_parts": "shown",
+    "result_parts": "printed",
+    "switches": {"thinking": [True], "thinking_budget": [0, 512]},
+}
 
 
 def test_what_later_versions_tell_of_a_template_is_known_and_need_not_be_there() -> None:

@@ -99,18 +99,21 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
     assert "has: 4bit, 8bit" in ended.text
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--bits", "4", "--mode", "mxfp8"], "--bits: mxfp8 has 8 bits, not 4"),
-    (["--bits", "seven"], "--bits"),
-    (["--mixed", "mixed_3_6", "--mode", "mxfp4"], "--mode: the mixed recipes of mlx-lm are affine, not mxfp4"),
-    (["--group-size", "64", "--dtype", "float16"], "--group-size: dtype alone leaves the model unquantized"),
-    (["--variants", "4bit,9bits"], "no variant is called '9bits'"),
-    (["--to", "no/such/place"], "--to: 'no/such/place' is neither a repo as namespace/name nor folder:PATH"),
-    (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
-    (["--license", "other"], "license_name and license_link"),
-    (["--private", "perhaps"], "--private"),
-    (["--frobnicate"], "unrecognized arguments: --frobnicate"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--bits", "4", "--mode", "mxfp8"], "--bits: mxfp8 has 8 bits, not 4"),
+        (["--bits", "seven"], "--bits"),
+        (["--mixed", "mixed_3_6", "--mode", "mxfp4"], "--mode: the mixed recipes of mlx-lm are affine, not mxfp4"),
+        (["--group-size", "64", "--dtype", "float16"], "--group-size: dtype alone leaves the model unquantized"),
+        (["--variants", "4bit,9bits"], "no variant is called '9bits'"),
+        (["--to", "no/such/place"], "--to: 'no/such/place' is neither a repo as namespace/name nor folder:PATH"),
+        (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
+        (["--license", "other"], "license_name and license_link"),
+        (["--private", "perhaps"], "--private"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    ],
+)
 def test_2_flags_that_do_not_fit(user: User, tmp_path: Path, flags: list[str], words: str) -> None:
     make_model(tmp_path / "m")
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", tmp_path / "work", *flags, code=2)

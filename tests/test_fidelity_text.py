@@ -45,8 +45,18 @@ PARAGRAPHS = {
 }
 PIECES = ("Footbridge", "Dear Aunt", "To make a", "The first instruments", "From a weather", "7. Late", "On the night")
 SCRIPTS = {
-    "LATIN", "CYRILLIC", "GREEK", "ARABIC", "HEBREW", "DEVANAGARI", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI",
-}  # fmt: skip
+    "LATIN",
+    "CYRILLIC",
+    "GREEK",
+    "ARABIC",
+    "HEBREW",
+    "DEVANAGARI",
+    "CJK",
+    "HIRAGANA",
+    "KATAKANA",
+    "HANGUL",
+    "THAI",
+}
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n")
 

@@ -50,7 +50,7 @@ OURS = {
     "source/logits.py": "data of the package",
     "source/transformers_check.py": "data of the package",
     "chat/dialogues.py": "data/dialogues.json",
-}  # fmt: skip
+}
 
 
 def parsers_in(tree: ast.AST) -> Iterator[str]:

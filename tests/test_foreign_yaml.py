@@ -86,9 +86,14 @@ def test_in_a_card_of_a_branch_it_is_a_problem(case: tuple[str, int, str], tmp_p
 
 
 # A card may repeat a list, as PyYAML writes it; what is a bomb all the same, tests/model/test_card.py has.
-@pytest.mark.parametrize("name", sorted(
-    name for name, (_, _, said) in HOSTILE.items() if name not in ("values", "a number in base 60") and "anchors" not in said
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name
+        for name, (_, _, said) in HOSTILE.items()
+        if name not in ("values", "a number in base 60") and "anchors" not in said
+    ),
+)
 def test_of_a_source_s_card_nothing_is_read_then_and_that_is_told(name: str) -> None:
     found = parse_card(f"---\n{HOSTILE[name][0]}\n---\n# Text\n")
     assert (found.data, HOSTILE[name][2] in found.problem) == ({}, True)
@@ -129,10 +134,20 @@ def test_without_libyaml_the_same_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "!!python/object/apply:os.system ['id']\n", "!x [a]\n", "source: !x [a]\n", "!!set {a, b}\n", "!!omap [a: b]\n",
-        "? [a]\n: b\n", "? {a: b}\n: c\n", "x: !!int 'y'\n", "x: !!binary 'y'\n", "x: 2024-02-30\n", "x: !!timestamp 'y'\n", "x: !!bool y\n",
+        "!!python/object/apply:os.system ['id']\n",
+        "!x [a]\n",
+        "source: !x [a]\n",
+        "!!set {a, b}\n",
+        "!!omap [a: b]\n",
+        "? [a]\n: b\n",
+        "? {a: b}\n: c\n",
+        "x: !!int 'y'\n",
+        "x: !!binary 'y'\n",
+        "x: 2024-02-30\n",
+        "x: !!timestamp 'y'\n",
+        "x: !!bool y\n",
     ],
-)  # fmt: skip
+)
 def test_what_yaml_has_beside_plain_data_is_bad_input(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(BadInput):

@@ -84,9 +84,14 @@ def make(root: Path) -> Tree:
     (repo / ".git").mkdir(parents=True)
     (repo / "mlx-publish.yaml").write_text(POLICY)
     write_recipe(
-        repo / "recipes/r.yaml", source="../../Scripted", base_model="acme/base", variants=["4bit", "8bit"],
-        to="folder:../../out/{source}-MLX-{variant}", card={"notes": "Mine."}, accept=[ACCEPTED],
-    )  # fmt: skip
+        repo / "recipes/r.yaml",
+        source="../../Scripted",
+        base_model="acme/base",
+        variants=["4bit", "8bit"],
+        to="folder:../../out/{source}-MLX-{variant}",
+        card={"notes": "Mine."},
+        accept=[ACCEPTED],
+    )
     User(repo).run("run", "--recipe", "recipes/r.yaml", "--work", root / "work", "--into", "cards")
     return tree
 
@@ -152,9 +157,23 @@ def test_a_job_that_publishes_one_of_several_variants_needs_less_room_and_publis
 
 
 EVERY = (
-    "licence.id", "language", "config", "model", "source", "recipe", "destination", "variant", "words", "tools",
-    "generator", "smoke", "fidelity", "benchmark", "ladder", "checks",
-)  # fmt: skip
+    "licence.id",
+    "language",
+    "config",
+    "model",
+    "source",
+    "recipe",
+    "destination",
+    "variant",
+    "words",
+    "tools",
+    "generator",
+    "smoke",
+    "fidelity",
+    "benchmark",
+    "ladder",
+    "checks",
+)
 
 
 @pytest.mark.parametrize("top", EVERY)
@@ -212,10 +231,16 @@ NAMED: dict[str, tuple[Change, str]] = {
     "licence link": (lambda e: e["licence"].update(link="https://x.y"), 'licence.link says "https://x.y" where'),
     "languages": (lambda e: e.update(language=["en", "de"]), 'language says ["en", "de"] where'),
     "context": (lambda e: e["config"].update(context=10**6), "config.context says 1000000 where"),
-    "parameters": (lambda e: e["model"].update(parameters=7 * 10**9), "model.parameters says 7000000000 where convert.json"),
+    "parameters": (
+        lambda e: e["model"].update(parameters=7 * 10**9),
+        "model.parameters says 7000000000 where convert.json",
+    ),
     "bits": (lambda e: e["model"].update(bits_per_weight=8.5), "model.bits_per_weight says 8.5 where"),
     "ends": (lambda e: e["smoke"].update(stop_ids=[0]), "smoke.stop_ids"),
-    "capabilities": (lambda e: e["smoke"]["capabilities"].update(tools="listed"), 'smoke.capabilities.tools says "listed"'),
+    "capabilities": (
+        lambda e: e["smoke"]["capabilities"].update(tools="listed"),
+        'smoke.capabilities.tools says "listed"',
+    ),
     "tools": (lambda e: e["tools"].update(mlx="9.9"), 'tools.mlx says "9.9" where convert.json says'),
     "template": (lambda e: e["smoke"].update(chat_template=False), "smoke.chat_template says false where"),
     "digest": (lambda e: e["model"]["files"][0].update(sha256="0" * 64), "model.files[0].sha256 says"),
@@ -226,12 +251,15 @@ NAMED: dict[str, tuple[Change, str]] = {
     "notes": (lambda e: e["words"].update(notes="Best."), 'words.notes says "Best." where the recipe says "Mine."'),
     "version": (lambda e: e.update(generator="0.0.1"), 'generator says "0.0.1" where this version says'),
     "a check's words": (lambda e: _check(e, "licence").update(message="all is well"), '].message says "all is well"'),
-    "a key of its own": (lambda e: e["config"].update(experts=128), "config.experts says 128 where inspect.json says nothing"),
+    "a key of its own": (
+        lambda e: e["config"].update(experts=128),
+        "config.experts says 128 where inspect.json says nothing",
+    ),
     "a key less": (lambda e: e["config"].pop("model_type"), "config.model_type says nothing where"),
     "another type": (lambda e: e["config"].update(context=float(e["config"]["context"])), "config.context says"),
     "control characters": (lambda e: e["source"].update(name="\x1b[2J"), 'source.name says "\\u001b[2J"'),
     "a long text": (lambda e: e["source"].update(name="n" * 5000), 'source.name says "nnn'),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("field", NAMED)
@@ -257,17 +285,21 @@ LISTS: dict[str, tuple[Change, str]] = {
     "a failed one": (lambda e: e["checks"][3].update(status="fail"), "failed"),
     "a failed one with a reason": (lambda e: e["checks"][3].update(status="fail", accepted="so what"), "failed"),
     "accepted without the recipe": (
-        lambda e: e["checks"][3].update(status="warn", accepted="so what"), "does not accept",
+        lambda e: e["checks"][3].update(status="warn", accepted="so what"),
+        "does not accept",
     ),
     "accepted in other words": (
         lambda e: next(c for c in e["checks"] if c["id"] == "not-taken").update(status="warn", accepted="its ours"),
         "does not accept",
     ),
     "a test that is gone": (lambda e: _without(e, "smoke"), "it was not tested"),
-    "a measurement that is gone, its checks not": (lambda e: e["missing"].update(fidelity="") or e.update(fidelity=None), "and fidelity is null"),
+    "a measurement that is gone, its checks not": (
+        lambda e: e["missing"].update(fidelity="") or e.update(fidelity=None),
+        "and fidelity is null",
+    ),
     "words of its own": (lambda e: _without(e, "fidelity", " at all, it is perfect"), "is no reason"),
     "an exemption of its own": (lambda e: _exempt(e, "we know it"), "does not accept"),
-}  # fmt: skip
+}
 
 
 def _exempt(evidence: dict[str, Any], reason: str) -> None:
@@ -320,7 +352,7 @@ def test_what_another_machine_measured_is_claimed_and_said(tree: Tree, tmp_path:
         (lambda e: e["smoke"]["options"].update(enable_thinking=True), "smoke.options.enable_thinking"),
         (lambda e: e["smoke"].update(stop_ids=[0, 1, 2, 3]), "smoke.stop_ids"),
         (lambda e: e["ladder"][0].update(mean_kld=0.0), "ladder[0].mean_kld says 0.0 where the evidence itself says"),
-    ):  # fmt: skip
+    ):
         evidence = tree.evidence
         change(evidence)  # type: ignore[no-untyped-call]
         elsewhere.put(evidence)
@@ -351,8 +383,9 @@ def test_the_policy_is_asked_about_the_licence_of_the_evidence(tree: Tree) -> No
     tree.put(evidence)
     check = tree.upload()["licence-allowed"]
     assert (check.status, check.message) == (
-        "fail", 'of the evidence the licence is "mit", which the policy does not allow',
-    )  # fmt: skip
+        "fail",
+        'of the evidence the licence is "mit", which the policy does not allow',
+    )
     assert "mlx-publish.yaml:1" in check.remedy
 
 

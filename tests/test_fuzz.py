@@ -46,9 +46,14 @@ from tiny_tokenizer import build_tokenizer
 
 _EXAMPLES = int(os.environ.get("MLX_PUBLISH_FUZZ", "40"))
 fuzz = settings(
-    max_examples=_EXAMPLES, derandomize="MLX_PUBLISH_FUZZ" not in os.environ, deadline=timedelta(seconds=20), database=None,
-    phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck), print_blob=False,
-)  # fmt: skip
+    max_examples=_EXAMPLES,
+    derandomize="MLX_PUBLISH_FUZZ" not in os.environ,
+    deadline=timedelta(seconds=20),
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+)
 few = settings(fuzz, max_examples=max(3, _EXAMPLES // 10))
 
 
@@ -76,12 +81,24 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 RECIPE = {
-    "name": "tiny", "source": "acme/Tiny", "revision": "0" * 40, "base_model": "acme/Tiny", "license": "apache-2.0",
-    "license_name": "x", "license_link": "https://x", "language": ["en", "de"], "variants": ["4bit", {"bits": 8, "group_size": 32}],
-    "to": "lab/{source}-MLX-{variant}", "private": False, "accept": [{"check": "answers", "reason": "random weights"}],
-    "card": {"notes": "words"}, "smoke": {"prompt": "Hi", "max_tokens": 4, "options": {}}, "fidelity": {"tokens": 512},
-    "benchmark": {"trials": 3, "prompt_tokens": [128]}, "collection": "lab/x-0123456789abcdef01234567",
-}  # fmt: skip
+    "name": "tiny",
+    "source": "acme/Tiny",
+    "revision": "0" * 40,
+    "base_model": "acme/Tiny",
+    "license": "apache-2.0",
+    "license_name": "x",
+    "license_link": "https://x",
+    "language": ["en", "de"],
+    "variants": ["4bit", {"bits": 8, "group_size": 32}],
+    "to": "lab/{source}-MLX-{variant}",
+    "private": False,
+    "accept": [{"check": "answers", "reason": "random weights"}],
+    "card": {"notes": "words"},
+    "smoke": {"prompt": "Hi", "max_tokens": 4, "options": {}},
+    "fidelity": {"tokens": 512},
+    "benchmark": {"trials": 3, "prompt_tokens": [128]},
+    "collection": "lab/x-0123456789abcdef01234567",
+}
 POLICY = {
     "namespaces": ["lab"],
     "licenses": ["mit"],
@@ -124,12 +141,19 @@ def test_yaml_that_is_none(room: Path, text: str) -> None:
 
 
 PAYLOAD = {
-    "action": "mlx-publish", "branch": "main", "repository": {"full_name": "lab/models"},
+    "action": "mlx-publish",
+    "branch": "main",
+    "repository": {"full_name": "lab/models"},
     "client_payload": {
-        "source": "acme/Tiny", "revision": "main", "variants": ["4bit", "8bit"], "destination": "lab/{source}", "notes": "x",
-        "dry_run": True, "callback": "c-1",
+        "source": "acme/Tiny",
+        "revision": "main",
+        "variants": ["4bit", "8bit"],
+        "destination": "lab/{source}",
+        "notes": "x",
+        "dry_run": True,
+        "callback": "c-1",
     },
-}  # fmt: skip
+}
 FORM = {
     "inputs": {"source": "acme/Tiny", "variants": "4bit,8bit", "destination": "lab/x", "dry-run": "true", "notes": "x"}
 }
@@ -177,20 +201,40 @@ PLAIN = {
     if key not in ("quantization_config", "vision_config", "auto_map", "text_config")
 }
 TOKENIZER_CONFIG = {
-    "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": {"content": "</s>", "special": True}, "bos_token": "<s>", "pad_token": "</s>",
-    "added_tokens_decoder": {"0": {"content": "<unk>", "special": True}, "2": {"content": "</s>", "special": True}}, "auto_map": None,
-    "additional_special_tokens": ["<x>"], "extra_special_tokens": {"x_token": "<x>"}, "model_max_length": 10**30, "chat_template": None,
-}  # fmt: skip
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": {"content": "</s>", "special": True},
+    "bos_token": "<s>",
+    "pad_token": "</s>",
+    "added_tokens_decoder": {"0": {"content": "<unk>", "special": True}, "2": {"content": "</s>", "special": True}},
+    "auto_map": None,
+    "additional_special_tokens": ["<x>"],
+    "extra_special_tokens": {"x_token": "<x>"},
+    "model_max_length": 10**30,
+    "chat_template": None,
+}
 GENERATION = {"eos_token_id": [2], "bos_token_id": 1, "temperature": 0.6}
 TOKENS: dict[str, Any] = json.loads(build_tokenizer(("ab", "cd"), ("<unk>", "<s>", "</s>")).to_str())
 TOKENS |= {
-    "model": {**TOKENS["model"], "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "ab": 5}, "merges": [["a", "b"]]},
-    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": " "}, "content": "_"}, {"type": "NFC"},
-                   {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}]},
-    "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
-                       "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+    "model": {
+        **TOKENS["model"],
+        "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "ab": 5},
+        "merges": [["a", "b"]],
+    },
+    "normalizer": {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Replace", "pattern": {"String": " "}, "content": "_"},
+            {"type": "NFC"},
+            {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"},
+        ],
+    },
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    },
     "padding": {"strategy": {"Fixed": 8}, "pad_to_multiple_of": 8},
-}  # fmt: skip
+}
 INDEX = {
     "metadata": {"total_size": 9},
     "weight_map": {"model.embed_tokens.weight": "model.safetensors", "model.norm.weight": "model.safetensors"},
@@ -241,9 +285,10 @@ def test_tokenizers(data: bytes, generation: bytes, tokens: bytes, which: int) -
 
 
 TENSORS = {
-    "__metadata__": {"format": "pt"}, "model.embed_tokens.weight": {"dtype": "BF16", "shape": [4, 8], "data_offsets": [0, 64]},
+    "__metadata__": {"format": "pt"},
+    "model.embed_tokens.weight": {"dtype": "BF16", "shape": [4, 8], "data_offsets": [0, 64]},
     "model.layers.0.mlp.up_proj.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [64, 80]},
-}  # fmt: skip
+}
 
 
 @fuzz
@@ -288,9 +333,17 @@ def test_evidence(tree: tuple[Path, Path, dict[str, Any]], draw: st.DataObject) 
 
 
 FRONT = {
-    "license": "apache-2.0", "language": ["en"], "tags": ["mlx"], "base_model": "a/b", "library_name": "mlx", "pipeline_tag": "text-generation",
-    "base_model_relation": "quantized", "license_name": "x", "license_link": "https://x", "model-index": [{"name": "x", "results": []}],
-}  # fmt: skip
+    "license": "apache-2.0",
+    "language": ["en"],
+    "tags": ["mlx"],
+    "base_model": "a/b",
+    "library_name": "mlx",
+    "pipeline_tag": "text-generation",
+    "base_model_relation": "quantized",
+    "license_name": "x",
+    "license_link": "https://x",
+    "model-index": [{"name": "x", "results": []}],
+}
 
 
 @fuzz
@@ -302,8 +355,12 @@ def test_cards(room: Path, data: bytes) -> None:
 
 
 @fuzz
-@given(data=contents({**PLAIN, "quantization": {"bits": 4, "group_size": 64, "mode": "affine"}}), named=contents(TOKENIZER_CONFIG),
-       generation=contents(GENERATION), fix=st.booleans())  # fmt: skip
+@given(
+    data=contents({**PLAIN, "quantization": {"bits": 4, "group_size": 64, "mode": "affine"}}),
+    named=contents(TOKENIZER_CONFIG),
+    generation=contents(GENERATION),
+    fix=st.booleans(),
+)
 def test_the_hook_of_models(data: bytes, named: bytes, generation: bytes, fix: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

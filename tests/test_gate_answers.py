@@ -136,20 +136,30 @@ def test_the_source_is_not_asked_again(good: Smoked, tmp_path: Path) -> None:
 LOOP = {**answer_table("abc", end=None)}
 ODD: dict[str, tuple[dict[int, int], dict[str, str], tuple[str, str], str]] = {
     "never stops": (
-        LOOP, {"stops": "warn"}, ("stops", "no answer came to an end before its limit, and so it is unquantized"), "abcabc",
+        LOOP,
+        {"stops": "warn"},
+        ("stops", "no answer came to an end before its limit, and so it is unquantized"),
+        "abcabc",
     ),
     "one token for ever": (
-        {NEWLINE: LETTER, LETTER: LETTER}, {"answers": "warn", "stops": "warn"},
-        ("answers", "to 'asked' the answer is one token for ever; unquantized, the answer is one"), "aaaaaaaaaa",
+        {NEWLINE: LETTER, LETTER: LETTER},
+        {"answers": "warn", "stops": "warn"},
+        ("answers", "to 'asked' the answer is one token for ever; unquantized, the answer is one"),
+        "aaaaaaaaaa",
     ),
     "leaks": (
-        {NEWLINE: THE, THE: END_OF_TEXT, END_OF_TEXT: TURN_END}, {"leaks": "warn"},
-        ("leaks", "to 'asked' it says <|endoftext|>, and so it does unquantized"), "The<|endoftext|>",
+        {NEWLINE: THE, THE: END_OF_TEXT, END_OF_TEXT: TURN_END},
+        {"leaks": "warn"},
+        ("leaks", "to 'asked' it says <|endoftext|>, and so it does unquantized"),
+        "The<|endoftext|>",
     ),
     "empty": (
-        {}, {"answers": "warn"}, ("answers", "to 'asked' the answer is empty; unquantized, the answer is empty"), "",
+        {},
+        {"answers": "warn"},
+        ("answers", "to 'asked' the answer is empty; unquantized, the answer is empty"),
+        "",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ODD)

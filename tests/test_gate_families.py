@@ -113,9 +113,10 @@ def test_a_router_bias_that_the_class_leaves_out_is_named_and_the_experts_are_no
 
 def test_float32_norms_in_a_bfloat16_model_are_cast_and_told(tmp_path: Path) -> None:
     source = make_model(tmp_path / "m")
-    edit_tensors(source, lambda tensors: tensors.update({
-        name: float32(values) for name, values in tensors.items() if "norm" in name
-    }))  # fmt: skip
+    edit_tensors(
+        source,
+        lambda tensors: tensors.update({name: float32(values) for name, values in tensors.items() if "norm" in name}),
+    )
     made = gate(source, "--variants", "4bit,bf16")
     for label in ("4bit", "bf16"):
         assert "F32" not in stored_dtypes(made.model(label)).values()
@@ -140,12 +141,15 @@ def turned(tensors: Tensors) -> None:
             tensors[name] = np.ascontiguousarray(np.moveaxis(values, 2, 1))
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ([plus_one(lambda _: True)], "one is added to weights that have it already"),
-    ([turned], "nothing is added to weights that lie near 0"),
-    ([plus_one(lambda name: "layers.2." in name)], "in some layers or of some kinds"),
-    ([plus_one(lambda name: "input_layernorm" in name)], "in some layers or of some kinds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([plus_one(lambda _: True)], "one is added to weights that have it already"),
+        ([turned], "nothing is added to weights that lie near 0"),
+        ([plus_one(lambda name: "layers.2." in name)], "in some layers or of some kinds"),
+        ([plus_one(lambda name: "input_layernorm" in name)], "in some layers or of some kinds"),
+    ],
+)
 def test_norms_of_the_other_convention_are_refused(
     tmp_path: Path, changes: list[Callable[[Tensors], None]], words: str
 ) -> None:

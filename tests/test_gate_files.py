@@ -42,9 +42,15 @@ def test_side_files_arrive_byte_for_byte_and_code_does_not(tmp_path: Path) -> No
         folder = made.model(label)
         assert same_files(source, folder, *SIDE, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
         assert {path.name for path in folder.iterdir()} == {
-            *SIDE, "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
-            "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
-        }  # fmt: skip
+            *SIDE,
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        }
         assert made.status(label)["no-code"] == "warn"
         assert made.message("no-code", label).endswith(
             "is neither run nor carried over: LICENSE.py, assets/picture.py, configuration_tiny.py, modeling_tiny.py"
@@ -120,14 +126,17 @@ def test_a_quantized_conversion_is_no_source(tmp_path: Path) -> None:
     assert "weights-numbers" in said.failed("8bit")
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--mode", "mxfp4", "--bits", "8"], "mxfp4 has 4 bits, not 8"),
-    (["--mode", "nvfp4", "--group-size", "64"], "nvfp4 has a group size of 16, not 64"),
-    (["--mixed", "mixed_3_6", "--mode", "mxfp8"], "the mixed recipes of mlx-lm are affine"),
-    (["--mixed", "mixed_3_6", "--bits", "4"], "take bits or mixed, not both"),
-    (["--dtype", "bfloat16", "--group-size", "32"], "dtype alone leaves the model unquantized"),
-    (["--bits", "7"], "bits"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--mode", "mxfp4", "--bits", "8"], "mxfp4 has 4 bits, not 8"),
+        (["--mode", "nvfp4", "--group-size", "64"], "nvfp4 has a group size of 16, not 64"),
+        (["--mixed", "mixed_3_6", "--mode", "mxfp8"], "the mixed recipes of mlx-lm are affine"),
+        (["--mixed", "mixed_3_6", "--bits", "4"], "take bits or mixed, not both"),
+        (["--dtype", "bfloat16", "--group-size", "32"], "dtype alone leaves the model unquantized"),
+        (["--bits", "7"], "bits"),
+    ],
+)
 def test_options_that_do_not_fit_are_bad_input(tmp_path: Path, flags: list[str], words: str) -> None:
     source = make_model(tmp_path / "m")
     made = gate(source, *flags, code=2)

@@ -96,9 +96,13 @@ def length(prompt: int, rates: tuple[float, ...] = STEADY, generation: int = 128
     trials = [{"prompt_tps": 10 * rate, "generation_tps": rate, "first_token_s": 0.25} for rate in rates]
     numbers = {key: to_json(summary([trial[key] for trial in trials])) for key in trials[0]}
     return {
-        "prompt_tokens": prompt, "generation_tokens": generation, "warm_up": trials[:1], "trials": trials,
-        "peak_memory_bytes": 123_456_789, **numbers,
-    }  # fmt: skip
+        "prompt_tokens": prompt,
+        "generation_tokens": generation,
+        "warm_up": trials[:1],
+        "trials": trials,
+        "peak_memory_bytes": 123_456_789,
+        **numbers,
+    }
 
 
 Made = Callable[..., Measured]
@@ -109,18 +113,27 @@ def made(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     """Write the card with a made-up measurement: its lengths, its device, the machine before and after it."""
 
     def make(
-        *lengths: dict[str, Any], device: str = "cpu", before: Mapping[str, Any] = QUIET, after: Mapping[str, Any] = QUIET
-    ) -> Measured:  # fmt: skip
+        *lengths: dict[str, Any],
+        device: str = "cpu",
+        before: Mapping[str, Any] = QUIET,
+        after: Mapping[str, Any] = QUIET,
+    ) -> Measured:
         root, out, states = tmp_path / "mine", io.StringIO(), [State(**before), State(**after)]
         shutil.copytree(really.root, root)
         # The other variant's speed was really measured, and is printed wherever it happened to be steady.
         (root / "work/m/8bit/benchmark.json").unlink()
         told = {
-            "device": device, "computed_in": "float32", "seconds": 180, "asked_generation_tokens": 128, "asked_trials": 5,
-            "lengths": list(lengths) or [length(128), length(512)], "left_out": [], "peak_memory_bytes": 123_456_789,
+            "device": device,
+            "computed_in": "float32",
+            "seconds": 180,
+            "asked_generation_tokens": 128,
+            "asked_trials": 5,
+            "lengths": list(lengths) or [length(128), length(512)],
+            "left_out": [],
+            "peak_memory_bytes": 123_456_789,
             "process_memory_bytes": 234_567_890,
             "cache": {"bytes_per_token": 100, "window_bytes_per_token": 10, "window": 64},
-        }  # fmt: skip
+        }
         monkeypatch.setattr(benchmark_stage, "run_job", lambda *_: json.loads(json.dumps(told)))
         monkeypatch.setattr(benchmark_stage, "state", lambda: states[0] if len(states) == 1 else states.pop(0))
         context = replace(
@@ -141,27 +154,32 @@ def numbers(text: str) -> list[str]:
 # The lengths where they are odd, the state of the machine where it is, and the reason that the card gives.
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "low power mode": (
-        [], {"before": QUIET | {"low_power_mode": True}, "after": QUIET | {"low_power_mode": True}},
+        [],
+        {"before": QUIET | {"low_power_mode": True}, "after": QUIET | {"low_power_mode": True}},
         "low power mode was on before and after the measurement",
     ),
     "heat": (
-        [], {"after": QUIET | {"thermal": "serious"}},
+        [],
+        {"after": QUIET | {"thermal": "serious"}},
         "the thermal state of the machine was serious after the measurement",
     ),
     "a slowed processor": (
-        [], {"after": QUIET | {"cpu_speed_limit": 60}},
+        [],
+        {"after": QUIET | {"cpu_speed_limit": 60}},
         "the system held the processor at 60 % of its speed after the measurement",
     ),
     "drift": (
-        [length(512, FALLING)], {},
+        [length(512, FALLING)],
+        {},
         "drift: it fell by 19% from 9876.0 to 8012.0 prompt tokens/s (Linux, CPU; prompts of 512 tokens); drift: it fell",
     ),
     "spread": (
-        [length(512, SCATTERED)], {},
+        [length(512, SCATTERED)],
+        {},
         "spread: 6555.0 to 9881.0, 34% of the median prompt tokens/s (Linux, CPU; prompts of 512 tokens)",
     ),
     "too few tokens": ([length(512, generation=8)], {}, "too few tokens: 8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -277,9 +295,17 @@ def test_a_length_beyond_the_context_is_left_out_and_told(
         orders.append(dict(job.arguments))
         cache = dict.fromkeys(("bytes_per_token", "window_bytes_per_token", "window"), 0)
         return {
-            "device": "cpu", "computed_in": "float32", "seconds": 180, "asked_generation_tokens": 128, "asked_trials": 5,
-            "lengths": [length(128)], "left_out": [], "cache": cache, "peak_memory_bytes": 0, "process_memory_bytes": 0,
-        }  # fmt: skip
+            "device": "cpu",
+            "computed_in": "float32",
+            "seconds": 180,
+            "asked_generation_tokens": 128,
+            "asked_trials": 5,
+            "lengths": [length(128)],
+            "left_out": [],
+            "cache": cache,
+            "peak_memory_bytes": 0,
+            "process_memory_bytes": 0,
+        }
 
     monkeypatch.setattr(benchmark_stage, "run_job", run_job)
     monkeypatch.setattr(benchmark_stage, "state", lambda: State(**QUIET))

@@ -16,9 +16,13 @@ from pipeline import QUICK, User, read_json, write_recipe
 
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 VISION: dict[str, Any] = {
-    "vision_config": {"model_type": "pixtral", "hidden_size": 8}, "image_token_index": 7, "spatial_merge_size": 2,
-    "vision_feature_layer": -1, "projector_hidden_act": "gelu", "architectures": ["Mistral3ForConditionalGeneration"],
-}  # fmt: skip
+    "vision_config": {"model_type": "pixtral", "hidden_size": 8},
+    "image_token_index": 7,
+    "spatial_merge_size": 2,
+    "vision_feature_layer": -1,
+    "projector_hidden_act": "gelu",
+    "architectures": ["Mistral3ForConditionalGeneration"],
+}
 
 
 def nested(folder: Path, *, towers: bool = True, **more: Any) -> Path:
@@ -66,10 +70,15 @@ def test_what_is_published_claims_text_alone(tmp_path: Path) -> None:
     source = nested(tmp_path / "Seer", **VISION)
     user = User(tmp_path / "home")
     recipe = write_recipe(
-        tmp_path / "seer.yaml", source=str(source), modality="text", base_model="lab/Seer",
-        variants=[{"bits": 8, "group_size": 32}], to=f"folder:{tmp_path}/out/Seer-text-8bit",
-        accept=[{"check": one, "reason": "its weights are random"} for one in ("answers", "same-first-choice")], **QUICK,
-    )  # fmt: skip
+        tmp_path / "seer.yaml",
+        source=str(source),
+        modality="text",
+        base_model="lab/Seer",
+        variants=[{"bits": 8, "group_size": 32}],
+        to=f"folder:{tmp_path}/out/Seer-text-8bit",
+        accept=[{"check": one, "reason": "its weights are random"} for one in ("answers", "same-first-choice")],
+        **QUICK,
+    )
     with untouched(source):
         user.run("publish", "--recipe", recipe, "--work", tmp_path / "work")
     out = tmp_path / "out" / "Seer-text-8bit"
@@ -109,9 +118,12 @@ def test_a_name_that_reads_as_the_whole_model_is_refused(tmp_path: Path, to: str
 def test_the_name_may_stay_where_the_recipe_insists_with_a_reason(tmp_path: Path) -> None:
     source = nested(tmp_path / "Seer", **VISION)
     recipe = write_recipe(
-        tmp_path / "seer.yaml", source=str(source), modality="text", to=f"folder:{tmp_path}/out/Seer-4bit",
+        tmp_path / "seer.yaml",
+        source=str(source),
+        modality="text",
+        to=f"folder:{tmp_path}/out/Seer-4bit",
         accept=[{"check": "modality-name", "reason": "our clients look for this name"}],
-    )  # fmt: skip
+    )
     User(tmp_path / "home").run("inspect", "--recipe", recipe, "--work", tmp_path / "work")
 
 

@@ -70,24 +70,34 @@ def narrow(tensors: Tensors) -> None:
 REFUSED: dict[str, tuple[Change, list[str], str, str]] = {
     "NaN in bfloat16": (broken("bfloat16", UP, NAN), [], "numbers-finite", UP),
     "minus infinity in bfloat16, not quantized": (
-        broken("bfloat16", "lm_head.weight", INFINITY | 0x8000), ["--dtype", "bfloat16"], "numbers-finite", "lm_head",
+        broken("bfloat16", "lm_head.weight", INFINITY | 0x8000),
+        ["--dtype", "bfloat16"],
+        "numbers-finite",
+        "lm_head",
     ),
     "infinity in float16": (broken("float16", Q, float("inf")), ["--bits", "8"], "numbers-finite", Q),
     "NaN in a norm of float32": (
-        broken("float32", "model.norm.weight", float("nan")), ["--variants", "4bit,bf16"], "numbers-finite",
+        broken("float32", "model.norm.weight", float("nan")),
+        ["--variants", "4bit,bf16"],
+        "numbers-finite",
         "model.norm.weight holds NaN or infinity",
     ),
     "a head dropped by the tie flag": (
-        edited(other_head), [], "tensors-accounted", "no place in the MLX model, first: lm_head.weight",
+        edited(other_head),
+        [],
+        "tensors-accounted",
+        "no place in the MLX model, first: lm_head.weight",
     ),
     "a tensor that nobody knows": (
-        edited(with_more("model.layers.0.self_attn.gate_proj.weight")), [], "builds",
+        edited(with_more("model.layers.0.self_attn.gate_proj.weight")),
+        [],
+        "builds",
         "model.layers.0.self_attn.gate_proj.weight",
     ),
     "a tensor that is not there": (edited(without(UP)), [], "builds", UP),
     "a tensor of another shape": (edited(narrow), [], "builds", UP),
     "a dead projection": (edited(zero), [], "weights-alive", f"zero all over: {Q}"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -133,10 +143,13 @@ def test_what_overflows_is_refused_alone_and_then_nothing_is_published(tmp_path:
     work = tmp_path / "work"
     ended = User(tmp_path / "home").run("publish", "--recipe", recipe, "--work", work, code=1)
     said = {
-        label: {one["id"]: one["message"] for one in read_json(work / "m" / label / "convert.json")["checks"]
-                if one["status"] == "fail"}
+        label: {
+            one["id"]: one["message"]
+            for one in read_json(work / "m" / label / "convert.json")["checks"]
+            if one["status"] == "fail"
+        }
         for label in ("bf16", "fp16", "half")
-    }  # fmt: skip
+    }
     assert said["bf16"] == {}
     assert said["fp16"] == {
         "numbers-finite": f"{UP} overflows in fp16",

@@ -48,8 +48,11 @@ def run(root: Path, source: Path, variants: list[object]) -> Read:
     with untouched(source):
         subprocess.run(
             [sys.executable, "-c", WRAPPER, str(root / "counted.json"), *words],
-            env=user.environment, cwd=root, check=True, timeout=300,
-        )  # fmt: skip
+            env=user.environment,
+            cwd=root,
+            check=True,
+            timeout=300,
+        )
     counted = read_json(root / "counted.json")
     assert counted["code"] == 0, counted["said"]
     outputs = [path.stat().st_size for path in root.glob("work/m/*/model/*.safetensors")]

@@ -15,9 +15,12 @@ from models import MISSING, make_model
 THETA = 250_000.0  # the default of no class
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
-}  # fmt: skip
+}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 # phi3's heads have 16 dimensions here.
 LONG = {
@@ -36,10 +39,20 @@ def classic(folder: Path, arch: str, scaling: dict[str, Any], **more: object) ->
     return make_model(folder, arch, config={"rope_theta": THETA, **own, **more})
 
 
-@pytest.mark.parametrize(("arch", "scaling"), [
-    ("llama", LINEAR), ("llama", LLAMA3), ("llama", YARN), ("mistral", {}), ("qwen2", {}),
-    ("phi3", {}), ("phi3", LONG), ("gemma2", {}),
-], ids=lambda value: value if isinstance(value, str) else value.get("rope_type", "default"))  # fmt: skip
+@pytest.mark.parametrize(
+    ("arch", "scaling"),
+    [
+        ("llama", LINEAR),
+        ("llama", LLAMA3),
+        ("llama", YARN),
+        ("mistral", {}),
+        ("qwen2", {}),
+        ("phi3", {}),
+        ("phi3", LONG),
+        ("gemma2", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.get("rope_type", "default"),
+)
 def test_rope_of_transformers_5_is_written_so_that_mlx_lm_reads_it(
     tmp_path: Path, arch: str, scaling: dict[str, Any]
 ) -> None:
@@ -86,33 +99,52 @@ BY_LAYER = {
 # arch, keys of config.json, the check, words of its message.
 REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "by layer type": (
-        "gemma2", {"rope_parameters": BY_LAYER, "rope_theta": MISSING}, "config-understood",
+        "gemma2",
+        {"rope_parameters": BY_LAYER, "rope_theta": MISSING},
+        "config-understood",
         "no layer turns by the rope base 1e+06",
     ),
     "a scaling that the class has not": (
-        "gemma2", {"rope_parameters": {**LINEAR, "rope_theta": THETA}, "rope_theta": MISSING}, "config-understood",
+        "gemma2",
+        {"rope_parameters": {**LINEAR, "rope_theta": THETA}, "rope_theta": MISSING},
+        "config-understood",
         "base 250000 with the scaling linear",
     ),
     "a scaling that nobody knows": (
-        "llama", {"rope_parameters": {**YARN, "rope_type": "spiral", "rope_theta": THETA}}, "builds", "spiral",
+        "llama",
+        {"rope_parameters": {**YARN, "rope_type": "spiral", "rope_theta": THETA}},
+        "builds",
+        "spiral",
     ),
     "a factor that the class asserts against": (
-        "phi3", {"rope_scaling": {"type": "linear", "factor": 4, "long_factor": [1.0]}}, "builds", "AssertionError",
+        "phi3",
+        {"rope_scaling": {"type": "linear", "factor": 4, "long_factor": [1.0]}},
+        "builds",
+        "AssertionError",
     ),
     "part of the dimensions": (
-        "llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
-        "config-understood", "partial_rotary_factor = 0.5 is unknown to its MLX class",
+        "llama",
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+        "config-understood",
+        "partial_rotary_factor = 0.5 is unknown to its MLX class",
     ),
     "a yarn factor": (
-        "llama", {"rope_scaling": {**YARN, "attention_factor": 2.5, "mscale": 1.0, "mscale_all_dim": 1.0}},
-        "config-understood", "2.5 in the config",
+        "llama",
+        {"rope_scaling": {**YARN, "attention_factor": 2.5, "mscale": 1.0, "mscale_all_dim": 1.0}},
+        "config-understood",
+        "2.5 in the config",
     ),
     "activation": ("llama", {"hidden_act": "gelu"}, "config-understood", "hidden_act = gelu is unknown"),
     "another length than the class takes": (
-        "phi3", {"rope_scaling": {**LONG, "type": "longrope", "attention_factor": 2.5},
-                 "original_max_position_embeddings": 256}, "config-understood", "2.5 in the config",
+        "phi3",
+        {
+            "rope_scaling": {**LONG, "type": "longrope", "attention_factor": 2.5},
+            "original_max_position_embeddings": 256,
+        },
+        "config-understood",
+        "2.5 in the config",
     ),
-}  # fmt: skip
+}
 
 
 def test_a_yarn_factor_that_the_config_names_is_what_the_class_computes(tmp_path: Path) -> None:

@@ -146,8 +146,11 @@ def test_a_system_role_that_is_refused_is_folded(strict: Tried) -> None:
     assert strict.result["exchange"]["messages"] == [turn("user", f"{SYSTEM}\n\n{PROMPT}")]
     assert strict.result["exchange"]["rendered"] == f"<|im_start|>user\n{SYSTEM}\n\n{PROMPT}<|im_end|>\n"
     assert strict.result["dialogues"]["system+user"] == {
-        "text": None, "error": "System role not supported", "tokens": 0, "same": True,
-    }  # fmt: skip
+        "text": None,
+        "error": "System role not supported",
+        "tokens": 0,
+        "same": True,
+    }
 
 
 def test_the_snippet_folds_it_alike_and_runs(strict: Tried) -> None:
@@ -158,8 +161,9 @@ def test_the_snippet_folds_it_alike_and_runs(strict: Tried) -> None:
 
 def test_turns_that_alternate_strictly_are_told(strict: Tried) -> None:
     assert strict.says("turns") == (
-        "pass", "turns alternate strictly: two user turns in a row and an assistant's turn first are refused",
-    )  # fmt: skip
+        "pass",
+        "turns alternate strictly: two user turns in a row and an assistant's turn first are refused",
+    )
     assert strict.result["capabilities"]["two_users"] == "refused"
 
 
@@ -290,8 +294,9 @@ def test_a_switch_is_tried_unset_on_and_off(rich: Tried) -> None:
 
 def test_the_report_says_what_the_smoke_test_used(rich: Tried, thinking: Tried) -> None:
     assert (rich.result["options"], thinking.result["options"]) == (
-        {"enable_thinking": False}, {"enable_thinking": True},
-    )  # fmt: skip
+        {"enable_thinking": False},
+        {"enable_thinking": True},
+    )
     assert rich.result["exchange"]["rendered"].endswith("assistant\n<think>\n\n</think>\n\n")
     assert thinking.result["exchange"]["rendered"].endswith("assistant\n")
     answers_as_the_card_shows(thinking)
@@ -360,25 +365,45 @@ LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% en
 DOUBLES = "{% set n = namespace(s='a' * 9999) %}{% for _ in range(17) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}"
 REFUSED: dict[str, tuple[str, Change, str, str]] = {
     "a chat model without a template": (
-        "m-Instruct", template(None), "chat-template", "there is no chat template, and its name says 'Instruct'",
+        "m-Instruct",
+        template(None),
+        "chat-template",
+        "there is no chat template, and its name says 'Instruct'",
     ),
     "no default": ("m", named, "chat-template", "of the chat templates rag, tool_use none is the default"),
     "a loop without end": ("m", template(LOOPS + CHATML), "template-safe", "it did not end within 8 s"),
     "a gigabyte": ("m", template(DOUBLES + CHATML), "template-safe", "not safe to render: it "),
-    "a gigabyte at once": ("m", template("{{ 'a' * 10 ** 9 }}"), "template-safe", "makes more than 2,000,000 characters"),
+    "a gigabyte at once": (
+        "m",
+        template("{{ 'a' * 10 ** 9 }}"),
+        "template-safe",
+        "makes more than 2,000,000 characters",
+    ),
     "an attribute that the sandbox forbids": (
-        "m", template("{{ ''.__class__.__mro__ }}" + CHATML), "template-safe", "'__class__' of 'str' object is unsafe",
+        "m",
+        template("{{ ''.__class__.__mro__ }}" + CHATML),
+        "template-safe",
+        "'__class__' of 'str' object is unsafe",
     ),
     "a template that writes nothing": (
-        "m", template("{# " + CHATML + " #}\n"), "chat-template", "every dialogue becomes an empty prompt",
+        "m",
+        template("{# " + CHATML + " #}\n"),
+        "chat-template",
+        "every dialogue becomes an empty prompt",
     ),
     "an empty file in front of a good template": (
-        "m", hidden, "chat-template", "chat_template.jinja is empty, and hides the template of tokenizer_config.json",
+        "m",
+        hidden,
+        "chat-template",
+        "chat_template.jinja is empty, and hides the template of tokenizer_config.json",
     ),
     "a call of itself": (
-        "m", template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), "template-safe", "calls itself without end",
+        "m",
+        template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
+        "template-safe",
+        "calls itself without end",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -445,8 +470,9 @@ def test_a_byte_order_mark_is_told_before_anything_is_converted(tmp_path: Path) 
     tried = Tried(tmp_path)
     tried.run("run", "--until", "smoke")
     assert tried.says("chat-template", "inspect") == (
-        "warn", "a byte order mark stands at the head of the template default",
-    )  # fmt: skip
+        "warn",
+        "a byte order mark stands at the head of the template default",
+    )
     assert tried.says("byte-order-mark")[0] == "warn"
     assert tried.says("template-same")[0] == "pass"
 

@@ -112,7 +112,8 @@ def other_tokenizer(folder: Path) -> None:
 
 REFUSED: dict[str, tuple[Change, str, str]] = {
     "an answer ends in plain text": (
-        lambda folder: edit_json(folder, "tokenizer_config.json", chat_template=PLAIN_END), "stop-complete",
+        lambda folder: edit_json(folder, "tokenizer_config.json", chat_template=PLAIN_END),
+        "stop-complete",
         "which is no token that generation could stop at",
     ),
     "no end is named": (missing_end, "stop-ids", "a chat would never stop"),
@@ -120,14 +121,16 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "a vocabulary beyond the embedding": (more_tokens(286, 320), "ids-fit", "<|extra_320|>"),
     "other ids by the config": (other_tokenizer, "tokenizer-ids", "probe texts give other ids than the source's"),
     "a broken tokenizer": (
-        lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"}'), "tokenizer-ids",
+        lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"}'),
+        "tokenizer-ids",
         "cannot be loaded",
     ),
     "a class that the file does not fit": (
-        lambda folder: edit_json(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer"), "tokenizer-ids",
+        lambda folder: edit_json(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer"),
+        "tokenizer-ids",
         "cannot read the probe texts",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -164,10 +167,16 @@ def test_without_a_token_between_turns_and_without_an_end_a_model_is_refused(tmp
 def backend(folder: Path) -> None:
     """As transformers 5 writes it, with what a machine noted about itself."""
     edit_json(
-        folder, "tokenizer_config.json", tokenizer_class="TokenizersBackend", backend="tokenizers", is_local=True,
-        local_files_only=False, extra_special_tokens=["<|im_start|>", "<|im_end|>"],
-        additional_special_tokens=MISSING, added_tokens_decoder=MISSING,
-    )  # fmt: skip
+        folder,
+        "tokenizer_config.json",
+        tokenizer_class="TokenizersBackend",
+        backend="tokenizers",
+        is_local=True,
+        local_files_only=False,
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+        additional_special_tokens=MISSING,
+        added_tokens_decoder=MISSING,
+    )
     (folder / "special_tokens_map.json").unlink()
 
 
@@ -185,11 +194,12 @@ def split_words(folder: Path) -> None:
 
 FIXED: dict[str, tuple[Change, list[str]]] = {
     "TokenizersBackend": (
-        backend, ["tokenizer_class PreTrainedTokenizerFast instead of TokenizersBackend", "additional_special_tokens"],
+        backend,
+        ["tokenizer_class PreTrainedTokenizerFast instead of TokenizersBackend", "additional_special_tokens"],
     ),
     "add_prefix_space without its model": (prefix_space, ["add_prefix_space removed", "tokenizer.model"]),
     "a class that gives other ids": (split_words, ["whose ids differ from tokenizer.json's"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FIXED)

@@ -52,9 +52,19 @@ def test_every_variant_equals_what_mlx_lm_makes(tmp_path: Path, arch: str) -> No
 
 
 TYPES = {
-    "BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32, "U32": mx.uint32, "U8": mx.uint8, "I8": mx.int8,
-    "I32": mx.int32, "I64": mx.int64, "U16": mx.uint16, "I16": mx.int16, "BOOL": mx.bool_, "U64": mx.uint64,
-}  # fmt: skip
+    "BF16": mx.bfloat16,
+    "F16": mx.float16,
+    "F32": mx.float32,
+    "U32": mx.uint32,
+    "U8": mx.uint8,
+    "I8": mx.int8,
+    "I32": mx.int32,
+    "I64": mx.int64,
+    "U16": mx.uint16,
+    "I16": mx.int16,
+    "BOOL": mx.bool_,
+    "U64": mx.uint64,
+}
 
 
 def arrays() -> list[tuple[str, mx.array]]:
@@ -63,9 +73,14 @@ def arrays() -> list[tuple[str, mx.array]]:
     found = [(f"a.{name}", mx.random.randint(0, 2, (3, 5)).astype(dtype)) for name, dtype in TYPES.items()]
     wide = mx.random.normal((40, 30))
     return [
-        *found, ("b.scalar", mx.array(1.5)), ("b.none", mx.zeros((0, 4))), ("b.turned", wide.T),
-        ("b.part", wide[::2, 3:7]), ("b.half", (wide * 3).astype(mx.bfloat16).T), ("c", mx.broadcast_to(wide[0], (9, 30))),
-    ]  # fmt: skip
+        *found,
+        ("b.scalar", mx.array(1.5)),
+        ("b.none", mx.zeros((0, 4))),
+        ("b.turned", wide.T),
+        ("b.part", wide[::2, 3:7]),
+        ("b.half", (wide * 3).astype(mx.bfloat16).T),
+        ("c", mx.broadcast_to(wide[0], (9, 30))),
+    ]
 
 
 class Limit(int):

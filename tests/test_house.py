@@ -31,8 +31,12 @@ def test_dicts_and_rooms_are_counted(tmp_path: Path) -> None:
     (tmp_path / "alone.py").write_text(f"x = [1]  {house.SKIP}\n")
     (tmp_path / "room/__init__.py").write_text("a: Mapping[str, Any]\nb: Mapping[str, Any]\n")
     assert house.counts(tmp_path) == {
-        "untyped-mappings": 2, "modules-at-the-root": 1, "rooms": 1, "restated-lists": 0, "unformatted-lines": 1,
-    }  # fmt: skip
+        "untyped-mappings": 2,
+        "modules-at-the-root": 1,
+        "rooms": 1,
+        "restated-lists": 0,
+        "unformatted-lines": 1,
+    }
 
 
 def test_a_count_over_its_limit_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

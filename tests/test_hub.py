@@ -122,8 +122,12 @@ def test_upload(hub: Hub, api: HfApi, tmp_path: Path) -> None:
     assert hub.read("lab/m", "main", "model.safetensors") == WEIGHTS
     assert hub.read("lab/m", made.oid, "README.md") == CARD
     assert [request.received for request in asked(hub, "PUT", "/storage/") if request.received != 1000] == [
-        70_000, 70_000, 70_000, 70_000, len(WEIGHTS) - 280_000
-    ]  # fmt: skip
+        70_000,
+        70_000,
+        70_000,
+        70_000,
+        len(WEIGHTS) - 280_000,
+    ]
     assert [request.token_name for request in asked(hub, "PUT", "/storage/")] == [None] * 6
     assert len(asked(hub, "POST", "/objects/verify")) == 2
     assert not list(hub.store.incoming.iterdir())

@@ -58,9 +58,15 @@ def test_without_settings_it_is_pypi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_uv_asks_what_pip_is_set_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "_settings", lambda python: {
-        "index-url": "https://me:secret@a.org/simple", "extra-index-url": "https://b.org/simple", "find-links": "/x /y",
-    })  # fmt: skip
+    monkeypatch.setattr(
+        indexes,
+        "_settings",
+        lambda python: {
+            "index-url": "https://me:secret@a.org/simple",
+            "extra-index-url": "https://b.org/simple",
+            "find-links": "/x /y",
+        },
+    )
     told = indexes.for_uv(sys.executable)
     assert told.variables == {
         "UV_INDEX": "https://me:secret@a.org/simple",

@@ -23,8 +23,11 @@ def run(*words: object, environment: dict[str, str] | None = None) -> subprocess
     done = subprocess.run(
         [sys.executable, "-m", "mlx_publish", "inspect", *map(str, words)],
         env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": os.environ["PATH"], **(environment or {})},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert "Traceback" not in done.stdout + done.stderr
     return done
 
@@ -64,12 +67,14 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "cut short": (cut_short, "readable", "model.safetensors: has"),
     "half a set": (half_a_set, "weights-present", "missing: model-00002-of-00003.safetensors"),
     "an index that leaves": (
-        written("model.safetensors.index.json", index_bytes({"a": "../../x.safetensors"})), "paths-inside", "../../x",
+        written("model.safetensors.index.json", index_bytes({"a": "../../x.safetensors"})),
+        "paths-inside",
+        "../../x",
     ),
     "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", "GPTQ, 4 bits"),
     "groups that miss": (narrow, "groups-fit", "would stay unquantized"),
     "no end": (config(eos_token_id=999), "stop-ids", "the end token 999 is outside"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -133,8 +138,9 @@ def test_100_gb_are_refused_for_next_to_nothing(tmp_path: Path) -> None:
         hub.put("acme/Huge", {path.name: path for path in model.iterdir()})
         put_sparse(hub, "acme/Huge", 50, 2 * 10**9)
         before = len(hub.log)
-        done = run("--source", "acme/Huge", "--work", tmp_path / "work",
-                   environment=hub.environment("read", tmp_path / "home"))  # fmt: skip
+        done = run(
+            "--source", "acme/Huge", "--work", tmp_path / "work", environment=hub.environment("read", tmp_path / "home")
+        )
         log = hub.log[before:]
     assert done.returncode == 1
     assert "cannot load the model type gpt_tomorrow" in done.stdout.splitlines()[0]
@@ -148,8 +154,9 @@ def test_a_file_cut_short_on_the_hub_is_seen_by_its_size(tmp_path: Path) -> None
     weights.write_bytes(weights.read_bytes()[:-1000])
     with Hub(tmp_path / "hub") as hub:
         hub.put("acme/Cut", {path.name: path for path in model.iterdir()})
-        done = run("--source", "acme/Cut", "--work", tmp_path / "work",
-                   environment=hub.environment("read", tmp_path / "home"))  # fmt: skip
+        done = run(
+            "--source", "acme/Cut", "--work", tmp_path / "work", environment=hub.environment("read", tmp_path / "home")
+        )
     assert done.returncode == 1
     assert "model.safetensors: has" in done.stdout.splitlines()[0]
 
@@ -159,7 +166,12 @@ def test_a_pointer_on_the_hub_is_named(tmp_path: Path) -> None:
     (model / "model.safetensors").write_bytes(POINTER)
     with Hub(tmp_path / "hub") as hub:
         hub.put("acme/Pointer", {path.name: path.read_bytes() for path in model.iterdir()})
-        done = run("--source", "acme/Pointer", "--work", tmp_path / "work",
-                   environment=hub.environment("read", tmp_path / "home"))  # fmt: skip
+        done = run(
+            "--source",
+            "acme/Pointer",
+            "--work",
+            tmp_path / "work",
+            environment=hub.environment("read", tmp_path / "home"),
+        )
     assert done.returncode == 1
     assert "model.safetensors is a git-lfs pointer" in done.stdout.splitlines()[0]

@@ -46,8 +46,10 @@ def judged(files: Mapping[str, bytes], wanted: Wanted) -> dict[str, tuple[str, s
 def test_a_job_signs_by_its_workflow_and_who_expects_it_is_told_so(loopback: Loopback) -> None:
     files = FILES | {"model.sig": sign_keyless(statement(FILES)).encode()}
     assert [path.partition("?")[0] for path in loopback.asked] == [
-        "/identity", "/api/v2/signingCert", "/api/v1/log/entries",
-    ]  # fmt: skip
+        "/identity",
+        "/api/v2/signingCert",
+        "/api/v1/log/entries",
+    ]
     assert named_in(read_bundle(files["model.sig"])) == Named(WORKFLOW, ISSUER, REPO)
     status, message = judged(files, Wanted(identity=WORKFLOW))["signed-by"]
     assert status == "pass"
@@ -58,10 +60,14 @@ def test_a_job_signs_by_its_workflow_and_who_expects_it_is_told_so(loopback: Loo
     assert judged(files | {"config.json": b"[]"}, Wanted(identity=WORKFLOW))["signature-fits"][0] == "fail"
 
 
-@pytest.mark.parametrize("wanted", [
-    Wanted(identity="https://github.com/eve/x/.github/workflows/publish.yml@refs/heads/main"),
-    Wanted(identity=WORKFLOW, issuer="https://accounts.example.com"), Wanted(identity=WORKFLOW[:-1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(identity="https://github.com/eve/x/.github/workflows/publish.yml@refs/heads/main"),
+        Wanted(identity=WORKFLOW, issuer="https://accounts.example.com"),
+        Wanted(identity=WORKFLOW[:-1]),
+    ],
+)
 def test_another_identity_or_issuer_is_refused(loopback: Loopback, wanted: Wanted) -> None:
     files = FILES | {"model.sig": sign_keyless(statement(FILES)).encode()}
     assert judged(files, wanted)["signed-by"][0] == "fail"
@@ -87,7 +93,8 @@ def test_a_bundle_of_another_sigstore_or_with_a_changed_part_is_refused(
         elif change == "certificate":
             loopback.identity = "https://github.com/eve/x/.github/workflows/y.yml@refs/heads/main"
             data["verificationMaterial"]["certificate"] = json.loads(sign_keyless(statement(FILES)))[
-                "verificationMaterial"]["certificate"]  # fmt: skip
+                "verificationMaterial"
+            ]["certificate"]
             loopback.identity = WORKFLOW
         elif change == "log":
             data["verificationMaterial"]["tlogEntries"] = []
@@ -115,9 +122,22 @@ def test_others_verify_it(loopback: Loopback, tmp_path: Path) -> None:
     for name, data in (FILES | {"model.sig": sign_keyless(statement(FILES)).encode()}).items():
         (tmp_path / "x" / name).write_bytes(data)
     (tmp_path / "x/.gitattributes").write_text("x\n")
-    words = [sys.executable, "-m", "model_signing", "verify", "sigstore", str(tmp_path / "x"), "--signature",
-             str(tmp_path / "x/model.sig"), "--identity", WORKFLOW, "--identity_provider", ISSUER,
-             "--trust_config", str(tmp_path / "trust.json")]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "model_signing",
+        "verify",
+        "sigstore",
+        str(tmp_path / "x"),
+        "--signature",
+        str(tmp_path / "x/model.sig"),
+        "--identity",
+        WORKFLOW,
+        "--identity_provider",
+        ISSUER,
+        "--trust_config",
+        str(tmp_path / "trust.json"),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (tmp_path / "x/README.md").write_bytes(b"# y\n")

@@ -60,9 +60,13 @@ def test_the_lock_is_that_of_pyproject_and_constraints() -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_each_system_and_python_has_one_version_of_all_that_is_wanted(python: str, system: tuple[str, str]) -> None:
     there = {
-        "python_version": python, "python_full_version": f"{python}.0", "sys_platform": system[0],
-        "platform_machine": system[1], "implementation_name": "cpython", "platform_python_implementation": "CPython",
-    }  # fmt: skip
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system[0],
+        "platform_machine": system[1],
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
     taken = [entry for entry in LOCKED if not entry.marker or Marker(entry.marker).evaluate(dict(there))]
     versions = {entry.name: entry.version for entry in taken}
     assert len(versions) == len(taken)

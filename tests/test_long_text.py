@@ -13,8 +13,11 @@ from mlx_publish.source.long_text import BEYOND, LONG, long_text
 BILLION, GIGABYTE = 10**9, 2**30
 TINY: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 64}
 SEVEN: dict[str, Any] = {
-    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096,
-}  # fmt: skip
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+}
 
 
 @pytest.fixture(params=["Darwin", "Linux"])
@@ -38,12 +41,15 @@ def test_a_window_of_a_large_model_is_passed_on_a_gpu(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("system")
-@pytest.mark.parametrize(("context", "reason"), [
-    (131_072, "the model's context has 131,072 positions"),
-    (262_144, "the model's context has 262,144 positions"),
-    (1_000_000, "that takes minutes here"),
-    (None, "that takes minutes here"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        (131_072, "the model's context has 131,072 positions"),
+        (262_144, "the model's context has 262,144 positions"),
+        (1_000_000, "that takes minutes here"),
+        (None, "that takes minutes here"),
+    ],
+)
 def test_a_window_as_long_as_the_context_is_not_read(context: int | None, reason: str) -> None:
     found = long_text(500_000, 262_144, context, TINY)
     assert (found.tokens, found.reason) == (LONG, reason)

@@ -24,8 +24,13 @@ def limited(limit: str, *arguments: str, cwd: Path) -> subprocess.CompletedProce
     environment = {**os.environ, "PYTHONPATH": SCRIPTS, "TMPDIR": str(cwd / "tmp"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     return subprocess.run(
         ["sh", "-c", f'ulimit {limit} && exec "$@"', "sh", sys.executable, "-m", "mlx_publish", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
 
 
 @linux
@@ -44,10 +49,19 @@ def test_where_mlx_cannot_start_that_is_said_and_nothing_is_left(tmp_path: Path,
 
 @linux
 @pytest.mark.parametrize("limit", ["-n 64", "-n 8", "-v 200000", "-v 120000", "-f 0"])
-@pytest.mark.parametrize("arguments", [
-    ("inspect", "--source", "m"), ("verify", "m"), ("smoke", "--template-only", "--source", "m"),
-    ("hook", "mlx-model-config", "m/config.json"), ("drift",), ("inspect", "--source", "acme/m"), ("doctor",),
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "--source", "m"),
+        ("verify", "m"),
+        ("smoke", "--template-only", "--source", "m"),
+        ("hook", "mlx-model-config", "m/config.json"),
+        ("drift",),
+        ("inspect", "--source", "acme/m"),
+        ("doctor",),
+    ],
+    ids=" ".join,
+)
 def test_no_limit_makes_a_bug(tmp_path: Path, limit: str, arguments: tuple[str, ...]) -> None:
     make_model(tmp_path / "m")
     (tmp_path / "recipes").mkdir()
@@ -57,17 +71,23 @@ def test_no_limit_makes_a_bug(tmp_path: Path, limit: str, arguments: tuple[str, 
     assert "this is a bug" not in done.stderr
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    (MemoryError(), "the memory is full"),
-    (OSError(errno.EMFILE, "Too many open files", "x"), "Too many open files (x)"),
-    (OSError(errno.EFBIG, "File too large"), "File too large"),
-    (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "temporarily unavailable"),
-    (RuntimeError("can't start new thread"), "no thread can be started"),
-    (ImportError("a.so: failed to map segment from shared object"), "the memory is full"),
-    (ImportError("a.so: cannot open shared object file: Too many open files"), "too many files are open"),
-    (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "no folder for temporary files"),
-    (ValueError("not allowed to raise maximum limit"), "mlx-lm needs 4096 open files"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "the memory is full"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "Too many open files (x)"),
+        (OSError(errno.EFBIG, "File too large"), "File too large"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "temporarily unavailable"),
+        (RuntimeError("can't start new thread"), "no thread can be started"),
+        (ImportError("a.so: failed to map segment from shared object"), "the memory is full"),
+        (ImportError("a.so: cannot open shared object file: Too many open files"), "too many files are open"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "no folder for temporary files",
+        ),
+        (ValueError("not allowed to raise maximum limit"), "mlx-lm needs 4096 open files"),
+    ],
+)
 def test_a_limit_is_told_with_a_next_step(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,9 +76,13 @@ def test_bfloat16_rounds_like_mlx() -> None:
 
 def test_files_can_be_left_out_and_the_config_can_lie(tmp_path: Path) -> None:
     folder = make_model(
-        tmp_path / "m", chat_template=None, generation_config=False, license_file=False, readme=None,
+        tmp_path / "m",
+        chat_template=None,
+        generation_config=False,
+        license_file=False,
+        readme=None,
         config={"rope_theta": MISSING, "vocab_size": 7},
-    )  # fmt: skip
+    )
     names = {path.name for path in folder.iterdir()}
     assert names.isdisjoint({"generation_config.json", "LICENSE", "README.md"})
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -31,9 +31,20 @@ def test_no_pattern_is_shown_to_a_person(name: str) -> None:
     assert own <= set(WORDS)
 
 
-@pytest.mark.parametrize(("pattern", "good", "bad"), [
-    (LANGUAGE, ["en", "no", "zh-Hans", "pt-BR", "multilingual", "code", "yue"], ["english", "e", "", "en_GB", "-en", "en-", "en\n"]),
-    (LICENCE, ["apache-2.0", "MIT", "llama3.1", "c-uda", "bsd-3-clause-clear"], ["Apache 2.0", "", "-mit", "mit\n", "<b>", "x" * 65]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (
+            LANGUAGE,
+            ["en", "no", "zh-Hans", "pt-BR", "multilingual", "code", "yue"],
+            ["english", "e", "", "en_GB", "-en", "en-", "en\n"],
+        ),
+        (
+            LICENCE,
+            ["apache-2.0", "MIT", "llama3.1", "c-uda", "bsd-3-clause-clear"],
+            ["Apache 2.0", "", "-mit", "mit\n", "<b>", "x" * 65],
+        ),
+    ],
+)
 def test_what_cards_can_carry(pattern: str, good: list[str], bad: list[str]) -> None:
     assert [text for text in good + bad if re.fullmatch(pattern, text)] == good

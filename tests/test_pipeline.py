@@ -67,8 +67,13 @@ def test_the_published_folder_is_a_model(published: Published) -> None:
 def test_nothing_but_the_model_is_published_and_its_side_files_are_the_sources(published: Published) -> None:
     out, source = digests(published.out), digests(published.source)
     assert out == digests(published.variant / "model")
-    carried = {"LICENSE", "generation_config.json", "special_tokens_map.json", "tokenizer.json",
-               "tokenizer_config.json"}  # fmt: skip
+    carried = {
+        "LICENSE",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert set(out) == carried | {"README.md", "mlx-publish.json", "config.json", WEIGHTS, f"{WEIGHTS}.index.json"}
     assert {path: out[path] for path in carried} == {path: source[path] for path in carried}
     assert not leftovers(published.root)
@@ -90,9 +95,14 @@ def test_the_evidence_travels_and_names_the_bytes_beside_it(published: Published
 def test_the_card_has_front_matter_numbers_and_the_answer(published: Published) -> None:
     _, matter, body = (published.out / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert YAML(typ="safe").load(matter) == {
-        "license": "apache-2.0", "language": ["en"], "library_name": "mlx", "pipeline_tag": "text-generation",
-        "base_model": "acme/base", "base_model_relation": "quantized", "tags": ["mlx", "conversational", "4-bit"],
-    }  # fmt: skip
+        "license": "apache-2.0",
+        "language": ["en"],
+        "library_name": "mlx",
+        "pipeline_tag": "text-generation",
+        "base_model": "acme/base",
+        "base_model_relation": "quantized",
+        "tags": ["mlx", "conversational", "4-bit"],
+    }
     assert "| Bits per weight | 4.52 (affine, group size 64) |" in body
     assert re.search(r"^\|.*\b100\.0 (± 0\.0 )?%", body, re.MULTILINE), "the same first choice at all positions"
     assert ANSWER in body

@@ -166,16 +166,20 @@ def test_old_files_of_our_own_repo_go_in_the_same_commit(ada: Publisher, hub: Hu
     # The tag of this evidence has these very files already, at an older commit.
     assert list(hub.tags(REPO).values()) == [tagged]
     assert set(read_json(ada.variant / "upload.json")["result"]["removed"]) == {
-        "model-00001-of-00002.safetensors", "notes/old.txt",
-    }  # fmt: skip
+        "model-00001-of-00002.safetensors",
+        "notes/old.txt",
+    }
 
 
-@pytest.mark.parametrize("theirs", [
-    {"README.md": b"# mine\n"},
-    {"mlx-publish.json": b'{"source": {"name": "Other", "repo": null, "base_model": null}}'},
-    {"mlx-publish.json": b"[]"},
-    {"mlx-publish.json": b"not JSON"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"README.md": b"# mine\n"},
+        {"mlx-publish.json": b'{"source": {"name": "Other", "repo": null, "base_model": null}}'},
+        {"mlx-publish.json": b"[]"},
+        {"mlx-publish.json": b"not JSON"},
+    ],
+)
 def test_a_repo_of_something_else_is_left_alone_unless_adopted(
     ada: Publisher, hub: Hub, theirs: dict[str, bytes]
 ) -> None:
@@ -225,9 +229,11 @@ def test_a_trusted_publisher_exchanges_its_identity_when_it_publishes(ada: Publi
     hub.store.create(REPO, private=False).commit("main", {}, "made by hand")
     ada.user.token = None
     ada.user.more |= {
-        "HF_OIDC_RESOURCE": REPO, "GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of the job",
+        "HF_OIDC_RESOURCE": REPO,
+        "GITHUB_ACTIONS": "true",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of the job",
         "ACTIONS_ID_TOKEN_REQUEST_URL": f"{hub.endpoint}/id-token",
-    }  # fmt: skip
+    }
     said = ada.upload()
     log = hub.log
     exchanged = next(number for number, one in enumerate(log) if one.path == "/oauth/token")
@@ -249,9 +255,13 @@ def test_no_token_file_is_read(ada: Publisher, hub: Hub) -> None:
     assert {one.token_name for one in hub.log} <= {None}
 
 
-@pytest.mark.parametrize(("named", "said"), [
-    ("lab/Other", "HF_OIDC_RESOURCE names lab/Other"), (REPO, "this job has no identity to exchange"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("lab/Other", "HF_OIDC_RESOURCE names lab/Other"),
+        (REPO, "this job has no identity to exchange"),
+    ],
+)
 def test_a_trusted_publisher_that_cannot_be_one_is_told_before(ada: Publisher, hub: Hub, named: str, said: str) -> None:
     ada.user.more["HF_OIDC_RESOURCE"] = named
     assert said in ada.upload(code=1)
@@ -265,19 +275,23 @@ def test_without_a_token_nothing_is_published(ada: Publisher, hub: Hub) -> None:
     assert not hub.exists(REPO)
 
 
-@pytest.mark.parametrize("fault", [
-    {"method": "POST", "pattern": "/commit/", "kind": "lost-response"},
-    {"method": "POST", "pattern": "/commit/", "kind": "reset"},
-    {"method": "POST", "pattern": "/commit/", "status": 500},
-    {"method": "POST", "pattern": "/commit/", "status": 412},
-    {"method": "PUT", "pattern": "/storage/", "kind": "lost-response"},
-    {"method": "POST", "pattern": "/preupload/", "status": 429},
-    {"method": "POST", "pattern": "/preupload/", "status": 500},
-    {"method": "PUT", "pattern": "/settings", "status": 500, "times": 3},
-    {"method": "PUT", "pattern": "/settings", "kind": "lost-response"},
-    {"method": "POST", "pattern": "/tag/", "status": 503, "times": 3},
-    {"method": "POST", "pattern": "/tag/", "kind": "lost-response"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"method": "POST", "pattern": "/commit/", "kind": "lost-response"},
+        {"method": "POST", "pattern": "/commit/", "kind": "reset"},
+        {"method": "POST", "pattern": "/commit/", "status": 500},
+        {"method": "POST", "pattern": "/commit/", "status": 412},
+        {"method": "PUT", "pattern": "/storage/", "kind": "lost-response"},
+        {"method": "POST", "pattern": "/preupload/", "status": 429},
+        {"method": "POST", "pattern": "/preupload/", "status": 500},
+        {"method": "PUT", "pattern": "/settings", "status": 500, "times": 3},
+        {"method": "PUT", "pattern": "/settings", "kind": "lost-response"},
+        {"method": "POST", "pattern": "/tag/", "status": 503, "times": 3},
+        {"method": "POST", "pattern": "/tag/", "kind": "lost-response"},
+    ],
+    ids=str,
+)
 def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
     hub.faults.append(Fault(**fault))
     ada.upload()
@@ -287,11 +301,15 @@ def test_a_lost_answer_is_looked_up_and_no_commit_is_doubled(ada: Publisher, hub
     assert_published(ada)
 
 
-@pytest.mark.parametrize("fault", [
-    {"method": "POST", "pattern": "/commit/", "status": 500, "times": 4},
-    {"method": "PUT", "pattern": "/settings", "status": 500, "times": 4},
-    {"method": "POST", "pattern": "/tag/", "status": 500, "times": 4},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"method": "POST", "pattern": "/commit/", "status": 500, "times": 4},
+        {"method": "PUT", "pattern": "/settings", "status": 500, "times": 4},
+        {"method": "POST", "pattern": "/tag/", "status": 500, "times": 4},
+    ],
+    ids=str,
+)
 def test_after_a_fault_the_next_run_finishes(ada: Publisher, hub: Hub, fault: dict[str, Any]) -> None:
     hub.faults.append(Fault(**fault))
     said = ada.upload(code=4)
@@ -329,8 +347,10 @@ def test_a_commit_that_does_not_concern_the_model_is_built_upon(ada: Publisher, 
     said = ada.upload(notes="A note.")
     assert "going on top of it" in said
     assert [commit.title for commit in hub.commits(REPO)][:3] == [
-        "Scripted: 4bit of Scripted", "theirs", "Scripted: 4bit of Scripted",
-    ]  # fmt: skip
+        "Scripted: 4bit of Scripted",
+        "theirs",
+        "Scripted: 4bit of Scripted",
+    ]
     assert hub.read(REPO, "main", ".gitattributes") == b"theirs"
     assert remote(hub) == digests(ada.variant / "model")
     assert hub.head(REPO) in hub.tags(REPO).values()

@@ -104,13 +104,16 @@ def test_stages_run_one_by_one_stay_at_the_commit_that_inspect_found(
     assert read_json(variant / "inspect.json")["inputs"]["source"] == newest
 
 
-@pytest.mark.parametrize(("closed", "token", "words"), [
-    ("gated", "stranger", "is gated, and this token may not read it"),
-    ("gated", None, "Accept its terms on its page"),
-    ("private", None, "does not exist on http://127.0.0.1"),
-    ("private", "stranger", "or this token may not see it"),
-    ("missing", "write", "Check the spelling; for a private repo set HF_TOKEN."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("closed", "token", "words"),
+    [
+        ("gated", "stranger", "is gated, and this token may not read it"),
+        ("gated", None, "Accept its terms on its page"),
+        ("private", None, "does not exist on http://127.0.0.1"),
+        ("private", "stranger", "or this token may not see it"),
+        ("missing", "write", "Check the spelling; for a private repo set HF_TOKEN."),
+    ],
+)
 def test_a_closed_source_is_bad_input(
     hub: Hub, ada: User, tmp_path: Path, closed: str, token: str | None, words: str
 ) -> None:

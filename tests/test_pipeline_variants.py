@@ -56,10 +56,13 @@ def test_each_architecture_is_converted(tmp_path: Path, user: User, arch: str) -
     assert set(checks(variant, "convert").values()) == {"pass"}
 
 
-@pytest.mark.parametrize(("template", "why"), [
-    (NO_SYSTEM + CHATML, "System role not supported"),
-    (SYSTEM_VANISHES, "the system text does not arrive"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (NO_SYSTEM + CHATML, "System role not supported"),
+        (SYSTEM_VANISHES, "the system text does not arrive"),
+    ],
+)
 def test_a_template_without_system_role_is_told_and_the_card_shows_the_fold(
     tmp_path: Path, user: User, template: str, why: str
 ) -> None:

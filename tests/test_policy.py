@@ -40,13 +40,16 @@ def test_what_keeps_to_it_passes(tmp_path: Path) -> None:
     assert said(tmp_path, "{}\n", GOOD) == []
 
 
-@pytest.mark.parametrize(("old", "new", "line", "words"), [
-    (f"revision: '{COMMIT}'\n", "", 1, "no commit is given"),
-    (COMMIT, "main", 2, "'main' is no commit"),
-    ("to: lab/", "to: eve/", 3, "the namespace eve is not allowed"),
-    ("to: lab/{source}-{variant}", "to: folder:x/{source}-{variant}", 3, "publishes into a folder"),
-    ("license: mit", "license: gpl", 4, "the licence gpl is not allowed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        (f"revision: '{COMMIT}'\n", "", 1, "no commit is given"),
+        (COMMIT, "main", 2, "'main' is no commit"),
+        ("to: lab/", "to: eve/", 3, "the namespace eve is not allowed"),
+        ("to: lab/{source}-{variant}", "to: folder:x/{source}-{variant}", 3, "publishes into a folder"),
+        ("license: mit", "license: gpl", 4, "the licence gpl is not allowed"),
+    ],
+)
 def test_what_does_not_is_named_by_line_and_key(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
     assert old in GOOD
     [found] = said(tmp_path, RULES, GOOD.replace(old, new))
@@ -55,10 +58,17 @@ def test_what_does_not_is_named_by_line_and_key(tmp_path: Path, old: str, new: s
     assert "mlx-publish.yaml" in found or "by default" in found
 
 
-@pytest.mark.parametrize(("text", "key"), [
-    ("namespace: [x]\n", "namespace"), ("namespaces: x\n", "namespaces"), ("namespaces: []\n", "namespaces"),
-    ("largest_source: 100\n", "largest_source"), ("largest_source: 1 GiB\n", "largest_source"), ("pinned: maybe\n", "pinned"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("namespace: [x]\n", "namespace"),
+        ("namespaces: x\n", "namespaces"),
+        ("namespaces: []\n", "namespaces"),
+        ("largest_source: 100\n", "largest_source"),
+        ("largest_source: 1 GiB\n", "largest_source"),
+        ("pinned: maybe\n", "pinned"),
+    ],
+)
 def test_a_policy_that_is_wrong_names_its_line(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(BadInput) as error:
         read_policy(policy(tmp_path, text))
@@ -78,11 +88,14 @@ def test_it_is_that_of_the_repo_one_stands_in(tmp_path: Path) -> None:
     assert found.spec.namespaces == ["inside"]
 
 
-@pytest.mark.parametrize(("rules", "code", "words"), [
-    ("largest_source: 1 TB\nlicenses: [apache-2.0]\n", 0, "pass"),
-    ("largest_source: 0.001 MB\n", 2, "largest_source of mlx-publish.yaml:1 allows"),
-    ("licenses: [mit]\n", 2, "the licence is apache-2.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rules", "code", "words"),
+    [
+        ("largest_source: 1 TB\nlicenses: [apache-2.0]\n", 0, "pass"),
+        ("largest_source: 0.001 MB\n", 2, "largest_source of mlx-publish.yaml:1 allows"),
+        ("licenses: [mit]\n", 2, "the licence is apache-2.0"),
+    ],
+)
 def test_a_source_is_judged_before_it_is_converted(
     tmp_path: Path, user: User, rules: str, code: int, words: str
 ) -> None:

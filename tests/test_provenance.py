@@ -33,21 +33,26 @@ def test_of_a_run_on_github(tmp_path: Path) -> None:
     write_provenance(tmp_path, record(), FILES, builder=BUILDER, run=RUN)
     statement = validated(tmp_path / STATEMENT)
     assert [(subject["name"], subject["digest"]["sha256"]) for subject in statement["subject"]] == [
-        ("README.md", "a" * 64), ("b.json", "b" * 64),
-    ]  # fmt: skip
+        ("README.md", "a" * 64),
+        ("b.json", "b" * 64),
+    ]
     predicate = statement["predicate"]
     assert predicate == read_json(tmp_path / PREDICATE)
     assert (tmp_path / SUMS).read_text() == f"{'a' * 64}  README.md\n{'b' * 64}  b.json\n"
     built = predicate["buildDefinition"]
     assert built["externalParameters"] == {
-        "recipe": "tiny", "source": "acme/Tiny", "revision": COMMIT,
+        "recipe": "tiny",
+        "source": "acme/Tiny",
+        "revision": COMMIT,
         "variant": {"label": "4bit", "quantized": True, "bits": 4, "group_size": 64, "mode": "affine"},
-    }  # fmt: skip
+    }
     source, *packages = built["resolvedDependencies"]
     assert source["digest"] == {"gitCommit": COMMIT}
     assert [subject["uri"].partition("@")[0] for subject in packages] == [
-        "pkg:pypi/mlx", "pkg:pypi/mlx-lm", "pkg:pypi/mlx-publish",
-    ]  # fmt: skip
+        "pkg:pypi/mlx",
+        "pkg:pypi/mlx-lm",
+        "pkg:pypi/mlx-publish",
+    ]
     details = predicate["runDetails"]
     assert details["builder"]["id"] == BUILDER
     assert details["metadata"] == {"invocationId": RUN}
@@ -61,8 +66,9 @@ def test_by_hand_and_of_a_folder(tmp_path: Path) -> None:
     assert predicate["runDetails"]["builder"]["id"] == "urn:mlx-publish:by-hand"
     assert predicate["runDetails"]["metadata"] == {}
     assert predicate["buildDefinition"]["resolvedDependencies"][0] == {
-        "name": "Tiny", "digest": {"mlx-publish-listing": "c" * 64},
-    }  # fmt: skip
+        "name": "Tiny",
+        "digest": {"mlx-publish-listing": "c" * 64},
+    }
 
 
 def test_it_names_every_file_that_was_published(published: Any) -> None:

@@ -15,9 +15,17 @@ from signing_keys import others_verify
 FOLDER = Path(__file__).parent / "published"
 VERSIONS = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 PROVEN = {
-    "evidence-readable", "files-as-told", "evidence-whole", "weights-as-told",
-    "signature-fits", "signed-by", "measured-by", "all-tested", "checks-told", "vouched-for",
-}  # fmt: skip
+    "evidence-readable",
+    "files-as-told",
+    "evidence-whole",
+    "weights-as-told",
+    "signature-fits",
+    "signed-by",
+    "measured-by",
+    "all-tested",
+    "checks-told",
+    "vouched-for",
+}
 
 
 def verified(home: Path, version: Path, *words: object) -> dict[str, dict[str, Any]]:

@@ -14,14 +14,23 @@ from mlx_publish.recipes.write import pin, recipe_text, write_recipe
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
-@pytest.mark.parametrize("flags", [
-    {"source": "a/b"},
-    {"source": "a/b", "revision": "main", "variants": "4bit,8bit", "to": "lab/{source}-{variant}"},
-    {"source": "a/b", "variants": "mxfp4, bf16", "license": "other", "license_name": "x", "license_link": "https://x.example"},
-    {"source": "a/no", "revision": "1e5", "name": "null", "language": "no,en"},
-    {"source": "a/b", "bits": "3", "group_size": "32"},
-    {"source": "a/b", "mixed": "mixed_3_6", "private": "true", "adopt": "true", "base_model": "c/d"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"source": "a/b"},
+        {"source": "a/b", "revision": "main", "variants": "4bit,8bit", "to": "lab/{source}-{variant}"},
+        {
+            "source": "a/b",
+            "variants": "mxfp4, bf16",
+            "license": "other",
+            "license_name": "x",
+            "license_link": "https://x.example",
+        },
+        {"source": "a/no", "revision": "1e5", "name": "null", "language": "no,en"},
+        {"source": "a/b", "bits": "3", "group_size": "32"},
+        {"source": "a/b", "mixed": "mixed_3_6", "private": "true", "adopt": "true", "base_model": "c/d"},
+    ],
+)
 def test_the_file_gives_the_recipe_of_the_flags(tmp_path: Path, flags: dict[str, str]) -> None:
     path = write_recipe(tmp_path, flags)
     assert recipe_from_file(path, elsewhere=True).spec == recipe_from_flags(flags).spec
@@ -57,12 +66,18 @@ def test_variants_are_written_as_people_write_them() -> None:
     assert 'variants: ["4bit", "8bit"]\n' in recipe_text({"source": "a/b", "variants": "4bit, 8bit"})
 
 
-@pytest.mark.parametrize(("text", "pinned"), [
-    ("# Why\nsource: a/b  # theirs\nvariants: [4bit]\n", f"# Why\nsource: a/b  # theirs\nrevision: {COMMIT}\nvariants: [4bit]\n"),
-    ("source: a/b", f"source: a/b\nrevision: {COMMIT}\n"),
-    ("source: a/b\nrevision: main\nto: x/y\n", f"source: a/b\nrevision: {COMMIT}\nto: x/y\n"),
-    ("source: a/b\r\nrevision: main\r\n", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "pinned"),
+    [
+        (
+            "# Why\nsource: a/b  # theirs\nvariants: [4bit]\n",
+            f"# Why\nsource: a/b  # theirs\nrevision: {COMMIT}\nvariants: [4bit]\n",
+        ),
+        ("source: a/b", f"source: a/b\nrevision: {COMMIT}\n"),
+        ("source: a/b\nrevision: main\nto: x/y\n", f"source: a/b\nrevision: {COMMIT}\nto: x/y\n"),
+        ("source: a/b\r\nrevision: main\r\n", None),
+    ],
+)
 def test_pinning_changes_one_line(tmp_path: Path, text: str, pinned: str | None) -> None:
     path = tmp_path / "r.yaml"
     path.write_bytes(text.encode())

@@ -170,8 +170,9 @@ def test_folders_in_a_file_are_relative_to_it_and_in_a_flag_to_where_one_is(here
     assert found.source_folder == here / "models" / "Tiny"
     assert found.base_model is None
     assert {label: to.folder for label, to in found.destinations.items()} == {
-        "4bit": here / "recipes/out/Tiny-4bit-4", "8bit": here / "recipes/out/Tiny-8bit-8",
-    }  # fmt: skip
+        "4bit": here / "recipes/out/Tiny-4bit-4",
+        "8bit": here / "recipes/out/Tiny-8bit-8",
+    }
     moved = recipe_from_file(file, to="folder:out/{variant}")
     assert [to.folder for to in moved.destinations.values()] == [here / "out/4bit", here / "out/8bit"]
 
@@ -251,11 +252,23 @@ def test_flags_and_file_give_an_equal_recipe(here: Path) -> None:
         "variants:\n  - bits: 8\n    group_size: 32\n    mode: affine\n    dtype: float16\n"
     )
     flags = {
-        "name": "tiny", "source": "acme/Tiny", "revision": "v1", "base_model": "up/Stream", "license": "other",
-        "license_name": "Own", "license_link": "https://example.org", "language": "no,en", "private": "true",
-        "adopt": "false", "to": "me/{source}-{bits}", "notes": "**mine**", "bits": "8", "group_size": "32",
-        "mode": "affine", "dtype": "float16",
-    }  # fmt: skip
+        "name": "tiny",
+        "source": "acme/Tiny",
+        "revision": "v1",
+        "base_model": "up/Stream",
+        "license": "other",
+        "license_name": "Own",
+        "license_link": "https://example.org",
+        "language": "no,en",
+        "private": "true",
+        "adopt": "false",
+        "to": "me/{source}-{bits}",
+        "notes": "**mine**",
+        "bits": "8",
+        "group_size": "32",
+        "mode": "affine",
+        "dtype": "float16",
+    }
     by_file, by_flags = recipe_from_file(file), recipe_from_flags(flags)
     assert by_file.spec == by_flags.spec
     assert by_file.destinations == by_flags.destinations

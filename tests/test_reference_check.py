@@ -46,18 +46,28 @@ TEXTS = transformers_check.texts()
 THETA = 500_000.0  # the default of no class that is used here
 LINEAR = {"rope_type": "linear", "type": "linear", "factor": 4.0}
 LLAMA3 = {
-    "rope_type": "llama3", "type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
-}  # fmt: skip
+}
 # gpt-oss has these numbers, and `truncate` false.
 YARN = {
-    "rope_type": "yarn", "type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096,
-    "beta_fast": 32.0, "beta_slow": 1.0,
-}  # fmt: skip
+    "rope_type": "yarn",
+    "type": "yarn",
+    "factor": 32.0,
+    "original_max_position_embeddings": 4096,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+}
 LONG = {
-    "rope_type": "longrope", "type": "longrope", "short_factor": [1.0] * 8,
+    "rope_type": "longrope",
+    "type": "longrope",
+    "short_factor": [1.0] * 8,
     "long_factor": [1.0 + n / 40 for n in range(8)],
-}  # fmt: skip
+}
 FIRST = {"original_max_position_embeddings": 256}
 Keys = Mapping[str, Any]
 
@@ -233,22 +243,28 @@ def test_the_short_factors_of_longrope_that_mlx_lm_has_not_are_named(facts: Call
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "words"), [
-    ("scaled dynamic", "; not covered: rope beyond 2048 positions"),
-    ("a window", "; not covered: the sliding window of 512 positions"),
-    ("scaled yarn", "same first choice at 100.0 % of positions"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scaled dynamic", "; not covered: rope beyond 2048 positions"),
+        ("a window", "; not covered: the sliding window of 512 positions"),
+        ("scaled yarn", "same first choice at 100.0 % of positions"),
+    ],
+)
 def test_what_shows_only_in_longer_texts_is_told(facts: Callable[[str], ReferenceFacts], name: str, words: str) -> None:
     assert judged(facts(name)).message.endswith(words)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "words"), [
-    ("unknown type", "transformers cannot compute it: ValueError: "),
-    ("unknown type", "unheard-of"),
-    ("missing weight", "it finds no weights for model.norm.weight"),
-    ("own code", "transformers cannot compute it"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unknown type", "transformers cannot compute it: ValueError: "),
+        ("unknown type", "unheard-of"),
+        ("missing weight", "it finds no weights for model.norm.weight"),
+        ("own code", "transformers cannot compute it"),
+    ],
+)
 def test_what_transformers_cannot_compute_is_skipped_with_the_reason(
     root: Path, facts: Callable[[str], ReferenceFacts], name: str, words: str
 ) -> None:

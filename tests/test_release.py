@@ -45,10 +45,15 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "CHANGELOG.md").write_text(LOG)
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     for words in (
-        ("add", "."), ("commit", "--quiet", "--message=1"), ("tag", f"v{VERSION}"), ("tag", "v0"),
-        ("remote", "add", "origin", str(tmp_path / "origin.git")), ("push", "--quiet", "origin", "v0"),
-        ("commit", "--quiet", "--allow-empty", "--message=2"), ("tag", "--force", f"v{VERSION}"),
-    ):  # fmt: skip
+        ("add", "."),
+        ("commit", "--quiet", "--message=1"),
+        ("tag", f"v{VERSION}"),
+        ("tag", "v0"),
+        ("remote", "add", "origin", str(tmp_path / "origin.git")),
+        ("push", "--quiet", "origin", "v0"),
+        ("commit", "--quiet", "--allow-empty", "--message=2"),
+        ("tag", "--force", f"v{VERSION}"),
+    ):
         subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
     program.parent.mkdir()
     program.write_text(GH)
@@ -76,14 +81,17 @@ def test_notes_are_the_changelog_s_and_the_major_tag_moves(kit: Path, tmp_path: 
     assert moved.stdout == head.stdout
 
 
-@pytest.mark.parametrize(("tag", "built", "log", "said"), [
-    ("v1", VERSION, LOG, "'v1' is no version"),
-    ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, and the package says {VERSION}"),
-    (f"v{VERSION}", "9.9.9", LOG, f"is no wheel of {VERSION}"),
-    (f"v{VERSION}", "", LOG, f"nothing is no wheel of {VERSION}"),
-    (f"v{VERSION}", VERSION, "# Changelog\n\n## Unreleased\n\n- x\n", f"there is no section '## {VERSION}'"),
-    (f"v{VERSION}", VERSION, f"## {VERSION}\n\n## 0.0.1\n\n- x\n", f"there is no section '## {VERSION}'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tag", "built", "log", "said"),
+    [
+        ("v1", VERSION, LOG, "'v1' is no version"),
+        ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, and the package says {VERSION}"),
+        (f"v{VERSION}", "9.9.9", LOG, f"is no wheel of {VERSION}"),
+        (f"v{VERSION}", "", LOG, f"nothing is no wheel of {VERSION}"),
+        (f"v{VERSION}", VERSION, "# Changelog\n\n## Unreleased\n\n- x\n", f"there is no section '## {VERSION}'"),
+        (f"v{VERSION}", VERSION, f"## {VERSION}\n\n## 0.0.1\n\n- x\n", f"there is no section '## {VERSION}'"),
+    ],
+)
 def test_what_does_not_fit_releases_nothing(
     kit: Path, tmp_path: Path, tag: str, built: str, log: str, said: str
 ) -> None:

@@ -29,8 +29,12 @@ def test_reports_survive_json() -> None:
     assert list(data) == ["schema", "stage", "verdict", "inputs", "checks", "result", "chain"]
     assert data["schema"] == SCHEMA
     assert data["checks"][0] == {
-        "id": "licence", "status": "fail", "message": "none is known", "remedy": "Write one.", "details": {"seen": 1},
-    }  # fmt: skip
+        "id": "licence",
+        "status": "fail",
+        "message": "none is known",
+        "remedy": "Write one.",
+        "details": {"seen": 1},
+    }
     assert Report.from_json(data) == FULL
 
 

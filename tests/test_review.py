@@ -32,9 +32,13 @@ def carded(shared: Path) -> Path:
     def make(root: Path) -> None:
         make_scripted(root / "Scripted", answer_table())
         recipe = write_recipe(
-            root / "recipes/tiny.yaml", source="../Scripted", variants=["4bit", "8bit"], base_model="acme/base",
-            to="folder:../out/{source}-{bits}bit", smoke={"max_tokens": 16},
-        )  # fmt: skip
+            root / "recipes/tiny.yaml",
+            source="../Scripted",
+            variants=["4bit", "8bit"],
+            base_model="acme/base",
+            to="folder:../out/{source}-{bits}bit",
+            smoke={"max_tokens": 16},
+        )
         User(root / "home").run("run", "--recipe", recipe, "--work", root / "work", "--into", root / "cards")
 
     return once(shared / "carded", make)

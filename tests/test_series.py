@@ -25,7 +25,7 @@ STEADY: list[list[float]] = [
     [100.0, 100.0, 100.0, 99.0, 99.0],
     [21.1, 21.0],
     [5.0],
-]  # fmt: skip
+]
 
 
 def judged(series: Sequence[float]) -> str:
@@ -51,16 +51,19 @@ def test_a_steady_series_may_be_printed(series: list[float]) -> None:
     assert judged(series) == ""
 
 
-@pytest.mark.parametrize(("series", "said"), [
-    ([100.0, 80.0, 103.0, 84.0, 99.0], "spread: 80.0 to 103.0, 23% of the median"),
-    ([100.0, 50.0], "spread: 50.0 to 100.0, 67% of the median"),
-    ([50.0, 100.0], "spread: 50.0 to 100.0, 67% of the median"),
-    # It rises too far: no drift, and no number either.
-    ([17.5, 18.8, 18.9, 21.1], "spread: 17.5 to 21.1, 19% of the median"),
-    # Ties do not hide a fall.
-    ([100.0, 100.0, 90.0, 90.0, 90.0], "drift: it fell by 10% from 100.0 to 90.0"),
-    ([100.0, 97.0, 98.0, 93.0, 92.0], "drift: it fell by 8% from 100.0 to 92.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        ([100.0, 80.0, 103.0, 84.0, 99.0], "spread: 80.0 to 103.0, 23% of the median"),
+        ([100.0, 50.0], "spread: 50.0 to 100.0, 67% of the median"),
+        ([50.0, 100.0], "spread: 50.0 to 100.0, 67% of the median"),
+        # It rises too far: no drift, and no number either.
+        ([17.5, 18.8, 18.9, 21.1], "spread: 17.5 to 21.1, 19% of the median"),
+        # Ties do not hide a fall.
+        ([100.0, 100.0, 90.0, 90.0, 90.0], "drift: it fell by 10% from 100.0 to 90.0"),
+        ([100.0, 97.0, 98.0, 93.0, 92.0], "drift: it fell by 8% from 100.0 to 92.0"),
+    ],
+)
 def test_an_unsteady_series_is_refused_and_the_word_says_why(series: list[float], said: str) -> None:
     assert judged(series) == said
 
@@ -76,18 +79,21 @@ def test_drift_is_named_before_spread() -> None:
     assert judged([100.0, 70.0, 50.0]) == "drift: it fell by 50% from 100.0 to 50.0"
 
 
-@pytest.mark.parametrize(("series", "expected"), [
-    ([100.0, 90.0, 80.0], 0.2),
-    ([80.0, 90.0, 100.0], 0.0),
-    ([100.0, 100.0, 100.0], 0.0),
-    # Two are no series.
-    ([100.0, 50.0], 0.0),
-    ([100.0], 0.0),
-    # The last is no lower than the first.
-    ([90.0, 100.0, 95.0, 94.0, 90.0], 0.0),
-    # From high to low and back again.
-    ([100.0, 80.0, 70.0, 80.0, 100.0], 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        ([100.0, 90.0, 80.0], 0.2),
+        ([80.0, 90.0, 100.0], 0.0),
+        ([100.0, 100.0, 100.0], 0.0),
+        # Two are no series.
+        ([100.0, 50.0], 0.0),
+        ([100.0], 0.0),
+        # The last is no lower than the first.
+        ([90.0, 100.0, 95.0, 94.0, 90.0], 0.0),
+        # From high to low and back again.
+        ([100.0, 80.0, 70.0, 80.0, 100.0], 0.0),
+    ],
+)
 def test_fall(series: list[float], expected: float) -> None:
     assert fall(series) == pytest.approx(expected)
 
@@ -107,13 +113,16 @@ def test_agree() -> None:
     assert not agree(60, 2021)
 
 
-@pytest.mark.parametrize(("series", "expected"), [
-    ([1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0]),  # none agree: all of it, so that the spread tells
-    ([1.0, 50.0, 100.0, 101.0, 60.0], [100.0, 101.0, 60.0]),
-    ([100.0, 100.0, 1.0], [100.0, 100.0, 1.0]),
-    ([7.0], [7.0]),
-    ([], []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        ([1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0]),  # none agree: all of it, so that the spread tells
+        ([1.0, 50.0, 100.0, 101.0, 60.0], [100.0, 101.0, 60.0]),
+        ([100.0, 100.0, 1.0], [100.0, 100.0, 1.0]),
+        ([7.0], [7.0]),
+        ([], []),
+    ],
+)
 def test_settled(series: list[float], expected: list[float]) -> None:
     assert list(settled(series)) == expected
 
@@ -125,9 +134,17 @@ def test_spread_and_summary() -> None:
     assert summary([4.0, 1.0]) == Summary(median=2.5, lowest=1.0, highest=4.0)
 
 
-@pytest.mark.parametrize(("prompts", "taken"), [
-    ([128, 512, 2048], 512), ([128], 128), ([128, 2048], 128), ([2048, 400, 700], 400), ([8], 8), ([1024, 2048], 1024),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("prompts", "taken"),
+    [
+        ([128, 512, 2048], 512),
+        ([128], 128),
+        ([128, 2048], 128),
+        ([2048, 400, 700], 400),
+        ([8], 8),
+        ([1024, 2048], 1024),
+    ],
+)
 def test_the_headline_is_the_length_next_to_512(prompts: list[int], taken: int) -> None:
     lengths = [LengthSpec.model_validate(length(prompt, 1.0)) for prompt in prompts]
     assert headline(lengths) is lengths[prompts.index(taken)]

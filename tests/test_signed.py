@@ -169,10 +169,16 @@ def test_a_missing_key_is_said_before_anything_is_converted(made: Path, tmp_path
     assert not (tmp_path / "work/r/8bit/model").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "none is given"), ("no key", "no file"), ("/nowhere/key.pem", "No such file"),
-    ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "no private key"), ("/", "no file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "none is given"),
+        ("no key", "no file"),
+        ("/nowhere/key.pem", "No such file"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "no private key"),
+        ("/", "no file"),
+    ],
+)
 def test_what_is_no_key_is_bad_input_and_never_shown(text: str, words: str) -> None:
     with pytest.raises(BadInput) as caught:
         take_key({KEY: text})
@@ -230,21 +236,24 @@ def _again(data: dict[str, Any]) -> None:
     data["predicate"]["resources"].append(dict(data["predicate"]["resources"][0]))
 
 
-@pytest.mark.parametrize("change", [
-    lambda data: data.update(predicateType="https://slsa.dev/provenance/v1"),
-    lambda data: data.update(_type="x"),
-    lambda data: data["subject"][0]["digest"].update(sha256="0" * 64),
-    lambda data: data["subject"].append(data["subject"][0]),
-    lambda data: data.update(subject=[]),
-    lambda data: data["predicate"]["resources"].pop(),
-    lambda data: data["predicate"].update(resources=None),
-    lambda data: data["predicate"]["resources"][0].update(algorithm="blake2"),
-    lambda data: data["predicate"]["resources"][0].update(digest=7),
-    lambda data: data["predicate"]["resources"][0].update(name=["config.json"]),
-    lambda data: data["predicate"]["serialization"].update(method="shards"),
-    lambda data: data.update(predicate=9 ** 999),
-    _again,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.update(predicateType="https://slsa.dev/provenance/v1"),
+        lambda data: data.update(_type="x"),
+        lambda data: data["subject"][0]["digest"].update(sha256="0" * 64),
+        lambda data: data["subject"].append(data["subject"][0]),
+        lambda data: data.update(subject=[]),
+        lambda data: data["predicate"]["resources"].pop(),
+        lambda data: data["predicate"].update(resources=None),
+        lambda data: data["predicate"]["resources"][0].update(algorithm="blake2"),
+        lambda data: data["predicate"]["resources"][0].update(digest=7),
+        lambda data: data["predicate"]["resources"][0].update(name=["config.json"]),
+        lambda data: data["predicate"]["serialization"].update(method="shards"),
+        lambda data: data.update(predicate=9**999),
+        _again,
+    ],
+)
 def test_another_statement_is_refused_though_the_key_is_right(tmp_path: Path, change: Any) -> None:
     pair = make_pair(tmp_path)
     files = {"config.json": b"{}", "x.json": b"[]"}
@@ -259,10 +268,20 @@ def test_no_signature_makes_us_pass_over_a_file(tmp_path: Path, ignored: list[st
     assert judge({"x": b"1", "config.json": b"{}", "model.sig": text}, pair)["signature-fits"] == "fail"
 
 
-@pytest.mark.parametrize("text", [
-    b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"mediaType": ' + b"9" * 10_000 + b"}", b"null",
-    b'{"dsseEnvelope": 1, "verificationMaterial": 1, "mediaType": 1}', b" " * (5 << 20),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"mediaType": ' + b"9" * 10_000 + b"}",
+        b"null",
+        b'{"dsseEnvelope": 1, "verificationMaterial": 1, "mediaType": 1}',
+        b" " * (5 << 20),
+    ],
+)
 def test_what_is_no_bundle_is_refused_and_no_bug(tmp_path: Path, text: bytes) -> None:
     assert judge({"x": b"1", "model.sig": text})["signature-fits"] == "fail"
     with pytest.raises(Unreadable):
@@ -333,11 +352,24 @@ def test_a_model_brings_no_signature_of_its_own(made: Path, tmp_path: Path) -> N
     assert "model.sig" in output
 
 
-@pytest.mark.parametrize("words", [
-    ("--identity", ""), ("--identity", " "), ("--github", ""), ("--key", ""), ("--signers", ""), ("--issuer", ""),
-    ("--repository", "a/b"), ("--workflow", "a/b/.github/workflows/c.yml"), ("--key", "/nowhere"),
-    ("--key", "README.md"), ("--key", "model.safetensors"), ("--signers", "/dev/null"),
-    ("--key", "x", "--identity", "y"), ("--signers", "x", "--github", "a/b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--identity", ""),
+        ("--identity", " "),
+        ("--github", ""),
+        ("--key", ""),
+        ("--signers", ""),
+        ("--issuer", ""),
+        ("--repository", "a/b"),
+        ("--workflow", "a/b/.github/workflows/c.yml"),
+        ("--key", "/nowhere"),
+        ("--key", "README.md"),
+        ("--key", "model.safetensors"),
+        ("--signers", "/dev/null"),
+        ("--key", "x", "--identity", "y"),
+        ("--signers", "x", "--github", "a/b"),
+    ],
+)
 def test_who_asks_for_nothing_by_mistake_is_told_so(out: Path, words: tuple[str, ...]) -> None:
     User(out).run("verify", out, *words, code=2)

@@ -34,9 +34,15 @@ LAYER_SHAPES = {
     "mlp.down_proj": (576, 1536),
 }
 FILES = {
-    "LICENSE", "README.md", "config.json", "generation_config.json", "model.safetensors",
-    "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
-}  # fmt: skip
+    "LICENSE",
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +75,10 @@ def test_config_has_the_classic_form(source: Path) -> None:
     assert config["initializer_range"] == 0.041666666666666664
     generation = read_json(source / "generation_config.json")
     assert {key: generation[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")} == {
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-    }  # fmt: skip
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+    }
 
 
 @pytest.mark.slow

@@ -25,24 +25,32 @@ from mlx_publish.model.spellings import MISSING, RETYPED, WRAPPED, class_type, w
 CONFIGS = Path(__file__).parent / "configs"
 Config = dict[str, Any]
 FULL, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
-BY_LAYER = {FULL: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6, "partial_rotary_factor": 0.5},
-            WINDOW: {"rope_type": "default", "rope_theta": 5e4}}  # fmt: skip
+BY_LAYER = {
+    FULL: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+    WINDOW: {"rope_type": "default", "rope_theta": 5e4},
+}
 PERIOD = [WINDOW, WINDOW, FULL]
-OWN = {"0": {"head_dim": 64, "num_key_value_heads": 4, "num_attention_heads": 16, "v_head_dim": 48},
-       "1": {"head_dim": 64, "num_key_value_heads": 4, "num_attention_heads": 16, "v_head_dim": 48},
-       "2": {"head_dim": 128, "num_key_value_heads": 2}}  # fmt: skip
+OWN = {
+    "0": {"head_dim": 64, "num_key_value_heads": 4, "num_attention_heads": 16, "v_head_dim": 48},
+    "1": {"head_dim": 64, "num_key_value_heads": 4, "num_attention_heads": 16, "v_head_dim": 48},
+    "2": {"head_dim": 128, "num_key_value_heads": 2},
+}
 SIZES: Config = {"hidden_size": 512, "num_attention_heads": 8, "num_hidden_layers": 3, "max_position_embeddings": 4096}
 _MLP = {"mlp_layer_types": ["dense", "sparse", "sparse"]}
 _DEEPSEEK: dict[str, tuple[Config, Any]] = {
-    "topk_method": ({}, "noaux_tc"), "scoring_func": ({}, "sigmoid"), "moe_layer_freq": ({}, 1),
-    "first_k_dense_replace": (_MLP, 1), "rope_scaling": ({}, None), "head_dim": ({}, 64),
-}  # fmt: skip
+    "topk_method": ({}, "noaux_tc"),
+    "scoring_func": ({}, "sigmoid"),
+    "moe_layer_freq": ({}, 1),
+    "first_k_dense_replace": (_MLP, 1),
+    "rope_scaling": ({}, None),
+    "head_dim": ({}, 64),
+}
 _GEMMA: dict[str, tuple[Config, Any]] = {
     "rope_theta": ({"rope_parameters": BY_LAYER}, 1e6),
     "rope_local_base_freq": ({"rope_parameters": BY_LAYER}, 5e4),
     "rope_scaling": ({"rope_parameters": BY_LAYER}, {"type": "linear", "rope_type": "linear", "factor": 8.0}),
     "sliding_window_pattern": ({"layer_types": PERIOD}, 3),
-}  # fmt: skip
+}
 _MOE: dict[str, tuple[Config, Any]] = {"num_experts": ({"num_local_experts": 16}, 16), "head_dim": ({}, 64)}
 
 # For each row what a config says beside SIZES, and what the key has to be.
@@ -234,10 +242,18 @@ def test_what_is_written_is_read_without_a_further_change(path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", ["x", [], {}, [{}], -1, 0, float("inf"), float("nan"), {"a": {}}], ids=repr)
-@pytest.mark.parametrize("key", [
-    "rope_parameters", "layer_types", "per_layer_config", "expand", "hidden_size", "partial_rotary_factor",
-    "mlp_layer_types",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "rope_parameters",
+        "layer_types",
+        "per_layer_config",
+        "expand",
+        "hidden_size",
+        "partial_rotary_factor",
+        "mlp_layer_types",
+    ],
+)
 def test_strange_values_stop_nothing(key: str, odd: Any) -> None:
     for kind in (*MISSING, *spellings._RENAMED):
         config = {"model_type": kind, **SIZES, key: odd}

@@ -85,8 +85,10 @@ def test_other_settings_of_generation_stay() -> None:
     result = complete(END_OF_TEXT, generation)
     assert result.generation_config is not None
     assert list(json.loads(result.generation_config).items()) == [
-        ("temperature", 0.6), ("eos_token_id", [0, 2]), ("top_p", 0.9),
-    ]  # fmt: skip
+        ("temperature", 0.6),
+        ("eos_token_id", [0, 2]),
+        ("top_p", 0.9),
+    ]
 
 
 @pytest.mark.parametrize("broken", [b'{"eos_token_id": 2,}', b"[2]", b"\xff\xfe", b""])

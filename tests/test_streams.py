@@ -77,9 +77,13 @@ def test_behind_head_a_command_ends_as_it_would_without(tmp_path: Path, argument
     there = command(*arguments.split(), cwd=tmp_path)
     script = f'set -o pipefail; "{sys.executable}" -m mlx_publish {arguments} 2>&1 | {reader}'
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": SCRIPTS},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": SCRIPTS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == there.returncode
     assert "Traceback" not in done.stderr
     assert "Broken pipe" not in done.stderr

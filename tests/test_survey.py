@@ -12,11 +12,29 @@ from mlx_publish.evidence.records import from_json
 from survey import DEFAULT, Row, _shortly, page
 
 FOUND: dict[str, Any] = {
-    "problem": "", "lost": [], "blame": None, "boundary": None, "class": "X", "value": None, "mlx_lm": {},
-    "versions": {"transformers": "5"}, "parameters": 1, "against": "transformers",
-    "texts": [{"positions": 24, "nmse": 0.5, "worst_position": 0.5, "mean_kld": 0.1, "same_first_choice": 0.5,
-               "position": place, "problem": ""} for place in (None, 32)],
-}  # fmt: skip
+    "problem": "",
+    "lost": [],
+    "blame": None,
+    "boundary": None,
+    "class": "X",
+    "value": None,
+    "mlx_lm": {},
+    "versions": {"transformers": "5"},
+    "parameters": 1,
+    "against": "transformers",
+    "texts": [
+        {
+            "positions": 24,
+            "nmse": 0.5,
+            "worst_position": 0.5,
+            "mean_kld": 0.1,
+            "same_first_choice": 0.5,
+            "position": place,
+            "problem": "",
+        }
+        for place in (None, 32)
+    ],
+}
 ROWS = [
     Row("llama", DEFAULT, "pass", "", 2e-12),
     Row("llama", "Tiny-1B", "fail", "computes sliding\\_window otherwise", 0.25),
@@ -54,13 +72,18 @@ def test_every_config_has_a_row_of_detail(lines: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize(("found", "words"), [
-    ({"blame": "sliding_window", "boundary": {"key": "sliding_window", "position": 4096}},
-     "computes sliding_window otherwise from position 4,096"),
-    ({"blame": "key_multiplier"}, "computes key_multiplier otherwise"),
-    ({"lost": ["a.bias", "b.bias"]}, "has no place for a.bias"),
-    ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 143 + "..."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            {"blame": "sliding_window", "boundary": {"key": "sliding_window", "position": 4096}},
+            "computes sliding_window otherwise from position 4,096",
+        ),
+        ({"blame": "key_multiplier"}, "computes key_multiplier otherwise"),
+        ({"lost": ["a.bias", "b.bias"]}, "has no place for a.bias"),
+        ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 143 + "..."),
+    ],
+)
 def test_the_cell_says_what_differs(found: dict[str, Any], words: str) -> None:
     facts = TwinFacts(from_json(TwinProof, {**FOUND, **found}))
     assert _shortly(facts, judge(facts, {}).message) == words

@@ -74,10 +74,13 @@ def test_a_gpu_is_what_people_expect(work: Work) -> None:
     assert cells(work) == ["4bit", "-", "-", "-", "96.2", "-"]
 
 
-@pytest.mark.parametrize(("stage", "result"), [
-    ("benchmark", MEASURED | {"not_measured": "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"}),
-    ("fidelity", {"not_measured": "the source is too large for this machine", "against": {"what": "variant"}}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "result"),
+    [
+        ("benchmark", MEASURED | {"not_measured": "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"}),
+        ("fidelity", {"not_measured": "the source is too large for this machine", "against": {"what": "variant"}}),
+    ],
+)
 def test_what_is_not_printed_is_a_dash(work: Work, stage: str, result: dict[str, Any]) -> None:
     add(work, stage, result)
     assert cells(work) == ["4bit", "-", "-", "-", "-", "-"]
@@ -113,9 +116,15 @@ def test_what_was_held_back_with_another_variant_is_not_called_published(work: W
 
 @pytest.mark.parametrize(
     "answer",
-    ["[bold red]x[/] ::add-mask::x", "word " * 7 + "::stop-commands::x", "x" * 45 + " ::error::y", "##[add-path]/tmp",
-     "\x1b[31mred", "::error::x"],
-)  # fmt: skip
+    [
+        "[bold red]x[/] ::add-mask::x",
+        "word " * 7 + "::stop-commands::x",
+        "x" * 45 + " ::error::y",
+        "##[add-path]/tmp",
+        "\x1b[31mred",
+        "::error::x",
+    ],
+)
 def test_an_answer_commands_nothing(work: Work, answer: str) -> None:
     add(work, "smoke", answered(answer))
     text = table(work)

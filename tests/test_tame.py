@@ -52,9 +52,11 @@ def claims_a_large_table(tokenizer: dict[str, Any]) -> None:
 
 def backtracks(tokenizer: dict[str, Any]) -> None:
     tokenizer["pre_tokenizer"] = {
-        "type": "Split", "pattern": {"Regex": "(?:a|aa|[a-z0-9]+)*(?:[a-z0-9]|\\s)*\\z(?<=!)"}, "behavior": "Isolated",
+        "type": "Split",
+        "pattern": {"Regex": "(?:a|aa|[a-z0-9]+)*(?:[a-z0-9]|\\s)*\\z(?<=!)"},
+        "behavior": "Isolated",
         "invert": False,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("change", [blows_up, backtracks])
@@ -75,9 +77,13 @@ def test_it_ends_a_conversion_as_a_refusal(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tame, "SECONDS", 2.0)
     source = changed(tmp_path / "Wild", backtracks)
     path = write_recipe(
-        tmp_path / "one.yaml", source=str(source), variants=[{"bits": 8, "group_size": 32}], base_model="a/b",
-        to=f"folder:{tmp_path}/out", **QUICK,
-    )  # fmt: skip
+        tmp_path / "one.yaml",
+        source=str(source),
+        variants=[{"bits": 8, "group_size": 32}],
+        base_model="a/b",
+        to=f"folder:{tmp_path}/out",
+        **QUICK,
+    )
     recipe = recipe_from_file(path)
     context = Context(recipe, recipe.variants, Work(tmp_path / "work", "one"), Console(io.StringIO()))
     assert run_stages(context, chain(STAGES, "convert")) == ("8bit-gs32",)
@@ -124,9 +130,12 @@ def regex(pattern: str) -> Change:
 
 def one_word_for_all(tokenizer: dict[str, Any]) -> None:
     tokenizer["model"] = {
-        "type": "WordPiece", "unk_token": "[NONE]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+        "type": "WordPiece",
+        "unk_token": "[NONE]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 9,
         "vocab": tokenizer["model"]["vocab"],
-    }  # fmt: skip
+    }
 
 
 def strips_more_than_there_is(tokenizer: dict[str, Any]) -> None:
@@ -134,10 +143,14 @@ def strips_more_than_there_is(tokenizer: dict[str, Any]) -> None:
     tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], strip]}
 
 
-@pytest.mark.parametrize("change", [
-    pytest.param(regex("Moon(?:(.+)+)+\\x07"), id="a word of the probes"), pytest.param(one_word_for_all, id="no word for the unknown"),
-    pytest.param(strips_more_than_there_is, id="a panic"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(regex("Moon(?:(.+)+)+\\x07"), id="a word of the probes"),
+        pytest.param(one_word_for_all, id="no word for the unknown"),
+        pytest.param(strips_more_than_there_is, id="a panic"),
+    ],
+)
 def test_what_breaks_the_library_in_the_engine_is_a_refusal_and_no_bug(tmp_path: Path, change: Change) -> None:
     made = gate(changed(tmp_path / "Wild", change), "--bits", 8, "--group-size", 32, code=1)
     assert made.failed("8bit-gs32")

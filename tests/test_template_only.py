@@ -114,9 +114,10 @@ def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
     assert report["capabilities"]["thinking"] == "switch"
     assert report["capabilities"]["tool_calls"] == {"mapping": "shown", "string": "shown"}
     assert report["dialogues"]["user"] == {
-        "text": "<|im_start|>user\nWhat is an eclipse?<|im_end|>\n<|im_start|>assistant\n", "error": None,
+        "text": "<|im_start|>user\nWhat is an eclipse?<|im_end|>\n<|im_start|>assistant\n",
+        "error": None,
         "kind": "text",
-    }  # fmt: skip
+    }
     assert {"template-safe": "pass", "template-same": "skip", "thinking": "pass"}.items() <= statuses(report).items()
     # The console speaks on the other stream.
     assert "enable_thinking, on by default" in ended.err
@@ -150,11 +151,12 @@ REFUSED: dict[str, tuple[object, str, str]] = {
     "no question can be asked": ("{{ raise_exception('no') }}", "template-renders", "cannot render the dialogue"),
     "plain texts vanish": (
         "{% for m in messages %}<{{ m.role }}>{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
-        "texts-once", "the text 'What is an eclipse?' vanishes",
+        "texts-once",
+        "the text 'What is an eclipse?' vanishes",
     ),
     "nothing is written": ("{# note #}", "texts-once", "vanishes"),
     "broken": ("{% for", "template-renders", "line 1: TemplateSyntaxError"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)

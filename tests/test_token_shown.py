@@ -64,9 +64,18 @@ def test_a_command_ends_with_2_and_shows_nothing_of_it(secret: str, tmp_path: Pa
 def forms(text: str) -> list[str]:
     raw = text.encode("utf-8", "surrogateescape")
     return [
-        text, repr(text), ascii(text), repr(raw), str([text]), json.dumps(text), json.dumps(text, ensure_ascii=False),
-        quote(raw), quote(raw, safe=""), raw.decode("utf-8", "replace"), f"https://x/?token={quote(raw)}&a=b",
-    ]  # fmt: skip
+        text,
+        repr(text),
+        ascii(text),
+        repr(raw),
+        str([text]),
+        json.dumps(text),
+        json.dumps(text, ensure_ascii=False),
+        quote(raw),
+        quote(raw, safe=""),
+        raw.decode("utf-8", "replace"),
+        f"https://x/?token={quote(raw)}&a=b",
+    ]
 
 
 def test_each_form_of_it_is_covered_in_messages_and_in_logs(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:

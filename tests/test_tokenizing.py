@@ -100,11 +100,18 @@ def test_what_cannot_be_loaded_is_said(model: Path, tmp_path: Path) -> None:
 
 def test_truncation_and_padding_of_the_source_cut_nothing(model: Path) -> None:
     edit(
-        model, "tokenizer.json",
+        model,
+        "tokenizer.json",
         truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
-        padding={"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0,
-                 "pad_type_id": 0, "pad_token": "<|endoftext|>"},
-    )  # fmt: skip
+        padding={
+            "strategy": {"Fixed": 64},
+            "direction": "Left",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "<|endoftext|>",
+        },
+    )
     assert compare(model, model).different == 0
 
 
@@ -148,8 +155,11 @@ def test_a_class_that_gives_other_ids_is_replaced(model: Path, tmp_path: Path) -
     assert compare(folder, model).different == 0
     assert "ids differ" in output.repaired.changes[-1].message
     assert statuses == {
-        "tokenizer-ids": "pass", "tokenizer-portable": "fixed", "stop-complete": "pass", "ids-in-embedding": "pass",
-    }  # fmt: skip
+        "tokenizer-ids": "pass",
+        "tokenizer-portable": "fixed",
+        "stop-complete": "pass",
+        "ids-in-embedding": "pass",
+    }
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert config["tokenizer_class"] == PLAIN
 

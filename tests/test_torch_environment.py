@@ -22,9 +22,11 @@ LINUX = pytest.mark.skipif(not torch_environment.is_for_this_machine(), reason="
 EXTRAS = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
 # Whatever else this machine's pip is set to.
 UNREACHABLE = {
-    "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0",
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_RETRIES": "0",
     "HTTPS_PROXY": "http://127.0.0.1:9",
-}  # fmt: skip
+}
 TELLING = f'#!/bin/sh\necho "$7, torch in ${{{VARIABLE}-nothing}}"\n'
 
 
@@ -41,14 +43,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_nox(session: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     own = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "MLX_PUBLISH_CACHE": str(tmp_path / "cache"),
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "MLX_PUBLISH_CACHE": str(tmp_path / "cache"),
         "MLX_PUBLISH_ENVIRONMENT": str(tmp_path / "stages"),
-    }  # fmt: skip
+    }
     command = [sys.executable, "-I", "-m", "nox", "-f", str(ROOT / "noxfile.py"), "-s", session]
     return subprocess.run(
-        command, env=own | variables, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
+        command,
+        env=own | variables,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def put(folder: Path) -> Path:
@@ -108,9 +118,14 @@ def test_a_stage_goes_on_where_pytorch_cannot_be_brought(tmp_path: Path) -> None
     assert done.stdout == "inspect, torch in nothing\n"
 
 
-@pytest.mark.parametrize("variables", [
-    {}, {"MLX_PUBLISH_PYTORCH": "false"}, {"MLX_PUBLISH_PYTORCH": "true", VARIABLE: "/mine"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"MLX_PUBLISH_PYTORCH": "false"},
+        {"MLX_PUBLISH_PYTORCH": "true", VARIABLE: "/mine"},
+    ],
+)
 def test_it_is_brought_only_where_the_action_asks_and_none_is_named(tmp_path: Path, variables: dict[str, str]) -> None:
     done = run_nox("inspect", tmp_path, **variables, **UNREACHABLE)
     assert done.stdout == f"inspect, torch in {variables.get(VARIABLE, 'nothing')}\n"

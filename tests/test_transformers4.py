@@ -122,10 +122,21 @@ def as_transformers_5_writes_it(config: Config, folder: Path) -> None:
 
 
 FAULTS: tuple[Edit, ...] = (
-    backend, extra_list, extra_null, extra_list_of_the_map, prefix_space, no_prefix_space, llama_with_prefix, llama_without_prefix,
-    prefix_space_of_the_config, prefix_space_of_the_json, local_file, unknown_class, own_code,
+    backend,
+    extra_list,
+    extra_null,
+    extra_list_of_the_map,
+    prefix_space,
+    no_prefix_space,
+    llama_with_prefix,
+    llama_without_prefix,
+    prefix_space_of_the_config,
+    prefix_space_of_the_json,
+    local_file,
+    unknown_class,
+    own_code,
     as_transformers_5_writes_it,
-)  # fmt: skip
+)
 
 
 def named_tokens(config: Config, _: Path) -> None:

@@ -21,51 +21,119 @@ Config = Mapping[str, Any]
 FAR = 1_000_000
 
 LLAMA: Config = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 512, "num_attention_heads": 8,
-    "num_key_value_heads": 2, "num_hidden_layers": 4, "intermediate_size": 1024, "vocab_size": 32000,
-    "rms_norm_eps": 1e-5, "max_position_embeddings": 8192, "tie_word_embeddings": False,
-}  # fmt: skip
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 512,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 4,
+    "intermediate_size": 1024,
+    "vocab_size": 32000,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": False,
+}
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 2048,
-}  # fmt: skip
+}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048, "attention_factor": 2.0}
 GEMMA2: Config = {
-    **LLAMA, "model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"], "head_dim": 64, "sliding_window": 8192,
-    "attn_logit_softcapping": 1.0, "final_logit_softcapping": 1.0, "query_pre_attn_scalar": 1024,
-    "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "gemma2",
+    "architectures": ["Gemma2ForCausalLM"],
+    "head_dim": 64,
+    "sliding_window": 8192,
+    "attn_logit_softcapping": 1.0,
+    "final_logit_softcapping": 1.0,
+    "query_pre_attn_scalar": 1024,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+}
 GEMMA3: Config = {
-    **LLAMA, "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "head_dim": 64,
-    "sliding_window": 512, "sliding_window_pattern": 2, "query_pre_attn_scalar": 64, "rope_theta": 1_000_000.0,
-    "rope_local_base_freq": 50_000.0, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "gemma3_text",
+    "architectures": ["Gemma3ForCausalLM"],
+    "head_dim": 64,
+    "sliding_window": 512,
+    "sliding_window_pattern": 2,
+    "query_pre_attn_scalar": 64,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 50_000.0,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+}
 GRANITE: Config = {
-    **LLAMA, "model_type": "granite", "architectures": ["GraniteForCausalLM"], "attention_multiplier": 0.05,
-    "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0, "rope_theta": 10_000.0,
-    "attention_bias": False, "mlp_bias": False,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "granite",
+    "architectures": ["GraniteForCausalLM"],
+    "attention_multiplier": 0.05,
+    "embedding_multiplier": 12.0,
+    "residual_multiplier": 0.22,
+    "logits_scaling": 8.0,
+    "rope_theta": 10_000.0,
+    "attention_bias": False,
+    "mlp_bias": False,
+}
 QWEN3_MOE: Config = {
-    **LLAMA, "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "head_dim": 64, "num_experts": 16,
-    "num_experts_per_tok": 4, "moe_intermediate_size": 128, "norm_topk_prob": True, "decoder_sparse_step": 1,
-    "mlp_only_layers": [], "rope_theta": 10_000.0,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "head_dim": 64,
+    "num_experts": 16,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 128,
+    "norm_topk_prob": True,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "rope_theta": 10_000.0,
+}
 DEEPSEEK: Config = {
-    **LLAMA, "model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "num_key_value_heads": 8,
-    "q_lora_rank": 64, "kv_lora_rank": 64, "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "v_head_dim": 64,
-    "n_routed_experts": 16, "n_shared_experts": 1, "num_experts_per_tok": 4, "moe_intermediate_size": 128,
-    "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 2.5,
-    "scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_theta": 10_000.0,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "deepseek_v3",
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "num_key_value_heads": 8,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "n_routed_experts": 16,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 128,
+    "n_group": 4,
+    "topk_group": 2,
+    "first_k_dense_replace": 1,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 2.5,
+    "scoring_func": "sigmoid",
+    "topk_method": "noaux_tc",
+    "rope_theta": 10_000.0,
+}
 SMOLLM3: Config = {
-    **LLAMA, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "rope_theta": 10_000.0,
-    "no_rope_layers": [1, 1, 1, 0], "no_rope_layer_interval": 4,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "smollm3",
+    "architectures": ["SmolLM3ForCausalLM"],
+    "rope_theta": 10_000.0,
+    "no_rope_layers": [1, 1, 1, 0],
+    "no_rope_layer_interval": 4,
+}
 STABLELM: Config = {
-    **LLAMA, "model_type": "stablelm", "architectures": ["StableLmForCausalLM"], "partial_rotary_factor": 0.25,
-    "layer_norm_eps": 1e-5, "use_qkv_bias": False, "use_parallel_residual": False, "qk_layernorm": False,
-    "rope_theta": 10_000.0, "num_key_value_heads": 8,
-}  # fmt: skip
+    **LLAMA,
+    "model_type": "stablelm",
+    "architectures": ["StableLmForCausalLM"],
+    "partial_rotary_factor": 0.25,
+    "layer_norm_eps": 1e-5,
+    "use_qkv_bias": False,
+    "use_parallel_residual": False,
+    "qk_layernorm": False,
+    "rope_theta": 10_000.0,
+    "num_key_value_heads": 8,
+}
 
 
 @dataclass
@@ -106,14 +174,31 @@ def published(name: str, **changes: Any) -> dict[str, Any]:
     return config | changes
 
 
-@pytest.mark.parametrize("name", [
-    "Llama-3.2-1B-Instruct", "Qwen3-0.6B", "pythia-1b", "GLM-4-32B-0414", "SmolLM3-3B-Base",  # rope of several kinds
-    "gemma-3-1b-it", "c4ai-command-r7b-12-2024", "Olmo-3-7B-Instruct", "gemma-4-E4B",  # windows, kinds of layers
-    "Mixtral-8x7B-v0.1", "Qwen3-30B-A3B",  # experts
-    "DeepSeek-V2-Lite", "DeepSeek-V3", "GLM-4.7-Flash",  # latent attention
-    "Qwen3.5-27B", "LFM2-1.2B", "granite-4.0-h-350m", "mamba-370m-hf",  # hybrids
-    "gemma-3-4b-it", "Llama-4-Scout-17B-16E-Instruct",  # beside a tower
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Llama-3.2-1B-Instruct",
+        "Qwen3-0.6B",
+        "pythia-1b",
+        "GLM-4-32B-0414",
+        "SmolLM3-3B-Base",  # rope of several kinds
+        "gemma-3-1b-it",
+        "c4ai-command-r7b-12-2024",
+        "Olmo-3-7B-Instruct",
+        "gemma-4-E4B",  # windows, kinds of layers
+        "Mixtral-8x7B-v0.1",
+        "Qwen3-30B-A3B",  # experts
+        "DeepSeek-V2-Lite",
+        "DeepSeek-V3",
+        "GLM-4.7-Flash",  # latent attention
+        "Qwen3.5-27B",
+        "LFM2-1.2B",
+        "granite-4.0-h-350m",
+        "mamba-370m-hf",  # hybrids
+        "gemma-3-4b-it",
+        "Llama-4-Scout-17B-16E-Instruct",  # beside a tower
+    ],
+)
 def test_what_mlx_lm_computes_as_transformers_does_is_proven(proof: Proof, name: str) -> None:
     says = proof(published(name))
     assert says.status == "pass", says.message
@@ -124,14 +209,29 @@ def test_what_mlx_lm_computes_as_transformers_does_is_proven(proof: Proof, name:
 SMALL_JAMBA = {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1}
 
 
-@pytest.mark.parametrize(("config", "key", "words"), [
-    ({"name": "Mistral-7B-v0.1"}, "sliding_window", "from position 4,096 on (sliding_window): it ignores sliding_window (4096)"),
-    ({"name": "Phi-3.5-mini-instruct"}, "rope_scaling.short_factor", "in short texts only: it ignores rope_scaling.short_factor"),
-    ({"name": "Falcon-H1-0.5B-Base"}, "key_multiplier", "from position 1 on: it ignores key_multiplier (0.39"),
-    ({"name": "AI21-Jamba-1.5-Mini", **SMALL_JAMBA}, "num_experts_per_tok", "it ignores num_experts_per_tok (2)"),
-    ({"name": "glm-4-9b-chat-hf"}, "partial_rotary_factor", "partial_rotary_factor (absent, its default counts)"),
-    ({"name": "ERNIE-4.5-21B-A3B-PT"}, None, "its class has no place for model.layers.1.mlp.moe_statics.e_score_correction_bias"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "key", "words"),
+    [
+        (
+            {"name": "Mistral-7B-v0.1"},
+            "sliding_window",
+            "from position 4,096 on (sliding_window): it ignores sliding_window (4096)",
+        ),
+        (
+            {"name": "Phi-3.5-mini-instruct"},
+            "rope_scaling.short_factor",
+            "in short texts only: it ignores rope_scaling.short_factor",
+        ),
+        ({"name": "Falcon-H1-0.5B-Base"}, "key_multiplier", "from position 1 on: it ignores key_multiplier (0.39"),
+        ({"name": "AI21-Jamba-1.5-Mini", **SMALL_JAMBA}, "num_experts_per_tok", "it ignores num_experts_per_tok (2)"),
+        ({"name": "glm-4-9b-chat-hf"}, "partial_rotary_factor", "partial_rotary_factor (absent, its default counts)"),
+        (
+            {"name": "ERNIE-4.5-21B-A3B-PT"},
+            None,
+            "its class has no place for model.layers.1.mlp.moe_statics.e_score_correction_bias",
+        ),
+    ],
+)
 def test_what_a_class_lacks_is_refused_with_key_and_position(
     proof: Proof, config: Config, key: str | None, words: str
 ) -> None:
@@ -147,20 +247,25 @@ IGNORED: dict[str, tuple[Config, Config, str]] = {
     "rope_theta": ({**LLAMA, "rope_theta": 500_000.0}, {"rope_theta": 10_000.0}, "rope_theta"),
     "llama3": ({**LLAMA, "rope_theta": 10_000.0, "rope_scaling": LLAMA3}, {"rope_scaling": None}, "rope_scaling"),
     "linear": (
-        {**LLAMA, "rope_theta": 10_000.0, "rope_scaling": {"type": "linear", "factor": 4.0}}, {"rope_scaling": None},
+        {**LLAMA, "rope_theta": 10_000.0, "rope_scaling": {"type": "linear", "factor": 4.0}},
+        {"rope_scaling": None},
         "rope_scaling",
     ),
     "a factor of yarn": (
-        {**LLAMA, "rope_theta": 10_000.0, "rope_scaling": YARN}, {"rope_scaling": {**YARN, "mscale": 1.0}},
+        {**LLAMA, "rope_theta": 10_000.0, "rope_scaling": YARN},
+        {"rope_scaling": {**YARN, "mscale": 1.0}},
         "rope_scaling.attention_factor",
     ),
     "partial_rotary_factor": (STABLELM, {"partial_rotary_factor": 1.0}, "partial_rotary_factor"),
     "sliding_window": (GEMMA3, {"sliding_window": FAR}, "sliding_window"),
     "rope_local_base_freq": (GEMMA3, {"rope_local_base_freq": 10_000.0}, "rope_local_base_freq"),
     "layer_types": (
-        {**{key: value for key, value in GEMMA3.items() if key != "sliding_window_pattern"},
-         "layer_types": ["sliding_attention", "full_attention"] * 2},
-        {"sliding_window_pattern": 1}, "layer_types",
+        {
+            **{key: value for key, value in GEMMA3.items() if key != "sliding_window_pattern"},
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+        {"sliding_window_pattern": 1},
+        "layer_types",
     ),
     "final_logit_softcapping": (GEMMA2, {"final_logit_softcapping": 1e4}, "final_logit_softcapping"),
     "attn_logit_softcapping": (GEMMA2, {"attn_logit_softcapping": 1e4}, "attn_logit_softcapping"),
@@ -175,7 +280,7 @@ IGNORED: dict[str, tuple[Config, Config, str]] = {
     "no_rope_layers": (SMOLLM3, {"no_rope_layers": [1] * 4}, "no_rope_layers"),
     "hidden_act": ({**LLAMA, "hidden_act": "gelu", "rope_theta": 10_000.0}, {}, "hidden_act"),
     "rms_norm_eps": ({**LLAMA, "rms_norm_eps": 0.5, "rope_theta": 10_000.0}, {"rms_norm_eps": 1e-5}, "rms_norm_eps"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", IGNORED)
@@ -187,16 +292,22 @@ def test_a_key_that_the_class_ignores_is_named(proof: Proof, name: str) -> None:
     assert f"it ignores {key} (" in says.message
 
 
-@pytest.mark.parametrize("config", [LLAMA, GEMMA2, GEMMA3, GRANITE, QWEN3_MOE, DEEPSEEK, SMOLLM3, STABLELM],
-                         ids=lambda config: config["model_type"])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [LLAMA, GEMMA2, GEMMA3, GRANITE, QWEN3_MOE, DEEPSEEK, SMOLLM3, STABLELM],
+    ids=lambda config: config["model_type"],
+)
 def test_what_is_sabotaged_is_equal_without_it(proof: Proof, config: Config) -> None:
     says = proof(config)
     assert says.status == "pass", says.message
 
 
-@pytest.mark.parametrize(("config", "instead", "lost"), [
-    ({**LLAMA, "rope_theta": 10_000.0}, {"tie_word_embeddings": True}, "lm_head.weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "instead", "lost"),
+    [
+        ({**LLAMA, "rope_theta": 10_000.0}, {"tie_word_embeddings": True}, "lm_head.weight"),
+    ],
+)
 def test_a_tensor_that_the_class_leaves_out_is_named(proof: Proof, config: Config, instead: Config, lost: str) -> None:
     says = proof(config, instead)
     assert says.status == "fail"
@@ -214,13 +325,16 @@ HOSTILE: dict[str, Callable[[], Config]] = {
     "a list in the place of rope": lambda: {**LLAMA, "rope_scaling": [1, 2]},
     "a type that nobody knows": lambda: {**LLAMA, "model_type": "unheard-of", "architectures": None},
     "code of its own": lambda: {
-        **LLAMA, "model_type": "own", "architectures": ["Own"], "auto_map": {"AutoModelForCausalLM": "own.Own"},
+        **LLAMA,
+        "model_type": "own",
+        "architectures": ["Own"],
+        "auto_map": {"AutoModelForCausalLM": "own.Own"},
     },
     "no heads": lambda: {**LLAMA, "num_attention_heads": 0},
     "long numbers": lambda: {**LLAMA, "eos_token_id": int("9" * 4000), "bos_token_id": int("8" * 4000)},
     "kinds of layers that are dicts": lambda: {**LLAMA, "layer_types": [{}] * 4},
     "two hundred levels": lambda: {**LLAMA, "text_config": nested(200, LLAMA)},
-}  # fmt: skip
+}
 
 
 def nested(levels: int, leaf: Config) -> Config:

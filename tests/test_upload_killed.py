@@ -50,9 +50,15 @@ class Uploads:
 
     def start(self, folder: Path, repo: str, tag: str = "v1") -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", PUBLISH, str(folder), repo, tag], env=self.user.environment, cwd=self.user.home,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-c", PUBLISH, str(folder), repo, tag],
+            env=self.user.environment,
+            cwd=self.user.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def finish(self, folder: Path, repo: str, tag: str = "v1") -> None:
         with in_process.surroundings(self.user.environment, self.user.home):

@@ -87,9 +87,15 @@ def test_reports_come_back_as_they_were_written(work: Work) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "{}", '{"schema": "mlx-publish/report/0"}', '{"schema": "mlx-publish/report/1"}', "{",
-     '{"schema": "mlx-publish/report/1", "stage": "x", "verdict": "pass", "inputs": {}, "result": {}, "checks": [1]}'],
-)  # fmt: skip
+    [
+        "[]",
+        "{}",
+        '{"schema": "mlx-publish/report/0"}',
+        '{"schema": "mlx-publish/report/1"}',
+        "{",
+        '{"schema": "mlx-publish/report/1", "stage": "x", "verdict": "pass", "inputs": {}, "result": {}, "checks": [1]}',
+    ],
+)
 def test_what_is_no_report_of_this_schema_is_made_again(work: Work, text: str) -> None:
     write_atomically(work.report_path("4bit", "smoke"), text)
     assert work.report("4bit", "smoke") is None
@@ -198,8 +204,9 @@ def test_digests_are_taken_once_and_again_after_a_change(work: Work, tmp_path: P
     (folder / "sub" / "b").write_bytes(b"two")
     first = work.digests(folder)
     assert [(file.path, file.size, file.sha256) for file in first] == [
-        ("a", 3, sha256_of(folder / "a")), ("sub/b", 3, sha256_of(folder / "sub" / "b")),
-    ]  # fmt: skip
+        ("a", 3, sha256_of(folder / "a")),
+        ("sub/b", 3, sha256_of(folder / "sub" / "b")),
+    ]
     assert work.digests(folder) == first
     assert Work(tmp_path, "tiny").digests(folder) == first
     assert reads == ["a", "b"]

@@ -160,8 +160,10 @@ def test_evidence_is_attested_on_a_machine_that_runs_no_model() -> None:
     take, attest = job["steps"]
     assert take["uses"].startswith("actions/download-artifact@")
     assert attest["with"] == {
-        "subject-path": "cards/**/evidence.json", "predicate-type": MEASURED, "predicate": "{}",
-    }  # fmt: skip
+        "subject-path": "cards/**/evidence.json",
+        "predicate-type": MEASURED,
+        "predicate": "{}",
+    }
 
 
 def test_what_is_attested_is_what_the_action_wrote() -> None:
@@ -169,9 +171,10 @@ def test_what_is_attested_is_what_the_action_wrote() -> None:
     assert attest["if"] == "vars.MLX_PUBLISH_ATTEST == 'true'"
     folder = "${{ steps.publish.outputs.provenance }}"
     assert attest["with"] == {
-        "subject-checksums": f"{folder}/{SUMS}", "predicate-type": PREDICATE_TYPE,
+        "subject-checksums": f"{folder}/{SUMS}",
+        "predicate-type": PREDICATE_TYPE,
         "predicate-path": f"{folder}/{PREDICATE}",
-    }  # fmt: skip
+    }
 
 
 def test_nothing_that_waits_is_dropped_for_another_recipe() -> None:

@@ -85,9 +85,12 @@ def proposed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = Checkout(folder / "repo", recipes, {"MLX_PUBLISH_ATTEST": "true", "MLX_PUBLISH_ATTEST_EVIDENCE": "true"})
     calls = len(hub.log)
     run = checkout.run(
-        "repository_dispatch", dispatch(recipe="tiny", callback="order 66 *now*"), PUBLISH, environment(hub, folder),
+        "repository_dispatch",
+        dispatch(recipe="tiny", callback="order 66 *now*"),
+        PUBLISH,
+        environment(hub, folder),
         HF_TOKEN=hub.token("write"),
-    )  # fmt: skip
+    )
     jobs = dict.fromkeys(("plan", "run tiny", "attest", "review"), "success")
     assert run.jobs == jobs, run.text[-4000:]
     assert "attested evidence" in run.text
@@ -181,9 +184,14 @@ def test_a_source_gets_a_recipe_that_is_pinned_to_what_was_converted(hub: Hub, t
     checkout = Checkout(tmp_path / "repo", {})
     (checkout.folder / "recipes/.keep").touch()
     event = form(
-        recipe="", source="ada/tiny", revision="", variants="4bit", dry_run="false",
-        destination="lab/{source}-new-{bits}bit", notes="Mine: *good*\n::error::x",
-    )  # fmt: skip
+        recipe="",
+        source="ada/tiny",
+        revision="",
+        variants="4bit",
+        dry_run="false",
+        destination="lab/{source}-new-{bits}bit",
+        notes="Mine: *good*\n::error::x",
+    )
     run = checkout.run("workflow_dispatch", event, PUBLISH, environment(hub, tmp_path))
     assert run.jobs == {"plan": "success", "run tiny": "success", "review": "success"}, run.text[-4000:]
     checkout.git("fetch", "--quiet", "origin")
@@ -200,9 +208,13 @@ def test_a_dry_run_ends_at_the_card_of_a_gated_source_too(hub: Hub, tmp_path: Pa
     recipe = RECIPE.format(commit=hub.head("lab/closed")).replace("ada/tiny", "lab/closed")
     checkout = Checkout(tmp_path / "repo", {"tiny": recipe})
     run = checkout.run(
-        "repository_dispatch", dispatch(recipe="tiny", variants=["4bit"], dry_run=True), PUBLISH,
-        environment(hub, tmp_path), HF_READ_TOKEN=hub.token("read"), HF_TOKEN=hub.token("write"),
-    )  # fmt: skip
+        "repository_dispatch",
+        dispatch(recipe="tiny", variants=["4bit"], dry_run=True),
+        PUBLISH,
+        environment(hub, tmp_path),
+        HF_READ_TOKEN=hub.token("read"),
+        HF_TOKEN=hub.token("write"),
+    )
     assert run.jobs == {"plan": "success", "run tiny-4bit": "success"}, run.text[-4000:]
     assert len(run.outputs("Convert, test, measure, write the card")["card"].split()) == 1
     assert not (tmp_path / "gh_log").exists()
@@ -248,8 +260,10 @@ def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: 
         "push", push(reviewed, "refs/tags/tiny/v1"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
     )
     assert run.jobs == {
-        "publish/plan": "success", "publish/publish tiny-4bit-1": "success", "publish/publish tiny-8bit-2": "success",
-    }, run.text[-4000:]  # fmt: skip
+        "publish/plan": "success",
+        "publish/publish tiny-4bit-1": "success",
+        "publish/publish tiny-8bit-2": "success",
+    }, run.text[-4000:]
     for bits in (4, 8):
         assert "model.safetensors" in published(hub, f"ada/tiny-MLX-{bits}bit", "v1")
     run = reviewed.run("schedule", schedule("23 5 * * 1"), DRIFT, environment(hub, tmp_path))

@@ -70,14 +70,20 @@ def test_variables_secrets_and_jobs_are_those_of_the_workflow() -> None:
     }
 
 
-@pytest.mark.parametrize(("payload", "good"), [
-    ({"recipe": "small"}, True),
-    ({"recipe": "small", "variants": ["4bit", "8bit"], "dry_run": True, "callback": "x"}, True),
-    ({"source": "a/b", "revision": "refs/pr/1", "destination": "c/{source}-{bits}", "notes": "x\ny"}, True),
-    ({"recipe": "a b"}, False), ({"source": "a"}, False), ({"recipe": "x", "extra": 1}, False),
-    ({"recipe": "x", "dry_run": "perhaps"}, False), ({"recipe": "x", "callback": "\x07"}, False),
-    ({"source": "a/b", "revision": "a..b", "destination": "c/d"}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("payload", "good"),
+    [
+        ({"recipe": "small"}, True),
+        ({"recipe": "small", "variants": ["4bit", "8bit"], "dry_run": True, "callback": "x"}, True),
+        ({"source": "a/b", "revision": "refs/pr/1", "destination": "c/{source}-{bits}", "notes": "x\ny"}, True),
+        ({"recipe": "a b"}, False),
+        ({"source": "a"}, False),
+        ({"recipe": "x", "extra": 1}, False),
+        ({"recipe": "x", "dry_run": "perhaps"}, False),
+        ({"recipe": "x", "callback": "\x07"}, False),
+        ({"source": "a/b", "revision": "a..b", "destination": "c/d"}, False),
+    ],
+)
 def test_the_schema_agrees_with_what_is_taken(payload: dict[str, Any], good: bool) -> None:
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(payload) is good
     if good:

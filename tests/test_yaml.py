@@ -20,12 +20,20 @@ def test_lines_of_mappings_and_lists(file: Path) -> None:
     file.write_text("# a remark\nsource: a/b\nvariants:\n  - bits: 4\n    mode: affine\n  - 8bit\ncard: {notes: x}\n")
     data, lines = load_yaml(file)
     assert data == {
-        "source": "a/b", "variants": [{"bits": 4, "mode": "affine"}, "8bit"], "card": {"notes": "x"},
-    }  # fmt: skip
+        "source": "a/b",
+        "variants": [{"bits": 4, "mode": "affine"}, "8bit"],
+        "card": {"notes": "x"},
+    }
     assert lines == {
-        "source": 2, "variants": 3, "variants[0]": 4, "variants[0].bits": 4, "variants[0].mode": 5,
-        "variants[1]": 6, "card": 7, "card.notes": 7,
-    }  # fmt: skip
+        "source": 2,
+        "variants": 3,
+        "variants[0]": 4,
+        "variants[0].bits": 4,
+        "variants[0].mode": 5,
+        "variants[1]": 6,
+        "card": 7,
+        "card.notes": 7,
+    }
 
 
 def test_values_are_plain_types(file: Path) -> None:
@@ -65,11 +73,22 @@ def test_broken_files_name_file_and_line(file: Path, text: bytes, place: str, wo
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("<<: {}\n", 1), ("<<: {a: 1}\n", 1), ("<<: [{a: 1}, {b: 2}]\n", 1), ("<<: 3\n", 1), ("<<:\n", 1), ("a: 1\n<<: {b: 2}\n", 2),
-        ("a:\n  <<: {b: 1}\n", 2), ("a: {<<: {b: 1}}\n", 1), ('!!merge "<<": {a: 1}\n', 1), ('a: {!!merge "<<": [{b: 1}]}\n', 1),
-        ("a:\n- !!merge x: {b: 1}\n", 2), ("a: !!merge x\n", 1), ("? <<\n: {a: 1}\n", 1), ("a: <<\n", 1),
+        ("<<: {}\n", 1),
+        ("<<: {a: 1}\n", 1),
+        ("<<: [{a: 1}, {b: 2}]\n", 1),
+        ("<<: 3\n", 1),
+        ("<<:\n", 1),
+        ("a: 1\n<<: {b: 2}\n", 2),
+        ("a:\n  <<: {b: 1}\n", 2),
+        ("a: {<<: {b: 1}}\n", 1),
+        ('!!merge "<<": {a: 1}\n', 1),
+        ('a: {!!merge "<<": [{b: 1}]}\n', 1),
+        ("a:\n- !!merge x: {b: 1}\n", 2),
+        ("a: !!merge x\n", 1),
+        ("? <<\n: {a: 1}\n", 1),
+        ("a: <<\n", 1),
     ],
-)  # fmt: skip
+)
 def test_merge_keys_are_refused_at_their_line_whatever_they_merge(file: Path, text: str, line: int) -> None:
     file.write_text(text)
     with pytest.raises(BadInput, match="<<: merge keys are not read") as caught:
@@ -93,10 +112,23 @@ def test_a_quoted_merge_key_is_a_key(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("012", 12), ("0o14", 12), ("0x1F", 31), ("-7", -7), ("+1", 1), ("1e3", 1000.0), (".5", 0.5), ("-.inf", float("-inf")),
-        ("12:30", "12:30"), ("12:30:45", "12:30:45"), ("0b", "0b"), ("1.2.3", "1.2.3"), ("=", "="), ("-", "-"), ("_1", "_1"),
+        ("012", 12),
+        ("0o14", 12),
+        ("0x1F", 31),
+        ("-7", -7),
+        ("+1", 1),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("12:30", "12:30"),
+        ("12:30:45", "12:30:45"),
+        ("0b", "0b"),
+        ("1.2.3", "1.2.3"),
+        ("=", "="),
+        ("-", "-"),
+        ("_1", "_1"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_those_of_yaml_1_2(file: Path, text: str, value: Any) -> None:
     file.write_text(f"a: [{text}]\n" if text != "-" else "a: ['-']\n")
     (item,) = load_yaml(file)[0]["a"]
@@ -113,8 +145,15 @@ def test_what_ends_a_line_in_yaml_1_1_alone_is_a_character(file: Path, text: str
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("!!str no", "no"), ("! 12", "12"), ("!!int 4", 4), ("!!null ''", None), ("!!seq [a]", ["a"]), ("!!map {a: b}", {"a": "b"})],
-)  # fmt: skip
+    [
+        ("!!str no", "no"),
+        ("! 12", "12"),
+        ("!!int 4", 4),
+        ("!!null ''", None),
+        ("!!seq [a]", ["a"]),
+        ("!!map {a: b}", {"a": "b"}),
+    ],
+)
 def test_tags_of_plain_data_that_fit_are_read(file: Path, text: str, value: Any) -> None:
     file.write_text(f"a: {text}\n")
     assert load_yaml(file)[0] == {"a": value}
@@ -165,13 +204,32 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("4", 4), ("4.5", 4.5), ("true", True), ("False", False), ("0x10", 16),
-        ("no", "no"), ("yes", "yes"), ("mxfp4", "mxfp4"), ("", ""), ("null", "null"), ("~", "~"), ("[1, 2]", "[1, 2]"),
-        ("{a: b}", "{a: b}"), ("a: b", "a: b"), ("*alias", "*alias"), ("@x", "@x"), ("'4'", "'4'"), ("# x", "# x"),
-        ("2024-01-05", "2024-01-05"), ("2024-13-45", "2024-13-45"), ("!!bool x", "!!bool x"), ("a\x07", "a\x07"),
-        ("1\n---\n2", "1\n---\n2"), ("!!python/object:os.system x", "!!python/object:os.system x"),
+        ("4", 4),
+        ("4.5", 4.5),
+        ("true", True),
+        ("False", False),
+        ("0x10", 16),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("mxfp4", "mxfp4"),
+        ("", ""),
+        ("null", "null"),
+        ("~", "~"),
+        ("[1, 2]", "[1, 2]"),
+        ("{a: b}", "{a: b}"),
+        ("a: b", "a: b"),
+        ("*alias", "*alias"),
+        ("@x", "@x"),
+        ("'4'", "'4'"),
+        ("# x", "# x"),
+        ("2024-01-05", "2024-01-05"),
+        ("2024-13-45", "2024-13-45"),
+        ("!!bool x", "!!bool x"),
+        ("a\x07", "a\x07"),
+        ("1\n---\n2", "1\n---\n2"),
+        ("!!python/object:os.system x", "!!python/object:os.system x"),
     ],
-)  # fmt: skip
+)
 def test_text_of_flags_is_a_scalar_or_stays_as_it_is(text: str, value: Any) -> None:
     found = scalar(text)
     assert found == value

@@ -35,11 +35,29 @@ SCALARS = (
     "a\tb", "\ta", "a\t", "\u00e4", "\U0001f311", "a\u2028b", "a\x85b", "\ufeff", "\xa0", "Infinity", "NaN", "0xg", "1a", "1_a", "e3", "E3",
 )  # fmt: skip
 SHAPES = (
-    "{}\n", "key: {}\n", "key: {}", "- {}\n", "key:\n  - {}\n  - b\n", "key: [{}, b]\n", "key: {{a: {}, c: d}}\n", "{}: value\n",
-    "# comment\n\nkey: {}  # more\nother: x\n", "a:\n  b:\n    c: {}\n  d: e\nf: g\n", "key: |\n  {}\n", "key: >-\n  {}\n  more\n",
-    "---\nkey: {}\n...\n", "key: {}\n---\nkey: b\n", "key: a\nkey: {}\n", "key: '{}'\n", 'key: "{}"\n', "? {}\n: b\n", "key:\n- {}\n- c: d\n",
-    "key: {}\r\nb: c\r\n", "%YAML 1.1\n---\nkey: {}\n", "base: &b {{x: {}}}\nkey:\n  <<: *b\n",
-)  # fmt: skip
+    "{}\n",
+    "key: {}\n",
+    "key: {}",
+    "- {}\n",
+    "key:\n  - {}\n  - b\n",
+    "key: [{}, b]\n",
+    "key: {{a: {}, c: d}}\n",
+    "{}: value\n",
+    "# comment\n\nkey: {}  # more\nother: x\n",
+    "a:\n  b:\n    c: {}\n  d: e\nf: g\n",
+    "key: |\n  {}\n",
+    "key: >-\n  {}\n  more\n",
+    "---\nkey: {}\n...\n",
+    "key: {}\n---\nkey: b\n",
+    "key: a\nkey: {}\n",
+    "key: '{}'\n",
+    'key: "{}"\n',
+    "? {}\n: b\n",
+    "key:\n- {}\n- c: d\n",
+    "key: {}\r\nb: c\r\n",
+    "%YAML 1.1\n---\nkey: {}\n",
+    "base: &b {{x: {}}}\nkey:\n  <<: *b\n",
+)
 
 
 REFUSED = (

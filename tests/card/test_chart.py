@@ -48,15 +48,21 @@ def here(of: Rung) -> Rung:
 
 
 DEMO = [
-    rung("8bit", 143e6, 0.003, 0.0002, 141.2), rung("6bit", 109e6, 0.029, 0.002, 167.0),
-    here(rung("4bit", 75.7e6, 0.45, 0.03, 198.3)), rung("3bit", 58.9e6, 2.3, 0.1, 189.0),
+    rung("8bit", 143e6, 0.003, 0.0002, 141.2),
+    rung("6bit", 109e6, 0.029, 0.002, 167.0),
+    here(rung("4bit", 75.7e6, 0.45, 0.03, 198.3)),
+    rung("3bit", 58.9e6, 2.3, 0.1, 189.0),
     rung("2bit", 42.1e6, 14.5, 0.4, 221.0),
-]  # fmt: skip
+]
 LARGE = [
-    rung("bf16", 141e9, 0.0, 0.0, 4.2), rung("8bit", 75e9, 0.0009, 0.0001, 8.1), rung("6bit", 57.3e9, 0.0031, 0.0002, 10),
-    here(rung("4bit", 39.7e9, 0.021, 0.015, 14.7)), rung("4bit-gs32-bf16", 44.1e9, 0.016, 0.001, 13.3),
-    rung("mixed_3_6", 34.2e9, 0.062, 0.003, 16.2), rung("3bit", 30.9e9, 0.11, 0.2, 17.9),
-]  # fmt: skip
+    rung("bf16", 141e9, 0.0, 0.0, 4.2),
+    rung("8bit", 75e9, 0.0009, 0.0001, 8.1),
+    rung("6bit", 57.3e9, 0.0031, 0.0002, 10),
+    here(rung("4bit", 39.7e9, 0.021, 0.015, 14.7)),
+    rung("4bit-gs32-bf16", 44.1e9, 0.016, 0.001, 13.3),
+    rung("mixed_3_6", 34.2e9, 0.062, 0.003, 16.2),
+    rung("3bit", 30.9e9, 0.11, 0.2, 17.9),
+]
 NAMES = ["4bit", "4bit-gs32", "4bit-gs32-bf16", "4bit-gs128", "mixed_3_6", "mixed_3_4", "mixed_4_6", "mxfp4", "nvfp4"]
 CLOSE = [rung(name, 75e6 + at * 37e4, 0.45 - at * 0.01, 0.02, 58 + at % 3) for at, name in enumerate(NAMES)]
 TINY = [
@@ -66,11 +72,19 @@ TINY = [
 ]
 ALIKE = [rung(f"variant-{at}", 75e6, 0.4, 0.1, 58) for at in range(8)]
 SETS = {
-    "demo": DEMO, "large": LARGE, "close": CLOSE, "tiny": TINY, "alike": ALIKE, "one": [here(DEMO[2])],
-    "one unquantized": [rung("bf16", 270e6, 0.0, 0.0, 30)], "no speed": [rung("8bit", 143e6, 0.003), rung("4bit", 75e6, 0.4)],
-    "some": [rung("8bit", 143e6, 0.003), rung("4bit", 75e6, None, None, 30)], "nothing": [rung("8bit", 143e6, None)],
-    "none": [], "wide": [rung("W" * 40, 143e6, 0.003, None, 5), rung("日本語" * 9, 120e6, 0.02, None, 4)],
-}  # fmt: skip
+    "demo": DEMO,
+    "large": LARGE,
+    "close": CLOSE,
+    "tiny": TINY,
+    "alike": ALIKE,
+    "one": [here(DEMO[2])],
+    "one unquantized": [rung("bf16", 270e6, 0.0, 0.0, 30)],
+    "no speed": [rung("8bit", 143e6, 0.003), rung("4bit", 75e6, 0.4)],
+    "some": [rung("8bit", 143e6, 0.003), rung("4bit", 75e6, None, None, 30)],
+    "nothing": [rung("8bit", 143e6, None)],
+    "none": [],
+    "wide": [rung("W" * 40, 143e6, 0.003, None, 5), rung("日本語" * 9, 120e6, 0.02, None, 4)],
+}
 
 
 class Box(NamedTuple):
@@ -175,10 +189,15 @@ def drawn(row: ET.Element) -> Drawn:
     if floor:
         shapes.append(Box(floor[0] + floor[3], floor[1], floor[0], floor[1] + floor[2]))
     return Drawn(
-        words["size"], words["fidelity"], words["speed"], [number(bar, "width") for bar in bars],
-        number(circles[0], "cx") if circles else None, floor[0] + floor[3] if floor else None,
-        (error[0], error[2]) if error else None, shapes,
-    )  # fmt: skip
+        words["size"],
+        words["fidelity"],
+        words["speed"],
+        [number(bar, "width") for bar in bars],
+        number(circles[0], "cx") if circles else None,
+        floor[0] + floor[3] if floor else None,
+        (error[0], error[2]) if error else None,
+        shapes,
+    )
 
 
 def value_of(text: str) -> float:
@@ -308,10 +327,29 @@ def test_screen_readers_find_title_and_description() -> None:
 
 
 HOSTILE = (
-    "<script>alert(1)</script>", "</text></svg><svg onload='alert(1)'>", "<!-- x", "]]>", "<![CDATA[x", "&lt;b&gt;", "&",
-    "'\"", "a\nb", "nul\x00bell\x07esc\x1b[31m", "\u202eturned", "half \ud800", "none \ufffe\uffff", "zero\u200bwidth",
-    "{{ 7 * 7 }}", "{% include 'x' %}", "https://evil.example/x.png", "url(#x)", "", "   ", "日本 🌒", "x" * 500,
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "</text></svg><svg onload='alert(1)'>",
+    "<!-- x",
+    "]]>",
+    "<![CDATA[x",
+    "&lt;b&gt;",
+    "&",
+    "'\"",
+    "a\nb",
+    "nul\x00bell\x07esc\x1b[31m",
+    "\u202eturned",
+    "half \ud800",
+    "none \ufffe\uffff",
+    "zero\u200bwidth",
+    "{{ 7 * 7 }}",
+    "{% include 'x' %}",
+    "https://evil.example/x.png",
+    "url(#x)",
+    "",
+    "   ",
+    "日本 🌒",
+    "x" * 500,
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -403,8 +441,12 @@ def test_speed_on_the_cpu_is_told_apart() -> None:
     assert "on the CPU; higher is faster" not in [text.text for text in texts(parsed(both))]
     assert not any("(" in row.speed for row in rows(alone).values())
     assert {name: row.speed[-5:] for name, row in rows(both).items()} == {
-        "2bit": "(GPU)", "3bit": "(GPU)", "4bit": "(GPU)", "6bit": "(CPU)", "8bit": "(CPU)",
-    }  # fmt: skip
+        "2bit": "(GPU)",
+        "3bit": "(GPU)",
+        "4bit": "(GPU)",
+        "6bit": "(CPU)",
+        "8bit": "(CPU)",
+    }
 
 
 def test_the_width_of_a_text_is_never_taken_too_small() -> None:

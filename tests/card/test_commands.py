@@ -63,20 +63,26 @@ def test_every_line_is_taken_by_its_program(monkeypatch: pytest.MonkeyPatch) -> 
     made = commands(NAME, smoke())
     asked = parsed(made.generate, generate.setup_arg_parser())
     assert (asked.model, asked.system_prompt, asked.prompt, asked.max_tokens) == (
-        NAME, "Be brief.", "What is the Moon?", 256,
-    )  # fmt: skip
+        NAME,
+        "Be brief.",
+        "What is the Moon?",
+        256,
+    )
     talk = parsed(made.chat, chat.setup_arg_parser())
     assert (talk.model, talk.system_prompt) == (NAME, "Be brief.")
     assert parsed(made.serve, server_parser(monkeypatch)).model == NAME
 
 
-@pytest.mark.parametrize(("way", "messages", "system", "prompt"), [
-    ("native", 2, "Be brief.", "What is the Moon?"),
-    ("first-user", 1, None, "Be brief.\\n\\nWhat is the Moon?"),
-    ("own-turn", 2, None, "What is the Moon?"),
-    ("own-turn", 1, None, "Be brief.\\n\\nWhat is the Moon?"),
-    ("none", 1, None, "What is the Moon?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("way", "messages", "system", "prompt"),
+    [
+        ("native", 2, "Be brief.", "What is the Moon?"),
+        ("first-user", 1, None, "Be brief.\\n\\nWhat is the Moon?"),
+        ("own-turn", 2, None, "What is the Moon?"),
+        ("own-turn", 1, None, "Be brief.\\n\\nWhat is the Moon?"),
+        ("none", 1, None, "What is the Moon?"),
+    ],
+)
 def test_the_system_text_goes_where_the_test_put_it(way: str, messages: int, system: str | None, prompt: str) -> None:
     made = commands(NAME, smoke(way=way, messages=messages))
     asked = parsed(made.generate, generate.setup_arg_parser())
@@ -95,8 +101,9 @@ def body(request: str) -> dict[str, Any]:
 
 def test_a_request_asks_the_same() -> None:
     assert body(commands(NAME, smoke()).request)["messages"] == [
-        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the Moon?"},
-    ]  # fmt: skip
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is the Moon?"},
+    ]
     [folded] = body(commands(NAME, smoke(way="first-user")).request)["messages"]
     assert folded == {"role": "user", "content": "Be brief.\n\nWhat is the Moon?"}
     turns = body(commands(NAME, smoke(way="own-turn")).request)["messages"]

@@ -65,8 +65,10 @@ def test_only_what_is_quantized_from_a_known_model_says_so() -> None:
 def test_name_and_link_belong_to_other_licences_alone() -> None:
     found = front_matter(record(licence=OTHER))
     assert list(found.items())[:3] == [
-        ("license", "other"), ("license_name", "Own licence"), ("license_link", "https://example.org/x"),
-    ]  # fmt: skip
+        ("license", "other"),
+        ("license_name", "Own licence"),
+        ("license_link", "https://example.org/x"),
+    ]
     assert not {"license_name", "license_link"} & set(front_matter(record(licence=OTHER | {"id": "mit"})))
 
 

@@ -45,16 +45,31 @@ LICENCES: list[tuple[Iterable[str], dict[str, Any], str, dict[str, Any]]] = [
     (("license: other", "license_name: Own"), {}, "fail", {"license": "other", "license_name": "Own"}),
     (("license: other",), OTHER, "pass", OTHER),
     (("license: other", "license_name: Own", "license_link: LICENSE"), {}, "pass", OTHER | {"license_link": "LICENSE"}),
-    (("license: other", "license_name: Own", "license_link: LICENSE.md"), {}, "fail", {"license": "other", "license_name": "Own"}),
-    (("license: other", "license_name: Own", "license_link: notes.txt"), {}, "fail", {"license": "other", "license_name": "Own"}),
-    (("license: other", "license_name: Own", "license_link: https://example.org/x"), {}, "pass", OTHER | {"license_link": "https://example.org/x"}),
+    (
+        ("license: other", "license_name: Own", "license_link: LICENSE.md"),
+        {},
+        "fail",
+        {"license": "other", "license_name": "Own"},
+    ),
+    (
+        ("license: other", "license_name: Own", "license_link: notes.txt"),
+        {},
+        "fail",
+        {"license": "other", "license_name": "Own"},
+    ),
+    (
+        ("license: other", "license_name: Own", "license_link: https://example.org/x"),
+        {},
+        "pass",
+        OTHER | {"license_link": "https://example.org/x"},
+    ),
     (("license: apache-2.0", "license_name: Own", "license_link: LICENSE"), {}, "pass", {"license": "apache-2.0"}),
     (("license: my-own-terms",), {}, "warn", {"license": "my-own-terms"}),
     (("license: [mit, gpl]",), {}, "fail", {}),
     (("license: '<b>x</b>'",), {}, "fail", {}),
     (("license: Apache License 2.0",), {}, "fail", {}),
     (("license: Apache License 2.0",), {"license": "apache-2.0"}, "pass", {"license": "apache-2.0"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("lines", "recipe", "status", "keys"), LICENCES)
@@ -66,11 +81,22 @@ def test_licences(lines: Iterable[str], recipe: dict[str, Any], status: str, key
 
 FOREIGN = (
     "model-index: [{name: x, results: [{task: {type: text-generation}, metrics: [{type: acc, value: 99}]}]}]",
-    "base_model_relation: finetune", "base_model: [some/Base, other/Base]", "new_version: acme/Newer", "widget: [{text: Hi}]",
-    "extra_gated_prompt: Accept our terms", "extra_gated_fields: {Name: text}", "inference: false", "datasets: [a/b]",
-    "metrics: [accuracy]", "co2_eq_emissions: 1", "library_name: transformers", "thumbnail: https://example.org/x.png",
-    "tags: [text-generation, best-model, 'region:us', 'arxiv:1234.5678']", "quantized_by: somebody", "pipeline_tag: text-generation",
-)  # fmt: skip
+    "base_model_relation: finetune",
+    "base_model: [some/Base, other/Base]",
+    "new_version: acme/Newer",
+    "widget: [{text: Hi}]",
+    "extra_gated_prompt: Accept our terms",
+    "extra_gated_fields: {Name: text}",
+    "inference: false",
+    "datasets: [a/b]",
+    "metrics: [accuracy]",
+    "co2_eq_emissions: 1",
+    "library_name: transformers",
+    "thumbnail: https://example.org/x.png",
+    "tags: [text-generation, best-model, 'region:us', 'arxiv:1234.5678']",
+    "quantized_by: somebody",
+    "pipeline_tag: text-generation",
+)
 
 
 @pytest.mark.parametrize("line", [*FOREIGN, "all"])
@@ -80,10 +106,18 @@ def test_claims_of_the_source_are_left_behind(line: str) -> None:
 
 
 LANGUAGES: list[tuple[str, list[str] | None]] = [
-    ("language: en", ["en"]), ("language: no", ["no"]), ("language: [no, en]", ["no", "en"]), ("language: [en, EN, de]", ["en", "de"]),
-    ("language: [y, en]", ["en"]), ("language: {en: 1}", None), ("language: english", None), ("language: [zh-Hans, pt-BR]", ["zh-Hans", "pt-BR"]),
-    ("language: ['${{ x }}', '::error::x', en]", ["en"]), ("language: true", None), ("language: [multilingual]", ["multilingual"]),
-]  # fmt: skip
+    ("language: en", ["en"]),
+    ("language: no", ["no"]),
+    ("language: [no, en]", ["no", "en"]),
+    ("language: [en, EN, de]", ["en", "de"]),
+    ("language: [y, en]", ["en"]),
+    ("language: {en: 1}", None),
+    ("language: english", None),
+    ("language: [zh-Hans, pt-BR]", ["zh-Hans", "pt-BR"]),
+    ("language: ['${{ x }}', '::error::x', en]", ["en"]),
+    ("language: true", None),
+    ("language: [multilingual]", ["multilingual"]),
+]
 
 
 @pytest.mark.parametrize(("line", "codes"), LANGUAGES)
@@ -91,18 +125,32 @@ def test_languages_are_texts_and_stand_once(line: str, codes: list[str] | None) 
     assert ours(source(GOOD, line))[1].get("language") == codes
 
 
-@pytest.mark.parametrize(("line", "tag"), [
-    ("pipeline_tag: text-generation", "text-generation"), ("", "text-generation"), ("pipeline_tag: image-text-to-text", "text-generation"),
-    ("pipeline_tag: feature-extraction", None), ("pipeline_tag: fill-mask", None), ("pipeline_tag: [a]", "text-generation"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        ("pipeline_tag: text-generation", "text-generation"),
+        ("", "text-generation"),
+        ("pipeline_tag: image-text-to-text", "text-generation"),
+        ("pipeline_tag: feature-extraction", None),
+        ("pipeline_tag: fill-mask", None),
+        ("pipeline_tag: [a]", "text-generation"),
+    ],
+)
 def test_the_task_is_what_the_converted_model_can_do(line: str, tag: str | None) -> None:
     assert ours(source(GOOD, line))[1].get("pipeline_tag") == tag
 
 
-@pytest.mark.parametrize(("readme", "problem"), [
-    ("", "no front matter"), ("# Only text\n", "no front matter"), ("---\nlicense: [\n---\n", "not valid YAML at line"),
-    ("---\n- a\n---\n", "not a mapping"), ("---\nlicense: mit\n", "no front matter"), ("---\na: &x [*x]\n---\n", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("readme", "problem"),
+    [
+        ("", "no front matter"),
+        ("# Only text\n", "no front matter"),
+        ("---\nlicense: [\n---\n", "not valid YAML at line"),
+        ("---\n- a\n---\n", "not a mapping"),
+        ("---\nlicense: mit\n", "no front matter"),
+        ("---\na: &x [*x]\n---\n", ""),
+    ],
+)
 def test_a_broken_front_matter_is_refused_for_its_licence_and_mended_by_the_recipe(readme: str, problem: str) -> None:
     assert problem in parse_card(readme).problem
     assert ours(readme)[0] == "fail"

@@ -110,10 +110,17 @@ def test_whatever_prints_a_strangers_words_shows_them_as_text(way: str, put: Put
 
 
 ESCAPES = (
-    "{{ ''.__class__.__mro__ }}", "{{ e.__class__ }}", "{{ self._TemplateReference__context }}", "{{ cycler.__init__.__globals__ }}",
-    "{{ e.update({'generator': 'x'}) }}", "{{ e.clear() }}", "{{ ladder.append(1) }}", "{{ lipsum.__globals__ }}",
-    "{{ ('%s' | format).__self__ }}", "{{ '{0.__class__}'.format(e) }}",
-)  # fmt: skip
+    "{{ ''.__class__.__mro__ }}",
+    "{{ e.__class__ }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ cycler.__init__.__globals__ }}",
+    "{{ e.update({'generator': 'x'}) }}",
+    "{{ e.clear() }}",
+    "{{ ladder.append(1) }}",
+    "{{ lipsum.__globals__ }}",
+    "{{ ('%s' | format).__self__ }}",
+    "{{ '{0.__class__}'.format(e) }}",
+)
 
 
 @pytest.mark.parametrize("text", ESCAPES)
@@ -193,14 +200,17 @@ def test_a_link_out_of_the_folder_and_a_chart_of_ones_own_are_refused(put: Put, 
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% if b < 0 %}x{% endif %}{% endfor %}{% endfor %}"
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    (ENDLESS, "takes longer than"),
-    ("line\n{% for a in range(99999) %}{{ 'twelve chars' }}{% endfor %}\n", "prints more than"),
-    ("{{ 'x' * 10 ** 9 }}\n", "multiplies to more than"),
-    ("{{ 10 ** 99999 }}\n", "a power with more than"),
-    ("{{ ([0] * 9999999) | length }}\n", "multiplies to more than"),
-    ("{% macro m() %}" + ENDLESS + "{% endmacro %}{{ m() }}", "takes longer than"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ENDLESS, "takes longer than"),
+        ("line\n{% for a in range(99999) %}{{ 'twelve chars' }}{% endfor %}\n", "prints more than"),
+        ("{{ 'x' * 10 ** 9 }}\n", "multiplies to more than"),
+        ("{{ 10 ** 99999 }}\n", "a power with more than"),
+        ("{{ ([0] * 9999999) | length }}\n", "multiplies to more than"),
+        ("{% macro m() %}" + ENDLESS + "{% endmacro %}{{ m() }}", "takes longer than"),
+    ],
+)
 def test_a_template_without_end_is_stopped_and_named(
     put: Put, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,10 +36,18 @@ def folded() -> dict[str, Any]:
 
 def unmeasured() -> dict[str, Any]:
     return make_evidence(
-        smoke=None, fidelity=None, benchmark=None, ladder=FULL["ladder"][:1], checks=[], config={"context": None},
-        missing={"smoke": "", "fidelity": ", because the stage fidelity was refused",
-                 "benchmark": ", because the last measurement was of other bytes"},
-    )  # fmt: skip
+        smoke=None,
+        fidelity=None,
+        benchmark=None,
+        ladder=FULL["ladder"][:1],
+        checks=[],
+        config={"context": None},
+        missing={
+            "smoke": "",
+            "fidelity": ", because the stage fidelity was refused",
+            "benchmark": ", because the last measurement was of other bytes",
+        },
+    )
 
 
 def of_variant(**changes: Any) -> dict[str, Any]:
@@ -62,20 +70,30 @@ def from_folder() -> dict[str, Any]:
 def proven() -> dict[str, Any]:
     """Compared with transformers, and with the widest variant because the source is too large; it can think."""
     reference = {
-        "positions": 256, "nmse": 4.1e-13, "worst_position": 2e-12, "same_first_choice": 1.0, "problem": "",
-        "against": "transformers", "versions": {"transformers": "5.24.0"}, "not_covered": ["sliding window of 4096"],
-    }  # fmt: skip
+        "positions": 256,
+        "nmse": 4.1e-13,
+        "worst_position": 2e-12,
+        "same_first_choice": 1.0,
+        "problem": "",
+        "against": "transformers",
+        "versions": {"transformers": "5.24.0"},
+        "not_covered": ["sliding window of 4096"],
+    }
     against = {"what": "variant", "label": "8bit", "bits_per_weight": 8.5012}
     smoke = FULL["smoke"] | {"options": {"enable_thinking": False}}
     fidelity = FULL["fidelity"] | {"against": against, "reference": reference}
     checks = [*FULL["checks"], judged("fidelity", "architecture-proven", "pass", "it is what transformers computes")]
     proof = {
-        "against": "transformers", "class": "LlamaForCausalLM", "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
+        "against": "transformers",
+        "class": "LlamaForCausalLM",
+        "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
         "mlx_lm": {"mlx": "0.30.0", "mlx-lm": "0.30.0"},
         "texts": [{"nmse": error, "mean_kld": 1e-12, "same_first_choice": 1.0} for error in (2e-13, 3.4e-12)],
-    }  # fmt: skip
-    ladder = [rung | {"against": "8bit", "device": device, "chip": chip} for rung, device, chip in
-              zip(FULL["ladder"], ("gpu", "cpu"), ("Apple M4", "AMD EPYC"), strict=True)]  # fmt: skip
+    }
+    ladder = [
+        rung | {"against": "8bit", "device": device, "chip": chip}
+        for rung, device, chip in zip(FULL["ladder"], ("gpu", "cpu"), ("Apple M4", "AMD EPYC"), strict=True)
+    ]
     ladder[1] |= {"mean_kld": None, "mean_kld_error": None, "same_first_choice": None, "against": None}
     return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder, proof=proof)
 
@@ -85,17 +103,21 @@ CARDS = {
     "folded": ("Tiny-4bit", "acme/Tiny-4bit", "", folded()),
     "unmeasured": ("Tiny-4bit", "acme/Tiny-4bit", "", unmeasured()),
     "unquantized": (
-        "Tiny-bf16", "acme/Tiny-bf16", "",
+        "Tiny-bf16",
+        "acme/Tiny-bf16",
+        "",
         of_variant(label="bf16", quantized=False, bits=None, group_size=None, mode=None, dtype="bfloat16"),
     ),
     "mixed": (
-        "Tiny-mixed", "acme/Tiny-mixed", "",
+        "Tiny-mixed",
+        "acme/Tiny-mixed",
+        "",
         of_variant(label="mixed_3_6", bits=None, mixed="mixed_3_6", dtype="float16"),
     ),
     "mxfp4": ("Tiny-mxfp4", "acme/Tiny-mxfp4", "", of_variant(label="mxfp4", group_size=32, mode="mxfp4")),
     "proven": ("Tiny-4bit", "acme/Tiny-4bit", "", proven()),
     "folder": ("My Model", "My Model", "\nA **note** of my own.\n\n- and a list\n", from_folder()),
-}  # fmt: skip
+}
 
 
 def card(name: str, load_as: str, notes: str, evidence: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ from mlx_publish.card.words import by_size, choice, here, shared
 from mlx_publish.evidence.evidence import Rung
 from samples import record, rung
 
-TWO, FOUR, SIX, EIGHT = (rung(f"{bits}bit", bits * 10**7, bits + 0.5, kld) for bits, kld in
-                         ((2, 3.0), (4, 0.3), (6, 0.04), (8, 0.004)))  # fmt: skip
+TWO, FOUR, SIX, EIGHT = (
+    rung(f"{bits}bit", bits * 10**7, bits + 0.5, kld) for bits, kld in ((2, 3.0), (4, 0.3), (6, 0.04), (8, 0.004))
+)
 
 
 def rungs(*ladder: dict[str, Any]) -> list[Rung]:
@@ -22,16 +23,19 @@ def labels(found: dict[str, Rung | None]) -> dict[str, str]:
     return {key: one.label for key, one in found.items() if one}
 
 
-@pytest.mark.parametrize(("ladder", "chosen"), [
-    ([EIGHT, FOUR, SIX, TWO], {"take": "6bit", "better": "8bit"}),
-    ([TWO, FOUR], {"closest": "4bit"}),
-    ([EIGHT, TWO], {"take": "8bit"}),
-    ([SIX], {"take": "6bit"}),
-    ([], {}),
-    ([FOUR | {"mean_kld": None}], {}),
-    # The zero of what was compared with another variant is another one.
-    ([FOUR | {"against": "8bit", "mean_kld": 0.1}, EIGHT], {"take": "4bit"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ladder", "chosen"),
+    [
+        ([EIGHT, FOUR, SIX, TWO], {"take": "6bit", "better": "8bit"}),
+        ([TWO, FOUR], {"closest": "4bit"}),
+        ([EIGHT, TWO], {"take": "8bit"}),
+        ([SIX], {"take": "6bit"}),
+        ([], {}),
+        ([FOUR | {"mean_kld": None}], {}),
+        # The zero of what was compared with another variant is another one.
+        ([FOUR | {"against": "8bit", "mean_kld": 0.1}, EIGHT], {"take": "4bit"}),
+    ],
+)
 def test_the_smallest_that_is_close_is_to_be_taken(ladder: list[Any], chosen: dict[str, str]) -> None:
     assert labels(choice(rungs(*ladder))) == chosen
 

@@ -55,8 +55,12 @@ def test_errors_have_two_digits_and_the_number_as_many() -> None:
 
 def test_kinds_have_names_that_people_know() -> None:
     assert [row[0] for row in rows(by_kind(FIDELITY))[2:]] == [
-        "Prose", "Code", "Dialogue", "Other languages", "All",
-    ]  # fmt: skip
+        "Prose",
+        "Code",
+        "Dialogue",
+        "Other languages",
+        "All",
+    ]
 
 
 def test_speeds_name_prompt_trials_and_range() -> None:

@@ -20,8 +20,10 @@ FULL = make_evidence()
 def test_checks_stand_by_what_became_of_them() -> None:
     found = remarks(Evidence.of(FULL))
     assert {group: [one["id"] for one in ones] for group, ones in found.items()} == {
-        "accepted": ["perplexity"], "fixed": ["tokenizer-portable"], "warn": ["stops"],
-    }  # fmt: skip
+        "accepted": ["perplexity"],
+        "fixed": ["tokenizer-portable"],
+        "warn": ["stops"],
+    }
     assert found["accepted"][0] == {"id": "perplexity", "message": "the limit is 1", "reason": "Wanted for phones"}
     assert passed(Evidence.of(FULL)) == 2
 
@@ -34,11 +36,21 @@ def licensed(**licence: Any) -> Evidence:
     return record(licence={"id": "other", "name": "Own", "link": None} | licence)
 
 
-@pytest.mark.parametrize(("link", "leads"), [
-    ("https://example.org/x?y#z", "https://example.org/x?y#z"), ("LICENSE", "LICENSE"), ("./LICENSE", "LICENSE"), ("LICENSE#part", "LICENSE#part"),
-    ("MISSING.md", None), ("../LICENSE", None), ("javascript:alert(1)", None), ("/LICENSE", None), (None, None),
-    ("https://exa mple.org", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("link", "leads"),
+    [
+        ("https://example.org/x?y#z", "https://example.org/x?y#z"),
+        ("LICENSE", "LICENSE"),
+        ("./LICENSE", "LICENSE"),
+        ("LICENSE#part", "LICENSE#part"),
+        ("MISSING.md", None),
+        ("../LICENSE", None),
+        ("javascript:alert(1)", None),
+        ("/LICENSE", None),
+        (None, None),
+        ("https://exa mple.org", None),
+    ],
+)
 def test_a_link_is_printed_only_where_it_leads_somewhere(link: Any, leads: str | None) -> None:
     found = licensed(link=link)
     assert link_that_leads(found) == leads
@@ -62,20 +74,30 @@ def with_(**sections: Any) -> Evidence:
 LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("computed in float32", {"smoke": {"computed_in": "float32"}}, {}),
     ("Not proven: whether MLX", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
-    ("Not proven: whether MLX", {"checks": [judged("inspect", "twin-equal", "skip", "x")]},
-     {"checks": [judged("inspect", "twin-equal", "pass", "x")]}),
-    ("Not proven: whether MLX", {"checks": [judged("inspect", "twin-equal", "warn", "x (accepted: y)", "y")]},
-     {"checks": [judged("inspect", "twin-equal", "warn", "x")]}),
+    (
+        "Not proven: whether MLX",
+        {"checks": [judged("inspect", "twin-equal", "skip", "x")]},
+        {"checks": [judged("inspect", "twin-equal", "pass", "x")]},
+    ),
+    (
+        "Not proven: whether MLX",
+        {"checks": [judged("inspect", "twin-equal", "warn", "x (accepted: y)", "y")]},
+        {"checks": [judged("inspect", "twin-equal", "warn", "x")]},
+    ),
     ("No prompt of more than 556 tokens", {}, {"config": {"context": 556}}),
     ("sliding window", {"checks": [judged("smoke", "long-prompt", "skip", "x")]}, {}),
     ("in English only, not in de and fr", {"language": ["en", "de", "fr"]}, {}),
     ("the 6 other languages", {"language": ["de", "fr", "es", "it", "pt", "pl"]}, {"language": ["en", "en-GB"]}),
     ("thinking off, not with thinking on", {"smoke": {"options": {"enable_thinking": False}}}, {}),
-    ("whether the model calls them well", {}, {"smoke": {"capabilities": FULL["smoke"]["capabilities"] | {"tools": "ignored"}}}),
+    (
+        "whether the model calls them well",
+        {},
+        {"smoke": {"capabilities": FULL["smoke"]["capabilities"] | {"tools": "ignored"}}},
+    ),
     ("the engines of other clients", {}, {"checks": [judged("smoke", "other-engines", "pass", "x")]}),
     ("The source takes images", {"source": {"pipeline_tag": "image-text-to-text"}}, {}),
     ("No test of knowledge", {}, {}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("words", "so", "not_so"), LIMITS)
@@ -88,15 +110,19 @@ def test_a_limit_is_told_where_it_is_one(words: str, so: dict[str, Any], not_so:
 def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested_or_proven() -> None:
     told = limits(with_(smoke=None, fidelity=None, benchmark=None, checks=[]))
     assert [text.partition(":")[0] for text in told] == [
-        "Not proven", "No test of knowledge, reasoning, code or safety was run",
-    ]  # fmt: skip
+        "Not proven",
+        "No test of knowledge, reasoning, code or safety was run",
+    ]
 
 
-@pytest.mark.parametrize(("errors", "words"), [
-    ((1e-13, 3.4e-12), "the same logits (normalised squared error 3.4e-12)"),
-    ((1e-13, 0.25), "other logits (normalised squared error 2.5e-01)"),
-    ((None, 1e-13), "logits that could not be compared"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ((1e-13, 3.4e-12), "the same logits (normalised squared error 3.4e-12)"),
+        ((1e-13, 0.25), "other logits (normalised squared error 2.5e-01)"),
+        ((None, 1e-13), "logits that could not be compared"),
+    ],
+)
 def test_what_the_twin_showed_is_told_in_words(errors: tuple[float | None, ...], words: str) -> None:
     texts = [TextProof(nmse=error, mean_kld=None, same_first_choice=None) for error in errors]
     assert same_logits(ProofSpec(against="transformers", versions={}, mlx_lm={}, texts=texts)) == words

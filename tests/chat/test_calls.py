@@ -44,24 +44,37 @@ def test_of_a_template_that_takes_everything_nothing_odd_is_said() -> None:
 # A change of WHOLE, the dialogue that it breaks, how, and what is said of it.
 CALLED = {
     "a call whose message has no text": (
-        WHOLE.replace(TEXT, "{{ m.content + '' if m.content is not mapping }}").replace("m.content + ''", "'' + m.content"),
-        "call without text", "refused", "a call whose message has no text (null) is refused",
+        WHOLE.replace(TEXT, "{{ m.content + '' if m.content is not mapping }}").replace(
+            "m.content + ''", "'' + m.content"
+        ),
+        "call without text",
+        "refused",
+        "a call whose message has no text (null) is refused",
     ),
     "the first call alone": (
-        WHOLE.replace("in m.tool_calls or []", "in (m.tool_calls or [])[:1]"), "two calls", "lost",
+        WHOLE.replace("in m.tool_calls or []", "in (m.tool_calls or [])[:1]"),
+        "two calls",
+        "lost",
         "two calls in one turn are lost",
     ),
     "one call alone": (
         WHOLE.replace(CALLS, "{{ raise_exception('one') if m.tool_calls and m.tool_calls | length > 1 }}" + CALLS),
-        "two calls", "refused", "two calls in one turn are refused",
+        "two calls",
+        "refused",
+        "two calls in one turn are refused",
     ),
     "one round alone": (
         WHOLE.replace(HEAD, "{% set n = namespace(calls=0) %}" + HEAD).replace(
-            CALLS, "{% if m.tool_calls %}{% set n.calls = n.calls + 1 %}{% endif %}{% if n.calls < 2 %}" + CALLS + "{% endif %}"
+            CALLS,
+            "{% if m.tool_calls %}{% set n.calls = n.calls + 1 %}{% endif %}{% if n.calls < 2 %}"
+            + CALLS
+            + "{% endif %}",
         ),
-        "two rounds", "lost", "calls in two rounds are lost",
+        "two rounds",
+        "lost",
+        "calls in two rounds are lost",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CALLED)
@@ -77,21 +90,29 @@ NAMED = "{{ t.function.name }}{% for k, v in (t.function.parameters or {'propert
 TOLD = {
     "without a description": (
         "{{ t.function.name + ': ' + t.function.description }} {{ t.function.parameters | string }}",
-        "tool without description", "refused", "a tool without a description is refused",
+        "tool without description",
+        "refused",
+        "a tool without a description is refused",
     ),
     "without parameters": (
         "{% for k, v in t.function.parameters.properties.items() %}{{ t.function.name }} {{ k }} {{ v }}{% endfor %}",
-        "tool without parameters", "refused", "a tool without parameters is refused",
+        "tool without parameters",
+        "refused",
+        "a tool without parameters is refused",
     ),
     "types by their names": (
         NAMED + "{{ k }}: {{ v.type if v.type is string else 'any' if v.type else (v.anyOf | string) }}{% endfor %}",
-        "type as a list", "untyped", "a parameter's type as a list loses the types",
+        "type as a list",
+        "untyped",
+        "a parameter's type as a list loses the types",
     ),
     "no anyOf": (
         NAMED + "{{ k }}: {{ v.type }}{% endfor %}",
-        "anyOf", "untyped", "anyOf in a parameter loses the types",
+        "anyOf",
+        "untyped",
+        "anyOf in a parameter loses the types",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", TOLD)
@@ -133,10 +154,13 @@ def test_later_system_texts_and_the_role_developer(before: str, later: str, deve
 @pytest.mark.parametrize(
     ("text", "how"),
     [
-        ("{{ m.content }}", "printed"), ("{{ m.content | tojson }}", "printed"), ("{{ m.content + '' }}", "refused"),
-        ("{{ m.content if m.content is string }}", "lost"), (TEXT, "shown"),
+        ("{{ m.content }}", "printed"),
+        ("{{ m.content | tojson }}", "printed"),
+        ("{{ m.content + '' }}", "refused"),
+        ("{{ m.content if m.content is string }}", "lost"),
+        (TEXT, "shown"),
     ],
-)  # fmt: skip
+)
 def test_system_texts_and_results_in_parts(text: str, how: str) -> None:
     can = of(WHOLE.replace(TEXT, text))
     assert (can.system_parts, can.result_parts) == (how, how)

@@ -24,21 +24,39 @@ from tiny_tokenizer import CHATML, write_json
 
 GOLDEN = Path(__file__).parents[1] / "chat" / "golden"
 USUAL: dict[str, Any] = {
-    "system": "native", "two_users": "kept", "assistant_first": "kept", "tools": "ignored",
-    "tool_calls": {"mapping": "lost", "string": "lost"}, "tool_results": "shown", "thinking": "none",
-    "thinking_unset": "", "reasoning": {"field": "dropped", "text": "kept"}, "parts": "refused", "begin_token": "",
-    "date": "none", "generation_prompt": "<|im_start|>assistant\n", "turn_end": "<|im_end|>\n",
-    "system_later": "kept", "developer": "kept",
+    "system": "native",
+    "two_users": "kept",
+    "assistant_first": "kept",
+    "tools": "ignored",
+    "tool_calls": {"mapping": "lost", "string": "lost"},
+    "tool_results": "shown",
+    "thinking": "none",
+    "thinking_unset": "",
+    "reasoning": {"field": "dropped", "text": "kept"},
+    "parts": "refused",
+    "begin_token": "",
+    "date": "none",
+    "generation_prompt": "<|im_start|>assistant\n",
+    "turn_end": "<|im_end|>\n",
+    "system_later": "kept",
+    "developer": "kept",
     "calls": {"call without text": "refused", "two calls": "lost", "two rounds": "lost"},
-    "tool_forms": dict.fromkeys(("tool without description", "tool without parameters", "type as a list", "anyOf"), "lost"),
-    "system_parts": "refused", "result_parts": "refused", "switches": {},
-}  # fmt: skip
+    "tool_forms": dict.fromkeys(
+        ("tool without description", "tool without parameters", "type as a list", "anyOf"), "lost"
+    ),
+    "system_parts": "refused",
+    "result_parts": "refused",
+    "switches": {},
+}
 LISTED = dict.fromkeys(USUAL["tool_forms"], "listed")
 SHOWN = dict.fromkeys(USUAL["calls"], "shown")
 STRICT = {"two_users": "refused", "assistant_first": "refused", "system_later": "refused", "developer": "refused"}
 ESCAPED = {
-    "tools": "listed", "tool_calls": {"mapping": "shown", "string": "escaped"}, "tool_forms": LISTED, "calls": SHOWN,
-}  # fmt: skip
+    "tools": "listed",
+    "tool_calls": {"mapping": "shown", "string": "escaped"},
+    "tool_forms": LISTED,
+    "calls": SHOWN,
+}
 REFUSED = dict.fromkeys(USUAL["calls"], "refused")
 # In which a manner differs from plain ChatML.
 OWN: dict[str, dict[str, Any]] = {
@@ -193,63 +211,83 @@ WITHIN = (
 # What is changed in ChatML, and the field that tells it.
 CHANGED: dict[str, tuple[str, str, object]] = {
     "the system text is left out": (
-        CHATML.replace("in messages %}", "in messages if message.role != 'system' %}"), "system", "lost",
+        CHATML.replace("in messages %}", "in messages if message.role != 'system' %}"),
+        "system",
+        "lost",
     ),
     "the question is lost behind a system text": (
-        "{% for m in messages[:1] %}<{{ m.role }}>{{ m.content }}{% endfor %}", "system", "lost",
+        "{% for m in messages[:1] %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+        "system",
+        "lost",
     ),
     "the system text in front of the first question": (
         "{% for m in messages %}{{ m.content ~ '\n\n' if m.role == 'system' else '[' ~ m.content ~ ']' }}{% endfor %}",
-        "system", "native",
+        "system",
+        "native",
     ),
     "the system text within the first question": (
-        WITHIN, "system", "merged",
+        WITHIN,
+        "system",
+        "merged",
     ),
     "only the last turn": ("{{ messages[-1].role }}: {{ messages[-1].content }}", "two_users", "lost"),
     "the assistant left out": (
-        CHATML.replace("in messages %}", "in messages if message.role != 'assistant' %}"), "assistant_first", "lost",
+        CHATML.replace("in messages %}", "in messages if message.role != 'assistant' %}"),
+        "assistant_first",
+        "lost",
     ),
     "tools refused": ("{{ raise_exception('no tools') if tools }}" + CHATML, "tools", "refused"),
     # jinja forgives a missing key, and an argument that is none of the kind that was thought of it does not.
     "arguments as a mapping alone": (
-        CALLS.replace("ARGUMENTS", "call.function.arguments.items() | list"), "tool_calls",
+        CALLS.replace("ARGUMENTS", "call.function.arguments.items() | list"),
+        "tool_calls",
         {"mapping": "shown", "string": "refused"},
     ),
     "arguments as a string alone": (
-        CALLS.replace("ARGUMENTS", "'> ' + call.function.arguments"), "tool_calls",
+        CALLS.replace("ARGUMENTS", "'> ' + call.function.arguments"),
+        "tool_calls",
         {"mapping": "refused", "string": "shown"},
     ),
     "the result where arguments are a string": (
-        CALLS.replace("ARGUMENTS", "'> ' + call.function.arguments"), "tool_results", "shown",
+        CALLS.replace("ARGUMENTS", "'> ' + call.function.arguments"),
+        "tool_results",
+        "shown",
     ),
     "reasoning kept": (
-        CHATML.replace("message['content']", "(message.reasoning_content or '') + message['content']"), "reasoning",
+        CHATML.replace("message['content']", "(message.reasoning_content or '') + message['content']"),
+        "reasoning",
         {"field": "kept", "text": "kept"},
     ),
     "answers refused": (
-        CHATML.replace("{{ '<", "{{ raise_exception('no') if message.role == 'assistant' }}{{ '<", 1), "reasoning",
+        CHATML.replace("{{ '<", "{{ raise_exception('no') if message.role == 'assistant' }}{{ '<", 1),
+        "reasoning",
         {"field": "refused", "text": "refused"},
     ),
     "answers lost": (
-        CHATML.replace("in messages %}", "in messages if message.role != 'assistant' %}"), "reasoning",
+        CHATML.replace("in messages %}", "in messages if message.role != 'assistant' %}"),
+        "reasoning",
         {"field": "lost", "text": "lost"},
     ),
     "parts shown": (
-        "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}", "parts",
+        "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}",
+        "parts",
         "shown",
     ),
     "parts printed as JSON": ("{% for m in messages %}{{ m.content | tojson }}{% endfor %}", "parts", "printed"),
     "thinking that is off unless asked for": (
-        CHATML + "{{ '<think>' if enable_thinking }}", "thinking_unset", "off",
+        CHATML + "{{ '<think>' if enable_thinking }}",
+        "thinking_unset",
+        "off",
     ),
     "thinking that is neither unless asked for": (
         CHATML + "{{ ('<think>' if enable_thinking else '</think>') if enable_thinking is defined }}",
-        "thinking_unset", "own",
+        "thinking_unset",
+        "own",
     ),
     "the hour alone": (CHATML + "{{ strftime_now('%H') }}", "date", "clock"),
     "the day where there are tools": (CHATML + "{{ strftime_now('%d') if tools }}", "date", "clock"),
     "nothing renders": ("{{ raise_exception('no') }}", "turn_end", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CHANGED)

@@ -89,7 +89,7 @@ SAME = {
     "escapes": "{{ 'a\\n\\t\\\\\\'\\\"\\u00e9\\x41' }}",
     "lines": "\n  {% if yes %}\n  a\n  {% endif %}\n  {# c #}\nb {{ n }}\n\n",
     "dashes": "a  \n {%- if yes -%}  \n b  {%- endif -%}  c \n{{- n -}}\n d{#- c -#} \n",
-}  # fmt: skip
+}
 
 # What an engine does not know or does otherwise, and how it is called.
 OTHER = (
@@ -104,7 +104,7 @@ OTHER = (
     (M, "{% set ns = namespace(d, b=2) %}{{ ns.b }}", "namespace() of a mapping and names", 1),
     (M, "{{ 'a1'|int }}", "|int of another text", 1),
     (M, "{% if s is sequence %}x{% endif %}", "the test `is sequence` of this value", 1),
-    (M, "{{ \"it's\".title() }}", "the method .title(), for letters after an apostrophe", 1),
+    (M, '{{ "it\'s".title() }}', "the method .title(), for letters after an apostrophe", 1),
     (M, "{{ s\n|indent('--') }}", "|indent('--') }}", 2),
     (H, "\n{{ s.strip(' x') }}", "the method .strip(chars), which takes any white space", 2),
     (H, "{{ s.lstrip('\\n') }}", "the method .lstrip(chars), which takes any white space", 1),
@@ -128,12 +128,16 @@ OTHER = (
     (H, "{{ nothing }}", "a printed none", 0),
     (H, "{{ strftime_now('%A, %B') }}", "strftime_now with %A", 1),
     (H, "{{ 'a\\0' }}", "the escape \\0 in a string", 1),
-    (H, "{% for x in l %}a{% if x == 1 %}{% break %}{% endif %}{% endfor %}",
-     "{% break %}, which drops what its turn wrote", 1),
+    (
+        H,
+        "{% for x in l %}a{% if x == 1 %}{% break %}{% endif %}{% endfor %}",
+        "{% break %}, which drops what its turn wrote",
+        1,
+    ),
     (H, "{% for x in l %}{{ a }}{% set a = x %}{% endfor %}", "{% set a %} in a loop, which the next turn sees", 1),
     (H, "\n{{ zzz.a.b }}", "an attribute of an undefined value", 2),
     (H, "a\r\n{% if yes %}\r\nb{% endif %}", "lines that end in \\r\\n", 1),
-)  # fmt: skip
+)
 ENDLESS = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}" + "{% endfor %}" * 3
 GROWING = (
     "{% set ns = namespace(x='abcd') %}{% for i in range(TIMES) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}"

@@ -25,12 +25,30 @@ TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end
 KNOWN = frozenset(SPECIAL)
 # What a dialogue's own capability tells already is not told once more.
 TOLD_ELSEWHERE = {
-    "system+user", "system, several turns", "empty system", "two users", "assistant first", "tools", "call, mapping",
-    "call, string", "reasoning fed back", "reasoning in the text", "text parts", "system in the middle", "developer",
-    "system in parts", "tool without description", "tool without parameters", "type as a list", "anyOf",
-    *(f"{what}, {form}" for what in ("call without text", "two calls", "two rounds", "result in parts")
-      for form in ("mapping", "string")),
-}  # fmt: skip
+    "system+user",
+    "system, several turns",
+    "empty system",
+    "two users",
+    "assistant first",
+    "tools",
+    "call, mapping",
+    "call, string",
+    "reasoning fed back",
+    "reasoning in the text",
+    "text parts",
+    "system in the middle",
+    "developer",
+    "system in parts",
+    "tool without description",
+    "tool without parameters",
+    "type as a list",
+    "anyOf",
+    *(
+        f"{what}, {form}"
+        for what in ("call without text", "two calls", "two rounds", "result in parts")
+        for form in ("mapping", "string")
+    ),
+}
 
 
 def view_of(template: str, **special: str) -> Look:
@@ -136,10 +154,29 @@ def test_a_text_that_vanishes_where_it_has_to_work(content: str, dialogues: set[
 
 @pytest.mark.parametrize(
     "token",
-    ["<|turn>", "<turn|>", "<|tool_call>", "<\uff5cturn>", "<pad>", "<unk>", "<begin_of_image>", "<SPECIAL_10>", "<reserved_106>",
-     "<unused7>", "<extra_id_0>", "<|user|>", "<|end_of_turn|>", "<\uff5cUser\uff5c>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>",
-     "<eos>"],
-)  # fmt: skip
+    [
+        "<|turn>",
+        "<turn|>",
+        "<|tool_call>",
+        "<\uff5cturn>",
+        "<pad>",
+        "<unk>",
+        "<begin_of_image>",
+        "<SPECIAL_10>",
+        "<reserved_106>",
+        "<unused7>",
+        "<extra_id_0>",
+        "<|user|>",
+        "<|end_of_turn|>",
+        "<\uff5cUser\uff5c>",
+        "<s>",
+        "</s>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<bos>",
+        "<eos>",
+    ],
+)
 def test_what_is_written_like_a_token_and_is_none(token: str) -> None:
     view = view_of(token + CHATML)
     assert unknown_tokens(view, KNOWN) == (token,)
@@ -253,12 +290,15 @@ PROMPTS = {
     "behind a token that is complete": (TURN, "x", "", "x"),
     "a sign that opens nothing": ("{% for m in messages %}< {{ m.content }}\n{% endfor %}", "Answer:", "", "Answer:"),
     "an open bracket around the turn": (
-        "{% for m in messages %}[{{ m.role }}: {{ m.content }}{% endfor %}", "\n[assistant:", "", "\n[assistant:",
+        "{% for m in messages %}[{{ m.role }}: {{ m.content }}{% endfor %}",
+        "\n[assistant:",
+        "",
+        "\n[assistant:",
     ),
     "no effect": (TURN, "<|im_start|>", "<|im_start|>", ""),
     "no effect, within an open bracket": ("{% for m in messages %}[{{ m.content }}{% endfor %}", "", "", ""),
     "what it takes away": (TURN, "", "<|endoftext|>", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", PROMPTS)

@@ -138,9 +138,13 @@ def test_what_fails_in_transformers_fails_here(name: str) -> None:
         ("{{ 'x' * 10**10 }}", "unsafe", "a single * in it makes more than 2,000,000 characters"),
         ("{{ 10**10 * ['x'] }}", "unsafe", "a single * in it"),
         ("{{ 10**(10**10) }}", "unsafe", "a single ** in it"),
-        ("{% for a in range(9999) %}{{ messages[0].content * 99 }}{% endfor %}", "unsafe", "it wrote more than 2,000,000"),
+        (
+            "{% for a in range(9999) %}{{ messages[0].content * 99 }}{% endfor %}",
+            "unsafe",
+            "it wrote more than 2,000,000",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_an_answer(template: str, kind: str, error: str) -> None:
     answer = ours(template)
     assert (answer.text, answer.kind) == (None, kind)
@@ -169,8 +173,10 @@ def test_the_context_stays_as_it_was() -> None:
         ("{{ messages }}{{ tools }}{{ documents }}{{ add_generation_prompt }}{{ bos_token }}{{ mask_token }}", set()),
         ("{{ raise_exception('') }}{{ strftime_now('') }}{{ namespace() }}{{ range(1) }}{{ dict() }}", set()),
         ("{{ lipsum() }}{{ cycler('a') }}{{ joiner() }}", set()),
-        ("{% if enable_thinking is defined and not enable_thinking %}{{ image_token }}{% endif %}",
-         {"enable_thinking", "image_token"}),
+        (
+            "{% if enable_thinking is defined and not enable_thinking %}{{ image_token }}{% endif %}",
+            {"enable_thinking", "image_token"},
+        ),
         ("{% if not date_string is defined %}{% set date_string = 1 %}{% endif %}{{ date_string }}", set()),
         ("{% if a %}{% set b, c = a %}{% endif %}{{ b }}{{ c }}{% set d %}{{ e }}{% endset %}{{ d }}", {"a", "e"}),
         ("{% for tool in tools %}{% endfor %}{{ tool }}", {"tool"}),
@@ -182,7 +188,7 @@ def test_the_context_stays_as_it_was() -> None:
         ("{{ " + "(" * 9999 + "x" + ")" * 9999 + " }}", set()),
         ("{{ x|nofilter }}", set()),
     ],
-)  # fmt: skip
+)
 def test_names_that_only_a_caller_can_give(template: str, names: set[str]) -> None:
     assert reads(template).variables == names
 

@@ -62,7 +62,7 @@ WAITING = {
     "a short text": "messages[0].content | length < 18",
     "a digit": "messages[0].content | select('in', '0123456789') | list | length > 4",
     "another tool": "tools and tools[0].function.name != 'eclipse_times'",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("when", WAITING)

@@ -38,7 +38,7 @@ NO_SLIPS = {
     "another in its place": "{% set style = my_style or 'plain' %}{{ style }}",
     "documented options": "{{ response_format }}{{ tool_choice }}{{ thinking_mode }}{{ enable_citations }}"
     "{{ safety_mode }}{{ python_tools }}{{ xml_tools }}{{ reasoning_effort }}",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NO_SLIPS)
@@ -72,7 +72,10 @@ SWITCHES: dict[str, tuple[str, dict[str, list[Any]]]] = {
         {"thinking": [False]},
     ),
     "reasoning": ("{% if reasoning is false %}<think></think>{% endif %}", {"reasoning": [False]}),
-    "reasoning_effort, printed": ("Effort: {{ reasoning_effort | default('medium') }}", {"reasoning_effort": ["low", "high"]}),
+    "reasoning_effort, printed": (
+        "Effort: {{ reasoning_effort | default('medium') }}",
+        {"reasoning_effort": ["low", "high"]},
+    ),
     "reasoning_effort, compared": (
         "{% if reasoning_effort in ['minimal', 'maximal'] %}{{ reasoning_effort }}{% endif %}",
         {"reasoning_effort": ["minimal", "maximal"]},
@@ -85,16 +88,23 @@ SWITCHES: dict[str, tuple[str, dict[str, list[Any]]]] = {
         "{% set thinking_mode = thinking_mode | default('chat') %}{{ '<think>' if thinking_mode == 'thinking' }}",
         {"thinking_mode": ["thinking"]},
     ),
-    "thinking_mode, nothing to compare with": ("{{ thinking_mode }}", {"thinking_mode": ["on", "off", "enabled", "disabled"]}),
+    "thinking_mode, nothing to compare with": (
+        "{{ thinking_mode }}",
+        {"thinking_mode": ["on", "off", "enabled", "disabled"]},
+    ),
     "in a macro": (
         "{% macro head() %}{% set reasoning_effort = reasoning_effort | d('x') %}{{ reasoning_effort }}{% endmacro %}{{ head() }}",
         {"reasoning_effort": ["low", "high"]},
     ),
-    "one that changes no first prompt": ("{{ 'x' if preserve_thinking and messages | length > 9 }}", {"preserve_thinking": []}),
-    "two of them": (
-        "{{ '<think>' if thinking }}{{ reasoning_effort }}", {"reasoning_effort": ["low", "high"], "thinking": [True]},
+    "one that changes no first prompt": (
+        "{{ 'x' if preserve_thinking and messages | length > 9 }}",
+        {"preserve_thinking": []},
     ),
-}  # fmt: skip
+    "two of them": (
+        "{{ '<think>' if thinking }}{{ reasoning_effort }}",
+        {"reasoning_effort": ["low", "high"], "thinking": [True]},
+    ),
+}
 
 
 @pytest.mark.parametrize("case", SWITCHES)

@@ -96,20 +96,28 @@ def test_what_older_versions_say_is_known(text: str) -> None:
     assert OLDER[text] in explained(text)
 
 
-@pytest.mark.parametrize("text", [
-    "The weights could not be read properly.", "`rope_parameters`'s factor field must be a float, got None",
-    "The legacy cache is no longer supported.", "Set add_prefix_space to mend it.",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The weights could not be read properly.",
+        "`rope_parameters`'s factor field must be a float, got None",
+        "The legacy cache is no longer supported.",
+        "Set add_prefix_space to mend it.",
+    ],
+)
 def test_a_word_of_a_known_warning_does_not_make_it_known(text: str) -> None:
     assert explained(text) == ""
     assert judge("loads", warnings=(text,)).status == "warn"
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("bad: '/Users/jo do/models/m' is odd", "bad: 'm' is odd"),
-    ("bad: /tmp/x-1/links/tokenizer.json", "bad: tokenizer.json"),
-    ("see https://huggingface.co/a/b#c and/or read", "see https://huggingface.co/a/b#c and/or read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("bad: '/Users/jo do/models/m' is odd", "bad: 'm' is odd"),
+        ("bad: /tmp/x-1/links/tokenizer.json", "bad: tokenizer.json"),
+        ("see https://huggingface.co/a/b#c and/or read", "see https://huggingface.co/a/b#c and/or read"),
+    ],
+)
 def test_where_a_file_lay_is_not_told(text: str, shown: str) -> None:
     finding = judge("loads", warnings=(text,))
     assert finding.message == f"loading says: {shown}"
@@ -146,16 +154,21 @@ WARNINGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "spaces to tidy up": ("llama", untidy, "Ignoring clean_up_tokenization_spaces=True"),
     "an unknown key": ("llama", rope(type="linear", factor=2.0, odd=1), "Unrecognized keys in `rope_parameters`"),
     "a factor that does not follow": (
-        "llama", rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=1024), "The explicitly set RoPE",
+        "llama",
+        rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=1024),
+        "The explicitly set RoPE",
     ),
     "no factor": (
-        "phi3", lambda folder: as_transformers5(folder, rope_type="longrope", original_max_position_embeddings=1024, **LONG),
+        "phi3",
+        lambda folder: as_transformers5(folder, rope_type="longrope", original_max_position_embeddings=1024, **LONG),
         "This model config has set a",
     ),
     "a dialogue that is too long": (
-        "llama", lambda folder: edit_json(folder, "tokenizer_config.json", model_max_length=8), "Token indices sequence",
+        "llama",
+        lambda folder: edit_json(folder, "tokenizer_config.json", model_max_length=8),
+        "Token indices sequence",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -187,13 +200,16 @@ EMPTY = answer(" \n", tokens=(9, 2))
 STUCK = endless(*[7] * 9)
 
 
-@pytest.mark.parametrize(("wrong", "words"), [
-    (OUTSIDE, "it gives the id 100, outside of the vocabulary"),
-    (endless(5, -1), "it gives the id -1, outside of the vocabulary"),
-    (EMPTY, "the answer is empty"),
-    (STUCK, "the answer is one token for ever"),
-    (answer(tokens=(*[7] * 9, 2)), "the answer is one token for ever"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (OUTSIDE, "it gives the id 100, outside of the vocabulary"),
+        (endless(5, -1), "it gives the id -1, outside of the vocabulary"),
+        (EMPTY, "the answer is empty"),
+        (STUCK, "the answer is one token for ever"),
+        (answer(tokens=(*[7] * 9, 2)), "the answer is one token for ever"),
+    ],
+)
 def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Answer, words: str) -> None:
     made = answers(one_word=wrong)
     for source in (None, answers(), answers(colours=wrong)):
@@ -215,10 +231,15 @@ def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
     assert (finding.status, finding.details) == ("fail", {"question": "long text"})
 
 
-@pytest.mark.parametrize("right", [
-    answer(tokens=(5, VOCABULARY - 1, 0, VOCABULARY + 5)), endless(*[7] * 8), endless(*[7] * 20, 8),
-    answer(tokens=(*[7] * 8, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "right",
+    [
+        answer(tokens=(5, VOCABULARY - 1, 0, VOCABULARY + 5)),
+        endless(*[7] * 8),
+        endless(*[7] * 20, 8),
+        answer(tokens=(*[7] * 8, 2)),
+    ],
+)
 def test_at_the_edge_it_is_an_answer(right: Answer) -> None:
     """The id that ends it is never shown, wherever it lies."""
     finding = judge("answers", answers(right))
@@ -247,16 +268,29 @@ ASKED_ENDS = answers(endless(), asked=answer())
 NEVER = "no answer came to an end before its limit"
 
 
-@pytest.mark.parametrize(("made", "source", "status", "message"), [
-    (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
-    (ASKED_ENDS, answers(), "warn", "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops"),
-    (answers(endless(), colours=answer()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
-    (answers(endless()), answers(endless()), "warn", f"{NEVER}, and so it is unquantized"),
-    (answers(endless()), None, "warn", NEVER),
-    (ASKED_ENDS, None, "pass", "1 of 4 answers stopped by themselves"),
-    (ASKED_ENDS, ASKED_ENDS, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
-    (answers(), ASKED_ENDS, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("made", "source", "status", "message"),
+    [
+        (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
+        (
+            ASKED_ENDS,
+            answers(),
+            "warn",
+            "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops",
+        ),
+        (
+            answers(endless(), colours=answer()),
+            ASKED_ENDS,
+            "warn",
+            "to 'asked' it goes on where the unquantized model stops",
+        ),
+        (answers(endless()), answers(endless()), "warn", f"{NEVER}, and so it is unquantized"),
+        (answers(endless()), None, "warn", NEVER),
+        (ASKED_ENDS, None, "pass", "1 of 4 answers stopped by themselves"),
+        (ASKED_ENDS, ASKED_ENDS, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
+        (answers(), ASKED_ENDS, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
+    ],
+)
 def test_it_is_to_stop_where_the_source_does(made: Answers, source: Answers | None, status: str, message: str) -> None:
     finding = judge("stops", made, source)
     assert (finding.status, finding.message) == (status, message)
@@ -268,10 +302,16 @@ SHOWS = answer(leaked=["<s>"])
 BOTH = answer(leaked=["<s>", "</s>"])
 
 
-@pytest.mark.parametrize(("made", "source"), [
-    (answers(colours=SHOWS), None), (answers(colours=SHOWS), answers()), (answers(colours=SHOWS), answers(asked=SHOWS)),
-    (answers(colours=BOTH), answers(colours=SHOWS)), (answers(asked=SHOWS, colours=SHOWS), answers(asked=SHOWS)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("made", "source"),
+    [
+        (answers(colours=SHOWS), None),
+        (answers(colours=SHOWS), answers()),
+        (answers(colours=SHOWS), answers(asked=SHOWS)),
+        (answers(colours=BOTH), answers(colours=SHOWS)),
+        (answers(asked=SHOWS, colours=SHOWS), answers(asked=SHOWS)),
+    ],
+)
 def test_a_special_token_that_the_source_does_not_say_is_refused(made: Answers, source: Answers | None) -> None:
     finding = judge("leaks", made, source)
     shown = ", ".join(made.answers["colours"].leaked)
@@ -293,12 +333,15 @@ def test_what_the_source_alone_says_does_not_matter() -> None:
 # long-prompt
 
 
-@pytest.mark.parametrize(("window", "status", "words"), [
-    (None, "pass", "a prompt of 1,200 tokens is answered; there is no sliding window"),
-    ((1199, 1200), "pass", "a prompt of 1,200 tokens, beyond the window of 1,199, is answered"),
-    ((1200, 1200), "skip", "the window of 1,200 positions is not passed"),
-    ((4096, 1200), "skip", "the window of 4,096 positions is not passed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("window", "status", "words"),
+    [
+        (None, "pass", "a prompt of 1,200 tokens is answered; there is no sliding window"),
+        ((1199, 1200), "pass", "a prompt of 1,200 tokens, beyond the window of 1,199, is answered"),
+        ((1200, 1200), "skip", "the window of 1,200 positions is not passed"),
+        ((4096, 1200), "skip", "the window of 4,096 positions is not passed"),
+    ],
+)
 def test_a_long_prompt_is_to_go_beyond_the_window(window: tuple[int, int] | None, status: str, words: str) -> None:
     finding = judge("long-prompt", answers(long_text=answer(prompt_tokens=1200)), window=window)
     assert finding.status == status

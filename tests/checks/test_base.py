@@ -31,9 +31,12 @@ def test_checks_run_in_order_on_one_target() -> None:
 def test_an_accepted_failure_is_a_warning_with_its_reason() -> None:
     small, safe, fine = run_checks((SMALL, SAFE, FINE), 7, reason)
     assert small == Finding(
-        "small", "warn", "7 is large (accepted: because small is known)", "Take less.",
+        "small",
+        "warn",
+        "7 is large (accepted: because small is known)",
+        "Take less.",
         {"number": 7, "accepted": "because small is known"},
-    )  # fmt: skip
+    )
     assert (safe.status, safe.message) == ("fail", "7 harms")
     assert fine == Finding("fine", "pass", "so it is")
     assert (verdict_of([small, fine]), verdict_of([small, safe])) == ("pass", "refused")
@@ -63,9 +66,29 @@ def test_every_check_has_its_own_id_and_says_what_it_protects() -> None:
 
 def test_these_cannot_be_accepted_away() -> None:
     assert {check.id for check in ALL if check.safety} == {
-        "no-code", "finite", "numbers-bound", "bytes-unchanged", "card-rendered", "only-model-files",
-        "readable", "paths-inside", "tokenizer-ids", "ids-in-embedding", "numbers-finite", "template-safe",
-        "template-same", "no-secrets", "modality", "modality-weights",
-        "end-ids", "links-inside", "file-names", "file-sizes", "evidence-attested",
-            "facts-known", "checks-complete", "licence-allowed", "rebuilt-equal",
-    }  # fmt: skip
+        "no-code",
+        "finite",
+        "numbers-bound",
+        "bytes-unchanged",
+        "card-rendered",
+        "only-model-files",
+        "readable",
+        "paths-inside",
+        "tokenizer-ids",
+        "ids-in-embedding",
+        "numbers-finite",
+        "template-safe",
+        "template-same",
+        "no-secrets",
+        "modality",
+        "modality-weights",
+        "end-ids",
+        "links-inside",
+        "file-names",
+        "file-sizes",
+        "evidence-attested",
+        "facts-known",
+        "checks-complete",
+        "licence-allowed",
+        "rebuilt-equal",
+    }

@@ -80,14 +80,17 @@ def test_what_was_not_measured_is_a_warning_and_no_number() -> None:
     assert verdict_of(findings.values()) == "pass"
 
 
-@pytest.mark.parametrize(("lost", "skipped"), [
-    (["mean_kld", "mean_kld_error", "p99_kld", "max_kld"], {"mean-kld"}),
-    (["same_first_choice"], {"same-first-choice"}),
-    (["perplexity_ratio", "perplexity_ratio_error"], {"perplexity"}),
-    # The ratio may be a number where both are beyond all bounds.
-    (["perplexity", "perplexity_source"], {"perplexity"}),
-    (["perplexity_source"], set()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lost", "skipped"),
+    [
+        (["mean_kld", "mean_kld_error", "p99_kld", "max_kld"], {"mean-kld"}),
+        (["same_first_choice"], {"same-first-choice"}),
+        (["perplexity_ratio", "perplexity_ratio_error"], {"perplexity"}),
+        # The ratio may be a number where both are beyond all bounds.
+        (["perplexity", "perplexity_source"], {"perplexity"}),
+        (["perplexity_source"], set()),
+    ],
+)
 def test_what_is_no_number_is_refused_once(lost: list[str], skipped: set[str]) -> None:
     changed: dict[str, Any] = dict.fromkeys(lost)
     findings = judge(replace(GOOD, **changed))
@@ -106,11 +109,18 @@ def test_broken_numbers_cannot_be_accepted_and_lossy_ones_can() -> None:
     assert (findings["finite"], findings["mean-kld"]) == ("fail", "warn")
 
 
-@pytest.mark.parametrize(("check", "changed", "message"), [
-    ("mean-kld", {"mean_kld": 1.0001}, "mean KLD 1.0001 ± 0.0021 nats, 99 % of positions below 0.412; the limit is 1"),
-    ("same-first-choice", {"same_first_choice": 0.399}, "at 39.9% of positions; the limit is 40%"),
-    ("perplexity", {"perplexity_ratio": 3.001}, "perplexity 12.00, 3.001 ± 0.005 of the source's; the limit is 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("check", "changed", "message"),
+    [
+        (
+            "mean-kld",
+            {"mean_kld": 1.0001},
+            "mean KLD 1.0001 ± 0.0021 nats, 99 % of positions below 0.412; the limit is 1",
+        ),
+        ("same-first-choice", {"same_first_choice": 0.399}, "at 39.9% of positions; the limit is 40%"),
+        ("perplexity", {"perplexity_ratio": 3.001}, "perplexity 12.00, 3.001 ± 0.005 of the source's; the limit is 3"),
+    ],
+)
 def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     check: str, changed: dict[str, Any], message: str
 ) -> None:
@@ -120,13 +130,18 @@ def test_beyond_the_limit_it_is_refused_and_says_what_would_be_nearer(
     assert findings[check].remedy == better(Variant.model_validate({"bits": 3}))
 
 
-@pytest.mark.parametrize(("changed", "limits"), [
-    ({"mean_kld": 1.0, "same_first_choice": 0.4, "perplexity_ratio": 3.0}, {}),
-    ({"mean_kld": 5.0, "same_first_choice": 0.0, "perplexity_ratio": 20.0},
-     {"max_mean_kld": 5, "min_same_first_choice": 0, "max_perplexity_ratio": 20}),
-    ({"perplexity_ratio": 0.5}, {}),
-    ({"mean_kld_error": None, "perplexity_ratio_error": None}, {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "limits"),
+    [
+        ({"mean_kld": 1.0, "same_first_choice": 0.4, "perplexity_ratio": 3.0}, {}),
+        (
+            {"mean_kld": 5.0, "same_first_choice": 0.0, "perplexity_ratio": 20.0},
+            {"max_mean_kld": 5, "min_same_first_choice": 0, "max_perplexity_ratio": 20},
+        ),
+        ({"perplexity_ratio": 0.5}, {}),
+        ({"mean_kld_error": None, "perplexity_ratio_error": None}, {}),
+    ],
+)
 def test_at_the_limit_it_is_not_refused(changed: dict[str, Any], limits: dict[str, Any]) -> None:
     findings = judge(replace(GOOD, **changed), limits)
     assert {findings[check].status for check in NUMBERS} == {"pass"}
@@ -135,28 +150,37 @@ def test_at_the_limit_it_is_not_refused(changed: dict[str, Any], limits: dict[st
 MORE, SMALLER, MIXED = "more bits ({}bit)", "a smaller group (group_size: 32)", "a mixed recipe (mixed_3_6)"
 
 
-@pytest.mark.parametrize(("variant", "ways"), [
-    ({}, [MORE.format(5), SMALLER]),
-    ({"bits": 2}, [MORE.format(3), SMALLER, MIXED]),
-    ({"bits": 3}, [MORE.format(4), SMALLER, MIXED]),
-    ({"bits": 5}, [MORE.format(6), SMALLER]),
-    ({"bits": 6}, [MORE.format(8), SMALLER]),
-    ({"bits": 8}, ["an unquantized variant (bf16)", SMALLER]),
-    ({"bits": 4, "group_size": 128}, [MORE.format(5), SMALLER]),
-    ({"bits": 4, "group_size": 32}, [MORE.format(5)]),
-    ({"bits": 2, "group_size": 32}, [MORE.format(3), MIXED]),
-    ({"bits": 8, "group_size": 32}, ["an unquantized variant (bf16)"]),
-    ({"mode": "mxfp4"}, [MORE.format(5)]),
-    ({"mode": "nvfp4"}, [MORE.format(5)]),
-    ({"mode": "mxfp8"}, ["an unquantized variant (bf16)"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("variant", "ways"),
+    [
+        ({}, [MORE.format(5), SMALLER]),
+        ({"bits": 2}, [MORE.format(3), SMALLER, MIXED]),
+        ({"bits": 3}, [MORE.format(4), SMALLER, MIXED]),
+        ({"bits": 5}, [MORE.format(6), SMALLER]),
+        ({"bits": 6}, [MORE.format(8), SMALLER]),
+        ({"bits": 8}, ["an unquantized variant (bf16)", SMALLER]),
+        ({"bits": 4, "group_size": 128}, [MORE.format(5), SMALLER]),
+        ({"bits": 4, "group_size": 32}, [MORE.format(5)]),
+        ({"bits": 2, "group_size": 32}, [MORE.format(3), MIXED]),
+        ({"bits": 8, "group_size": 32}, ["an unquantized variant (bf16)"]),
+        ({"mode": "mxfp4"}, [MORE.format(5)]),
+        ({"mode": "nvfp4"}, [MORE.format(5)]),
+        ({"mode": "mxfp8"}, ["an unquantized variant (bf16)"]),
+    ],
+)
 def test_what_is_advised_to_a_quantized_variant(variant: dict[str, Any], ways: list[str]) -> None:
     assert better(Variant.model_validate(variant)) == f"Take {' or '.join(ways)}."
 
 
-@pytest.mark.parametrize(("mixed", "bits"), [
-    ("mixed_2_6", "4bit or 5bit"), ("mixed_3_4", "4bit or 5bit"), ("mixed_3_6", "4bit or 5bit"), ("mixed_4_6", "5bit or 6bit"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mixed", "bits"),
+    [
+        ("mixed_2_6", "4bit or 5bit"),
+        ("mixed_3_4", "4bit or 5bit"),
+        ("mixed_3_6", "4bit or 5bit"),
+        ("mixed_4_6", "5bit or 6bit"),
+    ],
+)
 def test_a_mixed_recipe_is_advised_more_bits_than_its_fewest(mixed: str, bits: str) -> None:
     assert better(Variant.model_validate({"mixed": mixed})) == f"Take more bits: {bits}."
 

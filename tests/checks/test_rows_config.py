@@ -29,8 +29,9 @@ class NoHeaders(MemoryFiles):
 def test_a_good_source_passes() -> None:
     findings = judge(facts())
     assert {id_: finding.status for id_, finding in findings.items() if finding.status != "pass"} == {
-        "not-taken": "skip", "twin-equal": "skip",
-    }  # fmt: skip
+        "not-taken": "skip",
+        "twin-equal": "skip",
+    }
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,13 @@ def test_a_link_out_of_the_source_is_refused_by_name_and_target_for_ever(tmp_pat
         (lambda m: _hollow(m / "NOTICE", 90 << 30), "legal-texts", "NOTICE (has more than 1,048,576 bytes"),
         (lambda m: (m / "NOTICE").write_bytes(b"cos\nsystem\n(S'id'\ntR."), "legal-texts", "NOTICE (is a pickle"),
         (lambda m: (m / "LICENSE").write_bytes(b"\xfd7zXZ\0\0"), "legal-texts", "LICENSE (is no text"),
-        (lambda m: (m / "model-\x1b[2J.safetensors").write_bytes(b""), "file-names", "model-\\x1b[2J.safetensors holds U+001B"),
+        (
+            lambda m: (m / "model-\x1b[2J.safetensors").write_bytes(b""),
+            "file-names",
+            "model-\\x1b[2J.safetensors holds U+001B",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused_before_it_is_digested(tmp_path: Path, change: Change, check: str, words: str) -> None:
     source = in_folder(tmp_path / "m")
     change(tmp_path / "m")

@@ -87,7 +87,9 @@ P = "model.layers.0.mlp.up_proj"
         ),
         (
             {
-                f"{P}.qweight": ("I32", (16, 64)), f"{P}.qzeros": ("I32", (1, 16)), f"{P}.scales": ("F16", (1, 64)),
+                f"{P}.qweight": ("I32", (16, 64)),
+                f"{P}.qzeros": ("I32", (1, 16)),
+                f"{P}.scales": ("F16", (1, 64)),
                 f"{P}.g_idx": ("I32", (64,)),
             },
             "GPTQ, 8 bits",
@@ -107,7 +109,11 @@ P = "model.layers.0.mlp.up_proj"
         ({f"{P}_blocks": ("U8", (2, 64, 2, 16)), f"{P}_scales": ("U8", (2, 64, 2))}, "mxfp4, 4 bits"),
         ({f"{P}.weight": ("U32", (64, 8)), f"{P}.scales": ("BF16", (64, 1))}, "MLX"),
         (
-            {f"{P}.weight": ("U8", (64, 32)), f"{P}.weight_scale": ("F8_E4M3", (64, 4)), f"{P}.weight_scale_2": ("F32", ())},
+            {
+                f"{P}.weight": ("U8", (64, 32)),
+                f"{P}.weight_scale": ("F8_E4M3", (64, 4)),
+                f"{P}.weight_scale_2": ("F32", ()),
+            },
             "ModelOpt NVFP4, 4 bits",
         ),
         ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers;"),
@@ -115,7 +121,7 @@ P = "model.layers.0.mlp.up_proj"
         ({f"{P}.weight": ("BF16", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "scales beside BF16 weights"),
         ({f"{P}.W_q": ("U8", (64, 64))}, "HQQ"),
     ],
-)  # fmt: skip
+)
 def test_tensors_give_it_away_where_no_config_says_so(tensors: Tensors, words: str) -> None:
     source = facts(tensors={**LAYERS, **tensors})
     assert "weights-numbers" in failures(source)

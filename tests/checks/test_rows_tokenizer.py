@@ -24,10 +24,14 @@ def tokenizer(**parts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "model.embed_tokens.weight", "transformer.wte.weight", "transformer.word_embeddings.weight",
-        "tok_embeddings.weight", "backbone.embedding.weight", "gpt_neox.embed_in.weight",
+        "model.embed_tokens.weight",
+        "transformer.wte.weight",
+        "transformer.word_embeddings.weight",
+        "tok_embeddings.weight",
+        "backbone.embedding.weight",
+        "gpt_neox.embed_in.weight",
     ],
-)  # fmt: skip
+)
 def test_an_id_without_a_row_is_named(name: str, parts: dict[str, Any]) -> None:
     source = facts(tokenizer(**parts), tensors={name: ("BF16", (128, 64))}, config={"vocab_size": 9999})
     finding = find("ids-fit", source)

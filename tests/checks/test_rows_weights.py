@@ -17,8 +17,11 @@ A: Tensors = {"model.embed_tokens.weight": ("BF16", (128, 64))}
 B: Tensors = {"model.norm.weight": ("BF16", (64,))}
 MAP = dict.fromkeys(A, FIRST) | dict.fromkeys(B, SECOND)
 SHARDS: dict[str, Any] = {
-    "model.safetensors": None, FIRST: weight_bytes(A), SECOND: weight_bytes(B), INDEX: index_bytes(MAP)
-}  # fmt: skip
+    "model.safetensors": None,
+    FIRST: weight_bytes(A),
+    SECOND: weight_bytes(B),
+    INDEX: index_bytes(MAP),
+}
 
 
 def test_shards_with_their_index_pass() -> None:
@@ -40,10 +43,16 @@ def test_shards_with_their_index_pass() -> None:
         (SHARDS | {SECOND: None, INDEX: None}, f"are missing: {SECOND}"),
         (SHARDS | {SECOND: POINTER}, f"{SECOND} is a git-lfs pointer"),
         ({"model.safetensors": None, "model-00001-of-00003.safetensors": weight_bytes(A)}, "model-00003-of-00003"),
-        ({INDEX: index_bytes(dict.fromkeys(LAYERS, "w.safetensors")), "w.safetensors": weight_bytes(LAYERS)}, "named model*"),
-        ({INDEX: index_bytes(dict.fromkeys(LAYERS, "a/m.safetensors")), "a/m.safetensors": weight_bytes(LAYERS)}, "a/m.saf"),
+        (
+            {INDEX: index_bytes(dict.fromkeys(LAYERS, "w.safetensors")), "w.safetensors": weight_bytes(LAYERS)},
+            "named model*",
+        ),
+        (
+            {INDEX: index_bytes(dict.fromkeys(LAYERS, "a/m.safetensors")), "a/m.safetensors": weight_bytes(LAYERS)},
+            "a/m.saf",
+        ),
     ],
-)  # fmt: skip
+)
 def test_weights_that_are_not_there_are_named(files: dict[str, Any], words: str) -> None:
     source = facts(files)
     assert failures(source) == ["weights-present"]

@@ -24,8 +24,12 @@ OTHERS = "Other programs took 1.5 cores before the measurement: backup 90 %."
 
 
 def length(
-    prompt: int = 512, generation: int = 128, *, generations: tuple[float, ...] = STEADY, prompts: tuple[float, ...] = (),
-) -> LengthSpeed:  # fmt: skip
+    prompt: int = 512,
+    generation: int = 128,
+    *,
+    generations: tuple[float, ...] = STEADY,
+    prompts: tuple[float, ...] = (),
+) -> LengthSpeed:
     """A length as the engine returns it; by the rates of its trials."""
     prompts = prompts or tuple(20 * rate for rate in (STEADY * 9)[: len(generations)])
     trials = [Trial(*rates, first_token_s=0.1) for rates in zip(prompts, generations, strict=True)]
@@ -36,10 +40,17 @@ def length(
 def facts(*lengths: LengthSpeed, device: str = "gpu", system: str = "Darwin", **more: Any) -> SpeedFacts:
     asked = SpeedTest.model_validate({"prompt_tokens": [one.prompt_tokens for one in lengths] or [512]})
     speed = Speed(
-        device=device, computed_in="float32", seconds=asked.seconds, asked_generation_tokens=asked.generation_tokens,
-        asked_trials=asked.trials, lengths=list(lengths) or [length()], left_out=more.pop("left_out", []),
-        cache=CacheSize(1, 0, 0), peak_memory_bytes=0, process_memory_bytes=0,
-    )  # fmt: skip
+        device=device,
+        computed_in="float32",
+        seconds=asked.seconds,
+        asked_generation_tokens=asked.generation_tokens,
+        asked_trials=asked.trials,
+        lengths=list(lengths) or [length()],
+        left_out=more.pop("left_out", []),
+        cache=CacheSize(1, 0, 0),
+        peak_memory_bytes=0,
+        process_memory_bytes=0,
+    )
     return SpeedFacts(speed, more.pop("limits", asked), **{"refusals": (), "remarks": (), **more}, system=system)
 
 
@@ -53,12 +64,15 @@ def test_what_is_good_passes_every_check() -> None:
     given = facts(length(128), length(512))
     found = run_checks(BENCHMARK, given)
     assert [(finding.id, finding.status, finding.message) for finding in found] == [
-        ("steady", "pass",
-         "generation tokens/s (GPU): 100.0 (99.0 to 101.0) after a prompt of 128, 100.0 (99.0 to 101.0) after a prompt of 512"),
+        (
+            "steady",
+            "pass",
+            "generation tokens/s (GPU): 100.0 (99.0 to 101.0) after a prompt of 128, 100.0 (99.0 to 101.0) after a prompt of 512",
+        ),
         ("machine-at-rest", "pass", "nothing is known that would have slowed it down"),
         ("device", "pass", "measured on the GPU"),
         ("enough", "pass", "5 trials of 2 length(s), 128 tokens each"),
-    ]  # fmt: skip
+    ]
     assert given.objections() == ()
 
 
@@ -74,12 +88,23 @@ def test_a_number_of_linux_says_so_wherever_it_stands() -> None:
     )
 
 
-@pytest.mark.parametrize(("one", "said"), [
-    (length(generations=FALLING), "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (GPU; prompts of 512 tokens)"),
-    (length(2048, generations=SCATTERED), "spread: 70.0 to 110.0, 40% of the median generation tokens/s (GPU; prompts of 2048 tokens)"),
-    (length(prompts=(2000.0, 1900.0, 1800.0, 1700.0, 1600.0)),
-     "drift: it fell by 20% from 2000.0 to 1600.0 prompt tokens/s (GPU; prompts of 512 tokens)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (
+            length(generations=FALLING),
+            "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (GPU; prompts of 512 tokens)",
+        ),
+        (
+            length(2048, generations=SCATTERED),
+            "spread: 70.0 to 110.0, 40% of the median generation tokens/s (GPU; prompts of 2048 tokens)",
+        ),
+        (
+            length(prompts=(2000.0, 1900.0, 1800.0, 1700.0, 1600.0)),
+            "drift: it fell by 20% from 2000.0 to 1600.0 prompt tokens/s (GPU; prompts of 512 tokens)",
+        ),
+    ],
+)
 def test_an_unsteady_speed_is_not_printed(one: LengthSpeed, said: str) -> None:
     given = facts(length(128), one)
     found = judge("steady", given)
@@ -141,15 +166,19 @@ def test_the_fewest_tokens_are_enough() -> None:
     assert facts(length(FEWEST, FEWEST)).objections() == ()
 
 
-@pytest.mark.parametrize(("lengths", "left_out", "said"), [
-    ((length(128, generations=STEADY[:3]),), [], "made to fit 180 s: 3 trials of 128 tokens after a prompt of 128"),
-    ((length(128, 64),), [], "made to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
-    ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough for it)"),
-    (
-        (length(128), length(512, generations=STEADY[:4])), [2048],
-        "made to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
-    ),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lengths", "left_out", "said"),
+    [
+        ((length(128, generations=STEADY[:3]),), [], "made to fit 180 s: 3 trials of 128 tokens after a prompt of 128"),
+        ((length(128, 64),), [], "made to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
+        ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough for it)"),
+        (
+            (length(128), length(512, generations=STEADY[:4])),
+            [2048],
+            "made to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
+        ),
+    ],
+)
 def test_what_was_made_smaller_or_left_out_is_told(
     lengths: tuple[LengthSpeed, ...], left_out: list[int], said: str
 ) -> None:

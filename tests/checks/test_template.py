@@ -122,8 +122,14 @@ def test_a_template_that_is_unsafe_with_tools_alone() -> None:
 
 def test_a_template_renders() -> None:
     finding = find("template-renders", facts())
-    unusual = ["call without text, mapping", "call without text, string", "result in parts, mapping",
-               "result in parts, string", "text parts", "system in parts"]  # fmt: skip
+    unusual = [
+        "call without text, mapping",
+        "call without text, string",
+        "result in parts, mapping",
+        "result in parts, string",
+        "text parts",
+        "system in parts",
+    ]
     message = f"30 of 36 dialogues render; refused: {'; '.join(unusual)}"
     assert (finding.status, finding.message) == ("pass", message)
     assert [*finding.details["refused"]] == unusual
@@ -237,15 +243,18 @@ def test_a_turn_of_its_own_needs_a_template_that_takes_two(template: str) -> Non
 def test_orders_of_turns() -> None:
     assert says("turns", facts()) == ("pass", "turns may come in any order")
     assert says("turns", facts(STRICT)) == (
-        "pass", "turns alternate strictly: two user turns in a row and an assistant's turn first are refused",
-    )  # fmt: skip
+        "pass",
+        "turns alternate strictly: two user turns in a row and an assistant's turn first are refused",
+    )
     first = "{{ raise_exception('user first') if messages[0].role == 'assistant' }}" + CHATML
     assert says("turns", facts(first)) == (
-        "pass", "turns alternate strictly: an assistant's turn first is refused",
-    )  # fmt: skip
+        "pass",
+        "turns alternate strictly: an assistant's turn first is refused",
+    )
     assert says("turns", facts("{{ messages[-1].content }}")) == (
-        "warn", "two user turns in a row and an assistant's turn first: texts vanish without an error",
-    )  # fmt: skip
+        "warn",
+        "two user turns in a row and an assistant's turn first: texts vanish without an error",
+    )
 
 
 # texts-once and generation-prompt
@@ -255,8 +264,9 @@ def test_texts_that_arrive_once_twice_and_never() -> None:
     assert says("texts-once", facts()) == ("pass", "every message's text arrives exactly once")
     twice = find("texts-once", facts(CHATML + "{{ messages[-1].content if add_generation_prompt }}"))
     assert (twice.status, twice.message) == (
-        "warn", "in the dialogue 'user' the text 'What is an eclipse?' arrives 2 times",
-    )  # fmt: skip
+        "warn",
+        "in the dialogue 'user' the text 'What is an eclipse?' arrives 2 times",
+    )
     lost = find("texts-once", facts("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"))
     assert lost.status == "fail"
     assert lost.message == (
@@ -283,8 +293,9 @@ def test_begin_tokens() -> None:
     begin = {"bos_token": "<s>"}
     assert says("begin-token", facts()) == ("pass", "it writes no begin token")
     assert says("begin-token", facts("{{ bos_token }}" + CHATML, begin)) == (
-        "pass", "the template writes the begin token '<s>' once",
-    )  # fmt: skip
+        "pass",
+        "the template writes the begin token '<s>' once",
+    )
     twice = ("warn", "a prompt begins with the begin token twice; models are trained with one")
     assert says("begin-token", facts("{{ bos_token * 2 }}" + CHATML, begin)) == twice
     # Another one from the tokenizer, in front of the template's.
@@ -293,9 +304,9 @@ def test_begin_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [RenderedText("<s>a", [1, 5, 5]), RenderedText("aa", [5, 5]), RenderedText("<s>", [1]),
-             RenderedText(error="no")],
-)  # fmt: skip
+    "made",
+    [RenderedText("<s>a", [1, 5, 5]), RenderedText("aa", [5, 5]), RenderedText("<s>", [1]), RenderedText(error="no")],
+)
 def test_a_begin_token_that_is_not_doubled(made: RenderedText) -> None:
     about = facts("{{ bos_token }}" + CHATML, {"bos_token": "<s>"}, chat=chat(user=made))
     assert find("begin-token", about).status == "pass"
@@ -305,8 +316,9 @@ def test_tokens_that_are_none() -> None:
     assert says("known-tokens", facts()) == ("pass", "every special token that the template writes is one")
     finding = find("known-tokens", facts("<|b|><|a|>" + CHATML))
     assert (finding.status, finding.message) == (
-        "warn", "<|a|>, <|b|> look like special tokens and are plain text to this tokenizer",
-    )  # fmt: skip
+        "warn",
+        "<|a|>, <|b|> look like special tokens and are plain text to this tokenizer",
+    )
     assert finding.details["unknown"] == ["<|a|>", "<|b|>"]
     assert says("known-tokens", facts("<|a|>" + CHATML, tokens=None)) == ("skip", "no file lists the special tokens")
 
@@ -316,12 +328,14 @@ def test_tokens_that_are_none() -> None:
 
 def test_growth() -> None:
     assert says("grows", facts()) == (
-        "pass", "a longer dialogue begins with the shorter one, so a prompt cache works",
-    )  # fmt: skip
+        "pass",
+        "a longer dialogue begins with the shorter one, so a prompt cache works",
+    )
     turn = facts(MANNERS["deepseek_r1"].template, MANNERS["deepseek_r1"].names)
     assert says("grows", turn) == (
-        "pass", "a longer dialogue keeps what came before it, but for what asked for the last answer",
-    )  # fmt: skip
+        "pass",
+        "a longer dialogue keeps what came before it, but for what asked for the last answer",
+    )
     # With a system text alone.
     less = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
     assert says("grows", less) == (
@@ -335,19 +349,22 @@ def test_growth() -> None:
 def test_the_day() -> None:
     assert says("date", facts()) == ("pass", "the prompt does not depend on the day")
     assert says("date", facts("{{ strftime_now('%Y-%m-%d') }}" + CHATML)) == (
-        "pass", "the prompt names the day; it was tested with a fixed clock",
-    )  # fmt: skip
+        "pass",
+        "the prompt names the day; it was tested with a fixed clock",
+    )
 
 
 def test_variables() -> None:
     assert says("variables", facts()) == ("pass", "the template reads what callers give")
     assert says("variables", facts(SWITCH + "{{ documents }}{{ date_string }}")) == (
-        "pass", "the template reads what callers give: date_string, enable_thinking",
-    )  # fmt: skip
+        "pass",
+        "the template reads what callers give: date_string, enable_thinking",
+    )
     finding = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
     assert (finding.status, finding.message) == (
-        "warn", "the template reads add_generation_promt, which no caller is known to give",
-    )  # fmt: skip
+        "warn",
+        "the template reads add_generation_promt, which no caller is known to give",
+    )
     assert finding.details["names"] == ["add_generation_promt"]
 
 
@@ -365,18 +382,29 @@ def test_there_is_no_switch() -> None:
         (SWITCH, "on", True, "pass", ", in mlx-lm too"),
         (SWITCH, "on", False, "warn", " in transformers, and off in mlx-lm, which sets the switch by itself"),
         (CHATML + "{{ '<think>' if enable_thinking }}", "off", False, "pass", ", in mlx-lm too"),
-        (CHATML + "{{ '<think>' if enable_thinking }}", "off", True, "warn",
-         " in transformers, and on in mlx-lm, which sets the switch by itself"),
+        (
+            CHATML + "{{ '<think>' if enable_thinking }}",
+            "off",
+            True,
+            "warn",
+            " in transformers, and on in mlx-lm, which sets the switch by itself",
+        ),
         (OWN_SWITCH, "neither on nor off", None, "pass", ""),
-        (OWN_SWITCH, "neither on nor off", True, "warn",
-         " in transformers, and on in mlx-lm, which sets the switch by itself"),
+        (
+            OWN_SWITCH,
+            "neither on nor off",
+            True,
+            "warn",
+            " in transformers, and on in mlx-lm, which sets the switch by itself",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_switch(template: str, unset: str, thinks: bool | None, status: str, end: str) -> None:
     rendered = None if thinks is None else chat(thinks, user=ENDED)
     assert says("thinking", facts(template, chat=rendered)) == (
-        status, f"enable_thinking switches thinking; unset it is {unset}{end}",
-    )  # fmt: skip
+        status,
+        f"enable_thinking switches thinking; unset it is {unset}{end}",
+    )
 
 
 # tools and parts
@@ -385,8 +413,9 @@ def test_a_switch(template: str, unset: str, thinks: bool | None, status: str, e
 def test_tools() -> None:
     assert says("tools", facts()) == ("pass", "the template has no place for tools")
     assert says("tools", facts("{{ raise_exception('no') if tools }}" + CHATML)) == (
-        "pass", "the template has no place for tools and refuses them",
-    )  # fmt: skip
+        "pass",
+        "the template has no place for tools and refuses them",
+    )
     listed = "{{ tools | tojson }}" + CHATML
     status, message = says("tools", facts(listed))
     assert status == "warn"
@@ -421,14 +450,16 @@ def test_other_engines() -> None:
     assert says("other-engines", facts()) == ("skip", "no other engine was asked for")
     both = {"minijinja": None, "huggingface-jinja": None}
     assert says("other-engines", facts(engines=both)) == (
-        "skip", "not installed here: huggingface-jinja, minijinja",
-    )  # fmt: skip
+        "skip",
+        "not installed here: huggingface-jinja, minijinja",
+    )
     finding = find("other-engines", facts(engines=both | {"minijinja": ()}))
     assert (finding.status, finding.message) == ("pass", "minijinja renders every dialogue alike")
     assert finding.details["missing"] == ["huggingface-jinja"]
     assert says("other-engines", facts(engines={"minijinja": (), "huggingface-jinja": ()})) == (
-        "pass", "huggingface-jinja and minijinja render every dialogue alike",
-    )  # fmt: skip
+        "pass",
+        "huggingface-jinja and minijinja render every dialogue alike",
+    )
 
 
 def test_another_engine_makes_something_else() -> None:

@@ -17,18 +17,21 @@ from mlx_publish.model.files import MemoryFiles, read_json_file
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
 
 
-@pytest.mark.parametrize(("keys", "message"), [
-    ({"hidden_size": 0}, "hidden_size is 0, no size"),
-    ({"hidden_size": -8}, "hidden_size is -8"),
-    ({"vocab_size": "big"}, "vocab_size is 'big'"),
-    ({"num_attention_heads": True}, "num_attention_heads is True"),
-    ({"num_hidden_layers": 10**9}, "1,000,000,000, more layers than any model has"),
-    ({"rope_parameters": "yarn"}, "rope_parameters is 'yarn', no object"),
-    ({"rope_parameters": {"rope_type": "default", "rope_theta": None}}, "rope_parameters.rope_theta is None"),
-    ({"layer_types": [["full_attention"]]}, "layer_types is no list of kinds"),
-    ({"rms_norm_eps": "Infinity"}, "rms_norm_eps is 'Infinity'"),
-    ({"text_config": {"hidden_size": None, "num_hidden_layers": 2.5}}, "text_config.num_hidden_layers is 2.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size is 0, no size"),
+        ({"hidden_size": -8}, "hidden_size is -8"),
+        ({"vocab_size": "big"}, "vocab_size is 'big'"),
+        ({"num_attention_heads": True}, "num_attention_heads is True"),
+        ({"num_hidden_layers": 10**9}, "1,000,000,000, more layers than any model has"),
+        ({"rope_parameters": "yarn"}, "rope_parameters is 'yarn', no object"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": None}}, "rope_parameters.rope_theta is None"),
+        ({"layer_types": [["full_attention"]]}, "layer_types is no list of kinds"),
+        ({"rms_norm_eps": "Infinity"}, "rms_norm_eps is 'Infinity'"),
+        ({"text_config": {"hidden_size": None, "num_hidden_layers": 2.5}}, "text_config.num_hidden_layers is 2.5"),
+    ],
+)
 def test_nonsense_is_named(keys: Mapping[str, Any], message: str) -> None:
     finding = find("config-values", facts(config=keys))
     assert finding.status == "fail"
@@ -48,10 +51,13 @@ def test_weights_that_lack_layers_are_refused() -> None:
     assert "700 layers" in finding.message
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ('{"a": ' + "[" * 900 + "]" * 900 + "}", "nested too deeply"),
-    ('{"a": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": ' + "[" * 900 + "]" * 900 + "}", "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
+    ],
+)
 def test_what_python_could_not_walk_or_count_is_refused(text: str, message: str) -> None:
     with pytest.raises(Refused, match=message):
         read_json_file(MemoryFiles({"config.json": text.encode()}), "config.json")

@@ -55,21 +55,30 @@ def test_no_secret_is_seen_in_any_child_of_a_publication(tmp_path: Path, torch_p
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{MARK}{name}")
     secrets = {name: f"{MARK}{name}" for name in NAMES} | {
-        "HTTPS_PROXY": f"http://me:{MARK}proxy@127.0.0.1:9", "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:9/{MARK}",
+        "HTTPS_PROXY": f"http://me:{MARK}proxy@127.0.0.1:9",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:9/{MARK}",
         "GITHUB_OUTPUT": str(tmp_path / f"{MARK}output"),
-    }  # fmt: skip
+    }
     recipe = write_recipe(
-        tmp_path / "one.yaml", source=str(make_model(tmp_path / "Tiny", tie=False)), base_model="lab/Tiny",
-        variants=[{"bits": 8, "group_size": 32}], to=f"folder:{tmp_path}/out/Tiny-8bit",
-        accept=[{"check": one, "reason": "its weights are random"} for one in ("answers", "same-first-choice", "leaks")],
+        tmp_path / "one.yaml",
+        source=str(make_model(tmp_path / "Tiny", tie=False)),
+        base_model="lab/Tiny",
+        variants=[{"bits": 8, "group_size": 32}],
+        to=f"folder:{tmp_path}/out/Tiny-8bit",
+        accept=[
+            {"check": one, "reason": "its weights are random"} for one in ("answers", "same-first-choice", "leaks")
+        ],
         **{**QUICK, "fidelity": {"tokens": 32, "reference": "transformers"}},
-    )  # fmt: skip
+    )
     (tmp_path / "start.py").write_text(START.format(look=str(looking(tmp_path, "look", sys.executable))))
     words = [*python("start", root=tmp_path), "publish", "--recipe", str(recipe), "--work", str(tmp_path / "work")]
     environment = {
-        **user.environment, **secrets, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "scripts"),
+        **user.environment,
+        **secrets,
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "scripts"),
         "MLX_PUBLISH_REFERENCE_PYTHON": str(looking(tmp_path, "look-torch", torch_python)),
-    }  # fmt: skip
+    }
     text = (tmp_path / "start.py").read_text()
     (tmp_path / "start.py").write_text(f"import sys\nsys.path.insert(1, {str(ROOT / 'scripts')!r})\n{text}")
     ended = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)

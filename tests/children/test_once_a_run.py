@@ -30,13 +30,16 @@ def test_a_publication_of_three_variants_loads_mlx_three_times_at_most(tmp_path:
     look.chmod(0o755)
     (tmp_path / "start.py").write_text(START.format(scripts=str(ROOT / "scripts"), look=str(look)))
     recipe = write_recipe(
-        tmp_path / "one.yaml", source=str(make_model(tmp_path / "Tiny", tie=False)), base_model="lab/Tiny",
-        variants=[{"bits": bits, "group_size": 32} for bits in (4, 6, 8)], to=f"folder:{tmp_path}/out/{{variant}}",
+        tmp_path / "one.yaml",
+        source=str(make_model(tmp_path / "Tiny", tie=False)),
+        base_model="lab/Tiny",
+        variants=[{"bits": bits, "group_size": 32} for bits in (4, 6, 8)],
+        to=f"folder:{tmp_path}/out/{{variant}}",
         accept=[
             {"check": check, "reason": "its weights are random"} for check in ("answers", "same-first-choice", "leaks")
         ],
         **QUICK,
-    )  # fmt: skip
+    )
     words = [*python("start", root=tmp_path), "publish", "--recipe", str(recipe), "--work", str(tmp_path / "work")]
     user = User(tmp_path / "home")
     environment = {**user.environment, "PATH": os.environ["PATH"]}

@@ -14,8 +14,25 @@ from mlx_publish.children.process import python
 from models import make_model
 from pipeline import QUICK, ROOT, User, write_recipe
 
-OURS = ("jinja2", "numpy", "yaml", "ruamel", "pydantic", "huggingface_hub", "tokenizers", "transformers", "torch", "mlx",
-        "mlx_lm", "requests", "filelock", "mlx_publish", "sitecustomize", "usercustomize", "nox")  # fmt: skip
+OURS = (
+    "jinja2",
+    "numpy",
+    "yaml",
+    "ruamel",
+    "pydantic",
+    "huggingface_hub",
+    "tokenizers",
+    "transformers",
+    "torch",
+    "mlx",
+    "mlx_lm",
+    "requests",
+    "filelock",
+    "mlx_publish",
+    "sitecustomize",
+    "usercustomize",
+    "nox",
+)
 PLANTED = "import os\nopen({mark!r}, 'a').write(__name__ + '\\n')\nos._exit(0)\n"
 
 
@@ -78,13 +95,34 @@ def test_nothing_of_a_model_runs_in_any_child(tmp_path: Path, mark: Path, where:
     user = User(tmp_path / "home")
     words = ["run", "--work", str(tmp_path / "work")]
     if where == "recipe":
-        words += ["--recipe", str(write_recipe(
-            tmp_path / "one.yaml", source=str(source), variants=[{"bits": 8, "group_size": 32}], base_model="a/b",
-            to=f"folder:{tmp_path}/out", **QUICK,
-        ))]  # fmt: skip
+        words += [
+            "--recipe",
+            str(
+                write_recipe(
+                    tmp_path / "one.yaml",
+                    source=str(source),
+                    variants=[{"bits": 8, "group_size": 32}],
+                    base_model="a/b",
+                    to=f"folder:{tmp_path}/out",
+                    **QUICK,
+                )
+            ),
+        ]
     else:
-        words += ["--source", ".", "--bits", "8", "--group-size", "32", "--to", f"folder:{tmp_path}/out",
-                  "--until", "smoke", "--base-model", "a/b"]  # fmt: skip
+        words += [
+            "--source",
+            ".",
+            "--bits",
+            "8",
+            "--group-size",
+            "32",
+            "--to",
+            f"folder:{tmp_path}/out",
+            "--until",
+            "smoke",
+            "--base-model",
+            "a/b",
+        ]
     ended = run([*commands()["session"], *words], source, **user.environment)
     assert not mark.exists(), mark.read_text()
     assert ended.returncode in (0, 1), ended.stderr

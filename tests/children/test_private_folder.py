@@ -162,9 +162,16 @@ def file_open_to_all(machine: Machine, environment: Path) -> None:
 
 
 ATTACKS = [
-    owned_cache, owned_environment, owned_parent, owned_file, owned_python, owned_marker, link_for_the_marker,
-    link_for_the_environment, file_open_to_all,
-]  # fmt: skip
+    owned_cache,
+    owned_environment,
+    owned_parent,
+    owned_file,
+    owned_python,
+    owned_marker,
+    link_for_the_marker,
+    link_for_the_environment,
+    file_open_to_all,
+]
 
 
 @AS_ROOT

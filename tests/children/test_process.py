@@ -63,9 +63,18 @@ def test_a_child_sees_variables_of_an_allow_list_and_folders_of_its_own(
 
 def test_git_and_gh_see_githubs_token_and_no_other() -> None:
     given = {
-        "GH_TOKEN": "1", "GITHUB_TOKEN": "2", "PATH": "/bin", "GIT_DIR": "x", "HF_TOKEN": "3", "AWS_SECRET": "4",
-        "GITHUB_ENV": "5", "GITHUB_PATH": "6", "GITHUB_OUTPUT": "7", "ACTIONS_RUNTIME_TOKEN": "8", "MODEL_SIGNING_KEY": "9",
-    }  # fmt: skip
+        "GH_TOKEN": "1",
+        "GITHUB_TOKEN": "2",
+        "PATH": "/bin",
+        "GIT_DIR": "x",
+        "HF_TOKEN": "3",
+        "AWS_SECRET": "4",
+        "GITHUB_ENV": "5",
+        "GITHUB_PATH": "6",
+        "GITHUB_OUTPUT": "7",
+        "ACTIONS_RUNTIME_TOKEN": "8",
+        "MODEL_SIGNING_KEY": "9",
+    }
     assert set(of_github(given)) == {"GH_TOKEN", "GITHUB_TOKEN", "PATH", "GIT_DIR"}
 
 
@@ -91,8 +100,11 @@ def test_memory_of_a_process(monkeypatch: pytest.MonkeyPatch, linux: bool) -> No
     if not linux and not Path("/bin/ps").exists():
         pytest.skip("no ps here")
     monkeypatch.setattr(process, "LINUX", linux)
-    child = subprocess.Popen([sys.executable, "-c", "x = bytes(range(256)) * 200_000; print(flush=True); input()"],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    child = subprocess.Popen(
+        [sys.executable, "-c", "x = bytes(range(256)) * 200_000; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         assert child.stdout
         child.stdout.readline()

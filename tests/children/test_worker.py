@@ -92,17 +92,20 @@ def test_the_pipes_are_shown_to_nobody_else(start: Start) -> None:
     assert "order" not in shown
 
 
-@pytest.mark.parametrize(("code", "more", "how"), [
-    ("time.sleep(60)", {"seconds": 0.5}, TOO_SLOW),
-    ("while True: tell('x')", {"seconds": 1}, TOO_SLOW),
-    ("while True: pass", {"seconds": 0.5}, TOO_SLOW),
-    ("while True: tell('x' * 1000)", {"written_bytes": 10**6}, TOO_LONG),
-    ("x = 'x' * 10**8; time.sleep(60)", {"memory_bytes": 50 * 10**6}, OUT_OF_MEMORY),
-    ("os.kill(os.getpid(), 11)", {}, -signal.SIGSEGV),
-    ("os._exit(7)", {}, 7),
-    ("raise KeyError('ours')", {}, 1),
-    ("raise KeyboardInterrupt", {}, 130),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "more", "how"),
+    [
+        ("time.sleep(60)", {"seconds": 0.5}, TOO_SLOW),
+        ("while True: tell('x')", {"seconds": 1}, TOO_SLOW),
+        ("while True: pass", {"seconds": 0.5}, TOO_SLOW),
+        ("while True: tell('x' * 1000)", {"written_bytes": 10**6}, TOO_LONG),
+        ("x = 'x' * 10**8; time.sleep(60)", {"memory_bytes": 50 * 10**6}, OUT_OF_MEMORY),
+        ("os.kill(os.getpid(), 11)", {}, -signal.SIGSEGV),
+        ("os._exit(7)", {}, 7),
+        ("raise KeyError('ours')", {}, 1),
+        ("raise KeyboardInterrupt", {}, 130),
+    ],
+)
 def test_whatever_ends_it_has_a_code(start: Start, code: str, more: dict[str, Any], how: int) -> None:
     begun = time.monotonic()
     assert ended(start(), code, **more) == how

@@ -20,14 +20,24 @@ from mlx_publish.machine.snapshot import State
 
 M4 = Mac("macOS 26.1", None, "Apple M4", None, 10, None, None, None, None, None, arch="arm64", python="3.13.1")
 MAC = Facts(
-    system="Darwin", arch="arm64", translated=False, python=(3, 13, 1), executable="/opt/homebrew/bin/python3.13",
-    machine=M4, state=State(power="mains", thermal="nominal"),
+    system="Darwin",
+    arch="arm64",
+    translated=False,
+    python=(3, 13, 1),
+    executable="/opt/homebrew/bin/python3.13",
+    machine=M4,
+    state=State(power="mains", thermal="nominal"),
     versions={"mlx-publish": "0.1.0", "mlx": "0.32.4", "mlx-lm": "0.32.2"},
     torch=Torch(Path("/python"), {"torch": "2.13.0", "transformers": "5.24.0"}),
-    device=Device("gpu", "Apple M4", metal=True, deviation=4e-4), blas=False, memory_bytes=16 << 30,
-    disk_bytes={"work": 200 * 10**9}, open_files=-1, programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
-    hub="", token=Token("write", publishes=True),
-)  # fmt: skip
+    device=Device("gpu", "Apple M4", metal=True, deviation=4e-4),
+    blas=False,
+    memory_bytes=16 << 30,
+    disk_bytes={"work": 200 * 10**9},
+    open_files=-1,
+    programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
+    hub="",
+    token=Token("write", publishes=True),
+)
 LINUX: dict[str, Any] = {
     "system": "Linux",
     "arch": "x86_64",
@@ -57,7 +67,7 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("programs", "warn", {**LINUX, "programs": {"git": None, "gh": None}}, "apt-get install git gh"),
     ("hub", "fail", {"hub": "no answer"}, "HTTPS_PROXY"),
     ("token", "warn", {"token": Token("read", publishes=False)}, "settings/tokens"),
-]  # fmt: skip
+]
 
 
 def judged(**changes: Any) -> dict[str, Any]:
@@ -78,9 +88,13 @@ def test_what_is_wrong_is_told_with_what_mends_it(check: str, status: str, chang
     assert mends in found.remedy
 
 
-@pytest.mark.parametrize(("changes", "status"), [
-    ({"token": None}, "skip"), ({"token": Token("trusted publisher of a/b", publishes=True)}, "pass"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"token": None}, "skip"),
+        ({"token": Token("trusted publisher of a/b", publishes=True)}, "pass"),
+    ],
+)
 def test_a_token_is_not_needed_and_may_be_a_trusted_publishers(changes: dict[str, Any], status: str) -> None:
     assert judged(**changes)["token"].status == status
 

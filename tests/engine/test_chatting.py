@@ -143,9 +143,12 @@ def test_a_switch_that_mlx_lm_sets_by_itself_is_told(copy: Callable[..., Path]) 
     """It sets the switch wherever the tokenizer knows the tokens for thinking."""
     folder = copy("m", SWITCHED, *THINK)
     report = both(
-        folder, folder, dialogue("unset"), dialogue("on", options={"enable_thinking": True}),
+        folder,
+        folder,
+        dialogue("unset"),
+        dialogue("on", options={"enable_thinking": True}),
         dialogue("off", options={"enable_thinking": False}),
-    )  # fmt: skip
+    )
     unset, on, off = report.rendered.values()
     assert report.thinks is True
     assert unset.by_default is True

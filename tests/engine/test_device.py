@@ -33,16 +33,19 @@ def one_wrong(product: mx.array) -> mx.array:
     return product
 
 
-@pytest.mark.parametrize(("harm", "wrong"), [
-    (lambda product: product, False),
-    (lambda product: product.astype(mx.float16).astype(mx.float32), False),
-    (lambda product: product * 1.05, True),
-    (mx.zeros_like, True),
-    (one_wrong, True),
-    (lambda product: product.T, True),
-    (lambda product: product * math.nan, True),
-    (lambda product: product * math.inf, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("harm", "wrong"),
+    [
+        (lambda product: product, False),
+        (lambda product: product.astype(mx.float16).astype(mx.float32), False),
+        (lambda product: product * 1.05, True),
+        (mx.zeros_like, True),
+        (one_wrong, True),
+        (lambda product: product.T, True),
+        (lambda product: product * math.nan, True),
+        (lambda product: product * math.inf, True),
+    ],
+)
 def test_rounding_passes_and_wrong_numbers_do_not(
     monkeypatch: pytest.MonkeyPatch, harm: Callable[[mx.array], mx.array], wrong: bool
 ) -> None:

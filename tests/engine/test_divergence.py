@@ -63,12 +63,19 @@ def again(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, 
     lost = [a - b for a, b in zip(of_source, of_model, strict=True)]
     ratio = math.exp(mean(lost))
     return {
-        "positions": len(kld), "mean_kld": mean(kld), "mean_kld_error": error_of_mean(kld),
-        "median_kld": at_share(kld, 0.5), "p99_kld": at_share(kld, 0.99), "max_kld": max(kld),
-        "same_first_choice": mean(same), "same_first_choice_error": error_of_mean(same),
-        "perplexity_source": math.exp(-mean(of_source)), "perplexity": math.exp(-mean(of_model)),
-        "perplexity_ratio": ratio, "perplexity_ratio_error": ratio * error_of_mean(lost),
-    }  # fmt: skip
+        "positions": len(kld),
+        "mean_kld": mean(kld),
+        "mean_kld_error": error_of_mean(kld),
+        "median_kld": at_share(kld, 0.5),
+        "p99_kld": at_share(kld, 0.99),
+        "max_kld": max(kld),
+        "same_first_choice": mean(same),
+        "same_first_choice_error": error_of_mean(same),
+        "perplexity_source": math.exp(-mean(of_source)),
+        "perplexity": math.exp(-mean(of_model)),
+        "perplexity_ratio": ratio,
+        "perplexity_ratio_error": ratio * error_of_mean(lost),
+    }
 
 
 def noisy(positions: int, vocabulary: int, noise: float = 0.5, seed: int = 0) -> tuple[Logits, Logits, list[int]]:
@@ -91,9 +98,17 @@ def numbers(divergence: Divergence | KindDivergence) -> dict[str, Any]:
     return {name: value for name, value in vars(divergence).items() if name not in about}
 
 
-@pytest.mark.parametrize(("positions", "vocabulary", "noise"), [
-    (2, 2, 0.5), (3, 150_000, 0.5), (16, 100, 3.0), (17, 100, 0.05), (100, 64, 0.5), (257, 40, 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("positions", "vocabulary", "noise"),
+    [
+        (2, 2, 0.5),
+        (3, 150_000, 0.5),
+        (16, 100, 3.0),
+        (17, 100, 0.05),
+        (100, 64, 0.5),
+        (257, 40, 1.0),
+    ],
+)
 def test_all_numbers_agree_with_a_second_computation(positions: int, vocabulary: int, noise: float) -> None:
     given = noisy(positions, vocabulary, noise)
     assert numbers(summary(*given)) == pytest.approx(again(*given), rel=CLOSE)
@@ -165,8 +180,12 @@ def cut(logits: Logits, sizes: Sequence[int]) -> Iterator[Logits]:
 
 # Passages by kind and the sizes of their pieces; kinds come again, and in another order than anywhere else.
 PASSAGES: list[tuple[str, list[int]]] = [
-    ("scripts", [5]), ("code", [1]), ("prose", [16, 16, 3]), ("code", [7, 30, 2, 1]), ("scripts", [17]),
-]  # fmt: skip
+    ("scripts", [5]),
+    ("code", [1]),
+    ("prose", [16, 16, 3]),
+    ("code", [7, 30, 2, 1]),
+    ("scripts", [17]),
+]
 
 
 def in_passages() -> tuple[list[tuple[str, list[int]]], Logits, Logits, list[int]]:

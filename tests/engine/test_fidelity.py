@@ -145,11 +145,16 @@ def numbers(source: Floats, model: Floats, passages: list[tuple[str, list[int]]]
     rows = np.arange(len(following))
     of_source, of_model = (-np.log(distribution[rows, following]) for distribution in (p, q))
     return {
-        "positions": len(kld), "mean_kld": kld.mean(), "p99_kld": np.percentile(kld, 99), "max_kld": kld.max(),
-        "median_kld": np.median(kld), "same_first_choice": (p.argmax(axis=1) == q.argmax(axis=1)).mean(),
-        "perplexity_source": np.exp(of_source.mean()), "perplexity": np.exp(of_model.mean()),
+        "positions": len(kld),
+        "mean_kld": kld.mean(),
+        "p99_kld": np.percentile(kld, 99),
+        "max_kld": kld.max(),
+        "median_kld": np.median(kld),
+        "same_first_choice": (p.argmax(axis=1) == q.argmax(axis=1)).mean(),
+        "perplexity_source": np.exp(of_source.mean()),
+        "perplexity": np.exp(of_model.mean()),
         "perplexity_ratio": np.exp((of_model - of_source).mean()),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +231,17 @@ def test_what_is_kept_is_of_these_tokens_this_text_and_these_bytes(
     assert not known()
 
 
-@pytest.mark.parametrize("harm", [
-    lambda store: (store / "00001.safetensors").unlink(),
-    lambda store: (store / "passages.json").unlink(),
-    lambda store: (store / "00000.safetensors").write_bytes(b"short"),
-    shutil.rmtree,
-    lambda store: (store / "more").touch(),
-    lambda store: store.with_suffix(".json").write_text("{"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda store: (store / "00001.safetensors").unlink(),
+        lambda store: (store / "passages.json").unlink(),
+        lambda store: (store / "00000.safetensors").write_bytes(b"short"),
+        shutil.rmtree,
+        lambda store: (store / "more").touch(),
+        lambda store: store.with_suffix(".json").write_text("{"),
+    ],
+)
 def test_a_store_that_is_not_whole_is_not_used(tiny: Compared, tmp_path: Path, harm: Callable[[Path], object]) -> None:
     mine = copy(tiny, tmp_path / "mine")
     harm(mine.source / "reference")

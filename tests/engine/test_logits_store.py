@@ -74,9 +74,16 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
     assert all(np.array_equal(piece, expected) for piece, expected in zip(stored, computed, strict=True))
 
 
-@pytest.mark.parametrize(("arch", "config"), [
-    ("llama", {}), ("gemma2", {}), ("qwen3", {}), ("llama", WINDOWED), ("mistral", WINDOWED),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arch", "config"),
+    [
+        ("llama", {}),
+        ("gemma2", {}),
+        ("qwen3", {}),
+        ("llama", WINDOWED),
+        ("mistral", WINDOWED),
+    ],
+)
 def test_pieces_are_the_model_read_in_one_go(tmp_path: Path, arch: str, config: dict[str, Any]) -> None:
     """So it is with a window that is shorter than a piece, too."""
     model, _ = loaded(make_model(tmp_path / "m", arch, config=config))
@@ -122,9 +129,16 @@ def test_a_new_store_takes_the_place_of_the_old_and_of_what_was_left(model: Any,
     assert read_passages(tmp_path / "store") == PARTS[1:2]
 
 
-@pytest.mark.parametrize(("vocabulary", "asked", "read"), [
-    (32_000, 4096, 4096), (262_144, 4096, 4096), (262_144, 65_536, LIMIT // 4 // 262_144), (0, 10, 10), (1, 5, 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("vocabulary", "asked", "read"),
+    [
+        (32_000, 4096, 4096),
+        (262_144, 4096, 4096),
+        (262_144, 65_536, LIMIT // 4 // 262_144),
+        (0, 10, 10),
+        (1, 5, 5),
+    ],
+)
 def test_as_many_tokens_as_there_is_room_for(vocabulary: int, asked: int, read: int) -> None:
     assert tokens_within(vocabulary, asked) == read
     assert 4 * vocabulary * read <= LIMIT

@@ -109,8 +109,10 @@ def test_a_refusal_keeps_its_place_on_the_way_to_the_parent(operation: Any, tmp_
         _unpack(json.loads(json.dumps(ask())), Job("fake", {}, tmp_path / "log"))
     (fault,) = caught.value.faults
     assert (fault.place, fault.message, str(fault)) == (
-        Place("tokenizer.json", 7), "is broken", "tokenizer.json:7: is broken",
-    )  # fmt: skip
+        Place("tokenizer.json", 7),
+        "is broken",
+        "tokenizer.json:7: is broken",
+    )
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("[METAL] x")])

@@ -124,9 +124,13 @@ def test_dialogues_are_rendered_by_the_template(tiny: tuple[Path, Any]) -> None:
     assert of_kind(parts, "dialogue") == ids_of(2 * rendered)
 
 
-@pytest.mark.parametrize(("template", "text"), [
-    (None, 'Wer?\n\nIch, "Frank".\n\n'), (REFUSING, json.dumps(DIALOGUE, ensure_ascii=False)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        (None, 'Wer?\n\nIch, "Frank".\n\n'),
+        (REFUSING, json.dumps(DIALOGUE, ensure_ascii=False)),
+    ],
+)
 def test_dialogues_are_read_without_a_template_too(tmp_path: Path, template: str | None, text: str) -> None:
     parts = cut(made(tmp_path / "m", template), 2000, dialogue=[DIALOGUE, DIALOGUE])
     assert of_kind(parts, "dialogue") == ids_of(2 * text)

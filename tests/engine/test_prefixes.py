@@ -15,14 +15,17 @@ def source(front: str, head: str = "lm_head.weight") -> list[str]:
     return [*(front + name.removeprefix("model.") for name in READ[:-1]), head]
 
 
-@pytest.mark.parametrize(("names", "read"), [
-    (source(""), READ),
-    (source("transformer."), READ),
-    (source("language_model.model.", "language_model.lm_head.weight"), READ),
-    (source("model.language_model."), NESTED),
-    (source("model.language_model.", "model.language_model.lm_head.weight"), NESTED),
-    (source("model."), NESTED),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (source(""), READ),
+        (source("transformer."), READ),
+        (source("language_model.model.", "language_model.lm_head.weight"), READ),
+        (source("model.language_model."), NESTED),
+        (source("model.language_model.", "model.language_model.lm_head.weight"), NESTED),
+        (source("model."), NESTED),
+    ],
+)
 def test_the_names_are_those_of_the_class_then(names: list[str], read: list[str]) -> None:
     prefix = prefix_of(names, read)
     assert prefix is not None
@@ -35,13 +38,16 @@ def test_other_parts_lose_the_wrapper_around_all() -> None:
     assert prefix.renamed("model.vision_tower.layers.0.q.weight") == "vision_tower.layers.0.q.weight"
 
 
-@pytest.mark.parametrize("names", [
-    READ,
-    [*source("one."), *source("two.", "two.lm_head.weight")],
-    [name.replace("norm", "scale") for name in source("other.")],
-    ["embed_tokens.weight"],
-    [],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        READ,
+        [*source("one."), *source("two.", "two.lm_head.weight")],
+        [name.replace("norm", "scale") for name in source("other.")],
+        ["embed_tokens.weight"],
+        [],
+    ],
+)
 def test_nothing_is_guessed(names: list[str]) -> None:
     assert prefix_of(names, READ) is None
 

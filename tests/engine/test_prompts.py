@@ -61,9 +61,12 @@ def apply(tokenizer: Any, probe: Probe, options: dict[str, Any], *, tokenize: bo
     asked = {**probe.options, **options}
     try:
         return tokenizer.apply_chat_template(
-            [dict(message) for message in probe.messages], tools=tools, add_generation_prompt=probe.generation,
-            tokenize=tokenize, **asked,
-        )  # fmt: skip
+            [dict(message) for message in probe.messages],
+            tools=tools,
+            add_generation_prompt=probe.generation,
+            tokenize=tokenize,
+            **asked,
+        )
     except jinja2.TemplateError as error:
         return type(error)
 
@@ -153,9 +156,13 @@ def test_all_is_rendered_by_one_child_and_once(tmp_path: Path, monkeypatch: pyte
     assert asked == [2, 2]
 
 
-@pytest.mark.parametrize(("template", "words"), [
-    ("{{ 'x'.ljust(3 * 10 ** 9) }}", "256 MB of memory"), ("{{ ''.__class__ }}", "'__class__' of 'str' object is unsafe"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 'x'.ljust(3 * 10 ** 9) }}", "256 MB of memory"),
+        ("{{ ''.__class__ }}", "'__class__' of 'str' object is unsafe"),
+    ],
+)
 def test_what_is_not_safe_is_refused_and_names_who_asked(tmp_path: Path, template: str, words: str) -> None:
     tokenizer = load_tokenizer(make_model(tmp_path / "m", chat_template=template + CHATML))
     with pytest.raises(Refused, match=r"\(question 'q'\)") as caught:

@@ -258,8 +258,9 @@ def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
     assert messages == ["loading", "prompts of 24 tokens", "prompts of 300 tokens"]
     assert (measured.device, measured.computed_in) == (("gpu", "as stored") if on_gpu() else ("cpu", "float32"))
     assert [(length.prompt_tokens, length.generation_tokens, len(length.trials)) for length in measured.lengths] == [
-        (24, 20, 3), (300, 20, 3),
-    ]  # fmt: skip
+        (24, 20, 3),
+        (300, 20, 3),
+    ]
     for length in measured.lengths:
         assert 2 <= len(length.warm_up) <= WARM_UPS
         for trial in (*length.warm_up, *length.trials):

@@ -20,9 +20,13 @@ from pipeline import User
 CARD = b"---\nlicense: mit\nbase_model: acme/base\n---\n# Tiny\n"
 CONFIG = {"chat_template": "{{ messages }}", "tokenizer_class": "PreTrainedTokenizerFast"}
 FILES: dict[str, bytes | Path] = {
-    "README.md": CARD, "config.json": b"{}", "tokenizer_config.json": json.dumps(CONFIG).encode(), "tokenizer.json": b"{}",
-    "model.safetensors": b"\x02\0\0\0\0\0\0\0{}", "LICENSE": b"MIT",
-}  # fmt: skip
+    "README.md": CARD,
+    "config.json": b"{}",
+    "tokenizer_config.json": json.dumps(CONFIG).encode(),
+    "tokenizer.json": b"{}",
+    "model.safetensors": b"\x02\0\0\0\0\0\0\0{}",
+    "LICENSE": b"MIT",
+}
 
 
 class PyPI(BaseHTTPRequestHandler):
@@ -102,19 +106,25 @@ def test_nothing_moved_opens_nothing(repo: Repo) -> None:
     assert repo.asked() == ["issue list"]
 
 
-@pytest.mark.parametrize(("files", "what"), [
-    ({"model.safetensors": b"\x02\0\0\0\0\0\0\0{ "}, "weights"),
-    ({"tokenizer_config.json": json.dumps({**CONFIG, "chat_template": "{{ 1 }}"}).encode()}, "chat template"),
-    ({"tokenizer_config.json": json.dumps({**CONFIG, "model_max_length": 1}).encode()}, "nothing that is converted"),
-    ({"chat_template.jinja": b"{{ messages }}"}, "chat template"),
-    ({"tokenizer.json": b"{ }"}, "tokenizer"),
-    ({"generation_config.json": b"{}"}, "config"),
-    ({"LICENSE": b"GPL"}, "licence"),
-    ({"README.md": CARD.replace(b"mit", b"gpl-3.0")}, "licence"),
-    ({"README.md": CARD.replace(b"acme/base", b"acme/other")}, "base model"),
-    ({"README.md": CARD + b"More words.\n"}, "nothing that is converted"),
-    ({"config.json": b"{ }", "LICENSE": b"GPL"}, "config, licence"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"model.safetensors": b"\x02\0\0\0\0\0\0\0{ "}, "weights"),
+        ({"tokenizer_config.json": json.dumps({**CONFIG, "chat_template": "{{ 1 }}"}).encode()}, "chat template"),
+        (
+            {"tokenizer_config.json": json.dumps({**CONFIG, "model_max_length": 1}).encode()},
+            "nothing that is converted",
+        ),
+        ({"chat_template.jinja": b"{{ messages }}"}, "chat template"),
+        ({"tokenizer.json": b"{ }"}, "tokenizer"),
+        ({"generation_config.json": b"{}"}, "config"),
+        ({"LICENSE": b"GPL"}, "licence"),
+        ({"README.md": CARD.replace(b"mit", b"gpl-3.0")}, "licence"),
+        ({"README.md": CARD.replace(b"acme/base", b"acme/other")}, "base model"),
+        ({"README.md": CARD + b"More words.\n"}, "nothing that is converted"),
+        ({"config.json": b"{ }", "LICENSE": b"GPL"}, "config, licence"),
+    ],
+)
 def test_what_moved_of_a_source_is_named(repo: Repo, files: dict[str, bytes | Path], what: str) -> None:
     before = repo.hub.head("acme/Tiny")
     head = repo.hub.put("acme/Tiny", files)

@@ -59,9 +59,14 @@ def recipe() -> Recipe:
 
 
 def add(
-    work: Work, label: str, stage: str, *, verdict: Verdict = "pass", checks: tuple[Finding, ...] = (),
+    work: Work,
+    label: str,
+    stage: str,
+    *,
+    verdict: Verdict = "pass",
+    checks: tuple[Finding, ...] = (),
     result: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     work.write_report(label, Report(stage, {}, checks or (Finding("so", "pass", "so"),), result or {}, verdict))
 
 
@@ -133,9 +138,12 @@ def test_a_refused_variant_is_annotated_at_the_recipe(runner: Job, work: Work, r
 @pytest.mark.parametrize(
     ("verdicts", "worst"),
     [
-        ((), "error"), (("pass",), "pass"), (("pass", "refused"), "refused"), (("refused", "error", "pass"), "error"),
+        ((), "error"),
+        (("pass",), "pass"),
+        (("pass", "refused"), "refused"),
+        (("refused", "error", "pass"), "error"),
     ],
-)  # fmt: skip
+)
 def test_the_worst_verdict_counts_and_none_is_an_error(
     runner: Job, work: Work, recipe: Recipe, verdicts: tuple[Verdict, ...], worst: str
 ) -> None:

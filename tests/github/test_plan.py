@@ -79,13 +79,17 @@ def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes:
     plan = make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
     path = (recipes / "small.yaml").as_posix()
     assert to_json(plan) == {
-        "schema": "mlx-publish/plan/1", "event": "push", "next": "publish", "callback": "", "review": {},
+        "schema": "mlx-publish/plan/1",
+        "event": "push",
+        "next": "publish",
+        "callback": "",
+        "review": {},
         "runs_on": ["self-hosted", "macOS", "ARM64"],
         "jobs": [
             job(name="small-4bit", recipe=path, variant="4bit", tag="v1", repo="lab/s-4bit"),
             job(name="small-8bit", recipe=path, variant="8bit", tag="v1", repo="lab/s-8bit"),
         ],
-    }  # fmt: skip
+    }
     [other] = make_plan("push", {}, "refs/tags/big.model/v1.2-rc1", recipes, settings=Settings(cards=reviewed)).jobs
     assert (other["recipe"], other["tag"]) == ((recipes / "big.model.yml").as_posix(), "v1.2-rc1")
 
@@ -93,8 +97,10 @@ def test_a_tag_publishes_each_variant_of_its_recipe_by_a_job_of_its_own(recipes:
 def test_all_publishes_every_recipe(recipes: Path, reviewed: Path) -> None:
     plan = make_plan("push", {}, "refs/tags/all/v2", recipes, settings=Settings(cards=reviewed))
     assert [(entry["name"], entry["tag"]) for entry in plan.jobs] == [
-        ("big.model-4bit", "v2"), ("small-4bit", "v2"), ("small-8bit", "v2"),
-    ]  # fmt: skip
+        ("big.model-4bit", "v2"),
+        ("small-4bit", "v2"),
+        ("small-8bit", "v2"),
+    ]
 
 
 def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Path, reviewed: Path) -> None:
@@ -107,10 +113,23 @@ def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Pa
 
 @pytest.mark.parametrize(
     "ref",
-    ["refs/tags/tiny/v1", "refs/tags/small", "refs/tags/small/1", "refs/tags/small/vx", "refs/heads/main",
-     "refs/heads/small/v1", "refs/tags/../small/v1", "refs/tags/a/small/v1", "refs/tags/small/v1;id", "small/v1", "",
-     "refs/tags/small/v1 x", "refs/tags/notes/v1", "refs/tags/x/v1"],
-)  # fmt: skip
+    [
+        "refs/tags/tiny/v1",
+        "refs/tags/small",
+        "refs/tags/small/1",
+        "refs/tags/small/vx",
+        "refs/heads/main",
+        "refs/heads/small/v1",
+        "refs/tags/../small/v1",
+        "refs/tags/a/small/v1",
+        "refs/tags/small/v1;id",
+        "small/v1",
+        "",
+        "refs/tags/small/v1 x",
+        "refs/tags/notes/v1",
+        "refs/tags/x/v1",
+    ],
+)
 def test_other_tags_are_told_what_is_allowed(recipes: Path, reviewed: Path, ref: str) -> None:
     with pytest.raises(BadInput) as caught:
         make_plan("push", {}, ref, recipes, settings=Settings(cards=reviewed))
@@ -164,14 +183,31 @@ def test_a_dispatch_of_a_recipe_ends_with_one_pull_request(recipes: Path) -> Non
 
 def test_a_form_with_a_source_describes_the_recipe_to_be(recipes: Path) -> None:
     plan = filled_in(
-        recipes, recipe="", source=" a/New ", revision="main", variants="4bit,8bit", destination="lab/{source}-{variant}",
-        modality="text", dry_run="false", notes="One\r\nTwo",
-    )  # fmt: skip
+        recipes,
+        recipe="",
+        source=" a/New ",
+        revision="main",
+        variants="4bit,8bit",
+        destination="lab/{source}-{variant}",
+        modality="text",
+        dry_run="false",
+        notes="One\r\nTwo",
+    )
     [made] = plan.jobs
-    assert made == plan.review == job(
-        name="New", recipe=(recipes / "New.yaml").as_posix(), source="a/New", revision="main", variants="4bit,8bit",
-        destination="lab/{source}-{variant}", modality="text", notes="One\nTwo",
-    )  # fmt: skip
+    assert (
+        made
+        == plan.review
+        == job(
+            name="New",
+            recipe=(recipes / "New.yaml").as_posix(),
+            source="a/New",
+            revision="main",
+            variants="4bit,8bit",
+            destination="lab/{source}-{variant}",
+            modality="text",
+            notes="One\nTwo",
+        )
+    )
     assert plan.next == "review"
     assert filled_in(recipes, source="a/New", variants="all", dry_run="true").next == "nothing"
 
@@ -197,22 +233,25 @@ def test_settings_of_the_repo(recipes: Path) -> None:
         assert str(caught.value.place) == next(iter(wrong))
 
 
-@pytest.mark.parametrize(("payload", "key", "message"), [
-    ({}, "recipe", "exactly one of recipe and source"),
-    ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
-    ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
-    ({"source": "a/small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
-    ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
-    ({"recipe": "small", "modality": "text"}, "modality", "the recipe says this already"),
-    ({"source": "a/b", "destination": "c/d", "modality": "images"}, "modality", "should be 'text'"),
-    ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
-    ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
-    ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),
-    ({"recipe": "small", "dry_run": "perhaps"}, "dry_run", "bool"),
-    ({"recipe": ["small"]}, "recipe", "string"),
-    ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
-    ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("payload", "key", "message"),
+    [
+        ({}, "recipe", "exactly one of recipe and source"),
+        ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
+        ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
+        ({"source": "a/small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
+        ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
+        ({"recipe": "small", "modality": "text"}, "modality", "the recipe says this already"),
+        ({"source": "a/b", "destination": "c/d", "modality": "images"}, "modality", "should be 'text'"),
+        ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
+        ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
+        ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),
+        ({"recipe": "small", "dry_run": "perhaps"}, "dry_run", "bool"),
+        ({"recipe": ["small"]}, "recipe", "string"),
+        ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
+        ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
+    ],
+)
 def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         asked(recipes, **payload)
@@ -314,11 +353,15 @@ def test_no_recipe_is_called_all(recipes: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"{", "not valid JSON: "), (b"", "not valid JSON: "), (b"\xff", "not UTF-8: "),
-        (b"[]", "an event is a JSON object"), (b"null", "an event is a JSON object"),
-        (None, "cannot be read: No such file or directory"), (b"[" * 100_000, "is nested too deeply"),
+        (b"{", "not valid JSON: "),
+        (b"", "not valid JSON: "),
+        (b"\xff", "not UTF-8: "),
+        (b"[]", "an event is a JSON object"),
+        (b"null", "an event is a JSON object"),
+        (None, "cannot be read: No such file or directory"),
+        (b"[" * 100_000, "is nested too deeply"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_event_file_is_named(recipes: Path, event: Path, text: bytes | None, message: str) -> None:
     event.unlink()
     if text is not None:

@@ -21,13 +21,17 @@ SECRET = "of the webhook"
 PUSHED: dict[str, Any] = {
     "event": {"action": "update", "scope": "repo.content"},
     "repo": {
-        "type": "model", "name": "acme/Tiny", "id": "621ffdc036468d709f17434d", "private": False,
+        "type": "model",
+        "name": "acme/Tiny",
+        "id": "621ffdc036468d709f17434d",
+        "private": False,
         "url": {"web": "https://huggingface.co/acme/Tiny", "api": "https://huggingface.co/api/models/acme/Tiny"},
-        "headSha": COMMIT, "owner": {"id": "628b753283ef59b5be89e937"},
+        "headSha": COMMIT,
+        "owner": {"id": "628b753283ef59b5be89e937"},
     },
     "updatedRefs": [{"ref": "refs/heads/main", "oldSha": "0" * 40, "newSha": COMMIT}],
     "webhook": {"id": "6390e855e30d9209411de93b", "version": 3},
-}  # fmt: skip
+}
 
 
 def changed(**changes: Any) -> bytes:
@@ -46,18 +50,27 @@ def test_a_new_commit_on_main_asks_for_its_source() -> None:
     assert event_of(changed(), SECRET, SECRET) == {
         "event_type": "mlx-publish",
         "client_payload": {
-            "source": "acme/Tiny", "revision": COMMIT, "callback": "webhook 6390e855e30d9209411de93b",
+            "source": "acme/Tiny",
+            "revision": COMMIT,
+            "callback": "webhook 6390e855e30d9209411de93b",
         },
-    }  # fmt: skip
+    }
 
 
-@pytest.mark.parametrize("body", [
-    changed(event={"action": "update", "scope": "repo.config"}), changed(event={"action": "create", "scope": "discussion"}),
-    changed(event={"action": "delete", "scope": "repo"}), changed(repo__type="dataset"), changed(updatedRefs=None),
-    changed(updatedRefs=[]), changed(updatedRefs=[{"ref": "refs/pr/1", "newSha": COMMIT}]),
-    changed(updatedRefs=[{"ref": "refs/heads/main", "oldSha": COMMIT, "newSha": None}]),
-    changed(updatedRefs=[{"ref": "refs/heads/main", "newSha": "; id"}]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        changed(event={"action": "update", "scope": "repo.config"}),
+        changed(event={"action": "create", "scope": "discussion"}),
+        changed(event={"action": "delete", "scope": "repo"}),
+        changed(repo__type="dataset"),
+        changed(updatedRefs=None),
+        changed(updatedRefs=[]),
+        changed(updatedRefs=[{"ref": "refs/pr/1", "newSha": COMMIT}]),
+        changed(updatedRefs=[{"ref": "refs/heads/main", "oldSha": COMMIT, "newSha": None}]),
+        changed(updatedRefs=[{"ref": "refs/heads/main", "newSha": "; id"}]),
+    ],
+)
 def test_everything_else_asks_for_nothing(body: bytes) -> None:
     assert event_of(body, SECRET, SECRET) is None
 
@@ -70,10 +83,20 @@ def test_another_secret_is_refused_before_anything_is_read(given: str, secret: s
         event_of(b"\xff not even JSON", given, secret)
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{", b"[]", b"\xff", b"x" * (LARGEST + 1), changed(repo=None), changed(repo__name="a b; id"),
-    changed(repo__name="../../x"), changed(repo__name="x" * 500),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"x" * (LARGEST + 1),
+        changed(repo=None),
+        changed(repo__name="a b; id"),
+        changed(repo__name="../../x"),
+        changed(repo__name="x" * 500),
+    ],
+)
 def test_what_is_no_payload_is_bad_input(body: bytes) -> None:
     with pytest.raises(BadInput):
         event_of(body, SECRET, SECRET)
@@ -101,9 +124,11 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     for name, value in {
-        "GITHUB_API_URL": f"http://127.0.0.1:{server.server_port}", "GITHUB_TOKEN": "ghs_x",
-        "GITHUB_REPOSITORY": "lab/models", "MLX_PUBLISH_WEBHOOK_SECRET": SECRET,
-    }.items():  # fmt: skip
+        "GITHUB_API_URL": f"http://127.0.0.1:{server.server_port}",
+        "GITHUB_TOKEN": "ghs_x",
+        "GITHUB_REPOSITORY": "lab/models",
+        "MLX_PUBLISH_WEBHOOK_SECRET": SECRET,
+    }.items():
         monkeypatch.setenv(name, value)
     yield server
     server.shutdown()
@@ -115,9 +140,12 @@ def post(body: bytes, secret: str = SECRET, **more: object) -> tuple[str, str]:
     """Call the application as a server does; returns status and body."""
     statuses: list[str] = []
     environ = {
-        "REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body),
-        "HTTP_X_WEBHOOK_SECRET": secret, **more,
-    }  # fmt: skip
+        "REQUEST_METHOD": "POST",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+        "HTTP_X_WEBHOOK_SECRET": secret,
+        **more,
+    }
     answer = app(environ, lambda status, _: statuses.append(status))
     return statuses[0], b"".join(answer).decode()
 

@@ -111,10 +111,14 @@ def test_a_file_that_cannot_be_written_is_the_surroundings_fault(tmp_path: Path)
 
 
 def test_a_run_on_github_has_addresses() -> None:
-    run = Runner.from_env({
-        "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "lab/models", "GITHUB_RUN_ID": "12",
-        "GITHUB_WORKFLOW_REF": "lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1",
-    })  # fmt: skip
+    run = Runner.from_env(
+        {
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_REPOSITORY": "lab/models",
+            "GITHUB_RUN_ID": "12",
+            "GITHUB_WORKFLOW_REF": "lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1",
+        }
+    )
     assert run.builder == "https://github.com/lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1"
     assert run.run_address == "https://github.com/lab/models/actions/runs/12/attempts/1"
     assert replace(run, attempt="2").run_address.endswith("/attempts/2")

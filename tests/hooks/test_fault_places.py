@@ -31,10 +31,15 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("words", [
-    ["inspect", "--recipe", "recipes/model-0.yaml"], ["hook", "mlx-recipe", "recipes/model-0.yaml"],
-    ["hook", "mlx-card", "cards/lab/Model-0-MLX-4bit/README.md"],
-], ids=lambda words: words[1] if words[0] == "hook" else words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "--recipe", "recipes/model-0.yaml"],
+        ["hook", "mlx-recipe", "recipes/model-0.yaml"],
+        ["hook", "mlx-card", "cards/lab/Model-0-MLX-4bit/README.md"],
+    ],
+    ids=lambda words: words[1] if words[0] == "hook" else words[0],
+)
 def test_each_error_of_a_recipe_is_annotated_at_its_file_line_and_key(
     words: list[str], tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,9 +49,8 @@ def test_each_error_of_a_recipe_is_annotated_at_its_file_line_and_key(
     told = capsys.readouterr()
     found = {(one["file"], int(one["line"]), one["key"]) for one in ANNOTATION.finditer(told.out + told.err)}
     assert found == {
-        ("recipes/model-0.yaml", line, key)
-        for line, key in ((2, "license"), (3, "language[1]"), (4, "colour"))
-    }  # fmt: skip
+        ("recipes/model-0.yaml", line, key) for line, key in ((2, "license"), (3, "language[1]"), (4, "colour"))
+    }
 
 
 def test_a_refused_file_lies_in_the_model_s_folder_and_bad_input_where_it_says() -> None:
@@ -56,8 +60,11 @@ def test_a_refused_file_lies_in_the_model_s_folder_and_bad_input_where_it_says()
     others = (Fault("is also wrong", in_file("r.yaml", 9), "to", "Never shown."),)
     first, second = faults_of(BadInput("is wrong", place=in_file("r.yaml", 4), key="source", others=others), file)
     assert (first.place, first.key, second.place, second.key) == (
-        Place("r.yaml", 4), "source", Place("r.yaml", 9), "to",
-    )  # fmt: skip
+        Place("r.yaml", 4),
+        "source",
+        Place("r.yaml", 9),
+        "to",
+    )
     assert second.remedy == ""
 
 
@@ -79,10 +86,11 @@ IN_TOKENIZER: dict[str, tuple[Damage, str]] = {
     "a class of one client": (lambda data: data.update(tokenizer_class="TokenizersBackend"), "tokenizer_class"),
     "code that is not there": (lambda data: data.update(auto_map=["a", "b"]), "auto_map"),
     "a space in front": (
-        lambda data: data.update(tokenizer_class="LlamaTokenizer", add_prefix_space=True), "add_prefix_space",
+        lambda data: data.update(tokenizer_class="LlamaTokenizer", add_prefix_space=True),
+        "add_prefix_space",
     ),
     "a template for new clients": (lambda data: None, "chat_template"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fix", [False, True])

@@ -127,12 +127,24 @@ def _in(*keys: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 NUMBERS = (
-    ("fidelity", "mean_kld"), ("fidelity", "same_first_choice_error"), ("fidelity", "p99_kld"), ("fidelity", "perplexity"),
-    ("fidelity", "by_kind", "code", "mean_kld"), ("benchmark", "lengths", 0, "prompt_tps", "median"),
-    ("benchmark", "lengths", 1, "first_token_s", "median"), ("benchmark", "machine", "memory_bytes"), ("model", "weight_bytes"),
-    ("model", "bits_per_weight"), ("model", "parameters"), ("ladder", 0, "weight_bytes"), ("ladder", 1, "mean_kld"),
-    ("ladder", 1, "memory_bytes"), ("variant", "bits"), ("config", "context"), ("model", "files", 0, "size"),
-)  # fmt: skip
+    ("fidelity", "mean_kld"),
+    ("fidelity", "same_first_choice_error"),
+    ("fidelity", "p99_kld"),
+    ("fidelity", "perplexity"),
+    ("fidelity", "by_kind", "code", "mean_kld"),
+    ("benchmark", "lengths", 0, "prompt_tps", "median"),
+    ("benchmark", "lengths", 1, "first_token_s", "median"),
+    ("benchmark", "machine", "memory_bytes"),
+    ("model", "weight_bytes"),
+    ("model", "bits_per_weight"),
+    ("model", "parameters"),
+    ("ladder", 0, "weight_bytes"),
+    ("ladder", 1, "mean_kld"),
+    ("ladder", 1, "memory_bytes"),
+    ("variant", "bits"),
+    ("config", "context"),
+    ("model", "files", 0, "size"),
+)
 
 
 @pytest.mark.parametrize("keys", NUMBERS, ids=lambda keys: ".".join(map(str, keys)))
@@ -145,12 +157,20 @@ def test_a_changed_number_of_the_evidence_is_refused(keys: tuple[Any, ...], tree
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("change", [
-    lambda data: data.pop("fidelity"), lambda data: data["model"].pop("files"), lambda data: data.update(score=99),
-    lambda data: data["source"].update(repo="x/other"), lambda data: data.update(recipe="../../etc"),
-    lambda data: data.update(recipe="nobody"), lambda data: data["model"]["files"][0].update(sha256="0" * 64),
-    lambda data: data["variant"].update(label="3bit"), lambda data: data.update(schema="mlx-publish/evidence/9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("fidelity"),
+        lambda data: data["model"].pop("files"),
+        lambda data: data.update(score=99),
+        lambda data: data["source"].update(repo="x/other"),
+        lambda data: data.update(recipe="../../etc"),
+        lambda data: data.update(recipe="nobody"),
+        lambda data: data["model"]["files"][0].update(sha256="0" * 64),
+        lambda data: data["variant"].update(label="3bit"),
+        lambda data: data.update(schema="mlx-publish/evidence/9"),
+    ],
+)
 def test_other_evidence_is_refused_and_no_bug(
     change: Callable[[dict[str, Any]], object], tree: Files, run: Said
 ) -> None:
@@ -184,15 +204,19 @@ TEMPLATES = {
     "empty": ("\n", "it is empty"),
     "a byte order mark": ("\ufeff" + CHATML, "a byte order mark stands at its head"),
     "a name misspelt": (
-        CHATML.replace("if add_generation_prompt", "if add_generation_promt"), "it reads add_generation_promt",
+        CHATML.replace("if add_generation_prompt", "if add_generation_promt"),
+        "it reads add_generation_promt",
     ),
     "unsafe": ("{{ ''.__class__.__mro__ }}", "it is not safe to render"),
-    "no prompt": ("{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}", "add_generation_prompt changes nothing"),
+    "no prompt": (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}",
+        "add_generation_prompt changes nothing",
+    ),
     "a name that nobody gives": (
         "{{ my_own }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
         "it reads my_own, which no caller is known to give",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -224,7 +248,7 @@ PUBLISHED = {
     "turns of which none is closed": (
         "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}### assistant:\n"
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -35,12 +35,20 @@ class Tried:
         environment = {key: os.environ[key] for key in _PASSED if key in os.environ}
         return subprocess.run(
             [str(PROGRAMS / program), "try-repo", str(self.kit), "--all-files", "--verbose"],
-            cwd=self.repo, capture_output=True, text=True, timeout=300, check=False,
+            cwd=self.repo,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
             env={
-                **environment, "HOME": str(self.home), "PRE_COMMIT_HOME": str(self.home / "pre-commit"),
-                "PREK_HOME": str(self.home / "prek"), "PREK_COLOR": "never", "PRE_COMMIT_COLOR": "never",
+                **environment,
+                "HOME": str(self.home),
+                "PRE_COMMIT_HOME": str(self.home / "pre-commit"),
+                "PREK_HOME": str(self.home / "prek"),
+                "PREK_COLOR": "never",
+                "PRE_COMMIT_COLOR": "never",
             },
-        )  # fmt: skip
+        )
 
 
 def commit(folder: Path) -> None:

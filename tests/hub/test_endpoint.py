@@ -22,13 +22,31 @@ from pipeline import User
 SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 TOKEN = "hf_" + "abcd" * 8
 FAR = (
-    "http://hub.invalid", "http://127.0.0.1.evil.invalid", "http://localhost.evil.invalid", "http://127.0.0.1@evil.invalid",
-    "http://localhost:80@evil.invalid", "http://evil.invalid#@127.0.0.1", "http://evil.invalid?127.0.0.1",
-    "http://127.0.0.1\\@evil.invalid", "http://10.0.0.1", "http://0.0.0.0", "http://169.254.1.1", "http://[::2]",
-    "http://[::ffff:10.0.0.1]", "http://127.1", "http://2130706433", "http://0x7f.0.0.1", "http://0177.0.0.1",
-    "http://128.0.0.1", "http://localhost%2eevil.invalid", "http://127.0.0.1%00.evil.invalid", "HTTP://hub.invalid",
-    "http://\uff11\uff12\uff17.0.0.1", "http://[::1%eth0]", "http://localhost,evil.invalid",
-)  # fmt: skip
+    "http://hub.invalid",
+    "http://127.0.0.1.evil.invalid",
+    "http://localhost.evil.invalid",
+    "http://127.0.0.1@evil.invalid",
+    "http://localhost:80@evil.invalid",
+    "http://evil.invalid#@127.0.0.1",
+    "http://evil.invalid?127.0.0.1",
+    "http://127.0.0.1\\@evil.invalid",
+    "http://10.0.0.1",
+    "http://0.0.0.0",
+    "http://169.254.1.1",
+    "http://[::2]",
+    "http://[::ffff:10.0.0.1]",
+    "http://127.1",
+    "http://2130706433",
+    "http://0x7f.0.0.1",
+    "http://0177.0.0.1",
+    "http://128.0.0.1",
+    "http://localhost%2eevil.invalid",
+    "http://127.0.0.1%00.evil.invalid",
+    "HTTP://hub.invalid",
+    "http://\uff11\uff12\uff17.0.0.1",
+    "http://[::1%eth0]",
+    "http://localhost,evil.invalid",
+)
 NEAR = (
     "http://127.0.0.1",
     "http://127.0.0.1:8080",
@@ -65,8 +83,12 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
     environment = {**kept, "PYTHONPATH": SCRIPTS, "HF_HOME": str(cwd / "hf"), **variables}
     return subprocess.run(
         [sys.executable, "-m", "mlx_publish", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("address", FAR)
@@ -157,11 +179,17 @@ def test_a_redirect_to_http_never_carries_the_token(monkeypatch: pytest.MonkeyPa
     assert [request.method for request in requests] == ["GET", "GET", "PUT"]
 
 
-@pytest.mark.parametrize(("method", "url", "headers", "goes"), [
-    ("GET", "http://127.0.0.1:8/x", {"authorization": "x"}, True), ("PUT", "http://[::1]/x", {}, True),
-    ("PUT", "https://store.invalid/x", {"authorization": "x"}, True), ("GET", "http://store.invalid/x", {}, True),
-    ("GET", "http://store.invalid/x", {"Authorization": "x"}, False), ("POST", "http://store.invalid/x", {}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "goes"),
+    [
+        ("GET", "http://127.0.0.1:8/x", {"authorization": "x"}, True),
+        ("PUT", "http://[::1]/x", {}, True),
+        ("PUT", "https://store.invalid/x", {"authorization": "x"}, True),
+        ("GET", "http://store.invalid/x", {}, True),
+        ("GET", "http://store.invalid/x", {"Authorization": "x"}, False),
+        ("POST", "http://store.invalid/x", {}, False),
+    ],
+)
 def test_each_request_is_looked_at(method: str, url: str, headers: dict[str, str], goes: bool) -> None:
     request: Any = httpx2.Request(method, url, headers=headers)
     if goes:

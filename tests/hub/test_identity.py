@@ -9,8 +9,14 @@ from mlx_publish.hub.client import given_token
 from mlx_publish.hub.identity import judge_resource, resource, writing_token
 
 REPO = "ada/Model"
-VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN", "GITHUB_ACTIONS",
-             "ACTIONS_ID_TOKEN_REQUEST_URL")  # fmt: skip
+VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_OIDC_RESOURCE",
+    "HF_OIDC_ID_TOKEN",
+    "GITHUB_ACTIONS",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +60,14 @@ def test_a_job_without_an_identity_cannot_exchange_it(monkeypatch: pytest.Monkey
     assert "id-token: write" in caught.value.remedy
 
 
-@pytest.mark.parametrize("job", [
-    {"HF_OIDC_ID_TOKEN": "an identity"}, {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "http://job"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"HF_OIDC_ID_TOKEN": "an identity"},
+        {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "http://job"},
+    ],
+    ids=str,
+)
 def test_a_job_with_an_identity_may(monkeypatch: pytest.MonkeyPatch, job: dict[str, str]) -> None:
     for name, value in {"HF_OIDC_RESOURCE": REPO, **job}.items():
         monkeypatch.setenv(name, value)

@@ -10,10 +10,24 @@ import pytest
 from mlx_publish.evidence.digests import FileDigest, git_sha1_of, sha256_of
 from mlx_publish.hub.manifest import digests, manifest, may_be_sent, strangers
 
-ALLOWED = ("README.md", "mlx-publish.json", "config.json", "generation_config.json", "model.safetensors",
-           "model.safetensors.index.json", "model-00001-of-00012.safetensors", "tokenizer.json", "tokenizer.model",
-           "chat_template.jinja", "additional_chat_templates/tool_use.jinja", "qwen.tiktoken", "LICENSE", "NOTICE.txt",
-           "USE_POLICY.md", "preprocessor_config.json")  # fmt: skip
+ALLOWED = (
+    "README.md",
+    "mlx-publish.json",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-00001-of-00012.safetensors",
+    "tokenizer.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
+    "qwen.tiktoken",
+    "LICENSE",
+    "NOTICE.txt",
+    "USE_POLICY.md",
+    "preprocessor_config.json",
+)
 FORBIDDEN = (".env", ".DS_Store", "train.log", "modeling.py", "license.py", "pytorch_model.bin", "model.fp16.safetensors",
              "model-1-of-2.safetensors", "model.safetensors\n", "xmodel.safetensors", "sub/README.md", "sub/config.json",
              ".git/config", ".cache/huggingface/x", "additional_chat_templates/.env", "tokens.txt", "id_rsa", "README",
@@ -45,9 +59,13 @@ def test_hidden_files_links_and_strays_are_strangers(tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path)
     (folder / "tokenizer.json").symlink_to("nowhere")
     assert strangers(folder) == [
-        ".env", ".hidden/config.json", "LICENSE (a link)",
-        "link (a link)", "sub/x.log", "tokenizer.json (a link)",
-    ]  # fmt: skip
+        ".env",
+        ".hidden/config.json",
+        "LICENSE (a link)",
+        "link (a link)",
+        "sub/x.log",
+        "tokenizer.json (a link)",
+    ]
 
 
 @pytest.mark.parametrize("begins", [b"\x80\x04\x95", b"PK\x03\x04", b"\x7fELF", b"#!/bin/sh\n", b"\x1f\x8b\x08"])
@@ -58,11 +76,16 @@ def test_a_pickle_or_a_program_is_one_under_any_name(tmp_path: Path, begins: byt
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
-    [("NOTICE", b"cos\nsystem\n(S'id'\ntR.", "NOTICE (is a pickle, not a text)"), ("COPYING", b"\xff\0", "COPYING (is no text)"),
-     ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a legal text)"),
-     ("LICENSE.7z", b"x", "LICENSE.7z"), ("NOTICE.html", b"x", "NOTICE.html"), ("LICENSE\x1b", b"x", "LICENSE\\x1b"),
-     ("NOTICE\u202etxt", b"x", "NOTICE\\u202etxt")],
-)  # fmt: skip
+    [
+        ("NOTICE", b"cos\nsystem\n(S'id'\ntR.", "NOTICE (is a pickle, not a text)"),
+        ("COPYING", b"\xff\0", "COPYING (is no text)"),
+        ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a legal text)"),
+        ("LICENSE.7z", b"x", "LICENSE.7z"),
+        ("NOTICE.html", b"x", "NOTICE.html"),
+        ("LICENSE\x1b", b"x", "LICENSE\\x1b"),
+        ("NOTICE\u202etxt", b"x", "NOTICE\\u202etxt"),
+    ],
+)
 def test_only_texts_are_sent_as_legal_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
     assert strangers(tmp_path) == [message]
@@ -80,8 +103,9 @@ def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
     fill(tmp_path, first, second)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": first, "b": third}}))
     assert strangers(tmp_path) == [
-        f"{second} (the index does not name it)", f"{third} (the index names it, and it is not there)",
-    ]  # fmt: skip
+        f"{second} (the index does not name it)",
+        f"{third} (the index names it, and it is not there)",
+    ]
 
 
 def test_the_manifest_has_every_file_with_its_digests(tmp_path: Path) -> None:

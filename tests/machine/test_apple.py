@@ -21,13 +21,23 @@ Mac = Callable[[str], Run]
 GIB = 1 << 30
 NAMES = ("m1", "m1-pro", "m2-ultra", "m3-max", "m4", "m4-pro", "m5-max", "virtual", "warned", "sandboxed", "garbage")
 NOTHING_TOLD: dict[str, Any] = {
-    "power": None, "low_power_mode": None, "high_power_mode": None, "thermal": None, "cpu_speed_limit": None,
-    "other_cores": None, "busiest": None,
-}  # fmt: skip
+    "power": None,
+    "low_power_mode": None,
+    "high_power_mode": None,
+    "thermal": None,
+    "cpu_speed_limit": None,
+    "other_cores": None,
+    "busiest": None,
+}
 CALM: dict[str, Any] = {
-    "power": "mains", "low_power_mode": False, "high_power_mode": False, "thermal": "nominal", "cpu_speed_limit": None,
-    "other_cores": 0.07, "busiest": [],
-}  # fmt: skip
+    "power": "mains",
+    "low_power_mode": False,
+    "high_power_mode": False,
+    "thermal": "nominal",
+    "cpu_speed_limit": None,
+    "other_cores": 0.07,
+    "busiest": [],
+}
 
 # Name; system, build, chip, model; all cores, super, performance, efficiency, of the GPU; memory in GiB.
 KINDS: list[tuple[str, tuple[str, str, str, str], tuple[int | None, ...], int]] = [
@@ -69,11 +79,18 @@ STATES: list[tuple[str, dict[str, Any]]] = [
     ("m4-pro", CALM),
     ("m5-max", CALM | {"low_power_mode": True}),
     ("virtual", CALM | {"low_power_mode": None, "high_power_mode": None}),
-    ("warned", NOTHING_TOLD | {
-        "low_power_mode": False, "high_power_mode": True, "thermal": "serious", "cpu_speed_limit": 62,
-    }),
+    (
+        "warned",
+        NOTHING_TOLD
+        | {
+            "low_power_mode": False,
+            "high_power_mode": True,
+            "thermal": "serious",
+            "cpu_speed_limit": 62,
+        },
+    ),
     ("sandboxed", NOTHING_TOLD),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "expected"), STATES)
@@ -181,9 +198,13 @@ def test_programs_are_asked_for_by_their_places() -> None:
     apple.describe(run)
     apple.state(run)
     assert {command[0] for command in asked} == {
-        "/usr/bin/sw_vers", "/usr/sbin/sysctl", "/usr/sbin/system_profiler", "/usr/bin/pmset", "/usr/bin/osascript",
+        "/usr/bin/sw_vers",
+        "/usr/sbin/sysctl",
+        "/usr/sbin/system_profiler",
+        "/usr/bin/pmset",
+        "/usr/bin/osascript",
         "/bin/ps",
-    }  # fmt: skip
+    }
     assert "SPHardwareDataType" not in " ".join(part for command in asked for part in command)
 
 

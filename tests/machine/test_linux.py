@@ -124,9 +124,17 @@ def test_others_are_those_that_neither_began_us_nor_were_begun_by_us(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {
-        1: (0, "init"), 500: (1, "runner"), OWN: (500, "python"), 701: (OWN, "child"), 702: (701, "grandchild"),
-        503: (500, "neighbour"), 800: (1, "odd ) name (x"), 801: (1, "kworker/0:1"), 802: (1, "fünf"), 803: (1, "quiet"),
-    }  # fmt: skip
+        1: (0, "init"),
+        500: (1, "runner"),
+        OWN: (500, "python"),
+        701: (OWN, "child"),
+        702: (701, "grandchild"),
+        503: (500, "neighbour"),
+        800: (1, "odd ) name (x"),
+        801: (1, "kworker/0:1"),
+        802: (1, "fünf"),
+        803: (1, "quiet"),
+    }
     files = [stat(pid, parent, 1000, name) for pid, (parent, name) in before.items()]
     root = machine({key: value for file in files for key, value in file.items()})
     machine({"proc/900/stat": b"\xff\xfe", "proc/901/stat": "901 (short) S 1", "proc/self/stat": "1 (x) S 0"})

@@ -22,13 +22,29 @@ from mlx_publish.machine.state import Disturbances, disturbances, state
 
 Mac = Callable[[str], Run]
 CALM: dict[str, Any] = {
-    "power": "mains", "low_power_mode": False, "high_power_mode": None, "thermal": "nominal", "cpu_speed_limit": 100,
-    "other_cores": 0.07, "busiest": [], "load": 0.3,
-}  # fmt: skip
+    "power": "mains",
+    "low_power_mode": False,
+    "high_power_mode": None,
+    "thermal": "nominal",
+    "cpu_speed_limit": 100,
+    "other_cores": 0.07,
+    "busiest": [],
+    "load": 0.3,
+}
 KEYS = {
-    "system", "os_build", "arch", "chip", "model", "cores", "super_cores", "performance_cores", "efficiency_cores",
-    "gpu_cores", "memory_bytes", "python",
-}  # fmt: skip
+    "system",
+    "os_build",
+    "arch",
+    "chip",
+    "model",
+    "cores",
+    "super_cores",
+    "performance_cores",
+    "efficiency_cores",
+    "gpu_cores",
+    "memory_bytes",
+    "python",
+}
 
 
 @pytest.fixture
@@ -120,10 +136,18 @@ def test_remarks_refuse_nothing(before: dict[str, Any], after: dict[str, Any], e
 
 
 NAMES = [
-    ("mds_stores", "mds_stores"), ("Google Chrome He", "Google Chrome He"), ("Übersetzer", "Übersetzer"),
-    ("/Users/alice/bin/thing", "unnamed"), ("kworker/u8:2-events", "kworker"), ("postgres: alice db", "postgres"),
-    ("alice@host", "unnamed"), ("\x1b[31mred\n", "[31mred"), ("cut\ufffd", "cut"), ("", "unnamed"), ("x" * 99, "x" * 32),
-]  # fmt: skip
+    ("mds_stores", "mds_stores"),
+    ("Google Chrome He", "Google Chrome He"),
+    ("Übersetzer", "Übersetzer"),
+    ("/Users/alice/bin/thing", "unnamed"),
+    ("kworker/u8:2-events", "kworker"),
+    ("postgres: alice db", "postgres"),
+    ("alice@host", "unnamed"),
+    ("\x1b[31mred\n", "[31mred"),
+    ("cut\ufffd", "cut"),
+    ("", "unnamed"),
+    ("x" * 99, "x" * 32),
+]
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES)

@@ -50,11 +50,14 @@ def test_front_matter_is_read(text: str, data: dict[str, Any]) -> None:
         ("---\na: 2024-13-45\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
         ("---\na: !!bool x\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
         ("---\n" + "[" * 600 + "\n---\n", f"the front matter of {README} is not read: is nested deeper than 32 levels"),
-        ("---\na: !!python/object/apply:os.system [x]\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
+        (
+            "---\na: !!python/object/apply:os.system [x]\n---\n",
+            f"the front matter of {README} is not valid YAML at line 2",
+        ),
         ("---\n- a\n---\n", f"the front matter of {README} is not a mapping"),
         ("---\n---\n", f"the front matter of {README} is not a mapping"),
     ],
-)  # fmt: skip
+)
 def test_a_problem_is_told_and_nothing_breaks(text: str, problem: str) -> None:
     card = parse_card(text)
     assert (card.data, card.problem) == ({}, problem)
@@ -64,8 +67,11 @@ def test_one_text_or_a_list_of_them() -> None:
     card = parse_card("---\ntags: a\nlanguage: [en, 5, '']\nlicense: ' mit '\nname: [x]\nempty: ' '\nyear: 2024\n---\n")
     assert (card.texts("tags"), card.texts("language"), card.texts("none")) == (("a",), ("en",), ())
     assert (card.text("license"), card.text("name"), card.text("empty"), card.text("year")) == (
-        "mit", None, None, None,
-    )  # fmt: skip
+        "mit",
+        None,
+        None,
+        None,
+    )
 
 
 def test_no_readme_and_one_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +93,16 @@ def test_what_pyyaml_writes_where_two_lists_are_the_same_is_read() -> None:
     assert card.data["text"] == "Say &anchor or *this"
 
 
-@pytest.mark.parametrize("bomb", [
-    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "a: &a [*a]\n", "a: &a {b: &b [x]}\nc: *b\n", "b: *a\na: &a [x]\n",
-    "a: &a [" + "x, " * 1000 + "x]\n" + "".join(f"b{number}: *a\n" for number in range(200)), "a: &a {x: y}\nb: {<<: *a}\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+        "a: &a [*a]\n",
+        "a: &a {b: &b [x]}\nc: *b\n",
+        "b: *a\na: &a [x]\n",
+        "a: &a [" + "x, " * 1000 + "x]\n" + "".join(f"b{number}: *a\n" for number in range(200)),
+        "a: &a {x: y}\nb: {<<: *a}\n",
+    ],
+)
 def test_what_repeats_itself_without_measure_is_not_read(bomb: str) -> None:
     assert "is not read" in parse_card(f"---\nlicense: mit\n{bomb}---\n").problem

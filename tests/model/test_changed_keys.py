@@ -28,16 +28,19 @@ FILES: dict[str, tuple[Mapping[str, object], list[tuple[str, str]]]] = {
     ),
     "a space that is added": ({CONFIG: CLASS, "tokenizer.json": BYTE_LEVEL}, [(CONFIG, "add_prefix_space")]),
     "an empty template": (
-        {CONFIG: {"chat_template": "x"}, "chat_template.jinja": ""}, [(CONFIG, "chat_template")],
+        {CONFIG: {"chat_template": "x"}, "chat_template.jinja": ""},
+        [(CONFIG, "chat_template")],
     ),
     "a template for older clients": ({CONFIG: {}, "chat_template.jinja": "x"}, [(CONFIG, "chat_template")]),
     "two templates": (
-        {CONFIG: {"chat_template": "y"}, "chat_template.jinja": "x"}, [(CONFIG, "chat_template")],
+        {CONFIG: {"chat_template": "y"}, "chat_template.jinja": "x"},
+        [(CONFIG, "chat_template")],
     ),
     "a template for processors": (
-        {CONFIG: {}, "chat_template.json": {"chat_template": "x"}}, [(CONFIG, "chat_template")],
+        {CONFIG: {}, "chat_template.json": {"chat_template": "x"}},
+        [(CONFIG, "chat_template")],
     ),
-}  # fmt: skip
+}
 
 
 def content(value: object) -> bytes:
@@ -62,8 +65,9 @@ GENERATION: dict[str, tuple[bytes | None, list[tuple[str, str]]]] = {
 def test_a_change_of_the_ends_names_file_and_key(name: str) -> None:
     generation, places = GENERATION[name]
     tokenizer: dict[str, Any] = {
-        "added_tokens_decoder": {"0": {"content": "<|end|>"}, "2": {"content": "</s>"}}, "eos_token": "</s>",
-    }  # fmt: skip
+        "added_tokens_decoder": {"0": {"content": "<|end|>"}, "2": {"content": "</s>"}},
+        "eos_token": "</s>",
+    }
     config = {"eos_token_id": 2, "vocab_size": 9}
     stopping = complete_stop_ids(config, generation, tokenizer, None, None, chat=True)
     assert [(change.file, change.key) for change in stopping.changes] == places

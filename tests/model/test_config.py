@@ -51,14 +51,22 @@ def test_a_quantized_source_is_seen_wherever_it_says_so(key: str, nested: bool) 
 
 
 def test_the_language_model_of_a_multimodal_config() -> None:
-    config = ModelConfig({
-        "model_type": "outer", "architectures": ["Outer"], "max_position_embeddings": 1,
-        "text_config": {"max_position_embeddings": 4096, "hidden_size": 64, "sliding_window": None},
-    })  # fmt: skip
+    config = ModelConfig(
+        {
+            "model_type": "outer",
+            "architectures": ["Outer"],
+            "max_position_embeddings": 1,
+            "text_config": {"max_position_embeddings": 4096, "hidden_size": 64, "sliding_window": None},
+        }
+    )
     assert config.context == 4096
     assert config.summary() == {
-        "model_type": "outer", "architectures": ["Outer"], "dtype": None, "context": 4096, "hidden_size": 64,
-    }  # fmt: skip
+        "model_type": "outer",
+        "architectures": ["Outer"],
+        "dtype": None,
+        "context": 4096,
+        "hidden_size": 64,
+    }
 
 
 @pytest.mark.parametrize("value", [None, "4096", 4096.0, True])

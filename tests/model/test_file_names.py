@@ -18,11 +18,27 @@ def test_common_names_are_fine(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "fault"),
-    [("a\x1b[2J", "U+001B"), ("a\rb", "U+000D"), ("a\nb", "U+000A"), ("a\u202eb", "right-to-left override"),
-     ("a\u2066b", "U+2066"), ("a\u200fb", "right-to-left mark"), ("a\u200bb", "zero width space"), ("a\u2028b", "U+2028"),
-     ("a\xa0b", "no-break space"), ("a\u3164b", "hangul filler"), ("a\udcff", "not UTF-8"), ("a\x9b", "U+009B"),
-     ("a\\b", "backslash"), ("../a", "hidden"), ("a//b", "empty"), (".env", "hidden"), ("a /b", "blank"), ("x" * 201, "201")],
-)  # fmt: skip
+    [
+        ("a\x1b[2J", "U+001B"),
+        ("a\rb", "U+000D"),
+        ("a\nb", "U+000A"),
+        ("a\u202eb", "right-to-left override"),
+        ("a\u2066b", "U+2066"),
+        ("a\u200fb", "right-to-left mark"),
+        ("a\u200bb", "zero width space"),
+        ("a\u2028b", "U+2028"),
+        ("a\xa0b", "no-break space"),
+        ("a\u3164b", "hangul filler"),
+        ("a\udcff", "not UTF-8"),
+        ("a\x9b", "U+009B"),
+        ("a\\b", "backslash"),
+        ("../a", "hidden"),
+        ("a//b", "empty"),
+        (".env", "hidden"),
+        ("a /b", "blank"),
+        ("x" * 201, "201"),
+    ],
+)
 def test_names_that_hide_something_are_not_published(path: str, fault: str) -> None:
     assert fault in name_fault(path)
     assert not is_tokenizer(f"{path}.tiktoken")
@@ -30,9 +46,15 @@ def test_names_that_hide_something_are_not_published(path: str, fault: str) -> N
 
 @pytest.mark.parametrize(
     "pair",
-    [("LICENSE", "license"), ("caf\u00e9.tiktoken", "cafe\u0301.tiktoken"), ("\u00c4", "a\u0308"), ("stra\u00dfe", "STRASSE"),
-     ("a/X.jinja", "A/x.jinja"), ("\u212a", "k")],
-)  # fmt: skip
+    [
+        ("LICENSE", "license"),
+        ("caf\u00e9.tiktoken", "cafe\u0301.tiktoken"),
+        ("\u00c4", "a\u0308"),
+        ("stra\u00dfe", "STRASSE"),
+        ("a/X.jinja", "A/x.jinja"),
+        ("\u212a", "k"),
+    ],
+)
 def test_names_that_are_one_on_a_mac_are_found(pair: tuple[str, str]) -> None:
     assert len(same_on_a_mac(pair)) == 1
 

@@ -39,9 +39,19 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "target",
-    ["../secret/id_rsa", "../secret", "/etc/passwd", "/proc/self/environ", "/dev/zero", "/", "..", "x/../../secret/id_rsa",
-     "/proc/self/cwd", "/proc/self/root/etc/passwd"],
-)  # fmt: skip
+    [
+        "../secret/id_rsa",
+        "../secret",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/dev/zero",
+        "/",
+        "..",
+        "x/../../secret/id_rsa",
+        "/proc/self/cwd",
+        "/proc/self/root/etc/passwd",
+    ],
+)
 @pytest.mark.parametrize("name", ["LICENSE", "additional_chat_templates/x.jinja"])
 def test_a_link_out_of_the_folder_is_a_stray_with_its_target(model: Path, name: str, target: str) -> None:
     fill(model, **{"x/y": ""})
@@ -122,9 +132,10 @@ def test_pipes_sockets_and_links_to_them_are_named_and_not_opened(model: Path, m
         unix.bind("x.sock")
         reasons = strays(model)
     assert reasons == {
-        "LICENSE": "is a pipe, not a file", "NOTICE": "is a link to LICENSE, a pipe, not a file",
+        "LICENSE": "is a pipe, not a file",
+        "NOTICE": "is a link to LICENSE, a pipe, not a file",
         "x.sock": "is a socket, not a file",
-    }  # fmt: skip
+    }
 
 
 def test_what_a_work_tree_holds_beside_a_model_is_no_stray(model: Path) -> None:
@@ -154,8 +165,9 @@ def test_a_snapshot_of_the_hubs_client_is_read_through_its_links(snapshot: Path)
     files = FolderFiles(snapshot)
     assert files.look.strays == ()
     assert {path: files.read(path) for path in files.entries} == {
-        "config.json": b"{}", "additional_chat_templates/x.jinja": b"a template",
-    }  # fmt: skip
+        "config.json": b"{}",
+        "additional_chat_templates/x.jinja": b"a template",
+    }
 
 
 def test_a_cache_on_another_disk_and_a_part_of_a_snapshot_are_read_too(snapshot: Path, tmp_path: Path) -> None:
@@ -167,9 +179,16 @@ def test_a_cache_on_another_disk_and_a_part_of_a_snapshot_are_read_too(snapshot:
 
 @pytest.mark.parametrize(
     "target",
-    ["../../refs/main", "../../../models--acme--Other/blobs/aa", "../../blobs", "../../blobs/out", "../../blobs/pipe",
-     "../../blobs/sub/x", "../../../../secret"],
-)  # fmt: skip
+    [
+        "../../refs/main",
+        "../../../models--acme--Other/blobs/aa",
+        "../../blobs",
+        "../../blobs/out",
+        "../../blobs/pipe",
+        "../../blobs/sub/x",
+        "../../../../secret",
+    ],
+)
 def test_in_a_snapshot_only_links_to_plain_files_of_its_own_blobs_are_followed(snapshot: Path, target: str) -> None:
     repo = snapshot.parents[1]
     fill(repo.parent / "models--acme--Other/blobs", aa="x")
@@ -182,9 +201,13 @@ def test_in_a_snapshot_only_links_to_plain_files_of_its_own_blobs_are_followed(s
 
 @pytest.mark.parametrize(
     "place",
-    [f"models--a--b/snapshots/{COMMIT[:-1]}", f"datasets--a--b/snapshots/{COMMIT}", f"models--a--b/snapshot/{COMMIT}",
-     "models--a--b/snapshots/main"],
-)  # fmt: skip
+    [
+        f"models--a--b/snapshots/{COMMIT[:-1]}",
+        f"datasets--a--b/snapshots/{COMMIT}",
+        f"models--a--b/snapshot/{COMMIT}",
+        "models--a--b/snapshots/main",
+    ],
+)
 def test_what_only_resembles_a_cache_is_none(tmp_path: Path, place: str) -> None:
     fill(tmp_path / "models--a--b/blobs", aa="x")
     fill(tmp_path / "datasets--a--b/blobs", aa="x")

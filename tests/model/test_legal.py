@@ -44,8 +44,20 @@ def test_what_is_no_legal_file_is_none_of_both(name: str) -> None:
     assert not looks_legal(name)
 
 
-TEXTS = (b"", b"MIT License\n\nCopyright (c)\r\n", "\ufeffApache \u2014 2.0".encode(), b"GNU\n\x0c\nGENERAL\t", b"1. Terms", b"1.", b"N.",
-         b"DOS\r\n\x1a", "\u8bb8\u53ef\u8bc1".encode(), b"<!-- a comment -->\n# License", b"(I) You may.", b"cost is free.\nno.\n")  # fmt: skip
+TEXTS = (
+    b"",
+    b"MIT License\n\nCopyright (c)\r\n",
+    "\ufeffApache \u2014 2.0".encode(),
+    b"GNU\n\x0c\nGENERAL\t",
+    b"1. Terms",
+    b"1.",
+    b"N.",
+    b"DOS\r\n\x1a",
+    "\u8bb8\u53ef\u8bc1".encode(),
+    b"<!-- a comment -->\n# License",
+    b"(I) You may.",
+    b"cost is free.\nno.\n",
+)
 
 
 @pytest.mark.parametrize("data", TEXTS)
@@ -78,10 +90,30 @@ def test_a_pickle_before_a_text_is_a_pickle(more: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [lzma.compress(b"x" * 99), b"7z\xbc\xaf\x27\x1c", b"\0asm\1\0\0\0", b"\xcf\xfa\xed\xfe\7\0\0\1", b"PK\3\4", b"\x7fELF", b"\0" * 99,
-     b"#!/bin/sh\nid\n", b"\xef\xbb\xbf#!/bin/sh", b"\n #!/bin/sh", b"%PDF-1.7\n", b"<!DOCTYPE html><html>", b"<HTML>", b"<script>",
-     b"{\\rtf1", b"MIT\x1b]0;x\x07", b"a\x08b", b"\x7f", "a\u009b2J".encode(), b"a\0b", b"\xff\xfea"],
-)  # fmt: skip
+    [
+        lzma.compress(b"x" * 99),
+        b"7z\xbc\xaf\x27\x1c",
+        b"\0asm\1\0\0\0",
+        b"\xcf\xfa\xed\xfe\7\0\0\1",
+        b"PK\3\4",
+        b"\x7fELF",
+        b"\0" * 99,
+        b"#!/bin/sh\nid\n",
+        b"\xef\xbb\xbf#!/bin/sh",
+        b"\n #!/bin/sh",
+        b"%PDF-1.7\n",
+        b"<!DOCTYPE html><html>",
+        b"<HTML>",
+        b"<script>",
+        b"{\\rtf1",
+        b"MIT\x1b]0;x\x07",
+        b"a\x08b",
+        b"\x7f",
+        "a\u009b2J".encode(),
+        b"a\0b",
+        b"\xff\xfea",
+    ],
+)
 def test_programs_archives_pages_and_commands_to_a_terminal_are_no_text(data: bytes) -> None:
     assert text_fault(data)
     legal = read_legal(MemoryFiles({"LICENSE": data, "NOTICE": b"text"}))

@@ -7,16 +7,57 @@ import pytest
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.select import carried_files, is_legal, is_tokenizer, side_files
 
-LEGAL = ("LICENSE", "LICENCE", "license.txt", "LICENSE.md", "LICENSE-APACHE", "NOTICE", "Notice.txt", "COPYING",
-         "USE_POLICY.md", "USAGE_POLICY", "acceptable_use_policy.md")  # fmt: skip
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-             "merges.txt", "tokenizer.model", "spiece.model", "qwen.tiktoken", "chat_template.jinja",
-             "chat_template.json", "additional_chat_templates/tool_use.jinja")  # fmt: skip
+LEGAL = (
+    "LICENSE",
+    "LICENCE",
+    "license.txt",
+    "LICENSE.md",
+    "LICENSE-APACHE",
+    "NOTICE",
+    "Notice.txt",
+    "COPYING",
+    "USE_POLICY.md",
+    "USAGE_POLICY",
+    "acceptable_use_policy.md",
+)
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "qwen.tiktoken",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
+)
 PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
-NEVER = ("modeling.py", "license.py", "LICENSE.PY", "notice.pkl", "license.bin", "additional_chat_templates/x.py",
-         "additional_chat_templates/.env", "additional_chat_templates/sub/x.jinja", "tokenization.py", ".env", "a.sh",
-         "sub/LICENSE", "sub/tokenizer.json", ".hidden.tiktoken", "../x.tiktoken", "x.tiktoken/y.tiktoken",
-         "pytorch_model.bin", "training_args.bin", "model.fp16.safetensors", "eval.json", "LICENSE\n")  # fmt: skip
+NEVER = (
+    "modeling.py",
+    "license.py",
+    "LICENSE.PY",
+    "notice.pkl",
+    "license.bin",
+    "additional_chat_templates/x.py",
+    "additional_chat_templates/.env",
+    "additional_chat_templates/sub/x.jinja",
+    "tokenization.py",
+    ".env",
+    "a.sh",
+    "sub/LICENSE",
+    "sub/tokenizer.json",
+    ".hidden.tiktoken",
+    "../x.tiktoken",
+    "x.tiktoken/y.tiktoken",
+    "pytorch_model.bin",
+    "training_args.bin",
+    "model.fp16.safetensors",
+    "eval.json",
+    "LICENSE\n",
+)
 
 
 @pytest.mark.parametrize("path", LEGAL)

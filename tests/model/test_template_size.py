@@ -27,7 +27,7 @@ PLACES: dict[str, dict[str, object]] = {
     "the older file": {"chat_template.json": {"chat_template": OVER}},
     "further files": {"additional_chat_templates/a.jinja": OVER},
     "two files together": {"chat_template.jinja": HALF, "additional_chat_templates/a.jinja": HALF + "x"},
-}  # fmt: skip
+}
 
 
 def write(folder: Path, files: dict[str, object]) -> Path:

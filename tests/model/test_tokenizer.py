@@ -17,10 +17,12 @@ CONFIG, JSON, JINJA = "tokenizer_config.json", "chat_template.json", "chat_templ
 
 def model(**files: Any) -> MemoryFiles:
     """Files by name, where `__` stands for the dot; data that is no bytes becomes JSON."""
-    return MemoryFiles({
-        name.replace("__", "."): data if isinstance(data, bytes) else json.dumps(data).encode()
-        for name, data in files.items()
-    })  # fmt: skip
+    return MemoryFiles(
+        {
+            name.replace("__", "."): data if isinstance(data, bytes) else json.dumps(data).encode()
+            for name, data in files.items()
+        }
+    )
 
 
 def read(**files: Any) -> TokenizerInfo:
@@ -35,10 +37,13 @@ def test_class_and_special_tokens() -> None:
     info = read(
         tokenizer__json={},
         tokenizer_config__json={
-            "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False},
-            "pad_token": None, "unk_token": 5,
+            "tokenizer_class": "GPT2Tokenizer",
+            "bos_token": "<s>",
+            "eos_token": {"content": "</s>", "lstrip": False},
+            "pad_token": None,
+            "unk_token": 5,
         },
-    )  # fmt: skip
+    )
     assert (info.tokenizer_class, info.fast) == ("GPT2Tokenizer", True)
     assert info.special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
     assert info.summary()["tokenizer_json"] is True

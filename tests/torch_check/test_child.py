@@ -47,20 +47,27 @@ def test_the_answer_is_a_line_of_ours_and_the_rest_goes_to_the_log(program: Prog
     )
     assert answered(python, tmp_path) == Answer({"nmse": 0.5})
     assert json.loads(python.with_name("a python.order").read_text()) == {
-        "source": str(tmp_path / "source"), "logits": str(tmp_path / "logits"),
-    }  # fmt: skip
+        "source": str(tmp_path / "source"),
+        "logits": str(tmp_path / "logits"),
+    }
     assert "nmse" in (tmp_path / "logs/x.log").read_text()
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ('read -r order; echo \'{"done": {"reason": "the memory is full"}}\'', "the memory is full"),
-    ("kill -KILL $$", "the child with torch was killed, most likely because the memory was full"),
-    ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
-    ("echo one >&2; echo libtorch is missing >&2; exit 3", "the child with torch ended with 3: libtorch is missing"),
-    ("exit 0", "the child with torch ended with 0: it said nothing"),
-    ("echo nonsense; sleep 60", "the child with torch ended with 94: it said nothing"),
-    ('sleep 60 & echo $! > "$0.sleeper"; wait', "timed out after 0.5 seconds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('read -r order; echo \'{"done": {"reason": "the memory is full"}}\'', "the memory is full"),
+        ("kill -KILL $$", "the child with torch was killed, most likely because the memory was full"),
+        ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
+        (
+            "echo one >&2; echo libtorch is missing >&2; exit 3",
+            "the child with torch ended with 3: libtorch is missing",
+        ),
+        ("exit 0", "the child with torch ended with 0: it said nothing"),
+        ("echo nonsense; sleep 60", "the child with torch ended with 94: it said nothing"),
+        ('sleep 60 & echo $! > "$0.sleeper"; wait', "timed out after 0.5 seconds"),
+    ],
+)
 def test_whatever_ends_the_child_is_a_reason(program: Program, tmp_path: Path, text: str, reason: str) -> None:
     answer = answered(program(text), tmp_path, limit=0.5 if "sleep" in text else 30)
     assert answer.result is None
@@ -131,12 +138,15 @@ def test_the_user_may_name_another_python(program: Program, monkeypatch: pytest.
     assert find_torch() == Torch(python, VERSIONS)
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("exit 1", f"a python, which {VARIABLE} names, has no torch with transformers"),
-    ('echo \'{"torch": "2.5.0", "transformers": "4.57.6"}\'', "transformers 4.57.6 is too old: 5 is needed"),
-    ("echo hello", f"{VARIABLE} names no Python: "),
-    (None, f"{VARIABLE} names no Python: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("exit 1", f"a python, which {VARIABLE} names, has no torch with transformers"),
+        ('echo \'{"torch": "2.5.0", "transformers": "4.57.6"}\'', "transformers 4.57.6 is too old: 5 is needed"),
+        ("echo hello", f"{VARIABLE} names no Python: "),
+        (None, f"{VARIABLE} names no Python: "),
+    ],
+)
 def test_a_python_that_will_not_do_is_a_reason(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, reason: str
 ) -> None:
@@ -167,13 +177,19 @@ def test_the_question_is_understood_by_a_real_python(monkeypatch: pytest.MonkeyP
     }
 
 
-@pytest.mark.parametrize(("error", "reason"), [
-    (MemoryError(), "the memory is full"),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), "the memory is full"),
-    (ValueError("no\n class"), "transformers cannot compute it: ValueError: no class"),
-    (KeyError(), "transformers cannot compute it: KeyError: KeyError"),
-    (ValueError("x" * 1000), f"transformers cannot compute it: ValueError: {'x' * 300} ..."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "the memory is full"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+            "the memory is full",
+        ),
+        (ValueError("no\n class"), "transformers cannot compute it: ValueError: no class"),
+        (KeyError(), "transformers cannot compute it: KeyError: KeyError"),
+        (ValueError("x" * 1000), f"transformers cannot compute it: ValueError: {'x' * 300} ..."),
+    ],
+)
 def test_what_transformers_raises_becomes_a_reason(
     monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:

@@ -13,26 +13,40 @@ from mlx_publish.evidence.proof import BeyondContext, Disputed, ReferenceProof
 from mlx_publish.evidence.report import Finding
 
 PROOF = ReferenceProof(
-    positions=256, nmse=4e-13, worst_position=4e-13, same_first_choice=1.0, problem="", class_="X", beyond_context=None,
-    disputed=None, not_covered=[], against="transformers", versions={"torch": "2.13.0", "transformers": "5.24.0"},
-    computed_in="float32 on the CPU, both", sequences=4, tokens_sha256="",
-)  # fmt: skip
+    positions=256,
+    nmse=4e-13,
+    worst_position=4e-13,
+    same_first_choice=1.0,
+    problem="",
+    class_="X",
+    beyond_context=None,
+    disputed=None,
+    not_covered=[],
+    against="transformers",
+    versions={"torch": "2.13.0", "transformers": "5.24.0"},
+    computed_in="float32 on the CPU, both",
+    sequences=4,
+    tokens_sha256="",
+)
 
 
 def judged(**found: Any) -> Finding:
     return run_checks(REFERENCE, ReferenceFacts(replace(PROOF, **found)))[0]
 
 
-@pytest.mark.parametrize(("found", "status"), [
-    ({}, "pass"),
-    ({"nmse": ROUNDING}, "pass"),
-    ({"nmse": 1.1 * ROUNDING}, "warn"),
-    ({"nmse": MAX_NMSE}, "warn"),
-    ({"nmse": 1.1 * MAX_NMSE}, "fail"),
-    ({"same_first_choice": 254 / 256}, "pass"),
-    ({"same_first_choice": 253 / 256}, "fail"),
-    ({"nmse": None, "same_first_choice": None, "problem": "logits that are not numbers"}, "fail"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ({}, "pass"),
+        ({"nmse": ROUNDING}, "pass"),
+        ({"nmse": 1.1 * ROUNDING}, "warn"),
+        ({"nmse": MAX_NMSE}, "warn"),
+        ({"nmse": 1.1 * MAX_NMSE}, "fail"),
+        ({"same_first_choice": 254 / 256}, "pass"),
+        ({"same_first_choice": 253 / 256}, "fail"),
+        ({"nmse": None, "same_first_choice": None, "problem": "logits that are not numbers"}, "fail"),
+    ],
+)
 def test_the_limits(found: dict[str, Any], status: str) -> None:
     finding = judged(**found)
     assert finding.status == status
@@ -54,13 +68,16 @@ def test_a_problem_is_named() -> None:
     assert problem in judged(nmse=None, problem=problem).message
 
 
-@pytest.mark.parametrize(("within", "beyond", "words"), [
-    (0.1, 1e-13, "it computes at every length what is meant for texts longer than 4096 positions"),
-    (0.1, 0.1, "limit 1e-05"),
-    (0.1, None, "limit 1e-05"),
-    (1e-13, 0.1, "not covered: rope beyond 4096 positions"),
-    (1e-13, 1e-13, "positions"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("within", "beyond", "words"),
+    [
+        (0.1, 1e-13, "it computes at every length what is meant for texts longer than 4096 positions"),
+        (0.1, 0.1, "limit 1e-05"),
+        (0.1, None, "limit 1e-05"),
+        (1e-13, 0.1, "not covered: rope beyond 4096 positions"),
+        (1e-13, 1e-13, "positions"),
+    ],
+)
 def test_the_two_sets_of_factors_of_longrope(within: float, beyond: float | None, words: str) -> None:
     found = judged(nmse=within, beyond_context=BeyondContext(4096, 256, beyond, None, None, ""))
     assert found.message.endswith(words)

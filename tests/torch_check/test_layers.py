@@ -20,20 +20,26 @@ def cut(part: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("part", "kept"), [
-    ({"num_hidden_layers": 32}, (0, 1)),
-    ({"n_layer": 12}, (0, 1)),
-    ({"num_hidden_layers": 1}, (0,)),
-    ({"num_hidden_layers": 26, "sliding_window_pattern": 6}, tuple(range(6))),
-    ({"num_hidden_layers": 48, "no_rope_layers": [1, 1, 1, 0] * 12}, tuple(range(4))),
-    ({"num_hidden_layers": 32, "attn_layer_period": 8, "expert_layer_period": 2}, tuple(range(8))),
-    ({"num_hidden_layers": 36, "attn_layer_period": 4, "expert_layer_period": 6}, tuple(range(12))),
-    ({"num_hidden_layers": 64, "sliding_window_pattern": "LLLG"}, tuple(range(4))),
-    # The last period may be cut.
-    ({"num_hidden_layers": 8, "layer_types": [WINDOW, WINDOW, FULL] * 2 + [WINDOW, WINDOW]}, (0, 1, 2)),
-    ({"num_hidden_layers": 61, "first_k_dense_replace": 3}, (0, 3, 4)),
-    ({"num_hidden_layers": 35, "num_kv_shared_layers": 15, "layer_types": [*[WINDOW] * 4, FULL] * 7}, tuple(range(10))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "kept"),
+    [
+        ({"num_hidden_layers": 32}, (0, 1)),
+        ({"n_layer": 12}, (0, 1)),
+        ({"num_hidden_layers": 1}, (0,)),
+        ({"num_hidden_layers": 26, "sliding_window_pattern": 6}, tuple(range(6))),
+        ({"num_hidden_layers": 48, "no_rope_layers": [1, 1, 1, 0] * 12}, tuple(range(4))),
+        ({"num_hidden_layers": 32, "attn_layer_period": 8, "expert_layer_period": 2}, tuple(range(8))),
+        ({"num_hidden_layers": 36, "attn_layer_period": 4, "expert_layer_period": 6}, tuple(range(12))),
+        ({"num_hidden_layers": 64, "sliding_window_pattern": "LLLG"}, tuple(range(4))),
+        # The last period may be cut.
+        ({"num_hidden_layers": 8, "layer_types": [WINDOW, WINDOW, FULL] * 2 + [WINDOW, WINDOW]}, (0, 1, 2)),
+        ({"num_hidden_layers": 61, "first_k_dense_replace": 3}, (0, 3, 4)),
+        (
+            {"num_hidden_layers": 35, "num_kv_shared_layers": 15, "layer_types": [*[WINDOW] * 4, FULL] * 7},
+            tuple(range(10)),
+        ),
+    ],
+)
 def test_a_whole_period_is_kept(part: dict[str, Any], kept: tuple[int, ...]) -> None:
     assert layers_of(part).kept == kept
 
@@ -74,17 +80,20 @@ def test_layers_that_are_counted_from_nought_stay_so() -> None:
     assert small["moe_layers"] == [1]
 
 
-@pytest.mark.parametrize(("part", "key", "small"), [
-    ({"first_k_dense_replace": 3}, "first_k_dense_replace", 1),
-    ({"first_k_dense_replace": 0}, "first_k_dense_replace", 0),
-    ({"num_kv_shared_layers": 20, "layer_types": [WINDOW, FULL] * 20}, "num_kv_shared_layers", 2),
-    ({"num_kv_shared_layers": 0}, "num_kv_shared_layers", 0),
-    ({"max_window_layers": 40}, "max_window_layers", 2),
-    ({"max_window_layers": 20}, "max_window_layers", 1),
-    ({"max_window_layers": 0}, "max_window_layers", 0),
-    ({"num_nextn_predict_layers": 3}, "num_nextn_predict_layers", 1),
-    ({"moe_layer_start_index": 1, "moe_layer_end_index": 39}, "moe_layer_end_index", 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "key", "small"),
+    [
+        ({"first_k_dense_replace": 3}, "first_k_dense_replace", 1),
+        ({"first_k_dense_replace": 0}, "first_k_dense_replace", 0),
+        ({"num_kv_shared_layers": 20, "layer_types": [WINDOW, FULL] * 20}, "num_kv_shared_layers", 2),
+        ({"num_kv_shared_layers": 0}, "num_kv_shared_layers", 0),
+        ({"max_window_layers": 40}, "max_window_layers", 2),
+        ({"max_window_layers": 20}, "max_window_layers", 1),
+        ({"max_window_layers": 0}, "max_window_layers", 0),
+        ({"num_nextn_predict_layers": 3}, "num_nextn_predict_layers", 1),
+        ({"moe_layer_start_index": 1, "moe_layer_end_index": 39}, "moe_layer_end_index", 2),
+    ],
+)
 def test_what_counts_layers_from_an_end_follows(part: dict[str, Any], key: str, small: int) -> None:
     assert cut({"num_hidden_layers": 40, **part})[key] == small
 

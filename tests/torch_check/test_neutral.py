@@ -20,23 +20,30 @@ def values(config: dict[str, Any], key: str) -> list[Any]:
     return [one.value for one in candidates(config) if one.key == key]
 
 
-@pytest.mark.parametrize(("keys", "key", "neutral"), [
-    ({"sliding_window": 32}, "sliding_window", [None, 100_000]),
-    ({"attention_chunk_size": 48}, "attention_chunk_size", [100_000]),
-    ({"no_rope_layers": [1, 1, 1, 0]}, "no_rope_layers", [[1, 1, 1, 1]]),
-    ({"layer_types": ["sliding_attention", "linear_attention"]}, "layer_types", [["full_attention", "linear_attention"]]),
-    ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping", [None]),
-    ({"query_pre_attn_scalar": 224}, "query_pre_attn_scalar", [32]),
-    ({"residual_multiplier": 0.2}, "residual_multiplier", [1.0]),
-    ({"mlp_multipliers": [0.5, 0.2]}, "mlp_multipliers", [[1.0, 1.0]]),
-    ({"norm_topk_prob": True}, "norm_topk_prob", [False]),
-    ({"num_experts": 8, "num_experts_per_tok": 2}, "num_experts_per_tok", [8]),
-    ({"hidden_act": "silu"}, "hidden_act", ["gelu_pytorch_tanh", "gelu", "relu2"]),
-    ({"rope_theta": 5e5}, "rope_theta", [10_000.0]),
-    ({"rms_norm_eps": 1e-3}, "rms_norm_eps", [1e-5, 1e-6]),
-    ({"a_switch_of_its_own": True}, "a_switch_of_its_own", [False]),
-    ({"a_number_of_its_own": 0.3}, "a_number_of_its_own", [1.0, 0.0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "key", "neutral"),
+    [
+        ({"sliding_window": 32}, "sliding_window", [None, 100_000]),
+        ({"attention_chunk_size": 48}, "attention_chunk_size", [100_000]),
+        ({"no_rope_layers": [1, 1, 1, 0]}, "no_rope_layers", [[1, 1, 1, 1]]),
+        (
+            {"layer_types": ["sliding_attention", "linear_attention"]},
+            "layer_types",
+            [["full_attention", "linear_attention"]],
+        ),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping", [None]),
+        ({"query_pre_attn_scalar": 224}, "query_pre_attn_scalar", [32]),
+        ({"residual_multiplier": 0.2}, "residual_multiplier", [1.0]),
+        ({"mlp_multipliers": [0.5, 0.2]}, "mlp_multipliers", [[1.0, 1.0]]),
+        ({"norm_topk_prob": True}, "norm_topk_prob", [False]),
+        ({"num_experts": 8, "num_experts_per_tok": 2}, "num_experts_per_tok", [8]),
+        ({"hidden_act": "silu"}, "hidden_act", ["gelu_pytorch_tanh", "gelu", "relu2"]),
+        ({"rope_theta": 5e5}, "rope_theta", [10_000.0]),
+        ({"rms_norm_eps": 1e-3}, "rms_norm_eps", [1e-5, 1e-6]),
+        ({"a_switch_of_its_own": True}, "a_switch_of_its_own", [False]),
+        ({"a_number_of_its_own": 0.3}, "a_number_of_its_own", [1.0, 0.0]),
+    ],
+)
 def test_each_key_has_a_value_that_takes_its_effect_away(keys: dict[str, Any], key: str, neutral: list[Any]) -> None:
     assert values({**SMALL, **keys}, key) == neutral
 
@@ -107,10 +114,21 @@ def test_every_published_config_has_candidates_that_are_json(path: Path) -> None
 
 
 @pytest.mark.parametrize("odd", ["x", [], {}, [{}], -1, 10**30, float("inf"), True, {"a": {"b": 1}}], ids=repr)
-@pytest.mark.parametrize("key", [
-    "layer_types", "rope_parameters", "rope_scaling", "head_dim", "hidden_size", "text_config", "sliding_window",
-    "num_experts", "mlp_multipliers", "no_rope_layers",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "layer_types",
+        "rope_parameters",
+        "rope_scaling",
+        "head_dim",
+        "hidden_size",
+        "text_config",
+        "sliding_window",
+        "num_experts",
+        "mlp_multipliers",
+        "no_rope_layers",
+    ],
+)
 def test_strange_values_stop_nothing(key: str, odd: Any) -> None:
     config = {**SMALL, "hidden_act": "silu", "sliding_window": 32, "num_experts_per_tok": 2, key: odd}
     for one in candidates(config):

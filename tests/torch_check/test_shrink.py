@@ -13,11 +13,21 @@ from mlx_publish.torch_check.sizes import CONTEXT, FIRST_CONTEXT, LONG, VOCABULA
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LLAMA: dict[str, Any] = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "num_hidden_layers": 32, "intermediate_size": 14336, "vocab_size": 128256,
-    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "hidden_act": "silu",
-    "tie_word_embeddings": False, "eos_token_id": [128001, 128009],
-}  # fmt: skip
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "num_hidden_layers": 32,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 5e5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "eos_token_id": [128001, 128009],
+}
 
 
 def small(**keys: Any) -> dict[str, Any]:
@@ -93,8 +103,11 @@ def test_every_boundary_lies_at_a_position_of_its_own() -> None:
         {**LLAMA, "sliding_window": 512, "attention_chunk_size": 1024, "index_topk": 2048, "rope_scaling": rope}
     )
     assert sorted(key for key, _ in found.boundaries.values()) == [
-        "attention_chunk_size", "index_topk", "rope_scaling.original_max_position_embeddings", "sliding_window",
-    ]  # fmt: skip
+        "attention_chunk_size",
+        "index_topk",
+        "rope_scaling.original_max_position_embeddings",
+        "sliding_window",
+    ]
 
 
 def test_yarn_keeps_its_head_and_its_contexts_because_it_rounds_to_whole_dimensions() -> None:
@@ -156,12 +169,23 @@ def nested(levels: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("config", [
-    {}, {**LLAMA, "num_hidden_layers": 10**9}, {**LLAMA, "hidden_size": "4096"}, {**LLAMA, "num_attention_heads": 0},
-    dict.fromkeys(LLAMA), dict.fromkeys(LLAMA, -1), {**LLAMA, "eos_token_id": 10**4200},
-    {**LLAMA, "head_dim": 10**4000}, nested(200), {**LLAMA, "architectures": [["x"], {}]},
-    {**LLAMA, "rope_scaling": {"rope_type": "yarn", "factor": "8"}}, {**LLAMA, "text_config": [LLAMA]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {**LLAMA, "num_hidden_layers": 10**9},
+        {**LLAMA, "hidden_size": "4096"},
+        {**LLAMA, "num_attention_heads": 0},
+        dict.fromkeys(LLAMA),
+        dict.fromkeys(LLAMA, -1),
+        {**LLAMA, "eos_token_id": 10**4200},
+        {**LLAMA, "head_dim": 10**4000},
+        nested(200),
+        {**LLAMA, "architectures": [["x"], {}]},
+        {**LLAMA, "rope_scaling": {"rope_type": "yarn", "factor": "8"}},
+        {**LLAMA, "text_config": [LLAMA]},
+    ],
+)
 def test_strange_configs_become_small_ones(config: dict[str, Any]) -> None:
     found = json.dumps(shrink(config).config)
     assert len(found) < 20_000

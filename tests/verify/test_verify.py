@@ -76,11 +76,16 @@ def flipped(hub: Hub, path: str, at: int = -1) -> None:
 
 GOOD = dict.fromkeys(
     (
-        "evidence-readable", "files-as-told", "evidence-whole", "weights-as-told", "card-as-told", "all-tested",
+        "evidence-readable",
+        "files-as-told",
+        "evidence-whole",
+        "weights-as-told",
+        "card-as-told",
+        "all-tested",
         "checks-told",
     ),
     "pass",
-)  | dict.fromkeys(("signature-fits", "signed-by", "measured-by"), "skip")  # fmt: skip
+) | dict.fromkeys(("signature-fits", "signed-by", "measured-by"), "skip")
 UNASKED = dict.fromkeys(("facts-of-source", "made-again", "vouched-for"), "skip")
 ASKED = {"facts-of-source": "pass", "made-again": "pass", "vouched-for": "skip"}
 
@@ -182,17 +187,22 @@ LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
     "one check less": (lambda data: data["checks"].pop(), "checks-told", "lacks checks of"),
     "a failed check": (lambda data: data["checks"][0].update(status="fail"), "checks-told", "failed"),
     "a check of its own": (
-        lambda data: data["checks"].append({**data["checks"][0], "id": "x\x1b[2J"}), "checks-told", "does not have: x",
+        lambda data: data["checks"].append({**data["checks"][0], "id": "x\x1b[2J"}),
+        "checks-told",
+        "does not have: x",
     ),
     "no smoke": (lambda data: data.update(smoke=None), "all-tested", "smoke: there is none"),
     "no fidelity": (
-        lambda data: data["missing"].update(fidelity="") or data.update(fidelity=None), "all-tested",
+        lambda data: data["missing"].update(fidelity="") or data.update(fidelity=None),
+        "all-tested",
         "fidelity: there is none",
     ),
     "no checks of another version": (
-        lambda data: data.update(checks=[], generator="0.0.1"), "checks-told", "tells of no check of inspect",
+        lambda data: data.update(checks=[], generator="0.0.1"),
+        "checks-told",
+        "tells of no check of inspect",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
@@ -246,10 +256,15 @@ def test_a_model_of_somebody_else_is_refused(anyone: Anyone) -> None:
     assert "holds no mlx-publish.json" in checks["evidence-readable"]["message"]
 
 
-@pytest.mark.parametrize(("place", "words"), [
-    ("nobody/nothing", "does not exist"), ("./nowhere", "there is no folder"), ("a b", "neither a folder nor a repo"),
-    (f"{REPO}@v99", "no such revision"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("nobody/nothing", "does not exist"),
+        ("./nowhere", "there is no folder"),
+        ("a b", "neither a folder nor a repo"),
+        (f"{REPO}@v99", "no such revision"),
+    ],
+)
 def test_a_place_that_is_none_is_bad_input(anyone: Anyone, place: str, words: str) -> None:
     assert words in anyone.user.run("verify", place, code=2).text
 
@@ -284,10 +299,15 @@ def test_what_a_client_would_load_through_a_link_or_beside_the_files_is_named(an
         (path / "pyvenv.cfg").touch()
         (path / "other.jinja").write_text("{{ 1 }}")
 
-    for number, (put, name) in enumerate([
-        (linked, "chat_template.jinja"), (linked, "config.json"), (linked, "more.jinja"), (dead, "later.py"),
-        (environment, "additional_chat_templates"),
-    ]):  # fmt: skip
+    for number, (put, name) in enumerate(
+        [
+            (linked, "chat_template.jinja"),
+            (linked, "config.json"),
+            (linked, "more.jinja"),
+            (dead, "later.py"),
+            (environment, "additional_chat_templates"),
+        ]
+    ):
         copy = shutil.copytree(whole, tmp_path / f"copy{number}")
         put(copy / name)
         check = anyone.verify(place=str(copy), code=1)["files-as-told"]

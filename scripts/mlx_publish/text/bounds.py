@@ -40,7 +40,7 @@ REPORT = Bounds(64 << 20, deepest=128, encodable=False)
 """Reports and other facts in the work folder, which may quote what a config may hold."""
 EVENT = Bounds(32 << 20)
 """GitHub delivers payloads of 25 MB at most."""
-CHILD = Bounds(64 << 20, twice="last", finite=False, encodable=False)
+CHILD = Bounds(64 << 20, deepest=512, twice="last", finite=False, encodable=False)
 """A line of a child of ours, which may quote what a model holds or wrote."""
 ANSWER = Bounds(64 << 20)
 """What a program or a service answers, as `gh` or PyPI."""
