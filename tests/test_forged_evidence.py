@@ -367,7 +367,7 @@ def test_somebody_who_vouches_stands_for_what_was_measured_elsewhere_and_for_not
     evidence["smoke"]["exchange"]["answer"] = "Another machine's."
     tree.put(evidence)
     assert tree.upload()["facts-known"].status == "fail"
-    monkeypatch.setattr(upload_stage, "_vouched", lambda *_: Vouched("pass", "a signature", by="a runner"))
+    monkeypatch.setattr(upload_stage, "judged", lambda *_: Vouched("pass", "a signature", by="a runner"))
     checks = tree.upload()
     assert checks["facts-known"].status == "pass"
     assert "vouched for by a runner: smoke" in checks["facts-known"].message

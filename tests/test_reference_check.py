@@ -317,7 +317,7 @@ def test_without_torch_it_is_skipped_with_the_reason(tmp_path: Path, monkeypatch
 
 def test_a_source_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = inspected(make_model(tmp_path / "m"))
-    context.once("torch", lambda: Torch(Path(sys.executable), {"torch": "2", "transformers": "5"}))
+    context._kept["torch"] = Torch(Path(sys.executable), {"torch": "2", "transformers": "5"})
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", "500000")
     found = judged(reference_facts(context))
     assert found.status == "skip"

@@ -92,6 +92,8 @@ def _forget_peak() -> bool:
 
 def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
     try:
+        # Where it cannot be imported here, that is said, and not taken for a model that it cannot build.
+        importlib.import_module("mlx_publish.engine.backends").backend()
         run = getattr(_module(job["op"]), OPERATIONS[job["op"]][1])
         if job["op"] in _COMPUTING:
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX

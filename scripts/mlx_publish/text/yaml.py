@@ -163,11 +163,17 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise InvalidYaml("a key is a list or a mapping", self.file, _line(event))
             key = str(self._scalar(event))
+            place, line = f"{path}.{key}" if path else key, _line(event)
+            self.lines[place] = line
+            value = self._value(next(self.events), place)
             if key in data:
-                raise InvalidYaml(f'found duplicate key "{key[:_SHOWN]}"', self.file, _line(event))
-            place = f"{path}.{key}" if path else key
-            self.lines[place] = _line(event)
-            data[key] = self._value(next(self.events), place)
+                raise InvalidYaml(
+                    f'found duplicate key "{key[:_SHOWN]}" with value "{str(value)[:_SHOWN]}" '
+                    f'(original value: "{str(data[key])[:_SHOWN]}")',
+                    self.file,
+                    line,
+                )
+            data[key] = value
         return data
 
     def _scalar(self, event: Any) -> Any:
