@@ -173,3 +173,15 @@ time.sleep(60)
         return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
     wait_for(gone, 10)
+
+
+def test_what_it_wrote_before_it_died_is_heard_though_it_reads_no_order(log: Path) -> None:
+    aside = TemporaryFolder()
+    words = ["sh", "-c", """echo '{"said": "first"}'; echo '{"said": "second"}'; exit 3"""]
+    with Worker(aside, words, of_a_child(aside.path), log) as worker:
+        wait_for(lambda: not worker.lives())
+        heard: list[Any] = []
+        with pytest.raises(Ended) as caught:
+            worker.do({}, Bounds(10), heard.append)
+        assert caught.value.code == 3
+        assert heard == ["first", "second"]

@@ -122,7 +122,14 @@ class Worker:
                         return
                     yield from order.take(piece)
                 elif not self.lives():  # what it started may hold the pipe
+                    yield from self._rest(order)
                     return
+
+    def _rest(self, order: _Order) -> Iterator[tuple[str, Any]]:
+        """Yield what it wrote between the last look at the pipe and its end."""
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self._lines.fileno(), _PIECE):
+                yield from order.take(piece)
 
     def _code(self) -> int:
         with contextlib.suppress(process.TimedOut):
