@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 AIM_MANY, AIM_ONE = 0.4, 0.25
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 # What is worth a column of its own: it takes long, and not every hook needs it.
-WATCHED = ("pydantic", "jinja2", "ruamel.yaml", "yaml", "rich", "huggingface_hub", "mlx_publish.checks")
+WATCHED = ("pydantic", "jinja2", "yaml", "rich", "huggingface_hub", "mlx_publish.checks")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from mlx_publish.card.chart import Rung, ladder_chart
 from mlx_publish.commands._review_cards import review_cards
 from mlx_publish.evidence.evidence import faults
 from mlx_publish.github.runner import Runner
-from mlx_publish.hooks.card import differences
 from mlx_publish.hooks.json_lines import MOST, key_lines
+from mlx_publish.hooks.mlx_card import differences
 from mlx_publish.recipes.recipe import MOST_VARIANTS
 from mlx_publish.text.harmless import harmless
 from mlx_publish.text.markdown import unclosed

@@ -13,7 +13,7 @@ import mlx_publish
 from mlx_publish.errors import BadInput
 from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.front_matter import faults
-from mlx_publish.hooks.recipe import look
+from mlx_publish.hooks.mlx_recipe import look
 from mlx_publish.model.card import parse_card
 from mlx_publish.recipes.policy import read_policy
 from mlx_publish.recipes.read import recipe_from_file

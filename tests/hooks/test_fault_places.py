@@ -15,7 +15,7 @@ from hook_trees import make_tree
 from mlx_publish import cli
 from mlx_publish.errors import BadInput, Fault, Place, Refused, in_file
 from mlx_publish.hooks.faults import Options, faults_of
-from mlx_publish.hooks.model_config import look as look_at_configs
+from mlx_publish.hooks.mlx_model_config import look as look_at_configs
 from tiny_tokenizer import CHATML
 
 THREE = {"license": "Apache 2.0", "language": "[en, english]", "colour": "blue"}

@@ -9,8 +9,8 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.github.pull_request import branch_of, evidence_before, propose
 from mlx_publish.github.runner import Runner
-from mlx_publish.hooks.card import LARGEST, look
 from mlx_publish.hooks.faults import Options, tell
+from mlx_publish.hooks.mlx_card import LARGEST, look
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.write import pin

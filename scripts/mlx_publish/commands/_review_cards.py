@@ -9,7 +9,7 @@ from mlx_publish.errors import BadInput, Fault, in_file
 from mlx_publish.github.changed import Changed, changed_files
 from mlx_publish.github.preview import MOST, previews
 from mlx_publish.github.runner import Runner
-from mlx_publish.hooks import card, recipe, signature
+from mlx_publish.hooks import mlx_card, mlx_recipe, signature
 from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.policy import FILE as POLICY
@@ -45,8 +45,8 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runn
     folders = _folders(changed, PurePosixPath(cards.as_posix()), root, every)
     files = [folder / name for folder in folders for name in FILES if (root / folder / name).is_file()]
     wanted = _recipes(changed, recipes, root, folders)
-    before = [*_strangers(changed, cards), *recipe.look(wanted, Options(recipes=recipes))]
-    of_cards = list(card.by_card(files, Options(recipes=recipes)))
+    before = [*_strangers(changed, cards), *mlx_recipe.look(wanted, Options(recipes=recipes))]
+    of_cards = list(mlx_card.by_card(files, Options(recipes=recipes)))
     behind = [
         *signature.look(folders, root),
         *(fault for folder in folders for fault in _as_written(folder / _EVIDENCE)),

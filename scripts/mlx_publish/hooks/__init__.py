@@ -1,11 +1,13 @@
 """What pre-commit and prek call: each hook looks at many files in one process, without MLX and without a network.
 
-A hook is a module with `look(files, options)`, which yields faults. None is loaded before it is asked for.
+A hook is a module whose name begins with `mlx_`, with `look(files, options)`, which yields faults. None is loaded
+before it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,11 +15,11 @@ from mlx_publish.errors import BadInput
 from mlx_publish.hooks.faults import Options, tell
 
 HOOKS: Mapping[str, str] = {
-    "mlx-recipe": "recipe",
-    "mlx-card": "card",
-    "mlx-chat-template": "chat_template",
-    "mlx-model-config": "model_config",
+    module.name.replace("_", "-"): module.name
+    for module in pkgutil.iter_modules(__path__)
+    if module.name.startswith("mlx_")
 }
+"""The module of each hook by the hook's name."""
 
 
 def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Path = Path("recipes")) -> int:
