@@ -66,9 +66,16 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Convert
 
 def test_it_is_chosen_for_what_it_alone_can_load(registered: tuple[Converter, ...]) -> None:
     assert [converter.distribution for converter in registered] == ["mlx-lm", "toy-lm"]
-    assert converter_for("toy").distribution == "toy-lm"
-    assert converter_for("llama").distribution == "mlx-lm"
-    assert converter_for("nobody knows it").distribution == "mlx-lm"
+    assert converter_for(lambda: "toy").distribution == "toy-lm"
+    assert converter_for(lambda: "llama").distribution == "mlx-lm"
+    assert converter_for(lambda: "nobody knows it").distribution == "mlx-lm"
+
+
+def test_where_there_is_no_choice_the_source_is_not_read_for_it() -> None:
+    def read() -> str:
+        raise AssertionError("the config was read")
+
+    assert converter_for(read).distribution == "mlx-lm"
 
 
 @pytest.mark.usefixtures("registered")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 
 from mlx_publish.converters._converter import Commands, Converter, Support
 
@@ -22,9 +23,16 @@ def _registered() -> tuple[Converter, ...]:
 CONVERTERS: tuple[Converter, ...] = _registered()
 
 
-def converter_for(model_type: str | None) -> Converter:
-    """Return the first converter that is installed and can load a model type, else the first one."""
-    supported = (c for c in CONVERTERS if (support := c.support()) is not None and model_type in support.types)
+def converter_for(model_type: Callable[[], str | None]) -> Converter:
+    """Return the first converter that is installed and can load a model type, else the first one.
+
+    The type is asked for only where there is a choice: it stands in the source's config, which a later stage need not
+    read again, and which another day may need the network for.
+    """
+    if len(CONVERTERS) == 1:
+        return CONVERTERS[0]
+    wanted = model_type()
+    supported = (c for c in CONVERTERS if (support := c.support()) is not None and wanted in support.types)
     return next(supported, CONVERTERS[0])
 
 

@@ -94,7 +94,7 @@ def metadata_of(context: Context) -> Metadata:
 def converter(context: Context) -> Converter:
     """Return the converter of the source, by its model type; the children of the run do their jobs by it."""
     try:
-        chosen = context.once("converter", lambda: converter_for(metadata_of(context).config.model_type))
+        chosen = context.once("converter", lambda: converter_for(lambda: metadata_of(context).config.model_type))
     except Refused:  # its config cannot be read, which a check says
         return CONVERTERS[0]
     context.children.converter = chosen.module
