@@ -32,4 +32,5 @@ def test_the_install_command_names_this_checkout():
 
 def test_the_packages_urls_are_the_kits():
     urls = load_toml(ROOT / "pyproject.toml")["project"]["urls"]
-    assert urls and all(url.startswith(f"https://github.com/{kit.REPO}") for url in urls.values())
+    assert urls
+    assert all(url.startswith(f"https://github.com/{kit.REPO}") for url in urls.values())
