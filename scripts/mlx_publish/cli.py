@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_publish.children.secrets import hide
-from mlx_publish.commands._arguments import inputs_of
+from mlx_publish.commands._arguments import fault_record, inputs_of
 from mlx_publish.commands._parser import Commands, wants_json
 from mlx_publish.errors import (
     Bug,
@@ -111,20 +111,8 @@ def _failed(error: PublishError, *, as_json: bool = False) -> int:
 
 def _record(error: PublishError) -> dict[str, object]:
     """Return an error as `--json` prints it; `schemas/error.schema.json` describes it."""
-    faults = [
-        {
-            "message": without_secrets(fault.message),
-            "file": without_secrets(fault.place.name) or None,
-            "line": fault.place.line or None,
-            "key": without_secrets(fault.key) or None,
-            "remedy": without_secrets(fault.remedy) or None,
-        }
-        for fault in error.faults
-    ]
-    return {
-        "schema": ERROR_SCHEMA,
-        "error": {"exit_code": error.exit_code, "kind": error.kind, "faults": faults},
-    }
+    faults = [fault_record(fault) for fault in error.faults]
+    return {"schema": ERROR_SCHEMA, "error": {"exit_code": error.exit_code, "kind": error.kind, "faults": faults}}
 
 
 def _stop_cleanly_on_terminate() -> None:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlx_publish.errors import Fault
 from mlx_publish.recipes.flags import PUBLISHING
 from mlx_publish.recipes.flags import recipe_flags as _flags
 from mlx_publish.text.harmless import shown_json
+from mlx_publish.text.masking import without_secrets
 
 # Flags of the contract first, then the other keys of a recipe that a form may fill in.
 RECIPE_FLAGS = _flags()
@@ -94,6 +96,17 @@ def print_json(options: argparse.Namespace, record: Mapping[str, object]) -> Non
     if not options.json:
         return
     print(shown_json({"schema": f"mlx-publish/{options.command}/1", **record}))
+
+
+def fault_record(fault: Fault) -> dict[str, object]:
+    """Return a fault for `--json`: message, file, line, key and remedy, null where there is none."""
+    return {
+        "message": without_secrets(fault.message),
+        "file": without_secrets(fault.place.name) or None,
+        "line": fault.place.line or None,
+        "key": without_secrets(fault.key) or None,
+        "remedy": without_secrets(fault.remedy) or None,
+    }
 
 
 def add_from_env(parser: argparse.ArgumentParser) -> None:

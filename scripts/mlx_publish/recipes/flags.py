@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -105,6 +105,13 @@ class Key:
         return "scalar" if types & {bool, int, float} else "text"
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """What may stand there, where that is a short list."""
+        if self.switch:
+            return ("true", "false")
+        return tuple(map(str, _literals(self.annotation)))
+
+    @property
     def switch(self) -> bool:
         """Whether it is true or false."""
         return bool in set(_types(self.annotation))
@@ -135,6 +142,7 @@ class Listed:
     metavar: str
     help: str
     group: str = SOURCE
+    choices: Sequence[str] = ()
 
 
 def recipe_flags() -> Mapping[str, Listed]:
@@ -155,6 +163,15 @@ def _keys(name: str, field: FieldInfo) -> Iterator[Key]:
             yield Key((name, *key.path), key.annotation, key.flag, key.asked)
     if flag := marker_of(field, Flag):
         yield Key((name,), field.annotation, flag, marker_of(field, Asked))
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    """Yield the values of a choice; nothing for a list of them."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) is not list:
+        for part in get_args(annotation):
+            yield from _literals(part)
 
 
 def _types(annotation: Any) -> Iterator[Any]:

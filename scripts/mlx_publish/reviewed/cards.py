@@ -35,6 +35,19 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
     return folder
 
 
+def _review_first(recipe: Recipe, cards: Path) -> str:
+    """Return the commands that bring cards before people, and what to do in a repo whose cards lie elsewhere."""
+    if not cards.is_dir():
+        return f"There is no folder {cards}. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
+    return _make(recipe, cards)
+
+
+def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
+    named = f"--recipe {recipe.place} " if recipe.place else ""
+    run = f"un: mlx-publish run {named}--into {cards}"
+    return f"{'r' if small else 'R'}{run}; then have them reviewed: mlx-publish review {named}--cards {cards}"
+
+
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
     """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
@@ -43,7 +56,7 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
             raise BadInput(
                 f"there is no {name} of {variant.label} in {folder}",
                 place="--cards",
-                remedy="Run 'mlx-publish card --into' with the same recipe, and have it reviewed.",
+                remedy=_review_first(context.recipe, cards),
             )
     for name, published in FILES.items():
         if (folder / name).is_file():
