@@ -27,8 +27,27 @@ def nearest(word: str, names: Iterable[str]) -> str:
     begun = [name for name in by_form if len(form) >= _PREFIX and name.startswith(form)]
     if len(begun) == 1:
         return by_form[begun[0]]
+    distances = {name: _distance(form, name) for name in by_form if abs(len(name) - len(form)) <= len(form) // 3 + 1}
+    best = min(distances, key=lambda name: distances[name], default="")
+    if best and distances[best] <= max(len(form), len(best)) // 3:
+        return by_form[best]
     close = difflib.get_close_matches(form, by_form, 1, _CUTOFF)
     return by_form[close[0]] if close else ""
+
+
+def _distance(one: str, other: str) -> int:
+    """Return how many letters have to be added, left out, replaced or swapped with their neighbour."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, wanted in enumerate(other, 1):
+            cost = min(last[column] + 1, now[column - 1] + 1, last[column - 1] + (letter != wanted))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        before, last = last, now
+    return last[-1]
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
