@@ -38,8 +38,9 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
 
     `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
     """
+    chosen = _engines(engines)
     metadata = Metadata(_files(source, revision))
-    look, can, findings = _judged(metadata, _engines(engines))
+    look, can, findings = _judged(metadata, chosen)
     name = source.rstrip("/").rpartition("/")[2]
     console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
     if can:

@@ -106,9 +106,12 @@ def short_variant(value: object, methods: tuple[Method, ...] = METHODS) -> objec
     known = [name for method in methods for names in method.short_names for name in names.split(", ")]
     known += DTYPE_NAMES.values()
     shown = repr(value[:40])  # as Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants
-    meant = dict.fromkeys(name for name in variants_meant(value) if _keys_of(name, methods) is not None)
+    meant: dict[str, str] = {}  # of several names of the same keys the first
+    for name in variants_meant(value):
+        if (keys := _keys_of(name, methods)) is not None:
+            meant.setdefault(str(keys), name)
     if meant:
-        reason = f"no variant is called {shown}; use {' or '.join(meant)}"
+        reason = f"no variant is called {shown}; use {' or '.join(meant.values())}"
     else:
         reason = f"no variant is called {shown}{did_you_mean(value, known) or '.'} Short names: {', '.join(known)}"
     raise PydanticCustomError("variant", "{reason}", {"reason": reason})

@@ -35,7 +35,7 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
     return folder
 
 
-def _review_first(recipe: Recipe, cards: Path) -> str:
+def review_first(recipe: Recipe, cards: Path) -> str:
     """Return the commands that bring cards before people, and what to do in a repo whose cards lie elsewhere."""
     if not cards.is_dir():
         return f"There is no folder {cards}. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
@@ -56,7 +56,7 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
             raise BadInput(
                 f"there is no {name} of {variant.label} in {folder}",
                 place="--cards",
-                remedy=_review_first(context.recipe, cards),
+                remedy=review_first(context.recipe, cards),
             )
     for name, published in FILES.items():
         if (folder / name).is_file():
