@@ -175,7 +175,7 @@ def test_the_environment_is_not_read_unasked(monkeypatch: pytest.MonkeyPatch, as
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run"], "error: no model given"),
+        (["run"], "error: neither --recipe nor --source is given"),
         (["run", "--source", "a/b", "--bits", "7"], "error: --bits: input should be 2, 3, 4, 5, 6 or 8 (given: 7)"),
         (["run", "--source", "a/b", "--until", "x"], "error: --until: there is no stage x"),
         (["run", "--source", "a/b", "--variant", "x"], "error: --variant: there is no variant x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mlx_publish.errors import BadInput
@@ -10,6 +11,7 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.recipes.slips import variants_meant
 from mlx_publish.text.nearest import nearest
 
+_WIDTH = re.compile(r"\d+bit")
 _LISTED = 10
 """Recipes that a message names."""
 
@@ -43,12 +45,16 @@ def nothing_given() -> BadInput:
     """Say that no model is named, and which recipes there are."""
     files = recipe_paths(FOLDER_OF_RECIPES)
     listed = f" Recipes here: {', '.join(map(str, files[:_LISTED]))}." if files else ""
-    return BadInput("no model given", remedy=f"Add --recipe FILE or --source namespace/name.{listed}")
+    return BadInput(
+        "neither --recipe nor --source is given", remedy=f"Name a recipe or a model with one of them.{listed}"
+    )
 
 
 def _unknown(name: str, labels: Sequence[str]) -> str:
-    likely = [label for label in variants_meant(name) if label in labels]
-    meant = likely[0] if likely else nearest(name, labels)
+    names = list(variants_meant(name))
+    meant = next((label for label in names if label in labels), "")
+    if not meant and not _WIDTH.fullmatch(names[0]):  # 5bit is not 4bit mistyped
+        meant = nearest(name, labels)
     return f"there is no variant {name[:100]}" + (f"; did you mean {meant}?" if meant else "")
 
 
