@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         action = next((action for action in self._actions if _name(action) == name), None)
         if action is not None and message in _REWORDED.values():
             remedy = f"Write {name} {action.metavar or action.dest.upper()}: {action.help}."
-        if action is not None and action.choices and (given := re.match(r"invalid choice: '(.*?)' \(choose", message)):
+        if action is not None and action.choices and (given := re.match(r"invalid choice: '(.*?)'", message)):
             known = [str(choice) for choice in action.choices]
             message, remedy = f"'{given[1]}' is not known{did_you_mean(given[1], known)}", f"One of {', '.join(known)}."
         raise BadInput(one_line(message, _LONGEST), place=name, remedy=remedy)
@@ -192,7 +192,7 @@ class Commands(Parser):
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, its texts at one column."""
 
-    def __init__(self, prog: str) -> None:
+    def __init__(self, prog: str, **_: Any) -> None:  # later Pythons hand on whether there are colours
         super().__init__(prog, max_help_position=_INDENT, width=_width())
 
 
