@@ -11,6 +11,7 @@ from mlx_publish.children.engine import Children
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.runner import Runner
@@ -43,6 +44,7 @@ def run_command(
     policy = find_policy(Path.cwd())
     rebuilds = getattr(options, "rebuild", False) or (policy is not None and policy.spec.publish.rebuild)
     work = Work(options.work.resolve(), recipe.name)
+    dry_run = getattr(options, "dry_run", False)
     context = Context(
         recipe,
         variants,
@@ -55,6 +57,7 @@ def run_command(
         anew=options.force or until is not None or options.command == NAMES[0],
         children=children,
         rebuild=convert_again if rebuilds else None,
+        dry_run=dry_run,
     )
     with work.lock():
         work.remove_left()
@@ -64,7 +67,9 @@ def run_command(
             if until is not None:
                 print_table(console.out, variants, work)
         finally:
-            write_outcome(work, recipe, variants, [stage.name for stage in stages], Runner.from_env())
+            # The last receipt is not of a run that publishes nothing.
+            shown = [stage.name for stage in stages if not (dry_run and stage.traits.publishes)]
+            write_outcome(work, recipe, variants, shown, Runner.from_env())
             if options.json:
                 _print_reports(context, stages)
     return 1 if refused else 0
@@ -123,12 +128,19 @@ def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage
 
 
 def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
+    planned = context.once("planned", dict[str, Report])
     reports = {
         variant.label: {
             stage.name: report.to_json()
             for stage in stages
-            if (report := context.work.report(variant.label, stage.name)) is not None
+            if (report := _report(context, stage, variant, planned)) is not None
         }
         for variant in context.variants
     }
     print(shown_json(reports))
+
+
+def _report(context: Context, stage: Stage, variant: Variant, planned: Mapping[str, Report]) -> Report | None:
+    if context.dry_run and stage.traits.publishes:
+        return planned.get(variant.label)
+    return context.work.report(variant.label, stage.name)

@@ -37,16 +37,34 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
     """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
+    judge_card(context, variant, cards)
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
-    for name in ("README.md", "evidence.json"):
-        if not (folder / name).is_file():
-            raise BadInput(
-                f"there is no {name} of {variant.label} in {folder}",
-                place="--cards",
-                remedy="Run 'mlx-publish card --into' with the same recipe, and have it reviewed.",
-            )
     for name, published in FILES.items():
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / published)
         else:
             (model / published).unlink(missing_ok=True)
+
+
+def judge_card(context: Context, variant: Variant, cards: Path) -> None:
+    """Raise `BadInput` where nothing of a variant was reviewed in `cards`."""
+    if not cards.is_dir():
+        raise BadInput(
+            f"the folder {cards} does not exist",
+            place="--cards",
+            remedy=f"Name the folder with the reviewed cards (usually cards/, after 'git pull'). To make one: "
+            f"mlx-publish run{_recipe(context)} --into {cards}, then have it reviewed.",
+        )
+    folder = card_folder(context.recipe, variant, cards)
+    for name in ("README.md", "evidence.json"):
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"there is no reviewed card of {variant.label}: {folder / name} is missing",
+                place="--cards",
+                remedy="Merge the pull request that adds it; or make the card with "
+                f"'mlx-publish run{_recipe(context)} --into {cards}' and have it reviewed.",
+            )
+
+
+def _recipe(context: Context) -> str:
+    return f" --recipe {context.recipe.place}" if context.recipe.place else ""

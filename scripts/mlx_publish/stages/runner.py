@@ -80,7 +80,10 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
             raise Bug(f"{stage.name} ran no check")
         reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
     for label, report in reports.items():
-        context.work.write_report(label, report)
+        if context.dry_run and stage.traits.publishes:
+            context.once("planned", dict[str, Report])[label] = report
+        else:
+            context.work.write_report(label, report)
     _show(context, reports, time.monotonic() - start)
     return {**kept, **reports}
 
