@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LON
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
 from mlx_publish.errors import Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
+from mlx_publish.text.progress import Step, Tell, from_plain
 
 __all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
 
-Progress = Callable[[str], None]
+Progress = Tell
 _LEAST_JOBS = 2
 """Of one child side by side with others: to load MLX takes as long as many a job."""
 
@@ -81,7 +82,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     except Ended as end:
         if end.code >= 0:
             raise _died(end, job) from None
-        progress(f"{job.op} died of signal {-end.code}; once more")
+        progress(Step(f"{job.op} died of signal {-end.code}; trying once more", stays=True))
     try:
         return _answer(job, job.children, progress, at_once, stop)
     except Ended as end:
@@ -103,7 +104,7 @@ def _answer(
             "threads": threads(at_once),
             "converter": children.converter,
         }
-        answer = worker.do(order, job.bounds, lambda text: progress(str(text)), stop)
+        answer = worker.do(order, job.bounds, lambda now: progress(from_plain(now)), stop)
         good = bool(answer["again"])
         return _unpack(answer, job)
     finally:
