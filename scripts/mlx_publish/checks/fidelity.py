@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
+from mlx_publish.text.numbers import significant
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def _kld(facts: FidelityFacts) -> Says:
     text = f"mean KLD {mean:.4f} ± {error:.4f} nats, 99 % of positions below {p99:.3g}"
     if mean <= facts.limits.max_mean_kld:
         return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant))
+    short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
+    return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
@@ -71,7 +73,9 @@ def _first_choice(facts: FidelityFacts) -> Says:
     text = f"same first choice as the source at {share:.1%} of positions"
     if share >= facts.limits.min_same_first_choice:
         return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.min_same_first_choice:.0%}", better(facts.variant))
+    limit = f"{facts.limits.min_same_first_choice:.0%}"
+    short = f"same first choice at {share:.0%} of positions, under the limit {limit}"
+    return failed(f"{text}; the limit is {limit}", better(facts.variant), short=short)
 
 
 def _perplexity(facts: FidelityFacts) -> Says:
@@ -83,7 +87,8 @@ def _perplexity(facts: FidelityFacts) -> Says:
     text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} of the source's"
     if ratio <= facts.limits.max_perplexity_ratio:
         return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant))
+    short = f"{significant(ratio)} of the source's perplexity, over the limit {facts.limits.max_perplexity_ratio:g}"
+    return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant), short=short)
 
 
 FIDELITY: tuple[Check[FidelityFacts], ...] = (

@@ -38,6 +38,16 @@ class Job:
     bounds: Bounds = field(default_factory=Bounds)
     children: Children | None = None
     """Those of the run, of which one may do it; else a child is started for this job alone."""
+    label: str = ""
+    """The variant that it is about, which its progress names."""
+
+    def heard(self, data: object) -> str | Step:
+        """Return what the child tells of its progress, with the variant."""
+        now = from_plain(data)
+        step = now if isinstance(now, Step) else Step(now)
+        if not self.label or self.label in step.what.split():
+            return now
+        return replace(step, what=f"{self.label}: {step.what}")
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> list[dict[str, Any]]:
@@ -104,7 +114,7 @@ def _answer(
             "threads": threads(at_once),
             "converter": children.converter,
         }
-        answer = worker.do(order, job.bounds, lambda now: progress(from_plain(now)), stop)
+        answer = worker.do(order, job.bounds, lambda now: progress(job.heard(now)), stop)
         good = bool(answer["again"])
         return _unpack(answer, job)
     finally:

@@ -127,7 +127,7 @@ def _folder_identity(context: Context, files: FolderFiles) -> str:
         with files.look.open(path) as file:
             return sha256_of_open(file, digested)
 
-    with context.console.busy("the source's digests"):
+    with context.console.busy("source"):
         digests = context.work.digests_of(needed, read)
     others = (entry for path, entry in files.entries.items() if path not in needed)
     return folder_digest((*digests, *(FileDigest(shown(other.path, LONG), other.size, "") for other in others)))

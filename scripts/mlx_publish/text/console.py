@@ -124,10 +124,10 @@ class Console:
         if self.level > Level.QUIET:
             self._line((f"  {label}: {text}", ""))
 
-    def next(self, text: str) -> None:
-        """Print the command to type next, in one piece so that it can be copied."""
+    def next(self, text: str, who: str = "") -> None:
+        """Print what to do next, for all variants or those that `who` names: in one piece, so that it can be copied."""
         if self.level > Level.QUIET:
-            self._line((f"Next: {text}", NEXT))
+            self._line((f"Next for {who}: " if who else "Next: ", FAINT), (text, NEXT))
 
     def quote(self, text: str) -> None:
         """Print text of a model, behind a bar and folded."""

@@ -20,31 +20,43 @@ _TURNING = "|/-\\"
 
 
 @dataclass
+class _Pace:
+    """How a piece of work goes: several may go on side by side."""
+
+    since: float
+    before: int
+    """What was done of it when it was first heard of."""
+    until: float = 0.0
+    """When it will probably be done, by what was done so far; 0 where nothing can be said."""
+
+    def hear(self, step: Step, instant: float) -> None:
+        """Foresee the end."""
+        done, rest = step.done - self.before, step.total - step.done
+        self.until = instant + (instant - self.since) * rest / done if done > 0 else 0.0
+
+
+@dataclass
 class _Work:
     """Something that takes time, and what is being done of it now."""
 
     title: str
     begun: float = field(default_factory=time.monotonic)
     now: Step = field(default_factory=lambda: Step(""))
-    since: float = 0.0
-    """When this step began."""
-    before: int = 0
-    """What was done of it when it was first heard of."""
+    paces: dict[str, _Pace] = field(default_factory=dict)
 
     def hear(self, step: Step) -> bool:
-        """Take the next step; return whether it is of other work than the last one."""
-        new = step.what != self.now.what
-        if new:
-            self.since, self.before = time.monotonic(), step.done
+        """Take the next step; return whether it is the first of its work."""
+        new, instant = step.what not in self.paces, time.monotonic()
+        self.paces.setdefault(step.what, _Pace(instant, step.done)).hear(step, instant)
         self.now = step
         return new
 
     def fields(self) -> list[str]:
         """Return what is done, amount, share and time left, the most important first."""
-        now = self.now
-        seconds = time.monotonic() - self.since
-        rest = Step(now.what, now.done - self.before, now.total - self.before, now.unit).left(seconds)
-        timing = rest or clock(time.monotonic() - self.begun)
+        now, instant = self.now, time.monotonic()
+        pace = self.paces.get(now.what, _Pace(instant, 0))
+        known = pace.until > instant and instant - pace.since > 1
+        timing = f"{clock(pace.until - instant)} left" if known else clock(instant - self.begun)
         return [part for part in (" ".join(plain(now.what).split()), now.share, now.amount, timing) if part]
 
 

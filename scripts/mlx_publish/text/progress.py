@@ -45,12 +45,6 @@ class Step:
         """The share done, as `25 %`; empty where the total is not known."""
         return f"{min(100, 100 * self.done // self.total)} %" if self.total else ""
 
-    def left(self, seconds: float) -> str:
-        """Return the time left, as `0:12 left`, if `seconds` were needed so far; empty where nothing can be said."""
-        if not 0 < self.done < self.total or seconds < 1:
-            return ""
-        return f"{clock(seconds * (self.total - self.done) / self.done)} left"
-
     def plain(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
