@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
+from mlx_publish.commands._ending import Ending
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
@@ -24,7 +25,7 @@ from mlx_publish.stages import STAGES
 from mlx_publish.stages.rebuilding import convert_again
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.stages.stage import Stage
-from mlx_publish.text.console import Console
+from mlx_publish.text.console import Console, Level
 from mlx_publish.text.harmless import shown_json
 from mlx_publish.work import Work
 
@@ -59,17 +60,19 @@ def run_command(
         rebuild=convert_again if rebuilds else None,
         dry_run=dry_run,
     )
+    # The last receipt is not of a run that publishes nothing.
+    names = [stage.name for stage in stages if not (dry_run and stage.traits.publishes)]
     with work.lock():
         work.remove_left()
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
-            if until is not None:
-                print_table(console.out, variants, work)
+            if until is not None and console.level > Level.QUIET:
+                print_table(console, variants, work, names)
+            labels = [variant.label for variant in variants]
+            Ending(options, recipe, labels, names, refused, work).show(console)
         finally:
-            # The last receipt is not of a run that publishes nothing.
-            shown = [stage.name for stage in stages if not (dry_run and stage.traits.publishes)]
-            write_outcome(work, recipe, variants, shown, Runner.from_env())
+            write_outcome(work, recipe, variants, names, Runner.from_env())
             if options.json:
                 _print_reports(context, stages)
     return 1 if refused else 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_publish.commands._arguments import add_from_env, add_recipe, recipe_flags
+from mlx_publish.commands._arguments import add_from_env, add_recipe, add_verbosity, recipe_flags
 from mlx_publish.commands._command import Command, Run
 from mlx_publish.text.console import Console
 
@@ -26,6 +26,7 @@ def stage_command(
         parser.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
         parser.add_argument("--force", action="store_true", help="repeat although nothing changed")
         parser.add_argument("--json", action="store_true", help="print the reports as JSON on standard output")
+        add_verbosity(parser)
         add_from_env(parser)
         if more:
             more(parser)
