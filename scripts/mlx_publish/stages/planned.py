@@ -39,21 +39,35 @@ class Planned:
         for path in self.foreseen.removed:
             console.say(f"  - {path}")
 
+        console.say(f"  {self._words}")
+        if self.tag:
+            console.say(f"  {self._tag_words}")
+
+    @property
+    def _words(self) -> str:
+        words = {
+            "new": "does not exist yet and would be created",
+            "ours": "was published from this source and would be updated",
+            "adopted": "holds other files, which 'adopt: true' would replace",
+        }
+        return f"{self.destination} {words[self.state]}"
+
+    @property
+    def _tag_words(self) -> str:
+        kept = "exists already, for exactly these files" if self.foreseen.tagged else "would be created"
+        return f"the tag {self.tag} {kept}"
+
     def findings(self, lacking: str) -> tuple[Finding, ...]:
         """Return what there is to say of destination and tag; `lacking` is what the token lacks to write."""
-        words = {
-            "new": f"{self.destination} does not exist yet and would be created",
-            "ours": f"{self.destination} was published from this source and would be updated",
-            "adopted": f"{self.destination} holds other files, which 'adopt: true' would replace",
-        }
-        found = [Finding("destination-ours", "warn" if self.foreseen.adopted else "pass", words[self.state])]
+        findings = [Finding("destination-ours", "warn" if self.foreseen.adopted else "pass", self._words)]
         if self.tag:
-            kept = "exists already, for exactly these files" if self.foreseen.tagged else "would be created"
-            found.append(Finding("tag-free", "pass", f"the tag {self.tag} {kept}"))
+            findings.append(Finding("tag-free", "pass", self._tag_words))
         if lacking:
             remedy = "Set HF_TOKEN to a token with write access before the real upload."
-            found.append(Finding("destination-writable", "warn", f"{lacking}, so nothing could be published", remedy))
-        return tuple(found)
+            findings.append(
+                Finding("destination-writable", "warn", f"{lacking}, so nothing could be published", remedy)
+            )
+        return tuple(findings)
 
     def result(self) -> PlannedUpload:
         """Return the record of the report."""
