@@ -19,8 +19,10 @@ from pydantic import BaseModel, TypeAdapter
 
 import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
+from mlx_publish.cli import ERROR_SCHEMA
 from mlx_publish.commands import registry
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.errors import BadInput, Bug, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
@@ -62,13 +64,48 @@ def report_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **schema}
 
 
+def error_schema() -> dict[str, Any]:
+    """JSON Schema of what `--json` prints of an error."""
+    codes = {error.kind: error.exit_code for error in (Refused, BadInput, Bug, SurroundingsError, Interrupted)}
+    text, nullable = {"type": "string"}, {"type": ["string", "null"]}
+    fault = {"message": text, "file": nullable, "key": nullable, "remedy": nullable}
+    line = {"type": ["integer", "null"], "minimum": 1, "description": "Line of the file, counted from 1."}
+    return {
+        "$schema": DIALECT,
+        "title": "Error",
+        "description": "What a command prints on standard output where --json is given and it fails.",
+        **_closed(
+            {
+                "schema": {"const": ERROR_SCHEMA},
+                "error": _closed(
+                    {
+                        "exit_code": {"enum": sorted(codes.values())},
+                        "kind": {"enum": list(codes)},
+                        "faults": {"type": "array", "minItems": 1, "items": _closed({**fault, "line": line})},
+                    }
+                ),
+            }
+        ),
+    }
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def action_file() -> str:
     """action.yml with an input for each key of a recipe that has a flag, and with the commands that it runs alike."""
     text = key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
     names = [
         name for name, command in registry().items() if command.of_the_action and f"\n          {name})\n" not in text
     ]
-    return re.sub(r"(?m)^( +)inspect \| .*\)$", rf"\1{' | '.join(names)})", text)
+    return re.sub(r"(?m)^( +)[\w-]+(?: \| [\w-]+){3,}\)$", rf"\1{' | '.join(names)})", text)
 
 
 def recipe_page() -> str:
@@ -234,6 +271,7 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
         SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
+        SCHEMAS / "error.schema.json": json_text(error_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
         flags.FILE: json_text(key_blocks.recipe_flags()),
         ROOT / "action.yml": action_file(),

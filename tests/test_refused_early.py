@@ -99,7 +99,7 @@ def test_a_folder_that_holds_something_else(ada: User, hub: Hub) -> None:
 
 def test_cards_of_a_folder_that_was_never_made(ada: User, hub: Hub) -> None:
     text = refused(ada, hub, "--cards", "cards", command="upload", code=2)
-    assert "the folder cards does not exist" in text
+    assert "There is no folder cards." in text
     assert "mlx-publish run --recipe recipes/tiny.yaml --into cards" in text
     (ada.home / "cards").mkdir()
     text = refused(ada, hub, "--cards", "cards", command="upload", code=2)

@@ -104,7 +104,7 @@ def test_clean_takes_from_the_hub_cache_only_what_recipes_here_pin(user: User) -
 def test_a_recipe_that_does_not_exist_is_answered_with_those_that_do(work: Path, user: User) -> None:
     assert work.is_dir()
     text = user.run("status", "Scriptd", code=2).text
-    assert "Did you mean Scripted? Recipes here: Scripted." in text
+    assert "did you mean Scripted? next: Recipes here: Scripted." in text
 
 
 @pytest.mark.usefixtures("work")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from mlx_publish.errors import BadInput, Fault
 from mlx_publish.recipes.policy import find_policy, objections, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.text.harmless import one_line
+from mlx_publish.text.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,8 @@ def no_recipes(folder: Path) -> BadInput:
 
 def unknown(name: str, names: Sequence[str]) -> BadInput:
     """Return the error for a recipe that does not exist, with the ones that do."""
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"Did you mean {near[0]}? " if near else ""
     return BadInput(
-        f"there is no recipe {name!r} here",
+        f"there is no recipe {one_line(name)!r} here{did_you_mean(name, names)}",
         place="RECIPE",
-        remedy=f"{hint}Recipes here: {', '.join(names) or 'none'}.",
+        remedy=f"Recipes here: {', '.join(names) or 'none'}.",
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlx_publish.commands._arguments import print_json
+from mlx_publish.commands._arguments import fault_record, print_json
 from mlx_publish.commands._known import RecipeFile, no_recipes, recipe_files
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.patterns import is_commit
@@ -69,9 +69,5 @@ def _record(file: RecipeFile) -> dict[str, object]:
         "pinned": bool(recipe and (recipe.source_folder or is_commit(recipe.spec.revision))),
         "variants": [variant.label for variant in recipe.variants] if recipe else [],
         "destinations": {label: str(to) for label, to in recipe.destinations.items()} if recipe else {},
-        "faults": [
-            {"file": fault.place.name, "line": fault.place.line, "key": fault.key, "message": fault.message,
-             "remedy": fault.remedy}
-            for fault in file.faults
-        ],
-    }  # fmt: skip
+        "faults": [fault_record(fault) for fault in file.faults],
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.commands._arguments import add_json, add_verbosity
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
 from mlx_publish.text.console import Console
 
@@ -33,10 +33,12 @@ _SIGNERS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is judged, whether it is made again, and who is trusted."""
-    parser.add_argument("place", metavar="REPO[@TAG]", help="namespace/name with a tag or commit, or a folder")
-    parser.add_argument("--rebuild", action="store_true", help="convert its source again and compare byte by byte")
-    parser.add_argument("--source", metavar="DIR", default="", help="the source, where it was a folder")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what --rebuild makes there")
+    parser.add_argument(
+        "place", metavar="REPO[@TAG]", help="namespace/name, with a tag or commit, or its address, or a folder"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="convert the source again and compare byte by byte")
+    parser.add_argument("--source", metavar="DIR", default="", help="folder of the source, if it was one")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="work folder of --rebuild, which is then kept")
     for name, (kind, metavar, text) in _SIGNERS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
     add_json(parser)
@@ -69,4 +71,14 @@ def _signers(options: argparse.Namespace) -> Wanted:
     return Wanted(**given)
 
 
-COMMAND = Command("verify", "is what was published what its evidence says", 41, add_arguments, run, extras=("sign",))
+COMMAND = Command(
+    "verify",
+    "verify a published model against its evidence",
+    41,
+    add_arguments,
+    run,
+    extras=("sign",),
+    group=Group.LOOK,
+    example="mlx-publish verify your-name/SmolLM2-135M-Instruct-MLX-4bit@v1\n"
+    "mlx-publish verify published/SmolLM2-135M-Instruct-MLX-4bit",
+)

@@ -42,6 +42,11 @@ def _git(root: Path, base: str, *words: str) -> str:
     asked = words if not base.startswith("-") else ("rev-parse", "--verify", "--end-of-options", base)
     outcome = git_outcome(root, *asked)
     if outcome.code:
+        if git_outcome(root, "rev-parse", "--git-dir").code:
+            raise BadInput(
+                f"{root} is not a git repository, so nothing can be compared",
+                remedy="Run it in a checkout of the repo that holds recipes and cards.",
+            )
         complaint = outcome.err.strip().splitlines()[:1] or ["nothing"]
         raise BadInput(
             f"git cannot compare with it: {complaint[0]}",

@@ -35,6 +35,19 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
     return folder
 
 
+def review_first(recipe: Recipe, cards: Path) -> str:
+    """Return the commands that bring cards before people, and what to do in a repo whose cards lie elsewhere."""
+    if not cards.is_dir():
+        return f"There is no folder {cards}. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
+    return _make(recipe, cards)
+
+
+def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
+    named = f"--recipe {recipe.place} " if recipe.place else ""
+    run = f"un: mlx-publish run {named}--into {cards}"
+    return f"{'r' if small else 'R'}{run}; then have them reviewed: mlx-publish review {named}--cards {cards}"
+
+
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
     """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
     judge_card(context, variant, cards)
@@ -48,23 +61,11 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
 
 def judge_card(context: Context, variant: Variant, cards: Path) -> None:
     """Raise `BadInput` where nothing of a variant was reviewed in `cards`."""
-    if not cards.is_dir():
-        raise BadInput(
-            f"the folder {cards} does not exist",
-            place="--cards",
-            remedy=f"Name the folder with the reviewed cards (usually cards/, after 'git pull'). To make one: "
-            f"mlx-publish run{_recipe(context)} --into {cards}, then have it reviewed.",
-        )
     folder = card_folder(context.recipe, variant, cards)
     for name in ("README.md", "evidence.json"):
         if not (folder / name).is_file():
             raise BadInput(
                 f"there is no reviewed card of {variant.label}: {folder / name} is missing",
                 place="--cards",
-                remedy="Merge the pull request that adds it; or make the card with "
-                f"'mlx-publish run{_recipe(context)} --into {cards}' and have it reviewed.",
+                remedy=review_first(context.recipe, cards),
             )
-
-
-def _recipe(context: Context) -> str:
-    return f" --recipe {context.recipe.place}" if context.recipe.place else ""

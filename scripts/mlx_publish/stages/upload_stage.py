@@ -210,10 +210,18 @@ def _order(context: Context, variant: Variant, evidence: Evidence, files: tuple[
     repo, spec = context.recipe.destinations[variant.label].repo, context.recipe.spec
     title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
     return Order(
-        repo or "", files, evidence.source, title, tag_of(context, files),
-        context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
-        create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
-    )  # fmt: skip
+        repo or "",
+        files,
+        evidence.source,
+        title,
+        tag_of(context, files),
+        context.work.variant(variant.label) / "begun",
+        private=spec.private,
+        adopt=spec.adopt,
+        create_pr=spec.create_pr,
+        collection=spec.collection,
+        read_back=spec.read_back,
+    )
 
 
 def _foresee(context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]) -> Outcome:

@@ -14,6 +14,7 @@ from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
+from mlx_publish.recipes.address import NotAModel, with_revision
 from mlx_publish.recipes.read import FOLDER, expanded, is_folder
 
 EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
@@ -90,7 +91,14 @@ class Published:
 
 
 def find(place: str) -> Published:
-    """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT` or a folder. `BadInput` where it is none."""
+    """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT`, an address of the Hub or a folder.
+
+    Raises `BadInput` where it is none.
+    """
+    try:
+        place = with_revision(place)
+    except NotAModel as error:
+        raise BadInput(str(error), place="REPO", remedy="Give namespace/name@tag of a model.") from None
     folder = expanded(place.removeprefix("folder:"))
     if place.startswith("folder:") or FOLDER.match(place) or is_folder(folder):
         if not is_folder(folder):
