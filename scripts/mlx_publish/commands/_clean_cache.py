@@ -21,14 +21,12 @@ def clean_cache(root: Path, recipes: Path, before: float, console: Console, *, k
     """
     cache, commits = hub_cache(), set(_commits(root, recipes))
     old = [(repo, revision) for repo, revision in cache.revisions(commits) if last_used(revision) <= before]
-    if cache.info is None or not old:
-        return []
-    strategy = cache.info.delete_revisions(*(revision.commit_hash for _, revision in old))
     for repo, revision in old:
         name = f"{repo} at {revision.commit_hash[:12]} from the Hub cache"
         console.say(f"{'would remove' if keep else 'removing'} {name} ({size(revision.size_on_disk)})")
     if not keep:
-        strategy.execute()
+        for name in dict.fromkeys(repo for repo, _ in old):
+            cache.remove(name, [revision for repo, revision in old if repo == name])
     return [Stale(revision.snapshot_path, revision.size_on_disk) for _, revision in old]
 
 

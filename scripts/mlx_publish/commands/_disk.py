@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,13 @@ class HubCache:
             for revision in sorted(repo.revisions, key=lambda revision: revision.commit_hash):
                 if repo.repo_type == "model" and (repo.repo_id.casefold(), revision.commit_hash) in wanted:
                     yield repo.repo_id, revision
+
+    def remove(self, repo: str, revisions: Iterable[CachedRevisionInfo]) -> None:
+        """Remove revisions of a repo, with the blobs that no other revision of it needs."""
+        if self.info:
+            # A copy of a repo may have the same commit, and huggingface_hub takes the first one it finds.
+            only = frozenset(known for known in self.info.repos if known.repo_id == repo and known.repo_type == "model")
+            replace(self.info, repos=only).delete_revisions(*(revision.commit_hash for revision in revisions)).execute()
 
 
 def hub_cache() -> HubCache:
