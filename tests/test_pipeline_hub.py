@@ -209,8 +209,8 @@ def test_a_token_that_may_not_write_changes_nothing(ada: Publisher, hub: Hub, to
         hub.put(REPO, {"README.md": b"# there\n"})
     ada.user.token = token
     said = ada.upload(code=1)
-    assert ("may only read" if token == "read" else "answered 403" if there else "it is of eve") in said
-    assert "Set HF_TOKEN to a token with the right for this repo." in said
+    assert ("is a read token" if token == "read" else "answered 403" if there else "it belongs to eve") in said
+    assert "Set HF_TOKEN to a token with write access to this repo." in said
     assert changes(hub) == []
     assert hub.exists(REPO) is there
 

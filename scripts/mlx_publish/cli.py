@@ -23,7 +23,7 @@ from mlx_publish.errors import (
     of_the_surroundings,
 )
 from mlx_publish.github.runner import Runner
-from mlx_publish.text.console import Console
+from mlx_publish.text.console import Console, Level
 from mlx_publish.text.harmless import harmless, one_line, plain, shown_json
 from mlx_publish.text.masking import without_secrets
 from mlx_publish.text.streams import patient
@@ -75,8 +75,16 @@ def _run(options: argparse.Namespace) -> int:
         options.own.fill(options, inputs_of(os.environ), options.chosen.inputs)
     # With --json standard output holds nothing else.
     out = sys.stderr if getattr(options, "json", False) else sys.stdout
-    exit_code: int = options.chosen.run(options, Console(out, Runner.from_env().group))
+    runner = Runner.from_env()
+    exit_code: int = options.chosen.run(options, Console(out, runner.group, _level(options, runner), runner.obeys))
     return exit_code
+
+
+def _level(options: argparse.Namespace, runner: Runner) -> Level:
+    """Return how much is printed: in a job everything, because its log is folded."""
+    if getattr(options, "quiet", False):
+        return Level.QUIET
+    return Level.VERBOSE if getattr(options, "verbose", False) or runner.obeys else Level.NORMAL
 
 
 def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:

@@ -174,3 +174,7 @@ UPLOAD: tuple[Check[Parcel], ...] = (
     ),
     Check("no-secrets", "No secrets in the files", "a token that anybody can use", _secrets, safety=True),
 )
+
+_AHEAD = frozenset({"evidence-complete", "checks-complete", "licence-allowed", "card-rendered"})
+KNOWN_AHEAD: tuple[Check[Parcel], ...] = tuple(check for check in UPLOAD if check.id in _AHEAD)
+"""Those that need no weights: a reviewed card and its evidence are judged by them before anything is converted."""

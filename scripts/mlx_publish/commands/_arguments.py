@@ -98,6 +98,13 @@ def print_json(options: argparse.Namespace, record: Mapping[str, object]) -> Non
     print(shown_json({"schema": f"mlx-publish/{options.command}/1", **record}))
 
 
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add how much is printed: `verbose`, `quiet` or neither."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-v", "--verbose", action="store_true", help="print every check, also those that passed")
+    group.add_argument("-q", "--quiet", action="store_true", help="print failures, errors and the verdict only")
+
+
 def fault_record(fault: Fault) -> dict[str, object]:
     """Return a fault for `--json`: message, file, line, key and remedy, null where there is none."""
     return {

@@ -9,8 +9,10 @@ from pathlib import Path
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
 from mlx_publish.commands._chosen import chosen_variants, given_twice, nothing_given
+from mlx_publish.commands._ending import Ending
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
+from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.runner import Runner
@@ -23,7 +25,7 @@ from mlx_publish.stages import STAGES
 from mlx_publish.stages.rebuilding import convert_again
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.stages.stage import Stage
-from mlx_publish.text.console import Console
+from mlx_publish.text.console import Console, Level
 from mlx_publish.text.harmless import shown_json
 from mlx_publish.work import Work
 
@@ -43,6 +45,7 @@ def run_command(
     policy = find_policy(Path.cwd())
     rebuilds = getattr(options, "rebuild", False) or (policy is not None and policy.spec.publish.rebuild)
     work = Work(options.work.resolve(), recipe.name)
+    dry_run = getattr(options, "dry_run", False)
     context = Context(
         recipe,
         variants,
@@ -55,16 +58,21 @@ def run_command(
         anew=options.force or until is not None or options.command == NAMES[0],
         children=children,
         rebuild=convert_again if rebuilds else None,
+        dry_run=dry_run,
     )
+    # The last receipt is not of a run that publishes nothing.
+    names = [stage.name for stage in stages if not (dry_run and stage.traits.publishes)]
     with work.lock():
         work.remove_left()
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
-            if until is not None:
-                print_table(console.out, variants, work)
+            if until is not None and console.level > Level.QUIET:
+                print_table(console, variants, work, names)
+            labels = [variant.label for variant in variants]
+            Ending(options, recipe, labels, names, refused, work).show(console)
         finally:
-            write_outcome(work, recipe, variants, [stage.name for stage in stages], Runner.from_env())
+            write_outcome(work, recipe, variants, names, Runner.from_env())
     if options.json:
         _print_reports(context, stages)
     return 1 if refused else 0
@@ -106,12 +114,19 @@ def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage
 
 
 def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
+    planned = context.once("planned", dict[str, Report])
     reports = {
         variant.label: {
             stage.name: report.to_json()
             for stage in stages
-            if (report := context.work.report(variant.label, stage.name)) is not None
+            if (report := _report(context, stage, variant, planned)) is not None
         }
         for variant in context.variants
     }
     print(shown_json(reports))
+
+
+def _report(context: Context, stage: Stage, variant: Variant, planned: Mapping[str, Report]) -> Report | None:
+    if context.dry_run and stage.traits.publishes:
+        return planned.get(variant.label)
+    return context.work.report(variant.label, stage.name)

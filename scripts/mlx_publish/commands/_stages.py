@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_publish.commands._arguments import add_from_env, add_json, add_recipe, add_variant, recipe_flags
+from mlx_publish.commands._arguments import (
+    add_from_env,
+    add_json,
+    add_recipe,
+    add_variant,
+    add_verbosity,
+    recipe_flags,
+)
 from mlx_publish.commands._command import Command, Group, Run
 from mlx_publish.text.console import Console
 
@@ -30,6 +37,7 @@ def stage_command(
         parser.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
         parser.add_argument("--force", action="store_true", help="run again even if nothing changed")
         add_json(parser)
+        add_verbosity(parser)
         add_from_env(parser)
         if more:
             more(parser)

@@ -45,9 +45,9 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
     console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
     if can:
         print_plainly(console.out, _table(can, metadata))
-    for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
-        if finding.status != "skip":
-            console.finding(finding)
+    console.findings(findings)
+    if rest := console.rest(findings):
+        console.ended("pass", rest)
     if as_json:
         report = {
             "verdict": verdict_of(findings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlx_publish.commands._arguments import add_json
+from mlx_publish.commands._arguments import add_json, add_verbosity
 from mlx_publish.commands._command import Command
 from mlx_publish.text.console import Console
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where work will lie."""
     parser.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="where work will lie")
     add_json(parser)
+    add_verbosity(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -46,6 +46,9 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="publish what was reviewed in DIR, if the bytes match its evidence",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be sent, removed, tagged or refused; write nothing"
+    )
     add_tag_and_rebuild(parser)
 
 

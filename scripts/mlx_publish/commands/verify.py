@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_publish.commands._arguments import add_json
+from mlx_publish.commands._arguments import add_json, add_verbosity
 from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
 from mlx_publish.text.console import Console
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, metavar, text) in _SIGNERS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
     add_json(parser)
+    add_verbosity(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:

@@ -50,16 +50,22 @@ def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
     """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
+    judge_card(context, variant, cards)
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
-    for name in ("README.md", "evidence.json"):
-        if not (folder / name).is_file():
-            raise BadInput(
-                f"there is no {name} of {variant.label} in {folder}",
-                place="--cards",
-                remedy=review_first(context.recipe, cards),
-            )
     for name, published in FILES.items():
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / published)
         else:
             (model / published).unlink(missing_ok=True)
+
+
+def judge_card(context: Context, variant: Variant, cards: Path) -> None:
+    """Raise `BadInput` where nothing of a variant was reviewed in `cards`."""
+    folder = card_folder(context.recipe, variant, cards)
+    for name in ("README.md", "evidence.json"):
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"there is no reviewed card of {variant.label}: {folder / name} is missing",
+                place="--cards",
+                remedy=review_first(context.recipe, cards),
+            )
