@@ -178,15 +178,22 @@ def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None
 def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[Fault]:
     spec, asked = policy.spec, recipe.spec
     if spec.pinned and recipe.source_folder is None and not is_commit(asked.revision):
-        given = f"'{asked.revision}' is no commit" if asked.revision else "no commit is given"
-        remedy = f"Write the commit, 40 hex digits; {policy.named('pinned')} asks for it."
-        yield _objection(recipe, "revision", f"{given}, so the source may change", remedy, flags)
+        given = f"'{asked.revision}' is a branch or a tag" if asked.revision else "no revision is given"
+        message = f"{given}; {policy.named('pinned')} asks recipes to pin a commit"
+        yield _objection(recipe, "revision", message, pin_remedy(recipe), flags)
     if asked.license is not None and not _licensed(asked.license, policy):
         yield _objection(
             recipe, "license", f"the licence {asked.license} is not allowed", _allowed(policy, "licenses"), flags
         )
     for message, remedy in _destinations(recipe, policy):
         yield _objection(recipe, "to", message, remedy, flags)
+
+
+def pin_remedy(recipe: Recipe) -> str:
+    """Return how to pin a recipe: the command for a file, the flag for one that is given by flags."""
+    if recipe.place:
+        return f"Run: mlx-publish pin {recipe.place}"
+    return "Give the commit, 40 hex digits, by --revision."
 
 
 def _destinations(recipe: Recipe, policy: Policy) -> Iterator[tuple[str, str]]:
