@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlx_publish.recipes.flags import recipe_flags as _flags
-from mlx_publish.text.harmless import one_line
+from mlx_publish.text.harmless import one_line, shown_json
 
 # Flags of the contract first, then the other keys of a recipe that a form may fill in.
 RECIPE_FLAGS = _flags()
@@ -78,8 +78,15 @@ def add_recipes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add that what was judged is printed as JSON."""
-    parser.add_argument("--json", action="store_true", help="print verdict and checks as JSON on standard output")
+    """Add `--json`: the result, or the error, as JSON on standard output; what people read goes to standard error."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def print_json(options: argparse.Namespace, record: Mapping[str, object]) -> None:
+    """Print a command's result as JSON where `--json` is given: its keys below `schema: mlx-publish/COMMAND/1`."""
+    if not options.json:
+        return
+    print(shown_json({"schema": f"mlx-publish/{options.command}/1", **record}))
 
 
 def add_from_env(parser: argparse.ArgumentParser) -> None:
