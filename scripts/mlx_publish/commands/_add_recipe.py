@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlx_publish.commands._arguments import print_json
 from mlx_publish.commands._init import judge_namespace, own_namespace
 from mlx_publish.commands._placing import placing
 from mlx_publish.commands._proposed_words import as_json, next_commands, print_next, print_proposed
@@ -15,7 +16,6 @@ from mlx_publish.github.running_kit import running_kit
 from mlx_publish.recipes.policy import Policy, find_policy
 from mlx_publish.source.proposal import DEFAULT_MEMORY, memory_of
 from mlx_publish.text.console import Console
-from mlx_publish.text.harmless import shown_json
 
 
 def add_recipe_for(options: argparse.Namespace, flags: Mapping[str, str], console: Console) -> int:
@@ -32,13 +32,11 @@ def add_recipe_for(options: argparse.Namespace, flags: Mapping[str, str], consol
     remedy = f"Edit that file, or give this recipe another name: --name {proposed.recipe.name}-2"
     with placing(folder, {name: proposed.text}, remedy) as placed:
         pass
-    if options.json:
-        written = [path.as_posix() for path in placed.written]
-        print(shown_json({"written": written, "recipe": as_json(proposed)}))
-        return 0
     print_proposed(console, proposed)
     console.say(f"{'wrote' if placed.written else 'unchanged'} {folder / name}")
     print_next(console, next_commands(proposed.recipe))
+    written = [path.as_posix() for path in placed.written]
+    print_json(options, {"written": written, "recipe": as_json(proposed)})
     return 0
 
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlx_publish.commands._arguments import print_json
 from mlx_publish.commands._asking import Asker, Question, is_interactive
 from mlx_publish.commands._placing import Placed, placing
 from mlx_publish.commands._proposed_words import as_json, next_commands, print_next, print_proposed
@@ -24,7 +25,6 @@ from mlx_publish.recipes.patterns import NAME
 from mlx_publish.recipes.policy import FILE
 from mlx_publish.source.proposal import DEFAULT_MEMORY, memory_of
 from mlx_publish.text.console import Console
-from mlx_publish.text.harmless import shown_json
 
 _LICENCES = ("apache-2.0", "mit")
 _LARGEST_GB = 50
@@ -55,11 +55,9 @@ def init(options: argparse.Namespace, console: Console) -> int:
         if options.git and not has_git:
             git(root, "init", "--quiet", "--initial-branch=main")
             has_git = True
-    if options.json:
-        print(shown_json(_as_json(root, placed, kit, proposed)))
-        return 0
     _print(console, root, placed, kit, proposed)
     print_next(console, _next_commands(options.dir, proposed, has_git=has_git))
+    print_json(options, _as_json(root, placed, kit, proposed))
     return 0
 
 

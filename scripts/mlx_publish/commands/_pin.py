@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mlx_publish.commands._arguments import print_json
 from mlx_publish.errors import BadInput
 from mlx_publish.hub.repo import resolve
 from mlx_publish.recipes.patterns import is_commit
@@ -13,7 +14,6 @@ from mlx_publish.recipes.read import recipe_from_file, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.text.console import Console
-from mlx_publish.text.harmless import shown_json
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,9 @@ def pin_recipes(options: argparse.Namespace, folder: Path, console: Console) -> 
     commits = [_commit_of(recipe, options.revision, update=options.update) for recipe in recipes]
     named = options.update or bool(options.revision)
     rows = [_pinned(recipe, commit, named=named) for recipe, commit in zip(recipes, commits, strict=True)]
-    if options.json:
-        print(shown_json([asdict(row) for row in rows]))
-        return 0
     for row in rows:
         console.say(f"{row.recipe}: {row.note}")
+    print_json(options, {"recipes": [asdict(row) for row in rows]})
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._arguments import add_json
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.text.console import Console
 
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "ask nothing and take defaults; without --model, write no recipe"
     parser.add_argument("--yes", action="store_true", help=text)
     parser.add_argument("--git", action="store_true", help="run git init, if the folder is not in a git repo yet")
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON on standard output")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -51,4 +52,6 @@ COMMAND = Command(
     description="Write a new repo of models: policy, workflows, pre-commit hooks, README and a first recipe, pinned to "
     "a commit, with variants that fit a Mac's memory. Asks on a terminal for what no flag says. If the model is "
     "refused or a file exists with other content, nothing is written.",
+    group=Group.START,
+    example="mlx-publish init models --model HuggingFaceTB/SmolLM2-360M-Instruct --memory 16GB --git",
 )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mlx_publish.commands._arguments import add_json, add_recipes
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.text.console import Console
 
 
@@ -35,4 +35,6 @@ COMMAND = Command(
     run,
     description="Resolve the revision of a recipe (a branch, a tag, or the default branch if it has none) and write "
     "the commit into the file. Everything else in the file stays as it is.",
+    group=Group.START,
+    example="mlx-publish pin recipes/smollm2-360m.yaml",
 )

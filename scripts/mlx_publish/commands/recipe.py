@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mlx_publish.commands._arguments import add_from_env, add_recipe, add_recipes, recipe_flags
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._arguments import add_from_env, add_json, add_recipe, add_recipes, print_json, recipe_flags
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.commands.init import add_proposal
 from mlx_publish.errors import BadInput
 from mlx_publish.text.console import Console
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "inspect this model of the Hub (namespace/name or its address) and propose a recipe"
     parser.add_argument("model", nargs="?", metavar="REPO", help=text)
     add_proposal(parser)
-    parser.add_argument("--json", action="store_true", help="with REPO: print what was written as JSON")
+    add_json(parser)
     add_recipe(parser)
     add_recipes(parser)
     add_from_env(parser)
@@ -42,6 +42,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     elif "revision" in flags:
         pin(recipe_from_file(path, elsewhere=True), flags["revision"])
     console.say(f"recipe: {path}")
+    print_json(options, {"written": [path.as_posix()], "recipe": None})
     Runner.from_env().write({"recipe": path.as_posix()})
     return 0
 
@@ -49,10 +50,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
 COMMAND = Command(
     "recipe",
     "write a recipe for a model: inspected, pinned, with variants that fit",
-    2,
+    30,
     add_arguments,
     run,
     description="Write recipes/<name>.yaml for a model of the Hub, like init does for the first one: inspected by its "
     "metadata, pinned to a commit, with variants that fit a Mac's memory. Flags replace what would be proposed. "
     "Without REPO, write the recipe that the flags describe.",
+    group=Group.START,
+    example="mlx-publish recipe HuggingFaceTB/SmolLM2-360M-Instruct --memory 16GB",
 )

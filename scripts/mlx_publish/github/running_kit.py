@@ -91,7 +91,9 @@ def _of_install(direct_url: Callable[[], str | None]) -> RunningKit | None:
         found = parse(direct_url() or "{}", CONFIG)
     except ValueError:
         return None
-    vcs = found.get("vcs_info") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    vcs = found.get("vcs_info")
     commit = vcs.get("commit_id") if isinstance(vcs, dict) else None
     repo = _repo_of(str(found.get("url", "")))
     if not (isinstance(commit, str) and is_commit(commit) and repo):
