@@ -116,10 +116,10 @@ def test_it_is_written_into_the_recipe_that_flags_make(kit: Kit, tmp_path: Path)
 
 
 def test_its_value_is_checked_by_its_own_type(kit: Kit) -> None:
-    ended = kit.python("-m", "mlx_publish", "recipe", "--source", "a/c", "--flavour", "a/b", "--salt-free", "no")
+    ended = kit.python("-m", "mlx_publish", "recipe", "--source", "a/c", "--flavour", "a/b", "--salt-free", "pinch")
     assert ended.returncode == 2
     assert "--flavour: is not a name of letters" in ended.stderr
-    assert "--salt-free: input should be a valid boolean (given: 'no')" in ended.stderr
+    assert "--salt-free: input should be a valid boolean (given: 'pinch')" in ended.stderr
 
 
 def test_it_is_an_input_of_the_action(kit: Kit) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from act import ROOT, STANDS_IN, read
 from mlx_publish.commands import registry
-from mlx_publish.commands._arguments import RECIPE_FLAGS, Parser
+from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.commands._command import Command
+from mlx_publish.commands._parser import Parser
 from mlx_publish.github.request import DISPATCH, RequestSpec, from_form
 from mlx_publish.hub.provenance import PREDICATE, PREDICATE_TYPE, SUMS
 from mlx_publish.signing.attested import MEASURED

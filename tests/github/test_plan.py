@@ -248,8 +248,8 @@ def test_settings_of_the_repo(recipes: Path) -> None:
         ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),
         ({"recipe": "small", "dry_run": "perhaps"}, "dry_run", "bool"),
         ({"recipe": ["small"]}, "recipe", "string"),
-        ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
-        ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
+        ({"recipe": "small", "token": "hf_x"}, "token", "unknown key"),
+        ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "unknown key"),
     ],
 )
 def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, message: str) -> None:

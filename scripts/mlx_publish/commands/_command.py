@@ -57,4 +57,4 @@ class Command:
         """Whether the composite action runs it, whose inputs stand in for its options."""
         parser = argparse.ArgumentParser()
         self.add_arguments(parser)
-        return "--from-env" in parser.format_usage()
+        return parser.get_default("from_env") is not None

@@ -14,6 +14,7 @@ from mlx_publish.recipes.read import recipe_from_file, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.text.console import Console
+from mlx_publish.text.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ def _path_of(word: str, folder: Path) -> Path:
     known = recipe_paths(folder)
     found = next((path for path in known if path.stem == word), None)
     if found is None:
-        names = ", ".join(path.stem for path in known) or "none"
-        raise BadInput(f"there is no recipe '{word[:100]}'", place="RECIPE", remedy=f"Recipes in {folder}: {names}.")
+        names = [path.stem for path in known]
+        message = f"there is no recipe '{word[:100]}'{did_you_mean(word, names)}"
+        raise BadInput(message, place="RECIPE", remedy=f"Recipes in {folder}: {', '.join(names) or 'none'}.")
     return found
 
 

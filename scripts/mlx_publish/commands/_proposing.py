@@ -14,6 +14,7 @@ from mlx_publish.evidence.report import Finding
 from mlx_publish.github.running_kit import RunningKit
 from mlx_publish.hub.repo import resolve
 from mlx_publish.model.size import estimate_bytes
+from mlx_publish.recipes.address import Address, NotAModel, read_address
 from mlx_publish.recipes.patterns import REPO, is_commit
 from mlx_publish.recipes.policy import Policy, judge, judge_source
 from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_data, recipe_from_file, recipe_from_flags
@@ -26,9 +27,6 @@ from mlx_publish.text.numbers import count, size
 from mlx_publish.text.temporary import TemporaryFolder
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./{}-]*")
-_ADDRESS = re.compile(
-    r"https?://[^/\s]+/(?P<repo>[^/\s?#]+/[^/\s?#]+)(?:/(?:tree|blob|resolve)/(?P<revision>[^/\s?#]+).*)?"
-)
 _FITS = "Name a Mac with more --memory, or name the variants yourself: mlx-publish recipe {repo} --variants 3bit"
 
 
@@ -97,15 +95,14 @@ def propose(wish: Wish, kit: RunningKit, policy: Policy | None, recipes: Path = 
 def _repo_and_revision(wish: Wish) -> tuple[str, str]:
     """Return repo and revision, also from an address of the Hub."""
     asked = wish.repo.strip()
-    match = _ADDRESS.fullmatch(asked.rstrip("/"))
-    repo, revision = (match["repo"], match["revision"] or "") if match else (asked, "")
-    if not re.fullmatch(REPO, repo):
-        raise BadInput(
-            f"'{one_line(asked, 100)}' is not a model on the Hub",
-            place="REPO",
-            remedy="Write it as namespace/name, or paste its address.",
-        )
-    return repo, wish.given.get("revision") or revision
+    remedy = "Write it as namespace/name, or paste its address."
+    try:
+        address = read_address(asked) or Address(asked)
+    except NotAModel as error:
+        raise BadInput(one_line(str(error)), place="REPO", remedy=remedy) from None
+    if not re.fullmatch(REPO, address.repo):
+        raise BadInput(f"'{one_line(asked, 100)}' is not a model on the Hub", place="REPO", remedy=remedy)
+    return address.repo, wish.given.get("revision") or address.revision
 
 
 def _names_variants(given: Mapping[str, str]) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
+from mlx_publish.commands._chosen import chosen_variants, given_twice, nothing_given
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
-from mlx_publish.errors import BadInput
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.runner import Runner
@@ -37,7 +37,7 @@ def run_command(
     """
     recipe = read_recipe(options.recipe, flags)
     judge_acceptances(recipe)
-    variants = _chosen(recipe, options.variant)
+    variants = chosen_variants(recipe, options.variant)
     stages, forced = _stages(options, until)
     judge_token()
     policy = find_policy(Path.cwd())
@@ -65,8 +65,8 @@ def run_command(
                 print_table(console.out, variants, work)
         finally:
             write_outcome(work, recipe, variants, [stage.name for stage in stages], Runner.from_env())
-            if options.json:
-                _print_reports(context, stages)
+    if options.json:
+        _print_reports(context, stages)
     return 1 if refused else 0
 
 
@@ -86,28 +86,13 @@ def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
     """
     others = sorted(set(flags) - {"to"})
     if file is None and "source" not in flags:
-        raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
+        raise nothing_given()
     if file is not None and others:
-        raise BadInput(
-            "a recipe says this already",
-            place=f"--{others[0].replace('_', '-')}",
-            remedy="Change the recipe, or leave --recipe out.",
-        )
+        raise given_twice(others[0], flags[others[0]])
     recipe = recipe_from_flags(flags) if file is None else recipe_from_file(file, to=flags.get("to"))
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)
     return recipe
-
-
-def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
-    labels = [variant.label for variant in recipe.variants]
-    if name is not None and name not in labels:
-        raise BadInput(
-            f"there is no variant {name}",
-            place=f"--variant of {recipe.place}" if recipe.place else "--variant",
-            remedy=f"The recipe {recipe.name} has: {', '.join(labels)}.",
-        )
-    return tuple(variant for variant in recipe.variants if name in (None, variant.label))
 
 
 def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage, ...], frozenset[str]]:
@@ -116,8 +101,6 @@ def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage
         # What was measured stands in the reviewed evidence; only the bytes have to be there.
         return (*chain(STAGES, "convert"), STAGES[NAMES.index("upload")]), frozenset({"upload"})
     if until is not None:
-        if until not in NAMES:
-            raise BadInput(f"there is no stage {until}", place="--until", remedy=f"One of {', '.join(NAMES)}.")
         return STAGES[: NAMES.index(until) + 1], frozenset(NAMES)
     return chain(STAGES, options.command), frozenset({options.command})
 

@@ -13,6 +13,8 @@ from mlx_publish.methods import METHODS, Form, Method, method_of, rtn
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Flag
 from mlx_publish.recipes.sections import Strict
+from mlx_publish.recipes.slips import variants_meant
+from mlx_publish.text.nearest import did_you_mean
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -99,22 +101,25 @@ def short_variant(value: object, methods: tuple[Method, ...] = METHODS) -> objec
     """Read `4bit`, `mxfp4`, `mixed_3_6` or `bf16` where a mapping may stand: forms have one line for it."""
     if not isinstance(value, str):
         return value
+    if (keys := _keys_of(value, methods)) is not None:
+        return keys
+    known = [name for method in methods for names in method.short_names for name in names.split(", ")]
+    known += DTYPE_NAMES.values()
+    shown = repr(value[:40])  # as Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants
+    meant = dict.fromkeys(name for name in variants_meant(value) if _keys_of(name, methods) is not None)
+    if meant:
+        reason = f"no variant is called {shown}; use {' or '.join(meant)}"
+    else:
+        reason = f"no variant is called {shown}{did_you_mean(value, known) or '.'} Short names: {', '.join(known)}"
+    raise PydanticCustomError("variant", "{reason}", {"reason": reason})
+
+
+def _keys_of(short: str, methods: tuple[Method, ...]) -> dict[str, object] | None:
+    """Return the keys that a short name stands for, None where it is none."""
     dtypes = {short: full for full, short in DTYPE_NAMES.items()}
-    if value in dtypes or value in DTYPE_NAMES:
-        return {"dtype": dtypes.get(value, value)}
-    for method in methods:
-        if (keys := method.read(value)) is not None:
-            return keys
-    raise PydanticCustomError(
-        "variant",
-        "no variant is called {value}; a short name is like {names} or {dtypes}",
-        {
-            # As Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants.
-            "value": repr(value[:40]),
-            "names": ", ".join(name for method in methods for name in method.short_names),
-            "dtypes": ", ".join(dtypes),
-        },
-    )
+    if short in dtypes or short in DTYPE_NAMES:
+        return {"dtype": dtypes.get(short, short)}
+    return next((keys for method in methods if (keys := method.read(short)) is not None), None)
 
 
 VariantEntry = Annotated[Variant, BeforeValidator(short_variant, json_schema_input_type=Variant | str)]
