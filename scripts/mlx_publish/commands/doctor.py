@@ -20,22 +20,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Print what this machine lacks for the whole way; return 4, for the surroundings, where it cannot go it."""
     import platform
 
-    from mlx_publish import __version__
     from mlx_publish.checks.base import run_checks
     from mlx_publish.commands._verdict import print_verdict
-    from mlx_publish.doctor.checks import MACHINE
+    from mlx_publish.doctor.checks import MACHINE, summary
     from mlx_publish.doctor.facts import gather
-    from mlx_publish.evidence.report import verdict_of
     from mlx_publish.text.temporary import TemporaryFolder
 
     with TemporaryFolder() as aside:
         facts = gather(options.work, aside)
     findings = run_checks(MACHINE, facts)
-    fit = verdict_of(findings) == "pass"
+    failures = sum(finding.status == "fail" for finding in findings)
     name = facts.machine.system or platform.system()
-    title = f"mlx-publish {__version__} on {name}: {'fit' if fit else 'NOT fit'}"
-    print_verdict(console, "doctor", title, findings, as_json=options.json)
-    return 0 if fit else 4
+    print_verdict(console, "doctor", f"{name}: {summary(facts, failures)}", findings, as_json=options.json)
+    return 4 if failures else 0
 
 
 COMMAND = Command(
