@@ -1,4 +1,4 @@
-"""doctor: a table of findings about this machine, each bad one with what mends it."""
+"""doctor: what this machine, or a repo on GitHub, lacks for the whole pipeline, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from mlx_publish.text.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where work will lie."""
-    parser.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="where work will lie")
+    """Add the work folder, and the repo on GitHub to check instead."""
+    parser.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="the work folder")
+    parser.add_argument("--github", action="store_true", help="check the settings of a repo on GitHub, through gh")
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="with --github: which repo; default: that of this folder")
     add_json(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Print what this machine lacks for the whole way; return 4, for the surroundings, where it cannot go it."""
+    """Print what is missing; return 4, for the surroundings, if the pipeline cannot run."""
+    if options.github or options.repo is not None:
+        return _repo(options, console)
+    return _machine(options, console)
+
+
+def _machine(options: argparse.Namespace, console: Console) -> int:
     import platform
 
     from mlx_publish.checks.base import run_checks
@@ -35,6 +43,25 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 4 if failures else 0
 
 
+def _repo(options: argparse.Namespace, console: Console) -> int:
+    from mlx_publish.checks.base import run_checks
+    from mlx_publish.commands._verdict import print_verdict
+    from mlx_publish.doctor.github_checks import REPO, summary
+    from mlx_publish.doctor.github_facts import gather
+
+    facts = gather(Path.cwd(), options.repo)
+    findings = run_checks(REPO, facts)
+    failures = sum(finding.status == "fail" for finding in findings)
+    unknown = sum(bool(finding.details.get("unknown")) for finding in findings)
+    print_verdict(console, "doctor --github", summary(facts, failures, unknown), findings, as_json=options.json)
+    return 4 if failures else 0
+
+
 COMMAND = Command(
-    "doctor", "can this machine go the whole way, and what mends it", 40, add_arguments, run, extras=("mlx", "sign")
+    "doctor",
+    "check this machine, or a repo on GitHub, and suggest fixes",
+    40,
+    add_arguments,
+    run,
+    extras=("mlx", "sign"),
 )

@@ -97,13 +97,13 @@ def _memory(facts: Facts) -> Says:
 
 
 def _disk(facts: Facts) -> Says:
-    free = ", ".join(f"{size(free)} in {folder}" for folder, free in facts.disk_bytes.items())
+    free = ", ".join(f"{size(free)} free in {folder}" for folder, free in facts.disk_bytes.items())
     if min(facts.disk_bytes.values()) < LITTLE_DISK:
         return warned(
-            f"little disk space is left: {free}",
+            f"little disk space: {free}",
             "mlx-publish clean and hf cache prune delete what is not needed; HF_HOME moves the Hub's cache.",
         )
-    return passed(f"{free} free")
+    return passed(free)
 
 
 def _open_files(facts: Facts) -> Says:
@@ -119,7 +119,7 @@ def _quiet(facts: Facts) -> Says:
     if now.refusals or now.remarks:
         sentences = " ".join((*now.refusals, *now.remarks)).replace(" before the measurement", "")
         effect = "would not be published" if now.refusals else "would carry a remark"
-        return warned(f"speeds measured now {effect}: {sentences}", facts.remedies.quiet)
+        return warned(f"speeds measured now {effect}: {sentences}", facts.remedies.quiet(facts.state))
     return passed("nothing disturbs a measurement")
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlx_publish.machine.snapshot import State
+from mlx_publish.machine.state import MUCH_TAKEN
+
 INSTALLERS: Mapping[str, str] = {"apt-get": "sudo apt-get install", "dnf": "sudo dnf install"}
 """Package managers of Linux by their program, in the order in which they are looked for."""
 _NAMES: Mapping[str, Mapping[str, str]] = {
@@ -54,12 +57,19 @@ class Remedies:
             "LimitNOFILE=65536 in its [Service] section (sudo systemctl edit)"
         )
 
-    @property
-    def quiet(self) -> str:
+    def quiet(self, state: State) -> str:
         """Return how to get a machine on which speeds can be measured."""
-        if self.mac:
-            return "Plug it in, close other programs, and turn low power mode off: sudo pmset -a lowpowermode 0"
-        return "Plug it in, stop other programs, and allow full speed: powerprofilesctl set balanced"
+        full_power = "sudo pmset -a lowpowermode 0" if self.mac else "powerprofilesctl set balanced"
+        names = ", ".join(sorted({program.name for program in state.busiest or ()})) or "other programs"
+        steps = (
+            ("plug it in", state.power == "battery"),
+            (f"turn low power mode off: {full_power}", state.low_power_mode),
+            ("let it cool down", state.thermal not in (None, "nominal")),
+            (f"allow its full speed: {full_power}", (state.cpu_speed_limit or 100) < 100),
+            (f"end {names}", (state.other_cores or 0) > MUCH_TAKEN),
+        )
+        words = "; ".join(step for step, wanted in steps if wanted)
+        return f"{words[:1].upper()}{words[1:]}"
 
     @property
     def wrong_products(self) -> str:
