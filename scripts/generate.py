@@ -22,6 +22,7 @@ from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.commands import registry
 from mlx_publish.commands._repo_templates import WORKFLOWS, workflow
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.doctor.github_checks import REPO
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
@@ -128,7 +129,7 @@ def checks_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
-    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE}.items():
+    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
             "",
             f"## {stage}",
