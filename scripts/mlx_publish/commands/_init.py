@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mlx_publish.commands._proposed_words import as_json, next_commands, print_n
 from mlx_publish.commands._proposing import Proposed, Wish, propose
 from mlx_publish.commands._repo_templates import WORKFLOWS, render, workflow
 from mlx_publish.errors import BadInput, PublishError
-from mlx_publish.github.programs import git
+from mlx_publish.github.programs import WHO, git, git_outcome
 from mlx_publish.github.running_kit import RunningKit, running_kit
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
 from mlx_publish.hub.identity import Account
@@ -53,12 +54,26 @@ def init(options: argparse.Namespace, console: Console) -> int:
     with placing(root, _files(namespace, kit, proposed), _LATER) as placed:
         has_git = any((folder / ".git").exists() for folder in (root, *root.parents))
         if options.git and not has_git:
-            git(root, "init", "--quiet", "--initial-branch=main")
+            _start_git(root, placed)
             has_git = True
     _print(console, root, placed, kit, proposed)
     print_next(console, _next_commands(options.dir, proposed, has_git=has_git))
     print_json(options, _as_json(root, placed, kit, proposed))
     return 0
+
+
+def _start_git(root: Path, placed: Placed) -> None:
+    """Make a git repo whose first commit has the files; where it fails, no repo stays."""
+    try:
+        git(root, "init", "--quiet", "--initial-branch=main")
+        paths = (path.relative_to(root).as_posix() for path in (*placed.written, *placed.unchanged))
+        git(root, "add", "--", *paths)
+        # Of a user who told git no name yet, the commit has the one that review uses.
+        known = git_outcome(root, "config", "user.email").code == 0
+        git(root, *(() if known else WHO), "commit", "--quiet", "--message", "A repo of models, by mlx-publish init")
+    except BaseException:
+        shutil.rmtree(root / ".git", ignore_errors=True)
+        raise
 
 
 def judge_namespace(text: str) -> None:

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--license", metavar="ID", help="licence of the model, if its card names none")
     text = "ask nothing and take defaults; without --model, write no recipe"
     parser.add_argument("--yes", action="store_true", help=text)
-    parser.add_argument("--git", action="store_true", help="run git init, if the folder is not in a git repo yet")
+    text = "make a git repo with a first commit, if the folder is not in one yet"
+    parser.add_argument("--git", action="store_true", help=text)
     add_json(parser)
 
 
