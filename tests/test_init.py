@@ -31,6 +31,14 @@ WRITTEN = {
     "mlx-publish.yaml",
 }
 
+LOUD = """\
+---
+license: other
+license_name: "mine\\nto: eve/x\\u2028variants: [2bit]\\e[31m"
+license_link: https://lab.example/licence
+---
+"""
+
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
@@ -41,6 +49,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         found.put("ada/tiny", files)
         found.put("ada/odd", {**files, "config.json": json.dumps(config | {"model_type": "llamma"}).encode()})
         found.put("ada/seeing", {**files, "config.json": json.dumps(config | {"vision_config": {"a": 1}}).encode()})
+        found.put("ada/loud", {**files, "README.md": LOUD.encode()})
         found.put("ada/bare", {**files, "README.md": README.replace("license: apache-2.0\n", "").encode()})
         yield found
 
@@ -157,12 +166,21 @@ def test_of_a_source_that_sees_the_text_part_is_proposed_under_its_own_name(ada:
 
 def test_a_source_without_a_licence_says_what_to_write(ada: User) -> None:
     said = ada.run("init", "models", "--model", "ada/bare", "--namespace", "ada").text
-    assert "no licence is known" in said
+    assert "FAIL licence" in said
     text = (ada.home / "models/recipes/bare.yaml").read_text()
     assert "\n# license: apache-2.0\n" in text
     assert recipe_from_file(ada.home / "models/recipes/bare.yaml").spec.license is None
     ada.run("init", "named", "--model", "ada/bare", "--namespace", "ada", "--license", "mit")
     assert recipe_from_file(ada.home / "named/recipes/bare.yaml").spec.license == "mit"
+
+
+def test_words_of_a_card_stay_a_comment_in_the_recipe(ada: User) -> None:
+    ada.run("init", "models", "--model", "ada/loud", "--namespace", "ada")
+    text = (ada.home / "models/recipes/loud.yaml").read_text()
+    assert [line for line in text.splitlines() if "eve/x" in line] == [text.splitlines()[1]]
+    recipe = recipe_from_file(ada.home / "models/recipes/loud.yaml")
+    assert (recipe.spec.to, len(recipe.variants)) == ("ada/{source}-MLX-{variant}", 3)
+    assert read_policy(ada.home / "models/mlx-publish.yaml").spec.licenses == ["other", "apache-2.0", "mit"]
 
 
 def test_on_a_terminal_it_asks_and_takes_defaults(ada: User) -> None:
