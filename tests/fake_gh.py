@@ -64,7 +64,7 @@ class GitHub:
         return address
 
     def pull(self, words: Sequence[str]) -> str:
-        """`pr list`, `pr create`, `pr edit` and `pr merge`."""
+        """`pr list`, `pr view`, `pr create`, `pr edit` and `pr merge`."""
         address = f"https://github.com/{self.state['repo']}/pull/7"
         if words[0] == "create":
             self.state["pulls"] = [{"head": words[words.index("--head") + 1], "body": sys.stdin.read()}]
@@ -79,7 +79,8 @@ class GitHub:
                 self.git("push", "--quiet", "origin", "main", cwd=Path(folder))
             self.state["pulls"] = []
             return ""
-        return json.dumps([{"number": 7, "url": address, "state": "OPEN"} for _ in self.state["pulls"]])
+        open_ones = [{"number": 7, "url": address, "state": "OPEN"} for _ in self.state["pulls"]]
+        return json.dumps(open_ones[0] if words[0] == "view" else open_ones)
 
     def release(self, words: Sequence[str]) -> str:
         """`release download`: a runner whose scripts only note that they ran."""
