@@ -96,6 +96,13 @@ def test_inspect_prints_the_commit_of_a_branch_where_the_model_is_refused(ada: U
     assert f"to pin it: add --revision {hub.head('ada/tiny')}" in said
 
 
+def test_a_commit_that_does_not_exist_leads_to_pin(ada: User, hub: Hub) -> None:
+    recipe(ada, "tiny", f"source: ada/tiny\nrevision: '{'0' * 40}'\n")
+    said = ada.run("inspect", "--recipe", "recipes/tiny.yaml", code=2).text
+    assert "mlx-publish pin RECIPE --update" in said
+    assert hub.head("ada/tiny") in ada.run("pin", "tiny", "--update").text
+
+
 def test_inspect_prints_it_also_where_the_policy_refuses_the_branch(ada: User, hub: Hub) -> None:
     (ada.home / "mlx-publish.yaml").write_text("pinned: true\n")
     recipe(ada, "tiny", "source: ada/tiny\nrevision: main\n")

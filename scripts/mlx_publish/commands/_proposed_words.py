@@ -25,6 +25,9 @@ def print_proposed(console: Console, proposed: Proposed) -> None:
     notable = [finding for finding in proposed.findings if finding.status in ("warn", "fail", "fixed")]
     for finding in notable:
         console.finding(finding)
+    for finding in proposed.findings:
+        if finding.status == "skip":  # as what mlx-lm can load, where it is not installed
+            console.say(f"not checked: {finding.message}")
     passed = sum(finding.status == "pass" for finding in proposed.findings)
     console.say(f"{passed} checks passed, {len(notable)} to look at")
     console.say(_UNPROVEN)
