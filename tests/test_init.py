@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -183,32 +184,41 @@ def test_words_of_a_card_stay_a_comment_in_the_recipe(ada: User) -> None:
     assert read_policy(ada.home / "models/mlx-publish.yaml").spec.licenses == ["other", "apache-2.0", "mit"]
 
 
-def test_on_a_terminal_it_asks_and_takes_defaults(ada: User) -> None:
+def typed(user: User, answers: bytes, *words: str) -> str:
+    """What `init` prints on a terminal at which somebody types these answers."""
     ours, theirs = pty.openpty()
-    environment = ada.environment | {"HF_TOKEN": ada.hub.token("write") if ada.hub else "", "TERM": "dumb"}
+    environment = user.environment | {"HF_TOKEN": user.hub.token("write") if user.hub else "", "TERM": "dumb"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlx_publish", "init", "models"],
+        [sys.executable, "-m", "mlx_publish", "init", *words],
         env=environment,
-        cwd=ada.home,
+        cwd=user.home,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
     )
     os.close(theirs)
-    os.write(ours, b"ada/tiny\n\nmany\n24GB\n")
+    os.write(ours, answers)
     said = b""
-    try:
+    with contextlib.suppress(OSError):  # the other end is closed
         while part := os.read(ours, 4096):
             said += part
-    except OSError:  # the other end is closed
-        pass
     os.close(ours)
-    text = said.decode()
-    assert process.wait(60) == 0, text
+    assert process.wait(60) == 0, said.decode()
+    return said.decode()
+
+
+def test_on_a_terminal_it_asks_and_takes_defaults(ada: User) -> None:
+    text = typed(ada, b"ada/tiny\n\nmany\n24GB\n", "models")
     assert "Namespace on the Hub [ada]: " in text
     assert "'many' is not an amount of memory" in text
     assert recipe_from_file(ada.home / "models/recipes/tiny.yaml").spec.to == "ada/{source}-MLX-{variant}"
+
+
+def test_with_the_model_as_a_flag_a_pasted_line_is_no_answer(ada: User) -> None:
+    text = typed(ada, b"cd models\n", "models", "--model", "ada/tiny")
+    assert "[16GB]" not in text
+    assert (ada.home / "models/recipes/tiny.yaml").exists()
 
 
 @pytest.fixture

@@ -30,13 +30,16 @@ class Asker:
 
     console: Console
     asks: bool
+    """Whether somebody is there to answer."""
+    asks_all: bool = True
+    """Whether questions that have a default are asked, too."""
 
     def answer(self, question: Question, given: str | None) -> str:
         """Return the flag's value, else what a person types, else the default. Raises `BadInput` without any."""
         if given is not None:
             question.judge(given)
             return given
-        if self.asks:
+        if self.asks and (self.asks_all or question.default is None):
             return self._typed(question)
         if question.default is None:
             raise BadInput(

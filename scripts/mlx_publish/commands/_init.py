@@ -34,7 +34,9 @@ _LATER = "Move them away, or run mlx-publish init in another folder. To add only
 
 def init(options: argparse.Namespace, console: Console) -> int:
     """Write the repo and print what to do next; return 0."""
-    asker = Asker(console, asks=is_interactive(console) and not (options.yes or options.json))
+    there = is_interactive(console) and not (options.yes or options.json)
+    # Whoever names the model by a flag has pasted a command, and the next line would be taken for an answer.
+    asker = Asker(console, there, asks_all=options.model is None)
     none = "" if asker.asks or options.yes else None
     model = asker.answer(Question("Model (namespace/name or address; empty for none)", "--model", none), options.model)
     namespace = asker.answer(

@@ -51,8 +51,9 @@ COMMAND = Command(
     add_arguments,
     run,
     description="Write a new repo of models: policy, workflows, pre-commit hooks, README and a first recipe, pinned to "
-    "a commit, with variants that fit a Mac's memory. Asks on a terminal for what no flag says. If the model is "
-    "refused or a file exists with other content, nothing is written.",
+    "a commit, with variants that fit a Mac's memory. On a terminal, it asks for the model, the namespace and the "
+    "memory; with --model, only for what has no default. If the model is refused or a file exists with other content, "
+    "nothing is written.",
     group=Group.START,
     example="mlx-publish init models --model HuggingFaceTB/SmolLM2-360M-Instruct --memory 16GB --git",
 )
