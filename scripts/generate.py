@@ -21,11 +21,14 @@ import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.cli import ERROR_SCHEMA
 from mlx_publish.commands import registry
+from mlx_publish.commands._repo_templates import WORKFLOWS, workflow
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.doctor.github_checks import REPO
 from mlx_publish.errors import BadInput, Bug, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
+from mlx_publish.github.running_kit import RunningKit
 from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
 from mlx_publish.text.files import json_text
@@ -35,6 +38,7 @@ from mlx_publish.text.yaml import parse_yaml
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
 WORKFLOW = ROOT / ".github" / "workflows" / "publish.yml"
+WORKFLOWS_PAGE = ROOT / "docs" / "workflows.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -108,6 +112,16 @@ def action_file() -> str:
     return re.sub(r"(?m)^( +)[\w-]+(?: \| [\w-]+){3,}\)$", rf"\1{' | '.join(names)})", text)
 
 
+def workflows_page(text: str) -> str:
+    """docs/workflows.md with the workflows that init writes."""
+    kit = RunningKit("OWNER/mlx-publish", "COMMIT", "the page")
+    for name in WORKFLOWS:
+        start = f"`.github/workflows/{name}.yml`:\n\n```yaml\n"
+        head, _, rest = text.partition(start)
+        text = f"{head}{start}{workflow(name, kit)}{rest[rest.index('```') :]}"
+    return text
+
+
 def recipe_page() -> str:
     """docs/recipe.md: every key with its type, default and meaning."""
     schema = recipe_schema()
@@ -152,7 +166,7 @@ def checks_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
-    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE}.items():
+    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
             "",
             f"## {stage}",
@@ -276,6 +290,7 @@ def made_files() -> dict[Path, str]:
         flags.FILE: json_text(key_blocks.recipe_flags()),
         ROOT / "action.yml": action_file(),
         WORKFLOW: key_blocks.publish_workflow(WORKFLOW.read_text(encoding="utf-8")),
+        WORKFLOWS_PAGE: workflows_page(WORKFLOWS_PAGE.read_text(encoding="utf-8")),
         ROOT / "docs" / "recipe.md": recipe_page(),
         ROOT / "docs" / "checks.md": checks_page(),
         ROOT / "docs" / "action.md": action_page(),

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
@@ -93,10 +94,12 @@ def _revision(facts: SourceFacts) -> Says:
     if facts.recipe.spec.revision == facts.identity:
         return passed(f"pinned to commit {facts.identity}")
     named = facts.recipe.spec.revision or "the default branch"
-    return warned(
-        f"{named} is commit {facts.identity} today and may move",
-        f"Write 'revision: {facts.identity}' into the recipe.",
-    )
+    return warned(f"{named} is commit {facts.identity} today and may move", _pin(facts.recipe, facts.identity))
+
+
+def _pin(recipe: Recipe, commit: str) -> str:
+    # The evidence keeps it: a name, and no path of this machine.
+    return f"Run: mlx-publish pin {Path(recipe.place).stem}" if recipe.place else f"Add --revision {commit}"
 
 
 def _card(facts: SourceFacts) -> Says:

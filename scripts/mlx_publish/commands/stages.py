@@ -39,6 +39,17 @@ def _smoke(options: argparse.Namespace, console: Console) -> int:
     return run_stages(options, console)
 
 
+def _inspect(options: argparse.Namespace, console: Console) -> int:
+    """Print the commit of a branch also where the policy refuses a recipe that is not pinned."""
+    try:
+        return run_stages(options, console)
+    except BadInput as error:
+        from mlx_publish.commands._unpinned import say_commit
+
+        say_commit(options, error, console)
+        raise
+
+
 def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cards",
@@ -54,6 +65,7 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
 
 _ARGUMENTS = {"smoke": _add_template_only, "card": add_into, "upload": _add_upload}
 _RUNS: Mapping[str, Run] = {
+    "inspect": _inspect,
     "smoke": _smoke,
     "convert": partial(run_stages, converts=True),
 }
