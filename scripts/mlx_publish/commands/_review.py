@@ -46,7 +46,7 @@ def review(file: Path, cards: Path, base: str, callback: str, console: Console, 
     commit = compared[0][1].source.identity
     if is_commit(commit) and not is_commit(recipe.spec.revision):
         pin(recipe, commit)
-    text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
+    text = body(recipe.name, compared, web=runner.files_address(branch_of(recipe.name)), callback=callback)
     address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
     console.say(f"pull request: {address}" if address else "nothing changed since the last review")
     return 0
