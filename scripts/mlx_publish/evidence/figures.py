@@ -35,12 +35,12 @@ class Figures:
         model, compared, timed = evidence["model"], evidence.get("fidelity") or {}, evidence.get("benchmark") or {}
         lengths = [LengthSpec.model_validate(length) for length in timed.get("lengths") or ()]
         return cls(
-            model["model"],
-            model["weight_bytes"],
-            model["bits_per_weight"],
-            compared.get("mean_kld"),
-            compared.get("same_first_choice"),
-            compared.get("perplexity_ratio"),
+            str(model["model"]),
+            int(model["weight_bytes"]),
+            _number(model["bits_per_weight"]),
+            _number(compared.get("mean_kld")),
+            _number(compared.get("same_first_choice")),
+            _number(compared.get("perplexity_ratio")),
             headline(lengths).generation_tps.median if lengths else None,
             _DEVICES.get(timed.get("device", ""), ""),
         )
@@ -72,3 +72,10 @@ class Figures:
     def closeness(self) -> Closeness | None:
         """The step of the scale of words; None where it was not compared."""
         return None if self.mean_kld is None else closeness(self.mean_kld)
+
+
+def _number(value: object) -> float | None:
+    """Return a number as it is. Raises `TypeError` for what is none."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"{type(value).__name__} is not a number")
