@@ -16,8 +16,16 @@ DECIDED_BY: Mapping[str, tuple[str, ...]] = {
     "modality": ("modality", "modality-weights"),
     "to": ("not-taken", "modality-name", "destination-ours", "tag-free"),
     VARIANT: (
-        "groups-fit", "unquantized", "weights-numbers", "converts", "bits-per-weight", "quantization-told", "precision",
-        "compared-with", "finite", "room",
+        "groups-fit",
+        "unquantized",
+        "weights-numbers",
+        "converts",
+        "bits-per-weight",
+        "quantization-told",
+        "precision",
+        "compared-with",
+        "finite",
+        "room",
     ),
     "fidelity.max_mean_kld": ("mean-kld",),
     "fidelity.min_same_first_choice": ("same-first-choice",),
@@ -25,7 +33,7 @@ DECIDED_BY: Mapping[str, tuple[str, ...]] = {
     "fidelity": ("architecture-proven",),
     "smoke": ("answers", "stops", "leaks", "long-prompt"),
     "benchmark": ("steady", "machine-at-rest", "device", "enough"),
-}  # fmt: skip
+}
 """Checks by the key of the recipe that decides them; the source decides all others."""
 _KEYS = {check: key for key, checks in DECIDED_BY.items() for check in checks}
 

@@ -101,6 +101,12 @@ def known_remote(root: Path) -> Remote:
     return Remote(default, branches, tuple(name for _, kind, name in refs if kind == "tags"))
 
 
+def default_base(root: Path) -> str:
+    """Return what a branch is compared with if nothing else is asked for: the remote's default branch, else `main`."""
+    default = known_remote(root).default
+    return f"{REMOTE}/{default}" if default not in ("", "main") else "main"
+
+
 def web_address(root: Path) -> str:
     """Return the web address of the repo by its remote, as `https://github.com/me/models`; empty where it has none."""
     outcome = git_outcome(root, "remote", "get-url", REMOTE)

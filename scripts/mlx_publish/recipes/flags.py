@@ -8,7 +8,6 @@ scripts/generate.py makes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "flags.json"
-_DEFAULT = re.compile(r"\(default: (.+)\)")
 Marker = TypeVar("Marker")
 
 
@@ -45,7 +43,7 @@ class Flag:
     @property
     def description(self) -> str:
         """Return the description of the Action's input."""
-        return self.input or _DEFAULT.sub(r"(\1 where nothing is said)", self.text)
+        return self.input or self.text
 
 
 @dataclass(frozen=True)
