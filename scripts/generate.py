@@ -134,16 +134,19 @@ def action_page() -> str:
     action, _ = parse_yaml(text, "action.yml")
     lines = ["# The Action", "", "Generated from action.yml by `scripts/generate.py`.", ""]
     lines += [
-        "Most workflows use [three workflow files](workflows.md) instead, which call the Action for you. To call it",
-        "yourself:",
+        "Most repos use [three workflow files](workflows.md), which call the Action for you. To call it yourself:",
         "",
         "```yaml",
-    ]
-    lines += [
-        f"- uses: {kit.REPO}@COMMIT  # a commit you have read",
-        "  with:",
-        "    stage: run",
-        "    recipe: recipes/my-model.yaml",
+        "on: workflow_dispatch",
+        "jobs:",
+        "  run:",
+        "    runs-on: [self-hosted, macOS, ARM64]",
+        "    permissions: {contents: read}",
+        "    steps:",
+        "      - uses: actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8  # v5.0.0",
+        "        with: {persist-credentials: false}",
+        f"      - uses: {kit.REPO}@COMMIT  # a commit that you have read",
+        "        with: {stage: run, recipe: recipes/my-model.yaml}",
         "```",
         "",
         "## Inputs",

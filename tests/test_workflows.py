@@ -284,7 +284,7 @@ def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) ->
     event = schedule("23 5 * * 1")
     run = checkout.run("schedule", event, DRIFT, environment(hub, tmp_path))
     assert run.jobs == {"drift": "success"}, run.text[-4000:]
-    assert run.outputs("Look at the sources")["issue"] == "https://github.com/lab/models/issues/8"
+    assert run.outputs("Check the sources")["issue"] == "https://github.com/lab/models/issues/8"
     assert "| moved | ada/moved |" in (tmp_path / "gh_body").read_text()
 
 
