@@ -31,6 +31,7 @@ from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
 from mlx_publish.github.running_kit import RunningKit
 from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
+from mlx_publish.text import kit
 from mlx_publish.text.files import json_text
 from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.yaml import parse_yaml
@@ -179,17 +180,67 @@ def checks_page() -> str:
 
 
 def action_page() -> str:
-    """docs/action.md: inputs and outputs of the composite action."""
-    action, _ = parse_yaml(action_file(), "action.yml")
-    lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
-    inputs = [
-        (f"`{name}`", entry["description"], f"`{entry['default']}`" if entry["default"] else "")
-        for name, entry in action["inputs"].items()
+    """docs/action.md: inputs of the composite action under the headings that action.yml gives them, and outputs."""
+    text = action_file()
+    action, _ = parse_yaml(text, "action.yml")
+    lines = ["# The Action", "", "Generated from action.yml by `scripts/generate.py`.", ""]
+    lines += [
+        "Most repos use [three workflow files](workflows.md), which call the Action for you. To call it yourself:",
+        "",
+        "```yaml",
+        "on: workflow_dispatch",
+        "jobs:",
+        "  run:",
+        "    runs-on: [self-hosted, macOS, ARM64]",
+        "    permissions: {contents: read}",
+        "    steps:",
+        "      - uses: actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8  # v5.0.0",
+        "        with: {persist-credentials: false}",
+        f"      - uses: {kit.REPO}@COMMIT  # a commit that you have read",
+        "        with: {stage: run, recipe: recipes/my-model.yaml}",
+        "```",
+        "",
+        "## Inputs",
     ]
+    for heading, names in _input_groups(text):
+        rows = [
+            (f"`{name}`", entry["description"], _default(entry["default"]))
+            for name in names
+            for entry in [action["inputs"][name]]
+        ]
+        lines += ["", f"### {heading}", "", _table(("input", "meaning", "default"), rows)]
     outputs = [(f"`{name}`", entry["description"]) for name, entry in action["outputs"].items()]
-    lines += [_table(("input", "meaning", "default"), inputs), "", "## Outputs", ""]
-    lines.append(_table(("output", "meaning"), outputs))
+    lines += ["", "## Outputs", "", _table(("output", "meaning"), outputs), "", *_ACTION_PERMISSIONS]
     return "\n".join(lines) + "\n"
+
+
+_ACTION_PERMISSIONS = (
+    "## Permissions",
+    "",
+    "The Action never needs more than its stage. [The workflows](workflows.md#permissions) grant each job exactly this:",
+    "",
+    "| stage | permission of the job | secret | why |",
+    "| --- | --- | --- | --- |",
+    "| `plan`, `review-cards` | `contents: read` | none | reads recipes, policy and cards from the checkout |",
+    "| `inspect` to `card`, `run` | `contents: read` | `HF_TOKEN` that can only read, for gated or private sources | downloads the source; runs a model, so it gets nothing that can write |",
+    "| `review` | `contents: write`, `pull-requests: write` | `GH_TOKEN` | pushes the branch `mlx-publish/<recipe>` and opens its pull request |",
+    "| `upload`, `publish` | `contents: read`, plus `id-token: write` as a trusted publisher | `HF_TOKEN` that can write, unless a trusted publisher | writes to the Hub |",
+    "| `drift` | `contents: read`, `issues: write` | `GH_TOKEN` | keeps one issue about what changed |",
+    "| `recipe`, `clean` | `contents: read` | none | changes files on the runner only |",
+)
+
+
+def _input_groups(text: str) -> list[tuple[str, list[str]]]:
+    """Return the inputs of action.yml by the comment above each group."""
+    groups: list[tuple[str, list[str]]] = []
+    for comment, name in re.findall(
+        r"(?m)^  (?:# (?!</?\w+>)(.+)|([\w-]+):)$", text.split("\noutputs:", maxsplit=1)[0].split("\ninputs:")[1]
+    ):
+        if comment:
+            groups.append((comment, []))
+        else:
+            groups[-1][1].append(name)
+    return groups
 
 
 def request_page() -> str:

@@ -35,6 +35,7 @@ case "$1 $2" in
   "pr list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "pr create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/pull/7' ;;
   "pr edit") cat > "$GH_BODY" ;;
+  "pr view") cat "$GH_OPEN.view" 2>/dev/null || echo '{"url": "https://github.com/lab/models/pull/7", "state": "OPEN"}' ;;
   "release create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/releases/1' ;;
   "issue list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "issue create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/issues/8' ;;

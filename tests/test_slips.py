@@ -208,7 +208,7 @@ COMMAND_LINES: list[tuple[list[str], str]] = [
     (["hook", "mlx-recpie", "recipes/tiny.yaml"], "'mlx-recpie' is not known; did you mean mlx-recipe?"),
     (["smoke", "--template-only", "--source", "x/y", "--engines", "minijnja"], "did you mean minijinja?"),
     (["verify", f"{HUB}/datasets/a/b"], "is the address of a dataset, not of a model"),
-    (["review-cards"], "is not a git repository, so nothing can be compared"),
+    (["review-cards"], "is not in a git"),
 ]
 
 

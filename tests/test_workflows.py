@@ -110,11 +110,12 @@ def test_a_dispatch_puts_the_cards_on_a_branch_with_a_pull_request(proposed: Che
     changed = proposed.git("diff", "--name-only", "origin/main", "origin/mlx-publish/tiny").splitlines()
     assert changed == CARDS
     asked = (proposed.folder.parent / "gh_log").read_text().splitlines()
-    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"]]
+    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]
     assert "--head mlx-publish/tiny --base main" in asked[1]
     body = (proposed.folder.parent / "gh_body").read_text(encoding="utf-8")
     assert "(https://github.com/lab/models/blob/mlx-publish/tiny/cards/lab/tiny-MLX-4bit/README.md)" in body
-    assert "Asked for as: order 66 \\*now\\*" in body
+    assert "Requested as: order 66 \\*now\\*" in body
+    assert "git switch main && git pull\ngit tag tiny/v1 && git push origin tiny/v1" in body
 
 
 def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed: Checkout, tmp_path: Path) -> None:
@@ -122,8 +123,9 @@ def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed:
     run = checkout.run("pull_request", pull_request(checkout), REVIEW, environment(hub, tmp_path))
     assert run.jobs == {"cards": "success"}, run.text[:6000]
     summary = run.summary
-    assert "| cards/lab/tiny-MLX-4bit | as it should be |" in summary
-    assert "### tiny-MLX-8bit" in summary
+    assert "### All cards match their evidence" in summary
+    assert "| cards/lab/tiny-MLX-4bit | matches |" in summary
+    assert "<summary>Card of tiny-MLX-8bit</summary>" in summary
     assert "license: " in summary
 
 
@@ -141,7 +143,9 @@ def test_the_review_names_the_number_that_was_edited_from_a_fork_too(
     run = checkout.run("pull_request", event, REVIEW, environment(hub, tmp_path), HF_TOKEN=secret)
     assert run.jobs == {"cards": "failure"}
     line = 1 + text[: number.start(1)].count("\n")
-    annotations = [said for said in run.annotations if said.startswith(f"::error file={CARDS[0]},line={line}::")]
+    annotations = [
+        said for said in run.annotations if said.startswith(f"::error title=Card review,file={CARDS[0]},line={line}::")
+    ]
     assert any(number[1] in said and "0.0000001" in said for said in annotations), run.annotations
     assert secret not in run.text
     # None of the jobs with a token or on a machine of one's own is for such an event.
@@ -246,6 +250,9 @@ def test_a_repo_that_init_wrote_goes_the_whole_way(hub: Hub, tmp_path: Path) -> 
     asked = form(recipe="tiny", source="", revision="", variants="all", destination="", dry_run="false", notes="")
     run = models.run("workflow_dispatch", asked, PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write"))
     assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success", "publish/review": "success"}
+    owner, _, commit = KIT.partition("@")
+    body = (models.folder.parent / "gh_body").read_text(encoding="utf-8")
+    assert f"](https://github.com/{owner}/blob/{commit}/docs/workflows.md" in body
     models.git("fetch", "--quiet", "origin")
     reviewed = models.clone(tmp_path / "two/repo", "mlx-publish/tiny")
     run = reviewed.run("pull_request", pull_request(reviewed), REVIEW, environment(hub, tmp_path))
@@ -273,7 +280,7 @@ def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) ->
     event = schedule("23 5 * * 1")
     run = checkout.run("schedule", event, DRIFT, environment(hub, tmp_path))
     assert run.jobs == {"drift": "success"}, run.text[-4000:]
-    assert run.outputs("Look at the sources")["issue"] == "https://github.com/lab/models/issues/8"
+    assert run.outputs("Check the sources")["issue"] == "https://github.com/lab/models/issues/8"
     assert "| moved | ada/moved |" in (tmp_path / "gh_body").read_text()
 
 

@@ -8,7 +8,6 @@ scripts/generate.py makes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ SOURCE, DESTINATION = "source, without a recipe", "destination, with or without 
 VARIANTS, CARD, PUBLISHING = "variants, without a recipe", "card, without a recipe", "publishing, without a recipe"
 """Headings in `--help`."""
 FILE = Path(__file__).resolve().parents[1] / "data" / "flags.json"
-_DEFAULT = re.compile(r"\(default: (.+)\)")
 Marker = TypeVar("Marker")
 
 
@@ -50,7 +48,7 @@ class Flag:
     @property
     def description(self) -> str:
         """Return the description of the Action's input."""
-        return self.input or _DEFAULT.sub(r"(\1 where nothing is said)", self.text)
+        return self.input or self.text
 
 
 @dataclass(frozen=True)
