@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import mlx_publish
 from mlx_publish.commands import registry
+from mlx_publish.commands._arguments import add_json
 from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.slips import FLAGS
@@ -150,6 +151,8 @@ class Commands(Parser):
         for command in self.commands.values():
             parser: Parser = own.add_parser(command.name, description=_described(command))
             command.add_arguments(parser)
+            if not parser.takes("--json"):  # of an error at least
+                add_json(parser)
             parser.set_defaults(chosen=command, own=parser, inputs={})
             self.parsers[command.name] = parser
 

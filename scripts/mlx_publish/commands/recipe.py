@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 COMMAND = Command(
     "recipe",
     "write a recipe for a model: inspected, pinned, with variants that fit",
-    30,
+    2,
     add_arguments,
     run,
     description="Write recipes/<name>.yaml for a model of the Hub, like init does for the first one: inspected by its "
