@@ -67,6 +67,10 @@ def run_command(
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
+            if getattr(options, "open", False):
+                from mlx_publish.commands._open_card import open_cards  # noqa: PLC0415  few ask for a page
+
+                open_cards(work, [v.label for v in variants if v.label not in refused], console)
             if until is not None and console.level > Level.QUIET:
                 print_table(console, variants, work, names)
             labels = [variant.label for variant in variants]
