@@ -1,18 +1,44 @@
-"""What a terminal shows of bytes that were written to it: the lines that stay, and the live lines that went."""
+"""A command on a terminal of its own, and what a person sees there: the lines that stay, and the live ones that went."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-_SGR = re.compile(r"\x1b\[[0-9;]*m")
 ERASE = "\x1b[2K"
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
+_LIVE = re.compile(r"[|/\\-] \S")
+
+
+def on_terminal(words: Sequence[str], environment: Mapping[str, str], folder: Path, columns: int) -> tuple[int, str]:
+    """Run a command whose three streams are a terminal so wide; returns its exit code and all that it wrote."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    child = subprocess.Popen(
+        words, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while piece := os.read(ours, 1 << 16):
+            written += piece
+    os.close(ours)
+    return child.wait(), written.decode()
 
 
 def screen(text: str) -> list[str]:
-    """Return the lines that stay, without colours. Carriage return and erasure of a line are all that is understood."""
+    """Return the lines that stay, without colours; nothing is understood but returns and the erasing of a line."""
     lines = [""]
-    for piece in re.split(r"(\r\n|\n|\r|\x1b\[2K)", _SGR.sub("", text)):
-        if piece in ("\n", "\r\n"):
+    for piece in re.split(r"(\r*\n|\r|\x1b\[2K)", _SGR.sub("", text)):
+        if piece.endswith("\n"):
             lines.append("")
         elif piece == ERASE:
             lines[-1] = ""
@@ -22,6 +48,6 @@ def screen(text: str) -> list[str]:
 
 
 def frames(text: str) -> list[str]:
-    """Return the live lines, each once, in their order."""
-    parts = _SGR.sub("", text).split(f"\r{ERASE}")
-    return list(dict.fromkeys(part for part in parts if re.match(r"[|/\\-] ", part) and "\n" not in part))
+    """Return the live lines in their order."""
+    parts = re.split(r"\r*\n|\r\x1b\[2K", _SGR.sub("", text))
+    return [part for part in parts if _LIVE.match(part)]

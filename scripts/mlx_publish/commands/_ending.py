@@ -12,7 +12,6 @@ from pathlib import Path
 from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.evidence.results import PublishedFolder, PublishedRepo
-from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
 from mlx_publish.work import Work
@@ -27,7 +26,6 @@ class Ending:
     """What a run was asked for, and where its reports lie."""
 
     options: argparse.Namespace
-    recipe: Recipe
     labels: Sequence[str]
     stages: Sequence[str]
     """Stages that were to run, in their order."""

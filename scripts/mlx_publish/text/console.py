@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -59,6 +60,8 @@ _SHOWN = {
 }
 WIDTH, NARROW = 100, 40
 """Characters of a line: at most, where no terminal says less, and at least."""
+_TOGETHER = "\N{NO-BREAK SPACE}"
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|%|nats|[kMGT]B|GiB)(?!\w))")
 _WIDE = 70
 """Characters of a line in which messages stand beside the ids of their checks."""
 
@@ -220,4 +223,6 @@ class Console:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(plain(text), columns) or [""]
+    """Return lines; a number and its unit stay together."""
+    lines = textwrap.wrap(_BEFORE_UNIT.sub(_TOGETHER, plain(text)), columns) or [""]
+    return [line.replace(_TOGETHER, " ") for line in lines]
