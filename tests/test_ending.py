@@ -17,6 +17,7 @@ from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRep
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.text.console import Console, Level
 from mlx_publish.work import Work
+from samples import make_evidence
 
 FINE = Finding("so", "pass", "so")
 FAR = Finding("mean-kld", "fail", "far; away", "Take more bits.", {"short": "mean KLD 1.3 over the limit 1"})
@@ -99,6 +100,13 @@ def test_one_refused_variant_alone_is_the_verdict(work: Work) -> None:
     lines = ended(work, "4bit")
     assert lines[0] == "refused: 4bit (it never stops)"
     assert lines[1] == "  4bit: mean KLD and speed are not known: it was refused in smoke by stops"
+
+
+def test_a_variant_that_passed_and_is_lossy_is_named_in_the_verdict(work: Work) -> None:
+    for label, mean in (("4bit", 0.689), ("8bit", 0.004)):
+        measured = make_evidence()["fidelity"] | {"source_computed_in": "as stored", "mean_kld": mean}
+        work.write_report(label, Report("fidelity", {}, (FINE,), measured, "pass"))
+    assert ended(work, labels="4bit 8bit")[0] == "all 2 variants passed; 4bit is heavily lossy (mean KLD 0.689)"
 
 
 def test_what_was_published_has_an_address_and_a_command_that_verifies_it(
