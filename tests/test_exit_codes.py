@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def no_model(work: Path) -> bool:
 def test_0_done(user: User, tmp_path: Path, through: str) -> None:
     make_model(tmp_path / "m")
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", "work", through=through)
-    assert "inspect m · 4bit: pass" in ended.text
+    assert re.search(r"inspect m · 4bit ok 4bit: \d+ checks passed", ended.text)
+    assert "4bit passed Next: mlx-publish run --source" in ended.text
     # nox starts elsewhere; the work folder is where the user stands.
     assert (user.home / "work/m/4bit/inspect.json").exists()
 
@@ -67,7 +69,7 @@ def test_1_refused(user: User, tmp_path: Path, through: str) -> None:
     make_model(tmp_path / "m", config={"model_type": "lama"})
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", tmp_path / "work", code=1, through=through)
     assert "cannot load the model type lama" in ended.text
-    assert "Nearest that it has: llama" in ended.text
+    assert "Nearest supported:llama" in ended.text
 
 
 @BOTH
@@ -127,7 +129,7 @@ def test_4_a_disk_that_inspect_sees_is_too_small(user: User, tmp_path: Path, dis
     ended = user.run("convert", "--source", tmp_path / "m", "--work", disk / "work", code=4, through=through)
     assert f"{disk}/work" in ended.text
     assert "2.1 MB free" in ended.text
-    assert "Free space, or take another --work folder on a larger disk." in ended.text
+    assert "Free space, or set --work to a folder on a larger disk." in ended.text
     assert no_model(disk)
 
 

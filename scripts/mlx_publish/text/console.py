@@ -185,13 +185,14 @@ class Console:
         return ", ".join(words) if hidden else ""
 
     def ended(self, status: str, text: str) -> None:
-        """Print how a stage ended, below its findings."""
+        """Print how a stage ended, below its findings; a failure has been marked there."""
         if self.level > Level.QUIET:
-            mark = f"  {_MARKS[status]:5} "
+            mark = f"  {_MARKS[status] if status == 'pass' else '':5} "
+            style = "" if status == "pass" else STYLES[status]
             first, *more = _wrapped(text, width() - len(mark))
-            self._line((mark, STYLES[status]), (first, ""))
+            self._line((mark, STYLES[status]), (first, style))
             for line in more:
-                self._line((f"{'':{len(mark)}}{line}", ""))
+                self._line((" " * len(mark), ""), (line, style))
 
     def finding(self, finding: Statement, who: str = "") -> None:
         """Print the finding of a check: status, id, variants, message and remedy."""
