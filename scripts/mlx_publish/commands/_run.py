@@ -74,7 +74,7 @@ def run_command(
             if until is not None and console.level > Level.QUIET:
                 print_table(console, variants, work, names)
             labels = [variant.label for variant in variants]
-            Ending(options, recipe, labels, names, refused, work).show(console)
+            Ending(options, labels, names, refused, work).show(console)
         finally:
             write_outcome(work, recipe, variants, names, Runner.from_env())
     if options.json:
