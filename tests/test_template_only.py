@@ -84,7 +84,7 @@ def named(*names: str) -> list[dict[str, str]]:
 
 
 def test_a_folder_with_tokenizer_config_json_alone(user: User, tmp_path: Path) -> None:
-    ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"))
+    ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"), "--verbose")
     lines = [line.split(maxsplit=2) for line in ended.out.splitlines()]
     assert ended.out.startswith("smoke  m \N{MIDDLE DOT} chat template: pass\n")
     assert ["ok", "system-role", "the system text is a turn of its own"] in lines

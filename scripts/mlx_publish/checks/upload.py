@@ -1,4 +1,4 @@
-"""Judgements about what is about to be published, the last ones before anything leaves this machine."""
+"""Checks of what is about to be published, the last before anything leaves this machine."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _unchanged(parcel: Parcel) -> Says:
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
         return failed(
-            f"differs from the evidence: {', '.join(different[:5])}",
-            "Run 'mlx-publish convert --force' and measure again; what was reviewed has to be reviewed again.",
+            f"files in model/ differ from the evidence: {', '.join(different[:5])}",
+            "Run 'mlx-publish run --force' to convert and measure again, then have the card reviewed again.",
             different=different,
         )
     return passed(f"{len(known)} files have the digests of the evidence")
@@ -83,16 +83,17 @@ def _card(parcel: Parcel) -> Says:
     ]
     if wrong:
         return failed(
-            f"model/{wrong[0]} is not what recipe and evidence give",
-            "Change the recipe's notes instead of the card, then run 'mlx-publish card --force'.",
+            f"model/{wrong[0]} differs from the card that recipe and evidence render",
+            "To change the words, edit 'notes' in the recipe, not the card; then run 'mlx-publish card --force'.",
         )
-    return passed("the card is what recipe and evidence give")
+    return passed("the card is the one that recipe and evidence render")
 
 
 def _strangers(parcel: Parcel) -> Says:
     if parcel.strangers:
         return failed(
-            f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/."
+            f"model/ contains files that are not published: {', '.join(parcel.strangers[:5])}",
+            "Remove them from model/.",
         )
     return passed("only files of a model")
 

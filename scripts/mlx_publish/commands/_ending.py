@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.commands._arguments import RECIPE_FLAGS
+from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.report import Finding, Report, unmeasured
-from mlx_publish.evidence.results import PublishedFolder, PublishedRepo
-from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.evidence.results import Fidelity, PublishedFolder, PublishedRepo
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
+from mlx_publish.text.numbers import significant
 from mlx_publish.work import Work
 
 _CAUSE, _REASON = 60, 100
@@ -27,7 +28,6 @@ class Ending:
     """What a run was asked for, and where its reports lie."""
 
     options: argparse.Namespace
-    recipe: Recipe
     labels: Sequence[str]
     stages: Sequence[str]
     """Stages that were to run, in their order."""
@@ -36,7 +36,9 @@ class Ending:
 
     def show(self, console: Console) -> None:
         """Print the verdict, what was made, and what to do next."""
-        console.verdict(self.verdict, "fail" if self.refused else "pass")
+        far = "" if self.refused else ", ".join(self._far())
+        status = "fail" if self.refused else "warn" if far else "pass"
+        console.verdict("; ".join(part for part in (self.verdict, far) if part), status)
         for label in self.labels:
             for text in self._made(label):
                 console.made(label, text)
@@ -61,6 +63,14 @@ class Ending:
         for label in self.refused:
             findings = (finding for report in self._reports(label) for finding in report.checks)
             yield label, next((finding for finding in findings if finding.status == "fail"), None)
+
+    def _far(self) -> Iterator[str]:
+        """Yield the variants whose fidelity warns whoever decides, with the word for it."""
+        for label in self.labels:
+            report = next((report for report in self._reports(label) if report.stage == "fidelity"), None)
+            mean = fidelity.mean_kld if report and (fidelity := report.read(Fidelity)) else None
+            if mean is not None and (step := closeness(mean)).warns:
+                yield f"{label} is {step.word} (mean KLD {significant(mean)})"
 
     def _reports(self, label: str) -> list[Report]:
         return list(self.work.reports(label, self.stages))

@@ -67,10 +67,14 @@ def run_command(
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
+            if getattr(options, "open", False):
+                from mlx_publish.commands._open_card import open_cards  # noqa: PLC0415  few ask for a page
+
+                open_cards(work, [v.label for v in variants if v.label not in refused], console)
             if until is not None and console.level > Level.QUIET:
                 print_table(console, variants, work, names)
             labels = [variant.label for variant in variants]
-            Ending(options, recipe, labels, names, refused, work).show(console)
+            Ending(options, labels, names, refused, work).show(console)
         finally:
             write_outcome(work, recipe, variants, names, Runner.from_env())
     if options.json:

@@ -63,7 +63,12 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     add_tag_and_rebuild(parser)
 
 
-_ARGUMENTS = {"smoke": _add_template_only, "card": add_into, "upload": _add_upload}
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    add_into(parser)
+    parser.add_argument("--open", action="store_true", help="open the card in a browser, as a page")
+
+
+_ARGUMENTS = {"smoke": _add_template_only, "card": _add_card, "upload": _add_upload}
 _RUNS: Mapping[str, Run] = {
     "inspect": _inspect,
     "smoke": _smoke,

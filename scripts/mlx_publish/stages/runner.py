@@ -129,7 +129,7 @@ def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> No
     shared = _shared(groups) if len(groups) > 1 else []
     console.findings(shared, ", ".join(labels))
     for checks, of in groups:
-        console.findings([finding for finding in checks if finding not in shared], ", ".join(of))
+        console.findings(_without(checks, shared), ", ".join(of))
     ends: dict[tuple[Verdict, str], list[str]] = {}
     for label, report in reports.items():
         causes = ", ".join(check.id for check in report.checks if check.status == "fail")
@@ -153,7 +153,7 @@ def _fold(context: Context, reports: Mapping[str, Report], seconds: float) -> No
         reason = f": {plain(' '.join(failure.split()))}" if failure else ""
         title = f"{context.recipe.name} · {names}: {report.verdict} ({seconds:.1f} s){reason}"
         with context.console.section(report.stage, title, folded=report.verdict == "pass"):
-            context.console.findings([finding for finding in checks if finding not in shared], names)
+            context.console.findings(_without(checks, shared), names)
 
 
 _Groups = list[tuple[tuple[Finding, ...], list[str]]]
@@ -161,16 +161,23 @@ _Groups = list[tuple[tuple[Finding, ...], list[str]]]
 
 def _groups(reports: Mapping[str, Report]) -> _Groups:
     """Return the findings with the variants that share all of them."""
-    groups: _Groups = []
+    groups: dict[tuple[object, ...], list[str]] = {}
     for label, report in reports.items():
-        labels = next((labels for checks, labels in groups if checks == report.checks), None)
-        if labels is None:
-            groups.append((report.checks, [label]))
-        else:
-            labels.append(label)
-    return groups
+        groups.setdefault(tuple(map(_read, report.checks)), []).append(label)
+    return [(reports[labels[0]].checks, labels) for labels in groups.values()]
 
 
 def _shared(groups: _Groups) -> list[Finding]:
     """Return the findings that all variants share."""
-    return [finding for finding in groups[0][0] if all(finding in checks for checks, _ in groups)]
+    read = [set(map(_read, checks)) for checks, _ in groups]
+    return [finding for finding in groups[0][0] if all(_read(finding) in others for others in read)]
+
+
+def _read(finding: Finding) -> tuple[str, ...]:
+    """Return what is read of a finding: all but its details."""
+    return finding.id, finding.status, finding.message, finding.remedy
+
+
+def _without(checks: Sequence[Finding], shared: Sequence[Finding]) -> list[Finding]:
+    known = set(map(_read, shared))
+    return [finding for finding in checks if _read(finding) not in known]

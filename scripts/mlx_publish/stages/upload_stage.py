@@ -1,4 +1,4 @@
-"""upload: the last look, then a folder or one commit on the Hub, and the receipt."""
+"""upload: final checks, then a folder or one commit on the Hub, and the receipt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text
 
-_AS_MADE = "Take the evidence as it was made."
+_AS_MADE = "Restore the evidence as mlx-publish wrote it."
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
@@ -122,12 +122,14 @@ def _evidence(context: Context, variant: Variant) -> Evidence:
         raise _absent(path) from None
     # The file is published as it is: of a key that stands in it twice only the last was compared.
     if json_text(evidence.plain) != path.read_text(encoding="utf-8"):
-        raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
+        raise BadInput("was edited: mlx-publish writes it in another form", place=str(path), remedy=_AS_MADE)
     return evidence
 
 
 def _absent(path: Path) -> BadInput:
-    return BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
+    return BadInput(
+        "does not exist", place=str(path), remedy="Run 'mlx-publish card' with the same recipe and --work first."
+    )
 
 
 def _unusable(error: NotEvidence, path: Path) -> BadInput:
@@ -152,7 +154,7 @@ def _look(
         parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
         return run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched), files
     except UNRENDERABLE as error:  # within a measurement there may be anything
-        message = f"is not whole: {type(error).__name__}: {shown(error)}"
+        message = f"is incomplete: {type(error).__name__}: {shown(error)}"
         raise BadInput(message, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
 
 

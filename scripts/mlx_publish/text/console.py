@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -59,6 +60,8 @@ _SHOWN = {
 }
 WIDTH, NARROW = 100, 40
 """Characters of a line: at most, where no terminal says less, and at least."""
+_TOGETHER = "\N{NO-BREAK SPACE}"
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|%|nats|[kMGT]B|GiB)(?!\w))")
 _WIDE = 70
 """Characters of a line in which messages stand beside the ids of their checks."""
 
@@ -182,13 +185,14 @@ class Console:
         return ", ".join(words) if hidden else ""
 
     def ended(self, status: str, text: str) -> None:
-        """Print how a stage ended, below its findings."""
+        """Print how a stage ended, below its findings; a failure has been marked there."""
         if self.level > Level.QUIET:
-            mark = f"  {_MARKS[status]:5} "
+            mark = f"  {_MARKS[status] if status == 'pass' else '':5} "
+            style = "" if status == "pass" else STYLES[status]
             first, *more = _wrapped(text, width() - len(mark))
-            self._line((mark, STYLES[status]), (first, ""))
+            self._line((mark, STYLES[status]), (first, style))
             for line in more:
-                self._line((f"{'':{len(mark)}}{line}", ""))
+                self._line((" " * len(mark), ""), (line, style))
 
     def finding(self, finding: Statement, who: str = "") -> None:
         """Print the finding of a check: status, id, variants, message and remedy."""
@@ -220,4 +224,6 @@ class Console:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(plain(text), columns) or [""]
+    """Return lines; a number and its unit stay together."""
+    lines = textwrap.wrap(_BEFORE_UNIT.sub(_TOGETHER, plain(text)), columns) or [""]
+    return [line.replace(_TOGETHER, " ") for line in lines]
