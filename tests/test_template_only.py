@@ -126,7 +126,7 @@ def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
 def test_named_templates_are_looked_at_together(user: User, tmp_path: Path) -> None:
     both = [*named("default"), {"name": "tool_use", "template": "{{ tools | tojson }}" + CHATML}]
     source = folder(tmp_path / "m", both)
-    assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).out
+    assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).text
     assert report_of(user, source)["capabilities"]["tools"] == "listed"
 
 

@@ -45,8 +45,9 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
     console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
     if can:
         print_plainly(console.out, _table(can, metadata))
-    console.findings(findings)
-    if rest := console.rest(findings):
+    looked = [finding for finding in findings if finding.status != "skip"]
+    console.findings(looked)
+    if rest := console.rest(looked):
         console.ended("pass", rest)
     if as_json:
         report = {
