@@ -115,6 +115,7 @@ def test_a_file_that_exists_is_named_and_nothing_is_written(ada: User) -> None:
 def test_of_a_refused_model_nothing_is_written(ada: User) -> None:
     said = ada.run("init", "models", "--model", "ada/odd", "--namespace", "ada", code=1).text
     assert "cannot load the model type llamma" in said
+    assert "ada/odd is refused, so nothing is written" in said
     assert not (ada.home / "models").exists()
 
 

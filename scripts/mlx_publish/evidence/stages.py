@@ -27,7 +27,7 @@ class Traits:
     """It looks again at each run, waits until no variant is refused, and nothing reads its report."""
 
 
-INSPECT = Traits("inspect", "check the source before downloading it: architecture, licence, files, disk space")
+INSPECT = Traits("inspect", "check the source's metadata: can it be converted, is there enough disk and memory")
 CONVERT = Traits("convert", "download the pinned source and convert all variants", "inspect", computes=True)
 SMOKE = Traits(
     "smoke", "render the chat template and generate an answer", "convert", computes=True, tests=True, measures=True
