@@ -106,6 +106,7 @@ def test_every_step_has_its_command_and_nothing_is_left_to_fill_in() -> None:
     assert all("```sh\n" in step for step in steps)
     assert blocks()[0].splitlines()[0].startswith("export NAMESPACE=")
     for step in blocks():
+        assert not re.search(r"(^|\s)#\s", step), "zsh, the shell of a Mac, takes no comments from a terminal"
         assert not re.search(r"OWNER|COMMIT|your-name|0{40}|<[a-z-]+>|\.\.\.", step), step
     assert set(re.findall(r"\$([A-Z]+)", "".join(blocks()))) == set(re.findall(r"export (\w+)=", blocks()[0]))
 

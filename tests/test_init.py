@@ -18,7 +18,7 @@ from hub import Hub, Token
 from mlx_publish.commands._placing import placing
 from mlx_publish.recipes.policy import read_policy
 from mlx_publish.recipes.read import recipe_from_file
-from models import README, answer_table, make_scripted
+from models import README, answer_table, make_model, make_scripted
 from pipeline import User, digests
 
 KIT = f"lab/kit@{'a' * 40}"
@@ -50,6 +50,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         found.put("ada/tiny", files)
         found.put("ada/odd", {**files, "config.json": json.dumps(config | {"model_type": "llamma"}).encode()})
         found.put("ada/seeing", {**files, "config.json": json.dumps(config | {"vision_config": {"a": 1}}).encode()})
+        narrow = make_model(tmp_path_factory.mktemp("model") / "narrow", hidden=96, heads=3, kv_heads=3)
+        found.put("ada/narrow", {path.name: path for path in narrow.iterdir()})
         found.put("ada/loud", {**files, "README.md": LOUD.encode()})
         found.put("ada/bare", {**files, "README.md": README.replace("license: apache-2.0\n", "").encode()})
         yield found
@@ -115,6 +117,7 @@ def test_a_file_that_exists_is_named_and_nothing_is_written(ada: User) -> None:
 def test_of_a_refused_model_nothing_is_written(ada: User) -> None:
     said = ada.run("init", "models", "--model", "ada/odd", "--namespace", "ada", code=1).text
     assert "cannot load the model type llamma" in said
+    assert "ada/odd is refused, so nothing is written" in said
     assert not (ada.home / "models").exists()
 
 
@@ -173,6 +176,13 @@ def test_a_source_without_a_licence_says_what_to_write(ada: User) -> None:
     assert recipe_from_file(ada.home / "models/recipes/bare.yaml").spec.license is None
     ada.run("init", "named", "--model", "ada/bare", "--namespace", "ada", "--license", "mit")
     assert recipe_from_file(ada.home / "named/recipes/bare.yaml").spec.license == "mit"
+
+
+def test_layers_that_groups_of_64_do_not_divide_get_groups_of_32(ada: User) -> None:
+    ada.run("init", "models", "--model", "ada/narrow", "--namespace", "ada")
+    recipe = recipe_from_file(ada.home / "models/recipes/narrow.yaml")
+    assert [variant.form.group_size for variant in recipe.variants] == [32, 32, None]
+    assert "because groups of 64 do not divide its layers" in (ada.home / "models/recipes/narrow.yaml").read_text()
 
 
 def test_words_of_a_card_stay_a_comment_in_the_recipe(ada: User) -> None:

@@ -17,7 +17,7 @@ from mlx_publish.commands._placing import Placed, placing
 from mlx_publish.commands._proposed_words import as_json, next_commands, print_next, print_proposed
 from mlx_publish.commands._proposing import Proposed, Wish, propose
 from mlx_publish.commands._repo_templates import WORKFLOWS, render, workflow
-from mlx_publish.errors import BadInput, PublishError
+from mlx_publish.errors import BadInput, PublishError, Refused
 from mlx_publish.github.programs import WHO, git, git_outcome
 from mlx_publish.github.running_kit import RunningKit, running_kit
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
@@ -51,10 +51,14 @@ def init(options: argparse.Namespace, console: Console) -> int:
     if model:
         given = {key: getattr(options, key) for key in ("name", "revision", "license") if getattr(options, key)}
         console.progress(f"inspecting {model}")
-        proposed = propose(Wish(model, memory_of(memory), namespace, given), kit, None)
+        try:
+            proposed = propose(Wish(model, memory_of(memory), namespace, given), kit, None)
+        except Refused:
+            console.say(f"{model} is refused, so nothing is written; name another model, or none")
+            raise
     root = options.dir.resolve()
     with placing(root, _files(namespace, kit, proposed), _LATER) as placed:
-        has_git = any((folder / ".git").exists() for folder in (root, *root.parents))
+        has_git = (root / ".git").exists()  # one above would not find the workflows
         if options.git and not has_git:
             _start_git(root, placed)
             has_git = True
