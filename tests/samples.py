@@ -156,7 +156,7 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
     }
     found: dict[str, Any] = {
         "schema": "mlx-publish/evidence/1",
-        "generator": "0.1.0",
+        "generator": "0.2.0",
         "recipe": "tiny",
         "destination": {"name": "Tiny-4bit", "repo": "acme/Tiny-4bit"},
         "templates": {},

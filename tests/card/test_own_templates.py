@@ -79,7 +79,7 @@ def test_a_new_file_can_be_included_and_one_of_ours_be_wrapped(put: Put) -> None
             mine="- By hand: nothing\n",
         )
     )
-    assert "by mlx-publish 0.1.0\n" in text
+    assert "by mlx-publish 0.2.0\n" in text
     assert "[mlx-publish.json](mlx-publish.json)\n- By hand: nothing\n" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 
@@ -27,7 +28,7 @@ def better(variant: Variant) -> str:
     """Return a remedy: a form that is probably nearer to the source."""
     if not variant.quantized:
         other = "float32" if variant.dtype == "bfloat16" else "bfloat16"
-        return f"Take another dtype, as {other}, or look at the source."
+        return f"Use another dtype, such as {other}, or check the source."
     return variant.method.better(variant.form)
 
 
@@ -37,38 +38,39 @@ def _against(facts: FidelityFacts) -> Says:
     against = facts.against
     if against.what == "variant":
         return warned(
-            f"the source is too large for this machine; compared with the variant {against.label} "
-            f"({against.bits_per_weight:.2f} bits per weight) instead",
+            f"compared with the variant {against.label} ({against.bits_per_weight:.2f} bits per weight), because the "
+            "source does not fit this machine's memory",
             "Measure it on a machine with more memory.",
         )
-    limited = "; fewer positions than asked, for the store has a limit" if facts.limited else ""
-    return passed(f"compared with the unquantized source over {facts.divergence.positions} positions{limited}")
+    limited = "; fewer positions than requested, because the store of logits is full" if facts.limited else ""
+    return passed(f"compared with the unquantized source over {facts.divergence.positions:,} positions{limited}")
 
 
 def _finite(facts: FidelityFacts) -> Says:
     if facts.divergence is None:
-        return skipped("there are no numbers")
+        return skipped("not measured")
     broken = sorted(number for number, value in vars(facts.divergence).items() if value is None)
     if broken:
-        return failed(f"not a number: {', '.join(broken)}", "The weights are broken; look at the source.")
-    return passed(f"all numbers are finite over {facts.divergence.positions} positions")
+        return failed(f"not a number: {', '.join(broken)}", "The weights are broken; check the source.")
+    return passed(f"all numbers are finite over {facts.divergence.positions:,} positions")
 
 
 def _kld(facts: FidelityFacts) -> Says:
     divergence = facts.divergence
     if divergence is None or (mean := divergence.mean_kld) is None:
-        return skipped("there is no number")
+        return skipped("not measured")
     error, p99 = divergence.mean_kld_error or 0, divergence.p99_kld
-    text = f"mean KLD {mean:.4f} ± {error:.4f} nats, 99 % of positions below {p99:.3g}"
-    if mean <= facts.limits.max_mean_kld:
-        return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant))
+    step = closeness(mean)
+    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
+    if mean > facts.limits.max_mean_kld:
+        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant))
+    return warned(text, better(facts.variant)) if step.warns else passed(text)
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
     if facts.divergence is None or (share := facts.divergence.same_first_choice) is None:
-        return skipped("there is no number")
-    text = f"same first choice as the source at {share:.1%} of positions"
+        return skipped("not measured")
+    text = f"top-1 agreement with the source at {share:.1%} of positions"
     if share >= facts.limits.min_same_first_choice:
         return passed(text)
     return failed(f"{text}; the limit is {facts.limits.min_same_first_choice:.0%}", better(facts.variant))
@@ -77,10 +79,10 @@ def _first_choice(facts: FidelityFacts) -> Says:
 def _perplexity(facts: FidelityFacts) -> Says:
     divergence = facts.divergence
     if divergence is None or divergence.perplexity is None or divergence.perplexity_ratio is None:
-        return skipped("there is no number")
+        return skipped("not measured")
     perplexity, ratio = divergence.perplexity, divergence.perplexity_ratio
     error = divergence.perplexity_ratio_error or 0
-    text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} of the source's"
+    text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} times the source's"
     if ratio <= facts.limits.max_perplexity_ratio:
         return passed(text)
     return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant))

@@ -115,14 +115,14 @@ class Rounding(Method):
         if form.mixed:
             fewest = int(form.mixed.split("_")[1])
             first, second, *_ = (bits for bits in widths if bits > max(fewest, 3))
-            return f"Take more bits: {first}bit or {second}bit."
+            return f"Use more bits: {first}bit or {second}bit."
         wider = next((bits for bits in widths if bits > (form.bits or 0)), None)
         ways = [f"more bits ({wider}bit)"] if wider else ["an unquantized variant (bf16)"]
         if form.mode == "affine" and (form.group_size or 0) > _SMALL_GROUP:
             ways.append(f"a smaller group (group_size: {_SMALL_GROUP})")
         if form.mode == "affine" and wider and (form.bits or 0) < 4:
             ways.append("a mixed recipe (mixed_3_6)")
-        return f"Take {' or '.join(ways)}."
+        return f"Use {' or '.join(ways)}."
 
 
 METHOD = Rounding()
