@@ -33,7 +33,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([\w-]+))?\)")
 )
 def test_a_file_is_valid_by_its_schema(schema: str, files: list[str]) -> None:
     tool = Path(sys.executable).parent / "check-jsonschema"
-    command = [tool, "--builtin-schema", f"vendor.{schema}", *files]
+    command: list[str | Path] = [tool, "--builtin-schema", f"vendor.{schema}", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -15,6 +15,7 @@ from mlx_publish.commands import registry
 from mlx_publish.methods.rtn import FIXED_MODES
 from mlx_publish.recipes.policy import Policy, objections, read_policy
 from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Destination
 from mlx_publish.text.kit import REPO
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def test_a_recipe_lacks_nothing_but_its_commit(path: Path, policy: Policy) -> No
 
 
 def test_a_pinned_recipe_is_within_the_policy(policy: Policy, tmp_path: Path) -> None:
-    owners = set()
+    owners: set[Destination] = set()
     for path in RECIPES:
         pinned = tmp_path / path.name
         pinned.write_text(path.read_text(encoding="utf-8") + f"revision: {'a' * 40}\n", encoding="utf-8")
@@ -79,7 +80,7 @@ def test_every_example_is_listed_on_the_page() -> None:
 
 
 def test_workflows_are_valid_by_githubs_schema() -> None:
-    command = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS]
+    command: list[str | Path] = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -89,7 +90,7 @@ def test_a_linter_of_workflows_finds_nothing_once_the_kit_is_pinned(path: Path, 
     pinned = tmp_path / ".github/workflows" / path.name
     pinned.parent.mkdir(parents=True)
     pinned.write_text(path.read_text(encoding="utf-8").replace(KIT, f"{REPO}@{'a' * 40}"), encoding="utf-8")
-    command = [TOOLS / "jactionlint", f"--shellcheck={TOOLS / 'shellcheck'}", pinned]
+    command: list[str | Path] = [TOOLS / "jactionlint", f"--shellcheck={TOOLS / 'shellcheck'}", pinned]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
