@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mlx_publish import __version__
 from mlx_publish.text import kit
+from release import section
 
 ROOT = Path(__file__).parents[1]
 FORMS = ".github/ISSUE_TEMPLATE"
@@ -73,3 +75,12 @@ def test_addresses_of_the_kit_are_the_one_that_it_knows() -> None:
         for repo in re.findall(r"https://github\.com/([\w.-]+/mlx-publish)\b", path.read_text(encoding="utf-8"))
     }
     assert found == {kit.REPO}
+
+
+def test_the_changelog_has_notes_for_this_version() -> None:
+    assert section(ROOT / "CHANGELOG.md", __version__).startswith("### ")
+
+
+def test_the_hooks_are_taken_from_this_version() -> None:
+    for page in (ROOT / "README.md", ROOT / "docs/hooks.md"):
+        assert re.findall(r"^    rev: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE) == [f"v{__version__}"]
