@@ -192,8 +192,10 @@ def _kind(entry: Mapping[str, Any]) -> str:
     if "$ref" in entry:
         return "mapping (see below)"
     if entry.get("type") == "array":
-        return f"list of {_kind(entry['items'])}"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+        return f"list of {_kind(entry['items']).replace('mapping', 'mappings')}"
+    if "const" in entry:
+        return f"`{entry['const']}`"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     low, high = entry.get("minimum"), entry.get("maximum")
     limits = f", {low} to {high}" if low is not None and high is not None else ""
     return f"{words.get(entry.get('type', ''), 'text')}{limits}"
