@@ -72,7 +72,7 @@ class RecipeSpec(Strict):
             input="Licence identifier, where the source's card has none or a wrong one",
         ),
     ] = Field(None, pattern=patterns.LICENCE)
-    """The Hub's licence identifier, as `apache-2.0`, if the source's card has none or a wrong one."""
+    """The Hub's licence identifier, such as `apache-2.0`, if the source's card has none or a wrong one."""
     license_name: Annotated[str | None, Flag("TEXT", "Name of the licence 'other'")] = None
     """Name of the licence. Required with `license: other`."""
     license_link: Annotated[str | None, Flag("URL", "Link to the licence 'other'")] = None
@@ -81,7 +81,7 @@ class RecipeSpec(Strict):
         list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None,
         Flag("CODES", "Languages, as en,de (default: the source's)"),
     ] = None
-    """Language codes, as `en` or `zh-Hans`. Default: those of the source's card."""
+    """Language codes, such as `en` or `zh-Hans`. Default: those of the source's card."""
     modality: Annotated[
         Literal["text"] | None,
         Flag(
@@ -141,7 +141,7 @@ class RecipeSpec(Strict):
             input="Collection on the Hub that each repo is added to",
         ),
     ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
-    """Collection on the Hub to add each repo to, as `namespace/slug-id`: the end of the collection's address."""
+    """Collection on the Hub to add each repo to: `namespace/slug-id`, the end of the collection's address."""
     read_back: Annotated[bool, Flag("BOOL", "true loads some bytes once more after the upload and compares them")] = (
         False
     )
