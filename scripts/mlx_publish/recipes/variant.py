@@ -24,7 +24,7 @@ class VariantBase(Strict):
     methods: ClassVar[tuple[Method, ...]] = METHODS
 
     name: str | None = Field(None, pattern=patterns.NAME, max_length=64)
-    """Names the variant in the work folder and in `{variant}`. Default: from the other keys, for example `4bit-gs32`."""
+    """Names the variant in the work folder and in `{variant}`. Default: from the other keys, such as `4bit-gs32`."""
 
     @model_validator(mode="after")
     def _options_fit(self) -> VariantBase:
