@@ -129,16 +129,16 @@ def recipe_page() -> str:
     lines = [
         "# The recipe",
         "",
-        "A recipe is a YAML file that says which model is wanted in which variants, and where they go. It lies in git,",
-        "usually in `recipes/`; its file name is its name. Unknown keys and wrong types are errors that name file, line",
-        "and key. For completion in an editor, begin the file with",
-        "`# yaml-language-server: $schema=PATH`, where PATH leads to `scripts/mlx_publish/schemas/recipe.schema.json` of a",
-        "checkout of mlx-publish.",
+        "A recipe is a YAML file that names a source model, the variants to make of it and where to publish them. Keep it",
+        "in git, in `recipes/`; the file name is the recipe's name. Unknown keys and wrong types are errors that name file,",
+        "line and key. For completion in an editor, start the file with",
+        "`# yaml-language-server: $schema=PATH`, where PATH points to `scripts/mlx_publish/schemas/recipe.schema.json` in a",
+        "checkout of mlx-publish. [Six commented examples](../examples/README.md).",
         "",
-        "Paths in a recipe are relative to its file. Every key is also a flag of the command line and an input of the",
-        "Action (`base_model` is `--base-model` and `base-model`), but for those that are mappings or lists of them.",
+        "Paths in a recipe are relative to its file. Every key is also a command-line flag and an input of the Action",
+        "(`base_model` is `--base-model` and `base-model`), except mappings and lists of mappings.",
         "",
-        "This page is made from the code by `scripts/generate.py`.",
+        "Generated from the code by `scripts/generate.py`.",
         "",
         _keys(schema, _notes(RecipeSpec)),
     ]
@@ -149,7 +149,7 @@ def recipe_page() -> str:
         lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
         if key == "variants":
             lines += [
-                "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
+                "A short name can replace a mapping: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
                 "",
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
@@ -161,11 +161,11 @@ def checks_page() -> str:
     lines = [
         "# The checks",
         "",
-        "One failed check makes the verdict of a stage `refused` and the exit code 1. A recipe can let a failure through",
-        "with `accept: [{check: <id>, reason: <why>}]`; it is then a warning that the card prints. Checks marked *safety*",
-        "or *always* cannot be accepted.",
+        "A failed check makes the stage's verdict `refused` and the exit code 1. To accept a failure, add",
+        "`accept: [{check: <id>, reason: <why>}]` to the recipe; it becomes a warning, and the card prints the reason.",
+        "Checks marked *safety* or *always* cannot be accepted.",
         "",
-        "This page is made from the code by `scripts/generate.py`.",
+        "Generated from the code by `scripts/generate.py`.",
     ]
     for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
@@ -175,7 +175,7 @@ def checks_page() -> str:
         ]
         rows = [(f"`{c.id}`", c.title, c.protects, "safety" if c.safety else "") for c in checks]
         rows += [(f"`{name}`", title, why, "always") for name, (of, title, why) in RAISED.items() if of == stage]
-        lines.append(_table(("id", "what is checked", "what it protects from", ""), rows))
+        lines.append(_table(("id", "checks that", "prevents", ""), rows))
     return "\n".join(lines) + "\n"
 
 
@@ -269,7 +269,7 @@ def _keys(schema: Mapping[str, Any], notes: Mapping[str, str]) -> str:
     for key, entry in schema["properties"].items():
         default = "**required**" if key in required else _default(entry.get("default"))
         rows.append((f"`{key}`", _kind(entry), default, notes.get(key, "")))
-    return _table(("key", "what may stand there", "default", "meaning"), rows)
+    return _table(("key", "value", "default", "meaning"), rows)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -292,10 +292,12 @@ def _kind(entry: Mapping[str, Any]) -> str:
     if "anyOf" in entry:
         return " or ".join(_kind(part) for part in entry["anyOf"] if part.get("type") != "null")
     if "$ref" in entry:
-        return "mapping, see below"
+        return "mapping (see below)"
     if entry.get("type") == "array":
-        return f"list of {_kind(entry['items'])}"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+        return f"list of {_kind(entry['items']).replace('mapping', 'mappings')}"
+    if "const" in entry:
+        return f"`{entry['const']}`"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     low, high = entry.get("minimum"), entry.get("maximum")
     limits = f", {low} to {high}" if low is not None and high is not None else ""
     return f"{words.get(entry.get('type', ''), 'text')}{limits}"

@@ -137,11 +137,16 @@ def _taken(facts: SourceFacts) -> Says:
 
 
 REVISION: tuple[Check[SourceFacts], ...] = (
-    Check("revision", "The revision is pinned", "a card that describes other bytes than were converted", _revision),
+    Check(
+        "revision",
+        "The revision is pinned to a commit",
+        "a card that describes other bytes than were converted",
+        _revision,
+    ),
 )
 PAPERS: tuple[Check[SourceFacts], ...] = (
-    Check("source-card", "The source's card can be read", "facts of the card that are lost", _card),
-    Check("licence", "The licence is known", "publishing without the right to", _licence),
-    Check("side-files", "Files beside the weights are whole", "pointers published as files", _side_files),
-    Check("not-taken", "The name is free", "a second copy of what exists", _taken),
+    Check("source-card", "The source's model card can be parsed", "losing facts from the card", _card),
+    Check("licence", "The licence is known", "publishing without permission", _licence),
+    Check("side-files", "Accompanying files are complete", "publishing LFS pointers as files", _side_files),
+    Check("not-taken", "The destination is not taken yet", "duplicating an existing model", _taken),
 )

@@ -153,27 +153,39 @@ def _some(faults: Sequence[str]) -> str:
 
 
 UPLOAD: tuple[Check[Parcel], ...] = (
-    Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
-    Check("checks-complete", "Its list of checks is whole", "a failure that was left out", _listed, safety=True),
-    Check("facts-known", "The evidence says what is known here", "a forged licence or number", _facts, safety=True),
-    Check("licence-allowed", "The policy allows its licence", "a licence that nobody meant", _licence, safety=True),
-    Check("rebuilt-equal", "The source gives these bytes", "weights changed in the work folder", _rebuilt, safety=True),
+    Check("evidence-complete", "smoke and fidelity have run", "an untested model under your name", _measured),
+    Check("checks-complete", "The list of checks is complete", "an omitted failure", _listed, safety=True),
+    Check(
+        "facts-known",
+        "The evidence agrees with this job's own facts",
+        "a forged licence or number",
+        _facts,
+        safety=True,
+    ),
+    Check("licence-allowed", "The policy allows the licence", "an unintended licence", _licence, safety=True),
+    Check(
+        "rebuilt-equal",
+        "Converting the source again gives the same bytes",
+        "weights changed in the work folder",
+        _rebuilt,
+        safety=True,
+    ),
     Check(
         "bytes-unchanged",
-        "The bytes are the measured ones",
-        "numbers of another model",
+        "The files are those that were measured",
+        "another model's numbers",
         _unchanged,
         safety=True,
     ),
     Check("card-rendered", "The card is the rendered one", "claims that nobody measured", _card, safety=True),
     Check(
         "only-model-files",
-        "Only files of a model",
-        "a secret or a stray file made public",
+        "The folder contains only model files",
+        "publishing a secret or a stray file",
         _strangers,
         safety=True,
     ),
-    Check("no-secrets", "No secrets in the files", "a token that anybody can use", _secrets, safety=True),
+    Check("no-secrets", "The files contain no secrets", "a token that anybody can use", _secrets, safety=True),
 )
 
 _AHEAD = frozenset({"evidence-complete", "checks-complete", "licence-allowed", "card-rendered"})

@@ -39,12 +39,12 @@ TEXT_DESTINATION = "folder:published/{source}-text-MLX-{variant}"
 
 
 class RecipeSpec(Strict):
-    """The recipe as a file or as flags: one model, its variants, and where they go."""
+    """A recipe, from a file or from flags: one model, its variants and their destination."""
 
     name: Annotated[str | None, Flag("NAME", "Names the work folder (default: the source's name)")] = Field(
         None, pattern=patterns.NAME, max_length=96
     )
-    """Names the work folder and the tag; the file's name where absent."""
+    """Names the work folder and the tag. Default: the file name."""
     source: Annotated[
         str,
         BeforeValidator(_of_the_hub),
@@ -78,7 +78,7 @@ class RecipeSpec(Strict):
     base_model: Annotated[
         ModelId | None, Flag("REPO", "What the card names as base model (default: the source repo)")
     ] = None
-    """What the card names as the base model; the source repo where absent."""
+    """Base model that the card names. Default: the source repo."""
     license: Annotated[
         str | None,
         Flag(
@@ -88,16 +88,16 @@ class RecipeSpec(Strict):
             group=CARD,
         ),
     ] = Field(None, pattern=patterns.LICENCE)
-    """SPDX-like identifier of the Hub, for a source whose card has none or a wrong one."""
+    """The Hub's licence identifier, such as `apache-2.0`, if the source's card has none or a wrong one."""
     license_name: Annotated[str | None, Flag("TEXT", "Name of the licence 'other'", group=CARD)] = None
-    """Name of the licence, needed where license is `other`."""
+    """Name of the licence. Required with `license: other`."""
     license_link: Annotated[str | None, Flag("URL", "Link to the licence 'other'", group=CARD)] = None
-    """Link to its text, needed where license is `other`."""
+    """Link to the text of the licence. Required with `license: other`."""
     language: Annotated[
         list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None,
         Flag("CODES", "Languages, as en,de (default: the source's)", group=CARD),
     ] = None
-    """Language codes, as `en` or `zh-Hans`; those of the source's card where absent."""
+    """Language codes, such as `en` or `zh-Hans`. Default: those of the source's card."""
     modality: Annotated[
         Literal["text"] | None,
         Flag(
@@ -111,8 +111,8 @@ class RecipeSpec(Strict):
             choices=("", "text"),
         ),
     ] = None
-    """`text` publishes the text part alone of a source that is made for images or sound, too; the name then has to say
-    so. Without it such a source is refused."""
+    """`text` publishes only the text part of a source that also takes images or audio; the destination name must say
+    so. Without this key such a source is refused."""
     variants: Annotated[
         list[VariantEntry],
         Flag("NAMES", "Several variants by short names, as 4bit,8bit,bf16", first=True),
@@ -125,7 +125,7 @@ class RecipeSpec(Strict):
             max_length=200,
         ),
     ] = Field(default=[Variant()], min_length=1, max_length=MOST_VARIANTS)
-    """The forms to make; one of 4 bits where absent."""
+    """Variants to make. Default: one, `4bit`."""
     to: Annotated[
         str,
         BeforeValidator(_of_the_hub),
@@ -144,7 +144,7 @@ class RecipeSpec(Strict):
             max_length=120,
         ),
     ] = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
-    """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""
+    """Destination: `namespace/name` or `folder:PATH`, with the placeholders `{source}`, `{variant}` and `{bits}`."""
     private: Annotated[
         bool,
         Flag(
@@ -153,7 +153,7 @@ class RecipeSpec(Strict):
             group=PUBLISHING,
         ),
     ] = False
-    """Make a new repo private."""
+    """Create the repo as private."""
     adopt: Annotated[
         bool,
         Flag(
@@ -162,7 +162,7 @@ class RecipeSpec(Strict):
             group=PUBLISHING,
         ),
     ] = False
-    """Publish into a repo that exists and was not made from this source."""
+    """Publish into an existing repo that was not made from this source."""
     create_pr: Annotated[
         bool,
         Flag(
@@ -171,7 +171,7 @@ class RecipeSpec(Strict):
             group=PUBLISHING,
         ),
     ] = False
-    """Open a pull request on the Hub, on a repo that exists, instead of committing; no tag."""
+    """Open a pull request on an existing repo of the Hub instead of committing. No tag is set."""
     collection: Annotated[
         str | None,
         Flag(
@@ -181,7 +181,7 @@ class RecipeSpec(Strict):
             group=PUBLISHING,
         ),
     ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
-    """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
+    """Collection on the Hub to add each repo to: `namespace/slug-id`, the end of the collection's address."""
     read_back: Annotated[
         bool,
         Flag(
@@ -190,17 +190,17 @@ class RecipeSpec(Strict):
             group=PUBLISHING,
         ),
     ] = False
-    """After the upload, load some of the bytes once more and compare them with those on the disk."""
+    """After the upload, download parts of the weights and all small files, and compare them with the local ones."""
     accept: list[Acceptance] = Field(default=[])
-    """Failed checks that are let through."""
+    """Failed checks to accept."""
     card: CardWords = CardWords()
-    """A person's own words."""
+    """Your own text on the card."""
     smoke: SmokeTest = SmokeTest()
-    """What the converted model is asked."""
+    """How to test the chat template and the answers."""
     fidelity: FidelityTest = FidelityTest()
-    """How it is compared with its source."""
+    """How to compare a variant with its source."""
     benchmark: SpeedTest = SpeedTest()
-    """How its speed is measured."""
+    """How to measure its speed."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,12 +21,12 @@ DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float3
 
 
 class VariantBase(Strict):
-    """One form of the model: how many bits, in which mode, or unquantized in a dtype."""
+    """One form of the model: quantized by bits, mode or mixed recipe, or unquantized in a dtype."""
 
     methods: ClassVar[tuple[Method, ...]] = METHODS
 
     name: str | None = Field(None, pattern=patterns.NAME, max_length=64)
-    """Names the variant in the work folder and in `{variant}`; made from the other keys where absent."""
+    """Names the variant in the work folder and in `{variant}`. Default: from the other keys, such as `4bit-gs32`."""
 
     @model_validator(mode="after")
     def _options_fit(self) -> VariantBase:
@@ -76,7 +76,7 @@ class Typed(Strict):
             input="bfloat16, float16 or float32; alone it makes an unquantized variant",
         ),
     ] = None
-    """Type of what is not quantized; alone, it makes an unquantized variant."""
+    """Dtype of unquantized tensors. On its own, it makes an unquantized variant."""
 
 
 def variant_class(methods: tuple[Method, ...]) -> type[VariantBase]:
