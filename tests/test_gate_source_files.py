@@ -54,7 +54,7 @@ def inspect(source: Path, code: int) -> str:
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "LICENSE"])
 def test_a_link_that_leads_nowhere_says_so(source: Path, name: str) -> None:
     text = inspect(cut_off(source, name), 1)
-    assert f"{name} is a link that leads nowhere" in text
+    assert f"{name} is a dangling link" in text
     assert "Download the model again" in text
     assert text.count("FAIL") == 1
 

@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
         "which is no token that generation could stop at",
     ),
     "no end is named": (missing_end, "stop-ids", "a chat would never stop"),
-    "the end has no row": (names(400, 400), "stop-ids", "the end token 400 is outside of the vocabulary"),
+    "the end has no row": (names(400, 400), "stop-ids", "the EOS id 400 is outside the vocabulary"),
     "a vocabulary beyond the embedding": (more_tokens(286, 320), "ids-fit", "<|extra_320|>"),
     "other ids by the config": (other_tokenizer, "tokenizer-ids", "probe texts give other ids than the source's"),
     "a broken tokenizer": (

@@ -123,14 +123,14 @@ def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Job, work: Work,
 
 def test_a_refused_variant_is_annotated_at_the_recipe(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "card")
-    failure = Finding("licence", "fail", "no licence is known", "Write one.")
+    failure = Finding("licence", "fail", "the licence is unknown", "Write one.")
     add(work, "8bit", "inspect", verdict="refused", checks=(failure, Finding("stops", "warn", "maybe", "Look.")))
     outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs["verdict"] == "refused"
     assert runner.outputs["card"] == f"{work.model('4bit')}/README.md"
     assert (runner.outputs["repo"], runner.outputs["commit"]) == ("", "")
-    assert runner.annotations == [("tiny 8bit: licence: no licence is known Write one.", "recipes/tiny.yaml:3")]
-    assert "| 8bit | inspect | refused | fail licence: no licence is known<br>warn stops: maybe |" in "".join(
+    assert runner.annotations == [("tiny 8bit: licence: the licence is unknown Write one.", "recipes/tiny.yaml:3")]
+    assert "| 8bit | inspect | refused | fail licence: the licence is unknown<br>warn stops: maybe |" in "".join(
         runner.summaries
     )
 
