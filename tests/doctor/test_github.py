@@ -464,3 +464,13 @@ def test_a_missing_gh_is_named_with_its_remedy(github: GitHub) -> None:
 def test_an_answer_of_another_shape_is_no_crash(github: GitHub) -> None:
     github.put({"actions/runners?per_page=100": {"items": []}})
     assert "not known here: KeyError" in github.doctor(code=4).text
+
+
+def test_a_private_repo_is_told_what_works_without_required_reviewers(github: GitHub) -> None:
+    github.put({"environments/huggingface": GONE})
+    checks = github.checks(code=4)
+    asked, _, without = checks["environment"]["remedy"].partition("; on a plan without required reviewers: ")
+    assert "reviewers" in asked
+    assert "reviewers" not in without
+    assert "reviewers" not in checks["tag-policy"]["remedy"]
+    assert without.startswith('printf \'{"deployment_branch_policy":')

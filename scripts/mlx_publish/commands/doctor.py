@@ -49,6 +49,7 @@ def _repo(options: argparse.Namespace, console: Console) -> int:
     from mlx_publish.doctor.github_checks import REPO, summary
     from mlx_publish.doctor.github_facts import gather
 
+    console.progress("asking GitHub")
     facts = gather(Path.cwd(), options.repo)
     findings = run_checks(REPO, facts)
     failures = sum(finding.status == "fail" for finding in findings)

@@ -101,25 +101,24 @@ def _runner(facts: RepoFacts) -> Says:
 
 def _environment(facts: RepoFacts) -> Says:
     environment, put = facts.environment, commands.put_environment(facts)
+    if facts.private:
+        put += f"; on a plan without required reviewers: {commands.put_environment(facts, reviewed=False)}"
     if isinstance(environment, Unknown):
         if environment.status == 404:
-            return failed(
-                f"there is no environment {ENVIRONMENT}, so nobody is asked before publishing",
-                commands.put_environment(facts),
-            )
+            return failed(f"no environment {ENVIRONMENT}, so nobody is asked before publishing", put)
         return _unknown(facts, f"environment {ENVIRONMENT}", environment)
     if environment.reviewers:
         return passed(f"{ENVIRONMENT} has {len(environment.reviewers)} required reviewer(s)")
     if facts.private:
         return warned(
             f"the environment {ENVIRONMENT} requires no reviewer; in private repos only GitHub Enterprise offers that",
-            f"{put}; without that plan, restrict who may push tags (see tag-rules).",
+            f"On Enterprise: {commands.put_environment(facts)}; else restrict who may push tags (see tag-rules).",
         )
     return failed(f"the environment {ENVIRONMENT} requires no reviewer", put)
 
 
 def _tag_policy(facts: RepoFacts) -> Says:
-    environment, put = facts.environment, commands.put_environment(facts)
+    environment, put = facts.environment, commands.put_environment(facts, reviewed=not facts.private)
     add = (
         f"gh api -X POST repos/{facts.name}/environments/{ENVIRONMENT}/deployment-branch-policies "
         f"-f name='{TAGS}' -f type=tag"
