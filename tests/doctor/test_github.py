@@ -474,3 +474,11 @@ def test_a_private_repo_is_told_what_works_without_required_reviewers(github: Gi
     assert "reviewers" not in without
     assert "reviewers" not in checks["tag-policy"]["remedy"]
     assert without.startswith('printf \'{"deployment_branch_policy":')
+
+
+def test_a_command_stands_in_one_line_so_that_it_can_be_copied(github: GitHub) -> None:
+    github.put({"rulesets?targets=tag&per_page=100": []})
+    out = github.user.run("doctor", "--github", "--repo", "lab/models", code=4).out
+    [line] = [line for line in out.splitlines() if "gh api -X POST repos/lab/models/rulesets" in line]
+    body = line.strip().removeprefix("echo '").partition("' | ")[0]
+    assert json.loads(body)["conditions"]["ref_name"]["include"] == ["refs/tags/*/v*"]
