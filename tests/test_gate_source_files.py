@@ -69,7 +69,7 @@ def test_a_key_that_stands_twice_is_refused(source: Path, name: str) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else "{}"
     path.write_text('{"a": 1, "a": 2' + (", " if text.strip("{} \n") else "") + text.strip().removeprefix("{"), "utf-8")
     made = gate(source, code=1, command="inspect")
-    assert "the key 'a' stands twice" in made.text
+    assert "the key 'a' appears twice" in made.text
     assert name in made.text
 
 

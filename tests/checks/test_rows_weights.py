@@ -161,7 +161,7 @@ def test_a_name_twice_in_one_header() -> None:
     text = (
         b'{"a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}, "a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
     )
-    with pytest.raises(ValueError, match="'a' stands twice"):
+    with pytest.raises(ValueError, match="'a' appears twice"):
         parse_header(len(text).to_bytes(8, "little") + text + b"0")
 
 

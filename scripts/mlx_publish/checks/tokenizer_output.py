@@ -81,7 +81,7 @@ def _stops(output: TokenizerOutput) -> Says:
     alone: tuple[str, ...] = ()
     if end and end.text and not end.stop:
         # The source's own way.
-        message = f"the chat template puts {end.text[:40]!r} behind an answer, which is no token"
+        message = f"the chat template puts {end.text[:40]!r} behind an answer, which is not a token"
         alone = (f"{message}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
     if changes := [change.message for change in stopping.changes]:
         return fixed("; ".join((*changes, *alone)), ids=ids, changes=changes)
