@@ -45,6 +45,7 @@ def _machine(options: argparse.Namespace, console: Console) -> int:
 
 def _repo(options: argparse.Namespace, console: Console) -> int:
     from dataclasses import replace
+    from textwrap import indent
 
     from mlx_publish.checks.base import run_checks
     from mlx_publish.commands._verdict import print_verdict
@@ -61,7 +62,7 @@ def _repo(options: argparse.Namespace, console: Console) -> int:
     print_verdict(console, "doctor --github", summary(facts, failures, unknown), shown, as_json=options.json)
     for finding in findings:
         if finding.status in ("fail", "warn") and not options.json:
-            console.say(f"To fix {finding.id}:\n  {finding.remedy}")
+            console.say(f"To fix {finding.id}:\n" + indent(finding.remedy, "  "))
     return 4 if failures else 0
 
 
