@@ -18,6 +18,8 @@ from mlx_publish.text import kit
 LABELS = ("self-hosted", "macos", "arm64")
 """Labels of every job that needs a Mac; GitHub compares them without regard to case."""
 
+_FIRST = "# create the environment first, see environment; then:"
+
 
 def _unknown(facts: RepoFacts, what: str, answer: Unknown, scope: str = "repo") -> Says:
     """Return that something may not be read: a warning, for nobody knows whether it is set."""
@@ -106,7 +108,7 @@ def _runner(facts: RepoFacts) -> Says:
 def _environment(facts: RepoFacts) -> Says:
     environment, put = facts.environment, commands.put_environment(facts)
     if facts.private:
-        put += f"\n# on a plan without required reviewers:\n{commands.put_environment(facts, reviewed=False)}"
+        put += f"\n# on a plan without required reviewers:\n# {commands.put_environment(facts, reviewed=False)}"
     if isinstance(environment, Unknown):
         if environment.status == 404:
             return failed(f"no environment {ENVIRONMENT}, so nobody is asked before publishing", put)
@@ -129,10 +131,7 @@ def _tag_policy(facts: RepoFacts) -> Says:
     )
     if isinstance(environment, Unknown):
         if environment.status == 404:
-            return failed(
-                f"no environment {ENVIRONMENT} that only tags {TAGS} may use",
-                f"{put}\n{add}",
-            )
+            return failed(f"no environment {ENVIRONMENT} that only tags {TAGS} may use", f"{_FIRST}\n{add}")
         return _unknown(facts, "tags of the environment", environment)
     if environment.branches:
         return failed(
@@ -161,10 +160,7 @@ def _publish_token(facts: RepoFacts) -> Says:
     )
     environment = facts.environment
     if isinstance(environment, Unknown) and environment.status == 404:
-        return failed(
-            "no secret HF_TOKEN, since its environment is missing",
-            f"# create the environment first, see environment; then:\n{set_it}",
-        )
+        return failed("no secret HF_TOKEN, since its environment is missing", f"{_FIRST}\n{set_it}")
     secrets = environment if isinstance(environment, Unknown) else environment.secrets
     if isinstance(secrets, Unknown):
         return _unknown(facts, f"secrets of the environment {ENVIRONMENT}", secrets)
