@@ -99,7 +99,7 @@ def test_one_refused_variant_alone_is_the_verdict(work: Work) -> None:
     add(work, "4bit", "smoke", Finding("stops", "fail", "it never stops", "Look."), verdict="refused")
     lines = ended(work, "4bit")
     assert lines[0] == "refused: 4bit (it never stops)"
-    assert lines[1] == "  4bit: mean KLD and speed are not known: it was refused in smoke by stops"
+    assert lines[1] == "  4bit: no mean KLD and no speed: refused in smoke by stops"
 
 
 def test_a_variant_that_passed_and_is_lossy_is_named_in_the_verdict(work: Work) -> None:

@@ -59,21 +59,9 @@ def test_a_row_has_what_was_measured(work: Work) -> None:
     add(work, "fidelity", COMPARED)
     add(work, "benchmark", MEASURED | {"device": "cpu"})
     # Of the lengths that were measured, that of 512 tokens.
-<<<<<<< HEAD
     assert cells(work) == [
         "4bit", "passed", "75.7 MB", "4.50", "very close", "0.0451", "96.2 (CPU)", "A satellite of Earth."
     ]  # fmt: skip
-=======
-    assert cells(work) == ["4bit", "75.7 MB", "4.50", "0.0451", "96.2 (CPU)", "A satellite of the Earth."]
-
-
-def test_a_variant_without_numbers_says_why(work: Work) -> None:
-    add(work, "convert", CONVERTED)
-    assert "no speed" not in table(work)
-    refusal = (Finding("stops", "fail", "it never stops", "Look."),)
-    work.write_report("4bit", Report("smoke", {}, refusal, {}, "refused"))
-    assert "4bit: no mean KLD and no speed: refused in smoke by stops" in table(work)
->>>>>>> issue20
 
 
 def test_a_gpu_is_what_people_expect(work: Work) -> None:
@@ -93,7 +81,6 @@ def test_what_is_not_printed_is_a_dash(work: Work, stage: str, result: dict[str,
     assert cells(work) == ["4bit", "passed", "-", "-", "-", "-", "-", "-"]
 
 
-<<<<<<< HEAD
 def test_a_refused_variant_shows_the_number_that_refused_it_and_nothing_of_later_stages(work: Work) -> None:
     add(work, "fidelity", COMPARED | {"mean_kld": 1.3}, "refused")
     add(work, "benchmark", MEASURED)
@@ -101,16 +88,6 @@ def test_a_refused_variant_shows_the_number_that_refused_it_and_nothing_of_later
 
 
 def test_a_stage_that_broke_is_named(work: Work) -> None:
-=======
-def test_a_speed_that_was_measured_and_withheld_says_so(work: Work) -> None:
-    why = "measured, too unsteady to publish (±12 %): drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"
-    add(work, "benchmark", MEASURED | {"not_measured": why})
-    assert "4bit: speed: measured, too unsteady to publish (±12 %)\n" in table(work)
-
-
-def test_what_was_not_measured_or_refused_is_a_dash(work: Work) -> None:
-    add(work, "fidelity", COMPARED, "refused")
->>>>>>> issue20
     add(work, "benchmark", MEASURED, "error")
     assert cells(work)[:2] == ["4bit", "broke in benchmark"]
 

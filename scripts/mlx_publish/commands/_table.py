@@ -14,15 +14,9 @@ from rich.text import Text
 
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.measurements import SpeedSpec
-<<<<<<< HEAD
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.results import Converted, Fidelity, Smoke
 from mlx_publish.evidence.stages import NAMES
-=======
-from mlx_publish.evidence.report import unmeasured
-from mlx_publish.evidence.results import Converted, Fidelity, PublishedFolder, PublishedRepo, Smoke
-from mlx_publish.evidence.stages import CONVERT, MEASURED, NAMES
->>>>>>> issue20
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.colour import STYLES, Palette
 from mlx_publish.text.console import Console, width
@@ -163,27 +157,8 @@ def print_table(console: Console, variants: Sequence[Variant], work: Work, stage
         )
     for number in range(len(rows)):
         # Text and not str: a model's answer may hold rich's markup.
-<<<<<<< HEAD
         table.add_row(*(Text(cells[number].text, cells[number].style) for _, cells in kept))
     print_plainly(console.out, table, console.palette)
-=======
-        table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
-    console = print_plainly(out, table)
-    for variant in variants:
-        reports = [report for name in NAMES if (report := work.report(variant.label, name))]
-        if why := unmeasured(reports):
-            console.print(Text(f"  {variant.label}: {why}"), soft_wrap=True)
-        card = work.model(variant.label) / "README.md"
-        if card.exists():
-            console.print(Text(f"  card of {variant.label}: {_near(card)}"), soft_wrap=True)
-        report = work.report(variant.label, "upload")
-        if report is None or report.verdict != "pass":
-            continue
-        if folder := report.read(PublishedFolder):
-            console.print(Text(f"  published:    {_near(Path(folder.folder))}"), soft_wrap=True)
-        elif repo := report.read(PublishedRepo):
-            console.print(Text(f"  published:    {repo.repo} at {repo.tag}"), soft_wrap=True)
->>>>>>> issue20
 
 
 def _fitting(filled: list[_Filled], columns: int) -> list[_Filled]:

@@ -46,7 +46,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-<<<<<<< HEAD
 COMMAND = Command(
     "drift",
     "list sources and converters that changed since recipes were pinned",
@@ -56,6 +55,3 @@ COMMAND = Command(
     group=Group.REVIEW,
     example="mlx-publish drift",
 )
-=======
-COMMAND = Command("drift", "list sources and converters that changed since recipes were pinned", 34, add_arguments, run)
->>>>>>> issue20
