@@ -29,7 +29,7 @@ def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Pa
     """
     for path in files:
         if not path.is_file():
-            raise BadInput("there is no such file", place=str(path), remedy="Name files, not folders.")
+            raise BadInput("file not found", place=str(path), remedy="Name files, not folders.")
     module = importlib.import_module(f"mlx_publish.hooks.{HOOKS[name]}")
     faults = list(module.look(tuple(files), Options(fix, recipes)))
     tell(faults)
