@@ -167,7 +167,7 @@ def test_evidence_that_says_a_thing_twice_is_refused(tree: Path, capsys: pytest.
     replace(path, '  "recipe":', '  "recipe": "model-0",\n  "recipe":')
     assert json.loads(path.read_text())["recipe"] == "model-0"
     assert review(tree)[0] == 1
-    assert "'recipe' stands twice in one object" in capsys.readouterr().out
+    assert "'recipe' appears twice in one object" in capsys.readouterr().out
 
 
 def test_another_recipe_s_fault_is_not_this_branch_s(tree: Path) -> None:

@@ -188,7 +188,7 @@ def test_bad_input_ends_with_2(words: list[str], said: str, capsys: pytest.Captu
         (
             OSError(errno.ENOSPC, "No space left on device", "work/x"),
             4,
-            "error: No space left on device (work/x)\n  next: Free or unlock it, then run the same command again.\n",
+            "error: No space left on device (work/x)\n  next: Free space or unlock it, then run the same command again.\n",
         ),
         (PermissionError(errno.EACCES, "Permission denied"), 4, "error: Permission denied\n  next: Free or unlock"),
     ],

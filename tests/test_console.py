@@ -80,10 +80,10 @@ def test_line_feeds_and_tabs_stay() -> None:
 
 def test_findings_show_id_status_and_the_next_step_where_there_is_one_to_take(out: io.StringIO) -> None:
     console = Console(out)
-    console.finding(Finding("licence", "fail", "no licence is known", "Write one."))
+    console.finding(Finding("licence", "fail", "the licence is unknown", "Write one."))
     console.finding(Finding("stops", "pass", "it stops", "not shown"))
     assert out.getvalue().splitlines() == [
-        "  FAIL  licence            no licence is known",
+        "  FAIL  licence            the licence is unknown",
         "                           Next: Write one.",
         "  ok    stops              it stops",
     ]

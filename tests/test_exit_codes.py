@@ -67,7 +67,7 @@ def test_1_refused(user: User, tmp_path: Path, through: str) -> None:
     make_model(tmp_path / "m", config={"model_type": "lama"})
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", tmp_path / "work", code=1, through=through)
     assert "cannot load the model type lama" in ended.text
-    assert "Nearest that it has: llama" in ended.text
+    assert "Nearest supported:llama" in ended.text
 
 
 @BOTH
@@ -127,7 +127,7 @@ def test_4_a_disk_that_inspect_sees_is_too_small(user: User, tmp_path: Path, dis
     ended = user.run("convert", "--source", tmp_path / "m", "--work", disk / "work", code=4, through=through)
     assert f"{disk}/work" in ended.text
     assert "2.1 MB free" in ended.text
-    assert "Free space, or take another --work folder on a larger disk." in ended.text
+    assert "Free space, or set --work to a folder on a larger disk." in ended.text
     assert no_model(disk)
 
 

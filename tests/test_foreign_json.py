@@ -23,10 +23,10 @@ STRICT = Bounds(1 << 20, twice="refused")
         ('{"a":\n\n' + '{"a":' * 5000 + "1" + "}" * 5001, "is nested too deeply", 3),
         ('{"a": 1,\n"b": ' + "9" * 5000 + "}", "holds a number of 5,000 digits", 2),
         ('{"a": -' + "9" * 50 + "}", "holds a number of 51 digits", 1),
-        ('{"b": {"a": 1},\n"a": 1,\n"a": 2}', "the key 'a' stands twice in one object", 3),
-        ('[{"a": 1},\n{"a": 1, "\\u0061": 1}]', "the key 'a' stands twice in one object", 2),
-        ('{"a": NaN}', "holds NaN, which is no number of JSON", 0),
-        ('{"a": -Infinity}', "holds -Infinity, which is no number of JSON", 0),
+        ('{"b": {"a": 1},\n"a": 1,\n"a": 2}', "the key 'a' appears twice in one object", 3),
+        ('[{"a": 1},\n{"a": 1, "\\u0061": 1}]', "the key 'a' appears twice in one object", 2),
+        ('{"a": NaN}', "holds NaN, which is not a JSON number", 0),
+        ('{"a": -Infinity}', "holds -Infinity, which is not a JSON number", 0),
         ('{"a": 1e999}', "holds the number 1e999, which is larger than any", 0),
         ('{"a": "\\ud800"}', "holds half of a surrogate pair, which is no character", 0),
         ('{"\\udfff": 1}', "holds half of a surrogate pair, which is no character", 0),
@@ -56,10 +56,10 @@ def test_of_two_keys_a_config_may_have_those_that_say_the_same_and_a_vocabulary_
     assert parse('{"a": [1], "a": [1]}', CONFIG) == {"a": [1]}
     assert parse('{"a": 1, "a": 2}', VOCABULARY) == {"a": 2}
     for first, second in (("1", "true"), ("1", "1.0"), ('"1"', "1"), ("[1]", "[2]")):
-        with pytest.raises(FaultyJson, match="'a' stands twice"):
+        with pytest.raises(FaultyJson, match="'a' appears twice"):
             parse(f'{{"a": {first}, "a": {second}}}', CONFIG)
     for bounds in (EVIDENCE, HEADER):
-        with pytest.raises(FaultyJson, match="'a' stands twice"):
+        with pytest.raises(FaultyJson, match="'a' appears twice"):
             parse('{"a": 1, "a": 1}', bounds)
 
 

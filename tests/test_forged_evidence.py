@@ -401,5 +401,5 @@ def test_a_key_that_stands_in_the_evidence_twice_is_bad_input(tree: Tree) -> Non
     path = tree.card / "evidence.json"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('  "recipe":', '  "recipe": "other",\n  "recipe":', 1), encoding="utf-8")
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="appears twice"):
         tree.upload()

@@ -111,7 +111,7 @@ def test_a_good_model_says_what_its_table_says(good: Smoked) -> None:
     assert all(message["content"] in exchange["rendered"] for message in exchange["messages"])
     assert (exchange["stop_id"], good.result["stop_ids"], good.result["vocabulary"]) == (TURN_END, [TURN_END], 286)
     assert good.answers("prompt_tokens")["long text"] > 512
-    assert good.says("stops") == "4 of 4 answers stopped by themselves, and all that do unquantized"
+    assert good.says("stops") == "4 of 4 answers stopped at an EOS id, including all that do unquantized"
     assert all(one["same"] for one in good.result["dialogues"].values())
 
 
@@ -138,19 +138,19 @@ ODD: dict[str, tuple[dict[int, int], dict[str, str], tuple[str, str], str]] = {
     "never stops": (
         LOOP,
         {"stops": "warn"},
-        ("stops", "no answer came to an end before its limit, and so it is unquantized"),
+        ("stops", "no answer stopped before its token limit; the unquantized model behaves the same"),
         "abcabc",
     ),
     "one token for ever": (
         {NEWLINE: LETTER, LETTER: LETTER},
         {"answers": "warn", "stops": "warn"},
-        ("answers", "to 'asked' the answer is one token for ever; unquantized, the answer is one"),
+        ("answers", "to 'asked' the answer repeats one token endlessly; unquantized, the answer repeats one"),
         "aaaaaaaaaa",
     ),
     "leaks": (
         {NEWLINE: THE, THE: END_OF_TEXT, END_OF_TEXT: TURN_END},
         {"leaks": "warn"},
-        ("leaks", "to 'asked' it says <|endoftext|>, and so it does unquantized"),
+        ("leaks", "to 'asked' it says <|endoftext|>, as does the unquantized model"),
         "The<|endoftext|>",
     ),
     "empty": (
@@ -271,8 +271,8 @@ def swapped(folder: Path, one: int, other: int) -> None:
 
 # The two tokens whose rows in the head are swapped, and the check that must not let it through.
 DAMAGES: dict[str, tuple[int, int, str, str]] = {
-    "leaks": (MOON, END_OF_TEXT, "leaks", "to 'asked' it says <|endoftext|>, which nobody should see"),
-    "endless": (TURN_END, LETTER, "stops", "no answer comes to an end, and unquantized 4 of 4 do"),
+    "leaks": (MOON, END_OF_TEXT, "leaks", "to 'asked' it says <|endoftext|>, which users must not see"),
+    "endless": (TURN_END, LETTER, "stops", "no answer stops, while 4 of 4 unquantized ones do"),
     "silent": (TURN_END, THE, "answers", "to 'asked' the answer is empty"),
 }
 

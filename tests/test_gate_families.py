@@ -145,7 +145,7 @@ def turned(tensors: Tensors) -> None:
     ("changes", "words"),
     [
         ([plus_one(lambda _: True)], "one is added to weights that have it already"),
-        ([turned], "nothing is added to weights that lie near 0"),
+        ([turned], "nothing is added to weights near 0"),
         ([plus_one(lambda name: "layers.2." in name)], "in some layers or of some kinds"),
         ([plus_one(lambda name: "input_layernorm" in name)], "in some layers or of some kinds"),
     ],

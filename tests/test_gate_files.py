@@ -53,7 +53,7 @@ def test_side_files_arrive_byte_for_byte_and_code_does_not(tmp_path: Path) -> No
         }
         assert made.status(label)["no-code"] == "warn"
         assert made.message("no-code", label).endswith(
-            "is neither run nor carried over: LICENSE.py, assets/picture.py, configuration_tiny.py, modeling_tiny.py"
+            "is neither run nor copied: LICENSE.py, assets/picture.py, configuration_tiny.py, modeling_tiny.py"
         )
         assert made.status(label)["legal-files"] == "pass"
     assert "neither run nor carried over" in made.text
@@ -111,7 +111,7 @@ def test_a_quantized_source_is_refused_with_the_model_to_take_instead(tmp_path: 
     made = gate(source, "--bits", "8", code=1)
     assert made.failed("8bit") == ["unquantized"]
     assert method.lower() in made.text.lower()
-    assert "Take the model that it was made from: acme/Plain" in made.text
+    assert "Use the model it was made from: acme/Plain" in made.text
 
 
 def test_a_quantized_conversion_is_no_source(tmp_path: Path) -> None:

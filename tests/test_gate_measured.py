@@ -212,7 +212,7 @@ def test_a_mac_that_computed_on_its_cpu_has_no_number(made: Made, monkeypatch: p
     monkeypatch.setattr(benchmark_stage, "platform", SimpleNamespace(system=lambda: "Darwin"))
     found = made(device="cpu")
     assert found.evidence["benchmark"] is None
-    assert "because MLX computed on the CPU of this Mac, not on its GPU" in found.card()
+    assert "because MLX ran on this Mac's CPU, not on its GPU" in found.card()
     assert numbers(found.card()) == []
 
 
@@ -337,7 +337,7 @@ def test_a_number_of_other_bytes_is_never_rendered(made: Made) -> None:
     assert run_stages(context, chain(STAGES, "card")) == ("4bit",)
     assert checks(found.variant, "card")["numbers-bound"] == "fail"
     assert found.evidence["benchmark"] is None
-    assert found.evidence["missing"]["benchmark"] == ", because the last measurement was of other bytes"
+    assert found.evidence["missing"]["benchmark"] == ", because the last measurement was of different bytes"
     # Nor beside its siblings, on their cards or in their charts.
     for label in ("4bit", "8bit"):
         assert numbers(found.card(label)) == []

@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[Change, list[str], str, str]] = {
     ),
     "a tensor that is not there": (edited(without(UP)), [], "builds", UP),
     "a tensor of another shape": (edited(narrow), [], "builds", UP),
-    "a dead projection": (edited(zero), [], "weights-alive", f"zero all over: {Q}"),
+    "a dead projection": (edited(zero), [], "weights-alive", f"all zeros: {Q}"),
 }
 
 
@@ -153,7 +153,7 @@ def test_what_overflows_is_refused_alone_and_then_nothing_is_published(tmp_path:
     assert said["bf16"] == {}
     assert said["fp16"] == {
         "numbers-finite": f"{UP} overflows in fp16",
-        "weights-alive": f"too small for its type, so zero all over in fp16: {Q}",
+        "weights-alive": f"underflows to all zeros in fp16: {Q}",
     }
     assert "numbers-finite" in said["half"]
     assert "overflows in fp16" in ended.text
@@ -216,7 +216,7 @@ def test_exactly_the_indexed_set_is_taken(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     made = gate(source.rename(tmp_path / "none/m"), code=1)
     assert made.failed() == ["tensors-once"]
-    assert "stands in several weight files, and which one counts is chance" in made.text
+    assert "is in several weight files; which one is loaded is undefined" in made.text
 
 
 def test_the_index_may_promise_no_more_than_there_is(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "gemma2",
         {"rope_parameters": BY_LAYER, "rope_theta": MISSING},
         "config-understood",
-        "no layer turns by the rope base 1e+06",
+        "no layer uses the rope base 1e+06",
     ),
     "a scaling that the class has not": (
         "gemma2",
@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "llama",
         {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
         "config-understood",
-        "partial_rotary_factor = 0.5 is unknown to its MLX class",
+        "partial_rotary_factor = 0.5 is not supported by its MLX class",
     ),
     "a yarn factor": (
         "llama",
@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "config-understood",
         "2.5 in the config",
     ),
-    "activation": ("llama", {"hidden_act": "gelu"}, "config-understood", "hidden_act = gelu is unknown"),
+    "activation": ("llama", {"hidden_act": "gelu"}, "config-understood", "hidden_act = gelu is not supported"),
     "another length than the class takes": (
         "phi3",
         {

@@ -54,7 +54,7 @@ def inspect(source: Path, code: int) -> str:
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "LICENSE"])
 def test_a_link_that_leads_nowhere_says_so(source: Path, name: str) -> None:
     text = inspect(cut_off(source, name), 1)
-    assert f"{name} is a link that leads nowhere" in text
+    assert f"{name} is a dangling link" in text
     assert "Download the model again" in text
     assert text.count("FAIL") == 1
 
@@ -69,7 +69,7 @@ def test_a_key_that_stands_twice_is_refused(source: Path, name: str) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else "{}"
     path.write_text('{"a": 1, "a": 2' + (", " if text.strip("{} \n") else "") + text.strip().removeprefix("{"), "utf-8")
     made = gate(source, code=1, command="inspect")
-    assert "the key 'a' stands twice" in made.text
+    assert "the key 'a' appears twice" in made.text
     assert name in made.text
 
 

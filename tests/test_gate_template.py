@@ -141,7 +141,7 @@ def strict(shared: Path) -> Tried:
 def test_a_system_role_that_is_refused_is_folded(strict: Tried) -> None:
     status, message = strict.says("system-role")
     assert status == "warn"
-    assert message.startswith("no system role (System role not supported); the system text goes in front of the first")
+    assert message.startswith("no system role (System role not supported); the system prompt is folded into the first")
     assert strict.result["system"] == "first-user"
     assert strict.result["exchange"]["messages"] == [turn("user", f"{SYSTEM}\n\n{PROMPT}")]
     assert strict.result["exchange"]["rendered"] == f"<|im_start|>user\n{SYSTEM}\n\n{PROMPT}<|im_end|>\n"
@@ -178,7 +178,7 @@ def test_a_user_turn_of_its_own_is_refused_where_two_are(strict: Tried, tmp_path
     ended = tried.run("smoke", code=1, fold="own-turn")
     status, message = tried.says("system-role")
     assert status == "fail"
-    assert message.endswith("the template takes no two in a row")
+    assert message.endswith("the template rejects two user turns in a row")
     assert "Next: Set smoke.fold to first-user in the recipe." in ended.text
 
 
@@ -195,7 +195,7 @@ def silent(shared: Path) -> Tried:
 def test_a_system_text_that_vanishes_is_folded(silent: Tried) -> None:
     status, message = silent.says("system-role")
     assert status == "warn"
-    assert "(the system text does not arrive)" in message
+    assert "(the system prompt is lost)" in message
     assert silent.text("system+user") == silent.text("user")
     assert silent.result["exchange"]["messages"] == [turn("user", f"{SYSTEM}\n\n{PROMPT}")]
     answers_as_the_card_shows(silent)
@@ -207,7 +207,7 @@ def test_it_may_have_a_user_turn_of_its_own(silent: Tried, tmp_path: Path) -> No
     tried.run("card", fold="own-turn")
     status, message = tried.says("system-role")
     assert status == "warn"
-    assert "the system text is a user turn of its own" in message
+    assert "the system prompt becomes a user turn of its own" in message
     assert tried.result["exchange"]["messages"] == [turn("user", SYSTEM), turn("user", PROMPT)]
     answers_as_the_card_shows(tried)
 
@@ -304,7 +304,7 @@ def test_the_report_says_what_the_smoke_test_used(rich: Tried, thinking: Tried) 
 
 
 def test_a_prompt_with_a_date_is_the_same_on_another_day(rich: Tried, thinking: Tried) -> None:
-    assert rich.says("date") == ("pass", "the prompt names the day; it was tested with a fixed clock")
+    assert rich.says("date") == ("pass", "the prompt contains the date; it was tested with a fixed clock")
     assert rich.text("user").startswith("<|im_start|>system\nToday is 01 Mar 2026.<|im_end|>\n")
     assert rich.result["dialogues"] == thinking.result["dialogues"]
     assert rich.result["capabilities"] == thinking.result["capabilities"]
@@ -446,7 +446,7 @@ def test_plain_texts_that_vanish_are_refused(tmp_path: Path) -> None:
     assert message.startswith(
         "in the dialogue 'user' the text 'What is an eclipse?' vanishes, and the model never sees"
     )
-    assert message.endswith("; it shows content in parts only, and clients for text give plain texts")
+    assert message.endswith("; it renders only multi-part content, and text clients send plain strings")
 
 
 def test_a_list_that_is_changed_refuses_the_calls_and_not_the_model(tmp_path: Path) -> None:
@@ -471,7 +471,7 @@ def test_a_byte_order_mark_is_told_before_anything_is_converted(tmp_path: Path) 
     tried.run("run", "--until", "smoke")
     assert tried.says("chat-template", "inspect") == (
         "warn",
-        "a byte order mark stands at the head of the template default",
+        "the template starts with a byte order mark: default",
     )
     assert tried.says("byte-order-mark")[0] == "warn"
     assert tried.says("template-same")[0] == "pass"

@@ -114,10 +114,10 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
     "an answer ends in plain text": (
         lambda folder: edit_json(folder, "tokenizer_config.json", chat_template=PLAIN_END),
         "stop-complete",
-        "which is no token that generation could stop at",
+        "which is not a token to stop at",
     ),
     "no end is named": (missing_end, "stop-ids", "a chat would never stop"),
-    "the end has no row": (names(400, 400), "stop-ids", "the end token 400 is outside of the vocabulary"),
+    "the end has no row": (names(400, 400), "stop-ids", "the EOS id 400 is outside the vocabulary"),
     "a vocabulary beyond the embedding": (more_tokens(286, 320), "ids-fit", "<|extra_320|>"),
     "other ids by the config": (other_tokenizer, "tokenizer-ids", "probe texts give other ids than the source's"),
     "a broken tokenizer": (

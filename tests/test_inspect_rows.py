@@ -60,7 +60,7 @@ def narrow(folder: Path) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no model type": (config(model_type=MISSING), "model-type", "config.json has no model_type"),
-    "an encoder": (config(architectures=["LlamaModel"]), "language-head", "LlamaModel has no language head"),
+    "an encoder": (config(architectures=["LlamaModel"]), "language-head", "LlamaModel has no language-model head"),
     "a broken config": (written("config.json", b"{\n,}"), "readable", "config.json:2: not valid JSON"),
     "a broken tokenizer": (written("tokenizer.json", b"{"), "readable", "tokenizer.json:1: not valid JSON"),
     "a pointer": (written("model.safetensors", POINTER), "weights-present", "model.safetensors is a git-lfs pointer"),
@@ -73,7 +73,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", "GPTQ, 4 bits"),
     "groups that miss": (narrow, "groups-fit", "would stay unquantized"),
-    "no end": (config(eos_token_id=999), "stop-ids", "the end token 999 is outside"),
+    "no end": (config(eos_token_id=999), "stop-ids", "the EOS id 999 is outside"),
 }
 
 

@@ -94,7 +94,7 @@ def test_one_at_a_time_and_ended_it_leaves_nothing_half_done(
         os.kill(id_, signal.SIGSTOP)
     before = sorted(tmp_path.rglob("*"))
     ended = user.run("convert", *flags, code=4)
-    assert "another mlx-publish is at work in" in ended.text
+    assert "another mlx-publish is running in" in ended.text
     assert [path for path in before if not path.exists()] == []
     # It waits for the process to go on, which a quiet machine might else finish first.
     process.send_signal(ends)

@@ -113,7 +113,7 @@ def test_weights_changed_with_all_that_is_said_of_them_are_found_by_converting_o
         (user.home / "mlx-publish.yaml").write_text("publish: {rebuild: true}\n")
     more = ["--rebuild"] if asked == "flag" else []
     ended = user.run("upload", *mine.again(), *more, code=1)
-    assert f"came out otherwise from the source: {WEIGHTS}" in ended.text
+    assert f"differ when converted again from the source: {WEIGHTS}" in ended.text
     assert not mine.out.exists()
     assert not list((mine.root / "work/Scripted").glob(".again-*"))
     user.run("convert", *mine.again(), "--force")

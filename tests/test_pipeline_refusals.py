@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "no tokenizer": (no_tokenizer, "tokenizer", ["no tokenizer"]),
     "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "unquantized", ["already (GPTQ, 4 bits"]),
     "MLX's own quantization": (config(quantization={"bits": 4}), "unquantized", ["already (MLX, 4 bits"]),
-    "no licence": (no_licence, "licence", ["no licence is known", "license: …"]),
+    "no licence": (no_licence, "licence", ["the licence is unknown", "license: …"]),
     "no README": (no_readme, "licence", ["the source has no README.md"]),
     "broken front matter": (broken_front_matter, "licence", ["not valid YAML at line"]),
     "licence other": (other_licence, "licence", ["'other' without a name and a link"]),
@@ -130,7 +130,7 @@ def test_a_refusal_can_be_accepted_with_a_reason_and_the_reason_is_told(tmp_path
     recipe = write_recipe(tmp_path / "m.yaml", source="./m", accept=accept)
     ended = user.run("inspect", "--recipe", recipe, "--work", tmp_path / "work")
     assert "(accepted: an internal test model)" in ended.text
-    assert "code of the source is neither run nor carried over: x.py" in ended.text
+    assert "code of the source is neither run nor copied: x.py" in ended.text
 
 
 def test_code_cannot_be_accepted(tmp_path: Path, user: User) -> None:

@@ -60,7 +60,7 @@ def test_each_architecture_is_converted(tmp_path: Path, user: User, arch: str) -
     ("template", "why"),
     [
         (NO_SYSTEM + CHATML, "System role not supported"),
-        (SYSTEM_VANISHES, "the system text does not arrive"),
+        (SYSTEM_VANISHES, "the system prompt is lost"),
     ],
 )
 def test_a_template_without_system_role_is_told_and_the_card_shows_the_fold(

@@ -52,7 +52,7 @@ def test_a_link_out_of_the_folder_is_refused_with_name_and_target(source: Path, 
         (source / name).unlink(missing_ok=True)
         (source / name).symlink_to(target)
     text = inspect(source, 1)
-    assert f"NOTICE is a link to {target}, which is outside of the folder" in text
+    assert f"NOTICE is a link to {target}, which is outside the folder" in text
     assert text.count("FAIL") == 1
     report = read_json(source.parent / "work/m/4bit/inspect.json")
     assert (report["verdict"], report["inputs"]["source"]) == ("refused", "")

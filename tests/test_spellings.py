@@ -231,7 +231,7 @@ def test_a_dense_llama_4_is_read_as_it_is() -> None:
 def test_a_type_of_another_name_is_read_under_it(kind: str) -> None:
     normal, changes = normalise_config({"model_type": kind, **SIZES})
     assert normal["model_type"] == class_type({"model_type": kind}) == RETYPED[kind]
-    assert [change.message for change in changes] == [f"model_type {RETYPED[kind]}, as mlx-lm calls {kind}"]
+    assert [change.message for change in changes] == [f"model_type {RETYPED[kind]}, as mlx-lm names {kind}"]
     assert hasattr(module_of(RETYPED[kind]), "Model")
 
 

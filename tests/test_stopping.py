@@ -132,11 +132,11 @@ def test_what_is_no_id_is_replaced(value: Any) -> None:
     ("arguments", "reason"),
     [
         ({"config": TURN_END, "end": "\n### User:"}, "ends an answer with '\\\\n### User:'"),
-        ({"end": "The"}, "no token that generation could stop at"),
+        ({"end": "The"}, "not a token to stop at"),
         ({"config": None, "end": None}, "neither config.json"),
-        ({"config": [TURN_END, 320]}, "320 lies outside of the vocabulary of 320"),
+        ({"config": [TURN_END, 320]}, "320 is outside the vocabulary of 320"),
         ({"config": -1}, "-1 lies outside"),
-        ({"config": {"eos_token_id": 9999}}, "9999 lies outside of the vocabulary of 286"),
+        ({"config": {"eos_token_id": 9999}}, "9999 is outside the vocabulary of 286"),
     ],
 )
 def test_what_cannot_stop_is_refused(arguments: dict[str, Any], reason: str) -> None:

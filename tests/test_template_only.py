@@ -138,7 +138,7 @@ def test_other_engines(user: User, tmp_path: Path) -> None:
             check for check in report_of(user, source, "--engines", engines)["checks"] if check["id"] == "other-engines"
         )
         assert check["status"] in ("skip", "pass", "warn")
-        assert "no other engine was asked for" not in check["message"]
+        assert "no other engine was requested" not in check["message"]
 
 
 # What is not

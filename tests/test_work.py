@@ -109,7 +109,7 @@ def test_another_process_at_work_is_told(work: Work) -> None:
     with held:
         assert held.stdout is not None
         assert held.stdout.readline() == b"held\n"
-        with pytest.raises(SurroundingsError, match=f"at work in {work.folder}") as caught, work.lock():
+        with pytest.raises(SurroundingsError, match=f"running in {work.folder}") as caught, work.lock():
             pytest.fail("the lock was given twice")
         assert caught.value.exit_code == 4
         assert "--work" in caught.value.remedy

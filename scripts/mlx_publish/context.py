@@ -78,7 +78,7 @@ class Context:
         result = self.report(variant, stage).read(kind)
         if result is None:
             raise BadInput(
-                f"{self.work.report_path(variant.label, stage)} is of a version that reported something else",
+                f"{self.work.report_path(variant.label, stage)} was written by a version with another report format",
                 remedy=f"Run 'mlx-publish {stage} --force' with the same recipe and --work first.",
             )
         return result

@@ -155,11 +155,11 @@ _OF_THE_SYSTEM = frozenset({
     errno.ESTALE, errno.ENXIO, errno.ENOLCK,
 })  # fmt: skip
 _AGAIN = "then run the same command again."
-_FULL, _MEMORY = "the memory is full", f"Look at ulimit -v, or close other programs; {_AGAIN}"
+_FULL, _MEMORY = "the memory is full", f"Check ulimit -v, or close other programs; {_AGAIN}"
 # Libraries say these by exceptions of other kinds; the last is what mlx-lm's import runs into.
 _BY_WORDS = (RuntimeError, ImportError, ValueError, FileNotFoundError)
 _LIMITS: tuple[tuple[str, str, str], ...] = (
-    ("can't start new thread", "no thread can be started", f"Look at ulimit -u and ulimit -v, {_AGAIN}"),
+    ("can't start new thread", "no thread can be started", f"Check ulimit -u and ulimit -v, {_AGAIN}"),
     ("failed to map segment", _FULL, _MEMORY),
     ("annot allocate memory", _FULL, _MEMORY),
     ("emory allocation still failed", _FULL, _MEMORY),  # OpenBLAS, which ends the process then

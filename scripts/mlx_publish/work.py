@@ -141,8 +141,8 @@ class Work:
             lock.acquire(timeout=0)
         except Timeout:
             raise SurroundingsError(
-                f"another mlx-publish is at work in {self.folder}",
-                remedy="Wait for it, or take another --work folder.",
+                f"another mlx-publish is running in {self.folder}",
+                remedy="Wait for it to finish, or use another --work folder.",
             ) from None
         try:
             yield
@@ -187,7 +187,7 @@ def machine(say: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"another mlx-publish computes on this machine ({path}); waiting for its stage to end")
+            say(f"another mlx-publish is computing on this machine ({path}); waiting for its stage to end")
             lock.acquire(poll_interval=0.5)
     except OSError as error:
         say(f"{path} cannot be locked ({error.strerror}): another job at the same time would disturb what is measured")

@@ -45,7 +45,7 @@ def unmeasured() -> dict[str, Any]:
         missing={
             "smoke": "",
             "fidelity": ", because the stage fidelity was refused",
-            "benchmark": ", because the last measurement was of other bytes",
+            "benchmark": ", because the last measurement was of different bytes",
         },
     )
 
@@ -153,7 +153,7 @@ def test_the_layout_is_clean(name: str) -> None:
 def test_only_what_was_measured_is_claimed() -> None:
     text = card("x", "x", "", unmeasured())
     assert "**Fidelity** was not measured, because the stage fidelity was refused." in text
-    assert "**Speed** was not measured, because the last measurement was of other bytes." in text
+    assert "**Speed** was not measured, because the last measurement was of different bytes." in text
     for word in ("KLD", "tokens/s", "## Example", "first choice", "Context", "What to know"):
         assert word not in text
 

@@ -152,8 +152,8 @@ printf '{"said": "limited"}\\n{"said": {"text": "a", "error": null, "kind": "tex
 @pytest.mark.parametrize(
     ("end", "error"),
     [
-        ("kill -SEGV $$", f"it died of signal {signal.SIGSEGV}"),
-        ("kill -KILL $$", f"it died of signal {signal.SIGKILL}"),
+        ("kill -SEGV $$", f"it was killed by signal {signal.SIGSEGV}"),
+        ("kill -KILL $$", f"it was killed by signal {signal.SIGKILL}"),
         ("kill -XCPU $$", "it did not end within 3 s"),
         ("sleep 60", "it did not end within 3 s"),
         ("exit 91", MEMORY),

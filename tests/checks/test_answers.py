@@ -31,10 +31,10 @@ LEGACY = (
 )
 # As transformers 4.57 and before it words them, which mlx-lm runs on too.
 OLDER = {
-    LEGACY: "keeps to the older one",
+    LEGACY: "uses the legacy one",
     "You set `add_prefix_space`. The tokenizer needs to be converted from the slow tokenizers": "space",
     "The tokenizer class you load from this checkpoint is not the same type as the class this function is called "
-    "from. It may result in unexpected tokenization.": "takes another tokenizer class",
+    "from. It may result in unexpected tokenization.": "uses a different tokenizer class",
     "Unrecognized keys in `rope_scaling` for 'rope_type'='yarn': {'odd'}": "does not know a key",
     "This model has set a `original_max_position_embeddings` field, to be used together with "
     "`max_position_embeddings` to determine a scaling factor.": "two context lengths",
@@ -75,7 +75,7 @@ def test_good_answers_pass_every_check() -> None:
 def test_a_warning_that_is_known_is_explained() -> None:
     finding = judge("loads", warnings=(LEGACY,))
     assert finding.status == "pass"
-    assert finding.message == f"loading warns of what is known: {explained(LEGACY)}"
+    assert finding.message == f"loading prints known warnings: {explained(LEGACY)}"
     assert finding.details == {"warnings": {LEGACY: explained(LEGACY)}}
 
 
@@ -189,7 +189,7 @@ def test_what_transformers_says_is_known(tmp_path: Path, case: str) -> None:
         made.apply_chat_template([{"role": "user", "content": "What is it?"}], add_generation_prompt=True)
     assert [text[: len(begins)] for text in warnings] == [begins]
     finding = judge("loads", warnings=tuple(warnings))
-    assert (finding.status, finding.message) == ("pass", f"loading warns of what is known: {explained(warnings[0])}")
+    assert (finding.status, finding.message) == ("pass", f"loading prints known warnings: {explained(warnings[0])}")
     assert str(tmp_path) not in f"{finding.message} {finding.details}"
 
 
@@ -203,11 +203,11 @@ STUCK = endless(*[7] * 9)
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (OUTSIDE, "it gives the id 100, outside of the vocabulary"),
-        (endless(5, -1), "it gives the id -1, outside of the vocabulary"),
+        (OUTSIDE, "it generates the id 100, outside the vocabulary"),
+        (endless(5, -1), "it generates the id -1, outside the vocabulary"),
         (EMPTY, "the answer is empty"),
-        (STUCK, "the answer is one token for ever"),
-        (answer(tokens=(*[7] * 9, 2)), "the answer is one token for ever"),
+        (STUCK, "the answer repeats one token endlessly"),
+        (answer(tokens=(*[7] * 9, 2)), "the answer repeats one token endlessly"),
     ],
 )
 def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Answer, words: str) -> None:
@@ -215,7 +215,7 @@ def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Ans
     for source in (None, answers(), answers(colours=wrong)):
         finding = judge("answers", made, source)
         assert (finding.status, finding.message) == ("fail", f"to 'one word' {words}")
-        assert "Take more bits" in finding.remedy
+        assert "Use more bits" in finding.remedy
         assert finding.details == {"question": "one word"}
     finding = judge("answers", made, made)
     assert (finding.status, finding.message) == ("warn", f"to 'one word' {words}; unquantized, {words}")
@@ -223,7 +223,7 @@ def test_an_answer_that_is_none_is_refused_unless_the_source_has_none(wrong: Ans
 
 def test_what_is_wrong_unquantized_is_told_as_it_is_there() -> None:
     finding = judge("answers", answers(asked=STUCK), answers(asked=EMPTY))
-    assert finding.message == "to 'asked' the answer is one token for ever; unquantized, the answer is empty"
+    assert finding.message == "to 'asked' the answer repeats one token endlessly; unquantized, the answer is empty"
 
 
 def test_what_is_wrong_in_both_hides_nothing_that_is_wrong_here_alone() -> None:
@@ -252,43 +252,43 @@ def test_at_the_edge_it_is_an_answer(right: Answer) -> None:
 
 def test_without_an_id_to_stop_at_it_is_refused() -> None:
     finding = judge("stops", replace(answers(), stop_ids=[]), answers())
-    assert (finding.status, finding.message) == ("fail", "the tokenizer knows no id that ends an answer")
+    assert (finding.status, finding.message) == ("fail", "the tokenizer has no EOS id")
     assert "eos_token_id" in finding.remedy
 
 
 def test_where_the_source_stops_and_the_variant_never_does_it_is_refused() -> None:
     source = answers(endless(), asked=answer(), colours=answer())
     finding = judge("stops", answers(endless()), source)
-    assert (finding.status, finding.message) == ("fail", "no answer comes to an end, and unquantized 2 of 4 do")
+    assert (finding.status, finding.message) == ("fail", "no answer stops, while 2 of 4 unquantized ones do")
     assert finding.details == {"missed": ["asked", "colours"]}
     assert finding.remedy
 
 
 ASKED_ENDS = answers(endless(), asked=answer())
-NEVER = "no answer came to an end before its limit"
+NEVER = "no answer stopped before its token limit"
 
 
 @pytest.mark.parametrize(
     ("made", "source", "status", "message"),
     [
-        (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it goes on where the unquantized model stops"),
+        (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it does not stop where the unquantized model does"),
         (
             ASKED_ENDS,
             answers(),
             "warn",
-            "to 'colours', 'long text', 'one word' it goes on where the unquantized model stops",
+            "to 'colours', 'long text', 'one word' it does not stop where the unquantized model does",
         ),
         (
             answers(endless(), colours=answer()),
             ASKED_ENDS,
             "warn",
-            "to 'asked' it goes on where the unquantized model stops",
+            "to 'asked' it does not stop where the unquantized model does",
         ),
-        (answers(endless()), answers(endless()), "warn", f"{NEVER}, and so it is unquantized"),
+        (answers(endless()), answers(endless()), "warn", f"{NEVER}; the unquantized model behaves the same"),
         (answers(endless()), None, "warn", NEVER),
-        (ASKED_ENDS, None, "pass", "1 of 4 answers stopped by themselves"),
-        (ASKED_ENDS, ASKED_ENDS, "pass", "1 of 4 answers stopped by themselves, and all that do unquantized"),
-        (answers(), ASKED_ENDS, "pass", "4 of 4 answers stopped by themselves, and all that do unquantized"),
+        (ASKED_ENDS, None, "pass", "1 of 4 answers stopped at an EOS id"),
+        (ASKED_ENDS, ASKED_ENDS, "pass", "1 of 4 answers stopped at an EOS id, including all that do unquantized"),
+        (answers(), ASKED_ENDS, "pass", "4 of 4 answers stopped at an EOS id, including all that do unquantized"),
     ],
 )
 def test_it_is_to_stop_where_the_source_does(made: Answers, source: Answers | None, status: str, message: str) -> None:
@@ -315,7 +315,7 @@ BOTH = answer(leaked=["<s>", "</s>"])
 def test_a_special_token_that_the_source_does_not_say_is_refused(made: Answers, source: Answers | None) -> None:
     finding = judge("leaks", made, source)
     shown = ", ".join(made.answers["colours"].leaked)
-    assert (finding.status, finding.message) == ("fail", f"to 'colours' it says {shown}, which nobody should see")
+    assert (finding.status, finding.message) == ("fail", f"to 'colours' it says {shown}, which users must not see")
     assert "stop ids" in finding.remedy
     assert finding.details == {"leaked": made.answers["colours"].leaked}
 
@@ -323,11 +323,11 @@ def test_a_special_token_that_the_source_does_not_say_is_refused(made: Answers, 
 @pytest.mark.parametrize("source", [answers(colours=SHOWS), answers(colours=BOTH)])
 def test_one_that_the_source_says_too_is_told(source: Answers) -> None:
     finding = judge("leaks", answers(colours=SHOWS), source)
-    assert (finding.status, finding.message) == ("warn", "to 'colours' it says <s>, and so it does unquantized")
+    assert (finding.status, finding.message) == ("warn", "to 'colours' it says <s>, as does the unquantized model")
 
 
 def test_what_the_source_alone_says_does_not_matter() -> None:
-    assert judge("leaks", answers(), answers(BOTH)).message == "no special token shows in an answer"
+    assert judge("leaks", answers(), answers(BOTH)).message == "no special token appears in an answer"
 
 
 # long-prompt
@@ -338,8 +338,8 @@ def test_what_the_source_alone_says_does_not_matter() -> None:
     [
         (None, "pass", "a prompt of 1,200 tokens is answered; there is no sliding window"),
         ((1199, 1200), "pass", "a prompt of 1,200 tokens, beyond the window of 1,199, is answered"),
-        ((1200, 1200), "skip", "the window of 1,200 positions is not passed"),
-        ((4096, 1200), "skip", "the window of 4,096 positions is not passed"),
+        ((1200, 1200), "skip", "the window of 1,200 positions is not exceeded"),
+        ((4096, 1200), "skip", "the window of 4,096 positions is not exceeded"),
     ],
 )
 def test_a_long_prompt_is_to_go_beyond_the_window(window: tuple[int, int] | None, status: str, words: str) -> None:

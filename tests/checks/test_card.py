@@ -31,10 +31,10 @@ def test_all_measured_on_these_bytes() -> None:
 def test_a_number_of_other_bytes_is_refused(name: str) -> None:
     stale = bound(**{name: report(name, "other")})
     numbers, measured = run_checks(CARD, stale, lambda _: "a reason that does not help")
-    assert (numbers.status, numbers.message) == ("fail", f"measured on other bytes than these: {name}")
+    assert (numbers.status, numbers.message) == ("fail", f"measured on different bytes: {name}")
     assert numbers.remedy == f"Run 'mlx-publish {name}' again."
     assert (measured.status, measured.message) == ("warn", f"not measured: {name}")
-    assert stale.why_missing(name) == ", because the last measurement was of other bytes"
+    assert stale.why_missing(name) == ", because the last measurement was of different bytes"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -122,7 +122,7 @@ def test_layers_that_groups_missed_are_refused_beside_those_that_the_class_widen
     built = built_as(Variant(), tensors, **AFFINE, **WIDER)
     finding = find("bits-per-weight", replace(built, kept=KeptLayers({"layers.0.mlp.down_proj": 8})))
     assert finding.status == "fail"
-    assert "16.000 bits per weight in the other layers, far from the 4 of the name" in finding.message
+    assert "16.000 bits per weight in the other layers, far from the 4 in the name" in finding.message
 
 
 def test_a_few_missed_layers_are_refused_too() -> None:
@@ -141,7 +141,7 @@ FAILING: list[tuple[str, Built, str, str]] = [
     (
         "bits-per-weight",
         built_as(Variant(), SOURCE),
-        "16.000 bits per weight, far from the 4 of the name",
+        "16.000 bits per weight, far from the 4 in the name",
         "group size",
     ),
     (
@@ -169,14 +169,14 @@ FAILING: list[tuple[str, Built, str, str]] = [
         "disagree about layer.biases",
         "--force",
     ),
-    ("index-agrees", replace(GOOD, tensors={}, index=None), "no weights in the folder", "--force"),
+    ("index-agrees", replace(GOOD, tensors={}, index=None), "contains no weights", "--force"),
     (
         "quantization-told",
         replace(GOOD, config={"quantization": AFFINE | {"bits": 8, "group_size": 32}}),
         "differs in group_size, bits",
         "--force",
     ),
-    ("quantization-told", replace(GOOD, config={}), "says nothing of a quantization", "--force"),
+    ("quantization-told", replace(GOOD, config={}), "has no quantization block", "--force"),
     (
         "quantization-told",
         replace(GOOD, config={"quantization": AFFINE | {"mode": "mxfp4"}}),
@@ -186,7 +186,7 @@ FAILING: list[tuple[str, Built, str, str]] = [
     (
         "quantization-told",
         replace(GOOD, variant=Variant(dtype="bfloat16")),
-        "something is quantized that was not asked for",
+        "something is quantized that was not requested",
         "--force",
     ),
     ("tokenizer-same", replace(GOOD, sha256=SIDE | {"tokenizer.json": "x"}), "source's: tokenizer.json", "--force"),
@@ -209,7 +209,7 @@ def test_layers_that_no_group_fits_are_no_excuse() -> None:
     odd = (TensorInfo("layer.weight", "BF16", (64, 144), 2 * 64 * 144),)
     finding = find("bits-per-weight", replace(built_as(Variant(), odd, **AFFINE), source_tensors=odd))
     assert (finding.status, finding.details) == ("fail", {"bits_per_weight": 16.0})
-    assert "far from the 4 of the name" in finding.message
+    assert "far from the 4 in the name" in finding.message
     assert "group size" in finding.remedy
 
 

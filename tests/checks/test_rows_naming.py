@@ -34,7 +34,7 @@ def test_a_folder_is_identified_by_its_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("taken", "status", "words"),
     [
-        ({}, "skip", "no repo of a Hub"),
+        ({}, "skip", "not a Hub repo"),
         ({"acme/a": False}, "pass", "not taken yet: acme/a"),
         ({"acme/a": False, "acme/b": True}, "warn", "exists already: acme/b"),
     ],

@@ -19,15 +19,15 @@ OTHER = "license: other\nlicense_name: house rules\n"
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (card("language: en\n"), "no licence is known"),
+        (card("language: en\n"), "the licence is unknown"),
         (card("license: unknown\n"), "the source's card says 'license: unknown'"),
         (card("license: Unknown\n"), "the source's card says 'license: unknown'"),
-        (card("license: Apache License 2.0\n"), "'Apache License 2.0' is no identifier of a licence"),
+        (card("license: Apache License 2.0\n"), "'Apache License 2.0' is not a licence identifier"),
         (card("license: other\n"), "'other' without a name and a link"),
         (card(OTHER), "'other' without a name and a link"),
         ({**card(f"{OTHER}license_link: LICENSE\n"), "LICENSE": None}, "LICENSE, a file that the source does not have"),
         (card(f"{OTHER}license_link: ./LICENSE.md\n"), "./LICENSE.md, a file that the source does not have"),
-        ({**card("license: mit\nlicense_link: docs/x.md\n"), "docs/x.md": b"x"}, "a file that is not carried over"),
+        ({**card("license: mit\nlicense_link: docs/x.md\n"), "docs/x.md": b"x"}, "a file that is not copied"),
     ],
 )
 def test_a_licence_that_leads_nowhere_is_refused_unless_the_recipe_gives_one(files: dict[str, Any], words: str) -> None:
@@ -64,7 +64,7 @@ def test_languages_that_the_card_cannot_carry_are_told() -> None:
     readme = card("license: mit\nlanguage: [english, en, zh-Hans, 'Português']\n")
     finding = find("source-card", facts(readme))
     assert finding.status == "warn"
-    assert finding.message.endswith("leaves them out: 'english', 'Português'")
+    assert finding.message.endswith("they are left out: 'english', 'Português'")
     assert find("source-card", facts(readme, language=["en", "pt-BR"])).status == "pass"
     assert find("source-card", facts(card("license: mit\nlanguage: [en, multilingual]\n"))).status == "pass"
 

@@ -93,7 +93,7 @@ def test_an_end_may_be_named_anywhere(files: dict[str, Any], config: dict[str, A
 def test_an_end_that_never_comes(id_: int) -> None:
     source = facts(config={"eos_token_id": id_})
     assert failures(source) == ["stop-ids"]
-    assert f"the end token {id_} is outside" in find("stop-ids", source).message
+    assert f"the EOS id {id_} is outside" in find("stop-ids", source).message
     assert failures(facts({"generation_config.json": {"eos_token_id": [2, id_]}})) == ["stop-ids"]
 
 
@@ -104,7 +104,7 @@ def test_a_broken_generation_config_is_told_and_not_refused(content: bytes) -> N
     finding = find("stop-files", source)
     assert finding.status == "warn"
     assert "generation_config.json" in finding.message
-    assert "will be repaired" in finding.message
+    assert "is repaired" in finding.message
     assert find("stop-ids", source).message == "generation ends at 2"
 
 
@@ -119,8 +119,8 @@ def test_a_broken_generation_config_is_told_and_not_refused(content: bytes) -> N
 def test_a_narrow_generation_config_is_told(generation: dict[str, Any], config: dict[str, Any], hidden: str) -> None:
     finding = find("stop-files", facts({"generation_config.json": generation}, config=config))
     assert finding.status == "warn"
-    assert f"hides the end token(s) {hidden} that" in finding.message
-    assert "united" in finding.message
+    assert f"hides the EOS id(s) {hidden} that" in finding.message
+    assert "merged" in finding.message
 
 
 @pytest.mark.parametrize("generation", [None, {}, {"eos_token_id": None}, {"eos_token_id": [2, 5]}])

@@ -39,7 +39,7 @@ def test_shards_with_their_index_pass() -> None:
         ({"model.safetensors": None, "adapter_config.json": b"{}"}, "is an adapter"),
         ({"model.safetensors": POINTER}, "model.safetensors is a git-lfs pointer"),
         ({"model.safetensors": b""}, "model.safetensors is empty"),
-        (SHARDS | {SECOND: None}, f"not there: {SECOND}"),
+        (SHARDS | {SECOND: None}, f"missing files: {SECOND}"),
         (SHARDS | {SECOND: None, INDEX: None}, f"are missing: {SECOND}"),
         (SHARDS | {SECOND: POINTER}, f"{SECOND} is a git-lfs pointer"),
         ({"model.safetensors": None, "model-00001-of-00003.safetensors": weight_bytes(A)}, "model-00003-of-00003"),
@@ -94,7 +94,7 @@ def test_of_two_sets_one_is_taken_and_that_is_told(files: dict[str, Any], messag
 def test_several_sets_and_no_word_which_is_meant(names: list[str]) -> None:
     source = facts({"model.safetensors": None, **dict.fromkeys(names, weight_bytes(A))})
     assert failures(source) == ["one-weight-set"]
-    assert "no index says which is meant" in find("one-weight-set", source).message
+    assert "no index to choose between them" in find("one-weight-set", source).message
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_index_that_lies(files: dict[str, Any], words: str) -> None:
 def test_a_tensor_in_two_files() -> None:
     source = facts(SHARDS | {INDEX: None, SECOND: weight_bytes({**A, **B})})
     assert failures(source) == ["tensors-once"]
-    assert "model.embed_tokens.weight stands in several" in find("tensors-once", source).message
+    assert "model.embed_tokens.weight is in several" in find("tensors-once", source).message
 
 
 def test_no_tensors_at_all() -> None:
@@ -161,7 +161,7 @@ def test_a_name_twice_in_one_header() -> None:
     text = (
         b'{"a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}, "a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
     )
-    with pytest.raises(ValueError, match="'a' stands twice"):
+    with pytest.raises(ValueError, match="'a' appears twice"):
         parse_header(len(text).to_bytes(8, "little") + text + b"0")
 
 
@@ -176,8 +176,8 @@ MATRIX = "model.embed_tokens.weight"
     ("tensors", "keys", "words"),
     [
         ({MATRIX: ("F64", (128, 64))}, {}, "float64"),
-        ({MATRIX: ("F32", (128, 64)), "b.weight": ("BF16", (64, 64))}, {}, "several types: float32, bfloat16"),
-        ({MATRIX: ("BF16", (128, 64))}, {"variants": ["fp16"]}, "float16 is asked for and the source has bfloat16"),
+        ({MATRIX: ("F32", (128, 64)), "b.weight": ("BF16", (64, 64))}, {}, "several dtypes: float32, bfloat16"),
+        ({MATRIX: ("BF16", (128, 64))}, {"variants": ["fp16"]}, "float16 is requested and the source has bfloat16"),
         ({MATRIX: ("F32", (128, 64))}, {"variants": ["fp16"]}, "above 65504"),
     ],
 )

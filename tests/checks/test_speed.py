@@ -147,7 +147,7 @@ def test_a_remark_is_told_and_the_speed_printed() -> None:
 def test_a_mac_that_computed_on_its_cpu_prints_nothing() -> None:
     given = facts(device="cpu")
     found = judge("device", given)
-    said = "MLX computed on the CPU of this Mac, not on its GPU"
+    said = "MLX ran on this Mac's CPU, not on its GPU"
     assert (found.status, found.message) == ("warn", f"not printed: {said}")
     assert "Metal" in found.remedy
     assert given.objections() == (said,)

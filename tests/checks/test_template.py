@@ -66,7 +66,7 @@ def test_of_chatml_nothing_odd_is_said() -> None:
 
 def test_without_a_template_one_thing_is_said() -> None:
     findings = {finding.id: (finding.status, finding.message) for finding in run_checks(TEMPLATE, facts(None))}
-    assert findings.pop("template-renders") == ("warn", "there is no chat template; the answers are plain completions")
+    assert findings.pop("template-renders") == ("warn", "there is no chat template; answers are plain completions")
     assert set(findings.values()) == {("skip", "there is no chat template")}
 
 
@@ -148,7 +148,7 @@ def test_a_template_that_cannot_render_what_every_chat_needs() -> None:
 
 
 def test_nothing_was_compared() -> None:
-    assert says("template-same", facts()) == ("skip", "nothing converted was compared")
+    assert says("template-same", facts()) == ("skip", "there was no converted model to compare")
     assert says("template-same", facts(None, chat=None)) == ("skip", "there is no chat template")
 
 
@@ -162,7 +162,7 @@ def test_another_text() -> None:
     finding = find("template-same", facts(chat=chat(user=ENDED, tools=other, scripts=other)))
     assert finding.status == "fail"
     assert finding.message == (
-        "2 of 3 dialogues differ from the source's: 'tools', text 'Hello me there' in place of 'Hello you there'"
+        "2 of 3 dialogues differ from the source's: 'tools', text 'Hello me there' instead of 'Hello you there'"
     )
     assert finding.details["different"] == ["tools", "scripts"]
 
@@ -170,18 +170,18 @@ def test_another_text() -> None:
 def test_of_a_long_text_the_place_of_the_difference_is_shown() -> None:
     long = "x" * 5000
     ((name, what),) = differences(chat(user=(RenderedText(f"{long}a", [1]), RenderedText(f"{long}b", [1]))))
-    assert (name, what) == ("user", f"text '{'x' * 10}b' in place of '{'x' * 10}a'")
+    assert (name, what) == ("user", f"text '{'x' * 10}b' instead of '{'x' * 10}a'")
     ((_, what),) = differences(chat(user=(RenderedText(long, []), RenderedText(f"{long}</s>", []))))
-    assert what == f"text '{'x' * 10}</s>' in place of '{'x' * 10}'"
+    assert what == f"text '{'x' * 10}</s>' instead of '{'x' * 10}'"
 
 
 def test_other_ids() -> None:
     common = list(range(100, 120))
     theirs, ours = (RenderedText("a", [*common, last, 7]) for last in (1, 2))
     ((_, what),) = differences(chat(user=(theirs, ours)))
-    assert what == "ids [118, 119, 2, 7] in place of [118, 119, 1, 7]"
+    assert what == "ids [118, 119, 2, 7] instead of [118, 119, 1, 7]"
     ((_, what),) = differences(chat(user=(RenderedText("a", [5]), RenderedText("a", [5, 5]))))
-    assert what == "ids [5, 5] in place of [5]"
+    assert what == "ids [5, 5] instead of [5]"
 
 
 def test_one_of_both_refuses() -> None:
@@ -218,17 +218,17 @@ def test_ways_of_a_system_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "reason"), [(NO_SYSTEM, "no such role"), (SILENT_SYSTEM, "the system text does not arrive")]
+    ("template", "reason"), [(NO_SYSTEM, "no such role"), (SILENT_SYSTEM, "the system prompt is lost")]
 )
 def test_a_system_text_is_folded(template: str, reason: str) -> None:
     for way, words in (
-        ("first-user", "goes in front of the first user turn"),
-        ("own-turn", "is a user turn of its own"),
+        ("first-user", "is folded into the first user message"),
+        ("own-turn", "becomes a user turn of its own"),
     ):
-        message = f"no system role ({reason}); the system text {words}"
+        message = f"no system role ({reason}); the system prompt {words}"
         assert says("system-role", facts(template, way=way)) == ("warn", message)
         converted = facts(template, way=way, chat=chat(thinks=False))
-        assert says("system-role", converted) == ("warn", f"{message}, and so the card shows it")
+        assert says("system-role", converted) == ("warn", f"{message}, as on the card")
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM_STRICT, "{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"])
@@ -236,7 +236,7 @@ def test_a_turn_of_its_own_needs_a_template_that_takes_two(template: str) -> Non
     assert find("system-role", facts(template, way="first-user")).status == "warn"
     finding = find("system-role", facts(template, way="own-turn"))
     assert finding.status == "fail"
-    assert finding.message.endswith("the template takes no two in a row")
+    assert finding.message.endswith("the template rejects two user turns in a row")
     assert finding.remedy == "Set smoke.fold to first-user in the recipe."
 
 
@@ -261,7 +261,7 @@ def test_orders_of_turns() -> None:
 
 
 def test_texts_that_arrive_once_twice_and_never() -> None:
-    assert says("texts-once", facts()) == ("pass", "every message's text arrives exactly once")
+    assert says("texts-once", facts()) == ("pass", "every message's text appears exactly once")
     twice = find("texts-once", facts(CHATML + "{{ messages[-1].content if add_generation_prompt }}"))
     assert (twice.status, twice.message) == (
         "warn",
@@ -291,12 +291,12 @@ def test_what_asks_for_an_answer() -> None:
 
 def test_begin_tokens() -> None:
     begin = {"bos_token": "<s>"}
-    assert says("begin-token", facts()) == ("pass", "it writes no begin token")
+    assert says("begin-token", facts()) == ("pass", "it writes no BOS token")
     assert says("begin-token", facts("{{ bos_token }}" + CHATML, begin)) == (
         "pass",
         "the template writes the begin token '<s>' once",
     )
-    twice = ("warn", "a prompt begins with the begin token twice; models are trained with one")
+    twice = ("warn", "a prompt begins with two BOS tokens; models are trained with one")
     assert says("begin-token", facts("{{ bos_token * 2 }}" + CHATML, begin)) == twice
     # Another one from the tokenizer, in front of the template's.
     doubled = facts("{{ bos_token }}" + CHATML, begin, chat=chat(user=RenderedText("<s>a", [1, 1, 5])))
@@ -329,7 +329,7 @@ def test_tokens_that_are_none() -> None:
 def test_growth() -> None:
     assert says("grows", facts()) == (
         "pass",
-        "a longer dialogue begins with the shorter one, so a prompt cache works",
+        "a longer dialogue starts with the shorter one, so a prompt cache works",
     )
     turn = facts(MANNERS["deepseek_r1"].template, MANNERS["deepseek_r1"].names)
     assert says("grows", turn) == (
@@ -347,10 +347,10 @@ def test_growth() -> None:
 
 
 def test_the_day() -> None:
-    assert says("date", facts()) == ("pass", "the prompt does not depend on the day")
+    assert says("date", facts()) == ("pass", "the prompt does not depend on the date")
     assert says("date", facts("{{ strftime_now('%Y-%m-%d') }}" + CHATML)) == (
         "pass",
-        "the prompt names the day; it was tested with a fixed clock",
+        "the prompt contains the date; it was tested with a fixed clock",
     )
 
 
@@ -372,7 +372,7 @@ def test_variables() -> None:
 
 
 def test_there_is_no_switch() -> None:
-    assert says("thinking", facts()) == ("pass", "there is no switch for thinking")
+    assert says("thinking", facts()) == ("pass", "there is no thinking switch")
 
 
 @pytest.mark.parametrize(
@@ -411,10 +411,10 @@ def test_a_switch(template: str, unset: str, thinks: bool | None, status: str, e
 
 
 def test_tools() -> None:
-    assert says("tools", facts()) == ("pass", "the template has no place for tools")
+    assert says("tools", facts()) == ("pass", "the template does not support tools")
     assert says("tools", facts("{{ raise_exception('no') if tools }}" + CHATML)) == (
         "pass",
-        "the template has no place for tools and refuses them",
+        "the template does not support tools and refuses them",
     )
     listed = "{{ tools | tojson }}" + CHATML
     status, message = says("tools", facts(listed))
@@ -447,7 +447,7 @@ def test_parts(how: str) -> None:
 
 
 def test_other_engines() -> None:
-    assert says("other-engines", facts()) == ("skip", "no other engine was asked for")
+    assert says("other-engines", facts()) == ("skip", "no other engine was requested")
     both = {"minijinja": None, "huggingface-jinja": None}
     assert says("other-engines", facts(engines=both)) == (
         "skip",

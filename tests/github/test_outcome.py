@@ -130,20 +130,20 @@ def test_the_receipt_and_the_cards_stand_in_the_summary(runner: Job, work: Work,
 
 def test_a_refused_variant_is_annotated_at_the_recipe(runner: Job, work: Work, recipe: Recipe) -> None:
     add(work, "4bit", "card")
-    failure = Finding("licence", "fail", "no licence is known", "Write one.")
+    failure = Finding("licence", "fail", "the licence is unknown", "Write one.")
     add(work, "8bit", "inspect", verdict="refused", checks=(failure, Finding("stops", "warn", "maybe", "Look.")))
     outcome.write_outcome(work, recipe, recipe.variants, STAGES, runner)
     assert runner.outputs["verdict"] == "refused"
     assert runner.outputs["card"] == f"{work.model('4bit')}/README.md"
     assert (runner.outputs["repo"], runner.outputs["commit"]) == ("", "")
     assert runner.annotations == [
-        ("error", "tiny 8bit: refused by licence", "no licence is known Next: Write one.", "recipes/tiny.yaml:3"),
+        ("error", "tiny 8bit: refused by licence", "the licence is unknown Next: Write one.", "recipes/tiny.yaml:3"),
         ("warning", "tiny 8bit: stops", "maybe Next: Look.", "recipes/tiny.yaml:3"),
     ]
     summary = "".join(runner.summaries)
     assert summary.startswith("### tiny: 1 of 2 variants refused\n")
     assert "| 8bit | **refused** in inspect |" in summary
-    assert "- **8bit** (inspect, `licence`): no licence is known. **Next:** Write one." in summary
+    assert "- **8bit** (inspect, `licence`): the licence is unknown. **Next:** Write one." in summary
     assert "`stops`" not in summary.split("<details>")[0]  # of what is refused nobody decides anything else
     assert "| inspect | `stops` | 8bit | warn | maybe |" in summary
 

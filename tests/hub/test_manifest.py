@@ -79,7 +79,7 @@ def test_a_pickle_or_a_program_is_one_under_any_name(tmp_path: Path, begins: byt
     [
         ("NOTICE", b"cos\nsystem\n(S'id'\ntR.", "NOTICE (is a pickle, not a text)"),
         ("COPYING", b"\xff\0", "COPYING (is no text)"),
-        ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a legal text)"),
+        ("LICENSE", b"x" * (1 << 20) + b"x", "LICENSE (has more than 1,048,576 bytes, too many for a licence file)"),
         ("LICENSE.7z", b"x", "LICENSE.7z"),
         ("NOTICE.html", b"x", "NOTICE.html"),
         ("LICENSE\x1b", b"x", "LICENSE\\x1b"),

@@ -49,7 +49,10 @@ def test_front_matter_is_read(text: str, data: dict[str, Any]) -> None:
         ("---\n\tx: 1\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
         ("---\na: 2024-13-45\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
         ("---\na: !!bool x\n---\n", f"the front matter of {README} is not valid YAML at line 2"),
-        ("---\n" + "[" * 600 + "\n---\n", f"the front matter of {README} is not read: is nested deeper than 32 levels"),
+        (
+            "---\n" + "[" * 600 + "\n---\n",
+            f"the front matter of {README} cannot be read: is nested deeper than 32 levels",
+        ),
         (
             "---\na: !!python/object/apply:os.system [x]\n---\n",
             f"the front matter of {README} is not valid YAML at line 2",
@@ -105,4 +108,4 @@ def test_what_pyyaml_writes_where_two_lists_are_the_same_is_read() -> None:
     ],
 )
 def test_what_repeats_itself_without_measure_is_not_read(bomb: str) -> None:
-    assert "is not read" in parse_card(f"---\nlicense: mit\n{bomb}---\n").problem
+    assert "cannot be read" in parse_card(f"---\nlicense: mit\n{bomb}---\n").problem

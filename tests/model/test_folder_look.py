@@ -57,7 +57,7 @@ def test_a_link_out_of_the_folder_is_a_stray_with_its_target(model: Path, name: 
     fill(model, **{"x/y": ""})
     link(model, name, "../" * name.count("/") + target if target.startswith((".", "x")) else target)
     assert list(strays(model)) == [name]
-    assert "which is outside of the folder" in strays(model)[name]
+    assert "which is outside the folder" in strays(model)[name]
     assert "LICENSE" not in FolderFiles(model).entries
 
 

@@ -96,11 +96,11 @@ def test_what_is_not_covered_is_listed() -> None:
     assert judged(not_covered=["one thing", "another"]).message.endswith("not covered: one thing, another")
 
 
-@pytest.mark.parametrize("facts", [NOT_ASKED, ReferenceFacts(None, "the recipe does not ask for a reference")])
+@pytest.mark.parametrize("facts", [NOT_ASKED, ReferenceFacts(None, "the recipe does not request a reference check")])
 def test_without_a_comparison_the_reason_is_told(facts: ReferenceFacts) -> None:
     finding = run_checks(REFERENCE, facts)[0]
     assert finding.status == "skip"
-    assert finding.message == "not compared with transformers: the recipe does not ask for a reference"
+    assert finding.message == "not compared with transformers: the recipe does not request a reference check"
 
 
 def test_a_known_deviation_can_be_accepted() -> None:

@@ -104,11 +104,11 @@ def _reason(code: int, limits: Limits) -> str | None:
         OUT_OF_MEMORY: f"it took more than {limits.memory_bytes // 10**6} MB of memory",
         TOO_LONG: f"it and those before it wrote more than {ANSWERS_BYTES // 10**6} MB",
     }
-    return reasons.get(code, f"it died of signal {-code}" if code < 0 else None)
+    return reasons.get(code, f"it was killed by signal {-code}" if code < 0 else None)
 
 
 def _failure(outcome: Outcome) -> PublishError:
     code, words = outcome.code, outcome.last_line[:500]
     if code < 0 or code == TOO_SLOW:
-        return SurroundingsError(f"the child that renders templates failed with {code}: {words}", remedy=_AGAIN)
-    return Bug(f"the child that renders templates ended with {code}: {words}")
+        return SurroundingsError(f"the template renderer failed with {code}: {words}", remedy=_AGAIN)
+    return Bug(f"the template renderer ended with {code}: {words}")

@@ -29,7 +29,7 @@ _MOST_NAMES = 40  # in a sentence
 
 def described(can: _Record) -> Iterator[tuple[str, str]]:
     """Yield (what, how) for each capability."""
-    yield "System text", _WORDS.get(can.system, can.system)
+    yield "System prompt", _WORDS.get(can.system, can.system)
     yield "Two user turns in a row", _WORDS.get(can.two_users, can.two_users)
     yield "Assistant first", _WORDS.get(can.assistant_first, can.assistant_first)
     calls = ", ".join(f"{form} arguments {how}" for form, how in can.tool_calls.items())
@@ -37,10 +37,10 @@ def described(can: _Record) -> Iterator[tuple[str, str]]:
     yield "Tools", tools if can.tools == "listed" else _WORDS.get(can.tools, can.tools)
     yield "Thinking", _thinking(can)
     yield "Earlier reasoning", f"{can.reasoning['field']} as a field, {can.reasoning['text']} in the text"
-    yield "Content in parts", _WORDS.get(can.parts, can.parts)
-    yield "Begin token", shown(can.begin_token) if can.begin_token else "not written by the template"
+    yield "Multi-part content", _WORDS.get(can.parts, can.parts)
+    yield "BOS token", shown(can.begin_token) if can.begin_token else "not written by the template"
     yield "End of a turn", shown(can.turn_end) if can.turn_end else "nothing"
-    yield "Asks for an answer by", shown(can.generation_prompt) if can.generation_prompt else "nothing"
+    yield "Generation prompt", shown(can.generation_prompt) if can.generation_prompt else "nothing"
     yield "Date", _WORDS.get(can.date, can.date)
     yield from _more(can)
 
@@ -49,10 +49,10 @@ def _more(can: _Record) -> Iterator[tuple[str, str]]:
     """Yield the capabilities that evidence of earlier versions lacks."""
     listed = can.tools == "listed"
     rows = (
-        ("System text in the middle", can.system_later),
+        ("System prompt mid-dialogue", can.system_later),
         ("Role developer", can.developer),
-        ("System text in parts", can.system_parts),
-        ("Tool results in parts", can.result_parts if listed else None),
+        ("System prompt as multi-part content", can.system_parts),
+        ("Tool results as multi-part content", can.result_parts if listed else None),
     )
     yield from ((title, _WORDS.get(how, how)) for title, how in rows if how)
     if listed and can.calls:

@@ -59,7 +59,7 @@ FACTS = (
     Fact(M, r"unknown method: .* named (?P<name>\w+)", r"\.NAME\s*\(", "the method .NAME()"),
     Fact("", r"(?:syntax error: u|U)nknown statement (?:type: )?(?P<name>\w+)", r"\{%[-+]?\s*NAME\b", "{% NAME %}"),
     Fact(H, r"Unexpected escaped character: (?P<name>.)", r"\\NAME", r"the escape \NAME in a string"),
-    Fact(H, r"arguments of `(?P<name>\w+)` must be str", r"\|\s*NAME\s*\(", "|NAME with an argument that is no string"),
+    Fact(H, r"arguments of `(?P<name>\w+)` must be str", r"\|\s*NAME\s*\(", "|NAME with a non-string argument"),
     # Operators.
     Fact("", r'.*(?:tried to use % operator|Unknown operator "%" between Str)', r"['\"]\s*%\s*[\w('\"]",
          "string formatting with %", "Join with ~."),

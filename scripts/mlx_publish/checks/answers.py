@@ -15,27 +15,27 @@ _STUCK = 8  # tokens of one kind, and no other, that no answer has
 _EXPLAINED: tuple[tuple[str, str], ...] = (
     (
         r"^You set `add_prefix_space`",
-        "transformers 4 builds the tokenizer anew for the space that the files ask for in front; ids were compared",
+        "transformers 4 rebuilds the tokenizer to add the leading space that the files ask for; ids were compared",
     ),
     (
         r"^The tokenizer you are loading from .* with an incorrect regex pattern",
-        "transformers says so of large vocabularies saved before version 5 and changes nothing; ids are the source's",
+        "transformers prints this for large vocabularies saved before version 5; ids match the source's",
     ),
     (
         r"^You are using the default legacy behaviour of",
-        "the files do not say which behaviour they want, so transformers 4 keeps to the older one; ids were compared",
+        "the files do not name a behaviour, so transformers 4 uses the legacy one; ids were compared",
     ),
     (
         r"^The tokenizer class you load from this checkpoint is not the same type",
-        "transformers 4 takes another tokenizer class than the one that the files name; ids were compared",
+        "transformers 4 uses a different tokenizer class than the files name; ids were compared",
     ),
     (
         r"^`tokenizer_class` is `\w+` but `tokenizer.json` is ByteLevel",
-        "the class is for another kind of tokenizer, so transformers reads tokenizer.json as it is; ids were compared",
+        "the class is for another kind of tokenizer, so transformers reads tokenizer.json directly; ids were compared",
     ),
     (
         r"^Ignoring clean_up_tokenization_spaces=True for BPE",
-        "the files ask for spaces to be tidied up, which transformers 5 does not do to this kind of tokenizer",
+        "the files ask for space clean-up, which transformers 5 does not apply to this kind of tokenizer",
     ),
     (
         r"^Unrecognized keys in `rope_(parameters|scaling)`",
@@ -43,15 +43,15 @@ _EXPLAINED: tuple[tuple[str, str], ...] = (
     ),
     (
         r"^The explicitly set RoPE scaling factor .* does not match",
-        "the rope factor is not the ratio of the two context lengths; transformers and mlx-lm take it as it is written",
+        "the rope factor is not the ratio of the two context lengths; transformers and mlx-lm use it as written",
     ),
     (
         r"^This model (config )?has set a `.*original_max_position_embeddings.*` field",
-        "the rope factor is not written out; transformers and mlx-lm compute it from the two context lengths",
+        "the rope factor is not given; transformers and mlx-lm compute it from the two context lengths",
     ),
     (
         r"^Token indices sequence length is longer than the specified maximum",
-        "a dialogue is longer than the tokenizer's model_max_length; mlx-lm cuts nothing",
+        "a dialogue is longer than the tokenizer's model_max_length; mlx-lm does not truncate",
     ),
 )
 # A report travels, and the folder in which something lay on one machine is nobody's business.
@@ -87,7 +87,7 @@ def _loads(facts: AnswerFacts) -> Says:
     if unknown:
         return warned(f"loading says: {unknown[0][:300]}", warnings=meanings)
     known = "; ".join(dict.fromkeys(meanings.values()))
-    return passed(f"loading warns of what is known: {known}", warnings=meanings)
+    return passed(f"loading prints known warnings: {known}", warnings=meanings)
 
 
 def _answers(facts: AnswerFacts) -> Says:
@@ -96,7 +96,7 @@ def _answers(facts: AnswerFacts) -> Says:
     wrong = {name: fault for name, answer in facts.made.answers.items() if (fault := _wrong(answer, vocabulary))}
     theirs = {name: _wrong(answer, vocabulary) for name, answer in _of_source(facts).items()}
     if name := next((name for name in wrong if not theirs.get(name)), ""):
-        remedy = "Take more bits, or look at the prompt in smoke.json."
+        remedy = "Use more bits, or check the prompt in smoke.json."
         return failed(f"to {name!r} {wrong[name]}", remedy, question=name)
     if name := next(iter(wrong), ""):
         return warned(f"to {name!r} {wrong[name]}; unquantized, {theirs[name]}", question=name)
@@ -112,37 +112,39 @@ def _wrong(answer: Answer, vocabulary: int) -> str:
     """Return what is wrong with an answer; empty where nothing is."""
     tokens = answer.tokens[: -1 if answer.stop == "stop" else None]
     if outside := [token for token in tokens if not 0 <= token < vocabulary]:
-        return f"it gives the id {outside[0]}, outside of the vocabulary"
+        return f"it generates the id {outside[0]}, outside the vocabulary"
     if not answer.answer.strip():
         return "the answer is empty"
     if len(tokens) > _STUCK and len(set(tokens)) == 1:
-        return "the answer is one token for ever"
+        return "the answer repeats one token endlessly"
     return ""
 
 
 def _stops(facts: AnswerFacts) -> Says:
     """Fail where no answer stops and at least two of the source do: quantized answers may be longer."""
     if not facts.made.stop_ids:
-        return failed("the tokenizer knows no id that ends an answer", "Add eos_token_id to the source's config.")
+        return failed("the tokenizer has no EOS id", "Add eos_token_id to the source's config.")
     stopped = {name for name, answer in facts.made.answers.items() if answer.stop == "stop"}
     if facts.source is None:
-        return passed(f"{_of(stopped, facts)} stopped by themselves") if stopped else warned(_NEVER)
+        return passed(f"{_of(stopped, facts)} stopped at an EOS id") if stopped else warned(_NEVER)
     theirs = {name for name, answer in facts.source.answers.items() if answer.stop == "stop"}
     missed = sorted(theirs - stopped)
     if not stopped and len(theirs) > 1:
         return failed(
-            f"no answer comes to an end, and unquantized {len(theirs)} of {len(facts.source.answers)} do",
-            "Compare the stop ids of source and output; take more bits.",
+            f"no answer stops, while {len(theirs)} of {len(facts.source.answers)} unquantized ones do",
+            "Compare the EOS ids of source and output; use more bits.",
             missed=missed,
         )
     if missed:
-        return warned(f"to {', '.join(map(repr, missed))} it goes on where the unquantized model stops", missed=missed)
+        return warned(
+            f"to {', '.join(map(repr, missed))} it does not stop where the unquantized model does", missed=missed
+        )
     if not stopped:
-        return warned(f"{_NEVER}, and so it is unquantized")
-    return passed(f"{_of(stopped, facts)} stopped by themselves, and all that do unquantized")
+        return warned(f"{_NEVER}; the unquantized model behaves the same")
+    return passed(f"{_of(stopped, facts)} stopped at an EOS id, including all that do unquantized")
 
 
-_NEVER = "no answer came to an end before its limit"
+_NEVER = "no answer stopped before its token limit"
 
 
 def _of(some: set[str], facts: AnswerFacts) -> str:
@@ -155,11 +157,11 @@ def _leaks(facts: AnswerFacts) -> Says:
     theirs = {name: set(answer.leaked) for name, answer in _of_source(facts).items()}
     if name := next((name for name, tokens in leaked.items() if not set(tokens) <= theirs.get(name, set())), ""):
         message, remedy = f"to {name!r} it says {', '.join(leaked[name])}", "Look at the stop ids in convert.json."
-        return failed(f"{message}, which nobody should see", remedy, leaked=leaked[name])
+        return failed(f"{message}, which users must not see", remedy, leaked=leaked[name])
     if name := next(iter(leaked), ""):
         message = f"to {name!r} it says {', '.join(leaked[name])}"
-        return warned(f"{message}, and so it does unquantized", leaked=leaked[name])
-    return passed("no special token shows in an answer")
+        return warned(f"{message}, as does the unquantized model", leaked=leaked[name])
+    return passed("no special token appears in an answer")
 
 
 def _long(facts: AnswerFacts) -> Says:
@@ -168,7 +170,7 @@ def _long(facts: AnswerFacts) -> Says:
         return passed(f"a prompt of {count:,} tokens is answered; there is no sliding window")
     if count <= facts.window[0]:
         return skipped(
-            f"the window of {facts.window[0]:,} positions is not passed: {facts.unpassed or 'too long here'}"
+            f"the window of {facts.window[0]:,} positions is not exceeded: {facts.unpassed or 'too long here'}"
         )
     return passed(f"a prompt of {count:,} tokens, beyond the window of {facts.window[0]:,}, is answered")
 

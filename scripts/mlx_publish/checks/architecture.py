@@ -21,11 +21,11 @@ _NO_HEAD = re.compile(r"For[A-Z]\w*$|Model$|Encoder$")
 def _readable(facts: SourceFacts) -> Says:
     if dead := facts.source.dead_links:
         return failed(
-            f"{', '.join(dead[:5])} is a link that leads nowhere, as in a cache of the Hub that was pruned",
+            f"{', '.join(dead[:5])} is a dangling link, as left by a pruned Hub cache",
             "Download the model again, or give its repo as the source.",
         )
     if not facts.source.config.raw:
-        return passed("there is no config.json that could not be read")
+        return passed("there is no config.json to read")
     return passed("config.json can be read")
 
 
@@ -34,19 +34,21 @@ def _model_type(facts: SourceFacts) -> Says:
     if "config.json" in facts.source.dead_links:
         return skipped("config.json leads nowhere")
     if not facts.source.config.raw:
-        return failed("the source has no config.json", "Choose a source in Hugging Face layout.")
+        return failed("the source has no config.json", "Choose a source in the Hugging Face layout.")
     types: frozenset[str]
     version, types = facts.mlx_lm or ("", frozenset())
     if model_type is None:
         near = _near(facts.source.config.architectures, types)
-        return failed("config.json has no model_type, so no architecture can be chosen", f"{near}Add it to the source.")
+        return failed(
+            "config.json has no model_type, so mlx-lm cannot choose an architecture", f"{near}Add it to the source."
+        )
     if facts.mlx_lm is None:
-        return skipped("mlx-lm is not installed here, so what it can load is not known")
+        return skipped("mlx-lm is not installed here, so its supported types are unknown")
     if class_type(facts.source.config.raw) in types:
         return passed(f"mlx-lm {version} can load {model_type}")
     return failed(
         f"mlx-lm {version} cannot load the model type {model_type}",
-        f"{_near((model_type,), types)}Wait for a newer mlx-lm, or take another model.",
+        f"{_near((model_type,), types)}Wait for a newer mlx-lm, or choose another model.",
     )
 
 
@@ -54,33 +56,33 @@ def _near(names: tuple[str, ...], types: frozenset[str]) -> str:
     """Return the nearest known types to types, or to classes such as LlamaForCausalLM, as a sentence."""
     plain = [re.sub(r"For[A-Z]\w*$|Model$", "", name).lower() for name in names]
     near = [match for name in plain for match in difflib.get_close_matches(name, sorted(types), 3, 0.5)]
-    return f"Nearest that it has: {', '.join(dict.fromkeys(near))}. " if near else ""
+    return f"Nearest supported:{', '.join(dict.fromkeys(near))}. " if near else ""
 
 
 def _language_head(facts: SourceFacts) -> Says:
     config = facts.source.config
     names = config.architectures
     if diffusion := next((name for name in names if _DIFFUSION.search(name)), None):
-        return failed(f"{diffusion} generates by diffusion, not word by word", "Take a causal language model.")
+        return failed(f"{diffusion} generates by diffusion, not token by token", "Choose a causal language model.")
     if config.raw.get("is_encoder_decoder") is True:
-        return failed("it is an encoder with a decoder, which mlx-lm cannot run", "Take a causal language model.")
+        return failed("it is an encoder-decoder model, which mlx-lm cannot run", "Choose a causal language model.")
     if not names:
-        return passed("config.json names no class; the model type decides")
+        return passed("config.json names no architecture class; the model type decides")
     if any(_HEAD.search(name) for name in names):
         return passed(f"{names[0]} is a causal language model")
     if headless := next((name for name in names if _NO_HEAD.search(name)), None):
         return failed(
-            f"{headless} has no language head: it would be published as a chat model and cannot write a word",
-            "Take the causal language model (a class as LlamaForCausalLM) that it was made from.",
+            f"{headless} has no language-model head, so it cannot generate text",
+            "Choose the causal language model (a class like LlamaForCausalLM) it was made from.",
         )
-    return warned(f"whether {names[0]} is a causal language model is not known", "Look at the smoke test's answer.")
+    return warned(f"whether {names[0]} is a causal language model is not known", "Check the smoke test's answer.")
 
 
 def _numbers(facts: SourceFacts) -> Says:
     broken = [path for path, value in _walk(facts.source.config.raw, "") if math.isnan(value)]
     if broken:
-        return failed(f"config.json holds NaN at {', '.join(broken[:5])}", "Correct the value in the source.")
-    return passed("config.json holds no broken number")
+        return failed(f"config.json contains NaN at {', '.join(broken[:5])}", "Correct the value in the source.")
+    return passed("config.json contains no NaN")
 
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, float]]:
@@ -99,14 +101,16 @@ def _walk(value: object, path: str) -> Iterator[tuple[str, float]]:
 def _code(facts: SourceFacts) -> Says:
     raw = facts.source.config.raw
     if own := raw.get("model_file"):
-        return failed(f"config.json asks for code from the model repo ({own})", "Take a source without it.")
+        return failed(
+            f"config.json asks for code from the model repo ({own})", "Choose a source that does not need it."
+        )
     scripts = [shown(path) for path in sorted(facts.source.entries) if path.endswith(".py")]
     mapped = ", which auto_map asks for," if raw.get("auto_map") else ""
     if scripts:
-        return warned(f"code of the source{mapped} is neither run nor carried over: {', '.join(scripts[:5])}")
+        return warned(f"code of the source{mapped} is neither run nor copied: {', '.join(scripts[:5])}")
     if mapped:
-        return warned("auto_map of config.json asks for code that is not there; nothing of it is run")
-    return passed("the source carries no code")
+        return warned("auto_map in config.json asks for code that is not in the repo; none of it is run")
+    return passed("the source contains no code")
 
 
 ARCHITECTURE: tuple[Check[SourceFacts], ...] = (

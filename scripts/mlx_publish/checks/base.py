@@ -90,7 +90,7 @@ def run_in_groups(
     for group in groups:
         first = next((finding.id for finding in findings if finding.status == "fail"), None)
         for check in group:
-            skip = Finding(check.id, "skip", f"not looked at, because of {first}", details={"because_of": first})
+            skip = Finding(check.id, "skip", f"not checked, because {first} failed", details={"because_of": first})
             for finding in (skip,) if first else _run(check, target, accepted):
                 if finding not in findings:
                     # A failure replaces what the same check reported before.
@@ -105,7 +105,7 @@ def _run(check: Check[Target], target: Target, accepted: Accepted) -> tuple[Find
         return run_checks((check,), target, accepted)
     except Refused as error:
         unread = Finding(error.check, "fail", str(error), error.remedy)
-        skip = Finding(check.id, "skip", f"not judged, for something cannot be read: {error}")
+        skip = Finding(check.id, "skip", f"not judged, because a file cannot be read: {error}")
         return (unread,) if check.id == error.check else (unread, skip)
 
 

@@ -10,7 +10,7 @@ from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.evidence.conversion import Conversion, Written
 from mlx_publish.model.draft import Change
 
-NEWER = "A newer mlx-lm may know it; else choose another model."
+NEWER = "A newer mlx-lm may support it; otherwise choose another model."
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class BuiltFacts:
 def _config(facts: BuiltFacts) -> Says:
     built = facts.conversion.built
     scaled = f" with the scaling {built.rope.declared_scaling}" if built.rope.declared_scaling else ""
-    problems = [f"no layer turns by the rope base {base:g}{scaled}" for base in built.rope.missing_bases]
-    problems += [f"{key} = {value} is unknown to its MLX class" for key, value in built.ignored.items()]
+    problems = [f"no layer uses the rope base {base:g}{scaled}" for base in built.rope.missing_bases]
+    problems += [f"{key} = {value} is not supported by its MLX class" for key, value in built.ignored.items()]
     problems += [
         f"{key} is {value.built} in the built model and {value.config} in the config"
         for key, value in built.differs.items()
@@ -45,7 +45,7 @@ def _config(facts: BuiltFacts) -> Says:
         return fixed(f"read from a newer spelling: {'; '.join(changes)}", changes=changes)
     if facts.twin:
         return passed("twin-equal compared what the built model computes with every key of config.json")
-    return passed("the built model computes with the values of config.json")
+    return passed("the built model uses the values of config.json")
 
 
 def _tensors(facts: BuiltFacts) -> Says:
@@ -60,7 +60,7 @@ def _tensors(facts: BuiltFacts) -> Says:
     reasons, renamed = Counter(tensors.dropped.values()), tensors.renamed
     if count := reasons.pop("not of the language model", 0):
         read = f"; read from {renamed}" if renamed else ""
-        return warned(f"text only: {count} tensors of pictures or sound are left out{read}")
+        return warned(f"text only: {count} vision or audio tensors are left out{read}")
     text = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
     whole = f"all {tensors.source:,} tensors of the source are accounted for{text}"
     return fixed(f"{whole}; read from {renamed}") if renamed else passed(whole)
@@ -68,19 +68,19 @@ def _tensors(facts: BuiltFacts) -> Says:
 
 def _alive(facts: BuiltFacts) -> Says:
     if dead := facts.conversion.dead:
-        return failed(f"zero all over: {', '.join(dead[:3])}", "Look at the source; accept it if that is meant.")
+        return failed(f"all zeros: {', '.join(dead[:3])}", "Check the source; accept this check if it is intended.")
     if lost := facts.written.vanished:
         return failed(
-            f"too small for its type, so zero all over in {facts.label}: {', '.join(lost[:3])}",
-            "Take bfloat16 or float32 as dtype.",
+            f"underflows to all zeros in {facts.label}: {', '.join(lost[:3])}",
+            "Set dtype to bfloat16 or float32.",
         )
-    return passed("no weight is zero all over")
+    return passed("no weight is all zeros")
 
 
 def _finite(facts: BuiltFacts) -> Says:
     if path := facts.written.overflows:
-        return failed(f"{path} overflows in {facts.label}", "Take bfloat16 or float32 as dtype.")
-    return passed("every number is finite, in the source and in the result")
+        return failed(f"{path} overflows in {facts.label}", "Set dtype to bfloat16 or float32.")
+    return passed("every number is finite, in the source and in the output")
 
 
 def _routing(facts: BuiltFacts) -> Says:
@@ -89,30 +89,30 @@ def _routing(facts: BuiltFacts) -> Says:
         path, (after, before) = next(iter(routing.merged.items()))
         more = f" (and {len(routing.merged) - 1} more)" if len(routing.merged) > 1 else ""
         return warned(
-            f"rounded, {after} of {before} values of the router bias {path}{more} stay distinct: some tokens go to "
-            "other experts",
-            "Take float32 as dtype, or another model.",
+            f"rounded, {after} of {before} values of the router bias {path}{more} stay distinct, so some tokens go to "
+            "different experts",
+            "Set dtype to float32, or choose another model.",
             merged={path: list(counts) for path, counts in routing.merged.items()},
         )
     if routing.kept:
         return passed(f"{len(routing.kept)} router bias(es) stay in float32, as in the source")
-    return passed("no router bias is rounded to fewer values")
+    return passed("no router bias loses distinct values")
 
 
 def _norms(facts: BuiltFacts) -> Says:
     for kind, sentence in _NORMS.items():
         if norms := getattr(facts.conversion.norms, kind):
             return failed(
-                f"the norms do not fit the MLX class, which reads them less one: {sentence}: {', '.join(norms[:3])}",
-                "Take the source that it was made from: these weights were written by a tool with another convention.",
+                f"the norms do not match the MLX class, which expects norms - 1: {sentence}: {', '.join(norms[:3])}",
+                "Use the original source: these weights were written by a tool with a different convention.",
                 **{kind: list(norms)},
             )
-    return passed("norms are as the MLX class reads them")
+    return passed("norms match the convention of the MLX class")
 
 
 _NORMS = {
-    "twice": "one is added to weights that have it already, so that they lie near 2",
-    "missing": "nothing is added to weights that lie near 0",
+    "twice": "one is added to weights that already include it, so they are near 2",
+    "missing": "nothing is added to weights near 0",
     "mixed": "in some layers or of some kinds they lie near 1, the others one beside that",
 }
 

@@ -37,13 +37,13 @@ class Bound:
             return f", because the stage {name} was {report.verdict}"
         if report.not_measured:
             return f", because {report.not_measured}"
-        return ", because the last measurement was of other bytes"
+        return ", because the last measurement was of different bytes"
 
 
 def _fits(bound: Bound) -> Says:
     stale = [name for name in bound.reports if not bound.of_these_bytes(name)]
     if stale:
-        return failed(f"measured on other bytes than these: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again.")
+        return failed(f"measured on different bytes: {', '.join(stale)}", f"Run 'mlx-publish {stale[0]}' again.")
     return passed(f"{len(bound.reports)} measurement(s), all of the model {bound.model[:12]}")
 
 
@@ -51,7 +51,7 @@ def _all(bound: Bound) -> Says:
     missing = [name for name in MEASURED if not bound.fits(name)]
     if missing:
         return warned(f"not measured: {', '.join(missing)}", "Run these stages before you publish.")
-    return passed("smoke, fidelity and benchmark are there")
+    return passed("smoke, fidelity and benchmark are present")
 
 
 CARD: tuple[Check[Bound], ...] = (

@@ -24,10 +24,10 @@ def _links(source: Metadata) -> Says:
         more = f"; and {len(strays) - _NAMED} more" if len(strays) > _NAMED else ""
         return failed(
             f"{named}{more}",
-            "Put the file itself there if it belongs to the model (cp -L), else remove the link. "
+            "If the file belongs to the model, replace the link with it (cp -L); otherwise remove the link. "
             "Of links out of a folder only those of the Hub client's own cache are followed.",
         )
-    return passed("no link leads out of the source")
+    return passed("no link points outside the source")
 
 
 def _file_names(source: Metadata) -> Says:
@@ -37,14 +37,14 @@ def _file_names(source: Metadata) -> Says:
     if pairs := same_on_a_mac(source.named):
         first, second = map(shown, pairs[0])
         return failed(
-            f"{first} and {second} are one file on a Mac, whose disk takes capital and small letters for the same",
+            f"{first} and {second} are one file on a Mac, whose file system ignores case",
             "Rename or remove one of them in the source.",
         )
     templates = (path for path in source.entries if path.startswith(_TEMPLATES) and path.endswith(".jinja"))
     if left := [path for path in templates if path.count("/") == 1 and not is_tokenizer(path)]:
         names = ", ".join(map(shown, left[:_NAMED]))
-        return warned(f"left behind, for its name is none for a published file: {names}")
-    return passed("all names can be published, and no two are one on a Mac")
+        return warned(f"not copied, because the name is not allowed in a published model: {names}")
+    return passed("all names can be published, and no two differ only in case")
 
 
 def _legal_texts(source: Metadata) -> Says:
@@ -52,7 +52,7 @@ def _legal_texts(source: Metadata) -> Says:
     if legal.broken:
         return failed(
             _with_reasons(legal.broken),
-            "Put the text itself there, as UTF-8, or remove the file from the source; "
+            "Replace it with the text itself, as UTF-8, or remove the file from the source; "
             "accept 'legal-texts' in the recipe to publish without it.",
         )
     if legal.left:
@@ -60,7 +60,7 @@ def _legal_texts(source: Metadata) -> Says:
         return warned(
             f"left behind: {_with_reasons(legal.left)}{kept}", "Add the licence as LICENSE, LICENSE.txt or LICENSE.md."
         )
-    return passed(f"{len(legal.texts)} legal text(s)" if legal.texts else "there are no legal files")
+    return passed(f"{len(legal.texts)} legal text(s)" if legal.texts else "the source has no legal files")
 
 
 def _with_reasons(reasons: Mapping[str, str]) -> str:
@@ -79,9 +79,9 @@ def _sizes(source: Metadata) -> Says:
         if length > SMALL and not path.endswith(".safetensors") and not is_legal(path):
             return failed(
                 f"{shown(path)} has {length:,} bytes, and a file beside the weights at most {SMALL:,}",
-                "Take a source in which it is smaller.",
+                "Choose a source in which it is smaller.",
             )
-    return passed("no file is larger than one of its kind can be")
+    return passed("no file is larger than its kind allows")
 
 
 LINKS: Check[Metadata] = Check(

@@ -47,23 +47,23 @@ def licence(recipe: Recipe, card: SourceCard, paths: Collection[str]) -> Says:
     if stated.id is None or unknown:
         problem = "the source's card says 'license: unknown'" if unknown else card.problem
         why = f" ({problem})" if problem else ""
-        return failed(f"no licence is known{why}", "Write 'license: …' into the recipe, if you know the right one.")
+        return failed(f"the licence is unknown{why}", "Add 'license: …' to the recipe if you know the right one.")
     if not re.fullmatch(LICENCE, stated.id):
         return failed(
-            f"'{stated.id[:100]}' is no identifier of a licence, and the card could not name it",
-            "Write 'license: …' into the recipe, as apache-2.0, or 'other' with license_name and license_link.",
+            f"'{stated.id[:100]}' is not a licence identifier",
+            "Add 'license: …' to the recipe, such as apache-2.0, or 'other' with license_name and license_link.",
         )
     if stated.id == "other" and not (stated.name and stated.link):
         return failed(
             "the licence is 'other' without a name and a link",
-            "Write license_name and license_link into the recipe.",
+            "Add license_name and license_link to the recipe.",
         )
     if stated.link and (why := _dead_link(stated.link, paths)):
-        return failed(f"license_link leads to {stated.link}, {why}", "Write a license_link on the web into the recipe.")
+        return failed(f"license_link leads to {stated.link}, {why}", "Add a license_link to a web page to the recipe.")
     if stated.id.lower() not in _known():
         return warned(
-            f"the licence is {stated.id}, which is on no list of the Hub that this version knows",
-            "Where the Hub refuses it, write 'license: other' with license_name and license_link into the recipe.",
+            f"the licence is {stated.id}, which is not on the Hub's list of licences known to this version",
+            "If the Hub rejects it, set 'license: other' with license_name and license_link in the recipe.",
         )
     return passed(f"the licence is {stated.name or stated.id}")
 
@@ -82,7 +82,7 @@ def _dead_link(link: str, paths: Collection[str]) -> str:
     path = link.removeprefix("./").partition("#")[0]
     if path not in paths:
         return "a file that the source does not have"
-    return "" if is_legal(path) else "a file that is not carried over"
+    return "" if is_legal(path) else "a file that is not copied"
 
 
 def _revision(facts: SourceFacts) -> Says:
@@ -94,20 +94,20 @@ def _revision(facts: SourceFacts) -> Says:
         return passed(f"pinned to commit {facts.identity}")
     named = facts.recipe.spec.revision or "the default branch"
     return warned(
-        f"{named} is commit {facts.identity} today and may be another one tomorrow",
+        f"{named} is commit {facts.identity} today and may move",
         f"Write 'revision: {facts.identity}' into the recipe.",
     )
 
 
 def _card(facts: SourceFacts) -> Says:
     if problem := facts.source.card.problem:
-        return warned(problem, "The recipe can say what it should have said: license, language, base_model.")
+        return warned(problem, "Add what it should have said to the recipe: license, language, base_model.")
     strange = [word for word in facts.source.card.texts("language") if not re.fullmatch(LANGUAGE, word)]
     if strange and not facts.recipe.spec.language:
         named = ", ".join(f"'{word[:40]}'" for word in strange[:5])
         return warned(
-            f"the source's card names languages that are no codes, and ours leaves them out: {named}",
-            "Write 'language: […]' into the recipe, with codes as en or zh-Hans.",
+            f"the source's card names languages that are not codes; they are left out: {named}",
+            "Add 'language: […]' to the recipe, with codes like en or zh-Hans.",
         )
     return passed("the source's card can be read")
 
@@ -121,12 +121,12 @@ def _side_files(facts: SourceFacts) -> Says:
     carried = sorted(side_files(facts.source.entries, text_alone=facts.text_alone) - facts.source.not_texts)
     if pointer := next((path for path in carried if facts.source.is_pointer(path)), None):
         return failed(f"{pointer} is a git-lfs pointer, not the file", "Download the file (git lfs pull).")
-    return passed(f"carried over: {', '.join(carried)}" if carried else "there is nothing to carry over")
+    return passed(f"carried over: {', '.join(carried)}" if carried else "there are no extra files to copy")
 
 
 def _taken(facts: SourceFacts) -> Says:
     if not facts.taken:
-        return skipped("no repo of a Hub is concerned")
+        return skipped("the destination is not a Hub repo")
     there = [name for name, exists in facts.taken.items() if exists]
     if there:
         return warned(f"exists already: {', '.join(there)}", "Publish only if yours is better or newer.")

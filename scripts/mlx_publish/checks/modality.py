@@ -18,7 +18,7 @@ _SAYS_TEXT = re.compile(r"(?:^|[-_.])text(?:[-_.]|$)|text[-_]?only", re.IGNORECA
 def _by_config(facts: SourceFacts) -> Says:
     keys = senses_in(facts.source.config.raw)
     if not keys:
-        return passed("config.json describes a model of text alone")
+        return passed("config.json describes a text-only model")
     if facts.mlx_lm and facts.source.config.model_type not in facts.mlx_lm[1]:
         return skipped("mlx-lm cannot load it, with or without what it has beside text")
     return _asked(facts, in_words(keys), f"{', '.join(keys)} of config.json")
@@ -34,7 +34,7 @@ def _by_tensors(facts: SourceFacts) -> Says:
 
 def _asked(facts: SourceFacts, words: str, signs: str) -> Says:
     if facts.recipe.spec.modality == "text":
-        return passed(f"text alone is asked for; what the source has for {words} stays behind: {signs}")
+        return passed(f"text only, as requested; the source's parts for {words} are left out: {signs}")
     return failed(
         f"the source is made for {words}, too ({signs}), and mlx-lm keeps its text part alone: the rest would be lost "
         "in silence",
@@ -44,17 +44,17 @@ def _asked(facts: SourceFacts, words: str, signs: str) -> Says:
 
 def _name(facts: SourceFacts) -> Says:
     if not facts.text_alone:
-        return passed("the whole model is converted, and its name may say so")
+        return passed("the whole model is converted")
     destination = facts.recipe.destinations[facts.variant.label]
     says_text = bool(_SAYS_TEXT.search(destination.name))
     # A folder of another name is nobody's model yet.
     if says_text or (destination.repo is None and _plain(facts.recipe.source_name) not in _plain(destination.name)):
-        return passed(f"the name {destination.name} is not that of the whole model")
+        return passed(f"the name {destination.name} differs from the full model's")
     # The variant's label stays at the end of the name.
     stem = destination.name.removesuffix(f"-{facts.variant.label}")
     renamed = f"{stem}-text{destination.name[len(stem) :]}"
     return failed(
-        f"{destination.name} reads as the name of the whole model, and the text part alone is published",
+        f"{destination.name} reads as the name of the full model, but only the text part is published",
         f"Put it into the destination, as {renamed}; or accept this with a reason.",
     )
 

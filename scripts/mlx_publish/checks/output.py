@@ -63,14 +63,14 @@ def _bits(built: Built) -> Says:
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
         return failed(
-            f"{among:.3f} bits per weight{others}, far from the {nominal} of the name: quantization missed layers",
-            "Take a group size that divides the layers' last dimension.",
+            f"{among:.3f} bits per weight{others}, far from the {nominal} in the name: quantization missed layers",
+            "Use a group size that divides the layers' last dimension.",
             **details,
         )
     if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
             f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
-            "Look at the quantization block of model/config.json.",
+            "Check the quantization block of model/config.json.",
             **details,
         )
     if kept := sentence(built.kept):
@@ -83,7 +83,7 @@ def _index(built: Built) -> Says:
     listed = dict(files) if isinstance(files, Mapping) else {}
     stored = {tensor.name: path for path, header in built.tensors.items() for tensor in header}
     if not stored:
-        return failed("there are no weights in the folder", AGAIN)
+        return failed("the folder contains no weights", AGAIN)
     if listed != stored:
         different = sorted(set(listed.items()) ^ set(stored.items()))
         return failed(f"index and weight files disagree about {different[0][0]}", AGAIN)
@@ -95,10 +95,10 @@ def _quantization(built: Built) -> Says:
     if not built.variant.quantized:
         scales = [tensor.name for tensor in built.all_tensors if tensor.name.endswith(".scales")]
         if block is None and not scales:
-            return passed("nothing is quantized, and config.json says so")
-        return failed("something is quantized that was not asked for", AGAIN)
+            return passed("nothing is quantized, as config.json says")
+        return failed("something is quantized that was not requested", AGAIN)
     if not isinstance(block, Mapping):
-        return failed("config.json says nothing of a quantization", AGAIN)
+        return failed("config.json has no quantization block", AGAIN)
     wanted: dict[str, object] = {"group_size": built.variant.form.group_size, "mode": built.variant.form.mode}
     if built.variant.form.bits:
         wanted["bits"] = built.variant.form.bits
@@ -106,7 +106,7 @@ def _quantization(built: Built) -> Says:
     if wrong:
         return failed(f"config.json's quantization differs in {', '.join(wrong)}", AGAIN)
     if misfits := list(_misfits(built)):
-        return failed(f"stored with other bits or groups than config.json says: {', '.join(misfits[:3])}", AGAIN)
+        return failed(f"stored with different bits or groups than config.json says: {', '.join(misfits[:3])}", AGAIN)
     return passed(f"{', '.join(f'{key} {value}' for key, value in wanted.items())}, in config.json and in every tensor")
 
 
@@ -131,10 +131,10 @@ def _precision(built: Built) -> Says:
     declared = built.config.get("torch_dtype")
     stored = sorted({DTYPES[t.dtype] for t in built.all_tensors if t.dtype in DTYPES})
     if declared is None:
-        return warned(f"config.json declares no type; stored are {', '.join(stored)}", "Give dtype in the recipe.")
+        return warned(f"config.json declares no dtype; stored: {', '.join(stored)}", "Set dtype in the recipe.")
     # An architecture may keep some tensors, as a router's bias, in float32 whatever is asked.
     if declared not in stored:
-        return failed(f"config.json says {declared}, stored are {', '.join(stored)}", AGAIN)
+        return failed(f"config.json says {declared}; stored: {', '.join(stored)}", AGAIN)
     before = sorted({DTYPES[t.dtype] for t in built.source_tensors if t.dtype in DTYPES})
     declared_before = len(before) > 1 and declared in before
     if before != stored and (declared_before or not built.variant.dtype):
@@ -156,7 +156,7 @@ def _legal(built: Built) -> Says:
     if lost:
         return failed(f"not carried over: {', '.join(lost)}", AGAIN)
     if not names:
-        return warned("the source has no licence file; the card names the licence")
+        return warned("the source has no licence file; the card names its licence")
     return passed(f"carried over: {', '.join(names)}")
 
 

@@ -14,7 +14,7 @@ from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
 _NAMED = 5  # files in a message
-_NOT_OURS = "Do not use it: take another commit, or ask its publisher."
+_NOT_OURS = "Do not use it: choose another commit, or ask its publisher."
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _tested(facts: Facts) -> Says:
         return failed("; ".join(lacking), _NOT_OURS)
     if reason:
         return passed(f"published without all tests, as it says itself, because: {shown(reason)}")
-    return passed("smoke and fidelity are there")
+    return passed("smoke and fidelity are present")
 
 
 def _checks(facts: Facts) -> Says:
@@ -132,20 +132,20 @@ def _vouched(facts: Facts) -> Says:
         claimed += ["source", "config", "tools"]
     if facts.attested:
         return passed(f"{facts.attested} vouches for: {', '.join(claimed)}", claimed=claimed, by=facts.attested)
-    words = f"its publisher's word alone, for nobody else vouches: {', '.join(claimed)}"
+    words = f"its publisher's word only; nobody else vouches for it: {', '.join(claimed)}"
     return skipped(words, claimed=claimed, told=True)
 
 
 def _again(facts: Facts) -> Says:
     if facts.made is None:
-        return skipped("not asked for; --rebuild converts the source again")
+        return skipped("not requested; --rebuild converts the source again")
     made, tools = facts.made, facts.evidence.tools
     other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
     if not other:
-        return passed(f"{len(facts.listed)} files came out the same from the source, byte for byte")
+        return passed(f"{len(facts.listed)} files are the same when converted again from the source, byte for byte")
     pins = " ".join(f"{name}=={tools[name]}" for name, now in facts.tools.items() if tools.get(name, now) != now)
     remedy = f"Try again after: pip install {pins}" if pins else "These are not the bytes that this source gives."
-    words = f"{len(other)} of {len(facts.listed)} files came out otherwise: {', '.join(other[:_NAMED])}"
+    words = f"{len(other)} of {len(facts.listed)} files differ: {', '.join(other[:_NAMED])}"
     return failed(words, remedy, other=other)
 
 

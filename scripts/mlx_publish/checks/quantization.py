@@ -33,19 +33,19 @@ def _unquantized(facts: SourceFacts) -> Says:
     for path in SIDE_FILES:
         if quantized is None and (content := facts.source.json(path)) is not None:
             quantized = quantized_by_side_file(path, content)
-    return passed("no config says that the source is quantized") if quantized is None else _refusal(quantized, facts)
+    return passed("the source is not quantized") if quantized is None else _refusal(quantized, facts)
 
 
 def _numbers(facts: SourceFacts) -> Says:
     quantized = quantized_by_tensors(facts.source.tensors)
-    return passed("the weights are stored as numbers") if quantized is None else _refusal(quantized, facts)
+    return passed("the weights are stored as plain numbers") if quantized is None else _refusal(quantized, facts)
 
 
 def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
     return failed(
         f"the source is quantized already ({quantized}; so says {quantized.where}); "
         "the result would not have the bits that its name says",
-        f"Take the model that it was made from{_base(facts)}.",
+        f"Use the model it was made from{_base(facts)}.",
         method=quantized.method,
         bits=quantized.bits,
     )

@@ -16,7 +16,7 @@ MAX_NMSE = 1e-5
 # Equal models agree everywhere; two near ties in 256 positions may fall otherwise.
 MIN_SAME_FIRST_CHOICE = 0.99
 LOOK = (
-    "Look in its mlx-lm class for rope, norms, scaling and head; a newer mlx-lm may compute it. "
+    "Check rope, norms, scaling and head in its mlx-lm class; a newer mlx-lm may compute it."
     "Accept the check with the reason where the deviation is known."
 )
 
@@ -29,7 +29,7 @@ class ReferenceFacts:
     reason: str = ""
 
 
-NOT_ASKED = ReferenceFacts(None, "the recipe does not ask for a reference")
+NOT_ASKED = ReferenceFacts(None, "the recipe does not request a reference check")
 
 
 def _proven(facts: ReferenceFacts) -> Says:
@@ -45,7 +45,7 @@ def _proven(facts: ReferenceFacts) -> Says:
         return warned(
             f"the unquantized MLX model is what {name} computes but for {proof.disputed.key}, which both read "
             f"differently: {numbers}; {dispute}{_not_covered(proof)}",
-            "Which of both is right is disputed; the model may answer a little otherwise than in transformers.",
+            "Which one is right is disputed; answers may differ slightly from transformers.",
         )
     if not _is_equal(proof) or proof.same_first_choice < MIN_SAME_FIRST_CHOICE:
         text = f"the unquantized MLX model is not what {name} computes: {numbers}, limit {MAX_NMSE:.0e}"

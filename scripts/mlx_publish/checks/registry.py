@@ -54,7 +54,7 @@ def judge_acceptances(recipe: Recipe) -> None:
                 f"the check '{entry.check}' always counts",
                 place=recipe.place_of(key),
                 key=key,
-                remedy="Remove the entry, and mend what the check says.",
+                remedy="Remove the entry, and fix what the check reports.",
             )
         if entry.check not in known:
             near = ", ".join(difflib.get_close_matches(entry.check, known, 3, 0.4))
@@ -69,5 +69,5 @@ def judge_acceptances(recipe: Recipe) -> None:
                 f"the check '{entry.check}' is for safety and cannot be accepted",
                 place=recipe.place_of(key),
                 key=key,
-                remedy="Remove the entry, and mend what the check says.",
+                remedy="Remove the entry, and fix what the check reports.",
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 
 _NAMED = 5  # files in a message
-_NOT_OURS = "Do not use it: take another commit, or ask its publisher."
+_NOT_OURS = "Do not use it: choose another commit, or ask its publisher."
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def _fits(target: Signatures) -> Says:
     if target.unread:
         return failed(f"model.sig cannot be read: {target.unread}", _NOT_OURS)
     if target.signed is None:
-        message = "there is no model.sig: nobody has signed the files"
+        message = "there is no model.sig: the files are not signed"
         return failed(message, _NOT_OURS) if target.asked else skipped(message)
     signed, here = target.signed, target.sha256
     missing, extra = sorted(set(signed) - set(here)), sorted(set(here) - set(signed))

@@ -52,7 +52,7 @@ class SpeedFacts:
     def wrong_device(self) -> Iterator[str]:
         """Yield an objection to a Mac's CPU: people look for the GPU's numbers there."""
         if self.system == "Darwin" and self.speed.device != "gpu":
-            yield "MLX computed on the CPU of this Mac, not on its GPU"
+            yield "MLX ran on this Mac's CPU, not on its GPU"
 
     def too_few(self) -> Iterator[str]:
         """Yield an objection to each length that tells nothing."""

@@ -16,7 +16,7 @@ from mlx_publish.checks.template_facts import NO_TEMPLATE, TemplateFacts, needs_
 from mlx_publish.evidence.measured import ChatRendered
 
 _QUOTED = 200  # characters of a prompt
-_MEND = "Take another source, or have its template mended."
+_MEND = "Choose another source, or have its template fixed upstream."
 
 
 def safe(look: Look) -> Says:
@@ -38,12 +38,12 @@ def safe(look: Look) -> Says:
 
 def _renders(facts: TemplateFacts) -> Says:
     if facts.look is None:
-        return warned(f"{NO_TEMPLATE}; the answers are plain completions")
+        return warned(f"{NO_TEMPLATE}; answers are plain completions")
     if broken := properties.refusals(facts.look, must=True):
         name, error = broken[0]
         return failed(
             f"the chat template cannot render the dialogue {name!r}: {error}",
-            "Have the source's template mended.",
+            "Have the source's template fixed upstream.",
             broken=dict(broken),
         )
     refused = dict(properties.refusals(facts.look, must=False))
@@ -54,7 +54,7 @@ def _renders(facts: TemplateFacts) -> Says:
 
 def _same(facts: TemplateFacts) -> Says:
     if facts.chat is None:
-        return skipped("nothing converted was compared" if facts.look else NO_TEMPLATE)
+        return skipped("there was no converted model to compare" if facts.look else NO_TEMPLATE)
     different = list(differences(facts.chat))
     if different:
         name, what = different[0]
@@ -82,11 +82,11 @@ def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
         elif source.text != made.text:
             start = shared(made.text, source.text)
             part = slice(max(0, start - 10), start + 30)
-            yield name, f"text {made.text[part]!r} in place of {source.text[part]!r}"
+            yield name, f"text {made.text[part]!r} instead of {source.text[part]!r}"
         else:
             start = shared(made.ids, source.ids)
             part = slice(max(0, start - 2), start + 6)
-            yield name, f"ids {made.ids[part]} in place of {source.ids[part]}"
+            yield name, f"ids {made.ids[part]} instead of {source.ids[part]}"
 
 
 @needs_template
@@ -94,16 +94,16 @@ def _system(facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Say
     if capabilities.system in ("native", "merged"):
         how = "a turn of its own" if capabilities.system == "native" else "put into a user turn by the template"
         return passed(f"the system text is {how}")
-    reason = look.rendered["system+user"].error or "the system text does not arrive"
-    remark = ", and so the card shows it" if facts.chat is not None else ""
+    reason = look.rendered["system+user"].error or "the system prompt is lost"
+    remark = ", as on the card" if facts.chat is not None else ""
     if facts.way == "own-turn":
         if capabilities.two_users != "kept":
             return failed(
-                "the recipe gives the system text a user turn of its own, and the template takes no two in a row",
+                "the recipe makes the system prompt a user turn, but the template rejects two user turns in a row",
                 "Set smoke.fold to first-user in the recipe.",
             )
-        return warned(f"no system role ({reason}); the system text is a user turn of its own{remark}")
-    return warned(f"no system role ({reason}); the system text goes in front of the first user turn{remark}")
+        return warned(f"no system role ({reason}); the system prompt becomes a user turn of its own{remark}")
+    return warned(f"no system role ({reason}); the system prompt is folded into the first user message{remark}")
 
 
 @needs_template
@@ -112,11 +112,11 @@ def _whole(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Say
     if gone := properties.vanished(look):
         name, text = gone[0]
         # Such a template is made for images beside texts.
-        in_parts = "; it shows content in parts only, and clients for text give plain texts"
+        in_parts = "; it renders only multi-part content, and text clients send plain strings"
         return failed(
             f"in the dialogue {name!r} the text {text[:60]!r} vanishes, and the model never sees it"
             f"{in_parts if capabilities.parts == 'shown' else ''}",
-            "Have the source's template mended to show plain texts.",
+            "Have the source's template fixed upstream to render plain strings.",
             found=[list(entry) for entry in wrong],
         )
     if wrong:
@@ -125,7 +125,7 @@ def _whole(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Say
         return warned(
             f"in the dialogue {name!r} the text {text[:60]!r} {fault}", found=[list(entry) for entry in wrong]
         )
-    return passed("every message's text arrives exactly once")
+    return passed("every message's text appears exactly once")
 
 
 @needs_template
@@ -134,7 +134,7 @@ def _prompt(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Sa
         return passed(f"an answer is asked for by {shown(capabilities.generation_prompt, _QUOTED)}")
     head = answer_head(look)
     if head is None:
-        return warned("add_generation_prompt changes nothing; an answer follows right behind the user's turn")
+        return warned("add_generation_prompt changes nothing; the answer directly follows the user turn")
     return passed(
         f"every prompt leads up to the answer by {shown(head, _QUOTED)}; add_generation_prompt changes nothing"
     )
@@ -148,8 +148,8 @@ def _begin(facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Say
     text, ids = (dialogue.made.text, dialogue.made.ids) if dialogue else ("", ())
     doubled = bool(token) and text.startswith(str(token)) and len(ids) > 1 and ids[0] == ids[1]
     if count > 1 or doubled:
-        return warned("a prompt begins with the begin token twice; models are trained with one")
-    return passed(f"the template writes the begin token {token!r} once" if count else "it writes no begin token")
+        return warned("a prompt begins with two BOS tokens; models are trained with one")
+    return passed(f"the template writes the begin token {token!r} once" if count else "it writes no BOS token")
 
 
 @needs_template
@@ -157,7 +157,7 @@ def _head(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Say
     if marked := sorted(name for name, text in look.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
         return warned(
             f"the template {', '.join(marked)} begins with a byte order mark, which stands at the head of every prompt",
-            "Save it in the source without the mark.",
+            "Save it in the source without the byte order mark.",
             marked=marked,
         )
     return passed("no byte order mark stands at the head of a template")
@@ -186,14 +186,14 @@ def _grows(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Sa
         )
     if any(growth.kept == "turn" for growth in growths):
         return passed("a longer dialogue keeps what came before it, but for what asked for the last answer")
-    return passed("a longer dialogue begins with the shorter one, so a prompt cache works")
+    return passed("a longer dialogue starts with the shorter one, so a prompt cache works")
 
 
 @needs_template
 def _date(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
     if capabilities.date == "clock":
-        return passed("the prompt names the day; it was tested with a fixed clock")
-    return passed("the prompt does not depend on the day")
+        return passed("the prompt contains the date; it was tested with a fixed clock")
+    return passed("the prompt does not depend on the date")
 
 
 @needs_template
@@ -207,7 +207,7 @@ def _variables(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -
 @needs_template
 def _engines(facts: TemplateFacts, _look: Look, _capabilities: Capabilities) -> Says:
     if facts.engines is None:
-        return skipped("no other engine was asked for")
+        return skipped("no other engine was requested")
     missing = sorted(name for name, texts in facts.engines.items() if texts is None)
     different = [text for texts in facts.engines.values() if texts for text in texts]
     if different:

@@ -37,7 +37,7 @@ def _roles(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Sa
 def _thinking(facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Says:
     others = _switches(capabilities.switches)
     if capabilities.thinking != "switch":
-        return passed(others or "there is no switch for thinking")
+        return passed(others or "there is no thinking switch")
     unset = capabilities.thinking_unset or "own"
     message = f"enable_thinking switches thinking; unset it is {'neither on nor off' if unset == 'own' else unset}"
     message = f"{message}; {others}" if others else message
@@ -52,7 +52,7 @@ def _thinking(facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> 
 @needs_template
 def _tools(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
     if capabilities.tools != "listed":
-        message = "the template has no place for tools"
+        message = "the template does not support tools"
         return passed(message if capabilities.tools == "ignored" else f"{message} and refuses them")
     forms = [f"arguments as a {form} are {how}" for form, how in capabilities.tool_calls.items()]
     message = f"tools are listed; {'; '.join(forms)}; results are {capabilities.tool_results}"

@@ -32,10 +32,10 @@ def _tokenizer(facts: SourceFacts) -> Says:
     if (own := tokenizer.code) and tokenizer.tokenizer_class not in transformers4_classes():
         return failed(
             f"the tokenizer is code of the source's own ({own}), which is never run, and there is no tokenizer.json",
-            "Take a source that has tokenizer.json, or make one from the tokenizer and add it to the source.",
+            "Choose a source that has tokenizer.json, or convert the tokenizer and add the file to the source.",
         )
     if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
-        return warned("there is no tokenizer.json; mlx-lm makes one from the older files")
+        return warned("there is no tokenizer.json; mlx-lm builds one from the older files")
     return failed("the source has no tokenizer", "Complete the source.")
 
 
@@ -61,17 +61,17 @@ def _fits(facts: SourceFacts) -> Says:
     if last is None:
         return skipped("there is no tokenizer.json to compare with")
     if rows is None:
-        return skipped("neither the weights nor config.json tell how many ids there are")
+        return skipped("neither the weights nor config.json give the vocabulary size")
     token, id_ = last
     if id_ >= rows:
         return failed(
             f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads foreign memory",
-            "Take a source whose tokenizer fits its embedding.",
+            "Choose a source whose tokenizer fits its embedding.",
             token=token,
             id=id_,
             rows=rows,
         )
-    return passed(f"the largest id is {id_} and {what} has {rows} rows")
+    return passed(f"the largest id is {id_}, and {what} has {rows} rows")
 
 
 def _rows(facts: SourceFacts) -> tuple[int | None, str]:
@@ -105,8 +105,8 @@ def _unusable(facts: SourceFacts) -> Says | None:
     look = facts.source.look
     texts = [look.text(probe.name) for probe in probes() if probe.must] if look else [None]
     if all(text is not None and not text.strip() for text in texts):
-        message = "the chat template writes nothing: every dialogue becomes an empty prompt"
-        return failed(message, "Have the source's template mended.")
+        message = "the chat template renders nothing: every dialogue becomes an empty prompt"
+        return failed(message, "Have the source's template fixed upstream.")
     return None
 
 
@@ -115,7 +115,7 @@ def _placed(facts: SourceFacts) -> Says:
     tokenizer = facts.source.tokenizer
     places = tokenizer.template_places
     marked = sorted(name for name, text in tokenizer.templates.items() if text.startswith(BYTE_ORDER_MARK))
-    warnings = [f"a byte order mark stands at the head of the template {', '.join(marked)}"] if marked else []
+    warnings = [f"the template starts with a byte order mark: {', '.join(marked)}"] if marked else []
     if tokenizer.templates_differ:
         warnings.append(f"the chat templates in {' and '.join(places)} differ; that in {places[0]} wins")
     if warnings:
@@ -166,7 +166,7 @@ def _stop(facts: SourceFacts) -> Says:
     generation = _generation(facts)[0]
     ids = tuple(sorted({*_config_ids(facts), *generation, *_token_ids(facts)}))
     if not ids:
-        message = "neither config.json, generation_config.json nor the tokenizer names an end token"
+        message = "neither config.json, generation_config.json nor the tokenizer names an EOS token"
         if facts.source.tokenizer.templates:
             return failed(f"{message}: a chat would never stop", "Add eos_token_id to the source's config.json.")
         return warned(message, "The smoke test shows whether it stops.")
@@ -174,7 +174,7 @@ def _stop(facts: SourceFacts) -> Says:
     outside = [id_ for id_ in ids if id_ < 0 or (rows is not None and id_ >= rows)]
     if outside:
         return failed(
-            f"the end token {outside[0]} is outside of the vocabulary ({what} has {rows} rows), so it never comes",
+            f"the EOS id {outside[0]} is outside the vocabulary ({what} has {rows} rows), so it never comes",
             f"Correct eos_token_id in the source's {GENERATION if outside[0] in generation else 'config.json'}.",
         )
     return passed(f"generation ends at {', '.join(map(str, ids))}")
@@ -182,17 +182,17 @@ def _stop(facts: SourceFacts) -> Says:
 
 def _stop_files(facts: SourceFacts) -> Says:
     if GENERATION not in facts.source.entries:
-        return passed("there is no generation_config.json that could hide an end token")
+        return passed("there is no generation_config.json")
     ids, problem = _generation(facts)
     if problem:
-        return warned(f"{problem}: mlx-lm would ignore it in silence; it will be repaired in the output")
+        return warned(f"{problem}: mlx-lm would silently ignore it; it is repaired in the output")
     hidden = sorted({*_config_ids(facts), *_token_ids(facts)} - set(ids)) if ids else []
     if hidden:
         return warned(
-            f"generation_config.json hides the end token(s) {', '.join(map(str, hidden))} that config.json or the "
-            "tokenizer names; they will be united in all files of the output"
+            f"generation_config.json hides the EOS id(s) {', '.join(map(str, hidden))} that config.json or the "
+            "tokenizer names; they are merged in all files of the output"
         )
-    return passed("generation_config.json hides no end token")
+    return passed("generation_config.json hides no EOS id")
 
 
 def _config_ids(facts: SourceFacts) -> tuple[int, ...]:

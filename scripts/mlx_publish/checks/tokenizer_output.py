@@ -38,7 +38,7 @@ _BY_CLASS: Mapping[str, str] = {
 def _ids(output: TokenizerOutput) -> Says:
     compared = output.compared
     if compared.error:
-        return failed(compared.error, "Mend the source's tokenizer files.")
+        return failed(compared.error, "Fix the source's tokenizer files.")
     against = "tokenizer.json" if compared.reference == "tokenizer.json" else "tokenizer, loaded by transformers"
     first = compared.first
     if first and (why := _BY_CLASS.get(str(compared.class_of))):
@@ -46,13 +46,13 @@ def _ids(output: TokenizerOutput) -> Says:
             f"transformers and mlx-lm give other ids than tokenizer.json alone for {compared.different} of "
             f"{compared.probes} probe texts, first {first.probe!r}: {why}; clients that read tokenizer.json alone "
             "give those of the file",
-            "Have the source's tokenizer.json say what its class does, where that is meant.",
+            "If the class is right, make the source's tokenizer.json do the same.",
             first=to_json(first),
         )
     if first:
         return failed(
             f"{compared.different} of {compared.probes} probe texts give other ids than the source's {against}, "
-            f"first {first.probe!r} at token {first.position}: {first.ids} in place of {first.source_ids}",
+            f"first {first.probe!r} at token {first.position}: {first.ids} instead of {first.source_ids}",
             "Compare tokenizer_class in tokenizer_config.json with tokenizer.json; they describe two tokenizers.",
             first=to_json(first),
         )
@@ -76,35 +76,35 @@ def _stops(output: TokenizerOutput) -> Says:
     stopping = output.stopping
     ids = list(stopping.ids)
     if stopping.refusal:
-        return failed(stopping.refusal, "Name the token that ends an answer as eos_token in the source.", ids=ids)
+        return failed(stopping.refusal, "Set eos_token in the source to the token that ends an answer.", ids=ids)
     end = output.turn_end
     alone: tuple[str, ...] = ()
     if end and end.text and not end.stop:
         # The source's own way.
-        message = f"the chat template puts {end.text[:40]!r} behind an answer, which is no token"
+        message = f"the chat template puts {end.text[:40]!r} behind an answer, which is not a token"
         alone = (f"{message}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
     if changes := [change.message for change in stopping.changes]:
         return fixed("; ".join((*changes, *alone)), ids=ids, changes=changes)
     if alone:
         return warned(alone[0], ids=ids)
     if end and end.error:
-        return warned(f"what ends a turn is not known: {end.error}", ids=ids)
+        return warned(f"the token that ends a turn is unknown: {end.error}", ids=ids)
     if end and end.text is None:
-        return warned("the chat template puts nothing behind an answer; the smoke test shows whether it stops", ids=ids)
+        return warned("the chat template adds nothing after an answer; the smoke test shows whether it stops", ids=ids)
     return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
 
 
 def _embedding(output: TokenizerOutput) -> Says:
     compared = output.compared
     if compared.error:
-        return failed("no id is known, for the tokenizer cannot be loaded", "See tokenizer-ids.")
+        return failed("the ids are unknown, because the tokenizer cannot be loaded", "See tokenizer-ids.")
     largest, rows = compared.largest_id, output.rows
     if rows is None:
-        return skipped("no tensor of the source is called like an embedding")
+        return skipped("no tensor of the source is named like an embedding")
     if largest >= rows:
         return failed(
             f"the text {compared.largest_probe!r} gives the id {largest}, but the embedding has {rows} rows",
-            "Take a source whose embedding fits its tokenizer.",
+            "Choose a source whose embedding fits its tokenizer.",
         )
     if compared.vocabulary > rows:
         return warned(f"the tokenizer has {compared.vocabulary} tokens for {rows} rows; no text reaches those beyond")

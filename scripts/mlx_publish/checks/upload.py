@@ -12,7 +12,7 @@ from mlx_publish.evidence.stages import TESTED
 
 _NAMED = 5  # faults in a message
 _AS_MADE = (
-    "Take the evidence as it was made. Where it was, render it here with 'mlx-publish card --into cards' and have it "
+    "Use the evidence unchanged. If it is unchanged, render it here with 'mlx-publish card --into cards' and have it "
     "reviewed again."
 )
 
@@ -94,7 +94,7 @@ def _strangers(parcel: Parcel) -> Says:
         return failed(
             f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/."
         )
-    return passed("nothing but files of a model")
+    return passed("only files of a model")
 
 
 def _secrets(parcel: Parcel) -> Says:
@@ -103,7 +103,7 @@ def _secrets(parcel: Parcel) -> Says:
             f"a secret would be published: {', '.join(parcel.leaks[:5])}",
             "Revoke it if it is real, remove it where it came from (the source, the recipe's notes), and run again.",
         )
-    return passed("no secret was found in what would be sent")
+    return passed("no secrets found in the files to send")
 
 
 def _listed(parcel: Parcel) -> Says:
@@ -115,7 +115,7 @@ def _listed(parcel: Parcel) -> Says:
 def _facts(parcel: Parcel) -> Says:
     if parcel.differences:
         return failed(f"the evidence: {_some(parcel.differences)}", _AS_MADE, differences=list(parcel.differences))
-    agreed = "the evidence says what recipe, inspect and convert give here"
+    agreed = "the evidence matches recipe, inspect and convert here"
     if not parcel.claimed:
         return passed(f"{agreed}, and what was measured here")
     by = f"vouched for by {parcel.attested}" if parcel.attested else "claimed by the evidence alone"
@@ -125,12 +125,12 @@ def _facts(parcel: Parcel) -> Says:
 def _licence(parcel: Parcel) -> Says:
     if parcel.forbidden:
         return failed(f"of the evidence {parcel.forbidden[0]}", parcel.forbidden[1])
-    return passed("the evidence's licence is none that the policy forbids")
+    return passed("the policy allows the evidence's licence")
 
 
 def _rebuilt(parcel: Parcel) -> Says:
     if parcel.converted_now:
-        return passed("the files came out of a conversion of this very job")
+        return passed("the files were converted in this job")
     if parcel.rebuilt is None:
         return skipped("not asked for; publish.rebuild in the policy, or --rebuild, converts the source once more")
     stated = {file.path: file.sha256 for file in parcel.evidence.model.files}
@@ -139,11 +139,11 @@ def _rebuilt(parcel: Parcel) -> Says:
     )
     if different:
         return failed(
-            f"came out otherwise from the source: {', '.join(different[:5])}",
+            f"differ when converted again from the source: {', '.join(different[:5])}",
             "Run 'mlx-publish run --force' and have the card reviewed again; find out who changed the work folder.",
             different=different,
         )
-    return passed(f"{len(stated)} files came out the same from the source, in an empty folder")
+    return passed(f"{len(stated)} files are the same when converted again from the source, in an empty folder")
 
 
 def _some(faults: Sequence[str]) -> str:

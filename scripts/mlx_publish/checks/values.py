@@ -31,7 +31,7 @@ def _values(facts: SourceFacts) -> Says:
     if text is not facts.source.config.raw:
         wrong += _wrong(text, "text_config.")
     if wrong:
-        return failed(f"config.json says what cannot be: {'; '.join(wrong[:3])}", "Correct the value in the source.")
+        return failed(f"config.json has impossible values: {'; '.join(wrong[:3])}", "Correct the value in the source.")
     return passed("sizes, settings and lists of config.json are of their kinds")
 
 
@@ -99,7 +99,7 @@ def _layers(facts: SourceFacts) -> Says:
     )
     numbers = {int(match[1]) for tensor in facts.source.language_tensors if (match := _LAYER.search(tensor.name))}
     if count is None or not numbers:
-        return passed("the layers are not numbered in the names of the weights")
+        return passed("the weights' names do not number the layers")
     if count > max(numbers) + 1:
         return failed(
             f"config.json says {count:,} layers and the weights have {max(numbers) + 1:,}",

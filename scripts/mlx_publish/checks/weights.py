@@ -19,8 +19,8 @@ _SHORTEST = 10
 def _inside(facts: SourceFacts) -> Says:
     outside = [path for path in facts.source.weights if path.startswith("/") or "\\" in path or ".." in path.split("/")]
     if outside:
-        return failed(f"{INDEX} leads out of the model: {outside[0]}", "Do not use this source.")
-    return passed("no path leads out of the model")
+        return failed(f"{INDEX} points outside the model: {outside[0]}", "Do not use this source.")
+    return passed("no path points outside the model")
 
 
 def _present(facts: SourceFacts) -> Says:
@@ -28,7 +28,7 @@ def _present(facts: SourceFacts) -> Says:
     if not source.weights:
         return _other_formats(facts)
     if missing := [path for path in source.weights if path not in source.entries]:
-        return failed(f"the index names files that are not there: {', '.join(missing[:5])}", "Complete the source.")
+        return failed(f"the index names missing files: {', '.join(missing[:5])}", "Complete the source.")
     if source.index is None and (gaps := _gaps(source.weights)):
         return failed(f"of the numbered weight files are missing: {', '.join(gaps[:5])}", "Complete the source.")
     size = sum(source.entries[path].size for path in source.weights)
@@ -62,7 +62,7 @@ def _gaps(paths: tuple[str, ...]) -> list[str]:
 def _other_formats(facts: SourceFacts) -> Says:
     """Refuse a source without safetensors weights, and name what it has instead."""
     if "adapter_config.json" in facts.source.entries:
-        return failed("the source is an adapter, not a model", "Merge it into its base model, then take the result.")
+        return failed("the source is an adapter, not a model", "Merge it into its base model, then use the result.")
     others = sorted(path for path in facts.source.entries if path.endswith(_OTHER_FORMATS))
     listing = f"; it has {', '.join(map(shown, others[:3]))}" if others else ""
     return failed(f"the source has no safetensors weights{listing}", "Choose a source with safetensors weights.")
@@ -72,12 +72,12 @@ def _one_set(facts: SourceFacts) -> Says:
     source = facts.source
     if source.index is None and len(source.weights) > 1 and len(shard_numbers(source.weights)) != 1:
         return failed(
-            f"several sets of weights, and no index says which is meant: {', '.join(source.weights[:5])}",
+            f"several sets of weights, and no index to choose between them: {', '.join(source.weights[:5])}",
             "Leave one set in the source, or add an index.",
         )
     on_top = {path for path in source.entries if path.endswith(".safetensors") and "/" not in path}
     if extra := sorted(on_top - set(source.weights)):
-        return warned(f"not taken, because they belong to another set of weights: {', '.join(map(shown, extra[:5]))}")
+        return warned(f"ignored, because they belong to another set of weights: {', '.join(map(shown, extra[:5]))}")
     return passed("there is one set of weights")
 
 
@@ -104,10 +104,10 @@ def _once(facts: SourceFacts) -> Says:
     twice = [name for name, count in Counter(tensor.name for tensor in facts.source.tensors).items() if count > 1]
     if twice:
         return failed(
-            f"{twice[0]} stands in several weight files, and which one counts is chance", "Remove one from the source."
+            f"{twice[0]} is in several weight files; which one is loaded is undefined", "Remove one from the source."
         )
     if not facts.source.tensors:
-        return failed("the weight files hold no tensors", "Choose another source.")
+        return failed("the weight files contain no tensors", "Choose another source.")
     return passed(f"{len(facts.source.tensors):,} tensors, each once")
 
 
@@ -118,14 +118,14 @@ def _precision(facts: SourceFacts) -> Says:
         kinds[DTYPES.get(tensor.dtype, tensor.dtype)] += tensor.size
     types = [kind for kind, _ in kinds.most_common()]
     if "float64" in types:
-        return warned("weights are stored as float64, which MLX does not compute with on the GPU; they are rounded")
+        return warned("weights are stored as float64, which MLX cannot use on the GPU; they are rounded")
     if facts.variant.dtype == "float16" and {"bfloat16", "float32"} & set(types):
         return warned(
-            f"float16 is asked for and the source has {types[0]}: numbers above 65504 become infinity",
-            "Take bfloat16 or float32, unless the check of the weights passes.",
+            f"float16 is requested and the source has {types[0]}: values above 65504 become infinity",
+            "Use bfloat16 or float32, unless the check of the weights passes.",
         )
     if len(types) > 1:
-        return warned(f"matrices are stored in several types: {', '.join(types)}")
+        return warned(f"matrices are stored in several dtypes: {', '.join(types)}")
     declared = facts.source.config.dtype
     differs = f", and config.json declares {declared}" if declared and types and declared != types[0] else ""
     return passed(f"matrices are stored as {types[0]}{differs}" if types else "there are no matrices")

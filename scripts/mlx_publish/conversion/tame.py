@@ -42,7 +42,7 @@ def try_tokenizer(source: Path) -> None:
         f"the tokenizer {how.get(code, large)} where it reads a few pages of text",
         check="tokenizer-tame",
         place="tokenizer.json",
-        remedy="Look at its normalizer, pre_tokenizer and added_tokens; no client should load it like this.",
+        remedy="Check its normalizer, pre_tokenizer and added_tokens; no client should load it like this.",
     )
 
 

@@ -117,7 +117,7 @@ def _render(names: Mapping[str, str]) -> None:
             raise Refused(
                 f"the chat template is not safe to render: {rendered.error} ({names[key]})",
                 check="template-safe",
-                remedy="Take another source, or have its template mended.",
+                remedy="Choose another source, or have its template fixed upstream.",
             )
     _known.update(answers)
     _wanted.clear()

@@ -29,7 +29,7 @@ class Prompts:
                 raise Refused(
                     f"the chat template cannot render the question {name!r}: {str(prompt)[:500]}",
                     check="template-renders",
-                    remedy="Have the source's template mended.",
+                    remedy="Have the source's template fixed upstream.",
                 )
             answers[name] = prompt
         return answers

@@ -27,14 +27,14 @@ class Traits:
     """It looks again at each run, waits until no variant is refused, and nothing reads its report."""
 
 
-INSPECT = Traits("inspect", "look at the source's metadata: can it be converted, is there room")
+INSPECT = Traits("inspect", "check the source's metadata: can it be converted, is there enough disk and memory")
 CONVERT = Traits("convert", "download the pinned source and convert all variants", "inspect", computes=True)
 SMOKE = Traits(
     "smoke", "render the chat template and generate an answer", "convert", computes=True, tests=True, measures=True
 )
 FIDELITY = Traits(
     "fidelity",
-    "compare with the source: KL divergence and first choices",
+    "compare with the source: KL divergence and top-1 agreement",
     "convert",
     computes=True,
     tests=True,

@@ -53,7 +53,7 @@ def parse_card(text: str) -> SourceCard:
     try:
         data, _ = parse_yaml(match[1], "", most=CARD_NODES, aliases=True)
     except UnboundedYaml as error:
-        return SourceCard(problem=f"the front matter of the source's README.md is not read: {error.message}")
+        return SourceCard(problem=f"the front matter of the source's README.md cannot be read: {error.message}")
     except InvalidYaml as error:
         above = text.count("\n", 0, match.start(1))
         where = f" at line {above + error.place.line}" if error.place.line else ""

@@ -82,12 +82,12 @@ def judge_kinds(path: str, data: Mapping[str, object]) -> None:
     """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
     for key, kinds in _KINDS.items():
         if not isinstance(data.get(key), kinds):
-            raise _broken(path, 1, f"{key} is {repr(data[key])[:_SHOWN]}, which no client takes")
+            raise _broken(path, 1, f"{key} is {repr(data[key])[:_SHOWN]}, which no client accepts")
     for key in ("additional_special_tokens", "extra_special_tokens"):
         listed = data.get(key)
         for token in listed if isinstance(listed, list) else ():
             if not isinstance(token.get("content") if isinstance(token, dict) else token, str):
-                raise _broken(path, 1, f"{key} holds {repr(token)[:_SHOWN]}, which is no token")
+                raise _broken(path, 1, f"{key} holds {repr(token)[:_SHOWN]}, which is not a token")
 
 
 def copy_small(parsed: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -127,4 +127,4 @@ def json_bytes(data: Mapping[str, object]) -> bytes:
 
 
 def _broken(path: str, line: int, message: str) -> Refused:
-    return Refused(message, check="tokenizer-portable", place=Place(path, line), remedy="Mend the file in the source.")
+    return Refused(message, check="tokenizer-portable", place=Place(path, line), remedy="Fix the file in the source.")

@@ -114,8 +114,8 @@ def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
     try:
         data = parse(content, bounds)
     except FaultyJson as error:
-        pointer = ", for it is a git-lfs pointer in place of the file" if is_pointer(content) else ""
-        remedy = f"{'Leave one of them' if isinstance(error, RepeatedKey) else 'Mend the file'} in the source."
+        pointer = ", because it is a git-lfs pointer instead of the file" if is_pointer(content) else ""
+        remedy = f"{'Leave one of them' if isinstance(error, RepeatedKey) else 'Fix the file'} in the source."
         raise Refused(f"{error.message}{pointer}", place=error.place(path), remedy=remedy) from error
     if not isinstance(data, dict):
         raise Refused("is not a JSON object", place=path)

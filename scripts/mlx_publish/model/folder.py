@@ -172,9 +172,9 @@ class _Walk:
             return
         within = _within(real, self.root)
         if within is None and not (stat.S_ISREG(status.st_mode) and _is_blob(real, self.root)):
-            self.strays.append(Stray(name, f"{link}which is outside of the folder"))
+            self.strays.append(Stray(name, f"{link}which is outside the folder"))
         elif within is not None and _is_hidden(within):
-            self.strays.append(Stray(name, f"{link}which is hidden and no part of a model"))
+            self.strays.append(Stray(name, f"{link}which is hidden and not part of a model"))
         elif stat.S_ISDIR(status.st_mode):
             self._follow(name, path, real)
         else:

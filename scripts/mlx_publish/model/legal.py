@@ -29,7 +29,7 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\x90\x9b\x9d-\x9f]")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*", re.ASCII)
 _FEWEST = 3  # parts of a pickle; a short text may look like fewer
-_TOO_LARGE = f"has more than {LARGEST:,} bytes, too many for a legal text"
+_TOO_LARGE = f"has more than {LARGEST:,} bytes, too many for a licence file"
 _OTHER_ENCODING = "is text, but not UTF-8"
 
 
@@ -73,7 +73,7 @@ def text_fault(data: bytes) -> str:
     except UnicodeDecodeError:
         return _OTHER_ENCODING if _is_text(data) else "is no text"
     if control := _CONTROL.search(text.removesuffix("\x1a")):  # as DOS ended a text
-        return f"is no text: it holds the control character U+{ord(control[0]):04X}"
+        return f"is not text: it contains the control character U+{ord(control[0]):04X}"
     return "is a pickle, not a text" if _is_pickle(data) else ""
 
 

@@ -68,7 +68,7 @@ def portable(files: Mapping[str, bytes], *, plain: bool = False) -> Repaired:
     draft = Draft.of(files)
     for path, data in files.items():
         if path.endswith(".json") and data.startswith(codecs.BOM_UTF8):
-            draft.changed("", f"byte order mark removed from {path}, which clients take for broken", path)
+            draft.changed("", f"byte order mark removed from {path}, which clients cannot parse", path)
     if CONFIG in draft.json:
         _local_state(draft)
         for path in (CONFIG, SPECIAL):
@@ -144,7 +144,7 @@ def _code(draft: Draft) -> None:
         return
     if not auto_map or isinstance(auto_map, list):
         del draft.config["auto_map"]
-    draft.changed("auto_map", "auto_map removed: it leads to code that is not carried over")
+    draft.changed("auto_map", "auto_map removed: it points to code that is not copied")
 
 
 def _slow_prefix_space(draft: Draft) -> None:

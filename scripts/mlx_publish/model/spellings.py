@@ -288,7 +288,7 @@ def wrap(config: dict[str, Any]) -> list[Change]:
     kind, wrapper = config.get("model_type"), wrapper_of(config)
     if other := RETYPED.get(str(kind)):
         config["model_type"] = other
-        return [Change(MODEL, "model_type", f"model_type {other}, as mlx-lm calls {kind}")]
+        return [Change(MODEL, "model_type", f"model_type {other}, as mlx-lm names {kind}")]
     if wrapper is None:
         return []
     text = dict(config)

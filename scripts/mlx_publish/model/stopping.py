@@ -76,7 +76,7 @@ def complete_stop_ids(
             ends.append(tokens.special[turn_end])
         elif turn_end is not None:
             shown = repr(turn_end[:40])
-            refusal = f"the chat template ends an answer with {shown}, which is no token that generation could stop at"
+            refusal = f"the chat template ends an answer with {shown}, which is not a token to stop at"
         ids = tuple(dict.fromkeys((*ids, *ends)))
         refusal = refusal or ("" if ids else _NONE)
     eos = _completed(config, ids, MODEL, changes)
@@ -85,7 +85,7 @@ def complete_stop_ids(
         stop = ids[0] if len(ids) == 1 else list(ids) or None
         content = {"bos_token_id": config.get("bos_token_id"), EOS: stop, "pad_token_id": config.get("pad_token_id")}
         written = json_bytes({key: value for key, value in content.items() if value is not None})
-        message = f"{GENERATION} was not readable ({fault}); it is written anew from {MODEL}"
+        message = f"{GENERATION} was not readable ({fault}); it is rebuilt from {MODEL}"
         changes.append(Change(GENERATION, "", message))
     elif generation_config is not None:
         written = _generation(generation, generation_config, ids, changes)
@@ -163,7 +163,7 @@ def _generation(generation: Mapping[str, object], data: bytes, ids: tuple[int, .
     if len(changes) > before:
         return json_bytes({**generation, "eos_token_id": after})
     if data.startswith(codecs.BOM_UTF8):
-        message = f"byte order mark removed from {GENERATION}, which clients take for broken"
+        message = f"byte order mark removed from {GENERATION}, which clients cannot parse"
         changes.append(Change(GENERATION, "", message))
     return data.removeprefix(codecs.BOM_UTF8)
 
@@ -174,7 +174,7 @@ def _outside(ids: Iterable[int], config: Mapping[str, object], tokens: _Tokens) 
     rows = config.get("vocab_size") or (nested.get("vocab_size") if isinstance(nested, Mapping) else None)
     size = rows if isinstance(rows, int) else max(tokens.every.values(), default=-1) + 1
     wrong = [id_ for id_ in ids if id_ < 0 or (size and id_ >= size)]
-    return f"the stop id {wrong[0]} lies outside of the vocabulary of {size}" if wrong else ""
+    return f"the stop id {wrong[0]} is outside the vocabulary of {size}" if wrong else ""
 
 
 def _text(token: object) -> str | None:

@@ -61,7 +61,7 @@ def _by_name(value: object, path: str) -> dict[str, str]:
             "chat_template is neither a text nor texts by name",
             check="tokenizer-portable",
             place=path,
-            remedy="Mend the file in the source.",
+            remedy="Fix the file in the source.",
         )
     if strange := [name for name, _ in pairs if not _NAME.fullmatch(name)]:
         # Each becomes a file of that name.

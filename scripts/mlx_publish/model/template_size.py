@@ -17,7 +17,7 @@ def within_size(place: str, size: int) -> None:
             f"the chat template has {size:,} bytes, and at most {LARGEST:,} are read",
             check="template-safe",
             place=place,
-            remedy="Take another source, or have its template made smaller.",
+            remedy="Choose another source, or have its template made smaller upstream.",
         )
 
 

@@ -22,7 +22,7 @@ MOST_ADDED = 100_000
 MOST_PIECES = 1000
 """Parts of what is put around a text."""
 MOST_PADDING = 1 << 20
-_REMEDY = "Take a source whose tokenizer is an ordinary one."
+_REMEDY = "Choose a source with an ordinary tokenizer."
 # Long by right: templates have a limit of their own, and the other is a table of characters.
 _LONG = frozenset({"chat_template", "precompiled_charsmap", "response_schema", "response_template"})
 _LONGEST_TABLE = 8 << 20
@@ -34,7 +34,7 @@ def judge_files(sizes: Mapping[str, int]) -> None:
     """Raise `Refused` where a file of the tokenizer is too large to be read at all."""
     for path, size in sizes.items():
         if size > VOCABULARY.most_bytes:
-            raise Refused(f"is {size:,} bytes, and a tokenizer has none so large", place=path, remedy=_REMEDY)
+            raise Refused(f"is {size:,} bytes, too large for a tokenizer file", place=path, remedy=_REMEDY)
 
 
 def judge_texts(data: object, place: str) -> None:
@@ -63,7 +63,7 @@ def judge_tokenizer(data: Mapping[str, object], place: str = "tokenizer.json") -
                 raise Refused(message, place=place, remedy=_REMEDY)
     dropout = model.get("dropout") if isinstance(model := data.get("model"), Mapping) else None
     if isinstance(dropout, (int, float)) and 0 < dropout < 1:
-        message = f"its model draws lots how it cuts a text (dropout: {dropout:.3g}), which only training is for"
+        message = f"its model splits text at random (dropout: {dropout:.3g}), which only training is for"
         raise Refused(message, place=place, remedy="Set model.dropout to null in the source.")
     if message := _around(data.get("post_processor")) or _padded(data.get("padding")):
         raise Refused(message, place=place, remedy=_REMEDY)

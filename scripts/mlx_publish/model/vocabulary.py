@@ -45,7 +45,7 @@ def read_decoder(tokenizer_config: Mapping[str, object]) -> dict[str, int]:
         return {_content(token): int(id_) for id_, token in listed.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Refused(
-            "its added_tokens_decoder cannot be read", place="tokenizer_config.json", remedy="Mend it in the source."
+            "its added_tokens_decoder cannot be read", place="tokenizer_config.json", remedy="Fix it in the source."
         ) from error
 
 

@@ -41,9 +41,9 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
     for name in ("README.md", "evidence.json"):
         if not (folder / name).is_file():
             raise BadInput(
-                f"there is no {name} of {variant.label} in {folder}",
+                f"{folder} has no {name} for {variant.label}",
                 place="--cards",
-                remedy="Run 'mlx-publish card --into' with the same recipe, and have it reviewed.",
+                remedy="Run 'mlx-publish card --into' with the same recipe, and have the card reviewed.",
             )
     for name, published in FILES.items():
         if (folder / name).is_file():

@@ -67,7 +67,7 @@ def _judge(context: Context, source: Metadata, variants: Sequence[Variant]) -> t
     if max(sizes) > memory_bytes():
         raise SurroundingsError(
             f"a model of {size(max(sizes))} does not fit into {size(memory_bytes())} of memory",
-            remedy="Take fewer bits, or a machine with more memory.",
+            remedy="Use fewer bits, or a machine with more memory.",
         )
     # The tokenizer and other side files are small beside the weights, but not beside a tiny model's.
     side = sum(source.entries[path].size for path in side_files(source.entries) - source.not_texts)
@@ -75,7 +75,7 @@ def _judge(context: Context, source: Metadata, variants: Sequence[Variant]) -> t
     if needed > free:
         raise SurroundingsError(
             f"{context.work.folder} has {size(free)} free and the conversion needs about {size(needed)}",
-            remedy="Free space, or take another --work folder on a larger disk.",
+            remedy="Free space, or set --work to a folder on a larger disk.",
         )
     return needed, max(sizes)
 

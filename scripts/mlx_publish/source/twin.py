@@ -157,7 +157,7 @@ class Prover:
             return twin
         made, [read] = twin.made, self._read_by_mlx([twin.folder], twin.made.texts)
         if _METAL in read.problem:
-            return "its class in mlx-lm computes on Metal alone"
+            return "its mlx-lm class runs on Metal only"
         proof = TwinProof(
             class_=made.class_,
             parameters=made.parameters,

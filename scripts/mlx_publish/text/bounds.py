@@ -17,7 +17,7 @@ class Bounds:
     deepest: int = 64
     """Levels of lists and objects; real files have a handful."""
     twice: Literal["refused", "alike", "last"] = "alike"
-    """A key that stands twice in one object: refused, or only where its values differ, or the last of them counts.
+    """A key that appears twice in one object: refused, or only where its values differ, or the last of them counts.
 
     Readers differ in which one they take: Python and Rust the last, others the first or none.
     """

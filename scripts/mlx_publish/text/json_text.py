@@ -33,7 +33,7 @@ class FaultyJson(ValueError):
 
 
 class RepeatedKey(FaultyJson):
-    """A key stands twice in one object."""
+    """A key appears twice in one object."""
 
 
 class _LongNumber(FaultyJson):
@@ -118,7 +118,7 @@ def _finite(digits: str) -> float:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise FaultyJson(f"holds {name}, which is no number of JSON")
+    raise FaultyJson(f"holds {name}, which is not a JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _unique_or_alike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _twice(key: str) -> RepeatedKey:
-    return RepeatedKey(f"the key {key[:_SHOWN]!r} stands twice in one object")
+    return RepeatedKey(f"the key {key[:_SHOWN]!r} appears twice in one object")
 
 
 def _line_of(error: FaultyJson, text: str) -> int:

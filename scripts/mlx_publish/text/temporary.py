@@ -95,7 +95,7 @@ def _made(place: Path, prefix: str) -> tuple[Path, int]:
             if _is(path, lock):
                 return path, lock
             os.close(lock)
-    raise FileNotFoundError(f"folders in {place} vanish as soon as they are made")
+    raise FileNotFoundError(f"folders in {place} vanish as soon as they are created")
 
 
 def _is(path: Path, lock: int) -> bool:

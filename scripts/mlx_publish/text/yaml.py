@@ -38,7 +38,7 @@ _ORDINARY, _STAND_INS = "\x85\u2028\u2029", "\U0010fff0\U0010fff1\U0010fff2"
 _KINDS = {"NoneType": "null", "date": "timestamp", "datetime": "timestamp"}
 _QUOTED = frozenset("'\"|>")
 _SHOWN, _LONGEST_MESSAGE = 40, 200
-_LESS = "Leave out what does not belong there."
+_LESS = "Remove what does not belong there."
 
 
 class InvalidYaml(BadInput):
@@ -70,7 +70,7 @@ def parse_yaml(text: str, file: str, *, most: int = YAML_NODES, aliases: bool = 
     one that repeats nothing itself, as PyYAML writes lists that are the same.
     """
     if len(text) > YAML_BYTES:
-        message = f"is larger than {YAML_BYTES:,} characters, the most that is read"
+        message = f"is larger than {YAML_BYTES:,} characters, the limit"
         raise UnboundedYaml(message, place=file, remedy=_LESS)
     try:
         events = _events(text)
@@ -263,10 +263,10 @@ def _refusal(event: Any, nodes: int, depth: int, most: int) -> tuple[str, str] |
     """Return why a value is not read, and the remedy."""
     if event.anchor is not None:
         mark = "*" if isinstance(event, yaml.AliasEvent) else "&"
-        return f"{mark}{event.anchor[:_SHOWN]}: anchors and aliases are not read", "Write the values out."
+        return f"{mark}{event.anchor[:_SHOWN]}: anchors and aliases are not supported", "Write the values out."
     plain = isinstance(event, yaml.ScalarEvent) and event.style not in _QUOTED
     if (plain and event.value == "<<") or getattr(event, "tag", None) == f"{_TAG}merge":
-        return "<<: merge keys are not read", "Write the keys out."
+        return "<<: merge keys are not supported", "Write the keys out."
     if plain and _LONG.match(event.value):
         return f"a number of {len(event.value):,} digits: {event.value[:_SHOWN]}…", "Correct it, or put it in quotes."
     if depth > YAML_DEEPEST:
