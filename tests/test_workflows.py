@@ -246,7 +246,7 @@ def test_a_repo_that_init_wrote_goes_the_whole_way(hub: Hub, tmp_path: Path) -> 
     assert not (models.folder / "scripts").exists()
     run = models.run("repository_dispatch", dispatch(recipe="tinny"), PUBLISH, environment(hub, tmp_path))
     assert run.jobs == {"publish/plan": "failure"}
-    assert "recipe: there is no recipe 'tinny' in recipes" in run.summary
+    assert "recipe: recipes has no recipe 'tinny'" in run.summary
     asked = form(recipe="tiny", source="", revision="", variants="all", destination="", dry_run="false", notes="")
     run = models.run("workflow_dispatch", asked, PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write"))
     assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success", "publish/review": "success"}

@@ -143,8 +143,9 @@ def test_a_refused_variant_is_annotated_at_the_recipe(runner: Job, work: Work, r
     summary = "".join(runner.summaries)
     assert summary.startswith("### tiny: 1 of 2 variants refused\n")
     assert "| 8bit | **refused** in inspect |" in summary
-    assert "- **8bit** (inspect, `licence`): the licence is unknown **Next:** Write one." in summary
-    assert "- **8bit** (inspect, `stops`): maybe" in summary
+    assert "- **8bit** (inspect, `licence`): the licence is unknown. **Next:** Write one." in summary
+    assert "`stops`" not in summary.split("<details>")[0]  # of what is refused nobody decides anything else
+    assert "| inspect | `stops` | 8bit | warn | maybe |" in summary
 
 
 LOSSY = Finding("mean-kld", "warn", "heavily lossy: mean KLD 0.4640 nats", "Use 6 bits.")

@@ -77,20 +77,24 @@ def overview(reports: Reports) -> Markdown:
 
 def refusals(findings: Sequence[Noted]) -> Iterator[str]:
     """Yield cause and remedy of what was refused."""
+    given: set[tuple[tuple[str, ...], str]] = set()
     for entry in failures(findings):
-        remedy = f" **Next:** {cell(entry.finding.remedy)}" if entry.finding.remedy else ""
-        yield f"- {_labels(entry)} ({entry.stage}, {code(entry.finding.id)}): {cell(entry.finding.message)}{remedy}"
+        remedy = "" if (entry.labels, entry.finding.remedy) in given else entry.finding.remedy
+        given.add((entry.labels, remedy))
+        then = f". **Next:** {cell(remedy)}" if remedy else ""
+        yield f"- {_labels(entry)} ({entry.stage}, {code(entry.finding.id)}): {cell(entry.finding.message)}{then}"
 
 
 def remarks(reports: Reports, findings: Sequence[Noted]) -> Iterator[str]:
-    """Yield warnings, at most a few, and why a variant that was not refused lacks a number."""
-    found = warnings(findings)
+    """Yield warnings about variants that go on, at most a few, and why one of those lacks a number."""
+    going = {label for label, own in reports.items() if _verdict(own) == "pass"}
+    found = [entry for entry in warnings(findings) if going & {*entry.labels}]
     for entry in found[:_LISTED]:
         yield f"- {_labels(entry)} ({entry.stage}, {code(entry.finding.id)}): {cell(entry.finding.message)}"
     if found[_LISTED:]:
         yield f"- {len(found) - _LISTED} more below, under *All findings*"
     for label, own in reports.items():
-        if _verdict(own) == "pass" and (why := unmeasured(own)):
+        if label in going and (why := unmeasured(own)):
             yield f"- **{cell(label)}**: {cell(why)}"
 
 

@@ -56,14 +56,14 @@ class _Rules(Strict):
     def _fits(self) -> _Rules:
         given = self.model_dump(exclude_none=True)
         if ("recipe" in given) == ("source" in given):
-            raise _wrong("recipe", "exactly one of recipe and source is to be given")
+            raise _wrong("recipe", "set exactly one of recipe and source")
         if "recipe" not in given:
             return self
         for key in _KEYS:
             if key in given and key not in _OF_ALL:
-                raise _wrong(key, "the recipe says this already; change it there")
+                raise _wrong(key, "the recipe sets this already; change it there")
         if "revision" in given and not is_commit(given["revision"]):
-            raise _wrong("revision", "a recipe is pinned to a commit, 40 hex digits")
+            raise _wrong("revision", "must be a commit (40 hex digits)")
         return self
 
 
@@ -144,9 +144,9 @@ class Request:
 def from_payload(payload: object, place: str = "client_payload") -> Request:
     """Read a `client_payload`. Raises `BadInput` that names each wrong key and what is allowed."""
     if not isinstance(payload, Mapping):
-        raise BadInput("is no JSON object", place=place, remedy=f"{PAGE} has its schema.")
+        raise BadInput("is not a JSON object", place=place, remedy=f"See {PAGE} for the schema.")
     if len(payload) > MOST_KEYS:
-        raise BadInput(f"has {len(payload)} keys, {MOST_KEYS} are the most", place=place, remedy=_allowed())
+        raise BadInput(f"has {len(payload)} keys; the limit is {MOST_KEYS}", place=place, remedy=_allowed())
     try:
         given = RequestSpec.model_validate(dict(payload)).model_dump(exclude_none=True)
     except ValidationError as error:

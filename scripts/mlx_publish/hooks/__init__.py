@@ -34,7 +34,7 @@ def faults_told(name: str, files: Sequence[Path], *, fix: bool, recipes: Path) -
     """Print what is wrong with the files and return it; `BadInput` for a file that is not there."""
     for path in files:
         if not path.is_file():
-            raise BadInput("there is no such file", place=str(path), remedy="Name files, not folders.")
+            raise BadInput("file not found", place=str(path), remedy="Name files, not folders.")
     module = importlib.import_module(f"mlx_publish.hooks.{HOOKS[name]}")
     faults = list(module.look(tuple(files), Options(fix, recipes)))
     tell(faults)
