@@ -61,7 +61,7 @@ def test_what_is_young_locked_changed_or_somebody_else_s_stays(work: Path, user:
     everything = weights(work)
     assert "freed 0" in clean(user, work, "--older-than", "31")
     with FileLock(work / "Scripted/.lock"):
-        assert "skipping Scripted: another mlx-publish is at work" in clean(user, work)
+        assert "skipping Scripted: another mlx-publish is running" in clean(user, work)
     assert weights(work) == everything
     mine = work / "Scripted/4bit/model/mine.safetensors"
     mine.write_bytes(b"mine")
