@@ -22,6 +22,7 @@ from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.cli import ERROR_SCHEMA
 from mlx_publish.commands import registry
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.doctor.github_checks import REPO
 from mlx_publish.errors import BadInput, Bug, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
@@ -152,7 +153,7 @@ def checks_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
-    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE}.items():
+    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
             "",
             f"## {stage}",
