@@ -45,3 +45,9 @@ def test_a_hub_that_does_not_answer_is_the_surroundings_fault(hub: Hub, tmp_path
     assert "not fit: 1 problem" in said
     assert "hub" in said
     assert "HTTPS_PROXY" in said
+
+
+def test_the_session_of_nox_has_mlx_and_ends_fit(hub: Hub, tmp_path: Path) -> None:
+    ended = User(tmp_path / "home", hub).run("doctor", through="nox")
+    assert ": fit" in ended.text
+    assert "not installed in" not in ended.text

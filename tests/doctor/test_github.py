@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -464,3 +465,34 @@ def test_a_missing_gh_is_named_with_its_remedy(github: GitHub) -> None:
 def test_an_answer_of_another_shape_is_no_crash(github: GitHub) -> None:
     github.put({"actions/runners?per_page=100": {"items": []}})
     assert "not known here: KeyError" in github.doctor(code=4).text
+
+
+def test_a_private_repo_is_told_what_works_without_required_reviewers(github: GitHub) -> None:
+    github.put({"environments/huggingface": GONE})
+    checks = github.checks(code=4)
+    asked, _, without = checks["environment"]["remedy"].partition("\n# on a plan without required reviewers:\n")
+    assert "reviewers" in asked
+    assert "reviewers" not in without
+    assert "-X PUT" not in checks["tag-policy"]["remedy"], "it would take the reviewers away again"
+    assert without.startswith("# printf ")
+
+
+def test_a_command_stands_in_one_line_so_that_it_can_be_copied(github: GitHub) -> None:
+    github.put({"rulesets?targets=tag&per_page=100": []})
+    out = github.user.run("doctor", "--github", "--repo", "lab/models", code=4).out
+    [line] = [line for line in out.splitlines() if "gh api -X POST repos/lab/models/rulesets" in line]
+    body = line.strip().removeprefix("echo '").partition("' | ")[0]
+    assert json.loads(body)["conditions"]["ref_name"]["include"] == ["refs/tags/*/v*"]
+
+
+def test_a_remedy_can_be_pasted_into_a_shell(github: GitHub) -> None:
+    empty = {"": GOOD[""], "actions/runners?per_page=100": {"total_count": 0, "runners": []}}
+    for file in github.answers.iterdir():
+        file.unlink()
+    github.put(empty)
+    remedies = [check["remedy"] for check in github.checks(code=4).values() if check["status"] in ("fail", "warn")]
+    lines = [line for remedy in remedies for line in remedy.splitlines()]
+    assert lines
+    assert {line.split()[0] for line in lines} <= {"#", "gh", "printf", "echo", "mlx-publish"}
+    for line in lines:
+        subprocess.run(["sh", "-n", "-c", line], check=True)

@@ -44,16 +44,25 @@ def _machine(options: argparse.Namespace, console: Console) -> int:
 
 
 def _repo(options: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+    from textwrap import indent
+
     from mlx_publish.checks.base import run_checks
     from mlx_publish.commands._verdict import print_verdict
     from mlx_publish.doctor.github_checks import REPO, summary
     from mlx_publish.doctor.github_facts import gather
 
+    console.progress("asking GitHub")
     facts = gather(Path.cwd(), options.repo)
     findings = run_checks(REPO, facts)
     failures = sum(finding.status == "fail" for finding in findings)
     unknown = sum(bool(finding.details.get("unknown")) for finding in findings)
-    print_verdict(console, "doctor --github", summary(facts, failures, unknown), findings, as_json=options.json)
+    # Commands stand below in one piece each, so that they can be copied.
+    shown = findings if options.json else [replace(finding, remedy="") for finding in findings]
+    print_verdict(console, "doctor --github", summary(facts, failures, unknown), shown, as_json=options.json)
+    for finding in findings:
+        if finding.status in ("fail", "warn") and not options.json:
+            console.say(f"To fix {finding.id}:\n" + indent(finding.remedy, "  "))
     return 4 if failures else 0
 
 

@@ -1,4 +1,7 @@
-"""What docs/getting-started.md wants set in a repo of recipes, and the command that sets what is missing."""
+"""What docs/getting-started.md wants set in a repo of recipes, and the command that sets what is missing.
+
+A remedy can be pasted into a shell: words stand in it as comments.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,20 @@ from mlx_publish.text import kit
 LABELS = ("self-hosted", "macos", "arm64")
 """Labels of every job that needs a Mac; GitHub compares them without regard to case."""
 
+_FIRST = "# create the environment first, see environment; then:"
+
 
 def _unknown(facts: RepoFacts, what: str, answer: Unknown, scope: str = "repo") -> Says:
     """Return that something may not be read: a warning, for nobody knows whether it is set."""
     if answer.of_the_plan:
         return warned(
             f"{what}: not available to a {'private' if facts.private else 'public'} repo on this account's plan",
-            "Upgrade the plan, or let only people you trust push to the repo.",
+            "# upgrade the plan, or let only people you trust push to the repo",
             unknown=True,
         )
     return warned(
         f"{what}: not known; GitHub answered {answer.status} ({answer.why}), so this account needs admin rights",
-        f"Run it as an admin of {facts.name}; or give gh more rights: gh auth refresh --scopes {scope}",
+        f"# run doctor as an admin of {facts.name}, or give gh more rights:\ngh auth refresh --scopes {scope}",
         unknown=True,
     )
 
@@ -38,7 +43,7 @@ def _visibility(facts: RepoFacts) -> Says:
     if facts.fork_approval == "all_external_contributors":
         return warned(
             f"{message} once somebody approves it",
-            f"Read workflows before you approve a run; or: gh repo edit {facts.name} --visibility private "
+            f"# read workflows before you approve a run; or:\ngh repo edit {facts.name} --visibility private "
             "--accept-visibility-change-consequences",
         )
     return warned(
@@ -55,7 +60,7 @@ def _workflows(facts: RepoFacts) -> Says:
         says = warned if missing == ["drift"] else failed
         return says(
             f"no {files} on {facts.default_branch}",
-            f"Run mlx-publish init, commit and push; or copy them from {kit.page('docs/workflows.md#in-your-repo')}",
+            f"mlx-publish init\n# or copy them from {kit.page('docs/workflows.md#in-your-repo')}; then commit and push",
         )
     present = {name: workflow for name, workflow in facts.workflows.items() if workflow is not None}
     loose = {name: workflow for name, workflow in present.items() if workflow.kit and not is_commit(workflow.ref)}
@@ -63,7 +68,7 @@ def _workflows(facts: RepoFacts) -> Says:
         workflow = next(iter(loose.values()))
         return failed(
             f"not pinned to a commit: {', '.join(f'{name}.yml (@{one.ref})' for name, one in loose.items())}",
-            f"Replace @{workflow.ref} by the commit that this prints: "
+            f"# replace @{workflow.ref} by the commit that this prints:\n"
             f"gh api repos/{workflow.kit}/commits/{quote(_ref(workflow))} --jq .sha",
         )
     return passed(f"{', '.join(present)} are there and pinned")
@@ -86,7 +91,7 @@ def _runner(facts: RepoFacts) -> Says:
         return passed(f"online: {', '.join(online)}")
     if fitting:
         names = ", ".join(runner.name for runner in fitting)
-        return failed(f"offline: {names}", "On that Mac, in the runner's folder: ./svc.sh start (or ./run.sh)")
+        return failed(f"offline: {names}", "# on that Mac, in the folder of the runner:\n./svc.sh start")
     if macs:
         return failed(
             f"no runner has the label {extra} of the variable MLX_PUBLISH_RUNNER",
@@ -94,49 +99,46 @@ def _runner(facts: RepoFacts) -> Says:
         )
     return failed(
         "no self-hosted runner with the labels self-hosted, macOS and ARM64",
-        f"Follow https://github.com/{facts.name}/settings/actions/runners/new?arch=arm64&os=osx on the Mac; its token: "
+        f"# on the Mac, follow https://github.com/{facts.name}/settings/actions/runners/new?arch=arm64&os=osx\n"
+        "# the token for ./config.sh:\n"
         f"gh api -X POST repos/{facts.name}/actions/runners/registration-token --jq .token",
     )
 
 
 def _environment(facts: RepoFacts) -> Says:
     environment, put = facts.environment, commands.put_environment(facts)
+    if facts.private:
+        put += f"\n# on a plan without required reviewers:\n# {commands.put_environment(facts, reviewed=False)}"
     if isinstance(environment, Unknown):
         if environment.status == 404:
-            return failed(
-                f"there is no environment {ENVIRONMENT}, so nobody is asked before publishing",
-                commands.put_environment(facts),
-            )
+            return failed(f"no environment {ENVIRONMENT}, so nobody is asked before publishing", put)
         return _unknown(facts, f"environment {ENVIRONMENT}", environment)
     if environment.reviewers:
         return passed(f"{ENVIRONMENT} has {len(environment.reviewers)} required reviewer(s)")
     if facts.private:
         return warned(
             f"the environment {ENVIRONMENT} requires no reviewer; in private repos only GitHub Enterprise offers that",
-            f"{put}; without that plan, restrict who may push tags (see tag-rules).",
+            "# on Enterprise; else restrict who may push tags, see tag-rules:\n" + commands.put_environment(facts),
         )
     return failed(f"the environment {ENVIRONMENT} requires no reviewer", put)
 
 
 def _tag_policy(facts: RepoFacts) -> Says:
-    environment, put = facts.environment, commands.put_environment(facts)
+    environment, put = facts.environment, commands.put_environment(facts, reviewed=not facts.private)
     add = (
         f"gh api -X POST repos/{facts.name}/environments/{ENVIRONMENT}/deployment-branch-policies "
         f"-f name='{TAGS}' -f type=tag"
     )
     if isinstance(environment, Unknown):
         if environment.status == 404:
-            return failed(
-                f"no environment {ENVIRONMENT} that only tags {TAGS} may use",
-                f"{put} && {add}",
-            )
+            return failed(f"no environment {ENVIRONMENT} that only tags {TAGS} may use", f"{_FIRST}\n{add}")
         return _unknown(facts, "tags of the environment", environment)
     if environment.branches:
         return failed(
             f"not only tags may use the environment {ENVIRONMENT}: {', '.join(environment.branches)}",
-            f"{put} && {add}"
+            f"{put}\n{add}"
             if "*" in environment.branches
-            else f"Remove them at https://github.com/{facts.name}/settings/environments, then: {add}",
+            else f"# remove them at https://github.com/{facts.name}/settings/environments, then:\n{add}",
         )
     if TAGS not in environment.tags:
         return failed(f"the environment {ENVIRONMENT} does not admit tags {TAGS}", add)
@@ -147,18 +149,18 @@ def _publish_token(facts: RepoFacts) -> Says:
     if not isinstance(facts.secrets, Unknown) and "HF_TOKEN" in facts.secrets:
         return failed(
             "HF_TOKEN is a secret of the repo, so every workflow can publish",
-            f"gh secret set HF_TOKEN --env {ENVIRONMENT} --repo {facts.name} && "
+            f"gh secret set HF_TOKEN --env {ENVIRONMENT} --repo {facts.name}\n"
             f"gh secret delete HF_TOKEN --repo {facts.name}",
         )
     if not isinstance(facts.variables, Unknown) and facts.variables.get("MLX_PUBLISH_TRUSTED") == "true":
         return passed("MLX_PUBLISH_TRUSTED is true: each destination has to name this repo as a trusted publisher")
     set_it = (
-        f"gh secret set HF_TOKEN --env {ENVIRONMENT} --repo {facts.name}; or be a trusted publisher: "
-        f"gh variable set MLX_PUBLISH_TRUSTED --body true --repo {facts.name}"
+        f"gh secret set HF_TOKEN --env {ENVIRONMENT} --repo {facts.name}\n# or be a trusted publisher:\n"
+        f"# gh variable set MLX_PUBLISH_TRUSTED --body true --repo {facts.name}"
     )
     environment = facts.environment
     if isinstance(environment, Unknown) and environment.status == 404:
-        return failed("no secret HF_TOKEN, since its environment is missing", f"See environment; then: {set_it}")
+        return failed("no secret HF_TOKEN, since its environment is missing", f"{_FIRST}\n{set_it}")
     secrets = environment if isinstance(environment, Unknown) else environment.secrets
     if isinstance(secrets, Unknown):
         return _unknown(facts, f"secrets of the environment {ENVIRONMENT}", secrets)
@@ -196,8 +198,8 @@ def _review_token(facts: RepoFacts) -> Says:
     if "MLX_PUBLISH_TOKEN" not in facts.secrets:
         return warned(
             "no secret MLX_PUBLISH_TOKEN: card-review does not start by itself on pull requests that jobs open",
-            f"gh secret set MLX_PUBLISH_TOKEN --repo {facts.name}, with a fine-grained token for this repo "
-            "(contents and pull requests: write)",
+            "# with a fine-grained token for this repo (contents and pull requests: write):\n"
+            f"gh secret set MLX_PUBLISH_TOKEN --repo {facts.name}",
         )
     return passed("MLX_PUBLISH_TOKEN is set")
 

@@ -15,16 +15,20 @@ _ADMIN = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"
 """GitHub's repository role admin, who may still push such tags."""
 
 
-def put_environment(facts: RepoFacts) -> str:
-    """Return the command that makes the environment: its reviewers, else whoever runs it; tags and branches by name."""
+def put_environment(facts: RepoFacts, *, reviewed: bool = True) -> str:
+    """Return the command that makes the environment, for refs by name; it keeps the reviewers that are there.
+
+    If there are none and it is to be `reviewed`, the reviewer is whoever runs the command.
+    """
     environment = facts.environment
-    reviewers = () if isinstance(environment, Unknown) else environment.reviewers
-    body = {
-        "reviewers": [{"type": kind, "id": number} for kind, number in reviewers] or [{"type": "User", "id": "%s"}],
-        "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
+    known = () if isinstance(environment, Unknown) else environment.reviewers
+    body: dict[str, object] = {
+        "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}
     }
+    if known or reviewed:
+        body["reviewers"] = [{"type": kind, "id": number} for kind, number in known] or [{"type": "User", "id": "%s"}]
     text = json.dumps(body, separators=(",", ":")).replace('"%s"', "%s")
-    values = "" if reviewers else ' "$(gh api user --jq .id)"'
+    values = ' "$(gh api user --jq .id)"' if "%s" in text else ""
     return f"printf '{text}'{values} | gh api -X PUT repos/{facts.name}/environments/{ENVIRONMENT} --input -"
 
 
