@@ -89,7 +89,15 @@ def place(target: Path, source: Path, *, link: bool) -> None:
 
 def source_of(context: Context) -> Source:
     """Return the recipe's source, resolved once a run."""
-    return context.once("source", lambda: _resolve(context))
+    return context.once("source", lambda: _shown(context, _resolve(context)))
+
+
+def _shown(context: Context, source: Source) -> Source:
+    """Print the commit that a branch or tag stands for: before anything is refused, so that it can be copied."""
+    recipe = context.recipe
+    if recipe.source_folder is None and not is_commit(recipe.spec.revision):
+        context.console.say(commit_words(recipe, source.identity))
+    return source
 
 
 def metadata_of(context: Context) -> Metadata:
@@ -113,8 +121,6 @@ def _resolve(context: Context) -> Source:
         files = FolderFiles(recipe.source_folder)
         return Source(files, lambda: _folder_identity(context, files))
     commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
-    if not is_commit(recipe.spec.revision):
-        context.console.say(commit_words(recipe, commit))
     return Source(RepoFiles(recipe.spec.source, commit), lambda: commit, context.console.progress)
 
 
