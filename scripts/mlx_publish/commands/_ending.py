@@ -78,10 +78,7 @@ class Ending:
     def _made(self, label: str) -> Iterator[str]:
         reports = {report.stage: report for report in self._reports(label)}
         if why := unmeasured(list(reports.values())):
-            yield why
-        for stage, report in reports.items():
-            if report.not_measured and stage == "benchmark":
-                yield f"speed: {one_line(report.not_measured, _REASON)}"
+            yield one_line(why, _REASON)
         card = self.work.model(label) / "README.md"
         if "card" in reports and reports["card"].verdict == "pass" and card.exists():
             yield f"card {near(card)}"
