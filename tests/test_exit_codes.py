@@ -98,7 +98,7 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
     flags = ["--source", tmp_path / "m", "--variants", "4bit,8bit", "--work", tmp_path / "work"]
     ended = user.run("convert", *flags, "--variant", "5bit", code=2, through=through)
     assert "--variant: there is no variant 5bit" in ended.text
-    assert "has: 4bit, 8bit" in ended.text
+    assert "These flags describe: 4bit, 8bit. To make others: --variants 5bit." in ended.text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
         (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
         (["--license", "other"], "license_name and license_link"),
         (["--private", "perhaps"], "--private"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--frobnicate"], "mlx-publish inspect has no --frobnicate"),
     ],
 )
 def test_2_flags_that_do_not_fit(user: User, tmp_path: Path, flags: list[str], words: str) -> None:

@@ -209,7 +209,7 @@ def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> No
         (("--source", "/nowhere/at/all"), "--source: there is no folder /nowhere/at/all"),
         (("--source", "a/b/c"), "--source: a/b/c is neither a folder nor a repo"),
         (("--source", "nowhere"), "--source: nowhere is neither a folder nor a repo"),
-        ((), "--source: --template-only looks at one model"),
+        ((), "--source: --template-only needs a model"),
         (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: there is no engine jinja9"),
     ],
 )

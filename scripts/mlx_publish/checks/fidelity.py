@@ -94,9 +94,11 @@ def _perplexity(facts: FidelityFacts) -> Says:
 
 
 FIDELITY: tuple[Check[FidelityFacts], ...] = (
-    Check("compared-with", "What it is compared with", "numbers without their measure", _against),
-    Check("finite", "The numbers are numbers", "broken weights", _finite, safety=True),
-    Check("mean-kld", "It still is its source", "a broken model under a good name", _kld),
-    Check("same-first-choice", "It prefers the same words", "a broken model under a good name", _first_choice),
-    Check("perplexity", "It is surprised by the same words", "a broken model under a good name", _perplexity),
+    Check("compared-with", "The reference of the comparison is the source", "numbers without a reference", _against),
+    Check("finite", "All measurements are finite", "broken weights", _finite, safety=True),
+    Check("mean-kld", "Mean KL divergence is within the limit", "a broken model under a good name", _kld),
+    Check(
+        "same-first-choice", "Top-1 agreement is within the limit", "a broken model under a good name", _first_choice
+    ),
+    Check("perplexity", "The perplexity ratio is within the limit", "a broken model under a good name", _perplexity),
 )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mlx_publish.commands._arguments import add_json, add_verbosity
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.text.console import Console
 
 
@@ -74,4 +74,6 @@ COMMAND = Command(
     add_arguments,
     run,
     extras=("mlx", "sign"),
+    group=Group.MACHINE,
+    example="mlx-publish doctor\nmlx-publish doctor --github",
 )

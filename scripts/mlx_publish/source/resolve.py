@@ -18,6 +18,8 @@ from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
+from mlx_publish.recipes.patterns import is_commit
+from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.progress import Tell
 
 WEIGHTS = ".safetensors"
@@ -111,7 +113,16 @@ def _resolve(context: Context) -> Source:
         files = FolderFiles(recipe.source_folder)
         return Source(files, lambda: _folder_identity(context, files))
     commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
+    if not is_commit(recipe.spec.revision):
+        context.console.say(commit_words(recipe, commit))
     return Source(RepoFiles(recipe.spec.source, commit), lambda: commit, context.console.progress)
+
+
+def commit_words(recipe: Recipe, commit: str) -> str:
+    """Return which commit a branch or tag stands for, and the command that pins the recipe to it."""
+    named = recipe.spec.revision or "the default branch"
+    how = f"mlx-publish pin {recipe.place}" if recipe.place else f"add --revision {commit}"
+    return f"{named} of {recipe.spec.source} is commit {commit}\nto pin it: {how}"
 
 
 def _folder_identity(context: Context, files: FolderFiles) -> str:

@@ -13,6 +13,7 @@ from mlx_publish.evidence.report import Finding, Report, Verdict, verdict_of
 from mlx_publish.evidence.results import Broken
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
+from mlx_publish.stages.repeated import say_again, why_again
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.harmless import plain
 from mlx_publish.work import machine
@@ -67,7 +68,9 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     if not pending:
         return kept
     start = time.monotonic()
+    again = {v.label: why_again(context, stage, v, inputs[v.label]) for v in pending}
     context.console.heading(stage.name, f"{context.recipe.name} · {', '.join(v.label for v in pending)}")
+    say_again(context, stage, again)
     alone = machine(context.console.progress) if stage.traits.computes else contextlib.nullcontext()
     with _reported(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
@@ -78,7 +81,10 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
             raise Bug(f"{stage.name} ran no check")
         reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
     for label, report in reports.items():
-        context.work.write_report(label, report)
+        if context.dry_run and stage.traits.publishes:
+            context.once("planned", dict[str, Report])[label] = report
+        else:
+            context.work.write_report(label, report)
     (_fold if context.console.folds else _show)(context, reports, time.monotonic() - start)
     return {**kept, **reports}
 
