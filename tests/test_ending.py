@@ -129,9 +129,9 @@ def test_what_was_held_back_with_another_variant_is_not_called_published(work: W
 
 
 def test_a_speed_that_is_not_printed_says_why(work: Work) -> None:
-    why = "measured, too unsteady to publish (±21 %)"
+    why = "measured, too unsteady to publish (±21 %): drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"
     work.write_report("4bit", Report("benchmark", {}, (FINE,), {"not_measured": why}, "pass"))
-    assert f"  4bit: speed: {why}" in ended(work)
+    assert "  4bit: speed: measured, too unsteady to publish (±21 %)" in ended(work)
 
 
 def test_quiet_leaves_the_verdict_alone(work: Work) -> None:
