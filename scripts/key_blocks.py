@@ -19,9 +19,17 @@ Entries = Mapping[str, str]
 NEXT_JOB = "fromJSON(needs.plan.outputs.review)"
 
 
-def recipe_flags() -> dict[str, dict[str, str]]:
+def recipe_flags() -> dict[str, dict[str, str | list[str]]]:
     """Return the flags that describe a recipe, for the command line, which loads no pydantic to know them."""
-    return {key.name: {"metavar": key.flag.metavar, "help": key.flag.help} for key in keys_of(RecipeSpec)}
+    return {
+        key.name: {
+            "metavar": key.flag.metavar,
+            "help": key.flag.help,
+            "group": key.group,
+            "choices": list(key.choices),
+        }
+        for key in keys_of(RecipeSpec)
+    }
 
 
 def action(text: str) -> str:

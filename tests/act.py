@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -222,7 +221,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class ModelsRepo(Checkout):
-    """A repo of recipes beside the kit, with the workflows that docs/workflows.md tells to copy."""
+    """A repo of models beside the kit, as `mlx-publish init` wrote it for `KIT`."""
 
     kit: Path = Path()
     """A copy of the project, which stands for OWNER/mlx-publish at COMMIT."""
@@ -231,12 +230,6 @@ class ModelsRepo(Checkout):
         copy_project(self.kit)
         for workflow in (self.kit / ".github/workflows").glob("*.yml"):
             workflow.write_text(workflow.read_text().replace("uses: ./\n", f"uses: {KIT}\n"))
-        (self.folder / ".github/workflows").mkdir(parents=True)
-        (self.folder / "recipes").mkdir()
-        page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
-        for name, text in re.findall(r"`(\.github/workflows/\w[\w-]*\.yml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL):
-            owner, _, commit = KIT.partition("@")
-            (self.folder / name).write_text(text.replace("OWNER/mlx-publish", owner).replace("COMMIT", commit))
 
     @property
     def actions(self) -> dict[str, Path]:

@@ -259,7 +259,7 @@ def test_a_fault_of_the_recipe_refuses_its_card_and_is_told_at_the_recipe(
     replace(tree / "recipes/model-1.yaml", "license:", "licence:")
     code, summary = review(tree)
     assert code == 1
-    assert "file=recipes/model-1.yaml,line=8::licence: this key is not known" in capsys.readouterr().err
+    assert "file=recipes/model-1.yaml,line=8::licence: unknown key; did you mean license?" in capsys.readouterr().err
     assert f"| cards/lab/{NAMES[0]} | matches |" in summary
     assert f"| cards/lab/{NAMES[1]} | **refused** |" in summary
     assert f"Card of {NAMES[1]}</summary>" not in summary

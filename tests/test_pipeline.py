@@ -204,5 +204,5 @@ def test_upload_needs_smoke_and_fidelity(mine: Published, user: User) -> None:
     for name in ("fidelity.json", "card.json"):
         (mine.variant / name).unlink()
     ended = user.run("upload", *mine.again(), code=1)
-    assert "the evidence has no fidelity" in ended.text
+    assert "4bit has not passed fidelity" in ended.text
     assert not mine.out.exists()

