@@ -83,7 +83,7 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
     folder = kept(session, f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}")
     if not private_folder.is_ready(folder, deep=False):
-        session.log(f"making the environment {folder.name}, once")
+        session.log(f"creating the environment {folder.name} (once)")
         make_environment(session, folder, lines, builds="lint" in groups)
     return folder / "bin" / "python"
 
@@ -124,7 +124,7 @@ def make_environment(session: nox.Session, folder: Path, lines: str, *, builds: 
         start(session, sys.executable, "-m", "venv", str(folder))
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         said = str(indexes.of_pip(python))
-    session.log(f"its packages come from {said}, and have to have the lock's hashes")
+    session.log(f"installing packages from {said}, with the lock's hashes")
     wanted.write_text(lines, encoding="utf-8")
     only = () if builds else ("--only-binary", ":all:")
     start(session, *install, "--require-hashes", *only, "--requirement", str(wanted), TMPDIR=str(folder), **variables)
@@ -140,7 +140,7 @@ def uv_cache(session: nox.Session, cache: Path) -> dict[str, str]:
     try:
         private_folder.check(named)
     except private_folder.Unfit as unfit:
-        session.log(f"uv's cache is not in {str(named)!r}: {unfit}")
+        session.log(f"not using uv's cache {str(named)!r}: {unfit}")
         return {"UV_CACHE_DIR": str(cache / "uv")}
     return {}
 
@@ -181,7 +181,7 @@ def node_modules(session: nox.Session) -> dict[str, str]:
                 external=True,
             )
         except CommandFailed:
-            session.log("npm reaches no registry; the tests of the other template engine in Node are skipped")
+            session.log("npm cannot reach a registry; skipping the tests of the Node template engine")
             return {}
         (folder / ".complete").touch()
     return {"MLX_PUBLISH_NODE_MODULES": str(folder)}
@@ -204,7 +204,7 @@ def bring_reference(session: nox.Session) -> None:
     wanted = os.environ.get("MLX_PUBLISH_PYTORCH") == "true" and torch_environment.VARIABLE not in os.environ
     if not wanted or not torch_environment.is_for_this_machine() or torch_environment.python():
         return
-    session.log("bringing PyTorch, once")
+    session.log("installing PyTorch (once)")
     if reason := torch_environment.make():
         session.warn(f"the architecture will not be proven: {reason}")
 
@@ -232,17 +232,17 @@ for _command in registry().values():
 def reference(session: nox.Session) -> None:
     """Install PyTorch for the CPU on Linux, so that inspect can prove an architecture; Macs have it already."""
     if sys.platform == "darwin":
-        session.log("nothing to do: on a Mac PyTorch is in the stages' environment")
+        session.log("nothing to do: on a Mac, the environment of the stages includes PyTorch")
         return
     if not torch_environment.is_for_this_machine():
-        session.warn(f"this is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python that has torch")
+        session.warn(f"this session is for Linux on x86-64; set {torch_environment.VARIABLE} to a Python with torch")
         sys.exit(4)
     if torch_environment.python() is None:
-        session.log("making the environment with PyTorch, once")
+        session.log("creating the environment with PyTorch (once)")
     if reason := torch_environment.make():
         session.warn(reason)
         sys.exit(4)
-    session.log("PyTorch is there, and the sessions of the stages take it. Without nox, name it:")
+    session.log("PyTorch is installed, and the sessions of the stages use it. Without nox, run:")
     session.log(f"export {torch_environment.VARIABLE}={torch_environment.python()}")
 
 
@@ -380,7 +380,7 @@ def lock_pytorch(session: nox.Session) -> None:
         with urllib.request.urlopen(page, timeout=30) as answer:  # noqa: S310 - a constant address with https
             lines = torch_environment.hashes_in(answer.read().decode(), torch)
     except OSError as error:
-        session.warn(f"{page} is not reached ({error}); {torch_environment.HASHES.name} stays as it is")
+        session.warn(f"{page} cannot be reached ({error}); {torch_environment.HASHES.name} is unchanged")
         return
     torch_environment.HASHES.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

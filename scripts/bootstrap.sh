@@ -64,11 +64,11 @@ for module in ("venv", "ensurepip"):
     except ImportError:
         problem = "has no module " + module
 if "t" in getattr(sys, "abiflags", ""):
-    problem = "is free-threaded, for which too few wheels exist"
+    problem = "is free-threaded; too few packages have wheels for it"
 if hasattr(sys, "pypy_version_info"):
-    problem = "is PyPy, for which MLX has no wheels"
+    problem = "is PyPy; MLX has no wheels for it"
 if os.uname()[0] == "Darwin" and "ARM64" in os.uname()[3] and os.uname()[4] != "arm64":
-    problem = "runs as an Intel program, MLX needs arm64"
+    problem = "is an Intel program; MLX needs arm64"
 base = getattr(sys, "_base_executable", None) or sys.executable
 print("%d.%d.%d|%s|%s" % (tuple(sys.version_info[:3]) + (problem, base if os.path.exists(base) else sys.executable)))
 '
@@ -92,7 +92,7 @@ EOF
     3.10.*) its_rank=2 ;;  # the newest mlx-lm needs 3.11
     3.1[4-9].* | 3.[2-9][0-9].*) its_rank=3 ;;  # too few wheels
     [0-9]*) problem='is older than 3.10' ;;
-    *) problem=${problem:-'does not answer like a Python'} ;;
+    *) problem=${problem:-'does not respond like a Python'} ;;
   esac
   if [ -n "$problem" ]; then
     rejected="$rejected
@@ -106,9 +106,9 @@ find_python() {
   chosen=${MLX_PUBLISH_PYTHON:-}
   if [ -n "$chosen" ]; then
     case $chosen in /*) ;; */*) chosen=$PWD/$chosen ;; *) chosen=$(command -v -- "$chosen" || echo "$chosen") ;; esac
-    if is_program "$chosen"; then consider "$chosen"; else problem='is no program'; fi
+    if is_program "$chosen"; then consider "$chosen"; else problem='is not a program'; fi
     [ -n "$python" ] ||
-      give_up 2 "MLX_PUBLISH_PYTHON: $MLX_PUBLISH_PYTHON $problem; name a Python >= 3.10 or unset it"
+      give_up 2 "MLX_PUBLISH_PYTHON: $MLX_PUBLISH_PYTHON $problem; set it to a Python 3.10 or newer, or unset it"
     return 0
   fi
   while [ "$rank" -gt 1 ] && IFS= read -r candidate; do
@@ -119,18 +119,18 @@ find_python() {
 $(candidates)
 EOF
   [ -n "$python" ] ||
-    give_up 4 "no fitting Python. Needed is CPython >= 3.10, best 3.11 to 3.13, with venv and ensurepip.
-Looked on PATH ($PATH) and in the places of Homebrew, python.org, uv, pyenv and MacPorts. Found:${rejected:- nothing}
+    give_up 4 "no suitable Python found. Required: CPython 3.10 or newer (best: 3.11 to 3.13) with venv and ensurepip.
+Searched PATH ($PATH) and the folders of Homebrew, python.org, uv, pyenv and MacPorts. Found:${rejected:- nothing}
 On a Mac: brew install python@3.13, or an installer from https://www.python.org/downloads/
 On Debian or Ubuntu: apt-get install python3 python3-venv
-If there is one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
+If you have one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
 }
 
 # The first place that nobody else can change: MLX_PUBLISH_CACHE and no other, or the tool cache of the runner, that of
 # the user, or this checkout. What lies there is looked at before it is used, since it runs with the job's tokens.
 find_cache() {
   answer=$("$python" -I -S "$root/scripts/mlx_publish/children/private_folder.py" "$root" "$@") ||
-    give_up 4 "${answer:-the folders for the environments could not be looked at}"
+    give_up 4 "${answer:-the folders for the environments could not be checked}"
   cache=${answer#*"$newline"} state=${answer%%"$newline"*} env=${answer#*"$newline"}/$1
   lock=$env.lock
 }
@@ -146,8 +146,8 @@ take_lock() {
       rmdir "$lock.dead"
       continue
     fi
-    [ "$waited" -gt 0 ] || say "waiting for process ${owner:-?}, which is making $env"
-    [ "$waited" -lt 120 ] || give_up 4 "process ${owner:-?} is still making $env; run again, or remove $lock*"
+    [ "$waited" -gt 0 ] || say "waiting for process ${owner:-?}, which is creating $env"
+    [ "$waited" -lt 120 ] || give_up 4 "process ${owner:-?} is still creating $env; run again, or remove $lock*"
     sleep 1
     waited=$((waited + 1))
   done
@@ -156,7 +156,7 @@ take_lock() {
 attempt() {
   what=$1
   shift
-  output=$("$@" 2>&1) || give_up 4 "$what failed (exit $?); network or disk? It is safe to run again. Its last lines:
+  output=$("$@" 2>&1) || give_up 4 "$what failed (exit $?). Check network and disk, then run again. Its last lines:
 $(printf '%s\n' "$output" | tail -n 6)"
 }
 
@@ -168,17 +168,17 @@ make_environment() {
   trap 'exit 130' HUP INT TERM
   find_cache "${env##*/}" quietly  # another process may have made it meanwhile
   if [ "$state" != ready ]; then
-    say "making the environment of nox with Python $version in $env (once)"
+    say "creating the nox environment with Python $version in $env (once)"
     attempt "emptying $env" rm -rf "$env"
     attempt "making $env" mkdir -m 700 "$env"
     # Others might exchange what is unpacked in a TMPDIR that all may write.
     attempt 'python -m venv' env TMPDIR="$env" "$python" -I -m venv "$env"
-    say "its packages come from $("$env/bin/python" -I "$root/scripts/indexes.py"), and have to have the lock's hashes"
+    say "installing packages from $("$env/bin/python" -I "$root/scripts/indexes.py"), with the lock's hashes"
     "$python" -I -S "$root/scripts/lock.py" nox >"$env/requirements.txt"
     # Settings meant for the user's own Python would put nox somewhere else.
     attempt 'pip install nox' env TMPDIR="$env" PIP_USER=0 PIP_TARGET= PIP_PREFIX= "$env/bin/python" -I -m pip install --quiet \
       --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$env/requirements.txt"
-    echo 'Made by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
+    echo 'Created by scripts/bootstrap.sh of mlx-publish. Can be deleted at any time.' >"$cache/README"
     : >"$env/.complete"
   fi
   rm -f "$lock"
@@ -191,7 +191,7 @@ raise_open_files() {
   case $(ulimit -S -n) in unlimited) return 0 ;; esac
   [ "$(ulimit -S -n)" -lt 4096 ] || return 0
   ulimit -S -n 4096 2>/dev/null ||
-    say "mlx-lm needs 4096 open files; no more than $(ulimit -H -n) are allowed here: raise that hard limit"
+    say "mlx-lm needs 4096 open files, but the hard limit here is $(ulimit -H -n); raise it"
 }
 
 find_python

@@ -78,7 +78,7 @@ def error_schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "Error",
-        "description": "What a command prints on standard output where --json is given and it fails.",
+        "description": "What a failed command prints on standard output with --json.",
         **_closed(
             {
                 "schema": {"const": ERROR_SCHEMA},
@@ -196,7 +196,7 @@ def action_page() -> str:
         "    steps:",
         "      - uses: actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8  # v5.0.0",
         "        with: {persist-credentials: false}",
-        f"      - uses: {kit.REPO}@COMMIT  # a commit that you have read",
+        f"      - uses: {kit.REPO}@COMMIT  # a commit that you have reviewed",
         "        with: {stage: run, recipe: recipes/my-model.yaml}",
         "```",
         "",
@@ -247,15 +247,15 @@ def request_page() -> str:
     """docs/request.md: what a form, a dispatch or a calling workflow can ask for."""
     schema = request_schema()
     lines = [
-        "# What can be asked for",
+        "# Requests",
         "",
         f"The keys of the `client_payload` of a `repository_dispatch` of the type `{DISPATCH}`, ten at most, and",
         "[their JSON Schema](../scripts/mlx_publish/schemas/request.schema.json). The form and `workflow_call` have the same",
-        "with hyphens (`dry-run`). Another key, two contradicting ones or a text that a shell, a path or YAML could read",
-        "otherwise end the plan with exit code 2 and a message that names the key; no other job starts then.",
-        "[Workflows](workflows.md) tells what follows.",
+        "keys with hyphens (`dry-run`). Unknown keys, keys that contradict each other, and text with a meaning to a shell, a",
+        "path or YAML end the plan with exit code 2 and a message that names the key; no other job starts.",
+        "[Workflows](workflows.md) describes the jobs.",
         "",
-        "This page is made from the code by `scripts/generate.py`.",
+        "Generated from the code by `scripts/generate.py`.",
         "",
         _keys(schema, _meanings(RequestSpec)),
     ]

@@ -56,7 +56,7 @@ def main() -> int:
     for name, limit in limits.items():
         print(f"{name}: {now[name]}, at most {limit}{'  TOO MANY' if name in grown else ''}")
     if grown:
-        print("Give what flows a record, or take a name from its registry; CONTRIBUTING.md says where things go.")
+        print("Use a record, or take a name from its registry; CONTRIBUTING.md says where changes go.")
     return int(bool(grown))
 
 

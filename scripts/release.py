@@ -23,17 +23,19 @@ def release(tag: str, wheels: list[Path], changelog: Path, root: Path) -> str:
     """Make the release and move the major tag; returns its address. Raises `BadInput` for what does not fit the tag."""
     found = _TAG.fullmatch(tag)
     if found is None:
-        raise BadInput(f"'{tag}' is no version", place="TAG", remedy="Tag as v1.2.3.")
+        raise BadInput(f"'{tag}' is not a version", place="TAG", remedy="Tag as v1.2.3.")
     version, major = found["version"], f"v{found['major']}"
     if version != mlx_publish.__version__:
         raise BadInput(
-            f"the tag is {tag}, and the package says {mlx_publish.__version__}",
+            f"the tag is {tag}, but the package says {mlx_publish.__version__}",
             place="scripts/mlx_publish/__init__.py",
-            remedy="Tag the commit that says the same version.",
+            remedy="Tag the commit whose package has the same version.",
         )
     wrong = [wheel.name for wheel in wheels if not wheel.name.startswith(f"mlx_publish-{version}-")]
     if wrong or not wheels:
-        raise BadInput(f"{wrong[0] if wrong else 'nothing'} is no wheel of {version}", place="dist", remedy="Build it.")
+        raise BadInput(
+            f"{wrong[0] if wrong else 'nothing'} is not a wheel of {version}", place="dist", remedy="Build it."
+        )
     notes = section(changelog, version)
     told = ("--verify-tag", "--title", tag, "--notes-file", "-")
     address = gh(root, "release", "create", tag, *map(str, wheels), *told, text=notes).strip()
@@ -50,7 +52,9 @@ def section(changelog: Path, version: str) -> str:
         if head.split(" ")[0].strip("[]") == version and body.strip():
             return body.strip() + "\n"
     raise BadInput(
-        f"there is no section '## {version}'", place=f"{changelog}:1", remedy="Give what is unreleased that heading."
+        f"CHANGELOG.md has no section '## {version}'",
+        place=f"{changelog}:1",
+        remedy="Give the unreleased section that heading.",
     )
 
 

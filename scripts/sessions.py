@@ -78,7 +78,7 @@ def unknown(words: Sequence[str]) -> str:
     for name in asked(words):
         if name not in names:
             ending = did_you_mean(name, names)
-            return f"there is no session {one_line(name)}{ending}\n  next: sh scripts/bootstrap.sh lists the sessions\n"
+            return f"unknown session {one_line(name)}{ending}\n  next: sh scripts/bootstrap.sh lists the sessions\n"
     return ""
 
 

@@ -104,8 +104,8 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Survey, print each result, write the page where everything was looked at."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="model types, or names of files in tests/configs; all where none")
-    parser.add_argument("--results", type=Path, help="a JSON file that results are also written to")
+    parser.add_argument("names", nargs="*", help="model types, or names of files in tests/configs (default: all)")
+    parser.add_argument("--results", type=Path, help="a JSON file to also write the results to")
     options = parser.parse_args(arguments)
     torch, support = find_torch(), CONVERTER.support()
     if torch.reason or support is None:

@@ -36,7 +36,7 @@ _MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine
 _IMPORTED = (
     "import torch, transformers, transformers.models.llama.modeling_llama; assert float(torch.ones(2, 2).sum()) == 4"
 )
-_OTHERWISE = f"Run it again where it is reached, or set {VARIABLE} to a Python that has torch and transformers."
+_OTHERWISE = f"Run it again with network access, or set {VARIABLE} to a Python that has torch and transformers."
 
 
 def is_for_this_machine() -> bool:
@@ -99,9 +99,9 @@ def _make(there: Path) -> str:
     [torch] = [pin for pin in pins() if pin.startswith("torch==")]
     build = (*install, "--no-deps", *_file(there / "torch.txt", [f"{torch}+cpu{_hash_of(torch)}"]))
     if _run(there, *build) and (said := _run(there, *build, "--index-url", CPU_INDEX)):
-        return f"neither pip's indexes nor {CPU_INDEX} give {torch} for the CPU: {said}. {_OTHERWISE}"
+        return f"neither pip's indexes nor {CPU_INDEX} have {torch} for the CPU: {said}. {_OTHERWISE}"
     if said := _run(there, *install, "--require-hashes", *_file(there / "requirements.txt", others())):
-        return f"pip cannot install what PyTorch and transformers need: {said}. {_OTHERWISE}"
+        return f"pip cannot install the dependencies of PyTorch and transformers: {said}. {_OTHERWISE}"
     # A child that finds no bytecode compiles what it imports each time, for seconds, since it may not write.
     _run(there, own, "-I", "-m", "compileall", "-q", "-j", "0", str(there / "lib"))
     if said := _run(there, own, "-I", "-c", _IMPORTED):
@@ -127,7 +127,7 @@ def _hash_of(torch: str) -> str:
         digest, _, name = line.partition("  ")
         if name.startswith(wheel):
             return f" --hash=sha256:{digest}"
-    print(f"no hash of {wheel}* is known here: the index it comes from is believed", file=sys.stderr)
+    print(f"no known hash for {wheel}*: trusting the index that it comes from", file=sys.stderr)
     return ""
 
 

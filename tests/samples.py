@@ -196,7 +196,7 @@ def make_evidence(**changes: Any) -> dict[str, Any]:
         },
         "benchmark": {
             "device": "gpu", "computed_in": "as stored", "lengths": [length(128, 1.0), length(512, 0.95)],
-            "left_out": [{"prompt_tokens": 2048, "why": "180 s are not enough for it"}],
+            "left_out": [{"prompt_tokens": 2048, "why": "180 s are not enough"}],
             "context": {"tokens": 8192, "bytes": 300_000_000}, "peak_memory_bytes": 240_000_000, "machine": machine,
         },
         "ladder": [rung("4bit", 75_700_000, 4.5012, 0.04512), rung("8bit", 143_000_000, 8.5012, 0.0031)],

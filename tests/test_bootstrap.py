@@ -132,7 +132,7 @@ def test_nothing_at_all_without_a_home(machine: Machine) -> None:
             "os.uname = lambda: ('Darwin', '', '', 'RELEASE_ARM64_T6000', 'x86_64')",
             "runs as an Intel program",
         ),
-        ("print('::error::hello')", "does not answer like a Python"),
+        ("print('::error::hello')", "does not respond like a Python"),
     ],
 )
 def test_the_probe_sees_what_is_wrong(machine: Machine, statements: str, reason: str) -> None:
@@ -199,8 +199,8 @@ def test_the_second_call_is_silent_and_makes_nothing(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     first, second = machine.run("-l"), machine.run("-l")
     making, packages = first.stderr.splitlines()
-    assert making.startswith("bootstrap: making the environment of nox with Python 3.12.4 in ")
-    assert packages.startswith("bootstrap: its packages come from https://pypi.org/simple, and have to have the")
+    assert making.startswith("bootstrap: creating the nox environment with Python 3.12.4 in ")
+    assert packages.startswith("bootstrap: installing packages from https://pypi.org/simple, and have to have the")
     assert (second.returncode, second.stderr) == (0, "")
     (pip,) = machine.pip_calls()
     (environment,) = machine.environments()
@@ -355,9 +355,9 @@ def test_in_a_job_what_it_lacks_is_an_annotation_and_stands_in_the_summary(machi
     )
     assert done.returncode == 4
     [annotation] = [line for line in done.stderr.splitlines() if line.startswith("::")]
-    assert annotation.startswith("::error::bootstrap: no fitting Python. Needed is CPython >= 3.10")
+    assert annotation.startswith("::error::bootstrap: no suitable Python found. Required: CPython 3.10")
     heading, _, fence, first, *_, closing = summary.read_text(encoding="utf-8").splitlines()
     assert (heading, fence, closing) == ("### mlx-publish: error", "~~~text", "~~~")
-    assert first.startswith("no fitting Python")
+    assert first.startswith("no suitable Python found")
     machine.run("-s", "run", MLX_PUBLISH_PYTHON="100%::x", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
     assert summary.read_text(encoding="utf-8").count("### mlx-publish: error") == 2

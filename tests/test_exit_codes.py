@@ -109,7 +109,10 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
         (["--mixed", "mixed_3_6", "--mode", "mxfp4"], "--mode: the mixed recipes of mlx-lm are affine, not mxfp4"),
         (["--group-size", "64", "--dtype", "float16"], "--group-size: dtype alone leaves the model unquantized"),
         (["--variants", "4bit,9bits"], "no variant is called '9bits'"),
-        (["--to", "no/such/place"], "--to: 'no/such/place' is neither a repo as namespace/name nor folder:PATH"),
+        (
+            ["--to", "no/such/place"],
+            "--to: 'no/such/place' is neither namespace/name nor folder:PATH",
+        ),
         (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
         (["--license", "other"], "license_name and license_link"),
         (["--private", "perhaps"], "--private"),
@@ -162,7 +165,7 @@ def test_4_a_connection_that_breaks_during_the_download(ada: User, hub: Hub, tmp
     ended = ada.run("convert", *flags, code=4, through=through)
     assert broken.times < 100
     assert f"no answer from {hub.endpoint}" in ended.text
-    assert "Check the network, then run the same command again; what was loaded is kept." in ended.text
+    assert "Check the network, then run the same command again; completed downloads are kept." in ended.text
     assert no_model(tmp_path / "work")
     assert read_json(tmp_path / "work/m/4bit/convert.json")["verdict"] == "error"
     hub.faults.clear()

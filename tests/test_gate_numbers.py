@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[Change, list[str], str, str]] = {
         broken("float32", "model.norm.weight", float("nan")),
         ["--variants", "4bit,bf16"],
         "numbers-finite",
-        "model.norm.weight holds NaN or infinity",
+        "model.norm.weight contains NaN or infinity",
     ),
     "a head dropped by the tie flag": (
         edited(other_head),

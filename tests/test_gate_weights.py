@@ -140,13 +140,13 @@ def stored_float(folder: Path, name: str) -> Any:
 def test_a_writer_that_is_given_other_tensors_than_it_was_told_of_says_so(tmp_path: Path) -> None:
     planned = [("a", mx.zeros((2,))), ("b", mx.zeros((3,)))]
     writer = ShardWriter(tmp_path / "m", planned, 5)
-    with pytest.raises(ValueError, match="b comes out of turn"):
+    with pytest.raises(ValueError, match="b is out of order"):
         writer.write("b", planned[1][1])
     writer.write("a", planned[0][1])
-    with pytest.raises(ValueError, match="b was announced and not written"):
+    with pytest.raises(ValueError, match="b was announced but not written"):
         writer.finish()
     writer.write("b", planned[1][1])
     writer.finish()
-    with pytest.raises(ValueError, match="c comes out of turn"):
+    with pytest.raises(ValueError, match="c is out of order"):
         writer.write("c", planned[0][1])
     assert stored(tmp_path / "m").keys() == {"a", "b"}

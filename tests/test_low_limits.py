@@ -74,13 +74,13 @@ def test_no_limit_makes_a_bug(tmp_path: Path, limit: str, arguments: tuple[str, 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError(), "the memory is full"),
+        (MemoryError(), "out of memory"),
         (OSError(errno.EMFILE, "Too many open files", "x"), "Too many open files (x)"),
         (OSError(errno.EFBIG, "File too large"), "File too large"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "temporarily unavailable"),
-        (RuntimeError("can't start new thread"), "no thread can be started"),
-        (ImportError("a.so: failed to map segment from shared object"), "the memory is full"),
-        (ImportError("a.so: cannot open shared object file: Too many open files"), "too many files are open"),
+        (RuntimeError("can't start new thread"), "cannot start another thread"),
+        (ImportError("a.so: failed to map segment from shared object"), "out of memory"),
+        (ImportError("a.so: cannot open shared object file: Too many open files"), "too many open files"),
         (
             FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
             "no folder for temporary files",

@@ -185,7 +185,7 @@ def test_a_repo_of_something_else_is_left_alone_unless_adopted(
 ) -> None:
     head = hub.put(REPO, theirs)
     said = ada.upload(code=1)
-    assert f"{REPO} exists and was not made from this source" in said
+    assert f"{REPO} exists, but was not published from this source" in said
     assert "adopt: true" in said
     assert (hub.head(REPO), changes(hub)) == (head, [])
     assert checks(ada.variant, "upload")["destination-ours"] == "fail"
@@ -251,7 +251,7 @@ def test_no_token_file_is_read(ada: Publisher, hub: Hub) -> None:
     ada.user.token = None
     (ada.user.home / "huggingface").mkdir(parents=True)
     (ada.user.home / "huggingface" / "token").write_text(hub.token("write"))
-    assert "there is no token to publish with" in ada.upload(code=1)
+    assert "no token to publish with" in ada.upload(code=1)
     assert {one.token_name for one in hub.log} <= {None}
 
 
@@ -364,7 +364,7 @@ def test_rights_that_end_in_the_middle_leave_nothing_or_something_private(
     hub.faults.append(Fault("POST", pattern, status=status))
     said = ada.upload(code=1)
     assert f"the Hub answered {status}" in said
-    assert "Set HF_TOKEN to a token with the right for this repo." in said
+    assert "Set HF_TOKEN to a token with access to this repo." in said
     assert hub.exists(REPO) is left
     if left:
         assert "stays private until it is complete" in said
@@ -375,7 +375,7 @@ def test_rights_that_end_in_the_middle_leave_nothing_or_something_private(
 
 def test_rights_that_end_before_the_tag_are_told_as_what_they_leave(ada: Publisher, hub: Hub) -> None:
     hub.faults.append(Fault("POST", "/tag/", status=403))
-    assert f"{REPO} has all files and can be seen; the next run does what is missing" in ada.upload(code=1)
+    assert f"{REPO} is complete and public; the next run completes it" in ada.upload(code=1)
     assert (state(hub)["private"], hub.tags(REPO)) == (False, {})
     ada.upload()
     assert_published(ada)

@@ -56,7 +56,7 @@ def test_notes_stay_text(tmp_path: Path, notes: str) -> None:
 def test_another_recipe_of_the_name_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "b.yml"
     path.write_text("source: a/b\nrevision: main\n")
-    with pytest.raises(BadInput, match="there is another recipe of this name") as caught:
+    with pytest.raises(BadInput, match="another recipe with this name exists") as caught:
         write_recipe(tmp_path, {"source": "c/b"})
     assert str(caught.value.place) == f"{path}:1"
     assert [one.name for one in tmp_path.iterdir()] == ["b.yml"]

@@ -98,7 +98,7 @@ def test_defaults_are_filled_in(here: Path) -> None:
         ),
         (
             "source: a/b\n\nlicense: other\n",
-            "recipes/tiny.yaml:3: license: 'other' needs license_name and license_link beside it",
+            "recipes/tiny.yaml:3: license: 'other' requires license_name and license_link",
             ALLOWED,
         ),
         (
@@ -112,42 +112,42 @@ def test_defaults_are_filled_in(here: Path) -> None:
             'recipes/tiny.yaml:3: not valid YAML: found duplicate key "to" with value "d" (original value: "c")',
             LINE,
         ),
-        ("- a\n", "recipes/tiny.yaml:1: a recipe is a mapping of keys, as 'source: namespace/name'", ""),
-        ("", "recipes/tiny.yaml:1: a recipe is a mapping of keys, as 'source: namespace/name'", ""),
+        ("- a\n", "recipes/tiny.yaml:1: a recipe is a mapping of keys, such as 'source: namespace/name'", ""),
+        ("", "recipes/tiny.yaml:1: a recipe is a mapping of keys, such as 'source: namespace/name'", ""),
         (
             "source: Tiny\n",
-            "recipes/tiny.yaml:1: source: 'Tiny' is neither a repo as namespace/name nor a folder as ./path",
-            "Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
+            "recipes/tiny.yaml:1: source: 'Tiny' is neither a repo (namespace/name) nor a folder (./path)",
+            "Use namespace/name for a repo on the Hub; start a folder with ./ or /.",
         ),
         (
             "source: a/b\nvariants: [4bit, {bits: 4, mode: affine}]\n",
             "recipes/tiny.yaml:2: variants: two variants are called 4bit",
-            "Give one of them a name.",
+            "Set 'name' on one of them.",
         ),
         (
             "source: a/b\nvariants: [{name: source}]\n",
-            "recipes/tiny.yaml:2: variants: a variant cannot be called source; that folder is the source's own",
+            "recipes/tiny.yaml:2: variants: a variant cannot be named source; the work folder uses that name for the source",
             "Take another name.",
         ),
         (
             "source: a/b\nvariants: [4bit, 8bit]\nto: x/y\n",
             "recipes/tiny.yaml:3: to: several variants go to x/y",
-            "Put {variant} or {bits} into it.",
+            "Add {variant} or {bits} to it.",
         ),
         (
             "source: a/b\nto: x/{name}\n",
             "recipes/tiny.yaml:2: to: 'x/{name}': unknown placeholder {name}; did you mean {source}?",
-            "{source}, {variant} and {bits} may stand in it.",
+            "Placeholders: {source}, {variant} and {bits}.",
         ),
         (
             "source: a/b\nvariants: [bf16]\nto: x/y-{bits}\n",
             "recipes/tiny.yaml:3: to: 'x/y-{bits}': the variant bf16 has no single bit width for {bits}; use {variant}",
-            "{source}, {variant} and {bits} may stand in it.",
+            "Placeholders: {source}, {variant} and {bits}.",
         ),
         (
             "source: a/b\nto: justaname\n",
-            "recipes/tiny.yaml:2: to: 'justaname' is neither a repo as namespace/name nor folder:PATH",
-            "A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
+            "recipes/tiny.yaml:2: to: 'justaname' is neither namespace/name nor folder:PATH",
+            "Use letters, digits, '-', '_' and '.', at most 96 characters including the namespace.",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_folders_in_a_file_are_relative_to_it_and_in_a_flag_to_where_one_is(here
 
 def test_a_destination_by_flag_is_blamed_on_the_flag() -> None:
     error = refused("source: a/b\nto: x/{variant}\n", to="bad")
-    assert str(error) == "--to: 'bad' is neither a repo as namespace/name nor folder:PATH"
+    assert str(error) == "--to: 'bad' is neither namespace/name nor folder:PATH"
     assert str(refused("source: Tiny\nto: x/y\n", to="x/z")).startswith("recipes/tiny.yaml:1: source:")
 
 
@@ -225,21 +225,21 @@ def test_a_file_is_no_folder_and_a_folder_has_no_revision(here: Path) -> None:
         ({"mode": "nvfp4", "group_size": "64"}, "--group-size: nvfp4 has a group size of 16, not 64"),
         ({"mixed": "mixed_3_6", "mode": "mxfp8"}, "--mode: the mixed recipes of mlx-lm are affine, not mxfp8"),
         ({"private": "maybe"}, "--private: input should be a valid boolean (given: 'maybe')"),
-        ({"license": "other"}, "--license: 'other' needs license_name and license_link beside it"),
+        ({"license": "other"}, "--license: 'other' requires license_name and license_link"),
         ({"variants": "4bit,8bit", "to": "x/y"}, "--to: several variants go to x/y"),
         ({"variants": "4bit,4bit"}, "--variants: two variants are called 4bit"),
         ({"variants": ""}, "--variants: list should have at least 1 item after validation, not 0"),
-        ({"variants": "4bit", "bits": "4"}, "--bits: describes one variant, and --variants names several"),
+        ({"variants": "4bit", "bits": "4"}, "--bits: describes one variant, but --variants lists several"),
         ({"to": "x/{size}"}, "--to: 'x/{size}': unknown placeholder {size}"),
         ({"source": "../x;rm -rf"}, "--source: the folder "),
-        ({"source": "a/b c"}, "--source: 'a/b c' is neither a repo as namespace/name nor a folder as ./path"),
+        ({"source": "a/b c"}, "--source: 'a/b c' is neither a repo (namespace/name) nor a folder (./path)"),
         ({"source": "a" * 300 + "/b"}, "--source: 'aaaa"),
         ({"name": "a/b"}, "--name: is not a name of letters, digits, '.', '_' and '-' (given: 'a/b')"),
         (
             {"license": "Apache 2.0"},
-            "--license: is not an identifier of a licence, as apache-2.0 (given: 'Apache 2.0')",
+            "--license: is not a licence identifier, such as apache-2.0 (given: 'Apache 2.0')",
         ),
-        ({"language": "en,english"}, "--language: is not the code of a language, as en or zh-Hans (given: 'english')"),
+        ({"language": "en,english"}, "--language: is not a language code, such as en or zh-Hans (given: 'english')"),
     ],
 )
 def test_flags_are_named_as_flags(flags: dict[str, str], said: str) -> None:

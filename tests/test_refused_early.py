@@ -71,7 +71,7 @@ def test_a_token_that_cannot_publish(ada: User, hub: Hub, token: str | None) -> 
 def test_a_repo_of_somebody_else(ada: User, hub: Hub) -> None:
     hub.put(REPO, {"README.md": b"by hand"})
     text = refused(ada, hub)
-    assert f"{REPO} exists and was not made from this source" in text
+    assert f"{REPO} exists, but was not published from this source" in text
     assert "adopt: true" in text
     assert read_json(ada.home / "work/tiny/4bit/upload.json")["checks"][0]["id"] == "destination-ours"
 

@@ -84,10 +84,10 @@ def test_notes_are_the_changelog_s_and_the_major_tag_moves(kit: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("tag", "built", "log", "said"),
     [
-        ("v1", VERSION, LOG, "'v1' is no version"),
+        ("v1", VERSION, LOG, "'v1' is not a version"),
         ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, and the package says {VERSION}"),
-        (f"v{VERSION}", "9.9.9", LOG, f"is no wheel of {VERSION}"),
-        (f"v{VERSION}", "", LOG, f"nothing is no wheel of {VERSION}"),
+        (f"v{VERSION}", "9.9.9", LOG, f"is not a wheel of {VERSION}"),
+        (f"v{VERSION}", "", LOG, f"nothing is not a wheel of {VERSION}"),
         (f"v{VERSION}", VERSION, "# Changelog\n\n## Unreleased\n\n- x\n", f"there is no section '## {VERSION}'"),
         (f"v{VERSION}", VERSION, f"## {VERSION}\n\n## 0.0.1\n\n- x\n", f"there is no section '## {VERSION}'"),
     ],

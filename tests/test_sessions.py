@@ -67,10 +67,10 @@ def test_nox_alone_lists_them_too() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-s", "demmo"], "error: there is no session demmo; did you mean demo?\n"),
-        (["-s", "lint", "tsets", "--", "-x"], "error: there is no session tsets; did you mean tests?\n"),
-        (["--session", "convrt"], "error: there is no session convrt; did you mean convert?\n"),
-        (["-s", "zzzz"], "error: there is no session zzzz\n"),
+        (["-s", "demmo"], "error: unknown session demmo; did you mean demo?\n"),
+        (["-s", "lint", "tsets", "--", "-x"], "error: unknown session tsets; did you mean tests?\n"),
+        (["--session", "convrt"], "error: unknown session convrt; did you mean convert?\n"),
+        (["-s", "zzzz"], "error: unknown session zzzz\n"),
     ],
 )
 def test_an_unknown_session_is_bad_input_and_the_likely_one_is_named(words: list[str], said: str) -> None:

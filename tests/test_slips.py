@@ -147,7 +147,7 @@ def test_a_slip_in_a_recipe_is_answered_with_what_was_meant(
         ("abc1234", "'abc1234' is a shortened commit; recipes here must give all 40 hex digits"),
         (COMMIT.upper(), "has capital letters; a commit is written in small ones"),
         ("main", "'main' is a branch or a tag, which can move; recipes here must pin a commit"),
-        ("", "no revision is given, and recipes here must pin a commit"),
+        ("", "no revision is set; recipes here must pin a commit"),
     ],
 )
 def test_a_revision_that_pins_nothing_is_answered_with_the_command_that_does(

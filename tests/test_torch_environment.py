@@ -180,8 +180,8 @@ def test_an_environment_of_the_stages_that_another_user_planted_is_made_anew(cac
     own = {"MLX_PUBLISH_ENVIRONMENT": "", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
     first = run_nox("plan", tmp_path, **UNREACHABLE, **own)
     assert first.returncode == 4
-    [name] = re.findall(r"making the environment (plan-\S+), once", first.stderr)
-    assert "http://127.0.0.1:9/simple (UV_DEFAULT_INDEX), and have to have the lock's hashes" in first.stderr
+    [name] = re.findall(r"creating the environment (plan-\S+) \(once\)", first.stderr)
+    assert "http://127.0.0.1:9/simple (UV_DEFAULT_INDEX), with the lock's hashes" in first.stderr
     telling = put_telling(cache / name, tmp_path / "ran")
     os.chown(telling, 54321, 54321)
     assert run_nox("plan", tmp_path, **UNREACHABLE, **own).returncode == 4

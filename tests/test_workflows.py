@@ -182,7 +182,7 @@ def test_a_tag_without_reviewed_cards_publishes_nothing(hub: Hub, tmp_path: Path
         "push", push(checkout, "refs/tags/tiny/v1"), PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write")
     )
     assert run.jobs == {"plan": "failure"}
-    assert "no card was reviewed in cards/other/tiny-MLX-4bit, cards/other/tiny-MLX-8bit" in run.text
+    assert "no reviewed card in cards/other/tiny-MLX-4bit, cards/other/tiny-MLX-8bit" in run.text
     assert not hub.exists("other/tiny-MLX-4bit")
     assert not hub.exists("other/tiny-MLX-8bit")
 
@@ -231,7 +231,7 @@ def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_pa
     checkout = Checkout(tmp_path / "repo", {"tiny": "source: ada/tiny\n"})
     run = checkout.run("push", push(checkout, "refs/tags/tinny/v1"), PUBLISH, environment(hub, tmp_path))
     assert run.jobs == {"plan": "failure"}
-    assert "Tags are like: tiny/v1, all/v1." in run.text
+    assert "Valid tags: tiny/v1, all/v1." in run.text
     assert "exit status 2" in run.text
 
 

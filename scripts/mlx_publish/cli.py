@@ -95,7 +95,7 @@ def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:
 
         log = write_log(error, arguments)
     except (OSError, MemoryError, ImportError) as why:
-        return Bug(message, remedy=f"report it; its log could not be written: {why}")
+        return Bug(message, remedy=f"report it; the log could not be written: {why}")
     return Bug(message, remedy=f"report it with the log {log}")
 
 

@@ -63,7 +63,7 @@ class Context:
         report = self.work.report(variant.label, stage)
         if report is None:
             raise BadInput(
-                f"there is no {stage}.json of {variant.label} in {self.work.folder}",
+                f"no {stage}.json for {variant.label} in {self.work.folder}",
                 remedy=f"Run 'mlx-publish {stage}' with the same recipe and --work first.",
             )
         return report
@@ -80,7 +80,7 @@ class Context:
         result = self.report(variant, stage).read(kind)
         if result is None:
             raise BadInput(
-                f"{self.work.report_path(variant.label, stage)} was written by a version with another report format",
+                f"{self.work.report_path(variant.label, stage)} has the report format of another mlx-publish version",
                 remedy=f"Run 'mlx-publish {stage} --force' with the same recipe and --work first.",
             )
         return result

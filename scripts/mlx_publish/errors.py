@@ -161,23 +161,23 @@ _OF_THE_SYSTEM = frozenset({
     errno.ESTALE, errno.ENXIO, errno.ENOLCK,
 })  # fmt: skip
 _AGAIN = "then run the same command again."
-_FULL, _MEMORY = "the memory is full", f"Check ulimit -v, or close other programs; {_AGAIN}"
+_FULL, _MEMORY = "out of memory", f"Check ulimit -v, or close other programs; {_AGAIN}"
 # Libraries say these by exceptions of other kinds; the last is what mlx-lm's import runs into.
 _BY_WORDS = (RuntimeError, ImportError, ValueError, FileNotFoundError)
 _LIMITS: tuple[tuple[str, str, str], ...] = (
-    ("can't start new thread", "no thread can be started", f"Check ulimit -u and ulimit -v, {_AGAIN}"),
+    ("can't start new thread", "cannot start another thread", f"Check ulimit -u and ulimit -v, {_AGAIN}"),
     ("failed to map segment", _FULL, _MEMORY),
     ("annot allocate memory", _FULL, _MEMORY),
     ("emory allocation still failed", _FULL, _MEMORY),  # OpenBLAS, which ends the process then
-    ("Too many open files", "too many files are open", f"Run: ulimit -n 4096; {_AGAIN}"),
+    ("Too many open files", "too many open files", f"Run: ulimit -n 4096; {_AGAIN}"),
     (
         "No usable temporary directory",
-        "no folder for temporary files can be written to",
-        f"Free space in /tmp or name another folder by TMPDIR, {_AGAIN}",
+        "no writable folder for temporary files",
+        f"Free space in /tmp or set TMPDIR to another folder, {_AGAIN}",
     ),
     (
         "raise maximum limit",
-        "mlx-lm needs 4096 open files, and fewer are allowed here",
+        "mlx-lm needs 4096 open files, but the limit here is lower",
         f"Raise the hard limit (ulimit -H -n), {_AGAIN}",
     ),
 )

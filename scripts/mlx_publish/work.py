@@ -198,7 +198,9 @@ def machine(say: Callable[[str], None]) -> Iterator[None]:
             say(f"another mlx-publish is computing on this machine ({path}); waiting for its stage to end")
             lock.acquire(poll_interval=0.5)
     except OSError as error:
-        say(f"{path} cannot be locked ({error.strerror}): another job at the same time would disturb what is measured")
+        say(
+            f"{path} cannot be locked ({error.strerror}): a job running at the same time would disturb the measurements"
+        )
     try:
         yield
     finally:

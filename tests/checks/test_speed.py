@@ -189,18 +189,18 @@ def test_the_fewest_tokens_are_enough() -> None:
             "shortened to fit 180 s: 3 trials of 128 tokens after a prompt of 128",
         ),
         ((length(128, 64),), [], "shortened to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
-        ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough for it)"),
+        ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough)"),
         (
             (length(128), length(512, generations=STEADY[:4])),
             [2048],
-            "shortened to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
+            "shortened to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough)",
         ),
     ],
 )
 def test_what_was_made_smaller_or_left_out_is_told(
     lengths: tuple[LengthSpeed, ...], left_out: list[int], said: str
 ) -> None:
-    why = "180 s are not enough for it"
+    why = "180 s are not enough"
     given = facts(*lengths, left_out=[LeftOut(prompt, why) for prompt in left_out])
     found = judge("enough", given)
     assert (found.status, found.message) == ("pass", said)

@@ -355,10 +355,10 @@ def test_the_day() -> None:
 
 
 def test_variables() -> None:
-    assert says("variables", facts()) == ("pass", "the template reads what callers give")
+    assert says("variables", facts()) == ("pass", "the template reads only variables that callers pass")
     assert says("variables", facts(SWITCH + "{{ documents }}{{ date_string }}")) == (
         "pass",
-        "the template reads what callers give: date_string, enable_thinking",
+        "the template reads only variables that callers pass: date_string, enable_thinking",
     )
     finding = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
     assert (finding.status, finding.message) == (

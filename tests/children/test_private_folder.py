@@ -59,11 +59,11 @@ def test_an_environment_that_another_user_made_in_a_cache_open_to_all_never_runs
         give(path)
     done = machine.run("-l", RUNNER_TOOL_CACHE=str(tools))
     assert (done.returncode, ran(machine)) == (0, False)
-    assert f"bootstrap: the environments are not in '{tools}/mlx-publish': '{tools}' (owner root, mode 777) may be" in (
+    assert f"bootstrap: the environments are not in '{tools}/mlx-publish': '{tools}' (owner root, mode 777) is" in (
         done.stderr
     )
     assert done.stdout.splitlines()[1] == str(own_place(machine))
-    assert "may be written by everybody" in machine.run("-l", RUNNER_TOOL_CACHE=str(tools)).stderr
+    assert "is writable by everybody" in machine.run("-l", RUNNER_TOOL_CACHE=str(tools)).stderr
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o772])
@@ -106,7 +106,7 @@ def test_a_place_that_the_user_names_is_refused_with_owner_mode_and_remedy(machi
     done = machine.run("-l", MLX_PUBLISH_CACHE=str(cache))
     assert (done.returncode, done.stdout, ran(machine)) == (4, "", False)
     assert f"'{cache}' (owner " in done.stderr
-    assert "mode 757) may be written by everybody" in done.stderr
+    assert "mode 757) is writable by everybody" in done.stderr
     assert "Set MLX_PUBLISH_CACHE to a folder that you own" in done.stderr
     assert "chmod go-w" in done.stderr
     cache.chmod(0o755)

@@ -66,7 +66,7 @@ def test_an_error_of_the_child_is_raised_here(job: Job, kind: str, error: type[P
 def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
     with pytest.raises(Bug) as caught:
         child._unpack(answer("Bug", remedy=""), job)
-    assert caught.value.remedy == f"Its log is {job.log}."
+    assert caught.value.remedy == f"See the log: {job.log}."
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
         (-signal.SIGABRT, SurroundingsError, "smoke died twice of signal 6: [METAL] out of memory"),
         (-signal.SIGKILL, SurroundingsError, "smoke died twice of signal 9: [METAL] out of memory"),
         (limits.STOPPED, Interrupted, "smoke was ended with the others"),
-        (limits.TOO_LONG, Bug, "smoke wrote more than any answer takes"),
-        (limits.GARBLED, Bug, "smoke wrote what is no answer"),
+        (limits.TOO_LONG, Bug, "smoke wrote more than a result can contain"),
+        (limits.GARBLED, Bug, "smoke did not write a valid result"),
         (0, Bug, "smoke ended with 0 and no result: [METAL] out of memory"),
         (1, Bug, "smoke ended with 1 and no result: [METAL] out of memory"),
     ],

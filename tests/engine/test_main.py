@@ -53,7 +53,7 @@ def test_an_operation_gets_its_arguments_and_gives_its_result(operation: Any) ->
 
 
 FULL_DISK = "the disk is full"
-FULL_MEMORY = "the memory is full"
+FULL_MEMORY = "out of memory"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ FULL_MEMORY = "the memory is full"
         (
             ModuleNotFoundError("No module named 'mlx'", name="mlx"),
             SurroundingsError,
-            "No module named 'mlx': children look neither into PYTHONPATH nor among the user's own packages",
+            "No module named 'mlx': child processes ignore PYTHONPATH and user site-packages",
         ),
         (ModuleNotFoundError("No module named 'x'", name="x"), Bug, "ModuleNotFoundError: No module named 'x'"),
         (RuntimeError("shapes differ"), Bug, "RuntimeError: shapes differ"),

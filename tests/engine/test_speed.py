@@ -116,7 +116,7 @@ def test_lengths_are_measured_once_each_and_the_shortest_first(measure: Measure)
 def test_what_does_not_fit_is_left_out_and_told(measure: Measure) -> None:
     made = measure(steady(100, 50), [128, 512, 2048], 128, 5, 90)
     assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 3)]
-    assert made.speed.left_out == [LeftOut(2048, "90 s are not enough for it")]
+    assert made.speed.left_out == [LeftOut(2048, "90 s are not enough")]
     assert made.seconds <= 90
 
 

@@ -114,7 +114,7 @@ def test_an_empty_look_is_an_error(repo: Repo) -> None:
     assert "no recipes in elsewhere, which is not a folder" in repo.drift("--recipes", "elsewhere", code=2)
     (repo.root / "recipes/tiny.yaml").write_text("source: acme/Tiny\nrevision: main\n")
     output = repo.drift(code=2)
-    assert "nothing to look at: tiny is not pinned to a commit" in output
+    assert "nothing to check: tiny is not pinned to a commit" in output
     assert "mlx-publish pin" in output
     (repo.root / "recipes/tiny.yaml").unlink()
     output = repo.drift(code=2)

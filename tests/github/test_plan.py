@@ -18,7 +18,7 @@ from mlx_publish.github.plan import Plan, Settings, make_plan, print_plan, read_
 from mlx_publish.github.request import ASKED, MOST_KEYS, Request, from_form, from_payload
 from mlx_publish.github.runner import Runner
 
-LISTED = "Tags are like: big.model/v1, small/v1, all/v1."
+LISTED = "Valid tags: big.model/v1, small/v1, all/v1."
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
@@ -107,7 +107,7 @@ def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Pa
     (reviewed / "lab/s-8bit/evidence.json").unlink()
     with pytest.raises(BadInput) as caught:
         make_plan("push", {}, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
-    assert caught.value.message == f"no card was reviewed in {reviewed.as_posix()}/lab/s-8bit"
+    assert caught.value.message == f"no reviewed card in {reviewed.as_posix()}/lab/s-8bit"
     assert "Request small by the form" in caught.value.remedy
 
 
@@ -217,7 +217,7 @@ def test_a_source_without_a_destination_means_its_recipe(recipes: Path) -> None:
     assert plan.next == "review"
     assert plan.review == job(name="small", recipe=(recipes / "small.yaml").as_posix(), revision=COMMIT[::-1])
     (recipes / "again.yaml").write_text(f"source: a/small\nrevision: {COMMIT}\nto: lab/again\n")
-    with pytest.raises(BadInput, match="several recipes have it: again, small"):
+    with pytest.raises(BadInput, match="several recipes have this source: again, small"):
         asked(recipes, source="a/small", revision=COMMIT)
 
 
@@ -238,7 +238,7 @@ def test_settings_of_the_repo(recipes: Path) -> None:
     [
         ({}, "recipe", "exactly one of recipe and source"),
         ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
-        ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
+        ({"source": "a/unknown"}, "destination", "no recipe has this source, so a destination is required"),
         ({"source": "a/small", "revision": "main"}, "revision", "must be a commit (40 hex digits)"),
         ({"recipe": "small", "notes": "x"}, "notes", "the recipe sets this already"),
         ({"recipe": "small", "modality": "text"}, "modality", "the recipe sets this already"),

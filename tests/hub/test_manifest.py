@@ -103,8 +103,8 @@ def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
     fill(tmp_path, first, second)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": first, "b": third}}))
     assert strangers(tmp_path) == [
-        f"{second} (the index does not name it)",
-        f"{third} (the index names it, and it is not there)",
+        f"{second} (not named by the index)",
+        f"{third} (named by the index, but missing)",
     ]
 
 

@@ -56,8 +56,8 @@ def test_the_answer_is_a_line_of_ours_and_the_rest_goes_to_the_log(program: Prog
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('read -r order; echo \'{"done": {"reason": "the memory is full"}}\'', "the memory is full"),
-        ("kill -KILL $$", "the child with torch was killed, most likely because the memory was full"),
+        ('read -r order; echo \'{"done": {"reason": "out of memory"}}\'', "out of memory"),
+        ("kill -KILL $$", "the child with torch was killed, most likely because memory ran out"),
         ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
         (
             "echo one >&2; echo libtorch is missing >&2; exit 3",
@@ -141,10 +141,10 @@ def test_the_user_may_name_another_python(program: Program, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("exit 1", f"a python, which {VARIABLE} names, has no torch with transformers"),
+        ("exit 1", f"a python (from {VARIABLE}) does not have torch and transformers"),
         ('echo \'{"torch": "2.5.0", "transformers": "4.57.6"}\'', "transformers 4.57.6 is too old: 5 is needed"),
-        ("echo hello", f"{VARIABLE} names no Python: "),
-        (None, f"{VARIABLE} names no Python: "),
+        ("echo hello", f"{VARIABLE} is not a Python: "),
+        (None, f"{VARIABLE} is not a Python: "),
     ],
 )
 def test_a_python_that_will_not_do_is_a_reason(
@@ -180,10 +180,10 @@ def test_the_question_is_understood_by_a_real_python(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (MemoryError(), "the memory is full"),
+        (MemoryError(), "out of memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
-            "the memory is full",
+            "out of memory",
         ),
         (ValueError("no\n class"), "transformers cannot compute it: ValueError: no class"),
         (KeyError(), "transformers cannot compute it: KeyError: KeyError"),

@@ -77,9 +77,7 @@ def _weights(facts: Facts) -> Says:
         "bits_per_weight": round(bits_per_weight(facts.tensors, quantization), 4),
     }
     other = [
-        f"{key} is {value} where the evidence has {model[key]}"
-        for key, value in computed.items()
-        if value != model[key]
+        f"{key} is {value}, but the evidence has {model[key]}" for key, value in computed.items() if value != model[key]
     ]
     if other:
         return failed("; ".join(other), _NOT_OURS)

@@ -199,9 +199,9 @@ def _date(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Say
 @needs_template
 def _variables(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
     if odd := properties.surprising_variables(look):
-        return warned(f"the template reads {listed(odd)}, which no caller is known to give", names=list(odd))
+        return warned(f"the template reads {listed(odd)}, which no known caller passes", names=list(odd))
     options = sorted(look.variables)
-    return passed(f"the template reads what callers give{': ' if options else ''}{listed(options)}")
+    return passed(f"the template reads only variables that callers pass{': ' if options else ''}{listed(options)}")
 
 
 @needs_template

@@ -93,7 +93,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     except Ended as end:
         if end.code >= 0:
             raise _died(end, job) from None
-        progress(Step(f"{job.op} died of signal {-end.code}; trying once more", stays=True))
+        progress(Step(f"{job.op} was killed by signal {-end.code}; retrying", stays=True))
     try:
         return _answer(job, job.children, progress, at_once, stop)
     except Ended as end:
@@ -128,7 +128,7 @@ def _answer(
 def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
     if answer["ok"]:
         return dict(answer["result"])
-    message, remedy = answer["message"], answer["remedy"] or f"Its log is {job.log}."
+    message, remedy = answer["message"], answer["remedy"] or f"See the log: {job.log}."
     kinds: dict[str, type[PublishError]] = {"Refused": Refused, "SurroundingsError": SurroundingsError}
     if answer["kind"] == "Refused":
         raise Refused(message, check=answer["check"], place=Place(*answer["place"]), remedy=remedy)
@@ -136,17 +136,17 @@ def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
 
 def _died(end: Ended, job: Job) -> PublishError:
-    log = f"Its log is {job.log}."
+    log = f"See the log: {job.log}."
     if end.code in (-signal.SIGINT, INTERRUPTED, STOPPED):
-        return Interrupted(f"{job.op} was {'ended with the others' if end.code == STOPPED else 'interrupted'}")
+        return Interrupted(f"{job.op} was {'stopped with the others' if end.code == STOPPED else 'interrupted'}")
     if end.code == TOO_SLOW:
-        return SurroundingsError(f"{job.op} was ended after {job.bounds.seconds:.0f} s", remedy=log)
+        return SurroundingsError(f"{job.op} was stopped after {job.bounds.seconds:.0f} s", remedy=log)
     if end.code == OUT_OF_MEMORY:
         most = job.bounds.memory_bytes or 0
         return Refused(
             f"{job.op} took {end.held >> 20:,} MB of memory; a model of this size needs {most >> 20:,} MB at most",
             check="memory-bounded",
-            remedy=f"Look at its tokenizer and its config. {log}",
+            remedy=f"Check its tokenizer and its config. {log}",
         )
     return _died_itself(end.code, job, log)
 
@@ -156,8 +156,10 @@ def _died_itself(code: int, job: Job, log: str) -> PublishError:
     words = f": {lines[0]}" if lines else ""
     if code < 0:
         return SurroundingsError(
-            f"{job.op} died twice of signal {-code}{words}",
-            remedy=f"Out of memory or a fault of the GPU; close other programs and run again. {log}",
+            f"{job.op} was killed by signal {-code} twice{words}",
+            remedy=f"Out of memory or a GPU fault; close other programs and run again. {log}",
         )
-    how = {TOO_LONG: "wrote more than any answer takes", GARBLED: "wrote what is no answer"}
-    return by_words(words) or Bug(f"{job.op} {how.get(code, f'ended with {code} and no result{words}')}", remedy=log)
+    how = {TOO_LONG: "wrote more than a result can contain", GARBLED: "did not write a valid result"}
+    return by_words(words) or Bug(
+        f"{job.op} {how.get(code, f'exited with code {code} and no result{words}')}", remedy=log
+    )

@@ -50,13 +50,13 @@ def way_to(path: str | os.PathLike[str]) -> tuple[str, str]:
             here = there
             continue
         except OSError as error:
-            return there, f"{there!r} cannot be looked at: {error.strerror}"
+            return there, f"{there!r} cannot be inspected: {error.strerror}"
         if not stat.S_ISLNK(status.st_mode):
             here, problem = there, _problem(there, status)
         elif not _is_trusted(status):
             problem = f"the link {there!r} belongs to {_owner(status)}"
         elif links == _MOST_LINKS:
-            problem = f"{there!r} is a link that leads in a circle"
+            problem = f"{there!r} is a circular link"
         else:
             links += 1
             target = os.readlink(there)
@@ -89,7 +89,7 @@ def make(path: str | os.PathLike[str]) -> str:
                 except FileExistsError:
                     pass  # by another process of ours, or of somebody else: all is looked at again
     except OSError as error:
-        raise Unfit(f"{end!r} cannot be made: {error.strerror}") from None
+        raise Unfit(f"{end!r} cannot be created: {error.strerror}") from None
     end = check(end)
     if not os.access(end, os.W_OK | os.X_OK):
         raise Unfit(f"cannot write in {end!r}")
@@ -150,9 +150,9 @@ def places(root: str | os.PathLike[str], *, of_the_checkout_first: bool = False)
 def remedy(refused: str) -> str:
     """Return what to say where no place is left."""
     return (
-        f"no folder is safe for the environments of Python, {refused}\n"
-        f"What runs there gets your tokens. Set {CACHE} to a folder that you own and nobody else can write to,\n"
-        "nor to those above it (mktemp -d makes one); or take that right from others: chmod go-w FOLDER; under sudo: -H"
+        f"no safe folder for the Python environments, {refused}\n"
+        f"Code in these environments can read your tokens. Set {CACHE} to a folder that, like those above it,\n"
+        "only you can write to (such as one from mktemp -d), or run: chmod go-w FOLDER; under sudo, add -H"
     )
 
 
@@ -199,12 +199,12 @@ def _steps(path: str | os.PathLike[str]) -> list[str]:
 
 def _problem(there: str, status: os.stat_result, *, sticky_helps: bool = True) -> str:
     if not stat.S_ISDIR(status.st_mode):
-        return f"{there!r} is no folder and belongs to {_owner(status)}"
+        return f"{there!r} is not a folder and belongs to {_owner(status)}"
     if not _is_trusted(status):
         return _foreign(there, status)
     if sticky_helps and status.st_mode & stat.S_ISVTX:
         return ""
-    writable = f"{there!r} (owner {_owner(status)}, mode {_mode(status)}) may be written by"
+    writable = f"{there!r} (owner {_owner(status)}, mode {_mode(status)}) is writable by"
     if status.st_mode & stat.S_IWOTH:
         return f"{writable} everybody"
     if status.st_mode & stat.S_IWGRP and not _is_ours_alone(there, status.st_gid):

@@ -134,10 +134,10 @@ def _named(python: Path) -> Torch:
         with TemporaryFolder() as folder:
             versions = process.ask(words, of_a_child(folder), folder, seconds=60)
         if versions.code:
-            return Torch(python, reason=f"{python}, which {VARIABLE} names, has no torch with transformers")
+            return Torch(python, reason=f"{python} (from {VARIABLE}) does not have torch and transformers")
         return Torch(python, json.loads(versions.out))
     except (*process.FAILED, ValueError) as error:
-        return Torch(python, reason=f"{VARIABLE} names no Python: {error}")
+        return Torch(python, reason=f"{VARIABLE} is not a Python: {error}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _reason(code: int, limit: float, log: Path) -> str:
     if code == TOO_SLOW:
         return f"the child with torch timed out after {limit:g} seconds"
     if code == -signal.SIGKILL:
-        return "the child with torch was killed, most likely because the memory was full"
+        return "the child with torch was killed, most likely because memory ran out"
     how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
     words = log.read_text(errors="replace").strip().rpartition("\n")[2][:300]
-    return f"the child with torch {how}: {words or 'it said nothing'}"
+    return f"the child with torch {how}: {words or 'no output'}"

@@ -43,7 +43,7 @@ class Ended(Exception):
     """A child ended, or was ended, before its answer was complete; `held` are the bytes of memory that it had."""
 
     def __init__(self, code: int, held: int = 0) -> None:
-        super().__init__(f"the child ended with {code}")
+        super().__init__(f"the child exited with code {code}")
         self.code, self.held = code, held
 
 

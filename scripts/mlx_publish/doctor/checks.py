@@ -68,7 +68,7 @@ def _device(facts: Facts) -> Says:
         )
     if not device.deviation <= MOST_DEVIATION:
         return failed(
-            f"the GPU computes wrong: a small product is off by {device.deviation:.1e} of its size",
+            f"the GPU gives wrong results: a small product is off by {device.deviation:.1e} of its size",
             facts.remedies.wrong_products,
         )
     if device.device == "cpu":

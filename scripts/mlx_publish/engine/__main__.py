@@ -144,9 +144,9 @@ def _of_tokenizer(error: BaseException) -> PublishError | None:
     if type(error) is not Exception and type(error).__name__ != _PANIC and not reading:
         return None
     return Refused(
-        f"a library breaks over the tokenizer: {_named(error)[:_SHOWN]}",
+        f"a library fails on the tokenizer: {_named(error)[:_SHOWN]}",
         check="tokenizer-tame",
-        remedy="Look at the tokenizer's files; no client should load them like this.",
+        remedy="Check the tokenizer's files; they should not be loaded in this state.",
     )
 
 
@@ -161,13 +161,13 @@ def _surroundings(error: BaseException) -> PublishError | None:
     if full or "[write] Unable to write" in text:
         return SurroundingsError("the disk is full", remedy="Free space or take another --work folder; run again.")
     if isinstance(error, MemoryError) or "malloc" in text or "Insufficient Memory" in text:
-        return SurroundingsError("the memory is full", remedy="Close other programs, then run again.")
+        return SurroundingsError("out of memory", remedy="Close other programs, then run again.")
     if (limited := of_the_surroundings(error)) is not None and not isinstance(error, OSError):
         return limited
     if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED:
         return SurroundingsError(
-            f"{text}: children look neither into PYTHONPATH nor among the user's own packages",
-            remedy="Install mlx-publish with its extra mlx into a virtual environment.",
+            f"{text}: child processes ignore PYTHONPATH and user site-packages",
+            remedy="Install mlx-publish with its extra mlx in a virtual environment.",
         )
     if "[METAL]" in text or isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")

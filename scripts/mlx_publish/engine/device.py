@@ -33,7 +33,7 @@ def trusted() -> None:
     """Raise `SurroundingsError` where the GPU computes wrong; on the CPU there is nothing to compare with."""
     if on_gpu() and not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
         raise SurroundingsError(
-            f"the GPU computes wrong: a small product is off by {share:.1e} of its size",
+            f"the GPU gives wrong results: a small product is off by {share:.1e} of its size",
             remedy="Restart the machine; if that does not help, update its system and driver, or try another mlx.",
         )
 

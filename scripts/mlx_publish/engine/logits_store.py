@@ -44,7 +44,7 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = 
     aside.mkdir(parents=True)
     try:
         pieces = (piece for part in parts for piece in logits_of(model, part))
-        step = Step("reading with the source", 0, sum(part.positions for part in parts), "tokens")
+        step = Step("running the source", 0, sum(part.positions for part in parts), "tokens")
         for number, piece in enumerate(counted(pieces, len, tell, step)):
             mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
         index = [{"kind": part.kind, "ids": part.ids} for part in parts]

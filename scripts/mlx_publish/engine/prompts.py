@@ -51,7 +51,7 @@ class _Template:
         if (text := _known[key].text) is None:
             raise TemplateError(_known[key].error)
         if _HALF.search(text):
-            raise TemplateError("it writes half of a character (a lone surrogate), which no tokenizer reads")
+            raise TemplateError("it writes half a character (a lone surrogate), which tokenizers reject")
         return text
 
 

@@ -31,12 +31,12 @@ def going_on() -> Iterator[None]:
             yield
     except SystemExit as end:
         missing = _missing(end)
-        lacks = f"the Python package {missing} is not installed" if missing else f"it ends with {end.code}"
+        lacks = f"the Python package {missing} is not installed" if missing else f"it exits with code {end.code}"
         words = " ".join(printed.getvalue().split())[:400]
         raise Refused(
             f"mlx-lm cannot build the model: {lacks}{f' ({words})' if words else ''}",
             check="builds",
-            remedy="Install what it asks for beside mlx-lm, or take another source.",
+            remedy="Install it next to mlx-lm, or choose another source.",
         ) from end
     finally:
         sys.stdout.write(printed.getvalue())
@@ -150,7 +150,7 @@ def _lacking(error: Exception) -> str:
     if not isinstance(error, TypeError) or match is None:
         return ""
     keys = re.findall(r"'(\w+)'", match[1])
-    return f"config.json has no {', '.join(keys)}, which mlx-lm's class for this model type needs"
+    return f"config.json lacks {', '.join(keys)}, required by mlx-lm's class for this model type"
 
 
 @dataclass

@@ -96,7 +96,7 @@ def benchmark(
         if speed := _length_speed(bench, length, len(set(prompt_tokens)) - number, first=not lengths):
             lengths.append(speed)
         else:
-            left_out.append(LeftOut(length, f"{seconds:g} s are not enough for it"))
+            left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
     return Speed(
         device="gpu" if on_gpu() else "cpu",
         computed_in=computed_in,

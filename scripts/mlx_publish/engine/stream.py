@@ -56,7 +56,7 @@ class ShardWriter:
     def write(self, name: str, array: mx.array) -> None:
         """Write the next tensor; ValueError where it is not the announced one."""
         if not self._names or self._names[0] != name:
-            raise ValueError(f"{name} comes out of turn")
+            raise ValueError(f"{name} is out of order")
         self._names.pop(0)
         if self._file is None:
             self._file = (self.folder / self._where[name]).open("wb")
@@ -71,7 +71,7 @@ class ShardWriter:
     def finish(self) -> None:
         """Write the index. ValueError where a tensor is missing."""
         if self._names:
-            raise ValueError(f"{self._names[0]} was announced and not written")
+            raise ValueError(f"{self._names[0]} was announced but not written")
         index: dict[str, Any] = {
             "metadata": {"total_size": self._bytes, "total_parameters": self.parameters},
             "weight_map": dict(sorted(self._where.items())),

@@ -69,14 +69,14 @@ class File(Strict):
 
 
 class DestinationSpec(Record):
-    """Where it goes: `repo` is null for a folder."""
+    """The destination; `repo` is null for a folder."""
 
     name: str
     repo: RepoId | None
 
 
 class SourceSpec(Open):
-    """What was converted: a repo at a commit, or a folder by the digest of its files."""
+    """The source: a repo at a commit, or a folder with the digest of its files."""
 
     name: str
     repo: RepoId | None
@@ -93,7 +93,7 @@ class SourceSpec(Open):
 
 
 class VariantSpec(Record):
-    """The form that was made."""
+    """The form of the variant."""
 
     label: str
     quantized: bool
@@ -113,7 +113,7 @@ class LicenceSpec(Record):
 
 
 class ModelSpec(Open):
-    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class does not narrow."""
+    """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider."""
 
     model: Sha256
     files: list[File] = Field(min_length=1, max_length=20_000)
@@ -124,7 +124,7 @@ class ModelSpec(Open):
 
 
 class Rung(Record):
-    """One variant of the recipe; null is what was not measured."""
+    """One variant of the recipe; values that were not measured are null."""
 
     label: str
     repo: RepoId | None
@@ -143,7 +143,7 @@ class Rung(Record):
 
 
 class Judged(Record):
-    """What one check said; `accepted` is the reason for which a failure was let through."""
+    """The result of one check; `accepted` is the recipe's reason to accept a failure."""
 
     stage: str
     id: str
@@ -165,7 +165,7 @@ class Words(Open):
 
 
 class Evidence(Record):
-    """What the reports add up to for one variant; `untested` is the recipe's reason to publish it without a test."""
+    """The evidence of one variant, from its reports; `untested` is the recipe's reason to publish without a test."""
 
     model_config = ConfigDict(title="EvidenceSpec")
 

@@ -56,7 +56,7 @@ class Open(Record):
 
 
 class TextProof(Open):
-    """The comparison on one text of the twin; null where there is no number."""
+    """The comparison on one text of the twin; missing numbers are null."""
 
     nmse: Positive | None
     mean_kld: float | None
@@ -64,7 +64,7 @@ class TextProof(Open):
 
 
 class ProofSpec(Open):
-    """The twin: a small random model of the source's config in mlx-lm beside another implementation."""
+    """The twin: a small random model with the source's config, in mlx-lm and in another implementation."""
 
     against: str
     versions: Texts
@@ -121,7 +121,7 @@ class Rate(Open):
 
 
 class LengthSpec(Open):
-    """Speed at one length of the prompt: tokens per second, seconds, bytes."""
+    """Speed at one prompt length, in tokens per second, seconds and bytes."""
 
     prompt_tokens: Count
     generation_tokens: Count
@@ -146,7 +146,7 @@ class Machine(Open):
 
 
 class SpeedSpec(Open):
-    """The benchmark, and the machine that it ran on."""
+    """The benchmark and its machine."""
 
     device: Literal["cpu", "gpu"]
     lengths: list[LengthSpec] = Field(min_length=1, max_length=100)
@@ -166,7 +166,7 @@ def headline(lengths: Sequence[LengthSpec]) -> LengthSpec:
 
 
 class CapabilitiesSpec(Open):
-    """What the chat template can do; evidence of earlier versions lacks those with a default."""
+    """Capabilities of the chat template. Evidence from earlier versions lacks those with a default."""
 
     system: str
     two_users: str

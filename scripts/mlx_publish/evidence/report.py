@@ -20,9 +20,9 @@ Verdict = Literal["pass", "refused", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check says of one model.
+    """The result of one check on one model.
 
-    `message` gives what is so and why it matters, `remedy` the next step, `details` data for programs.
+    `message` says what was found and why it matters, `remedy` the next step, `details` data for programs.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Chain:
-    """What makes an edited report noticed: digests of the reports before this one, and of this one with them."""
+    """Digests of the earlier reports and of this one, which reveal an edited report."""
 
     own: str = ""
     """Over stage, verdict, inputs, checks and result; not over how much of a disk was free."""
@@ -54,7 +54,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Report:
-    """What one stage reports of one variant, with the digests of what it looked at."""
+    """The report of one stage for one variant, with the digests of its inputs."""
 
     stage: str
     inputs: Mapping[str, object]

@@ -81,7 +81,7 @@ class Survey:
         older = len({row.recipe for row in self.moved if row.kind == "converter"})
         if self.converters:
             parts.append(f"cards of {self.converters}: {older or 'none'} made by an older converter")
-        return f"looked at {self.recipes} recipe{'' if self.recipes == 1 else 's'}: {', '.join(parts)}"
+        return f"checked {self.recipes} recipe{'' if self.recipes == 1 else 's'}: {', '.join(parts)}"
 
 
 def survey(recipes: Path, cards: Path) -> Survey:
@@ -120,7 +120,7 @@ def survey(recipes: Path, cards: Path) -> Survey:
         moved += _converters(name, used, newest)
     if not at_head and not moved and not converters:
         raise BadInput(
-            f"nothing to look at: {'; '.join(f'{entry.recipe} {entry.why}' for entry in skipped)}",
+            f"nothing to check: {'; '.join(f'{entry.recipe} {entry.why}' for entry in skipped)}",
             place=str(recipes),
             remedy=f"Pin a recipe: mlx-publish pin {recipes / '<name>.yaml'}",
         )

@@ -129,7 +129,9 @@ def _filled_in(payload: Mapping[str, object]) -> Request:
 def _dispatched(payload: Mapping[str, object]) -> Request:
     if payload.get("action") != DISPATCH:
         raise BadInput(
-            "a dispatch of this type starts nothing", place="event_type", remedy=f"Send the type '{DISPATCH}'."
+            "a dispatch of this type starts nothing",
+            place="event_type",
+            remedy=f"Send a dispatch of type '{DISPATCH}'.",
         )
     return from_payload(payload.get("client_payload"))
 

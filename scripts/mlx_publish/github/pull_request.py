@@ -131,7 +131,7 @@ def _confirmed(target: Target) -> str:
         return str(shown["url"])
     raise SurroundingsError(
         f"the branch {target.branch} was pushed, but GitHub has no open pull request for it",
-        remedy=f"Open it by hand: gh pr create --head {target.branch} --base {target.base}",
+        remedy=f"Open it manually: gh pr create --head {target.branch} --base {target.base}",
     )
 
 

@@ -49,15 +49,17 @@ def event_of(body: bytes, given: str, secret: str) -> Dispatch | None:
 
     # In constant time, so that nobody learns the secret letter by letter.
     if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
-        raise Refused("the webhook's secret is another one", remedy="Give the Hub and the relay the same.")
+        raise Refused("the webhook's secret is wrong", remedy="Set the same secret on the Hub and in the relay.")
     if len(body) > LARGEST:
-        raise BadInput(f"a webhook of {len(body):,} bytes", place="body", remedy="Look at who sends it.")
+        raise BadInput(
+            f"the webhook has {len(body):,} bytes; the limit is {LARGEST:,}", place="body", remedy="Check who sends it."
+        )
     try:
         webhook = WebhookPayload.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(
-            f"no payload of a webhook of the Hub: {first['msg']}", place="body", key=".".join(map(str, first["loc"]))
+            f"not the payload of a Hub webhook: {first['msg']}", place="body", key=".".join(map(str, first["loc"]))
         ) from None
     if webhook.repo.type != "model" or webhook.event.scope != "repo.content" or webhook.event.action == "delete":
         return None
@@ -83,9 +85,9 @@ def _answer(environ: WSGIEnvironment, settings: Mapping[str, str]) -> tuple[str,
     if missing := [name for name in _NAMES if not settings.get(name)]:
         return "500 Internal Server Error", f"not set: {', '.join(missing)}\n".encode()
     if environ.get("REQUEST_METHOD") != "POST":
-        return "405 Method Not Allowed", b"webhooks are posted\n"
+        return "405 Method Not Allowed", b"send webhooks with POST\n"
     if not length.isdigit() or int(length) > LARGEST:
-        return "413 Content Too Large", b"no webhook is as large\n"
+        return "413 Content Too Large", b"the body is too large for a webhook\n"
     given, body = str(environ.get("HTTP_X_WEBHOOK_SECRET") or ""), environ["wsgi.input"].read(int(length))
     try:
         event = event_of(body, given, settings[_NAMES[0]])
@@ -95,7 +97,7 @@ def _answer(environ: WSGIEnvironment, settings: Mapping[str, str]) -> tuple[str,
         return _STATUS.get(type(error), "500 Internal Server Error"), f"{error.message}\n".encode()
     if event is None:
         return "204 No Content", b""
-    return "202 Accepted", f"asked for {event['client_payload']['source']}\n".encode()
+    return "202 Accepted", f"requested {event['client_payload']['source']}\n".encode()
 
 
 def send(event: Mapping[str, object], settings: Mapping[str, str]) -> None:
@@ -119,7 +121,8 @@ def send(event: Mapping[str, object], settings: Mapping[str, str]) -> None:
             pass
     except urllib.error.HTTPError as error:
         raise SurroundingsError(
-            f"GitHub answered {error.code} to the dispatch", remedy="Look at the token: contents: write on the repo."
+            f"GitHub answered {error.code} to the dispatch",
+            remedy="Check the token: it needs contents: write on the repo.",
         ) from None
     except OSError as error:
         raise SurroundingsError(f"GitHub did not answer: {error}", remedy="Send the webhook again.") from None

@@ -86,12 +86,12 @@ def _field(key: Key, asked: Asked) -> tuple[Any, Any]:
 
 
 _RECIPE = Asked(
-    "Name of a recipe of the repo, as its file is called without `.yaml`; this or source.",
-    form="Name of a recipe, as its file in recipes/ is called; this, or a source",
-    call="Name of a recipe in recipes/; this, or a source, or neither where the caller's event says it",
+    "Name of a recipe: its file name in `recipes/` without `.yaml`. Set this or source.",
+    form="Name of a recipe in recipes/ (file name without .yaml), or set source",
+    call="Name of a recipe in recipes/, or set source; neither if the caller's event names it",
 )
-_DRY_RUN = Asked("Stop at the card: no pull request.", form="Convert, test and measure, and open no pull request")
-_CALLBACK = Asked("Handed back as it is, in the plan and in the pull request: whatever the asker knows the request by.")
+_DRY_RUN = Asked("Stop at the card: no pull request.", form="Convert, test and measure, but do not open a pull request")
+_CALLBACK = Asked("Your own reference for the request, returned unchanged in the plan and the pull request.")
 _FIELDS: dict[str, Any] = {
     "recipe": (Annotated[str | None, _RECIPE], Field(None, pattern=patterns.NAME, max_length=96)),
     **{name: _field(key, key.asked) for name, key in _KEYS.items() if key.asked},
@@ -102,7 +102,7 @@ RequestSpec = create_model(
     "Request",
     __base__=_Rules,
     __doc__=(
-        "What is asked for, by the keys of `client_payload`; the form and `workflow_call` have the same with hyphens."
+        "A request by the keys of `client_payload`; the form and `workflow_call` have the same keys with hyphens."
     ),
     **_FIELDS,
 )

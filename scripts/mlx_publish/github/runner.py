@@ -142,7 +142,7 @@ def _append(path: str, text: str, variable: str) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SurroundingsError(
-            f"the file that {variable} names cannot be written: {why}", remedy="Look at the runner and its disk."
+            f"cannot write to the file in {variable}: {why}", remedy="Check the runner and its disk."
         ) from error
 
 

@@ -58,7 +58,7 @@ def running_kit(root: Path | None = None, direct_url: Callable[[], str | None] |
         return found
     warning = (
         f"{kit.ref()} is a tag, not a commit, so whoever can move the tag can change what your jobs run. "
-        "Replace it by the commit that you have read."
+        "Replace it with a commit that you have reviewed."
     )
     return RunningKit(kit.repo(), kit.ref(), "the version", warning)
 

@@ -71,14 +71,14 @@ def known_recipes(folder: Path) -> dict[str, Path]:
 
 def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> list[Wanted]:
     """Return what a tag publishes. `BadInput` lists the allowed tags, or the cards that nobody has reviewed."""
-    allowed = f"Tags are like: {', '.join(f'{name}/v1' for name in (*known, 'all'))}."
+    allowed = f"Valid tags: {', '.join(f'{name}/v1' for name in (*known, 'all'))}."
     match = _TAG.fullmatch(ref)
     if match is None:
         raise BadInput(f"'{ref}' is not a tag of a recipe", place="--ref", remedy=allowed)
     name, version = match["recipe"], match["version"]
     chosen = known if name == "all" else {name: known[name]} if name in known else {}
     if not chosen:
-        raise BadInput(f"the tag {name}/{version} names no recipe in {folder}", place="--ref", remedy=allowed)
+        raise BadInput(f"no recipe for the tag {name}/{version} in {folder}", place="--ref", remedy=allowed)
     wanted = [_of_file(path, tag=version) for path in chosen.values()]
     others = _readable(known)
     for entry in wanted:
@@ -91,9 +91,9 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
                 missing.setdefault(entry.recipe.name, []).append(card.as_posix())
     if missing:
         raise BadInput(
-            f"no card was reviewed in {', '.join(folder for folders in missing.values() for folder in folders)}",
+            f"no reviewed card in {', '.join(folder for folders in missing.values() for folder in folders)}",
             place="--ref",
-            remedy=f"Request {' and '.join(missing)} by the form or a dispatch, merge the pull request, then tag.",
+            remedy=f"Request {' and '.join(missing)} with the form or a dispatch, merge the pull request, then tag.",
         )
     return wanted
 
@@ -145,7 +145,9 @@ def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
     """Return the name of a source's recipe, or None. `BadInput` where several have it."""
     names = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
     if len(names) > 1:
-        raise BadInput(f"several recipes have it: {', '.join(names)}", place="source", remedy="Name one with 'recipe'.")
+        raise BadInput(
+            f"several recipes have this source: {', '.join(names)}", place="source", remedy="Choose one with 'recipe'."
+        )
     return names[0] if names else None
 
 
@@ -171,17 +173,17 @@ def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[st
     """Return what is asked of a source without a recipe. `BadInput` without a destination, or for a taken name."""
     if "to" not in request.keys and not request.dry_run:
         raise BadInput(
-            "no recipe has this source, and a new one needs a destination",
+            "no recipe has this source, so a destination is required",
             place="destination",
-            remedy="Set one, for example your-name/{source}-MLX-{variant}.",
+            remedy="Set one, such as your-name/{source}-MLX-{variant}.",
         )
     flags = request.flags
     recipe = recipe_from_flags(flags)
     if recipe.source_folder is not None:
-        raise BadInput(f"'{request.source}' is a folder in this repo", place="source", remedy="Name a repo on the Hub.")
+        raise BadInput(f"'{request.source}' is a folder in this repo", place="source", remedy="Use a repo on the Hub.")
     if recipe.name in known or recipe.name == "all":
         raise BadInput(
-            f"a recipe {recipe.name} exists already" if recipe.name in known else "a recipe cannot be called all",
+            f"the recipe {recipe.name} already exists" if recipe.name in known else "a recipe cannot be called all",
             place="source",
             remedy=f"Request that recipe instead, or add one with another name to {folder}.",
         )

@@ -47,10 +47,10 @@ def stop_ids(model: ModelFolder, turn_end: str | None, *, fix: bool) -> Iterator
         yield from faults_of(error, model.folder / MODEL)
         return
     if stopping.refusal:
-        yield model.fault(MODEL, EOS, stopping.refusal, f"Name the token that ends an answer as {EOS}.")
+        yield model.fault(MODEL, EOS, stopping.refusal, f"Set {EOS} to the token that ends an answer.")
         return
     for change in stopping.changes:
-        message = change.message if fix else f"the ends do not agree; --fix makes it so: {change.message}"
+        message = change.message if fix else f"the files disagree about the EOS ids; --fix writes: {change.message}"
         yield model.fault(change.file, change.key or EOS, message, _FIX, fixed=fix)
     if fix and stopping.changes:
         _write(model, stopping)
@@ -145,7 +145,7 @@ def portability(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
         # A file that is not there yet has no line to point at, nor has a key.
         file = change.file if change.file in model.names else CONFIG
         key = change.key if change.key in (model.json(file) or {}) else ""
-        message = change.message if fix else f"some clients cannot load it; --fix makes it so: {change.message}"
+        message = change.message if fix else f"some clients cannot load it; --fix writes: {change.message}"
         yield model.fault(file, key, message, _RUN_FIX, fixed=fix)
     for name, data in repaired.files.items() if fix else ():
         if name in (CONFIG, SPECIAL) and name in model.names:

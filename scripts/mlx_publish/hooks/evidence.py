@@ -16,7 +16,7 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.json_text import FaultyJson, read_within
 
-_AS_MADE = "Restore the evidence as mlx-publish wrote it; to change a number, measure again."
+_AS_MADE = "Restore the evidence file that mlx-publish wrote; to change a number, measure again."
 Claim = tuple[str, object, object]
 """A key of the evidence, what it says there, and what the recipe gives."""
 
@@ -73,7 +73,7 @@ def _unusable(error: NotEvidence, file: Lines) -> BadInput:
     if not isinstance(error.schema, str):
         return file.wrong("schema", "this key is missing" if error.schema is None else "is not text", _AS_MADE)
     if error.schema != SCHEMA:
-        words = f"says {error.schema!r} where this mlx-publish writes {SCHEMA!r}"
+        words = f"says {error.schema!r}, but this mlx-publish writes {SCHEMA!r}"
         return file.wrong("schema", words, "Run mlx-publish card again.")
     return joined([file.fault(fault.key, fault.message) for fault in error.faults])
 
@@ -82,11 +82,11 @@ def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: 
     """Yield where evidence, recipe and folder tell different things, and where a number stands in two forms."""
     for key, value, wanted in _wanted(file.evidence, recipe, variant):
         if value != wanted:
-            yield file.fault(key, f"says {_shown(value)} where {recipe.place} gives {_shown(wanted)}")
+            yield file.fault(key, f"says {_shown(value)}, but {recipe.place} gives {_shown(wanted)}")
     place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
         message = f"is in {folder}, but {recipe.place} publishes it as {place}"
-        yield Fault(message, in_file(file.path), remedy=f"Move the card to a folder that ends with {place}.")
+        yield Fault(message, in_file(file.path), remedy=f"Move the card to a folder whose path ends with {place}.")
     yield from _twice(file)
     model = file.evidence.model
     listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
@@ -125,7 +125,7 @@ def _twice(file: EvidenceFile) -> Iterator[Fault]:
             ]
         for room, key, value, there in repeated:
             if value is not None and value != there:
-                yield file.fault(f"ladder[{number}].{key}", f"says {value} where {room}.{key} says {there}")
+                yield file.fault(f"ladder[{number}].{key}", f"says {value}, but {room}.{key} says {there}")
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,7 @@ def faults(path: Path, text: str) -> Iterator[Fault]:
     """Yield what is wrong with the front matter of a card."""
     block = _BLOCK.match(text)
     if block is None:
-        yield Fault("the card has no front matter between two lines '---'", in_file(path), remedy=_AGAIN)
+        yield Fault("the card has no front matter between two '---' lines", in_file(path), remedy=_AGAIN)
         return
     try:
         # The empty line stands for the fence above, so that lines count from the top of the card.
@@ -40,7 +40,7 @@ def faults(path: Path, text: str) -> Iterator[Fault]:
         place = in_file(path, lines.get(fault.key, 1))
         yield Fault(cut(fault.message), place, cut(fault.key), _AGAIN)
     if wrong[MOST:]:
-        yield Fault(f"and {len(wrong) - MOST} more are wrong", in_file(path), remedy=_AGAIN)
+        yield Fault(f"and {len(wrong) - MOST} more errors", in_file(path), remedy=_AGAIN)
 
 
 def _faults(data: Mapping[str, object]) -> Iterator[Fault]:
@@ -64,7 +64,7 @@ def _licence(data: Mapping[str, object]) -> Iterator[Fault]:
         yield Fault("this key is missing" if licence is None else "is not text", key="license")
     for key in ("license_name", "license_link"):
         if licence == "other" and not data.get(key):
-            yield Fault("this key is missing; the licence 'other' needs it", key=key)
+            yield Fault("this key is missing; required with licence 'other'", key=key)
 
 
 def _texts(key: str, value: object) -> Iterator[Fault]:
@@ -72,4 +72,4 @@ def _texts(key: str, value: object) -> Iterator[Fault]:
     for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
         if not isinstance(item, str):
             place = f"{key}[{number}]" if isinstance(value, list) else key
-            yield Fault(f"{item!r} is not text; quote it", key=place)
+            yield Fault(f"{item!r} is not a string; quote it", key=place)

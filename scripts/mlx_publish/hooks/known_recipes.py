@@ -45,7 +45,9 @@ class KnownRecipes:
         name = file.evidence.recipe
         if not _NAME.fullmatch(name):
             raise file.wrong(
-                "recipe", f"no recipe can be called {cut(repr(name))}", "Take the evidence as it was made."
+                "recipe",
+                f"a recipe cannot be called {cut(repr(name))}",
+                "Restore the evidence file that mlx-publish wrote.",
             )
         if name not in self._known:
             self._known[name] = self._read(name)
@@ -61,7 +63,7 @@ class KnownRecipes:
             return error
         if recipe is None:
             return BadInput(
-                f"there is no recipe {name} in {self._folder}",
+                f"no recipe {name} in {self._folder}",
                 place=str(self._folder / f"{name}.yaml"),
                 remedy=f"Add {self._folder / name}.yaml, name another folder with --recipes, or remove the card.",
             )

@@ -33,7 +33,7 @@ def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterato
     evidence = file.evidence
     for key, value, wanted in _claims(evidence, recipe):
         if value != wanted:
-            yield file.fault(key, f"says {shown(repr(value))} where {recipe.place} gives {shown(repr(wanted))}")
+            yield file.fault(key, f"says {shown(repr(value))}, but {recipe.place} gives {shown(repr(wanted))}")
     if policy and (forbidden := judge_licence(evidence.licence.id, policy)):
         place = in_file(file.path, file.line_of("licence.id"))
         yield Fault(forbidden[0], place, "licence.id", forbidden[1])
@@ -47,7 +47,9 @@ def claims(file: EvidenceFile, recipe: Recipe, policy: Policy | None) -> Iterato
             yield file.fault(fault.key, fault.message)
         else:  # an entry of a list that is not there stands at the line of the list
             line = file.line_of(_INDEX.split(fault.key)[0])
-            yield replace(fault, place=in_file(file.path, line), remedy="Take the evidence as it was made.")
+            yield replace(
+                fault, place=in_file(file.path, line), remedy="Restore the evidence file that mlx-publish wrote."
+            )
 
 
 def _claims(evidence: Evidence, recipe: Recipe) -> Iterator[Claim]:
@@ -82,12 +84,12 @@ def differences(text: str, rendered: str) -> Iterator[tuple[int, str]]:
     every = list(_differences(text.split("\n"), rendered.split("\n")))
     yield from every[:MOST]
     if every[MOST:]:
-        yield every[MOST][0], f"differs here, too, and so on: {len(every)} differences"
+        yield every[MOST][0], f"differs here too, among {len(every)} differences"
 
 
 def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, str]]:
     if len(ours) * len(theirs) > _WORTH_COMPARING:
-        yield 1, f"has {len(ours):,} lines, and recipe and evidence give {len(theirs):,}"
+        yield 1, f"has {len(ours):,} lines, but recipe and evidence give {len(theirs):,}"
         return
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
     for _, start, end, from_, to in (code for code in matcher.get_opcodes() if code[0] != "equal"):
@@ -96,24 +98,24 @@ def _differences(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[i
             if line >= end:
                 yield min(line, len(ours) - 1) + 1, f"{_cut(theirs[from_ + number])} is missing here"
             elif from_ + number >= to:
-                yield line + 1, f"says {_cut(ours[line])}, which neither recipe nor evidence gives"
+                yield line + 1, f"says {_cut(ours[line])}, which comes from neither recipe nor evidence"
             else:
                 yield from ((line + 1, message) for message in _line(ours[line], theirs[from_ + number]))
 
 
 def _line(ours: str, theirs: str) -> Iterator[str]:
     if ours.rstrip() == theirs.rstrip():
-        yield "ends with other blanks than recipe and evidence give"
+        yield "ends with different whitespace than recipe and evidence give"
     elif _NUMBER.split(ours) == _NUMBER.split(theirs):
         for our, their in zip(_NUMBER.findall(ours), _NUMBER.findall(theirs), strict=True):
             if our != their:
-                yield f"says {our[:_LONGEST]} where the evidence has {their[:_LONGEST]}"
+                yield f"says {our[:_LONGEST]}, but the evidence has {their[:_LONGEST]}"
     else:
         at = next(
             (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
         )
         start = max(0, at - 20)
-        yield f"says {_cut(ours[start:])} where recipe and evidence give {_cut(theirs[start:])}"
+        yield f"says {_cut(ours[start:])}, but recipe and evidence give {_cut(theirs[start:])}"
 
 
 def _cut(text: str) -> str:
@@ -151,8 +153,8 @@ class _Made:
         try:
             yield
         except UNRENDERABLE as error:
-            message = f"no card can be made of it: {type(error).__name__}: {error}"
-            raise self.file.wrong("", message, "Take the evidence as it was made.") from error
+            message = f"cannot be rendered as a card: {type(error).__name__}: {error}"
+            raise self.file.wrong("", message, "Restore the evidence file that mlx-publish wrote.") from error
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
@@ -178,7 +180,7 @@ def _folder(folder: Path, recipes: KnownRecipes, charts: Collection[Path]) -> It
     missing = [name for name in (CARD, EVIDENCE) if not (folder / name).is_file()]
     if missing:
         there = CARD if missing == [EVIDENCE] else EVIDENCE
-        message = f"there is no {missing[0]} beside it"
+        message = f"no {missing[0]} next to it"
         yield Fault(message, in_file(folder / there), remedy=f"Add {folder / missing[0]}.")
     else:
         yield from _card(folder, recipes, chart=folder in charts)
@@ -212,7 +214,7 @@ def _read(path: Path) -> str:
     try:
         return read_within(path, LARGEST).decode("utf-8", "replace")
     except FaultyJson as error:
-        raise BadInput(error.message, place=in_file(path), remedy="Take it as it was made.") from error
+        raise BadInput(error.message, place=in_file(path), remedy="Restore the file that mlx-publish wrote.") from error
 
 
 def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:
@@ -221,9 +223,9 @@ def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:
         siblings = len(made.file.evidence.ladder) > 1
         wanted = render_chart(made.file.evidence) if siblings and drawn else None
     if siblings and not path.is_file():
-        yield Fault(f"there is no {CHART} beside it", in_file(made.folder / CARD), remedy=made.again)
+        yield Fault(f"no {CHART} next to it", in_file(made.folder / CARD), remedy=made.again)
     elif not siblings and path.is_file():
-        message = "the card has no siblings, so there is nothing to draw"
+        message = "the card has no other variants, so there is nothing to draw"
         yield Fault(message, in_file(path), remedy="Remove the file.")
     elif wanted is not None:
         for line, message in differences(_read(path), wanted):

@@ -16,7 +16,7 @@ from mlx_publish.hooks.rendered import Model, looks
 from mlx_publish.hooks.template_files import Template, templates_in
 from mlx_publish.model.template_places import JINJA
 
-_PAGE = "docs/hooks.md says what a template is tried with."
+_PAGE = "docs/hooks.md lists the dialogues that templates are tested with."
 
 
 def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
@@ -34,24 +34,24 @@ def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
 
 def _judged(template: Template, look: Look) -> Iterator[Fault]:
     if template.text.startswith(BYTE_ORDER_MARK):
-        message = "a byte order mark stands at its head, and so at the head of every prompt"
+        message = "it starts with a byte order mark, and so does every prompt"
         yield _fault(template, message, "Remove it.")
     if fault := _unusable(template, look):
         yield fault
         return
     if template.main and look.text("user") is not None and answer_head(look) is None:
-        message = "add_generation_prompt changes nothing, and the prompt ends in front of what an answer begins with"
-        yield _fault(template, message, "Write the beginning of an answer where add_generation_prompt is true.")
+        message = "add_generation_prompt changes nothing, so the prompt ends before the beginning of the answer"
+        yield _fault(template, message, "Write the beginning of the answer when add_generation_prompt is true.")
     yield from _slips(template, look)
 
 
 def _unusable(template: Template, look: Look) -> Fault | None:
     if not template.text.strip():
-        return _fault(template, "it is empty, and clients take it for the template all the same", "Remove or fill it.")
+        return _fault(template, "it is empty, and clients use it as the template anyway", "Remove or fill it.")
     if look.unsafe:
         dialogue, rendered = look.unsafe[0]
         message = f"it is not safe to render: {rendered.error} (dialogue {dialogue!r})"
-        return _fault(template, message, "Have it mended by its authors.", rendered.line)
+        return _fault(template, message, "Have the template fixed upstream.", rendered.line)
     if dialogues := _broken(template, look) if template.main else _syntax(look):
         rendered = look.rendered[dialogues[0]]
         message = f"it cannot be rendered: {rendered.error or ''} (dialogue {dialogues[0]!r})"
@@ -66,7 +66,7 @@ def _slips(template: Template, look: Look) -> Iterator[Fault]:
         # It may stand in another of the model's templates.
         if word := re.search(rf"\b{re.escape(name)}\b", template.text):
             line = template.text.count("\n", 0, word.start()) + 1
-            message = f"it reads {name}, which no caller is known to give"
+            message = f"it reads {name}, which no known caller passes"
             yield _fault(template, message, "Correct its name, or set it in the template before it is read.", line)
 
 

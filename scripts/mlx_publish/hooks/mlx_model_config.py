@@ -36,5 +36,5 @@ def _architecture(model: ModelFolder) -> Iterator[Fault]:
         yield model.fault("config.json", "model_type", "this key is missing, so no client can choose an architecture")
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        message = "is no list of class names, as [LlamaForCausalLM]" if names else "this key is missing"
-        yield model.fault("config.json", "architectures", message, "Write it as the model's source has it.")
+        message = "is not a list of class names, such as [LlamaForCausalLM]" if names else "this key is missing"
+        yield model.fault("config.json", "architectures", message, "Copy the value from the source model.")

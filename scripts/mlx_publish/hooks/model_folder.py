@@ -20,7 +20,7 @@ _CHECKED = (MODEL, GENERATION, CONFIG, SPECIAL)
 # Keys that only the config of a model has.
 _TELLING = frozenset({"model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size", "quantization"})
 _INDENT = re.compile(rb"\{\r?\n( +|\t+)\"")
-_AS_SOURCE = "Write it as the model's source has it."
+_AS_SOURCE = "Copy the value from the source model."
 
 
 class ModelFolder:

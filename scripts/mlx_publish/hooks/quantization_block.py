@@ -16,7 +16,7 @@ SIZES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "nvfp4": ((4,), (16,)),
 }
 """Bits and group sizes by mode."""
-_AGAIN = "Take the block as the conversion wrote it, or convert again."
+_AGAIN = "Restore the block that the conversion wrote, or convert again."
 _FIX = "Run the hook with --fix, or correct it by hand."
 
 
@@ -28,7 +28,7 @@ def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
         return  # not quantized, or by somebody else
     own = block if block is not None else copy
     if not isinstance(own, Mapping):
-        yield model.fault(MODEL, BLOCK, "is no mapping with bits, group_size and mode", _AGAIN)
+        yield model.fault(MODEL, BLOCK, "is not a mapping with bits, group_size and mode", _AGAIN)
         return
     # Layers that differ from the rest have an entry of their own: the same numbers, or false.
     layers = {f"{BLOCK}.{name}": entry for name, entry in own.items() if isinstance(entry, Mapping)}
@@ -54,13 +54,13 @@ def _whole(block: Mapping[str, object]) -> dict[str, object]:
 
 def _short(block: object, copy: object, whole: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     if block is None:
-        yield COPY, f"there is no {BLOCK} beside it, where MLX looks"
+        yield COPY, f"no {BLOCK} next to it, which MLX reads"
     elif block != whole:
-        yield f"{BLOCK}.mode", "this key is missing; mlx-lm takes it for affine"
+        yield f"{BLOCK}.mode", "this key is missing; mlx-lm assumes affine"
     if copy is None:
-        yield BLOCK, f"there is no {COPY} beside it, where the Hub looks"
+        yield BLOCK, f"no {COPY} next to it, which the Hub reads"
     elif block is not None and copy != block:
-        yield COPY, f"differs from {BLOCK} in the mode, which one of them leaves out"
+        yield COPY, f"differs from {BLOCK} in the mode, which one of them omits"
 
 
 def _different(block: Mapping[str, object], copy: object) -> Iterator[tuple[str, str]]:
@@ -69,18 +69,18 @@ def _different(block: Mapping[str, object], copy: object) -> Iterator[tuple[str,
         return
     for key in dict.fromkeys((*block, *copy)):
         if block.get(key) != copy.get(key):
-            yield f"{COPY}.{key}", f"says {copy.get(key)!r} where {BLOCK} says {block.get(key)!r}"
+            yield f"{COPY}.{key}", f"says {copy.get(key)!r}, but {BLOCK} says {block.get(key)!r}"
 
 
 def _wrong(block: Mapping[str, object], path: str) -> Iterator[tuple[str, str]]:
     """Yield keys whose numbers MLX cannot take, or that are not there."""
     mode = block.get("mode", "affine")
     if not isinstance(mode, str) or mode not in SIZES:
-        yield f"{path}.mode", f"MLX has no mode {mode!r}; it has {', '.join(SIZES)}"
+        yield f"{path}.mode", f"{mode!r} is not a mode of MLX; its modes: {', '.join(SIZES)}"
         return
     for key, allowed in zip(("bits", "group_size"), SIZES[mode], strict=True):
         value = block.get(key)
         if value is None:
             yield f"{path}.{key}", "this key is missing"
         elif type(value) is not int or value not in allowed:
-            yield f"{path}.{key}", f"is {value!r}; {mode} takes {', '.join(map(str, allowed))}"
+            yield f"{path}.{key}", f"is {value!r}; {mode} allows {', '.join(map(str, allowed))}"

@@ -20,7 +20,7 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Fault]:
     for folder in there:
         path = root / folder / SIGNATURE
         if path.is_file() and not is_signature(path):
-            remedy = "Restore it as the measuring machine wrote it, or remove it."
+            remedy = "Restore the file that the measuring machine wrote, or remove it."
             yield Fault("is not a signature written by ssh-keygen", in_file(folder / SIGNATURE), remedy=remedy)
     try:
         by = vouchers_of(find_policy(root) or EMPTY, root)

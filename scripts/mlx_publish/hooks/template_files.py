@@ -56,13 +56,13 @@ def templates_in(path: Path) -> list[Template]:
 
 def _in_json(path: Path, data: Mapping[str, object]) -> Iterator[Template]:
     if path.name == LEGACY and KEY not in data:
-        raise Refused(f"there is no {KEY} in it", place=in_file(path.name), remedy="Remove the file, or add the key.")
+        raise Refused(f"{KEY} is missing", place=in_file(path.name), remedy="Remove the file, or add the key.")
     named = named_templates(data.get(KEY), path.name)
     if not named:
         return
     if "default" not in named and not (path.parent / JINJA).is_file():
         raise Refused(
-            f"of the chat templates {', '.join(sorted(named))} none is the default, so none applies unasked",
+            f"of the chat templates {', '.join(sorted(named))} none is named 'default', so clients use none of them",
             place=in_file(path.name, _lines(path)[KEY]),
             remedy="Name one of them 'default'.",
         )

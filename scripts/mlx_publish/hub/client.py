@@ -52,9 +52,9 @@ def given_token() -> str | None:
     if not _TOKEN.fullmatch(token):
         # An HTTP library would show the whole of it, escaped, in its error.
         raise BadInput(
-            "holds a character that no token has, as a letter with an accent, a blank or a line break",
+            "contains a character that is not allowed in a token, such as an accented letter, a space or a line break",
             place=name,
-            remedy="Set it to the token alone, as the Hub shows it: letters, digits and '_'.",
+            remedy="Set it to exactly the token that the Hub shows: letters, digits and '_'.",
         )
     return token or None
 
@@ -85,7 +85,7 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.GatedRepoError as error:
         raise BadInput(
             f"{what} is gated, and this token may not read it",
-            remedy="Accept its terms on its page, then set HF_TOKEN to a token of that account.",
+            remedy="Accept the terms on its page, then set HF_TOKEN to a token of that account.",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise BadInput(
@@ -94,7 +94,7 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise BadInput(
-            f"{what} has no such revision",
+            f"{what}: revision not found",
             remedy="Give a commit of 40 hex digits, a tag or a branch. "
             "To write the newest commit into a recipe, run: mlx-publish pin RECIPE --update",
         ) from error
@@ -118,12 +118,12 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
     reason = without_secrets(str(error.server_message or error.response.reason_phrase))
     message = f"{what}: the Hub answered {status}: {reason}"
     if status in (401, 403):
-        return Refused(message, remedy="Set HF_TOKEN to a token with the right for this repo.")
+        return Refused(message, remedy="Set HF_TOKEN to a token with access to this repo.")
     if status == 412:
-        return SurroundingsError(message, remedy="Somebody else committed meanwhile; run the same command again.")
+        return SurroundingsError(message, remedy="Somebody else committed in the meantime; run the same command again.")
     return SurroundingsError(
         message,
-        remedy="Run the same command again later; nothing was left half-done.",
+        remedy="Run the same command again later; nothing is left half-done.",
         retry_after=retry_after(error.response.headers),
     )
 
@@ -140,7 +140,7 @@ def _surroundings(error: BaseException, what: str) -> PublishError:
     first = str(error).strip().splitlines()[:1] or [type(error).__name__]
     return SurroundingsError(
         f"{what}: no answer from {_endpoint()}: {first[0]}",
-        remedy="Check the network, then run the same command again; what was loaded is kept.",
+        remedy="Check the network, then run the same command again; completed downloads are kept.",
     )
 
 

@@ -104,7 +104,7 @@ def commit(change: Change, watch: Watch, *, create_pr: bool = False) -> Done:
             if wait is None or isinstance(error, GivenUp):
                 raise
             if now != head:
-                watch.say(f"{change.repo} got a commit that does not concern the model; going on top of it")
+                watch.say(f"{change.repo} got a new commit that does not touch the model; committing on top of it")
                 head = now
             _pause(wait, error)
     raise AssertionError  # pragma: no cover
@@ -141,8 +141,8 @@ def _look(change: Change, head: str) -> tuple[str, bool]:
     if _of_a_model(remote) == _of_a_model(change.before):
         return now, False
     raise SurroundingsError(
-        f"{change.repo}: somebody else committed meanwhile ({now[:12]})",
-        remedy="Look at it, then run the same command again to publish over it.",
+        f"{change.repo}: somebody else committed in the meantime ({now[:12]})",
+        remedy="Review that commit, then run the same command again to publish over it.",
     )
 
 

@@ -39,9 +39,9 @@ def has_tls(address: str) -> bool:
     scheme = _scheme(address)
     if not scheme:
         raise BadInput(
-            f"'{one_line(address)}' is no address of a Hub",
+            f"'{one_line(address)}' is not the address of a Hub",
             place=VARIABLE,
-            remedy="Write one as https://huggingface.co, or leave the variable unset.",
+            remedy="Use an address such as https://huggingface.co, or unset the variable.",
         )
     if scheme == "https":
         return True
@@ -73,15 +73,15 @@ def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
     shown = one_line(constants.ENDPOINT)
     if writing:
         raise BadInput(
-            f"{shown} is HTTP without TLS: whoever is on the way could change what is published, and take the token",
+            f"{shown} is HTTP without TLS: anyone on the network path could change the upload and steal the token",
             place=VARIABLE,
-            remedy="Write its address with https://, or leave the variable unset.",
+            remedy="Use an https:// address, or unset the variable.",
         )
     if token:
         raise BadInput(
-            f"{shown} is HTTP without TLS: whoever is on the way could take the token",
+            f"{shown} is HTTP without TLS: anyone on the network path could steal the token",
             place=VARIABLE,
-            remedy="Write its address with https://, or unset HF_TOKEN to read what everybody may.",
+            remedy="Use an https:// address, or unset HF_TOKEN to read public repos only.",
         )
     _warn(shown)
 
@@ -89,7 +89,9 @@ def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
 @cache
 def _warn(shown: str) -> None:
     """Print the warning once."""
-    message = f"warning: {VARIABLE}: {shown} is HTTP without TLS: whoever is on the way could change what is read"
+    message = (
+        f"warning: {VARIABLE}: {shown} is HTTP without TLS: anyone on the network path could change what is downloaded"
+    )
     print(without_secrets(message), file=sys.stderr, flush=True)
 
 
@@ -103,8 +105,8 @@ def before_request(request: Any) -> None:
         return
     if "authorization" in request.headers or request.method not in _READING:
         raise SurroundingsError(
-            f"the Hub leads to {one_line(url.host)} by HTTP without TLS; nothing was sent there",
-            remedy=f"Look at {VARIABLE} and at who answers for it, then run the same command again.",
+            f"the Hub redirects to {one_line(url.host)} by HTTP without TLS; nothing was sent there",
+            remedy=f"Check {VARIABLE} and the server behind it, then run the same command again.",
         )
 
 

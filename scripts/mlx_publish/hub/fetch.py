@@ -67,7 +67,9 @@ def _counting(step: Step, tell: Tell) -> Any:
 
 def _verify(path: Path, entry: FileEntry, repo: str) -> None:
     if not path.is_file():
-        raise SurroundingsError(f"{repo}/{entry.path} did not arrive", remedy="Run the same command again.")
+        raise SurroundingsError(
+            f"{repo}/{entry.path}: the download is incomplete", remedy="Run the same command again."
+        )
     right = (
         sha256_of(path) == entry.sha256 if entry.sha256 else not entry.git_sha1 or git_sha1_of(path) == entry.git_sha1
     )
@@ -75,6 +77,6 @@ def _verify(path: Path, entry: FileEntry, repo: str) -> None:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise SurroundingsError(
-            f"{repo}/{entry.path} arrived with other bytes than the Hub has",
+            f"{repo}/{entry.path} was downloaded, but its bytes differ from the Hub's",
             remedy="The file was removed from the cache; run the same command again.",
         )

@@ -26,7 +26,7 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file.local, target)
             if sha256_of(target) != file.sha256:
-                raise Refused(f"{file.path} arrived with other bytes in {folder}", check="remote-equal")
+                raise Refused(f"{file.path} was copied, but its bytes differ in {folder}", check="remote-equal")
         aside.chmod(0o755)
         replace_folder(aside, folder)
 
@@ -36,7 +36,7 @@ def judge_folder(folder: Path, source: SourceSpec, *, adopt: bool) -> None:
     free = not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir())))
     if not (free or source.is_of(read_json(folder / "mlx-publish.json"))):
         raise Refused(
-            f"{folder} holds something that was not published from this source",
+            f"{folder} contains files that were not published from this source",
             check="destination-ours",
             remedy="Choose another folder, or add 'adopt: true' to the recipe to replace it.",
         )

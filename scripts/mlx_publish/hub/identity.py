@@ -32,15 +32,15 @@ def judge_resource(repo: str) -> None:
     named = resource()
     if named != repo:
         raise Refused(
-            f"HF_OIDC_RESOURCE names {named}, and {repo} is to be published",
+            f"HF_OIDC_RESOURCE names {named}, but this job publishes {repo}",
             check=WRITABLE,
-            remedy="A trusted publisher's token is for one repo: give each variant a job of its own, with --variant.",
+            remedy="A trusted publisher's token is for one repo: run each variant in a separate job, with --variant.",
         )
     # The condition under which huggingface_hub itself asks the job for an identity (its `_oidc.py`).
     minted = os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
     if not (os.environ.get("HF_OIDC_ID_TOKEN") or minted):
         raise Refused(
-            "HF_OIDC_RESOURCE is set, and this job has no identity to exchange",
+            "HF_OIDC_RESOURCE is set, but this job has no OIDC identity to exchange",
             check=WRITABLE,
             remedy="Give the job 'permissions: id-token: write', or unset HF_OIDC_RESOURCE and set HF_TOKEN.",
         )
@@ -88,9 +88,9 @@ class Account:
 def no_token() -> Refused:
     """Return the error for a job that would publish without a token."""
     return Refused(
-        "there is no token to publish with",
+        "no token to publish with",
         check=WRITABLE,
-        remedy="Set HF_TOKEN to a token with write access, or be a trusted publisher (HF_OIDC_RESOURCE).",
+        remedy="Set HF_TOKEN to a token with write access, or set up a trusted publisher (HF_OIDC_RESOURCE).",
     )
 
 
@@ -101,14 +101,16 @@ def _exchange(repo: str) -> str:
         from huggingface_hub.errors import OIDCError  # noqa: PLC0415
     except ImportError:
         raise SurroundingsError(
-            "this huggingface_hub knows no trusted publishers", remedy="Install huggingface_hub 1.20 or newer."
+            "this huggingface_hub does not support trusted publishers", remedy="Install huggingface_hub 1.20 or newer."
         ) from None
     try:
         with hub_errors(f"the exchange of this job's identity for a token of {repo}"):
             return get_token() or ""
     except (OIDCError, Refused) as error:
         raise Refused(
-            str(error), check=WRITABLE, remedy="Name this repo and workflow as a trusted publisher in the Hub repo."
+            str(error),
+            check=WRITABLE,
+            remedy="Add this repo and workflow as a trusted publisher in the settings of the Hub repo.",
         ) from error
 
 

@@ -93,7 +93,7 @@ def strangers(folder: Path) -> list[str]:
         if (reason := _objection(path, name, indexed)) is not None:
             refused.append(f"{shown(name)}{reason}")
     absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
-    return refused + [f"{name} (the index names it, and it is not there)" for name in absent]
+    return refused + [f"{name} (named by the index, but missing)" for name in absent]
 
 
 def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
@@ -103,9 +103,9 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
     if not path.is_file() or not may_be_sent(name):
         return ""
     if name.endswith(".sig") and not is_signature(path):
-        return " (no signature as ssh-keygen writes it)"
+        return " (not a signature written by ssh-keygen)"
     if _WEIGHTS.fullmatch(name) and indexed is not None and name not in indexed:
-        return " (the index does not name it)"
+        return " (not named by the index)"
     if not name.endswith(".safetensors") and _piece(path, 0, 4).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"
     # A legal file that is too large for a text is not read whole.
@@ -165,7 +165,7 @@ def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
             count += length
             if _load(repo, commit, file.path, start, length) != _piece(file.local, start, length):
                 raise Refused(
-                    f"{file.path} at {repo}@{commit[:12]} is loaded with other bytes ({length} from {start} on)",
+                    f"{file.path} at {repo}@{commit[:12]} downloads with different bytes ({length} from {start} on)",
                     check="remote-equal",
                     remedy="It was not tagged. Run the same command again.",
                 )

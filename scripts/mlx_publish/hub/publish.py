@@ -101,7 +101,7 @@ def _look(repo: str) -> Remote:
     remote = find_remote(repo)
     if remote is None:
         raise SurroundingsError(
-            f"the Hub does not show {repo}, which was there a moment ago", remedy="Run the same command again later."
+            f"the Hub no longer shows {repo}, which existed a moment ago", remedy="Run the same command again later."
         )
     return remote
 
@@ -111,14 +111,14 @@ def _undo(order: Order, watch: Watch) -> None:
     try:
         remote = _look(order.repo)
         if watch.sent or watch.large_arrived or set(remote.files) - OF_THE_HUB:
-            state = "stays private until it is complete" if remote.private else "has all files and can be seen"
-            watch.say(f"{order.repo} {state}; the next run does what is missing")
+            state = "stays private until it is complete" if remote.private else "is complete and public"
+            watch.say(f"{order.repo} {state}; the next run completes it")
             return
         with hub_errors(order.repo):
             hub_api().delete_repo(order.repo)
         order.begun.unlink(missing_ok=True)
     except PublishError:
-        watch.say(f"{order.repo} was made for this and is left, private and empty, for the next run")
+        watch.say(f"{order.repo} was created and remains private and empty for the next run")
 
 
 def _fill(order: Order, remote: Remote, watch: Watch, *, new: bool = False) -> Receipt:
@@ -173,7 +173,8 @@ def _tag(order: Order, head: str) -> None:
     )
     if order.tag not in _tags(order, compared=head):
         raise SurroundingsError(
-            f"{order.repo} has no tag {order.tag}, though the Hub took it", remedy="Run the same command again later."
+            f"{order.repo} has no tag {order.tag}, although the Hub accepted it",
+            remedy="Run the same command again later.",
         )
 
 

@@ -60,7 +60,7 @@ def evidence_at(repo: str, commit: str, files: Mapping[str, FileEntry] | None = 
 def not_ours(repo: str) -> Refused:
     """Return the error for a repo that somebody else filled, or that was made from another source."""
     return Refused(
-        f"{repo} exists and was not made from this source",
+        f"{repo} exists, but was not published from this source",
         check=OURS,
         remedy="Choose another destination, or add 'adopt: true' to the recipe to replace its files.",
     )
@@ -75,7 +75,7 @@ def tags_of(repo: str) -> Mapping[str, str]:
 def tag_taken(repo: str, tag: str, commit: str, differs: str) -> Refused:
     """Return the error for a tag that stands for other files; `differs` names how."""
     return Refused(
-        f"the tag {tag} of {repo} is at another commit ({commit[:12]}), which differs in {differs}",
+        f"the tag {tag} of {repo} is at another commit ({commit[:12]}), with differences in {differs}",
         check="tag-free",
         remedy="Choose another tag: a published tag must not move.",
     )

@@ -24,7 +24,7 @@ def resolve(repo: str, revision: str | None) -> str:
     with hub_errors(name):
         sha = hub_api().model_info(repo, revision=revision).sha
     if not sha:
-        raise BadInput(f"{name} has no commit", remedy="Choose a repo that holds a model.")
+        raise BadInput(f"{name} has no commits", remedy="Choose a repo that contains a model.")
     return sha
 
 

@@ -77,7 +77,7 @@ def judge_token() -> None:
         raise BadInput(
             "this job runs the model, but its token has write access",
             place="HF_TOKEN",
-            remedy="Put a read token into the secret HF_READ_TOKEN; HF_TOKEN is the one that publishes.",
+            remedy="Put a read token into the secret HF_READ_TOKEN; HF_TOKEN is only for publishing.",
         )
 
 

@@ -28,7 +28,7 @@ def patience() -> float:
     except ValueError:
         seconds = -1
     if not 0 < seconds <= 86400:
-        raise BadInput(f"'{text}' is no number of seconds", place=PATIENCE, remedy="Write a number up to 86400.")
+        raise BadInput(f"'{text}' is not a number of seconds", place=PATIENCE, remedy="Write a number up to 86400.")
     return seconds
 
 
@@ -73,7 +73,7 @@ class Watch:
         if self.left <= 0:
             raise GivenUp(
                 f"the Hub failed for {self.patience:.0f} s (last asked: {request.method} {request.url.host})",
-                remedy="Run the same command again later; what the Hub has is not sent again.",
+                remedy="Run the same command again later; files that the Hub already has are not sent again.",
             )
 
     def after(self, response: Any) -> None:
@@ -83,8 +83,8 @@ class Watch:
             wait = retry_after(response.headers)
             if wait is not None and wait > self.left:
                 raise GivenUp(
-                    f"the Hub answered {response.status_code} and asks to wait {wait:.0f} s",
-                    remedy="Run the same command again then; what the Hub has is not sent again.",
+                    f"the Hub answered {response.status_code} and asks for a wait of {wait:.0f} s",
+                    remedy="Run the same command again then; files that the Hub already has are not sent again.",
                 )
             pause = f" in {wait:.0f} s" if wait else ""
             self.say(f"the Hub answered {response.status_code}; trying again{pause}")

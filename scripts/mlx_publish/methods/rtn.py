@@ -29,13 +29,13 @@ class Options(Strict):
         Flag(
             "N",
             "2, 3, 4, 5, 6 or 8 (default: 4)",
-            input="Bits of a quantized weight, for one variant (4 where nothing is said)",
+            input="Bits of a quantized weight, for one variant (default: 4)",
         ),
     ] = None
     """Bits per quantized weight. Default: 4."""
     group_size: Annotated[
         GroupSize | None,
-        Flag("N", "32, 64 or 128 (default: 64)", input="Weights that share one scale (64 for affine)"),
+        Flag("N", "32, 64 or 128 (default: 64)", input="Number of weights that share a scale (default: 64 for affine)"),
     ] = None
     """Number of weights that share a scale. Default: 64 for affine; fixed for the other modes."""
     mode: Annotated[
@@ -45,7 +45,11 @@ class Options(Strict):
     """Quantization mode. Default: affine."""
     mixed: Annotated[
         Mixed | None,
-        Flag("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", input="A mixed recipe of mlx-lm, as mixed_3_6"),
+        Flag(
+            "NAME",
+            "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6",
+            input="One of mlx-lm's mixed recipes, such as mixed_3_6",
+        ),
     ] = None
     """One of mlx-lm's mixed recipes, which give sensitive layers more bits."""
 

@@ -164,7 +164,7 @@ class _Walk:
             status = real.lstat()
         except OSError as error:
             if error.errno not in _GONE:
-                self.strays.append(Stray(name, f"{link}which cannot be looked at: {error.strerror}"))
+                self.strays.append(Stray(name, f"{link}which cannot be inspected: {error.strerror}"))
                 return
             status = None
         if status is None or stat.S_ISLNK(status.st_mode):  # it leads to nothing, or in a circle

@@ -63,7 +63,7 @@ def _of_path(path: str, text: str, revision: str = "") -> Address:
     if words and words[0] in _OTHER_KINDS:
         raise NotAModel(f"{_shown(text)} is the address of {_OTHER_KINDS[words[0]]}, not of a model")
     if len(words) < 2:
-        raise NotAModel(f"{_shown(text)} names no model: its address ends with namespace/name")
+        raise NotAModel(f"{_shown(text)} is not a model's address: it must end with namespace/name")
     if len(words) > 3 and words[2] in _AT_A_REVISION:
         revision = words[3]
         if words[3] == "refs" and len(words) > 5:  # refs/pr/1, where its slashes were not escaped

@@ -48,7 +48,7 @@ def joined(faults: Sequence[Fault]) -> BadInput:
     """Make one error of several faults, of which the first gives the remedy."""
     first, *others = faults
     if len(others) >= MOST:
-        others = [*others[: MOST - 1], Fault(f"and {len(others) - MOST + 1} more are wrong", first.place)]
+        others = [*others[: MOST - 1], Fault(f"and {len(others) - MOST + 1} more errors", first.place)]
     return BadInput(first.message, place=first.place, key=first.key, remedy=first.remedy, others=others)
 
 

@@ -33,7 +33,7 @@ _FACTORS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 def _bytes(value: object) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise PydanticCustomError("size", "a size is a number with MB, GB or TB, as 100 GB")
+        raise PydanticCustomError("size", "a size is a number with MB, GB or TB, such as 100 GB")
     return round(float(match[1]) * _FACTORS[match[2]])
 
 
@@ -54,9 +54,9 @@ class Attested(Strict):
     @model_validator(mode="after")
     def _names_one_voucher(self) -> Attested:
         if (self.signers is None) == (self.github is None):
-            raise PydanticCustomError("attested", "name one of the two: signers or github")
+            raise PydanticCustomError("attested", "set either signers or github")
         if self.workflow and not self.github:
-            raise PydanticCustomError("attested", "workflow belongs to github, which is the repo that runs it")
+            raise PydanticCustomError("attested", "workflow requires github, the repo that runs it")
         return self
 
 
@@ -150,7 +150,7 @@ def shared_destinations(recipe: Recipe, owners: dict[str, Recipe]) -> Iterator[F
         owner = owners.setdefault(str(destination).casefold(), recipe)
         if owner.place != recipe.place:
             yield _objection(
-                recipe, "to", f"{owner.place} publishes to {destination}, too", "Give each its own destination."
+                recipe, "to", f"{owner.place} also publishes to {destination}", "Give each a separate destination."
             )
 
 
@@ -193,9 +193,9 @@ def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Itera
 def _unpinned(revision: str | None) -> str:
     """Say why a revision is no commit."""
     if not revision:
-        return "no revision is given, and recipes here must pin a commit"
+        return "no revision is set; recipes here must pin a commit"
     if re.fullmatch("[0-9a-fA-F]{40}", revision):
-        return f"'{revision}' has capital letters; a commit is written in small ones"
+        return f"'{revision}' has upper-case letters; commits are written in lower case"
     if re.fullmatch("[0-9a-fA-F]{7,39}", revision):
         return f"'{revision}' is a shortened commit; recipes here must give all 40 hex digits"
     return f"'{revision}' is a branch or a tag, which can move; recipes here must pin a commit"
@@ -206,7 +206,7 @@ def _destinations(recipe: Recipe, policy: Policy) -> Iterator[tuple[str, str]]:
     names = policy.spec.namespaces
     wanted = list(recipe.destinations.values())
     if not policy.spec.folders and any(destination.folder for destination in wanted):
-        yield "publishes into a folder", f"Name a repo; {policy.named('folders')} allows no folder."
+        yield "publishes into a folder", f"Use a repo; {policy.named('folders')} does not allow folders."
     known = {name.casefold() for name in names or ()}
     for namespace in dict.fromkeys(destination.repo.partition("/")[0] for destination in wanted if destination.repo):
         if names is not None and namespace.casefold() not in known:

@@ -51,8 +51,8 @@ def _no_recipe(path: Path) -> BadInput:
     ending = f"; did you mean {by_name[meant]}?" if meant else ""
     more = f", and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
     listed = f"Recipes in {files[0].parent}: {', '.join(file.name for file in files[:_LISTED])}{more}." if files else ""
-    remedy = listed or "Write one: mlx-publish init, or mlx-publish recipe --help."
-    return BadInput(f"there is no such recipe{ending}", place=str(path), remedy=remedy)
+    remedy = listed or "Create one: mlx-publish init, or mlx-publish recipe --help."
+    return BadInput(f"recipe not found{ending}", place=str(path), remedy=remedy)
 
 
 def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = False) -> Recipe:
@@ -65,11 +65,13 @@ def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = Fal
     if not path.exists():
         raise _no_recipe(path)
     if path.is_dir():
-        remedy = f"Name one of its files: {', '.join(map(str, recipe_paths(path)[:_LISTED])) or 'there is none'}."
+        remedy = (
+            f"Use one of its files: {', '.join(map(str, recipe_paths(path)[:_LISTED])) or 'it contains no recipes'}."
+        )
         raise BadInput("this is a folder, not a recipe", place=str(path), remedy=remedy)
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
-        raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=in_file(path))
+        raise BadInput("a recipe is a mapping of keys, such as 'source: namespace/name'", place=in_file(path))
     spec = _validate(data, str(path), lines)
     folder = path.resolve().parent
     if to is not None:
@@ -116,9 +118,9 @@ def _variants(flags: Mapping[str, str]) -> list[Any]:
         return [described]
     if described:
         raise BadInput(
-            "describes one variant, and --variants names several",
+            "describes one variant, but --variants lists several",
             place=f"--{next(iter(described)).replace('_', '-')}",
-            remedy="Give one or the other.",
+            remedy="Use one or the other.",
         )
     return list(_list(flags["variants"]))
 
@@ -145,8 +147,8 @@ def _validate(data: Mapping[str, object], place: str, lines: Mapping[str, int]) 
     for key in ("source", "to"):
         if _CONTROL.search(getattr(spec, key)):
             where = Place(place, lines.get(key, 1)) if place else Place(f"--{key}")
-            message = f"{getattr(spec, key)[:100]!r} holds a control character, which no path and no repo has"
-            raise BadInput(message, place=where, key=key if place else "", remedy="Write the name without it.")
+            message = f"{getattr(spec, key)[:100]!r} contains a control character"
+            raise BadInput(message, place=where, key=key if place else "", remedy="Remove the control character.")
     return spec
 
 
@@ -187,10 +189,10 @@ def _complete(
     shared = [str(dest) for dest, count in Counter(destinations.values()).items() if count > 1]
     if shared:
         raise BadInput(
-            f"several variants go to {shared[0]}",
+            f"several variants have the same destination, {shared[0]}",
             place=_where(draft, "to"),
             key="to" if place else "",
-            remedy="Put {variant} or {bits} into it.",
+            remedy="Add {variant} or {bits} to it.",
         )
     return Recipe(spec, name, folder, destinations, place, lines)
 
@@ -206,23 +208,23 @@ def _check_source(recipe: Recipe, elsewhere: bool) -> None:
             _REPO.validate_python(recipe.spec.source)
         except ValidationError:
             raise BadInput(
-                f"'{recipe.spec.source}' is neither a repo as namespace/name nor a folder as ./path",
+                f"'{recipe.spec.source}' is neither a repo (namespace/name) nor a folder (./path)",
                 place=where,
                 key="source" if recipe.place else "",
-                remedy="Write namespace/name for a repo of the Hub, or begin a folder with ./ or /.",
+                remedy="Use namespace/name for a repo on the Hub; start a folder with ./ or /.",
             ) from None
     elif not elsewhere and not is_folder(recipe.source_folder):
         raise BadInput(
             f"the folder {recipe.source_folder} does not exist",
             place=where,
             key="source" if recipe.place else "",
-            remedy="Correct the path, or make the folder first.",
+            remedy="Correct the path, or create the folder first.",
         )
     elif recipe.spec.revision:
         raise BadInput(
             "a folder has no revision",
             place=_where(recipe, "revision"),
-            remedy="Leave revision out; the folder's files are identified by their digests.",
+            remedy="Remove revision; the folder's files are identified by their digests.",
         )
 
 
@@ -230,14 +232,14 @@ def _check_names(recipe: Recipe) -> None:
     twice = [label for label, count in Counter(v.label for v in recipe.variants).items() if count > 1]
     if twice:
         raise BadInput(
-            f"two variants are called {twice[0]}",
+            f"two variants are named {twice[0]}",
             place=_where(recipe, "variants"),
             key="variants" if recipe.place else "",
-            remedy="Give one of them a name.",
+            remedy="Set 'name' on one of them.",
         )
     if any(v.label == "source" for v in recipe.variants):
         raise BadInput(
-            "a variant cannot be called source; that folder is the source's own",
+            "a variant cannot be named source; the work folder uses that name for the source",
             place=_where(recipe, "variants"),
             key="variants" if recipe.place else "",
             remedy="Take another name.",
@@ -254,7 +256,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
         pattern = TEXT_DESTINATION
     if reasons := list(_unfilled(pattern, values, variant)):
-        remedy = "{source}, {variant} and {bits} may stand in it."
+        remedy = "Placeholders: {source}, {variant} and {bits}."
         raise BadInput(f"'{pattern}': {', '.join(reasons)}", place=place, key=key, remedy=remedy)
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), pattern)
     if text.startswith("folder:"):
@@ -263,10 +265,10 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
         return Destination(repo=_REPO.validate_python(text))
     except ValidationError:
         raise BadInput(
-            f"'{text}' is neither a repo as namespace/name nor folder:PATH",
+            f"'{text}' is neither namespace/name nor folder:PATH",
             place=place,
             key=key,
-            remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
+            remedy="Use letters, digits, '-', '_' and '.', at most 96 characters including the namespace.",
         ) from None
 
 

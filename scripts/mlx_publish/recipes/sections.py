@@ -36,15 +36,15 @@ class CardWords(Strict):
 
     notes: Annotated[
         str,
-        Flag("MARKDOWN", "Your own words for the card", input="Your own words for the card, in Markdown"),
+        Flag("MARKDOWN", "Your own text for the card", input="Your own text for the card, in Markdown"),
         Asked(
-            "Words for the card, in Markdown; only with source.",
-            form="For a source, your own words for the card, in Markdown",
+            "Text for the card, in Markdown. Only with source.",
+            form="For a source: your own text for the card, in Markdown",
             pattern=patterns.ASKED_TEXT,
             max_length=20000,
         ),
     ] = ""
-    """Markdown for a section of its own."""
+    """Markdown for a separate section."""
 
 
 class SmokeTest(Strict):
@@ -58,7 +58,7 @@ class SmokeTest(Strict):
     """Maximum length of the answer in tokens."""
     fold: Fold = "first-user"
     """Where to put the system prompt if the template has no system role: `first-user` prepends it to the first user
-    message, `own-turn` makes it a user message of its own, for templates that allow two in a row."""
+    message, `own-turn` makes it a separate user message, for templates that allow two in a row."""
     thinking: bool = False
     """Let models that have a thinking switch think before they answer."""
     engines: list[Engine] = Field(default=[])

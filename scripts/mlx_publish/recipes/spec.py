@@ -50,15 +50,15 @@ class RecipeSpec(Strict):
         BeforeValidator(_of_the_hub),
         Flag("REPO_OR_DIR", "namespace/name on the Hub, or a folder", first=True),
         Asked(
-            "A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; "
-            "with one the pull request brings a new recipe.",
-            form="namespace/name on the Hub; the pull request brings a recipe for it",
+            "`namespace/name` on the Hub. Without a destination, this requests the recipe that has this source; "
+            "with one, the pull request adds a new recipe.",
+            form="namespace/name on the Hub; the pull request adds a recipe for it",
             call="namespace/name on the Hub",
             pattern=patterns.ASKED_REPO,
             max_length=96,
         ),
     ] = Field(min_length=1, max_length=1000)
-    """`namespace/name` on the Hub, or a folder as `./path`, `../path`, `/path` or `~/path`."""
+    """`namespace/name` on the Hub, or a folder, written as `./path`, `../path`, `/path` or `~/path`."""
     revision: Annotated[
         str | None,
         Flag(
@@ -68,23 +68,23 @@ class RecipeSpec(Strict):
             first=True,
         ),
         Asked(
-            "Commit, tag or branch of the source; with a recipe the commit that it is to be pinned to from now on.",
+            "Commit, tag or branch of the source. With a recipe, the commit to pin it to.",
             form="Commit of the source (recommended), tag or branch",
             pattern=patterns.ASKED_REVISION,
             max_length=100,
         ),
     ] = Field(None, min_length=1, pattern=patterns.REVISION)
     """Commit (40 hex digits, recommended), tag or branch of the source."""
-    base_model: Annotated[
-        ModelId | None, Flag("REPO", "What the card names as base model (default: the source repo)")
-    ] = None
+    base_model: Annotated[ModelId | None, Flag("REPO", "Base model that the card names (default: the source repo)")] = (
+        None
+    )
     """Base model that the card names. Default: the source repo."""
     license: Annotated[
         str | None,
         Flag(
             "ID",
-            "Licence, where the source's card has none or a wrong one",
-            input="Licence identifier, where the source's card has none or a wrong one",
+            "Licence, if the source's card has none or a wrong one",
+            input="Licence identifier, if the source's card has none or a wrong one",
             group=CARD,
         ),
     ] = Field(None, pattern=patterns.LICENCE)
@@ -95,19 +95,19 @@ class RecipeSpec(Strict):
     """Link to the text of the licence. Required with `license: other`."""
     language: Annotated[
         list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None,
-        Flag("CODES", "Languages, as en,de (default: the source's)", group=CARD),
+        Flag("CODES", "Languages, such as en,de (default: the source's)", group=CARD),
     ] = None
     """Language codes, such as `en` or `zh-Hans`. Default: those of the source's card."""
     modality: Annotated[
         Literal["text"] | None,
         Flag(
             "text",
-            "text: publish the text part alone of a source that takes images or sound, too",
-            input="text publishes the text part alone of a source that takes images or sound, too",
+            "text: publish only the text part of a source that also takes images or audio",
+            input="text publishes only the text part of a source that also takes images or audio",
         ),
         Asked(
-            "`text` publishes the text part alone of a source that takes images or sound, too; only with source.",
-            form="For a source that takes images or sound, too; text publishes its text part alone",
+            "`text` publishes only the text part of a source that also takes images or audio. Only with source.",
+            form="For a source that also takes images or audio: text publishes only its text part",
             choices=("", "text"),
         ),
     ] = None
@@ -115,11 +115,11 @@ class RecipeSpec(Strict):
     so. Without this key such a source is refused."""
     variants: Annotated[
         list[VariantEntry],
-        Flag("NAMES", "Several variants by short names, as 4bit,8bit,bf16", first=True),
+        Flag("NAMES", "Variants by short name, such as 4bit,8bit,bf16", first=True),
         Asked(
-            "Short names as `4bit,8bit`, or a list of them; with a recipe those of its variants that are wanted.",
-            form="Which variants; all means those of the recipe, or 4bit of a source",
-            call="Short names with commas, as 4bit,8bit",
+            "Short names such as `4bit,8bit`, or a list of them. With a recipe, a selection of its variants.",
+            form="Variants to make; all means every variant of the recipe, or 4bit for a source",
+            call="Short names separated by commas, such as 4bit,8bit",
             choices=("all", "4bit", "8bit", "4bit,8bit", "4bit,6bit,8bit", "mxfp4", "nvfp4", "bf16"),
             pattern=patterns.ASKED_VARIANTS,
             max_length=200,
@@ -131,15 +131,15 @@ class RecipeSpec(Strict):
         BeforeValidator(_of_the_hub),
         Flag(
             "DEST",
-            "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it",
+            "namespace/name or folder:PATH, with the placeholders {source}, {variant} and {bits}",
             called="destination",
             first=True,
             group=DESTINATION,
         ),
         Asked(
-            "`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a "
+            "`namespace/name` on the Hub, with the placeholders `{source}`, `{variant}` and `{bits}`. Required with a "
             "source that no recipe has.",
-            form="For a source, where it goes, as your-name/{source}-MLX-{variant}",
+            form="For a source: the destination, such as your-name/{source}-MLX-{variant}",
             pattern=patterns.ASKED_DESTINATION,
             max_length=120,
         ),
@@ -149,7 +149,7 @@ class RecipeSpec(Strict):
         bool,
         Flag(
             "BOOL",
-            "true makes a new repo private",
+            "true creates a new repo as private",
             group=PUBLISHING,
         ),
     ] = False
@@ -176,8 +176,8 @@ class RecipeSpec(Strict):
         str | None,
         Flag(
             "SLUG",
-            "Collection on the Hub that the repo is added to",
-            input="Collection on the Hub that each repo is added to",
+            "Collection on the Hub to add the repo to",
+            input="Collection on the Hub to add each repo to",
             group=PUBLISHING,
         ),
     ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
@@ -186,7 +186,7 @@ class RecipeSpec(Strict):
         bool,
         Flag(
             "BOOL",
-            "true loads some bytes once more after the upload and compares them",
+            "true downloads parts of the upload again and compares them",
             group=PUBLISHING,
         ),
     ] = False
@@ -218,12 +218,12 @@ class RecipeSpec(Strict):
             return {**data, "revision": address.revision}
         if given != address.revision:
             # Both are somebody's text.
-            reason = f"the address names the revision {address.revision[:100]}, and revision names another one"
+            reason = f"the address contains the revision {address.revision[:100]}, but 'revision' is different"
             raise wrong_key("source", reason)
         return data
 
     @model_validator(mode="after")
     def _license_is_whole(self) -> RecipeSpec:
         if self.license == "other" and not (self.license_name and self.license_link):
-            raise wrong_key("license", "'other' needs license_name and license_link beside it")
+            raise wrong_key("license", "'other' requires license_name and license_link")
         return self

@@ -72,8 +72,8 @@ class Typed(Strict):
         Dtype | None,
         Flag(
             "D",
-            "bfloat16, float16 or float32; alone: unquantized",
-            input="bfloat16, float16 or float32; alone it makes an unquantized variant",
+            "bfloat16, float16 or float32; on its own: unquantized",
+            input="bfloat16, float16 or float32; on its own, it makes an unquantized variant",
         ),
     ] = None
     """Dtype of unquantized tensors. On its own, it makes an unquantized variant."""

@@ -49,7 +49,7 @@ def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
     there = next((file for file in (path, path.with_suffix(".yml")) if file.exists()), None)
     if there:
         if recipe_from_file(there, elsewhere=True).spec != wanted.spec:
-            raise BadInput("there is another recipe of this name", place=in_file(there), remedy="Change that one.")
+            raise BadInput("another recipe with this name exists", place=in_file(there), remedy="Change that one.")
         return there
     write_atomically(path, recipe_text(flags))
     try:
@@ -58,7 +58,7 @@ def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
         right = False
     if not right:
         path.unlink()
-        raise Bug(f"{path} does not say what the flags said")
+        raise Bug(f"{path} does not match the flags")
     return path
 
 
@@ -96,6 +96,6 @@ def pin(recipe: Recipe, commit: str) -> bool:
             "the commit cannot be written into this recipe",
             place=recipe.place_of("source"),
             key="revision",
-            remedy=f"Write it by hand: revision: {commit}",
+            remedy=f"Add it yourself: revision: {commit}",
         )
     return True

@@ -20,7 +20,7 @@ class Difference:
     """What knows it: a report, the recipe."""
 
     def __str__(self) -> str:
-        return f"{self.field} says {self.stated} where {self.by} says {self.known}"
+        return f"{self.field} says {self.stated}, but {self.by} says {self.known}"
 
 
 def walk(field: str, stated: object, known: object, by: str) -> Iterator[Difference]:

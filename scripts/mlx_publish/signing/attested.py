@@ -17,7 +17,7 @@ from mlx_publish.text.temporary import TemporaryFolder
 EVIDENCE = "mlx-publish.json"
 MEASURED = "urn:mlx-publish:measured:1"
 """The type of GitHub's attestation of evidence: a run of this workflow has measured it."""
-_AGAIN = "Measure again on a runner of yours (a run of publish.yml), and have its cards reviewed"
+_AGAIN = "Measure again on your own runner (a run of publish.yml), and have its cards reviewed"
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def read_signers(path: Path, place: str | Place) -> bytes:
         text = b""
     if not text.strip():
         raise BadInput(
-            f"there is no list of signers in {path}",
+            f"{path} is missing or empty; it should list the allowed signers",
             place=place,
-            remedy='Write a line for each key: NAME namespaces="mlx-publish" ssh-ed25519 AAAA...',
+            remedy='Add one line per key: NAME namespaces="mlx-publish" ssh-ed25519 AAAA...',
         )
     return text
 
@@ -81,27 +81,31 @@ def vouched(evidence: SignedEvidence, by: Vouchers) -> Vouched:
         return _by_key(evidence, by.signers, by.signers_name)
     if by.github:
         return _by_github(evidence, by.github, by.workflow)
-    signing = "is signed, and nobody asked by whom" if evidence.signature else "is signed by nobody who measured"
-    return Vouched("skip", f"{evidence.name} {signing}; whoever published it vouches for its numbers")
+    signing = (
+        "is signed, but no expected signer was given"
+        if evidence.signature
+        else "is not signed by the machine that measured"
+    )
+    return Vouched("skip", f"{evidence.name} {signing}; only its publisher vouches for the numbers")
 
 
 def judged(evidence: Evidence, text: bytes | None, signature: bytes | None, policy: Policy, name: str) -> Vouched:
     """Judge who vouches for evidence that is about to be published as `text`; messages call it `name`."""
     by = vouchers_of(policy)
     if not by.any:
-        return Vouched("skip", "the policy asks nobody to vouch for the evidence but whoever merges it")
+        return Vouched("skip", "the policy requires no signature or attestation of the evidence")
     if text != json_text(evidence.plain).encode():
-        return Vouched("fail", f"{name} is not the evidence that was looked at", f"{_AGAIN}.")
+        return Vouched("fail", f"{name} is not the evidence that was checked", f"{_AGAIN}.")
     return vouched(SignedEvidence(text, signature, name, f"{name.removesuffix('.json')}.sig"), by)
 
 
 def _by_key(evidence: SignedEvidence, signers: bytes, name: str) -> Vouched:
     if evidence.signature is None:
-        remedy = f"{_AGAIN}; that machine needs MLX_PUBLISH_EVIDENCE_KEY, the path of a key that {name} lists."
-        return Vouched("fail", f"{evidence.name} is not attested: there is no {evidence.signature_name}", remedy)
+        remedy = f"{_AGAIN}; set MLX_PUBLISH_EVIDENCE_KEY on that machine to the path of a key listed in {name}."
+        return Vouched("fail", f"{evidence.name} is not attested: {evidence.signature_name} is missing", remedy)
     who, detail = signer_of(evidence.text, evidence.signature, signers)
     if not who:
-        wrong = f"{evidence.signature_name} is no signature of {evidence.name} by anyone in {name}: {detail}"
+        wrong = f"{evidence.signature_name} is not a signature of {evidence.name} by a signer in {name}: {detail}"
         return Vouched("fail", wrong, f"{_AGAIN}; or add the key to {name} if it is yours.")
     return Vouched("pass", f"{evidence.name} is signed by {who[:100]} (key {detail[:100]})", by=who[:100])
 
@@ -114,7 +118,7 @@ def _by_github(evidence: SignedEvidence, repo: str, workflow: str) -> Vouched:
         outcome = gh(*words, *(("--signer-workflow", workflow) if workflow else ()))
     who = f"{workflow} for {repo}" if workflow else repo
     if outcome.code:
-        remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that may read attestations."
+        remedy = f"{_AGAIN}, with MLX_PUBLISH_ATTEST_EVIDENCE=true; gh needs a token that can read attestations."
         return Vouched(
             "fail", f"{evidence.name} has no attestation of {who} that gh verifies: {complaint(outcome)}", remedy
         )

@@ -57,7 +57,7 @@ def bundle_text(payload: bytes, signature: bytes, key: str) -> str:
 def read_bundle(text: bytes) -> Bundle:
     """Read a bundle. `Unreadable` where it is none, or holds more than one signature; nothing is verified."""
     if len(text) > LARGEST:
-        raise Unreadable(f"it has {len(text):,} bytes, too many for a signature")
+        raise Unreadable(f"its {len(text):,} bytes are too many for a signature")
     with laid_out("bundle"):
         data = parse(text, EVIDENCE)
         envelope, material = data["dsseEnvelope"], data["verificationMaterial"]
@@ -71,7 +71,7 @@ def read_bundle(text: bytes) -> Bundle:
         elif "x509CertificateChain" in material:
             certificate = _decoded(material["x509CertificateChain"]["certificates"][0]["rawBytes"])
     if not all(kinds):
-        raise Unreadable("it is no bundle of sigstore's with an in-toto statement")
+        raise Unreadable("it is not a sigstore bundle with an in-toto statement")
     return Bundle(payload, signed, key, certificate, text)
 
 

@@ -19,7 +19,7 @@ NAMESPACE = "mlx-publish"
 PUBLISHED = "mlx-publish.sig"
 """The signature as it lies beside `mlx-publish.json`; beside a reviewed card it is `evidence.sig`."""
 LARGEST = 64 << 10
-_MAKE = "Make one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-publish/evidence"
+_MAKE = "Create one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-publish/evidence"
 
 
 def evidence_key() -> Path | None:
@@ -33,7 +33,7 @@ def evidence_key() -> Path | None:
     except (OSError, ValueError):
         readable = False
     if not readable:
-        raise BadInput("names no file of a private key", place=KEY, remedy=_MAKE)
+        raise BadInput("is not the path of a private key file", place=KEY, remedy=_MAKE)
     return path
 
 
@@ -69,7 +69,7 @@ def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, s
     `signers` is the content of a file as OpenSSH's ALLOWED SIGNERS (man ssh-keygen).
     """
     if len(signature) > LARGEST:
-        return "", f"it has {len(signature):,} bytes, too many for a signature"
+        return "", f"its {len(signature):,} bytes are too many for a signature"
     with TemporaryFolder() as aside:
         allowed, sig = Path(aside, "signers"), Path(aside, "sig")
         allowed.write_bytes(signers)
@@ -77,8 +77,8 @@ def signer_of(evidence: bytes, signature: bytes, signers: bytes) -> tuple[str, s
         principals = ssh_keygen("-Y", "find-principals", "-f", allowed, "-s", sig)
         name = next(iter(principals.out.splitlines()), "").partition(",")[0].strip()
         if principals.code or not name:
-            return "", f"by no key that is listed ({complaint(principals)})"
+            return "", f"not by a listed key ({complaint(principals)})"
         outcome = ssh_keygen("-Y", "verify", "-n", NAMESPACE, "-f", allowed, "-s", sig, "-I", name, text=evidence)
     if outcome.code:
-        return "", f"not of these bytes, this purpose or this time ({complaint(outcome)})"
+        return "", f"not valid for these bytes, this purpose or this time ({complaint(outcome)})"
     return name, outcome.out.strip().rpartition(" key ")[2]

@@ -51,16 +51,17 @@ def identity_token() -> str:
     except Exception as error:  # each surrounding has errors of its own
         if not Runner.from_env().mints_identities:
             raise BadInput(
-                "the policy asks for a signature by sigstore, and this job may not ask for an identity",
+                "the policy requires a sigstore signature, but this job cannot request an OIDC identity",
                 place="sign",
                 remedy="Give the job 'permissions: id-token: write'.",
             ) from error
         raise SurroundingsError(
-            f"GitHub does not tell this job's identity: {type(error).__name__}", remedy="Run the same command again."
+            f"GitHub did not return an OIDC identity for this job: {type(error).__name__}",
+            remedy="Run the same command again.",
         ) from error
     if not token:
         raise BadInput(
-            "the policy asks for a signature by sigstore, and this job has no identity",
+            "the policy requires a sigstore signature, but this job has no OIDC identity",
             place="sign",
             remedy="Publish from a workflow whose job has 'permissions: id-token: write', or sign with a key.",
         )
@@ -78,7 +79,8 @@ def sign_keyless(payload: bytes) -> str:
             return str(signer.sign_dsse(_module("sigstore.dsse").Statement(payload)).to_json()) + "\n"
     except Exception as error:  # each of its parts has errors of its own, with no base in common
         raise SurroundingsError(
-            f"sigstore did not sign: {type(error).__name__}: {str(error)[:200]}", remedy="Run the same command again."
+            f"signing with sigstore failed: {type(error).__name__}: {str(error)[:200]}",
+            remedy="Run the same command again.",
         ) from error
 
 
@@ -136,8 +138,8 @@ def _trust() -> Any:
         return config.production()
     except (OSError, ValueError, _errors()) as error:
         raise SurroundingsError(
-            f"sigstore's roots cannot be had: {type(error).__name__}: {str(error)[:200]}",
-            remedy=f"Look at the network, or at the file that {TRUST} names.",
+            f"sigstore's trusted root cannot be loaded: {type(error).__name__}: {str(error)[:200]}",
+            remedy=f"Check the network, or the file that {TRUST} points to.",
         ) from error
 
 
@@ -153,6 +155,6 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise SurroundingsError(
-            "keyless signatures need the package sigstore, which is not installed",
+            "keyless signing needs the package sigstore, which is not installed",
             remedy=kit.install("sign"),
         ) from None

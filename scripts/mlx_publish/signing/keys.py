@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 KEY, PASSWORD = "MLX_PUBLISH_SIGNING_KEY", "MLX_PUBLISH_SIGNING_PASSWORD"
-_MAKE = "Make one with: openssl ecparam -name prime256v1 -genkey -noout -out signing.pem"
+_MAKE = "Create one with: openssl ecparam -name prime256v1 -genkey -noout -out signing.pem"
 _LARGEST = 64 << 10
 
 
@@ -34,7 +34,7 @@ def take_key(environment: MutableMapping[str, str] = os.environ) -> EllipticCurv
     given, password = environment.get(KEY, "").strip(), environment.get(PASSWORD, "")
     if not given:
         raise BadInput(
-            "the policy asks for a signature by a key, and none is given", place=KEY, remedy=f"Set it. {_MAKE}"
+            "the policy requires a signature by a key, but no key is set", place=KEY, remedy=f"Set it. {_MAKE}"
         )
     text = given if given.startswith("-----BEGIN") else _read(Path(given).expanduser())
     for secret in (password, *(line for line in text.splitlines() if "-----" not in line)):
@@ -70,9 +70,9 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise BadInput(
-            "holds no public elliptic key in PEM",
+            "does not contain a public elliptic-curve key in PEM",
             place=str(path),
-            remedy="Give what this prints: openssl ec -in signing.pem -pubout",
+            remedy="Use the output of: openssl ec -in signing.pem -pubout",
         )
     public: EllipticCurvePublicKey = key
     _digest_for(public, str(path))
@@ -105,12 +105,14 @@ def _private(text: bytes, password: bytes | None) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(text, password)
     except TypeError:  # one is given and not needed, or the other way round
-        why = f"does not fit {PASSWORD}: one of the two is encrypted or set, and the other is not"
-        raise BadInput(why, place=KEY, remedy=f"Set {PASSWORD} for an encrypted key, and only then.") from None
+        why = f"does not match {PASSWORD}: the key is encrypted and no password is set, or the reverse"
+        raise BadInput(
+            why, place=KEY, remedy=f"Set {PASSWORD} if the key is encrypted, and unset it otherwise."
+        ) from None
     except (ValueError, _unsupported()):
-        raise BadInput("is no private key in PEM, nor its path", place=KEY, remedy=_MAKE) from None
+        raise BadInput("is neither a private key in PEM nor the path of one", place=KEY, remedy=_MAKE) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInput("is no elliptic key", place=KEY, remedy=_MAKE)
+        raise BadInput("is not an elliptic-curve key", place=KEY, remedy=_MAKE)
     private: EllipticCurvePrivateKey = key
     _digest_for(private.public_key())
     return private
@@ -122,7 +124,9 @@ def _digest_for(key: EllipticCurvePublicKey, place: str = KEY) -> HashAlgorithm:
 
     known = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
     if key.curve.name not in known:
-        raise BadInput(f"is on the curve {key.curve.name}, which others do not verify", place=place, remedy=_MAKE)
+        raise BadInput(
+            f"is on the curve {key.curve.name}, which other verifiers do not support", place=place, remedy=_MAKE
+        )
     return known[key.curve.name]
 
 
@@ -131,10 +135,14 @@ def _read(path: Path, place: str = KEY) -> str:
         with path.open("rb") as file:
             return file.read(_LARGEST).decode("ascii")
     except UnicodeDecodeError:
-        raise BadInput("names a file that is no PEM", place=place, remedy=_MAKE) from None
+        raise BadInput("points to a file that is not PEM", place=place, remedy=_MAKE) from None
     except (OSError, ValueError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no path"
-        raise BadInput(f"names no file that can be read ({why})", place=place, remedy="Give its path.") from None
+        raise BadInput(
+            f"points to a file that cannot be read ({why})",
+            place=place,
+            remedy="Check the path.",
+        ) from None
 
 
 def _ec() -> Any:
@@ -142,7 +150,7 @@ def _ec() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     except ImportError:
         raise SurroundingsError(
-            "signing keys need the package cryptography, which is not installed", remedy=kit.install("sign")
+            "signing with a key needs the package cryptography, which is not installed", remedy=kit.install("sign")
         ) from None
     return ec
 

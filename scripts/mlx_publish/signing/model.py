@@ -34,7 +34,7 @@ class Signer:
         digests = {file.path: file.sha256 for file in files}
         if ignored := sorted(path for path in digests if path.partition("/")[0] in IGNORED):
             raise Refused(
-                f"{ignored[0]} would be published, and verifiers pass over it",
+                f"{ignored[0]} would be published unsigned, because verifiers ignore it",
                 check="only-model-files",
                 remedy="Remove it from model/.",
             )

@@ -17,7 +17,7 @@ _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 def complaint(outcome: Said) -> str:
     """Return the first line of a program's complaint."""
     lines = [line.strip() for line in f"{outcome.err}\n{outcome.out}".splitlines() if line.strip()]
-    return lines[0][:200] if lines else f"it ended with {outcome.code}"
+    return lines[0][:200] if lines else f"it exited with code {outcome.code}"
 
 
 def ssh_keygen(*words: str | Path, text: bytes = b"") -> Said:
@@ -33,7 +33,7 @@ def gh(*words: str | Path) -> Said:
 def _ask(name: str, words: Sequence[str | Path], environment: Mapping[str, str], text: bytes = b"") -> Said:
     where = program(name)
     if where is None:
-        raise SurroundingsError(f"there is no {name} on the PATH", remedy=f"Install {name}, then run it again.")
+        raise SurroundingsError(f"{name} is not on the PATH", remedy=f"Install {name}, then run it again.")
     try:
         return ask([where, *map(str, words)], environment, Path("/"), text=text, seconds=_SECONDS)
     except TimedOut:

@@ -63,13 +63,11 @@ def read_statement(payload: bytes) -> Signed:
     """Return what a statement signs. `Unreadable` where it is another kind, or where two readers could differ."""
     with laid_out("statement"):
         data = parse(payload, EVIDENCE)
-        _need(data["_type"] == STATEMENT_TYPE, "it signs no in-toto statement")
+        _need(data["_type"] == STATEMENT_TYPE, "it does not sign an in-toto statement")
         _need(data["predicateType"] == PREDICATE_TYPE, "it signs something other than the files of a model")
         (subject,) = data["subject"]
         files = _files(data["predicate"])
-        _need(
-            subject["digest"]["sha256"] == _of_all(files.values()), "its own digest is not that of the files it lists"
-        )
+        _need(subject["digest"]["sha256"] == _of_all(files.values()), "its digest does not match the files it lists")
         return Signed(str(subject["name"]), files)
 
 
@@ -81,7 +79,7 @@ def laid_out(what: str) -> Iterator[None]:
     except (Unreadable, FaultyJson) as error:
         raise Unreadable(str(error)) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"its {what} has another layout ({type(error).__name__})") from None
+        raise Unreadable(f"its {what} has an unexpected layout ({type(error).__name__})") from None
 
 
 def _need(so: bool, otherwise: str) -> None:
@@ -93,13 +91,13 @@ def _files(predicate: Mapping[str, Any]) -> dict[str, str]:
     """Return SHA-256 in hex by path. `Unreadable` for other digests, for a file listed twice, and for the signature."""
     how = predicate["serialization"]
     of_files = how["method"] == "files" and how["hash_type"] == "sha256"
-    _need(of_files, "its digests are not SHA-256 of whole files, which is all that is read here")
+    _need(of_files, "its digests are not SHA-256 of whole files, the only kind supported")
     files: dict[str, str] = {}
     for resource in predicate["resources"]:
         path, digest = resource["name"], resource["digest"]
         fits = resource["algorithm"] == "sha256" and bool(_HEX.fullmatch(digest)) and isinstance(path, str)
-        _need(fits, "one of its digests is no SHA-256")
-        _need(path not in files and path != SIGNATURE, "it lists one file twice, or itself")
+        _need(fits, "one of its digests is not SHA-256")
+        _need(path not in files and path != SIGNATURE, "it lists a file twice, or lists itself")
         files[path] = digest
     return files
 

@@ -19,7 +19,7 @@ from mlx_publish.signing.keyless import GITHUB, Named, named_in, why_unproven
 from mlx_publish.signing.keys import is_signed_by, public_key
 from mlx_publish.signing.statement import SIGNATURE, Signed, Unreadable, read_statement
 
-_NOT_THEIRS = "Do not use it: it is not from whom you asked for."
+_NOT_THEIRS = "Do not use it: it is not from the signer you expect."
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class Wanted:
         """Raise `BadInput` for options that exclude each other."""
         if self.key and self.identity:
             raise BadInput(
-                "a model has one signature: by a key, or in the name of an identity",
+                "a model has one signature, made with a key or with an identity",
                 place="--identity",
-                remedy="Give --key or --identity.",
+                remedy="Use either --key or --identity.",
             )
         if self.signers and self.github:
             raise BadInput(
-                "one of the two vouches for evidence", place="--github", remedy="Give --signers or --github."
+                "evidence is vouched for by signers or by GitHub, not both",
+                place="--github",
+                remedy="Use either --signers or --github.",
             )
         alone = (self.repository and not self.identity and "repository") or (
             self.workflow and not self.github and "workflow"
         )
         if alone:
             of = "identity" if alone == "repository" else "github"
-            raise BadInput(
-                f"belongs to --{of}, and nothing is asked without", place=f"--{alone}", remedy=f"Give --{of}, too."
-            )
+            raise BadInput(f"has no effect without --{of}", place=f"--{alone}", remedy=f"Add --{of}.")
 
 
 def signatures(
@@ -97,13 +97,13 @@ def _read(files: ModelFiles) -> tuple[Bundle | None, Signed | None, str]:
 
 def _signer(bundle: Bundle | None, signed: Signed | None, wanted: Wanted) -> Vouched:
     if bundle is None or signed is None:
-        return Vouched("skip", "there is no signature to look at")
+        return Vouched("skip", "no signature to check")
     named = f"'{signed.name[:100]}'"
     if wanted.key:
         return _by_key(bundle, wanted.key, named)
     if wanted.identity:
         if not bundle.certificate:
-            return Vouched("fail", "it was signed by a bare key, which names nobody", _NOT_THEIRS)
+            return Vouched("fail", "it was signed with a bare key, without an identity", _NOT_THEIRS)
         expected = Named(wanted.identity, wanted.issuer, wanted.repository)
         if why := why_unproven(bundle, expected):
             return Vouched("fail", f"it is not proven that {expected} signed it: {why}", _NOT_THEIRS)
@@ -115,7 +115,9 @@ def _named(signer: Vouched, signed: Signed | None, place: str) -> Vouched:
     """Warn of a good signature that was made for another repo: of a copy, or of an old version under a new name."""
     if signer.status != "pass" or signed is None or not place or signed.name.casefold() == place.casefold():
         return signer
-    return Vouched("warn", f"{signer.message}; it was made for that name, and this is {place}", "Prefer the original.")
+    return Vouched(
+        "warn", f"{signer.message}; it was signed under that name, but this is {place}", "Prefer the original."
+    )
 
 
 def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
@@ -123,21 +125,21 @@ def _by_key(bundle: Bundle, path: Path, named: str) -> Vouched:
     if is_signed_by(bundle, key):
         return Vouched("pass", f"{named} is signed by the key {path.name}")
     other = f"the key {bundle.key[:12]}" if bundle.key else "a certificate"
-    return Vouched("fail", f"{path.name} did not sign it; it names {other}", _NOT_THEIRS)
+    return Vouched("fail", f"{path.name} did not sign it; it was made with {other}", _NOT_THEIRS)
 
 
 def _unasked(bundle: Bundle, named: str) -> Vouched:
     if not bundle.certificate:
-        return Vouched("skip", f"{named} names the key {bundle.key[:12]}; give its public half (--key) to prove it")
+        return Vouched("skip", f"{named} names the key {bundle.key[:12]}; pass its public key (--key) to prove it")
     who = named_in(bundle)
     claim = f"names {who}" if who.identity else "has a certificate"
-    return Vouched("skip", f"{named} {claim}; give the identity that you expect (--identity) to prove it")
+    return Vouched("skip", f"{named} {claim}; pass the identity you expect (--identity) to prove it")
 
 
 def measurer(files: ModelFiles, wanted: Wanted) -> Vouched:
     """Judge whether one of the wanted signers vouches for the evidence of a published model."""
     if EVIDENCE not in files.entries:
-        return Vouched("skip", "there is no evidence that anybody could have signed")
+        return Vouched("skip", "no evidence to sign")
     entry = files.entries.get(PUBLISHED)
     if entry is not None and entry.size > TOO_LONG:
         return Vouched("fail", f"{PUBLISHED} has {entry.size:,} bytes, too many for a signature", _NOT_THEIRS)

@@ -123,7 +123,9 @@ def judge_reviewed(context: Context, variant: Variant, evidence: Evidence) -> tu
         findings = run_checks(KNOWN_AHEAD, parcel, context.recipe.accepted)
     except UNRENDERABLE as error:  # within a measurement there may be anything
         message = f"{folder / 'evidence.json'} cannot be rendered: {type(error).__name__}: {shown(error)}"
-        raise Refused(message, check="card-rendered", remedy="Take the evidence as it was made.") from error
+        raise Refused(
+            message, check="card-rendered", remedy="Restore the evidence file that mlx-publish wrote."
+        ) from error
     vouched = judged(evidence, text, signature, policy or EMPTY, str(folder / "evidence.json"))
     return tuple(finding for finding in (*findings, *run_checks(ATTESTED, vouched)) if finding.status == "fail")
 

@@ -122,7 +122,7 @@ def _load(source: str, instead: Mapping[str, object] | None = None) -> Any:
     )
     absent = sorted(str(key) for key in (*loading["missing_keys"], *loading["mismatched_keys"]))
     if missing := [key for key in absent if not any(part in key for part in _OTHER_SENSES)]:
-        raise ValueError(f"it finds no weights for {', '.join(missing[:3])}, which would be random")
+        raise ValueError(f"it finds no weights for {', '.join(missing[:3])}; they would be random")
     return model.eval()
 
 
@@ -192,7 +192,7 @@ _ORDERS: Mapping[str, Callable[..., object]] = {
 def _reason(error: Exception) -> str:
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError) or "allocate memory" in message:
-        return "the memory is full"
+        return "out of memory"
     short = message if len(message) <= _LONGEST else message[:_LONGEST] + " ..."
     return f"transformers cannot compute it: {type(error).__name__}: {short}"
 

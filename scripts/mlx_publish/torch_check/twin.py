@@ -109,7 +109,7 @@ def _kind(config: Config, folder: Path) -> tuple[Any, Any]:
     for name in reversed(autos) if wraps else autos:
         own = own or _auto(name, settings)
     if own is None:
-        raise ValueError(f"transformers has no language model for {type(settings).__name__}")
+        raise ValueError(f"transformers has no language model class for {type(settings).__name__}")
     _fill(settings)
     return settings, own
 

@@ -45,7 +45,7 @@ class Published:
             raise Refused(
                 f"{self.name} has no {EVIDENCE}",
                 check="evidence-readable",
-                remedy="It was not published by mlx-publish, so there is no evidence to verify it against.",
+                remedy="It was not published by mlx-publish, so it has no evidence to verify against.",
             )
         try:
             return Evidence.read(self.files.read(EVIDENCE))
@@ -53,7 +53,7 @@ class Published:
             if error.message and not isinstance(error, NoObject):
                 why = f"cannot be read: {error.message}"
             elif error.schema != SCHEMA:
-                why = f"has the schema {error.schema!r}, and this version reads {SCHEMA!r}"
+                why = f"has the schema {error.schema!r}, but this version reads {SCHEMA!r}"
             else:
                 why = f"is incomplete: {'; '.join(map(str, error.faults[:3]))}"
             raise Refused(
@@ -100,14 +100,14 @@ def find(place: str) -> Published:
     try:
         place = with_revision(place)
     except NotAModel as error:
-        raise BadInput(str(error), place="REPO", remedy="Give namespace/name@tag of a model.") from None
+        raise BadInput(str(error), place="REPO", remedy="Use namespace/name@tag of a model.") from None
     folder = expanded(place.removeprefix("folder:"))
     if place.startswith("folder:") or FOLDER.match(place) or is_folder(folder):
         if not is_folder(folder):
             raise BadInput(
                 f"the folder {folder} does not exist",
                 place="REPO",
-                remedy="Give a published folder, or namespace/name@tag.",
+                remedy="Use a published folder or namespace/name@tag.",
             )
         return Published(folder.name or str(folder), FolderFiles(folder))
     match = _PLACE.fullmatch(place)
@@ -115,7 +115,7 @@ def find(place: str) -> Published:
         raise BadInput(
             f"{place} is neither a folder nor a repo",
             place="REPO",
-            remedy="Give namespace/name@tag, its address or a folder.",
+            remedy="Use namespace/name@tag, its address or a folder.",
         )
     commit = pinned(match["repo"], match["revision"])
     return Published(f"{match['repo']}@{commit[:12]}", RepoFiles(match["repo"], commit))

@@ -47,9 +47,9 @@ def _same_source(context: Context, evidence: Evidence) -> None:
     identity, named = source_of(context).identity, evidence.source.identity
     if identity and identity != named:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
-            f"this folder has the digest {identity[:12]}, but {EVIDENCE} names {named[:12]}",
+            f"the source folder has the digest {identity[:12]}, but {EVIDENCE} names {named[:12]}",
             place="--source",
-            remedy="Give the folder that the model was converted from, unchanged.",
+            remedy="Use the folder that the model was converted from, unchanged.",
         )
 
 
@@ -58,9 +58,9 @@ def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(
-            f"{EVIDENCE} names the folder {origin.name} as the source, and not where it is",
+            f"{EVIDENCE} names the folder {origin.name} as the source, but not its path",
             place="--source",
-            remedy="Give that folder: --source DIR.",
+            remedy="Pass that folder: --source DIR.",
         )
     names = {"license": licence.id, "license_name": licence.name, "license_link": licence.link}
     return recipe_from_data(
