@@ -111,7 +111,7 @@ REMARKS = (
     judged("inspect", "stop-ids", "pass", "generation ends at 2"),
     judged("convert", "tokenizer-portable", "fixed", "tokenizer_class PreTrainedTokenizerFast in place of none"),
     judged("smoke", "template-renders", "pass", "21 of 21 dialogues render"),
-    judged("smoke", "stops", "warn", "to 'long text' it does not stop where the unquantized model does"),
+    judged("smoke", "stops", "warn", "to 'long text' it does not stop, but the unquantized model does"),
     judged("fidelity", "perplexity", "warn", "the limit is 1 (accepted: Wanted for phones)", "Wanted for phones"),
 )
 

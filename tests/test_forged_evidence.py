@@ -277,7 +277,7 @@ def test_the_refusal_names_the_field_and_both_values_and_is_short(tree: Tree, fi
 
 
 LISTS: dict[str, tuple[Change, str]] = {
-    "none at all": (lambda e: e.update(checks=[]), "tells of no check of inspect"),
+    "none at all": (lambda e: e.update(checks=[]), "lists no check of inspect"),
     "one less": (lambda e: e["checks"].pop(0), "lacks checks of inspect"),
     "one twice": (lambda e: e["checks"].append(e["checks"][0]), "twice"),
     "an unknown one": (lambda e: e["checks"].append({**e["checks"][0], "id": "better"}), "does not have: better"),
@@ -342,7 +342,7 @@ def test_what_another_machine_measured_is_claimed_and_said(tree: Tree, tmp_path:
             (tmp_path / "work/r" / variant / f"{name}.json").unlink()
     checks = elsewhere.upload()
     assert {name: check.status for name, check in checks.items() if check.status not in ("pass", "skip")} == {}
-    assert "claimed by the evidence alone: smoke, fidelity" in checks["facts-known"].message
+    assert "claimed only by the evidence: smoke, fidelity" in checks["facts-known"].message
     shutil.rmtree(tmp_path / "out")
     for change, words in (
         (lambda e: e["smoke"]["capabilities"].update(tools="listed"), "where the source's chat template says"),

@@ -207,7 +207,7 @@ def test_it_may_have_a_user_turn_of_its_own(silent: Tried, tmp_path: Path) -> No
     tried.run("card", fold="own-turn")
     status, message = tried.says("system-role")
     assert status == "warn"
-    assert "the system prompt becomes a user turn of its own" in message
+    assert "the system prompt becomes a separate user turn" in message
     assert tried.result["exchange"]["messages"] == [turn("user", SYSTEM), turn("user", PROMPT)]
     answers_as_the_card_shows(tried)
 
@@ -328,7 +328,7 @@ def legacy(shared: Path) -> Tried:
 
 
 def test_a_template_that_tokenizers_do_not_read_goes_where_they_do(legacy: Tried) -> None:
-    assert legacy.says("chat-template", "inspect") == ("pass", "the chat template stands in chat_template.json")
+    assert legacy.says("chat-template", "inspect") == ("pass", "the chat template is in chat_template.json")
     status, message = legacy.says("tokenizer-portable", "convert")
     assert status == "fixed"
     assert message.startswith("the chat template stood in chat_template.json only, which tokenizers do not read")
@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
         "m-Instruct",
         template(None),
         "chat-template",
-        "there is no chat template, and its name says 'Instruct'",
+        "no chat template, and its name says 'Instruct'",
     ),
     "no default": ("m", named, "chat-template", "of the chat templates rag, tool_use none is the default"),
     "a loop without end": ("m", template(LOOPS + CHATML), "template-safe", "it did not end within 8 s"),

@@ -154,7 +154,7 @@ def test_turns_without_a_token_between_them_are_the_sources_own_way(tmp_path: Pa
     template = opening + MANNERS["solar"].template
     made = gate(make_model(tmp_path / "m", chat_template=template))
     assert made.status()["stop-complete"] == "warn"
-    assert "which is no token: as in the source, an answer ends by 2 alone" in made.message("stop-complete")
+    assert "which is not a token: as in the source, an answer ends only at 2" in made.message("stop-complete")
     assert ends(made.model()) == ({TURN_END},) * 3
 
 

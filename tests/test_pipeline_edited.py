@@ -43,7 +43,7 @@ def test_an_edited_report_is_noticed_by_the_next_stage_and_by_upload_and_made_ag
     edit(mine.variant / f"{stage}.json", change)
     for command in (following, "upload"):
         said = user.run(command, *mine.again(), code=1).text
-        assert f"{stage}.json of 4bit was changed after it had been written" in said
+        assert f"{stage}.json of 4bit was changed after it was written" in said
         assert f"Run 'mlx-publish {stage} --force' with the same recipe and --work" in said
     assert not mine.out.exists()
     if stage in ("inspect", "smoke"):
@@ -59,7 +59,7 @@ def test_a_report_that_was_signed_again_is_not_the_one_that_others_name(mine: Pu
     report = Report.from_json(read_json(path))
     path.write_text(json_text(report.behind({"inspect": _report(mine, "inspect")}, None).to_json()), encoding="utf-8")
     said = user.run("card", *mine.again(), code=1).text
-    assert "smoke.json of 4bit was made from another convert.json than lies beside it" in said
+    assert "smoke.json of 4bit was made from another convert.json than the one next to it" in said
 
 
 def _report(mine: Published, stage: str) -> Report:

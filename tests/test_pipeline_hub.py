@@ -383,7 +383,7 @@ def test_rights_that_end_before_the_tag_are_told_as_what_they_leave(ada: Publish
 
 def test_a_repo_that_cannot_be_removed_is_named(ada: Publisher, hub: Hub) -> None:
     hub.faults += [Fault("POST", "/preupload/", status=403), Fault("DELETE", "/repos/delete", status=403)]
-    assert f"{REPO} was made for this and is left, private and empty" in ada.upload(code=1)
+    assert f"{REPO} was created and remains private and empty" in ada.upload(code=1)
     ada.upload()
     assert_published(ada)
 

@@ -103,7 +103,7 @@ def test_cards_of_a_folder_that_was_never_made(ada: User, hub: Hub) -> None:
     assert "mlx-publish run --recipe recipes/tiny.yaml --into cards" in text
     (ada.home / "cards").mkdir()
     text = refused(ada, hub, "--cards", "cards", command="upload", code=2)
-    assert "there is no reviewed card of 4bit" in text
+    assert "no reviewed card of 4bit" in text
 
 
 def test_a_signing_key_that_is_missing(ada: User, hub: Hub) -> None:

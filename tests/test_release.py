@@ -88,8 +88,13 @@ def test_notes_are_the_changelog_s_and_the_major_tag_moves(kit: Path, tmp_path: 
         ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, and the package says {VERSION}"),
         (f"v{VERSION}", "9.9.9", LOG, f"is not a wheel of {VERSION}"),
         (f"v{VERSION}", "", LOG, f"nothing is not a wheel of {VERSION}"),
-        (f"v{VERSION}", VERSION, "# Changelog\n\n## Unreleased\n\n- x\n", f"there is no section '## {VERSION}'"),
-        (f"v{VERSION}", VERSION, f"## {VERSION}\n\n## 0.0.1\n\n- x\n", f"there is no section '## {VERSION}'"),
+        (
+            f"v{VERSION}",
+            VERSION,
+            "# Changelog\n\n## Unreleased\n\n- x\n",
+            f"CHANGELOG.md has no section '## {VERSION}'",
+        ),
+        (f"v{VERSION}", VERSION, f"## {VERSION}\n\n## 0.0.1\n\n- x\n", f"CHANGELOG.md has no section '## {VERSION}'"),
     ],
 )
 def test_what_does_not_fit_releases_nothing(

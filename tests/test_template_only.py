@@ -87,7 +87,7 @@ def test_a_folder_with_tokenizer_config_json_alone(user: User, tmp_path: Path) -
     ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"), "--verbose")
     lines = [line.split(maxsplit=2) for line in ended.out.splitlines()]
     assert ended.out.startswith("smoke  m \N{MIDDLE DOT} chat template: pass\n")
-    assert ["ok", "system-role", "the system text is a turn of its own"] in lines
+    assert ["ok", "system-role", "the system prompt is a separate turn"] in lines
     assert "tokenizer_config.json (default)" in ended.out
     assert r"'<|im_start|>assistant\n'" in ended.out
     assert "template-same" not in ended.out
@@ -144,7 +144,7 @@ def test_other_engines(user: User, tmp_path: Path) -> None:
 # What is not
 
 REFUSED: dict[str, tuple[object, str, str]] = {
-    "no template": (None, "chat-template", "there is no chat template"),
+    "no template": (None, "chat-template", "no chat template"),
     "no default": (named("rag", "tool_use"), "chat-template", "rag, tool_use none is the default"),
     "forbidden": ("{{ messages.__class__ }}", "template-safe", "not safe to render"),
     "a gigabyte": ("{{ 'a' * 10 ** 9 }}", "template-safe", "more than 2,000,000 characters"),
@@ -210,7 +210,7 @@ def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> No
         (("--source", "a/b/c"), "--source: a/b/c is neither a folder nor a repo"),
         (("--source", "nowhere"), "--source: nowhere is neither a folder nor a repo"),
         ((), "--source: --template-only needs a model"),
-        (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: there is no engine jinja9"),
+        (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: unknown engine jinja9"),
     ],
 )
 def test_bad_input_is_exit_2(user: User, words: tuple[str, ...], message: str) -> None:

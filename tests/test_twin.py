@@ -224,7 +224,11 @@ SMALL_JAMBA = {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_per
         ),
         ({"name": "Falcon-H1-0.5B-Base"}, "key_multiplier", "from position 1 on: it ignores key_multiplier (0.39"),
         ({"name": "AI21-Jamba-1.5-Mini", **SMALL_JAMBA}, "num_experts_per_tok", "it ignores num_experts_per_tok (2)"),
-        ({"name": "glm-4-9b-chat-hf"}, "partial_rotary_factor", "partial_rotary_factor (absent, its default counts)"),
+        (
+            {"name": "glm-4-9b-chat-hf"},
+            "partial_rotary_factor",
+            "partial_rotary_factor (absent, so its default applies)",
+        ),
         (
             {"name": "ERNIE-4.5-21B-A3B-PT"},
             None,

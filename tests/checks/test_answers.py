@@ -271,18 +271,18 @@ NEVER = "no answer stopped before its token limit"
 @pytest.mark.parametrize(
     ("made", "source", "status", "message"),
     [
-        (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it does not stop where the unquantized model does"),
+        (answers(endless()), ASKED_ENDS, "warn", "to 'asked' it does not stop, but the unquantized model does"),
         (
             ASKED_ENDS,
             answers(),
             "warn",
-            "to 'colours', 'long text', 'one word' it does not stop where the unquantized model does",
+            "to 'colours', 'long text', 'one word' it does not stop, but the unquantized model does",
         ),
         (
             answers(endless(), colours=answer()),
             ASKED_ENDS,
             "warn",
-            "to 'asked' it does not stop where the unquantized model does",
+            "to 'asked' it does not stop, but the unquantized model does",
         ),
         (answers(endless()), answers(endless()), "warn", f"{NEVER}; the unquantized model behaves the same"),
         (answers(endless()), None, "warn", NEVER),

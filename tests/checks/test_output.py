@@ -147,13 +147,13 @@ FAILING: list[tuple[str, Built, str, str]] = [
     (
         "bits-per-weight",
         built_as(Variant(bits=8), header(4), **AFFINE),
-        "4.500 bits per weight where the shapes give 8.5",
+        "4.500 bits per weight, but the shapes give 8.5",
         "quantization block",
     ),
     (
         "bits-per-weight",
         built_as(Variant(dtype="float32"), SOURCE),
-        "16.000 bits per weight where the shapes give 32",
+        "16.000 bits per weight, but the shapes give 32",
         "",
     ),
     ("bits-per-weight", replace(GOOD, tensors={}), "0.000 bits per weight", ""),

@@ -78,7 +78,7 @@ def test_an_accepted_failure_does_not_end_the_look() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"architectures": ["Mistral3ForConditionalGeneration"], "vision_config": {"x": 1}}, "made for images"),
+        ({"architectures": ["Mistral3ForConditionalGeneration"], "vision_config": {"x": 1}}, "also supports images"),
         ({"architectures": ["LlavaQwenForCausalLM"], "audio_config": {"x": 1}}, "audio_config of config.json"),
     ],
 )

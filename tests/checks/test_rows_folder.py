@@ -101,7 +101,8 @@ def test_a_file_beside_the_weights_has_a_most(monkeypatch: pytest.MonkeyPatch) -
     assert find("file-sizes", source).status == "pass"
     monkeypatch.setattr(folder_checks, "SMALL", 2999)
     assert (
-        find("file-sizes", source).message == "merges.txt has 3,000 bytes, and a file beside the weights at most 2,999"
+        find("file-sizes", source).message
+        == "merges.txt has 3,000 bytes, and the limit for files other than weights is 2,999"
     )
 
 

@@ -48,7 +48,7 @@ def test_an_empty_block_says_nothing(key: str) -> None:
 
 def test_a_quantization_of_mlx_is_named() -> None:
     source = facts(config={"quantization": {"bits": 4, "group_size": 64}})
-    assert "(MLX, 4 bits; so says quantization of config.json)" in find("unquantized", source).message
+    assert "(MLX, 4 bits, according to quantization of config.json)" in find("unquantized", source).message
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_quantization_of_mlx_is_named() -> None:
 def test_a_file_beside_it_is_named(path: str, content: dict[str, Any], words: str) -> None:
     source = facts({path: content})
     assert failures(source) == ["unquantized"]
-    assert f"({words}; so says {path})" in find("unquantized", source).message
+    assert f"({words}, according to {path})" in find("unquantized", source).message
 
 
 def test_a_cache_that_was_quantized_is_no_quantized_model() -> None:
@@ -138,13 +138,13 @@ def test_masks_and_positions_are_no_weights() -> None:
     [
         ("quants/Tiny-AWQ", "base_model: acme/Tiny\n", "made from: acme/Tiny."),
         ("quants/Tiny-AWQ", "base_model: [acme/Tiny]\nbase_model_relation: quantized\n", "made from: acme/Tiny."),
-        ("quants/Tiny-AWQ", "base_model: meta/Big\nbase_model_relation: finetune\n", "that would be Tiny (a guess)."),
-        ("quants/Tiny-AWQ", "base_model: quants/Tiny-AWQ\n", "by its name that would be Tiny (a guess)."),
-        ("quants/Tiny-2-GPTQ-Int4", "", "that would be Tiny-2 (a guess)."),
-        ("unsloth/Tiny-7B-unsloth-bnb-4bit", "", "that would be Tiny-7B (a guess)."),
-        ("quants/Tiny-FP8-dynamic", "", "that would be Tiny (a guess)."),
-        ("quants/Tiny-4bit-MLX", "", "that would be Tiny (a guess)."),
-        ("quants/Tiny-quantized.w4a16", "", "that would be Tiny (a guess)."),
+        ("quants/Tiny-AWQ", "base_model: meta/Big\nbase_model_relation: finetune\n", "by its name, probably Tiny."),
+        ("quants/Tiny-AWQ", "base_model: quants/Tiny-AWQ\n", "by its name, probably Tiny."),
+        ("quants/Tiny-2-GPTQ-Int4", "", "by its name, probably Tiny-2."),
+        ("unsloth/Tiny-7B-unsloth-bnb-4bit", "", "by its name, probably Tiny-7B."),
+        ("quants/Tiny-FP8-dynamic", "", "by its name, probably Tiny."),
+        ("quants/Tiny-4bit-MLX", "", "by its name, probably Tiny."),
+        ("quants/Tiny-quantized.w4a16", "", "by its name, probably Tiny."),
         ("quants/Tiny", "", "made from."),
     ],
 )

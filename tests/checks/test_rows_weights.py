@@ -177,7 +177,7 @@ MATRIX = "model.embed_tokens.weight"
     [
         ({MATRIX: ("F64", (128, 64))}, {}, "float64"),
         ({MATRIX: ("F32", (128, 64)), "b.weight": ("BF16", (64, 64))}, {}, "several dtypes: float32, bfloat16"),
-        ({MATRIX: ("BF16", (128, 64))}, {"variants": ["fp16"]}, "float16 is requested and the source has bfloat16"),
+        ({MATRIX: ("BF16", (128, 64))}, {"variants": ["fp16"]}, "float16 is requested, but the source has bfloat16"),
         ({MATRIX: ("F32", (128, 64))}, {"variants": ["fp16"]}, "above 65504"),
     ],
 )

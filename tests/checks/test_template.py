@@ -66,8 +66,8 @@ def test_of_chatml_nothing_odd_is_said() -> None:
 
 def test_without_a_template_one_thing_is_said() -> None:
     findings = {finding.id: (finding.status, finding.message) for finding in run_checks(TEMPLATE, facts(None))}
-    assert findings.pop("template-renders") == ("warn", "there is no chat template; answers are plain completions")
-    assert set(findings.values()) == {("skip", "there is no chat template")}
+    assert findings.pop("template-renders") == ("warn", "no chat template; answers are plain completions")
+    assert set(findings.values()) == {("skip", "no chat template")}
 
 
 def test_ids_are_unique() -> None:
@@ -148,8 +148,8 @@ def test_a_template_that_cannot_render_what_every_chat_needs() -> None:
 
 
 def test_nothing_was_compared() -> None:
-    assert says("template-same", facts()) == ("skip", "there was no converted model to compare")
-    assert says("template-same", facts(None, chat=None)) == ("skip", "there is no chat template")
+    assert says("template-same", facts()) == ("skip", "no converted model to compare")
+    assert says("template-same", facts(None, chat=None)) == ("skip", "no chat template")
 
 
 def test_the_same_text_and_ids() -> None:
@@ -186,9 +186,9 @@ def test_other_ids() -> None:
 
 def test_one_of_both_refuses() -> None:
     ((_, what),) = differences(chat(user=(ENDED, RenderedText(error="no"))))
-    assert what == "the converted one refuses: no"
+    assert what == "the converted template refuses: no"
     ((_, what),) = differences(chat(user=(RenderedText(error="not so"), ENDED)))
-    assert what == "the source's one refuses: not so"
+    assert what == "the source's template refuses: not so"
 
 
 def test_what_both_refuse_is_no_difference_whatever_the_words() -> None:
@@ -212,7 +212,7 @@ def test_a_difference_cannot_be_accepted_away() -> None:
 
 
 def test_ways_of_a_system_text() -> None:
-    assert says("system-role", facts()) == ("pass", "the system text is a turn of its own")
+    assert says("system-role", facts()) == ("pass", "the system prompt is a separate turn")
     merged = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
     assert says("system-role", merged) == ("pass", "the system text is put into a user turn by the template")
 
@@ -223,7 +223,7 @@ def test_ways_of_a_system_text() -> None:
 def test_a_system_text_is_folded(template: str, reason: str) -> None:
     for way, words in (
         ("first-user", "is folded into the first user message"),
-        ("own-turn", "becomes a user turn of its own"),
+        ("own-turn", "becomes a separate user turn"),
     ):
         message = f"no system role ({reason}); the system prompt {words}"
         assert says("system-role", facts(template, way=way)) == ("warn", message)
@@ -281,7 +281,7 @@ def test_of_a_long_text_the_beginning_is_shown() -> None:
 
 
 def test_what_asks_for_an_answer() -> None:
-    assert says("generation-prompt", facts()) == ("pass", r"an answer is asked for by '<|im_start|>assistant\n'")
+    assert says("generation-prompt", facts()) == ("pass", r"the generation prompt is '<|im_start|>assistant\n'")
     status, message = says("generation-prompt", facts(NOT_ASKED))
     assert (status, message[:38]) == ("warn", "add_generation_prompt changes nothing;")
 
@@ -294,7 +294,7 @@ def test_begin_tokens() -> None:
     assert says("begin-token", facts()) == ("pass", "it writes no BOS token")
     assert says("begin-token", facts("{{ bos_token }}" + CHATML, begin)) == (
         "pass",
-        "the template writes the begin token '<s>' once",
+        "the template writes the BOS token '<s>' once",
     )
     twice = ("warn", "a prompt begins with two BOS tokens; models are trained with one")
     assert says("begin-token", facts("{{ bos_token * 2 }}" + CHATML, begin)) == twice
@@ -313,7 +313,10 @@ def test_a_begin_token_that_is_not_doubled(made: RenderedText) -> None:
 
 
 def test_tokens_that_are_none() -> None:
-    assert says("known-tokens", facts()) == ("pass", "every special token that the template writes is one")
+    assert says("known-tokens", facts()) == (
+        "pass",
+        "every special token that the template writes is in the vocabulary",
+    )
     finding = find("known-tokens", facts("<|b|><|a|>" + CHATML))
     assert (finding.status, finding.message) == (
         "warn",
@@ -334,13 +337,13 @@ def test_growth() -> None:
     turn = facts(MANNERS["deepseek_r1"].template, MANNERS["deepseek_r1"].names)
     assert says("grows", turn) == (
         "pass",
-        "a longer dialogue keeps what came before it, but for what asked for the last answer",
+        "a longer dialogue keeps the earlier text, except the last generation prompt",
     )
     # With a system text alone.
     less = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
     assert says("grows", less) == (
         "warn",
-        "a longer dialogue changes what came before it, from '<s>[INST] ' on: a prompt cache is of little use",
+        "a longer dialogue changes the earlier text, from '<s>[INST] ' on, so a prompt cache helps little",
     )
     broken = facts("{{ raise_exception('no') if messages | length > 1 }}" + CHATML)
     assert says("grows", broken) == ("skip", "no dialogue could be continued")

@@ -20,14 +20,14 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size is 0, no size"),
+        ({"hidden_size": 0}, "hidden_size is 0, not a size"),
         ({"hidden_size": -8}, "hidden_size is -8"),
         ({"vocab_size": "big"}, "vocab_size is 'big'"),
         ({"num_attention_heads": True}, "num_attention_heads is True"),
         ({"num_hidden_layers": 10**9}, "1,000,000,000, more layers than any model has"),
-        ({"rope_parameters": "yarn"}, "rope_parameters is 'yarn', no object"),
+        ({"rope_parameters": "yarn"}, "rope_parameters is 'yarn', not an object"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": None}}, "rope_parameters.rope_theta is None"),
-        ({"layer_types": [["full_attention"]]}, "layer_types is no list of kinds"),
+        ({"layer_types": [["full_attention"]]}, "layer_types is not a list of kinds"),
         ({"rms_norm_eps": "Infinity"}, "rms_norm_eps is 'Infinity'"),
         ({"text_config": {"hidden_size": None, "num_hidden_layers": 2.5}}, "text_config.num_hidden_layers is 2.5"),
     ],

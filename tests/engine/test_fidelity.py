@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 ANYTHING = {"max_mean_kld": 100, "min_same_first_choice": 0, "max_perplexity_ratio": 1000}
 NUMBERS = ("finite", "mean-kld", "same-first-choice", "perplexity")
 TOO_LARGE = "the source is too large for this machine"
-WIDEST = "and this is the widest variant, with which the others are compared"
+WIDEST = "and this is the widest variant, the one that the others are compared with"
 
 
 @dataclass(frozen=True)

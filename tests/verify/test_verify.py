@@ -187,7 +187,7 @@ def test_a_changed_number_of_the_evidence_is_found(anyone: Anyone, check: str) -
 
 
 LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
-    "no checks": (lambda data: data.update(checks=[]), "checks-told", "tells of no check of inspect"),
+    "no checks": (lambda data: data.update(checks=[]), "checks-told", "lists no check of inspect"),
     "one check less": (lambda data: data["checks"].pop(), "checks-told", "lacks checks of"),
     "a failed check": (lambda data: data["checks"][0].update(status="fail"), "checks-told", "failed"),
     "a check of its own": (
@@ -204,7 +204,7 @@ LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
     "no checks of another version": (
         lambda data: data.update(checks=[], generator="0.0.1"),
         "checks-told",
-        "tells of no check of inspect",
+        "lists no check of inspect",
     ),
 }
 

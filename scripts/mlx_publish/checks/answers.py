@@ -137,7 +137,7 @@ def _stops(facts: AnswerFacts) -> Says:
         )
     if missed:
         return warned(
-            f"to {', '.join(map(repr, missed))} it does not stop where the unquantized model does", missed=missed
+            f"to {', '.join(map(repr, missed))} it does not stop, but the unquantized model does", missed=missed
         )
     if not stopped:
         return warned(f"{_NEVER}; the unquantized model behaves the same")

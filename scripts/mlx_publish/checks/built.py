@@ -113,7 +113,7 @@ def _norms(facts: BuiltFacts) -> Says:
 _NORMS = {
     "twice": "one is added to weights that already include it, so they are near 2",
     "missing": "nothing is added to weights near 0",
-    "mixed": "in some layers or of some kinds they lie near 1, the others one beside that",
+    "mixed": "some are near 1 and the others differ from that by one",
 }
 
 

@@ -71,14 +71,14 @@ def _with_reasons(reasons: Mapping[str, str]) -> str:
 def _sizes(source: Metadata) -> Says:
     if hollow := source.hollow:
         return failed(
-            f"of {shown(hollow[0])} the disk holds next to nothing of its {size(source.entries[hollow[0]].size)}",
+            f"{shown(hollow[0])} is incomplete: almost none of its {size(source.entries[hollow[0]].size)} is on disk",
             "Complete the download.",
         )
     for path in sorted(source.named - {"README.md"}):
         length = source.entries[path].size
         if length > SMALL and not path.endswith(".safetensors") and not is_legal(path):
             return failed(
-                f"{shown(path)} has {length:,} bytes, and a file beside the weights at most {SMALL:,}",
+                f"{shown(path)} has {length:,} bytes, and the limit for files other than weights is {SMALL:,}",
                 "Choose a source in which it is smaller.",
             )
     return passed("no file is larger than its kind allows")

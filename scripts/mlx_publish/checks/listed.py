@@ -29,22 +29,22 @@ def wrong_list(evidence: Evidence) -> Iterator[Fault]:
         ran = stage not in MEASURED or evidence.measured[stage] is not None
         yield from _stage_faults(stage, [check.id for check in checks if check.stage == stage], evidence, ran=ran)
     if strange := sorted({check.stage for check in checks} - set(JUDGED)):
-        yield Fault(f"tells of stages that evidence has no checks of: {_some(strange)}", key="checks")
+        yield Fault(f"lists stages that evidence has no checks for: {_some(strange)}", key="checks")
     for number, check in enumerate(checks):
         yield from _check_faults(f"checks[{number}]", check)
     missing = {stage for stage in MEASURED if evidence.measured[stage] is None}
     if missing != set(evidence.missing):
-        yield Fault(f"names {_some(sorted(evidence.missing))} where {_some(sorted(missing))} is null", key="missing")
+        yield Fault(f"names {_some(sorted(evidence.missing))}, but {_some(sorted(missing))} is null", key="missing")
     for stage, words in evidence.missing.items():
         if words and not words.startswith(", because "):
-            yield Fault("is no reason as mlx-publish gives one", key=f"missing.{shown(stage)}")
+            yield Fault("is not a reason in the form that mlx-publish writes", key=f"missing.{shown(stage)}")
 
 
 def untested(evidence: Evidence, accepted: str | None) -> Iterator[Fault]:
     """Yield each test that is not there, where nobody `accepted` that with a reason."""
     for stage in TESTED:
         if evidence.measured[stage] is None and not accepted:
-            yield Fault(f"there is none, and no recipe accepts '{COMPLETE}' with a reason", key=stage)
+            yield Fault(f"missing, and no recipe accepts '{COMPLETE}' with a reason", key=stage)
 
 
 def unaccepted(evidence: Evidence, accepted: Accepted) -> Iterator[Fault]:
@@ -67,20 +67,20 @@ def shown(value: object) -> str:
 def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bool) -> Iterator[Fault]:
     if not ran:
         if ids:
-            yield Fault(f"tells of checks of {stage}, and {stage} is null", key="checks")
+            yield Fault(f"lists checks of {stage}, but {stage} is null", key="checks")
         return
     if not ids:
-        yield Fault(f"tells of no check of {stage}", key="checks")
+        yield Fault(f"lists no check of {stage}", key="checks")
         return
     if twice := [name for name, count in Counter(ids).items() if count > 1]:
-        yield Fault(f"tells of checks of {stage} twice: {_some(twice)}", key="checks")
+        yield Fault(f"lists checks of {stage} twice: {_some(twice)}", key="checks")
     if evidence.generator != __version__:
         return
     known = [*(check.id for check in JUDGED[stage]), *_RAISED.get(stage, ())]
     if lacking := [name for name in known if name not in ids]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:
-        yield Fault(f"tells of checks that {stage} does not have: {_some(strange)}", key="checks")
+        yield Fault(f"lists checks that {stage} does not have: {_some(strange)}", key="checks")
 
 
 def _check_faults(key: str, check: Judged) -> Iterator[Fault]:

@@ -9,8 +9,8 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.model.senses import in_words, senses_in
 
 ASK = (
-    "Write 'modality: text' into the recipe (--modality text) to publish its text part alone, under a name that says "
-    "so; or take a source of text alone."
+    "To publish only the text part, set 'modality: text' in the recipe (--modality text) and use a name that says so; "
+    "or choose a text-only source."
 )
 _SAYS_TEXT = re.compile(r"(?:^|[-_.])text(?:[-_.]|$)|text[-_]?only", re.IGNORECASE)
 
@@ -20,7 +20,7 @@ def _by_config(facts: SourceFacts) -> Says:
     if not keys:
         return passed("config.json describes a text-only model")
     if facts.mlx_lm and facts.source.config.model_type not in facts.mlx_lm[1]:
-        return skipped("mlx-lm cannot load it, with or without what it has beside text")
+        return skipped("mlx-lm cannot load it, with or without its non-text parts")
     return _asked(facts, in_words(keys), f"{', '.join(keys)} of config.json")
 
 
@@ -36,8 +36,8 @@ def _asked(facts: SourceFacts, words: str, signs: str) -> Says:
     if facts.recipe.spec.modality == "text":
         return passed(f"text only, as requested; the source's parts for {words} are left out: {signs}")
     return failed(
-        f"the source is made for {words}, too ({signs}), and mlx-lm keeps its text part alone: the rest would be lost "
-        "in silence",
+        f"the source also supports {words} ({signs}), but mlx-lm keeps only its text part: the rest would be lost "
+        "silently",
         ASK,
     )
 
@@ -55,7 +55,7 @@ def _name(facts: SourceFacts) -> Says:
     renamed = f"{stem}-text{destination.name[len(stem) :]}"
     return failed(
         f"{destination.name} reads as the name of the full model, but only the text part is published",
-        f"Put it into the destination, as {renamed}; or accept this with a reason.",
+        f"Add it to the destination, such as {renamed}; or accept this with a reason.",
     )
 
 

@@ -69,7 +69,7 @@ def _bits(built: Built) -> Says:
         )
     if not built.variant.form.mixed and abs(among - wanted) > _BAND * wanted:
         return failed(
-            f"{among:.3f} bits per weight{others} where the shapes give {wanted:.3f}",
+            f"{among:.3f} bits per weight{others}, but the shapes give {wanted:.3f}",
             "Check the quantization block of model/config.json.",
             **details,
         )

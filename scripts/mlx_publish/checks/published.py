@@ -65,7 +65,9 @@ def _files(facts: Facts) -> Says:
 def _whole(facts: Facts) -> Says:
     stated, computed = facts.evidence.model.model, folder_digest(facts.listed.values())
     if stated != computed:
-        return failed(f"its own digest of the files is {stated[:12]}, and their list gives {computed[:12]}", _NOT_OURS)
+        return failed(
+            f"its own digest of the files is {stated[:12]}, but the file list gives {computed[:12]}", _NOT_OURS
+        )
     return passed(f"the list of files gives the model's digest {computed[:12]}")
 
 
@@ -89,8 +91,8 @@ def _card(facts: Facts) -> Says:
         return skipped(facts.rendered)
     other = [path for path, text in facts.rendered.items() if facts.texts[path] != text]
     if other:
-        return failed(f"{', '.join(other)}: not what the evidence gives", _NOT_OURS, other=other)
-    return passed("card and chart are what the evidence gives, byte for byte")
+        return failed(f"{', '.join(other)}: different from what the evidence gives", _NOT_OURS, other=other)
+    return passed("card and chart match the evidence, byte for byte")
 
 
 def _tested(facts: Facts) -> Says:
@@ -106,7 +108,7 @@ def _checks(facts: Facts) -> Says:
     evidence = facts.evidence
     if wrong := list(map(str, wrong_list(evidence))):
         return failed("; ".join(wrong[:_NAMED]), _NOT_OURS, faults=wrong)
-    message = f"it tells of {len(evidence.checks)} checks, of which none failed"
+    message = f"it lists {len(evidence.checks)} checks, none of them failed"
     if evidence.generator != __version__:
         return passed(f"{message}; which ones mlx-publish {shown(evidence.generator)} had to run is not known here")
     return passed(f"{message}: all that had to run")
@@ -117,7 +119,7 @@ def _source(facts: Facts) -> Says:
         return skipped("not compared with the source; --rebuild does that")
     if facts.differences:
         return failed("; ".join(facts.differences[:_NAMED]), _NOT_OURS, differences=list(facts.differences))
-    return passed("config, sizes and types are what the source gives; licence and languages are its publisher's word")
+    return passed("config, sizes and types are what the source gives; licence and languages are the publisher's claim")
 
 
 def _vouched(facts: Facts) -> Says:
@@ -130,7 +132,7 @@ def _vouched(facts: Facts) -> Says:
         claimed += ["source", "config", "tools"]
     if facts.attested:
         return passed(f"{facts.attested} vouches for: {', '.join(claimed)}", claimed=claimed, by=facts.attested)
-    words = f"its publisher's word only; nobody else vouches for it: {', '.join(claimed)}"
+    words = f"claimed only by its publisher, attested by nobody else: {', '.join(claimed)}"
     return skipped(words, claimed=claimed, told=True)
 
 
@@ -142,7 +144,7 @@ def _again(facts: Facts) -> Says:
     if not other:
         return passed(f"{len(facts.listed)} files are the same when converted again from the source, byte for byte")
     pins = " ".join(f"{name}=={tools[name]}" for name, now in facts.tools.items() if tools.get(name, now) != now)
-    remedy = f"Try again after: pip install {pins}" if pins else "These are not the bytes that this source gives."
+    remedy = f"Try again after: pip install {pins}" if pins else "The source does not convert to these bytes."
     words = f"{len(other)} of {len(facts.listed)} files differ: {', '.join(other[:_NAMED])}"
     return failed(words, remedy, other=other)
 

@@ -43,8 +43,8 @@ def _numbers(facts: SourceFacts) -> Says:
 
 def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
     return failed(
-        f"the source is quantized already ({quantized}; so says {quantized.where}); "
-        "the result would not have the bits that its name says",
+        f"the source is already quantized ({quantized}, according to {quantized.where}), "
+        "so the result would not have the bits in its name",
         f"Use the model it was made from{_base(facts)}.",
         method=quantized.method,
         bits=quantized.bits,
@@ -62,7 +62,7 @@ def _base(facts: SourceFacts) -> str:
     stripped = own
     while (shorter := _TAIL.sub("", stripped)) != stripped and shorter:
         stripped = shorter
-    return f"; by its name that would be {stripped} (a guess)" if stripped != own else ""
+    return f"; by its name, probably {stripped}" if stripped != own else ""
 
 
 def _reaches(facts: SourceFacts) -> Says:

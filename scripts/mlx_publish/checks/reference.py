@@ -43,19 +43,19 @@ def _proven(facts: ReferenceFacts) -> Says:
     name = f"transformers {proof.versions['transformers']}"
     if proof.disputed and (dispute := _dispute(proof.disputed)):
         return warned(
-            f"the unquantized MLX model is what {name} computes but for {proof.disputed.key}, which both read "
+            f"the unquantized MLX model matches {name} except for {proof.disputed.key}, which both read "
             f"differently: {numbers}; {dispute}{_not_covered(proof)}",
             "Which one is right is disputed; answers may differ slightly from transformers.",
         )
     if not _is_equal(proof) or proof.same_first_choice < MIN_SAME_FIRST_CHOICE:
-        text = f"the unquantized MLX model is not what {name} computes: {numbers}, limit {MAX_NMSE:.0e}"
+        text = f"the unquantized MLX model differs from {name}: {numbers}, limit {MAX_NMSE:.0e}"
         return failed(f"{text}{_beyond(proof)}", LOOK)
     if proof.nmse > ROUNDING:
-        text = f"the unquantized MLX model is nearly what {name} computes: {numbers}; rounding makes {ROUNDING:.0e}"
+        text = f"the unquantized MLX model nearly matches {name}: {numbers}; rounding alone gives {ROUNDING:.0e}"
         return warned(
-            f"{text}{_not_covered(proof)}", "A constant or an approximation, as that of GELU, is another one in mlx-lm."
+            f"{text}{_not_covered(proof)}", "mlx-lm uses a different constant or approximation, such as that of GELU."
         )
-    return passed(f"the unquantized MLX model is what {name} computes: {numbers}{_not_covered(proof)}")
+    return passed(f"the unquantized MLX model matches {name}: {numbers}{_not_covered(proof)}")
 
 
 def _dispute(disputed: Disputed) -> str:

@@ -63,7 +63,7 @@ def judge_acceptances(recipe: Recipe) -> None:
         if entry.check not in known:
             near = ", ".join(difflib.get_close_matches(entry.check, known, 3, 0.4))
             raise BadInput(
-                f"there is no check '{entry.check}'",
+                f"unknown check '{entry.check}'",
                 place=recipe.place_of(key),
                 key=key,
                 remedy=f"{f'Nearest: {near}. ' if near else ''}docs/checks.md lists them all.",

@@ -54,7 +54,7 @@ def _renders(facts: TemplateFacts) -> Says:
 
 def _same(facts: TemplateFacts) -> Says:
     if facts.chat is None:
-        return skipped("there was no converted model to compare" if facts.look else NO_TEMPLATE)
+        return skipped("no converted model to compare" if facts.look else NO_TEMPLATE)
     different = list(differences(facts.chat))
     if different:
         name, what = different[0]
@@ -64,7 +64,7 @@ def _same(facts: TemplateFacts) -> Says:
             different=[name for name, _ in different],
         )
     count = len(facts.chat.rendered)
-    return passed(f"{count} dialogues give the same text and ids by mlx-lm as the source gives by transformers")
+    return passed(f"{count} dialogues give the same text and ids in mlx-lm as the source in transformers")
 
 
 def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
@@ -76,9 +76,9 @@ def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
         if source.error is not None and made.error is not None:
             continue  # refused by both; the words of an error may name a file
         if made.error is not None:
-            yield name, f"the converted one refuses: {made.error}"
+            yield name, f"the converted template refuses: {made.error}"
         elif source.error is not None:
-            yield name, f"the source's one refuses: {source.error}"
+            yield name, f"the source's template refuses: {source.error}"
         elif source.text != made.text:
             start = shared(made.text, source.text)
             part = slice(max(0, start - 10), start + 30)
@@ -92,8 +92,8 @@ def differences(chat: ChatRendered) -> Iterator[tuple[str, str]]:
 @needs_template
 def _system(facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
     if capabilities.system in ("native", "merged"):
-        how = "a turn of its own" if capabilities.system == "native" else "put into a user turn by the template"
-        return passed(f"the system text is {how}")
+        how = "a separate turn" if capabilities.system == "native" else "put into a user turn by the template"
+        return passed(f"the system prompt is {how}")
     reason = look.rendered["system+user"].error or "the system prompt is lost"
     remark = ", as on the card" if facts.chat is not None else ""
     if facts.way == "own-turn":
@@ -102,7 +102,7 @@ def _system(facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Say
                 "the recipe makes the system prompt a user turn, but the template rejects two user turns in a row",
                 "Set smoke.fold to first-user in the recipe.",
             )
-        return warned(f"no system role ({reason}); the system prompt becomes a user turn of its own{remark}")
+        return warned(f"no system role ({reason}); the system prompt becomes a separate user turn{remark}")
     return warned(f"no system role ({reason}); the system prompt is folded into the first user message{remark}")
 
 
@@ -131,13 +131,11 @@ def _whole(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Say
 @needs_template
 def _prompt(_facts: TemplateFacts, look: Look, capabilities: Capabilities) -> Says:
     if capabilities.generation_prompt:
-        return passed(f"an answer is asked for by {shown(capabilities.generation_prompt, _QUOTED)}")
+        return passed(f"the generation prompt is {shown(capabilities.generation_prompt, _QUOTED)}")
     head = answer_head(look)
     if head is None:
         return warned("add_generation_prompt changes nothing; the answer directly follows the user turn")
-    return passed(
-        f"every prompt leads up to the answer by {shown(head, _QUOTED)}; add_generation_prompt changes nothing"
-    )
+    return passed(f"every prompt already ends with {shown(head, _QUOTED)}; add_generation_prompt changes nothing")
 
 
 @needs_template
@@ -149,18 +147,18 @@ def _begin(facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Say
     doubled = bool(token) and text.startswith(str(token)) and len(ids) > 1 and ids[0] == ids[1]
     if count > 1 or doubled:
         return warned("a prompt begins with two BOS tokens; models are trained with one")
-    return passed(f"the template writes the begin token {token!r} once" if count else "it writes no BOS token")
+    return passed(f"the template writes the BOS token {token!r} once" if count else "it writes no BOS token")
 
 
 @needs_template
 def _head(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Says:
     if marked := sorted(name for name, text in look.templates.items() if text.startswith(properties.BYTE_ORDER_MARK)):
         return warned(
-            f"the template {', '.join(marked)} begins with a byte order mark, which stands at the head of every prompt",
+            f"the template {', '.join(marked)} starts with a byte order mark, and so does every prompt",
             "Save it in the source without the byte order mark.",
             marked=marked,
         )
-    return passed("no byte order mark stands at the head of a template")
+    return passed("no template starts with a byte order mark")
 
 
 @needs_template
@@ -171,7 +169,7 @@ def _tokens(facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Sa
         return warned(
             f"{listed(unknown)} look like special tokens and are plain text to this tokenizer", unknown=list(unknown)
         )
-    return passed("every special token that the template writes is one")
+    return passed("every special token that the template writes is in the vocabulary")
 
 
 @needs_template
@@ -182,10 +180,10 @@ def _grows(_facts: TemplateFacts, look: Look, _capabilities: Capabilities) -> Sa
         return skipped("no dialogue could be continued")
     if less := next((growth for growth in growths if growth.kept == "less"), None):
         return warned(
-            f"a longer dialogue changes what came before it, from {less.before!r} on: a prompt cache is of little use"
+            f"a longer dialogue changes the earlier text, from {less.before!r} on, so a prompt cache helps little"
         )
     if any(growth.kept == "turn" for growth in growths):
-        return passed("a longer dialogue keeps what came before it, but for what asked for the last answer")
+        return passed("a longer dialogue keeps the earlier text, except the last generation prompt")
     return passed("a longer dialogue starts with the shorter one, so a prompt cache works")
 
 

@@ -10,7 +10,7 @@ from mlx_publish.chat.look import Look
 from mlx_publish.checks.base import Says, skipped
 from mlx_publish.evidence.measured import ChatRendered
 
-NO_TEMPLATE = "there is no chat template"
+NO_TEMPLATE = "no chat template"
 
 
 @dataclass(frozen=True)

@@ -27,31 +27,31 @@ def _tokenizer(facts: SourceFacts) -> Says:
     tokenizer, vocabulary = facts.source.tokenizer, facts.source.vocabulary
     if tokenizer.fast:
         count = len(vocabulary.pieces.keys() | vocabulary.added.keys())
-        return passed(f"there is a tokenizer.json with {count:,} tokens")
+        return passed(f"tokenizer.json has {count:,} tokens")
     # transformers may have a class of the same name that needs no code of the source's.
     if (own := tokenizer.code) and tokenizer.tokenizer_class not in transformers4_classes():
         return failed(
-            f"the tokenizer is code of the source's own ({own}), which is never run, and there is no tokenizer.json",
+            f"the tokenizer needs code from the source ({own}), which is never run, and tokenizer.json is missing",
             "Choose a source that has tokenizer.json, or convert the tokenizer and add the file to the source.",
         )
     if any(name in facts.source.entries for name in ("tokenizer.model", "vocab.json", "tiktoken.model")):
-        return warned("there is no tokenizer.json; mlx-lm builds one from the older files")
+        return warned("no tokenizer.json; mlx-lm builds one from the older files")
     return failed("the source has no tokenizer", "Complete the source.")
 
 
 def _config(facts: SourceFacts) -> Says:
     if CONFIG in facts.source.entries:
-        return passed(f"there is a {CONFIG}")
+        return passed(f"{CONFIG} is present")
     if not facts.source.tokenizer.fast:
-        return skipped("there is no tokenizer.json to describe")
-    lost = f"there is no {CONFIG} beside tokenizer.json"
+        return skipped("no tokenizer.json to describe")
+    lost = f"no {CONFIG} next to tokenizer.json"
     if not (_config_ids(facts) or _generation(facts)[0] or _token_ids(facts)):
         return failed(f"{lost}, and no other file names the token that ends an answer", _COMPLETE)
     turn = next((text for text in sorted(facts.source.vocabulary.added) if _OF_A_TURN.search(text)), None)
     if turn and not facts.source.tokenizer.templates:
         return failed(
             f"{lost}, and with it a chat template may be lost: the tokenizer has the token {turn[:40]!r}",
-            f"{_COMPLETE} Accept this with a reason where the model was not made for chats.",
+            f"{_COMPLETE} Accept this with a reason if the model is not a chat model.",
         )
     return warned(f"{lost}; one is written from tokenizer.json, special_tokens_map.json and config.json", _COMPLETE)
 
@@ -59,13 +59,13 @@ def _config(facts: SourceFacts) -> Says:
 def _fits(facts: SourceFacts) -> Says:
     last, (rows, what) = facts.source.vocabulary.last, _rows(facts)
     if last is None:
-        return skipped("there is no tokenizer.json to compare with")
+        return skipped("no tokenizer.json to compare with")
     if rows is None:
         return skipped("neither the weights nor config.json give the vocabulary size")
     token, id_ = last
     if id_ >= rows:
         return failed(
-            f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads foreign memory",
+            f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads outside the embedding",
             "Choose a source whose tokenizer fits its embedding.",
             token=token,
             id=id_,
@@ -125,7 +125,7 @@ def _placed(facts: SourceFacts) -> Says:
         if len(tokenizer.templates) == 1
         else f", {len(tokenizer.templates)} by name: {', '.join(tokenizer.templates)}"
     )
-    return passed(f"the chat template stands in {' and '.join(places)}{names}")
+    return passed(f"the chat template is in {' and '.join(places)}{names}")
 
 
 def _no_template(facts: SourceFacts) -> Says:
@@ -138,16 +138,16 @@ def _no_template(facts: SourceFacts) -> Says:
         reason = "its card has the tag 'conversational'"
     if reason:
         return failed(
-            f"there is no chat template, and {reason}: every chat would be guesswork",
+            f"no chat template, although {reason}: every chat would be guesswork",
             "Add chat_template.jinja to the source, or accept this with a reason.",
         )
-    return warned("there is no chat template; the card shows plain completion")
+    return warned("no chat template; the card shows plain completion")
 
 
 def _safe(facts: SourceFacts) -> Says:
     look = facts.source.look if "default" in facts.source.tokenizer.templates else None
     if look is None:
-        return skipped("there is no chat template to render")
+        return skipped("no chat template to render")
     return safe(look)
 
 
@@ -156,10 +156,10 @@ def _ends(facts: SourceFacts) -> Says:
         if wrong := next(no_ids_in(config), None):
             key, value = wrong
             return failed(
-                f"{key} of {path} is {json.dumps(value)[:40]}, and the id of a token is a whole number",
+                f"{key} of {path} is {json.dumps(value)[:40]}, but token ids are whole numbers",
                 f"Correct {key} in the source's {path}.",
             )
-    return passed("what config.json and generation_config.json name as ends are ids")
+    return passed("the EOS entries of config.json and generation_config.json are ids")
 
 
 def _stop(facts: SourceFacts) -> Says:
@@ -182,7 +182,7 @@ def _stop(facts: SourceFacts) -> Says:
 
 def _stop_files(facts: SourceFacts) -> Says:
     if GENERATION not in facts.source.entries:
-        return passed("there is no generation_config.json")
+        return passed("no generation_config.json")
     ids, problem = _generation(facts)
     if problem:
         return warned(f"{problem}: mlx-lm would silently ignore it; it is repaired in the output")

@@ -82,7 +82,7 @@ def _stops(output: TokenizerOutput) -> Says:
     if end and end.text and not end.stop:
         # The source's own way.
         message = f"the chat template puts {end.text[:40]!r} behind an answer, which is not a token"
-        alone = (f"{message}: as in the source, an answer ends by {', '.join(map(str, ids))} alone",)
+        alone = (f"{message}: as in the source, an answer ends only at {', '.join(map(str, ids))}",)
     if changes := [change.message for change in stopping.changes]:
         return fixed("; ".join((*changes, *alone)), ids=ids, changes=changes)
     if alone:
@@ -91,7 +91,7 @@ def _stops(output: TokenizerOutput) -> Says:
         return warned(f"the token that ends a turn is unknown: {end.error}", ids=ids)
     if end and end.text is None:
         return warned("the chat template adds nothing after an answer; the smoke test shows whether it stops", ids=ids)
-    return passed(f"an answer ends at {', '.join(map(str, ids)) or 'no id'} in all files alike", ids=ids)
+    return passed(f"all files agree that an answer ends at {', '.join(map(str, ids)) or 'no id'}", ids=ids)
 
 
 def _embedding(output: TokenizerOutput) -> Says:

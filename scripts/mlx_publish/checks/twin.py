@@ -16,8 +16,8 @@ from mlx_publish.evidence.records import to_json
 MAX_NMSE = 1e-5
 ROUNDING = 5e-6
 _REMEDY = (
-    "Take a model whose config.json does without it, or wait for an mlx-lm that computes it; "
-    "accept the check twin-equal with a reason where the difference does not concern you."
+    "Choose a model whose config.json does not use it, or wait for an mlx-lm that computes it; "
+    "accept the check twin-equal with a reason if the difference does not affect you."
 )
 
 
@@ -107,7 +107,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    text = "absent, its default counts" if value is None else str(value)
+    text = "absent, so its default applies" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

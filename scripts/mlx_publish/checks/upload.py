@@ -119,7 +119,7 @@ def _facts(parcel: Parcel) -> Says:
     agreed = "the evidence matches recipe, inspect and convert here"
     if not parcel.claimed:
         return passed(f"{agreed}, and what was measured here")
-    by = f"vouched for by {parcel.attested}" if parcel.attested else "claimed by the evidence alone"
+    by = f"vouched for by {parcel.attested}" if parcel.attested else "claimed only by the evidence"
     return passed(f"{agreed}; {by}: {', '.join(parcel.claimed)}", claimed=list(parcel.claimed), by=parcel.attested)
 
 
@@ -133,7 +133,7 @@ def _rebuilt(parcel: Parcel) -> Says:
     if parcel.converted_now:
         return passed("the files were converted in this job")
     if parcel.rebuilt is None:
-        return skipped("not asked for; publish.rebuild in the policy, or --rebuild, converts the source once more")
+        return skipped("not requested; publish.rebuild in the policy, or --rebuild, converts the source once more")
     stated = {file.path: file.sha256 for file in parcel.evidence.model.files}
     different = sorted(
         path for path in stated.keys() | parcel.rebuilt.keys() if stated.get(path) != parcel.rebuilt.get(path)

@@ -44,7 +44,7 @@ def _wrong(part: Mapping[str, object], prefix: str) -> Iterator[str]:
 def _wrong_sizes(part: Mapping[str, object]) -> Iterator[str]:
     for key in (key for key in _SIZES if part.get(key) is not None):
         if not _is_size(part[key], listed=key in ("num_attention_heads", "n_head")):
-            yield f"{key} is {_short(part[key])}, no size"
+            yield f"{key} is {_short(part[key])}, not a size"
     for key, most in _MOST.items():
         size = part.get(key)
         if type(size) is int and size > most:
@@ -58,20 +58,20 @@ def _wrong_sizes(part: Mapping[str, object]) -> Iterator[str]:
 def _wrong_kinds(part: Mapping[str, object]) -> Iterator[str]:
     for key in _OBJECTS:
         if part.get(key) is not None and not isinstance(part[key], Mapping):
-            yield f"{key} is {_short(part[key])}, no object"
+            yield f"{key} is {_short(part[key])}, not an object"
     for key in _LISTS:
         kinds = part.get(key)
         if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
-            yield f"{key} is no list of kinds"
+            yield f"{key} is not a list of kinds"
 
 
 def _wrong_numbers(part: Mapping[str, object]) -> Iterator[str]:
     for key in (key for key in _EPSILONS if part.get(key) is not None):
         if not _is_positive(part[key]):
-            yield f"{key} is {_short(part[key])}, no small number"
+            yield f"{key} is {_short(part[key])}, not a small number"
     rope = part.get("rope_parameters")
     if isinstance(rope, Mapping) and "rope_theta" in rope and not _is_positive(rope["rope_theta"]):
-        yield f"rope_parameters.rope_theta is {_short(rope['rope_theta'])}, no base of rope"
+        yield f"rope_parameters.rope_theta is {_short(rope['rope_theta'])}, not a RoPE base"
 
 
 def _is_size(value: object, *, listed: bool) -> bool:
@@ -102,7 +102,7 @@ def _layers(facts: SourceFacts) -> Says:
         return passed("the weights' names do not number the layers")
     if count > max(numbers) + 1:
         return failed(
-            f"config.json says {count:,} layers and the weights have {max(numbers) + 1:,}",
+            f"config.json says {count:,} layers, but the weights have {max(numbers) + 1:,}",
             "Complete the source, or correct num_hidden_layers.",
         )
     return passed(f"the weights have the {count:,} layers of config.json")

@@ -78,13 +78,13 @@ def _one_set(facts: SourceFacts) -> Says:
     on_top = {path for path in source.entries if path.endswith(".safetensors") and "/" not in path}
     if extra := sorted(on_top - set(source.weights)):
         return warned(f"ignored, because they belong to another set of weights: {', '.join(map(shown, extra[:5]))}")
-    return passed("there is one set of weights")
+    return passed("one set of weights")
 
 
 def _index(facts: SourceFacts) -> Says:
     source = facts.source
     if source.index is None:
-        return passed("there is no index, and none is needed")
+        return passed("no index, and none is needed")
     listed = set(weight_map(source.index).items())
     stored = {(tensor.name, path) for path, header in source.headers.items() for tensor in header}
     if lost := sorted(listed - stored):
@@ -121,14 +121,14 @@ def _precision(facts: SourceFacts) -> Says:
         return warned("weights are stored as float64, which MLX cannot use on the GPU; they are rounded")
     if facts.variant.dtype == "float16" and {"bfloat16", "float32"} & set(types):
         return warned(
-            f"float16 is requested and the source has {types[0]}: values above 65504 become infinity",
+            f"float16 is requested, but the source has {types[0]}: values above 65504 become infinity",
             "Use bfloat16 or float32, unless the check of the weights passes.",
         )
     if len(types) > 1:
         return warned(f"matrices are stored in several dtypes: {', '.join(types)}")
     declared = facts.source.config.dtype
     differs = f", and config.json declares {declared}" if declared and types and declared != types[0] else ""
-    return passed(f"matrices are stored as {types[0]}{differs}" if types else "there are no matrices")
+    return passed(f"matrices are stored as {types[0]}{differs}" if types else "no matrices")
 
 
 INDEXED: tuple[Check[SourceFacts], ...] = (

@@ -43,7 +43,7 @@ class Asker:
             return self._typed(question)
         if question.default is None:
             raise BadInput(
-                "is missing, and there is no terminal to ask on",
+                "is required without a terminal",
                 place=question.flag,
                 remedy=f"Run the same command again with {question.flag}.",
             )

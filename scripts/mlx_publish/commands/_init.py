@@ -88,7 +88,7 @@ def judge_namespace(text: str) -> None:
         raise BadInput(
             f"'{text[:60]}' is not a namespace of the Hub",
             place="--namespace",
-            remedy="Write your user name or an organization's, as it stands in the Hub's addresses.",
+            remedy="Write your user name or an organization's, as in the Hub's addresses.",
         )
 
 

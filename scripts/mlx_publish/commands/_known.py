@@ -58,7 +58,7 @@ def no_recipes(folder: Path) -> BadInput:
 def unknown(name: str, names: Sequence[str]) -> BadInput:
     """Return the error for a recipe that does not exist, with the ones that do."""
     return BadInput(
-        f"there is no recipe {one_line(name)!r} here{did_you_mean(name, names)}",
+        f"no recipe named {one_line(name)!r} here{did_you_mean(name, names)}",
         place="RECIPE",
         remedy=f"Recipes here: {', '.join(names) or 'none'}.",
     )

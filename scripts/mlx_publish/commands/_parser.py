@@ -211,7 +211,7 @@ def _unknown(word: str, parser: Commands) -> BadInput:
             f"the command comes first, before {one_line(word)}{ending}", remedy=f"Run: {parser.prog} --help"
         )
     ending = did_you_mean(word, parser.commands)
-    return BadInput(f"there is no command {one_line(word)}{ending}", remedy=f"Run: {parser.prog} --help")
+    return BadInput(f"unknown command {one_line(word)}{ending}", remedy=f"Run: {parser.prog} --help")
 
 
 def _described(command: Command) -> str:

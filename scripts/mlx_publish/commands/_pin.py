@@ -60,7 +60,7 @@ def _path_of(word: str, folder: Path) -> Path:
     found = next((path for path in known if path.stem == word), None)
     if found is None:
         names = [path.stem for path in known]
-        message = f"there is no recipe '{word[:100]}'{did_you_mean(word, names)}"
+        message = f"no recipe named '{word[:100]}'{did_you_mean(word, names)}"
         raise BadInput(message, place="RECIPE", remedy=f"Recipes in {folder}: {', '.join(names) or 'none'}.")
     return found
 

@@ -86,7 +86,7 @@ def review(asked: Asked, console: Console, runner: Runner) -> int:
     there = [folder for folder in folders if (folder / "evidence.json").is_file()]
     if not there:
         raise BadInput(
-            f"there is no card of {recipe.name} in {asked.cards}",
+            f"no card of {recipe.name} in {asked.cards}",
             place="--cards",
             remedy=f"Run: mlx-publish card --recipe {asked.file} --into {asked.cards}",
         )

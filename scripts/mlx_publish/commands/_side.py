@@ -68,14 +68,14 @@ def _of_work(label: str, folder: Path) -> Side:
         from mlx_publish.text.nearest import did_you_mean  # noqa: PLC0415
 
         raise BadInput(
-            f"there is no variant '{one_line(label)}' in {folder}{did_you_mean(label, labels)}",
+            f"no variant '{one_line(label)}' in {folder}{did_you_mean(label, labels)}",
             place="A or B",
             remedy=f"Variants there: {', '.join(labels)}.",
         )
     path = folder / label / "evidence.json"
     if not path.is_file():
         raise BadInput(
-            f"there is no evidence of {label} yet: {path} is missing",
+            f"no evidence for {label} yet: {path} is missing",
             place="A or B",
             remedy="Run 'mlx-publish run' with the same recipe first; 'mlx-publish status' shows how far it is.",
         )
@@ -89,7 +89,7 @@ def _within(folder: Path) -> Path:
         raise BadInput(
             f"{folder} contains neither {' nor '.join(_NAMES)}",
             place="A or B",
-            remedy="Name the folder of a variant, as work/RECIPE/VARIANT, or a published folder.",
+            remedy="Use the folder of a variant, such as work/RECIPE/VARIANT, or a published folder.",
         )
     return found
 
@@ -102,5 +102,5 @@ def _read(path: Path) -> Evidence:
         raise BadInput(
             f"is not evidence that this version reads: {one_line(message)}",
             place=Place(str(path), error.line),
-            remedy="Name an evidence.json or mlx-publish.json as mlx-publish wrote it.",
+            remedy="Use an evidence.json or mlx-publish.json written by mlx-publish.",
         ) from None

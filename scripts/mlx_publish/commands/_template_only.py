@@ -64,7 +64,9 @@ def _files(source: str, revision: str | None) -> ModelFiles:
     folder = expanded(source)
     if FOLDER.match(source) or is_folder(folder):
         if not is_folder(folder):
-            raise BadInput(f"there is no folder {source}", place="--source", remedy="Give a model folder, or a repo.")
+            raise BadInput(
+                f"the folder {source} does not exist", place="--source", remedy="Give a model folder, or a repo."
+            )
         return FolderFiles(folder)
     from mlx_publish.hub.repo import RepoFiles, pinned  # noqa: PLC0415  a folder needs no network
 
@@ -81,7 +83,7 @@ def _engines(names: str) -> tuple[str, ...]:
     chosen = ENGINES if names == "all" else tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := sorted(set(chosen) - set(ENGINES)):
         raise BadInput(
-            f"there is no engine {unknown[0]}{did_you_mean(unknown[0], ENGINES)}",
+            f"unknown engine {unknown[0]}{did_you_mean(unknown[0], ENGINES)}",
             place="--engines",
             remedy=f"Write all, or some of {', '.join(ENGINES)}.",
         )
@@ -103,7 +105,7 @@ def _judged(metadata: Metadata, engines: Sequence[str]) -> tuple[Look | None, Ca
         message = f"{empty} is empty, and transformers takes it for the chat template all the same"
         return None, None, (Finding("chat-template", "fail", message, "Remove the empty file, or fill it."),)
     if look is None:
-        missing = Finding("chat-template", "fail", "there is no chat template", "Take a model that has one.")
+        missing = Finding("chat-template", "fail", "no chat template", "Choose a model that has one.")
         return None, None, (missing,)
     findings = run_checks((_SAFE,), look)
     if verdict_of(findings) != "pass":

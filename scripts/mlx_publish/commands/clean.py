@@ -86,7 +86,7 @@ def _judge_folder(root: Path, *, by_hand: bool, optional: bool) -> bool:
         return False
     what = "contains no reports of mlx-publish" if root.is_dir() else "does not exist"
     raise BadInput(
-        f"there is no work folder here: {root.absolute()} {what}",
+        f"no work folder here: {root.absolute()} {what}",
         place=f"--work {root}",
         remedy="Change to the folder where mlx-publish ran (the one with recipes/ and work/), or name its work "
         "folder with --work DIR.",

@@ -227,7 +227,7 @@ def _is_zero(path: str, array: mx.array) -> bool:
     largest = _largest(array)
     if not _is_finite(array, largest):
         raise Refused(
-            f"the source's {path} contains NaN or infinity", check="numbers-finite", remedy="Take another source."
+            f"the source's {path} contains NaN or infinity", check="numbers-finite", remedy="Choose another source."
         )
     return array.ndim > 1 and largest == 0
 

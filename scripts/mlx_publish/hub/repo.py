@@ -82,9 +82,9 @@ class RepoFiles:
                 }
                 tensors = tensors_of(header)
             except SafetensorsParsingError as error:
-                raise Refused("is not safetensors", place=path, remedy="Take another source.") from error
+                raise Refused("is not safetensors", place=path, remedy="Choose another source.") from error
             except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-                raise Refused(f"is not safetensors: {error}", place=path, remedy="Take another source.") from error
+                raise Refused(f"is not safetensors: {error}", place=path, remedy="Choose another source.") from error
         # The client does not tell how long the header was; written without blanks it is never longer.
         length = 8 + len(json.dumps(header, separators=(",", ":"), ensure_ascii=False))
         is_whole(path, self.entries[path].size, length, tensors)

@@ -38,7 +38,9 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
 def review_first(recipe: Recipe, cards: Path) -> str:
     """Return the commands that bring cards before people, and what to do in a repo whose cards lie elsewhere."""
     if not cards.is_dir():
-        return f"There is no folder {cards}. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
+        return (
+            f"The folder {cards} does not exist. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
+        )
     return _make(recipe, cards)
 
 
@@ -65,7 +67,7 @@ def judge_card(context: Context, variant: Variant, cards: Path) -> None:
     for name in ("README.md", "evidence.json"):
         if not (folder / name).is_file():
             raise BadInput(
-                f"there is no reviewed card of {variant.label}: {folder / name} is missing",
+                f"no reviewed card of {variant.label}: {folder / name} is missing",
                 place="--cards",
                 remedy=review_first(context.recipe, cards),
             )

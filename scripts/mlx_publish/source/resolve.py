@@ -70,7 +70,7 @@ class Source:
 def _take(files: ModelFiles, path: str, target: Path) -> None:
     assert isinstance(files, FolderFiles)  # noqa: S101  there is no third kind
     if path not in files.entries:
-        raise Refused("is not there any more", place=shown(path), remedy="Run inspect with --force.")
+        raise Refused("no longer exists", place=shown(path), remedy="Run inspect with --force.")
     if path.endswith(WEIGHTS):
         files.unchanged([path])
         target.symlink_to(files.look.places[path].real)

@@ -57,11 +57,11 @@ def _faults(context: Context, variant: Variant, planned: Sequence[str], force: f
         if report is None:
             continue
         if not report.untouched:
-            message = f"{stage}.json of {variant.label} was changed after it had been written"
+            message = f"{stage}.json of {variant.label} was changed after it was written"
             yield _Fault(variant.label, stage, message)
         elif stage not in planned and (others := list(strange(context, variant, report, force))):
             named = " and ".join(f"{earlier}.json" for earlier in others)
-            message = f"{stage}.json of {variant.label} was made from another {named} than lies beside it"
+            message = f"{stage}.json of {variant.label} was made from another {named} than the one next to it"
             yield _Fault(variant.label, stage, message)
 
 

@@ -73,7 +73,7 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     if widest in variants:
         reason = "the source is too large for this machine"
         if len(context.recipe.variants) > 1:
-            reason += ", and this is the widest variant, with which the others are compared"
+            reason += ", and this is the widest variant, the one that the others are compared with"
         facts = FidelityFacts(None, against, context.recipe.spec.fidelity, widest, not_measured=reason)
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
         compared[widest.label] = (checks, NotCompared(reason, against))

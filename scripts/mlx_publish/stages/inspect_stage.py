@@ -63,7 +63,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.card).id)
         room = judge_room(context, first, [own.variant for own in facts.values()])
         if not _identity(context):
-            raise SurroundingsError("there is more room than a moment ago", remedy="Run the same command again.")
+            raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
         checks = {label: (*findings, room) for label, findings in checks.items()}
     return {
         label: Outcome(checks[label], Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own))

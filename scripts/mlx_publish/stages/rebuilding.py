@@ -37,6 +37,6 @@ def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str,
 def made(context: Context, check: str) -> dict[str, dict[str, str]]:
     """Run `convert` and what it needs; return SHA-256 by path, by label. `Refused` by `check` where it refuses."""
     if run_stages(context, chain(STAGES, "convert")):
-        raise Refused("it cannot be converted again", check=check, remedy="Read the checks above.")
+        raise Refused("the source cannot be converted again", check=check, remedy="Read the checks above.")
     work = context.work
     return {v.label: {file.path: file.sha256 for file in work.digests(work.model(v.label))} for v in context.variants}

@@ -78,7 +78,7 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     for label in (v.label for v in pending):
         checks, result = outcomes[label].checks, to_json(outcomes[label].result)
         if not checks:
-            raise Bug(f"{stage.name} ran no check")
+            raise Bug(f"{stage.name} ran no checks")
         reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
     for label, report in reports.items():
         if context.dry_run and stage.traits.publishes:
