@@ -86,7 +86,7 @@ def made_from(project: dict[str, Any], constraints: str) -> str:
 
 
 def stale(project: dict[str, Any]) -> str:
-    """Say why the lock is not that of pyproject.toml and constraints.txt; empty where it is. Asks no index."""
+    """Say why the lock is not that of pyproject.toml and constraints.txt; empty if it is. Asks no index."""
     text, constraints = LOCK.read_text(encoding="utf-8"), CONSTRAINTS.read_text(encoding="utf-8")
     locked = entries(text)
     pins = {entry.pin + (f" ; {entry.marker}" if entry.marker else "") for entry in locked}

@@ -45,7 +45,7 @@ def release(tag: str, wheels: list[Path], changelog: Path, root: Path) -> str:
 
 
 def section(changelog: Path, version: str) -> str:
-    """Return what a changelog says of a version. Raises `BadInput` where it says nothing."""
+    """Return what a changelog says of a version. Raises `BadInput` if it says nothing."""
     parts = re.split(r"^## ", changelog.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for part in parts[1:]:
         head, _, body = part.partition("\n")

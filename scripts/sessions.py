@@ -73,7 +73,7 @@ def listing(width: int = 100) -> str:
 
 
 def unknown(words: Sequence[str]) -> str:
-    """Return what to say of a session that a command line of nox names and nobody knows; empty where there is none."""
+    """Return what to say of a session that a command line of nox names and nobody knows; empty if there is none."""
     names = [session.name for session in sessions()]
     for name in asked(words):
         if name not in names:

@@ -52,7 +52,7 @@ def pins() -> list[str]:
 
 
 def folder() -> Path:
-    """Return where it lies, or would; another one for each Python and lock file."""
+    """Return its path, or would; another one for each Python and lock file."""
     locked = "\n".join([*pins(), HASHES.read_text(encoding="utf-8")])
     key = hashlib.sha256(locked.encode()).hexdigest()[:12]
     name = f"reference-{sys.version_info.major}.{sys.version_info.minor}-{key}"
@@ -71,7 +71,7 @@ def python() -> Path | None:
 
 
 def make() -> str:
-    """Make it, unless it is there. Returns why that was not possible; empty where it is whole."""
+    """Make it, unless it is there. Returns why that was not possible; empty if it is whole."""
     try:
         there = folder()
         private_folder.make(there.parent)

@@ -24,7 +24,7 @@ class Outcome:
 
     checks: tuple[Finding, ...]
     result: object = field(default_factory=dict)
-    """A record of `evidence/results.py`; empty where the variant was refused before there was a result."""
+    """A record of `evidence/results.py`; empty if the variant was refused before there was a result."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Context:
         return cast("T", self._kept[name])
 
     def report(self, variant: Variant, stage: str) -> Report:
-        """Return the report of an earlier stage. `BadInput` where it has not run."""
+        """Return the report of an earlier stage. `BadInput` if it has not run."""
         report = self.work.report(variant.label, stage)
         if report is None:
             raise BadInput(
@@ -69,11 +69,11 @@ class Context:
         return report
 
     def inspected(self, variant: Variant) -> Inspected:
-        """Return what `inspect` reports of a variant. `BadInput` where it has not run."""
+        """Return what `inspect` reports of a variant. `BadInput` if it has not run."""
         return self._result(variant, "inspect", Inspected)
 
     def converted(self, variant: Variant) -> Converted:
-        """Return what `convert` reports of a variant. `BadInput` where it has not run."""
+        """Return what `convert` reports of a variant. `BadInput` if it has not run."""
         return self._result(variant, "convert", Converted)
 
     def _result(self, variant: Variant, stage: str, kind: type[T]) -> T:

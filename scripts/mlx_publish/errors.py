@@ -96,7 +96,7 @@ class PublishError(Exception):
 
     @property
     def key(self) -> str:
-        """The key that is wrong; empty where it is none."""
+        """The key that is wrong; empty if it is none."""
         return self.faults[0].key
 
     @property
@@ -196,7 +196,7 @@ def of_the_surroundings(error: BaseException) -> SurroundingsError | None:
 
 
 def by_words(last: str) -> SurroundingsError | None:
-    """Return what to tell of a library's last words; None where they speak of no limit."""
+    """Return what to tell of a library's last words; None if they speak of no limit."""
     for words, message, remedy in _LIMITS:
         if words in last:
             return SurroundingsError(message, remedy=remedy)

@@ -61,7 +61,7 @@ class Work:
         return self.variant(label) / f"{stage}.json"
 
     def report(self, label: str, stage: str) -> Report | None:
-        """Return the last report of a stage; None where there is none, or one of a version that knew no chain."""
+        """Return the last report of a stage; None if there is none, or one of a version that knew no chain."""
         data = read_json(self.report_path(label, stage))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or data.get("stage") != stage:
             return None
@@ -79,7 +79,7 @@ class Work:
                     return
 
     def passed(self, label: str, stage: str) -> bool:
-        """Tell whether a stage has run, and refused nothing."""
+        """Return whether a stage has run, and refused nothing."""
         report = self.report(label, stage)
         return report is not None and report.verdict == "pass"
 
@@ -142,7 +142,7 @@ class Work:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep the recipe's work folder to this process. `SurroundingsError` where another one has it."""
+        """Keep the recipe's work folder to this process. `SurroundingsError` if another one has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:

@@ -13,7 +13,7 @@ _ANSWERS = re.compile(r"assistant|chatbot|\bmodel\b|\bgpt\b|\bbot\b|\bAI\b|answe
 
 
 def answer_head(look: Look) -> str | None:
-    """Return the end of a prompt that leads up to the answer; None where it ends with the user's turn.
+    """Return the end of a prompt that leads up to the answer; None if it ends with the user's turn.
 
     That is what `add_generation_prompt` adds, or else the end of a prompt that begins as an answer in a dialogue does.
     """

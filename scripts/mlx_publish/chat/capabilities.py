@@ -42,17 +42,17 @@ class Capabilities:
     thinking: str
     """none; switch: `enable_thinking` changes the prompt; other: one of `switches` does."""
     thinking_unset: str
-    """on, off, own (neither of both): what the prompt is without the switch; empty where there is none."""
+    """on, off, own (neither of both): what the prompt is without the switch; empty if there is none."""
     reasoning: dict[str, str]
     """Of earlier answers, by where it stands, `field` and `text`: kept, dropped, lost (the answer too), refused."""
     parts: str
     """shown, printed (as Python's list), lost, refused: content given as a list of parts."""
     begin_token: str
-    """The begin token where the template writes it; empty where it does not."""
+    """The begin token where the template writes it; empty if it does not."""
     date: str
     """none, or clock: the prompt depends on the day."""
     generation_prompt: str
-    """What asks for an answer; empty where it has no effect."""
+    """What asks for an answer; empty if it has no effect."""
     turn_end: str
     """What stands behind the assistant's text."""
     system_later: str
@@ -110,7 +110,7 @@ def capabilities(look: Look) -> Capabilities:
 
 
 def generation_prompt(look: Look) -> str:
-    """Return what `add_generation_prompt` adds at the end; empty where it changes nothing."""
+    """Return what `add_generation_prompt` adds at the end; empty if it changes nothing."""
     without, with_ = look.text("no generation prompt"), look.text("user")
     if without is None or with_ is None or without == with_:
         return ""

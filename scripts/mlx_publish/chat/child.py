@@ -49,7 +49,7 @@ def render_all(requests: Sequence[Request], limits: Limits = LIMITS) -> list[Ren
 
     The first "unsafe" one ends the job; those behind it are "not-reached".
 
-    Raises `SurroundingsError` or `Bug` where the child itself fails, which says nothing of a template.
+    Raises `SurroundingsError` or `Bug` if the child itself fails, which says nothing of a template.
     """
     return [answer for answer in work_through(requests, limits) if isinstance(answer, Rendered)]
 
@@ -96,7 +96,7 @@ def _order(requests: Sequence[Request | Reading], limits: Limits) -> dict[str, A
 
 
 def _reason(code: int, limits: Limits) -> str | None:
-    """Say why a child ended in the midst of a template; None where that is not the template's doing."""
+    """Say why a child ended in the midst of a template; None if that is not the template's doing."""
     slow = f"it did not end within {limits.seconds:g} s"
     reasons = {
         TOO_SLOW: slow,

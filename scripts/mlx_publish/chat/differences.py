@@ -132,7 +132,7 @@ def differences(
 ) -> list[Difference]:
     """Return where jinja2 and `engine` render `template` differently, both given by the probe's name.
 
-    A text counts where it is another one, an error where the other side has none; what was not reached does not count.
+    A text counts where it is another one, an error if the other side has none; what was not reached does not count.
     """
     tags, differing = _tags(template[:_LOOKED_AT]), list[Difference]()
     for probe, answer in theirs.items():
@@ -155,7 +155,7 @@ def _tags(template: str) -> str:
 
 
 def _compared(ours: Rendered, theirs: Rendered) -> tuple[str, str] | None:
-    """Return how they differ, for people and for FACTS; None where they do not or where that is not known."""
+    """Return how they differ, for people and for FACTS; None if they do not or where that is not known."""
     if "not-reached" in (ours.kind, theirs.kind) or ours.text is theirs.text is None:
         return None
     if ours.text is None:

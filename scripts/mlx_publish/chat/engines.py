@@ -56,7 +56,7 @@ def render_with(
 
     An error is "refused" for raise_exception, "unsafe" for the request at which the child ended, "not-reached" behind
     it, and else "broken"; its line is there where the engine names one.
-    Raises `SurroundingsError` where the engine is not installed or does not start, never for what a template does.
+    Raises `SurroundingsError` if the engine is not installed or does not start, never for what a template does.
     """
     if engine not in available():
         raise SurroundingsError(f"the engine {engine} is not installed here", remedy=REMEDIES[engine])

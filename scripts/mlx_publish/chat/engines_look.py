@@ -14,7 +14,7 @@ _SECONDS = 8.0
 
 
 def by_engine(look: Look, engines: Sequence[str]) -> Mapping[str, tuple[str, ...] | None] | None:
-    """Return a line for each difference by engine, None for one that is not installed; None where none is asked for."""
+    """Return a line for each difference by engine, None for one that is not installed; None if none is asked for."""
     if not engines:
         return None
     installed = available()

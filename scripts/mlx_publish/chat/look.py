@@ -52,7 +52,7 @@ class Look:
         return (*probes(), *self.switched)
 
     def text(self, name: str) -> str | None:
-        """Return the rendered text of a dialogue, or None where there is none."""
+        """Return the rendered text of a dialogue, or None if there is none."""
         return self.rendered[name].text
 
     @property
@@ -72,7 +72,7 @@ class Look:
 def look(templates: Mapping[str, str], special_tokens: Mapping[str, str]) -> Look:
     """Render all dialogues in a child process with limits; the same templates are rendered once.
 
-    Raises `Refused` where no template applies unasked.
+    Raises `Refused` if no template applies unasked.
     """
     return _look(tuple(sorted(templates.items())), tuple(sorted(special_tokens.items())))
 

@@ -57,7 +57,7 @@ def vanished(look: Look) -> tuple[tuple[str, str], ...]:
 
 
 def _is_a_capability(probe: Probe) -> bool:
-    """Tell whether a capability covers a dialogue: system text, a turn out of order, reasoning, parts, tools."""
+    """Return whether a capability covers a dialogue: system text, a turn out of order, reasoning, parts, tools."""
     roles = [message["role"] for message in probe.messages]
     odd = bool({"system", "developer"} & {*roles}) or probe.tools is not None
     odd = odd or probe.name in ("two users", "assistant first", "text parts")
@@ -96,7 +96,7 @@ def unknown_tokens(look: Look, known: Set[str]) -> tuple[str, ...]:
 
 
 def growth(look: Look, first: str = "user", then: str = "several turns") -> Growth | None:
-    """Compare the prompt of a dialogue with that of its continuation; None where one of them did not render."""
+    """Compare the prompt of a dialogue with that of its continuation; None if one of them did not render."""
     shorter, longer = look.text(first), look.text(then)
     if shorter is None or longer is None:
         return None

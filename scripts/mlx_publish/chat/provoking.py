@@ -20,7 +20,7 @@ _DATE = re.compile(r"(?<!\d)(20\d\d)(?:-(0[1-9]|1[0-2])(?:-(0[1-9]|1\d|2[0-8]))?
 
 
 def fill(request: Request, reads: Reads) -> Request | None:
-    """Return the request with what its slot asks for; None where the template has fewer values for such a slot."""
+    """Return the request with what its slot asks for; None if the template has fewer values for such a slot."""
     if request.slot is None:
         return request
     kind, number = request.slot

@@ -29,7 +29,7 @@ class TurnEnd:
 
     @property
     def stop(self) -> str | None:
-        """Return what generation has to stop at; None where the end token alone ends an answer, as in Alpaca."""
+        """Return what generation has to stop at; None if the end token alone ends an answer, as in Alpaca."""
         return self.text if self.special or self.mark else None
 
 
@@ -51,7 +51,7 @@ def turn_end(look: Look, tokens: Collection[str]) -> TurnEnd:
 
 
 def _closes(last: str, between: str, look: Look) -> bool:
-    """Tell whether an answer is closed by the same words behind the last one and between two turns, or by marks."""
+    """Return whether an answer is closed by the same words behind the last one and between two turns, or by marks."""
     head = answer_head(look)
     last = last.removesuffix(head) if head else last
     closing = last[: shared(last, between)]

@@ -100,7 +100,7 @@ def read_by(templates: Sequence[str]) -> Reads:
 
 
 def reads(template: str) -> Reads:
-    """Return what a template reads, by its syntax; nothing where it cannot be parsed or is larger than any real one."""
+    """Return what a template reads, by its syntax; nothing if it cannot be parsed or is larger than any real one."""
     if len(template) > _LONGEST:
         return Reads()
     try:
@@ -163,7 +163,7 @@ def _uses(name: str, node: nodes.Node) -> Iterator[bool]:
 
 
 def _asks(name: str, node: nodes.Node, child: nodes.Node) -> bool:
-    """Tell whether `child` of `node` asks for the name, or stands behind that question."""
+    """Return whether `child` of `node` asks for the name, or stands behind that question."""
     if isinstance(node, (nodes.If, nodes.CondExpr)):
         return _named(name, node.test) and (child is node.test or child is not getattr(node, "expr2", None))
     if isinstance(node, nodes.And) and _named(name, node.left):
@@ -174,7 +174,7 @@ def _asks(name: str, node: nodes.Node, child: nodes.Node) -> bool:
 
 
 def _named(name: str, node: nodes.Node) -> bool:
-    """Tell whether an expression asks for a name: it is there, or compared, and nothing is made of it."""
+    """Return whether an expression asks for a name: it is there, or compared, and nothing is made of it."""
     if isinstance(node, nodes.Name):
         return node.name == name
     if isinstance(node, (nodes.Test, nodes.Not)):

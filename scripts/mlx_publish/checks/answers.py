@@ -67,15 +67,15 @@ class AnswerFacts:
     made: Answers
     """Those of the variant."""
     source: Answers | None
-    """The same of the source; None where it does not fit this machine."""
+    """The same of the source; None if it does not fit this machine."""
     window: tuple[int, int] | None = None
-    """Positions of the sliding window, and tokens of the long prompt; None where there is no window."""
+    """Positions of the sliding window, and tokens of the long prompt; None if there is no window."""
     unpassed: str = ""
     """Why the long prompt is not beyond the window."""
 
 
 def explained(warning: str) -> str:
-    """Return the meaning of a warning; empty where it is not known."""
+    """Return the meaning of a warning; empty if it is not known."""
     return next((meaning for pattern, meaning in _EXPLAINED if re.search(pattern, warning)), "")
 
 

@@ -18,11 +18,11 @@ class Bound:
     reports: Mapping[str, Report]
 
     def of_these_bytes(self, name: str) -> bool:
-        """Tell whether there is a measurement, and of this very model."""
+        """Return whether there is a measurement, and of this very model."""
         return name in self.reports and self.reports[name].inputs.get("model") == self.model
 
     def fits(self, name: str) -> bool:
-        """Tell whether it passed too, with numbers."""
+        """Return whether it passed too, with numbers."""
         if not self.of_these_bytes(name):
             return False
         report = self.reports[name]

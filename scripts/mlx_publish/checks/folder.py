@@ -118,7 +118,7 @@ LEGAL: tuple[Check[SourceFacts], ...] = (_of_source(_LEGAL),)
 
 
 def is_refused_unread(source: Metadata, accepted: Accepted) -> bool:
-    """Tell whether names, sizes or headers refuse a source already, so that no digest need be taken."""
+    """Return whether names, sizes or headers refuse a source already, so that no digest need be taken."""
     try:
         findings = run_checks((*_BY_NAME, _LEGAL), source, accepted)
         return any(finding.status == "fail" for finding in findings) or not source.headers

@@ -77,7 +77,7 @@ def _known() -> frozenset[str]:
 
 
 def _dead_link(link: str, paths: Collection[str]) -> str:
-    """Return why a link to a file would be dead in the published repo; empty where it is not."""
+    """Return why a link to a file would be dead in the published repo; empty if it is not."""
     if _WEB.match(link):
         return ""
     path = link.removeprefix("./").partition("#")[0]

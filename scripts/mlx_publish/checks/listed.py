@@ -20,7 +20,7 @@ _NAMED = 5  # ids in a message
 
 
 def wrong_list(evidence: Evidence) -> Iterator[Fault]:
-    """Yield what is wrong with the list of checks, whoever accepted what.
+    """Yield faults in the list of checks, whoever accepted what.
 
     Which checks an earlier or later version ran is not known here; it ran some in each stage.
     """
@@ -84,7 +84,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
 
 
 def _check_faults(key: str, check: Judged) -> Iterator[Fault]:
-    """Yield what is wrong with one check of the list: a failure, or an acceptance that nobody may give."""
+    """Yield faults in one check of the list: a failure, or an acceptance that nobody may give."""
     name = shown(check.id)
     if check.status == "fail":
         yield Fault(f"the check '{name}' failed", key=f"{key}.status")

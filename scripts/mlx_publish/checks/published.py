@@ -32,14 +32,14 @@ class Facts:
     rendered: Mapping[str, str | None] | str
     """The same, made anew; or the reason why that is not possible here."""
     made: Mapping[str, str] | None = None
-    """SHA-256 of the files that came out of another conversion; None where none was asked for."""
+    """SHA-256 of the files that came out of another conversion; None if none was asked for."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions, here, of the packages that show in what is computed."""
 
     attested: str = ""
-    """Who vouches for the evidence; empty where nobody does, or nobody was asked."""
+    """Who vouches for the evidence; empty if nobody does, or nobody was asked."""
     differences: tuple[str, ...] | None = None
-    """Where the evidence says something else than the source gives; None where it was not converted again."""
+    """Where the evidence says something else than the source gives; None if it was not converted again."""
 
     @property
     def listed(self) -> Mapping[str, FileDigest]:

@@ -59,7 +59,7 @@ def _proven(facts: ReferenceFacts) -> Says:
 
 
 def _dispute(disputed: Disputed) -> str:
-    """Return what is left of the error without the key that is disputed; empty where both differ all the same."""
+    """Return what is left of the error without the key that is disputed; empty if both differ all the same."""
     share = disputed.same_first_choice
     if disputed.nmse is None or disputed.nmse > MAX_NMSE or share is None or share < MIN_SAME_FIRST_CHOICE:
         return ""

@@ -49,7 +49,7 @@ RAISED: Mapping[str, tuple[str, str, str]] = {
 
 
 def judge_acceptances(recipe: Recipe) -> None:
-    """Raise `BadInput` where a recipe accepts a check that does not exist, or that nobody may accept."""
+    """Raise `BadInput` if a recipe accepts a check that does not exist, or that nobody may accept."""
     known = {check.id: check for checks in BY_STAGE.values() for check in checks}
     for number, entry in enumerate(recipe.spec.accept):
         key = f"accept[{number}].check"

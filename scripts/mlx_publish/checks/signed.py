@@ -26,7 +26,7 @@ class Signatures:
     sha256: Mapping[str, str]
     """Of every published file but the signature itself, by path."""
     signed: Mapping[str, str] | None
-    """The same as `model.sig` lists it; None where there is none, or none that can be read."""
+    """The same as `model.sig` lists it; None if there is none, or none that can be read."""
     unread: str = ""
     """Why `model.sig` cannot be read."""
     asked: bool = False

@@ -56,7 +56,7 @@ class SpeedFacts:
 
     @property
     def withheld(self) -> str:
-        """Why it is not published, all in one, the short form before the first colon; empty where it is."""
+        """Why it is not published, all in one, the short form before the first colon; empty if it is."""
         objections = "; ".join(self.objections())
         if unsteady := self.unsteadiness:
             return f"{UNSTEADY} (±{100 * unsteady:.0f} %): {objections}"

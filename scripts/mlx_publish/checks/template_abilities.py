@@ -83,7 +83,7 @@ def _parts(_facts: TemplateFacts, _look: Look, capabilities: Capabilities) -> Sa
 
 
 def _switches(switches: Mapping[str, Sequence[object]]) -> str:
-    """Return the switches for thinking of other names, as a sentence; empty where there is none."""
+    """Return the switches for thinking of other names, as a sentence; empty if there is none."""
     sentences = [
         f"{name} switches thinking: set to {' or '.join(map(json.dumps, values))} it changes the prompt"
         if values

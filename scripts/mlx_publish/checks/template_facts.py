@@ -18,16 +18,16 @@ class TemplateFacts:
     """A model's chat template, its dialogues, and what other tokenizers and engines make of it."""
 
     look: Look | None
-    """The rendered dialogues; None where there is no template."""
+    """The rendered dialogues; None if there is no template."""
     capabilities: Capabilities | None
     tokens: frozenset[str] | None
-    """Texts of all tokens that stand for themselves; None where no file lists them."""
+    """Texts of all tokens that stand for themselves; None if no file lists them."""
     way: str = "native"
     """The way of the system text: native, first-user, own-turn; none without a template."""
     chat: ChatRendered | None = None
     """None where nothing was converted or no tokenizer loaded."""
     engines: Mapping[str, Sequence[str] | None] | None = None
-    """By engine what differs there, and None for one that is not installed; None where none was asked for."""
+    """By engine what differs there, and None for one that is not installed; None if none was asked for."""
 
 
 def needs_template(judge: Callable[[TemplateFacts, Look, Capabilities], Says]) -> Callable[[TemplateFacts], Says]:

@@ -65,7 +65,7 @@ def _fits(facts: SourceFacts) -> Says:
     token, id_ = last
     if id_ >= rows:
         return failed(
-            f"the token {token!r} has the id {id_}, and {what} has {rows} rows: text with it reads outside the embedding",
+            f"the token {token!r} has the id {id_}, and {what} has {rows} rows: such text reads past the embedding",
             "Choose a source whose tokenizer fits its embedding.",
             token=token,
             id=id_,
@@ -90,7 +90,7 @@ def _template(facts: SourceFacts) -> Says:
 
 
 def _unusable(facts: SourceFacts) -> Says | None:
-    """Return why none of the chat templates can be used; None where one can."""
+    """Return why none of the chat templates can be used; None if one can."""
     tokenizer = facts.source.tokenizer
     if tokenizer.empty:
         others = tokenizer.template_places if "default" in tokenizer.templates else ()

@@ -23,9 +23,9 @@ class TokenizerOutput:
     """The changes to its files."""
     stopping: Stopping
     rows: int | None
-    """Rows of the embedding; None where no tensor is called like one."""
+    """Rows of the embedding; None if no tensor is called like one."""
     turn_end: TurnEnd | None = None
-    """What the chat template puts behind an answer; None where there is no template."""
+    """What the chat template puts behind an answer; None if there is no template."""
 
 
 # What lets a class overrule tokenizer.json.

@@ -29,7 +29,7 @@ class Parcel:
     strangers: tuple[str, ...]
     """Files that must not be sent."""
     chart: str | None = None
-    """ladder.svg as it is, and as it is rendered; None where there is none."""
+    """ladder.svg as it is, and as it is rendered; None if there is none."""
     rendered_chart: str | None = None
     leaks: tuple[str, ...] = ()
     """Secrets in what would be sent: where each stands and what it is, never the secret itself."""
@@ -40,11 +40,11 @@ class Parcel:
     claimed: tuple[str, ...] = ()
     """What stands in the evidence and cannot be known here."""
     attested: str = ""
-    """Who vouches for what was measured; empty where nobody does."""
+    """Who vouches for what was measured; empty if nobody does."""
     forbidden: tuple[str, str] | None = None
     """What the policy has against the evidence's licence, and the next step."""
     rebuilt: Mapping[str, str] | None = None
-    """Digests of the files that came out of another conversion; None where none was asked for."""
+    """Digests of the files that came out of another conversion; None if none was asked for."""
     converted_now: bool = False
     """Whether what lies in `model/` came out of a conversion of this very job."""
 

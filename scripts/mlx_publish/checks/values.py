@@ -75,7 +75,7 @@ def _wrong_numbers(part: Mapping[str, object]) -> Iterator[str]:
 
 
 def _is_size(value: object, *, listed: bool) -> bool:
-    """Tell whether a value is a whole number above 0, or with `listed` a list of them, one for each layer."""
+    """Return whether a value is a whole number above 0, or with `listed` a list of them, one for each layer."""
     if listed and isinstance(value, list):
         return all(_is_size(item, listed=False) for item in value)
     return type(value) is int and value > 0

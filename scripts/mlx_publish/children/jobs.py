@@ -75,8 +75,8 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
 def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Event | None = None) -> dict[str, Any]:
     """Run one job. After a child that was killed by a signal it is tried once more: Metal sometimes fails so.
 
-    Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` where MLX is missing,
-    where the child died or took longer than its bounds, `Refused` where it took more memory, and `Interrupted` once
+    Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` if MLX is missing,
+    where the child died or took longer than its bounds, `Refused` if it took more memory, and `Interrupted` once
     `stop` is set.
     """
     module = job.children.converter if job.children else DEFAULT

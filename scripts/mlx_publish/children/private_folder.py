@@ -97,7 +97,7 @@ def make(path: str | os.PathLike[str]) -> str:
 
 
 def make_empty(folder: str | os.PathLike[str]) -> None:
-    """Make an environment's folder anew, for us alone; fails where something else is there in the meantime."""
+    """Recreate an environment's folder for this user only; fails if something else appears there meanwhile."""
     import shutil
 
     if os.path.islink(folder) or os.path.isfile(folder):
@@ -157,12 +157,12 @@ def remedy(refused: str) -> str:
 
 
 def is_ready(environment: str | os.PathLike[str], *, deep: bool = True) -> bool:
-    """Tell whether a whole environment lies there in which everything belongs to us or to root."""
+    """Return whether a whole environment lies there in which everything belongs to us or to root."""
     return is_whole(environment, deep=deep) and os.access(os.path.join(environment, "bin", "python"), os.X_OK)
 
 
 def is_whole(folder: str | os.PathLike[str], *, deep: bool = True) -> bool:
-    """Tell whether a folder was made to its end, and everything in it belongs to us or to root.
+    """Return whether a folder was made to its end, and everything in it belongs to us or to root.
 
     Not deep, only the upper levels are looked at. Below a folder that nobody else can enter that is enough.
     """
@@ -240,7 +240,7 @@ def _root_from_outside() -> int:
 
 
 def _is_ours_alone(there: str, number: int) -> bool:
-    """Tell whether a group is the user's own, as Debian and Fedora give each one: their name, and nobody else in it.
+    """Return whether a group is the user's own, as Debian and Fedora give each one: their name, and nobody else in it.
 
     Its right to write is then nobody else's. With an access list the bit of the group stands for others as well.
     """

@@ -74,7 +74,7 @@ def end(process: Process) -> None:
 
 
 def program(name: str) -> str | None:
-    """Return where a program is on the PATH; None where it is nowhere. A relative entry is passed over.
+    """Return where a program is on the PATH; None if it is nowhere. A relative entry is passed over.
 
     It would be a program out of the current folder, which may be a model's or a branch's.
     """

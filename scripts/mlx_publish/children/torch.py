@@ -88,7 +88,7 @@ class TorchChild:
         self.end()
 
     def start(self) -> str:
-        """Start it ahead of its first order. Returns why that is not possible; empty where it is."""
+        """Start it ahead of its first order. Returns why that is not possible; empty if it is."""
         if self._worker is not None or self._reason:
             return self._reason
         aside = TemporaryFolder()

@@ -68,7 +68,7 @@ class Worker:
         self.end()
 
     def lives(self) -> bool:
-        """Tell whether it could do an order."""
+        """Return whether it could do an order."""
         return self._process.poll() is None
 
     def held(self) -> int:

@@ -44,7 +44,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, publishes: bool = True) -> No
 
 
 def recipe_path(text: str) -> Path:
-    """Return the file of a recipe, which may be named alone where it lies in `recipes/`."""
+    """Return the file of a recipe, which may be given by name if it is in `recipes/`."""
     path = Path(text)
     if path.suffix or path.parent != Path() or path.exists():
         return path
@@ -57,7 +57,7 @@ def variant_names(text: str) -> list[str]:
 
 
 def add_variant(parser: argparse.ArgumentParser) -> None:
-    """Add the variants that are wanted of a recipe, a list in `options.variant`; None where none are named."""
+    """Add the variants that are wanted of a recipe, a list in `options.variant`; None if none are named."""
     parser.add_argument(
         "--variant",
         action="extend",

@@ -71,5 +71,5 @@ class Asker:
 
 
 def is_interactive(console: Console) -> bool:
-    """Tell whether somebody can read a question and answer it."""
+    """Return whether somebody can read a question and answer it."""
     return sys.stdin is not None and sys.stdin.isatty() and console.out.isatty()

@@ -44,7 +44,7 @@ class Command:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Inputs of the Action that are called otherwise than their option; an empty one stands in for nothing."""
     extras: tuple[str, ...] | None = ()
-    """Extras of the package that its session of nox brings; None where it has no session."""
+    """Extras of the package that its session of nox brings; None if it has no session."""
     computes: bool = False
     """Whether it is a part of the way of a model, on which an architecture is proven and MLX computes."""
     group: Group = Group.OTHER

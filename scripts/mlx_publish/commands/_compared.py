@@ -18,7 +18,7 @@ _Spec = TypeVar("_Spec", FidelitySpec, SpeedSpec)
 
 @dataclass(frozen=True)
 class Row:
-    """A number of both sides; `b_to_a` is empty where they cannot be compared, and `why` says why."""
+    """A number of both sides; `b_to_a` is empty if they cannot be compared, and `why` says why."""
 
     name: str
     a: str
@@ -72,7 +72,7 @@ def _error(a: FidelitySpec, b: FidelitySpec) -> float:
 
 
 def fidelity_differs(a: Evidence, b: Evidence) -> str:
-    """Return why distances from the source cannot be compared; empty where they can."""
+    """Return why distances from the source cannot be compared; empty if they can."""
     mine, theirs = a.fidelity, b.fidelity
     if mine is None or theirs is None:
         return ""
@@ -108,7 +108,7 @@ def machine_of(spec: SpeedSpec) -> str:
 
 
 def speed_differs(a: Evidence, b: Evidence) -> str:
-    """Return why speeds cannot be compared; empty where they can."""
+    """Return why speeds cannot be compared; empty if they can."""
     mine, theirs = a.benchmark, b.benchmark
     if mine is None or theirs is None:
         return ""

@@ -20,7 +20,7 @@ class RecipeFile:
 
     path: Path
     recipe: Recipe | None
-    """None where it cannot be read."""
+    """None if it cannot be read."""
     faults: tuple[Fault, ...] = ()
 
     @property

@@ -43,7 +43,7 @@ def _open(path: Path) -> bool:
 
 
 def has_display(environment: Mapping[str, str], system: str = sys.platform) -> bool:
-    """Tell whether there is a screen: without one a browser in text mode would take the terminal over."""
+    """Return whether there is a screen: without one a browser in text mode would take the terminal over."""
     if system in ("darwin", "win32"):
         return "SSH_CONNECTION" not in environment
     return bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))

@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         return self._actions
 
     def takes(self, flag: str) -> bool:
-        """Tell whether it has a flag."""
+        """Return whether it has a flag."""
         return flag in self._option_string_actions
 
     def format_usage(self) -> str:
@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
                 raise BadInput(f"{self.prog} has no {one_line(flag)}{ending}", remedy=f"Run: {self.prog} --help")
 
     def judge_rest(self, words: Sequence[str]) -> None:
-        """Raise `BadInput` where words are left that belong to no flag."""
+        """Raise `BadInput` if words are left that belong to no flag."""
         if not words:
             return
         flag = ""
@@ -200,7 +200,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Tell whether `--json` is among the words, whatever else is wrong with them."""
+    """Return whether `--json` is among the words, whatever else is wrong with them."""
     return "--json" in (words[: words.index("--")] if "--" in words else words)
 
 

@@ -17,7 +17,7 @@ class VariantState:
 
     label: str
     stage: str
-    """The last stage that passed; empty where none has."""
+    """The last stage that passed; empty if none has."""
     verdict: str
     """`pass`, `refused`, `error`, or empty where nothing has run."""
     cause: str
@@ -25,14 +25,14 @@ class VariantState:
     mean_kld: float | None
     weight_bytes: int | None
     published: str
-    """Repo or folder; empty where it was not published."""
+    """Repo or folder; empty if it was not published."""
     tag: str
     """Empty for a folder and for a pull request on the Hub."""
     has_weights: bool
 
     @property
     def closeness(self) -> str:
-        """The word for its mean KLD; empty where that was not measured."""
+        """The word for its mean KLD; empty if that was not measured."""
         return "" if self.mean_kld is None else closeness(self.mean_kld).word
 
 

@@ -53,7 +53,7 @@ class Proposed:
 
     @property
     def licence(self) -> str | None:
-        """The licence that applies; None where nobody names one that can be used."""
+        """The licence that applies; None if nobody names one that can be used."""
         return None if self.lacks_licence else self.glance.licence(self.recipe).id
 
     @property

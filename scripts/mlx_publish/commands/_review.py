@@ -59,7 +59,7 @@ class Brought:
 
     @property
     def commit(self) -> str:
-        """The commit that the recipe has to be pinned to; empty where it is pinned, or where there is none."""
+        """The commit that the recipe has to be pinned to; empty if it is pinned, or where there is none."""
         commit = self.evidence[0].source.identity
         return commit if is_commit(commit) and not is_commit(self.recipe.spec.revision) else ""
 
@@ -172,7 +172,7 @@ def _copy(brought: Brought, tree: Path) -> None:
 
 
 def _judge_on_base(brought: Brought, target: Target, tree: Path) -> None:
-    """Raise `BadInput` where the cards fit this checkout, but not recipe and templates as they will be merged."""
+    """Raise `BadInput` if the cards fit this checkout, but not recipe and templates as they will be merged."""
     folders = [tree / path for path in brought.folders]
     fault = next(iter(look(_files(folders), Options(recipes=(tree / brought.file).parent))), None)
     if fault is not None:

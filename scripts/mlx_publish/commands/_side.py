@@ -23,7 +23,7 @@ class Side:
 
 
 def side_of(text: str, recipe: str | None, work: Path) -> Side:
-    """Return the evidence that a word of the command line names. `BadInput` where there is none."""
+    """Return the evidence that a word of the command line names. `BadInput` if there is none."""
     if recipe is not None:
         return _of_work(text, _recipe_in(work, recipe))
     path = Path(text)

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _judge_folder(root: Path, *, by_hand: bool, optional: bool) -> bool:
-    """Tell whether there is a work folder. `BadInput` where there is none and it is what was asked for."""
+    """Return whether there is a work folder. `BadInput` if there is none and it is what was asked for."""
     if root.is_dir() and (any(root.glob("*/*/*.json")) or not any(root.iterdir()) or not by_hand):
         return True
     if optional and not root.exists():
@@ -94,7 +94,7 @@ def _judge_folder(root: Path, *, by_hand: bool, optional: bool) -> bool:
 
 
 def _number(text: str | None) -> float | None:
-    """Return days as a number, None where none are given. Raises `BadInput` for anything else."""
+    """Return days as a number, None if none are given. Raises `BadInput` for anything else."""
     if not text:
         return None
     try:
@@ -163,7 +163,7 @@ def _stale(work: Work) -> Iterator[Stale]:
 
 
 def _is_reported(path: Path, file: FileDigest) -> bool:
-    """Tell whether a file is the one that was reported."""
+    """Return whether a file is the one that was reported."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
         return False
     from mlx_publish.evidence.digests import sha256_of

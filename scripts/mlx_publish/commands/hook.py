@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _console: Console) -> int:
-    """Print what is wrong with the files; return 1 where something is, or was until now."""
+    """Print the faults of the files; return 1 where something is, or was until now."""
     # With --json standard output holds nothing else.
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         faults = faults_told(options.name, options.files, fix=options.fix, recipes=options.recipes)

@@ -27,7 +27,7 @@ def note_converted(context: Context, variant: Variant, model: str) -> None:
 
 
 def converted_now(context: Context, variant: Variant) -> bool:
-    """Tell whether the bytes that `convert` reports were made in this job."""
+    """Return whether the bytes that `convert` reports were made in this job."""
     report = context.work.report(variant.label, "convert")
     converted = report.read(Converted) if report else None
     if converted is None:

@@ -42,7 +42,7 @@ class Made:
 def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     """Add the side files to a converted folder, judge all of it, and return the findings and what was built.
 
-    What was built is None where a number overflowed, and nothing whole was written.
+    What was built is None if a number overflowed, and nothing whole was written.
     """
     context, variant, prepared = made.context, made.variant, made.prepared
     inspected = context.inspected(variant)

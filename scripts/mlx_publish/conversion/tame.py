@@ -23,7 +23,7 @@ _LONG = 20_000  # characters of a drawn text
 
 
 def try_tokenizer(source: Path) -> None:
-    """Let the tokenizer of a source read texts of many kinds; raise `Refused` where it leaves its limits.
+    """Let the tokenizer of a source read texts of many kinds; raise `Refused` if it leaves its limits.
 
     Folders without a tokenizer.json have older files, which no program of rules is in.
     """

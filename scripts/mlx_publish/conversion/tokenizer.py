@@ -28,7 +28,7 @@ class Mending:
     folder: Path
     repaired: Repaired
     plain: Path | None
-    """The same folder with the class that reads tokenizer.json as it is; None where it has that class already."""
+    """The same folder with the class that reads tokenizer.json as it is; None if it has that class already."""
     plainly: Repaired
     """What makes it that."""
     stopping: Stopping
@@ -53,7 +53,7 @@ class Mending:
 
 
 def mend(folder: Path, source: Metadata) -> Mending:
-    """Mend the files of `folder`, a conversion of `source`. Raises `Refused` where a file is broken."""
+    """Mend the files of `folder`, a conversion of `source`. Raises `Refused` if a file is broken."""
     generation = _taken_generation_config(folder)
     completed = _complete(folder, source)
     repaired = portable(tokenizer_files(folder))

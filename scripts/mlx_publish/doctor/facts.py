@@ -100,7 +100,7 @@ def gather(work: Path, logs: Path) -> Facts:
 
 
 def is_offline(hub: str) -> bool:
-    """Tell whether no connection can be made to the Hub itself; another address in HF_ENDPOINT has to answer."""
+    """Return whether no connection can be made to the Hub itself; another address in HF_ENDPOINT has to answer."""
     return NO_ANSWER in hub and not os.environ.get("HF_ENDPOINT")
 
 
@@ -111,7 +111,7 @@ def _checkout() -> str:
 
 
 def _translated() -> bool:
-    """Tell whether Rosetta runs this: it says so by a key of sysctl, which Intel Macs do not have."""
+    """Return whether Rosetta runs this: it says so by a key of sysctl, which Intel Macs do not have."""
     if platform.system() != "Darwin":
         return False
     return (run_program(("sysctl", "-n", "sysctl.proc_translated")) or "").strip() == "1"

@@ -44,7 +44,7 @@ class GitHub:
     repo: str
 
     def get(self, path: str) -> Any:
-        """Return the JSON of an endpoint below the repo, or `Unknown` where it is missing or may not be read."""
+        """Return the JSON of an endpoint below the repo, or `Unknown` if it is missing or may not be read."""
         return self.ask(f"repos/{self.repo}{path and '/'}{path}")
 
     def ask(self, path: str) -> Any:
@@ -87,7 +87,7 @@ def find_repo(root: Path, given: str | None) -> str:
 
 
 def _unknown(outcome: Said) -> Unknown:
-    """Return what GitHub refused. `SurroundingsError` where gh is not logged in, or GitHub does not answer."""
+    """Return what GitHub refused. `SurroundingsError` if gh is not logged in, or GitHub does not answer."""
     status = _STATUS.search(outcome.err)
     if outcome.code == NOT_LOGGED_IN or (status and status[1] == "401"):
         raise SurroundingsError("gh is not logged in to GitHub", remedy=_LOGIN)

@@ -49,7 +49,7 @@ class Workflow:
     """A workflow of the repo, and what it calls."""
 
     kit: str
-    """`owner/name` of the kit it calls; empty where it is the kit's own."""
+    """`owner/name` of the kit it calls; empty if it is the kit's own."""
     ref: str
     check: str
     """The name of the check that its first job becomes."""
@@ -57,7 +57,7 @@ class Workflow:
 
 @dataclass(frozen=True)
 class BranchRules:
-    """What protects the default branch, by rulesets or by branch protection; None where that is not known."""
+    """What protects the default branch, by rulesets or by branch protection; None if that is not known."""
 
     pull_request: bool | None
     checks: frozenset[str] | None
@@ -81,7 +81,7 @@ class RepoFacts:
     tag_rules: frozenset[str] | Unknown
     """Types of the active rules for tags that publish."""
     workflows: Mapping[str, Workflow | None]
-    """None where the file is missing."""
+    """None if the file is missing."""
     fork_approval: str = ""
     """Whose first pull request from a fork waits for approval, of a public repo."""
 
@@ -237,7 +237,7 @@ def _covers(conditions: Any) -> bool:
 
 
 def _matches(pattern: str) -> bool:
-    """Tell whether a pattern of a ruleset matches a tag that publishes: `*` stops at a slash, `**` does not."""
+    """Return whether a pattern of a ruleset matches a tag that publishes: `*` stops at a slash, `**` does not."""
     words = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return pattern == "~ALL" or re.fullmatch(words, _TAG) is not None
 

@@ -83,7 +83,7 @@ def _set_threads(count: int) -> None:
 
 
 def _forget_peak() -> bool:
-    """Begin to count the most memory that this process held anew; False where the system cannot."""
+    """Begin to count the most memory that this process held anew; False if the system cannot."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         return True

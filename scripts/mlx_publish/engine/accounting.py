@@ -70,7 +70,7 @@ def _traces(source: SourceModel, arrays: Mapping[str, mx.array]) -> Traces:
 
 
 def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
-    """Return why a source tensor has no place in the MLX model; None where its name does not show it."""
+    """Return why a source tensor has no place in the MLX model; None if its name does not show it."""
     if name.endswith(_BUFFERS):
         return "computed anew"
     if not is_language(name):
@@ -84,7 +84,7 @@ def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
 
 
 def _is_tied(name: str, source: SourceModel) -> bool:
-    """Tell whether a head is the embedding: it may go then, and nowhere else."""
+    """Return whether a head is the embedding: it may go then, and nowhere else."""
     arrays = dict(tree_flatten(source.model.parameters()))
     embedding = next(
         (array for path, array in arrays.items() if path.endswith(("embed_tokens.weight", "wte.weight"))), None

@@ -56,7 +56,7 @@ def _with_biases(model: nn.Module, biases: dict[str, mx.array], dtype: mx.Dtype)
 
 
 def _type_of_logits(model: nn.Module) -> mx.Dtype | None:
-    """Return the type of the logits, of which none is computed; None where the class wants more than ids."""
+    """Return the type of the logits, of which none is computed; None if the class wants more than ids."""
     try:
         dtype: mx.Dtype = model(mx.array([[0]])).dtype
     except (ValueError, TypeError, AttributeError, LookupError):

@@ -97,7 +97,7 @@ def convert(
     of `tokenizing.tokenizer`, whose comparison is done meanwhile. With `reference` (`texts`, `tokens` and `store` as
     `fidelity.reference` takes them) the source stays in memory until its logits are stored, so that it need not be
     read again, and with `questions` until it has answered.
-    Raises `Refused` where mlx-lm cannot build it, or where a number of the source is none.
+    Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
     """
     orders = [VariantOrder(**variant) for variant in variants]
     with ThreadPoolExecutor(1) as pool:
@@ -223,7 +223,7 @@ def _write_module(arrays: Arrays, made: Sequence[tuple[Output, Arrays]], kept: A
 
 
 def _is_zero(path: str, array: mx.array) -> bool:
-    """Tell whether a weight is zero all over. Raises `Refused` where one of its numbers is none."""
+    """Return whether a weight is zero all over. Raises `Refused` if one of its numbers is none."""
     largest = _largest(array)
     if not _is_finite(array, largest):
         raise Refused(

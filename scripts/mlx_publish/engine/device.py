@@ -30,7 +30,7 @@ def device(progress: Tell) -> Device:
 
 
 def trusted() -> None:
-    """Raise `SurroundingsError` where the GPU computes wrong; on the CPU there is nothing to compare with."""
+    """Raise `SurroundingsError` if the GPU computes wrong; on the CPU there is nothing to compare with."""
     if on_gpu() and not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
         raise SurroundingsError(
             f"the GPU gives wrong results: a small product is off by {share:.1e} of its size",

@@ -73,7 +73,7 @@ def _known(model: nn.Module) -> dict[str, object]:
 
 
 def _is_meaningless(key: str, model_type: str, config: ModelConfig, model: nn.Module) -> bool:
-    """Tell whether a key means nothing in this model: transformers ignores or derives it, or the weights decide."""
+    """Return whether a key means nothing in this model: transformers ignores or derives it, or the weights decide."""
     if key in _MEANINGLESS.get(model_type.removesuffix("_text"), ()):
         return True
     text = config.text

@@ -20,12 +20,12 @@ from mlx_publish.engine.source_model import load_source
 
 
 def on_gpu() -> bool:
-    """Tell whether MLX computes on Metal here."""
+    """Return whether MLX computes on Metal here."""
     return bool(mx.default_device() == mx.gpu and mx.metal.is_available())
 
 
 def fast_blas_in_front() -> bool:
-    """Tell whether this child computes with more than the BLAS of MLX's own wheel."""
+    """Return whether this child computes with more than the BLAS of MLX's own wheel."""
     return not on_gpu() and "blas" in os.environ.get("LD_PRELOAD", "")
 
 

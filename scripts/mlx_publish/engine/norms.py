@@ -68,7 +68,7 @@ def _is_missing(norm: Norm) -> bool:
 
 
 def _are_mixed(same: list[Norm]) -> bool:
-    """Tell whether norms of one kind are not what those of the others, or of other layers, are."""
+    """Return whether norms of one kind are not what those of the others, or of other layers, are."""
     if len(same) < _FEW:
         return False
     low, high = _groups(sorted(norm.mean for norm in same))
@@ -107,7 +107,7 @@ def _measured(model: nn.Module) -> Iterable[Norm]:
 
 
 def _shifts(model: nn.Module) -> bool:
-    """Tell whether a class in the model adds one to weights in `sanitize`; nothing but its code shows it."""
+    """Return whether a class in the model adds one to weights in `sanitize`; nothing but its code shows it."""
     classes = {kind for module in model.modules() for kind in type(module).__mro__ if "sanitize" in vars(kind)}
     return any(_adds_one(vars(kind)["sanitize"]) for kind in classes)
 

@@ -19,7 +19,7 @@ class Prefix:
     source: str
     read: str
     head: str
-    """The name that the class reads the output head by; empty where it has none."""
+    """The name that the class reads the output head by; empty if it has none."""
 
     def __str__(self) -> str:
         theirs = f"names that begin with {self.source!r}" if self.source else "names without a prefix"
@@ -40,7 +40,7 @@ class Prefix:
 def prefix_of(source: Iterable[str], read: Iterable[str]) -> Prefix | None:
     """Return the one beginning by which the source's names differ from those of the class.
 
-    None where there is none, where layers are not named alike, or where it would be a guess: two language models
+    None if there is none, where layers are not named alike, or where it would be a guess: two language models
     in one file, or names that would meet.
     """
     names, wanted = list(source), list(read)
@@ -59,7 +59,7 @@ def _first_layers(names: Iterable[str]) -> set[str]:
 
 
 def _is_unambiguous(renamed: Callable[[str], str], names: list[str], wanted: list[str]) -> bool:
-    """Tell whether no two names meet, and every norm that the class reads is there."""
+    """Return whether no two names meet, and every norm that the class reads is there."""
     made = Counter(renamed(name) for name in names)
     if made and max(made.values()) > 1:
         return False

@@ -42,7 +42,7 @@ class _Template:
         self.text = text
 
     def render(self, **context: Any) -> str:
-        """Give the text that the child made. Raises `TemplateError` where the template refused or broke."""
+        """Give the text that the child made. Raises `TemplateError` if the template refused or broke."""
         request = Request(self.text, context, NOW)
         key = json.dumps([self.text, context])
         if key not in _known:
@@ -58,7 +58,7 @@ class _Template:
 def finished(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer | Exception]:
     """Make calls, by name, that render templates; what one raises stands in the place of its result.
 
-    All that they render is rendered at once, by a clock that stands still. Raises `Refused` where a template breaks
+    All that they render is rendered at once, by a clock that stands still. Raises `Refused` if a template breaks
     out of its limits.
     """
     names: dict[str, str] = {}

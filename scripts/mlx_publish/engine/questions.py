@@ -22,7 +22,7 @@ class Prompts:
     names: Mapping[str, str]
 
     def of(self, made: Mapping[str, Prompt | Exception]) -> dict[str, Prompt]:
-        """Return the prompts by question. Raises `Refused` where the template cannot render one."""
+        """Return the prompts by question. Raises `Refused` if the template cannot render one."""
         answers: dict[str, Prompt] = {}
         for call, name in self.names.items():
             if isinstance(prompt := made[call], Exception):

@@ -45,7 +45,7 @@ def partial_factor(config: ModelConfig) -> dict[str, object]:
 
 
 def turns_part(model: nn.Module, config: ModelConfig, part: float) -> bool:
-    """Tell whether a module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
+    """Return whether a module turns this part of a head, whatever its class calls it (rotary_pct, rotary_dim)."""
     text = config.text
     heads, hidden = text.get("num_attention_heads"), text.get("hidden_size")
     size = text.get("head_dim") or (hidden // heads if heads and hidden else None)
@@ -67,7 +67,7 @@ def magnitude_mismatch(model: nn.Module, config: ModelConfig) -> dict[str, Misma
 
 
 def _attention_factor(config: ModelConfig) -> float | None:
-    """Return what the config says of it; None where that is left to the class, as by most that scale by yarn.
+    """Return what the config says of it; None if that is left to the class, as by most that scale by yarn.
 
     Longrope has the formula of transformers (modeling_rope_utils.py) where nothing is given.
     """
@@ -99,7 +99,7 @@ def _by_layer(dims: int, base: float, config: ModelConfig) -> Iterator[Wavelengt
 
 
 def _expected(dims: int, base: float, scaling: Mapping[str, object] | None, config: ModelConfig) -> Wavelengths | None:
-    """Return the wavelengths of mlx-lm's own rope for what the config declares; None where it has none."""
+    """Return the wavelengths of mlx-lm's own rope for what the config declares; None if it has none."""
     text = config.text or config.raw
     # phi3 keeps the first length on top, not within its scaling; and `type` would win over `rope_type`.
     first = {key: text[key] for key in ("original_max_position_embeddings",) if text.get(key)}
@@ -112,7 +112,7 @@ def _expected(dims: int, base: float, scaling: Mapping[str, object] | None, conf
 
 
 def wavelengths(module: Any) -> Wavelengths | None:
-    """Return the wavelengths of a rope module of whatever kind; None where it shows none."""
+    """Return the wavelengths of a rope module of whatever kind; None if it shows none."""
     if (freqs := getattr(module, "_freqs", None)) is not None:
         return [float(value) for value in freqs.tolist()]
     base, dims = getattr(module, "base", None), getattr(module, "dims", None)

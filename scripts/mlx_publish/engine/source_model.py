@@ -43,7 +43,7 @@ def going_on() -> Iterator[None]:
 
 
 def _missing(error: BaseException) -> str:
-    """Return the module that could not be imported on the way to `error`; empty where that is not the cause."""
+    """Return the module that could not be imported on the way to `error`; empty if that is not the cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ImportError):
@@ -114,7 +114,7 @@ def load_source(folder: Path, *, wide: bool = False) -> SourceModel:
     """Load `folder` lazily, without running any of its code; with `wide` all that is computed is in float32.
 
     Where the names of its tensors differ from those of the class by what stands in front of them, they are read so.
-    Raises `Refused` where mlx-lm cannot build it or its weights do not fit the architecture.
+    Raises `Refused` if mlx-lm cannot build it or its weights do not fit the architecture.
     """
     first = _Loading(wide)
     try:

@@ -112,7 +112,7 @@ def benchmark(
 
 
 def _length_speed(bench: Bench, length: int, lengths_left: int, *, first: bool) -> LengthSpeed | None:
-    """Warm one length up and measure it; None where there is no time for it. The first is measured in any case."""
+    """Warm one length up and measure it; None if there is no time for it. The first is measured in any case."""
     share = bench.left / lengths_left
     generation = bench.generation
     while first and bench.seconds(length, generation) * (LEAST_TRIALS + 2) > share and generation > LEAST_TOKENS:

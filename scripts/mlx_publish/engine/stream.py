@@ -54,7 +54,7 @@ class ShardWriter:
         self.planned = ()  # the arrays must be free to go once they are written
 
     def write(self, name: str, array: mx.array) -> None:
-        """Write the next tensor; ValueError where it is not the announced one."""
+        """Write the next tensor; ValueError if it is not the announced one."""
         if not self._names or self._names[0] != name:
             raise ValueError(f"{name} is out of order")
         self._names.pop(0)
@@ -69,7 +69,7 @@ class ShardWriter:
             self._file = None
 
     def finish(self) -> None:
-        """Write the index. ValueError where a tensor is missing."""
+        """Write the index. ValueError if a tensor is missing."""
         if self._names:
             raise ValueError(f"{self._names[0]} was announced but not written")
         index: dict[str, Any] = {

@@ -19,7 +19,7 @@ from mlx_publish.text.progress import Tell
 
 
 def own_tokenizer(folder: Path) -> Tokenizer | None:
-    """Return what tokenizer.json reads; None where the folder has only older files. Raises what tokenizers raises.
+    """Return what tokenizer.json reads; None if the folder has only older files. Raises what tokenizers raises.
 
     Truncation and padding are off: a caller of transformers sets both, and here they would cut and fill the ids.
     """
@@ -43,8 +43,8 @@ _SHOWN = 1000  # characters of an error
 def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, progress: Progress) -> TokenizerComparison:
     """Compare the tokenizer of the converted `folder`, as mlx-lm loads it, with the tokenizer.json of `source`.
 
-    `rows` is the number of rows of the embedding, None where that is not known. `plain` is the same folder with the
-    class that reads tokenizer.json as it is, None where the folder has it already: it is compared in place of
+    `rows` is the number of rows of the embedding, None if that is not known. `plain` is the same folder with the
+    class that reads tokenizer.json as it is, None if the folder has it already: it is compared in place of
     `folder` where the class of that one gives other ids.
     """
     progress("loading the tokenizer")
@@ -89,7 +89,7 @@ def _cannot(which: str, error: Exception) -> str:
 
 
 def _other_ids(folder: Path, reference: tuple[Encode, list[str]]) -> bool:
-    """Tell whether the folder's class gives other ids than the source's.
+    """Return whether the folder's class gives other ids than the source's.
 
     The class is asked through transformers alone, which takes half the time of mlx-lm's way to the same ids.
     """

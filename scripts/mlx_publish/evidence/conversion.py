@@ -65,7 +65,7 @@ class Accounted:
     unexplained: Sequence[str]
     """Those that have no place in the MLX model, for no known reason."""
     renamed: str | None
-    """The prefix of names that was changed, as `model.language_model. -> model.`; None where none was."""
+    """The prefix of names that was changed, as `model.language_model. -> model.`; None if none was."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class NormKinds:
     mixed: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether there is any."""
+        """Return whether there is any."""
         return bool(self.twice or self.missing or self.mixed)
 
 

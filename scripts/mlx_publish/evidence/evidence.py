@@ -86,7 +86,7 @@ class SourceSpec(Open):
     modality: SkipJsonSchema[str | None] = None
 
     def is_of(self, evidence: object) -> bool:
-        """Tell whether evidence that lies somewhere is of this source, at whatever revision, by whatever version."""
+        """Return whether evidence that lies somewhere is of this source, at whatever revision, by whatever version."""
         theirs = evidence.get("source") if isinstance(evidence, Mapping) else None
         keys = ("name", "repo", "base_model")
         return isinstance(theirs, Mapping) and all(theirs.get(key) == getattr(self, key) for key in keys)
@@ -193,7 +193,7 @@ class Evidence(Record):
 
     @property
     def measured(self) -> Mapping[str, SmokeSpec | FidelitySpec | SpeedSpec | None]:
-        """Measurements by the stage that makes them; None where it was not run, or not on these bytes."""
+        """Measurements by the stage that makes them; None if it was not run, or not on these bytes."""
         return {"smoke": self.smoke, "fidelity": self.fidelity, "benchmark": self.benchmark}
 
     @classmethod
@@ -219,7 +219,7 @@ class Evidence(Record):
 
 
 def faults(data: object) -> Iterator[Fault]:
-    """Yield all that is wrong with evidence, by its key as `model.files[0].size`; nothing where it is whole."""
+    """Yield all that is wrong with evidence, by its key as `model.files[0].size`; nothing if it is whole."""
     try:
         Evidence.model_validate(data)
     except ValidationError as error:

@@ -70,7 +70,7 @@ class Figures:
 
     @property
     def closeness(self) -> Closeness | None:
-        """The step of the scale of words; None where it was not compared."""
+        """The step of the scale of words; None if it was not compared."""
         return None if self.mean_kld is None else closeness(self.mean_kld)
 
 

@@ -13,7 +13,7 @@ from mlx_publish.evidence.records import KEYWORDS
 
 @dataclass(frozen=True)
 class LogitsComparison:
-    """How far the logits of two implementations are apart; None where a `problem` leaves no number."""
+    """How far the logits of two implementations are apart; None if a `problem` leaves no number."""
 
     positions: int
     nmse: float | None
@@ -116,7 +116,7 @@ class TwinRead:
     """A twin as mlx-lm reads it."""
 
     problem: str
-    """Why it cannot; empty where it can."""
+    """Why it cannot; empty if it can."""
     lost: Sequence[str]
     """Tensors without a place in the model."""
 
@@ -135,7 +135,7 @@ class TwinText(LogitsComparison):
     mean_kld: float | None
     """Mean Kullback-Leibler divergence, in nats."""
     position: int | None
-    """The first position that differs; None where none does."""
+    """The first position that differs; None if none does."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class TwinProof:
     """The class of transformers."""
     parameters: int
     problem: str
-    """Why mlx-lm cannot compute it; empty where it can."""
+    """Why mlx-lm cannot compute it; empty if it can."""
     lost: Sequence[str]
     against: str
     versions: Mapping[str, str]

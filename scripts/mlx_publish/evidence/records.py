@@ -33,7 +33,7 @@ def to_json(value: object) -> Any:
 def from_json(kind: type[T], data: object) -> T:
     """Return plain data as a record of this kind, with the records within it; keys that it does not know go.
 
-    ValueError where a key is missing or a value is of another type.
+    ValueError if a key is missing or a value is of another type.
     """
     from pydantic import TypeAdapter  # noqa: PLC0415  the child of an engine writes records and reads none
 

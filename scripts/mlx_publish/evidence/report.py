@@ -45,7 +45,7 @@ class Chain:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Chain:
-        """Read a chain back. KeyError, TypeError or ValueError where it is something else."""
+        """Read a chain back. KeyError, TypeError or ValueError if it is something else."""
         own, before, replaced = data["own"], dict(data["before"]), tuple(data["replaced"])
         if not all(isinstance(digest, str) for digest in (own, *before, *before.values(), *replaced)):
             raise TypeError("a digest is a text")
@@ -65,7 +65,7 @@ class Report:
     chain: Chain = Chain()
 
     def read(self, kind: type[T]) -> T | None:
-        """Return the result as a record; None where it is of another kind, or of a version that reported otherwise."""
+        """Return the result as a record; None if it is of another kind, or of a version that reported otherwise."""
         try:
             return from_json(kind, self.result)
         except ValueError:
@@ -73,12 +73,12 @@ class Report:
 
     @property
     def not_measured(self) -> str:
-        """The reason for which a stage that measures has no numbers to print; empty where it has."""
+        """The reason for which a stage that measures has no numbers to print; empty if it has."""
         return str(self.result.get("not_measured") or "")
 
     @property
     def untouched(self) -> bool:
-        """Tell whether it still is what was written."""
+        """Return whether it still is what was written."""
         return self.chain.own == self._digest()
 
     def behind(self, before: Mapping[str, Report], replaced: Report | None) -> Report:
@@ -89,7 +89,7 @@ class Report:
         return replace(self, chain=Chain(own, digests, tuple(dict.fromkeys(digest for digest in old if digest != own))))
 
     def follows(self, report: Report) -> bool:
-        """Tell whether it was made from this report of another stage, or from one that stood in its place."""
+        """Return whether it was made from this report of another stage, or from one that stood in its place."""
         named = self.chain.before.get(report.stage)
         return named == report.chain.own or named in report.chain.replaced
 
@@ -117,7 +117,7 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """Read back what `to_json` wrote. KeyError, TypeError or ValueError where it is something else."""
+        """Read back what `to_json` wrote. KeyError, TypeError or ValueError if it is something else."""
         return cls(
             stage=data["stage"],
             inputs=data["inputs"],
@@ -141,7 +141,7 @@ def verdict_of(checks: Iterable[Finding]) -> Verdict:
 
 
 def unmeasured(reports: Iterable[Report]) -> str:
-    """Return why a variant has no numbers, or none of its speed; empty where it has all that was asked for.
+    """Return why a variant has no numbers, or none of its speed; empty if it has all that was asked for.
 
     `reports` are of one variant, in the order of the stages.
     """

@@ -54,7 +54,7 @@ class SourceCard:
     language: Sequence[str]
     pipeline_tag: str | None
     problem: str
-    """Why its front matter cannot be read; empty where it can."""
+    """Why its front matter cannot be read; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class DialogueText:
     """What a dialogue becomes for users of the converted model."""
 
     text: str | None
-    """None where there is an `error`."""
+    """None if there is an `error`."""
     error: str | None
     tokens: int
     same: bool
@@ -158,7 +158,7 @@ class Fidelity(Divergence):
     """Whether the store's limit made the text shorter than asked for."""
     against: Against
     reference: ReferenceProof | None = None
-    """The source in transformers; None where that was not asked for, or not possible."""
+    """The source in transformers; None if that was not asked for, or not possible."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class PlannedUpload:
     state: str
     """`new`, `ours`, or `adopted` where files of somebody else would be replaced."""
     tag: str | None
-    """Empty where none would be set; None where the signature decides it."""
+    """Empty if none would be set; None if the signature decides it."""
     bytes: int
     sent: Sequence[FileDigest]
     unchanged: int

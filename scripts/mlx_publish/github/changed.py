@@ -27,7 +27,7 @@ class Changed:
 def changed_files(root: Path, base: str) -> list[Changed]:
     """Return the files in which HEAD differs from where it left `base`, a commit or a branch.
 
-    Raises `BadInput` where git knows no such base.
+    Raises `BadInput` if git knows no such base.
     """
     raw = _git(root, base, "diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--merge-base", base, "HEAD", "--")
     words = [word for word in raw.split("\0") if word]

@@ -87,8 +87,8 @@ class Survey:
 def survey(recipes: Path, cards: Path) -> Survey:
     """Look at the source of every recipe in a folder that is pinned to a commit, and at its cards in `cards`.
 
-    A source that is gone, or a recipe that is wrong, is a row, too. Raises `BadInput` where there is nothing to look
-    at, and `SurroundingsError` where the Hub does not answer.
+    A source that is gone, or a recipe that is wrong, is a row, too. Raises `BadInput` if there is nothing to look
+    at, and `SurroundingsError` if the Hub does not answer.
     """
     known = known_recipes(recipes)
     if not known:
@@ -128,7 +128,7 @@ def survey(recipes: Path, cards: Path) -> Survey:
 
 
 def _not_pinned(recipe: Recipe, path: Path) -> str:
-    """Return why a source cannot have moved since its recipe was pinned; empty where it can."""
+    """Return why a source cannot have moved since its recipe was pinned; empty if it can."""
     if recipe.source_folder is not None:
         return "has a local folder as its source"
     if not is_commit(recipe.spec.revision):
@@ -137,7 +137,7 @@ def _not_pinned(recipe: Recipe, path: Path) -> str:
 
 
 def _source(name: str, repo: str, pinned: str) -> Moved | None:
-    """Return what changed since the pinned commit; None where it is the head."""
+    """Return what changed since the pinned commit; None if it is the head."""
     try:
         head = resolve(repo, None)
     except BadInput as error:
@@ -222,7 +222,7 @@ def _minor(version: str) -> tuple[int, int]:
 
 
 def newest_version(package: str) -> str:
-    """Return a package's newest version on PyPI, or at MLX_PUBLISH_PYPI. `SurroundingsError` where that fails."""
+    """Return a package's newest version on PyPI, or at MLX_PUBLISH_PYPI. `SurroundingsError` if that fails."""
     address = f"{os.environ.get('MLX_PUBLISH_PYPI') or _PYPI}/pypi/{package}/json"
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310  the operator's address

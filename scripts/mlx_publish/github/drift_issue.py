@@ -33,7 +33,7 @@ def table(moved: Sequence[Moved]) -> str:
 
 
 def issue_about(moved: Sequence[Moved], root: Path) -> str:
-    """Open one issue, or update or close the open one. Return its address, empty where there is none."""
+    """Open one issue, or update or close the open one. Return its address, empty if there is none."""
     # By its label, which no stranger can give to an issue of his own.
     asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
     try:

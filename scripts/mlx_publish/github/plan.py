@@ -63,7 +63,7 @@ class Plan:
     """The asker's name for the request, handed back as it is."""
     jobs: Sequence[Mapping[str, str]]
     review: Mapping[str, str]
-    """Everything as one job, for the pull request; empty where a tag publishes."""
+    """Everything as one job, for the pull request; empty if a tag publishes."""
 
 
 def print_plan(plan: Plan, runner: Runner) -> None:
@@ -148,7 +148,7 @@ TRIGGERS: Mapping[str, Callable[[Mapping[str, object]], Request | None]] = {
     "repository_dispatch": _dispatched,
     "schedule": _scheduled,
 }
-"""Readers of events, by the event's name: each returns the request, None where a tag makes it."""
+"""Readers of events, by the event's name: each returns the request, None if a tag makes it."""
 
 
 def _starts_nothing(event_name: str) -> BadInput:
@@ -160,7 +160,7 @@ def _starts_nothing(event_name: str) -> BadInput:
 
 
 def read_event(event: Path) -> dict[str, object]:
-    """Return the payload in the file of an event. Raises `BadInput` where it holds none."""
+    """Return the payload in the file of an event. Raises `BadInput` if it holds none."""
     try:
         data = read(event, EVENT)
     except OSError as error:

@@ -17,7 +17,7 @@ CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git
 
 
 def git(root: Path, *words: str) -> str:
-    """Run git in a folder. Return what it printed. `SurroundingsError` where it fails."""
+    """Run git in a folder. Return what it printed. `SurroundingsError` if it fails."""
     return _run(root, "git", words)
 
 

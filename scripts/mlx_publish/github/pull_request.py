@@ -46,7 +46,7 @@ class Target:
 def find_target(folder: Path, recipe: str, base: str) -> Target:
     """Look for all that a pull request needs, before anything is changed or pushed.
 
-    Raises `BadInput` without a git repo, a remote or the base branch, and `SurroundingsError` where git or gh are
+    Raises `BadInput` without a git repo, a remote or the base branch, and `SurroundingsError` if git or gh are
     missing, or gh is not logged in.
     """
     root = repo_root(folder)
@@ -87,7 +87,7 @@ def has_changes(tree: Path, paths: Sequence[PurePosixPath]) -> bool:
 def propose(target: Target, tree: Path, title: str, text: str, runner: Runner) -> str:
     """Commit and push what is staged in a worktree, and open or update the pull request. Return its address.
 
-    Raises `SurroundingsError` where git or gh fail, or where GitHub does not know the pull request afterwards.
+    Raises `SurroundingsError` if git or gh fail, or where GitHub does not know the pull request afterwards.
     """
     who = WHO if runner.obeys or not git_outcome(tree, "config", "user.email").out.strip() else ()
     git(tree, *_QUIET, *who, "commit", "--quiet", "--no-verify", "--message", title)
@@ -108,7 +108,7 @@ def propose(target: Target, tree: Path, title: str, text: str, runner: Runner) -
 
 
 def evidence_before(root: Path, commit: str, path: PurePosixPath) -> Any:
-    """Return the evidence of a card in a commit; None where that has none, or none that can be read."""
+    """Return the evidence of a card in a commit; None if that has none, or none that can be read."""
     outcome = git_outcome(root, "show", f"{commit}:{path}/evidence.json")
     try:
         return parse(outcome.out, EVIDENCE) if outcome.code == 0 else None
@@ -117,7 +117,7 @@ def evidence_before(root: Path, commit: str, path: PurePosixPath) -> Any:
 
 
 def _same_files(target: Target, tree: Path, commit: str) -> bool:
-    """Tell whether the branch has these files already, on this base."""
+    """Return whether the branch has these files already, on this base."""
     fetched = git_outcome(target.root, *CREDENTIALS, "fetch", "--quiet", "--no-tags", REMOTE, commit)
     if fetched.code or git_outcome(tree, "diff", "--quiet", commit, "HEAD", "--").code:
         return False

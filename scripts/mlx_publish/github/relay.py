@@ -39,9 +39,9 @@ class Dispatch(TypedDict):
 
 
 def event_of(body: bytes, given: str, secret: str) -> Dispatch | None:
-    """Return the dispatch for a webhook; None where the webhook reports no new commit on a model's main.
+    """Return the dispatch for a webhook; None if the webhook reports no new commit on a model's main.
 
-    `given` is the header X-Webhook-Secret, `secret` its right value. Raises `Refused` where they differ, and `BadInput`
+    `given` is the header X-Webhook-Secret, `secret` its right value. Raises `Refused` if they differ, and `BadInput`
     for a body that is no webhook's payload.
     """
     from huggingface_hub import WebhookPayload  # noqa: PLC0415  0.2 s
@@ -101,7 +101,7 @@ def _answer(environ: WSGIEnvironment, settings: Mapping[str, str]) -> tuple[str,
 
 
 def send(event: Mapping[str, object], settings: Mapping[str, str]) -> None:
-    """Send a dispatch to GITHUB_REPOSITORY with GITHUB_TOKEN. `SurroundingsError` where GitHub does not take it."""
+    """Send a dispatch to GITHUB_REPOSITORY with GITHUB_TOKEN. `SurroundingsError` if GitHub does not take it."""
     api = settings.get("GITHUB_API_URL") or "https://api.github.com"
     request = urllib.request.Request(  # noqa: S310  the address is the operator's
         f"{api}/repos/{settings['GITHUB_REPOSITORY']}/dispatches",

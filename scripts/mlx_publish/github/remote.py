@@ -27,13 +27,13 @@ class Remote:
     """What a remote has, by its own answer or by what was fetched of it last."""
 
     default: str
-    """Name of the default branch; empty where it has none."""
+    """Name of the default branch; empty if it has none."""
     branches: Mapping[str, str] = field(default_factory=dict)
     """Commit of each branch."""
     tags: tuple[str, ...] = ()
 
     def base(self, wanted: str) -> str:
-        """Return the branch `wanted`, or without one the default branch. Raises `BadInput` where it has none such."""
+        """Return the branch `wanted`, or without one the default branch. Raises `BadInput` if it has none such."""
         if wanted in self.branches:
             return wanted
         if not wanted and self.default in self.branches:
@@ -54,7 +54,7 @@ class Remote:
 
 
 def repo_root(folder: Path) -> Path:
-    """Return the root of the git repo that a folder is in. Raises `BadInput` where it is in none."""
+    """Return the root of the git repo that a folder is in. Raises `BadInput` if it is in none."""
     outcome = git_outcome(folder, "rev-parse", "--show-toplevel")
     if outcome.code:
         raise BadInput(
@@ -65,7 +65,7 @@ def repo_root(folder: Path) -> Path:
 
 
 def remote_address(root: Path) -> str:
-    """Return the address of `origin`. Raises `BadInput` where there is no such remote."""
+    """Return the address of `origin`. Raises `BadInput` if there is no such remote."""
     outcome = git_outcome(root, "remote", "get-url", REMOTE)
     if outcome.code:
         raise BadInput(
@@ -76,7 +76,7 @@ def remote_address(root: Path) -> str:
 
 
 def ask_remote(root: Path) -> Remote:
-    """Ask `origin` what it has. Raises `SurroundingsError` where it does not answer."""
+    """Ask `origin` what it has. Raises `SurroundingsError` if it does not answer."""
     listed = git(root, *CREDENTIALS, "ls-remote", "--symref", REMOTE, "HEAD", "refs/heads/*", "refs/tags/*")
     default = _SYMBOLIC.search(listed)
     refs = _REF.findall(listed)
@@ -88,7 +88,7 @@ def ask_remote(root: Path) -> Remote:
 
 
 def known_remote(root: Path) -> Remote:
-    """Return what was fetched of `origin` last, without asking it; empty where there is nothing."""
+    """Return what was fetched of `origin` last, without asking it; empty if there is nothing."""
     symbolic = git_outcome(root, "symbolic-ref", "--quiet", f"refs/remotes/{REMOTE}/HEAD").out.strip()
     listed = git_outcome(
         root, "for-each-ref", "--format=%(objectname) %(refname)", f"refs/remotes/{REMOTE}", "refs/tags"
@@ -108,7 +108,7 @@ def default_base(root: Path) -> str:
 
 
 def web_address(root: Path) -> str:
-    """Return the web address of the repo by its remote, as `https://github.com/me/models`; empty where it has none."""
+    """Return the web address of the repo by its remote, as `https://github.com/me/models`; empty if it has none."""
     outcome = git_outcome(root, "remote", "get-url", REMOTE)
     match = _ADDRESS.fullmatch(outcome.out.strip()) if outcome.code == 0 else None
     return f"https://{match[1]}/{match[2]}" if match else ""

@@ -113,7 +113,7 @@ class Request:
     """A request that passed all rules."""
 
     recipe: str | None = None
-    """Name of a recipe of the repo; None where a source is given."""
+    """Name of a recipe of the repo; None if a source is given."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Values for the recipe, by its own keys: `to`, not `destination`."""
     dry_run: bool = False
@@ -121,7 +121,7 @@ class Request:
 
     @property
     def source(self) -> str | None:
-        """The source; None where a recipe is named."""
+        """The source; None if a recipe is named."""
         return self.keys.get("source")
 
     @property
@@ -131,7 +131,7 @@ class Request:
 
     @property
     def flags(self) -> dict[str, str]:
-        """The same as flags of the command line; empty where a recipe is asked for."""
+        """The same as flags of the command line; empty if a recipe is asked for."""
         return {key: value for key, value in self.keys.items() if value} if self.source is not None else {}
 
     def about(self, recipe: str) -> Request:

@@ -86,7 +86,7 @@ def _of_checkout(root: Path) -> RunningKit | None:
 
 
 def _of_install(direct_url: Callable[[], str | None]) -> RunningKit | None:
-    """Return what pip wrote down of an installation from git (PEP 610); None where it was from elsewhere."""
+    """Return what pip wrote down of an installation from git (PEP 610); None if it was from elsewhere."""
     try:
         found = parse(direct_url() or "{}", CONFIG)
     except ValueError:

@@ -30,7 +30,7 @@ class Wanted:
     """Variants that are wanted."""
     tag: str = ""
     flags: Mapping[str, str] = field(default_factory=dict)
-    """What the recipe is made of, or pinned to, before it is followed; nothing where it is followed as it is."""
+    """What the recipe is made of, or pinned to, before it is followed; nothing if it is followed as it is."""
 
     def whole(self) -> dict[str, str]:
         """Return everything as one job."""
@@ -142,7 +142,7 @@ def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
 
 
 def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
-    """Return the name of a source's recipe, or None. `BadInput` where several have it."""
+    """Return the name of a source's recipe, or None. `BadInput` if several have it."""
     names = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
     if len(names) > 1:
         raise BadInput(
@@ -152,7 +152,7 @@ def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
 
 
 def _judge_destinations(recipe: Recipe, others: Mapping[str, Recipe]) -> None:
-    """Raise `BadInput` where another recipe publishes to the same place."""
+    """Raise `BadInput` if another recipe publishes to the same place."""
     owners: dict[str, Recipe] = {}
     for other in others.values():
         if other.place != recipe.place:

@@ -23,7 +23,7 @@ HOOKS: Mapping[str, str] = {
 
 
 def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Path = Path("recipes")) -> int:
-    """Print what is wrong with the files; return 1 where something is, or was until now, else 0.
+    """Print the faults of the files; return 1 where something is, or was until now, else 0.
 
     Raises `BadInput` for a file that is not there.
     """
@@ -31,7 +31,7 @@ def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Pa
 
 
 def faults_told(name: str, files: Sequence[Path], *, fix: bool, recipes: Path) -> list[Fault]:
-    """Print what is wrong with the files and return it; `BadInput` for a file that is not there."""
+    """Print and return the faults of the files; `BadInput` for a file that is not there."""
     for path in files:
         if not path.is_file():
             raise BadInput("file not found", place=str(path), remedy="Name files, not folders.")

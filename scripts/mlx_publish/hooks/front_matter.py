@@ -21,7 +21,7 @@ _AGAIN = "Change the recipe and render the card again; docs/card.md lists the ke
 
 
 def faults(path: Path, text: str) -> Iterator[Fault]:
-    """Yield what is wrong with the front matter of a card."""
+    """Yield faults in the front matter of a card."""
     block = _BLOCK.match(text)
     if block is None:
         yield Fault("the card has no front matter between two '---' lines", in_file(path), remedy=_AGAIN)

@@ -41,7 +41,7 @@ class KnownRecipes:
             self._policy = find_policy(Path.cwd())
 
     def of(self, file: EvidenceFile) -> Known:
-        """Return the recipe of a piece of evidence. `BadInput` where there is none, or where it is wrong."""
+        """Return the recipe of a piece of evidence. `BadInput` if there is none, or where it is wrong."""
         name = file.evidence.recipe
         if not _NAME.fullmatch(name):
             raise file.wrong(

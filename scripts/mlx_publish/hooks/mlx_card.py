@@ -158,7 +158,7 @@ class _Made:
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
-    """Yield what is wrong with the cards in whose folders `files` lie."""
+    """Yield faults in the cards in whose folders `files` lie."""
     yield from (fault for _, fault in by_card(files, options))
 
 
@@ -210,7 +210,7 @@ def _card(folder: Path, recipes: KnownRecipes, *, chart: bool) -> Iterator[Fault
 
 
 def _read(path: Path) -> str:
-    """Return the text of a card or a chart. `BadInput` where it is larger than one may be."""
+    """Return the text of a card or a chart. `BadInput` if it is larger than one may be."""
     try:
         return read_within(path, LARGEST).decode("utf-8", "replace")
     except FaultyJson as error:

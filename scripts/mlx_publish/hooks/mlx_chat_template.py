@@ -20,7 +20,7 @@ _PAGE = "docs/hooks.md lists the dialogues that templates are tested with."
 
 
 def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
-    """Yield what is wrong with templates in files of their own or in JSON; all are rendered by one child."""
+    """Yield faults in templates in files of their own or in JSON; all are rendered by one child."""
     templates: list[Template] = []
     for path in files:
         try:

@@ -14,7 +14,7 @@ from mlx_publish.hooks.quantization_block import quantization
 
 
 def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
-    """Yield what is wrong in the folders that `files` lie in; with `--fix` what can be mended is mended."""
+    """Yield faults in the folders that `files` lie in; with `--fix` what can be mended is mended."""
     models = [model for model in map(ModelFolder, dict.fromkeys(path.parent for path in files)) if model.is_model]
     for model in models:
         yield from model.unreadable()

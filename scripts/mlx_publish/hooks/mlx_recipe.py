@@ -13,7 +13,7 @@ from mlx_publish.recipes.recipe import Recipe
 
 
 def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
-    """Yield what is wrong with recipes. Where there is no policy, an empty one is taken."""
+    """Yield faults in recipes. Where there is no policy, an empty one is taken."""
     policy = find_policy(Path.cwd()) or EMPTY
     owners: dict[str, Recipe] = {}
     for path in files:

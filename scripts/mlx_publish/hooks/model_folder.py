@@ -39,7 +39,7 @@ class ModelFolder:
 
     @property
     def is_model(self) -> bool:
-        """Tell whether it is a model's; many programs keep a config.json."""
+        """Return whether it is a model's; many programs keep a config.json."""
         beside = {GENERATION, CONFIG, FAST} & self.names or any(name.endswith(".safetensors") for name in self.names)
         if beside or MODEL not in self.names:
             return bool(beside)
@@ -59,13 +59,13 @@ class ModelFolder:
         yield from self.broken
 
     def content(self, name: str) -> bytes | None:
-        """Return the bytes of a file, as they are now or will be; None where it is absent."""
+        """Return the bytes of a file, as they are now or will be; None if it is absent."""
         if name in self._mended:
             return self._mended[name]
         return (self.folder / name).read_bytes() if name in self.names else None
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON object; None where the file is absent or a pointer of git-lfs. `Refused` where it is broken."""
+        """Return a JSON object; None if the file is absent or a pointer of git-lfs. `Refused` if it is broken."""
         if name not in self._read:
             data = self.content(name)
             self._read[name] = None if data is None or is_pointer(data) else read_object(name, data)
@@ -73,7 +73,7 @@ class ModelFolder:
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """config.json; None where it is absent."""
+        """config.json; None if it is absent."""
         return self.json(MODEL)
 
     def tokenizer_files(self) -> dict[str, bytes]:
@@ -86,7 +86,7 @@ class ModelFolder:
         return files
 
     def rewrite(self, name: str, data: Mapping[str, object]) -> None:
-        """Write a JSON file anew, in the order of `data` and with the file's own indent."""
+        """Rewrite a JSON file, in the order of `data` and with the file's own indent."""
         before = self.content(name) or b'{\n  "\n'
         indent = _INDENT.match(before)
         space = indent[1].decode() if indent else None

@@ -21,7 +21,7 @@ _FIX = "Run the hook with --fix, or correct it by hand."
 
 
 def quantization(model: ModelFolder, *, fix: bool) -> Iterator[Fault]:
-    """Yield what is wrong with both blocks; what they leave to a default or to each other can be mended."""
+    """Yield faults in both blocks; what they leave to a default or to each other can be mended."""
     config = model.config or {}
     block, copy = config.get(BLOCK), config.get(COPY)
     if block is None and (not isinstance(copy, Mapping) or "quant_method" in copy):

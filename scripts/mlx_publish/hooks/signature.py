@@ -15,7 +15,7 @@ SIGNATURE, EVIDENCE = "evidence.sig", "evidence.json"
 
 
 def look(folders: Sequence[Path], root: Path) -> Iterator[Fault]:
-    """Yield what is wrong with the signatures beside cards; GitHub's attestations are for `upload` to ask."""
+    """Yield faults in the signatures beside cards; GitHub's attestations are for `upload` to ask."""
     there = [folder for folder in folders if (root / folder / EVIDENCE).is_file()]
     for folder in there:
         path = root / folder / SIGNATURE

@@ -33,7 +33,7 @@ class Template:
 
     @property
     def lonely(self) -> bool:
-        """Tell whether no file beside it names special tokens."""
+        """Return whether no file beside it names special tokens."""
         return self.special_tokens is _ANY
 
     def line_of(self, line: int) -> int:
@@ -42,7 +42,7 @@ class Template:
 
 
 def templates_in(path: Path) -> list[Template]:
-    """Return the templates of a file. Raises `Refused` where it cannot be read, or none of several is the default."""
+    """Return the templates of a file. Raises `Refused` if it cannot be read, or none of several is the default."""
     if path.suffix != ".json":
         within_size(path.name, path.stat().st_size)
     data = path.read_bytes()

@@ -127,7 +127,7 @@ def _adds(change: Change) -> list[Any]:
 def _look(change: Change, head: str) -> tuple[str, bool]:
     """Return the head, and whether it holds all the files although the answer was lost.
 
-    Raises `SurroundingsError` where somebody else has changed files of the model, instead of overwriting them unseen.
+    Raises `SurroundingsError` if somebody else has changed files of the model, instead of overwriting them unseen.
     """
     with hub_errors(change.repo):
         now = hub_api().model_info(change.repo).sha or ""

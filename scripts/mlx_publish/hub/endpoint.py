@@ -20,7 +20,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine: `localhost`, 127.0.0.0/8 or ::1, not a name that merely begins so."""
+    """Return whether a host is this machine: `localhost`, 127.0.0.0/8 or ::1, not a name that merely begins so."""
     name = host.strip("[]").casefold()
     if name == "localhost":
         return True
@@ -32,9 +32,9 @@ def is_loopback(host: str) -> bool:
 
 
 def has_tls(address: str) -> bool:
-    """Tell whether nobody on the way can read what goes to an address: it has TLS, or never leaves this machine.
+    """Return whether nobody on the way can read what goes to an address: it has TLS, or never leaves this machine.
 
-    Raises `BadInput` for what is no address of the web.
+    Raises `BadInput` for what is not a web address.
     """
     scheme = _scheme(address)
     if not scheme:
@@ -62,7 +62,7 @@ def _scheme(address: str) -> str:
 
 
 def judge_endpoint(*, token: bool = False, writing: bool = False) -> None:
-    """Raise `BadInput` where HF_ENDPOINT has no TLS and a token, or what is published, would travel there.
+    """Raise `BadInput` if HF_ENDPOINT has no TLS and a token, or what is published, would travel there.
 
     Reading without a token is let through with a warning.
     """

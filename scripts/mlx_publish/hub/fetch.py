@@ -17,8 +17,8 @@ from mlx_publish.text.progress import Step, Tell, counted
 def fetch(repo: str, commit: str, entries: Iterable[FileEntry], tell: Tell = lambda _: None) -> Path:
     """Download exactly `entries` of `repo` at `commit` into the client's cache and return the folder.
 
-    A broken download goes on where it stopped. Raises `SurroundingsError` where the network or the disk
-    fails, or where a file differs from the Hub's digest (it is removed, so that the next run loads it anew).
+    A broken download is resumed. Raises `SurroundingsError` if the network or the disk
+    fails, or where a file differs from the Hub's digest (it is removed, so that the next run downloads it again).
     """
     wanted = {entry.path: entry for entry in entries}
     with hub_errors(f"{repo}@{commit[:12]}"):

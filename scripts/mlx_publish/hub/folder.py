@@ -16,7 +16,7 @@ from mlx_publish.text.temporary import TemporaryFolder
 def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *, adopt: bool) -> None:
     """Write the files aside, compare them, then put them in the place of `folder`.
 
-    Raises `Refused` where the folder exists and holds something that we did not publish from this `source`.
+    Raises `Refused` if the folder exists and holds something that we did not publish from this `source`.
     """
     judge_folder(folder, source, adopt=adopt)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
 
 
 def judge_folder(folder: Path, source: SourceSpec, *, adopt: bool) -> None:
-    """Raise `Refused` where a folder exists and may not be replaced by what is made of `source`."""
+    """Raise `Refused` if a folder exists and may not be replaced by what is made of `source`."""
     free = not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir())))
     if not (free or source.is_of(read_json(folder / "mlx-publish.json"))):
         raise Refused(

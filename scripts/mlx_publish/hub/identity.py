@@ -28,7 +28,7 @@ def resource() -> str | None:
 
 
 def judge_resource(repo: str) -> None:
-    """Raise `Refused` where the job's identity cannot become a token for `repo`; nothing is exchanged."""
+    """Raise `Refused` if the job's identity cannot become a token for `repo`; nothing is exchanged."""
     named = resource()
     if named != repo:
         raise Refused(
@@ -49,7 +49,7 @@ def judge_resource(repo: str) -> None:
 def writing_token(repo: str) -> str | bool:
     """Return the token to write with, or True for the exchanged one, which the client renews by itself.
 
-    Raises `Refused` where there is none, or where the exchange is refused, and `BadInput` where the Hub has no TLS.
+    Raises `Refused` if there is none, or where the exchange is refused, and `BadInput` if the Hub has no TLS.
     """
     judge_endpoint(writing=True)
     if resource():
@@ -74,7 +74,7 @@ class Account:
 
     @property
     def role(self) -> str:
-        """The token's role: `read`, `write` or `fineGrained`; empty where the Hub names none."""
+        """The token's role: `read`, `write` or `fineGrained`; empty if the Hub names none."""
         return str(((self.whoami.get("auth") or {}).get("accessToken") or {}).get("role") or "")
 
     @property
@@ -115,7 +115,7 @@ def _exchange(repo: str) -> str:
 
 
 def greeting() -> str:
-    """Ask the Hub for one model. Return why it does not answer; empty where it does."""
+    """Ask the Hub for one model. Return why it does not answer; empty if it does."""
     from huggingface_hub import constants, get_session, hf_raise_for_status  # noqa: PLC0415
 
     try:

@@ -63,7 +63,7 @@ class Foreseen:
 
 
 def is_same(file: Sent, entry: FileEntry | None) -> bool:
-    """Tell whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
+    """Return whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
     return (
         entry is not None
         and entry.size == file.size
@@ -72,7 +72,7 @@ def is_same(file: Sent, entry: FileEntry | None) -> bool:
 
 
 def may_be_sent(path: str) -> bool:
-    """Tell whether a published model may hold a file of this name: an allow-list, not a deny-list."""
+    """Return whether a published model may hold a file of this name: an allow-list, not a deny-list."""
     return bool(_WEIGHTS.fullmatch(path)) or path in _OTHERS or is_tokenizer(path) or is_legal(path)
 
 
@@ -97,7 +97,7 @@ def strangers(folder: Path) -> list[str]:
 
 
 def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
-    """Return why a file must not be sent, to follow its name, empty where the name says it; None where it may."""
+    """Return why a file must not be sent, to follow its name, empty if the name says it; None if it may."""
     if path.is_symlink():
         return " (a link)"
     if not path.is_file() or not may_be_sent(name):
@@ -113,7 +113,7 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
 
 
 def is_signature(path: Path) -> bool:
-    """Tell whether a file holds an SSH signature and nothing else."""
+    """Return whether a file holds an SSH signature and nothing else."""
     return (
         path.is_file()
         and not path.is_symlink()
@@ -123,7 +123,7 @@ def is_signature(path: Path) -> bool:
 
 
 def _indexed(folder: Path) -> set[str] | None:
-    """Return the weight files that the index names, or None where there is no index that can be read."""
+    """Return the weight files that the index names, or None if there is no index that can be read."""
     try:
         named = read(folder / INDEX, bounds.INDEX)["weight_map"]
         return {str(name) for name in named.values()}
@@ -132,7 +132,7 @@ def _indexed(folder: Path) -> set[str] | None:
 
 
 def manifest(folder: Path) -> tuple[Sent, ...]:
-    """Return every file of a model's folder, digested anew. Links are no part of it."""
+    """Return every file of a model's folder, digested again. Links are no part of it."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     return tuple(
         Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256)

@@ -60,7 +60,7 @@ class Receipt:
 def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     """Publish in the name of the job or of HF_TOKEN, and end where the Hub fails for too long.
 
-    The repo then has exactly the order's files at one commit, which is tagged. Raises `Refused` where the repo is
+    The repo then has exactly the order's files at one commit, which is tagged. Raises `Refused` if the repo is
     somebody else's, the token may not write, the tag stands for other files, or the remote files differ afterwards.
     """
     watch = Watch(progress, total=sum(file.size for file in order.files))
@@ -97,7 +97,7 @@ def foresee(order: Order, *, tag: bool) -> Foreseen:
 
 
 def _look(repo: str) -> Remote:
-    """Return the main branch of a repo that has to exist. `SurroundingsError` where it does not."""
+    """Return the main branch of a repo that has to exist. `SurroundingsError` if it does not."""
     remote = find_remote(repo)
     if remote is None:
         raise SurroundingsError(
@@ -230,7 +230,7 @@ def _differences(order: Order, commit: str) -> list[str]:
 
 
 def _tags(order: Order, compared: str = "") -> Mapping[str, str]:
-    """Return the repo's tags. `Refused` where the order's own stands for other files than it or `compared` has."""
+    """Return the repo's tags. `Refused` if the order's own stands for other files than it or `compared` has."""
     tags = tags_of(order.repo)
     if tags.get(order.tag, compared) != compared and (different := _differences(order, tags[order.tag])):
         raise tag_taken(order.repo, order.tag, tags[order.tag], ", ".join(different[:5]))

@@ -42,12 +42,12 @@ def find_remote(repo: str) -> Remote | None:
 
 
 def is_ours(repo: str, remote: Remote, source: SourceSpec) -> bool:
-    """Tell whether the repo is empty, or was made by us from this source."""
+    """Return whether the repo is empty, or was made by us from this source."""
     return not set(remote.files) - OF_THE_HUB or source.is_of(evidence_at(repo, remote.head, remote.files))
 
 
 def evidence_at(repo: str, commit: str, files: Mapping[str, FileEntry] | None = None) -> object:
-    """Return the evidence that a repo holds at a commit, as plain JSON; None where it holds none."""
+    """Return the evidence that a repo holds at a commit, as plain JSON; None if it holds none."""
     read = RepoFiles(repo, commit)
     if _EVIDENCE not in (read.entries if files is None else files):
         return None

@@ -19,7 +19,7 @@ OF_THE_HUB = frozenset({".gitattributes"})
 
 
 def resolve(repo: str, revision: str | None) -> str:
-    """Return the commit that a revision stands for now. `BadInput` where repo or revision do not exist."""
+    """Return the commit a revision points to now. `BadInput` if repo or revision do not exist."""
     name = f"{repo} at {revision}" if revision else repo
     with hub_errors(name):
         sha = hub_api().model_info(repo, revision=revision).sha
@@ -34,7 +34,7 @@ def pinned(repo: str, revision: str | None) -> str:
 
 
 def exists(repo: str) -> bool:
-    """Tell whether this token can see a repo on the Hub."""
+    """Return whether this token can see a repo on the Hub."""
     with hub_errors(repo):
         return hub_api().repo_exists(repo)
 

@@ -14,9 +14,9 @@ _REMEDY = "Set HF_TOKEN to a token with write access to this repo."
 
 
 def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
-    """Raise `Refused` where it is clear before the conversion that nothing can be published to one of `repos`.
+    """Raise `Refused` if it is clear before the conversion that nothing can be published to one of `repos`.
 
-    Raises `BadInput` where the Hub has no TLS. Any token that may write somewhere may open a pull request on a repo
+    Raises `BadInput` if the Hub has no TLS. Any token that may write somewhere may open a pull request on a repo
     that exists.
 
     The Hub is asked once whose the token is. Of a trusted publisher only the surroundings are judged: its token is
@@ -36,7 +36,7 @@ def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
 
 
 def cannot_write() -> str:
-    """Return why the token at hand may write nowhere; empty where it may somewhere."""
+    """Return why the token at hand may write nowhere; empty if it may somewhere."""
     if resource():
         return ""
     if given_token() is None:
@@ -64,7 +64,7 @@ def _judge(repo: str, account: Account, *, create_pr: bool) -> None:
 
 
 def judge_token() -> None:
-    """Raise `BadInput` where the job says `MLX_PUBLISH_ONLY_READ=true` and HF_TOKEN may write to a repo.
+    """Raise `BadInput` if the job says `MLX_PUBLISH_ONLY_READ=true` and HF_TOKEN may write to a repo.
 
     A job that runs a stranger's model shall hold nothing that could publish. Without a token nothing is asked.
     """

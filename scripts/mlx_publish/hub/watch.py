@@ -21,7 +21,7 @@ _LATER = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def patience() -> float:
-    """Return for how many seconds the Hub may fail, by the environment. Raises `BadInput` where that is no number."""
+    """Return for how many seconds the Hub may fail, by the environment. Raises `BadInput` if that is not a number."""
     text = os.environ.get(PATIENCE, "")
     try:
         seconds = float(text) if text else PATIENCE_SECONDS
@@ -77,7 +77,7 @@ class Watch:
             )
 
     def after(self, response: Any) -> None:
-        """Count what arrived. Raise `GivenUp` where the Hub asks to wait for too long."""
+        """Count what arrived. Raise `GivenUp` if the Hub asks to wait for too long."""
         if response.status_code in _LATER:
             self.failed()
             wait = retry_after(response.headers)
@@ -104,7 +104,7 @@ class Watch:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Return the seconds of a Retry-After header; None where there is none, or a date."""
+    """Return the seconds of a Retry-After header; None if there is none, or a date."""
     text = str(headers.get("Retry-After") or "").strip()
     return float(text) if text.isdigit() else None
 

@@ -141,7 +141,7 @@ def _version(text: str) -> tuple[str | None, str | None]:
 
 
 def _core_kinds(keys: Mapping[str, str]) -> dict[str, int]:
-    """Count cores by their kind, which macOS gives as the name of a performance level; empty where they are not known.
+    """Count cores by their kind, which macOS gives as the name of a performance level; empty if they are not known.
 
     An M5 Max has Super and Performance, its predecessors Performance and Efficiency. A virtual machine has one level
     called Standard, which says nothing.
@@ -165,7 +165,7 @@ def _gpu_cores(text: str) -> int | None:
 
 
 def _power_mode(text: str) -> tuple[bool | None, bool | None]:
-    """Tell whether low and high power mode are on, by the settings in use; None where there is no such setting.
+    """Return whether low and high power mode are on, by the settings in use; None if there is no such setting.
 
     `lowpowermode` is 0 or 1. A Mac with a high power mode has `powermode` in its place (0 automatic, 1 low, 2 high)
     or, on older systems, `highpowermode` beside it.

@@ -120,7 +120,7 @@ def _power(supplies: Path) -> str | None:
 
 
 def _zone(zone: Path) -> int | None:
-    """Return an index into the states, None where no point is known; one of zero or less (in 1/1000 °C) is not set."""
+    """Return an index into the states, None if no point is known; one of zero or less (in 1/1000 °C) is not set."""
     now, known = _number(_read(zone / "temp")), []
     for kind in zone.glob("trip_point_*_type"):
         limit = _number(_read(kind.with_name(kind.name.replace("_type", "_temp"))))

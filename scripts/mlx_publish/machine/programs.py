@@ -34,16 +34,16 @@ class Program:
 
 @dataclass(frozen=True)
 class Taken:
-    """Cores that programs take together, and the busiest of them; None where no program can be looked at."""
+    """Cores that programs take together, and the busiest of them; None if no program can be looked at."""
 
     cores: float | None = None
     busiest: Sequence[Busy] | None = None
 
 
 def run_program(command: Sequence[str]) -> str:
-    """Return what a program writes to its standard output; empty where it is missing or takes more than `TIMEOUT`.
+    """Return what a program writes to its standard output; empty if it is missing or takes more than `TIMEOUT`.
 
-    The exit code says nothing here: sysctl fails where one of many keys is unknown, and answers the others.
+    The exit code says nothing here: sysctl fails if one of many keys is unknown, and answers the others.
     """
     try:
         return ask(command, _ENVIRONMENT, Path("/"), seconds=TIMEOUT).out

@@ -13,13 +13,13 @@ PAUSE = 5.0
 
 
 def is_quiet(state: State) -> bool:
-    """Tell whether no other program takes much of the processor, and nothing is known to slow it down."""
+    """Return whether no other program takes much of the processor, and nothing is known to slow it down."""
     cool = state.thermal in (None, "nominal") and (state.cpu_speed_limit or 100) == 100
     return cool and (state.other_cores or 0) <= MUCH_TAKEN
 
 
 def stays_slow(state: State) -> bool:
-    """Tell whether waiting cannot help, since a person has to change a setting."""
+    """Return whether waiting cannot help, since a person has to change a setting."""
     return bool(state.low_power_mode)
 
 

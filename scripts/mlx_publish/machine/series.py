@@ -21,7 +21,7 @@ class Summary:
 
 
 def agree(rate: float, other: float) -> bool:
-    """Tell whether two trials of a rate agree."""
+    """Return whether two trials of a rate agree."""
     return abs(rate - other) <= AGREE * max(abs(rate), abs(other))
 
 
@@ -52,7 +52,7 @@ def deviation(series: Sequence[float]) -> float:
 
 
 def objection(series: Sequence[float], max_drift: float, max_spread: float) -> str:
-    """Return why a series of rates must not be published; empty where it may be."""
+    """Return why a series of rates must not be published; empty if it may be."""
     if (lost := fall(series)) > max_drift:
         return f"drift: down {lost:.0%} from {series[0]:.1f} to {series[-1]:.1f}"
     if (wide := spread(series)) > max_spread:

@@ -39,12 +39,12 @@ class Method(ABC):
     """Examples for the error about a name that nobody knows."""
 
     def claims(self, keys: Any) -> bool:
-        """Tell whether the keys of a variant ask for this method."""
+        """Return whether the keys of a variant ask for this method."""
         return any(getattr(keys, key, None) is not None for key in self.options.model_fields)
 
     @abstractmethod
     def read(self, short: str) -> dict[str, object] | None:
-        """Return the keys that a short name stands for, as `4bit`; None where it is none of this method."""
+        """Return the keys that a short name stands for, as `4bit`; None if it is none of this method."""
 
     @abstractmethod
     def judge(self, keys: Any) -> None:

@@ -17,13 +17,13 @@ _FRONT_MATTER = re.compile(r"\A[\s\ufeff]*---[ \t]*\n(.*?)(?:^---[ \t]*$)", re.D
 
 @dataclass(frozen=True)
 class SourceCard:
-    """Front matter as plain data; `problem` says why it is empty where it should not be."""
+    """Front matter as plain data; `problem` says why it is empty if it should not be."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     def text(self, key: str) -> str | None:
-        """Return a value that has to be one text, or None where it is something else."""
+        """Return a value that has to be one text, or None if it is something else."""
         value = self.data.get(key)
         return value.strip() if isinstance(value, str) and value.strip() else None
 

@@ -29,7 +29,7 @@ class Change:
 
     file: str
     key: str
-    """Empty where there is none, as for a byte order mark."""
+    """Empty if there is none, as for a byte order mark."""
     message: str
 
 
@@ -79,7 +79,7 @@ class Draft:
 
 
 def judge_kinds(path: str, data: Mapping[str, object]) -> None:
-    """Raise `Refused` where a key that decides how a tokenizer is loaded holds what no client takes there."""
+    """Raise `Refused` if a key that decides how a tokenizer is loaded holds what no client takes there."""
     for key, kinds in _KINDS.items():
         if not isinstance(data.get(key), kinds):
             raise _broken(path, 1, f"{key} is {repr(data[key])[:_SHOWN]}, which no client accepts")

@@ -70,12 +70,12 @@ class FolderFiles:
             return read_header_of(file, path, self.look.places[path].size)
 
     def copy(self, path: str, target: Path) -> None:
-        """Copy a file. Raises `Refused` where it is not the listed file any more."""
+        """Copy a file. Raises `Refused` if it is not the listed file any more."""
         with self.look.open(path) as file, target.open("xb") as copy:
             shutil.copyfileobj(file, copy)
 
     def unchanged(self, paths: Iterable[str]) -> None:
-        """Raise `Refused` where one of these files is not the listed file any more."""
+        """Raise `Refused` if one of these files is not the listed file any more."""
         for path in paths:
             self.look.open(path).close()
 
@@ -101,7 +101,7 @@ class MemoryFiles:
 
 
 def read_json_file(files: ModelFiles, path: str) -> dict[str, Any] | None:
-    """Return a JSON object of the model, or None where the file is absent.
+    """Return a JSON object of the model, or None if the file is absent.
 
     Raises `Refused` naming file and line where it is not a JSON object: nothing of the model can be trusted then.
     """

@@ -39,7 +39,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Place:
-    """A plain file: where it lies after all links, and the mark that tells it from another."""
+    """A plain file: its path after all links, and the mark that tells it from another."""
 
     real: Path
     size: int
@@ -69,7 +69,7 @@ class FolderLook:
     """Folders that say of themselves that they are environments of Python."""
 
     def open(self, path: str) -> BinaryIO:
-        """Open a file of the look. Raises `Refused` where another or a changed file lies there now."""
+        """Open a file of the look. Raises `Refused` if another or a changed file lies there now."""
         place = self.places[path]
         try:
             handle = os.open(place.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -84,7 +84,7 @@ class FolderLook:
         return file
 
     def hollow(self, path: str) -> bool:
-        """Tell whether a file is mostly holes, like a download that has only begun."""
+        """Return whether a file is mostly holes, like a download that has only begun."""
         place = self.places[path]
         if not 0 < place.stored * _HOLLOW < place.size or not hasattr(os, "SEEK_HOLE"):
             return False
@@ -205,7 +205,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _within(real: Path, root: Path) -> tuple[str, ...] | None:
-    """Return the parts of a path below the root, or None where it is not below it.
+    """Return the parts of a path below the root, or None if it is not below it.
 
     Folders are compared as the disk does: a link may spell them in other letters.
     """
@@ -217,14 +217,14 @@ def _within(real: Path, root: Path) -> tuple[str, ...] | None:
 
 
 def _is_hidden(parts: tuple[str, ...]) -> bool:
-    """Tell whether a path is hidden: the user's own, as the token in .git/config, and no store of large files."""
+    """Return whether a path is hidden: the user's own, as the token in .git/config, and no store of large files."""
     if any(parts[: len(store)] == store for store in _STORES):
         return False
     return any(part.startswith(".") for part in parts)
 
 
 def _is_blob(real: Path, root: Path) -> bool:
-    """Tell whether a file lies in the blobs of the Hub client's cache of which the root is a snapshot, or a part.
+    """Return whether a file lies in the blobs of the Hub client's cache of which the root is a snapshot, or a part.
 
     Layout: models--<name>/snapshots/<commit>/ with links into models--<name>/blobs/, all of them real folders.
     """

@@ -78,7 +78,7 @@ def text_fault(data: bytes) -> str:
 
 
 def _is_text(data: bytes) -> bool:
-    """Tell whether it is text in another encoding: UTF-16 with its mark, or one byte a letter."""
+    """Return whether it is text in another encoding: UTF-16 with its mark, or one byte a letter."""
     encoding = "utf-16" if data.startswith(_UTF16) else "cp1252"
     try:
         return not _CONTROL.search(data.decode(encoding))
@@ -87,7 +87,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _is_pickle(data: bytes) -> bool:
-    """Tell whether a text is a pickle of the oldest protocol, which is written in letters alone."""
+    """Return whether a text is a pickle of the oldest protocol, which is written in letters alone."""
     import pickletools  # noqa: PLC0415  only where there is a text to judge
 
     parts, calls = 0, False

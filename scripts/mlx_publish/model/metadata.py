@@ -83,7 +83,7 @@ class Metadata:
 
     @cached_property
     def config(self) -> ModelConfig:
-        """Return config.json, empty where there is none."""
+        """Return config.json, empty if there is none."""
         return ModelConfig(self.json("config.json") or {})
 
     @cached_property
@@ -95,7 +95,7 @@ class Metadata:
     def tokenizer(self) -> TokenizerInfo:
         """Return the content of the tokenizer's small files.
 
-        Raises `Refused` where a file of the tokenizer costs more than any real one.
+        Raises `Refused` if a file of the tokenizer costs more than any real one.
         """
         judge_files({path: entry.size for path, entry in self.entries.items() if is_tokenizer(path)})
         for path in _TOKEN_FILES if "tokenizer.json" in self.entries else (*_TOKEN_FILES, *_OLDER_FILES):
@@ -107,9 +107,9 @@ class Metadata:
 
     @cached_property
     def look(self) -> Look | None:
-        """Render the package's dialogues with its chat templates, in a child process; None where it has none.
+        """Render the package's dialogues with its chat templates, in a child process; None if it has none.
 
-        Raises `Refused` where no template applies unasked.
+        Raises `Refused` if no template applies unasked.
         """
         info = self.tokenizer
         return look(info.templates, info.special_tokens) if info.templates else None
@@ -161,9 +161,9 @@ class Metadata:
         return tuple(tensor for tensor in self.tensors if not is_language(tensor.name))
 
     def json(self, path: str) -> dict[str, Any] | None:
-        """Return a JSON object of the model, None where the file is absent."""
+        """Return a JSON object of the model, None if the file is absent."""
         return read_json_file(self.files, path)
 
     def is_pointer(self, path: str) -> bool:
-        """Tell whether a file is only a pointer of git-lfs."""
+        """Return whether a file is only a pointer of git-lfs."""
         return self.entries[path].size < _POINTER_SIZE and is_pointer(self.files.read(path))

@@ -23,7 +23,7 @@ def shown(text: str, most: int = _SHOWN) -> str:
 
 
 def name_fault(path: str) -> str:
-    """Say why no file may be published under this path; empty where it may."""
+    """Say why no file may be published under this path; empty if it may."""
     if len(path) > LONGEST:
         return f"has {len(path):,} characters"
     for char in path:

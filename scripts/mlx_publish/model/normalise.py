@@ -129,7 +129,7 @@ def plain_floats(config: dict[str, Any]) -> list[Change]:
 
 
 def tagged_float(value: object) -> float | None:
-    """Return the number of a float or of transformers 5's `{"__float__": "Infinity"}`; None where it is neither."""
+    """Return the number of a float or of transformers 5's `{"__float__": "Infinity"}`; None if it is neither."""
     if isinstance(value, Mapping) and value.keys() == {"__float__"}:
         try:
             return float(str(value["__float__"]))
@@ -182,7 +182,7 @@ def declared_thetas(config: Mapping[str, Any]) -> set[float]:
 
 
 def declared_scaling(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the scaling of rope that a config names for all layers, or None where there is none."""
+    """Return the scaling of rope that a config names for all layers, or None if there is none."""
     for part in (config, config.get("text_config") or {}):
         for key in ("rope_scaling", "rope_parameters"):
             value = part.get(key)

@@ -30,7 +30,7 @@ _NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors
 
 
 def is_legal(path: str) -> bool:
-    """Tell whether a file on top is by its name the text of a licence, a notice or a policy: an allow-list."""
+    """Return whether a file on top is by its name the text of a licence, a notice or a policy: an allow-list."""
     if not _LEGAL.match(path) or name_fault(path) or not all(map(_is_plain, path)):
         return False
     ending = path.rpartition(".")[2].lower() if "." in path else "txt"
@@ -38,19 +38,19 @@ def is_legal(path: str) -> bool:
 
 
 def looks_legal(path: str) -> bool:
-    """Tell whether a file on top begins as a legal text does and is by its name something else, as LICENSE.html."""
+    """Return whether a file on top begins as a legal text does and is by its name something else, as LICENSE.html."""
     return bool(_LEGAL.match(path)) and "/" not in path and not is_legal(path) and not path.lower().endswith(_CODE)
 
 
 def _is_plain(char: str) -> bool:
-    """Tell whether a character is a letter written from left to right that looks like no other, a digit or a sign."""
+    """Return whether a character is a letter written from left to right that looks like no other, a digit or a sign."""
     if char.isascii():
         return char.isalnum() or char in _SIGNS
     return char.isalnum() and unicodedata.bidirectional(char) == "L" and unicodedata.normalize("NFKC", char) == char
 
 
 def is_tokenizer(path: str) -> bool:
-    """Tell whether a file belongs to the tokenizer, extra chat templates and vocabularies included."""
+    """Return whether a file belongs to the tokenizer, extra chat templates and vocabularies included."""
     return path in TOKENIZER or (bool(_EXTRA.fullmatch(path)) and not name_fault(path))
 
 

@@ -31,7 +31,7 @@ _BOTH = re.compile(r"For(?:ConditionalGeneration|ImageTextToText|Vision2Seq|AnyT
 
 
 def is_language(tensor: str) -> bool:
-    """Tell whether a tensor belongs to the language model, by its name."""
+    """Return whether a tensor belongs to the language model, by its name."""
     return _TOWER.search(tensor) is None
 
 

@@ -273,7 +273,7 @@ def class_type(config: Part) -> str | None:
 
 
 def wrapper_of(config: Part) -> str | None:
-    """Return the model type under which mlx-lm reads a text part alone; None where it reads it as it is.
+    """Return the model type under which mlx-lm reads a text part alone; None if it reads it as it is.
 
     Its class llama4_text is for dense models; those with experts are read as llama4.
     """

@@ -28,11 +28,11 @@ class Stopping:
     eos_token_id: object
     """For config.json on top; None for no such key."""
     generation_config: bytes | None
-    """The whole of generation_config.json; None where there is none and none is needed."""
+    """The whole of generation_config.json; None if there is none and none is needed."""
     ids: tuple[int, ...]
     changes: tuple[Change, ...] = ()
     refusal: str = ""
-    """Why the model cannot be made to stop; empty where it can."""
+    """Why the model cannot be made to stop; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def complete_stop_ids(
 ) -> Stopping:
     """Return what ends an answer, alike for all places.
 
-    `generation_config` is the file's content, None where there is none. `turn_end` is what the chat template puts
-    behind an assistant's text: the first token of its own, else the text, None where there is nothing. Without a
-    chat template (`chat` false) files that do not contradict each other stay as they are. Raises `Refused` where the
+    `generation_config` is the file's content, None if there is none. `turn_end` is what the chat template puts
+    behind an assistant's text: the first token of its own, else the text, None if there is nothing. Without a
+    chat template (`chat` false) files that do not contradict each other stay as they are. Raises `Refused` if the
     tokenizer's files list what is no token.
     """
     tokens = _tokens(tokenizer_config, tokenizer_json)

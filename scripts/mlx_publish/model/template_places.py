@@ -20,7 +20,7 @@ JINJA, LEGACY, MORE = "chat_template.jinja", "chat_template.json", "additional_c
 
 
 def place_templates(draft: Draft) -> None:
-    """Write the templates to the places of all clients. Raises `Refused` where one cannot be read."""
+    """Write the templates to the places of all clients. Raises `Refused` if one cannot be read."""
     alone = _in_files(draft)
     named = named_templates(draft.json.get(CONFIG, {}).get(KEY), CONFIG)
     legacy = named_templates(draft.json.get(LEGACY, {}).get(KEY), LEGACY)
@@ -39,7 +39,7 @@ def place_templates(draft: Draft) -> None:
 def named_templates(value: object, path: str) -> dict[str, str]:
     """Return templates by name, from any of the spellings: text, list of name and template, object.
 
-    Raises `Refused` where it is something else, or too large.
+    Raises `Refused` if it is something else, or too large.
     """
     templates = _by_name(value, path)
     within_size_all(path, templates)

@@ -11,7 +11,7 @@ LARGEST = 1 << 20
 
 
 def within_size(place: str, size: int) -> None:
-    """Raise `Refused` where a template, or all of a file together, are larger than any in use."""
+    """Raise `Refused` if a template, or all of a file together, are larger than any in use."""
     if size > LARGEST:
         raise Refused(
             f"the chat template has {size:,} bytes, and at most {LARGEST:,} are read",

@@ -19,7 +19,7 @@ class TokenizerInfo:
 
     tokenizer_class: str | None
     fast: bool
-    """True where there is a tokenizer.json."""
+    """True if there is a tokenizer.json."""
     templates: Mapping[str, str]
     """Chat templates by name; `default` is the one that applies unasked."""
     template_places: tuple[str, ...]
@@ -47,7 +47,7 @@ class TokenizerInfo:
 def read_tokenizer(files: ModelFiles) -> TokenizerInfo:
     """Read what is there; a model without a tokenizer gives an empty record.
 
-    Raises `Refused` where a JSON file is broken.
+    Raises `Refused` if a JSON file is broken.
     """
     config = read_json_file(files, "tokenizer_config.json") or {}
     older = read_json_file(files, "special_tokens_map.json") or {}

@@ -31,14 +31,14 @@ _STEPS = ("normalizer", "pre_tokenizer", "decoder")
 
 
 def judge_files(sizes: Mapping[str, int]) -> None:
-    """Raise `Refused` where a file of the tokenizer is too large to be read at all."""
+    """Raise `Refused` if a file of the tokenizer is too large to be read at all."""
     for path, size in sizes.items():
         if size > VOCABULARY.most_bytes:
             raise Refused(f"is {size:,} bytes, too large for a tokenizer file", place=path, remedy=_REMEDY)
 
 
 def judge_texts(data: object, place: str) -> None:
-    """Raise `Refused` where a text of a tokenizer's file is too long to be a token, or where it adds too many."""
+    """Raise `Refused` if a text of a tokenizer's file is too long to be a token, or where it adds too many."""
     for key in _ADDED:
         listed = data.get(key) if isinstance(data, Mapping) else None
         if isinstance(listed, (list, dict)) and len(listed) > MOST_ADDED:
@@ -52,7 +52,7 @@ def judge_texts(data: object, place: str) -> None:
 
 
 def judge_tokenizer(data: Mapping[str, object], place: str = "tokenizer.json") -> None:
-    """Raise `Refused` where tokenizer.json holds a text that is too long, or steps that make a text too long."""
+    """Raise `Refused` if tokenizer.json holds a text that is too long, or steps that make a text too long."""
     judge_texts(data, place)
     for name in _STEPS:
         growth = 1.0

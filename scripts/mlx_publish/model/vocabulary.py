@@ -18,7 +18,7 @@ class Vocabulary:
 
     @property
     def last(self) -> tuple[str, int] | None:
-        """Return the token with the largest id, or None where there is no token."""
+        """Return the token with the largest id, or None if there is no token."""
         largest = [max(part.items(), key=lambda item: item[1]) for part in (self.pieces, self.added) if part]
         return max(largest, key=lambda item: item[1], default=None)
 
@@ -28,7 +28,7 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer: Mapping[str, object]) -> Vocabulary:
-    """Return the tokens of a parsed tokenizer.json. Raises `Refused` where its parts are not what they should be."""
+    """Return the tokens of a parsed tokenizer.json. Raises `Refused` if its parts are not what they should be."""
     model: Any = tokenizer.get("model") or {}
     try:
         added: Any = tokenizer.get("added_tokens") or []
@@ -39,7 +39,7 @@ def read_vocabulary(tokenizer: Mapping[str, object]) -> Vocabulary:
 
 
 def read_decoder(tokenizer_config: Mapping[str, object]) -> dict[str, int]:
-    """Return ids by token of `added_tokens_decoder`. Raises `Refused` where it is no list of tokens by their ids."""
+    """Return ids by token of `added_tokens_decoder`. Raises `Refused` if it is no list of tokens by their ids."""
     try:
         listed: Any = tokenizer_config.get("added_tokens_decoder") or {}
         return {_content(token): int(id_) for id_, token in listed.items()}

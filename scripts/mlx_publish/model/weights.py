@@ -49,7 +49,7 @@ class TensorInfo:
 
 
 def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
-    """Return the tensors by the first bytes of a safetensors file. ValueError where they are no such header."""
+    """Return the tensors by the first bytes of a safetensors file. ValueError if they are no such header."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= MAX_HEADER or len(data) < 8 + length:
         raise ValueError("no safetensors header")
@@ -57,7 +57,7 @@ def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
 
 
 def tensors_of(header: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
-    """Return the tensors of a header. ValueError where types, shapes and offsets do not fit each other.
+    """Return the tensors of a header. ValueError if types, shapes and offsets do not fit each other.
 
     The format: all data is named, nothing twice and nothing left out, each tensor has the bytes of its shape.
     """
@@ -136,12 +136,12 @@ def header_of(name: str, data: bytes, size: int) -> tuple[TensorInfo, ...]:
 
 
 def is_pointer(data: bytes) -> bool:
-    """Tell whether these are the first bytes of what git-lfs leaves in place of a file."""
+    """Return whether these are the first bytes of what git-lfs leaves in place of a file."""
     return data.startswith(b"version https://git-lfs"[: max(len(data), 8)])
 
 
 def is_whole(name: str, size: int, header: int, tensors: Iterable[TensorInfo]) -> None:
-    """Raise `Refused` where a file of `size` bytes is shorter than its header and the tensors named there."""
+    """Raise `Refused` if a file of `size` bytes is shorter than its header and the tensors named there."""
     expected = header + sum(tensor.nbytes for tensor in tensors)
     if size < expected:
         raise Refused(
@@ -155,7 +155,7 @@ def weight_files(paths: Iterable[str], index: Mapping[str, object] | None) -> tu
     """Return the one set of weight files: those of the index, else `model.safetensors`, else the numbered ones.
 
     mlx-lm itself reads every `model*.safetensors` it finds, so a second set would overwrite the first.
-    Without all of these it is what mlx-lm would read. Raises `Refused` where the index is none.
+    Without all of these it is what mlx-lm would read. Raises `Refused` if the index is none.
     """
     if index is not None:
         return tuple(sorted(set(weight_map(index).values())))
@@ -167,7 +167,7 @@ def weight_files(paths: Iterable[str], index: Mapping[str, object] | None) -> tu
 
 
 def weight_map(index: Mapping[str, object]) -> Mapping[str, str]:
-    """Return files by tensor. Raises `Refused` where the index has no such map."""
+    """Return files by tensor. Raises `Refused` if the index has no such map."""
     listed = index.get("weight_map")
     if not isinstance(listed, Mapping) or not all(isinstance(path, str) for path in listed.values()):
         raise Refused("has no weight_map of tensors to files", place=INDEX)
@@ -232,6 +232,6 @@ def unpacked(tensors: Iterable[TensorInfo], quantization: Mapping[str, object] |
 
 
 def embedding_of(tensors: Iterable[TensorInfo]) -> TensorInfo | None:
-    """Return the matrix that has a row for each id, or None where no tensor is called like one."""
+    """Return the matrix that has a row for each id, or None if no tensor is called like one."""
     matrices = [tensor for tensor in tensors if len(tensor.shape) == 2 and EMBEDDING.search(tensor.name)]
     return max(matrices, key=lambda tensor: tensor.shape[0], default=None)

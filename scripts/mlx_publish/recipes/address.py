@@ -22,7 +22,7 @@ class NotAModel(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """A repo of the Hub, and the revision that its address names; empty where it names none."""
+    """A repo of the Hub, and the revision that its address names; empty if it names none."""
 
     repo: str
     revision: str = ""

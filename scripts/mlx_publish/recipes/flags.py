@@ -77,7 +77,7 @@ class Key:
     annotation: Any
     flag: Flag
     asked: Asked | None
-    """None where a request cannot ask for it."""
+    """None if a request cannot ask for it."""
 
     @property
     def name(self) -> str:

@@ -52,5 +52,5 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_commit(revision: str | None) -> bool:
-    """Tell whether a revision is a full commit: it then never means anything else."""
+    """Return whether a revision is a full commit: it then never means anything else."""
     return bool(revision and _COMMIT.fullmatch(revision))

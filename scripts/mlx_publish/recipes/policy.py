@@ -84,7 +84,7 @@ class PolicySpec(Strict):
     sign: Literal["none", "key", "sigstore"] = "none"
     """Whether `upload` adds `model.sig`: by a key, or in the name of the job (sigstore)."""
     attested: Attested | None = None
-    """Who has to vouch for evidence before `upload` takes it; nobody where absent."""
+    """Who has to vouch for evidence before `upload` takes it; nobody if absent."""
     keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
     """Days since a recipe's last report after which `clean` removes its weights; where absent, jobs keep all."""
     publish: PublishRules = PublishRules()
@@ -97,7 +97,7 @@ class Policy:
 
     spec: PolicySpec
     place: str = ""
-    """The file as it is named in messages; empty where there is none."""
+    """The file as it is named in messages; empty if there is none."""
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def named(self, key: str) -> str:
@@ -112,7 +112,7 @@ EMPTY = Policy(PolicySpec())
 def find_policy(start: Path) -> Policy | None:
     """Read the policy of the repo that `start` lies in: from there upwards to the folder with `.git`.
 
-    Outside of a repo only `start` itself is looked at. Raises `BadInput` where the file is wrong.
+    Outside of a repo only `start` itself is looked at. Raises `BadInput` if the file is wrong.
     """
     above = [start, *start.parents]
     root = next((number for number, folder in enumerate(above) if (folder / ".git").exists()), 0)
@@ -131,7 +131,7 @@ def read_policy(path: Path, name: str = "") -> Policy:
 
 
 def judge(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> None:
-    """Raise `BadInput` naming file, line and key of the recipe where it does what the policy forbids."""
+    """Raise `BadInput` naming file, line and key of the recipe if it does what the policy forbids."""
     if faults := objections(recipe, policy, flags):
         raise joined(faults)
 
@@ -167,7 +167,7 @@ def judge_source(recipe: Recipe, policy: Policy, files_bytes: int, licence: str 
 
 
 def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None:
-    """Return message and remedy where the policy forbids a licence, whoever names it; None where it does not."""
+    """Return message and remedy where the policy forbids a licence, whoever names it; None if it does not."""
     if _licensed(licence, policy):
         return None
     # It may be anybody's text.

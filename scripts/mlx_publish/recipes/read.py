@@ -153,7 +153,7 @@ def _validate(data: Mapping[str, object], place: str, lines: Mapping[str, int]) 
 
 
 def _folder_of(source: str, base: Path) -> Path | None:
-    """Return the folder a source names, or None where it names a repo."""
+    """Return the folder a source names, or None if it names a repo."""
     return (base / expanded(source)).resolve() if FOLDER.match(source) else None
 
 
@@ -166,7 +166,7 @@ def expanded(path: str) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether there is a folder of that name, whatever the name is."""
+    """Return whether there is a folder of that name, whatever the name is."""
     try:
         return path.is_dir()
     except OSError:  # as a name that is too long

@@ -62,7 +62,7 @@ class Recipe:
     spec: RecipeSpec
     name: str
     source_folder: Path | None
-    """The source where it is a folder; None where it is a repo."""
+    """The source where it is a folder; None if it is a repo."""
     destinations: Mapping[str, Destination]
     """By the variant's label."""
     place: str = ""

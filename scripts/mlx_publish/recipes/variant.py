@@ -118,7 +118,7 @@ def short_variant(value: object, methods: tuple[Method, ...] = METHODS) -> objec
 
 
 def _keys_of(short: str, methods: tuple[Method, ...]) -> dict[str, object] | None:
-    """Return the keys that a short name stands for, None where it is none."""
+    """Return the keys that a short name stands for, None if it is none."""
     dtypes = {short: full for full, short in DTYPE_NAMES.items()}
     if short in dtypes or short in DTYPE_NAMES:
         return {"dtype": dtypes.get(short, short)}

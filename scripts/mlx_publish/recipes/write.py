@@ -43,7 +43,7 @@ def recipe_lines(data: Mapping[str, object]) -> Iterator[str]:
 
 
 def write_recipe(folder: Path, flags: Mapping[str, str]) -> Path:
-    """Write `folder/<name>.yaml`; return its path. `BadInput` where another recipe has the name."""
+    """Write `folder/<name>.yaml`; return its path. `BadInput` if another recipe has the name."""
     wanted = recipe_from_flags(flags)
     path = folder / f"{wanted.name}.yaml"
     there = next((file for file in (path, path.with_suffix(".yml")) if file.exists()), None)

@@ -51,7 +51,7 @@ def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
 
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
-    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
+    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` if nothing was reviewed."""
     judge_card(context, variant, cards)
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name, published in FILES.items():
@@ -62,7 +62,7 @@ def take_card(context: Context, variant: Variant, cards: Path) -> None:
 
 
 def judge_card(context: Context, variant: Variant, cards: Path) -> None:
-    """Raise `BadInput` where nothing of a variant was reviewed in `cards`."""
+    """Raise `BadInput` if nothing of a variant was reviewed in `cards`."""
     folder = card_folder(context.recipe, variant, cards)
     for name in ("README.md", "evidence.json"):
         if not (folder / name).is_file():

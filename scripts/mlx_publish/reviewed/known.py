@@ -107,7 +107,7 @@ def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:
 
 
 def _is_near(stated: object, own: object) -> bool:
-    """Tell whether two values may be the same measurement on two machines."""
+    """Return whether two values may be the same measurement on two machines."""
     if not (isinstance(stated, (int, float)) and isinstance(own, (int, float))) or bool in (type(stated), type(own)):
         return stated == own
     low, high = sorted(map(abs, (stated, own)))

@@ -48,7 +48,7 @@ class Vouchers:
 def vouchers_of(policy: Policy, root: Path = Path()) -> Vouchers:
     """Return whose word a policy asks for; its place is relative to `root`.
 
-    Raises `BadInput` where its list of signers cannot be read.
+    Raises `BadInput` if its list of signers cannot be read.
     """
     asked = policy.spec.attested
     if asked is None:
@@ -60,7 +60,7 @@ def vouchers_of(policy: Policy, root: Path = Path()) -> Vouchers:
 
 
 def read_signers(path: Path, place: str | Place) -> bytes:
-    """Read a list of allowed signers. `BadInput` where there is none, or an empty one."""
+    """Read a list of allowed signers. `BadInput` if there is none, or an empty one."""
     try:
         with path.open("rb") as file:
             text = file.read(1 << 20)

@@ -27,9 +27,9 @@ class Bundle:
     payload: bytes
     signature: bytes
     key: str = ""
-    """SHA-256 of the public key in PEM; empty where it was signed with a certificate."""
+    """SHA-256 of the public key in PEM; empty if it was signed with a certificate."""
     certificate: bytes = b""
-    """The signer's certificate in DER; empty where it was signed with a bare key."""
+    """The signer's certificate in DER; empty if it was signed with a bare key."""
     text: bytes = b""
     """The bundle as it was read, for sigstore's own verifier."""
 
@@ -55,7 +55,7 @@ def bundle_text(payload: bytes, signature: bytes, key: str) -> str:
 
 
 def read_bundle(text: bytes) -> Bundle:
-    """Read a bundle. `Unreadable` where it is none, or holds more than one signature; nothing is verified."""
+    """Read a bundle. `Unreadable` if it is none, or holds more than one signature; nothing is verified."""
     if len(text) > LARGEST:
         raise Unreadable(f"its {len(text):,} bytes are too many for a signature")
     with laid_out("bundle"):

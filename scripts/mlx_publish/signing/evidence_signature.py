@@ -23,7 +23,7 @@ _MAKE = "Create one with: ssh-keygen -t ed25519 -N '' -C mlx-publish -f ~/.mlx-p
 
 
 def evidence_key() -> Path | None:
-    """Return the path of this machine's key, or None. `BadInput` where no file there can be read."""
+    """Return the path of this machine's key, or None. `BadInput` if no file there can be read."""
     given = os.environ.get(KEY, "").strip()
     if not given:
         return None
@@ -51,7 +51,7 @@ def sign_evidence(evidence: bytes, signature: Path) -> bool:
 
 
 def is_of_this_machine(signature: Path) -> bool:
-    """Tell whether nothing has to be signed anew: the signature is by the key of this machine, or it has none."""
+    """Return whether nothing has to be signed anew: the signature is by the key of this machine, or it has none."""
     key = evidence_key()
     if key is None:
         return True

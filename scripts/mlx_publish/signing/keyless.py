@@ -43,7 +43,7 @@ class Named:
 def identity_token() -> str:
     """Ask GitHub, or another machine that knows who runs there, for an identity that sigstore takes.
 
-    Raises `BadInput` where this job has none.
+    Raises `BadInput` if this job has none.
     """
     oidc = _module("sigstore.oidc")
     try:
@@ -85,9 +85,9 @@ def sign_keyless(payload: bytes) -> str:
 
 
 def why_unproven(bundle: Bundle, wanted: Named) -> str:
-    """Return why a bundle is not proven to be of whom is wanted; empty where it is.
+    """Return why a bundle is not proven to be of whom is wanted; empty if it is.
 
-    `repository` counts where it is given, as `OWNER/REPO`. Raises `SurroundingsError` where sigstore's roots cannot be
+    `repository` counts where it is given, as `OWNER/REPO`. Raises `SurroundingsError` if sigstore's roots cannot be
     had.
     """
     models, policy = _module("sigstore.models"), _module("sigstore.verify.policy")
@@ -104,7 +104,7 @@ def why_unproven(bundle: Bundle, wanted: Named) -> str:
 
 
 def named_in(bundle: Bundle) -> Named:
-    """Return the names in a certificate, which prove nothing by themselves; empty where it cannot be read."""
+    """Return the names in a certificate, which prove nothing by themselves; empty if it cannot be read."""
     try:
         from cryptography import x509  # noqa: PLC0415
     except ImportError:

@@ -29,7 +29,7 @@ def take_key(environment: MutableMapping[str, str] = os.environ) -> EllipticCurv
     """Take the key out of the environment, where it stands as the path of its file or as PEM text.
 
     From then on messages mask its text, and no child process inherits it.
-    Raises `BadInput` where there is none, or where it is no key that other tools verify.
+    Raises `BadInput` if there is none, or where it is no key that other tools verify.
     """
     given, password = environment.get(KEY, "").strip(), environment.get(PASSWORD, "")
     if not given:
@@ -60,7 +60,7 @@ def sign_with_key(payload: bytes, key: EllipticCurvePrivateKey) -> str:
 
 
 def public_key(path: Path) -> EllipticCurvePublicKey:
-    """Read a public key in PEM. `BadInput` where there is none."""
+    """Read a public key in PEM. `BadInput` if there is none."""
     ec = _ec()
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
 
@@ -80,7 +80,7 @@ def public_key(path: Path) -> EllipticCurvePublicKey:
 
 
 def is_signed_by(bundle: Bundle, key: EllipticCurvePublicKey) -> bool:
-    """Tell whether the key's other half signed the bundle."""
+    """Return whether the key's other half signed the bundle."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
 
     try:

@@ -18,7 +18,7 @@ class Signer:
     """The signer of published files, made before anything slow begins, so that a missing key costs no hours."""
 
     def __init__(self, policy: Policy) -> None:
-        """Take the key, or check that this job has an identity. `BadInput` where the policy asks for what it lacks."""
+        """Take the key, or check that this job has an identity. `BadInput` if the policy asks for what it lacks."""
         self._how = policy.spec.sign
         self._key = take_key() if self._how == "key" else None
         if self._how == "sigstore":

@@ -21,12 +21,12 @@ def complaint(outcome: Said) -> str:
 
 
 def ssh_keygen(*words: str | Path, text: bytes = b"") -> Said:
-    """Run ssh-keygen with `text` as its standard input. `SurroundingsError` where it is not installed."""
+    """Run ssh-keygen with `text` as its standard input. `SurroundingsError` if it is not installed."""
     return _ask("ssh-keygen", words, {key: os.environ[key] for key in _KEPT if key in os.environ}, text)
 
 
 def gh(*words: str | Path) -> Said:
-    """Run gh, which holds a token for GitHub or gets one. `SurroundingsError` where it is not installed."""
+    """Run gh, which holds a token for GitHub or gets one. `SurroundingsError` if it is not installed."""
     return _ask("gh", words, of_github(os.environ))
 
 

@@ -60,7 +60,7 @@ def statement_of(signed: Signed) -> bytes:
 
 
 def read_statement(payload: bytes) -> Signed:
-    """Return what a statement signs. `Unreadable` where it is another kind, or where two readers could differ."""
+    """Return what a statement signs. `Unreadable` if it is another kind, or where two readers could differ."""
     with laid_out("statement"):
         data = parse(payload, EVIDENCE)
         _need(data["_type"] == STATEMENT_TYPE, "it does not sign an in-toto statement")

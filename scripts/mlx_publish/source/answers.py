@@ -65,7 +65,7 @@ class SourceAnswers:
 
     @property
     def capabilities(self) -> Capabilities | None:
-        """Of the source's chat template; None where it has none."""
+        """Of the source's chat template; None if it has none."""
         look = metadata_of(self.context).look
         return capabilities(look) if look else None
 
@@ -98,7 +98,7 @@ class SourceAnswers:
         return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> Answers | None:
-        """Return the kept answers, or None where the source has to be asked."""
+        """Return the kept answers, or None if the source has to be asked."""
         return self._kept().known()
 
     def keep(self, result: Answers) -> None:

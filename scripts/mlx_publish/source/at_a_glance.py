@@ -48,7 +48,7 @@ class Glance:
     def senses(self) -> str:
         """Return what the source takes beside text, in words; empty for a language model.
 
-        Raises `Refused` where config or headers cannot be read.
+        Raises `Refused` if config or headers cannot be read.
         """
         keys = senses_in(self.metadata.config.raw) or [tower.name for tower in self.metadata.towers]
         return in_words(keys) if keys else ""

@@ -49,7 +49,7 @@ def parameters(context: Context) -> int:
 
 
 def source_fits(context: Context) -> bool:
-    """Tell whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
+    """Return whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
     width = 2 if platform.system() == "Darwin" else FLOAT32
     return width * parameters(context) < memory_bytes() // 2
 

@@ -25,7 +25,7 @@ class Kept(Generic[T]):
     inputs: Mapping[str, object]
 
     def known(self) -> T | None:
-        """Return the result, or None where there is none of these inputs."""
+        """Return the result, or None if there is none of these inputs."""
         note = read_json(self.path)
         if not isinstance(note, dict) or note.get("key") != digest_of(self.inputs):
             return None

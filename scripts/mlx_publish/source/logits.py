@@ -48,7 +48,7 @@ class SourceLogits:
         return {"texts": texts(), "tokens": self.context.recipe.spec.fidelity.tokens}
 
     def known(self) -> SourceRead | None:
-        """Return what is known of the stored ones, or None where they have to be computed."""
+        """Return what is known of the stored ones, or None if they have to be computed."""
         return self._kept().known()
 
     def keep(self, result: SourceRead) -> None:

@@ -29,7 +29,7 @@ _AROUND = 128  # tokens of the template, the question and the answer
 
 @dataclass(frozen=True)
 class LongText:
-    """Tokens of the text, and why they are fewer than a window asks for; empty where they are not."""
+    """Tokens of the text, and why they are fewer than a window asks for; empty if they are not."""
 
     tokens: int
     reason: str = ""

@@ -62,7 +62,7 @@ class Source:
         return folder
 
     def unchanged(self, paths: Iterable[str]) -> None:
-        """Raise `Refused` where a file of a folder is not the one any more that was looked at."""
+        """Raise `Refused` if a file of a folder is not the one any more that was looked at."""
         if isinstance(self.files, FolderFiles):
             self.files.unchanged(paths)
 

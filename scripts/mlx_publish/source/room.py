@@ -39,7 +39,7 @@ def too_large(context: Context) -> bool:
 def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]) -> Finding:
     """Say that disk and memory suffice for all variants.
 
-    Raises `SurroundingsError` where they do not: that is no verdict on the model.
+    Raises `SurroundingsError` if they do not: that is no verdict on the model.
     """
     needed, largest = _judge(context, facts.source, variants)
     _cache_has_room(facts)

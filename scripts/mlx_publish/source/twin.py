@@ -230,7 +230,7 @@ class Prover:
 
 
 def agrees(texts: Sequence[TwinText]) -> bool:
-    """Tell whether both texts of a twin are computed alike."""
+    """Return whether both texts of a twin are computed alike."""
     return all(text.nmse is not None and text.nmse <= MAX_NMSE for text in texts)
 
 

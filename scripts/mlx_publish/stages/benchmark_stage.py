@@ -58,7 +58,7 @@ class Series:
         return self.facts.unsteadiness > 0 and not lasting and not (stays_slow(self.before) or stays_slow(self.after))
 
     def better(self, other: Series) -> bool:
-        """Tell whether it is rather to be published than another one."""
+        """Return whether it is rather to be published than another one."""
         mine, others = self.facts, other.facts
         return (bool(mine.objections()), mine.unsteadiness) < (bool(others.objections()), others.unsteadiness)
 

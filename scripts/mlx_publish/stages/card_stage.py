@@ -40,7 +40,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 
 def complete(context: Context, variant: Variant) -> bool:
-    """Tell whether card and evidence are the ones that the report names."""
+    """Return whether card and evidence are the ones that the report names."""
     report = context.work.report(variant.label, "card")
     written = report.read(CardFiles) if report else None
     whole = written is not None and written.files == _digests(context, variant)

@@ -27,7 +27,7 @@ class _Fault:
 
 
 def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
-    """Raise `Refused` where a report that these stages read is not what was written, or is of other reports.
+    """Raise `Refused` if a report that these stages read is not what was written, or is of other reports.
 
     Those that --force repeats are not read. A report that is made from others than lie there is made again, where its
     stage is among these; else it is named.
@@ -47,7 +47,7 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
 
 
 def follows_all(context: Context, variant: Variant, report: Report) -> bool:
-    """Tell whether a report was made from the very reports that lie beside it."""
+    """Return whether a report was made from the very reports that lie beside it."""
     return not list(strange(context, variant, report, frozenset()))
 
 

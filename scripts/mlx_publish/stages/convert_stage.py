@@ -43,7 +43,7 @@ def ahead(context: Context) -> None:
 
 
 def complete(context: Context, variant: Variant) -> bool:
-    """Tell whether `model/` holds the very bytes that the report names."""
+    """Return whether `model/` holds the very bytes that the report names."""
     report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
     converted = report.read(Converted) if report and folder.is_dir() else None
     return converted is not None and folder_digest(context.work.digests(folder)) == converted.model

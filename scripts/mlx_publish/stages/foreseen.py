@@ -31,7 +31,7 @@ from mlx_publish.stages.policy_of import policy_of
 
 
 def judge_destination(context: Context, variant: Variant) -> None:
-    """Raise `Refused` where the destination holds something of somebody else, or the tag stands for other files."""
+    """Raise `Refused` if the destination holds something of somebody else, or the tag stands for other files."""
     destination, spec = context.recipe.destinations[variant.label], context.recipe.spec
     source = source_spec(context)
     if destination.folder:
@@ -87,7 +87,7 @@ def _reviewed(context: Context, variant: Variant) -> Iterator[Sent]:
 
 
 def judge_tested(context: Context, variant: Variant) -> None:
-    """Raise `Refused` where a test that publishing needs neither has passed nor will run before the upload."""
+    """Raise `Refused` if a test that publishing needs neither has passed nor will run before the upload."""
     if context.cards or context.recipe.accepted(COMPLETE):
         return
     missing = [

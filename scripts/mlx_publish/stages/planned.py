@@ -21,7 +21,7 @@ class Planned:
     foreseen: Foreseen
     files: tuple[Sent, ...]
     tag: str | None
-    """Empty where none would be set; None where the signature, which is not made here, decides it."""
+    """Empty if none would be set; None if the signature, which is not made here, decides it."""
 
     @property
     def state(self) -> str:

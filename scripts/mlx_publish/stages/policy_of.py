@@ -9,5 +9,5 @@ from mlx_publish.recipes.policy import Policy, find_policy
 
 
 def policy_of(context: Context) -> Policy | None:
-    """Return the policy, None where there is none."""
+    """Return the policy, None if there is none."""
     return context.once("policy", lambda: find_policy(Path.cwd()))

@@ -20,7 +20,7 @@ _ASIDE = ".again-"
 def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str, Mapping[str, str]]:
     """Convert variants of a run once more, at the same commit; return SHA-256 by path, by label.
 
-    The folder lies in the work folder, and is gone afterwards. Raises what `convert` raises, and `Refused` where it
+    The folder lies in the work folder, and is gone afterwards. Raises what `convert` raises, and `Refused` if it
     refuses.
     """
     names = ", ".join(variant.label for variant in variants)

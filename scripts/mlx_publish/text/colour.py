@@ -42,7 +42,7 @@ def palette_of(out: TextIO) -> Palette:
 
 
 def is_terminal(out: TextIO) -> bool:
-    """Tell whether a stream is a terminal that can do more than print lines."""
+    """Return whether a stream is a terminal that can do more than print lines."""
     try:
         return out.isatty() and os.environ.get("TERM", "") not in _DUMB
     except ValueError:  # it is closed

@@ -39,7 +39,7 @@ class Statement(Protocol):
 
     @property
     def remedy(self) -> str:
-        """The next step; empty where there is none."""
+        """The next step; empty if there is none."""
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -175,7 +175,7 @@ class Console:
             self.say(f"{len(waiting)} check{'s' * (len(waiting) > 1)} {waiting[0].message}")
 
     def rest(self, findings: Sequence[Statement]) -> str:
-        """Return the count of what `findings` does not print: `24 checks passed, 2 skipped`; empty where it is none."""
+        """Return the count of what `findings` does not print: `24 checks passed, 2 skipped`; empty if it is none."""
         hidden = [f for f in findings if f.status not in _SHOWN[self.level] and "because_of" not in f.details]
         counts = Counter(finding.status for finding in hidden)
         passed, skipped = counts["pass"], counts["skip"]

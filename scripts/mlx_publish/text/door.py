@@ -46,7 +46,7 @@ class Door(io.TextIOBase):
         return True
 
     def isatty(self) -> bool:
-        """Tell whether the stream is a terminal."""
+        """Return whether the stream is a terminal."""
         return self._inner.isatty()
 
     def fileno(self) -> int:

@@ -35,7 +35,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, or None where it is missing or broken, for the caller makes it again."""
+    """Return the content of a JSON file, or None if it is missing or broken, for the caller makes it again."""
     try:
         return read(path, REPORT)
     except (OSError, ValueError):

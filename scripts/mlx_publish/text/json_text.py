@@ -100,7 +100,7 @@ def _hooks(text: str, bounds: Bounds) -> dict[str, Any]:
 
 
 def _has_long_number(text: str) -> bool:
-    """Tell whether so many digits stand in a row, perhaps in a string; ten times as fast as a pattern."""
+    """Return whether so many digits stand in a row, perhaps in a string; ten times as fast as a pattern."""
     return b"0" * (DIGITS + 1) in text.encode("utf-8", "surrogatepass").translate(_AS_ZERO)
 
 

@@ -108,12 +108,12 @@ def hub(repo: str, words: str = "", page: str = "") -> Markdown:
 
 
 def is_repo(name: object) -> bool:
-    """Tell whether a repo of the Hub can be called so."""
+    """Return whether a repo of the Hub can be called so."""
     return isinstance(name, str) and len(name) <= 96 and bool(_REPO.fullmatch(name))
 
 
 def is_web(target: object) -> bool:
-    """Tell whether a text is the address of a page, and nothing else."""
+    """Return whether a text is the address of a page, and nothing else."""
     return isinstance(target, str) and bool(_WEB.fullmatch(target))
 
 
@@ -132,7 +132,7 @@ _HTML = {"<!--": "-->", "<?": "?>", "<![cdata[": "]]>"} | {
 
 
 def unclosed(text: str) -> str:
-    """What a text opens and does not close, so that it would swallow what stands below; empty where it is whole."""
+    """What a text opens and does not close, so that it would swallow what stands below; empty if it is whole."""
     lines, fence = _read(text)
     prose = _without_spans("\n".join(line for line, in_code in lines if not in_code)).lower()
     return fence or next((begin for begin, end in _HTML.items() if prose.count(begin) > prose.count(end)), "")

@@ -30,7 +30,7 @@ class Step:
 
     @property
     def amount(self) -> str:
-        """`1.2 of 4.8 GB`, or `512 of 1,024 tokens`; empty where the total is not known."""
+        """`1.2 of 4.8 GB`, or `512 of 1,024 tokens`; empty if the total is not known."""
         if not self.total:
             return ""
         if self.unit != BYTES:
@@ -42,7 +42,7 @@ class Step:
 
     @property
     def share(self) -> str:
-        """The share done, as `25 %`; empty where the total is not known."""
+        """The share done, as `25 %`; empty if the total is not known."""
         return f"{min(100, 100 * self.done // self.total)} %" if self.total else ""
 
     def plain(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _made(place: Path, prefix: str) -> tuple[Path, int]:
 
 
 def _is(path: Path, lock: int) -> bool:
-    """Tell whether what lies at `path` is what is locked."""
+    """Return whether what lies at `path` is what is locked."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(lock))
     except FileNotFoundError:

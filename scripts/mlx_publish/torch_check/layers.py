@@ -110,7 +110,7 @@ def whole_number(part: Mapping[str, object], key: str) -> int | None:
 
 
 def is_by_layer(value: object) -> TypeGuard[dict[str, dict[str, object]]]:
-    """Tell whether settings stand under the numbers of their layers, as transformers 5 writes `per_layer_config`."""
+    """Return whether settings stand under the numbers of their layers, as transformers 5 writes `per_layer_config`."""
     return (
         isinstance(value, dict)
         and bool(value)
@@ -151,7 +151,7 @@ def _kinds(part: Mapping[str, object], count: int) -> list[tuple[str, ...]]:
 
 
 def _period(kinds: list[tuple[str, ...]]) -> int | None:
-    """Return the shortest period that comes twice, the last may be cut; None where none can be kept."""
+    """Return the shortest period that comes twice, the last may be cut; None if none can be kept."""
     for period in range(1, min(_MOST, max(1, len(kinds) // 2)) + 1):
         if all(kind == kinds[number % period] for number, kind in enumerate(kinds)):
             return period

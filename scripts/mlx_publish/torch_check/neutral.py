@@ -88,7 +88,7 @@ def candidates(config: Mapping[str, object], at_boundary: str = "") -> list[Cand
 def culprit(
     tried: Sequence[Candidate], agree: Callable[[Sequence[Candidate]], Sequence[bool]], at_once: int
 ) -> Candidate | None:
-    """Return the first candidate with which both sides agree, some at a time; None where no single key is to blame."""
+    """Return the first candidate with which both sides agree, some at a time; None if no single key is to blame."""
     for start in range(0, len(tried), at_once):
         some = tried[start : start + at_once]
         for candidate, same in zip(some, agree(some), strict=True):
@@ -201,7 +201,7 @@ def _path_to(whole: Mapping[str, object], part: Mapping[str, object]) -> Path:
 
 
 def _with(config: Mapping[str, object], path: Path, value: object) -> Mapping[str, object] | None:
-    """Return the config with another value; None where it has that already."""
+    """Return the config with another value; None if it has that already."""
     changed = copy.deepcopy(dict(config))
     place: Any = changed
     for key in path[:-1]:

@@ -158,7 +158,7 @@ def _first(part: Mapping[str, object], names: tuple[str, ...], default: int) -> 
 
 
 def _is_by_yarn(part: Mapping[str, object]) -> bool:
-    """Tell whether yarn scales rope.
+    """Return whether yarn scales rope.
 
     Llama 4's scaling of the queries depends on positions, so that its contexts do shrink.
     """

@@ -115,7 +115,7 @@ def _kind(config: Config, folder: Path) -> tuple[Any, Any]:
 
 
 def _named(names: object) -> Any:
-    """Return the class of transformers that a config names; None where it has no model of this name."""
+    """Return the class of transformers that a config names; None if it has no model of this name."""
     import transformers  # noqa: PLC0415, TID251
 
     for name in names if isinstance(names, list) else []:
@@ -162,7 +162,7 @@ def _read(config: dict[str, Any], folder: Path) -> Any:
 
 
 def _auto(name: str, settings: Any) -> Any:
-    """Return the class that transformers takes for a config; None where it has none."""
+    """Return the class that transformers takes for a config; None if it has none."""
     import transformers  # noqa: PLC0415, TID251
 
     mapping = getattr(transformers, name)._model_mapping  # noqa: SLF001

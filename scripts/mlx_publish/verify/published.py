@@ -40,7 +40,7 @@ class Published:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The evidence beside the weights. `Refused` where there is none that this version can read."""
+        """The evidence beside the weights. `Refused` if there is none that this version can read."""
         if EVIDENCE not in self.entries:
             raise Refused(
                 f"{self.name} has no {EVIDENCE}",
@@ -83,7 +83,7 @@ class Published:
         return (*(stray.path for stray in look.strays), *look.dead, *look.passed_over)
 
     def text(self, path: str) -> str | None:
-        """Return a file as text, None where it is absent; bytes that are not UTF-8 differ from any text."""
+        """Return a file as text, None if it is absent; bytes that are not UTF-8 differ from any text."""
         return self.files.read(path).decode("utf-8", "replace") if path in self.entries else None
 
     def tensors(self) -> tuple[TensorInfo, ...]:
@@ -95,7 +95,7 @@ class Published:
 def find(place: str) -> Published:
     """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT`, an address of the Hub or a folder.
 
-    Raises `BadInput` where it is none.
+    Raises `BadInput` if it is none.
     """
     try:
         place = with_revision(place)

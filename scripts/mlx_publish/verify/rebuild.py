@@ -31,8 +31,8 @@ class Rebuilt:
 def rebuild(evidence: Evidence, source: str, root: Path, console: Console) -> Rebuilt:
     """Convert the source of the evidence at its commit again, in the work folder `root`.
 
-    `source` is the folder of a source that is no repo. Raises what `convert` raises, `BadInput` where no source is
-    known or the folder is another one, and `Refused` where it cannot be converted any more.
+    `source` is the folder of a source that is no repo. Raises what `convert` raises, `BadInput` if no source is
+    known or the folder is another one, and `Refused` if it cannot be converted any more.
     """
     recipe = recipe_of(evidence, source)
     label, work = recipe.variants[0].label, Work(root, recipe.name)
@@ -54,7 +54,7 @@ def _same_source(context: Context, evidence: Evidence) -> None:
 
 
 def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
-    """Return the recipe of evidence, with its one variant. `BadInput` where the source is a folder nobody gave."""
+    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave."""
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(

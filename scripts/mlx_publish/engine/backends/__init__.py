@@ -34,7 +34,7 @@ class Backend(Protocol):
         """Return model and config, with weights that are read when they are computed."""
 
     def classes(self, config: dict[str, Any]) -> Classes:
-        """Return the classes for a config. ValueError where the library has none."""
+        """Return the classes for a config. ValueError if the library has none."""
 
     def load_tokenizer(self, folder: Path) -> Any:
         """Return the tokenizer of a folder, which stops at the ends that its config names."""
@@ -57,7 +57,7 @@ class Backend(Protocol):
         """Return the library's own rotary embedding for settings of a config."""
 
     def predicate(self, model: nn.Module, order: VariantOrder) -> Predicate | None:
-        """Return what the library quantizes of a model for an order; None where that is everything it can."""
+        """Return what the library quantizes of a model for an order; None if that is everything it can."""
 
     def quantize(
         self, model: nn.Module, config: dict[str, Any], order: VariantOrder, predicate: Predicate

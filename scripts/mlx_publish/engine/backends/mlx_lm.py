@@ -33,7 +33,7 @@ def load_lazily(folder: Path, classes: Callable[[dict[str, Any]], Classes]) -> t
 
 
 def classes(config: dict[str, Any]) -> Classes:
-    """Return the classes for a config. ValueError where mlx-lm has none."""
+    """Return the classes for a config. ValueError if mlx-lm has none."""
     model_class, args_class = utils._get_classes(config)  # noqa: SLF001
     return model_class, args_class
 

@@ -17,7 +17,7 @@ Quantized = tuple[nn.Module, dict[str, Any], KeptLayers]
 def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, streams: Iterator[Any]) -> Quantized:
     """Quantize a model by the method of the order, lazily, each module on the next of `streams`.
 
-    Raises `Refused` where that is not possible.
+    Raises `Refused` if that is not possible.
     """
     method: Any = import_module(f"mlx_publish.engine.methods.{order.method}")
     quantized: Quantized = method.quantize(model, config, order, streams)

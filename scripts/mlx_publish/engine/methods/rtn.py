@@ -15,7 +15,7 @@ from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
 
 def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, streams: Iterator[Any]) -> Quantized:
-    """Quantize a model lazily, each module on the next of `streams`. Raises `Refused` where mlx-lm cannot do it."""
+    """Quantize a model lazily, each module on the next of `streams`. Raises `Refused` if mlx-lm cannot do it."""
     wider: dict[str, int] = {}
     whole: list[str] = []
     try:
