@@ -130,7 +130,7 @@ def test_nothing_at_all_without_a_home(machine: Machine) -> None:
         ("sys.pypy_version_info = (7, 3)", "is PyPy"),
         (
             "os.uname = lambda: ('Darwin', '', '', 'RELEASE_ARM64_T6000', 'x86_64')",
-            "runs as an Intel program",
+            "is an Intel program",
         ),
         ("print('::error::hello')", "does not respond like a Python"),
     ],
@@ -200,7 +200,7 @@ def test_the_second_call_is_silent_and_makes_nothing(machine: Machine) -> None:
     first, second = machine.run("-l"), machine.run("-l")
     making, packages = first.stderr.splitlines()
     assert making.startswith("bootstrap: creating the nox environment with Python 3.12.4 in ")
-    assert packages.startswith("bootstrap: installing packages from https://pypi.org/simple, and have to have the")
+    assert packages.startswith("bootstrap: installing packages from https://pypi.org/simple, with the")
     assert (second.returncode, second.stderr) == (0, "")
     (pip,) = machine.pip_calls()
     (environment,) = machine.environments()
@@ -319,7 +319,7 @@ def test_a_low_limit_of_open_files_is_raised_or_named(machine: Machine, shell: s
 
     stderr_of("-S -n 256")
     assert "open files" not in stderr_of("-S -n 256")
-    assert "mlx-lm needs 4096 open files; no more than 300 are allowed here" in stderr_of("-n 300")
+    assert "mlx-lm needs 4096 open files, but the hard limit here is 300" in stderr_of("-n 300")
 
 
 def test_a_bare_path_as_launchd_gives_it(machine: Machine) -> None:

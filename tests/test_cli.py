@@ -87,7 +87,7 @@ def test_defaults(asked: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["dance"], "error: there is no command dance\n  next: Run: mlx-publish --help"),
+        (["dance"], "error: unknown command dance\n  next: Run: mlx-publish --help"),
         (["--recipe", "x", "run"], "error: the command comes first, before --recipe"),
         (["run", "--nonsense"], "error: mlx-publish run has no --nonsense\n  next: Run: mlx-publish run --help"),
         (["inspect", "--until", "card"], "error: mlx-publish inspect has no --until"),
@@ -180,7 +180,7 @@ def test_the_environment_is_not_read_unasked(monkeypatch: pytest.MonkeyPatch, as
         (["run", "--source", "a/b", "--until", "x"], "error: --until: there is no stage x"),
         (["run", "--source", "a/b", "--variant", "x"], "error: --variant: there is no variant x"),
         (["run", "--recipe", "r.yaml", "--bits", "4"], "error: --bits: the recipe defines this already"),
-        (["run", "--recipe", "none.yaml"], "error: none.yaml: there is no such recipe"),
+        (["run", "--recipe", "none.yaml"], "error: none.yaml: recipe not found"),
         (
             ["plan", "--event-name", "push", "--event", "none.json", "--ref", "x"],
             "error: none.json: cannot be read: No such file or directory",

@@ -208,8 +208,8 @@ def test_with_colours_no_line_is_a_command_and_no_code_is_foreign(monkeypatch: p
 def test_a_message_to_keep_is_a_line_of_its_own(out: io.StringIO) -> None:
     console = Console(out)
     with console.busy("convert"):
-        console.progress(Step("convert died of signal 9; trying once more", stays=True))
-    assert out.getvalue() == "  warn  convert died of signal 9; trying once more\n"
+        console.progress(Step("convert was killed by signal 9; retrying", stays=True))
+    assert out.getvalue() == "  warn  convert was killed by signal 9; retrying\n"
 
 
 def test_in_a_log_each_piece_of_work_is_named_once_and_reminders_say_how_far_it_is(out: io.StringIO) -> None:

@@ -113,7 +113,7 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
             ["--to", "no/such/place"],
             "--to: 'no/such/place' is neither namespace/name nor folder:PATH",
         ),
-        (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
+        (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants have the same destination"),
         (["--license", "other"], "license_name and license_link"),
         (["--private", "perhaps"], "--private"),
         (["--frobnicate"], "mlx-publish inspect has no --frobnicate"),

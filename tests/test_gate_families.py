@@ -146,8 +146,8 @@ def turned(tensors: Tensors) -> None:
     [
         ([plus_one(lambda _: True)], "one is added to weights that have it already"),
         ([turned], "nothing is added to weights near 0"),
-        ([plus_one(lambda name: "layers.2." in name)], "in some layers or of some kinds"),
-        ([plus_one(lambda name: "input_layernorm" in name)], "in some layers or of some kinds"),
+        ([plus_one(lambda name: "layers.2." in name)], "some are near 1"),
+        ([plus_one(lambda name: "input_layernorm" in name)], "some are near 1"),
     ],
 )
 def test_norms_of_the_other_convention_are_refused(

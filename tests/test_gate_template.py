@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
         "m-Instruct",
         template(None),
         "chat-template",
-        "no chat template, and its name says 'Instruct'",
+        "no chat template, although its name says 'Instruct'",
     ),
     "no default": ("m", named, "chat-template", "of the chat templates rag, tool_use none is the default"),
     "a loop without end": ("m", template(LOOPS + CHATML), "template-safe", "it did not end within 8 s"),

@@ -101,7 +101,7 @@ def test_a_model_may_not_write_into_the_heading(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("accept", "words"),
     [
-        ("licens", "r.yaml:4: accept[0].check: there is no check 'licens'"),
+        ("licens", "r.yaml:4: accept[0].check: unknown check 'licens'"),
         ("no-code", "r.yaml:4: accept[0].check: the check 'no-code' is for safety"),
     ],
 )

@@ -83,7 +83,7 @@ def test_no_limit_makes_a_bug(tmp_path: Path, limit: str, arguments: tuple[str, 
         (ImportError("a.so: cannot open shared object file: Too many open files"), "too many open files"),
         (
             FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
-            "no folder for temporary files",
+            "no writable folder for temporary files",
         ),
         (ValueError("not allowed to raise maximum limit"), "mlx-lm needs 4096 open files"),
     ],
@@ -120,5 +120,5 @@ def test_a_bug_whose_log_cannot_be_written_is_told_all_the_same(
     assert main(["drift"]) == 3
     said = capsys.readouterr().err
     assert "KeyError" in said
-    assert "its log could not be written" in said
+    assert "the log could not be written" in said
     assert len(said) < 2000

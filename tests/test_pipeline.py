@@ -194,7 +194,7 @@ def test_a_folder_of_somebody_else_is_left_alone(mine: Published, user: User) ->
     mine.out.mkdir(parents=True)
     (mine.out / "thesis.txt").write_text("years of work")
     ended = user.run("upload", *mine.again(), code=1)
-    assert "holds something that was not published from this source" in ended.text
+    assert "contains files that were not published from this source" in ended.text
     assert digests(mine.out).keys() == {"thesis.txt"}
     user.run("upload", *mine.again(adopt="true"))
     assert "README.md" in digests(mine.out)

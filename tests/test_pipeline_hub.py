@@ -259,7 +259,7 @@ def test_no_token_file_is_read(ada: Publisher, hub: Hub) -> None:
     ("named", "said"),
     [
         ("lab/Other", "HF_OIDC_RESOURCE names lab/Other"),
-        (REPO, "this job has no identity to exchange"),
+        (REPO, "this job has no OIDC identity to exchange"),
     ],
 )
 def test_a_trusted_publisher_that_cannot_be_one_is_told_before(ada: Publisher, hub: Hub, named: str, said: str) -> None:
@@ -333,7 +333,7 @@ def test_a_commit_of_somebody_else_meanwhile_is_not_overwritten(ada: Publisher, 
     ada.upload()
     hub.faults.append(Fault("POST", "/commit/", kind="foreign"))
     said = ada.upload(notes="A note.", code=4)
-    assert "somebody else committed meanwhile" in said
+    assert "somebody else committed in the meantime" in said
     assert [commit.title for commit in hub.commits(REPO)][:2] == ["theirs", "Scripted: 4bit of Scripted"]
     assert hub.read(REPO, "main", "theirs.txt") == b"theirs"
     ada.upload(notes="A note.")
@@ -345,7 +345,7 @@ def test_a_commit_that_does_not_concern_the_model_is_built_upon(ada: Publisher, 
     ada.upload()
     hub.faults.append(Fault("POST", "/commit/", kind="foreign", theirs=".gitattributes"))
     said = ada.upload(notes="A note.")
-    assert "going on top of it" in said
+    assert "committing on top of it" in said
     assert [commit.title for commit in hub.commits(REPO)][:3] == [
         "Scripted: 4bit of Scripted",
         "theirs",
@@ -413,7 +413,7 @@ def test_a_hub_that_hands_out_other_bytes_under_the_right_digest_is_found(ada: P
     hub.faults.append(Fault("POST", "/commit/", kind="rotten", theirs="model.safetensors"))
     said = ada.upload(code=1, read_back="true")
     assert "model.safetensors at" in said
-    assert "is loaded with other bytes" in " ".join(said.split())
+    assert "downloads with different bytes" in " ".join(said.split())
     assert (state(hub)["private"], hub.tags(REPO)) == (True, {})
 
 

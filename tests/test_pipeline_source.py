@@ -108,7 +108,7 @@ def test_stages_run_one_by_one_stay_at_the_commit_that_inspect_found(
     ("closed", "token", "words"),
     [
         ("gated", "stranger", "is gated, and this token may not read it"),
-        ("gated", None, "Accept its terms on its page"),
+        ("gated", None, "Accept the terms on its page"),
         ("private", None, "does not exist on http://127.0.0.1"),
         ("private", "stranger", "or this token may not see it"),
         ("missing", "write", "Check the spelling; for a private repo set HF_TOKEN."),
@@ -206,7 +206,7 @@ def test_other_bytes_than_the_hub_promised_are_not_converted(hub: Hub, ada: User
     right = weights.read_bytes()
     weights.unlink()
     weights.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
-    assert "arrived with other bytes than the Hub has" in ada.run("convert", *flags, code=4).text
+    assert "was downloaded, but its bytes differ from the Hub's" in ada.run("convert", *flags, code=4).text
     assert not (tmp_path / "work/Tiny/4bit/model").exists()
     weights.write_bytes(right)
     ada.run("convert", *flags)

@@ -121,7 +121,7 @@ def test_defaults_are_filled_in(here: Path) -> None:
         ),
         (
             "source: a/b\nvariants: [4bit, {bits: 4, mode: affine}]\n",
-            "recipes/tiny.yaml:2: variants: two variants are called 4bit",
+            "recipes/tiny.yaml:2: variants: two variants are named 4bit",
             "Set 'name' on one of them.",
         ),
         (
@@ -131,7 +131,7 @@ def test_defaults_are_filled_in(here: Path) -> None:
         ),
         (
             "source: a/b\nvariants: [4bit, 8bit]\nto: x/y\n",
-            "recipes/tiny.yaml:3: to: several variants go to x/y",
+            "recipes/tiny.yaml:3: to: several variants have the same destination, x/y",
             "Add {variant} or {bits} to it.",
         ),
         (
@@ -169,7 +169,7 @@ def test_several_errors_are_told_at_once_each_with_its_line() -> None:
 def test_a_missing_file() -> None:
     with pytest.raises(BadInput) as caught:
         recipe_from_file(Path("recipes/none.yaml"))
-    assert str(caught.value) == "recipes/none.yaml: there is no such recipe"
+    assert str(caught.value) == "recipes/none.yaml: recipe not found"
 
 
 def test_folders_in_a_file_are_relative_to_it_and_in_a_flag_to_where_one_is(here: Path) -> None:
@@ -226,8 +226,8 @@ def test_a_file_is_no_folder_and_a_folder_has_no_revision(here: Path) -> None:
         ({"mixed": "mixed_3_6", "mode": "mxfp8"}, "--mode: the mixed recipes of mlx-lm are affine, not mxfp8"),
         ({"private": "maybe"}, "--private: input should be a valid boolean (given: 'maybe')"),
         ({"license": "other"}, "--license: 'other' requires license_name and license_link"),
-        ({"variants": "4bit,8bit", "to": "x/y"}, "--to: several variants go to x/y"),
-        ({"variants": "4bit,4bit"}, "--variants: two variants are called 4bit"),
+        ({"variants": "4bit,8bit", "to": "x/y"}, "--to: several variants have the same destination, x/y"),
+        ({"variants": "4bit,4bit"}, "--variants: two variants are named 4bit"),
         ({"variants": ""}, "--variants: list should have at least 1 item after validation, not 0"),
         ({"variants": "4bit", "bits": "4"}, "--bits: describes one variant, but --variants lists several"),
         ({"to": "x/{size}"}, "--to: 'x/{size}': unknown placeholder {size}"),

@@ -93,13 +93,13 @@ def test_a_folder_that_holds_something_else(ada: User, hub: Hub) -> None:
     write(ada, to="folder:../out")
     (ada.home / "out").mkdir()
     (ada.home / "out" / "thesis.txt").write_text("mine")
-    assert "holds something that was not published from this source" in refused(ada, hub)
+    assert "contains files that were not published from this source" in refused(ada, hub)
     assert (ada.home / "out" / "thesis.txt").read_text() == "mine"
 
 
 def test_cards_of_a_folder_that_was_never_made(ada: User, hub: Hub) -> None:
     text = refused(ada, hub, "--cards", "cards", command="upload", code=2)
-    assert "There is no folder cards." in text
+    assert "The folder cards does not exist." in text
     assert "mlx-publish run --recipe recipes/tiny.yaml --into cards" in text
     (ada.home / "cards").mkdir()
     text = refused(ada, hub, "--cards", "cards", command="upload", code=2)
@@ -108,7 +108,7 @@ def test_cards_of_a_folder_that_was_never_made(ada: User, hub: Hub) -> None:
 
 def test_a_signing_key_that_is_missing(ada: User, hub: Hub) -> None:
     (ada.home / "mlx-publish.yaml").write_text("sign: key\n")
-    assert "asks for a signature by a key, and none is given" in refused(ada, hub, code=2)
+    assert "requires a signature by a key, but no key is set" in refused(ada, hub, code=2)
 
 
 def test_a_pull_request_on_a_repo_that_does_not_exist(ada: User, hub: Hub) -> None:

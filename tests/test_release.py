@@ -85,7 +85,7 @@ def test_notes_are_the_changelog_s_and_the_major_tag_moves(kit: Path, tmp_path: 
     ("tag", "built", "log", "said"),
     [
         ("v1", VERSION, LOG, "'v1' is not a version"),
-        ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, and the package says {VERSION}"),
+        ("v99.0.0", VERSION, LOG, f"the tag is v99.0.0, but the package says {VERSION}"),
         (f"v{VERSION}", "9.9.9", LOG, f"is not a wheel of {VERSION}"),
         (f"v{VERSION}", "", LOG, f"nothing is not a wheel of {VERSION}"),
         (

@@ -73,4 +73,4 @@ def test_evidence_that_lacks_what_a_template_asks_for_is_a_problem(
     evidence.write_text(json.dumps(data))
     monkeypatch.chdir(tmp_path)
     assert run_hook("mlx-card", (card,), recipes=tmp_path / "recipes") == 1
-    assert "no card can be made of it" in capsys.readouterr().out
+    assert "cannot be rendered as a card" in capsys.readouterr().out

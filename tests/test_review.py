@@ -214,7 +214,7 @@ def test_without_gh_or_cards_it_is_said_what_to_do(here: Path, tmp_path: Path) -
     assert "gh auth login" in said
     assert pushed(here) == ""
     shutil.rmtree(here / "cards")
-    assert "there is no card of tiny" in review(user, here, code=2).text
+    assert "no card of tiny" in review(user, here, code=2).text
 
 
 def test_a_gh_that_is_not_logged_in_stops_it_before_anything_is_pushed(

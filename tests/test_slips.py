@@ -145,7 +145,7 @@ def test_a_slip_in_a_recipe_is_answered_with_what_was_meant(
     ("revision", "answer"),
     [
         ("abc1234", "'abc1234' is a shortened commit; recipes here must give all 40 hex digits"),
-        (COMMIT.upper(), "has capital letters; a commit is written in small ones"),
+        (COMMIT.upper(), "has upper-case letters; commits are written in lower case"),
         ("main", "'main' is a branch or a tag, which can move; recipes here must pin a commit"),
         ("", "no revision is set; recipes here must pin a commit"),
     ],
@@ -177,7 +177,7 @@ def test_a_slip_in_the_policy_is_answered_likewise(
 
 
 COMMAND_LINES: list[tuple[list[str], str]] = [
-    (["inspct"], "there is no command inspct; did you mean inspect?"),
+    (["inspct"], "unknown command inspct; did you mean inspect?"),
     (["--recipe", "x", "run"], "the command comes first, before --recipe"),
     (["run", "--bit", "4"], "mlx-publish run has no --bit; did you mean --bits?"),
     (["run", "--varient=4bit"], "mlx-publish run has no --varient; did you mean --variant?"),
@@ -192,7 +192,7 @@ COMMAND_LINES: list[tuple[list[str], str]] = [
     (["run", "--recipe", "tiny", "--variant", "4bit", "--variant", "6bit"], "The recipe tiny has: 4bit, 8bit."),
     (["run", "--recipe", "tiny", "--variants", "4bit"], "To run some of its variants: --variant 4bit."),
     (["run", "--source", "acme/Tiny", "--variant", "8bit"], "To make others: --variants 8bit."),
-    (["run", "--recipe", "smolm2"], "there is no such recipe; did you mean recipes/smollm2.yaml?"),
+    (["run", "--recipe", "smolm2"], "recipe not found; did you mean recipes/smollm2.yaml?"),
     (["run", "--recipe", "recipes/tini.yaml"], "did you mean recipes/tiny.yaml?"),
     (["run", "--recipe", "recipes/zzz.yaml"], "Recipes in recipes: smollm2.yaml, tiny.yaml."),
     (["run", "--recipe", "recipes"], "this is a folder, not a recipe"),
@@ -200,10 +200,10 @@ COMMAND_LINES: list[tuple[list[str], str]] = [
     (["inspect", "--source", "a/b", "--to", "me/{sorce}"], "unknown placeholder {sorce}; did you mean {source}?"),
     (["inspect", "--source", f"{HUB}/datasets/a/b"], "is the address of a dataset, not of a model"),
     (["inspect", "--source", f"{HUB}/spaces/a/b"], "is the address of a Space, not of a model"),
-    (["inspect", "--source", f"{HUB}/acme"], "names no model: its address ends with namespace/name"),
+    (["inspect", "--source", f"{HUB}/acme"], "is not a model's address: it must end with namespace/name"),
     (
         ["inspect", "--source", f"{HUB}/a/b/tree/{COMMIT}", "--revision", OTHER],
-        f"the address names the revision {COMMIT}, and revision names another one",
+        f"the address contains the revision {COMMIT}, but 'revision' is different",
     ),
     (["hook", "mlx-recpie", "recipes/tiny.yaml"], "'mlx-recpie' is not known; did you mean mlx-recipe?"),
     (["smoke", "--template-only", "--source", "x/y", "--engines", "minijnja"], "did you mean minijinja?"),
@@ -251,7 +251,7 @@ def test_cards_that_were_never_made_are_answered_with_the_command_that_makes_the
 ) -> None:
     recipe = recipe_from_file(Path("recipes/tiny.yaml"))
     assert review_first(recipe, Path("crads")) == (
-        "There is no folder crads. Name that of the reviewed cards, or run: mlx-publish run --recipe "
+        "The folder crads does not exist. Name that of the reviewed cards, or run: mlx-publish run --recipe "
         "recipes/tiny.yaml --into crads; then have them reviewed: mlx-publish review --recipe recipes/tiny.yaml "
         "--cards crads"
     )

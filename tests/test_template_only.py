@@ -205,8 +205,8 @@ def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--source", "./nowhere"), "--source: there is no folder ./nowhere"),
-        (("--source", "/nowhere/at/all"), "--source: there is no folder /nowhere/at/all"),
+        (("--source", "./nowhere"), "--source: the folder ./nowhere does not exist"),
+        (("--source", "/nowhere/at/all"), "--source: the folder /nowhere/at/all does not exist"),
         (("--source", "a/b/c"), "--source: a/b/c is neither a folder nor a repo"),
         (("--source", "nowhere"), "--source: nowhere is neither a folder nor a repo"),
         ((), "--source: --template-only needs a model"),

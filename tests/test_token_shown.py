@@ -56,7 +56,7 @@ def test_a_line_break_at_the_end_is_no_part_of_a_token(monkeypatch: pytest.Monke
 def test_a_command_ends_with_2_and_shows_nothing_of_it(secret: str, tmp_path: Path) -> None:
     user = User(tmp_path / "home", more={"HF_TOKEN": secret})
     said = user.run("inspect", "--source", "acme/tiny", "--work", tmp_path / "work", code=2).text
-    assert "HF_TOKEN: holds a character that no token has" in said
+    assert "HF_TOKEN: contains a character that is not allowed in a token" in said
     assert "secretsecret" not in said
     assert "sécret" not in said
 

@@ -44,7 +44,7 @@ def test_an_unknown_check_is_bad_input_with_near_names(tmp_path: Path) -> None:
     path = recipe(tmp_path, "mean-kdl")
     with pytest.raises(BadInput) as caught:
         judge_acceptances(recipe_from_file(path))
-    assert str(caught.value) == f"{path}:4: accept[1].check: there is no check 'mean-kdl'"
+    assert str(caught.value) == f"{path}:4: accept[1].check: unknown check 'mean-kdl'"
     assert "mean-kld" in caught.value.remedy
 
 

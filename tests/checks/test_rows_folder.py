@@ -62,7 +62,7 @@ def test_a_link_out_of_the_source_is_refused_by_name_and_target_for_ever(tmp_pat
     ("change", "check", "words"),
     [
         (lambda m: (m / "license").write_text("MIT"), "file-names", "LICENSE and license are one file on a Mac"),
-        (lambda m: _hollow(m / "tokenizer.model", 1 << 40), "file-sizes", "next to nothing of its 1.1 TB"),
+        (lambda m: _hollow(m / "tokenizer.model", 1 << 40), "file-sizes", "almost none of its 1.1 TB"),
         (lambda m: _hollow(m / "model.safetensors", 1 << 40), "file-sizes", "model.safetensors"),
         (lambda m: _hollow(m / "NOTICE", 90 << 30), "legal-texts", "NOTICE (has more than 1,048,576 bytes"),
         (lambda m: (m / "NOTICE").write_bytes(b"cos\nsystem\n(S'id'\ntR."), "legal-texts", "NOTICE (is a pickle"),

@@ -37,7 +37,7 @@ def test_a_block_of_config_is_named(block: dict[str, Any], words: str, nested: b
     source = facts(config={"text_config": config} if nested else config)
     assert failures(source) == ["unquantized"]
     assert words in find("unquantized", source).message
-    assert "the bits that its name says" in find("unquantized", source).message
+    assert "the bits in its name" in find("unquantized", source).message
 
 
 @pytest.mark.parametrize("key", ["quantization", "quantization_config", "compression_config"])

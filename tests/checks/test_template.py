@@ -214,7 +214,7 @@ def test_a_difference_cannot_be_accepted_away() -> None:
 def test_ways_of_a_system_text() -> None:
     assert says("system-role", facts()) == ("pass", "the system prompt is a separate turn")
     merged = facts(MANNERS["mistral"].template, MANNERS["mistral"].names)
-    assert says("system-role", merged) == ("pass", "the system text is put into a user turn by the template")
+    assert says("system-role", merged) == ("pass", "the system prompt is put into a user turn by the template")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_variables() -> None:
     finding = find("variables", facts(CHATML.replace("add_generation_prompt", "add_generation_promt")))
     assert (finding.status, finding.message) == (
         "warn",
-        "the template reads add_generation_promt, which no caller is known to give",
+        "the template reads add_generation_promt, which no known caller passes",
     )
     assert finding.details["names"] == ["add_generation_promt"]
 

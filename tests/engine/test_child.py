@@ -74,8 +74,8 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
     [
         (-signal.SIGINT, Interrupted, "smoke was interrupted"),
         (130, Interrupted, "smoke was interrupted"),
-        (-signal.SIGABRT, SurroundingsError, "smoke died twice of signal 6: [METAL] out of memory"),
-        (-signal.SIGKILL, SurroundingsError, "smoke died twice of signal 9: [METAL] out of memory"),
+        (-signal.SIGABRT, SurroundingsError, "smoke was killed by signal 6 twice: [METAL] out of memory"),
+        (-signal.SIGKILL, SurroundingsError, "smoke was killed by signal 9 twice: [METAL] out of memory"),
         (limits.STOPPED, Interrupted, "smoke was ended with the others"),
         (limits.TOO_LONG, Bug, "smoke wrote more than a result can contain"),
         (limits.GARBLED, Bug, "smoke did not write a valid result"),
@@ -224,9 +224,9 @@ def test_a_killed_child_is_started_once_more(
     job: Job, messages: list[str | Step], program: Program, tmp_path: Path
 ) -> None:
     program(f"echo x >> {tmp_path}/starts; kill -9 $$")
-    with pytest.raises(SurroundingsError, match="died twice of signal 9"):
+    with pytest.raises(SurroundingsError, match="killed by signal 9 twice"):
         run_job(job, messages.append)
-    assert messages == [Step("smoke died of signal 9; trying once more", stays=True)]
+    assert messages == [Step("smoke was killed by signal 9; retrying", stays=True)]
     assert (tmp_path / "starts").read_text() == "x\nx\n"
 
 
@@ -336,7 +336,7 @@ def test_after_a_crash_a_new_child_does_the_job(
     with Children() as children:
         results = [run_job(job, messages.append)["op"] for job in jobs(tmp_path, children, "b", "crash", "c")]
     assert results == ["b", "crash", "c"]
-    assert messages == [Step("crash died of signal 9; trying once more", stays=True)]
+    assert messages == [Step("crash was killed by signal 9; retrying", stays=True)]
     assert starts() == 2
 
 

@@ -140,7 +140,7 @@ def test_other_tags_are_told_what_is_allowed(recipes: Path, reviewed: Path, ref:
 
 
 def test_a_folder_without_recipes(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="names no recipe in"):
+    with pytest.raises(BadInput, match="no recipe for the tag"):
         make_plan("push", {}, "refs/tags/all/v1", tmp_path)
 
 

@@ -79,7 +79,7 @@ def test_everything_else_asks_for_nothing(body: bytes) -> None:
     ("given", "secret"), [("", SECRET), ("other", SECRET), (SECRET + "x", SECRET), ("", ""), ("ä", SECRET)]
 )
 def test_another_secret_is_refused_before_anything_is_read(given: str, secret: str) -> None:
-    with pytest.raises(Refused, match="secret is another one"):
+    with pytest.raises(Refused, match="secret is wrong"):
         event_of(b"\xff not even JSON", given, secret)
 
 

@@ -117,7 +117,7 @@ def test_the_summary_grows(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_the_surroundings_fault(tmp_path: Path) -> None:
-    with pytest.raises(SurroundingsError, match="the file that GITHUB_OUTPUT names cannot be written: Is a directory"):
+    with pytest.raises(SurroundingsError, match="cannot write to the file in GITHUB_OUTPUT: Is a directory"):
         Runner(output=str(tmp_path)).write({"a": "b"})
 
 

@@ -79,7 +79,7 @@ RECIPES = {
     "no such check": (
         "license:",
         "accept: [{check: nonsense, reason: because I say so}]\nlicense:",
-        "there is no check 'nonsense'",
+        "unknown check 'nonsense'",
     ),
 }
 
@@ -97,9 +97,9 @@ def test_what_is_wrong_with_a_recipe_is_named(name: str, tree: Files, run: Said)
 
 
 CARD = {
-    "a number": ("0.0451", "0.0351", "says 0.0351 where the evidence has 0.0451"),
-    "a word": ("very close to the source", "the same as the source", "where recipe and evidence give"),
-    "a line more": ("## Use\n", "## Use\n\nBest of all.\n", "which neither recipe nor evidence gives"),
+    "a number": ("0.0451", "0.0351", "says 0.0351, but the evidence has 0.0451"),
+    "a word": ("very close to the source", "the same as the source", "but recipe and evidence give"),
+    "a line more": ("## Use\n", "## Use\n\nBest of all.\n", "which comes from neither recipe nor evidence"),
     "a line less": ("- mlx\n", "", "is missing here"),
     "a key more": ("library_name: mlx", "library_name: mlx\nmodel-index: []", "mlx-publish does not write this key"),
     "a language": ("- en\n", "- no\n", "says '- no'"),
@@ -188,7 +188,7 @@ def test_other_evidence_is_refused_and_no_bug(
 def test_a_card_alone_or_a_chart_of_other_numbers_is_refused(tree: Files, run: Said) -> None:
     first, second = (path.parent for path in tree["mlx-card"][:2])
     (first / "evidence.json").unlink()
-    assert "there is no evidence.json beside it" in run("mlx-card", first / "README.md")[1]
+    assert "no evidence.json next to it" in run("mlx-card", first / "README.md")[1]
     chart = second / "ladder.svg"
     chart.write_text(chart.read_text(encoding="utf-8").replace("8.5", "9.5").replace("75.7", "85.7"), encoding="utf-8")
     code, said = run("mlx-card", chart)
@@ -206,7 +206,7 @@ def test_a_card_of_another_recipe_lies_elsewhere(tree: Files, run: Said, tmp_pat
 TEMPLATES = {
     "syntax": ("{% if %}", "it cannot be rendered"),
     "empty": ("\n", "it is empty"),
-    "a byte order mark": ("\ufeff" + CHATML, "a byte order mark stands at its head"),
+    "a byte order mark": ("\ufeff" + CHATML, "it starts with a byte order mark"),
     "a name misspelt": (
         CHATML.replace("if add_generation_prompt", "if add_generation_promt"),
         "it reads add_generation_promt",
@@ -218,7 +218,7 @@ TEMPLATES = {
     ),
     "a name that nobody gives": (
         "{{ my_own }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
-        "it reads my_own, which no caller is known to give",
+        "it reads my_own, which no known caller passes",
     ),
 }
 

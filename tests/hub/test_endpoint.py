@@ -103,7 +103,7 @@ def test_tls_and_this_machine_are_fine(address: str) -> None:
 
 @pytest.mark.parametrize("address", NONE)
 def test_what_is_no_address_of_the_web_is_bad_input(address: str) -> None:
-    with pytest.raises(BadInput, match="is no address of a Hub"):
+    with pytest.raises(BadInput, match="is not the address of a Hub"):
         has_tls(address)
 
 

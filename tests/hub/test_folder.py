@@ -114,7 +114,7 @@ def test_nothing_half_done_is_left_when_a_copy_fails(
 
 def test_bytes_that_change_on_the_way_are_refused(files: tuple[Sent, ...], out: Path, tmp_path: Path) -> None:
     (tmp_path / "model" / "README.md").write_text("changed since it was digested")
-    with pytest.raises(Refused, match=r"README\.md arrived with other bytes") as caught:
+    with pytest.raises(Refused, match=r"README\.md was copied, but its bytes differ") as caught:
         publish_folder(files, out, SOURCE, adopt=False)
     assert caught.value.check == "remote-equal"
     assert list(out.parent.iterdir()) == []

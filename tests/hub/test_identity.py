@@ -44,7 +44,7 @@ def test_without_a_token_nobody_writes(monkeypatch: pytest.MonkeyPatch, blank: s
 def test_a_trusted_publisher_is_one_for_its_own_repo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_OIDC_RESOURCE", "ada/Other")
     monkeypatch.setenv("HF_OIDC_ID_TOKEN", "an identity")
-    with pytest.raises(Refused, match="names ada/Other, and ada/Model is to be published") as caught:
+    with pytest.raises(Refused, match="names ada/Other, but this job publishes ada/Model") as caught:
         judge_resource(REPO)
     assert caught.value.check == "destination-writable"
 
@@ -55,7 +55,7 @@ def test_a_trusted_publisher_is_one_for_its_own_repo(monkeypatch: pytest.MonkeyP
 def test_a_job_without_an_identity_cannot_exchange_it(monkeypatch: pytest.MonkeyPatch, job: dict[str, str]) -> None:
     for name, value in {"HF_OIDC_RESOURCE": REPO, **job}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Refused, match="no identity to exchange") as caught:
+    with pytest.raises(Refused, match="no OIDC identity to exchange") as caught:
         judge_resource(REPO)
     assert "id-token: write" in caught.value.remedy
 

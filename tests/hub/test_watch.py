@@ -81,5 +81,5 @@ def test_the_environment_may_say_how_long(monkeypatch: pytest.MonkeyPatch) -> No
     assert patience() == 5
     for wrong in ("soon", "0", "-1", "nan", "1e9"):
         monkeypatch.setenv(PATIENCE, wrong)
-        with pytest.raises(BadInput, match="no number of seconds"):
+        with pytest.raises(BadInput, match="not a number of seconds"):
             patience()

@@ -279,7 +279,7 @@ def test_a_folder_is_verified_and_made_again_from_the_folder_it_came_from(anyone
     anyone.user.run("publish", "--source", source, "--base-model", "acme/base", "--to", f"folder:{out}")
     assert statuses(anyone.verify(place=str(out))) == {**GOOD, **UNASKED}
     output = anyone.user.run("verify", out, "--rebuild", code=2).text
-    assert "Give that folder: --source DIR" in output
+    assert "Pass that folder: --source DIR" in output
     assert anyone.verify("--rebuild", "--source", source, place=str(out))["made-again"]["status"] == "pass"
     (source / "LICENSE").write_text("another one")
     assert "but mlx-publish.json names" in anyone.user.run("verify", out, "--rebuild", "--source", source, code=2).text

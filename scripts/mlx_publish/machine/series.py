@@ -54,7 +54,7 @@ def deviation(series: Sequence[float]) -> float:
 def objection(series: Sequence[float], max_drift: float, max_spread: float) -> str:
     """Return why a series of rates must not be published; empty if it may be."""
     if (lost := fall(series)) > max_drift:
-        return f"drift: down {lost:.0%} from {series[0]:.1f} to {series[-1]:.1f}"
+        return f"drift: it fell by {lost:.0%} from {series[0]:.1f} to {series[-1]:.1f}"
     if (wide := spread(series)) > max_spread:
         return f"spread: {min(series):.1f} to {max(series):.1f}, {wide:.0%} of the median"
     return ""
