@@ -1,11 +1,11 @@
 #!/bin/sh
 # Finds a Python, keeps nox in a cached virtual environment and hands all arguments on to nox:
 #     sh scripts/bootstrap.sh -s demo
-# Without arguments it lists the sessions. With --which it prints the Python that it would take, and makes nothing.
+# Without arguments it lists the sessions. With --which it prints the Python that it would use, and creates nothing.
 #
-# Reads MLX_PUBLISH_PYTHON (take this one and no other), MLX_PUBLISH_CACHE (where the environments are kept; handed on
-# to the noxfile) and MLX_PUBLISH_SEARCH_ROOT (put before the fixed places below; for the tests).
-# Exit codes: 2 when MLX_PUBLISH_PYTHON is no good, 4 when the surroundings are not fit, else those of nox.
+# Reads MLX_PUBLISH_PYTHON (use only this one), MLX_PUBLISH_CACHE (where to keep the environments; passed on to the
+# noxfile) and MLX_PUBLISH_SEARCH_ROOT (a prefix for the fixed places below; for the tests).
+# Exit codes: 2 if MLX_PUBLISH_PYTHON is unsuitable, 4 if this machine is, otherwise those of nox.
 set -eu
 
 # Text of other programs commands neither a terminal nor a runner, which reads "##[" anywhere in a line and passes over
@@ -37,8 +37,8 @@ home=${HOME:-/nonexistent}
 uv=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}
 pyenv=${PYENV_ROOT:-$home/.pyenv}
 
-# Every program that may be a fitting Python, one a line. launchd gives a runner no more than /usr/bin:/bin as PATH, so
-# the places of Homebrew, python.org, uv, pyenv and MacPorts follow. The last round finds what is too old or too new.
+# Every program that may be a suitable Python, one per line. launchd gives a runner only /usr/bin:/bin as PATH, so the
+# folders of Homebrew, python.org, uv, pyenv and MacPorts follow. The last round finds versions too old or too new.
 candidates() {
   for name in python3.13 python3.12 python3.11 python3.10 python3.14 python3.15 python3 python; do
     (IFS=: && set -f && for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
@@ -53,7 +53,7 @@ candidates() {
   done
 }
 
-# Has to run under every Python, 2.7 too, so that the message can name its version. The base executable is asked for
+# Must run under every Python, even 2.7, so that the message can name its version. It prints the base executable,
 # because an activated environment may be gone tomorrow. Under Rosetta the kernel's name still says ARM64.
 probe='
 import os, sys
@@ -75,7 +75,7 @@ print("%d.%d.%d|%s|%s" % (tuple(sys.version_info[:3]) + (problem, base if os.pat
 
 is_program() { [ -x "$1" ] && [ ! -d "$1" ]; }
 
-# Looks at one candidate: keeps it when it is better than the best so far, else notes why not.
+# Checks one candidate: keeps it if it is better than the best so far, otherwise notes why not.
 python='' version='' rank=9 rejected='' problem=''
 consider() {
   # Without Xcode's tools, Apple's python3 is a stub that opens a window and waits for a person.
@@ -126,8 +126,8 @@ On Debian or Ubuntu: apt-get install python3 python3-venv
 If you have one elsewhere: MLX_PUBLISH_PYTHON=/path/to/python3"
 }
 
-# The first place that nobody else can change: MLX_PUBLISH_CACHE and no other, or the tool cache of the runner, that of
-# the user, or this checkout. What lies there is looked at before it is used, since it runs with the job's tokens.
+# The first place that nobody else can change: only MLX_PUBLISH_CACHE if set, else the runner's tool cache, the user's
+# cache, or this checkout. Its contents are checked before use, because they run with the job's tokens.
 find_cache() {
   answer=$("$python" -I -S "$root/scripts/mlx_publish/children/private_folder.py" "$root" "$@") ||
     give_up 4 "${answer:-the folders for the environments could not be checked}"
@@ -140,7 +140,7 @@ take_lock() {
   waited=0
   until ln -s "$$" "$lock" 2>/dev/null; do
     owner=$(readlink "$lock" || true)
-    # Only who holds the second lock removes a dead one, or two would each remove the other's new one.
+    # Only the holder of the second lock removes a dead one; otherwise two would remove each other's new one.
     if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null && mkdir "$lock.dead" 2>/dev/null; then
       if [ "$(readlink "$lock" || true)" = "$owner" ]; then rm -f "$lock"; fi
       rmdir "$lock.dead"
@@ -160,8 +160,8 @@ attempt() {
 $(printf '%s\n' "$output" | tail -n 6)"
 }
 
-# Made in its final place, since an environment cannot be moved; the marker, written last, says that it is whole.
-# mkdir fails where something is there, so that nothing can be put there before: only what is made here is filled.
+# Created in its final place, because an environment cannot be moved; the marker, written last, says that it is complete.
+# mkdir fails if something exists there, so nobody can prepare the folder in advance.
 make_environment() {
   take_lock
   trap '[ -f "$env/.complete" ] || rm -rf "$env"; rm -f "$lock"' EXIT
@@ -185,7 +185,7 @@ make_environment() {
   trap - EXIT HUP INT TERM
 }
 
-# mlx-lm wants to raise the limit itself, and cannot be imported where it may not.
+# mlx-lm raises the limit itself, and its import fails if it may not.
 # shellcheck disable=SC3045  # -n is not in POSIX, but in every sh that macOS and Linux have
 raise_open_files() {
   case $(ulimit -S -n) in unlimited) return 0 ;; esac

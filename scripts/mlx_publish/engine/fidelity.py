@@ -75,7 +75,7 @@ def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
     # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
     model, _tokenizer, computed_in = load_model(folder, dequantize=fast_blas_in_front())
     parts = read_passages(Path(store))
-    step = Step(f"reading with {label}", 0, sum(part.positions for part in parts), "tokens")
+    step = Step(f"running {label}", 0, sum(part.positions for part in parts), "tokens")
     theirs = read_logits(Path(store))
     pieces = chain.from_iterable(logits_of(model, part) for part in parts)
     ours = as_arrays(counted(pieces, len, progress, step))

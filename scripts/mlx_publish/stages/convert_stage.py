@@ -63,7 +63,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Bring the source here, mend its tokenizer, convert all variants in one child, judge, and only then rename."""
     source = source_of(context)
     paths = context.inspected(variants[0]).source.files
-    context.console.progress(f"downloading {len(paths)} files of {context.recipe.source_name} here")
+    context.console.progress(f"fetching {len(paths)} files of {context.recipe.source_name}")
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
         prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")))
