@@ -266,7 +266,7 @@ def test_a_cache_that_cannot_be_made_is_named(machine: Machine) -> None:
     machine.fake(machine.bin / "python3.12", "3.12.4")
     done = machine.run("-l", MLX_PUBLISH_CACHE=str(machine.project / "requirements.lock"))
     assert done.returncode == 4
-    assert "requirements.lock' is no folder" in done.stderr
+    assert "requirements.lock' is not a folder" in done.stderr
     assert "Set MLX_PUBLISH_CACHE to a folder" in done.stderr
 
 

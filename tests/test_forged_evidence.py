@@ -297,7 +297,7 @@ LISTS: dict[str, tuple[Change, str]] = {
         lambda e: e["missing"].update(fidelity="") or e.update(fidelity=None),
         "and fidelity is null",
     ),
-    "words of its own": (lambda e: _without(e, "fidelity", " at all, it is perfect"), "is no reason"),
+    "words of its own": (lambda e: _without(e, "fidelity", " at all, it is perfect"), "is not a reason"),
     "an exemption of its own": (lambda e: _exempt(e, "we know it"), "does not accept"),
 }
 

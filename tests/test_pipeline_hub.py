@@ -470,7 +470,7 @@ def test_the_repo_is_added_to_a_collection_once_it_is_tagged(ada: Publisher, hub
 
 def test_a_wait_longer_than_anybody_has_ends_the_upload(ada: Publisher, hub: Hub) -> None:
     hub.faults.append(Fault("POST", "/preupload/", status=429, retry_after=3600))
-    assert "asks to wait 3600 s" in ada.upload(code=4)
+    assert "asks for a wait of 3600 s" in ada.upload(code=4)
     ada.upload()
     assert_published(ada)
 

@@ -151,7 +151,7 @@ def test_a_job_that_only_converts_takes_no_token_that_may_write(
 @pytest.mark.parametrize("revision", ["v9", "0" * 40])
 def test_a_revision_that_is_not_there_is_bad_input(ada: User, tmp_path: Path, tiny: str, revision: str) -> None:
     flags = ["--source", SOURCE, "--revision", revision, "--work", tmp_path / "work"]
-    assert "no such revision" in ada.run("inspect", *flags, code=2).text
+    assert "revision not found" in ada.run("inspect", *flags, code=2).text
 
 
 def test_looking_at_100_gb_costs_next_to_nothing(hub: Hub, ada: User, tmp_path: Path) -> None:

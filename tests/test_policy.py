@@ -43,7 +43,7 @@ def test_what_keeps_to_it_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        (f"revision: '{COMMIT}'\n", "", 1, "no revision is given"),
+        (f"revision: '{COMMIT}'\n", "", 1, "no revision is set"),
         (COMMIT, "main", 2, "'main' is a branch or a tag"),
         ("to: lab/", "to: eve/", 3, "the namespace eve is not allowed"),
         ("to: lab/{source}-{variant}", "to: folder:x/{source}-{variant}", 3, "publishes into a folder"),

@@ -175,7 +175,7 @@ def test_a_missing_key_is_said_before_anything_is_converted(made: Path, tmp_path
         ("", "none is given"),
         ("no key", "no file"),
         ("/nowhere/key.pem", "No such file"),
-        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "no private key"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "neither a private key"),
         ("/", "no file"),
     ],
 )

@@ -116,7 +116,7 @@ P = "model.layers.0.mlp.up_proj"
             },
             "ModelOpt NVFP4, 4 bits",
         ),
-        ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers;"),
+        ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers,"),
         ({f"{P}.weight": ("U8", (64, 64))}, "U8 in place of numbers, without their scales"),
         ({f"{P}.weight": ("BF16", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "scales beside BF16 weights"),
         ({f"{P}.W_q": ("U8", (64, 64))}, "HQQ"),

@@ -154,7 +154,7 @@ def test_nothing_was_compared() -> None:
 
 def test_the_same_text_and_ids() -> None:
     status, message = says("template-same", facts(chat=chat(user=ENDED, tools=ENDED)))
-    assert (status, message[:40]) == ("pass", "2 dialogues give the same text and ids b")
+    assert (status, message[:40]) == ("pass", "2 dialogues give the same text and ids i")
 
 
 def test_another_text() -> None:

@@ -124,7 +124,7 @@ def test_what_one_refuses_is_a_difference(plain: Path, copy: Callable[..., Path]
     strict = copy("m", ALTERNATES)
     for folder, source, whose in ((strict, plain, "converted"), (plain, strict, "source's")):
         [(_, what)] = differences(both(folder, source, dialogue("d", USER, USER)))
-        assert what == f"the {whose} one refuses: one turn only"
+        assert what == f"the {whose} template refuses: one turn only"
 
 
 def test_an_error_is_cut(copy: Callable[..., Path]) -> None:

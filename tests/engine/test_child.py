@@ -243,7 +243,7 @@ def test_a_child_over_its_limit_is_ended_with_all_that_it_started(
     job: Job, messages: list[str | Step], program: Program, tmp_path: Path
 ) -> None:
     program(f"sleep 60 & echo $! > {tmp_path}/grandchild; wait")
-    with pytest.raises(SurroundingsError, match="smoke was ended after 0 s") as caught:
+    with pytest.raises(SurroundingsError, match="smoke was stopped after 0 s") as caught:
         run_job(Job(job.op, job.arguments, job.log, Bounds(0.3)), messages.append)
     assert str(job.log) in caught.value.remedy
     assert gone(int((tmp_path / "grandchild").read_text()))

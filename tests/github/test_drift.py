@@ -106,7 +106,7 @@ def test_nothing_moved_opens_nothing(repo: Repo) -> None:
     output = repo.drift("--issue")
     assert "branch: skipped: it is not pinned to a commit (mlx-publish pin recipes/branch.yaml)" in output
     assert "local: skipped: it has a local folder as its source" in output
-    assert "looked at 3 recipes: 1 source at its head, 2 skipped, cards of 1: none made by an older converter" in output
+    assert "checked 3 recipes: 1 source at its head, 2 skipped, cards of 1: none made by an older converter" in output
     assert repo.asked() == ["issue list"]
 
 
@@ -138,7 +138,7 @@ def test_json_has_all_that_was_looked_at(repo: Repo) -> None:
         "converters": 0,
         "issue": None,
     }
-    assert "looked at 2 recipes: 0 sources at their head, 1 source moved, 1 skipped" in " ".join(ended.err.split())
+    assert "checked 2 recipes: 0 sources at their head, 1 source moved, 1 skipped" in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(

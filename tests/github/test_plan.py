@@ -108,7 +108,7 @@ def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Pa
     with pytest.raises(BadInput) as caught:
         make_plan("push", {}, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
     assert caught.value.message == f"no reviewed card in {reviewed.as_posix()}/lab/s-8bit"
-    assert "Request small by the form" in caught.value.remedy
+    assert "Request small with the form" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -278,14 +278,14 @@ def test_a_recipe_or_variant_that_there_is_not_is_told_which_there_are(recipes: 
     with pytest.raises(BadInput, match="has no variant 3bit") as caught:
         asked(recipes, recipe="small", variants="3bit")
     assert caught.value.remedy == "It has: 4bit, 8bit."
-    with pytest.raises(BadInput, match="a recipe small exists already"):
+    with pytest.raises(BadInput, match="the recipe small already exists"):
         asked(recipes, source="x/small", destination="lab/x-{variant}")
 
 
 def test_two_recipes_for_one_destination_are_refused(recipes: Path, reviewed: Path) -> None:
     (recipes / "other.yaml").write_text(f"source: b/s\nrevision: {COMMIT}\nto: LAB/S-8bit\n")
     for payload in ({"recipe": "other"}, {"recipe": "small"}, {"source": "x/y", "destination": "lab/s-8bit"}):
-        with pytest.raises(BadInput, match=r"publishes to (lab/s|LAB/S)-8bit, too"):
+        with pytest.raises(BadInput, match=r"also publishes to (lab/s|LAB/S)-8bit"):
             asked(recipes, **payload)
     with pytest.raises(BadInput, match=r"other\.yaml publishes to lab/s-8bit, too"):
         make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))

@@ -151,7 +151,7 @@ def post(body: bytes, secret: str = SECRET, **more: object) -> tuple[str, str]:
 
 
 def test_the_application_sends_the_dispatch(github: Any) -> None:
-    assert post(changed()) == ("202 Accepted", "asked for acme/Tiny\n")
+    assert post(changed()) == ("202 Accepted", "requested acme/Tiny\n")
     [(path, authorization, event)] = github.got
     assert (path, authorization) == ("/repos/lab/models/dispatches", "Bearer ghs_x")
     assert event == event_of(changed(), SECRET, SECRET)

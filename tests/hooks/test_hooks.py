@@ -357,5 +357,5 @@ def test_two_recipes_for_one_destination_are_named(
         Path(f"{name}.yaml").write_text(f"source: x/{name}\nrevision: {'a' * 40}\nto: {to}\n")
     assert run_hook("mlx-recipe", [Path("a.yaml"), Path("b.yaml"), Path("c.yaml")]) == 1
     said = capsys.readouterr().out
-    assert said.splitlines()[0] == "b.yaml:3: to: a.yaml publishes to lab/same, too"
+    assert said.splitlines()[0] == "b.yaml:3: to: a.yaml also publishes to lab/same"
     assert "c.yaml" not in said

@@ -70,7 +70,7 @@ def test_somebody_elses_folder_is_refused_and_adopted_on_demand(
     if evidence is not None:
         (out / "mlx-publish.json").write_text(evidence)
     before = held(out)
-    with pytest.raises(Refused, match=f"{out} holds something") as caught:
+    with pytest.raises(Refused, match=f"{out} contains files") as caught:
         publish_folder(files, out, SOURCE, adopt=False)
     assert (caught.value.check, "adopt: true" in caught.value.remedy) == ("destination-ours", True)
     assert held(out) == before
@@ -82,7 +82,7 @@ def test_somebody_elses_folder_is_refused_and_adopted_on_demand(
 def test_a_file_in_its_place_is_refused(files: tuple[Sent, ...], out: Path, adopt: bool) -> None:
     out.parent.mkdir()
     out.write_text("mine")
-    with pytest.raises(Refused, match="holds something"):
+    with pytest.raises(Refused, match="contains files"):
         publish_folder(files, out, SOURCE, adopt=adopt)
     assert out.read_text() == "mine"
 

@@ -51,7 +51,7 @@ def test_a_wait_that_is_too_long_ends_at_once_and_a_short_one_is_told() -> None:
     desk = Desk()
     desk.watch.after(answer(429, wait="7"))
     assert desk.messages == ["the Hub answered 429; trying again in 7 s"]
-    with pytest.raises(SurroundingsError, match="asks to wait 3600 s"):
+    with pytest.raises(SurroundingsError, match="asks for a wait of 3600 s"):
         desk.watch.after(answer(429, wait="3600"))
 
 

@@ -231,7 +231,7 @@ def test_it_says_what_is_its_publishers_word_alone(anyone: Anyone) -> None:
     assert {"smoke", "fidelity", "ladder", "checks", "licence", "source"} <= {*claimed["details"]["claimed"]}
     again = anyone.verify("--rebuild")["vouched-for"]
     assert "source" not in again["details"]["claimed"]
-    assert "its publisher's word only" in again["message"]
+    assert "claimed only by its publisher" in again["message"]
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
@@ -266,7 +266,7 @@ def test_a_model_of_somebody_else_is_refused(anyone: Anyone) -> None:
         ("nobody/nothing", "does not exist"),
         ("./nowhere", "the folder nowhere does not exist"),
         ("a b", "neither a folder nor a repo"),
-        (f"{REPO}@v99", "no such revision"),
+        (f"{REPO}@v99", "revision not found"),
     ],
 )
 def test_a_place_that_is_none_is_bad_input(anyone: Anyone, place: str, words: str) -> None:
