@@ -108,7 +108,7 @@ def test_the_review_asks_for_the_signature_too(home: Path) -> None:
     assert "evidence.sig" in str(missing)
     (home / "signers.txt").unlink()
     [without] = look([folder], home)
-    assert "list of signers" in str(without)
+    assert "list the allowed signers" in str(without)
 
 
 def test_without_a_policy_the_review_takes_only_what_is_a_signature(home: Path) -> None:

@@ -204,7 +204,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "no smoke": (lambda e: _take_out(e, "smoke"), "smoke: missing, and no recipe accepts"),
     "no fidelity": (lambda e: _take_out(e, "fidelity"), "fidelity: missing, and no recipe accepts"),
-    "no fidelity, and a word less": (lambda e: e.update(fidelity=None), "fidelity: there is none"),
+    "no fidelity, and a word less": (lambda e: e.update(fidelity=None), "fidelity: missing"),
     "an exemption of its own": (lambda e: _exempt(e, "it is fine so"), "untested: the recipe does not accept"),
     "another question than the recipe's": (lambda e: e["smoke"]["asked"].update(prompt="Hi"), "smoke.asked: says"),
 }

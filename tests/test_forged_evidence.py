@@ -226,14 +226,14 @@ def _check(evidence: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 NAMED: dict[str, tuple[Change, str]] = {
-    "licence": (lambda e: e["licence"].update(id="mit"), 'licence.id says "mit" where inspect.json says "apache-2.0"'),
+    "licence": (lambda e: e["licence"].update(id="mit"), 'licence.id says "mit", but inspect.json says "apache-2.0"'),
     "licence name": (lambda e: e["licence"].update(name="Ours"), 'licence.name says "Ours" where'),
     "licence link": (lambda e: e["licence"].update(link="https://x.y"), 'licence.link says "https://x.y" where'),
     "languages": (lambda e: e.update(language=["en", "de"]), 'language says ["en", "de"] where'),
     "context": (lambda e: e["config"].update(context=10**6), "config.context says 1000000 where"),
     "parameters": (
         lambda e: e["model"].update(parameters=7 * 10**9),
-        "model.parameters says 7000000000 where convert.json",
+        "model.parameters says 7000000000, but convert.json",
     ),
     "bits": (lambda e: e["model"].update(bits_per_weight=8.5), "model.bits_per_weight says 8.5 where"),
     "ends": (lambda e: e["smoke"].update(stop_ids=[0]), "smoke.stop_ids"),
@@ -241,19 +241,19 @@ NAMED: dict[str, tuple[Change, str]] = {
         lambda e: e["smoke"]["capabilities"].update(tools="listed"),
         'smoke.capabilities.tools says "listed"',
     ),
-    "tools": (lambda e: e["tools"].update(mlx="9.9"), 'tools.mlx says "9.9" where convert.json says'),
+    "tools": (lambda e: e["tools"].update(mlx="9.9"), 'tools.mlx says "9.9", but convert.json says'),
     "template": (lambda e: e["smoke"].update(chat_template=False), "smoke.chat_template says false where"),
     "digest": (lambda e: e["model"]["files"][0].update(sha256="0" * 64), "model.files[0].sha256 says"),
     "source": (lambda e: e["source"].update(identity="0" * 64), "source.identity says"),
     "base model": (lambda e: e["source"].update(base_model="big/lab"), 'source.base_model says "big/lab"'),
     "divergence": (lambda e: e["fidelity"].update(mean_kld=0.0), "fidelity.mean_kld says 0.0 where fidelity.json says"),
     "answer": (lambda e: e["smoke"]["exchange"].update(answer="I am conscious."), "smoke.exchange.answer says"),
-    "notes": (lambda e: e["words"].update(notes="Best."), 'words.notes says "Best." where the recipe says "Mine."'),
+    "notes": (lambda e: e["words"].update(notes="Best."), 'words.notes says "Best.", but the recipe says "Mine."'),
     "version": (lambda e: e.update(generator="0.0.1"), 'generator says "0.0.1" where this version says'),
     "a check's words": (lambda e: _check(e, "licence").update(message="all is well"), '].message says "all is well"'),
     "a key of its own": (
         lambda e: e["config"].update(experts=128),
-        "config.experts says 128 where inspect.json says nothing",
+        "config.experts says 128, but inspect.json says nothing",
     ),
     "a key less": (lambda e: e["config"].pop("model_type"), "config.model_type says nothing where"),
     "another type": (lambda e: e["config"].update(context=float(e["config"]["context"])), "config.context says"),
@@ -281,7 +281,7 @@ LISTS: dict[str, tuple[Change, str]] = {
     "one less": (lambda e: e["checks"].pop(0), "lacks checks of inspect"),
     "one twice": (lambda e: e["checks"].append(e["checks"][0]), "twice"),
     "an unknown one": (lambda e: e["checks"].append({**e["checks"][0], "id": "better"}), "does not have: better"),
-    "of an unknown stage": (lambda e: e["checks"].append({**e["checks"][0], "stage": "gsm8k"}), "of stages that"),
+    "of an unknown stage": (lambda e: e["checks"].append({**e["checks"][0], "stage": "gsm8k"}), "lists stages that"),
     "a failed one": (lambda e: e["checks"][3].update(status="fail"), "failed"),
     "a failed one with a reason": (lambda e: e["checks"][3].update(status="fail", accepted="so what"), "failed"),
     "accepted without the recipe": (
@@ -351,7 +351,7 @@ def test_what_another_machine_measured_is_claimed_and_said(tree: Tree, tmp_path:
         (lambda e: e["smoke"].update(system="own-turn"), "smoke.system"),
         (lambda e: e["smoke"]["options"].update(enable_thinking=True), "smoke.options.enable_thinking"),
         (lambda e: e["smoke"].update(stop_ids=[0, 1, 2, 3]), "smoke.stop_ids"),
-        (lambda e: e["ladder"][0].update(mean_kld=0.0), "ladder[0].mean_kld says 0.0 where the evidence itself says"),
+        (lambda e: e["ladder"][0].update(mean_kld=0.0), "ladder[0].mean_kld says 0.0, but the evidence itself says"),
     ):
         evidence = tree.evidence
         change(evidence)  # type: ignore[no-untyped-call]

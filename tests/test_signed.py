@@ -172,11 +172,11 @@ def test_a_missing_key_is_said_before_anything_is_converted(made: Path, tmp_path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "none is given"),
-        ("no key", "no file"),
+        ("", "no key is set"),
+        ("no key", "a file that cannot be read"),
         ("/nowhere/key.pem", "No such file"),
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "neither a private key"),
-        ("/", "no file"),
+        ("/", "a file that cannot be read"),
     ],
 )
 def test_what_is_no_key_is_bad_input_and_never_shown(text: str, words: str) -> None:

@@ -76,11 +76,11 @@ def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
         (130, Interrupted, "smoke was interrupted"),
         (-signal.SIGABRT, SurroundingsError, "smoke was killed by signal 6 twice: [METAL] out of memory"),
         (-signal.SIGKILL, SurroundingsError, "smoke was killed by signal 9 twice: [METAL] out of memory"),
-        (limits.STOPPED, Interrupted, "smoke was ended with the others"),
+        (limits.STOPPED, Interrupted, "smoke was stopped with the others"),
         (limits.TOO_LONG, Bug, "smoke wrote more than a result can contain"),
         (limits.GARBLED, Bug, "smoke did not write a valid result"),
-        (0, Bug, "smoke ended with 0 and no result: [METAL] out of memory"),
-        (1, Bug, "smoke ended with 1 and no result: [METAL] out of memory"),
+        (0, Bug, "smoke exited with code 0 and no result: [METAL] out of memory"),
+        (1, Bug, "smoke exited with code 1 and no result: [METAL] out of memory"),
     ],
 )
 def test_how_a_child_died(job: Job, code: int, error: type[PublishError], words: str) -> None:
@@ -93,7 +93,7 @@ def test_how_a_child_died(job: Job, code: int, error: type[PublishError], words:
 def test_a_child_that_said_nothing(job: Job) -> None:
     job.log.parent.mkdir()
     job.log.touch()
-    assert child._died(Ended(1), job).message == "smoke ended with 1 and no result"
+    assert child._died(Ended(1), job).message == "smoke exited with code 1 and no result"
 
 
 def test_the_child_gets_no_token_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_a_child_that_ends_by_itself_is_not_started_again(
     job: Job, messages: list[str | Step], program: Program, tmp_path: Path
 ) -> None:
     program(f"echo x >> {tmp_path}/starts; echo no module >&2; exit 1")
-    with pytest.raises(Bug, match="ended with 1 and no result: no module"):
+    with pytest.raises(Bug, match="exited with code 1 and no result: no module"):
         run_job(job, messages.append)
     assert (messages, (tmp_path / "starts").read_text()) == ([], "x\n")
 
@@ -301,7 +301,7 @@ def test_no_job_outlives_the_first_that_fails(
     starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
 ) -> None:
     start = time.monotonic()
-    with pytest.raises(Bug, match="bad ended with 3"):
+    with pytest.raises(Bug, match="bad exited with code 3"):
         run_jobs(jobs(tmp_path, None, "bad", "long"), messages.append, at_once=2)
     assert time.monotonic() - start < 10
 

@@ -57,7 +57,7 @@ def test_rounding_passes_and_wrong_numbers_do_not(
 def test_no_job_is_done_on_a_device_that_computes_wrong(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     monkeypatch.setattr(device, "on_gpu", lambda: True)
     monkeypatch.setattr(device, "deviation", lambda _: share)
-    with pytest.raises(SurroundingsError, match="the GPU computes wrong"):
+    with pytest.raises(SurroundingsError, match="the GPU gives wrong results"):
         device.trusted()
     answer = inside._answer({"op": "convert", "arguments": {}}, lambda _: None)
     assert (answer["ok"], answer["kind"]) == (False, "SurroundingsError")

@@ -27,7 +27,7 @@ def test_the_missing_package_is_named_with_what_was_printed(capsys: pytest.Captu
 
 
 def test_an_end_without_a_cause_is_told_with_its_code() -> None:
-    with pytest.raises(Refused, match="it ends with 7"), going_on():
+    with pytest.raises(Refused, match="it exits with code 7"), going_on():
         sys.exit(7)
 
 

@@ -287,7 +287,7 @@ def test_two_recipes_for_one_destination_are_refused(recipes: Path, reviewed: Pa
     for payload in ({"recipe": "other"}, {"recipe": "small"}, {"source": "x/y", "destination": "lab/s-8bit"}):
         with pytest.raises(BadInput, match=r"also publishes to (lab/s|LAB/S)-8bit"):
             asked(recipes, **payload)
-    with pytest.raises(BadInput, match=r"other\.yaml publishes to lab/s-8bit, too"):
+    with pytest.raises(BadInput, match=r"other\.yaml also publishes to lab/s-8bit"):
         make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
     assert asked(recipes, recipe="big.model").next == "review"
 

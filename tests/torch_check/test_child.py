@@ -58,13 +58,13 @@ def test_the_answer_is_a_line_of_ours_and_the_rest_goes_to_the_log(program: Prog
     [
         ('read -r order; echo \'{"done": {"reason": "out of memory"}}\'', "out of memory"),
         ("kill -KILL $$", "the child with torch was killed, most likely because memory ran out"),
-        ("kill -SEGV $$", "the child with torch died of signal 11: it said nothing"),
+        ("kill -SEGV $$", "the child with torch died of signal 11: no output"),
         (
             "echo one >&2; echo libtorch is missing >&2; exit 3",
             "the child with torch ended with 3: libtorch is missing",
         ),
-        ("exit 0", "the child with torch ended with 0: it said nothing"),
-        ("echo nonsense; sleep 60", "the child with torch ended with 94: it said nothing"),
+        ("exit 0", "the child with torch ended with 0: no output"),
+        ("echo nonsense; sleep 60", "the child with torch ended with 94: no output"),
         ('sleep 60 & echo $! > "$0.sleeper"; wait', "timed out after 0.5 seconds"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_known_dispute_is_told_where_it_is_all_that_differs(nmse: float | None
     disputed = Disputed("time_step_min", 0.001, 0.0, 256, nmse, nmse, 1.0, "")
     found = judged(nmse=6e-3, same_first_choice=0.9, disputed=disputed)
     assert found.status == status
-    told = "but for time_step_min, which both read differently: normalised squared error 6.0e-03"
+    told = "except for time_step_min, which both read differently: normalised squared error 6.0e-03"
     assert (told in found.message) is (status == "warn")
 
 

@@ -195,11 +195,11 @@ LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
         "checks-told",
         "does not have: x",
     ),
-    "no smoke": (lambda data: data.update(smoke=None), "all-tested", "smoke: there is none"),
+    "no smoke": (lambda data: data.update(smoke=None), "all-tested", "smoke: missing"),
     "no fidelity": (
         lambda data: data["missing"].update(fidelity="") or data.update(fidelity=None),
         "all-tested",
-        "fidelity: there is none",
+        "fidelity: missing",
     ),
     "no checks of another version": (
         lambda data: data.update(checks=[], generator="0.0.1"),
@@ -223,7 +223,7 @@ def test_a_config_that_its_source_does_not_give_is_found_by_making_it_again(anyo
     anyone.put_evidence(lambda data: data["config"].update(context=10**6))
     check = anyone.verify("--rebuild", code=1)["facts-of-source"]
     assert check["status"] == "fail"
-    assert "config.context says 1000000 where inspect.json says" in check["message"]
+    assert "config.context says 1000000, but inspect.json says" in check["message"]
 
 
 def test_it_says_what_is_its_publishers_word_alone(anyone: Anyone) -> None:
