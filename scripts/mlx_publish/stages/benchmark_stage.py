@@ -49,13 +49,14 @@ def _measured(context: Context, variant: Variant) -> Outcome:
     too_long = [LeftOut(n, "the model's context is shorter") for n in asked.prompt_tokens if n not in fitting]
     speed = replace(speed, left_out=[*speed.left_out, *too_long])
     weights = context.converted(variant).weight_bytes
+    cache = speed.cache.bytes_at(limit, dtype=variant.form.dtype) if limit else None
     disturbed = disturbances(before, after)
     facts = SpeedFacts(speed, asked, disturbed.refusals, disturbed.remarks, platform.system())
     report = {
         **to_json(speed),
         "machine": machine(),
         "state": {"before": to_json(before), "after": to_json(after)},
-        "context": {"tokens": limit, "bytes": weights + speed.cache.bytes_at(limit)} if limit else None,
+        "context": {"tokens": limit, "bytes": weights + cache} if cache is not None else None,
         "not_measured": "; ".join(facts.objections()) or None,
     }
     return Outcome(run_checks(BENCHMARK, facts, context.recipe.accepted), report)
