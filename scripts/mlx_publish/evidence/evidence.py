@@ -140,7 +140,7 @@ class Rung(Record):
     prompt_tokens: Count | None
     device: Literal["cpu", "gpu"] | None
     chip: str | None
-    memory_8k_bytes: SkipJsonSchema[Count | None] = None
+    memory_8k_bytes: Count | None = None
     """Weights and cache at 8,192 tokens; null where the context is shorter or the cache is of an unknown kind."""
 
 
@@ -207,8 +207,8 @@ class Evidence(Record):
     benchmark: SpeedSpec | None
     ladder: Annotated[list[Rung], Field(max_length=MOST_VARIANTS)]
     missing: Texts
-    sampling: SkipJsonSchema[Sampling | None] = None
-    kit: SkipJsonSchema[KitSpec | None] = None
+    sampling: Sampling | None = None
+    kit: KitSpec | None = None
     untested: str | None = None
     checks: Annotated[list[Judged], SOME]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from mlx_publish.text import bounds
@@ -24,10 +23,11 @@ def recommended_sampling(folder: Path) -> dict[str, float | int]:
         return {}
     if not isinstance(config, dict) or config.get("do_sample") is False:
         return {}
-    return {key: value for key, most in _MOST.items() if _is_setting(value := config.get(key), most, key == "top_k")}
+    return {key: config[key] for key, most in _MOST.items() if _is_setting(config.get(key), most, whole=key == "top_k")}
 
 
-def _is_setting(value: object, most: float, whole: bool) -> bool:
+def _is_setting(value: object, most: float, *, whole: bool) -> bool:
+    """Tell whether a value is a finite number, or a whole one, between 0 and the most."""
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return False
-    return math.isfinite(value) and 0 <= value <= most
+    return 0 <= value <= most
