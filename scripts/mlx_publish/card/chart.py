@@ -21,8 +21,8 @@ WIDTH, SHOWN, TOP, ROW, FONT = 400, 480, 72, 38, 11
 LEFT, RIGHT, LONGEST_NAME = 10, 390, 130
 SIZES, SPEEDS, LONGEST_BAR = 10, 250, 40
 """Where the bars begin; their numbers stand behind their ends."""
-AXIS, WORDS = (130, 236), 250
-"""Where the axis of fidelities begins and ends, with its numbers above; where the words begin."""
+AXIS, WORDS = (130, 236), 200
+"""Where the axis of fidelities begins and ends, with its numbers above; where the words behind them begin."""
 LEGEND = 302
 LARGEST = 1e5
 """Nats and tokens/s beyond this are no measurement."""
@@ -88,7 +88,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant: the middle of its second line from the top, its name, all its numbers in words, its bars, its dot and its numbers."""
+    """A variant: the middle of its second line, its name, its numbers in words, its bars, its dot and its numbers."""
 
     rung: Rung
     y: float

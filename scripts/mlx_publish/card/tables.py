@@ -44,7 +44,7 @@ def siblings(ladder: Sequence[Rung], label: str) -> Markdown:
     mixed = len({rung.device for rung in ladder if rung.device}) > 1
     take = choice(ladder)["take"]
     full = shared(rung.memory_tokens for rung in ladder)
-    at_full = f"Memory at {short_tokens(full)}" if full else "Memory at full context"
+    at_full = f"At {short_tokens(full)}" if full else "At full context"
     columns: list[tuple[str, Callable[[Rung], str | None]]] = [
         ("Variant", lambda rung: _marked(rung, label, take)),
         ("Closeness", _closeness),
@@ -54,8 +54,8 @@ def siblings(ladder: Sequence[Rung], label: str) -> Markdown:
         ("Smallest Mac", _mac),
         ("Tokens/s", lambda rung: _speed(rung, mixed=mixed)),
     ]
-    if full is not None and full <= EIGHT_K:
-        del columns[3]
+    if (full is not None and full <= EIGHT_K) or all(rung.memory_8k_bytes is None for rung in ladder):
+        columns[3:5] = [(f"Memory {at_full[0].lower()}{at_full[1:]}", columns[4][1])]
     return table(columns, ladder)
 
 
