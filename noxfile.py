@@ -217,7 +217,7 @@ def command_session(command: Command, extras: tuple[str, ...]) -> None:
         name = "pipeline" if "mlx" in extras else "plan"
         mlx_publish(session, environment(session, name, *extras), command.name, *session.posargs)
 
-    words = "" if command.computes else "; MLX is among what it looks at" if "mlx" in extras else "; needs no MLX"
+    words = "" if command.computes else "; its environment has MLX" if "mlx" in extras else "; needs no MLX"
     run.__doc__ = f"mlx-publish {command.name} -- ...{words}"
 
 

@@ -21,6 +21,7 @@ import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.commands import registry
 from mlx_publish.doctor.checks import MACHINE
+from mlx_publish.doctor.github_checks import REPO
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
@@ -115,7 +116,7 @@ def checks_page() -> str:
         "",
         "This page is made from the code by `scripts/generate.py`.",
     ]
-    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE}.items():
+    for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
             "",
             f"## {stage}",

@@ -27,6 +27,7 @@ from mlx_publish.children import engine
 from mlx_publish.children.environment import KEPT
 from mlx_publish.children.worker import Worker
 from mlx_publish.hub import commit
+from mlx_publish.machine import quiet
 from mlx_publish.text.temporary import TemporaryFolder
 
 STARTED_WITH = frozenset(
@@ -40,8 +41,8 @@ STARTED_WITH = frozenset(
     }
 )
 """Variables that a process has from its start, gives its children, or turns into what its libraries keep."""
-WAITING = (http, commit)
-"""Modules that wait before they ask a Hub once more."""
+WAITING = (http, commit, quiet)
+"""Modules that wait before they ask a Hub once more, or measure once more."""
 
 
 class Staying(engine.Children):

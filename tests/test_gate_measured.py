@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Report
+from mlx_publish.machine import quiet
 from mlx_publish.machine.series import summary
 from mlx_publish.machine.snapshot import State
 from mlx_publish.recipes.read import recipe_from_file
@@ -135,6 +136,7 @@ def made(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
             "cache": {"bytes_per_token": 100, "window_bytes_per_token": 10, "window": 64},
         }
         monkeypatch.setattr(benchmark_stage, "run_job", lambda *_: json.loads(json.dumps(told)))
+        monkeypatch.setattr(quiet, "time", SimpleNamespace(sleep=lambda _: None))
         monkeypatch.setattr(benchmark_stage, "state", lambda: states[0] if len(states) == 1 else states.pop(0))
         context = replace(
             stage_context(root, "benchmark", out=out), variants=recipe_from_file(root / "m.yaml").variants[:1]
@@ -187,13 +189,13 @@ def test_a_speed_that_nobody_can_repeat_is_not_printed(made: Made, case: str) ->
     lengths, states, reason = REFUSED[case]
     found = made(*lengths, **states)
     assert found.evidence["benchmark"] is None
-    assert found.evidence["missing"]["benchmark"].startswith(f", because {reason}")
+    assert re.match(rf", because measured, [^:]+: {re.escape(reason)}", found.evidence["missing"]["benchmark"])
     assert found.evidence["ladder"][0]["generation_tps"] is None
     text = re.sub(r"\\(?=[^\w\s])", "", found.card())
-    assert f"**Speed** was not measured, because {reason}" in text
+    assert re.search(rf"\*\*Speed\*\* was measured, [^:]+: {re.escape(reason)}", text)
     assert ".." not in text.partition("**Speed**")[2].partition("##")[0]
     # Those in the reason are what was wrong with them.
-    assert numbers(text.replace(found.evidence["missing"]["benchmark"], "")) == []
+    assert numbers(text.replace(found.evidence["missing"]["benchmark"].removeprefix(", because "), "")) == []
     assert numbers(found.table) == numbers(found.chart) == []
     assert "warn measured" in found.said
 
@@ -203,7 +205,9 @@ def test_what_is_not_printed_stays_in_the_report(made: Made, case: str) -> None:
     lengths, states, reason = REFUSED[case]
     told = made(*lengths, **states).benchmark
     assert told["lengths"] == (lengths or [length(128), length(512)])
-    assert told["not_measured"].startswith(reason)
+    # Nothing that a person has to change goes away by waiting, nor do too few tokens.
+    assert ("other_series" in told) == (case in ("drift", "spread"))
+    assert told["not_measured"].partition(": ")[2].startswith(reason)
     expected = {"before": QUIET, "after": QUIET} | states
     assert told["state"] == {when: to_json(State(**state)) for when, state in expected.items()}
 
@@ -212,7 +216,7 @@ def test_a_mac_that_computed_on_its_cpu_has_no_number(made: Made, monkeypatch: p
     monkeypatch.setattr(benchmark_stage, "platform", SimpleNamespace(system=lambda: "Darwin"))
     found = made(device="cpu")
     assert found.evidence["benchmark"] is None
-    assert "because MLX ran on this Mac's CPU, not on its GPU" in found.card()
+    assert "measured, but not published: MLX ran on this Mac's CPU, not on its GPU" in found.card()
     assert numbers(found.card()) == []
 
 
@@ -278,7 +282,7 @@ def test_a_real_run_is_of_this_machine(really: Measured) -> None:
     assert found["cache"] == {"bytes_per_token": 2 * 64 * 2, "window_bytes_per_token": 0, "window": 0}
     assert read_json(really.variant / "benchmark.json")["verdict"] == "pass"
     assert set(checks(really.variant, "benchmark")) == {"steady", "machine-at-rest", "device", "enough"}
-    assert "measured by the CPU under Linux" in really.said
+    assert "measured on the CPU under Linux" in really.said
     assert "Linux, CPU" in really.said
 
 
@@ -352,3 +356,115 @@ def test_a_number_of_a_refused_measurement_is_never_rendered(made: Made) -> None
     run_stages(context, chain(STAGES, "card"))
     assert found.evidence["benchmark"] is None
     assert numbers(found.card()) == numbers(found.card("8bit")) == []
+
+
+@dataclass
+class Series:
+    """Two series of a variant on a clock of their own, and orders and pauses as they came."""
+
+    seconds: float
+    """How long each takes."""
+    now: float = 0.0
+    orders: list[int] = field(default_factory=list)
+    """The seconds that each series was given."""
+    paused: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.paused += seconds
+
+
+Twice = Callable[..., tuple[Measured, Series]]
+
+
+@pytest.fixture
+def twice(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twice:
+    """Measure by made-up series, of which the last one repeats; `states` likewise."""
+
+    def make(
+        *series: tuple[float, ...], states: tuple[Mapping[str, Any], ...] = (QUIET,), took: float = 4.0, **asked: Any
+    ) -> tuple[Measured, Series]:
+        root, out, clock = tmp_path / "mine", io.StringIO(), Series(took)
+        shutil.copytree(really.root, root)
+        recipe = read_json(root / "m.yaml")
+        (root / "m.yaml").write_text(json.dumps(recipe | {"benchmark": {**ASKED, "seconds": 180, **asked}}))
+        rates, seen = list(series), [State(**state) for state in states]
+        whole = read_json(really.variant / "benchmark.json")["result"]
+        engine = {key: whole[key] for key in ("computed_in", "asked_generation_tokens", "asked_trials", "left_out")}
+        engine |= {key: whole[key] for key in ("cache", "peak_memory_bytes", "process_memory_bytes")}
+
+        def run_job(job: Any, _: object) -> dict[str, Any]:
+            clock.now += clock.seconds
+            clock.orders.append(job.arguments["seconds"])
+            trials = rates[0] if len(rates) == 1 else rates.pop(0)
+            told = {**engine, "device": "cpu", "seconds": job.arguments["seconds"], "lengths": [length(512, trials)]}
+            return dict(json.loads(json.dumps(told)))
+
+        monkeypatch.setattr(benchmark_stage, "run_job", run_job)
+        monkeypatch.setattr(benchmark_stage, "state", lambda: seen[0] if len(seen) == 1 else seen.pop(0))
+        monkeypatch.setattr(benchmark_stage, "time", clock)
+        monkeypatch.setattr(quiet, "time", clock)
+        context = replace(
+            stage_context(root, "benchmark", out=out), variants=recipe_from_file(root / "m.yaml").variants[:1]
+        )
+        assert run_stages(context, chain(STAGES, "benchmark")) == ()
+        return Measured(root, " ".join(out.getvalue().split())), clock
+
+    return make
+
+
+BUSY = QUIET | {"other_cores": 3.0}
+
+
+def test_an_unsteady_speed_is_measured_again_once_the_machine_is_quiet(twice: Twice) -> None:
+    found, clock = twice(SCATTERED, STEADY, states=(BUSY, BUSY, BUSY, BUSY, QUIET))
+    told = found.benchmark
+    assert told["not_measured"] is None
+    assert told["lengths"][0]["generation_tps"]["median"] == 987.2
+    assert clock.paused == 15, "it looked three times, and went on at the first quiet look"
+    assert clock.orders == [180, 161], "the second series has what is left of the time"
+    assert "ok steady generation tokens/s (Linux, CPU): 987.2" in found.said
+    assert "measured again after a wait of 15 s, since the first series was too unsteady (±34 %)" in found.said
+    other = told["other_series"]
+    assert (other["number"], other["waited_s"]) == (1, 15)
+    assert other["not_measured"].startswith("measured, too unsteady to publish (±34 %): spread")
+    assert other["lengths"] == [length(512, SCATTERED)]
+    assert other["state"]["before"]["other_cores"] == 3.0
+
+
+def test_of_two_unsteady_series_the_steadier_one_is_reported(twice: Twice) -> None:
+    found, clock = twice(FALLING, SCATTERED)
+    told = found.benchmark
+    assert told["not_measured"].startswith("measured, too unsteady to publish (±11 %): drift")
+    assert (told["other_series"]["number"], told["lengths"]) == (2, [length(512, FALLING)])
+    assert "measured again after a wait of 5 s: too unsteady (±34 %) too" in found.said
+    assert len(clock.orders) == 2, "there is no third one"
+
+
+def test_a_machine_that_stays_busy_is_waited_for_one_minute_at_most(twice: Twice) -> None:
+    _, clock = twice(SCATTERED, STEADY, states=(BUSY,))
+    assert (clock.paused, len(clock.orders)) == (60, 2)
+
+
+@pytest.mark.parametrize(("took", "seconds", "series", "paused"), [(10, 20, 1, 0), (8, 20, 1, 0), (7, 20, 2, 5)])
+def test_both_series_and_the_wait_take_no_longer_than_the_recipe_gives(
+    twice: Twice, took: float, seconds: int, series: int, paused: float
+) -> None:
+    _, clock = twice(SCATTERED, STEADY, states=(BUSY,), took=took, seconds=seconds)
+    assert (len(clock.orders), clock.paused) == (series, paused)
+    assert clock.now <= seconds
+
+
+@pytest.mark.parametrize(
+    ("trials", "state"),
+    [(STEADY, BUSY), (SCATTERED, QUIET | {"low_power_mode": True})],
+)
+def test_nothing_is_measured_again_where_that_cannot_help(
+    twice: Twice, trials: tuple[float, ...], state: dict[str, Any]
+) -> None:
+    found, clock = twice(trials, STEADY, states=(state,))
+    assert (len(clock.orders), clock.paused) == (1, 0)
+    assert "other_series" not in found.benchmark

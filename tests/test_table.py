@@ -63,10 +63,10 @@ def test_a_row_has_what_was_measured(work: Work) -> None:
 
 def test_a_variant_without_numbers_says_why(work: Work) -> None:
     add(work, "convert", CONVERTED)
-    assert "not known" not in table(work)
+    assert "no speed" not in table(work)
     refusal = (Finding("stops", "fail", "it never stops", "Look."),)
     work.write_report("4bit", Report("smoke", {}, refusal, {}, "refused"))
-    assert "4bit: mean KLD and speed are not known: it was refused in smoke by stops" in table(work)
+    assert "4bit: no mean KLD and no speed: refused in smoke by stops" in table(work)
 
 
 def test_a_gpu_is_what_people_expect(work: Work) -> None:
@@ -77,13 +77,19 @@ def test_a_gpu_is_what_people_expect(work: Work) -> None:
 @pytest.mark.parametrize(
     ("stage", "result"),
     [
-        ("benchmark", MEASURED | {"not_measured": "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"}),
+        ("benchmark", MEASURED | {"not_measured": "measured, too unsteady to publish (±12 %): drift: it fell"}),
         ("fidelity", {"not_measured": "the source is too large for this machine", "against": {"what": "variant"}}),
     ],
 )
 def test_what_is_not_printed_is_a_dash(work: Work, stage: str, result: dict[str, Any]) -> None:
     add(work, stage, result)
     assert cells(work) == ["4bit", "-", "-", "-", "-", "-"]
+
+
+def test_a_speed_that_was_measured_and_withheld_says_so(work: Work) -> None:
+    why = "measured, too unsteady to publish (±12 %): drift: it fell by 17% from 21.1 to 17.5 generation tokens/s"
+    add(work, "benchmark", MEASURED | {"not_measured": why})
+    assert "4bit: speed: measured, too unsteady to publish (±12 %)\n" in table(work)
 
 
 def test_what_was_not_measured_or_refused_is_a_dash(work: Work) -> None:

@@ -59,3 +59,17 @@ def test_what_passed_without_a_number_does_not_count_and_says_why(name: str) -> 
 
 def test_a_number_with_nothing_against_it_counts() -> None:
     assert bound(benchmark=Report("benchmark", {"model": "this"}, (), {"not_measured": None}, "pass")).fits("benchmark")
+
+
+def test_what_was_measured_and_withheld_is_told_as_such() -> None:
+    why = "measured, too unsteady to publish (±21 %): spread: 70.0 to 110.0 generation tokens/s"
+    reports = {
+        "smoke": Report("smoke", {"model": "this"}, (), {}, "pass"),
+        "fidelity": Report("fidelity", {"model": "this"}, (), {}, "pass"),
+        "benchmark": Report("benchmark", {"model": "this"}, (), {"not_measured": why}, "pass"),
+    }
+    withheld = Bound("this", reports)
+    assert withheld.why_missing("benchmark") == f", because {why}"
+    finding = run_checks(CARD, withheld)[1]
+    assert (finding.status, finding.message) == ("warn", "benchmark: measured, too unsteady to publish (±21 %)")
+    assert "--force" in finding.remedy

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_publish.checks.base import run_checks
-from mlx_publish.checks.speed import BENCHMARK, FEWEST, SpeedFacts
+from mlx_publish.checks.speed import BENCHMARK, FEWEST, Repeated, SpeedFacts
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
 from mlx_publish.machine.series import summary
@@ -69,7 +69,7 @@ def test_what_is_good_passes_every_check() -> None:
             "pass",
             "generation tokens/s (GPU): 100.0 (99.0 to 101.0) after a prompt of 128, 100.0 (99.0 to 101.0) after a prompt of 512",
         ),
-        ("machine-at-rest", "pass", "nothing is known that would have slowed it down"),
+        ("machine-at-rest", "pass", "nothing is known to have slowed it down"),
         ("device", "pass", "measured on the GPU"),
         ("enough", "pass", "5 trials of 2 length(s), 128 tokens each"),
     ]
@@ -82,35 +82,48 @@ def test_a_number_of_linux_says_so_wherever_it_stands() -> None:
         facts(length(generations=FALLING), device="cpu", system="Linux"),
     ):
         assert "(Linux, CPU" in judge("steady", given).message
-    assert judge("device", given).message == "measured by the CPU under Linux, and every number says so"
+    assert judge("device", given).message == "measured on the CPU under Linux, and every number says so"
     assert given.objections() == (
         "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (Linux, CPU; prompts of 512 tokens)",
     )
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("one", "deviation", "said"),
     [
         (
             length(generations=FALLING),
+            12,
             "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (GPU; prompts of 512 tokens)",
         ),
         (
             length(2048, generations=SCATTERED),
+            30,
             "spread: 70.0 to 110.0, 40% of the median generation tokens/s (GPU; prompts of 2048 tokens)",
         ),
         (
             length(prompts=(2000.0, 1900.0, 1800.0, 1700.0, 1600.0)),
+            11,
             "drift: it fell by 20% from 2000.0 to 1600.0 prompt tokens/s (GPU; prompts of 512 tokens)",
         ),
     ],
 )
-def test_an_unsteady_speed_is_not_printed(one: LengthSpeed, said: str) -> None:
+def test_an_unsteady_speed_was_measured_and_is_not_published(one: LengthSpeed, deviation: int, said: str) -> None:
     given = facts(length(128), one)
     found = judge("steady", given)
-    assert (found.status, found.message) == ("warn", f"not printed: {said}")
+    words = f"measured, too unsteady to publish (±{deviation} %): {said}"
+    assert (found.status, found.message, given.withheld) == ("warn", words, words)
     assert "--force" in found.remedy
     assert given.objections() == (said,)
+
+
+def test_of_two_series_the_other_one_is_told_too() -> None:
+    second = facts(repeated=Repeated(1, 0.21, 35.0))
+    assert judge("steady", second).message.endswith(
+        "; measured again after a wait of 35 s, since the first series was too unsteady (±21 %)"
+    )
+    both = facts(length(generations=SCATTERED), repeated=Repeated(2, 0.4, 60.0))
+    assert judge("steady", both).message.endswith("; measured again after a wait of 60 s: too unsteady (±40 %) too")
 
 
 def test_the_limits_are_those_of_the_recipe() -> None:
@@ -127,12 +140,13 @@ def test_warming_up_is_none_of_the_trials_and_does_not_count() -> None:
     assert facts(one).objections() == ()
 
 
-def test_a_disturbed_machine_prints_nothing() -> None:
+def test_the_speed_of_a_disturbed_machine_is_not_published() -> None:
     given = facts(refusals=(LOW_POWER, HOT), remarks=(BATTERY,))
     found = judge("machine-at-rest", given)
     low, hot = "low power mode was on before and after the measurement", HOT.replace("The", "the").rstrip(".")
-    assert (found.status, found.message) == ("warn", f"not printed: {low}; {hot}")
-    assert found.remedy == "Mend that, then repeat with --force."
+    assert (found.status, found.message) == ("warn", f"measured, but not published: {low}; {hot}")
+    assert "mlx-publish doctor" in found.remedy
+    assert given.withheld == f"measured, but not published: {low}; {hot}"
     assert given.objections() == (low, hot)
 
 
@@ -148,7 +162,7 @@ def test_a_mac_that_computed_on_its_cpu_prints_nothing() -> None:
     given = facts(device="cpu")
     found = judge("device", given)
     said = "MLX ran on this Mac's CPU, not on its GPU"
-    assert (found.status, found.message) == ("warn", f"not printed: {said}")
+    assert (found.status, found.message) == ("warn", f"measured, but not published: {said}")
     assert "Metal" in found.remedy
     assert given.objections() == (said,)
 
@@ -157,7 +171,7 @@ def test_a_mac_that_computed_on_its_cpu_prints_nothing() -> None:
 def test_a_rate_over_a_handful_of_tokens_is_not_printed(one: LengthSpeed, least: int) -> None:
     given = facts(one)
     found = judge("enough", given)
-    assert (found.status, found.message) == ("warn", f"not printed: too few tokens: {least}")
+    assert (found.status, found.message) == ("warn", f"measured, but not published: too few tokens: {least}")
     assert str(FEWEST) in found.remedy
     assert given.objections() == (f"too few tokens: {least}",)
 
@@ -169,13 +183,17 @@ def test_the_fewest_tokens_are_enough() -> None:
 @pytest.mark.parametrize(
     ("lengths", "left_out", "said"),
     [
-        ((length(128, generations=STEADY[:3]),), [], "made to fit 180 s: 3 trials of 128 tokens after a prompt of 128"),
-        ((length(128, 64),), [], "made to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
+        (
+            (length(128, generations=STEADY[:3]),),
+            [],
+            "shortened to fit 180 s: 3 trials of 128 tokens after a prompt of 128",
+        ),
+        ((length(128, 64),), [], "shortened to fit 180 s: 5 trials of 64 tokens after a prompt of 128"),
         ((length(128),), [2048], "left out: prompts of 2048 tokens (180 s are not enough for it)"),
         (
             (length(128), length(512, generations=STEADY[:4])),
             [2048],
-            "made to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
+            "shortened to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough for it)",
         ),
     ],
 )

@@ -10,8 +10,9 @@ import pytest
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.children.torch import NOT_INSTALLED, Torch
-from mlx_publish.doctor.checks import MACHINE
-from mlx_publish.doctor.facts import Facts
+from mlx_publish.doctor.checks import MACHINE, summary
+from mlx_publish.doctor.facts import Facts, is_offline
+from mlx_publish.doctor.remedies import Remedies
 from mlx_publish.evidence.speed import Device
 from mlx_publish.hub.identity import Token
 from mlx_publish.machine.apple import Mac
@@ -37,35 +38,50 @@ MAC = Facts(
     programs={"git": "/usr/bin/git", "gh": "/opt/homebrew/bin/gh"},
     hub="",
     token=Token("write", publishes=True),
+    remedies=Remedies("Darwin", ""),
 )
 LINUX: dict[str, Any] = {
     "system": "Linux",
     "arch": "x86_64",
     "machine": LinuxMachine("Linux", "AMD EPYC", 8, None, arch="x86_64", python="3.13.1"),
     "blas": True,
+    "executable": "/usr/bin/python3.13",
+    "device": Device("cpu", "", metal=False, deviation=0.0),
+    "remedies": Remedies("Linux", "apt-get"),
 }
+FEDORA = {**LINUX, "remedies": Remedies("Linux", "dnf")}
+NVIDIA = {**LINUX, "device": Device("gpu", "NVIDIA H100", metal=False, deviation=4e-4)}
 NO_TORCH = Torch(Path("/python"), reason=NOT_INSTALLED)
 WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("python", "fail", {"translated": True, "arch": "x86_64"}, "brew install python@3.13"),
-    ("python", "warn", {"python": (3, 10, 4)}, "brew install"),
-    ("chip", "fail", {"arch": "x86_64", "machine": replace(M4, chip="Intel Core i7")}, "M chip"),
-    ("chip", "warn", LINUX, "from a Mac"),
-    ("packages", "fail", {"versions": {"mlx-publish": "0.1.0"}}, "pip install 'mlx-publish[mlx]'"),
+    ("python", "warn", {"python": (3, 10, 4)}, "brew install python@3.13"),
+    ("python", "warn", {**LINUX, "python": (3, 10, 4)}, "apt-get install python3.12 python3.12-venv"),
+    ("python", "warn", {**FEDORA, "python": (3, 10, 4)}, "dnf install python3.12"),
+    ("chip", "fail", {"arch": "x86_64", "machine": replace(M4, chip="Intel Core i7")}, "M-series chip"),
+    ("packages", "fail", {"versions": {"mlx-publish": "0.1.0"}}, "pip install '"),
     ("reference", "warn", {"torch": NO_TORCH}, "pip install torch 'transformers>=5'"),
     ("reference", "warn", {**LINUX, "torch": NO_TORCH}, "sh scripts/bootstrap.sh -s reference"),
+    ("reference", "warn", {**LINUX, "torch": NO_TORCH, "checkout": "../kit/"}, "sh ../kit/scripts/bootstrap.sh -s"),
     ("device", "fail", {"device": "libmlx.dylib: not found"}, "import mlx.core"),
     ("device", "fail", {"device": Device("cpu", "", metal=False, deviation=0.0)}, "Mac itself"),
-    ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=0.02)}, "Restart"),
-    ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=float("nan"))}, "Restart"),
+    ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=0.02)}, "Restart the Mac"),
+    ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=float("nan"))}, "Restart the Mac"),
+    ("device", "fail", {**LINUX, "device": Device("gpu", "x", metal=False, deviation=0.02)}, "update the GPU's driver"),
     ("fast-blas", "warn", {**LINUX, "blas": False}, "apt-get install libopenblas0-pthread"),
-    ("memory", "warn", {"memory_bytes": 4 << 30}, "larger Mac"),
+    ("fast-blas", "warn", {**FEDORA, "blas": False}, "dnf install openblas"),
+    ("fast-blas", "warn", {**LINUX, "blas": False, "remedies": Remedies("Linux", "")}, "package manager"),
+    ("memory", "warn", {"memory_bytes": 4 << 30}, "more memory"),
     ("disk", "warn", {"disk_bytes": {"work": 10**9, "cache": 10**12}}, "hf cache prune"),
     ("open-files", "fail", {"open_files": 256}, "launchctl limit maxfiles"),
+    ("open-files", "fail", {**LINUX, "open_files": 256}, "LimitNOFILE"),
     ("quiet", "warn", {"state": State(low_power_mode=True)}, "pmset -a lowpowermode 0"),
+    ("quiet", "warn", {**LINUX, "state": State(low_power_mode=True)}, "powerprofilesctl set balanced"),
     ("quiet", "warn", {"state": State(power="battery")}, "Plug it in"),
     ("programs", "warn", {"programs": {"git": "/usr/bin/git", "gh": None}}, "brew install gh"),
     ("programs", "warn", {**LINUX, "programs": {"git": None, "gh": None}}, "apt-get install git gh"),
-    ("hub", "fail", {"hub": "no answer"}, "HTTPS_PROXY"),
+    ("programs", "warn", {**FEDORA, "programs": {"git": None, "gh": None}}, "dnf install git gh"),
+    ("hub", "fail", {"hub": "the Hub answered 500"}, "unset HF_ENDPOINT"),
+    ("hub", "warn", {"hub": "no answer from https://huggingface.co", "offline": True}, "HTTPS_PROXY"),
     ("token", "warn", {"token": Token("read", publishes=False)}, "settings/tokens"),
 ]
 
@@ -78,11 +94,13 @@ def test_a_good_mac_is_fit() -> None:
     found = judged()
     assert {name: one.status for name, one in found.items() if one.status != "pass"} == {"fast-blas": "skip"}
     assert found["reference"].message == "torch 2.13.0, transformers 5.24.0 at /python"
-    assert found["device"].message == "Apple M4 computes what the CPU does, up to 4.0e-04"
+    assert found["device"].message == "Apple M4 computes what the CPU does, within 4.0e-04"
 
 
 @pytest.mark.parametrize(("check", "status", "changes", "mends"), WRONG)
-def test_what_is_wrong_is_told_with_what_mends_it(check: str, status: str, changes: dict[str, Any], mends: str) -> None:
+def test_each_finding_that_is_not_fine_names_what_fixes_it(
+    check: str, status: str, changes: dict[str, Any], mends: str
+) -> None:
     found = judged(**changes)[check]
     assert found.status == status
     assert mends in found.remedy
@@ -101,3 +119,44 @@ def test_a_token_is_not_needed_and_may_be_a_trusted_publishers(changes: dict[str
 
 def test_every_check_can_fail_or_warn() -> None:
     assert {name for name, *_ in WRONG} == {check.id for check in MACHINE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "fit"),
+        (LINUX, "fit, speeds will be those of a CPU"),
+        (NVIDIA, "fit, speeds will be those of an NVIDIA GPU"),
+        ({**LINUX, "offline": True}, "fit, speeds will be those of a CPU; offline, for local folders only"),
+        ({"offline": True}, "fit; offline, for local folders only"),
+        ({"open_files": 256}, "not fit: 1 problem"),
+        ({"open_files": 256, "versions": {}}, "not fit: 2 problems"),
+    ],
+)
+def test_the_verdict_says_what_the_machine_is_fit_for(changes: dict[str, Any], verdict: str) -> None:
+    failures = [finding for finding in judged(**changes).values() if finding.status == "fail"]
+    assert summary(replace(MAC, **changes), len(failures)) == verdict
+
+
+@pytest.mark.parametrize("machine", [LINUX, FEDORA, NVIDIA])
+def test_linux_is_told_no_word_of_a_mac(machine: dict[str, Any]) -> None:
+    wrong = {
+        "python": (3, 10, 4), "versions": {}, "torch": NO_TORCH, "blas": False, "memory_bytes": 1, "hub": "x",
+        "disk_bytes": {"work": 1}, "open_files": 256, "state": State(low_power_mode=True, power="battery"),
+        "programs": {"git": None, "gh": None}, "token": None,
+    }  # fmt: skip
+    computing = Device("gpu", "NVIDIA H100", metal=False, deviation=0.5)
+    for device in (machine["device"], computing, "libmlx.so: not found"):
+        for finding in judged(**{**machine, **wrong, "device": device}).values():
+            text = f"{finding.message} {finding.remedy}"
+            for word in ("Mac", "brew", "launchctl", "pmset", "Metal", "Rosetta", "Apple"):
+                assert word not in text, text
+
+
+def test_only_the_hub_itself_may_be_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert is_offline("the Hub: no answer from https://huggingface.co: Name or service not known")
+    assert not is_offline("the Hub: the Hub answered 500: broken")
+    assert not is_offline("")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert not is_offline("the Hub: no answer from http://127.0.0.1:9: refused")

@@ -1,4 +1,4 @@
-"""Sources and converters that moved: told, in one issue that is updated and closed."""
+"""Sources and converters that changed: printed, and kept in one issue that is updated and closed."""
 
 from __future__ import annotations
 
@@ -102,8 +102,43 @@ def evidence(repo: Repo, version: str) -> None:
 def test_nothing_moved_opens_nothing(repo: Repo) -> None:
     evidence(repo, "0.32.2")
     (repo.root / "recipes/branch.yaml").write_text("source: acme/Other\nrevision: main\n")
-    assert repo.drift("--issue").startswith("nothing moved")
+    (repo.root / "recipes/local.yaml").write_text("source: ../models/mine\nto: lab/mine\n")
+    output = repo.drift("--issue")
+    assert "branch: skipped: it is not pinned to a commit (mlx-publish pin recipes/branch.yaml)" in output
+    assert "local: skipped: it has a local folder as its source" in output
+    assert "looked at 3 recipes: 1 source at its head, 2 skipped, cards of 1: none made by an older converter" in output
     assert repo.asked() == ["issue list"]
+
+
+def test_an_empty_look_is_an_error(repo: Repo) -> None:
+    assert "no recipes in elsewhere, which is not a folder" in repo.drift("--recipes", "elsewhere", code=2)
+    (repo.root / "recipes/tiny.yaml").write_text("source: acme/Tiny\nrevision: main\n")
+    output = repo.drift(code=2)
+    assert "nothing to look at: tiny is not pinned to a commit" in output
+    assert "mlx-publish pin" in output
+    (repo.root / "recipes/tiny.yaml").unlink()
+    output = repo.drift(code=2)
+    assert "no recipes in recipes" in output
+    assert "mlx-publish drift --recipes DIR" in output
+
+
+def test_json_has_all_that_was_looked_at(repo: Repo) -> None:
+    before = repo.hub.head("acme/Tiny")
+    head = repo.hub.put("acme/Tiny", {"LICENSE": b"GPL"})
+    (repo.root / "recipes/branch.yaml").write_text("source: acme/Other\nrevision: main\n")
+    ended = repo.user.run("drift", "--json")
+    row = {"recipe": "tiny", "of": "acme/Tiny", "before": before, "now": head, "what": "licence", "kind": "source"}
+    why = "is not pinned to a commit (mlx-publish pin recipes/branch.yaml)"
+    assert json.loads(ended.out) == {
+        "schema": "mlx-publish/drift/1",
+        "recipes": 2,
+        "at_head": [],
+        "moved": [row],
+        "skipped": [{"recipe": "branch", "why": why}],
+        "converters": 0,
+        "issue": None,
+    }
+    assert "looked at 2 recipes: 0 sources at their head, 1 source moved, 1 skipped" in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +148,7 @@ def test_nothing_moved_opens_nothing(repo: Repo) -> None:
         ({"tokenizer_config.json": json.dumps({**CONFIG, "chat_template": "{{ 1 }}"}).encode()}, "chat template"),
         (
             {"tokenizer_config.json": json.dumps({**CONFIG, "model_max_length": 1}).encode()},
-            "nothing that is converted",
+            "nothing that affects the conversion",
         ),
         ({"chat_template.jinja": b"{{ messages }}"}, "chat template"),
         ({"tokenizer.json": b"{ }"}, "tokenizer"),
@@ -121,7 +156,7 @@ def test_nothing_moved_opens_nothing(repo: Repo) -> None:
         ({"LICENSE": b"GPL"}, "licence"),
         ({"README.md": CARD.replace(b"mit", b"gpl-3.0")}, "licence"),
         ({"README.md": CARD.replace(b"acme/base", b"acme/other")}, "base model"),
-        ({"README.md": CARD + b"More words.\n"}, "nothing that is converted"),
+        ({"README.md": CARD + b"More words.\n"}, "nothing that affects the conversion"),
         ({"config.json": b"{ }", "LICENSE": b"GPL"}, "config, licence"),
     ],
 )
@@ -157,7 +192,7 @@ def test_a_newer_converter_is_told_by_its_minor_version(repo: Repo) -> None:
     evidence(repo, "0.31.3")
     assert "tiny: mlx-lm: a newer converter (0.31.3 → 0.32.9)" in repo.drift()
     repo.pypi.version = "0.31.9"
-    assert repo.drift().startswith("nothing moved")
+    assert "cards of 1: none made by an older converter" in repo.drift()
 
 
 def test_sources_and_recipes_that_are_gone_or_wrong_are_rows(repo: Repo) -> None:
@@ -165,7 +200,7 @@ def test_sources_and_recipes_that_are_gone_or_wrong_are_rows(repo: Repo) -> None
     (repo.root / "recipes/wrong.yaml").write_text("source: [\n")
     output = repo.drift()
     assert "gone: acme/Gone: acme/Gone does not exist" in output
-    assert "wrong: recipes/wrong.yaml: the recipe is wrong" in output
+    assert "wrong: recipes/wrong.yaml: the recipe is not valid" in output
 
 
 def test_a_commit_that_is_gone_and_a_gated_source_do_not_hide_that_it_moved(repo: Repo) -> None:
@@ -174,7 +209,7 @@ def test_a_commit_that_is_gone_and_a_gated_source_do_not_hide_that_it_moved(repo
     repo.hub.put("acme/Gated", {"README.md": CARD.replace(b"mit", b"gpl-3.0"), "LICENSE": b"GPL"})
     (repo.root / "recipes/gated.yaml").write_text(f"source: acme/Gated\nrevision: '{pinned}'\nto: lab/gated\n")
     output = repo.drift()
-    assert "so what changed is not known (aaaaaaaaaaaa" in output
+    assert "so the changes are not known (aaaaaaaaaaaa" in output
     assert "gated: acme/Gated: licence" in output
 
 

@@ -1,4 +1,4 @@
-"""Whether a speed deserves to be printed. None of these refuses a model: its card says why there is no number."""
+"""Whether a speed can be published. None of these refuses a model: its card says why there is no number."""
 
 from __future__ import annotations
 
@@ -7,12 +7,32 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, passed, warned
 from mlx_publish.evidence.speed import Speed
-from mlx_publish.machine.series import objection
+from mlx_publish.machine.series import deviation, objection
 from mlx_publish.recipes.recipe import SpeedTest
 
 FEWEST = 16
 """Tokens of a prompt or a generation below which a rate tells nothing."""
+UNSTEADY = "measured, too unsteady to publish"
 _RATES = {"prompt_tps": "prompt", "generation_tps": "generation"}
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The other series of a variant that was measured twice, the first one having been unsteady."""
+
+    number: int
+    """1 or 2: which one it was."""
+    unsteadiness: float
+    """As of `SpeedFacts`."""
+    waited: float
+    """Seconds between the two, for the machine to become quiet."""
+
+    def __str__(self) -> str:
+        """Return a clause that tells of it."""
+        how = f"too unsteady (±{100 * self.unsteadiness:.0f} %)"
+        if self.number == 1:
+            return f"measured again after a wait of {self.waited:.0f} s, since the first series was {how}"
+        return f"measured again after a wait of {self.waited:.0f} s: {how} too"
 
 
 @dataclass(frozen=True)
@@ -22,15 +42,38 @@ class SpeedFacts:
     speed: Speed
     limits: SpeedTest
     refusals: tuple[str, ...]
-    """Sentences: why the state of the machine forbids printing."""
+    """Sentences: why the state of the machine forbids publishing."""
     remarks: tuple[str, ...]
     """Sentences: what else it was doing."""
     system: str
     """As `platform.system()` names it."""
+    repeated: Repeated | None = None
+    """The series that was not taken, of two."""
 
     def objections(self) -> tuple[str, ...]:
-        """Return everything that forbids printing; each ends the sentence 'it was not measured, because'."""
+        """Return everything that forbids publishing, as clauses."""
         return (*self.unsteady(), *self.disturbed(), *self.wrong_device(), *self.too_few())
+
+    @property
+    def withheld(self) -> str:
+        """Why it is not published, all in one, the short form before the first colon; empty where it is."""
+        objections = "; ".join(self.objections())
+        if unsteady := self.unsteadiness:
+            return f"{UNSTEADY} (±{100 * unsteady:.0f} %): {objections}"
+        return f"measured, but not published: {objections}" if objections else ""
+
+    @property
+    def unsteadiness(self) -> float:
+        """How far a trial is from the median at most, as a share, over all unsteady rates; 0 where all are steady."""
+        return max((deviation(series) for series, fault, *_ in self._rates() if fault), default=0.0)
+
+    def _rates(self) -> Iterator[tuple[list[float], str, str, int]]:
+        """Yield each rate of each length: its trials, what is wrong with them, its name, and the prompt's tokens."""
+        for length in self.speed.lengths:
+            for rate, name in _RATES.items():
+                series = [getattr(trial, rate) for trial in length.trials]
+                fault = objection(series, self.limits.max_drift, self.limits.max_spread)
+                yield series, fault, name, length.prompt_tokens
 
     @property
     def device(self) -> str:
@@ -39,23 +82,21 @@ class SpeedFacts:
 
     def unsteady(self) -> Iterator[str]:
         """Yield rates that fall or scatter, at any length."""
-        for length in self.speed.lengths:
-            for rate, name in _RATES.items():
-                series = [getattr(trial, rate) for trial in length.trials]
-                if fault := objection(series, self.limits.max_drift, self.limits.max_spread):
-                    yield f"{fault} {name} tokens/s ({self.device}; prompts of {length.prompt_tokens} tokens)"
+        for _, fault, name, tokens in self._rates():
+            if fault:
+                yield f"{fault} {name} tokens/s ({self.device}; prompts of {tokens} tokens)"
 
     def disturbed(self) -> Iterator[str]:
-        """Yield what of the machine's state forbids printing."""
+        """Yield what of the machine's state forbids publishing."""
         return (f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".") for sentence in self.refusals)
 
     def wrong_device(self) -> Iterator[str]:
-        """Yield an objection to a Mac's CPU: people look for the GPU's numbers there."""
+        """Yield an objection to a Mac's CPU: people expect the GPU's numbers there."""
         if self.system == "Darwin" and self.speed.device != "gpu":
             yield "MLX ran on this Mac's CPU, not on its GPU"
 
     def too_few(self) -> Iterator[str]:
-        """Yield an objection to each length that tells nothing."""
+        """Yield an objection to each length with too few tokens."""
         for length in self.speed.lengths:
             least = min(length.prompt_tokens, length.generation_tokens)
             if least < FEWEST:
@@ -63,36 +104,45 @@ class SpeedFacts:
 
 
 def _steady(facts: SpeedFacts) -> Says:
-    if objections := "; ".join(facts.unsteady()):
-        return warned(f"not printed: {objections}", "Run it on a quiet machine: --force repeats the benchmark.")
+    other = f"; {facts.repeated}" if facts.repeated else ""
+    if unsteady := facts.unsteadiness:
+        remedy = "Run 'mlx-publish benchmark --force' on a quiet machine, or give it more seconds in the recipe."
+        objections = "; ".join(facts.unsteady())
+        return warned(f"{UNSTEADY} (±{100 * unsteady:.0f} %): {objections}{other}", remedy)
     rates = [
         f"{length.generation_tps.median:.1f} ({length.generation_tps.lowest:.1f} to "
         f"{length.generation_tps.highest:.1f}) after a prompt of {length.prompt_tokens}"
         for length in facts.speed.lengths
     ]
-    return passed(f"generation tokens/s ({facts.device}): {', '.join(rates)}")
+    return passed(f"generation tokens/s ({facts.device}): {', '.join(rates)}{other}")
 
 
 def _machine(facts: SpeedFacts) -> Says:
     if facts.refusals:
-        return warned(f"not printed: {'; '.join(facts.disturbed())}", "Mend that, then repeat with --force.")
+        return warned(
+            f"measured, but not published: {'; '.join(facts.disturbed())}",
+            "Fix that ('mlx-publish doctor' names the command), then run 'mlx-publish benchmark --force'.",
+        )
     if facts.remarks:
         return warned(" ".join(facts.remarks), remarks=list(facts.remarks))
-    return passed("nothing is known that would have slowed it down")
+    return passed("nothing is known to have slowed it down")
 
 
 def _device(facts: SpeedFacts) -> Says:
     if objections := list(facts.wrong_device()):
-        return warned(f"not printed: {objections[0]}", "Run 'mlx-publish benchmark --force' where Metal is available.")
+        return warned(
+            f"measured, but not published: {objections[0]}",
+            "Run 'mlx-publish benchmark --force' where Metal is available.",
+        )
     if facts.speed.device != "gpu":
-        return passed(f"measured by the CPU under {facts.system}, and every number says so")
+        return passed(f"measured on the CPU under {facts.system}, and every number says so")
     return passed("measured on the GPU")
 
 
 def _enough(facts: SpeedFacts) -> Says:
     if objections := list(facts.too_few()):
-        remedy = f"Ask for {FEWEST} at least in the recipe, and give it more seconds."
-        return warned(f"not printed: {objections[0]}", remedy)
+        remedy = f"Ask for at least {FEWEST} tokens in the recipe, and give it more seconds."
+        return warned(f"measured, but not published: {objections[0]}", remedy)
     asked, lengths = facts.limits, facts.speed.lengths
     shrunk = [
         f"{len(length.trials)} trials of {length.generation_tokens} tokens after a prompt of {length.prompt_tokens}"
@@ -100,7 +150,7 @@ def _enough(facts: SpeedFacts) -> Says:
         if len(length.trials) < asked.trials or length.generation_tokens < asked.generation_tokens
     ]
     left_out = [f"prompts of {length.prompt_tokens} tokens ({length.why})" for length in facts.speed.left_out]
-    parts = [f"made to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
+    parts = [f"shortened to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
     parts += [f"left out: {'; '.join(left_out)}"] if left_out else []
     whole = f"{asked.trials} trials of {len(lengths)} length(s), {asked.generation_tokens} tokens each"
     return passed("; ".join(parts) or whole)

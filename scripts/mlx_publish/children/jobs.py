@@ -19,6 +19,7 @@ from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LON
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
 from mlx_publish.errors import Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
+from mlx_publish.text import kit
 
 __all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
 
@@ -71,7 +72,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     if importlib.util.find_spec(module) is None:
         raise SurroundingsError(
             f"{job.op} needs {module.replace('_', '-')}, which is not installed here",
-            remedy="pip install 'mlx-publish[mlx]'",
+            remedy=kit.install("mlx"),
         )
     if job.children is None:
         with Children() as own:

@@ -15,7 +15,7 @@ from rich.text import Text
 from mlx_publish.evidence.measurements import SpeedSpec
 from mlx_publish.evidence.report import unmeasured
 from mlx_publish.evidence.results import Converted, Fidelity, PublishedFolder, PublishedRepo, Smoke
-from mlx_publish.evidence.stages import CONVERT, MEASURED
+from mlx_publish.evidence.stages import CONVERT, MEASURED, NAMES
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.text.console import width
 from mlx_publish.text.harmless import harmless, plain
@@ -36,7 +36,7 @@ def print_table(out: TextIO, variants: Sequence[Variant], work: Work) -> None:
         table.add_row(*(Text(cell) for cell in _cells(variant.label, work)))
     console = print_plainly(out, table)
     for variant in variants:
-        reports = [report for name in ("inspect", "convert", "smoke") if (report := work.report(variant.label, name))]
+        reports = [report for name in NAMES if (report := work.report(variant.label, name))]
         if why := unmeasured(reports):
             console.print(Text(f"  {variant.label}: {why}"), soft_wrap=True)
         card = work.model(variant.label) / "README.md"

@@ -1,4 +1,4 @@
-"""doctor: a table of findings about this machine, each bad one with what mends it."""
+"""doctor: what this machine, or a repo on GitHub, lacks for the whole pipeline, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -11,33 +11,66 @@ from mlx_publish.text.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where work will lie."""
-    parser.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="where work will lie")
+    """Add the work folder, and the repo on GitHub to check instead."""
+    parser.add_argument("--work", type=Path, default=Path("work"), metavar="DIR", help="the work folder")
+    parser.add_argument("--github", action="store_true", help="check the settings of a repo on GitHub, through gh")
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="with --github: which repo; default: that of this folder")
     add_json(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Print what this machine lacks for the whole way; return 4, for the surroundings, where it cannot go it."""
+    """Print what is missing; return 4, for the surroundings, if the pipeline cannot run."""
+    if options.github or options.repo is not None:
+        return _repo(options, console)
+    return _machine(options, console)
+
+
+def _machine(options: argparse.Namespace, console: Console) -> int:
     import platform
 
-    from mlx_publish import __version__
     from mlx_publish.checks.base import run_checks
     from mlx_publish.commands._verdict import print_verdict
-    from mlx_publish.doctor.checks import MACHINE
+    from mlx_publish.doctor.checks import MACHINE, summary
     from mlx_publish.doctor.facts import gather
-    from mlx_publish.evidence.report import verdict_of
     from mlx_publish.text.temporary import TemporaryFolder
 
     with TemporaryFolder() as aside:
         facts = gather(options.work, aside)
     findings = run_checks(MACHINE, facts)
-    fit = verdict_of(findings) == "pass"
+    failures = sum(finding.status == "fail" for finding in findings)
     name = facts.machine.system or platform.system()
-    title = f"mlx-publish {__version__} on {name}: {'fit' if fit else 'NOT fit'}"
-    print_verdict(console, "doctor", title, findings, as_json=options.json)
-    return 0 if fit else 4
+    print_verdict(console, "doctor", f"{name}: {summary(facts, failures)}", findings, as_json=options.json)
+    return 4 if failures else 0
+
+
+def _repo(options: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+    from textwrap import indent
+
+    from mlx_publish.checks.base import run_checks
+    from mlx_publish.commands._verdict import print_verdict
+    from mlx_publish.doctor.github_checks import REPO, summary
+    from mlx_publish.doctor.github_facts import gather
+
+    console.progress("asking GitHub")
+    facts = gather(Path.cwd(), options.repo)
+    findings = run_checks(REPO, facts)
+    failures = sum(finding.status == "fail" for finding in findings)
+    unknown = sum(bool(finding.details.get("unknown")) for finding in findings)
+    # Commands stand below in one piece each, so that they can be copied.
+    shown = findings if options.json else [replace(finding, remedy="") for finding in findings]
+    print_verdict(console, "doctor --github", summary(facts, failures, unknown), shown, as_json=options.json)
+    for finding in findings:
+        if finding.status in ("fail", "warn") and not options.json:
+            console.say(f"To fix {finding.id}:\n" + indent(finding.remedy, "  "))
+    return 4 if failures else 0
 
 
 COMMAND = Command(
-    "doctor", "can this machine go the whole way, and what mends it", 40, add_arguments, run, extras=("mlx", "sign")
+    "doctor",
+    "check this machine, or a repo on GitHub, and suggest fixes",
+    40,
+    add_arguments,
+    run,
+    extras=("mlx", "sign"),
 )

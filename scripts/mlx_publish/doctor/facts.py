@@ -1,4 +1,4 @@
-"""What the doctor looks at. Nothing is changed, and nothing is sent but one question to the Hub."""
+"""What doctor looks at. It changes nothing, and sends nothing but one request to the Hub."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import resource
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, find_torch
+from mlx_publish.doctor.remedies import INSTALLERS, Remedies
 from mlx_publish.errors import PublishError
 from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.speed import Device
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mlx_publish.hub.identity import Token
 
 PROGRAMS = ("git", "gh")
+NO_ANSWER = "no answer from"
+"""In the words of `hub.client` for a connection that cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,21 @@ class Facts:
     """How many a program may open after it asked for more."""
     programs: Mapping[str, str | None]
     hub: str
-    """Empty where it answers, else why not."""
+    """Empty if it answers, else why not."""
     token: Token | None
-    """None where there is none."""
+    """None if there is none."""
+    offline: bool = False
+    """Whether no connection to the Hub itself can be made."""
+    remedies: Remedies = field(default_factory=Remedies)
+    checkout: str = ""
+    """The path of the kit's checkout from here, with a slash at the end; empty in it, and where there is none."""
 
 
 def gather(work: Path, logs: Path) -> Facts:
     """Look at this machine; `work` is where work would lie, `logs` a folder for what the child prints."""
     from mlx_publish.hub.identity import greeting, token_at_hand  # noqa: PLC0415  the Hub's client takes its time
 
+    hub = greeting()
     return Facts(
         system=platform.system(),
         arch=platform.machine(),
@@ -82,9 +91,23 @@ def gather(work: Path, logs: Path) -> Facts:
         disk_bytes=_free({work, _cache()}),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         programs={name: shutil.which(name) for name in PROGRAMS},
-        hub=greeting(),
-        token=token_at_hand(),
+        hub=hub,
+        token=None if is_offline(hub) else token_at_hand(),
+        offline=is_offline(hub),
+        remedies=Remedies(platform.system(), next((name for name in INSTALLERS if shutil.which(name)), "")),
+        checkout=_checkout(),
     )
+
+
+def is_offline(hub: str) -> bool:
+    """Tell whether no connection can be made to the Hub itself; another address in HF_ENDPOINT has to answer."""
+    return NO_ANSWER in hub and not os.environ.get("HF_ENDPOINT")
+
+
+def _checkout() -> str:
+    root = Path(__file__).resolve().parents[3]
+    here = os.path.relpath(root)
+    return "" if here == "." or not (root / "scripts" / "bootstrap.sh").is_file() else f"{here}/"
 
 
 def _translated() -> bool:

@@ -33,7 +33,7 @@ def trusted() -> None:
     if on_gpu() and not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
         raise SurroundingsError(
             f"the GPU computes wrong: a small product is off by {share:.1e} of its size",
-            remedy="Restart the Mac; where that does not help, take another version of macOS or of mlx.",
+            remedy="Restart the machine; if that does not help, update its system and driver, or try another mlx.",
         )
 
 

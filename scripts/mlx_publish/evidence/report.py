@@ -141,12 +141,14 @@ def verdict_of(checks: Iterable[Finding]) -> Verdict:
 
 
 def unmeasured(reports: Iterable[Report]) -> str:
-    """Return why a variant has no numbers: it was refused, and goes no further; empty where it was not.
+    """Return why a variant has no numbers, or none of its speed; empty where it has all that was asked for.
 
     `reports` are of one variant, in the order of the stages.
     """
-    stopped = next((report for report in reports if report.verdict == "refused"), None)
-    if stopped is None or stopped.stage not in ("inspect", "convert", "smoke"):
-        return ""
-    first = next((check.id for check in stopped.checks if check.status == "fail"), "")
-    return f"mean KLD and speed are not known: it was refused in {stopped.stage}{f' by {first}' if first else ''}"
+    listed = list(reports)
+    stopped = next((report for report in listed if report.verdict == "refused"), None)
+    if stopped is not None and stopped.stage in ("inspect", "convert", "smoke"):
+        first = next((check.id for check in stopped.checks if check.status == "fail"), "")
+        return f"no mean KLD and no speed: refused in {stopped.stage}{f' by {first}' if first else ''}"
+    speed = next((report for report in listed if report.stage == "benchmark" and report.not_measured), None)
+    return f"speed: {speed.not_measured.partition(':')[0]}" if speed else ""

@@ -1,4 +1,4 @@
-"""Find recipes whose source moved since they were pinned, and cards whose converter has a newer version."""
+"""Find recipes whose source changed since they were pinned, and cards whose converter has a newer version."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import os
 import re
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlx_publish.errors import BadInput, SurroundingsError
-from mlx_publish.github.programs import gh
 from mlx_publish.github.wanted import known_recipes
 from mlx_publish.hub.repo import RepoFiles, resolve
 from mlx_publish.model.card import SourceCard, read_card
@@ -24,14 +23,11 @@ from mlx_publish.model.template_places import JINJA, LEGACY
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
-from mlx_publish.text import bounds, markdown
+from mlx_publish.text import bounds
 from mlx_publish.text.json_text import parse, read
-from mlx_publish.text.markdown import cell
 
-TITLE = "Sources and converters that moved"
-LABEL = "mlx-publish-drift"
 CONVERTERS = ("mlx-lm",)
-"""Packages whose newer versions may convert otherwise."""
+"""Packages whose newer versions may convert differently."""
 _PYPI = "https://pypi.org"
 _SECONDS = 30
 _RELEASE = re.compile(r"(\d+)\.(\d+)")
@@ -39,7 +35,7 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Moved:
-    """One row: a source or a converter of a recipe, before and now."""
+    """One row: a source or a converter of a recipe, as pinned and as it is now."""
 
     recipe: str
     of: str
@@ -47,35 +43,109 @@ class Moved:
     before: str
     now: str
     what: str
+    kind: Literal["source", "converter", "broken"]
+    """`broken`: a recipe or a source that cannot be read."""
 
 
-def drift(recipes: Path, cards: Path) -> Iterator[Moved]:
-    """Yield what moved of every recipe of a folder that is pinned to a commit, and of its cards in `cards`.
+@dataclass(frozen=True)
+class Skipped:
+    """A recipe whose source was not looked at, and why."""
 
-    A source that is gone, or a recipe that is wrong, is a row, too. Raises `SurroundingsError` where the Hub does not
-    answer.
+    recipe: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was looked at, and what was found."""
+
+    recipes: int
+    at_head: tuple[str, ...]
+    """Recipes whose source is at its pinned commit."""
+    moved: tuple[Moved, ...]
+    skipped: tuple[Skipped, ...]
+    converters: int
+    """Recipes whose reviewed cards name the version of a converter."""
+
+    @property
+    def summary(self) -> str:
+        """Return what was looked at in a line."""
+        counts = {
+            "source moved": len({row.recipe for row in self.moved if row.kind == "source"}),
+            "cannot be read": len({row.recipe for row in self.moved if row.kind == "broken"}),
+            "skipped": len(self.skipped),
+        }
+        at_head = len(self.at_head)
+        parts = [f"{at_head} source{'' if at_head == 1 else 's'} at {'its' if at_head == 1 else 'their'} head"]
+        parts += [f"{count} {what}" for what, count in counts.items() if count]
+        older = len({row.recipe for row in self.moved if row.kind == "converter"})
+        if self.converters:
+            parts.append(f"cards of {self.converters}: {older or 'none'} made by an older converter")
+        return f"looked at {self.recipes} recipe{'' if self.recipes == 1 else 's'}: {', '.join(parts)}"
+
+
+def survey(recipes: Path, cards: Path) -> Survey:
+    """Look at the source of every recipe in a folder that is pinned to a commit, and at its cards in `cards`.
+
+    A source that is gone, or a recipe that is wrong, is a row, too. Raises `BadInput` where there is nothing to look
+    at, and `SurroundingsError` where the Hub does not answer.
     """
+    known = known_recipes(recipes)
+    if not known:
+        raise BadInput(
+            f"no recipes in {recipes}{'' if recipes.is_dir() else ', which is not a folder'}",
+            place="--recipes",
+            remedy="Run it at the root of your repo of recipes, or name their folder: mlx-publish drift --recipes DIR",
+        )
     # Asked once, however many recipes there are.
     newest = cache(newest_version)
-    for name, path in known_recipes(recipes).items():
+    at_head: list[str] = []
+    moved: list[Moved] = []
+    skipped: list[Skipped] = []
+    converters = 0
+    for name, path in known.items():
         try:
             recipe = recipe_from_file(path, elsewhere=True)
         except BadInput as error:
-            yield Moved(name, str(path), "", "", f"the recipe is wrong: {error.message}")
+            moved.append(Moved(name, str(path), "", "", f"the recipe is not valid: {error.message}", "broken"))
             continue
-        if recipe.source_folder is None and is_commit(recipe.spec.revision):
-            yield from _source(name, recipe.spec.source, str(recipe.spec.revision))
-        yield from _converters(name, recipe, cards, newest)
+        if why := _not_pinned(recipe, path):
+            skipped.append(Skipped(name, why))
+        elif row := _source(name, recipe.spec.source, str(recipe.spec.revision)):
+            moved.append(row)
+        else:
+            at_head.append(name)
+        used = list(_tools_of(recipe, cards))
+        converters += bool(used)
+        moved += _converters(name, used, newest)
+    if not at_head and not moved and not converters:
+        raise BadInput(
+            f"nothing to look at: {'; '.join(f'{entry.recipe} {entry.why}' for entry in skipped)}",
+            place=str(recipes),
+            remedy=f"Pin a recipe: mlx-publish pin {recipes / '<name>.yaml'}",
+        )
+    return Survey(len(known), tuple(at_head), tuple(moved), tuple(skipped), converters)
 
 
-def _source(name: str, repo: str, pinned: str) -> Iterator[Moved]:
+def _not_pinned(recipe: Recipe, path: Path) -> str:
+    """Return why a source cannot have moved since its recipe was pinned; empty where it can."""
+    if recipe.source_folder is not None:
+        return "has a local folder as its source"
+    if not is_commit(recipe.spec.revision):
+        return f"is not pinned to a commit (mlx-publish pin {path})"
+    return ""
+
+
+def _source(name: str, repo: str, pinned: str) -> Moved | None:
+    """Return what changed since the pinned commit; None where it is the head."""
     try:
         head = resolve(repo, None)
     except BadInput as error:
-        yield Moved(name, repo, pinned, "", error.message)
-        return
-    if head != pinned:
-        yield Moved(name, repo, pinned, head, ", ".join(_changes(RepoFiles(repo, pinned), RepoFiles(repo, head))))
+        return Moved(name, repo, pinned, "", error.message, "broken")
+    if head == pinned:
+        return None
+    changes = ", ".join(_changes(RepoFiles(repo, pinned), RepoFiles(repo, head)))
+    return Moved(name, repo, pinned, head, changes, "source")
 
 
 def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
@@ -83,7 +153,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
     try:
         entries, later = before.entries, now.entries
     except BadInput as error:
-        return [f"{error.message}, so what changed is not known"]
+        return [f"{error.message}, so the changes are not known"]
     others = {path for path in {*entries, *later} if _digest(entries.get(path)) != _digest(later.get(path))}
     card, after = (_quietly(read_card, files) if "README.md" in others else None for files in (before, now))
     changes = {
@@ -94,7 +164,7 @@ def _changes(before: ModelFiles, now: ModelFiles) -> list[str]:
         "licence": any(is_legal(path) for path in others) or _of(card, "license") != _of(after, "license"),
         "base model": _of(card, "base_model") != _of(after, "base_model"),
     }
-    return [what for what, moved in changes.items() if moved] or ["nothing that is converted"]
+    return [what for what, moved in changes.items() if moved] or ["nothing that affects the conversion"]
 
 
 def _digest(entry: FileEntry | None) -> str | None:
@@ -123,14 +193,19 @@ def _of(card: SourceCard | None, key: str) -> tuple[str, ...]:
     return card.texts(key) if card else ()
 
 
-def _converters(name: str, recipe: Recipe, cards: Path, newest: Callable[[str], str]) -> Iterator[Moved]:
+def _tools_of(recipe: Recipe, cards: Path) -> Iterator[Mapping[str, str]]:
+    """Yield the versions of tools that the evidence of each reviewed card names."""
+    for destination in recipe.destinations.values():
+        if tools := _tools(cards / destination.reviewed_as / "evidence.json"):
+            yield tools
+
+
+def _converters(name: str, used: Sequence[Mapping[str, str]], newest: Callable[[str], str]) -> Iterator[Moved]:
     """Yield one row for all variants of a recipe whose evidence names an older minor version."""
-    folders = [cards / destination.reviewed_as for destination in recipe.destinations.values()]
-    used = [tools for folder in folders if (tools := _tools(folder / "evidence.json"))]
     for package in CONVERTERS:
         versions = sorted({tools[package] for tools in used if package in tools}, key=_minor)
         if versions and _minor(versions[0]) < _minor(newest(package)):
-            yield Moved(name, package, versions[0], newest(package), "a newer converter")
+            yield Moved(name, package, versions[0], newest(package), "a newer converter", "converter")
 
 
 def _tools(path: Path) -> Mapping[str, str]:
@@ -154,37 +229,3 @@ def newest_version(package: str) -> str:
             return str(parse(answer.read(bounds.ANSWER.most_bytes + 1), bounds.ANSWER)["info"]["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SurroundingsError(f"{address}: {error}", remedy="Run it again later.") from error
-
-
-def table(moved: list[Moved]) -> str:
-    """Return Markdown for the issue, the step summary and the terminal."""
-    if not moved:
-        return "Nothing moved: every recipe is pinned to the head of its source.\n"
-    rows = [
-        [cell(text) for text in (entry.recipe, entry.of, entry.before[:12], entry.now[:12], entry.what)]
-        for entry in moved
-    ]
-    return markdown.table(("recipe", "source or tool", "was", "is", "what moved"), rows) + "\n"
-
-
-def issue_about(moved: list[Moved], root: Path) -> str:
-    """Open one issue, or update or close the open one. Return its address, empty where there is none."""
-    # By its label, which no stranger can give to an issue of his own.
-    asked = ("--label", LABEL, "--state", "open", "--json", "number,url,body")
-    try:
-        listed = parse(gh(root, "issue", "list", *asked) or "[]", bounds.ANSWER)
-    except ValueError as error:
-        raise SurroundingsError(f"gh answered no JSON: {error}", remedy="Update gh.") from error
-    text = table(moved)
-    if not listed:
-        if not moved:
-            return ""
-        gh(root, "label", "create", LABEL, "--force", "--description", "What mlx-publish drift found")
-        return gh(root, "issue", "create", "--title", TITLE, "--label", LABEL, "--body-file", "-", text=text).strip()
-    there = listed[0]
-    number, address = str(there["number"]), str(there["url"])
-    if not moved:
-        gh(root, "issue", "close", number, "--comment", text.strip())
-    elif str(there.get("body", "")).replace("\r\n", "\n").strip() != text.strip():
-        gh(root, "issue", "edit", number, "--body-file", "-", text=text)
-    return address

@@ -26,6 +26,11 @@ def gh(root: Path, *words: str, text: str = "") -> str:
     return _run(root, "gh", words, text)
 
 
+def gh_outcome(root: Path, *words: str) -> Said:
+    """Run gh in a folder. Return its exit code and its output, whatever they are."""
+    return _ask(root, "gh", words)
+
+
 def git_outcome(root: Path, *words: str) -> Said:
     """Run git in a folder. Return its exit code and its output, whatever they are."""
     return _ask(root, "git", words)

@@ -1,4 +1,4 @@
-"""Trials of a measurement: when they have warmed up, and when they deserve to be printed."""
+"""Trials of a measurement: when they have warmed up, and when they are steady enough to be published."""
 
 from __future__ import annotations
 
@@ -45,8 +45,14 @@ def spread(series: Sequence[float]) -> float:
     return (max(series) - min(series)) / statistics.median(series)
 
 
+def deviation(series: Sequence[float]) -> float:
+    """Distance of the median from the trial farthest from it, as a share of the median."""
+    middle = statistics.median(series)
+    return max(abs(rate - middle) for rate in series) / middle
+
+
 def objection(series: Sequence[float], max_drift: float, max_spread: float) -> str:
-    """Why a series of rates must not be printed; empty where it may."""
+    """Return why a series of rates must not be published; empty where it may be."""
     if (lost := fall(series)) > max_drift:
         return f"drift: it fell by {lost:.0%} from {series[0]:.1f} to {series[-1]:.1f}"
     if (wide := spread(series)) > max_spread:

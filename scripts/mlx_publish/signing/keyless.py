@@ -14,6 +14,7 @@ from typing import Any
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.github.runner import Runner
 from mlx_publish.signing.bundle import Bundle
+from mlx_publish.text import kit
 from mlx_publish.text.masking import learn
 
 TRUST = "MLX_PUBLISH_SIGSTORE"
@@ -152,6 +153,6 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise SurroundingsError(
-            "keyless signatures need the package sigstore, which is not installed here",
-            remedy="pip install 'mlx-publish[sign]'",
+            "keyless signatures need the package sigstore, which is not installed",
+            remedy=kit.install("sign"),
         ) from None

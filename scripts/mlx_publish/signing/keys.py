@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.signing.bundle import Bundle, bundle_text, signing_input
+from mlx_publish.text import kit
 from mlx_publish.text.masking import learn
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _ec() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     except ImportError:
         raise SurroundingsError(
-            "keys need the package cryptography, which is not installed here", remedy="pip install 'mlx-publish[sign]'"
+            "signing keys need the package cryptography, which is not installed", remedy=kit.install("sign")
         ) from None
     return ec
 
