@@ -1,6 +1,7 @@
 """Sessions: one a command, and demo; tests and lint for those who work on mlx-publish.
 
-`sh scripts/bootstrap.sh -s SESSION -- ...` starts them on a machine that has nothing but Python.
+`sh scripts/bootstrap.sh -s SESSION -- ...` starts them on a machine that has nothing but Python; without arguments it
+lists them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nox.command import CommandFailed
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
 import indexes
 import lock as lock_file
+import sessions
 import torch_environment
 from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
@@ -30,7 +32,7 @@ from mlx_publish.text.harmless import harmless, plain
 hide()  # nox stands between the runner and what it starts, with all variables
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = []
 nox.options.default_venv_backend = "none"
 
 ROOT = Path(__file__).parent.resolve()
@@ -226,9 +228,9 @@ for _command in registry().values():
         command_session(_command, _command.extras)
 
 
-@nox.session
+@nox.session(tags=["machine"])
 def reference(session: nox.Session) -> None:
-    """PyTorch for the CPU, by which inspect proves an architecture: brings it on Linux; a Mac's stages have it"""
+    """Install PyTorch for the CPU on Linux, so that inspect can prove an architecture; Macs have it already."""
     if sys.platform == "darwin":
         session.log("nothing to do: on a Mac PyTorch is in the stages' environment")
         return
@@ -244,9 +246,9 @@ def reference(session: nox.Session) -> None:
     session.log(f"export {torch_environment.VARIABLE}={torch_environment.python()}")
 
 
-@nox.session
+@nox.session(tags=["start"])
 def demo(session: nox.Session) -> None:
-    """The whole way on a real chat model of 135M parameters, into published/; needs nothing but PyPI."""
+    """Run the whole pipeline on a real 135M chat model and write two folders to published/; needs only PyPI."""
     python = environment(session, "demo", "mlx", "demo")
     start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
     work = ROOT / "work"
@@ -254,7 +256,7 @@ def demo(session: nox.Session) -> None:
     mlx_publish(session, python, "publish", "--recipe", str(recipe), "--work", str(work), *session.posargs)
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
@@ -266,16 +268,16 @@ def tests(session: nox.Session) -> None:
     start(session, str(python), "-m", "pytest", *workers, *session.posargs, **node_modules(session))
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def fuzz(session: nox.Session) -> None:
-    """Try what strangers may write for some two minutes; MLX_PUBLISH_FUZZ is the number of examples of each kind."""
+    """Feed hostile input to every reader for about two minutes; MLX_PUBLISH_FUZZ sets the examples per kind."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
     session.chdir(ROOT)
     examples = os.environ.get("MLX_PUBLISH_FUZZ") or "250"
     start(session, str(python), "-m", "pytest", "tests/test_fuzz.py", *session.posargs, MLX_PUBLISH_FUZZ=examples)
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def lint(session: nox.Session) -> None:
     """Run every linter, type checker and schema check."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
@@ -298,34 +300,34 @@ def lint(session: nox.Session) -> None:
     start(session, *schema, "vendor.github-actions", "action.yml")
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def benchmarks(session: nox.Session) -> None:
-    """Compare conversion with mlx-lm's own command line; arguments go to benchmarks/convert.py."""
+    """Compare conversion speed with mlx-lm's own command; arguments go to benchmarks/convert.py."""
     python = environment(session, "bench", "mlx", "bench")
     start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
     start(session, str(python), str(ROOT / "benchmarks" / "convert.py"), "--source", str(DEMO_SOURCE), *session.posargs)
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def architectures(session: nox.Session) -> None:
-    """Hold what mlx-lm computes against transformers, for every model type, into docs/architectures.md."""
+    """Compare mlx-lm with transformers for every model type and write docs/architectures.md."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
     found = reference_python()
     session.chdir(ROOT)
     start(session, str(python), "scripts/survey.py", *session.posargs, PYTHONPATH="scripts", **found)
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def keep(session: nox.Session) -> None:
-    """Publish a tiny model with this version into tests/published/, which all later ones have to verify"""
+    """Publish a tiny model into tests/published/, which later versions must still verify."""
     python = environment(session, "dev", "mlx", "test", "bench", "lint")
     session.chdir(ROOT)
     start(session, str(python), "scripts/keep_published.py", PYTHONPATH="scripts")
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def release(session: nox.Session) -> None:
-    """Build the wheel and make the release of the tag that is given; release.yml runs it."""
+    """Build the wheel and create the release of a tag; release.yml runs it."""
     session.chdir(ROOT)
     python = environment(session, "plan")
     with tempfile.TemporaryDirectory() as folder:
@@ -340,9 +342,9 @@ def release(session: nox.Session) -> None:
         start(session, str(python), "scripts/release.py", *session.posargs, *wheels, PYTHONPATH="scripts")
 
 
-@nox.session
+@nox.session(tags=["develop"])
 def lock(session: nox.Session) -> None:
-    """Pin everything anew in constraints.txt, for all Pythons and systems, and its hashes in requirements.lock.
+    """Update constraints.txt and requirements.lock for all Pythons and systems.
 
     `-- --keep` leaves the versions that are there as they are, and adds what is missing.
     """
@@ -389,3 +391,6 @@ def compile_lock(session: nox.Session, *options: str) -> None:
         session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--extra", "mlx",
         "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options, "pyproject.toml",
     )  # fmt: skip
+
+
+sessions.answer(sys.argv)

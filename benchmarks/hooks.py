@@ -75,7 +75,7 @@ def environment() -> dict[str, str]:
 
 
 def verdict(taken: float, aim: float) -> str:
-    return f"{taken:.2f} s" if taken < aim else f"{taken:.2f} s (aim: {aim:g} s)"
+    return f"{taken:.2f} s" if taken < aim else f"{taken:.2f} s (target: {aim:g} s)"
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def compare(megabytes: int, rounds: int, *, xet: bool) -> Iterator[str]:
                     command = [sys.executable, "-c", program, str(folder), "ada/Model"]
                     times.append(measure(command, env=environment).seconds)
     bare, ours = (statistics.median(times) for times in taken.values())
-    verdict = "" if ours <= AIM * bare else f" (aim: {AIM})"
+    verdict = "" if ours <= AIM * bare else f" (target: {AIM})"
     yield f"| {megabytes} MB | {bare:.2f} s | {ours:.2f} s | **{ours / bare:.2f}**{verdict} |"
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Finds a Python, keeps nox in a cached virtual environment and hands all arguments on to nox:
 #     sh scripts/bootstrap.sh -s demo
-# With --which it prints the Python that it would take, and makes nothing.
+# Without arguments it lists the sessions. With --which it prints the Python that it would take, and makes nothing.
 #
 # Reads MLX_PUBLISH_PYTHON (take this one and no other), MLX_PUBLISH_CACHE (where the environments are kept; handed on
 # to the noxfile) and MLX_PUBLISH_SEARCH_ROOT (put before the fixed places below; for the tests).
@@ -198,6 +198,9 @@ find_python
 if [ "${1:-}" = --which ]; then
   printf '%s %s\n' "$python" "$version"
   exit 0
+fi
+if [ $# -eq 0 ] && [ -z "${NOXSESSION:-}" ]; then
+  exec "$python" -I -S "$root/scripts/sessions.py"
 fi
 key=$({ cat "$root/requirements.lock" && printf '%s\n' "$python"; } | cksum | cut -d ' ' -f 1)
 find_cache "nox-${version%.*}-$key"

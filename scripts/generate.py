@@ -19,14 +19,19 @@ from pydantic import BaseModel, TypeAdapter
 
 import key_blocks
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
+from mlx_publish.cli import ERROR_SCHEMA
 from mlx_publish.commands import registry
+from mlx_publish.commands._repo_templates import WORKFLOWS, workflow
 from mlx_publish.doctor.checks import MACHINE
 from mlx_publish.doctor.github_checks import REPO
+from mlx_publish.errors import BadInput, Bug, Interrupted, Refused, SurroundingsError
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.github.request import DISPATCH, MOST_KEYS, RequestSpec
+from mlx_publish.github.running_kit import RunningKit
 from mlx_publish.recipes import flags
 from mlx_publish.recipes.recipe import RecipeSpec
+from mlx_publish.text import kit
 from mlx_publish.text.files import json_text
 from mlx_publish.text.markdown import Markdown, table
 from mlx_publish.text.yaml import parse_yaml
@@ -34,6 +39,7 @@ from mlx_publish.text.yaml import parse_yaml
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "scripts" / "mlx_publish" / "schemas"
 WORKFLOW = ROOT / ".github" / "workflows" / "publish.yml"
+WORKFLOWS_PAGE = ROOT / "docs" / "workflows.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -63,13 +69,58 @@ def report_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **schema}
 
 
+def error_schema() -> dict[str, Any]:
+    """JSON Schema of what `--json` prints of an error."""
+    codes = {error.kind: error.exit_code for error in (Refused, BadInput, Bug, SurroundingsError, Interrupted)}
+    text, nullable = {"type": "string"}, {"type": ["string", "null"]}
+    fault = {"message": text, "file": nullable, "key": nullable, "remedy": nullable}
+    line = {"type": ["integer", "null"], "minimum": 1, "description": "Line of the file, counted from 1."}
+    return {
+        "$schema": DIALECT,
+        "title": "Error",
+        "description": "What a command prints on standard output where --json is given and it fails.",
+        **_closed(
+            {
+                "schema": {"const": ERROR_SCHEMA},
+                "error": _closed(
+                    {
+                        "exit_code": {"enum": sorted(codes.values())},
+                        "kind": {"enum": list(codes)},
+                        "faults": {"type": "array", "minItems": 1, "items": _closed({**fault, "line": line})},
+                    }
+                ),
+            }
+        ),
+    }
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def action_file() -> str:
     """action.yml with an input for each key of a recipe that has a flag, and with the commands that it runs alike."""
     text = key_blocks.action((ROOT / "action.yml").read_text(encoding="utf-8"))
     names = [
         name for name, command in registry().items() if command.of_the_action and f"\n          {name})\n" not in text
     ]
-    return re.sub(r"(?m)^( +)inspect \| .*\)$", rf"\1{' | '.join(names)})", text)
+    return re.sub(r"(?m)^( +)[\w-]+(?: \| [\w-]+){3,}\)$", rf"\1{' | '.join(names)})", text)
+
+
+def workflows_page(text: str) -> str:
+    """docs/workflows.md with the workflows that init writes."""
+    kit = RunningKit("OWNER/mlx-publish", "COMMIT", "the page")
+    for name in WORKFLOWS:
+        start = f"`.github/workflows/{name}.yml`:\n\n```yaml\n"
+        head, _, rest = text.partition(start)
+        text = f"{head}{start}{workflow(name, kit)}{rest[rest.index('```') :]}"
+    return text
 
 
 def recipe_page() -> str:
@@ -78,16 +129,16 @@ def recipe_page() -> str:
     lines = [
         "# The recipe",
         "",
-        "A recipe is a YAML file that says which model is wanted in which variants, and where they go. It lies in git,",
-        "usually in `recipes/`; its file name is its name. Unknown keys and wrong types are errors that name file, line",
-        "and key. For completion in an editor, begin the file with",
-        "`# yaml-language-server: $schema=PATH`, where PATH leads to `scripts/mlx_publish/schemas/recipe.schema.json` of a",
-        "checkout of mlx-publish.",
+        "A recipe is a YAML file that names a source model, the variants to make of it and where to publish them. Keep it",
+        "in git, in `recipes/`; the file name is the recipe's name. Unknown keys and wrong types are errors that name file,",
+        "line and key. For completion in an editor, start the file with",
+        "`# yaml-language-server: $schema=PATH`, where PATH points to `scripts/mlx_publish/schemas/recipe.schema.json` in a",
+        "checkout of mlx-publish. [Six commented examples](../examples/README.md).",
         "",
-        "Paths in a recipe are relative to its file. Every key is also a flag of the command line and an input of the",
-        "Action (`base_model` is `--base-model` and `base-model`), but for those that are mappings or lists of them.",
+        "Paths in a recipe are relative to its file. Every key is also a command-line flag and an input of the Action",
+        "(`base_model` is `--base-model` and `base-model`), except mappings and lists of mappings.",
         "",
-        "This page is made from the code by `scripts/generate.py`.",
+        "Generated from the code by `scripts/generate.py`.",
         "",
         _keys(schema, _notes(RecipeSpec)),
     ]
@@ -98,7 +149,7 @@ def recipe_page() -> str:
         lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
         if key == "variants":
             lines += [
-                "A short name may stand for a whole variant: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
+                "A short name can replace a mapping: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
                 "",
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
@@ -110,11 +161,11 @@ def checks_page() -> str:
     lines = [
         "# The checks",
         "",
-        "One failed check makes the verdict of a stage `refused` and the exit code 1. A recipe can let a failure through",
-        "with `accept: [{check: <id>, reason: <why>}]`; it is then a warning that the card prints. Checks marked *safety*",
-        "or *always* cannot be accepted.",
+        "A failed check makes the stage's verdict `refused` and the exit code 1. To accept a failure, add",
+        "`accept: [{check: <id>, reason: <why>}]` to the recipe; it becomes a warning, and the card prints the reason.",
+        "Checks marked *safety* or *always* cannot be accepted.",
         "",
-        "This page is made from the code by `scripts/generate.py`.",
+        "Generated from the code by `scripts/generate.py`.",
     ]
     for stage, checks in {**BY_STAGE, **BY_COMMAND, "doctor": MACHINE, "doctor --github": REPO}.items():
         lines += [
@@ -124,22 +175,72 @@ def checks_page() -> str:
         ]
         rows = [(f"`{c.id}`", c.title, c.protects, "safety" if c.safety else "") for c in checks]
         rows += [(f"`{name}`", title, why, "always") for name, (of, title, why) in RAISED.items() if of == stage]
-        lines.append(_table(("id", "what is checked", "what it protects from", ""), rows))
+        lines.append(_table(("id", "checks that", "prevents", ""), rows))
     return "\n".join(lines) + "\n"
 
 
 def action_page() -> str:
-    """docs/action.md: inputs and outputs of the composite action."""
-    action, _ = parse_yaml(action_file(), "action.yml")
-    lines = ["# The Action", "", "This page is made from action.yml by `scripts/generate.py`.", "", "## Inputs", ""]
-    inputs = [
-        (f"`{name}`", entry["description"], f"`{entry['default']}`" if entry["default"] else "")
-        for name, entry in action["inputs"].items()
+    """docs/action.md: inputs of the composite action under the headings that action.yml gives them, and outputs."""
+    text = action_file()
+    action, _ = parse_yaml(text, "action.yml")
+    lines = ["# The Action", "", "Generated from action.yml by `scripts/generate.py`.", ""]
+    lines += [
+        "Most repos use [three workflow files](workflows.md), which call the Action for you. To call it yourself:",
+        "",
+        "```yaml",
+        "on: workflow_dispatch",
+        "jobs:",
+        "  run:",
+        "    runs-on: [self-hosted, macOS, ARM64]",
+        "    permissions: {contents: read}",
+        "    steps:",
+        "      - uses: actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8  # v5.0.0",
+        "        with: {persist-credentials: false}",
+        f"      - uses: {kit.REPO}@COMMIT  # a commit that you have read",
+        "        with: {stage: run, recipe: recipes/my-model.yaml}",
+        "```",
+        "",
+        "## Inputs",
     ]
+    for heading, names in _input_groups(text):
+        rows = [
+            (f"`{name}`", entry["description"], _default(entry["default"]))
+            for name in names
+            for entry in [action["inputs"][name]]
+        ]
+        lines += ["", f"### {heading}", "", _table(("input", "meaning", "default"), rows)]
     outputs = [(f"`{name}`", entry["description"]) for name, entry in action["outputs"].items()]
-    lines += [_table(("input", "meaning", "default"), inputs), "", "## Outputs", ""]
-    lines.append(_table(("output", "meaning"), outputs))
+    lines += ["", "## Outputs", "", _table(("output", "meaning"), outputs), "", *_ACTION_PERMISSIONS]
     return "\n".join(lines) + "\n"
+
+
+_ACTION_PERMISSIONS = (
+    "## Permissions",
+    "",
+    "The Action never needs more than its stage. [The workflows](workflows.md#permissions) grant each job exactly this:",
+    "",
+    "| stage | permission of the job | secret | why |",
+    "| --- | --- | --- | --- |",
+    "| `plan`, `review-cards` | `contents: read` | none | reads recipes, policy and cards from the checkout |",
+    "| `inspect` to `card`, `run` | `contents: read` | `HF_TOKEN` that can only read, for gated or private sources | downloads the source; runs a model, so it gets nothing that can write |",
+    "| `review` | `contents: write`, `pull-requests: write` | `GH_TOKEN` | pushes the branch `mlx-publish/<recipe>` and opens its pull request |",
+    "| `upload`, `publish` | `contents: read`, plus `id-token: write` as a trusted publisher | `HF_TOKEN` that can write, unless a trusted publisher | writes to the Hub |",
+    "| `drift` | `contents: read`, `issues: write` | `GH_TOKEN` | keeps one issue about what changed |",
+    "| `recipe`, `clean` | `contents: read` | none | changes files on the runner only |",
+)
+
+
+def _input_groups(text: str) -> list[tuple[str, list[str]]]:
+    """Return the inputs of action.yml by the comment above each group."""
+    groups: list[tuple[str, list[str]]] = []
+    for comment, name in re.findall(
+        r"(?m)^  (?:# (?!</?\w+>)(.+)|([\w-]+):)$", text.split("\noutputs:", maxsplit=1)[0].split("\ninputs:")[1]
+    ):
+        if comment:
+            groups.append((comment, []))
+        else:
+            groups[-1][1].append(name)
+    return groups
 
 
 def request_page() -> str:
@@ -168,7 +269,7 @@ def _keys(schema: Mapping[str, Any], notes: Mapping[str, str]) -> str:
     for key, entry in schema["properties"].items():
         default = "**required**" if key in required else _default(entry.get("default"))
         rows.append((f"`{key}`", _kind(entry), default, notes.get(key, "")))
-    return _table(("key", "what may stand there", "default", "meaning"), rows)
+    return _table(("key", "value", "default", "meaning"), rows)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -191,10 +292,12 @@ def _kind(entry: Mapping[str, Any]) -> str:
     if "anyOf" in entry:
         return " or ".join(_kind(part) for part in entry["anyOf"] if part.get("type") != "null")
     if "$ref" in entry:
-        return "mapping, see below"
+        return "mapping (see below)"
     if entry.get("type") == "array":
-        return f"list of {_kind(entry['items'])}"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+        return f"list of {_kind(entry['items']).replace('mapping', 'mappings')}"
+    if "const" in entry:
+        return f"`{entry['const']}`"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     low, high = entry.get("minimum"), entry.get("maximum")
     limits = f", {low} to {high}" if low is not None and high is not None else ""
     return f"{words.get(entry.get('type', ''), 'text')}{limits}"
@@ -235,10 +338,12 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "recipe.schema.json": json_text(recipe_schema()),
         SCHEMAS / "evidence.schema.json": json_text(evidence_schema()),
         SCHEMAS / "report.schema.json": json_text(report_schema()),
+        SCHEMAS / "error.schema.json": json_text(error_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
         flags.FILE: json_text(key_blocks.recipe_flags()),
         ROOT / "action.yml": action_file(),
         WORKFLOW: key_blocks.publish_workflow(WORKFLOW.read_text(encoding="utf-8")),
+        WORKFLOWS_PAGE: workflows_page(WORKFLOWS_PAGE.read_text(encoding="utf-8")),
         ROOT / "docs" / "recipe.md": recipe_page(),
         ROOT / "docs" / "checks.md": checks_page(),
         ROOT / "docs" / "action.md": action_page(),

@@ -1,7 +1,7 @@
 """What is made from the keys of a recipe and of a request: flags, and blocks of action.yml and of the workflow.
 
-A block stands between two comments, `# <name> …` and `# </name>`. What is in it is made anew; an entry keeps its place,
-and a new one comes last.
+A block stands between two comments, `# <name> …` and `# </name>`. Its entries are generated; an entry keeps its place
+and the comments above it, which are headings, and a new one comes last.
 """
 
 from __future__ import annotations
@@ -19,9 +19,17 @@ Entries = Mapping[str, str]
 NEXT_JOB = "fromJSON(needs.plan.outputs.review)"
 
 
-def recipe_flags() -> dict[str, dict[str, str]]:
+def recipe_flags() -> dict[str, dict[str, str | list[str]]]:
     """Return the flags that describe a recipe, for the command line, which loads no pydantic to know them."""
-    return {key.name: {"metavar": key.flag.metavar, "help": key.flag.help} for key in keys_of(RecipeSpec)}
+    return {
+        key.name: {
+            "metavar": key.flag.metavar,
+            "help": key.flag.help,
+            "group": key.group,
+            "choices": list(key.choices),
+        }
+        for key in keys_of(RecipeSpec)
+    }
 
 
 def action(text: str) -> str:
@@ -65,9 +73,10 @@ def filled(text: str, block: str, entries: Entries) -> str:
     if parts is None:
         raise ValueError(f"there is no block between '# <{block}>' and '# </{block}>'")
     indent = parts["indent"]
-    there = re.findall(rf"(?m)^{indent}([\w-]+):", parts["body"])
-    names = [*(name for name in there if name in entries), *(name for name in entries if name not in there)]
-    body = "".join(f"{name}:{entries[name]}\n" for name in names)
+    there = re.findall(rf"(?m)^((?:{indent}#.*\n)*){indent}([\w-]+):", parts["body"])
+    above = {name: re.sub("(?m)^ +", "", comments) for comments, name in there}
+    names = [*(name for name in above if name in entries), *(name for name in entries if name not in above)]
+    body = "".join(f"{above.get(name, '')}{name}:{entries[name]}\n" for name in names)
     return text[: parts.start("body")] + re.sub("(?m)^(?=.)", indent, body) + text[parts.end("body") :]
 
 

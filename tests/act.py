@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +35,7 @@ case "$1 $2" in
   "pr list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "pr create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/pull/7' ;;
   "pr edit") cat > "$GH_BODY" ;;
+  "pr view") cat "$GH_OPEN.view" 2>/dev/null || echo '{"url": "https://github.com/lab/models/pull/7", "state": "OPEN"}' ;;
   "release create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/releases/1' ;;
   "issue list") cat "$GH_OPEN" 2>/dev/null || echo '[]' ;;
   "issue create") cat > "$GH_BODY"; echo 'https://github.com/lab/models/issues/8' ;;
@@ -221,7 +221,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class ModelsRepo(Checkout):
-    """A repo of recipes beside the kit, with the workflows that docs/workflows.md tells to copy."""
+    """A repo of models beside the kit, as `mlx-publish init` wrote it for `KIT`."""
 
     kit: Path = Path()
     """A copy of the project, which stands for OWNER/mlx-publish at COMMIT."""
@@ -230,12 +230,6 @@ class ModelsRepo(Checkout):
         copy_project(self.kit)
         for workflow in (self.kit / ".github/workflows").glob("*.yml"):
             workflow.write_text(workflow.read_text().replace("uses: ./\n", f"uses: {KIT}\n"))
-        (self.folder / ".github/workflows").mkdir(parents=True)
-        (self.folder / "recipes").mkdir()
-        page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
-        for name, text in re.findall(r"`(\.github/workflows/\w[\w-]*\.yml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL):
-            owner, _, commit = KIT.partition("@")
-            (self.folder / name).write_text(text.replace("OWNER/mlx-publish", owner).replace("COMMIT", commit))
 
     @property
     def actions(self) -> dict[str, Path]:

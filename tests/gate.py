@@ -92,7 +92,7 @@ def gate(source: Path, *flags: object, code: int = 0, command: str = "convert") 
     """
     place = source.parent
     with untouched(source):
-        ended = User(place / "home").run(command, "--source", source, "--work", place / "work", *flags, code=code)
+        ended = User(place / "home").run(command, "-v", "--source", source, "--work", place / "work", *flags, code=code)
     made = Gate(ended, place / "work" / source.name)
     assert not leftovers(place)
     if code == 1:

@@ -55,7 +55,7 @@ def card(home: Path) -> Path:
 def test_the_machine_that_measured_signs_and_upload_and_verify_name_it(home: Path) -> None:
     assert (card(home) / "evidence.sig").read_text().startswith("-----BEGIN SSH SIGNATURE-----")
     # Another destination would be another evidence; so the reviewed one is published where it says.
-    words = ("upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards")
+    words = ("upload", "--recipe", "r.json", "--work", home.parent / "work", "--cards", "cards", "-v")
     assert "is signed by runner (key SHA256:" in User(home).run(*words).text
     out = Path(json.loads((home / "r.json").read_text())["to"].removeprefix("folder:"))
     assert (out / "mlx-publish.sig").read_bytes() == (card(home) / "evidence.sig").read_bytes()

@@ -14,6 +14,7 @@ from hook_trees import make_tree, write_card
 from mlx_publish.card.render import UNRENDERABLE
 from mlx_publish.commands._review_cards import review_cards
 from mlx_publish.github.runner import Runner
+from mlx_publish.recipes.read import recipe_from_file
 from test_review import git
 
 NAMES = ("Model-0-MLX-4bit", "Model-1-MLX-4bit")
@@ -58,8 +59,8 @@ def test_a_branch_without_cards_is_fine(tree: Path, capsys: pytest.CaptureFixtur
     (tree / "other").touch()
     code, summary = review(tree)
     assert code == 0
-    assert summary.startswith("## No card changed")
-    assert capsys.readouterr().out == "0 cards and 0 recipes looked at, 0 problems\n"
+    assert summary.startswith("### No card changed")
+    assert capsys.readouterr().out == "0 cards and 0 recipes checked, 0 problems\n"
 
 
 def test_new_cards_are_shown(tree: Path) -> None:
@@ -72,9 +73,37 @@ def test_new_cards_are_shown(tree: Path) -> None:
     git(tree, "checkout", "--quiet", "main~1", "--", "cards")
     code, summary = review(tree)
     assert code == 0
+    assert summary.startswith("### All cards match their evidence")
     for name in NAMES:
-        assert f"| cards/lab/{name} | as it should be |" in summary
-        assert f"### {name}" in summary
+        assert f"| cards/lab/{name} | matches |" in summary
+        assert f"<summary>Card of {name}</summary>" in summary
+
+
+def test_links_lead_to_the_files_of_the_commit_that_is_judged(tree: Path) -> None:
+    card = tree / "cards/lab" / NAMES[0] / "README.md"
+    replace(tree / "recipes/model-0.yaml", "Words of a person", "See [the chart](ladder.svg) and [this](LICENSE)")
+    render_again(tree, 0)
+    assert "[the chart](ladder.svg)" in card.read_text(encoding="utf-8")
+    runner = Runner(
+        server="https://github.com", repo="lab/models", commit="c0ffee", summary=str(tree.parent / "summary")
+    )
+    commit(tree)
+    assert review_cards(tree, "main", Path("cards"), Path("recipes"), runner) == 0
+    summary = (tree.parent / "summary").read_text(encoding="utf-8")
+    folder = f"https://github.com/lab/models/blob/c0ffee/cards/lab/{NAMES[0]}"
+    assert f"| [cards/lab/{NAMES[0]}]({folder}/README.md) | matches |" in summary
+    assert f"See [the chart]({folder}/ladder.svg) and this" in summary
+    assert "](ladder.svg)" not in summary
+    assert "](LICENSE)" not in summary
+
+
+def render_again(tree: Path, number: int) -> None:
+    """Write the card that the recipe and the evidence give now."""
+    folder = tree / "cards/lab" / NAMES[number]
+    evidence = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
+    evidence["words"]["notes"] = recipe_from_file(tree / f"recipes/model-{number}.yaml", elsewhere=True).spec.card.notes
+    shutil.rmtree(folder)
+    write_card(tree, tree / f"recipes/model-{number}.yaml", evidence)
 
 
 @pytest.mark.parametrize("change", ["card", "evidence", "recipe", "template", "policy"])
@@ -96,15 +125,16 @@ def test_one_change_refuses_the_card_it_does_not_fit(
     code, summary = review(tree)
     captured = capsys.readouterr()
     assert code == 1
-    assert summary.startswith("## Refused")
+    assert summary.startswith("### Refused, but not because of a card" if change == "policy" else "### ")
+    assert ("cards refused" in summary) is (change != "policy")
     where = "recipes/model-0.yaml" if change == "policy" else f"cards/lab/{NAMES[0]}/"
     assert where in captured.out
-    assert f"::error file={where}" in captured.err
+    assert f"::error title=Card review,file={where}" in captured.err
     if change in ("card", "evidence"):
         assert "0.0451" in captured.out
         assert ("0.0450" if change == "card" else "0.04511") in captured.out
     if change != "policy":
-        assert f"### {NAMES[0]}" not in summary
+        assert f"Card of {NAMES[0]}</summary>" not in summary
 
 
 def test_a_card_that_is_gone_is_fine_but_not_half_of_one(tree: Path) -> None:
@@ -121,7 +151,7 @@ def test_what_is_no_card_does_not_belong_there(tree: Path, capsys: pytest.Captur
     (tree / path).parent.mkdir(parents=True, exist_ok=True)
     (tree / path).write_text("x\n")
     assert review(tree)[0] == 1
-    assert f"{path}:1: does not belong here" in capsys.readouterr().out
+    assert f"{path}:1: does not belong in the folder of a card" in capsys.readouterr().out
 
 
 def test_a_link_is_no_card(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +259,7 @@ def test_a_fault_of_the_recipe_refuses_its_card_and_is_told_at_the_recipe(
     replace(tree / "recipes/model-1.yaml", "license:", "licence:")
     code, summary = review(tree)
     assert code == 1
-    assert "file=recipes/model-1.yaml,line=8::licence: this key is not known" in capsys.readouterr().err
-    assert f"| cards/lab/{NAMES[0]} | as it should be |" in summary
-    assert f"| cards/lab/{NAMES[1]} | refused |" in summary
-    assert f"### {NAMES[1]}" not in summary
+    assert "file=recipes/model-1.yaml,line=8::licence: unknown key; did you mean license?" in capsys.readouterr().err
+    assert f"| cards/lab/{NAMES[0]} | matches |" in summary
+    assert f"| cards/lab/{NAMES[1]} | **refused** |" in summary
+    assert f"Card of {NAMES[1]}</summary>" not in summary

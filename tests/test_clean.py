@@ -61,7 +61,7 @@ def test_what_is_young_locked_changed_or_somebody_else_s_stays(work: Path, user:
     everything = weights(work)
     assert "freed 0" in clean(user, work, "--older-than", "31")
     with FileLock(work / "Scripted/.lock"):
-        assert "Scripted is left alone: another mlx-publish is at work" in clean(user, work)
+        assert "skipping Scripted: another mlx-publish is running" in clean(user, work)
     assert weights(work) == everything
     mine = work / "Scripted/4bit/model/mine.safetensors"
     mine.write_bytes(b"mine")
@@ -88,13 +88,13 @@ def test_a_link_is_not_followed(work: Path, user: User, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--older-than", "soon"), ("--older-than", "-1"), ("--older-than", "nan")])
 def test_days_are_a_number(work: Path, user: User, words: tuple[str, ...]) -> None:
-    assert "is no number of days" in clean(user, work, *words, code=2)
+    assert "is not a number of days" in clean(user, work, *words, code=2)
 
 
 def test_the_policy_says_how_long_and_a_job_without_one_keeps_all(work: Path, user: User) -> None:
     everything = weights(work)
     user.more["MLX_PUBLISH_INPUT_WORK"] = str(work)
-    assert "everything is kept; keep_days in mlx-publish.yaml" in clean(user, work, "--from-env")
+    assert "kept everything: keep_days in mlx-publish.yaml" in clean(user, work, "--from-env")
     policy = user.home / "mlx-publish.yaml"
     policy.write_text("keep_days: 31\n")
     assert "freed 0" in clean(user, work)
@@ -107,5 +107,11 @@ def test_the_policy_says_how_long_and_a_job_without_one_keeps_all(work: Path, us
     assert "mlx-publish.yaml:1" in clean(user, work, code=2)
 
 
-def test_no_such_folder(user: User, tmp_path: Path) -> None:
-    assert "there is no such work folder" in clean(user, tmp_path / "nowhere", code=2)
+def test_the_wrong_folder_is_answered_with_what_to_do(user: User, tmp_path: Path) -> None:
+    said = clean(user, tmp_path / "nowhere", code=2)
+    assert "there is no work folder here" in said
+    assert "Change to the folder where mlx-publish ran" in said
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"not ours")
+    assert "contains no reports of mlx-publish" in clean(user, other, code=2)

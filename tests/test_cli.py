@@ -62,12 +62,15 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 @pytest.mark.parametrize("command", [name for name, command in registry().items() if command.computes])
 def test_every_command_takes_a_recipe_and_all_its_flags(command: str, asked: list[Any]) -> None:
     words = [word for name in RECIPE_FLAGS for word in (f"--{name.replace('_', '-')}", f"<{name}>")]
-    assert cli.main([command, *words, "--variant", "4bit", "--work", "w", "--force", "--json"]) == 0
+    assert (
+        cli.main([command, *words, "--variant", "4bit,6bit", "--variant", "8bit", "--work", "w", "--force", "--json"])
+        == 0
+    )
     ((options, flags),) = asked
     assert flags == {name: f"<{name}>" for name in RECIPE_FLAGS}
     assert (options.command, options.variant, options.work, options.force, options.json) == (
         command,
-        "4bit",
+        ["4bit", "6bit", "8bit"],
         Path("w"),
         True,
         True,
@@ -82,16 +85,23 @@ def test_defaults(asked: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["dance"], ["run", "--nonsense"], ["inspect", "--until", "card"], ["run", "--tag", "x"], ["plan"]]
+    ("words", "said"),
+    [
+        (["dance"], "error: there is no command dance\n  next: Run: mlx-publish --help"),
+        (["--recipe", "x", "run"], "error: the command comes first, before --recipe"),
+        (["run", "--nonsense"], "error: mlx-publish run has no --nonsense\n  next: Run: mlx-publish run --help"),
+        (["inspect", "--until", "card"], "error: mlx-publish inspect has no --until"),
+        (["run", "--tag", "x"], "error: mlx-publish run has no --tag"),
+        (["run", "--work"], "error: --work: needs a value\n  next: Write --work DIR: work folder (default: work)."),
+        (["plan"], "error: --event-name, --event, --ref: missing"),
+    ],
 )
-def test_wrong_arguments_end_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
-    assert "usage: mlx-publish" in capsys.readouterr().err
+def test_wrong_arguments_end_with_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith(said)
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [[], ["--version"], ["--help"], ["help", "run"], ["run", "--help"], ["run", "-h"]])
 def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
@@ -113,14 +123,19 @@ def test_inputs_of_the_action_come_from_the_environment(monkeypatch: pytest.Monk
         notes="$(rm -rf /)",
         revision="  ",
         work="w",
-        variant="8bit",
+        variant="8bit, 4bit",
         force="true",
         until="convert",
     )
     cli.main(["run", "--from-env"])
     ((options, flags),) = asked
     assert flags == {"source": "a/b", "bits": "8", "group_size": "32", "notes": "$(rm -rf /)"}
-    assert (options.work, options.variant, options.force, options.until) == (Path("w"), "8bit", True, "convert")
+    assert (options.work, options.variant, options.force, options.until) == (
+        Path("w"),
+        ["8bit", "4bit"],
+        True,
+        "convert",
+    )
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
@@ -146,7 +161,7 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, asked: 
     cli.main(["publish", "--from-env"])
     (options, flags), (tagged, _), (other, _) = asked
     assert flags == {"source": "c/d"}
-    assert (options.work, options.until, options.variant) == (Path("v"), "card", "4bit")
+    assert (options.work, options.until, options.variant) == (Path("v"), "card", ["4bit"])
     assert (options.recipe, options.force) == (Path("f.yaml"), True)
     assert (tagged.tag, other.tag, other.force) == ("f", "e", False)
 
@@ -164,8 +179,8 @@ def test_the_environment_is_not_read_unasked(monkeypatch: pytest.MonkeyPatch, as
         (["run", "--source", "a/b", "--bits", "7"], "error: --bits: input should be 2, 3, 4, 5, 6 or 8 (given: 7)"),
         (["run", "--source", "a/b", "--until", "x"], "error: --until: there is no stage x"),
         (["run", "--source", "a/b", "--variant", "x"], "error: --variant: there is no variant x"),
-        (["run", "--recipe", "r.yaml", "--bits", "4"], "error: --bits: a recipe says this already"),
-        (["run", "--recipe", "none.yaml"], "error: none.yaml: cannot be read: No such file or directory"),
+        (["run", "--recipe", "r.yaml", "--bits", "4"], "error: --bits: the recipe defines this already"),
+        (["run", "--recipe", "none.yaml"], "error: none.yaml: there is no such recipe"),
         (
             ["plan", "--event-name", "push", "--event", "none.json", "--ref", "x"],
             "error: none.json: cannot be read: No such file or directory",
@@ -188,7 +203,7 @@ def test_bad_input_ends_with_2(words: list[str], said: str, capsys: pytest.Captu
         (
             OSError(errno.ENOSPC, "No space left on device", "work/x"),
             4,
-            "error: No space left on device (work/x)\n  next: Free space or unlock it, then run the same command again.\n",
+            "error: No space left on device (work/x)\n  next: Free or unlock it, then run the same command again.\n",
         ),
         (PermissionError(errno.EACCES, "Permission denied"), 4, "error: Permission denied\n  next: Free or unlock"),
     ],
@@ -260,7 +275,7 @@ def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
     assert [line.rpartition("::")[0] for line in said.splitlines() if line.startswith("::error ")] == [
         f"::error file=r.yaml,line={line}" for line in (2, 3, 4)
     ]
-    assert "\nr.yaml:4: colour: this key is not known\n" in said
+    assert "\nr.yaml:4: colour: unknown key\n" in said
 
 
 @pytest.mark.parametrize(

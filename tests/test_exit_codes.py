@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def no_model(work: Path) -> bool:
 def test_0_done(user: User, tmp_path: Path, through: str) -> None:
     make_model(tmp_path / "m")
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", "work", through=through)
-    assert "inspect m · 4bit: pass" in ended.text
+    assert re.search(r"inspect m · 4bit ok 4bit: \d+ checks passed", ended.text)
+    assert "4bit passed Next: mlx-publish run --source" in ended.text
     # nox starts elsewhere; the work folder is where the user stands.
     assert (user.home / "work/m/4bit/inspect.json").exists()
 
@@ -96,7 +98,7 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
     flags = ["--source", tmp_path / "m", "--variants", "4bit,8bit", "--work", tmp_path / "work"]
     ended = user.run("convert", *flags, "--variant", "5bit", code=2, through=through)
     assert "--variant: there is no variant 5bit" in ended.text
-    assert "has: 4bit, 8bit" in ended.text
+    assert "These flags describe: 4bit, 8bit. To make others: --variants 5bit." in ended.text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_2_an_unknown_variant(user: User, tmp_path: Path, through: str) -> None:
         (["--variants", "4bit,8bit", "--to", "folder:out"], "several variants go to"),
         (["--license", "other"], "license_name and license_link"),
         (["--private", "perhaps"], "--private"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--frobnicate"], "mlx-publish inspect has no --frobnicate"),
     ],
 )
 def test_2_flags_that_do_not_fit(user: User, tmp_path: Path, flags: list[str], words: str) -> None:

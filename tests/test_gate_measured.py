@@ -65,7 +65,7 @@ class Measured:
     @property
     def table(self) -> str:
         out, context = io.StringIO(), stage_context(self.root)
-        print_table(out, context.variants, context.work)
+        print_table(Console(out), context.variants, context.work)
         return out.getvalue()
 
     @property

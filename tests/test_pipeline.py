@@ -167,7 +167,7 @@ def test_a_changed_byte_that_hides_is_refused(mine: Published, user: User) -> No
     flip(mine.variant / "model" / WEIGHTS)
     hide(mine.variant / "model" / WEIGHTS, mine.variant.parent / ".digests.json")
     ended = user.run("upload", *mine.again(), code=1)
-    assert f"differs from the evidence: {WEIGHTS}" in ended.text
+    assert f"differ from the evidence: {WEIGHTS}" in ended.text
     assert not mine.out.exists()
     assert checks(mine.variant, "upload")["bytes-unchanged"] == "fail"
     user.run("convert", *mine.again(), "--force")
@@ -204,5 +204,5 @@ def test_upload_needs_smoke_and_fidelity(mine: Published, user: User) -> None:
     for name in ("fidelity.json", "card.json"):
         (mine.variant / name).unlink()
     ended = user.run("upload", *mine.again(), code=1)
-    assert "the evidence has no fidelity" in ended.text
+    assert "4bit has not passed fidelity" in ended.text
     assert not mine.out.exists()

@@ -143,7 +143,7 @@ def test_a_job_that_only_converts_takes_no_token_that_may_write(
     ada.token, ada.more = token, {"MLX_PUBLISH_ONLY_READ": "true"}
     flags = ["--source", SOURCE, "--revision", tiny, "--license", "mit", "--work", tmp_path / "work"]
     ended = ada.run("inspect", *flags, code=code)
-    assert ("this job converts, and its token may write" in ended.text) == bool(code)
+    assert ("this job runs the model, but its token has write access" in ended.text) == bool(code)
     assert ("HF_READ_TOKEN" in ended.text) == bool(code)
     assert (tmp_path / "work").exists() == (not code)
 

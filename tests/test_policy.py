@@ -43,8 +43,8 @@ def test_what_keeps_to_it_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        (f"revision: '{COMMIT}'\n", "", 1, "no commit is given"),
-        (COMMIT, "main", 2, "'main' is no commit"),
+        (f"revision: '{COMMIT}'\n", "", 1, "no revision is given"),
+        (COMMIT, "main", 2, "'main' is a branch or a tag"),
         ("to: lab/", "to: eve/", 3, "the namespace eve is not allowed"),
         ("to: lab/{source}-{variant}", "to: folder:x/{source}-{variant}", 3, "publishes into a folder"),
         ("license: mit", "license: gpl", 4, "the licence gpl is not allowed"),

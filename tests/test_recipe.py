@@ -13,7 +13,7 @@ from samples import make_recipe
 
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 MIXED = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
-SHORT = "a short name is like 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6 or bf16, fp16, fp32"
+SHORT = "Short names: 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6, bf16, fp16, fp32"
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
@@ -100,9 +100,9 @@ def test_a_type_alone_is_unquantized(dtype: str, short: str) -> None:
         ({"mixed": "mixed_1_2"}, "mixed", "Input should be 'mixed_2_6', 'mixed_3_4', 'mixed_3_6' or 'mixed_4_6'"),
         ({"dtype": "bf16"}, "dtype", "Input should be 'bfloat16', 'float16' or 'float32'"),
         ({"q_bits": 4}, "q_bits", "Extra inputs are not permitted"),
-        ("four", 0, f"no variant is called 'four'; {SHORT}"),
+        ("four", 0, f"no variant is called 'four'. {SHORT}"),
         ("9bit", "bits", "Input should be 2, 3, 4, 5, 6 or 8"),
-        ("44bit", 0, f"no variant is called '44bit'; {SHORT}"),
+        ("44bit", 0, f"no variant is called '44bit'; did you mean 4bit? {SHORT}"),
     ],
 )
 def test_wrong_variants_name_their_key(keys: object, key: str, words: str) -> None:

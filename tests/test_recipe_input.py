@@ -11,13 +11,14 @@ import pytest
 from hostile import HOSTILE, WORSE
 from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
+from mlx_publish.recipes.address import repo_of
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe
 
-SHORT = "a short name is like 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6 or bf16, fp16, fp32"
+SHORT = "Short names: 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6, bf16, fp16, fp32"
 LISTED = "docs/recipe.md lists the keys."
 LINE = "Correct the line."
-ALLOWED = "docs/recipe.md says what is allowed."
+ALLOWED = "docs/recipe.md lists the allowed values."
 
 
 @pytest.fixture(autouse=True)
@@ -64,23 +65,31 @@ def test_defaults_are_filled_in(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said", "remedy"),
     [
-        ("source: a/b\nbits: 4\n", "recipes/tiny.yaml:2: bits: this key is not known", LISTED),
-        ("source: a/b\nbase-model: c/d\n", "recipes/tiny.yaml:2: base-model: this key is not known", LISTED),
+        ("source: a/b\nbits: 4\n", "recipes/tiny.yaml:2: bits: unknown key; did you mean bits below variants?", LISTED),
+        (
+            "source: a/b\nbase-model: c/d\n",
+            "recipes/tiny.yaml:2: base-model: unknown key; did you mean base_model?",
+            LISTED,
+        ),
         (
             "source: a/b\nvariants:\n  - bits: 4\n    group-size: 32\n",
-            "recipes/tiny.yaml:4: variants[0].group-size: this key is not known",
+            "recipes/tiny.yaml:4: variants[0].group-size: unknown key; did you mean group_size?",
             LISTED,
         ),
         (
             "source: a/b\nvariants:\n  - bits: '4'\n",
             "recipes/tiny.yaml:3: variants[0].bits: input should be 2, 3, 4, 5, 6 or 8 (given: '4')",
-            ALLOWED,
+            "Write 4.",
         ),
-        ("source: 5\n", "recipes/tiny.yaml:1: source: input should be a valid string (given: 5)", ALLOWED),
+        (
+            "source: 5\n",
+            "recipes/tiny.yaml:1: source: input should be a valid string (given: 5)",
+            'Write it in quotes: "5".',
+        ),
         (
             "source: a/b\nprivate: yes\n",
             "recipes/tiny.yaml:2: private: input should be a valid boolean (given: 'yes')",
-            ALLOWED,
+            "Write true, without quotes.",
         ),
         (
             "source: a/b\nvariants:\n  - mode: mxfp4\n    bits: 8\n",
@@ -94,7 +103,7 @@ def test_defaults_are_filled_in(here: Path) -> None:
         ),
         (
             "# nothing\nvariants: [4bit]\n",
-            "recipes/tiny.yaml:1: source: this key is missing",
+            "recipes/tiny.yaml:1: source: required key is missing",
             "Add it; docs/recipe.md lists the keys.",
         ),
         ("source: a/b\nb: c: d\n", "recipes/tiny.yaml:2: not valid YAML: mapping values are not allowed here", LINE),
@@ -127,12 +136,12 @@ def test_defaults_are_filled_in(here: Path) -> None:
         ),
         (
             "source: a/b\nto: x/{name}\n",
-            "recipes/tiny.yaml:2: to: 'x/{name}': the variant 4bit has no '{name}'",
+            "recipes/tiny.yaml:2: to: 'x/{name}': unknown placeholder {name}; did you mean {source}?",
             "{source}, {variant} and {bits} may stand in it.",
         ),
         (
             "source: a/b\nvariants: [bf16]\nto: x/y-{bits}\n",
-            "recipes/tiny.yaml:3: to: 'x/y-{bits}': the variant bf16 has no single bit width",
+            "recipes/tiny.yaml:3: to: 'x/y-{bits}': the variant bf16 has no single bit width for {bits}; use {variant}",
             "{source}, {variant} and {bits} may stand in it.",
         ),
         (
@@ -151,16 +160,16 @@ def test_errors_name_file_line_and_key(text: str, said: str, remedy: str) -> Non
 def test_several_errors_are_told_at_once_each_with_its_line() -> None:
     error = refused("source: a/b\nfoo: 1\nvariants:\n  - 4bit\n  - five\nprivate: 3\n")
     assert str(error).splitlines() == [
-        f"recipes/tiny.yaml:5: variants[1]: no variant is called 'five'; {SHORT} (given: 'five')",
+        f"recipes/tiny.yaml:5: variants[1]: no variant is called 'five'. {SHORT}",
         "recipes/tiny.yaml:6: private: input should be a valid boolean (given: 3)",
-        "recipes/tiny.yaml:2: foo: this key is not known",
+        "recipes/tiny.yaml:2: foo: unknown key",
     ]
 
 
 def test_a_missing_file() -> None:
     with pytest.raises(BadInput) as caught:
         recipe_from_file(Path("recipes/none.yaml"))
-    assert str(caught.value) == "recipes/none.yaml: cannot be read: No such file or directory"
+    assert str(caught.value) == "recipes/none.yaml: there is no such recipe"
 
 
 def test_folders_in_a_file_are_relative_to_it_and_in_a_flag_to_where_one_is(here: Path) -> None:
@@ -215,13 +224,13 @@ def test_a_file_is_no_folder_and_a_folder_has_no_revision(here: Path) -> None:
         ({"bits": "8", "mode": "mxfp4"}, "--bits: mxfp4 has 4 bits, not 8"),
         ({"mode": "nvfp4", "group_size": "64"}, "--group-size: nvfp4 has a group size of 16, not 64"),
         ({"mixed": "mixed_3_6", "mode": "mxfp8"}, "--mode: the mixed recipes of mlx-lm are affine, not mxfp8"),
-        ({"private": "yes"}, "--private: input should be a valid boolean (given: 'yes')"),
+        ({"private": "maybe"}, "--private: input should be a valid boolean (given: 'maybe')"),
         ({"license": "other"}, "--license: 'other' needs license_name and license_link beside it"),
         ({"variants": "4bit,8bit", "to": "x/y"}, "--to: several variants go to x/y"),
         ({"variants": "4bit,4bit"}, "--variants: two variants are called 4bit"),
         ({"variants": ""}, "--variants: list should have at least 1 item after validation, not 0"),
         ({"variants": "4bit", "bits": "4"}, "--bits: describes one variant, and --variants names several"),
-        ({"to": "x/{size}"}, "--to: 'x/{size}': the variant 4bit has no '{size}'"),
+        ({"to": "x/{size}"}, "--to: 'x/{size}': unknown placeholder {size}"),
         ({"source": "../x;rm -rf"}, "--source: the folder "),
         ({"source": "a/b c"}, "--source: 'a/b c' is neither a repo as namespace/name nor a folder as ./path"),
         ({"source": "a" * 300 + "/b"}, "--source: 'aaaa"),
@@ -305,8 +314,10 @@ def test_hostile_inputs_are_bad_input_or_stay_the_text_that_they_are(here: Path,
             assert ".." not in destination.reviewed_as.split("/")
         if key == "notes":
             assert found.spec.card.notes == value
-        if key in ("license", "license_name", "base_model", "revision", "collection"):
+        if key in ("license", "license_name", "revision", "collection"):
             assert getattr(found.spec, key) == value
+        if key == "base_model":
+            assert found.spec.base_model == repo_of(value)
     assert [path.name for path in here.iterdir()] == ["recipes"]
 
 

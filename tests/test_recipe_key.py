@@ -116,16 +116,16 @@ def test_it_is_written_into_the_recipe_that_flags_make(kit: Kit, tmp_path: Path)
 
 
 def test_its_value_is_checked_by_its_own_type(kit: Kit) -> None:
-    ended = kit.python("-m", "mlx_publish", "recipe", "--source", "a/c", "--flavour", "a/b", "--salt-free", "no")
+    ended = kit.python("-m", "mlx_publish", "recipe", "--source", "a/c", "--flavour", "a/b", "--salt-free", "pinch")
     assert ended.returncode == 2
     assert "--flavour: is not a name of letters" in ended.stderr
-    assert "--salt-free: input should be a valid boolean (given: 'no')" in ended.stderr
+    assert "--salt-free: input should be a valid boolean (given: 'pinch')" in ended.stderr
 
 
 def test_it_is_an_input_of_the_action(kit: Kit) -> None:
     action = read(kit.folder / "action.yml")
     assert action["inputs"]["flavour"] == {
-        "description": "Flavour of the model (plain where nothing is said)",
+        "description": "Flavour of the model (default: plain)",
         "default": "",
     }
     assert action["inputs"]["salt-free"]["description"] == "true: no salt"
@@ -169,7 +169,7 @@ def test_schemas_and_pages_have_it(kit: Kit) -> None:
     assert schema("request")["flavour"]["anyOf"][0]["maxLength"] == 20
     pages = {name: (kit.folder / f"docs/{name}.md").read_text() for name in ("recipe", "action", "request")}
     assert "| `flavour` | text |  | How the model tastes. |" in pages["recipe"]
-    assert "| `flavour` | Flavour of the model (plain where nothing is said) |  |" in pages["action"]
+    assert "| `flavour` | Flavour of the model (default: plain) |  |" in pages["action"]
     assert "| `flavour` | text |  | Which taste; only with source. |" in pages["request"]
 
 

@@ -70,11 +70,11 @@ def reviewer(here: Path, tmp_path: Path) -> User:
     return User(tmp_path / "home", more=more | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"})
 
 
-def review(user: User, root: Path, code: int = 0) -> Ended:
+def review(user: User, root: Path, *more: str, code: int = 0) -> Ended:
     """Propose the cards, from the root of the repo."""
     home, user.home = user.home, root
     try:
-        return user.run("review", "--recipe", root / "recipes/tiny.yaml", "--cards", root / "cards", code=code)
+        return user.run("review", "--recipe", root / "recipes/tiny.yaml", "--cards", root / "cards", *more, code=code)
     finally:
         user.home = home
 
@@ -89,31 +89,73 @@ def test_card_evidence_and_chart_lie_where_they_are_reviewed(carded: Path) -> No
         assert files["evidence.json"] == published["mlx-publish.json"]
 
 
+def state(root: Path) -> dict[str, str]:
+    """All that a command could disturb in a checkout."""
+    asked = (
+        "status --porcelain --ignored",
+        "symbolic-ref HEAD",
+        "rev-parse HEAD",
+        "diff",
+        "diff --cached",
+        "worktree list",
+    )
+    told = {words: git(root, *words.split()) for words in asked}
+    return told | {"branches": git(root, "branch", "--list"), "recipe": (root / "recipes/tiny.yaml").read_text()}
+
+
 def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tmp_path: Path) -> None:
+    (here / "notes.txt").write_text("mine")
+    (here / "staged.txt").write_text("mine too")
+    git(here, "add", "staged.txt")
+    before = state(here)
     assert "pull request: https://github.com/lab/models/pull/7" in review(reviewer, here).text
+    assert state(here) == before
     asked = (tmp_path / "gh_log").read_text().splitlines()
-    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"]]
+    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]
     assert "--head mlx-publish/tiny --base main" in asked[1]
     body = (tmp_path / "gh_body").read_text(encoding="utf-8")
+    assert body.startswith("| variant | verdict | size | mean KLD | top-1 agreement | tokens/s |\n")
     for words in (
-        "### Scripted-4bit",
-        "### Scripted-8bit",
-        "It is new",
+        "Scripted-4bit: all numbers",
+        "Scripted-8bit: all numbers",
+        "- **4bit**: new",
         "bits per weight",
-        "cards/local/Scripted-4bit",
+        "git switch main && git pull\ngit tag tiny/v1 && git push origin tiny/v1\n",
+        "- **Licence**: ",
     ):
         assert words in body
+    git(here, "fetch", "--quiet", "origin")
     pushed = git(here, "ls-tree", "-r", "--name-only", "origin/mlx-publish/tiny").split()
-    assert "cards/local/Scripted-4bit/README.md" in pushed
-    assert not [path for path in pushed if path.startswith(("work/", "out/", "home/"))]
-    assert "nothing changed" in review(reviewer, here).text
+    assert sorted(pushed) == sorted(
+        [".gitignore", "recipes/tiny.yaml"]
+        + [
+            f"cards/local/Scripted-{bits}bit/{name}"
+            for bits in (4, 8)
+            for name in ("README.md", "evidence.json", "ladder.svg")
+        ]
+    )
+    head = git(here, "rev-parse", "origin/mlx-publish/tiny")
+    (tmp_path / "gh_open").write_text('[{"number": 7, "url": "https://github.com/lab/models/pull/7"}]')
+    review(reviewer, here)
+    git(here, "fetch", "--quiet", "origin")
+    assert git(here, "rev-parse", "origin/mlx-publish/tiny") == head  # the same files are not pushed again
+
+
+def merged(root: Path) -> None:
+    """Merge the pull request into main, there and here."""
+    git(root, "fetch", "--quiet", "origin")
+    git(root, "clean", "--quiet", "--force", "-d", "cards")
+    git(root, "merge", "--quiet", "origin/mlx-publish/tiny")
+    git(root, "push", "--quiet", "origin", "main")
 
 
 def test_a_second_run_updates_it_and_shows_what_changed(here: Path, reviewer: User, tmp_path: Path) -> None:
     review(reviewer, here)
-    git(here, "push", "--quiet", "origin", "HEAD:main")
-    git(here, "switch", "--quiet", "main")
-    git(here, "merge", "--quiet", "mlx-publish/tiny")
+    merged(here)
+    assert "nothing to review: origin/main has these cards" in review(reviewer, here).text
+    git(here, "tag", "tiny/v4")
+    git(here, "push", "--quiet", "origin", "tiny/v4")
+    git(here, "tag", "--delete", "tiny/v4")
     path = here / "cards/local/Scripted-4bit/evidence.json"
     measured = path.read_text(encoding="utf-8")
     before = read_json(path)
@@ -126,8 +168,10 @@ def test_a_second_run_updates_it_and_shows_what_changed(here: Path, reviewer: Us
     review(reviewer, here)
     assert "pr edit 7" in (tmp_path / "gh_log").read_text()
     body = (tmp_path / "gh_body").read_text(encoding="utf-8")
-    assert re.search(r"\| mean KLD, nats \| 0\.000100 \| ↑ 0\.\d+ \|", body), body
-    assert "The files are those of before" in body
+    assert re.search(r"\| mean KLD \| 0\.000100 \| ↑ 0\.\d+ \|", body), body
+    assert re.search(r"- \*\*4bit\*\*: same files; mean KLD 0\.000100 → 0\.\d+\n", body), body
+    assert "↑ and ↓ compare with the version on `main`." in body
+    assert "git tag tiny/v5 && git push origin tiny/v5" in body
 
 
 def test_a_card_that_is_not_what_its_evidence_gives_is_not_proposed(here: Path, reviewer: User, tmp_path: Path) -> None:
@@ -140,13 +184,104 @@ def test_a_card_that_is_not_what_its_evidence_gives_is_not_proposed(here: Path, 
     assert git(here, "branch", "--all", "--list", "*mlx-publish*") == ""
 
 
+def test_what_would_not_fit_the_base_branch_is_not_pushed(here: Path, reviewer: User, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), str(other))
+    (other / "templates/card").mkdir(parents=True)
+    (other / "templates/card/notes.md.j2").write_text("Words of theirs.\n")
+    git(other, "add", "--all")
+    git(other, "commit", "--quiet", "--message", "A template")
+    git(other, "push", "--quiet", "origin", "main")
+    before = state(here)
+    ended = review(reviewer, here, code=2)
+    assert "cards/local/Scripted-4bit/" in ended.text
+    assert "on top of origin/main, where it fits in your checkout" in ended.text
+    assert state(here) == before
+    assert git(here, "ls-remote", "origin", "*mlx-publish*") == ""
+
+
+def pushed(root: Path) -> str:
+    """What the remote has of the branch."""
+    return git(root, "ls-remote", "origin", "refs/heads/mlx-publish/*")
+
+
 def test_without_gh_or_cards_it_is_said_what_to_do(here: Path, tmp_path: Path) -> None:
     user = User(tmp_path / "other", more={"PATH": str(Path(shutil.which("git") or "").parent)})
     if shutil.which("gh", path=user.more["PATH"]):
         pytest.skip("this machine has gh beside git")
-    assert "there is no gh on the PATH" in review(user, here, code=4).text
+    said = " ".join(review(user, here, code=4).text.split())
+    assert "gh is not installed" in said
+    assert "gh auth login" in said
+    assert pushed(here) == ""
     shutil.rmtree(here / "cards")
     assert "there is no card of tiny" in review(user, here, code=2).text
+
+
+def test_a_gh_that_is_not_logged_in_stops_it_before_anything_is_pushed(
+    here: Path, reviewer: User, tmp_path: Path
+) -> None:
+    (tmp_path / "bin/gh").write_text("#!/bin/sh\necho 'To get started, please run: gh auth login' >&2\nexit 4\n")
+    before = state(here)
+    assert "gh auth login" in review(reviewer, here, code=4).text
+    assert state(here) == before
+    assert pushed(here) == ""
+
+
+@pytest.mark.parametrize(("base", "says"), [("master", "Branches of origin: main."), ("mian", "Did you mean main?")])
+def test_a_base_that_does_not_exist_names_those_that_do(here: Path, reviewer: User, base: str, says: str) -> None:
+    ended = review(reviewer, here, "--base", base, code=2)
+    assert f"--base: origin has no branch '{base}'" in ended.text
+    assert says in " ".join(ended.text.split())
+    assert pushed(here) == ""
+
+
+def test_the_default_branch_of_the_remote_is_the_base(here: Path, reviewer: User, tmp_path: Path) -> None:
+    git(here, "push", "--quiet", "origin", "main:trunk")
+    git(tmp_path / "origin.git", "symbolic-ref", "HEAD", "refs/heads/trunk")
+    review(reviewer, here)
+    assert "--base trunk" in (tmp_path / "gh_log").read_text()
+    assert "git switch trunk && git pull" in (tmp_path / "gh_body").read_text()
+
+
+def test_without_a_remote_or_outside_of_git_it_is_said_what_to_do(here: Path, reviewer: User) -> None:
+    git(here, "remote", "remove", "origin")
+    assert "has no remote 'origin'" in review(reviewer, here, code=2).text
+    shutil.rmtree(here / ".git")
+    assert "is not in a git repository" in review(reviewer, here, code=2).text
+
+
+def test_a_pull_request_that_github_does_not_know_is_no_success(here: Path, reviewer: User, tmp_path: Path) -> None:
+    (tmp_path / "gh_open.view").write_text('{"url": "https://github.com/lab/models/pull/7", "state": "CLOSED"}')
+    ended = review(reviewer, here, code=4)
+    said = " ".join(ended.text.split())
+    assert "the branch mlx-publish/tiny was pushed, but GitHub has no open pull request for it" in said
+    assert "gh pr create --head mlx-publish/tiny --base main" in said
+    assert "pull request: http" not in said
+
+
+def test_printing_needs_no_gh_and_touches_nothing(here: Path, tmp_path: Path) -> None:
+    user = User(tmp_path / "other", more={"PATH": "/usr/bin:/bin"})
+    git(here, "remote", "set-url", "origin", "git@github.com:lab/models.git")
+    before = state(here)
+    ended = review(user, here, "--print")
+    assert ended.text.startswith("Cards of tiny")
+    assert "](https://github.com/lab/models/blob/mlx-publish/tiny/cards/local/Scripted-4bit/README.md)" in ended.text
+    assert "git tag tiny/v1" in ended.text
+    printed = json.loads(review(user, here, "--print", "--json").text)
+    assert set(printed) == {"title", "body", "branch", "base", "tag", "pinned"}
+    assert (printed["base"], printed["tag"]) == ("main", "tiny/v1")
+    assert state(here) == before
+
+
+def test_an_interrupted_review_leaves_no_worktree(here: Path, reviewer: User, tmp_path: Path) -> None:
+    (tmp_path / "bin/gh").write_text(
+        "#!/bin/sh\ncase \"$1 $2\" in 'pr list') echo '[]' ;; *) kill -INT $PPID; sleep 5 ;; esac\n"
+    )
+    before = state(here)
+    ended = review(reviewer, here, code=130)
+    assert "interrupted" in ended.text
+    assert state(here) == before
+    assert not (here / ".git/worktrees").exists() or not list((here / ".git/worktrees").iterdir())
 
 
 def publish(user: User, root: Path, code: int = 0) -> Ended:

@@ -37,7 +37,7 @@ FOUND: dict[str, Any] = {
 }
 ROWS = [
     Row("llama", DEFAULT, "pass", "", 2e-12),
-    Row("llama", "Tiny-1B", "fail", "computes sliding\\_window otherwise", 0.25),
+    Row("llama", "Tiny-1B", "fail", "computes sliding\\_window differently", 0.25),
     Row("mamba", DEFAULT, "warn", "told", 2e-5),
     Row("ours", "Ours-7B", "skip", "transformers has no such type", None),
 ]
@@ -50,24 +50,24 @@ def lines() -> list[str]:
 
 def test_the_best_of_a_type_is_said_and_what_differs_from_it_beside_its_config(lines: list[str]) -> None:
     assert f"| `llama` | yes | proven | {DEFAULT}, Tiny-1B (**refused**) |" in lines
-    assert f"| `mamba` | yes | proven but for | {DEFAULT} |" in lines
+    assert f"| `mamba` | yes | proven, except | {DEFAULT} |" in lines
 
 
 def test_a_type_that_transformers_does_not_know_or_that_nobody_tried_has_a_row_too(lines: list[str]) -> None:
     assert "| `ours` | no | not proven | Ours-7B |" in lines
-    assert "| `untried` | no | no config tried |  |" in lines
+    assert "| `untried` | no | not tested |  |" in lines
 
 
 def test_the_head_counts_what_is_proven_of_what_both_know(lines: list[str]) -> None:
-    assert "Of 4 model types of mlx-lm, transformers knows 2. 2 of these are proven by at least one config." in lines
-    assert any("held against transformers 5.24.0" in line for line in lines)
+    assert "mlx-lm has 4 model types, of which transformers supports 2. 2 of these" in lines
+    assert any("compared with transformers 5.24.0" in line for line in lines)
 
 
 def test_every_config_has_a_row_of_detail(lines: list[str]) -> None:
     assert lines[-4:] == [
-        "| Tiny-1B | llama | **refused** | 2e-01 | computes sliding\\_window otherwise |",
+        "| Tiny-1B | llama | **refused** | 2e-01 | computes sliding\\_window differently |",
         f"| {DEFAULT} | llama | proven | 2e-12 |  |",
-        f"| {DEFAULT} | mamba | proven but for | 2e-05 | told |",
+        f"| {DEFAULT} | mamba | proven, except | 2e-05 | told |",
         "| Ours-7B | ours | not proven |  | transformers has no such type |",
     ]
 
@@ -77,10 +77,10 @@ def test_every_config_has_a_row_of_detail(lines: list[str]) -> None:
     [
         (
             {"blame": "sliding_window", "boundary": {"key": "sliding_window", "position": 4096}},
-            "computes sliding_window otherwise from position 4,096",
+            "computes sliding_window differently from position 4,096",
         ),
-        ({"blame": "key_multiplier"}, "computes key_multiplier otherwise"),
-        ({"lost": ["a.bias", "b.bias"]}, "has no place for a.bias"),
+        ({"blame": "key_multiplier"}, "computes key_multiplier differently"),
+        ({"lost": ["a.bias", "b.bias"]}, "lacks a.bias"),
         ({"problem": "mlx-lm | cannot\n" + "x" * 300}, "mlx-lm \\| cannot " + "x" * 143 + "..."),
     ],
 )

@@ -84,7 +84,7 @@ def named(*names: str) -> list[dict[str, str]]:
 
 
 def test_a_folder_with_tokenizer_config_json_alone(user: User, tmp_path: Path) -> None:
-    ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"))
+    ended = look_at(user, folder(tmp_path / "m", eos_token="<|im_end|>"), "--verbose")
     lines = [line.split(maxsplit=2) for line in ended.out.splitlines()]
     assert ended.out.startswith("smoke  m \N{MIDDLE DOT} chat template: pass\n")
     assert ["ok", "system-role", "the system text is a turn of its own"] in lines
@@ -126,7 +126,7 @@ def test_json_has_all_that_is_known(user: User, tmp_path: Path) -> None:
 def test_named_templates_are_looked_at_together(user: User, tmp_path: Path) -> None:
     both = [*named("default"), {"name": "tool_use", "template": "{{ tools | tojson }}" + CHATML}]
     source = folder(tmp_path / "m", both)
-    assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).out
+    assert "tokenizer_config.json (default, tool_use)" in look_at(user, source).text
     assert report_of(user, source)["capabilities"]["tools"] == "listed"
 
 
@@ -209,7 +209,7 @@ def test_a_broken_file_is_a_finding(user: User, tmp_path: Path, name: str) -> No
         (("--source", "/nowhere/at/all"), "--source: there is no folder /nowhere/at/all"),
         (("--source", "a/b/c"), "--source: a/b/c is neither a folder nor a repo"),
         (("--source", "nowhere"), "--source: nowhere is neither a folder nor a repo"),
-        ((), "--source: --template-only looks at one model"),
+        ((), "--source: --template-only needs a model"),
         (("--source", ".", "--engines", "minijinja,jinja9"), "--engines: there is no engine jinja9"),
     ],
 )

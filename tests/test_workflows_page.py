@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import jsonschema  # type: ignore[import-untyped]  # it comes with check-jsonsch
 import pytest
 from ruamel.yaml import YAML
 
+import mlx_publish
 from mlx_publish.errors import BadInput
 from mlx_publish.github.request import from_payload
+from mlx_publish.text import kit
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
@@ -68,6 +72,54 @@ def test_variables_secrets_and_jobs_are_those_of_the_workflow() -> None:
     assert {name: "hosted" if where == "hosted" else "own" for name, where in jobs} == {
         name: "hosted" if job["runs-on"] == "ubuntu-latest" else "own" for name, job in load(PUBLISH)["jobs"].items()
     }
+
+
+def test_the_permissions_are_those_of_the_workflows_each_with_its_reason() -> None:
+    table = re.findall(r"^\| (\S+\.yml) \| `(\w+)` \| (`[^|]+`) \| ([^|]+) \|$", PAGE, re.MULTILINE)
+    told = {(file, job): dict(re.findall(r"`([\w-]+): (\w+)`", rights)) for file, job, rights, _ in table}
+    assert told == {
+        (f"{load(text)['name']}.yml", name): job["permissions"]
+        for text in (PUBLISH, REVIEW, DRIFT)
+        for name, job in load(text)["jobs"].items()
+    }
+    assert all(len(why) > 20 for *_, why in table)
+
+
+def test_every_step_of_the_kit_says_whose_kit_it_is() -> None:
+    named = "${{ job.workflow_repository }}@${{ job.workflow_sha }}"
+    steps = [step for text in (PUBLISH, REVIEW, DRIFT) for job in load(text)["jobs"].values() for step in job["steps"]]
+    ours = [step for step in steps if step["uses"] == "$/"]
+    assert len(ours) == 10
+    assert all(step["env"]["MLX_PUBLISH_KIT"] == named for step in ours)
+
+
+ACTION = load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"][0]
+
+
+@pytest.mark.parametrize(
+    ("workflow", "action", "repo", "ref"),
+    [
+        ("me/kit@c0ffee", "you/kit@v1", "me/kit", "c0ffee"),  # a workflow of the kit wins
+        ("@", "you/kit@v1", "you/kit", "v1"),  # a runner that does not know job.workflow_repository
+        ("", "you/kit@v1", "you/kit", "v1"),
+        ("@", "@", kit.REPO, f"v{mlx_publish.__version__}"),  # used from the checkout
+    ],
+)
+def test_the_action_names_the_running_kit_and_nothing_falls_back_to_the_constant(
+    tmp_path: Path, workflow: str, action: str, repo: str, ref: str
+) -> None:
+    env = ACTION["env"]
+    assert env["ACTION_REPOSITORY"] == "${{ github.action_repository }}"
+    assert env["ACTION_REF"] == "${{ github.action_ref }}"
+    assert "MLX_PUBLISH_KIT" not in env  # it would hide what the workflow says
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/bootstrap.sh").write_text('printf \'%s\' "$MLX_PUBLISH_KIT" > "$OUT"\n')
+    owner, _, at = action.partition("@")
+    given = {"ACTION": str(tmp_path), "ACTION_REPOSITORY": owner, "ACTION_REF": at, "STAGE": "run"}
+    more = {"MLX_PUBLISH_KIT": workflow, "OUT": str(tmp_path / "out"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    subprocess.run(["sh", "-e", "-c", ACTION["run"]], env={"PATH": os.defpath, **given, **more}, check=True)
+    said = {"MLX_PUBLISH_KIT": (tmp_path / "out").read_text()}
+    assert (kit.repo(said), kit.ref(said)) == (repo, ref)
 
 
 @pytest.mark.parametrize(

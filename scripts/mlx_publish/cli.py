@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import mlx_publish
 from mlx_publish.children.secrets import hide
-from mlx_publish.commands import registry
-from mlx_publish.commands._arguments import Parser, inputs_of
+from mlx_publish.commands._arguments import fault_record, inputs_of
+from mlx_publish.commands._parser import Commands, wants_json
 from mlx_publish.errors import (
     Bug,
     Interrupted,
@@ -24,11 +23,12 @@ from mlx_publish.errors import (
     of_the_surroundings,
 )
 from mlx_publish.github.runner import Runner
-from mlx_publish.text.console import Console
-from mlx_publish.text.harmless import harmless, one_line, plain
+from mlx_publish.text.console import Console, Level
+from mlx_publish.text.harmless import harmless, one_line, plain, shown_json
 from mlx_publish.text.masking import without_secrets
 from mlx_publish.text.streams import patient
 
+ERROR_SCHEMA = "mlx-publish/error/1"
 _LONGEST = 1000
 """Characters of a library's words that a message quotes; the log has all of them."""
 
@@ -51,28 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(of_the_disk(lost.fault))
 
 
-def parser() -> Parser:
+def parser() -> Commands:
     """Build the parser of all commands."""
-    top = Parser(prog="mlx-publish", description=mlx_publish.__doc__)
-    top.add_argument("--version", action="version", version=f"mlx-publish {mlx_publish.__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in registry().values():
-        own = commands.add_parser(command.name, help=command.help, description=command.description)
-        command.add_arguments(own)
-        own.set_defaults(chosen=command, own=own, inputs={})
-    return top
+    return Commands()
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:
     """Run one command, and say why where it fails; return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = wants_json(words)
     try:
-        return _run(parser().parse_args(arguments))
+        return _run(parser().parse_args(words))
     except PublishError as error:
-        return _failed(error)
+        return _failed(error, as_json=as_json)
     except KeyboardInterrupt:
-        return _failed(Interrupted("interrupted"))
+        return _failed(Interrupted("interrupted"), as_json=as_json)
     except Exception as error:  # noqa: BLE001  the last door: a bug becomes a log and exit code 3
-        return _failed(of_the_surroundings(error) or _bug(error, list(arguments or sys.argv[1:])))
+        return _failed(of_the_surroundings(error) or _bug(error, list(words)), as_json=as_json)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -80,8 +75,16 @@ def _run(options: argparse.Namespace) -> int:
         options.own.fill(options, inputs_of(os.environ), options.chosen.inputs)
     # With --json standard output holds nothing else.
     out = sys.stderr if getattr(options, "json", False) else sys.stdout
-    exit_code: int = options.chosen.run(options, Console(out, Runner.from_env().group))
+    runner = Runner.from_env()
+    exit_code: int = options.chosen.run(options, Console(out, runner.group, _level(options, runner), runner.obeys))
     return exit_code
+
+
+def _level(options: argparse.Namespace, runner: Runner) -> Level:
+    """Return how much is printed: in a job everything, because its log is folded."""
+    if getattr(options, "quiet", False):
+        return Level.QUIET
+    return Level.VERBOSE if getattr(options, "verbose", False) or runner.obeys else Level.NORMAL
 
 
 def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:
@@ -96,8 +99,10 @@ def _bug(error: Exception, arguments: Sequence[str]) -> PublishError:
     return Bug(message, remedy=f"report it with the log {log}")
 
 
-def _failed(error: PublishError) -> int:
+def _failed(error: PublishError, *, as_json: bool = False) -> int:
     """Print an error and its remedy; in a job also as an annotation at its line, and in verdict and summary."""
+    if as_json:
+        print(shown_json(_record(error)))
     message = without_secrets(f"error: {error}" + (f"\n  next: {error.remedy}" if error.remedy else ""))
     print(harmless(plain(message)), file=sys.stderr)
     # What cannot be written elsewhere, too, does not change what happened.
@@ -110,6 +115,12 @@ def _failed(error: PublishError) -> int:
                 runner.annotate(without_secrets(fault.text), fault.place)
         runner.stop(message, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
+
+
+def _record(error: PublishError) -> dict[str, object]:
+    """Return an error as `--json` prints it; `schemas/error.schema.json` describes it."""
+    faults = [fault_record(fault) for fault in error.faults]
+    return {"schema": ERROR_SCHEMA, "error": {"exit_code": error.exit_code, "kind": error.kind, "faults": faults}}
 
 
 def _stop_cleanly_on_terminate() -> None:

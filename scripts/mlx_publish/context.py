@@ -46,6 +46,8 @@ class Context:
     """Whether a branch of the source is looked up; else it is the commit of the last `inspect`."""
     rebuild: Callable[[Context, Sequence[Variant]], Mapping[str, Mapping[str, str]]] | None = None
     """Converts variants once more, in an empty folder, for `upload` to compare; SHA-256 by path, by label."""
+    dry_run: bool = False
+    """Whether `upload` only says what it would do; its report then replaces none."""
     children: Children = field(default_factory=Children)
     """Processes that load MLX while the source is still looked at."""
     _kept: dict[str, object] = field(default_factory=dict)

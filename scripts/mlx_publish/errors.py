@@ -73,6 +73,8 @@ class PublishError(Exception):
     """The base of all errors that this program raises on purpose: one fault, or several at once."""
 
     exit_code: ClassVar[int] = 3
+    kind: ClassVar[str] = "bug"
+    """What `--json` calls it."""
 
     def __init__(
         self, message: str, *, place: str | Place = "", key: str = "", remedy: str = "", others: Sequence[Fault] = ()
@@ -114,6 +116,7 @@ class Refused(PublishError):
     """
 
     exit_code = 1
+    kind = "refused"
 
     def __init__(self, message: str, *, check: str = "readable", place: str | Place = "", remedy: str = "") -> None:
         super().__init__(message, place=place, remedy=remedy)
@@ -124,6 +127,7 @@ class BadInput(PublishError):
     """A recipe, flag, event or policy is wrong. Exit code 2."""
 
     exit_code = 2
+    kind = "bad-input"
 
 
 class Bug(PublishError):
@@ -136,6 +140,7 @@ class SurroundingsError(PublishError):
     """Network, Hub, disk, memory or Metal failed; the same command may be run again. Exit code 4."""
 
     exit_code = 4
+    kind = "surroundings"
 
     def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, remedy=remedy)
@@ -147,6 +152,7 @@ class Interrupted(PublishError):
     """Somebody pressed ctrl-c or ended the job. Exit code 130."""
 
     exit_code = 130
+    kind = "interrupted"
 
 
 _OF_THE_SYSTEM = frozenset({

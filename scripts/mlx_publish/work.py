@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,14 @@ class Work:
             return Report.from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+    def reports(self, label: str, names: Iterable[str]) -> Iterator[Report]:
+        """Yield the last reports of stages, up to the first that did not pass: nothing was run behind it."""
+        for stage in names:
+            if report := self.report(label, stage):
+                yield report
+                if report.verdict != "pass":
+                    return
 
     def passed(self, label: str, stage: str) -> bool:
         """Tell whether a stage has run, and refused nothing."""

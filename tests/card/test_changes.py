@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 import pytest
 from markdown_it import MarkdownIt
 
 from hostile import HOSTILE
-from mlx_publish.card.changes import body
+from mlx_publish.card.changes import Proposed, Review, body, title
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.text import kit
 from samples import make_evidence, record
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -20,58 +22,111 @@ PENDING = ("warn", "fixed")
 PATH = PurePosixPath("cards/lab/Tiny-MLX-4bit")
 
 
+WEB = "https://github.com/me/models/blob/mlx-publish/tiny/"
+
+
 def laden(word: str) -> Evidence:
     """Evidence that has the word wherever text stands, and where the reader lets none through."""
-    checks = [{"id": word, "status": status, "message": word, "stage": word, "accepted": None} for status in PENDING]
-    evidence = record(checks=checks, missing={word: word})
+    checks = [{"id": word, "status": status, "message": word, "stage": word, "accepted": word} for status in PENDING]
+    evidence = record(checks=checks, missing={word: word}, untested=word)
     source = evidence.source.model_copy(update={"repo": word, "identity": word})
-    return evidence.model_copy(update={"source": source})
+    licence = evidence.licence.model_copy(update={"id": word, "name": word, "link": word})
+    variant = evidence.variant.model_copy(update={"label": word})
+    return evidence.model_copy(update={"source": source, "licence": licence, "variant": variant})
 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_no_text_of_others_changes_the_structure(word: str) -> None:
     text, clean = (
-        body(one, [(PATH.parent / one.replace("/", "_"), laden(one), None)], callback=one) for one in (word, "x")
+        body(
+            [Proposed(PATH.parent / one.replace("/", "_"), laden(one), {"licence": {"id": f"{one}!"}})],
+            Review(web=WEB, base=one, tag=one, pinned=one, callback=one),
+        )
+        for one in (word, "x")
     )
     tokens, wanted = MARKDOWN.parse(text), MARKDOWN.parse(clean)
     assert [token.type for token in tokens] == [token.type for token in wanted]
     inner, plain = ([child for token in some for child in token.children or []] for some in (tokens, wanted))
     kinds = [{child.type for child in some} - {"text_special", "softbreak"} for some in (inner, plain)]
-    assert kinds[0] <= kinds[1]
+    assert kinds[0] <= kinds[1] | {"link_open", "link_close"}
     links = {str(child.attrs["href"]) for child in inner if child.type == "link_open"}
-    # A word that a repo can be called is linked as one, and nothing else is.
-    assert all(link.startswith(("cards/lab/", f"https://huggingface.co/{word}/tree/{word}")) for link in links)
+    # A word that a repo or a page can be called is linked as one, and nothing else is.
+    ours = (f"{WEB}cards/lab/", f"https://huggingface.co/{word}/tree/{word}", kit.address())
+    assert all(link.startswith(ours) or link == word for link in links)
     assert not [sign for sign in text if unicodedata.category(sign) in {"Cc", "Cf", "Zl", "Zp"} and sign != "\n"]
     assert not re.search(r"^\s*(::|##\[)", text, re.MULTILINE)
 
 
-def test_links_lead_to_the_branch_where_it_is_known() -> None:
-    assert "](cards/lab/Tiny-MLX-4bit/README.md)" in body("tiny", [(PATH, record(), None)])
-    text = body("tiny", [(PATH, record(), None)], web="https://github.com/me/models/blob/mlx-publish/tiny/")
-    assert "](https://github.com/me/models/blob/mlx-publish/tiny/cards/lab/Tiny-MLX-4bit/README.md)" in text
-    assert "](https://huggingface.co/" in text
+def text_of(before: Mapping[str, object] | None = None, **keys: object) -> str:
+    """The text about one card."""
+    return body([Proposed(PATH, record(**keys), before)], Review(web=WEB))
+
+
+def test_links_are_addresses_or_words() -> None:
+    text = text_of()
+    assert f"]({WEB}cards/lab/Tiny-MLX-4bit/README.md)" in text
+    assert f"]({kit.page('docs/workflows.md#what-reviewers-see')})" in text
+    targets = re.findall(r"\]\(([^)]+)\)", text + body([Proposed(PATH, record())], Review()))
+    assert all(target.startswith("https://") for target in targets)
 
 
 def test_evidence_of_another_time_is_not_compared_with() -> None:
     before = copy.deepcopy(make_evidence())
     del before["model"]
-    text = body("tiny", [(PATH, record(), before)])
-    assert "which cannot read the evidence before" in text
+    text = text_of(before)
+    assert "which cannot read the evidence on the base branch" in text
     assert "| bits per weight |  | 4." in text
+
+
+@pytest.mark.parametrize("odd", [{"fidelity": {"mean_kld": "high"}}, {"fidelity": []}, {"benchmark": {"lengths": [1]}}])
+def test_odd_evidence_before_breaks_nothing(odd: Mapping[str, object]) -> None:
+    assert "new to this version" in text_of({**make_evidence(), **odd}) or odd == {"fidelity": []}
 
 
 def test_numbers_have_arrows_where_they_moved() -> None:
     before = copy.deepcopy(make_evidence())
     before["model"]["bits_per_weight"] *= 2
-    text = body("tiny", [(PATH, record(), before)])
+    before["fidelity"]["same_first_choice"] = 0.1
+    text = text_of(before)
     assert re.search(r"\| bits per weight \| 9\.\d+ \| ↓ 4\.\d+ \|", text)
-    assert re.search(r"\| mean KLD, nats \| (0\.\d+) \| \1 \|", text)
+    assert re.search(r"\| mean KLD \| (0\.\d+) \| \1 \|", text)
+    assert re.search(r"^\| \[.*\| ↑ \d+\.\d % \|", text, re.MULTILINE)
+    assert re.search(r"same files; bits per weight 9\.\d+ → 4\.\d+; top-1 agreement 10\.0 % → ", text)
 
 
 def test_evidence_of_another_version_is_compared_by_what_both_have() -> None:
     before = copy.deepcopy(make_evidence(schema="mlx-publish/evidence/0", checks=None, fidelity={"mean_kld": 0.5}))
     del before["benchmark"]["machine"]
-    text = body("tiny", [(PATH, record(), before)])
-    assert "| mean KLD, nats | 0.500 | ↓ 0.0451 |" in text
-    assert "| generation tokens/s | 96.2 | 96.2 |" in text
+    text = text_of(before)
+    assert "| mean KLD | 0.500 | ↓ 0.0451 |" in text
+    assert "| tokens/s | 96.2 | 96.2 |" in text
     assert "| perplexity ratio | not measured |" in text
+
+
+def test_whoever_decides_reads_heavily_lossy_first() -> None:
+    fidelity = {**make_evidence()["fidelity"], "mean_kld": 0.464}
+    checks = [
+        {"id": "date", "status": "warn", "message": "prints a date", "stage": "smoke", "accepted": None},
+        {
+            "id": "stops",
+            "status": "warn",
+            "message": "goes on (accepted: so be it)",
+            "stage": "smoke",
+            "accepted": "so be it",
+        },
+        {"id": "mean-kld", "status": "warn", "message": "heavily lossy: 0.464", "stage": "fidelity", "accepted": None},
+    ]
+    card = Proposed(PATH, record(fidelity=fidelity, checks=checks))
+    label = card.evidence.variant.label
+    text = body([card], Review(web=WEB))
+    assert "| **heavily lossy** |" in text.splitlines()[2]
+    notes = text.partition("#### Please review")[2].strip().splitlines()
+    assert notes[0] == f"- **{label}**: heavily lossy: 0.464 (`mean-kld`)"
+    assert notes[1] == f"- **{label}**: goes on (accepted: so be it) (`stops`)"
+    assert title("tiny", [card]) == f"Cards of tiny ({label} heavily lossy)"
+    assert title("tiny", [Proposed(PATH, record())]) == "Cards of tiny"
+
+
+def test_the_commands_after_merging_cannot_be_other_commands() -> None:
+    text = body([Proposed(PATH, record())], Review(base="a;id", tag="tiny/v3"))
+    assert "git switch 'a;id' && git pull\ngit tag tiny/v3 && git push origin tiny/v3\n```" in text

@@ -16,7 +16,7 @@ def test_a_branch_is_told_how_to_be_pinned(revision: str | None) -> None:
     finding = find("revision", facts(revision=revision))
     assert finding.status == "warn"
     assert finding.message.startswith(f"{revision or 'the default branch'} is commit {COMMIT}")
-    assert f"revision: {COMMIT}" in finding.remedy
+    assert finding.remedy == f"Add --revision {COMMIT}"
 
 
 def test_a_commit_is_pinned() -> None:

@@ -15,6 +15,7 @@ from mlx_publish.engine.answering import answers, answers_of
 from mlx_publish.engine.backends import backend
 from mlx_publish.evidence.measured import Answer, Answers, Messages, Question
 from mlx_publish.evidence.records import to_json
+from mlx_publish.text.progress import Step
 from models import ANSWER, answer_table, make_model, make_scripted
 from tiny_tokenizer import CHATML, END_OF_TEXT, TURN_END, TURN_START, build_tokenizer
 
@@ -141,10 +142,10 @@ def test_at_the_limit_the_last_token_counts_as_said(tmp_path: Path) -> None:
 
 
 def test_all_questions_are_answered_by_name(folder: Path) -> None:
-    messages: list[str] = []
+    messages: list[str | Step] = []
     asked = [question("one", max_tokens=2), plain("Hi!", name="two")]
     report = by_folders(folder, folder, *asked, progress=messages.append)
-    assert messages == ["loading", "answering 1 of 2", "answering 2 of 2"]
+    assert messages == ["loading", Step("answering", 0, 2, "questions"), Step("answering", 1, 2, "questions")]
     assert {name: answer.answer for name, answer in report.answers.items()} == {"one": "The Moon", "two": ANSWER}
     assert (report.warnings, report.stop_ids, report.vocabulary) == ([], [TURN_END], 286)
     assert report.computed_in == ("as stored" if mx.metal.is_available() else "float32")

@@ -26,6 +26,7 @@ from mlx_publish.children.worker import Ended
 from mlx_publish.errors import BadInput, Bug, Interrupted, PublishError, Refused, SurroundingsError
 from mlx_publish.machine import resources
 from mlx_publish.machine.resources import side_by_side
+from mlx_publish.text.progress import Step
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ DONE = """echo '{"done": {"ok": true, "again": true, "result": {"a": 1}}}'"""
 
 
 def test_progress_and_answer_come_line_by_line_and_what_is_printed_goes_to_the_log(
-    job: Job, messages: list[str], program: Program
+    job: Job, messages: list[str | Step], program: Program
 ) -> None:
     program(f"""read -r order; echo '{{"ok": false}}' >&2; echo '{{"said": "loading"}}'; sleep 0.4
         echo "$order" | grep -q '"op": "smoke"' && {DONE}; sleep 60""")
@@ -219,16 +220,18 @@ def test_progress_and_answer_come_line_by_line_and_what_is_printed_goes_to_the_l
     assert messages == ["loading"]
 
 
-def test_a_killed_child_is_started_once_more(job: Job, messages: list[str], program: Program, tmp_path: Path) -> None:
+def test_a_killed_child_is_started_once_more(
+    job: Job, messages: list[str | Step], program: Program, tmp_path: Path
+) -> None:
     program(f"echo x >> {tmp_path}/starts; kill -9 $$")
     with pytest.raises(SurroundingsError, match="died twice of signal 9"):
         run_job(job, messages.append)
-    assert messages == ["smoke died of signal 9; once more"]
+    assert messages == [Step("smoke died of signal 9; trying once more", stays=True)]
     assert (tmp_path / "starts").read_text() == "x\nx\n"
 
 
 def test_a_child_that_ends_by_itself_is_not_started_again(
-    job: Job, messages: list[str], program: Program, tmp_path: Path
+    job: Job, messages: list[str | Step], program: Program, tmp_path: Path
 ) -> None:
     program(f"echo x >> {tmp_path}/starts; echo no module >&2; exit 1")
     with pytest.raises(Bug, match="ended with 1 and no result: no module"):
@@ -237,7 +240,7 @@ def test_a_child_that_ends_by_itself_is_not_started_again(
 
 
 def test_a_child_over_its_limit_is_ended_with_all_that_it_started(
-    job: Job, messages: list[str], program: Program, tmp_path: Path
+    job: Job, messages: list[str | Step], program: Program, tmp_path: Path
 ) -> None:
     program(f"sleep 60 & echo $! > {tmp_path}/grandchild; wait")
     with pytest.raises(SurroundingsError, match="smoke was ended after 0 s") as caught:
@@ -274,7 +277,7 @@ done
 
 
 @pytest.fixture
-def starts(program: Program, messages: list[str], tmp_path: Path) -> Callable[[], int]:
+def starts(program: Program, messages: list[str | Step], tmp_path: Path) -> Callable[[], int]:
     """A child that does one job after the other; how often one was started."""
     path = tmp_path / "starts"
     program(EACH.replace("STARTS", str(path)).replace("CRASHED", str(tmp_path / "crashed")))
@@ -285,14 +288,18 @@ def jobs(tmp_path: Path, children: Children | None, *ops: str) -> list[Job]:
     return [Job(op, {}, tmp_path / f"{number}.log", Bounds(30), children) for number, op in enumerate(ops)]
 
 
-def test_jobs_side_by_side_keep_their_order(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
+def test_jobs_side_by_side_keep_their_order(
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
+) -> None:
     for at_once in (1, 3):
         results = run_jobs(jobs(tmp_path, None, *"abc"), messages.append, at_once=at_once)
         assert [result["op"] for result in results] == ["a", "b", "c"]
     assert starts() == 6
 
 
-def test_no_job_outlives_the_first_that_fails(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
+def test_no_job_outlives_the_first_that_fails(
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
+) -> None:
     start = time.monotonic()
     with pytest.raises(Bug, match="bad ended with 3"):
         run_jobs(jobs(tmp_path, None, "bad", "long"), messages.append, at_once=2)
@@ -300,7 +307,7 @@ def test_no_job_outlives_the_first_that_fails(starts: Callable[[], int], message
 
 
 def test_one_child_does_the_jobs_of_a_run_and_two_do_those_side_by_side(
-    starts: Callable[[], int], messages: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
 ) -> None:
     with Children() as children:
         assert [run_job(job, messages.append)["op"] for job in jobs(tmp_path, children, "b", "c")] == ["b", "c"]
@@ -311,7 +318,7 @@ def test_one_child_does_the_jobs_of_a_run_and_two_do_those_side_by_side(
 
 
 def test_what_is_measured_is_measured_in_a_process_of_its_own_and_nobody_waits_meanwhile(
-    starts: Callable[[], int], messages: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
 ) -> None:
     with Children() as children:
         first, *more = jobs(tmp_path, children, "b", "benchmark", "benchmark")
@@ -323,17 +330,19 @@ def test_what_is_measured_is_measured_in_a_process_of_its_own_and_nobody_waits_m
         assert starts() == 2
 
 
-def test_after_a_crash_a_new_child_does_the_job(starts: Callable[[], int], messages: list[str], tmp_path: Path) -> None:
+def test_after_a_crash_a_new_child_does_the_job(
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
+) -> None:
     with Children() as children:
         results = [run_job(job, messages.append)["op"] for job in jobs(tmp_path, children, "b", "crash", "c")]
     assert results == ["b", "crash", "c"]
-    assert messages == ["crash died of signal 9; once more"]
+    assert messages == [Step("crash died of signal 9; trying once more", stays=True)]
     assert starts() == 2
 
 
 @pytest.mark.parametrize("how", ["it says so", "its job fails", "it holds too much", "it died meanwhile"])
 def test_a_child_that_is_no_good_any_more_does_no_other_job(
-    starts: Callable[[], int], messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     with Children() as children:
         first, second = jobs(tmp_path, children, {"it says so": "last", "its job fails": "bad"}.get(how, "b"), "b")
@@ -349,7 +358,7 @@ def test_a_child_that_is_no_good_any_more_does_no_other_job(
 
 
 def test_a_child_started_ahead_does_the_job_that_comes(
-    starts: Callable[[], int], messages: list[str], tmp_path: Path
+    starts: Callable[[], int], messages: list[str | Step], tmp_path: Path
 ) -> None:
     with Children() as children:
         for _ in range(2):
@@ -359,7 +368,7 @@ def test_a_child_started_ahead_does_the_job_that_comes(
         assert starts() == 1
 
 
-def test_children_that_nobody_took_are_ended(job: Job, messages: list[str], program: Program) -> None:
+def test_children_that_nobody_took_are_ended(job: Job, messages: list[str | Step], program: Program) -> None:
     program("sleep 60")
     children = Children()
     children.start("smoke")
@@ -377,7 +386,7 @@ def test_without_mlx_lm_none_is_started_ahead(job: Job, monkeypatch: pytest.Monk
     assert not job.log.exists()
 
 
-def test_an_unknown_operation_is_a_bug(job: Job, messages: list[str]) -> None:
+def test_an_unknown_operation_is_a_bug(job: Job, messages: list[str | Step]) -> None:
     with pytest.raises(Bug, match="KeyError: 'dance'"):
         run_job(Job("dance", {}, job.log), messages.append)
     assert "KeyError" in job.log.read_text()

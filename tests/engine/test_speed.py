@@ -20,6 +20,7 @@ from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.speed import LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
 from mlx_publish.evidence.speed import CacheSize, LeftOut, Speed, Trial
 from mlx_publish.machine.series import Summary
+from mlx_publish.text.progress import Step
 from models import make_model, make_scripted
 from tiny_tokenizer import TURN_END
 
@@ -253,9 +254,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
-    folder, messages = make_model(tmp_path / "m"), list[str]()
+    folder, messages = make_model(tmp_path / "m"), list[str | Step]()
     measured = benchmark(str(folder), TEXT, [24, 300], 20, 3, 60, messages.append)
-    assert messages == ["loading", "prompts of 24 tokens", "prompts of 300 tokens"]
+    assert messages[0] == "loading"
+    steps = {step.what: (step.done, step.total, step.unit) for step in messages if isinstance(step, Step)}
+    assert steps == {"prompts of 24 tokens": (3, 3, "runs"), "prompts of 300 tokens": (3, 3, "runs")}
     assert (measured.device, measured.computed_in) == (("gpu", "as stored") if on_gpu() else ("cpu", "float32"))
     assert [(length.prompt_tokens, length.generation_tokens, len(length.trials)) for length in measured.lengths] == [
         (24, 20, 3),

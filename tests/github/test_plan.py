@@ -108,7 +108,7 @@ def test_a_tag_on_what_nobody_has_reviewed_names_the_cards_that_lack(recipes: Pa
     with pytest.raises(BadInput) as caught:
         make_plan("push", {}, "refs/tags/all/v1", recipes, settings=Settings(cards=reviewed))
     assert caught.value.message == f"no card was reviewed in {reviewed.as_posix()}/lab/s-8bit"
-    assert "Ask for small by the form" in caught.value.remedy
+    assert "Request small by the form" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -239,17 +239,17 @@ def test_settings_of_the_repo(recipes: Path) -> None:
         ({}, "recipe", "exactly one of recipe and source"),
         ({"recipe": "small", "source": "a/b"}, "recipe", "exactly one of recipe and source"),
         ({"source": "a/unknown"}, "destination", "no recipe has this source, and a new one needs a destination"),
-        ({"source": "a/small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
-        ({"recipe": "small", "notes": "x"}, "notes", "the recipe says this already"),
-        ({"recipe": "small", "modality": "text"}, "modality", "the recipe says this already"),
+        ({"source": "a/small", "revision": "main"}, "revision", "must be a commit (40 hex digits)"),
+        ({"recipe": "small", "notes": "x"}, "notes", "the recipe sets this already"),
+        ({"recipe": "small", "modality": "text"}, "modality", "the recipe sets this already"),
         ({"source": "a/b", "destination": "c/d", "modality": "images"}, "modality", "should be 'text'"),
-        ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe says this already"),
-        ({"recipe": "small", "revision": "main"}, "revision", "pinned to a commit, 40 hex digits"),
+        ({"recipe": "small", "destination": "lab/x"}, "destination", "the recipe sets this already"),
+        ({"recipe": "small", "revision": "main"}, "revision", "must be a commit (40 hex digits)"),
         ({"recipe": "small", "variants": ["4bit", 8]}, "variants", "string"),
         ({"recipe": "small", "dry_run": "perhaps"}, "dry_run", "bool"),
         ({"recipe": ["small"]}, "recipe", "string"),
-        ({"recipe": "small", "token": "hf_x"}, "token", "this key is not known"),
-        ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "this key is not known"),
+        ({"recipe": "small", "token": "hf_x"}, "token", "unknown key"),
+        ({"recipe": "small", "reciepe\n::error::x": "y"}, "", "unknown key"),
     ],
 )
 def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str, Any], key: str, message: str) -> None:
@@ -263,22 +263,22 @@ def test_a_wrong_payload_is_told_key_and_reason(recipes: Path, payload: dict[str
 def test_a_payload_that_is_no_object_or_too_large(recipes: Path) -> None:
     payloads: tuple[object, ...] = (None, [], "small", 3)
     for payload in payloads:
-        with pytest.raises(BadInput, match="is no JSON object"):
+        with pytest.raises(BadInput, match="is not a JSON object"):
             make_plan("repository_dispatch", {"action": "mlx-publish", "client_payload": payload}, "", recipes)
-    with pytest.raises(BadInput, match=f"has {MOST_KEYS + 1} keys, {MOST_KEYS} are the most"):
+    with pytest.raises(BadInput, match=f"has {MOST_KEYS + 1} keys; the limit is {MOST_KEYS}"):
         asked(recipes, **{f"k{number}": "x" for number in range(MOST_KEYS + 1)})
-    with pytest.raises(BadInput, match="this type of dispatch starts nothing"):
+    with pytest.raises(BadInput, match="a dispatch of this type starts nothing"):
         make_plan("repository_dispatch", {"action": "other", "client_payload": {"recipe": "small"}}, "", recipes)
 
 
 def test_a_recipe_or_variant_that_there_is_not_is_told_which_there_are(recipes: Path) -> None:
-    with pytest.raises(BadInput, match="there is no recipe 'tiny'") as caught:
+    with pytest.raises(BadInput, match="has no recipe 'tiny'") as caught:
         asked(recipes, recipe="tiny")
-    assert caught.value.remedy == "There are: big.model, small."
+    assert caught.value.remedy == "Recipes: big.model, small."
     with pytest.raises(BadInput, match="has no variant 3bit") as caught:
         asked(recipes, recipe="small", variants="3bit")
     assert caught.value.remedy == "It has: 4bit, 8bit."
-    with pytest.raises(BadInput, match="there is a recipe small already"):
+    with pytest.raises(BadInput, match="a recipe small exists already"):
         asked(recipes, source="x/small", destination="lab/x-{variant}")
 
 
@@ -339,14 +339,14 @@ def test_every_control_character_is_refused_in_notes() -> None:
 
 def test_two_files_of_one_name_are_not_guessed_between(recipes: Path, reviewed: Path) -> None:
     (recipes / "small.yml").write_text("source: c/d\n")
-    with pytest.raises(BadInput, match=r"the same recipe as small\.yaml") as caught:
+    with pytest.raises(BadInput, match=r"duplicate of the recipe small\.yaml") as caught:
         make_plan("push", {}, "refs/tags/small/v1", recipes, settings=Settings(cards=reviewed))
     assert str(caught.value.place) == str(recipes / "small.yml")
 
 
 def test_no_recipe_is_called_all(recipes: Path) -> None:
     (recipes / "all.yaml").write_text("source: c/d\n")
-    with pytest.raises(BadInput, match="no recipe can be called all"):
+    with pytest.raises(BadInput, match="a recipe cannot be called all"):
         asked(recipes, recipe="small")
 
 
@@ -356,8 +356,8 @@ def test_no_recipe_is_called_all(recipes: Path) -> None:
         (b"{", "not valid JSON: "),
         (b"", "not valid JSON: "),
         (b"\xff", "not UTF-8: "),
-        (b"[]", "an event is a JSON object"),
-        (b"null", "an event is a JSON object"),
+        (b"[]", "the event is not a JSON object"),
+        (b"null", "the event is not a JSON object"),
         (None, "cannot be read: No such file or directory"),
         (b"[" * 100_000, "is nested too deeply"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mlx_publish.github.preview import MOST, cut, previews
@@ -12,9 +14,9 @@ CARD = "---\nlicense: mit\n---\n# Name\n\nWords.\n\n```python\nprint(1)\n```\n\n
 def test_what_fits_is_shown_whole_with_its_front_matter_seen() -> None:
     shown = previews({"a-4bit": CARD, "a-8bit": "no front matter\n"}, MOST)
     assert "```yaml\nlicense: mit\n```\n\n# Name" in shown
-    assert shown.index("### a-4bit") < shown.index("### a-8bit")
-    assert shown.endswith("no front matter\n")
-    assert "does not fit" not in shown
+    assert shown.index("Card of a-4bit</summary>") < shown.index("Card of a-8bit</summary>")
+    assert shown.endswith("no front matter\n\n</details>\n")
+    assert "Cut here" not in shown
 
 
 @pytest.mark.parametrize("room", [0, 10, 60, 200, 500, 1000, 1500, 2500, 3000])
@@ -23,7 +25,8 @@ def test_what_does_not_fit_is_cut_and_says_so(room: int) -> None:
     shown = previews(cards, room)
     assert len(shown.encode()) <= room
     if room < 2 * len(CARD) and shown:
-        assert "does not fit" in shown
+        assert "Cut here" in shown
+        assert shown.count("<details>") == shown.count("</details>")
 
 
 @pytest.mark.parametrize("most", range(0, 400, 7))
@@ -40,10 +43,19 @@ def test_no_block_of_code_is_left_open(most: int) -> None:
     assert open_fence == ""
 
 
+@pytest.mark.parametrize("most", range(0, 700, 13))
+def test_no_fold_of_a_card_is_left_open(most: int) -> None:
+    text = "<details>\n\n```\n</details>\n```\n<details>\n" + "words\n" * 60 + "</details>\n</details>\n" + "end\n" * 9
+    kept = cut(text, most)
+    assert len(kept.encode()) <= most
+    outside = re.sub(r"```.*?```", "", kept, flags=re.DOTALL)
+    assert outside.count("<details>") == outside.count("</details>")
+
+
 def test_a_front_matter_that_would_end_its_block_is_not_put_into_one() -> None:
     shown = previews({"x": "---\na: |\n  ```\n  <script>\n---\nWords.\n"}, MOST)
     assert "```yaml" not in shown
 
 
 def test_a_name_is_text() -> None:
-    assert "### \\*a\\* &lt;b>" in previews({"*a* <b>": "x"}, MOST)
+    assert "<summary>Card of \\*a\\* &lt;b></summary>" in previews({"*a* <b>": "x"}, MOST)

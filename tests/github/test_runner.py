@@ -69,7 +69,8 @@ def test_nothing_happens_outside_of_a_job(
     nothing.annotate("x")
     nothing.summarize("x")
     nothing.stop("x", "error")
-    assert (nothing.builder, nothing.run_address, nothing.branch_address("b"), nothing.job_folder) == ("", "", "", None)
+    assert (nothing.builder, nothing.run_address, nothing.files_address("b"), nothing.job_folder) == ("", "", "", None)
+    assert nothing.artifacts_address == ""
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
 
@@ -98,6 +99,16 @@ def test_annotations_are_one_line(
     assert capsys.readouterr() == ("", line + "\n")
 
 
+def test_a_title_and_a_level_stand_before_the_place(runner: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    runner.annotate("is wrong", Place("r.yaml", 2), title="4bit, 8bit: lossy\n::x", level="warning")
+    runner.annotate("is wrong", title="refused")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "::warning title=4bit%2C 8bit%3A lossy%0A%3A%3Ax,file=r.yaml,line=2::is wrong",
+        "::error title=refused::is wrong",
+    ]
+
+
 def test_the_summary_grows(tmp_path: Path) -> None:
     runner = Runner(summary=str(tmp_path / "summary"))
     runner.summarize("# One")
@@ -122,7 +133,8 @@ def test_a_run_on_github_has_addresses() -> None:
     assert run.builder == "https://github.com/lab/models/.github/workflows/publish.yml@refs/tags/tiny/v1"
     assert run.run_address == "https://github.com/lab/models/actions/runs/12/attempts/1"
     assert replace(run, attempt="2").run_address.endswith("/attempts/2")
-    assert run.branch_address("mlx-publish/tiny") == "https://github.com/lab/models/blob/mlx-publish/tiny/"
+    assert run.artifacts_address == "https://github.com/lab/models/actions/runs/12#artifacts"
+    assert run.files_address("mlx-publish/tiny") == "https://github.com/lab/models/blob/mlx-publish/tiny/"
 
 
 def test_a_folder_of_the_job_is_that_of_a_runner_alone() -> None:

@@ -19,7 +19,9 @@ from mlx_publish.hooks.mlx_model_config import look as look_at_configs
 from tiny_tokenizer import CHATML
 
 THREE = {"license": "Apache 2.0", "language": "[en, english]", "colour": "blue"}
-ANNOTATION = re.compile(r"^::error file=(?P<file>[^,]+),line=(?P<line>\d+)::(?P<key>[\w.\[\]]+): ", re.MULTILINE)
+ANNOTATION = re.compile(
+    r"^::error (?:title=[^,]*,)?file=(?P<file>[^,]+),line=(?P<line>\d+)::(?P<key>[\w.\[\]]+): ", re.MULTILINE
+)
 
 
 @pytest.fixture

@@ -62,13 +62,17 @@ def test_good_files_pass_in_silence(hook: str, tree: Files, run: Said) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_file_that_is_not_there_is_bad_input(hook: str, tree: Files) -> None:
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput, match="file not found"):
         run_hook(hook, [Path("nowhere.json")])
 
 
 RECIPES = {
-    "unknown key": ("license: apache-2.0", "licence: apache-2.0", "this key is not known"),
-    "branch": ("revision: 0123456789abcdef0123456789abcdef01234567", "revision: main", "'main' is no commit"),
+    "unknown key": ("license: apache-2.0", "licence: apache-2.0", "unknown key; did you mean license?"),
+    "branch": (
+        "revision: 0123456789abcdef0123456789abcdef01234567",
+        "revision: main",
+        "'main' is a branch or a tag, which can move; recipes here must pin a commit",
+    ),
     "namespace": ("to: lab/", "to: somebody/", "the namespace somebody is not allowed"),
     "licence": ("license: apache-2.0", "license: mit", "the licence mit is not allowed"),
     "broken": ("variants:", "variants: [", "not valid YAML"),
@@ -97,7 +101,7 @@ CARD = {
     "a word": ("very close to the source", "the same as the source", "where recipe and evidence give"),
     "a line more": ("## Use\n", "## Use\n\nBest of all.\n", "which neither recipe nor evidence gives"),
     "a line less": ("- mlx\n", "", "is missing here"),
-    "a key more": ("library_name: mlx", "library_name: mlx\nmodel-index: []", "this key is not ours to carry"),
+    "a key more": ("library_name: mlx", "library_name: mlx\nmodel-index: []", "mlx-publish does not write this key"),
     "a language": ("- en\n", "- no\n", "says '- no'"),
 }
 

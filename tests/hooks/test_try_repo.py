@@ -88,4 +88,4 @@ def test_all_hooks_run_and_name_what_is_wrong(tried: Tried, program: str) -> Non
     found = re.findall(r"^ *(\S+:\d+): ", said, re.MULTILINE)
     assert sorted(found) == [f"{CARD}:{LINE}", "recipes/new.yaml:1"], said
     assert "says 0.0450 where the evidence has 0.0451" in said
-    assert "revision: no commit is given" in said
+    assert "revision: no revision is given" in said

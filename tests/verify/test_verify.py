@@ -107,13 +107,17 @@ def test_what_was_published_is_verified_without_whole_weights(anyone: Anyone) ->
 
 
 def test_the_verdict_is_said_in_a_table(anyone: Anyone) -> None:
+    name = f"{REPO}@{anyone.hub.head(REPO)[:12]}"
     output = anyone.user.run("verify", REPO).text
-    assert f"{REPO}@{anyone.hub.head(REPO)[:12]}: verified" in output
-    assert "ok files-as-told" in output
+    assert f"{name}: verified" in output
+    assert f"{name} is what its evidence says Next for converting" in output
+    assert f"mlx-publish verify {REPO} --rebuild" in output
     tag = next(iter(anyone.hub.tags(REPO)))
     assert anyone.verify(place=f"{REPO}@{tag}")
     flipped(anyone.hub, WEIGHTS)
-    assert "NOT verified" in anyone.user.run("verify", REPO, code=1).text
+    text = anyone.user.run("verify", REPO, code=1).text
+    assert "NOT verified" in text
+    assert "does not match its evidence; 1 check failed: files-as-told Next:" in text
     # The tag still stands for the good bytes.
     assert statuses(anyone.verify(place=f"{REPO}@{tag}"))["files-as-told"] == "pass"
 
@@ -232,12 +236,12 @@ def test_it_says_what_is_its_publishers_word_alone(anyone: Anyone) -> None:
 
 BROKEN: dict[str, tuple[bytes, str]] = {
     "no JSON": (b"{", "not valid JSON"),
-    "another schema": (b'{"schema": "x"}', "says the schema 'x'"),
-    "no object": (b"[]", "says the schema None"),
-    "half": (b'{"schema": "mlx-publish/evidence/1", "source": {}}', "is not whole: generator: field required"),
+    "another schema": (b'{"schema": "x"}', "has the schema 'x'"),
+    "no object": (b"[]", "has the schema None"),
+    "half": (b'{"schema": "mlx-publish/evidence/1", "source": {}}', "is incomplete: generator: field required"),
     "a text for an object": (
         b'{"schema": "mlx-publish/evidence/1", "source": "x"}',
-        "is not whole: generator: field required",
+        "is incomplete: generator: field required",
     ),
 }
 
@@ -253,14 +257,14 @@ def test_broken_evidence_is_refused_and_no_bug(anyone: Anyone, name: str) -> Non
 
 def test_a_model_of_somebody_else_is_refused(anyone: Anyone) -> None:
     checks = anyone.verify(code=1, place=SOURCE)
-    assert "holds no mlx-publish.json" in checks["evidence-readable"]["message"]
+    assert "has no mlx-publish.json" in checks["evidence-readable"]["message"]
 
 
 @pytest.mark.parametrize(
     ("place", "words"),
     [
         ("nobody/nothing", "does not exist"),
-        ("./nowhere", "there is no folder"),
+        ("./nowhere", "the folder nowhere does not exist"),
         ("a b", "neither a folder nor a repo"),
         (f"{REPO}@v99", "no such revision"),
     ],
@@ -275,10 +279,10 @@ def test_a_folder_is_verified_and_made_again_from_the_folder_it_came_from(anyone
     anyone.user.run("publish", "--source", source, "--base-model", "acme/base", "--to", f"folder:{out}")
     assert statuses(anyone.verify(place=str(out))) == {**GOOD, **UNASKED}
     output = anyone.user.run("verify", out, "--rebuild", code=2).text
-    assert "Give that folder with --source" in output
+    assert "Give that folder: --source DIR" in output
     assert anyone.verify("--rebuild", "--source", source, place=str(out))["made-again"]["status"] == "pass"
     (source / "LICENSE").write_text("another one")
-    assert "the evidence names" in anyone.user.run("verify", out, "--rebuild", "--source", source, code=2).text
+    assert "but mlx-publish.json names" in anyone.user.run("verify", out, "--rebuild", "--source", source, code=2).text
 
 
 def test_what_a_client_would_load_through_a_link_or_beside_the_files_is_named(anyone: Anyone, tmp_path: Path) -> None:

@@ -1,118 +1,219 @@
-"""What a review has to look at: numbers of new evidence beside those of the evidence before, and open questions."""
+"""The title and the text of a pull request: the numbers at a glance, what changed, and what a person has to judge."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from mlx_publish.card.environment import REVIEW, environment
-from mlx_publish.evidence.evidence import LACKING, Evidence
-from mlx_publish.evidence.measurements import LengthSpec, headline
-from mlx_publish.text import numbers
+from mlx_publish.evidence.evidence import LACKING, Evidence, LicenceSpec
+from mlx_publish.evidence.figures import Figures
+from mlx_publish.text import kit, numbers
+from mlx_publish.text.markdown import Markdown, escape, is_web, one_line
 
 _SAME = 0.005  # of the larger one; a smaller change has no arrow
 _PENDING = ("warn", "fixed")
+_LOSSY = "mean-kld"
+_LONGEST_TITLE = 200
+Before = Mapping[str, object]
+"""Evidence of the base branch as plain data, maybe of another version."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a review compares of two pieces of evidence; None is not measured."""
+class Proposed:
+    """A card that a pull request brings."""
 
-    model: str
-    weight_bytes: int
-    bits_per_weight: float
-    mean_kld: float | None
-    same_first_choice: float | None
-    perplexity_ratio: float | None
-    generation_tps: float | None
+    path: PurePosixPath
+    """Folder of the card in the repo."""
+    evidence: Evidence
+    before: Before | None = None
+    """The evidence there now; None for a new card."""
 
-    @classmethod
-    def of(cls, evidence: Mapping[str, Any]) -> Figures:
-        """Return those of evidence as plain data, of other versions too. Raises one of `LACKING` where it lacks one."""
-        model, compared, timed = evidence["model"], evidence.get("fidelity") or {}, evidence.get("benchmark")
-        return cls(
-            model["model"],
-            model["weight_bytes"],
-            model["bits_per_weight"],
-            compared.get("mean_kld"),
-            compared.get("same_first_choice"),
-            compared.get("perplexity_ratio"),
-            headline([LengthSpec.model_validate(length) for length in timed["lengths"]]).generation_tps.median
-            if timed
-            else None,
-        )
+    @property
+    def figures(self) -> Figures:
+        """The numbers of the new evidence."""
+        return Figures.of_evidence(self.evidence.plain)
+
+    @property
+    def figures_before(self) -> Figures | None:
+        """The numbers of the evidence before; None where there is none that this version can read."""
+        try:
+            return Figures.of_evidence(self.before) if self.before else None
+        except LACKING:
+            return None
 
 
-def body(
-    recipe: str,
-    cards: Sequence[tuple[PurePosixPath, Evidence, Mapping[str, object] | None]],
-    *,
-    web: str = "",
-    callback: str = "",
-) -> str:
-    """Return the text of a pull request: for each card its path, its evidence, and the evidence before, if any.
+@dataclass(frozen=True)
+class Review:
+    """What a pull request tells beside its cards."""
 
-    The evidence before may be of another version. `web` is put before the paths to make addresses of them, `callback`
-    is what the asker knows the request by.
-    """
-    shown = [_card(path, now, before, f"{web}{path}") for path, now, before in cards]
+    web: str = ""
+    """Address of the branch's files, with a slash at the end; without it nothing is linked."""
+    base: str = "main"
+    """The branch that it goes to."""
+    tag: str = ""
+    """The tag that publishes it, as `smollm2/v2`."""
+    pinned: str = ""
+    """The commit that the recipe is pinned to by it; empty where it was pinned before."""
+    callback: str = ""
+    """What the asker knows the request by."""
+
+    @property
+    def publish(self) -> str:
+        """The commands that publish what was merged."""
+        if not self.tag:
+            return ""
+        base, tag = (shlex.quote(one_line(name)) for name in (self.base, self.tag))
+        return f"git switch {base} && git pull\ngit tag {tag} && git push origin {tag}"
+
+
+@dataclass
+class _Note:
+    """A finding that several variants may share."""
+
+    id: str
+    message: str
+    accepted: str | None
+    labels: list[str] = field(default_factory=list)
+
+
+def title(recipe: str, cards: Sequence[Proposed]) -> str:
+    """Return the title of a pull request, with the word for each variant that is lossy."""
+    steps = [(card.evidence.variant.label, card.figures.closeness) for card in cards]
+    lossy = ", ".join(f"{label} {step.word}" for label, step in steps if step and step.warns)
+    text = f"Cards of {recipe}{f' ({lossy})' if lossy else ''}"
+    return text if len(text) <= _LONGEST_TITLE else f"{text[: _LONGEST_TITLE - 1]}…"
+
+
+def body(cards: Sequence[Proposed], review: Review) -> str:
+    """Return the text of a pull request."""
     template = environment().get_template(REVIEW)
-    return template.render(recipe=recipe, cards=shown, callback=callback).strip() + "\n"
+    text = template.render(
+        cards=[_card(card, review.web) for card in cards],
+        compared=any(card.figures_before for card in cards),
+        base=review.base,
+        pinned=review.pinned,
+        notes=_notes(cards),
+        licences=_licences(cards),
+        publish=review.publish,
+        callback=review.callback,
+        page=kit.page("docs/workflows.md#what-reviewers-see"),
+    )
+    return text.strip() + "\n"
 
 
-def _card(path: PurePosixPath, now: Evidence, before: Mapping[str, object] | None, at: str) -> Mapping[str, object]:
-    figures = Figures.of(now.plain)
-    try:
-        figures_before = Figures.of(before) if before else None
-        verdict, rows = _verdict(now, figures, figures_before), list(_rows(figures, figures_before))
-    except LACKING:
-        verdict = f"{_verdict(now, figures, None)} to this version, which cannot read the evidence before"
-        rows = list(_rows(figures, None))
+def _card(card: Proposed, web: str) -> Mapping[str, object]:
+    now, figures, before = card.evidence, card.figures, card.figures_before
+    at, step = f"{web}{card.path}" if web else "", figures.closeness
     return {
-        "name": path.name,
-        "at": at,
-        "verdict": verdict,
+        "name": card.path.name,
+        "label": now.variant.label,
+        "card": f"{at}/README.md" if at else None,
+        "evidence": f"{at}/evidence.json" if at else None,
+        "verdict": step.word if step else "not compared",
+        "warns": step is not None and step.warns,
+        "cells": Markdown(" | ".join(_cell(number, figures, before) for number in _NUMBERS if number.in_overview)),
+        "changed": _changed(card, figures, before),
         "repo": now.source.repo,
         "commit": now.source.identity,
-        "numbers": rows,
+        "numbers": list(_rows(figures, before)),
         "human": [check.plain for check in now.checks if check.status in _PENDING],
     }
 
 
-def _verdict(evidence: Evidence, now: Figures, before: Figures | None) -> str:
-    missing = sorted(evidence.missing)
-    verdict = "All checks passed" + (f"; not measured: {', '.join(missing)}" if missing else "")
+def _changed(card: Proposed, now: Figures, before: Figures | None) -> str:
+    """Return what is different from the version before, in a sentence."""
+    if card.before is None:
+        return "new"
     if before is None:
-        return f"{verdict}. It is new"
-    same = before.model == now.model
-    return f"{verdict}. {'The files are those of before' if same else 'The files are others than before'}"
+        return "new to this version of mlx-publish, which cannot read the evidence on the base branch"
+    files = "same files" if before.model == now.model else "other files"
+    moved = [
+        f"{number.what} {number.written(old)} → {number.written(new)}"
+        for number in _NUMBERS
+        if (old := number.value_of(before)) is not None
+        and (new := number.value_of(now)) is not None
+        and _arrow(old, new)
+    ]
+    return "; ".join((files, *moved)) if moved else f"{files}, same numbers"
+
+
+def _notes(cards: Sequence[Proposed]) -> list[_Note]:
+    """Return what the checks leave to a person, each once for all variants that share it, lossy variants first."""
+    notes: dict[tuple[str, str, str | None], _Note] = {}
+    for card in cards:
+        label = card.evidence.variant.label
+        for check in card.evidence.checks:
+            if check.status == "warn":
+                key = (check.id, check.message, check.accepted)
+                notes.setdefault(key, _Note(*key)).labels.append(label)
+        for stage, why in sorted(card.evidence.missing.items()):
+            key = (stage, f"not measured: {why}", card.evidence.untested)
+            notes.setdefault(key, _Note(*key)).labels.append(label)
+    return sorted(notes.values(), key=lambda note: (note.id != _LOSSY, note.accepted is None))
+
+
+def _licences(cards: Sequence[Proposed]) -> list[Mapping[str, str | None]]:
+    """Return the licences of the cards, each once, with the one before where that was another."""
+    licences: dict[str, Mapping[str, str | None]] = {}
+    for card in cards:
+        licence = card.evidence.licence
+        text = _licence(licence)
+        there = card.before.get("licence") if isinstance(card.before, Mapping) else None
+        before = str(there.get("id") or "none") if isinstance(there, Mapping) else ""
+        changed = before if before not in ("", licence.id or "none") else ""
+        licences.setdefault(
+            text, {"text": text, "link": licence.link if is_web(licence.link) else "", "before": changed}
+        )
+    return list(licences.values())
+
+
+def _licence(licence: LicenceSpec) -> str:
+    return f"{licence.id or 'none'}{f' ({licence.name})' if licence.name else ''}"
 
 
 def _rows(now: Figures, before: Figures | None) -> Iterator[dict[str, str]]:
-    for what, value_of, written in _NUMBERS:
-        new, old = value_of(now), value_of(before) if before else None
+    for number in _NUMBERS:
+        new, old = number.value_of(now), number.value_of(before) if before else None
         yield {
-            "what": what,
-            "before": "" if before is None else "not measured" if old is None else written(old),
-            "now": "not measured" if new is None else written(new),
+            "what": number.what,
+            "before": "" if before is None else "not measured" if old is None else number.written(old),
+            "now": "not measured" if new is None else number.written(new),
             "arrow": _arrow(old, new),
         }
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number of a card: its value, None where it was not measured, and how it is written."""
+
+    what: str
+    value_of: Callable[[Figures], float | None]
+    written: Callable[[float], str]
+    in_overview: bool = False
+
+
+_NUMBERS = (
+    _Number("size", lambda figures: figures.weight_bytes, numbers.size, in_overview=True),
+    _Number("bits per weight", lambda figures: figures.bits_per_weight, lambda value: f"{value:.2f}"),
+    _Number("mean KLD", lambda figures: figures.mean_kld, numbers.significant, in_overview=True),
+    _Number("top-1 agreement", lambda figures: figures.same_first_choice, numbers.percent, in_overview=True),
+    _Number("perplexity ratio", lambda figures: figures.perplexity_ratio, lambda value: f"{value:.3f}"),
+    _Number("tokens/s", lambda figures: figures.generation_tps, numbers.significant, in_overview=True),
+)
+
+
+def _cell(number: _Number, now: Figures, before: Figures | None) -> Markdown:
+    new, old = number.value_of(now), number.value_of(before) if before else None
+    if new is None:
+        return Markdown("—")
+    device = f" on {now.device}" if number.what == "tokens/s" and now.device else ""
+    return escape(" ".join(filter(None, (_arrow(old, new), f"{number.written(new)}{device}"))))
 
 
 def _arrow(old: float | None, new: float | None) -> str:
     if old is None or new is None or abs(new - old) <= _SAME * max(abs(old), abs(new)):
         return ""
     return "↑" if new > old else "↓"
-
-
-# What is shown: the value, or None where it was not measured, and how it is written.
-_NUMBERS: tuple[tuple[str, Callable[[Figures], float | None], Callable[[float], str]], ...] = (
-    ("size of the weights", lambda figures: figures.weight_bytes, lambda value: numbers.size(int(value))),
-    ("bits per weight", lambda figures: figures.bits_per_weight, lambda value: f"{value:.2f}"),
-    ("mean KLD, nats", lambda figures: figures.mean_kld, numbers.significant),
-    ("same first choice", lambda figures: figures.same_first_choice, numbers.percent),
-    ("perplexity ratio", lambda figures: figures.perplexity_ratio, lambda value: f"{value:.3f}"),
-    ("generation tokens/s", lambda figures: figures.generation_tps, numbers.significant),
-)

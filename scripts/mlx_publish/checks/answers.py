@@ -176,9 +176,9 @@ def _long(facts: AnswerFacts) -> Says:
 
 
 ANSWERS: tuple[Check[AnswerFacts], ...] = (
-    Check("loads", "It loads quietly", "a warning nobody read", _loads),
-    Check("answers", "It answers", "a model that is silent or stuck", _answers),
-    Check("stops", "It stops where the source stops", "an answer without end", _stops),
-    Check("leaks", "No special token shows", "markup in front of people", _leaks),
-    Check("long-prompt", "It answers to a long prompt", "a window or rope that breaks far out", _long),
+    Check("loads", "The model loads without warnings", "a warning that nobody reads", _loads),
+    Check("answers", "The model answers", "a model that is silent or stuck", _answers),
+    Check("stops", "The model stops where the source stops", "an answer that never ends", _stops),
+    Check("leaks", "Answers contain no special tokens", "markup shown to users", _leaks),
+    Check("long-prompt", "The model answers a long prompt", "a sliding window or RoPE that breaks at length", _long),
 )

@@ -114,9 +114,11 @@ def _code(facts: SourceFacts) -> Says:
 
 
 ARCHITECTURE: tuple[Check[SourceFacts], ...] = (
-    Check("readable", "Its files can be read", "guesses about a file that is broken", _readable, safety=True),
-    Check("model-type", "mlx-lm has the architecture", "hours of download for nothing", _model_type),
-    Check("language-head", "It is a causal language model", "an encoder published as a chat model", _language_head),
-    Check("config-numbers", "config.json holds no NaN", "a model built with broken numbers", _numbers),
-    Check("no-code", "No code of the model is needed", "running a stranger's code", _code, safety=True),
+    Check("readable", "The source's files can be parsed", "guessing about a broken file", _readable, safety=True),
+    Check("model-type", "mlx-lm supports the architecture", "hours of download for nothing", _model_type),
+    Check(
+        "language-head", "The model is a causal language model", "an encoder published as a chat model", _language_head
+    ),
+    Check("config-numbers", "config.json contains no NaN", "a model built with broken numbers", _numbers),
+    Check("no-code", "The model needs no code of its own", "running untrusted code", _code, safety=True),
 )

@@ -118,10 +118,10 @@ _NORMS = {
 
 
 BUILT: tuple[Check[BuiltFacts], ...] = (
-    Check("config-understood", "Every number of the config arrives", "answers that are subtly wrong", _config),
-    Check("tensors-accounted", "No tensor is lost", "a model without a part of it", _tensors),
-    Check("norms-fit", "Norms are as the class reads them", "every layer scaled wrongly", _norms),
-    Check("routing-exact", "Router biases keep their values", "tokens sent to other experts", _routing),
-    Check("weights-alive", "No weight is dead", "a layer that does nothing", _alive),
-    Check("numbers-finite", "All numbers are finite", "NaN that quantization hides", _finite, safety=True),
+    Check("config-understood", "The MLX model uses every number of the config", "subtly wrong answers", _config),
+    Check("tensors-accounted", "Every tensor is used", "a model with missing parts", _tensors),
+    Check("norms-fit", "Norm weights follow the convention of the MLX class", "every layer scaled wrongly", _norms),
+    Check("routing-exact", "Router biases keep their values", "tokens routed to other experts", _routing),
+    Check("weights-alive", "No weight is all zeros", "a layer that does nothing", _alive),
+    Check("numbers-finite", "All weights are finite", "NaN hidden by quantization", _finite, safety=True),
 )

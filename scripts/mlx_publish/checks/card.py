@@ -68,6 +68,6 @@ def _all(bound: Bound) -> Says:
 
 
 CARD: tuple[Check[Bound], ...] = (
-    Check("numbers-bound", "Numbers belong to these bytes", "scores of another model", _fits, safety=True),
-    Check("measured", "All was measured", "a card without numbers", _all),
+    Check("numbers-bound", "The numbers belong to these bytes", "another model's scores", _fits, safety=True),
+    Check("measured", "Every stage has run", "a card without numbers", _all),
 )

@@ -8,6 +8,7 @@ from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
+from mlx_publish.text.numbers import significant
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _kld(facts: FidelityFacts) -> Says:
     step = closeness(mean)
     text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
     if mean > facts.limits.max_mean_kld:
-        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant))
+        short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
+        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
     return warned(text, better(facts.variant)) if step.warns else passed(text)
 
 
@@ -73,7 +75,9 @@ def _first_choice(facts: FidelityFacts) -> Says:
     text = f"top-1 agreement with the source at {share:.1%} of positions"
     if share >= facts.limits.min_same_first_choice:
         return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.min_same_first_choice:.0%}", better(facts.variant))
+    limit = f"{facts.limits.min_same_first_choice:.0%}"
+    short = f"same first choice at {share:.0%} of positions, under the limit {limit}"
+    return failed(f"{text}; the limit is {limit}", better(facts.variant), short=short)
 
 
 def _perplexity(facts: FidelityFacts) -> Says:
@@ -85,13 +89,16 @@ def _perplexity(facts: FidelityFacts) -> Says:
     text = f"perplexity {perplexity:.2f}, {ratio:.3f} ± {error:.3f} times the source's"
     if ratio <= facts.limits.max_perplexity_ratio:
         return passed(text)
-    return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant))
+    short = f"{significant(ratio)} of the source's perplexity, over the limit {facts.limits.max_perplexity_ratio:g}"
+    return failed(f"{text}; the limit is {facts.limits.max_perplexity_ratio:g}", better(facts.variant), short=short)
 
 
 FIDELITY: tuple[Check[FidelityFacts], ...] = (
-    Check("compared-with", "What it is compared with", "numbers without their measure", _against),
-    Check("finite", "The numbers are numbers", "broken weights", _finite, safety=True),
-    Check("mean-kld", "It still is its source", "a broken model under a good name", _kld),
-    Check("same-first-choice", "It prefers the same words", "a broken model under a good name", _first_choice),
-    Check("perplexity", "It is surprised by the same words", "a broken model under a good name", _perplexity),
+    Check("compared-with", "The reference of the comparison is the source", "numbers without a reference", _against),
+    Check("finite", "All measurements are finite", "broken weights", _finite, safety=True),
+    Check("mean-kld", "Mean KL divergence is within the limit", "a broken model under a good name", _kld),
+    Check(
+        "same-first-choice", "Top-1 agreement is within the limit", "a broken model under a good name", _first_choice
+    ),
+    Check("perplexity", "The perplexity ratio is within the limit", "a broken model under a good name", _perplexity),
 )

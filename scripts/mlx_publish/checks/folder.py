@@ -85,15 +85,27 @@ def _sizes(source: Metadata) -> Says:
 
 
 LINKS: Check[Metadata] = Check(
-    "links-inside", "Links stay in the source", "somebody's private file made public", _links, safety=True
+    "links-inside", "No link leads out of the source", "publishing a private file", _links, safety=True
 )
 _BY_NAME: tuple[Check[Metadata], ...] = (
     LINKS,
-    Check("file-names", "Names can be published", "a name that hides or overwrites another", _file_names, safety=True),
-    Check("file-sizes", "Sizes are those of a model", "hours and a full disk for nothing", _sizes, safety=True),
+    Check(
+        "file-names",
+        "File names are safe to publish",
+        "a name that hides or overwrites another file",
+        _file_names,
+        safety=True,
+    ),
+    Check(
+        "file-sizes",
+        "File sizes are plausible for a model",
+        "hours of download that fill the disk",
+        _sizes,
+        safety=True,
+    ),
 )
 _LEGAL: Check[Metadata] = Check(
-    "legal-texts", "Legal files are texts", "a program under a licence's name", _legal_texts
+    "legal-texts", "Licence files are text", "a program published as a licence", _legal_texts
 )
 
 

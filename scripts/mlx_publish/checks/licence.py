@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.checks.facts import SourceFacts
@@ -93,10 +94,12 @@ def _revision(facts: SourceFacts) -> Says:
     if facts.recipe.spec.revision == facts.identity:
         return passed(f"pinned to commit {facts.identity}")
     named = facts.recipe.spec.revision or "the default branch"
-    return warned(
-        f"{named} is commit {facts.identity} today and may move",
-        f"Write 'revision: {facts.identity}' into the recipe.",
-    )
+    return warned(f"{named} is commit {facts.identity} today and may move", _pin(facts.recipe, facts.identity))
+
+
+def _pin(recipe: Recipe, commit: str) -> str:
+    # The evidence keeps it: a name, and no path of this machine.
+    return f"Run: mlx-publish pin {Path(recipe.place).stem}" if recipe.place else f"Add --revision {commit}"
 
 
 def _card(facts: SourceFacts) -> Says:
@@ -134,11 +137,16 @@ def _taken(facts: SourceFacts) -> Says:
 
 
 REVISION: tuple[Check[SourceFacts], ...] = (
-    Check("revision", "The revision is pinned", "a card that describes other bytes than were converted", _revision),
+    Check(
+        "revision",
+        "The revision is pinned to a commit",
+        "a card that describes other bytes than were converted",
+        _revision,
+    ),
 )
 PAPERS: tuple[Check[SourceFacts], ...] = (
-    Check("source-card", "The source's card can be read", "facts of the card that are lost", _card),
-    Check("licence", "The licence is known", "publishing without the right to", _licence),
-    Check("side-files", "Files beside the weights are whole", "pointers published as files", _side_files),
-    Check("not-taken", "The name is free", "a second copy of what exists", _taken),
+    Check("source-card", "The source's model card can be parsed", "losing facts from the card", _card),
+    Check("licence", "The licence is known", "publishing without permission", _licence),
+    Check("side-files", "Accompanying files are complete", "publishing LFS pointers as files", _side_files),
+    Check("not-taken", "The destination is not taken yet", "duplicating an existing model", _taken),
 )

@@ -64,11 +64,28 @@ def _plain(name: str) -> str:
 
 
 BY_CONFIG: tuple[Check[SourceFacts], ...] = (
-    Check("modality", "Nothing but text, or text is asked for", "images lost in silence", _by_config, safety=True),
+    Check(
+        "modality",
+        "The source is text-only, or the recipe asks for text only",
+        "silently losing image or audio input",
+        _by_config,
+        safety=True,
+    ),
 )
 BY_TENSORS: tuple[Check[SourceFacts], ...] = (
-    Check("modality-weights", "No encoder is left behind unasked", "images lost in silence", _by_tensors, safety=True),
+    Check(
+        "modality-weights",
+        "No encoder is dropped without `modality: text`",
+        "silently losing image or audio input",
+        _by_tensors,
+        safety=True,
+    ),
 )
 NAMED: tuple[Check[SourceFacts], ...] = (
-    Check("modality-name", "The name does not promise the whole", "a text model taken for the whole", _name),
+    Check(
+        "modality-name",
+        "The name says that only text is supported",
+        "a text model mistaken for the multimodal one",
+        _name,
+    ),
 )

@@ -161,10 +161,15 @@ def _legal(built: Built) -> Says:
 
 
 CONVERT: tuple[Check[Built], ...] = (
-    Check("bits-per-weight", "The bits fit the name", "a name that lies about the size", _bits),
-    Check("index-agrees", "Index and files agree", "a model that loads in part", _index),
-    Check("quantization-told", "Bits and groups are as declared", "weights read with the wrong bits", _quantization),
-    Check("precision", "The type is the declared one", "a file twice as large as it says", _precision),
+    Check("bits-per-weight", "Bits per weight match the name", "a name that misstates the size", _bits),
+    Check("index-agrees", "The index matches the files", "a model that loads only in part", _index),
+    Check(
+        "quantization-told",
+        "The quantization block matches the tensors",
+        "weights read with the wrong bits",
+        _quantization,
+    ),
+    Check("precision", "The dtype is the declared one", "a file twice the expected size", _precision),
     Check("tokenizer-same", "The tokenizer is the source's", "other ids than the model was trained on", _tokenizer),
-    Check("legal-files", "Licence files travel along", "a lost licence", _legal),
+    Check("legal-files", "Licence files are included", "a lost licence", _legal),
 )

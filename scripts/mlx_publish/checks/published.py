@@ -150,13 +150,13 @@ def _again(facts: Facts) -> Says:
 
 
 PUBLISHED: tuple[Check[Facts], ...] = (
-    Check("files-as-told", "The files are those of the evidence", "changed, lost or added files", _files),
-    Check("evidence-whole", "The evidence agrees with itself", "an edited evidence", _whole),
-    Check("weights-as-told", "Headers give the numbers of the evidence", "an edited evidence", _weights),
-    Check("card-as-told", "The card is what the evidence gives", "a card that says something else", _card),
-    Check("all-tested", "It was tested", "an untested model under a good name", _tested),
-    Check("checks-told", "Its list of checks is whole", "a failure that was left out", _checks),
-    Check("facts-of-source", "It says what its source gives", "a forged config or language", _source),
-    Check("made-again", "The source gives these bytes", "bytes that come from something else", _again),
-    Check("vouched-for", "Somebody vouches for the rest", "numbers that nobody can check", _vouched),
+    Check("files-as-told", "The files match the evidence", "changed, lost or added files", _files),
+    Check("evidence-whole", "The evidence is consistent", "edited evidence", _whole),
+    Check("weights-as-told", "The weight headers match the evidence", "edited evidence", _weights),
+    Check("card-as-told", "The card matches the evidence", "a card that claims something else", _card),
+    Check("all-tested", "smoke and fidelity have run", "an untested model under a good name", _tested),
+    Check("checks-told", "The list of checks is complete", "an omitted failure", _checks),
+    Check("facts-of-source", "The evidence matches the source", "a forged config or language", _source),
+    Check("made-again", "Converting the source again gives the same bytes", "bytes made from something else", _again),
+    Check("vouched-for", "Measured numbers are signed or attested", "numbers that nobody can check", _vouched),
 )

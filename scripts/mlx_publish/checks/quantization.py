@@ -113,9 +113,9 @@ def _sides(tensor: TensorInfo, turned: bool) -> tuple[int, ...]:
 
 
 BY_CONFIG: tuple[Check[SourceFacts], ...] = (
-    Check("unquantized", "The source is not quantized", "a bit width other than the name says", _unquantized),
+    Check("unquantized", "The source is not quantized", "a bit width that differs from the name", _unquantized),
 )
 BY_HEADERS: tuple[Check[SourceFacts], ...] = (
-    Check("weights-numbers", "The weights are plain numbers", "packed integers taken for weights", _numbers),
-    Check("groups-fit", "The groups fit the layers", "a name that tells of bits few layers have", _reaches),
+    Check("weights-numbers", "The weights are plain numbers", "packed integers mistaken for weights", _numbers),
+    Check("groups-fit", "The group size divides the layers", "a name that promises bits few layers have", _reaches),
 )

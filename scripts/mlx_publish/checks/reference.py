@@ -86,5 +86,5 @@ def _not_covered(proof: ReferenceProof) -> str:
 
 
 REFERENCE: tuple[Check[ReferenceFacts], ...] = (
-    Check("architecture-proven", "It computes what transformers computes", "a wrong rope, norm or head", _proven),
+    Check("architecture-proven", "The unquantized model matches transformers", "a wrong RoPE, norm or head", _proven),
 )

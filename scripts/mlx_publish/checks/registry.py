@@ -26,21 +26,25 @@ BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": (*PUBLISHED, *SIGN
 
 # Failures raised during the work instead of judged after it; they always count: stage, title, what it protects from.
 RAISED: Mapping[str, tuple[str, str, str]] = {
-    "room": ("inspect", "There is room for the model", "hours of work before the disk is full"),
-    "tokenizer-tame": ("convert", "The tokenizer stays small and quick", "a file that takes the machine with it"),
+    "room": ("inspect", "The disk has enough space", "hours of work that end with a full disk"),
+    "tokenizer-tame": ("convert", "The tokenizer is bounded in time and memory", "a file that takes down the machine"),
     "memory-bounded": (
         "convert",
-        "It takes the memory that its size explains",
-        "a model that takes the machine with it",
+        "The conversion stays within the memory its size explains",
+        "a model that takes down the machine",
     ),
     "builds": ("convert", "mlx-lm can build the model", "weights that do not fit the architecture"),
     "converts": ("convert", "mlx-lm can make the variant", "a quantization that does not exist"),
-    "same-shape": ("fidelity", "Both models know the same tokens", "numbers compared that do not belong together"),
-    "reports-untouched": ("card", "No report was edited", "numbers that somebody wrote into the work folder"),
-    "destination-ours": ("upload", "The destination is ours", "somebody else's repo overwritten"),
-    "tag-free": ("upload", "The tag is free", "a published tag that moves"),
-    "evidence-readable": ("verify", "There is evidence of ours", "a judgement about nothing"),
-    "remote-equal": ("upload", "What arrived is what was sent", "bytes that changed on the way"),
+    "same-shape": ("fidelity", "Both models have the same vocabulary", "comparing unrelated numbers"),
+    "reports-untouched": ("card", "No report was edited", "made-up numbers in the work folder"),
+    "destination-ours": (
+        "upload",
+        "The destination is empty or was made from this source",
+        "overwriting somebody else's repo",
+    ),
+    "tag-free": ("upload", "The tag is free", "moving a published tag"),
+    "evidence-readable": ("verify", "The model has evidence written by mlx-publish", "a verdict about nothing"),
+    "remote-equal": ("upload", "The uploaded files equal the local ones", "bytes changed in transit"),
 }
 
 

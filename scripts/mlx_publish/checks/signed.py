@@ -61,16 +61,16 @@ def _fits(target: Signatures) -> Says:
 
 
 SIGNED: tuple[Check[Signatures], ...] = (
-    Check("signature-fits", "The signature is of these files", "files that its publisher never signed", _fits),
+    Check("signature-fits", "The signature covers exactly these files", "files that the publisher never signed", _fits),
     Check(
         "signed-by",
-        "Who signed is who you think",
+        "The signer is the expected one",
         "a stranger's model under a known name",
         lambda target: target.signer,
     ),
     Check(
         "measured-by",
-        "The evidence is signed by who measured",
+        "The evidence is signed by the machine that measured",
         "numbers that nobody measured",
         lambda target: target.measurer,
     ),
@@ -79,8 +79,8 @@ SIGNED: tuple[Check[Signatures], ...] = (
 ATTESTED: tuple[Check[Vouched], ...] = (
     Check(
         "evidence-attested",
-        "Who measured vouches for the evidence, where the policy asks",
-        "forged numbers, merged unseen",
+        "The evidence is signed or attested, if the policy requires it",
+        "forged numbers that were merged",
         lambda vouched: vouched,
         safety=True,
     ),

@@ -157,8 +157,18 @@ def _enough(facts: SpeedFacts) -> Says:
 
 
 BENCHMARK: tuple[Check[SpeedFacts], ...] = (
-    Check("steady", "The speed is steady", "numbers that nobody can repeat", _steady),
-    Check("machine-at-rest", "The machine was at rest", "a slow number in low power mode or heat", _machine),
-    Check("device", "It is the device that people use", "a CPU's number taken for a GPU's", _device),
-    Check("enough", "Enough was measured", "a rate over a handful of tokens", _enough),
+    Check("steady", "The speed is steady", "numbers that nobody can reproduce", _steady),
+    Check(
+        "machine-at-rest",
+        "The machine is idle, cool and on full power",
+        "numbers taken in low power mode or heat",
+        _machine,
+    ),
+    Check(
+        "device",
+        "The speed was measured on the GPU, or is marked as CPU only",
+        "CPU numbers mistaken for the GPU's",
+        _device,
+    ),
+    Check("enough", "Enough tokens were measured", "a rate over a handful of tokens", _enough),
 )

@@ -220,17 +220,30 @@ def _engines(facts: TemplateFacts, _look: Look, _capabilities: Capabilities) -> 
 
 
 TEMPLATE: tuple[Check[TemplateFacts], ...] = (
-    Check("template-renders", "The chat template renders", "a chat that fails at the first word", _renders),
-    Check("template-same", "It renders as the source's", "a prompt the model was not trained on", _same, safety=True),
-    Check("system-role", "The way of the system text", "instructions that vanish", _system),
+    Check("template-renders", "The chat template renders", "a chat that fails at the first message", _renders),
+    Check(
+        "template-same",
+        "Prompts are identical to the source's",
+        "a prompt the model was not trained on",
+        _same,
+        safety=True,
+    ),
+    Check("system-role", "System prompts are handled", "instructions that disappear", _system),
     *ABILITIES,
-    Check("texts-once", "Every text arrives once", "words that vanish or double", _whole),
-    Check("generation-prompt", "An answer is asked for", "a model that goes on as the user", _prompt),
-    Check("begin-token", "One begin token", "a prompt that begins twice", _begin),
-    Check("byte-order-mark", "Nothing unseen at its head", "a prompt that begins with an invisible mark", _head),
-    Check("known-tokens", "Special tokens are known", "markup read as words", _tokens),
-    Check("grows", "A dialogue grows at its end", "a prompt cache that is never hit", _grows),
-    Check("date", "What depends on the day", "answers that change overnight", _date),
-    Check("variables", "Every variable is known", "a slip of the pen in the template", _variables),
-    Check("other-engines", "Other engines render it alike", "a chat that works on one client only", _engines),
+    Check("texts-once", "Every text appears exactly once", "text that disappears or doubles", _whole),
+    Check("generation-prompt", "The generation prompt is added", "a model that continues as the user", _prompt),
+    Check("begin-token", "The prompt has one BOS token", "a prompt that begins twice", _begin),
+    Check(
+        "byte-order-mark",
+        "The prompt has no byte order mark",
+        "a prompt that begins with an invisible character",
+        _head,
+    ),
+    Check("known-tokens", "Special tokens are in the vocabulary", "markup read as words", _tokens),
+    Check("grows", "A longer conversation extends the shorter prompt", "a prompt cache that never hits", _grows),
+    Check("date", "Whether the prompt depends on the date is known", "answers that change overnight", _date),
+    Check("variables", "Every template variable is known", "a typo in the template", _variables),
+    Check(
+        "other-engines", "Other template engines render the same text", "a chat that works in one client only", _engines
+    ),
 )

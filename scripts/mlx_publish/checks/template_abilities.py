@@ -114,9 +114,19 @@ _TOOLS = {
 _UNTYPED = {"untyped": "loses the types"}
 
 ABILITIES: tuple[Check[TemplateFacts], ...] = (
-    Check("turns", "The order of turns", "a dialogue that ends in an error", _turns),
-    Check("roles", "Later system texts and the role developer", "instructions that vanish on some clients", _roles),
-    Check("thinking", "The switch for thinking", "a model that thinks unasked", _thinking),
-    Check("tools", "Tools and their results", "calls that the model cannot read", _tools),
-    Check("parts", "Content in parts", "a Python list in the prompt", _parts),
+    Check("turns", "The template accepts the usual order of turns", "a conversation that ends in an error", _turns),
+    Check(
+        "roles",
+        "Later system prompts and the developer role are handled",
+        "instructions that disappear on some clients",
+        _roles,
+    ),
+    Check(
+        "thinking",
+        "transformers and mlx-lm agree on the thinking default",
+        "a model that thinks when not asked to",
+        _thinking,
+    ),
+    Check("tools", "Tool definitions, calls and results are rendered", "calls that the model cannot read", _tools),
+    Check("parts", "Multi-part content is rendered", "a Python list in the prompt", _parts),
 )

@@ -221,12 +221,14 @@ def _token_ids(facts: SourceFacts) -> tuple[int, ...]:
 
 
 TOKENIZER: tuple[Check[SourceFacts], ...] = (
-    Check("tokenizer", "The tokenizer is there", "a model that cannot read", _tokenizer),
-    Check("tokenizer-config", "The tokenizer is described", "a chat template or an end that is lost", _config),
-    Check("ids-fit", "Every id has its row", "ids beyond the embedding", _fits),
-    Check("chat-template", "The chat template is known", "a chat model that babbles", _template),
-    Check("template-safe", "The chat template can be rendered safely", "a runner that hangs", _safe, safety=True),
-    Check("end-ids", "What names an end is an id", "a stop that no client can read", _ends, safety=True),
-    Check("stop-ids", "An end is named", "a model that never stops", _stop),
-    Check("stop-files", "No file hides an end", "an end token that mlx-lm does not see", _stop_files),
+    Check("tokenizer", "The tokenizer is present", "a model that cannot read", _tokenizer),
+    Check("tokenizer-config", "tokenizer_config.json is present", "losing the chat template or an EOS token", _config),
+    Check("ids-fit", "Every token id has an embedding row", "ids beyond the embedding", _fits),
+    Check("chat-template", "The chat template is usable", "a chat model that rambles", _template),
+    Check("template-safe", "The chat template renders safely", "a runner that hangs", _safe, safety=True),
+    Check("end-ids", "Every EOS entry is a token id", "stop ids that no client can read", _ends, safety=True),
+    Check("stop-ids", "At least one EOS id is defined", "a model that never stops", _stop),
+    Check(
+        "stop-files", "generation_config.json hides no stop id", "a stop token that mlx-lm does not see", _stop_files
+    ),
 )

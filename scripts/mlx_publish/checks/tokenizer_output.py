@@ -112,8 +112,20 @@ def _embedding(output: TokenizerOutput) -> Says:
 
 
 TOKENIZER_OUTPUT: tuple[Check[TokenizerOutput], ...] = (
-    Check("tokenizer-ids", "It reads text as its source does", "words that mean others", _ids, safety=True),
+    Check(
+        "tokenizer-ids",
+        "The tokenizer gives the source's ids",
+        "text that means something else to the model",
+        _ids,
+        safety=True,
+    ),
     Check("tokenizer-portable", "Other clients can load the tokenizer", "a model that only MLX can load", _portable),
-    Check("stop-complete", "Every file names all ends", "an answer without end", _stops),
-    Check("ids-in-embedding", "Every id has its row", "a crash or noise at a rare word", _embedding, safety=True),
+    Check("stop-complete", "Every file lists all stop ids", "an answer that never ends", _stops),
+    Check(
+        "ids-in-embedding",
+        "Every token id has an embedding row",
+        "a crash or noise at a rare word",
+        _embedding,
+        safety=True,
+    ),
 )

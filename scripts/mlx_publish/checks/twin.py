@@ -117,5 +117,5 @@ def _details(proof: TwinProof) -> dict[str, Any]:
 
 
 TWIN: tuple[Check[SourceFacts], ...] = (
-    Check("twin-equal", "mlx-lm computes what transformers does", "a layer that computes something else", _equal),
+    Check("twin-equal", "mlx-lm computes what transformers computes", "a layer that computes something else", _equal),
 )

@@ -1,4 +1,4 @@
-"""Judgements about what is about to be published, the last ones before anything leaves this machine."""
+"""Checks of what is about to be published, the last before anything leaves this machine."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _unchanged(parcel: Parcel) -> Says:
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
         return failed(
-            f"differs from the evidence: {', '.join(different[:5])}",
-            "Run 'mlx-publish convert --force' and measure again; what was reviewed has to be reviewed again.",
+            f"files in model/ differ from the evidence: {', '.join(different[:5])}",
+            "Run 'mlx-publish run --force' to convert and measure again, then have the card reviewed again.",
             different=different,
         )
     return passed(f"{len(known)} files have the digests of the evidence")
@@ -83,16 +83,17 @@ def _card(parcel: Parcel) -> Says:
     ]
     if wrong:
         return failed(
-            f"model/{wrong[0]} is not what recipe and evidence give",
-            "Change the recipe's notes instead of the card, then run 'mlx-publish card --force'.",
+            f"model/{wrong[0]} differs from the card that recipe and evidence render",
+            "To change the words, edit 'notes' in the recipe, not the card; then run 'mlx-publish card --force'.",
         )
-    return passed("the card is what recipe and evidence give")
+    return passed("the card is the one that recipe and evidence render")
 
 
 def _strangers(parcel: Parcel) -> Says:
     if parcel.strangers:
         return failed(
-            f"not allowed in a published model: {', '.join(parcel.strangers[:5])}", "Remove them from model/."
+            f"model/ contains files that are not published: {', '.join(parcel.strangers[:5])}",
+            "Remove them from model/.",
         )
     return passed("only files of a model")
 
@@ -152,25 +153,41 @@ def _some(faults: Sequence[str]) -> str:
 
 
 UPLOAD: tuple[Check[Parcel], ...] = (
-    Check("evidence-complete", "It was tested", "an untested model under your name", _measured),
-    Check("checks-complete", "Its list of checks is whole", "a failure that was left out", _listed, safety=True),
-    Check("facts-known", "The evidence says what is known here", "a forged licence or number", _facts, safety=True),
-    Check("licence-allowed", "The policy allows its licence", "a licence that nobody meant", _licence, safety=True),
-    Check("rebuilt-equal", "The source gives these bytes", "weights changed in the work folder", _rebuilt, safety=True),
+    Check("evidence-complete", "smoke and fidelity have run", "an untested model under your name", _measured),
+    Check("checks-complete", "The list of checks is complete", "an omitted failure", _listed, safety=True),
+    Check(
+        "facts-known",
+        "The evidence agrees with this job's own facts",
+        "a forged licence or number",
+        _facts,
+        safety=True,
+    ),
+    Check("licence-allowed", "The policy allows the licence", "an unintended licence", _licence, safety=True),
+    Check(
+        "rebuilt-equal",
+        "Converting the source again gives the same bytes",
+        "weights changed in the work folder",
+        _rebuilt,
+        safety=True,
+    ),
     Check(
         "bytes-unchanged",
-        "The bytes are the measured ones",
-        "numbers of another model",
+        "The files are those that were measured",
+        "another model's numbers",
         _unchanged,
         safety=True,
     ),
     Check("card-rendered", "The card is the rendered one", "claims that nobody measured", _card, safety=True),
     Check(
         "only-model-files",
-        "Only files of a model",
-        "a secret or a stray file made public",
+        "The folder contains only model files",
+        "publishing a secret or a stray file",
         _strangers,
         safety=True,
     ),
-    Check("no-secrets", "No secrets in the files", "a token that anybody can use", _secrets, safety=True),
+    Check("no-secrets", "The files contain no secrets", "a token that anybody can use", _secrets, safety=True),
 )
+
+_AHEAD = frozenset({"evidence-complete", "checks-complete", "licence-allowed", "card-rendered"})
+KNOWN_AHEAD: tuple[Check[Parcel], ...] = tuple(check for check in UPLOAD if check.id in _AHEAD)
+"""Those that need no weights: a reviewed card and its evidence are judged by them before anything is converted."""

@@ -109,8 +109,8 @@ def _layers(facts: SourceFacts) -> Says:
 
 
 VALUES: tuple[Check[SourceFacts], ...] = (
-    Check("config-values", "The values of config.json are possible", "a class built with nonsense", _values),
+    Check("config-values", "The values in config.json are possible", "an MLX class built from nonsense", _values),
 )
 LAYERS: tuple[Check[SourceFacts], ...] = (
-    Check("layers-there", "The weights have all layers", "hours of building what is not there", _layers),
+    Check("layers-there", "The weights contain every layer", "hours spent on an incomplete model", _layers),
 )

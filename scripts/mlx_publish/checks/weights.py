@@ -132,16 +132,24 @@ def _precision(facts: SourceFacts) -> Says:
 
 
 INDEXED: tuple[Check[SourceFacts], ...] = (
-    Check("paths-inside", "The index stays in the model", "reading somebody's files", _inside, safety=True),
+    Check(
+        "paths-inside",
+        "The weight index names no path outside of the source",
+        "reading private files",
+        _inside,
+        safety=True,
+    ),
 )
 LISTED: tuple[Check[SourceFacts], ...] = (
-    Check("weights-present", "The weights are there", "a conversion of half a model", _present),
-    Check("one-weight-set", "One set of weights", "tensors of two sets mixed", _one_set),
+    Check("weights-present", "All weight files are present", "converting half a model", _present),
+    Check("one-weight-set", "There is one set of weights", "mixing tensors of two sets", _one_set),
 )
 HEADERS: tuple[Check[SourceFacts], ...] = (
-    Check("tensors-once", "Each tensor is there once", "a tensor that another one overwrites", _once),
+    Check("tensors-once", "Each tensor occurs once", "one tensor overwriting another", _once),
 )
 STORED: tuple[Check[SourceFacts], ...] = (
-    Check("source-index", "The source's index is true", "a model of which a part is missing", _index),
-    Check("source-precision", "The types of the numbers", "numbers that are rounded or overflow unnoticed", _precision),
+    Check("source-index", "The weight index matches the files", "a model with missing parts", _index),
+    Check(
+        "source-precision", "The weights are stored in one suitable dtype", "silent rounding or overflow", _precision
+    ),
 )

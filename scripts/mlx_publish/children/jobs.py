@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
 from mlx_publish.errors import Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
 from mlx_publish.text import kit
+from mlx_publish.text.progress import Step, Tell, from_plain
 
 __all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
 
-Progress = Callable[[str], None]
+Progress = Tell
 _LEAST_JOBS = 2
 """Of one child side by side with others: to load MLX takes as long as many a job."""
 
@@ -38,6 +39,16 @@ class Job:
     bounds: Bounds = field(default_factory=Bounds)
     children: Children | None = None
     """Those of the run, of which one may do it; else a child is started for this job alone."""
+    label: str = ""
+    """The variant that it is about, which its progress names."""
+
+    def heard(self, data: object) -> str | Step:
+        """Return what the child tells of its progress, with the variant."""
+        now = from_plain(data)
+        step = now if isinstance(now, Step) else Step(now)
+        if not self.label or self.label in step.what.split():
+            return now
+        return replace(step, what=f"{self.label}: {step.what}")
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> list[dict[str, Any]]:
@@ -82,7 +93,7 @@ def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Even
     except Ended as end:
         if end.code >= 0:
             raise _died(end, job) from None
-        progress(f"{job.op} died of signal {-end.code}; once more")
+        progress(Step(f"{job.op} died of signal {-end.code}; trying once more", stays=True))
     try:
         return _answer(job, job.children, progress, at_once, stop)
     except Ended as end:
@@ -104,7 +115,7 @@ def _answer(
             "threads": threads(at_once),
             "converter": children.converter,
         }
-        answer = worker.do(order, job.bounds, lambda text: progress(str(text)), stop)
+        answer = worker.do(order, job.bounds, lambda now: progress(job.heard(now)), stop)
         good = bool(answer["again"])
         return _unpack(answer, job)
     finally:

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
 
+from mlx_publish.errors import Fault
+from mlx_publish.recipes.flags import PUBLISHING
 from mlx_publish.recipes.flags import recipe_flags as _flags
-from mlx_publish.text.harmless import one_line
+from mlx_publish.text.harmless import shown_json
+from mlx_publish.text.masking import without_secrets
 
 # Flags of the contract first, then the other keys of a recipe that a form may fill in.
 RECIPE_FLAGS = _flags()
-_LONGEST = 400
-"""Characters of an error of usage; the longest names all commands."""
 _INPUT = "MLX_PUBLISH_INPUT_"
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors quote what was given as a part of one line, cut where it is long."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Make one without colours, which Python 3.14 writes and a door would take for commands to a terminal."""
-        super().__init__(*arguments, **options)
-        self.color = False
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments and end with 2."""
-        super().error(one_line(message, _LONGEST))
-
-    def fill(self, options: argparse.Namespace, inputs: Mapping[str, str], names: Mapping[str, str]) -> None:
-        """Give each option that was not given its input, which has the same name or the one that `names` has.
-
-        An input `true` is a flag; one whose option has a default of its own stands in for nothing.
-        """
-        options.inputs = inputs
-        for action in self._actions:
-            text = inputs.get(names.get(action.dest, action.dest))
-            if text is None:
-                continue
-            if getattr(options, action.dest) is None:
-                setattr(options, action.dest, action.type(text) if callable(action.type) else text)
-            elif getattr(options, action.dest) is False:
-                setattr(options, action.dest, text == "true")
 
 
 def inputs_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -54,12 +27,44 @@ def inputs_of(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add the recipe, and the flags that describe one."""
-    group = parser.add_argument_group("what to publish")
-    group.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe; or the flags that follow")
-    for name, (metavar, text) in RECIPE_FLAGS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
+def add_recipe(parser: argparse.ArgumentParser, *, publishes: bool = True) -> None:
+    """Add the recipe, and the flags that describe one, in their groups.
+
+    What is said of publishing alone is taken by every command, and listed where the command `publishes`.
+    """
+    parser.add_argument(
+        "--recipe", type=recipe_path, metavar="FILE", help="recipe, or the name of one in recipes/; else give --source"
+    )
+    groups = {
+        title: parser.add_argument_group(title) for title in dict.fromkeys(flag.group for flag in RECIPE_FLAGS.values())
+    }
+    for name, flag in RECIPE_FLAGS.items():
+        text = flag.help if publishes or flag.group != PUBLISHING else argparse.SUPPRESS
+        groups[flag.group].add_argument(f"--{name.replace('_', '-')}", metavar=flag.metavar, help=text)
+
+
+def recipe_path(text: str) -> Path:
+    """Return the file of a recipe, which may be named alone where it lies in `recipes/`."""
+    path = Path(text)
+    if path.suffix or path.parent != Path() or path.exists():
+        return path
+    return next((file for ending in (".yaml", ".yml") if (file := Path("recipes", text + ending)).is_file()), path)
+
+
+def variant_names(text: str) -> list[str]:
+    """Return names that stand with commas: `4bit,8bit`."""
+    return [name for name in re.split(r"[\s,]+", text) if name]
+
+
+def add_variant(parser: argparse.ArgumentParser) -> None:
+    """Add the variants that are wanted of a recipe, a list in `options.variant`; None where none are named."""
+    parser.add_argument(
+        "--variant",
+        action="extend",
+        type=variant_names,
+        metavar="NAMES",
+        help="only these variants of the recipe, as 4bit,8bit; may be repeated",
+    )
 
 
 def recipe_flags(options: argparse.Namespace) -> dict[str, str]:
@@ -69,20 +74,49 @@ def recipe_flags(options: argparse.Namespace) -> dict[str, str]:
 
 def add_cards(parser: argparse.ArgumentParser) -> None:
     """Add where the reviewed cards lie."""
-    parser.add_argument("--cards", type=Path, default=Path("cards"), metavar="DIR", help="where the cards lie")
+    parser.add_argument(
+        "--cards", type=Path, default=Path("cards"), metavar="DIR", help="folder of the cards (default: cards)"
+    )
 
 
 def add_recipes(parser: argparse.ArgumentParser) -> None:
     """Add where the recipes lie."""
-    parser.add_argument("--recipes", type=Path, default=Path("recipes"), metavar="DIR", help="where recipes lie")
+    parser.add_argument(
+        "--recipes", type=Path, default=Path("recipes"), metavar="DIR", help="folder of the recipes (default: recipes)"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add that what was judged is printed as JSON."""
-    parser.add_argument("--json", action="store_true", help="print verdict and checks as JSON on standard output")
+    """Add `--json`: the result, or the error, as JSON on standard output; what people read goes to standard error."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def print_json(options: argparse.Namespace, record: Mapping[str, object]) -> None:
+    """Print a command's result as JSON where `--json` is given: its keys below `schema: mlx-publish/COMMAND/1`."""
+    if not options.json:
+        return
+    print(shown_json({"schema": f"mlx-publish/{options.command}/1", **record}))
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add how much is printed: `verbose`, `quiet` or neither."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-v", "--verbose", action="store_true", help="print every check, also those that passed")
+    group.add_argument("-q", "--quiet", action="store_true", help="print failures, errors and the verdict only")
+
+
+def fault_record(fault: Fault) -> dict[str, object]:
+    """Return a fault for `--json`: message, file, line, key and remedy, null where there is none."""
+    return {
+        "message": without_secrets(fault.message),
+        "file": without_secrets(fault.place.name) or None,
+        "line": fault.place.line or None,
+        "key": without_secrets(fault.key) or None,
+        "remedy": without_secrets(fault.remedy) or None,
+    }
 
 
 def add_from_env(parser: argparse.ArgumentParser) -> None:
     """Add that inputs of the composite action stand in for flags."""
-    text = "take flags that are not given from MLX_PUBLISH_INPUT_<FLAG>"
-    parser.add_argument("--from-env", action="store_true", help=text)
+    # No help: the Action gives it, nobody types it.
+    parser.add_argument("--from-env", action="store_true", help=argparse.SUPPRESS)

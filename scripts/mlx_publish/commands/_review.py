@@ -2,66 +2,203 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from mlx_publish.card.changes import body
-from mlx_publish.errors import BadInput
+from mlx_publish.card.changes import Proposed, Review, body, title
+from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.evidence import Evidence
-from mlx_publish.github.pull_request import branch_of, evidence_before, propose
+from mlx_publish.github.pull_request import (
+    Target,
+    branch_of,
+    evidence_before,
+    find_target,
+    has_changes,
+    propose,
+    worktree,
+)
+from mlx_publish.github.remote import REMOTE, known_remote, repo_root, web_address
 from mlx_publish.github.runner import Runner
 from mlx_publish.hooks.faults import Options, tell
 from mlx_publish.hooks.mlx_card import LARGEST, look
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.reviewed.cards import FILES, card_folder
 from mlx_publish.text.console import Console
+from mlx_publish.text.harmless import harmless, plain, shown_json
 
 
-def review(file: Path, cards: Path, base: str, callback: str, console: Console, runner: Runner) -> int:
-    """Open or update the pull request with the cards of a recipe that lie below `cards`, and the recipe; return 0.
+@dataclass(frozen=True)
+class Asked:
+    """What a review was asked for."""
 
-    The recipe is pinned to the commit that was converted, where nothing in it is so far.
+    file: Path
+    """The recipe."""
+    cards: Path
+    base: str = ""
+    """The branch that the pull request goes to; the remote's default branch if empty."""
+    callback: str = ""
+    only_print: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Brought:
+    """The recipe and its cards, as they lie in the checkout."""
+
+    recipe: Recipe
+    root: Path
+    file: PurePosixPath
+    """The recipe, within the checkout."""
+    folders: Sequence[PurePosixPath]
+    evidence: Sequence[Evidence] = field(default=())
+
+    @property
+    def commit(self) -> str:
+        """The commit that the recipe has to be pinned to; empty where it is pinned, or where there is none."""
+        commit = self.evidence[0].source.identity
+        return commit if is_commit(commit) and not is_commit(self.recipe.spec.revision) else ""
+
+    @property
+    def paths(self) -> list[PurePosixPath]:
+        """All that the pull request brings."""
+        return [*self.folders, self.file]
+
+    def proposed(self, commit: str) -> list[Proposed]:
+        """Return the cards, each beside the evidence of a commit."""
+        pairs = zip(self.folders, self.evidence, strict=True)
+        return [
+            Proposed(path, now, evidence_before(self.root, commit, path) if commit else None) for path, now in pairs
+        ]
+
+
+def review(asked: Asked, console: Console, runner: Runner) -> int:
+    """Open or update the pull request with the cards of a recipe, or print it; return 1 where a card is wrong.
+
+    The recipe in it is pinned to the commit that was converted. The checkout stays as it is.
     """
-    recipe = recipe_from_file(file, elsewhere=True)
-    folders = [card_folder(recipe, variant, cards) for variant in recipe.variants]
+    recipe = recipe_from_file(asked.file, elsewhere=True)
+    folders = [card_folder(recipe, variant, asked.cards) for variant in recipe.variants]
     there = [folder for folder in folders if (folder / "evidence.json").is_file()]
     if not there:
         raise BadInput(
-            f"there is no card of {recipe.name} in {cards}",
+            f"there is no card of {recipe.name} in {asked.cards}",
             place="--cards",
-            remedy=f"Run 'mlx-publish card --recipe {file} --into {cards}' first.",
+            remedy=f"Run: mlx-publish card --recipe {asked.file} --into {asked.cards}",
         )
-    root = Path.cwd()
-    paths = [_in_tree(folder, root) for folder in there]
-    for path in paths:
+    root = repo_root(Path.cwd())
+    brought = Brought(recipe, root, _in_repo(asked.file, root, "--recipe"), [_in_repo(path, root) for path in there])
+    for path in brought.folders:
         _judge_files(root / path)
-    files = [Path(path, name) for path in paths for name in FILES if (root / path / name).is_file()]
-    if faults := list(look(files, Options(recipes=file.parent))):
-        tell(faults)
+    if faults := list(look(_files(there), Options(recipes=asked.file.parent))):
+        if asked.json:
+            print(shown_json({"verdict": "refused", "faults": [str(fault) for fault in faults]}))
+        else:
+            tell(faults)
         return 1
-    compared = [
-        (path, Evidence.read(root / path / "evidence.json"), evidence_before(root, base, path)) for path in paths
-    ]
-    commit = compared[0][1].source.identity
-    if is_commit(commit) and not is_commit(recipe.spec.revision):
-        pin(recipe, commit)
-    text = body(recipe.name, compared, web=runner.branch_address(branch_of(recipe.name)), callback=callback)
-    address = propose(recipe.name, [*paths, _in_tree(file, root)], text, base, root, runner)
-    console.say(f"pull request: {address}" if address else "nothing changed since the last review")
+    brought = Brought(
+        recipe, root, brought.file, brought.folders, [Evidence.read(folder / "evidence.json") for folder in there]
+    )
+    if asked.only_print:
+        return _print(asked, brought, runner)
+    return _open(asked, brought, console, runner)
+
+
+def _print(asked: Asked, brought: Brought, runner: Runner) -> int:
+    """Print title and text; of the remote only what was fetched last is known."""
+    remote = known_remote(brought.root)
+    base = asked.base or remote.default or "main"
+    cards = brought.proposed(remote.branches.get(base, ""))
+    review = Review(_web(brought, runner), base, remote.next_tag(asked.file.stem), brought.commit, asked.callback)
+    head, text = title(brought.recipe.name, cards), body(cards, review)
+    if asked.json:
+        _print_json(review, branch_of(brought.recipe.name), title=head, body=text)
+    else:
+        print(harmless(plain(f"{head}\n\n{text}")), end="")
     return 0
 
 
-def _in_tree(path: Path, root: Path) -> PurePosixPath:
+def _open(asked: Asked, brought: Brought, console: Console, runner: Runner) -> int:
+    target = find_target(brought.root, brought.recipe.name, asked.base)
+    with worktree(target) as tree:
+        _copy(brought, tree)
+        if brought.commit:
+            pin(recipe_from_file(tree / brought.file, elsewhere=True), brought.commit)
+        _judge_on_base(brought, target, tree)
+        cards = brought.proposed(target.base_commit)
+        tag = target.remote.next_tag(asked.file.stem)
+        review = Review(_web(brought, runner), target.base, tag, brought.commit, asked.callback)
+        changed = has_changes(tree, brought.paths)
+        head, text = title(brought.recipe.name, cards), body(cards, review)
+        address = propose(target, tree, head, text, runner) if changed else target.address
+    if changed and brought.commit:
+        console.say(f"the recipe in the pull request is pinned to {brought.commit}; your file is unchanged")
+    console.say(f"pull request: {address}" if changed else f"nothing to review: {REMOTE}/{target.base} has these cards")
+    if asked.json:
+        _print_json(review, target.branch, title=head, body=text, pull_request=address)
+    return 0
+
+
+def _print_json(review: Review, branch: str, **more: str) -> None:
+    ends = {"branch": branch, "base": review.base, "tag": review.tag, "pinned": review.pinned}
+    print(shown_json({**more, **ends}))
+
+
+def _web(brought: Brought, runner: Runner) -> str:
+    """Return where the files of the pull request's branch are shown."""
+    branch = branch_of(brought.recipe.name)
+    if address := runner.files_address(branch):
+        return address
+    repo = web_address(brought.root)
+    return f"{repo}/blob/{branch}/" if repo else ""
+
+
+def _copy(brought: Brought, tree: Path) -> None:
+    """Put recipe and cards into a worktree, each card with no other files than it has here."""
+    for path in brought.paths:
+        here, there = brought.root / path, tree / path
+        if not there.resolve().is_relative_to(tree.resolve()):
+            raise BadInput("leads out of the repository by a link", place=str(path), remedy="Put a folder there.")
+        if here.is_dir():
+            shutil.rmtree(there, ignore_errors=True)
+            shutil.copytree(here, there)
+        else:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(here, there)
+
+
+def _judge_on_base(brought: Brought, target: Target, tree: Path) -> None:
+    """Raise `BadInput` where the cards fit this checkout, but not recipe and templates as they will be merged."""
+    folders = [tree / path for path in brought.folders]
+    fault = next(iter(look(_files(folders), Options(recipes=(tree / brought.file).parent))), None)
+    if fault is not None:
+        name = fault.place.name.removeprefix(f"{tree}/")
+        raise BadInput(
+            f"{fault.message} (on top of {REMOTE}/{target.base}, where it fits in your checkout)",
+            place=Place(name, fault.place.line),
+            key=fault.key,
+            remedy=f"Push templates and policy to {target.base} first, or name another branch by --base.",
+        )
+
+
+def _files(folders: Sequence[Path]) -> list[Path]:
+    return [folder / name for folder in folders for name in FILES if (folder / name).is_file()]
+
+
+def _in_repo(path: Path, root: Path, flag: str = "--cards") -> PurePosixPath:
     if not path.resolve().is_relative_to(root.resolve()):
-        raise BadInput(f"{path} is not in the work tree", place="--cards", remedy="Run it at the root of the repo.")
+        raise BadInput(f"{path} is outside of the repository {root}", place=flag, remedy="Move it into the repository.")
     return PurePosixPath(path.resolve().relative_to(root.resolve()).as_posix())
 
 
 def _judge_files(folder: Path) -> None:
-    """Raise `BadInput` where what comes from the machine that ran a model is no part of a card."""
+    """Raise `BadInput` for a file that a machine which ran a model put beside a card."""
     for path in folder.iterdir():
         if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
             raise BadInput(
-                "is no part of a card", place=str(path), remedy=f"A card's folder has {', '.join(FILES)}, no links."
+                "does not belong to a card", place=str(path), remedy=f"Keep only {', '.join(FILES)} there, no links."
             )

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
+from mlx_publish.commands._chosen import chosen_variants, given_twice, nothing_given
+from mlx_publish.commands._ending import Ending
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
-from mlx_publish.errors import BadInput
+from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.github.outcome import write_outcome
 from mlx_publish.github.runner import Runner
@@ -23,7 +25,7 @@ from mlx_publish.stages import STAGES
 from mlx_publish.stages.rebuilding import convert_again
 from mlx_publish.stages.runner import chain, run_stages
 from mlx_publish.stages.stage import Stage
-from mlx_publish.text.console import Console
+from mlx_publish.text.console import Console, Level
 from mlx_publish.text.harmless import shown_json
 from mlx_publish.work import Work
 
@@ -37,12 +39,13 @@ def run_command(
     """
     recipe = read_recipe(options.recipe, flags)
     judge_acceptances(recipe)
-    variants = _chosen(recipe, options.variant)
+    variants = chosen_variants(recipe, options.variant)
     stages, forced = _stages(options, until)
     judge_token()
     policy = find_policy(Path.cwd())
     rebuilds = getattr(options, "rebuild", False) or (policy is not None and policy.spec.publish.rebuild)
     work = Work(options.work.resolve(), recipe.name)
+    dry_run = getattr(options, "dry_run", False)
     context = Context(
         recipe,
         variants,
@@ -55,18 +58,27 @@ def run_command(
         anew=options.force or until is not None or options.command == NAMES[0],
         children=children,
         rebuild=convert_again if rebuilds else None,
+        dry_run=dry_run,
     )
+    # The last receipt is not of a run that publishes nothing.
+    names = [stage.name for stage in stages if not (dry_run and stage.traits.publishes)]
     with work.lock():
         work.remove_left()
         try:
             refused = run_stages(context, stages)
             _put_cards(context, options, [v for v in variants if v.label not in refused])
-            if until is not None:
-                print_table(console.out, variants, work)
+            if getattr(options, "open", False):
+                from mlx_publish.commands._open_card import open_cards  # noqa: PLC0415  few ask for a page
+
+                open_cards(work, [v.label for v in variants if v.label not in refused], console)
+            if until is not None and console.level > Level.QUIET:
+                print_table(console, variants, work, names)
+            labels = [variant.label for variant in variants]
+            Ending(options, labels, names, refused, work).show(console)
         finally:
-            write_outcome(work, recipe, variants, [stage.name for stage in stages], Runner.from_env())
-            if options.json:
-                _print_reports(context, stages)
+            write_outcome(work, recipe, variants, names, Runner.from_env())
+    if options.json:
+        _print_reports(context, stages)
     return 1 if refused else 0
 
 
@@ -86,28 +98,13 @@ def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:
     """
     others = sorted(set(flags) - {"to"})
     if file is None and "source" not in flags:
-        raise BadInput("neither --recipe nor --source is given", remedy="Give one of them; see --help.")
+        raise nothing_given()
     if file is not None and others:
-        raise BadInput(
-            "a recipe says this already",
-            place=f"--{others[0].replace('_', '-')}",
-            remedy="Change the recipe, or leave --recipe out.",
-        )
+        raise given_twice(others[0], flags[others[0]])
     recipe = recipe_from_flags(flags) if file is None else recipe_from_file(file, to=flags.get("to"))
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)
     return recipe
-
-
-def _chosen(recipe: Recipe, name: str | None) -> tuple[Variant, ...]:
-    labels = [variant.label for variant in recipe.variants]
-    if name is not None and name not in labels:
-        raise BadInput(
-            f"there is no variant {name}",
-            place=f"--variant of {recipe.place}" if recipe.place else "--variant",
-            remedy=f"The recipe {recipe.name} has: {', '.join(labels)}.",
-        )
-    return tuple(variant for variant in recipe.variants if name in (None, variant.label))
 
 
 def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage, ...], frozenset[str]]:
@@ -116,19 +113,24 @@ def _stages(options: argparse.Namespace, until: str | None) -> tuple[tuple[Stage
         # What was measured stands in the reviewed evidence; only the bytes have to be there.
         return (*chain(STAGES, "convert"), STAGES[NAMES.index("upload")]), frozenset({"upload"})
     if until is not None:
-        if until not in NAMES:
-            raise BadInput(f"there is no stage {until}", place="--until", remedy=f"One of {', '.join(NAMES)}.")
         return STAGES[: NAMES.index(until) + 1], frozenset(NAMES)
     return chain(STAGES, options.command), frozenset({options.command})
 
 
 def _print_reports(context: Context, stages: tuple[Stage, ...]) -> None:
+    planned = context.once("planned", dict[str, Report])
     reports = {
         variant.label: {
             stage.name: report.to_json()
             for stage in stages
-            if (report := context.work.report(variant.label, stage.name)) is not None
+            if (report := _report(context, stage, variant, planned)) is not None
         }
         for variant in context.variants
     }
     print(shown_json(reports))
+
+
+def _report(context: Context, stage: Stage, variant: Variant, planned: Mapping[str, Report]) -> Report | None:
+    if context.dry_run and stage.traits.publishes:
+        return planned.get(variant.label)
+    return context.work.report(variant.label, stage.name)

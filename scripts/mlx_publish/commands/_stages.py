@@ -6,8 +6,15 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_publish.commands._arguments import add_from_env, add_recipe, recipe_flags
-from mlx_publish.commands._command import Command, Run
+from mlx_publish.commands._arguments import (
+    add_from_env,
+    add_json,
+    add_recipe,
+    add_variant,
+    add_verbosity,
+    recipe_flags,
+)
+from mlx_publish.commands._command import Command, Group, Run
 from mlx_publish.text.console import Console
 
 
@@ -17,39 +24,47 @@ def stage_command(
     order: int,
     more: Callable[[argparse.ArgumentParser], None] | None,
     run: Run,
+    *,
+    group: Group = Group.STAGES,
+    example: str = "",
+    publishes: bool = False,
 ) -> Command:
-    """Return a command on the way of a model; `more` adds arguments to those that all of them have."""
+    """Return a command of the pipeline; `more` adds arguments to those that all of them have."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_recipe(parser)
-        parser.add_argument("--variant", metavar="NAME", help="only this variant of the recipe")
+        add_recipe(parser, publishes=publishes)
+        add_variant(parser)
         parser.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
-        parser.add_argument("--force", action="store_true", help="repeat although nothing changed")
-        parser.add_argument("--json", action="store_true", help="print the reports as JSON on standard output")
+        parser.add_argument("--force", action="store_true", help="run again even if nothing changed")
+        add_json(parser)
+        add_verbosity(parser)
         add_from_env(parser)
         if more:
             more(parser)
 
-    return Command(name, help, order, add_arguments, run, description=help, extras=("mlx", "sign"), computes=True)
+    shown = example or f"mlx-publish {name} --recipe recipes/smollm2.yaml"
+    return Command(
+        name, help, order, add_arguments, run, extras=("mlx", "sign"), computes=True, group=group, example=shown
+    )
 
 
 def add_into(parser: argparse.ArgumentParser) -> None:
-    """Add where cards are put to be reviewed."""
+    """Add where cards are copied for review."""
     parser.add_argument(
         "--into",
         type=Path,
         metavar="DIR",
-        help="also put card and evidence into DIR/<namespace>/<name>, to be reviewed in git",
+        help="also copy card and evidence into DIR/<namespace>/<name>, for review in git",
     )
 
 
 def add_tag_and_rebuild(parser: argparse.ArgumentParser) -> None:
-    """Add what is asked of whoever publishes."""
-    parser.add_argument("--tag", help="tag of the Hub repo (default: content-<digest>)")
+    """Add the flags of whoever publishes."""
+    parser.add_argument("--tag", metavar="TAG", help="tag of the Hub repo (default: content-<digest>)")
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="first convert the source once more, in an empty folder, and compare every file",
+        help="first convert the source again in an empty folder and compare every file",
     )
 
 

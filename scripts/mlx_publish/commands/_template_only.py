@@ -24,9 +24,11 @@ from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
+from mlx_publish.recipes.address import Address, NotAModel, read_address
 from mlx_publish.recipes.read import FOLDER, expanded, is_folder
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import plain, shown_json
+from mlx_publish.text.nearest import did_you_mean
 
 _SAFE: Check[Look] = Check("template-safe", "It can be rendered safely", "a runner that hangs", safe, safety=True)
 
@@ -36,15 +38,17 @@ def template_only(source: str, revision: str | None, engines: str, console: Cons
 
     `source` is a folder or a repo at `revision`, `engines` names other template engines, with commas, or `all`.
     """
+    chosen = _engines(engines)
     metadata = Metadata(_files(source, revision))
-    look, can, findings = _judged(metadata, _engines(engines))
+    look, can, findings = _judged(metadata, chosen)
     name = source.rstrip("/").rpartition("/")[2]
     console.heading("smoke", f"{plain(name)} · chat template: {verdict_of(findings)}")
     if can:
         print_plainly(console.out, _table(can, metadata))
-    for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
-        if finding.status != "skip":
-            console.finding(finding)
+    looked = [finding for finding in findings if finding.status != "skip"]
+    console.findings(looked)
+    if rest := console.rest(looked):
+        console.ended("pass", rest)
     if as_json:
         report = {
             "verdict": verdict_of(findings),
@@ -64,16 +68,22 @@ def _files(source: str, revision: str | None) -> ModelFiles:
         return FolderFiles(folder)
     from mlx_publish.hub.repo import RepoFiles, pinned  # noqa: PLC0415  a folder needs no network
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    try:
+        address = read_address(source) or Address(source)
+    except NotAModel as error:
+        raise BadInput(str(error), place="--source", remedy="Write namespace/name of a model.") from None
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", address.repo):
         raise BadInput(f"{source} is neither a folder nor a repo", place="--source", remedy="Write namespace/name.")
-    return RepoFiles(source, pinned(source, revision))
+    return RepoFiles(address.repo, pinned(address.repo, revision or address.revision or None))
 
 
 def _engines(names: str) -> tuple[str, ...]:
     chosen = ENGINES if names == "all" else tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := sorted(set(chosen) - set(ENGINES)):
         raise BadInput(
-            f"there is no engine {unknown[0]}", place="--engines", remedy=f"all, or of {', '.join(ENGINES)}."
+            f"there is no engine {unknown[0]}{did_you_mean(unknown[0], ENGINES)}",
+            place="--engines",
+            remedy=f"Write all, or some of {', '.join(ENGINES)}.",
         )
     return chosen
 

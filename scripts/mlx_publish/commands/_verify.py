@@ -1,7 +1,8 @@
-"""The command: looks, judges, prints the verdict."""
+"""The command: look at a published model, judge it, print the verdict."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +28,11 @@ from mlx_publish.verify.rebuild import Rebuilt, rebuild
 def verify(
     place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
 ) -> int:
-    """Print the verdict on a published model; return 1 where something of it is not as its evidence says.
+    """Print the verdict on a published model; return 1 if it does not match its evidence.
 
-    `place` is a repo, with `@tag` or not, or a folder. With `again` it is also converted again, in `work` or in a
-    folder that does not stay; `source` is the folder of a source that is no repo.
-    `by` says whose signatures are asked for.
+    `place` is a repo, optionally with `@tag`, its address, or a folder. With `again` the source is converted again, in
+    `work` or in a temporary folder; `source` is the folder of a source that is not a repo. `by` names the signatures
+    that are required.
     """
     published = find(place)
     measured = measurer(published.files, by)
@@ -41,7 +42,27 @@ def verify(
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
+    _conclude(place, published, findings, console)
     return int(not good)
+
+
+def _conclude(place: str, published: Published, findings: tuple[Finding, ...], console: Console) -> None:
+    """End with the verdict in a sentence, and what to do next."""
+    failed = [finding for finding in findings if finding.status == "fail"]
+    if failed:
+        names = ", ".join(finding.id for finding in failed)
+        count = f"{len(failed)} check{'s' * (len(failed) > 1)} failed: {names}"
+        console.verdict(f"{published.name} does not match its evidence; {count}", "fail")
+        console.next(failed[0].remedy or "Do not use this model; ask its publisher what changed.")
+        return
+    console.verdict(f"{published.name} is what its evidence says")
+    skipped = {finding.id for finding in findings if finding.status == "skip"}
+    # What a shell could read otherwise is not part of a line to copy.
+    quoted = shlex.quote(place)
+    if "made-again" in skipped:
+        console.next(f"mlx-publish verify {quoted} --rebuild", "converting the source again to compare every byte")
+    elif "vouched-for" in skipped:
+        console.next(f"mlx-publish verify {quoted} --signers FILE", "checking who measured it")
 
 
 def _judged(
@@ -59,8 +80,8 @@ def _judged(
     except Refused as error:
         return (Finding(error.check, "fail", str(error), error.remedy),)
     except UNRENDERABLE as error:  # within a measurement there may be anything
-        message = f"{EVIDENCE} is not whole: {type(error).__name__}: {error}"
-        return (Finding("evidence-readable", "fail", message, "Do not use it: somebody changed it."),)
+        message = f"{EVIDENCE} is incomplete: {type(error).__name__}: {error}"
+        return (Finding("evidence-readable", "fail", message, "Do not use this model: its evidence was changed."),)
 
 
 def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Facts:
@@ -81,9 +102,11 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
 def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
     """Return card and chart made anew, or why they cannot be."""
     if evidence.generator != __version__:
-        return f"rendered by mlx-publish {evidence.generator}; that version can render it again, this is {__version__}"
+        return (
+            f"rendered by mlx-publish {evidence.generator}; only that version can repeat it, and this is {__version__}"
+        )
     if evidence.templates:
-        return f"rendered with templates of its publisher: {', '.join(sorted(evidence.templates))}"
+        return f"rendered with the publisher's own templates: {', '.join(sorted(evidence.templates))}"
     name = evidence.destination.name
     card = render_card(name, evidence.destination.repo or name, evidence.words.notes, evidence)
     return {CARD: card, CHART: render_chart(evidence)}

@@ -1,6 +1,7 @@
-"""clean: weights that nobody has needed for some time leave the work folder; what made them, and says of them, stays.
+"""clean: remove weights that nobody has needed for some days; what made them, and says of them, stays.
 
-Nothing goes that mlx-publish did not write itself: the digest has to be the one that the conversion reported.
+Nothing goes that mlx-publish did not write or load itself: the digest has to be the one that the conversion reported,
+and of the Hub's cache only commits go that recipes here name or work folders report.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_publish.commands._arguments import add_from_env
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._arguments import add_from_env, add_json, add_recipes, print_json
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput, SurroundingsError
 from mlx_publish.text.console import Console
 from mlx_publish.text.numbers import size
@@ -38,22 +39,62 @@ class Stale:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how long weights are kept."""
+    """Add how long weights are kept, and where they are."""
     parser.add_argument("--work", type=Path, metavar="DIR", help="work folder (default: work)")
     text = "days since the last report (default: the policy's, or 14)"
     parser.add_argument("--older-than", metavar="DAYS", help=text)
-    parser.add_argument("--dry-run", action="store_true", help="only name them")
+    parser.add_argument(
+        "--cache", action="store_true", help="also remove, from the Hub cache, the sources of recipes here"
+    )
+    add_recipes(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
+    add_json(parser)
     add_from_env(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Remove old weights from the work folder."""
-    days = days_of(_number(options.older_than), alone=options.from_env)
-    return clean(options.work or Path("work"), days, console, keep=options.dry_run)
+    """Remove old weights from the work folder, and old sources from the Hub's cache where that is asked for."""
+    from mlx_publish.recipes.policy import FILE
+
+    root, days = options.work or Path("work"), days_of(_number(options.older_than), alone=options.from_env)
+    found = _judge_folder(root, by_hand=not options.from_env, optional=options.cache)
+    stale: list[Stale] = []
+    if days is None:
+        console.say(f"kept everything: keep_days in {FILE} sets after how many days weights are removed")
+    else:
+        if found:
+            stale += _clean_work(root, days, console, keep=options.dry_run)
+        if options.cache:
+            from mlx_publish.commands._clean_cache import clean_cache
+
+            stale += clean_cache(root, options.recipes, time.time() - days * DAY, console, keep=options.dry_run)
+        freed = sum(item.bytes for item in stale)
+        console.say(f"{'would free' if options.dry_run else 'freed'} {size(freed)}")
+        if not stale and days:
+            console.say(f"nothing is older than {days:g} days; --older-than 0 takes all weights")
+    removed = [{"path": str(item.path), "bytes": item.bytes} for item in stale]
+    freed_bytes = sum(item.bytes for item in stale)
+    print_json(options, {"dry_run": options.dry_run, "removed": removed, "bytes": freed_bytes})
+    return 0
+
+
+def _judge_folder(root: Path, *, by_hand: bool, optional: bool) -> bool:
+    """Tell whether there is a work folder. `BadInput` where there is none and it is what was asked for."""
+    if root.is_dir() and (any(root.glob("*/*/*.json")) or not any(root.iterdir()) or not by_hand):
+        return True
+    if optional and not root.exists():
+        return False
+    what = "contains no reports of mlx-publish" if root.is_dir() else "does not exist"
+    raise BadInput(
+        f"there is no work folder here: {root.absolute()} {what}",
+        place=f"--work {root}",
+        remedy="Change to the folder where mlx-publish ran (the one with recipes/ and work/), or name its work "
+        "folder with --work DIR.",
+    )
 
 
 def _number(text: str | None) -> float | None:
-    """Return days as a number, None where none are given. Raises `BadInput` where they are no number."""
+    """Return days as a number, None where none are given. Raises `BadInput` for anything else."""
     if not text:
         return None
     try:
@@ -61,14 +102,14 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         days = -1
     if not 0 <= days <= 36500:
-        raise BadInput(f"'{text}' is no number of days", place="--older-than", remedy="Write a number, as 14.")
+        raise BadInput(f"'{text}' is not a number of days", place="--older-than", remedy="Give a number, such as 14.")
     return days
 
 
 def days_of(given: float | None, *, alone: bool) -> float | None:
     """Return the days given, else those of the policy; where it has none, 14 by hand and, `alone` in a job, none.
 
-    What runs after each publication removes nothing that nobody asked it to remove.
+    A job that cleans after each publication removes nothing unless it was told to.
     """
     if given is not None:
         return given
@@ -80,21 +121,15 @@ def days_of(given: float | None, *, alone: bool) -> float | None:
     return None if alone else KEEP_DAYS
 
 
-def clean(root: Path, days: float | None, console: Console, *, keep: bool = False) -> int:
-    """Remove weights of recipes in the work folder `root` whose last report is older than `days`; return 0.
+def _clean_work(root: Path, days: float, console: Console, *, keep: bool) -> list[Stale]:
+    """Remove weights of recipes whose last report is older than `days`; return them.
 
-    They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named,
-    and without `days` all stay. A recipe that is being worked on is left alone.
+    They are made again, from the same commit to the same bytes, when they are needed. With `keep` they are only named.
+    A recipe that is being worked on is left alone.
     """
-    from mlx_publish.recipes.policy import FILE
     from mlx_publish.work import Work
 
-    if not root.is_dir():
-        raise BadInput("there is no such work folder", place=f"--work {root}", remedy="Name the one of your jobs.")
-    if days is None:
-        console.say(f"everything is kept; keep_days in {FILE} would say for how long")
-        return 0
-    freed = 0
+    gone = list[Stale]()
     for folder in sorted({path.parent.parent for path in root.glob("*/*/convert.json")}):
         work = Work(root, folder.name)
         last = max((path.stat().st_mtime for path in folder.glob("*/*.json")), default=time.time())
@@ -106,11 +141,10 @@ def clean(root: Path, days: float | None, console: Console, *, keep: bool = Fals
                     console.say(f"{'would remove' if keep else 'removing'} {stale.path} ({size(stale.bytes)})")
                     if not keep:
                         stale.path.unlink()
-                    freed += stale.bytes
+                    gone.append(stale)
         except SurroundingsError as error:
-            console.say(f"{folder.name} is left alone: {error.message}")
-    console.say(f"{'would free' if keep else 'freed'} {size(freed)}")
-    return 0
+            console.say(f"skipping {folder.name}: {error.message}")
+    return gone
 
 
 def _stale(work: Work) -> Iterator[Stale]:
@@ -139,9 +173,11 @@ def _is_reported(path: Path, file: FileDigest) -> bool:
 
 COMMAND = Command(
     "clean",
-    "remove weights that nobody has needed for some days",
+    "free disk space: remove weights unused for some days",
     35,
     add_arguments,
     run,
-    inputs={"older_than": "keep_days", "dry_run": ""},
+    inputs={"older_than": "keep_days", "dry_run": "", "cache": "", "recipes": "", "json": ""},
+    group=Group.MACHINE,
+    example="mlx-publish clean --dry-run\nmlx-publish clean --cache --older-than 30",
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlx_publish.commands._arguments import add_json
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._arguments import add_json, add_verbosity
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.text.console import Console
 
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--github", action="store_true", help="check the settings of a repo on GitHub, through gh")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="with --github: which repo; default: that of this folder")
     add_json(parser)
+    add_verbosity(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -73,4 +74,6 @@ COMMAND = Command(
     add_arguments,
     run,
     extras=("mlx", "sign"),
+    group=Group.MACHINE,
+    example="mlx-publish doctor\nmlx-publish doctor --github",
 )

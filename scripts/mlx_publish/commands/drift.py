@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mlx_publish.commands._arguments import add_cards, add_from_env, add_recipes
-from mlx_publish.commands._command import Command
+from mlx_publish.commands._command import Command, Group
 from mlx_publish.text.console import Console
 
 
@@ -46,4 +46,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-COMMAND = Command("drift", "list sources and converters that changed since recipes were pinned", 34, add_arguments, run)
+COMMAND = Command(
+    "drift",
+    "list sources and converters that changed since recipes were pinned",
+    34,
+    add_arguments,
+    run,
+    group=Group.REVIEW,
+    example="mlx-publish drift",
+)

@@ -56,6 +56,9 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     if inspected.source.modality == "text":
         claim_text_alone(folder)
     files = FolderFiles(folder)
+    total = sum(entry.size for entry in files.entries.values())
+    digested = context.console.of_bytes(f"digests of {variant.label}", total)
+    digests = sha256_of_all((folder / path for path in files.entries), digested)
     built = Built(
         variant=variant,
         source_tensors=made.source_tensors,
@@ -63,7 +66,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         index=read_json_file(files, INDEX),
         config=read_json_file(files, "config.json") or {},
         source_sha256={path: sha256_of(prepared.source / path) for path in prepared.side_files},
-        sha256=dict(zip(files.entries, sha256_of_all(folder / path for path in files.entries), strict=True)),
+        sha256=dict(zip(files.entries, digests, strict=True)),
         repaired=repaired,
         kept=made.conversion.variants.get(variant.label, Written()).kept,
     )

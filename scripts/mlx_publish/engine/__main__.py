@@ -9,7 +9,6 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ from mlx_publish.children.engine import DEFAULT, MEASURING
 from mlx_publish.children.serving import Tell, serve
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
+from mlx_publish.text.progress import Paced
 
 # Operation -> module of this room and its function; each takes plain data and gives plain data.
 OPERATIONS = {
@@ -90,7 +90,7 @@ def _forget_peak() -> bool:
     return False
 
 
-def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+def _answer(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     try:
         # Where it cannot be imported here, that is said, and not taken for a model that it cannot build.
         importlib.import_module("mlx_publish.engine.backends").backend()
@@ -99,7 +99,7 @@ def _answer(job: dict[str, Any], progress: Callable[[str], None]) -> dict[str, A
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
 
             trusted()
-        return {"ok": True, "result": to_json(run(progress=progress, **job["arguments"]))}
+        return {"ok": True, "result": to_json(run(progress=Paced(tell), **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the parent needs an answer to anything

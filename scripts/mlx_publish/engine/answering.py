@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
 from mlx_publish.engine.questions import Prompt, prompts_of
 from mlx_publish.evidence.measured import Answer, Answers, Question
+from mlx_publish.text.progress import Step, Tell
 
-Progress = Callable[[str], None]
+Progress = Tell
 _KEPT = 4000  # characters of a prompt that the report keeps
 
 
@@ -40,7 +41,7 @@ def answers_of(
     }
     answers, asked = {}, prompts_of(tokenizer, questions)
     for number, question in enumerate(questions, 1):
-        progress(f"answering {number} of {len(questions)}")
+        progress(Step("answering", number - 1, len(questions), "questions"))
         answers[question.name] = _answer(model, tokenizer, asked[question.name], question.max_tokens, special)
     stop_ids = sorted(tokenizer.eos_token_ids)
     return Answers(computed_in, stop_ids, 1 + max(tokenizer.get_vocab().values(), default=-1), answers)

@@ -14,6 +14,7 @@ from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.engine.tokenizing import reference_of
 from mlx_publish.evidence.measured import ChatRendered, Dialogue, DialogueOrder, Question, RenderedText
+from mlx_publish.text.progress import Tell
 
 SWITCH = "enable_thinking"
 
@@ -24,7 +25,7 @@ def chat(
     templates: Mapping[str, str],
     dialogues: Sequence[dict[str, Any]],
     questions: Sequence[dict[str, Any]],
-    progress: Callable[[str], None],
+    progress: Tell,
 ) -> ChatRendered:
     """Render dialogues by both, by a clock that stands still, and the prompts of `questions` by mlx-lm.
 

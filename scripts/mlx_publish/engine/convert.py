@@ -12,7 +12,7 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,12 +43,13 @@ from mlx_publish.evidence.conversion import (
     Written,
 )
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.text.progress import Step, Tell
 
 # Sign off, everything from here on is infinity or NaN.
 _BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
 
 
-Progress = Callable[[str], None]
+Progress = Tell
 Arrays = list[tuple[str, mx.array]]
 """Paths of the model with their arrays."""
 AHEAD = 3
@@ -189,12 +190,12 @@ def _write(
     While one module is written, the next ones are computed already. With `kept` the source's arrays go there.
     """
     waiting: deque[Module] = deque()
-    count = len(modules)
-    step = max(1, count // 4)
-    for number, name in enumerate(list(modules)):
-        if number % step == 0:
-            progress(f"converting, {100 * number // count} %")
+    what = f"converting {', '.join(output.label for output in outputs)}"
+    total, done = sum(array.nbytes for arrays in modules.values() for _, array in arrays), 0
+    for name in list(modules):
+        progress(Step(what, done, total))
         arrays = modules.pop(name)
+        done += sum(array.nbytes for _, array in arrays)
         made = [(output, output.modules.pop(name)) for output in outputs]
         # The source's arrays come along; asked for themselves, they would hold the streams up until they are read.
         mx.async_eval([[array for _, array in pairs] for _, pairs in made])

@@ -12,11 +12,12 @@ from mlx_publish.engine.loading import on_gpu
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence.speed import Device
 from mlx_publish.machine.packages import MOST_DEVIATION
+from mlx_publish.text.progress import Tell
 
 SIDE = 256
 
 
-def device(progress: Callable[[str], None]) -> Device:
+def device(progress: Tell) -> Device:
     """Return the device, and how far its products are from the CPU's."""
     progress("a small product on both devices")
     gpu = on_gpu()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.measured import Answers, Divergence, Question, SourceRead
+from mlx_publish.text.progress import Step, Tell, counted
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,7 @@ class ReferenceOrder:
     store: Path
 
 
-def reference(
-    source: str, texts: dict[str, Any], tokens: int, store: str, progress: Callable[[str], None]
-) -> SourceRead:
+def reference(source: str, texts: dict[str, Any], tokens: int, store: str, progress: Tell) -> SourceRead:
     """Let the model in `source` read `texts`, the fields of a `Texts`, and keep its logits in the folder `store`."""
     progress("loading the source")
     model, tokenizer, computed_in = load_model(source, dequantize=fast_blas_in_front(), source=True)
@@ -55,7 +54,7 @@ def reference_of(
     folder: Path,
     order: ReferenceOrder,
     computed_in: str,
-    progress: Callable[[str], None],
+    progress: Tell,
 ) -> SourceRead:
     """Do the same with a model that is in memory already."""
     # Logits of a position, those of padding included; asked for their number alone, none is computed.
@@ -63,12 +62,11 @@ def reference_of(
     within = tokens_within(vocabulary, order.tokens)
     parts = passages(folder, tokenizer, order.texts, within)
     count = sum(part.positions for part in parts)
-    progress(f"reading {count} tokens with the source")
-    write_store(order.store, model, parts)
+    write_store(order.store, model, parts, progress)
     return SourceRead(count, tokens_sha256(parts), within < order.tokens, computed_in)
 
 
-def compare(folder: str, label: str, store: str, progress: Callable[[str], None]) -> Divergence:
+def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
     """Compare a converted model with the logits in `store`, on the very ids that lie beside them.
 
     Whether the converted tokenizer gives these ids is a check of its own, in convert.
@@ -77,9 +75,10 @@ def compare(folder: str, label: str, store: str, progress: Callable[[str], None]
     # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
     model, _tokenizer, computed_in = load_model(folder, dequantize=fast_blas_in_front())
     parts = read_passages(Path(store))
-    progress(f"reading {sum(part.positions for part in parts)} tokens with {label}")
+    step = Step(f"reading with {label}", 0, sum(part.positions for part in parts), "tokens")
     theirs = read_logits(Path(store))
-    ours = as_arrays(chain.from_iterable(logits_of(model, part) for part in parts))
+    pieces = chain.from_iterable(logits_of(model, part) for part in parts)
+    ours = as_arrays(counted(pieces, len, progress, step))
     first, mine = next(theirs), next(ours)
     if first.shape != mine.shape:
         raise Refused(f"logits of shape {mine.shape} where the source has {first.shape}", check="same-shape")
@@ -94,7 +93,7 @@ def ask_source(
     tokenizer: str,
     reference: dict[str, Any] | None,
     questions: Sequence[dict[str, Any]],
-    progress: Callable[[str], None],
+    progress: Tell,
 ) -> tuple[SourceRead | None, Answers | None]:
     """Store the logits of a source that is in memory where there is a `reference`, and let it answer `questions`.
 

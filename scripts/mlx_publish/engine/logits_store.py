@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.passages import Passage
+from mlx_publish.text.progress import Step, Tell, counted
 
 CHUNK = 256
 """Positions of one piece."""
@@ -36,13 +37,15 @@ def logits_of(model: Any, passage: Passage) -> Iterator[mx.array]:
         yield piece
 
 
-def write_store(store: Path, model: Any, parts: Sequence[Passage]) -> None:
+def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = lambda _: None) -> None:
     """Write the logits of all passages into the folder `store`, whole or not at all; what was there goes."""
     aside = store.with_name(f".{store.name}.new-store")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        for number, piece in enumerate(piece for part in parts for piece in logits_of(model, part)):
+        pieces = (piece for part in parts for piece in logits_of(model, part))
+        step = Step("reading with the source", 0, sum(part.positions for part in parts), "tokens")
+        for number, piece in enumerate(counted(pieces, len, tell, step)):
             mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
         index = [{"kind": part.kind, "ids": part.ids} for part in parts]
         (aside / "passages.json").write_text(json.dumps(index))

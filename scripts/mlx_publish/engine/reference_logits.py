@@ -6,7 +6,7 @@ the rounding of half precision would hide a wrong constant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,9 +18,10 @@ from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.tokenizing import own_tokenizer
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.proof import LogitsRead
+from mlx_publish.text.progress import Tell
 
 
-def logits(source: str, texts: Sequence[tuple[str, int]], store: str, progress: Callable[[str], None]) -> LogitsRead:
+def logits(source: str, texts: Sequence[tuple[str, int]], store: str, progress: Tell) -> LogitsRead:
     """Write to `store`, a safetensors file, the logits of texts, of each so many of its first tokens.
 
     Text N has `ids.N` (positions,) and `logits.N` (positions, vocabulary) in float32. `source` is a folder with a

@@ -6,7 +6,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mlx_publish.engine.backends import backend, plain_caches
 from mlx_publish.engine.loading import load_model, on_gpu
 from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
 from mlx_publish.machine.series import agree, summary
+from mlx_publish.text.progress import Step, Tell, counted
 
 WARM_UPS = 6
 """Runs of a length at most until two successive ones agree."""
@@ -39,6 +40,7 @@ class Bench:
     rates: dict[str, float] = field(default_factory=dict)
     """The rates of the last run, by which the next one's time is foreseen."""
     cache: list[Any] = field(default_factory=list)
+    tell: Tell = lambda _: None
 
     def run(self, length: int, generation: int) -> Trial:
         """Return the rates of one prompt and one generation."""
@@ -70,7 +72,7 @@ def benchmark(
     generation_tokens: int,
     trials: int,
     seconds: int,
-    progress: Callable[[str], None],
+    progress: Tell,
 ) -> Speed:
     """Measure each length of prompt with a generation of fixed length, `trials` times, within `seconds`.
 
@@ -80,7 +82,8 @@ def benchmark(
     progress("loading")
     model, tokenizer, computed_in = load_model(folder)
     tokenizer.eos_token_ids = set()
-    bench = Bench(model, tokenizer, tokenizer.encode(text), generation_tokens, trials, time.monotonic() + seconds)
+    ids, deadline = tokenizer.encode(text), time.monotonic() + seconds
+    bench = Bench(model, tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
     start, first_run = time.monotonic(), (min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
     bench.run(*first_run)
     # The very first run may be far slower than all others, so a short one is repeated.
@@ -120,7 +123,8 @@ def _length_speed(bench: Bench, length: int, lengths_left: int, *, first: bool) 
     warm = _warm_up(bench, length, generation, bench.left / lengths_left)
     fitting = int(bench.left / lengths_left / bench.seconds(length, generation))
     count = max(min(LEAST_TRIALS, bench.trials), min(bench.trials, fitting))
-    runs = [bench.run(length, generation) for _ in range(count)]
+    step = Step(f"prompts of {length} tokens", 0, count, "runs")
+    runs = list(counted((bench.run(length, generation) for _ in range(count)), lambda _: 1, bench.tell, step))
     return LengthSpeed(
         prompt_tokens=length,
         generation_tokens=generation,

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.loading import warnings_of_loading
 from mlx_publish.evidence.conversion import ProbeDifference, TokenizerComparison
+from mlx_publish.text.progress import Tell
 
 
 def own_tokenizer(folder: Path) -> Tokenizer | None:
@@ -30,7 +31,7 @@ def own_tokenizer(folder: Path) -> Tokenizer | None:
     return own
 
 
-Progress = Callable[[str], None]
+Progress = Tell
 Encode = Callable[[str], list[int]]
 Reference = tuple[tuple[Encode, list[str]], str]
 """The source's encoder and its added tokens, and what they come from."""

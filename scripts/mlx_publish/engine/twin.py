@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,12 +18,13 @@ from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.proof import TwinRead, TwinsRead
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.text.progress import Tell
 
 _SINGLE = 8
 """Tokens at the end of a text that are read one by one, as a generation does."""
 
 
-def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Callable[[str], None]) -> TwinsRead:
+def twin(folders: Sequence[str], texts: Sequence[Sequence[int]], progress: Tell) -> TwinsRead:
     """Let mlx-lm read `texts` with the model in each of `folders`; logits go beside, `FOLDER/mlx.N.npy`."""
     mx.set_default_device(mx.cpu)
     twins = []

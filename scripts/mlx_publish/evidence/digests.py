@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
+Read: TypeAlias = "Callable[[int], None]"
+"""Takes how many bytes more were read."""
 SCHEMA = "mlx-publish/evidence/1"
 # They are made from the evidence, or sign it, so they cannot stand in it.
 MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "model.sig"})
@@ -23,19 +25,19 @@ class FileDigest:
     sha256: str
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex, read in pieces."""
-    return _digested(path, hashlib.sha256())
+def sha256_of(path: Path, read: Read | None = None) -> str:
+    """Return the SHA-256 of a file in hex, read in pieces; `read` takes the bytes of each."""
+    return _digested(path, hashlib.sha256(), read)
 
 
-def sha256_of_all(paths: Iterable[Path]) -> list[str]:
-    """Return the SHA-256 of several files, in their order, by a few threads at once."""
+def sha256_of_all(paths: Iterable[Path], read: Read | None = None) -> list[str]:
+    """Return the SHA-256 of several files, in their order, by a few threads at once; `read` as for `sha256_of`."""
     # Not on top: what needs no digests need not load it.
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     # hashlib gives other threads way; more readers than these make no disk faster.
     with ThreadPoolExecutor(max_workers=4) as several:
-        return list(several.map(sha256_of, paths))
+        return list(several.map(lambda path: sha256_of(path, read), paths))
 
 
 def git_sha1_of(path: Path) -> str:
@@ -43,19 +45,21 @@ def git_sha1_of(path: Path) -> str:
     return _digested(path, hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False))
 
 
-def sha256_of_open(file: BinaryIO) -> str:
-    """Return the SHA-256 of an open file in hex, read in pieces to its end."""
-    return _digested_open(file, hashlib.sha256())
+def sha256_of_open(file: BinaryIO, read: Read | None = None) -> str:
+    """Return the SHA-256 of an open file in hex, read in pieces to its end; `read` takes the bytes of each."""
+    return _digested_open(file, hashlib.sha256(), read)
 
 
-def _digested(path: Path, digest: Any) -> str:
+def _digested(path: Path, digest: Any, read: Read | None = None) -> str:
     with path.open("rb") as file:
-        return _digested_open(file, digest)
+        return _digested_open(file, digest, read)
 
 
-def _digested_open(file: BinaryIO, digest: Any) -> str:
+def _digested_open(file: BinaryIO, digest: Any, read: Read | None = None) -> str:
     while piece := file.read(1 << 20):
         digest.update(piece)
+        if read:
+            read(len(piece))
     return str(digest.hexdigest())
 
 

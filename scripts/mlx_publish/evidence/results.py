@@ -210,6 +210,22 @@ class PublishedRepo:
 
 
 @dataclass(frozen=True)
+class PlannedUpload:
+    """What `upload --dry-run` reports: nothing was written."""
+
+    published: bool
+    destination: str
+    state: str
+    """`new`, `ours`, or `adopted` where files of somebody else would be replaced."""
+    tag: str | None
+    """Empty where none would be set; None where the signature decides it."""
+    bytes: int
+    sent: Sequence[FileDigest]
+    unchanged: int
+    removed: Sequence[str]
+
+
+@dataclass(frozen=True)
 class HeldBack:
     """What `upload` reports where a variant of the recipe was refused."""
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.programs import git_outcome
+from mlx_publish.github.remote import REMOTE, known_remote
 
 _LINK = "120000"
 _MODULE = "160000"
@@ -42,10 +43,14 @@ def _git(root: Path, base: str, *words: str) -> str:
     asked = words if not base.startswith("-") else ("rev-parse", "--verify", "--end-of-options", base)
     outcome = git_outcome(root, *asked)
     if outcome.code:
-        complaint = outcome.err.strip().splitlines()[:1] or ["nothing"]
+        complaint = outcome.err.strip().splitlines()[:1] or ["no message"]
+        near = sorted(known_remote(root).branches)[:10]
         raise BadInput(
             f"git cannot compare with it: {complaint[0]}",
             place=f"--base {base}",
-            remedy="Check out with the history (fetch-depth: 0), and name a commit or a branch.",
+            remedy=(
+                f"Name a commit or a branch{f', such as {REMOTE}/{near[0]}' if near else ''}. "
+                "In a workflow, check out the whole history (fetch-depth: 0)."
+            ),
         )
     return outcome.raw.decode("utf-8", "surrogateescape")  # names need not be text

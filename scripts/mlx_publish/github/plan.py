@@ -39,13 +39,13 @@ class Settings:
         label = environment.get("MLX_PUBLISH_RUNNER", "").strip()
         if label and not _LABEL.fullmatch(label):
             raise BadInput(
-                f"'{label}' is no label of a runner",
+                f"'{label}' is not a valid runner label",
                 place="MLX_PUBLISH_RUNNER",
-                remedy="Letters, digits, '.', '_' and '-' may stand in it.",
+                remedy="Use letters, digits, '.', '_' and '-'.",
             )
         each = environment.get("MLX_PUBLISH_PER", "").strip() or "recipe"
         if each not in ("recipe", "variant"):
-            raise BadInput(f"'{each}' is not known", place="MLX_PUBLISH_PER", remedy="Write recipe or variant.")
+            raise BadInput(f"unknown value '{each}'", place="MLX_PUBLISH_PER", remedy="Set recipe or variant.")
         return cls(label, each, cards)
 
 
@@ -129,7 +129,7 @@ def _filled_in(payload: Mapping[str, object]) -> Request:
 def _dispatched(payload: Mapping[str, object]) -> Request:
     if payload.get("action") != DISPATCH:
         raise BadInput(
-            "this type of dispatch starts nothing", place="event_type", remedy=f"Send the type '{DISPATCH}'."
+            "a dispatch of this type starts nothing", place="event_type", remedy=f"Send the type '{DISPATCH}'."
         )
     return from_payload(payload.get("client_payload"))
 
@@ -153,7 +153,7 @@ def _starts_nothing(event_name: str) -> BadInput:
     return BadInput(
         f"the event '{event_name}' starts nothing",
         place="--event-name",
-        remedy=f"Push a tag as '<recipe>/v1', fill in the form, or send a dispatch of the type '{DISPATCH}'.",
+        remedy=f"Push a tag as '<recipe>/v1', submit the form, or send a dispatch of type '{DISPATCH}'.",
     )
 
 
@@ -166,5 +166,5 @@ def read_event(event: Path) -> dict[str, object]:
     except FaultyJson as error:
         raise BadInput(error.message, place=error.place(event)) from error
     if not isinstance(data, dict):
-        raise BadInput("an event is a JSON object", place=str(event))
+        raise BadInput("the event is not a JSON object", place=str(event))
     return data

@@ -42,18 +42,25 @@ def _run(root: Path, name: str, words: Sequence[str], text: str = "") -> str:
         subcommand = words
         while subcommand[:1] == ("-c",):
             subcommand = subcommand[2:]
-        complaint = (outcome.err or outcome.out).strip().splitlines()[-1:] or ["nothing"]
+        complaint = (outcome.err or outcome.out).strip().splitlines()[-1:] or ["no message"]
         raise SurroundingsError(
-            f"{name} {subcommand[0] if subcommand else ''} failed: {complaint[0]}",
-            remedy="Look at the job's permissions (contents, pull-requests or issues: write), then run it again.",
+            f"{name} {subcommand[0] if subcommand else ''} failed: {complaint[0]}", remedy=_remedy(name)
         )
     return outcome.out
+
+
+def _remedy(name: str) -> str:
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return "Check the job's permissions (contents, and pull-requests or issues: write), then run it again."
+    if name == "gh":
+        return "Check your login with 'gh auth status', log in with 'gh auth login', then run the command again."
+    return "Check the remote with 'git ls-remote origin' and your right to push there, then run the command again."
 
 
 def _ask(root: Path, name: str, words: Sequence[str], text: str = "") -> Said:
     executable = program(name)
     if executable is None:
-        raise SurroundingsError(
-            f"there is no {name} on the PATH", remedy=f"Install {name}, or run it on a hosted runner."
-        )
+        where = {"gh": "https://cli.github.com", "git": "https://git-scm.com"}[name]
+        then = " and run 'gh auth login'" if name == "gh" else ""
+        raise SurroundingsError(f"{name} is not installed, or not on the PATH", remedy=f"Install it ({where}){then}.")
     return ask([executable, *words], of_github(os.environ), root, text=text.encode())

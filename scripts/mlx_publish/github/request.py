@@ -20,6 +20,7 @@ from mlx_publish.recipes.faults import cut, joined, value_message
 from mlx_publish.recipes.flags import Asked, Key, keys_of
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import RecipeSpec, Strict
+from mlx_publish.text.nearest import did_you_mean
 from mlx_publish.text.yaml import scalar
 
 if TYPE_CHECKING:
@@ -55,14 +56,14 @@ class _Rules(Strict):
     def _fits(self) -> _Rules:
         given = self.model_dump(exclude_none=True)
         if ("recipe" in given) == ("source" in given):
-            raise _wrong("recipe", "exactly one of recipe and source is to be given")
+            raise _wrong("recipe", "set exactly one of recipe and source")
         if "recipe" not in given:
             return self
         for key in _KEYS:
             if key in given and key not in _OF_ALL:
-                raise _wrong(key, "the recipe says this already; change it there")
+                raise _wrong(key, "the recipe sets this already; change it there")
         if "revision" in given and not is_commit(given["revision"]):
-            raise _wrong("revision", "a recipe is pinned to a commit, 40 hex digits")
+            raise _wrong("revision", "must be a commit (40 hex digits)")
         return self
 
 
@@ -143,9 +144,9 @@ class Request:
 def from_payload(payload: object, place: str = "client_payload") -> Request:
     """Read a `client_payload`. Raises `BadInput` that names each wrong key and what is allowed."""
     if not isinstance(payload, Mapping):
-        raise BadInput("is no JSON object", place=place, remedy=f"{PAGE} has its schema.")
+        raise BadInput("is not a JSON object", place=place, remedy=f"See {PAGE} for the schema.")
     if len(payload) > MOST_KEYS:
-        raise BadInput(f"has {len(payload)} keys, {MOST_KEYS} are the most", place=place, remedy=_allowed())
+        raise BadInput(f"has {len(payload)} keys; the limit is {MOST_KEYS}", place=place, remedy=_allowed())
     try:
         given = RequestSpec.model_validate(dict(payload)).model_dump(exclude_none=True)
     except ValidationError as error:
@@ -182,9 +183,9 @@ def _fault(error: ErrorDetails, place: str) -> Fault:
     """Return the fault of one validation error, with the key and the next step."""
     key = error.get("ctx", {}).get("key") or ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return Fault("this key is not known", Place(place), cut(key), _allowed())
-    return Fault(value_message(error), Place(place), cut(key), f"{PAGE} says what is allowed.")
+        return Fault(f"unknown key{did_you_mean(key, RequestSpec.model_fields)}", Place(place), cut(key), _allowed())
+    return Fault(value_message(error), Place(place), cut(key), f"{PAGE} lists the allowed values.")
 
 
 def _allowed() -> str:
-    return f"Allowed are {', '.join(RequestSpec.model_fields)}; {PAGE} says what they mean."
+    return f"Allowed keys: {', '.join(RequestSpec.model_fields)}; see {PAGE}."

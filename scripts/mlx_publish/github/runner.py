@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from mlx_publish.errors import NOWHERE, Place, SurroundingsError
 from mlx_publish.text.door import command
@@ -34,6 +34,8 @@ class Runner:
     attempt: str = ""
     workflow: str = ""
     """Path and ref of the workflow's file, as `owner/name/.github/workflows/x.yml@refs/heads/main`."""
+    commit: str = ""
+    """The commit that the job looks at; of a pull request its merge with the base."""
     temporary: str = ""
     """Folder that is empty when a job begins."""
     mints_identities: bool = False
@@ -52,6 +54,7 @@ class Runner:
             run=given.get("GITHUB_RUN_ID", ""),
             attempt=given.get("GITHUB_RUN_ATTEMPT", ""),
             workflow=given.get("GITHUB_WORKFLOW_REF", ""),
+            commit=given.get("GITHUB_SHA", ""),
             temporary=given.get("RUNNER_TEMP", ""),
             mints_identities=bool(given.get("ACTIONS_ID_TOKEN_REQUEST_URL")),
         )
@@ -68,9 +71,14 @@ class Runner:
             return ""
         return f"{self.server}/{self.repo}/actions/runs/{self.run}/attempts/{self.attempt or 1}"
 
-    def branch_address(self, branch: str) -> str:
-        """Return where the files of a branch are shown, with a slash at the end; empty outside of a job."""
-        return f"{self.server}/{self.repo}/blob/{branch}/" if self.server and self.repo else ""
+    def files_address(self, ref: str) -> str:
+        """Return where the files of a branch or commit are shown, with a slash at the end; empty outside of a job."""
+        return f"{self.server}/{self.repo}/blob/{ref}/" if self.server and self.repo and ref else ""
+
+    @property
+    def artifacts_address(self) -> str:
+        """The address of the list of files that this run hands on; empty outside of a job."""
+        return f"{self.server}/{self.repo}/actions/runs/{self.run}#artifacts" if self.run_address else ""
 
     @property
     def job_folder(self) -> Path | None:
@@ -87,14 +95,17 @@ class Runner:
             lines.append(f"{key}<<{mark}\n{value}\n{mark}\n")
         _append(self.output, "".join(lines), _OUTPUT)
 
-    def annotate(self, message: str, place: Place = NOWHERE) -> None:
-        """Print an error annotation, in the file where its line is known."""
+    def annotate(
+        self, message: str, place: Place = NOWHERE, *, title: str = "", level: Literal["error", "warning"] = "error"
+    ) -> None:
+        """Print an annotation with its title, at the line of the file where that is known."""
         if not self.obeys:
             return
-        name = _data(place.name).replace(":", "%3A").replace(",", "%2C")
-        where = f" file={harmless(plain(name))},line={place.line}" if place and place.line else ""
+        parts = [f"title={_property(title)}"] if title else []
+        if place and place.line:
+            parts += [f"file={_property(place.name)}", f"line={place.line}"]
         # On standard error, so that --json has standard output to itself; the runner reads both.
-        command(sys.stderr, f"::error{where}::{harmless(plain(_data(message)))}")
+        command(sys.stderr, f"::{level}{' ' if parts else ''}{','.join(parts)}::{harmless(plain(_data(message)))}")
 
     def summarize(self, markdown: str) -> None:
         """Add to the summary of the step."""
@@ -133,6 +144,11 @@ def _append(path: str, text: str, variable: str) -> None:
         raise SurroundingsError(
             f"the file that {variable} names cannot be written: {why}", remedy="Look at the runner and its disk."
         ) from error
+
+
+def _property(text: str) -> str:
+    """Return a text as a property of a command has it: nothing in it begins another property or the message."""
+    return harmless(plain(_data(text).replace(":", "%3A").replace(",", "%2C")))
 
 
 def _data(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,9 +56,15 @@ def known_recipes(folder: Path) -> dict[str, Path]:
     known: dict[str, Path] = {}
     for path in recipe_paths(folder):
         if path.stem in known:
-            raise BadInput(f"the same recipe as {known[path.stem].name}", place=str(path), remedy="Remove one of them.")
+            raise BadInput(
+                f"duplicate of the recipe {known[path.stem].name}", place=str(path), remedy="Remove one of them."
+            )
         if path.stem == "all":
-            raise BadInput("no recipe can be called all", place=str(path), remedy="Rename it; all/v1 means all.")
+            raise BadInput(
+                "a recipe cannot be called all",
+                place=str(path),
+                remedy="Rename the file; the tag all/v1 means every recipe.",
+            )
         known[path.stem] = path
     return known
 
@@ -67,7 +74,7 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
     allowed = f"Tags are like: {', '.join(f'{name}/v1' for name in (*known, 'all'))}."
     match = _TAG.fullmatch(ref)
     if match is None:
-        raise BadInput(f"'{ref}' is no tag of a recipe", place="--ref", remedy=allowed)
+        raise BadInput(f"'{ref}' is not a tag of a recipe", place="--ref", remedy=allowed)
     name, version = match["recipe"], match["version"]
     chosen = known if name == "all" else {name: known[name]} if name in known else {}
     if not chosen:
@@ -86,7 +93,7 @@ def tagged(ref: str, known: Mapping[str, Path], folder: Path, cards: Path) -> li
         raise BadInput(
             f"no card was reviewed in {', '.join(folder for folders in missing.values() for folder in folders)}",
             place="--ref",
-            remedy=f"Ask for {' and '.join(missing)} by the form or a dispatch, and tag the merged cards.",
+            remedy=f"Request {' and '.join(missing)} by the form or a dispatch, merge the pull request, then tag.",
         )
     return wanted
 
@@ -101,9 +108,9 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
     path = known.get(name)
     if path is None:
         raise BadInput(
-            f"there is no recipe '{name}' in {folder}",
+            f"{folder} has no recipe '{name}'",
             place="recipe",
-            remedy=f"There are: {', '.join(known) or 'none; give a source'}.",
+            remedy=f"{_meant(name, known)}Recipes: {', '.join(known) or 'none; set a source instead'}.",
         )
     if request.source is not None:
         request = request.about(name)
@@ -120,6 +127,11 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
     return Wanted(whole.recipe, whole.path, request.names or whole.labels, flags=flags)
 
 
+def _meant(name: str, known: Mapping[str, Path]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
 def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
     """Return the recipes that can be read, by name."""
     recipes = {}
@@ -133,7 +145,7 @@ def _recipe_of(source: str, recipes: Mapping[str, Recipe]) -> str | None:
     """Return the name of a source's recipe, or None. `BadInput` where several have it."""
     names = [name for name, recipe in recipes.items() if recipe.spec.source.casefold() == source.casefold()]
     if len(names) > 1:
-        raise BadInput(f"several recipes have it: {', '.join(names)}", place="source", remedy="Name one by 'recipe'.")
+        raise BadInput(f"several recipes have it: {', '.join(names)}", place="source", remedy="Name one with 'recipe'.")
     return names[0] if names else None
 
 
@@ -161,17 +173,17 @@ def _of_source(request: Request, others: Mapping[str, Recipe], known: Mapping[st
         raise BadInput(
             "no recipe has this source, and a new one needs a destination",
             place="destination",
-            remedy="Give one, as namespace/{source}-MLX-{variant}.",
+            remedy="Set one, for example your-name/{source}-MLX-{variant}.",
         )
     flags = request.flags
     recipe = recipe_from_flags(flags)
     if recipe.source_folder is not None:
-        raise BadInput(f"'{request.source}' is a folder here", place="source", remedy="Name a repo of the Hub.")
+        raise BadInput(f"'{request.source}' is a folder in this repo", place="source", remedy="Name a repo on the Hub.")
     if recipe.name in known or recipe.name == "all":
         raise BadInput(
-            f"there is a recipe {recipe.name} already" if recipe.name in known else "no recipe can be called all",
+            f"a recipe {recipe.name} exists already" if recipe.name in known else "a recipe cannot be called all",
             place="source",
-            remedy=f"Ask for the recipe instead, or add one of another name to {folder}.",
+            remedy=f"Request that recipe instead, or add one with another name to {folder}.",
         )
     if policy := find_policy(Path.cwd()):
         judge(recipe, policy, flags)

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Fault
 from mlx_publish.hooks.faults import Options, tell
 
 HOOKS: Mapping[str, str] = {
@@ -27,10 +27,15 @@ def run_hook(name: str, files: Sequence[Path], *, fix: bool = False, recipes: Pa
 
     Raises `BadInput` for a file that is not there.
     """
+    return int(bool(faults_told(name, files, fix=fix, recipes=recipes)))
+
+
+def faults_told(name: str, files: Sequence[Path], *, fix: bool, recipes: Path) -> list[Fault]:
+    """Print what is wrong with the files and return it; `BadInput` for a file that is not there."""
     for path in files:
         if not path.is_file():
-            raise BadInput("there is no such file", place=str(path), remedy="Name files, not folders.")
+            raise BadInput("file not found", place=str(path), remedy="Name files, not folders.")
     module = importlib.import_module(f"mlx_publish.hooks.{HOOKS[name]}")
     faults = list(module.look(tuple(files), Options(fix, recipes)))
     tell(faults)
-    return int(bool(faults))
+    return faults

@@ -16,7 +16,7 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.json_text import FaultyJson, read_within
 
-_AS_MADE = "Take the evidence as it was made; a number changes by measuring again."
+_AS_MADE = "Restore the evidence as mlx-publish wrote it; to change a number, measure again."
 Claim = tuple[str, object, object]
 """A key of the evidence, what it says there, and what the recipe gives."""
 
@@ -71,10 +71,10 @@ def _unusable(error: NotEvidence, file: Lines) -> BadInput:
     if error.message:
         return BadInput(error.message, place=in_file(file.path, error.line or 1), remedy=_AS_MADE)
     if not isinstance(error.schema, str):
-        return file.wrong("schema", "this key is missing" if error.schema is None else "is no text", _AS_MADE)
+        return file.wrong("schema", "this key is missing" if error.schema is None else "is not text", _AS_MADE)
     if error.schema != SCHEMA:
         words = f"says {error.schema!r} where this mlx-publish writes {SCHEMA!r}"
-        return file.wrong("schema", words, "Render it again.")
+        return file.wrong("schema", words, "Run mlx-publish card again.")
     return joined([file.fault(fault.key, fault.message) for fault in error.faults])
 
 
@@ -85,13 +85,13 @@ def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: 
             yield file.fault(key, f"says {_shown(value)} where {recipe.place} gives {_shown(wanted)}")
     place = recipe.destinations[variant.label].reviewed_as
     if "/".join(folder.absolute().parts[-2:]) != place:
-        message = f"lies in {folder}, and {recipe.place} sends it to {place}"
-        yield Fault(message, in_file(file.path), remedy="Move the card.")
+        message = f"is in {folder}, but {recipe.place} publishes it as {place}"
+        yield Fault(message, in_file(file.path), remedy=f"Move the card to a folder that ends with {place}.")
     yield from _twice(file)
     model = file.evidence.model
     listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
     if listed != model.model:
-        yield file.fault("model.model", f"says {_shown(model.model)} and the files below it give '{listed}'")
+        yield file.fault("model.model", f"says {_shown(model.model)} but the files below it give '{listed}'")
 
 
 def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Claim]:

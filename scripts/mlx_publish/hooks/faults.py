@@ -1,4 +1,4 @@
-"""How a hook is called, and how the faults that it finds are printed."""
+"""How a hook is called, and how the faults it finds are printed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Options:
     """How the hook was called."""
 
     fix: bool = False
-    """Mend what can safely be mended."""
+    """Fix what can be fixed safely."""
     recipes: Path = Path("recipes")
-    """Where recipes lie."""
+    """Folder of the recipes."""
 
 
 def faults_of(error: PublishError, file: Path) -> Iterator[Fault]:
@@ -35,12 +35,12 @@ def faults_of(error: PublishError, file: Path) -> Iterator[Fault]:
         yield replace(located, remedy="") if number else located
 
 
-def tell(faults: Iterable[Fault]) -> None:
-    """Print them; inside an action also as annotations at their lines."""
-    from mlx_publish.github.runner import Runner  # noqa: PLC0415  mostly there is nothing to tell
+def tell(faults: Iterable[Fault], title: str = "mlx-publish") -> None:
+    """Print faults; in a job also as annotations at their lines, under a title."""
+    from mlx_publish.github.runner import Runner  # noqa: PLC0415  mostly there is nothing to print
 
     runner = Runner.from_env()
     for fault in faults:
         lines = [str(fault), *([f"  next: {fault.remedy}"] if fault.remedy else [])]
         print(harmless(plain("\n".join(lines))), flush=True)
-        runner.annotate(fault.text, fault.place)
+        runner.annotate(fault.text, fault.place, title=title)

@@ -17,14 +17,14 @@ KEYS = frozenset({
 })  # fmt: skip
 """All that a card of ours carries."""
 _BLOCK = re.compile(r"---\n(.*?)^---$", re.DOTALL | re.MULTILINE)
-_AGAIN = "Change the recipe, or take the key away; docs/card.md says what may stand there."
+_AGAIN = "Change the recipe and render the card again; docs/card.md lists the keys."
 
 
 def faults(path: Path, text: str) -> Iterator[Fault]:
     """Yield what is wrong with the front matter of a card."""
     block = _BLOCK.match(text)
     if block is None:
-        yield Fault("there is no front matter between two lines '---'", in_file(path), remedy=_AGAIN)
+        yield Fault("the card has no front matter between two lines '---'", in_file(path), remedy=_AGAIN)
         return
     try:
         # The empty line stands for the fence above, so that lines count from the top of the card.
@@ -33,7 +33,7 @@ def faults(path: Path, text: str) -> Iterator[Fault]:
         yield from faults_of(error, path)
         return
     if not isinstance(data, dict):
-        yield Fault("the front matter is no mapping of keys", in_file(path), remedy=_AGAIN)
+        yield Fault("the front matter is not a mapping of keys", in_file(path), remedy=_AGAIN)
         return
     wrong = list(_faults(data))
     for fault in wrong[:MOST]:
@@ -45,23 +45,23 @@ def faults(path: Path, text: str) -> Iterator[Fault]:
 
 def _faults(data: Mapping[str, object]) -> Iterator[Fault]:
     for key in data.keys() - KEYS:
-        yield Fault("this key is not ours to carry", key=key)
+        yield Fault("mlx-publish does not write this key", key=key)
     yield from _licence(data)
     for key in ("language", "base_model", "tags"):
         yield from _texts(key, data.get(key))
     if data.get("base_model_relation") not in (None, "quantized"):
-        yield Fault("a conversion is 'quantized', or says nothing", key="base_model_relation")
+        yield Fault("must be 'quantized' or absent", key="base_model_relation")
     tags, known = data.get("tags"), set[str]()
     for number, tag in enumerate(tags if isinstance(tags, list) else ()):
         if isinstance(tag, str) and tag.lower() in known:
-            yield Fault(f"the tag {tag} stands there twice", key=f"tags[{number}]")
+            yield Fault(f"the tag {tag} appears twice", key=f"tags[{number}]")
         known.add(str(tag).lower())
 
 
 def _licence(data: Mapping[str, object]) -> Iterator[Fault]:
     licence = data.get("license")
     if not isinstance(licence, str) or not licence:
-        yield Fault("this key is missing" if licence is None else "is no text", key="license")
+        yield Fault("this key is missing" if licence is None else "is not text", key="license")
     for key in ("license_name", "license_link"):
         if licence == "other" and not data.get(key):
             yield Fault("this key is missing; the licence 'other' needs it", key=key)
@@ -72,4 +72,4 @@ def _texts(key: str, value: object) -> Iterator[Fault]:
     for number, item in enumerate(value if isinstance(value, list) else [] if value is None else [value]):
         if not isinstance(item, str):
             place = f"{key}[{number}]" if isinstance(value, list) else key
-            yield Fault(f"{item!r} is no text; put it in quotes", key=place)
+            yield Fault(f"{item!r} is not text; quote it", key=place)

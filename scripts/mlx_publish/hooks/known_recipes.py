@@ -63,7 +63,7 @@ class KnownRecipes:
             return BadInput(
                 f"there is no recipe {name} in {self._folder}",
                 place=str(self._folder / f"{name}.yaml"),
-                remedy=f"Add {self._folder / name}.yaml, name the folder by --recipes, or remove the card.",
+                remedy=f"Add {self._folder / name}.yaml, name another folder with --recipes, or remove the card.",
             )
         beside = Path(recipe.place).parent
         if beside not in self._templates:

@@ -20,8 +20,8 @@ def look(folders: Sequence[Path], root: Path) -> Iterator[Fault]:
     for folder in there:
         path = root / folder / SIGNATURE
         if path.is_file() and not is_signature(path):
-            remedy = "Take it as the measuring machine made it, or remove it."
-            yield Fault("is no signature as ssh-keygen writes it", in_file(folder / SIGNATURE), remedy=remedy)
+            remedy = "Restore it as the measuring machine wrote it, or remove it."
+            yield Fault("is not a signature written by ssh-keygen", in_file(folder / SIGNATURE), remedy=remedy)
     try:
         by = vouchers_of(find_policy(root) or EMPTY, root)
     except PublishError as error:

@@ -94,7 +94,9 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise BadInput(
-            f"{what} has no such revision", remedy="Give a commit of 40 hex digits, a tag or a branch."
+            f"{what} has no such revision",
+            remedy="Give a commit of 40 hex digits, a tag or a branch. "
+            "To write the newest commit into a recipe, run: mlx-publish pin RECIPE --update",
         ) from error
     except errors.HFValidationError as error:
         raise BadInput(f"{what}: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.evidence.evidence import SourceSpec
-from mlx_publish.hub.manifest import Sent
+from mlx_publish.hub.manifest import Foreseen, Sent, manifest
 from mlx_publish.text.files import read_json, replace_folder
 from mlx_publish.text.temporary import TemporaryFolder
 
@@ -18,16 +18,7 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
 
     Raises `Refused` where the folder exists and holds something that we did not publish from this `source`.
     """
-    if (
-        folder.exists()
-        and not (folder.is_dir() and (adopt or not any(folder.iterdir())))
-        and not source.is_of(read_json(folder / "mlx-publish.json"))
-    ):
-        raise Refused(
-            f"{folder} holds something that was not published from this source",
-            check="destination-ours",
-            remedy="Take another folder, or write 'adopt: true' into the recipe to replace it.",
-        )
+    judge_folder(folder, source, adopt=adopt)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryFolder(f".{folder.name}.new-", beside=folder.parent) as aside:
         for file in files:
@@ -38,3 +29,25 @@ def publish_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec, *,
                 raise Refused(f"{file.path} arrived with other bytes in {folder}", check="remote-equal")
         aside.chmod(0o755)
         replace_folder(aside, folder)
+
+
+def judge_folder(folder: Path, source: SourceSpec, *, adopt: bool) -> None:
+    """Raise `Refused` where a folder exists and may not be replaced by what is made of `source`."""
+    free = not folder.exists() or (folder.is_dir() and (adopt or not any(folder.iterdir())))
+    if not (free or source.is_of(read_json(folder / "mlx-publish.json"))):
+        raise Refused(
+            f"{folder} holds something that was not published from this source",
+            check="destination-ours",
+            remedy="Choose another folder, or add 'adopt: true' to the recipe to replace it.",
+        )
+
+
+def foresee_folder(files: tuple[Sent, ...], folder: Path, source: SourceSpec) -> Foreseen:
+    """Return what `publish_folder` would do now; a folder that may not be replaced was refused before."""
+    if not folder.exists():
+        return Foreseen(True, False, files, (), False)
+    there = {file.path: file.sha256 for file in manifest(folder)}
+    sent = tuple(file for file in files if there.get(file.path) != file.sha256)
+    removed = tuple(sorted(there.keys() - {file.path for file in files}))
+    ours = not there or source.is_of(read_json(folder / "mlx-publish.json"))
+    return Foreseen(False, not ours, sent, removed, False)

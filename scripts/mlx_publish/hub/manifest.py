@@ -48,6 +48,20 @@ class Sent:
         return git_sha1_of(self.local)
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What a publication would do, found by reading alone."""
+
+    new: bool
+    """Whether the repo would be made."""
+    adopted: bool
+    """Whether it holds files of somebody else, which `adopt: true` lets go."""
+    sent: tuple[Sent, ...]
+    removed: tuple[str, ...]
+    tagged: bool
+    """Whether the tag is there already, for these files."""
+
+
 def is_same(file: Sent, entry: FileEntry | None) -> bool:
     """Tell whether a Hub has a file of the manifest, by size and by the digest that it keeps."""
     return (

@@ -11,14 +11,12 @@ from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
-from mlx_publish.hub.manifest import Sent, is_same, read_back
+from mlx_publish.hub.manifest import Foreseen, Sent, is_same, read_back
+from mlx_publish.hub.remote import Remote, find_remote, is_ours, not_ours, tag_taken, tags_of
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.rights import no_repo
 from mlx_publish.hub.watch import Watch, watched
-from mlx_publish.model.files import FileEntry
-from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.files import write_atomically
-from mlx_publish.text.json_text import parse
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
     with acting_as(writing_token(order.repo)):
         if order.create_pr:
             return _propose(order, watch)
-        remote = _find(order.repo)
+        remote = find_remote(order.repo)
         if remote is not None:
             with hub_errors(f"the token for {order.repo}"):
                 hub_api().auth_check(order.repo, write=True)
@@ -85,32 +83,22 @@ def publish(order: Order, progress: Callable[[str], None]) -> Receipt:
             raise
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """The main branch of a repo as it was when it was read."""
-
-    files: Mapping[str, FileEntry]
-    head: str
-    private: bool
-
-
-def _find(repo: str) -> _Remote | None:
-    """Return the main branch of a repo at its head; None where this token can see no such repo."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
-
-    with hub_errors(repo):
-        try:
-            info = hub_api().model_info(repo)
-        except GatedRepoError:
-            raise
-        except RepositoryNotFoundError:
-            return None
-    return _Remote(RepoFiles(repo, info.sha).entries if info.sha else {}, info.sha or "", bool(info.private))
+def foresee(order: Order, *, tag: bool) -> Foreseen:
+    """Return what `publish` would do now; `tag` is whether the order's is known. Raises what it would refuse."""
+    remote = find_remote(order.repo)
+    if remote is None:
+        if order.create_pr:
+            raise no_repo(order.repo)
+        return Foreseen(True, False, order.files, (), False)
+    change = _change(order, remote)
+    tags = _tags(order, remote.head) if tag and not order.create_pr else {}
+    adopted = not is_ours(order.repo, remote, order.source)
+    return Foreseen(False, adopted, change.adds, change.removes, order.tag in tags)
 
 
-def _look(repo: str) -> _Remote:
+def _look(repo: str) -> Remote:
     """Return the main branch of a repo that has to exist. `SurroundingsError` where it does not."""
-    remote = _find(repo)
+    remote = find_remote(repo)
     if remote is None:
         raise SurroundingsError(
             f"the Hub does not show {repo}, which was there a moment ago", remedy="Run the same command again later."
@@ -133,7 +121,7 @@ def _undo(order: Order, watch: Watch) -> None:
         watch.say(f"{order.repo} was made for this and is left, private and empty, for the next run")
 
 
-def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> Receipt:
+def _fill(order: Order, remote: Remote, watch: Watch, *, new: bool = False) -> Receipt:
     head = remote.head
     change = _change(order, remote)
     tags: Mapping[str, str] = {} if new else _tags(order)
@@ -156,19 +144,15 @@ def _fill(order: Order, remote: _Remote, watch: Watch, *, new: bool = False) -> 
     return Receipt(order.repo, head, order.tag, sent, removed, private, read_back=checked)
 
 
-def _change(order: Order, remote: _Remote) -> Change:
-    if not (_is_ours(order, remote) or order.adopt):
-        raise Refused(
-            f"{order.repo} exists and was not made from this source",
-            check="destination-ours",
-            remedy="Take another destination, or write 'adopt: true' into the recipe to replace its files.",
-        )
+def _change(order: Order, remote: Remote) -> Change:
+    if not (order.adopt or is_ours(order.repo, remote, order.source)):
+        raise not_ours(order.repo)
     changed = [file for file in order.files if not is_same(file, remote.files.get(file.path))]
     removed = sorted(set(remote.files) - {file.path for file in order.files} - OF_THE_HUB)
     return Change(order.repo, tuple(changed), tuple(removed), order.files, order.title, remote.files, remote.head)
 
 
-def _show(order: Order, remote: _Remote) -> bool:
+def _show(order: Order, remote: Remote) -> bool:
     """Make a repo of our making public, unless it is to be private. Return whether it is private afterwards.
 
     A repo that an earlier run began is ours, too; of all others the owner decides.
@@ -195,7 +179,7 @@ def _tag(order: Order, head: str) -> None:
 
 def _propose(order: Order, watch: Watch) -> Receipt:
     """Open a pull request with the files, unless one of an earlier run has these very files, or the branch has."""
-    remote = _find(order.repo)
+    remote = find_remote(order.repo)
     if remote is None:
         raise no_repo(order.repo)
     change = _change(order, remote)
@@ -229,19 +213,6 @@ def _proposed(order: Order) -> tuple[str, str] | None:
     return None
 
 
-def _is_ours(order: Order, remote: _Remote) -> bool:
-    """Tell whether the repo is empty, or was made by us from this source."""
-    if not set(remote.files) - OF_THE_HUB:
-        return True
-    if "mlx-publish.json" not in remote.files:
-        return False
-    try:
-        evidence = parse(RepoFiles(order.repo, remote.head).read("mlx-publish.json"), EVIDENCE)
-    except ValueError:
-        return False
-    return order.source.is_of(evidence)
-
-
 def _compare(order: Order, commit: str) -> None:
     if different := _differences(order, commit):
         raise Refused(
@@ -259,13 +230,7 @@ def _differences(order: Order, commit: str) -> list[str]:
 
 def _tags(order: Order, compared: str = "") -> Mapping[str, str]:
     """Return the repo's tags. `Refused` where the order's own stands for other files than it or `compared` has."""
-    with hub_errors(order.repo):
-        tags = {tag.name: tag.target_commit for tag in hub_api().list_repo_refs(order.repo).tags}
+    tags = tags_of(order.repo)
     if tags.get(order.tag, compared) != compared and (different := _differences(order, tags[order.tag])):
-        raise Refused(
-            f"the tag {order.tag} of {order.repo} is at another commit ({tags[order.tag][:12]}), which differs in "
-            f"{', '.join(different[:5])}",
-            check="tag-free",
-            remedy="Take another tag; a tag that is out must not move.",
-        )
+        raise tag_taken(order.repo, order.tag, tags[order.tag], ", ".join(different[:5]))
     return tags

@@ -10,7 +10,7 @@ from mlx_publish.hub.client import given_token, hub_api, hub_errors
 from mlx_publish.hub.endpoint import judge_endpoint
 from mlx_publish.hub.identity import WRITABLE, Account, judge_resource, no_token, resource
 
-_REMEDY = "Set HF_TOKEN to a token with the right for this repo."
+_REMEDY = "Set HF_TOKEN to a token with write access to this repo."
 
 
 def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
@@ -35,9 +35,19 @@ def may_publish(repos: Iterable[str], *, create_pr: bool = False) -> None:
             _judge(repo, account, create_pr=create_pr)
 
 
+def cannot_write() -> str:
+    """Return why the token at hand may write nowhere; empty where it may somewhere."""
+    if resource():
+        return ""
+    if given_token() is None:
+        return "HF_TOKEN is not set"
+    with hub_errors("HF_TOKEN"):
+        return "HF_TOKEN is a read token" if Account(hub_api().whoami()).role == "read" else ""
+
+
 def _judge(repo: str, account: Account, *, create_pr: bool) -> None:
     if account.role == "read":
-        raise Refused(f"this token may only read, and {repo} is to be published", check=WRITABLE, remedy=_REMEDY)
+        raise Refused(f"HF_TOKEN is a read token and cannot publish {repo}", check=WRITABLE, remedy=_REMEDY)
     api = hub_api()
     if create_pr:
         if not api.repo_exists(repo):
@@ -48,7 +58,9 @@ def _judge(repo: str, account: Account, *, create_pr: bool) -> None:
         return
     names = account.names
     if repo.partition("/")[0].casefold() not in {name.casefold() for name in names}:
-        raise Refused(f"this token may not make {repo}: it is of {', '.join(names)}", check=WRITABLE, remedy=_REMEDY)
+        raise Refused(
+            f"this token cannot create {repo}: it belongs to {', '.join(names)}", check=WRITABLE, remedy=_REMEDY
+        )
 
 
 def judge_token() -> None:
@@ -63,9 +75,9 @@ def judge_token() -> None:
     writes = any(right.startswith("repo.") and right.endswith(".write") for right in account.rights)
     if writes or account.role == "write":
         raise BadInput(
-            "this job converts, and its token may write",
+            "this job runs the model, but its token has write access",
             place="HF_TOKEN",
-            remedy="Make the secret HF_READ_TOKEN a token that may only read; the one that writes is HF_TOKEN.",
+            remedy="Put a read token into the secret HF_READ_TOKEN; HF_TOKEN is the one that publishes.",
         )
 
 
@@ -74,5 +86,5 @@ def no_repo(repo: str) -> Refused:
     return Refused(
         f"{repo} does not exist, so no pull request can be opened on it",
         check="destination-ours",
-        remedy="Make it first, or leave out 'create_pr: true'.",
+        remedy="Create it first, or remove 'create_pr: true' from the recipe.",
     )

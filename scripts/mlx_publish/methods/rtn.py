@@ -32,22 +32,22 @@ class Options(Strict):
             input="Bits of a quantized weight, for one variant (4 where nothing is said)",
         ),
     ] = None
-    """Bits of a quantized weight. 4 where nothing else is said."""
+    """Bits per quantized weight. Default: 4."""
     group_size: Annotated[
         GroupSize | None,
         Flag("N", "32, 64 or 128 (default: 64)", input="Weights that share one scale (64 for affine)"),
     ] = None
-    """Weights that share one scale. 64 for affine; the other modes have one each."""
+    """Number of weights that share a scale. Default: 64 for affine; fixed for the other modes."""
     mode: Annotated[
         Mode | None,
         Flag("M", "affine, mxfp4, mxfp8 or nvfp4 (default: affine)", input="affine, mxfp4, mxfp8 or nvfp4"),
     ] = None
-    """How weights are quantized. affine where nothing else is said."""
+    """Quantization mode. Default: affine."""
     mixed: Annotated[
         Mixed | None,
         Flag("NAME", "mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", input="A mixed recipe of mlx-lm, as mixed_3_6"),
     ] = None
-    """One of mlx-lm's mixed recipes, which give the more sensitive layers more bits."""
+    """One of mlx-lm's mixed recipes, which give sensitive layers more bits."""
 
 
 class Rounding(Method):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, Fault, Place, in_file
+from mlx_publish.recipes.flags import section_of
 from mlx_publish.recipes.patterns import WORDS
+from mlx_publish.recipes.slips import KEYS
+from mlx_publish.text.nearest import nearest
 from mlx_publish.text.yaml import key_path
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
 
@@ -17,14 +22,26 @@ MOST = 20
 """Errors of one document that a message names."""
 LONGEST = 100
 """Characters of somebody's value, or key, that a message shows."""
+_FILE = "\0"
+"""Stands for the recipe's file in a remedy."""
+_SWITCH: Mapping[str, str] = dict.fromkeys(("true", "yes", "on", "y"), "true") | dict.fromkeys(
+    ("false", "no", "off", "n"), "false"
+)
+_QUOTING = ("variant", "address")
+"""Errors of ours, whose messages quote the value."""
+_SEPARATORS = re.compile(r"[\s,]+")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+_CHOICE = re.compile(r"'([^']*)'|(\d+)")
 
 
-def bad_input(errors: Sequence[ErrorDetails], place: str, lines: Mapping[str, int], page: str) -> BadInput:
-    """Return all errors at once, the first in front; `page` of the documentation lists the keys.
+def bad_input(
+    errors: Sequence[ErrorDetails], place: str, lines: Mapping[str, int], page: str, spec: type[BaseModel]
+) -> BadInput:
+    """Return all errors at once, the first in front; `page` of the documentation lists the keys of `spec`.
 
     `place` is the file, or empty for flags, of which no line is known.
     """
-    return joined([_located(error, place, lines, page) for error in errors])
+    return joined([_located(error, place, lines, page, spec) for error in errors])
 
 
 def joined(faults: Sequence[Fault]) -> BadInput:
@@ -35,11 +52,11 @@ def joined(faults: Sequence[Fault]) -> BadInput:
     return BadInput(first.message, place=first.place, key=first.key, remedy=first.remedy, others=others)
 
 
-def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: str) -> Fault:
+def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: str, spec: type[BaseModel]) -> Fault:
     parts = list(error["loc"])
     if (own := error.get("ctx", {}).get("key")) is not None:
         parts.append(own)
-    message, remedy = _words(error, page)
+    message, remedy = _words(error, page, spec)
     if not place:  # flags: variants[0].bits is --bits
         keys = [part for part in parts if isinstance(part, str)]
         flag = f"--{cut(keys[-1]).replace('_', '-')}" if keys else "flags"
@@ -48,15 +65,60 @@ def _located(error: ErrorDetails, place: str, lines: Mapping[str, int], page: st
     while path and key_path(path) not in lines:
         path = path[:-1]
     where = in_file(place, lines[key_path(path)] if path else 1)
-    return Fault(message, where, cut(key_path(tuple(parts))), remedy)
+    return Fault(message, where, cut(key_path(tuple(parts))), remedy.replace(_FILE, place))
 
 
-def _words(error: ErrorDetails, page: str) -> tuple[str, str]:
+def _words(error: ErrorDetails, page: str, spec: type[BaseModel]) -> tuple[str, str]:
     if error["type"] == "extra_forbidden":
-        return "this key is not known", f"{page} lists the keys."
+        return f"unknown key{_key_meant(error['loc'], spec)}", f"{page} lists the keys."
     if error["type"] == "missing":
-        return "this key is missing", f"Add it; {page} lists the keys."
-    return value_message(error), f"{page} says what is allowed."
+        return "required key is missing", f"Add it; {page} lists the keys."
+    return value_message(error), _correction(error) or f"{page} lists the allowed values."
+
+
+def _key_meant(path: Sequence[str | int], spec: type[BaseModel]) -> str:
+    """Return where a key belongs that nobody knows at its place: by another name, or in another section."""
+    *sections, key = (part for part in path if isinstance(part, str))
+    here: type[BaseModel] | None = spec
+    for name in sections:
+        field = here.model_fields.get(name) if here else None
+        here = section_of(field.annotation) if field else None
+    known = here.model_fields if here else {}
+    other = KEYS.get(key.casefold().replace("-", "_"), "")
+    if meant := (other if other in known else "") or nearest(key, known):
+        return f"; did you mean {meant}?"
+    for name, field in spec.model_fields.items():
+        section = section_of(field.annotation)
+        if section is not None and section is not here and (meant := nearest(key, section.model_fields)):
+            return f"; did you mean {meant} below {name}?"
+    return f"; did you mean {key}, not below {sections[-1]}?" if sections and key in spec.model_fields else ""
+
+
+def _correction(error: ErrorDetails) -> str:
+    """Return how to write a value whose meaning is clear; empty for any other."""
+    kind, given = error["type"], error["input"]
+    if kind == "literal_error":
+        known = [text or number for text, number in _CHOICE.findall(error["ctx"]["expected"])]
+        bare = re.sub(r"(?i)[\s_-]*bits?$", "", str(given))
+        meant = bare if bare in known else nearest(str(given), known)
+        return f"Write {meant}." if meant else ""
+    if kind == "string_type" and isinstance(given, (int, float)):
+        if error["loc"][-1] == "revision":
+            return f"Write the commit, 40 hex digits, in quotes. Run: mlx-publish pin {_FILE}"
+        return f'Write it in quotes: "{cut(str(given))}".'
+    return _unquoted(kind, given) if isinstance(given, str) and given else ""
+
+
+def _unquoted(kind: str, given: str) -> str:
+    """Return how to write a text that should be no text."""
+    if kind == "bool_type":
+        word = _SWITCH.get(given.casefold())
+        return f"Write {word}, without quotes." if word else "Write true or false."
+    if kind == "list_type":
+        return f"Write a list: [{', '.join(part for part in _SEPARATORS.split(cut(given)) if part)}]."
+    if kind in ("int_type", "float_type") and _NUMBER.fullmatch(given):
+        return f"Write {given}, without quotes."
+    return ""
 
 
 def value_message(error: ErrorDetails) -> str:
@@ -65,6 +127,8 @@ def value_message(error: ErrorDetails) -> str:
     if words := WORDS.get(error.get("ctx", {}).get("pattern", "")):
         message = f"is not {words}"
     shown = f" (given: {cut(repr(given))})" if isinstance(given, (str, int, float, bool)) else ""
+    if error["type"] in _QUOTING:
+        shown = ""
     return f"{message[0].lower()}{message[1:]}{shown}"
 
 

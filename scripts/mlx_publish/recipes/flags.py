@@ -8,8 +8,7 @@ scripts/generate.py makes.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
+SOURCE, DESTINATION = "source, without a recipe", "destination, with or without a recipe"
+VARIANTS, CARD, PUBLISHING = "variants, without a recipe", "card, without a recipe", "publishing, without a recipe"
+"""Headings in `--help`."""
 FILE = Path(__file__).resolve().parents[1] / "data" / "flags.json"
-_DEFAULT = re.compile(r"\(default: (.+)\)")
 Marker = TypeVar("Marker")
 
 
@@ -36,6 +37,8 @@ class Flag:
     """Name of the input and of the key of a request, where that is not the key of the recipe."""
     first: bool = False
     """Whether it stands before the others in `--help`, with the keys of its section."""
+    group: str = ""
+    """Its heading in `--help`; that of its section where it has none."""
 
     @property
     def help(self) -> str:
@@ -45,7 +48,7 @@ class Flag:
     @property
     def description(self) -> str:
         """Return the description of the Action's input."""
-        return self.input or _DEFAULT.sub(r"(\1 where nothing is said)", self.text)
+        return self.input or self.text
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,29 @@ class Key:
         return self.flag.called or self.name
 
     @property
+    def group(self) -> str:
+        """Its heading in `--help`."""
+        return self.flag.group or {"variants": VARIANTS, "card": CARD}.get(self.path[0], SOURCE)
+
+    @property
     def kind(self) -> Literal["list", "scalar", "text"]:
         """Return how its text is read: as words with commas, as a number, true or false, or as it is."""
         types = set(_types(self.annotation))
         if list in types:
             return "list"
         return "scalar" if types & {bool, int, float} else "text"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What may stand there, where that is a short list."""
+        if self.switch:
+            return ("true", "false")
+        return tuple(map(str, _literals(self.annotation)))
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is true or false."""
+        return bool in set(_types(self.annotation))
 
 
 def keys_of(spec: type[BaseModel]) -> tuple[Key, ...]:
@@ -113,10 +133,20 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return next((section for part in get_args(annotation) if (section := section_of(part))), None)
 
 
-def recipe_flags() -> Mapping[str, tuple[str, str]]:
-    """Read metavar and help of each flag that describes a recipe."""
+@dataclass(frozen=True)
+class Listed:
+    """A flag that describes a recipe, as `--help` lists it."""
+
+    metavar: str
+    help: str
+    group: str = SOURCE
+    choices: Sequence[str] = ()
+
+
+def recipe_flags() -> Mapping[str, Listed]:
+    """Read the flags that describe a recipe, by their keys."""
     entries = json.loads(FILE.read_text(encoding="utf-8"))
-    return {name: (entry["metavar"], entry["help"]) for name, entry in entries.items()}
+    return {name: Listed(**entry) for name, entry in entries.items()}
 
 
 def _is_first(field: FieldInfo) -> bool:
@@ -131,6 +161,15 @@ def _keys(name: str, field: FieldInfo) -> Iterator[Key]:
             yield Key((name, *key.path), key.annotation, key.flag, key.asked)
     if flag := marker_of(field, Flag):
         yield Key((name,), field.annotation, flag, marker_of(field, Asked))
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    """Yield the values of a choice; nothing for a list of them."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) is not list:
+        for part in get_args(annotation):
+            yield from _literals(part)
 
 
 def _types(annotation: Any) -> Iterator[Any]:

@@ -127,7 +127,7 @@ def read_policy(path: Path, name: str = "") -> Policy:
     try:
         return Policy(PolicySpec.model_validate({} if data is None else data), place, lines)
     except ValidationError as error:
-        raise bad_input(error.errors(), place, lines, PAGE) from None
+        raise bad_input(error.errors(), place, lines, PAGE, PolicySpec) from None
 
 
 def judge(recipe: Recipe, policy: Policy, flags: Collection[str] = ()) -> None:
@@ -178,15 +178,27 @@ def judge_licence(licence: str | None, policy: Policy) -> tuple[str, str] | None
 def _objections(recipe: Recipe, policy: Policy, flags: Collection[str]) -> Iterator[Fault]:
     spec, asked = policy.spec, recipe.spec
     if spec.pinned and recipe.source_folder is None and not is_commit(asked.revision):
-        given = f"'{asked.revision}' is no commit" if asked.revision else "no commit is given"
-        remedy = f"Write the commit, 40 hex digits; {policy.named('pinned')} asks for it."
-        yield _objection(recipe, "revision", f"{given}, so the source may change", remedy, flags)
+        remedy = f"Write the commit, 40 hex digits ({policy.named('pinned')} requires it)."
+        if recipe.place and "revision" not in flags:
+            remedy = f"{remedy} Run: mlx-publish pin {recipe.place}"
+        yield _objection(recipe, "revision", _unpinned(asked.revision), remedy, flags)
     if asked.license is not None and not _licensed(asked.license, policy):
         yield _objection(
             recipe, "license", f"the licence {asked.license} is not allowed", _allowed(policy, "licenses"), flags
         )
     for message, remedy in _destinations(recipe, policy):
         yield _objection(recipe, "to", message, remedy, flags)
+
+
+def _unpinned(revision: str | None) -> str:
+    """Say why a revision is no commit."""
+    if not revision:
+        return "no revision is given, and recipes here must pin a commit"
+    if re.fullmatch("[0-9a-fA-F]{40}", revision):
+        return f"'{revision}' has capital letters; a commit is written in small ones"
+    if re.fullmatch("[0-9a-fA-F]{7,39}", revision):
+        return f"'{revision}' is a shortened commit; recipes here must give all 40 hex digits"
+    return f"'{revision}' is a branch or a tag, which can move; recipes here must pin a commit"
 
 
 def _destinations(recipe: Recipe, policy: Policy) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mlx_publish.recipes.recipe import (
     RepoId,
     Variant,
 )
+from mlx_publish.text.nearest import nearest
 from mlx_publish.text.yaml import load_yaml, scalar
 
 _FLAGS = keys_of(RecipeSpec)
@@ -30,11 +31,28 @@ _REPO: TypeAdapter[str] = TypeAdapter(RepoId)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FOLDER = re.compile(r"^(\.{1,2}(/|$)|/|~)")
 """How a source begins that can only be a folder."""
+FOLDER_OF_RECIPES = Path("recipes")
+_PLACEHOLDERS: Mapping[str, str] = {"bit": "bits", "model": "source", "name": "source", "quant": "variant"}
+_LISTED = 10
+"""Other recipes that a message names."""
 
 
 def recipe_paths(folder: Path) -> list[Path]:
     """Return the files of recipes in a folder, by their names."""
     return sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+
+
+def _no_recipe(path: Path) -> BadInput:
+    """Say that there is no such file, which others there are, and which of them was probably meant."""
+    near = path.parent if path.parent != Path() else FOLDER_OF_RECIPES
+    files = recipe_paths(near) or recipe_paths(FOLDER_OF_RECIPES)
+    by_name = {file.stem: file for file in files}
+    meant = nearest(path.stem, by_name)
+    ending = f"; did you mean {by_name[meant]}?" if meant else ""
+    more = f", and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    listed = f"Recipes in {files[0].parent}: {', '.join(file.name for file in files[:_LISTED])}{more}." if files else ""
+    remedy = listed or "Write one: mlx-publish init, or mlx-publish recipe --help."
+    return BadInput(f"there is no such recipe{ending}", place=str(path), remedy=remedy)
 
 
 def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = False) -> Recipe:
@@ -44,6 +62,11 @@ def recipe_from_file(path: Path, *, to: str | None = None, elsewhere: bool = Fal
     Folders in the file are relative to the file, a folder in `to` to the current one.
     Raises `BadInput` naming file, line and key.
     """
+    if not path.exists():
+        raise _no_recipe(path)
+    if path.is_dir():
+        remedy = f"Name one of its files: {', '.join(map(str, recipe_paths(path)[:_LISTED])) or 'there is none'}."
+        raise BadInput("this is a folder, not a recipe", place=str(path), remedy=remedy)
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput("a recipe is a mapping of keys, as 'source: namespace/name'", place=in_file(path))
@@ -74,7 +97,7 @@ def recipe_from_flags(flags: Mapping[str, str]) -> Recipe:
             place = data
             for section in sections:
                 place = place.setdefault(section, {})
-            place[name] = _READERS[key.kind](flags[name])
+            place[name] = (_switch if key.switch else _READERS[key.kind])(flags[name])
     return recipe_from_data(data)
 
 
@@ -104,6 +127,13 @@ def _list(text: str) -> list[str]:
     return [item for item in re.split(r"[\s,]+", text) if item]
 
 
+def _switch(text: str) -> Any:
+    """Read `true` or `false`, and what people write for them on a command line."""
+    return {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}.get(
+        text.strip().casefold(), scalar(text)
+    )
+
+
 _READERS: Mapping[str, Callable[[str], Any]] = {"list": _list, "scalar": scalar, "text": str}
 
 
@@ -111,7 +141,7 @@ def _validate(data: Mapping[str, object], place: str, lines: Mapping[str, int]) 
     try:
         spec = RecipeSpec.model_validate(data)
     except ValidationError as error:
-        raise bad_input(error.errors(), place, lines, "docs/recipe.md") from None
+        raise bad_input(error.errors(), place, lines, "docs/recipe.md", RecipeSpec) from None
     for key in ("source", "to"):
         if _CONTROL.search(getattr(spec, key)):
             where = Place(place, lines.get(key, 1)) if place else Place(f"--{key}")
@@ -223,15 +253,9 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     pattern = recipe.spec.to
     if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
         pattern = TEXT_DESTINATION
-    unknown = [field for field in re.findall(r"\{([^{}]*)\}", pattern) if field not in values]
-    if unknown:
-        reason = "has no single bit width" if unknown[0] == "bits" else f"has no '{{{unknown[0]}}}'"
-        raise BadInput(
-            f"'{pattern}': the variant {variant.label} {reason}",
-            place=place,
-            key=key,
-            remedy="{source}, {variant} and {bits} may stand in it.",
-        )
+    if reasons := list(_unfilled(pattern, values, variant)):
+        remedy = "{source}, {variant} and {bits} may stand in it."
+        raise BadInput(f"'{pattern}': {', '.join(reasons)}", place=place, key=key, remedy=remedy)
     text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), pattern)
     if text.startswith("folder:"):
         return Destination(folder=(base / expanded(text[len("folder:") :])).resolve())
@@ -244,3 +268,15 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
             key=key,
             remedy="A name has letters, digits, '-', '_' and '.', at most 96 characters with its namespace.",
         ) from None
+
+
+def _unfilled(pattern: str, values: Mapping[str, object], variant: Variant) -> Iterator[str]:
+    """Yield why a placeholder of a destination has no value."""
+    for name in dict.fromkeys(re.findall(r"\{([^{}]*)\}", pattern)):
+        if name in values:
+            continue
+        if name == "bits":
+            yield f"the variant {variant.label} has no single bit width for {{bits}}; use {{variant}}"
+        else:
+            meant = nearest(name, ("source", "variant", "bits")) or _PLACEHOLDERS.get(name.casefold(), "")
+            yield f"unknown placeholder {{{name}}}" + (f"; did you mean {{{meant}}}?" if meant else "")

@@ -23,16 +23,16 @@ class Strict(BaseModel):
 
 
 class Acceptance(Strict):
-    """A failed check that is let through, with the reason that the card prints."""
+    """A failed check to accept, with the reason that the card prints."""
 
     check: str = Field(min_length=1)
-    """Its id, as docs/checks.md lists them."""
+    """Id of the check ([list](checks.md))."""
     reason: str = Field(min_length=8)
-    """Why it may be published all the same."""
+    """Why the model is published anyway; printed on the card."""
 
 
 class CardWords(Strict):
-    """A person's own words for the card."""
+    """Your own text on the card."""
 
     notes: Annotated[
         str,
@@ -44,54 +44,54 @@ class CardWords(Strict):
             max_length=20000,
         ),
     ] = ""
-    """Markdown; stands on the card as a section of its own."""
+    """Markdown for a section of its own."""
 
 
 class SmokeTest(Strict):
-    """What the converted model is asked."""
+    """How the chat template and the answers of the converted model are tested."""
 
     system: str = "You are a friendly and informative chatbot."
-    """The system text; it is folded into the first user turn where the template has no system role."""
+    """System prompt; folded into the first user message if the template has no system role."""
     prompt: str = "There's a total solar eclipse tomorrow. Tell me a fun fact about such events."
-    """The user's question."""
+    """User message."""
     max_tokens: int = Field(96, ge=1, le=4096)
-    """Where the answer is cut."""
+    """Maximum length of the answer in tokens."""
     fold: Fold = "first-user"
-    """Where the system text goes when the template takes none: `first-user`, in front of the first user text, or
-    `own-turn`, a user turn of its own, for templates that allow two in a row."""
+    """Where to put the system prompt if the template has no system role: `first-user` prepends it to the first user
+    message, `own-turn` makes it a user message of its own, for templates that allow two in a row."""
     thinking: bool = False
-    """Whether models with a switch for it think before they answer."""
+    """Let models that have a thinking switch think before they answer."""
     engines: list[Engine] = Field(default=[])
-    """Other template engines to compare with, where they are installed."""
+    """Other template engines to compare with, if installed."""
 
 
 class FidelityTest(Strict):
-    """How much text the comparison with the source reads, and when a variant is too far from it to be published."""
+    """How much text to compare on, and when a variant is too far from its source to be published."""
 
     tokens: int = Field(1024, ge=32, le=65536)
-    """At most so many tokens; the text that comes with the package has some 4,000."""
+    """Maximum number of tokens. The text in the package has about 4,000."""
     max_mean_kld: float = Field(1.0, gt=0)
-    """Highest mean KL divergence to the source, in nats. The default refuses what is broken, not what is lossy."""
+    """Maximum mean KL divergence from the source, in nats. The default refuses broken variants, not lossy ones."""
     min_same_first_choice: float = Field(0.4, ge=0, le=1)
-    """Lowest share of positions at which both prefer the same token."""
+    """Minimum top-1 agreement: the share of positions at which both models rank the same token first."""
     max_perplexity_ratio: float = Field(3.0, gt=0)
-    """Highest perplexity as a multiple of the source's."""
+    """Maximum perplexity, as a multiple of the source's."""
     reference: Reference = "none"
-    """`transformers` proves the architecture too: the unquantized model against PyTorch, where that is installed."""
+    """`transformers` also compares the unquantized model with transformers on PyTorch, if that is installed."""
 
 
 class SpeedTest(Strict):
-    """What the benchmark measures, and how steady a speed must be to be printed."""
+    """What to measure, and how steady a speed must be to be published."""
 
     prompt_tokens: Lengths = Field(default=[128, 512, 2048], min_length=1, max_length=8)
-    """Lengths of the prompt, or one of them. Those that do not fit the model's context or the time are left out."""
+    """Prompt length or list of lengths. Default: 128, 512, 2048. Lengths beyond the context or the time are skipped."""
     generation_tokens: int = Field(128, ge=4, le=8192)
-    """Length of the generation; stopping is switched off."""
+    """Number of tokens to generate; EOS is ignored."""
     trials: int = Field(5, ge=2, le=100)
-    """Runs of each length after those that warm up."""
+    """Runs per length, after warming up."""
     seconds: int = Field(180, ge=5, le=86400)
-    """Time for each variant; lengths and trials shrink to fit it, and the report says so."""
+    """Time budget per variant. Lengths and trials are reduced to fit; the report says so."""
     max_spread: float = Field(0.15, gt=0, le=1)
-    """Highest distance of the slowest from the fastest trial, as a share of the median."""
+    """Maximum difference between the fastest and the slowest trial, as a share of the median."""
     max_drift: float = Field(0.05, gt=0, le=1)
-    """Highest fall from the first to the last trial, as a share of the first."""
+    """Maximum drop from the first to the last trial, as a share of the first."""

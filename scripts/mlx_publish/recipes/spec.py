@@ -5,17 +5,31 @@ This is the one home of a key. `recipes.flags` says what is made from it.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from mlx_publish.methods import wrong_key
 from mlx_publish.recipes import patterns
-from mlx_publish.recipes.flags import Asked, Flag
+from mlx_publish.recipes.address import NotAModel, read_address, repo_of
+from mlx_publish.recipes.flags import CARD, DESTINATION, PUBLISHING, Asked, Flag
 from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
 from mlx_publish.recipes.variant import Variant, VariantEntry
 
 RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
+
+
+def _of_the_hub(value: object) -> object:
+    """Take an address of the Hub for the repo that it means."""
+    try:
+        return repo_of(value) if isinstance(value, str) else value
+    except NotAModel as error:
+        raise PydanticCustomError("address", "{reason}", {"reason": str(error)}) from None
+
+
+ModelId = Annotated[RepoId, BeforeValidator(_of_the_hub)]
+"""A repo of the Hub, also as an address that is pasted."""
 
 MOST_VARIANTS = 32
 """Of one recipe: each is a line of every card's table, and a point with a name in its chart."""
@@ -25,14 +39,15 @@ TEXT_DESTINATION = "folder:published/{source}-text-MLX-{variant}"
 
 
 class RecipeSpec(Strict):
-    """The recipe as a file or as flags: one model, its variants, and where they go."""
+    """A recipe, from a file or from flags: one model, its variants and their destination."""
 
     name: Annotated[str | None, Flag("NAME", "Names the work folder (default: the source's name)")] = Field(
         None, pattern=patterns.NAME, max_length=96
     )
-    """Names the work folder and the tag; the file's name where absent."""
+    """Names the work folder and the tag. Default: the file name."""
     source: Annotated[
         str,
+        BeforeValidator(_of_the_hub),
         Flag("REPO_OR_DIR", "namespace/name on the Hub, or a folder", first=True),
         Asked(
             "A repo of the Hub as `namespace/name`. Without a destination the recipe that has this source is meant; "
@@ -61,27 +76,28 @@ class RecipeSpec(Strict):
     ] = Field(None, min_length=1, pattern=patterns.REVISION)
     """Commit (40 hex digits, recommended), tag or branch of the source."""
     base_model: Annotated[
-        RepoId | None, Flag("REPO", "What the card names as base model (default: the source repo)")
+        ModelId | None, Flag("REPO", "What the card names as base model (default: the source repo)")
     ] = None
-    """What the card names as the base model; the source repo where absent."""
+    """Base model that the card names. Default: the source repo."""
     license: Annotated[
         str | None,
         Flag(
             "ID",
             "Licence, where the source's card has none or a wrong one",
             input="Licence identifier, where the source's card has none or a wrong one",
+            group=CARD,
         ),
     ] = Field(None, pattern=patterns.LICENCE)
-    """SPDX-like identifier of the Hub, for a source whose card has none or a wrong one."""
-    license_name: Annotated[str | None, Flag("TEXT", "Name of the licence 'other'")] = None
-    """Name of the licence, needed where license is `other`."""
-    license_link: Annotated[str | None, Flag("URL", "Link to the licence 'other'")] = None
-    """Link to its text, needed where license is `other`."""
+    """The Hub's licence identifier, such as `apache-2.0`, if the source's card has none or a wrong one."""
+    license_name: Annotated[str | None, Flag("TEXT", "Name of the licence 'other'", group=CARD)] = None
+    """Name of the licence. Required with `license: other`."""
+    license_link: Annotated[str | None, Flag("URL", "Link to the licence 'other'", group=CARD)] = None
+    """Link to the text of the licence. Required with `license: other`."""
     language: Annotated[
         list[Annotated[str, Field(pattern=patterns.LANGUAGE)]] | None,
-        Flag("CODES", "Languages, as en,de (default: the source's)"),
+        Flag("CODES", "Languages, as en,de (default: the source's)", group=CARD),
     ] = None
-    """Language codes, as `en` or `zh-Hans`; those of the source's card where absent."""
+    """Language codes, such as `en` or `zh-Hans`. Default: those of the source's card."""
     modality: Annotated[
         Literal["text"] | None,
         Flag(
@@ -95,8 +111,8 @@ class RecipeSpec(Strict):
             choices=("", "text"),
         ),
     ] = None
-    """`text` publishes the text part alone of a source that is made for images or sound, too; the name then has to say
-    so. Without it such a source is refused."""
+    """`text` publishes only the text part of a source that also takes images or audio; the destination name must say
+    so. Without this key such a source is refused."""
     variants: Annotated[
         list[VariantEntry],
         Flag("NAMES", "Several variants by short names, as 4bit,8bit,bf16", first=True),
@@ -109,14 +125,16 @@ class RecipeSpec(Strict):
             max_length=200,
         ),
     ] = Field(default=[Variant()], min_length=1, max_length=MOST_VARIANTS)
-    """The forms to make; one of 4 bits where absent."""
+    """Variants to make. Default: one, `4bit`."""
     to: Annotated[
         str,
+        BeforeValidator(_of_the_hub),
         Flag(
             "DEST",
             "namespace/name or folder:PATH; {source}, {variant} and {bits} may stand in it",
             called="destination",
             first=True,
+            group=DESTINATION,
         ),
         Asked(
             "`namespace/name` on the Hub, in which `{source}`, `{variant}` and `{bits}` may stand; needed with a "
@@ -126,36 +144,83 @@ class RecipeSpec(Strict):
             max_length=120,
         ),
     ] = Field(DEFAULT_DESTINATION, min_length=1, max_length=1000)
-    """`namespace/name` or `folder:PATH`; `{source}`, `{variant}` and `{bits}` may stand in it."""
-    private: Annotated[bool, Flag("BOOL", "true makes a new repo private")] = False
-    """Make a new repo private."""
-    adopt: Annotated[bool, Flag("BOOL", "true replaces a repo that was not made from this source")] = False
-    """Publish into a repo that exists and was not made from this source."""
-    create_pr: Annotated[bool, Flag("BOOL", "true opens a pull request on the Hub instead of committing")] = False
-    """Open a pull request on the Hub, on a repo that exists, instead of committing; no tag."""
+    """Destination: `namespace/name` or `folder:PATH`, with the placeholders `{source}`, `{variant}` and `{bits}`."""
+    private: Annotated[
+        bool,
+        Flag(
+            "BOOL",
+            "true makes a new repo private",
+            group=PUBLISHING,
+        ),
+    ] = False
+    """Create the repo as private."""
+    adopt: Annotated[
+        bool,
+        Flag(
+            "BOOL",
+            "true replaces a repo that was not made from this source",
+            group=PUBLISHING,
+        ),
+    ] = False
+    """Publish into an existing repo that was not made from this source."""
+    create_pr: Annotated[
+        bool,
+        Flag(
+            "BOOL",
+            "true opens a pull request on the Hub instead of committing",
+            group=PUBLISHING,
+        ),
+    ] = False
+    """Open a pull request on an existing repo of the Hub instead of committing. No tag is set."""
     collection: Annotated[
         str | None,
         Flag(
             "SLUG",
             "Collection on the Hub that the repo is added to",
             input="Collection on the Hub that each repo is added to",
+            group=PUBLISHING,
         ),
     ] = Field(None, pattern=patterns.COLLECTION, max_length=200)
-    """Collection on the Hub that each repo is added to, as `namespace/slug-id`, the end of its address."""
-    read_back: Annotated[bool, Flag("BOOL", "true loads some bytes once more after the upload and compares them")] = (
-        False
-    )
-    """After the upload, load some of the bytes once more and compare them with those on the disk."""
+    """Collection on the Hub to add each repo to: `namespace/slug-id`, the end of the collection's address."""
+    read_back: Annotated[
+        bool,
+        Flag(
+            "BOOL",
+            "true loads some bytes once more after the upload and compares them",
+            group=PUBLISHING,
+        ),
+    ] = False
+    """After the upload, download parts of the weights and all small files, and compare them with the local ones."""
     accept: list[Acceptance] = Field(default=[])
-    """Failed checks that are let through."""
+    """Failed checks to accept."""
     card: CardWords = CardWords()
-    """A person's own words."""
+    """Your own text on the card."""
     smoke: SmokeTest = SmokeTest()
-    """What the converted model is asked."""
+    """How to test the chat template and the answers."""
     fidelity: FidelityTest = FidelityTest()
-    """How it is compared with its source."""
+    """How to compare a variant with its source."""
     benchmark: SpeedTest = SpeedTest()
-    """How its speed is measured."""
+    """How to measure its speed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _revision_of_the_address(cls, data: Any) -> Any:
+        """Take the revision of a source that is pasted as an address, where none is given."""
+        source = data.get("source") if isinstance(data, dict) else None
+        try:
+            address = read_address(source) if isinstance(source, str) else None
+        except NotAModel:  # the key's own validator says so
+            return data
+        if address is None or not address.revision:
+            return data
+        given = data.get("revision")
+        if given is None:
+            return {**data, "revision": address.revision}
+        if given != address.revision:
+            # Both are somebody's text.
+            reason = f"the address names the revision {address.revision[:100]}, and revision names another one"
+            raise wrong_key("source", reason)
+        return data
 
     @model_validator(mode="after")
     def _license_is_whole(self) -> RecipeSpec:

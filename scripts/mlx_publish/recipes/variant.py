@@ -13,18 +13,20 @@ from mlx_publish.methods import METHODS, Form, Method, method_of, rtn
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Flag
 from mlx_publish.recipes.sections import Strict
+from mlx_publish.recipes.slips import variants_meant
+from mlx_publish.text.nearest import did_you_mean
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 class VariantBase(Strict):
-    """One form of the model: how many bits, in which mode, or unquantized in a dtype."""
+    """One form of the model: quantized by bits, mode or mixed recipe, or unquantized in a dtype."""
 
     methods: ClassVar[tuple[Method, ...]] = METHODS
 
     name: str | None = Field(None, pattern=patterns.NAME, max_length=64)
-    """Names the variant in the work folder and in `{variant}`; made from the other keys where absent."""
+    """Names the variant in the work folder and in `{variant}`. Default: from the other keys, such as `4bit-gs32`."""
 
     @model_validator(mode="after")
     def _options_fit(self) -> VariantBase:
@@ -74,7 +76,7 @@ class Typed(Strict):
             input="bfloat16, float16 or float32; alone it makes an unquantized variant",
         ),
     ] = None
-    """Type of what is not quantized; alone, it makes an unquantized variant."""
+    """Dtype of unquantized tensors. On its own, it makes an unquantized variant."""
 
 
 def variant_class(methods: tuple[Method, ...]) -> type[VariantBase]:
@@ -99,22 +101,28 @@ def short_variant(value: object, methods: tuple[Method, ...] = METHODS) -> objec
     """Read `4bit`, `mxfp4`, `mixed_3_6` or `bf16` where a mapping may stand: forms have one line for it."""
     if not isinstance(value, str):
         return value
+    if (keys := _keys_of(value, methods)) is not None:
+        return keys
+    known = [name for method in methods for names in method.short_names for name in names.split(", ")]
+    known += DTYPE_NAMES.values()
+    shown = repr(value[:40])  # as Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants
+    meant: dict[str, str] = {}  # of several names of the same keys the first
+    for name in variants_meant(value):
+        if (keys := _keys_of(name, methods)) is not None:
+            meant.setdefault(str(keys), name)
+    if meant:
+        reason = f"no variant is called {shown}; use {' or '.join(meant.values())}"
+    else:
+        reason = f"no variant is called {shown}{did_you_mean(value, known) or '.'} Short names: {', '.join(known)}"
+    raise PydanticCustomError("variant", "{reason}", {"reason": reason})
+
+
+def _keys_of(short: str, methods: tuple[Method, ...]) -> dict[str, object] | None:
+    """Return the keys that a short name stands for, None where it is none."""
     dtypes = {short: full for full, short in DTYPE_NAMES.items()}
-    if value in dtypes or value in DTYPE_NAMES:
-        return {"dtype": dtypes.get(value, value)}
-    for method in methods:
-        if (keys := method.read(value)) is not None:
-            return keys
-    raise PydanticCustomError(
-        "variant",
-        "no variant is called {value}; a short name is like {names} or {dtypes}",
-        {
-            # As Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants.
-            "value": repr(value[:40]),
-            "names": ", ".join(name for method in methods for name in method.short_names),
-            "dtypes": ", ".join(dtypes),
-        },
-    )
+    if short in dtypes or short in DTYPE_NAMES:
+        return {"dtype": dtypes.get(short, short)}
+    return next((keys for method in methods if (keys := method.read(short)) is not None), None)
 
 
 VariantEntry = Annotated[Variant, BeforeValidator(short_variant, json_schema_input_type=Variant | str)]

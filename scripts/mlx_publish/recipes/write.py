@@ -13,6 +13,9 @@ from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.files import write_atomically
 
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
+_REVISION = re.compile(r"""(?P<key>revision\s*:\s*)(?:'[^']*'|"[^"]*"|[^\s#]+)(?P<rest>\s*(?:\s#.*)?(?:\r?\n)?)""")
+_NUMBER = re.compile(r"\d+(?:e\d+)?")
+"""A commit that YAML would read as a number."""
 _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
 
 
@@ -26,15 +29,15 @@ def recipe_text(flags: Mapping[str, str]) -> str:
         ]
     if "variants" in flags and not set(flags) & set(VARIANT_FLAGS):
         data["variants"] = [name for name in flags["variants"].replace(",", " ").split() if name]
-    return _HEAD + "".join(_lines(data))
+    return _HEAD + "".join(recipe_lines(data))
 
 
-def _lines(data: Mapping[str, object]) -> Iterator[str]:
-    """Yield a line for each key, those of a section below its name."""
+def recipe_lines(data: Mapping[str, object]) -> Iterator[str]:
+    """Yield a line of YAML for each key, those of a section below its name."""
     for key, value in data.items():
         if isinstance(value, dict):
             yield f"{key}:\n"
-            yield from (f"  {line}" for line in _lines(value))
+            yield from (f"  {line}" for line in recipe_lines(value))
         else:
             yield f"{key}: {_quoted(value)}\n"
 
@@ -66,18 +69,19 @@ def _quoted(value: object) -> str:
 
 
 def pin(recipe: Recipe, commit: str) -> bool:
-    """Write a commit into a recipe's file as its revision, and leave all other lines; tells whether it changed."""
+    """Write a commit into a recipe's file as its revision, and leave all else; tells whether it changed."""
     if recipe.spec.revision == commit or recipe.source_folder is not None:
         return False
     path, lines = Path(recipe.place), Path(recipe.place).read_text(encoding="utf-8").splitlines(keepends=True)
-    written = f"revision: {commit}\n"
+    value = f"'{commit}'" if _NUMBER.fullmatch(commit) else commit
     if at := recipe.lines.get("revision"):
-        lines[at - 1] = written
+        match = _REVISION.fullmatch(lines[at - 1])
+        lines[at - 1] = f"{match['key']}{value}{match['rest']}" if match else f"revision: {value}\n"
     else:
         after = recipe.lines["source"]
         if not lines[after - 1].endswith("\n"):
             lines[after - 1] += "\n"
-        lines.insert(after, written)
+        lines.insert(after, f"revision: {value}\n")
     text = "".join(lines)
     before = path.read_text(encoding="utf-8")
     write_atomically(path, text)

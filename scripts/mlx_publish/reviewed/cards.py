@@ -35,18 +35,37 @@ def put_card(context: Context, variant: Variant, cards: Path) -> Path:
     return folder
 
 
+def review_first(recipe: Recipe, cards: Path) -> str:
+    """Return the commands that bring cards before people, and what to do in a repo whose cards lie elsewhere."""
+    if not cards.is_dir():
+        return f"There is no folder {cards}. Name that of the reviewed cards, or {_make(recipe, cards, small=True)}"
+    return _make(recipe, cards)
+
+
+def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
+    named = f"--recipe {recipe.place} " if recipe.place else ""
+    run = f"un: mlx-publish run {named}--into {cards}"
+    return f"{'r' if small else 'R'}{run}; then have them reviewed: mlx-publish review {named}--cards {cards}"
+
+
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
     """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` where nothing was reviewed."""
+    judge_card(context, variant, cards)
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
-    for name in ("README.md", "evidence.json"):
-        if not (folder / name).is_file():
-            raise BadInput(
-                f"{folder} has no {name} for {variant.label}",
-                place="--cards",
-                remedy="Run 'mlx-publish card --into' with the same recipe, and have the card reviewed.",
-            )
     for name, published in FILES.items():
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / published)
         else:
             (model / published).unlink(missing_ok=True)
+
+
+def judge_card(context: Context, variant: Variant, cards: Path) -> None:
+    """Raise `BadInput` where nothing of a variant was reviewed in `cards`."""
+    folder = card_folder(context.recipe, variant, cards)
+    for name in ("README.md", "evidence.json"):
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"there is no reviewed card of {variant.label}: {folder / name} is missing",
+                place="--cards",
+                remedy=review_first(context.recipe, cards),
+            )

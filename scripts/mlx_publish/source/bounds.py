@@ -29,7 +29,7 @@ def measured_inputs(context: Context, variant: Variant, section: str) -> dict[st
 def job_of(context: Context, variant: Variant, op: str, arguments: Mapping[str, object]) -> Job:
     """Return a job of the engine on a converted folder, with its log beside the variant's reports."""
     folder, log = context.work.model(variant.label), context.work.variant(variant.label) / f"{op}.log"
-    return Job(op, {"folder": str(folder), **arguments}, log, bounds(context), context.children)
+    return Job(op, {"folder": str(folder), **arguments}, log, bounds(context), context.children, variant.label)
 
 
 def bounds(context: Context, variants: int = 1) -> Bounds:

@@ -18,6 +18,9 @@ from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
+from mlx_publish.recipes.patterns import is_commit
+from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.text.progress import Tell
 
 WEIGHTS = ".safetensors"
 LONG = 1 << 12  # no name of a file is longer
@@ -29,6 +32,8 @@ class Source:
 
     files: ModelFiles
     identify: Callable[[], str]
+    tell: Tell = lambda _: None
+    """Takes how far a download has come."""
 
     @cached_property
     def identity(self) -> str:
@@ -45,7 +50,8 @@ class Source:
         """
         folder.mkdir()
         if isinstance(self.files, RepoFiles):
-            fetched = fetch(self.files.repo, self.files.commit, [self.files.entries[path] for path in paths])
+            entries = [self.files.entries[path] for path in paths]
+            fetched = fetch(self.files.repo, self.files.commit, entries, self.tell)
         for path in paths:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +89,15 @@ def place(target: Path, source: Path, *, link: bool) -> None:
 
 def source_of(context: Context) -> Source:
     """Return the recipe's source, resolved once a run."""
-    return context.once("source", lambda: _resolve(context))
+    return context.once("source", lambda: _shown(context, _resolve(context)))
+
+
+def _shown(context: Context, source: Source) -> Source:
+    """Print the commit that a branch or tag stands for: before anything is refused, so that it can be copied."""
+    recipe = context.recipe
+    if recipe.source_folder is None and not is_commit(recipe.spec.revision):
+        context.console.say(commit_words(recipe, source.identity))
+    return source
 
 
 def metadata_of(context: Context) -> Metadata:
@@ -107,7 +121,14 @@ def _resolve(context: Context) -> Source:
         files = FolderFiles(recipe.source_folder)
         return Source(files, lambda: _folder_identity(context, files))
     commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
-    return Source(RepoFiles(recipe.spec.source, commit), lambda: commit)
+    return Source(RepoFiles(recipe.spec.source, commit), lambda: commit, context.console.progress)
+
+
+def commit_words(recipe: Recipe, commit: str) -> str:
+    """Return which commit a branch or tag stands for, and the command that pins the recipe to it."""
+    named = recipe.spec.revision or "the default branch"
+    how = f"mlx-publish pin {recipe.place}" if recipe.place else f"add --revision {commit}"
+    return f"{named} of {recipe.spec.source} is commit {commit}\nto pin it: {how}"
 
 
 def _folder_identity(context: Context, files: FolderFiles) -> str:
@@ -116,12 +137,14 @@ def _folder_identity(context: Context, files: FolderFiles) -> str:
     if is_refused_unread(metadata, context.recipe.accepted):
         return ""
 
+    needed = {path: place.real for path, place in files.look.places.items() if path in metadata.needed}
+    digested = context.console.of_bytes("digests of the source", sum(files.entries[path].size for path in needed))
+
     def read(path: str) -> str:
         with files.look.open(path) as file:
-            return sha256_of_open(file)
+            return sha256_of_open(file, digested)
 
-    needed = {path: place.real for path, place in files.look.places.items() if path in metadata.needed}
-    with context.console.busy("the source's digests"):
+    with context.console.busy("source"):
         digests = context.work.digests_of(needed, read)
     others = (entry for path, entry in files.entries.items() if path not in needed)
     return folder_digest((*digests, *(FileDigest(shown(other.path, LONG), other.size, "") for other in others)))

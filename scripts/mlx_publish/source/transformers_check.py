@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from mlx_publish.source.layout import readable_source
 from mlx_publish.source.resolve import source_of
 from mlx_publish.source.twin import torch_of
 from mlx_publish.text.numbers import memory, size
+from mlx_publish.text.progress import Tell
 
 TEXTS = files("mlx_publish").joinpath("data/reference.json")
 _FLOAT32 = 4  # bytes of a weight that both compute with
@@ -75,7 +75,7 @@ def compare_folders(
     torch: Torch,
     store: Path,
     logs: Path,
-    progress: Callable[[str], None],
+    progress: Tell,
     children: Children | None = None,
 ) -> ReferenceFacts:
     """Compare the model in `read`, with a config for mlx-lm, with that in `original`, with a config for transformers.

@@ -33,6 +33,7 @@ from mlx_publish.source.bounds import rounded
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.resolve import converter, metadata_of
 from mlx_publish.text.files import json_text
+from mlx_publish.text.progress import Tell
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.torch_check.neutral import Candidate, candidates, culprit
 
@@ -107,7 +108,7 @@ class Prover:
         self,
         torch: Torch,
         logs: Path,
-        progress: Callable[[str], None],
+        progress: Tell,
         read: Callable[[Config], Config] | None = None,
         children: Children | None = None,
     ) -> None:

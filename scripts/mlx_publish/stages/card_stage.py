@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
 from mlx_publish import __version__
@@ -18,6 +18,7 @@ from mlx_publish.evidence.stages import MEASURED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of, ladder_of
 from mlx_publish.signing.evidence_signature import PUBLISHED, is_of_this_machine, sign_evidence
+from mlx_publish.stages.repeated import edited_files
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text, read_json, write_atomically
 
@@ -44,6 +45,14 @@ def complete(context: Context, variant: Variant) -> bool:
     written = report.read(CardFiles) if report else None
     whole = written is not None and written.files == _digests(context, variant)
     return whole and is_of_this_machine(context.work.model(variant.label) / PUBLISHED)
+
+
+def edited(context: Context, variant: Variant) -> Iterator[str]:
+    """Yield the files of the card that are not the ones that were rendered."""
+    report = context.work.report(variant.label, "card")
+    written = report.read(CardFiles) if report else None
+    if written is not None:
+        yield from edited_files(written.files, _digests(context, variant), "rendered")
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -80,4 +89,4 @@ def _digests(context: Context, variant: Variant) -> dict[str, str | None]:
     }
 
 
-STAGE = Stage(stages.CARD, inputs, run, complete)
+STAGE = Stage(stages.CARD, inputs, run, complete, edited)

@@ -48,7 +48,7 @@ def judge_chain(context: Context, stages: Sequence[Stage]) -> None:
 
 def follows_all(context: Context, variant: Variant, report: Report) -> bool:
     """Tell whether a report was made from the very reports that lie beside it."""
-    return not list(_strange(context, variant, report, frozenset()))
+    return not list(strange(context, variant, report, frozenset()))
 
 
 def _faults(context: Context, variant: Variant, planned: Sequence[str], force: frozenset[str]) -> Iterator[_Fault]:
@@ -59,8 +59,8 @@ def _faults(context: Context, variant: Variant, planned: Sequence[str], force: f
         if not report.untouched:
             message = f"{stage}.json of {variant.label} was changed after it had been written"
             yield _Fault(variant.label, stage, message)
-        elif stage not in planned and (strange := list(_strange(context, variant, report, force))):
-            named = " and ".join(f"{earlier}.json" for earlier in strange)
+        elif stage not in planned and (others := list(strange(context, variant, report, force))):
+            named = " and ".join(f"{earlier}.json" for earlier in others)
             message = f"{stage}.json of {variant.label} was made from another {named} than lies beside it"
             yield _Fault(variant.label, stage, message)
 
@@ -72,7 +72,8 @@ def _read(context: Context, planned: Sequence[str]) -> list[str]:
     return [stage.name for stage in ORDER if stage.name in read and not stage.publishes]
 
 
-def _strange(context: Context, variant: Variant, report: Report, force: frozenset[str]) -> Iterator[str]:
+def strange(context: Context, variant: Variant, report: Report, force: frozenset[str]) -> Iterator[str]:
+    """Yield the stages whose reports are not those that this one was made from; those that --force repeats are not."""
     for stage in before(report.stage):
         earlier = None if stage in force else context.work.report(variant.label, stage)
         if earlier is not None and not report.follows(earlier):

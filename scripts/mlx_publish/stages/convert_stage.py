@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -13,13 +13,14 @@ from mlx_publish.conversion.tame import try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import folder_digest
+from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, folder_digest
 from mlx_publish.evidence.results import Converted
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.weights import embedding_of
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import prepare
 from mlx_publish.source.resolve import converter, metadata_of, source_of
+from mlx_publish.stages.repeated import edited_files
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import replace_folder
 
@@ -46,6 +47,16 @@ def complete(context: Context, variant: Variant) -> bool:
     report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
     converted = report.read(Converted) if report and folder.is_dir() else None
     return converted is not None and folder_digest(context.work.digests(folder)) == converted.model
+
+
+def edited(context: Context, variant: Variant) -> Iterator[str]:
+    """Yield the files of `model/` that are not the ones that were converted."""
+    report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
+    converted = report.read(Converted) if report else None
+    if converted is not None:
+        files = context.work.digests(folder) if folder.is_dir() else ()
+        now = {file.path: file.sha256 for file in files if file.path not in MADE_FROM_EVIDENCE}
+        yield from edited_files({file.path: file.sha256 for file in converted.files}, now, "converted")
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -82,4 +93,4 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             return dict(zip(folders, pool.map(put_in_place, variants), strict=True))
 
 
-STAGE = Stage(stages.CONVERT, inputs, run, complete, ahead)
+STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead)

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from mlx_publish.context import Context, Outcome
 from mlx_publish.errors import Bug, PublishError, Refused
 from mlx_publish.evidence.records import to_json
-from mlx_publish.evidence.report import Finding, Report, verdict_of
+from mlx_publish.evidence.report import Finding, Report, Verdict, verdict_of
 from mlx_publish.evidence.results import Broken
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
+from mlx_publish.stages.repeated import say_again, why_again
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.harmless import plain
 from mlx_publish.work import machine
@@ -47,7 +48,7 @@ def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
             stage.ahead(context)
     for stage in stages:
         if stage.traits.publishes and refused:
-            context.console.say(f"nothing is published, because of {', '.join(refused)}")
+            context.console.ended("fail", f"nothing is published, because of {', '.join(refused)}")
             break
         reports = _run_stage(context, stage, going)
         lost = [v for v in going if reports[v.label].verdict != "pass"]
@@ -67,9 +68,9 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     if not pending:
         return kept
     start = time.monotonic()
-    if stage.traits.needs and not stage.traits.publishes:
-        names = ", ".join(v.label for v in pending)
-        context.console.heading(stage.name, f"{context.recipe.name} · {names}")
+    again = {v.label: why_again(context, stage, v, inputs[v.label]) for v in pending}
+    context.console.heading(stage.name, f"{context.recipe.name} · {', '.join(v.label for v in pending)}")
+    say_again(context, stage, again)
     alone = machine(context.console.progress) if stage.traits.computes else contextlib.nullcontext()
     with _reported(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
@@ -80,8 +81,11 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
             raise Bug(f"{stage.name} ran no check")
         reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
     for label, report in reports.items():
-        context.work.write_report(label, report)
-    _show(context, reports, time.monotonic() - start)
+        if context.dry_run and stage.traits.publishes:
+            context.once("planned", dict[str, Report])[label] = report
+        else:
+            context.work.write_report(label, report)
+    (_fold if context.console.folds else _show)(context, reports, time.monotonic() - start)
     return {**kept, **reports}
 
 
@@ -119,33 +123,61 @@ def _reported(
 
 
 def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
-    """Print the findings: first what is true of all variants, then what only some share."""
-    groups: list[tuple[tuple[Finding, ...], list[str]]] = []
+    """Print the findings below the heading of the stage, each with its variants, and how the stage ended for them."""
+    console, labels = context.console, list(reports)
+    groups = _groups(reports)
+    shared = _shared(groups) if len(groups) > 1 else []
+    console.findings(shared, ", ".join(labels))
+    for checks, of in groups:
+        console.findings(_without(checks, shared), ", ".join(of))
+    ends: dict[tuple[Verdict, str], list[str]] = {}
     for label, report in reports.items():
-        labels = next((labels for checks, labels in groups if checks == report.checks), None)
-        if labels is None:
-            groups.append((report.checks, [label]))
-        else:
-            labels.append(label)
-    shared = [finding for finding in groups[0][0] if all(finding in checks for checks, _ in groups)]
+        causes = ", ".join(check.id for check in report.checks if check.status == "fail")
+        rest = console.rest(report.checks)
+        words = "; ".join(word for word in (f"refused by {causes}" if causes else "", rest) if word)
+        ends.setdefault((report.verdict, words or "passed"), []).append(label)
+    for (verdict, words), of in ends.items():
+        console.ended("pass" if verdict == "pass" else "fail", f"{', '.join(of)}: {words} ({seconds:.1f} s)")
+
+
+def _fold(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
+    """Print all findings for a runner, which folds what passed: first what is true of all variants."""
+    groups = _groups(reports)
     alone = len(groups) == 1
-    if not alone:
-        _tell(context, shared)
+    shared = [] if alone else _shared(groups)
+    context.console.findings(shared, ", ".join(reports))
     for checks, labels in groups:
-        report = reports[labels[0]]
-        names = f"{context.recipe.name} · {', '.join(labels)}"
+        report, names = reports[labels[0]], ", ".join(labels)
         # The first failure stands in the first line.
         failure = next((finding.message for finding in checks if finding.status == "fail"), "")
         reason = f": {plain(' '.join(failure.split()))}" if failure else ""
-        heading = f"{names}: {report.verdict} ({seconds:.1f} s){reason}"
-        with context.console.section(report.stage, heading, folded=report.verdict == "pass"):
-            _tell(context, [finding for finding in checks if alone or finding not in shared])
+        title = f"{context.recipe.name} · {names}: {report.verdict} ({seconds:.1f} s){reason}"
+        with context.console.section(report.stage, title, folded=report.verdict == "pass"):
+            context.console.findings(_without(checks, shared), names)
 
 
-def _tell(context: Context, findings: Sequence[Finding]) -> None:
-    """Print findings in the order of the checks, but first those that refuse."""
-    for finding in sorted(findings, key=lambda finding: finding.status != "fail"):
-        if "because_of" not in finding.details:
-            context.console.finding(finding)
-    if waiting := [finding for finding in findings if "because_of" in finding.details]:
-        context.console.say(f"{len(waiting)} checks {waiting[0].message}")
+_Groups = list[tuple[tuple[Finding, ...], list[str]]]
+
+
+def _groups(reports: Mapping[str, Report]) -> _Groups:
+    """Return the findings with the variants that share all of them."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for label, report in reports.items():
+        groups.setdefault(tuple(map(_read, report.checks)), []).append(label)
+    return [(reports[labels[0]].checks, labels) for labels in groups.values()]
+
+
+def _shared(groups: _Groups) -> list[Finding]:
+    """Return the findings that all variants share."""
+    read = [set(map(_read, checks)) for checks, _ in groups]
+    return [finding for finding in groups[0][0] if all(_read(finding) in others for others in read)]
+
+
+def _read(finding: Finding) -> tuple[str, ...]:
+    """Return what is read of a finding: all but its details."""
+    return finding.id, finding.status, finding.message, finding.remedy
+
+
+def _without(checks: Sequence[Finding], shared: Sequence[Finding]) -> list[Finding]:
+    known = set(map(_read, shared))
+    return [finding for finding in checks if _read(finding) not in known]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_publish.context import Context, Outcome
@@ -21,6 +21,8 @@ class Stage:
     """Does the work for all given variants; outcomes by label."""
     complete: Callable[[Context, Variant], bool] = lambda _context, _variant: True
     """Whether what the stage made is still there, whole."""
+    edited: Callable[[Context, Variant], Iterable[str]] = lambda _context, _variant: ()
+    """What happened to the files of the stage where `complete` is false, each in words."""
     ahead: Callable[[Context], None] = lambda _context: None
     """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
 

@@ -1,4 +1,4 @@
-"""upload: the last look, then a folder or one commit on the Hub, and the receipt."""
+"""upload: final checks, then a folder or one commit on the Hub, and the receipt."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from mlx_publish.checks.signed import ATTESTED
 from mlx_publish.checks.upload import UPLOAD, Parcel
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import converted_now, rebuilt
-from mlx_publish.errors import BadInput, Place
+from mlx_publish.errors import BadInput, Place, Refused
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
 from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRepo
 from mlx_publish.github.runner import Runner
-from mlx_publish.hub.folder import publish_folder
+from mlx_publish.hub.folder import foresee_folder, publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
 from mlx_publish.hub.provenance import write_provenance
-from mlx_publish.hub.publish import Order, Receipt, publish
-from mlx_publish.hub.rights import may_publish
+from mlx_publish.hub.publish import Order, Receipt, foresee, publish
+from mlx_publish.hub.rights import cannot_write, may_publish
 from mlx_publish.recipes.policy import EMPTY, judge_licence
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.reviewed.cards import card_folder, take_card
+from mlx_publish.reviewed.cards import card_folder, judge_card, take_card
 from mlx_publish.reviewed.known import compare
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
 from mlx_publish.signing.model import Signer
+from mlx_publish.stages.foreseen import judge_destination, judge_reviewed, judge_tested, report_refused
+from mlx_publish.stages.planned import Planned
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.stage import Stage
 from mlx_publish.text.files import json_text
 
-_AS_MADE = "Take the evidence as it was made."
+_AS_MADE = "Restore the evidence as mlx-publish wrote it."
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
@@ -58,7 +60,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     looked = {variant.label: _look(context, variant, made.get(variant.label)) for variant in variants}
     if any(finding.status == "fail" for findings, _ in looked.values() for finding in findings):
         return {label: Outcome(findings, HeldBack()) for label, (findings, _) in looked.items()}
-    return {v.label: _send(context, v, *looked[v.label]) for v in variants}
+    act = _foresee if context.dry_run else _send
+    return {v.label: act(context, v, *looked[v.label]) for v in variants}
 
 
 def tag_of(context: Context, files: Sequence[Sent]) -> str:
@@ -67,10 +70,40 @@ def tag_of(context: Context, files: Sequence[Sent]) -> str:
 
 
 def ahead(context: Context) -> None:
-    """Ask the Hub, before anything slow begins, whether this token may publish: reading calls only."""
-    _signer(context)
-    wanted = (context.recipe.destinations[variant.label].repo for variant in context.variants)
-    may_publish((repo for repo in wanted if repo), create_pr=context.recipe.spec.create_pr)
+    """Refuse, before anything slow begins, what would be refused at the end; nothing is written, no weights are read.
+
+    Raises `BadInput` for a key or a card that is missing, `Refused` for a token that cannot publish, and `Refused`,
+    with a report, for everything else.
+    """
+    if not context.dry_run:
+        _signer(context)
+    if context.cards:
+        for variant in context.variants:
+            judge_card(context, variant, context.cards)
+    wanted = [repo for v in context.variants if (repo := context.recipe.destinations[v.label].repo)]
+    if not (context.dry_run and wanted and cannot_write()):
+        may_publish(wanted, create_pr=context.recipe.spec.create_pr)
+    try:
+        findings = _refused_ahead(context)
+    except Refused as error:
+        report_refused(context, (Finding(error.check, "fail", str(error), error.remedy),))
+        raise
+    if findings:
+        report_refused(context, findings)
+        for finding in findings:
+            context.console.finding(finding)
+        first = findings[0]
+        raise Refused(f"{first.id}: {first.message}", check=first.id, remedy=first.remedy)
+
+
+def _refused_ahead(context: Context) -> tuple[Finding, ...]:
+    """Return checks of reviewed evidence that fail; raise `Refused` for what is wrong otherwise."""
+    for variant in context.variants:
+        judge_destination(context, variant)
+        judge_tested(context, variant)
+    if not context.cards:
+        return ()
+    return tuple(f for v in context.variants for f in judge_reviewed(context, v, _evidence(context, v)))
 
 
 def _evidence_file(context: Context, variant: Variant) -> Path:
@@ -89,12 +122,14 @@ def _evidence(context: Context, variant: Variant) -> Evidence:
         raise _absent(path) from None
     # The file is published as it is: of a key that stands in it twice only the last was compared.
     if json_text(evidence.plain) != path.read_text(encoding="utf-8"):
-        raise BadInput("is not written as mlx-publish writes it", place=str(path), remedy=_AS_MADE)
+        raise BadInput("was edited: mlx-publish writes it in another form", place=str(path), remedy=_AS_MADE)
     return evidence
 
 
 def _absent(path: Path) -> BadInput:
-    return BadInput(f"there is no {path}", remedy="Run 'mlx-publish card' with the same recipe and --work first.")
+    return BadInput(
+        "does not exist", place=str(path), remedy="Run 'mlx-publish card' with the same recipe and --work first."
+    )
 
 
 def _unusable(error: NotEvidence, path: Path) -> BadInput:
@@ -119,7 +154,7 @@ def _look(
         parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
         return run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched), files
     except UNRENDERABLE as error:  # within a measurement there may be anything
-        message = f"is not whole: {type(error).__name__}: {shown(error)}"
+        message = f"is incomplete: {type(error).__name__}: {shown(error)}"
         raise BadInput(message, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
 
 
@@ -167,15 +202,45 @@ def _send(context: Context, variant: Variant, findings: tuple[Finding, ...], fil
         publish_folder(files, destination.folder, evidence.source, adopt=spec.adopt)
         equal = Finding("remote-equal", "pass", f"{len(files)} files in {destination.folder}, compared byte for byte")
         return Outcome((*findings, equal), PublishedFolder(True, len(files), bytes_, str(destination.folder)))
-    title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
-    order = Order(
-        destination.repo or "", files, evidence.source, title, tag_of(context, files),
-        context.work.variant(variant.label) / "begun", private=spec.private, adopt=spec.adopt,
-        create_pr=spec.create_pr, collection=spec.collection, read_back=spec.read_back,
-    )  # fmt: skip
+    order = _order(context, variant, evidence, files)
     receipt = publish(order, context.console.progress)
     equal = Finding("remote-equal", "pass", _summary(order, receipt))
     return Outcome((*findings, equal), PublishedRepo(True, len(files), bytes_, **vars(receipt)))
+
+
+def _order(context: Context, variant: Variant, evidence: Evidence, files: tuple[Sent, ...]) -> Order:
+    repo, spec = context.recipe.destinations[variant.label].repo, context.recipe.spec
+    title = f"{context.recipe.name}: {variant.label} of {evidence.source.name}"
+    return Order(
+        repo or "",
+        files,
+        evidence.source,
+        title,
+        tag_of(context, files),
+        context.work.variant(variant.label) / "begun",
+        private=spec.private,
+        adopt=spec.adopt,
+        create_pr=spec.create_pr,
+        collection=spec.collection,
+        read_back=spec.read_back,
+    )
+
+
+def _foresee(context: Context, variant: Variant, findings: tuple[Finding, ...], files: tuple[Sent, ...]) -> Outcome:
+    """Return what `_send` would do; nothing is written, and nothing signed."""
+    evidence, spec = _evidence(context, variant), context.recipe.spec
+    destination = context.recipe.destinations[variant.label]
+    signs = (policy_of(context) or EMPTY).spec.sign != "none"
+    order = _order(context, variant, evidence, files)
+    if destination.folder:
+        foreseen = foresee_folder(files, destination.folder, evidence.source)
+    else:
+        foreseen = foresee(order, tag=not signs or bool(context.tag))
+    tag: str | None = "" if destination.folder or spec.create_pr else order.tag
+    plan = Planned(str(destination), foreseen, files, tag if context.tag or not signs else None)
+    plan.print(context.console, variant.label, signs=signs)
+    more = plan.findings(cannot_write() if destination.repo else "")
+    return Outcome((*findings, *more), plan.result())
 
 
 def _summary(order: Order, receipt: Receipt) -> str:

@@ -13,6 +13,8 @@ from mlx_publish.text.harmless import UNSEEN, harmless, plain
 _HALF = re.compile(rf"(?:\A{UNSEEN}(?::{UNSEEN})?|#{UNSEEN}(?:#{UNSEEN})?)\Z")
 # A progress bar on a terminal goes back to the beginning of its line, and up. A log has no bars.
 _OF_A_BAR = re.compile(r"(\r|\x1b\[A)")
+_ERASE = "\r\x1b[2K"
+"""Takes the cursor to the beginning of its line, and clears it."""
 _LONGEST = 1 << 16
 """Characters of a line that are kept for its end; a longer one goes on as it comes."""
 
@@ -27,6 +29,7 @@ class Door(io.TextIOBase):
         self._held = ""
         self._lock = RLock()  # a thread tells of progress while others print
         self._within = False  # whether the inner stream is in the midst of a line
+        self._live = False  # whether a line of progress is shown, which goes before anything else is written
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -69,12 +72,33 @@ class Door(io.TextIOBase):
 
     def finish(self) -> None:
         """Pass on everything: nothing follows."""
+        self.live("")
         self._let_go(len(self._held))
+
+    def ours(self, line: str) -> None:
+        """Write a line with styles of our own; what is foreign in it was made plain and harmless by the caller."""
+        with self._lock:
+            self._pass(len(self._held))
+            self._erase()
+            self._inner.write(("\n" if self._within else "") + line + "\n")
+            self._within = False
+            self._inner.flush()
+
+    def live(self, line: str) -> None:
+        """Show a line, made as for `ours`, until something else is written; an empty one takes it away."""
+        with self._lock:
+            if self._held or self._within:
+                return
+            self._erase()
+            self._inner.write(line)
+            self._live = bool(line)
+            self._inner.flush()
 
     def command(self, line: str) -> None:
         """Write a command of our own for the runner, at the beginning of a line."""
         with self._lock:
             self._pass(len(self._held))
+            self._erase()
             self._inner.write(("\n" if self._within else "") + line + "\n")
             self._within = False
             self._inner.flush()
@@ -92,11 +116,17 @@ class Door(io.TextIOBase):
     def _pass(self, end: int) -> None:
         if not end:
             return
+        self._erase()
         text, self._held = self._held[:end], self._held[end:]
         parts = _OF_A_BAR.split(text) if self.isatty() else [text]
         parts[::2] = map(plain, parts[::2])  # the others are what was split at
         self._inner.write(harmless("".join(parts)))
         self._within = not text.endswith("\n")
+
+    def _erase(self) -> None:
+        if self._live:
+            self._live = False
+            self._inner.write(_ERASE)
 
 
 def command(out: TextIO | Door, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -12,6 +13,26 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from mlx_publish.text.door import Door
+
+_SPELLED = "mlx-publish-spelled"
+_FORMS = {
+    "…": "...", "·": "-", "±": "+/-", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≈": "~", "≠": "!=", "“": '"',
+    "”": '"', "„": '"', "•": "*", "●": "*", "─": "-", "━": "-", "│": "|", "┼": "+", "✓": "ok", "█": "#", "░": ".",
+    "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ",
+}  # fmt: skip
+"""How what our own words use is written where an encoding, as ASCII, lacks it."""
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Return the other form of letters that an encoding lacks, which itself is ASCII."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_FORMS.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_SPELLED, _spelled)
 
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 """Nobody reads any more, as behind `head`: no fault of anybody's."""
@@ -59,7 +80,7 @@ class Lost:
 def patient() -> Iterator[Lost]:
     """Put a door before both streams while a command runs; the record says afterwards what was lost.
 
-    Prints `?` for what an encoding lacks.
+    Prints what an encoding lacks in another form, as `->` for an arrow, else as `?`.
     """
     lost, before, outlets = Lost(), (sys.stdout, sys.stderr), list[_Outlet]()
     doors = [Door(_wrapped(stream, outlets)) for stream in before]
@@ -86,4 +107,4 @@ def _wrapped(stream: TextIO | None, outlets: list[_Outlet]) -> TextIO:
         except (OSError, ValueError):
             return stream
     outlets.append(_Outlet(descriptor))
-    return io.TextIOWrapper(io.BufferedWriter(outlets[-1]), encoding=encoding, errors="replace", line_buffering=True)
+    return io.TextIOWrapper(io.BufferedWriter(outlets[-1]), encoding=encoding, errors=_SPELLED, line_buffering=True)

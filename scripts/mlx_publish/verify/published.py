@@ -14,6 +14,7 @@ from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
 from mlx_publish.model.weights import TensorInfo
+from mlx_publish.recipes.address import NotAModel, with_revision
 from mlx_publish.recipes.read import FOLDER, expanded, is_folder
 
 EVIDENCE, CARD, CHART = "mlx-publish.json", "README.md", "ladder.svg"
@@ -42,9 +43,9 @@ class Published:
         """The evidence beside the weights. `Refused` where there is none that this version can read."""
         if EVIDENCE not in self.entries:
             raise Refused(
-                f"{self.name} holds no {EVIDENCE}",
+                f"{self.name} has no {EVIDENCE}",
                 check="evidence-readable",
-                remedy="It was not published by mlx-publish, so there is nothing to hold it against.",
+                remedy="It was not published by mlx-publish, so there is no evidence to verify it against.",
             )
         try:
             return Evidence.read(self.files.read(EVIDENCE))
@@ -52,11 +53,13 @@ class Published:
             if error.message and not isinstance(error, NoObject):
                 why = f"cannot be read: {error.message}"
             elif error.schema != SCHEMA:
-                why = f"says the schema {error.schema!r}, and this version reads {SCHEMA!r}"
+                why = f"has the schema {error.schema!r}, and this version reads {SCHEMA!r}"
             else:
-                why = f"is not whole: {'; '.join(map(str, error.faults[:3]))}"
+                why = f"is incomplete: {'; '.join(map(str, error.faults[:3]))}"
             raise Refused(
-                f"{EVIDENCE} {why}", check="evidence-readable", remedy="Take the mlx-publish that wrote it."
+                f"{EVIDENCE} {why}",
+                check="evidence-readable",
+                remedy="Verify it with the version of mlx-publish that wrote it.",
             ) from error
 
     @cached_property
@@ -90,14 +93,29 @@ class Published:
 
 
 def find(place: str) -> Published:
-    """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT` or a folder. `BadInput` where it is none."""
+    """Return the model of `namespace/name`, `namespace/name@TAG_OR_COMMIT`, an address of the Hub or a folder.
+
+    Raises `BadInput` where it is none.
+    """
+    try:
+        place = with_revision(place)
+    except NotAModel as error:
+        raise BadInput(str(error), place="REPO", remedy="Give namespace/name@tag of a model.") from None
     folder = expanded(place.removeprefix("folder:"))
     if place.startswith("folder:") or FOLDER.match(place) or is_folder(folder):
         if not is_folder(folder):
-            raise BadInput(f"there is no folder {folder}", place="REPO", remedy="Give a published folder, or a repo.")
+            raise BadInput(
+                f"the folder {folder} does not exist",
+                place="REPO",
+                remedy="Give a published folder, or namespace/name@tag.",
+            )
         return Published(folder.name or str(folder), FolderFiles(folder))
     match = _PLACE.fullmatch(place)
     if match is None:
-        raise BadInput(f"{place} is neither a folder nor a repo", place="REPO", remedy="Write namespace/name@tag.")
+        raise BadInput(
+            f"{place} is neither a folder nor a repo",
+            place="REPO",
+            remedy="Give namespace/name@tag, its address or a folder.",
+        )
     commit = pinned(match["repo"], match["revision"])
     return Published(f"{match['repo']}@{commit[:12]}", RepoFiles(match["repo"], commit))

@@ -15,6 +15,7 @@ from mlx_publish.reviewed.known import of_source
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.text.console import Console
+from mlx_publish.verify.published import EVIDENCE
 from mlx_publish.work import Work
 
 
@@ -46,9 +47,9 @@ def _same_source(context: Context, evidence: Evidence) -> None:
     identity, named = source_of(context).identity, evidence.source.identity
     if identity and identity != named:  # one that is not even digested is refused by inspect, which says why
         raise BadInput(
-            f"the folder has the digest {identity[:12]}, and the evidence names {named[:12]}",
+            f"this folder has the digest {identity[:12]}, but {EVIDENCE} names {named[:12]}",
             place="--source",
-            remedy="Give the very folder that it was converted from.",
+            remedy="Give the folder that the model was converted from, unchanged.",
         )
 
 
@@ -57,9 +58,9 @@ def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(
-            f"the source was the folder {origin.name}, which the evidence can only name",
+            f"{EVIDENCE} names the folder {origin.name} as the source, and not where it is",
             place="--source",
-            remedy="Give that folder with --source.",
+            remedy="Give that folder: --source DIR.",
         )
     names = {"license": licence.id, "license_name": licence.name, "license_link": licence.link}
     return recipe_from_data(

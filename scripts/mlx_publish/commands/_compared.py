@@ -1,0 +1,169 @@
+"""Two pieces of evidence number by number, with the reason where two numbers say nothing about each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.measurements import FidelitySpec, SpeedSpec
+from mlx_publish.text.numbers import significant, size
+
+_NONE = "-"
+_Pair: TypeAlias = "tuple[float | None, float | None]"
+_Spec = TypeVar("_Spec", FidelitySpec, SpeedSpec)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A number of both sides; `b_to_a` is empty where they cannot be compared, and `why` says why."""
+
+    name: str
+    a: str
+    b: str
+    values: _Pair = (None, None)
+    b_to_a: str = ""
+    why: str = ""
+
+
+def rows(a: Evidence, b: Evidence) -> Iterator[Row]:
+    """Yield what both say in numbers."""
+    yield _row("weights", (a.model.weight_bytes, b.model.weight_bytes), size, ratio=True)
+    yield _row("bits per weight", (a.model.bits_per_weight, b.model.bits_per_weight), lambda value: f"{value:.2f}")
+    yield from _fidelity(a, b)
+    yield from _speed(a, b)
+
+
+def _row(name: str, values: _Pair, form: Callable[[float], str], *, ratio: bool = False, why: str = "") -> Row:
+    a, b = values
+    change = "" if a is None or b is None or why else f"{b / a:.2f}x" if ratio and a else f"{b - a:+.3g}"
+    return Row(name, _NONE if a is None else form(a), _NONE if b is None else form(b), values, change, why)
+
+
+def _of(a: _Spec | None, b: _Spec | None, pick: Callable[[_Spec], float]) -> _Pair:
+    return (None if a is None else pick(a), None if b is None else pick(b))
+
+
+def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
+    mine, theirs, why = a.fidelity, b.fidelity, fidelity_differs(a, b)
+    row = _row("mean KLD", _of(mine, theirs, lambda spec: spec.mean_kld), significant, why=why)
+    near = mine and theirs and abs(mine.mean_kld - theirs.mean_kld) <= _error(mine, theirs)
+    yield replace(row, a=_kld(mine), b=_kld(theirs), b_to_a="within error" if near and not why else row.b_to_a)
+    yield Row("closeness", _word(mine), _word(theirs))
+    same = _of(mine, theirs, lambda spec: spec.same_first_choice)
+    yield _row("top-1 agreement", same, lambda value: f"{value:.1%}", why=why)
+    ratios = _of(mine, theirs, lambda spec: spec.perplexity_ratio)
+    yield _row("perplexity ratio", ratios, lambda value: f"{value:.3f}", why=why)
+
+
+def _kld(spec: FidelitySpec | None) -> str:
+    return f"{significant(spec.mean_kld)} ± {significant(spec.mean_kld_error, 2)}" if spec else _NONE
+
+
+def _word(spec: FidelitySpec | None) -> str:
+    return closeness(spec.mean_kld).word if spec else _NONE
+
+
+def _error(a: FidelitySpec, b: FidelitySpec) -> float:
+    """Return two standard errors of a difference; positions are shared, so the true one is smaller."""
+    return 2 * float((a.mean_kld_error**2 + b.mean_kld_error**2) ** 0.5)
+
+
+def fidelity_differs(a: Evidence, b: Evidence) -> str:
+    """Return why distances from the source cannot be compared; empty where they can."""
+    mine, theirs = a.fidelity, b.fidelity
+    if mine is None or theirs is None:
+        return ""
+    if (a.source.name, a.source.identity) != (b.source.name, b.source.identity):
+        return "another source" if a.source.name != b.source.name else "another commit of the source"
+    if (mine.against.what, mine.against.label) != (theirs.against.what, theirs.against.label):
+        return "another reference"
+    keys = ("tokens_sha256", "positions")
+    if any(mine.plain.get(key) != theirs.plain.get(key) for key in keys):
+        return "another text"
+    if mine.plain.get("source_computed_in") != theirs.plain.get("source_computed_in"):
+        return "reference computed in another type"
+    return ""
+
+
+def _speed(a: Evidence, b: Evidence) -> Iterator[Row]:
+    mine, theirs, why = a.benchmark, b.benchmark, speed_differs(a, b)
+    tokens = dict.fromkeys(spec.headline.prompt_tokens for spec in (mine, theirs) if spec)
+    at = f" at {' / '.join(map(str, tokens))} tokens" if tokens else ""
+    generated = _of(mine, theirs, lambda spec: spec.headline.generation_tps.median)
+    yield _row(f"generation, tok/s{at}", generated, significant, ratio=True, why=why)
+    prompt = _of(mine, theirs, lambda spec: spec.headline.prompt_tps.median)
+    yield _row("prompt, tok/s", prompt, significant, ratio=True, why=why)
+    peak = _of(mine, theirs, lambda spec: spec.headline.peak_memory_bytes)
+    yield _row("peak memory", peak, size, ratio=True, why=why)
+    if mine or theirs:
+        yield Row("measured on", machine_of(mine) if mine else _NONE, machine_of(theirs) if theirs else _NONE)
+
+
+def machine_of(spec: SpeedSpec) -> str:
+    """Name machine and device."""
+    return f"{spec.machine.chip} ({spec.device.upper()})"
+
+
+def speed_differs(a: Evidence, b: Evidence) -> str:
+    """Return why speeds cannot be compared; empty where they can."""
+    mine, theirs = a.benchmark, b.benchmark
+    if mine is None or theirs is None:
+        return ""
+    if machine_of(mine) != machine_of(theirs):
+        return "another machine"
+    if _memory(mine) != _memory(theirs):
+        return "another machine of the same chip"
+    if mine.headline.prompt_tokens != theirs.headline.prompt_tokens:
+        return "another prompt length"
+    if mine.headline.generation_tokens != theirs.headline.generation_tokens:
+        return "another number of generated tokens"
+    changed = [name for name in ("mlx", "mlx-lm") if a.tools.get(name) != b.tools.get(name)]
+    return f"another {changed[0]}" if changed else ""
+
+
+def _memory(spec: SpeedSpec) -> tuple[object, ...]:
+    plain = spec.machine.plain
+    return tuple(plain.get(key) for key in ("cores", "gpu_cores", "memory_bytes", "model"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A check or an answer that is another one."""
+
+    name: str
+    a: str
+    b: str
+
+
+def checks(a: Evidence, b: Evidence) -> list[Difference]:
+    """Return the checks that came out otherwise, by stage and id."""
+    mine, theirs = ({f"{c.stage}: {c.id}": c.status for c in side.checks} for side in (a, b))
+    names = dict.fromkeys((*mine, *theirs))
+    return [
+        Difference(name, mine.get(name, "not run"), theirs.get(name, "not run"))
+        for name in names
+        if mine.get(name) != theirs.get(name)
+    ]
+
+
+def answers(a: Evidence, b: Evidence) -> list[Difference]:
+    """Return the questions that both were asked and answered otherwise."""
+    mine, theirs = _answers(a), _answers(b)
+    return [
+        Difference(name, mine[name][1], theirs[name][1])
+        for name in mine
+        if name in theirs and mine[name][0] == theirs[name][0] and mine[name][1] != theirs[name][1]
+    ]
+
+
+def _answers(evidence: Evidence) -> Mapping[str, tuple[object, str]]:
+    """Return question and answer by name; of the short questions the name is all that is known."""
+    smoke = evidence.smoke.plain if evidence.smoke else {}
+    exchange = smoke.get("exchange") or {}
+    found = {"example": (exchange.get("messages"), str(exchange.get("answer", "")))} if exchange else {}
+    for name, answer in (smoke.get("answers") or {}).items():
+        found[str(name)] = (name, str(answer.get("answer", "")))
+    return found

@@ -1,0 +1,153 @@
+"""`compare`: two variants or two runs, number by number, and never two numbers that say nothing about each other."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import User
+from samples import make_evidence
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def written(user: User, name: str, *changes: Change) -> Path:
+    """Write evidence with changes beside the user."""
+    data = copy.deepcopy(make_evidence())
+    for change in changes:
+        change(data)
+    path = user.home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+    return path
+
+
+def compared(user: User, *changes: Change) -> dict[str, Any]:
+    """Compare the sample with a changed one, as JSON."""
+    written(user, "a.json")
+    written(user, "b.json", *changes)
+    content: dict[str, Any] = json.loads(user.run("compare", "a.json", "b.json", "--json").out)
+    return content
+
+
+def row(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the row whose name begins so."""
+    return next(one for one in data["rows"] if one["name"].startswith(name))
+
+
+def test_the_same_evidence_differs_in_nothing(user: User) -> None:
+    data = compared(user)
+    assert data["checks"] == data["answers"] == []
+    assert row(data, "mean KLD")["b_to_a"] == "within error"
+    assert row(data, "weights")["b_to_a"] == "1.00x"
+    assert "checks and answers are the same" in user.run("compare", "a.json", "b.json").text
+
+
+def test_size_fidelity_speed_and_words_stand_side_by_side(user: User) -> None:
+    def wider(data: dict[str, Any]) -> None:
+        data["model"]["weight_bytes"] *= 2
+        data["fidelity"]["mean_kld"] = 0.5
+
+    data = compared(user, wider)
+    assert row(data, "weights")["b_to_a"] == "2.00x"
+    assert row(data, "closeness")["b"] == "heavily lossy"
+    assert "±" in row(data, "mean KLD")["a"]
+    for name in ("bits per weight", "top-1 agreement", "perplexity ratio", "generation, tok/s", "peak memory"):
+        assert row(data, name)["a"] != "-"
+    assert row(data, "measured on")["a"]
+
+
+def another_text(data: dict[str, Any]) -> None:
+    data["fidelity"]["tokens_sha256"] = "0" * 64
+
+
+def another_commit(data: dict[str, Any]) -> None:
+    data["source"]["identity"] = "f" * 40
+
+
+def another_reference(data: dict[str, Any]) -> None:
+    data["fidelity"]["against"] = {"what": "variant", "label": "bf16", "bits_per_weight": 16.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (another_text, "another text"),
+        (another_commit, "another commit of the source"),
+        (another_reference, "another reference"),
+    ],
+)
+def test_distances_of_other_texts_sources_and_references_are_not_compared(user: User, change: Change, why: str) -> None:
+    data = compared(user, change)
+    for name in ("mean KLD", "top-1 agreement", "perplexity ratio"):
+        assert (row(data, name)["why"], row(data, name)["b_to_a"]) == (why, "")
+    assert row(data, "weights")["b_to_a"] == "1.00x"
+    assert (
+        f"not comparable ({why}): mean KLD, top-1 agreement, perplexity ratio"
+        in user.run("compare", "a.json", "b.json").text
+    )
+
+
+def another_chip(data: dict[str, Any]) -> None:
+    data["benchmark"]["machine"]["chip"] = "Apple M9"
+
+
+def another_version(data: dict[str, Any]) -> None:
+    data["tools"]["mlx"] = "0.0.1"
+
+
+@pytest.mark.parametrize(("change", "why"), [(another_chip, "another machine"), (another_version, "another mlx")])
+def test_speeds_of_other_machines_and_versions_are_not_compared(user: User, change: Change, why: str) -> None:
+    data = compared(user, change)
+    assert (row(data, "generation, tok/s")["why"], row(data, "generation, tok/s")["b_to_a"]) == (why, "")
+    assert row(data, "mean KLD")["why"] == ""
+
+
+def test_checks_and_answers_that_differ_are_named(user: User) -> None:
+    def other(data: dict[str, Any]) -> None:
+        data["checks"][0]["status"] = "warn"
+        data["smoke"]["exchange"]["answer"] = "Another one.\x1b[31m"
+
+    data = compared(user, other)
+    assert [check["b"] for check in data["checks"]] == ["warn"]
+    assert data["answers"][0]["name"] == "example"
+    ended = user.run("compare", "a.json", "b.json")
+    assert "another answer to example" in ended.text
+    assert "\x1b" not in ended.out
+
+
+def test_variants_of_a_work_folder_are_named_by_their_label(user: User) -> None:
+    for label in ("4bit", "8bit"):
+        written(user, f"work/tiny/{label}/evidence.json")
+        written(user, f"work/tiny/{label}/inspect.json")
+    assert "checks and answers are the same" in user.run("compare", "4bit", "8bit", "--recipe", "tiny").text
+    assert "checks and answers are the same" in user.run("compare", "4bit", "work/tiny/8bit").text
+    text = user.run("compare", "4bit", "8bits", "--recipe", "tiny", code=2).text
+    assert "did you mean 8bit? next: Variants there: 4bit, 8bit." in text
+    assert "Recipes here: tiny" in user.run("compare", "4bit", "8bit", "--recipe", "tny", code=2).text
+    (user.home / "work/tiny/8bit/evidence.json").unlink()
+    assert "there is no evidence of 8bit yet" in user.run("compare", "4bit", "8bit", "--recipe", "tiny", code=2).text
+
+
+def test_what_is_no_evidence_is_named_by_its_file(user: User) -> None:
+    written(user, "a.json")
+    (user.home / "b.json").write_text("{}")
+    text = user.run("compare", "a.json", "b.json", code=2).text
+    assert "b.json: is not evidence that this version reads" in text
+    assert "is neither a variant in work nor a file" in user.run("compare", "a.json", "c", code=2).text
+
+
+def test_a_narrow_terminal_loses_the_change_and_no_number(user: User) -> None:
+    written(user, "a.json")
+    written(user, "b.json")
+    wide = user.run("compare", "a.json", "b.json").out
+    user.more["COLUMNS"] = "60"
+    out = user.run("compare", "a.json", "b.json").out
+    numbers = next(line for line in wide.splitlines() if "mean KLD" in line).split()[2:8]
+    narrow = next(line for line in out.splitlines() if "mean KLD" in line)
+    assert all(number in narrow for number in numbers[:6])
