@@ -279,7 +279,13 @@ def test_a_real_run_is_of_this_machine(really: Measured) -> None:
     assert [(one["prompt_tokens"], one["generation_tokens"]) for one in found["lengths"]] == [(16, 16), (40, 16)]
     assert all(len(one["trials"]) == 3 for one in found["lengths"])
     # One layer with one head of 64, for keys and for values.
-    assert found["cache"] == {"bytes_per_token": 2 * 64 * 2, "window_bytes_per_token": 0, "window": 0}
+    assert found["cache"] == {
+        "bytes_per_token": 2 * 64 * 2,
+        "window_bytes_per_token": 0,
+        "window": 0,
+        "fixed_bytes": 0,
+        "unknown_layers": 0,
+    }
     assert read_json(really.variant / "benchmark.json")["verdict"] == "pass"
     assert set(checks(really.variant, "benchmark")) == {"steady", "machine-at-rest", "device", "enough"}
     assert "measured on the CPU under Linux" in really.said
