@@ -124,7 +124,9 @@ def test_the_review_passes_on_generated_cards_and_shows_them(hub: Hub, proposed:
     assert run.jobs == {"cards": "success"}, run.text[:6000]
     summary = run.summary
     assert "### All cards match their evidence" in summary
-    assert "| cards/lab/tiny-MLX-4bit | matches |" in summary
+    assert re.search(
+        r"\| \[cards/lab/tiny-MLX-4bit\]\(https://github\.com/lab/models/blob/\w+/\S+\) \| matches \|", summary
+    )
     assert "<summary>Card of tiny-MLX-8bit</summary>" in summary
     assert "license: " in summary
 
@@ -320,7 +322,7 @@ def failing(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("missing repo", "2", "ada/missing does not exist"),
         ("bad yaml", "2", "recipes/bad.yaml:2: not valid YAML"),
         ("no such variant", "2", "there is no variant 3bit"),
-        ("no such stage", "2", "the input 'stage' is none of those"),
+        ("no such stage", "2", "unknown stage; action.yml lists the stages"),
         ("refused", "1", "cannot load the model type llamma"),
         ("no connection", "4", "no answer from http://127.0.0.1:9"),
     ],
