@@ -113,9 +113,7 @@ def _sampling(evidence: Evidence, converter: Converter) -> Mapping[str, object] 
 
 def _kit(evidence: Evidence) -> Mapping[str, str]:
     """Return where the kit is and how to install it: what evidence of earlier versions does not say is a constant."""
-    made = evidence.kit
-    address = made.address if made else f"{kit.SERVER}/{kit.REPO}"
-    ref = made.ref if made else f"v{evidence.generator}"
+    address, ref = evidence.kit.address if evidence.kit else kit.address({}), f"v{evidence.generator}"
     return {
         "address": address,
         "page": f"{address}/blob/{ref}/docs/card.md",

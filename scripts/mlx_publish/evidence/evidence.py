@@ -155,10 +155,9 @@ class Sampling(Record):
 
 
 class KitSpec(Record):
-    """The kit that made it: its web address, and the commit or tag."""
+    """The kit that made it, by its web address; `generator` is its version."""
 
     address: str = Field(pattern=r"^https://[A-Za-z0-9.:-]+/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$", max_length=200)
-    ref: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)
 
 
 class Judged(Record):

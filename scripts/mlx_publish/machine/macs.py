@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SIZES_GB = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 """Memory of the Macs with Apple silicon that a table names."""
-_HEADROOM = 1.15
+HEADROOM = 1.15
 """Weights and cache, plus activations and the buffers of a long prompt."""
 
 
@@ -18,4 +18,4 @@ def usable(memory: int) -> int:
 
 def smallest_mac(needed: int) -> int | None:
     """Return the GB of the smallest Mac whose GPU holds weights and cache of so many bytes; None where none does."""
-    return next((gb for gb in SIZES_GB if needed * _HEADROOM <= usable(gb << 30)), None)
+    return next((gb for gb in SIZES_GB if needed * HEADROOM <= usable(gb << 30)), None)

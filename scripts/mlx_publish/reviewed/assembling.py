@@ -62,7 +62,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "ladder": ladder_of(context),
         "missing": {name: bound.why_missing(name) for name in MEASURED if name not in measured},
         **({"sampling": sampling} if sampling else {}),
-        "kit": {"address": kit.address(), "ref": kit.ref()},
+        "kit": {"address": kit.address()},
         **({"untested": untested} if untested else {}),
         "checks": [
             {
