@@ -241,7 +241,7 @@ def test_every_number_of_a_cpu_says_so(made: Made) -> None:
     assert sections
     assert [part.splitlines()[0] for part in sections if "CPU" not in part] == []
     assert "Linux" in card
-    assert "on the CPU; higher is faster" in found.chart
+    assert "Tokens/s (CPU)" in found.chart
     told = [part for part in re.split(r"(?= (?:ok|warn|FAIL|skip) )", found.said) if numbers(part)]
     assert told
     assert [part for part in told if "Linux, CPU" not in part] == []
@@ -279,7 +279,13 @@ def test_a_real_run_is_of_this_machine(really: Measured) -> None:
     assert [(one["prompt_tokens"], one["generation_tokens"]) for one in found["lengths"]] == [(16, 16), (40, 16)]
     assert all(len(one["trials"]) == 3 for one in found["lengths"])
     # One layer with one head of 64, for keys and for values.
-    assert found["cache"] == {"bytes_per_token": 2 * 64 * 2, "window_bytes_per_token": 0, "window": 0}
+    assert found["cache"] == {
+        "bytes_per_token": 2 * 64 * 2,
+        "window_bytes_per_token": 0,
+        "window": 0,
+        "fixed_bytes": 0,
+        "unknown_layers": 0,
+    }
     assert read_json(really.variant / "benchmark.json")["verdict"] == "pass"
     assert set(checks(really.variant, "benchmark")) == {"steady", "machine-at-rest", "device", "enough"}
     assert "measured on the CPU under Linux" in really.said

@@ -155,7 +155,7 @@ def test_a_system_role_that_is_refused_is_folded(strict: Tried) -> None:
 
 def test_the_snippet_folds_it_alike_and_runs(strict: Tried) -> None:
     answers_as_the_card_shows(strict)
-    assert "takes no system text" in (strict.model / "README.md").read_text()
+    assert "has no system role" in (strict.model / "README.md").read_text()
     assert ANSWER in run_snippet(strict.model / "README.md", User(strict.root / "home"))
 
 
