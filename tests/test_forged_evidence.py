@@ -228,22 +228,22 @@ def _check(evidence: dict[str, Any], name: str) -> dict[str, Any]:
 
 NAMED: dict[str, tuple[Change, str]] = {
     "licence": (lambda e: e["licence"].update(id="mit"), 'licence.id says "mit", but inspect.json says "apache-2.0"'),
-    "licence name": (lambda e: e["licence"].update(name="Ours"), 'licence.name says "Ours" where'),
-    "licence link": (lambda e: e["licence"].update(link="https://x.y"), 'licence.link says "https://x.y" where'),
-    "languages": (lambda e: e.update(language=["en", "de"]), 'language says ["en", "de"] where'),
-    "context": (lambda e: e["config"].update(context=10**6), "config.context says 1000000 where"),
+    "licence name": (lambda e: e["licence"].update(name="Ours"), 'licence.name says "Ours", but'),
+    "licence link": (lambda e: e["licence"].update(link="https://x.y"), 'licence.link says "https://x.y", but'),
+    "languages": (lambda e: e.update(language=["en", "de"]), 'language says ["en", "de"], but'),
+    "context": (lambda e: e["config"].update(context=10**6), "config.context says 1000000, but"),
     "parameters": (
         lambda e: e["model"].update(parameters=7 * 10**9),
         "model.parameters says 7000000000, but convert.json",
     ),
-    "bits": (lambda e: e["model"].update(bits_per_weight=8.5), "model.bits_per_weight says 8.5 where"),
+    "bits": (lambda e: e["model"].update(bits_per_weight=8.5), "model.bits_per_weight says 8.5, but"),
     "ends": (lambda e: e["smoke"].update(stop_ids=[0]), "smoke.stop_ids"),
     "capabilities": (
         lambda e: e["smoke"]["capabilities"].update(tools="listed"),
         'smoke.capabilities.tools says "listed"',
     ),
     "tools": (lambda e: e["tools"].update(mlx="9.9"), 'tools.mlx says "9.9", but convert.json says'),
-    "template": (lambda e: e["smoke"].update(chat_template=False), "smoke.chat_template says false where"),
+    "template": (lambda e: e["smoke"].update(chat_template=False), "smoke.chat_template says false, but"),
     "digest": (lambda e: e["model"]["files"][0].update(sha256="0" * 64), "model.files[0].sha256 says"),
     "source": (lambda e: e["source"].update(identity="0" * 64), "source.identity says"),
     "base model": (lambda e: e["source"].update(base_model="big/lab"), 'source.base_model says "big/lab"'),
@@ -256,7 +256,7 @@ NAMED: dict[str, tuple[Change, str]] = {
         lambda e: e["config"].update(experts=128),
         "config.experts says 128, but inspect.json says nothing",
     ),
-    "a key less": (lambda e: e["config"].pop("model_type"), "config.model_type says nothing where"),
+    "a key less": (lambda e: e["config"].pop("model_type"), "config.model_type says nothing, but"),
     "another type": (lambda e: e["config"].update(context=float(e["config"]["context"])), "config.context says"),
     "control characters": (lambda e: e["source"].update(name="\x1b[2J"), 'source.name says "\\u001b[2J"'),
     "a long text": (lambda e: e["source"].update(name="n" * 5000), 'source.name says "nnn'),
@@ -296,7 +296,7 @@ LISTS: dict[str, tuple[Change, str]] = {
     "a test that is gone": (lambda e: _without(e, "smoke"), "it was not tested"),
     "a measurement that is gone, its checks not": (
         lambda e: e["missing"].update(fidelity="") or e.update(fidelity=None),
-        "and fidelity is null",
+        "but fidelity is null",
     ),
     "words of its own": (lambda e: _without(e, "fidelity", " at all, it is perfect"), "is not a reason"),
     "an exemption of its own": (lambda e: _exempt(e, "we know it"), "does not accept"),
@@ -346,7 +346,7 @@ def test_what_another_machine_measured_is_claimed_and_said(tree: Tree, tmp_path:
     assert "claimed only by the evidence: smoke, fidelity" in checks["facts-known"].message
     shutil.rmtree(tmp_path / "out")
     for change, words in (
-        (lambda e: e["smoke"]["capabilities"].update(tools="listed"), "where the source's chat template says"),
+        (lambda e: e["smoke"]["capabilities"].update(tools="listed"), "but the source's chat template says"),
         (lambda e: e["smoke"]["exchange"]["messages"][0].update(content="Hi"), "smoke.exchange.messages[0].content"),
         (lambda e: e["smoke"]["asked"].update(prompt="Hi"), "smoke.asked.prompt"),
         (lambda e: e["smoke"].update(system="own-turn"), "smoke.system"),
