@@ -82,7 +82,7 @@ def test_a_tag_that_stands_for_another_commit_of_the_source(ada: User, hub: Hub)
     api_tag(hub, "v1")
     text = refused(ada, hub, "--tag", "v1")
     assert f"the tag v1 of {REPO} is at another commit" in text
-    assert "differs in the source's commit, the variant" in text
+    assert "with differences in the source's commit, the variant" in text
 
 
 def api_tag(hub: Hub, tag: str) -> None:
@@ -164,7 +164,7 @@ def test_a_dry_run_after_the_upload_has_nothing_to_send(done: tuple[User, list[s
 def test_a_dry_run_names_what_would_be_removed_and_adopted(done: tuple[User, list[str], Path], hub: Hub) -> None:
     user, flags, _ = done
     hub.put(REPO, {"by-hand.txt": b"by hand"})
-    assert "was not made from this source" in user.run("upload", *flags, "--dry-run", code=1).text
+    assert "was not published from this source" in user.run("upload", *flags, "--dry-run", code=1).text
     text = user.run("upload", *flags, "--adopt", "true", "--dry-run").text
     assert "- by-hand.txt" in text
     assert "'adopt: true' would replace" in text
