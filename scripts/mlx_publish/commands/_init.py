@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -56,7 +57,7 @@ def init(options: argparse.Namespace, console: Console) -> int:
         except Refused:
             console.say(f"{model} is refused, so nothing is written; name another model, or none")
             raise
-    root = options.dir.resolve()
+    root = Path(os.path.realpath(options.dir))  # it takes a link that leads to itself, too
     with placing(root, _files(namespace, kit, proposed), _LATER) as placed:
         has_git = (root / ".git").exists()  # one above would not find the workflows
         if options.git and not has_git:
