@@ -137,13 +137,14 @@ def test_what_fails_at_the_end_takes_back_what_was_written(tmp_path: Path) -> No
 def prepare(folder: Path, name: str, kind: str) -> None:
     """Put something that is no folder of ours where `init` would write."""
     path = folder / name
+    targets = {"link": folder.parent / "elsewhere", "loop": path, "device": Path("/dev/zero")}
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "file":
         path.write_text("x")
     elif kind == "pipe":
         os.mkfifo(path)
     else:
-        path.symlink_to({"link": folder.parent / "elsewhere", "loop": path, "device": "/dev/zero"}[kind])
+        path.symlink_to(targets[kind])
 
 
 @pytest.mark.parametrize(
