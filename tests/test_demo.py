@@ -69,7 +69,7 @@ def test_the_card_says_what_was_found(demo: Path, label: str) -> None:
     assert "affine, group size 64" in body
     answer = evidence(demo, label)["smoke"]["exchange"]["answer"]
     assert "eclipse" in answer.lower()
-    assert answer.strip() in body
+    assert " ".join(answer.split()) in " ".join(body.split())
     assert f'model, tokenizer = load("{folder.name}")' in body
     assert "You are a friendly astronomer who explains things simply." in body
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")

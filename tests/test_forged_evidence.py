@@ -168,6 +168,7 @@ EVERY = (
     "words",
     "tools",
     "generator",
+    "kit",
     "smoke",
     "fidelity",
     "benchmark",

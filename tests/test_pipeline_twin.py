@@ -125,7 +125,7 @@ def test_an_accepted_difference_goes_through_and_the_card_tells_it(python: Count
     assert "gives other logits (normalised squared error" in card
     assert "it ignores hidden\\_act" in card or "it ignores hidden_act" in card
     assert reason in card
-    assert "Not proven: whether MLX computes this architecture as transformers does." in card
+    assert "Not proven: that MLX computes this architecture as transformers does." in card
 
 
 def test_without_torch_it_is_not_proven_and_nothing_else_changes(published: Published) -> None:
@@ -135,7 +135,7 @@ def test_without_torch_it_is_not_proven_and_nothing_else_changes(published: Publ
     assert "fail" not in inspected.values()
     assert json.loads((published.out / "mlx-publish.json").read_text(encoding="utf-8"))["proof"] is None
     card = (published.out / "README.md").read_text(encoding="utf-8")
-    assert "- Not proven: whether MLX computes this architecture as transformers does." in card
+    assert "- Not proven: that MLX computes this architecture as transformers does." in card
     assert "**Architecture.**" not in card
 
 

@@ -11,8 +11,9 @@ import pytest
 from mlx_publish import __version__
 from mlx_publish.errors import BadInput
 from mlx_publish.github.running_kit import running_kit
+from mlx_publish.machine.macs import usable
 from mlx_publish.model.weights import TensorInfo
-from mlx_publish.source.proposal import ladder, memory_of, usable
+from mlx_publish.source.proposal import ladder, memory_of
 from mlx_publish.text import kit
 
 GB = 1 << 30

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from mlx_publish.card.chart import Rung, ladder_chart, shorten, text_width
+from mlx_publish.card.chart import FONT, LONGEST_BAR, WIDTH, Rung, ladder_chart, shorten, text_width
 from mlx_publish.recipes.recipe import MOST_VARIANTS
 
 GOLDEN = Path(__file__).parent / "golden" / "ladder.svg"
@@ -133,7 +133,7 @@ def texts(root: ET.Element) -> list[Text]:
     for element in root.iter(f"{SVG}text"):
         text, size, x, y = (
             element.text or "",
-            float(element.get("font-size", "12")),
+            float(element.get("font-size", FONT)),
             number(element, "x"),
             number(element, "y"),
         )
@@ -190,8 +190,8 @@ def drawn(row: ET.Element) -> Drawn:
         shapes.append(Box(floor[0] + floor[3], floor[1], floor[0], floor[1] + floor[2]))
     return Drawn(
         words["size"],
-        words["fidelity"],
-        words["speed"],
+        words.get("fidelity", ""),
+        words.get("speed", ""),
         [number(bar, "width") for bar in bars],
         number(circles[0], "cx") if circles else None,
         floor[0] + floor[3] if floor else None,
@@ -229,10 +229,11 @@ def test_bars_and_dots_are_as_long_and_stand_where_the_numbers_say(name: str) ->
     fastest = max((of.generation_tps or 0 for of in SETS[name]), default=0)
     for of in SETS[name]:
         row = found[of.label]
-        bars = [60 * of.weight_bytes / largest] + [60 * of.generation_tps / fastest for _ in "1" if of.generation_tps]
+        bars = [LONGEST_BAR * of.weight_bytes / largest]
+        bars += [LONGEST_BAR * of.generation_tps / fastest] if of.generation_tps else []
         assert row.bars == pytest.approx(bars, abs=0.06)
-        assert (row.speed == "not measured") == (of.generation_tps is None)
-        assert (row.fidelity == "not measured") == (of.mean_kld is None)
+        assert (row.speed in ("not measured", "")) == (of.generation_tps is None)
+        assert (row.fidelity in ("not measured", "")) == (of.mean_kld is None)
         if row.dot is not None:
             assert nats(svg, row.dot) == pytest.approx(of.mean_kld, rel=0.06)
 
@@ -311,9 +312,9 @@ def test_the_description_tells_the_numbers_in_words() -> None:
     desc = parsed(ladder_chart([*TINY, rung("3bit", 1e3, None)], "acme/Tiny")).findtext(f"{SVG}desc")
     assert desc == (
         "3bit: 1.0 kB, KL divergence not measured, speed not measured. "
-        "4bit: 1.7 kB, mean KL divergence 0.0000400 ± 0.00002 nats, 1,100 tokens/s on the GPU. "
-        "8bit: 3.2 kB, mean KL divergence below 0.000001 nats, 900 tokens/s on the GPU. "
-        "bf16 (this variant): 6.0 kB, mean KL divergence 0 nats, 800 tokens/s on the GPU."
+        "4bit: 1.7 kB, near-identical, mean KL divergence 0.0000400 ± 0.00002 nats, 1,100 tokens/s on the GPU. "
+        "8bit: 3.2 kB, near-identical, mean KL divergence below 0.000001 nats, 900 tokens/s on the GPU. "
+        "bf16 (this variant): 6.0 kB, near-identical, mean KL divergence 0 nats, 800 tokens/s on the GPU."
     )
 
 
@@ -430,15 +431,15 @@ def test_what_was_not_measured_says_so() -> None:
 def test_a_number_that_no_measurement_gives_is_not_drawn() -> None:
     for wrong in (math.nan, math.inf, -math.inf, 1e300):
         row = rows(ladder_chart([rung("4bit", 75e6, wrong, wrong, wrong)], "acme/Tiny"))["4bit"]
-        assert (row.fidelity, row.speed, row.dot, len(row.bars)) == ("not measured", "not measured", None, 1)
+        assert (row.fidelity, row.speed, row.dot, len(row.bars)) == ("", "", None, 1)
         assert "±" not in ladder_chart([rung("4bit", 75e6, 0.4, wrong, 3)], "acme/Tiny")
 
 
 def test_speed_on_the_cpu_is_told_apart() -> None:
     slow = [replace(of, device="cpu") for of in DEMO]
     alone, both = ladder_chart(slow, "acme/Tiny"), ladder_chart([*slow[:2], *DEMO[2:]], "acme/Tiny")
-    assert "on the CPU; higher is faster" in [text.text for text in texts(parsed(alone))]
-    assert "on the CPU; higher is faster" not in [text.text for text in texts(parsed(both))]
+    assert "Tokens/s (CPU)" in [text.text for text in texts(parsed(alone))]
+    assert "Tokens/s (CPU)" not in [text.text for text in texts(parsed(both))]
     assert not any("(" in row.speed for row in rows(alone).values())
     assert {name: row.speed[-5:] for name, row in rows(both).items()} == {
         "2bit": "(GPU)",
@@ -460,3 +461,28 @@ def test_a_long_text_is_cut_to_its_room() -> None:
     cut = shorten("W" * 40, 128, 12)
     assert cut.endswith("W…")
     assert text_width(cut, 12) <= 128
+
+
+@pytest.mark.parametrize(
+    ("name", "headings"),
+    [
+        ("demo", ["Size", "Mean KLD", "Tokens/s"]),
+        ("no speed", ["Size", "Mean KLD"]),
+        ("nothing", ["Size"]),
+        ("some", ["Size", "Mean KLD", "Tokens/s"]),
+    ],
+)
+def test_a_panel_without_a_single_number_is_left_out(name: str, headings: list[str]) -> None:
+    root = parsed(ladder_chart(SETS[name], "acme/Tiny"))
+    assert [text.text for text in texts(root) if text.text in ("Size", "Mean KLD", "Tokens/s")] == headings
+
+
+def test_each_measured_variant_has_its_word() -> None:
+    words = [text.text for text in texts(parsed(ladder_chart(DEMO, "acme/Tiny"))) if text.kind.startswith("word")]
+    assert words == ["heavily lossy", "heavily lossy", "heavily lossy", "very close", "near-identical"]
+
+
+def test_no_text_is_smaller_than_9_pixels_on_a_phone() -> None:
+    root = parsed(ladder_chart(DEMO, "acme/Tiny"))
+    sizes = [float(element.get("font-size", root.get("font-size", ""))) for element in root.iter(f"{SVG}text")]
+    assert min(sizes) * 328 / WIDTH >= 9

@@ -68,7 +68,7 @@ EXTENDED = """\
 
 def test_a_block_can_be_replaced_and_a_section_added(put: Put) -> None:
     text = card(put(README=EXTENDED))
-    assert "\n# Tiny-4bit, by us\n\nThis is [acme/Tiny]" in text
+    assert "\n# Tiny-4bit, by us\n\n4-bit [MLX](https://github.com/ml-explore/mlx) conversion of [acme/Tiny]" in text
     assert "\n## House rules\n\nAsk first.\n\n## Licence and credit\n" in text
 
 
@@ -235,4 +235,4 @@ def test_templates_see_evidence_as_plain_data(put: Put) -> None:
     text = card(put(licence=f"## L\n\n{words}\n\n{rungs}\n\n{tables}\n"))
     assert f"{len(make_evidence())} name False False\n" in text
     assert f"{len(make_evidence()['ladder'][0])} 4bit take-better-closest\n" in text
-    assert "very close to the source; hard to tell apart in use 2,000 (1,960 to 2,040)" in text
+    assert "very close: hard to tell apart from the source in use 2,000 (1,960 to 2,040)" in text

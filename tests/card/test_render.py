@@ -226,9 +226,10 @@ def test_strangers_words_are_shown_as_text_everywhere(role: str) -> None:
     assert "html_inline" not in {child.type for child in inner}
     assert [child.attrs["src"] for child in inner if child.type == "image"] == ["ladder.svg"]
     links = [child.attrs["href"] for child in inner if child.type == "link_open"]
-    assert links[:2] == ["https://github.com/ml-explore/mlx", "mlx-publish.json"]
+    page = "https://github.com/mlx-publish/mlx-publish/blob/v0.2.0/docs/card.md#which-variant"
+    assert links[:4] == ["https://github.com/ml-explore/mlx", page, "#example", "mlx-publish.json"]
     # The rest are files beside the card.
-    assert all(str(target).startswith("LICENSE") and ":" not in str(target) for target in links[2:])
+    assert all(str(target).startswith("LICENSE") and ":" not in str(target) for target in links[4:])
     assert "{{ 7*7 }}" in text
     shown = " ".join(ALL_AT_ONCE.split())
     codes = [child.content for child in inner if child.type == "code_inline"]

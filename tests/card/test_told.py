@@ -72,31 +72,31 @@ def with_(**sections: Any) -> Evidence:
 
 
 LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("computed in float32", {"smoke": {"computed_in": "float32"}}, {}),
-    ("Not proven: whether MLX", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
+    ("on a CPU in float32", {"smoke": {"computed_in": "float32"}}, {}),
+    ("Not proven: that MLX", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
     (
-        "Not proven: whether MLX",
+        "Not proven: that MLX",
         {"checks": [judged("inspect", "twin-equal", "skip", "x")]},
         {"checks": [judged("inspect", "twin-equal", "pass", "x")]},
     ),
     (
-        "Not proven: whether MLX",
+        "Not proven: that MLX",
         {"checks": [judged("inspect", "twin-equal", "warn", "x (accepted: y)", "y")]},
         {"checks": [judged("inspect", "twin-equal", "warn", "x")]},
     ),
-    ("No prompt of more than 556 tokens", {}, {"config": {"context": 556}}),
+    ("No prompt longer than 556 tokens", {}, {"config": {"context": 556}}),
     ("sliding window", {"checks": [judged("smoke", "long-prompt", "skip", "x")]}, {}),
-    ("in English only, not in de and fr", {"language": ["en", "de", "fr"]}, {}),
+    ("only English answers were checked, not de and fr", {"language": ["en", "de", "fr"]}, {}),
     ("the 6 other languages", {"language": ["de", "fr", "es", "it", "pt", "pl"]}, {"language": ["en", "en-GB"]}),
     ("thinking off, not with thinking on", {"smoke": {"options": {"enable_thinking": False}}}, {}),
     (
-        "whether the model calls them well",
+        "how well the model calls them",
         {},
         {"smoke": {"capabilities": FULL["smoke"]["capabilities"] | {"tools": "ignored"}}},
     ),
-    ("the engines of other clients", {}, {"checks": [judged("smoke", "other-engines", "pass", "x")]}),
+    ("other template engines", {}, {"checks": [judged("smoke", "other-engines", "pass", "x")]}),
     ("The source takes images", {"source": {"pipeline_tag": "image-text-to-text"}}, {}),
-    ("No test of knowledge", {}, {}),
+    ("Knowledge, reasoning, code and safety were not tested", {}, {}),
 ]
 
 
@@ -111,7 +111,7 @@ def test_what_was_not_measured_has_no_limits_but_that_nothing_was_tested_or_prov
     told = limits(with_(smoke=None, fidelity=None, benchmark=None, checks=[]))
     assert [text.partition(":")[0] for text in told] == [
         "Not proven",
-        "No test of knowledge, reasoning, code or safety was run",
+        "Knowledge, reasoning, code and safety were not tested, neither on this model nor on its source.",
     ]
 
 

@@ -1,6 +1,7 @@
-"""A recipe's variants in one picture, a row each: size, fidelity, speed.
+"""A recipe's variants in one picture, two lines each: name and verdict; size, fidelity and speed below.
 
-Each number stands in a column of its own, so no label meets another, however close two variants are.
+Each number has a column of its own, so no label meets another, however close two variants are. The picture is narrow:
+on a phone's page of 328 pixels no text is smaller than 9.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlx_publish.evidence.closeness import closeness
 from mlx_publish.text import numbers
 
-WIDTH, TOP, ROW, FONT = 720, 78, 22, 12
-LEFT, RIGHT, LONGEST_NAME = 12, 708, 128
-SIZES, SPEEDS, LONGEST_BAR = 152, 552, 60
+WIDTH, SHOWN, TOP, ROW, FONT = 400, 480, 72, 38, 11
+"""The picture's own unit; `SHOWN` is its width in pixels where a page has room."""
+LEFT, RIGHT, LONGEST_NAME = 10, 390, 130
+SIZES, SPEEDS, LONGEST_BAR = 10, 250, 40
 """Where the bars begin; their numbers stand behind their ends."""
-AXIS, FIDELITIES = (302, 442), 526
-"""Where the axis of fidelities begins and ends, and where their numbers do."""
+AXIS, WORDS = (130, 236), 200
+"""Where the axis of fidelities begins and ends, with its numbers above; where the words behind them begin."""
+LEGEND = 302
 LARGEST = 1e5
 """Nats and tokens/s beyond this are no measurement."""
 MEASURABLE = 1e-6
@@ -54,11 +58,12 @@ class Axis:
     low: int
     high: int
     floored: bool
+    right: int = AXIS[1]
 
     def at(self, value: float) -> float:
         """Return the place in the picture, to a tenth of its unit; what lies beyond is put at the end."""
         share = (math.log10(max(value, 1e-300)) - self.low) / (self.high - self.low)
-        return round(AXIS[0] + min(1.0, max(0.0, share)) * (AXIS[1] - AXIS[0]), 1)
+        return round(AXIS[0] + min(1.0, max(0.0, share)) * (self.right - AXIS[0]), 1)
 
     @property
     def lines(self) -> list[float]:
@@ -83,7 +88,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant: its middle from the top, its name, all its numbers in words, its bars, its dot and its numbers."""
+    """A variant: the middle of its second line, its name, its numbers in words, its bars, its dot and its numbers."""
 
     rung: Rung
     y: float
@@ -94,6 +99,8 @@ class Row:
     """The length of the bar and the number behind it."""
     speed: tuple[float, str]
     fidelity: str
+    verdict: str
+    """The word of the scale; empty where nothing was measured."""
 
 
 def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
@@ -112,14 +119,24 @@ def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
     devices = {rung.device for rung in rungs if rung.generation_tps is not None}
     return environment.get_template("card/ladder.svg.j2").render(
         width=WIDTH,
+        shown=SHOWN,
         bottom=TOP + ROW * len(rungs),
-        heading=shorten(subject, WIDTH - 160, 15, bold=True),
+        heading=shorten(subject, LEGEND - LEFT - 12, 14, bold=True),
         title=f"{subject}: size, fidelity and speed of its variants",
         desc=" ".join(_words(rung) for rung in rungs),
         rows=_rows(rungs, axis, mixed="cpu" in devices and len(devices) > 1),
         axis=axis,
         cpu=devices == {"cpu"},
-        place={"left": LEFT, "right": RIGHT, "sizes": SIZES, "axis": AXIS, "fidelities": FIDELITIES, "speeds": SPEEDS},
+        timed=bool(devices),
+        place={
+            "left": LEFT,
+            "right": RIGHT,
+            "sizes": SIZES,
+            "axis": (AXIS[0], axis.right if axis else AXIS[1]),
+            "words": WORDS,
+            "speeds": SPEEDS if axis else AXIS[0],
+            "legend": LEGEND,
+        },
         step=ROW,
         top=TOP,
     )
@@ -172,7 +189,9 @@ def _axis(rungs: Sequence[Rung]) -> Axis | None:
     # What is put at the floor stands clearly below what is measurably above it.
     low = max(-6, math.floor(math.log10(lowest / 2.5 if floored else lowest)))
     high = math.ceil(math.log10(max((value + error for value, error in shown), default=MEASURABLE)))
-    return Axis(low, max(high, low + 2 if floored else low + 1), floored) if values else None
+    timed = any(rung.generation_tps is not None for rung in rungs)
+    right = AXIS[1] if timed else RIGHT - 20
+    return Axis(low, max(high, low + 2 if floored else low + 1), floored, right) if values else None
 
 
 def _rows(rungs: Sequence[Rung], axis: Axis | None, *, mixed: bool) -> list[Row]:
@@ -181,13 +200,14 @@ def _rows(rungs: Sequence[Rung], axis: Axis | None, *, mixed: bool) -> list[Row]
     return [
         Row(
             rung,
-            TOP + ROW * (number + 0.5),
+            TOP + ROW * number + 27,
             shorten(rung.label, LONGEST_NAME, FONT, bold=rung.here),
             _words(rung),
             _dot(rung, axis),
             (_bar(rung.weight_bytes, largest), numbers.size(rung.weight_bytes)),
             (_bar(rung.generation_tps or 0, fastest), _speed(rung, mixed=mixed)),
-            _fidelity(rung),
+            _fidelity(rung) if axis else "",
+            closeness(rung.mean_kld).word if rung.mean_kld is not None else "",
         )
         for number, rung in enumerate(rungs)
     ]
@@ -231,7 +251,8 @@ def _words(rung: Rung) -> str:
     if rung.generation_tps is not None:
         device = f" on the {rung.device.upper()}" if rung.device else ""
         speed = f"{_speed(rung, mixed=False)} tokens/s{device}"
-    return f"{name}: {numbers.size(rung.weight_bytes)}, {fidelity}, {speed}."
+    word = f"{closeness(rung.mean_kld).word}, " if rung.mean_kld is not None else ""
+    return f"{name}: {numbers.size(rung.weight_bytes)}, {word}{fidelity}, {speed}."
 
 
 def _power(exponent: int) -> str:

@@ -16,6 +16,7 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSy
 
 from mlx_publish.card import tables, words
 from mlx_publish.card.templates import Templates, packaged
+from mlx_publish.card.wrapping import wrapped
 from mlx_publish.errors import BadInput, Bug, Place, in_file
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec, Rate, Record, SpeedSpec
@@ -78,8 +79,11 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "siblings": lambda ladder, label: tables.siblings([Rung.model_validate(rung) for rung in ladder], label),
     "by_kind": _of(FidelitySpec, tables.by_kind),
     "speeds": _of(SpeedSpec, tables.speeds),
+    "comparison": lambda ladder, label: tables.comparison([Rung.model_validate(rung) for rung in ladder], label),
+    "wrapped": wrapped,
     "how_close": _of(FidelitySpec, words.how_close),
     "against": _of(FidelitySpec, words.against),
+    "verdict": _of(FidelitySpec, words.verdict),
     "short_against": _of(FidelitySpec, words.short_against),
     "same_logits": _of(ProofSpec, words.same_logits),
     "spread": _of(Rate, tables.spread),

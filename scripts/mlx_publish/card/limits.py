@@ -13,7 +13,7 @@ _IMAGES = {
     "audio-text-to-text": "sound",
 }
 _NAMED = 5  # languages
-_TASKS = "No test of knowledge, reasoning, code or safety was run: not on this model, and not on its source."
+_TASKS = "Knowledge, reasoning, code and safety were not tested, neither on this model nor on its source."
 
 
 def limits(evidence: Evidence) -> list[str]:
@@ -27,20 +27,20 @@ def _status(evidence: Evidence, check: str) -> str:
 
 def _of_the_model(evidence: Evidence) -> Iterator[str]:
     if evidence.untested:
-        yield f"It is published without all of its tests, because: {evidence.untested}"
+        yield f"It was published without all of its tests: {evidence.untested}"
     # Where text alone is published, the head of the card says it.
     what = _IMAGES.get(evidence.source.pipeline_tag or "")
     if what and evidence.source.modality != "text":
-        yield f"The source takes {what}; this conversion was made for text and tested with nothing else."
+        yield f"The source takes {what}; this conversion was made for text and tested with text only."
     if any(part and part.computed_in == "float32" for part in (evidence.smoke, evidence.fidelity)):
         yield (
-            "It was tested on a CPU that computed in float32. A Mac's GPU computes in the types as they are stored, so "
-            "that its answers can differ in places."
+            "It was tested on a CPU in float32. A Mac's GPU computes in the stored types, so some of its answers can "
+            "differ."
         )
     accepted = any(check.id == "twin-equal" and check.accepted for check in evidence.checks)
     twin = _status(evidence, "twin-equal") in ("pass", "fixed", "warn") and not accepted
     if not twin and _status(evidence, "architecture-proven") not in ("pass", "fixed"):
-        yield "Not proven: whether MLX computes this architecture as transformers does."
+        yield "Not proven: that MLX computes this architecture as transformers does."
 
 
 def _of_prompts(evidence: Evidence) -> Iterator[str]:
@@ -50,9 +50,9 @@ def _of_prompts(evidence: Evidence) -> Iterator[str]:
     context = evidence.config.context
     if longest and not (context and longest >= context):
         states = f"; the source states {context:,}" if context else ""
-        yield f"No prompt of more than {longest:,} tokens was tried{states}."
+        yield f"No prompt longer than {longest:,} tokens was tested{states}."
     if _status(evidence, "long-prompt") == "skip":
-        yield "No prompt was longer than its sliding window, so what lies beyond is untried."
+        yield "No prompt was longer than its sliding window, so longer ones are untested."
 
 
 def _of_answers(evidence: Evidence) -> Iterator[str]:
@@ -63,16 +63,14 @@ def _of_answers(evidence: Evidence) -> Iterator[str]:
     if others:
         last = f"{', '.join(others[:-1])} and {others[-1]}" if others[1:] else others[0]
         named = last if len(others) <= _NAMED else f"the {len(others)} other languages that the source names"
-        yield f"Apart from the example, its answers were looked at in English only, not in {named}."
+        yield f"Apart from the example, only English answers were checked, not {named}."
     if smoke.options:
         tried, untried = ("on", "off") if any(smoke.options.values()) else ("off", "on")
-        yield f"Its answers were looked at with thinking {tried}, not with thinking {untried}."
+        yield f"Answers were checked with thinking {tried}, not with thinking {untried}."
     if smoke.lists_tools:
-        yield "The chat template lists tools; whether the model calls them well was not tested."
+        yield "The chat template lists tools; how well the model calls them was not tested."
     if smoke.chat_template and _status(evidence, "other-engines") not in ("pass", "fixed", "warn"):
-        yield (
-            "The chat template was rendered by transformers and mlx-lm; the engines of other clients were not compared."
-        )
+        yield ("The chat template was rendered by transformers and mlx-lm; other template engines were not compared.")
 
 
 # What was so in the hour of publishing and says nothing of the model.

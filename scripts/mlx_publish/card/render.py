@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import TemplateError
 
@@ -14,14 +15,17 @@ from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.templates import judge, read_templates, templates_beside
-from mlx_publish.card.words import by_size, choice, here, shared
+from mlx_publish.card.words import by_size, choice, form, here, needed_memory, shared, short_tokens
 from mlx_publish.chat.described import described
-from mlx_publish.converters import converter_of
+from mlx_publish.converters import Converter, converter_of
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
+from mlx_publish.evidence.measurements import SmokeSpec
 from mlx_publish.methods import Form, method_of
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.text.markdown import Markdown, tidy, unclosed
+from mlx_publish.text import kit
+from mlx_publish.text.markdown import Markdown, escape, tidy, unclosed
 
 UNRENDERABLE = (*LACKING, TemplateError)
 """What rendering raises where evidence lacks something within a measurement."""
@@ -86,7 +90,66 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "licence": licence_words(evidence),
         "legal_files": legal_files(evidence),
         "again": again(evidence),
+        "swift": swift(load_as, smoke),
+        "form": form(evidence.variant),
+        "needed": _needed(evidence),
+        "sampling": _sampling(evidence, converter),
+        "kit": _kit(evidence),
+        "badge": badge(evidence),
     }
+
+
+def _needed(evidence: Evidence) -> Mapping[str, object] | None:
+    rung = here(evidence)
+    needed = needed_memory(rung) if rung else None
+    return {"bytes": needed[0], "context": short_tokens(needed[1])} if needed else None
+
+
+def _sampling(evidence: Evidence, converter: Converter) -> Mapping[str, object] | None:
+    given = evidence.sampling
+    settings = {key: value for key, value in given.plain.items() if value is not None} if given else {}
+    return {"settings": settings, "flags": converter.sampling_flags(given)} if given and settings else None
+
+
+def _kit(evidence: Evidence) -> Mapping[str, str]:
+    """Return where the kit is and how to install it: what evidence of earlier versions does not say is a constant."""
+    address, ref = evidence.kit.address if evidence.kit else kit.address({}), f"v{evidence.generator}"
+    return {
+        "address": address,
+        "page": f"{address}/blob/{ref}/docs/card.md",
+        "verify": f"uvx --from {shlex.quote(f'git+{address}@{ref}')} {kit.NAME} verify",
+    }
+
+
+def swift(load_as: str, smoke: SmokeSpec | None) -> str:
+    """Return Swift for MLXLLM of mlx-swift-lm, as its documentation loads a model of the Hub."""
+    question = smoke.asked.get("prompt", "") if smoke else ""
+    plain = question.isascii() and question.isprintable() and not set(question) & set('"\\')
+    asked = question if plain and question else "What causes a solar eclipse?"
+    return "\n".join(
+        (
+            "import MLXLLM",
+            "import MLXLMCommon",
+            "",
+            "let model = try await LLMModelFactory.shared.loadContainer(",
+            f'    configuration: .init(id: "{load_as}")',
+            ")",
+            "let session = ChatSession(model)",
+            f'print(try await session.respond(to: "{asked}"))',
+        )
+    )
+
+
+def badge(evidence: Evidence) -> str:
+    """Return Markdown of a badge: `MLX | 4bit · close`, in a warning colour from lossy on."""
+    step = closeness(evidence.fidelity.mean_kld) if evidence.fidelity else None
+    words = f"{evidence.variant.label} · {step.word}" if step else evidence.variant.label
+    colour = "lightgrey" if step is None else "orange" if step.warns else "blue"
+    # shields.io reads - and _ as separators unless they are doubled.
+    text = quote(words.replace("-", "--").replace("_", "__"), safe="")
+    image = f"![MLX {escape(words)}](https://img.shields.io/badge/MLX-{text}-{colour})"
+    repo = evidence.destination.repo
+    return f"[{image}](https://huggingface.co/{repo})" if repo else image
 
 
 def _plain(rung: Rung | None) -> Mapping[str, object] | None:

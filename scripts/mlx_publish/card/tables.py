@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
+from mlx_publish.card.words import EIGHT_K, choice, needed_memory, shared, short_tokens
+from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, Kind, Rate, SpeedSpec
+from mlx_publish.machine.macs import smallest_mac
 from mlx_publish.text import markdown
 from mlx_publish.text.markdown import Markdown, escape, hub
 from mlx_publish.text.numbers import percent, significant, size
 
 R = TypeVar("R")
+_WORDS = ("Closeness",)
 UNKNOWN = Markdown("-")
 _KINDS = {"scripts": "other languages"}
 
@@ -25,7 +29,7 @@ def table(columns: Sequence[tuple[str, Callable[[R], str | None]]], rows: Sequen
     cells = {title: [cell(row) for row in rows] for title, cell in columns}
     shown = {title: texts for title, texts in cells.items() if any(text is not None for text in texts)}
     lines = [[UNKNOWN if text is None else text for text in line] for line in zip(*shown.values(), strict=True)]
-    return markdown.table([*shown], lines, right=[*shown][1:])
+    return markdown.table([*shown], lines, right=[title for title in [*shown][1:] if title not in _WORDS])
 
 
 def sibling(rung: Rung, label: str) -> Markdown:
@@ -36,20 +40,55 @@ def sibling(rung: Rung, label: str) -> Markdown:
 
 
 def siblings(ladder: Sequence[Rung], label: str) -> Markdown:
-    """Return the table of all variants; the speed names its device where they have several."""
+    """Return the table of all variants for who has to choose one; the numbers behind it stand in `measured`."""
     mixed = len({rung.device for rung in ladder if rung.device}) > 1
+    take = choice(ladder)["take"]
+    full = shared(rung.memory_tokens for rung in ladder)
+    at_full = f"At {short_tokens(full)}" if full else "At full context"
+    columns: list[tuple[str, Callable[[Rung], str | None]]] = [
+        ("Variant", lambda rung: _marked(rung, label, take)),
+        ("Closeness", _closeness),
+        ("Download", lambda rung: size(rung.weight_bytes)),
+        (f"Memory at {short_tokens(EIGHT_K)}", lambda rung: _written(rung.memory_8k_bytes, size)),
+        (at_full, lambda rung: _written(rung.memory_bytes, size)),
+        ("Smallest Mac", _mac),
+        ("Tokens/s", lambda rung: _speed(rung, mixed=mixed)),
+    ]
+    if (full is not None and full <= EIGHT_K) or all(rung.memory_8k_bytes is None for rung in ladder):
+        columns[3:5] = [(f"Memory {at_full[0].lower()}{at_full[1:]}", columns[4][1])]
+    return table(columns, ladder)
+
+
+def comparison(ladder: Sequence[Rung], label: str) -> Markdown:
+    """Return the numbers of all variants."""
     return table(
         [
             ("Variant", lambda rung: sibling(rung, label)),
-            ("Size", lambda rung: size(rung.weight_bytes)),
-            ("Memory", lambda rung: _written(rung.memory_bytes, size)),
             ("Bits per weight", lambda rung: f"{rung.bits_per_weight:.2f}"),
             ("Mean KLD", lambda rung: _written(rung.mean_kld, significant)),
-            ("Same first choice", lambda rung: _written(rung.same_first_choice, percent)),
-            ("Tokens/s", lambda rung: _speed(rung, mixed=mixed)),
+            ("Top-1 agreement", lambda rung: _written(rung.same_first_choice, percent)),
         ],
         ladder,
     )
+
+
+def _marked(rung: Rung, label: str, take: Rung | None) -> Markdown:
+    marks = [word for word, so in (("recommended", rung == take), ("you are here", rung.label == label)) if so]
+    return Markdown(sibling(rung, label) + (f" ({', '.join(marks)})" if marks else ""))
+
+
+def _closeness(rung: Rung) -> Markdown | None:
+    if rung.mean_kld is None:
+        return None
+    step = closeness(rung.mean_kld)
+    other = "" if rung.against in (None, "the source") else f" to {escape(rung.against)}"
+    return Markdown(f"{'⚠ ' if step.warns else ''}{step.word}{other}")
+
+
+def _mac(rung: Rung) -> str | None:
+    needed = needed_memory(rung)
+    mac = smallest_mac(needed[0]) if needed else None
+    return f"{mac} GB" if mac else None
 
 
 def by_kind(fidelity: FidelitySpec) -> Markdown:
@@ -60,7 +99,7 @@ def by_kind(fidelity: FidelitySpec) -> Markdown:
             ("Text", lambda row: row[0]),
             ("Tokens", lambda row: f"{row[1].positions:,}"),
             ("Mean KLD", lambda row: _with_error(row[1], "mean_kld")),
-            ("Same first choice", lambda row: _with_error(row[1], "same_first_choice")),
+            ("Top-1 agreement", lambda row: _with_error(row[1], "same_first_choice")),
             ("Perplexity ratio", lambda row: _with_error(row[1], "perplexity_ratio")),
         ],
         [*kinds, ("All", fidelity)],

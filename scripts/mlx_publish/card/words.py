@@ -5,28 +5,54 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from mlx_publish.evidence.evidence import Evidence, Rung
+from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
+from mlx_publish.evidence.evidence import Evidence, Rung, VariantSpec
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec
+from mlx_publish.text.markdown import Markdown, escape
+from mlx_publish.text.numbers import significant
 
 T = TypeVar("T")
+EIGHT_K = 8192
 
-SAME, CLOSE = 0.01, 0.15
-"""Mean KL divergence in nats from which down a variant is practically the same model, or close to it."""
 _SAME_LOGITS = 1e-5
-# Upper limits of the mean KL divergence in nats, each with what people may expect from there down.
-_WORDS: tuple[tuple[float, str], ...] = (
-    (SAME, "practically the same model"),
-    (0.05, "very close to {what}; hard to tell apart in use"),
-    (CLOSE, "close to {what}; now and then another word"),
-    (0.4, "noticeably lossy; expect mistakes in hard tasks that {what} does not make"),
-    (1.0, "heavily lossy; take a wider variant where you can"),
-)
 
 
 def how_close(fidelity: FidelitySpec) -> str:
-    """Return what the mean divergence means for who uses the model."""
-    words = next((words for limit, words in _WORDS if fidelity.mean_kld < limit), "hardly the same model any more")
-    return words.format(what=short_against(fidelity))
+    """Return the word of the scale and what to expect."""
+    step = closeness(fidelity.mean_kld)
+    return f"{step.word}: {step.meaning.format(what=short_against(fidelity))}"
+
+
+def verdict(fidelity: FidelitySpec) -> Markdown:
+    """Return the verdict of the card's head: the word, its number, what to expect, and a warning from lossy on."""
+    step, what = closeness(fidelity.mean_kld), short_against(fidelity)
+    sign = "⚠ Warning: " if step.warns else ""
+    meaning = escape(step.meaning.format(what=what))
+    against = "" if "{what}" in step.meaning else f", compared with {escape(what)}"
+    return Markdown(f"{sign}**{step.word}** (mean KLD {significant(fidelity.mean_kld)}): {meaning}{against}.")
+
+
+def form(variant: VariantSpec) -> str:
+    """Return what was made, in front of `MLX conversion`."""
+    if not variant.quantized:
+        return f"Unquantized {variant.dtype}" if variant.dtype else "Unquantized"
+    if variant.mixed:
+        return f"Mixed-precision ({variant.mixed})"
+    return f"{variant.bits}-bit" if variant.mode == "affine" else str(variant.mode)
+
+
+def needed_memory(rung: Rung) -> tuple[int, int] | None:
+    """Return (bytes, tokens): what weights and cache take at 8k, or at the whole context where that is shorter."""
+    if rung.memory_8k_bytes is not None:
+        return rung.memory_8k_bytes, EIGHT_K
+    if rung.memory_bytes is not None and rung.memory_tokens is not None and rung.memory_tokens <= EIGHT_K:
+        return rung.memory_bytes, rung.memory_tokens
+    return None
+
+
+def short_tokens(tokens: int) -> str:
+    """Return a length of context as people say it: 8k, 128k, 2,000."""
+    return f"{tokens // 1024}k" if tokens >= 1024 and tokens % 1024 == 0 else f"{tokens:,}"
 
 
 def short_against(fidelity: FidelitySpec) -> str:
@@ -68,7 +94,7 @@ def choice(ladder: Sequence[Rung]) -> dict[str, Rung | None]:
     known = [(rung.mean_kld, rung) for rung in by_size(ladder) if rung.mean_kld is not None]
     known = [(mean, rung) for mean, rung in known if rung.against == known[0][1].against]
     take = next((rung for mean, rung in known if mean < CLOSE), None)
-    same = next((rung for mean, rung in known if mean < SAME), None)
+    same = next((rung for mean, rung in known if mean < NEAR_IDENTICAL), None)
     closest = min(known, key=lambda entry: entry[0])[1] if known else None
     return {"take": take, "better": same if same is not take else None, "closest": None if take else closest}
 

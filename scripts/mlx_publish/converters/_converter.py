@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from mlx_publish.evidence.evidence import Sampling
     from mlx_publish.evidence.measurements import SmokeSpec
 
 
@@ -26,6 +27,8 @@ class Commands:
     chat: str
     serve: str
     request: str
+    quick: str = ""
+    """One line that needs no installation and runs the model."""
 
 
 class Converter(ABC):
@@ -55,3 +58,7 @@ class Converter(ABC):
     @abstractmethod
     def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
         """Return command lines for the model that is called `load_as`."""
+
+    def sampling_flags(self, _sampling: Sampling) -> str:
+        """Return options of the command line for recommended sampling; empty where it has none."""
+        return ""

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping
 
 from mlx_publish.converters._converter import Commands
+from mlx_publish.evidence.evidence import Sampling
 from mlx_publish.evidence.measurements import SmokeSpec
 
 _ADDRESS = "http://127.0.0.1:8080/v1"
@@ -29,7 +30,27 @@ def commands(load_as: str, smoke: SmokeSpec | None) -> Commands:
         chat=_joined("mlx_lm.chat", model, system) if chats else "",
         serve=_joined("mlx_lm.server", model),
         request=_request(smoke),
+        quick=_quick(model, smoke, chats=chats),
     )
+
+
+def _quick(model: list[str], smoke: SmokeSpec | None, *, chats: bool) -> str:
+    """Return a line that runs the model without installing anything: a conversation, or a continuation."""
+    run = "uvx --from mlx-lm"
+    if chats:
+        return f"{run} mlx_lm.chat {' '.join(model)}"
+    return f"{run} mlx_lm.generate {' '.join((*model, *_option('--prompt', _asked(smoke)['prompt'])))}"
+
+
+def sampling_flags(sampling: Sampling) -> str:
+    """Return options of mlx_lm.generate; it takes no repetition penalty, and mlx_lm.chat neither top-k nor min-p."""
+    given = (
+        ("--temp", sampling.temperature),
+        ("--top-p", sampling.top_p),
+        ("--top-k", sampling.top_k),
+        ("--min-p", sampling.min_p),
+    )
+    return " ".join(f"{flag} {value:g}" for flag, value in given if value is not None)
 
 
 def _asked(smoke: SmokeSpec | None) -> Mapping[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from mlx_publish.evidence.measurements import Message, SmokeSpec
 from mlx_publish.text.markdown import quoted
 
-FOLDED = "# The chat template takes no system text, so it goes in front of the first user turn."
-OWN_TURN = "# The chat template takes no system text, so it is a user turn of its own."
+FOLDED = "# The chat template has no system role: fold the system prompt into the first user message."
+OWN_TURN = "# The chat template has no system role: send the system prompt as a user message of its own."
 TOOLS = """\
 tools = [
     {

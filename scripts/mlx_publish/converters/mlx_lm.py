@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.converters._converter import Commands, Converter, Support
-from mlx_publish.converters._mlx_lm_commands import commands
+from mlx_publish.converters._mlx_lm_commands import commands, sampling_flags
 from mlx_publish.converters._mlx_lm_python import snippet, tools_snippet
 
 if TYPE_CHECKING:
+    from mlx_publish.evidence.evidence import Sampling
     from mlx_publish.evidence.measurements import SmokeSpec
 
 # Modules of mlx_lm.models that are parts of architectures, not architectures.
@@ -50,6 +51,10 @@ class MlxLm(Converter):
     def commands(self, load_as: str, smoke: SmokeSpec | None) -> Commands:
         """Return lines for `mlx_lm.generate`, `mlx_lm.chat` and `mlx_lm.server`."""
         return commands(load_as, smoke)
+
+    def sampling_flags(self, sampling: Sampling) -> str:
+        """Return options of `mlx_lm.generate`."""
+        return sampling_flags(sampling)
 
 
 def _remapped(utils: Path) -> set[str]:

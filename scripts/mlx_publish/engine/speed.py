@@ -155,21 +155,23 @@ def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[T
 def cache_size(layers: Sequence[Any]) -> CacheSize:
     """Return what the caches of all layers take after a run.
 
-    A layer with a window stops growing at its size; one without keys, as a state-space layer, has a fixed size and is
-    left out.
+    A layer with a window stops growing at its size; a state-space layer keeps arrays of a fixed size in place of keys.
     """
-    growing = windowed = 0
-    window = 0
+    growing = windowed = window = fixed = unknown = 0
     for layer in plain_caches(layers):
         keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
         if not isinstance(keys, mx.array) or not isinstance(values, mx.array):
+            state = getattr(layer, "cache", None)
+            fixed += sum(part.nbytes for part in state if isinstance(part, mx.array)) if isinstance(state, list) else 0
+            # A layer that holds nothing after a run has a cache that it does not use.
+            unknown += not isinstance(state, list) and (keys is not None or values is not None)
             continue
         each = 2 * (keys.size // keys.shape[-2] + values.size // values.shape[-2])
         if size := int(getattr(layer, "max_size", 0) or getattr(layer, "chunk_size", 0) or 0):
             windowed, window = windowed + each, max(window, size)
         else:
             growing += each
-    return CacheSize(growing, windowed, window)
+    return CacheSize(growing, windowed, window, fixed, unknown)
 
 
 def _process_memory() -> int:

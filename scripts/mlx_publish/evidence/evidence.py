@@ -140,6 +140,24 @@ class Rung(Record):
     prompt_tokens: Count | None
     device: Literal["cpu", "gpu"] | None
     chip: str | None
+    memory_8k_bytes: Count | None = None
+    """Weights and cache at 8,192 tokens; null where the context is shorter or the cache is of an unknown kind."""
+
+
+class Sampling(Record):
+    """What generation_config.json of the source recommends; each key may be missing."""
+
+    temperature: Positive | None = None
+    top_p: Share | None = None
+    top_k: Count | None = None
+    min_p: Share | None = None
+    repetition_penalty: Positive | None = None
+
+
+class KitSpec(Record):
+    """The kit that made it, by its web address; `generator` is its version."""
+
+    address: str = Field(pattern=r"^https://[A-Za-z0-9.:-]+/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$", max_length=200)
 
 
 class Judged(Record):
@@ -188,6 +206,8 @@ class Evidence(Record):
     benchmark: SpeedSpec | None
     ladder: Annotated[list[Rung], Field(max_length=MOST_VARIANTS)]
     missing: Texts
+    sampling: Sampling | None = None
+    kit: KitSpec | None = None
     untested: str | None = None
     checks: Annotated[list[Judged], SOME]
 

@@ -63,10 +63,17 @@ class CacheSize:
     """Of layers that stop growing at their window."""
     window: int
     """The largest window, in tokens; 0 where no layer has one."""
+    fixed_bytes: int = 0
+    """Of layers whose state has one size whatever the text, as state-space layers; as it lay in memory."""
+    unknown_layers: int = 0
+    """Layers whose cache is of a kind whose size is not known."""
 
-    def bytes_at(self, tokens: int) -> int:
-        """Return what it takes after so many tokens."""
-        return self.bytes_per_token * tokens + self.window_bytes_per_token * min(tokens, self.window)
+    def bytes_at(self, tokens: int, *, dtype: str | None = None) -> int | None:
+        """Return what it takes after so many tokens in a variant of a dtype; None where a layer's size is not known."""
+        if self.unknown_layers:
+            return None
+        growing = self.bytes_per_token * tokens + self.window_bytes_per_token * min(tokens, self.window)
+        return growing * (2 if dtype == "float32" else 1) + self.fixed_bytes
 
 
 @dataclass(frozen=True)

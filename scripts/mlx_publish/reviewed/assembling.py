@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlx_publish import __version__
 from mlx_publish.card.templates import templates_of
 from mlx_publish.card.words import short_against
@@ -12,9 +14,14 @@ from mlx_publish.errors import Bug
 from mlx_publish.evidence.digests import SCHEMA, read_back
 from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
 from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
-from mlx_publish.evidence.records import to_json
+from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.evidence.speed import CacheSize
 from mlx_publish.evidence.stages import MEASURED, TESTED
+from mlx_publish.model.sampling import recommended_sampling
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.text import kit
+
+SHORT_CONTEXT = 8192
 
 
 def bound_of(context: Context, variant: Variant) -> Bound:
@@ -31,6 +38,7 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
     destination = context.recipe.destinations[variant.label]
     smoke, asked = measured.get("smoke"), context.recipe.spec.smoke
     untested = None if {*TESTED} <= {*measured} else context.recipe.accepted(COMPLETE)
+    sampling = recommended_sampling(context.work.model(variant.label))
     data = {
         "schema": SCHEMA,
         "generator": __version__,
@@ -53,6 +61,8 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         "benchmark": measured["benchmark"].result if "benchmark" in measured else None,
         "ladder": ladder_of(context),
         "missing": {name: bound.why_missing(name) for name in MEASURED if name not in measured},
+        **({"sampling": sampling} if sampling else {}),
+        "kit": {"address": kit.address()},
         **({"untested": untested} if untested else {}),
         "checks": [
             {
@@ -99,12 +109,29 @@ def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) ->
             FidelitySpec.model_validate(fidelity) if fidelity else None,
             SpeedSpec.model_validate(benchmark) if bound.fits("benchmark") else None,
             Memory.model_validate(memory) if memory else None,
+            memory_8k(model, benchmark, variant.form.dtype),
         ),
     }
 
 
+def memory_8k(model: ModelSpec, benchmark: Mapping[str, object], dtype: str | None) -> int | None:
+    """Return weights and cache at 8,192 tokens; None where the context is shorter or the cache's size is not known."""
+    context, cache = benchmark.get("context"), benchmark.get("cache")
+    if isinstance(context, Mapping) and context.get("tokens", 0) <= SHORT_CONTEXT:
+        return None
+    try:
+        taken = from_json(CacheSize, cache).bytes_at(SHORT_CONTEXT, dtype=dtype)
+    except ValueError:
+        return None
+    return None if taken is None else model.weight_bytes + taken
+
+
 def measured_of(
-    model: ModelSpec, fidelity: FidelitySpec | None, benchmark: SpeedSpec | None, memory: Memory | None
+    model: ModelSpec,
+    fidelity: FidelitySpec | None,
+    benchmark: SpeedSpec | None,
+    memory: Memory | None,
+    short_memory: int | None,
 ) -> dict[str, object]:
     """Return a variant's part of the table of all variants, from its files and its measurements."""
     length = benchmark.headline if benchmark else None
@@ -121,4 +148,5 @@ def measured_of(
         "prompt_tokens": length.prompt_tokens if length else None,
         "device": benchmark.device if benchmark else None,
         "chip": benchmark.machine.chip if benchmark else None,
+        "memory_8k_bytes": short_memory,
     }

@@ -18,13 +18,15 @@ from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
 from mlx_publish.reviewed.known_chat import chat_differences
 from mlx_publish.reviewed.known_ladder import ladder_differences
-from mlx_publish.reviewed.walk import Difference, walk
+from mlx_publish.reviewed.walk import Difference, cut, walk
+from mlx_publish.text import kit
 
 _REPORT = {
     **dict.fromkeys(("schema", "generator"), "this version"),
     **dict.fromkeys(("recipe", "destination", "templates", "variant", "words", "untested"), "the recipe"),
     **dict.fromkeys(("source", "licence", "language", "config", "proof"), "inspect.json"),
     **dict.fromkeys(("model", "tools"), "convert.json"),
+    "sampling": "generation_config.json",
     **{stage: f"{stage}.json" for stage in MEASURED},
 }
 """By top key, what knows it."""
@@ -56,6 +58,7 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
         # Of a model that was tested, the work folder may no longer have the test.
         if key != "untested" or stated.get(key) or {*TESTED} & {*evidence.missing}:
             differences += walk(key, stated.get(key), own.get(key), _REPORT[key])
+    differences += _kit(evidence)
     differences += _proof(evidence, here)
     differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))
     differences += chat_differences(context, variant, evidence)
@@ -88,6 +91,13 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
             if evidence.generator == __version__ or (key in theirs and key in here):
                 differences += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
     return differences
+
+
+def _kit(evidence: Evidence) -> Iterator[Difference]:
+    """Compare the kit's address, from which the card tells readers to install: the running one, or the public one."""
+    trusted = (kit.address(), kit.address({}))
+    if evidence.kit and evidence.kit.address not in trusted:
+        yield Difference("kit.address", cut(evidence.kit.address), cut(trusted[0]), "the running kit")
 
 
 def _proof(evidence: Evidence, here: Evidence) -> Iterator[Difference]:

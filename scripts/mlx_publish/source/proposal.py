@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlx_publish.errors import BadInput
+from mlx_publish.machine.macs import HEADROOM, usable
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.recipe import Variant
@@ -15,8 +16,6 @@ from mlx_publish.text.numbers import size
 DEFAULT_MEMORY = "16GB"
 SMALL = 3_000_000_000
 """Parameters below which 4 bits cost the most quality and an unquantized copy is still small."""
-_HEADROOM = 1.15
-"""Weights, plus the cache of a short conversation and the activations."""
 _MEMORY = re.compile(r"(\d{1,4}) ?(?:GB|GiB|G)?", re.IGNORECASE)
 
 
@@ -68,26 +67,18 @@ def memory_of(text: str) -> int:
     return int(match[1]) << 30
 
 
-def usable(memory: int) -> int:
-    """Return how much of a Mac's memory the GPU may hold: two thirds up to 36 GB, three quarters above.
-
-    These are macOS's defaults for `recommendedMaxWorkingSetSize`.
-    """
-    return memory * 2 // 3 if memory <= 36 << 30 else memory * 3 // 4
-
-
 def ladder(tensors: Sequence[TensorInfo], declared: str | None, memory: int) -> Ladder:
     """Propose variants of a language model that fit a Mac with `memory` bytes."""
     rungs = _rungs(sum(tensor.size for tensor in tensors), declared)
     fitting, left_out = list[Proposal](), list[str]()
     for rung in rungs:
         proposal = _proposal(rung, tensors, declared)
-        if proposal.weights * _HEADROOM <= usable(memory):
+        if proposal.weights * HEADROOM <= usable(memory):
             fitting.append(proposal)
         else:
             left_out.append(f"{rung.name} ({size(proposal.weights)}) does not fit a Mac with {memory >> 30} GB")
     last = _proposal(_FALLBACK, tensors, declared)
-    if not fitting and last.weights * _HEADROOM <= usable(memory):
+    if not fitting and last.weights * HEADROOM <= usable(memory):
         fitting.append(last)
     return Ladder(tuple(fitting), tuple(left_out))
 

@@ -76,11 +76,12 @@ def _measured(context: Context, variant: Variant) -> Outcome:
             more = {"other_series": _told(other, number, waited)}
     facts, limit = taken.facts, metadata_of(context).config.context
     weights = context.converted(variant).weight_bytes
+    cache = facts.speed.cache.bytes_at(limit, dtype=variant.form.dtype) if limit else None
     report = {
         **to_json(facts.speed),
         "machine": machine(),
         "state": taken.state,
-        "context": {"tokens": limit, "bytes": weights + facts.speed.cache.bytes_at(limit)} if limit else None,
+        "context": {"tokens": limit, "bytes": weights + cache} if cache is not None else None,
         "not_measured": facts.withheld or None,
         **more,
     }
