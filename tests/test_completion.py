@@ -90,6 +90,25 @@ def test_a_shell_offers_what_the_parser_takes(
     assert offered(shell, code, here, words) == names
 
 
+HOSTILE = ["$(touch ran)", "`touch ran`", "<(touch ran)", "${x[$(touch ran)]}", "a;touch ran;", "a b", "'", '"', "*"]
+
+
+@pytest.mark.parametrize(("shell", "code"), [("bash", BASH), ("zsh", ZSH), ("fish", FISH)])
+def test_the_name_of_a_file_is_offered_and_never_run(here: Path, shell: str, code: str) -> None:
+    recipe = "source: a/b\nvariants: [4bit, $(touch ran), `touch ran`]\n"
+    for name in HOSTILE:
+        (here / f"recipes/{name}.yaml").write_text(recipe)
+    (here / "-ftouch.sed").write_text(recipe)
+    (here / "touch.sed").write_text("1e touch ran\n")
+    names = {f"recipes/{name}.yaml" for name in (*HOSTILE, "small")}
+    assert offered(shell, code, here, ["run", "--recipe", "recipes/"]) == names
+    for recipe_name in (f"recipes/{HOSTILE[0]}.yaml", "-ftouch.sed"):
+        assert "4bit" in offered(shell, code, here, ["run", "--recipe", recipe_name, "--variant", ""])
+    offered(shell, code, here, ["run", "--cards", ""])
+    offered(shell, code, here, ["hook", "mlx-card", ""])
+    assert not (here / "ran").exists()
+
+
 def test_every_command_and_every_flag_of_the_help_is_completed() -> None:
     parser = Commands()
     for shell in SHELLS:

@@ -202,3 +202,14 @@ def test_nothing_is_explained_by_a_crash(user: User) -> None:
     assert "does not exist" in user.run("inspect", "--source", "./nowhere", code=2).text
     assert "no-such.yaml" in user.run("inspect", "--recipe", "no-such.yaml", code=2).text
     assert "there is no stage polish" in user.run("run", "--source", ".", "--until", "polish", code=2).text
+
+
+@pytest.mark.parametrize("words", [("list",), ("init", "--yes", "--namespace", "ada"), ("status", "--json")])
+def test_a_current_folder_that_was_removed_is_no_crash(tmp_path: Path, words: tuple[str, ...]) -> None:
+    user, gone = User(tmp_path / "home"), tmp_path / "gone"
+    gone.mkdir()
+    within = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *user.command(*words)]
+    done = subprocess.run(within, env=user.environment, capture_output=True, text=True, check=False)
+    assert "error: the current folder does not exist any more" in done.stderr
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr

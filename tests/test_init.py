@@ -134,6 +134,51 @@ def test_what_fails_at_the_end_takes_back_what_was_written(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
+def prepare(folder: Path, name: str, kind: str) -> None:
+    """Put something that is no folder of ours where `init` would write."""
+    path = folder / name
+    targets = {"link": folder.parent / "elsewhere", "loop": path, "device": Path("/dev/zero")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        path.write_text("x")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(targets[kind])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said", "code"),
+    [
+        (".", "file", "models: is a file, not a folder; nothing was written", 2),
+        (".", "loop", "exists", 4),
+        (".github", "file", "models/.github: is a file, not a folder; nothing was written", 2),
+        (".github", "link", "models/.github: is a link, not a folder; nothing was written", 2),
+        (".github/workflows", "link", "models/.github/workflows: is a link, not a folder", 2),
+        ("README.md", "link", "models/README.md: exists with other content; nothing was written", 2),
+        ("README.md", "device", "models/README.md: exists with other content; nothing was written", 2),
+        ("README.md", "pipe", "models/README.md: exists with other content; nothing was written", 2),
+    ],
+)
+def test_what_is_in_the_way_is_named_and_neither_read_nor_followed(
+    tmp_path: Path, name: str, kind: str, said: str, code: int
+) -> None:
+    user, models = User(tmp_path / "home"), tmp_path / "home/models"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/elsewhere").mkdir()
+    prepare(models, name, kind)
+    assert said in user.run("init", "models", "--yes", "--namespace", "ada", code=code).text
+    assert not written(tmp_path / "home/elsewhere")
+    assert not list(models.rglob("*.y*ml")) if models.is_dir() else not models.is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_no_bug(tmp_path: Path) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no /proc")
+    ended = User(tmp_path).run("init", "/proc/models", "--yes", "--namespace", "ada", code=4)
+    assert "No such file or directory (/proc/models)" in ended.text
+
+
 def test_a_missing_flag_is_named_where_nobody_can_be_asked(ada: User) -> None:
     assert "--model: is missing" in ada.run("init", "--namespace", "ada", code=2).text
     assert "--namespace: is missing" in ada.run("init", "--model", "ada/tiny", code=2).text

@@ -8,6 +8,7 @@ import pytest
 
 from hostile import HOSTILE
 from mlx_publish.errors import BadInput
+from mlx_publish.recipes import write
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.write import pin, recipe_text, write_recipe
 
@@ -90,16 +91,46 @@ def test_pinning_changes_one_line(tmp_path: Path, text: str, pinned: str | None)
 
 
 @pytest.mark.parametrize(
-    "text", ["{source: a/b, to: x/y}\n", "source:\n  a/b\n", "source: a/b\nrevision: >-\n  main\n"]
+    ("text", "pinned"),
+    [
+        (b"source: a/b\r\nrevision: main # x\r\nto: x/y\r\n", b"source: a/b\r\nrevision: % # x\r\nto: x/y\r\n"),
+        (b"source: a/b\r\nto: x/y\r\n", b"source: a/b\r\nrevision: %\r\nto: x/y\r\n"),
+        (b"\xef\xbb\xbfsource: a/b\nrevision: main\n", b"\xef\xbb\xbfsource: a/b\nrevision: %\n"),
+        (b"{source: a/b, to: x/y}\n", b"{source: a/b, revision: %, to: x/y}\n"),
+        (b"{source: a/b,\n revision: main, # why\n to: x/y}\n", b"{source: a/b,\n revision: %, # why\n to: x/y}\n"),
+        (b"source:\n  a/b\nto: x/y\n", b"source:\n  a/b\nrevision: %\nto: x/y\n"),
+        (b"source: >-\n  a/b\nto: x/y\n", b"source: >-\n  a/b\nrevision: %\nto: x/y\n"),
+        (b"source: a/b\nrevision: >-\n  main\nto: x/y\n", b"source: a/b\nrevision: %\nto: x/y\n"),
+        (b"source: a/b\nrevision: # later\nto: x/y\n", b"source: a/b\nrevision: % # later\nto: x/y\n"),
+        (b"source: a/b\n'revision': !!str main  # why\n", b"source: a/b\n'revision': %  # why\n"),
+        (b"  source: a/b\n  to: x/y\n", b"  source: a/b\n  revision: %\n  to: x/y\n"),
+        (
+            "# one\u2028line\x85\nsource: a/b\nrevision:\tmain # \u202e\n".encode(),
+            "# one\u2028line\x85\nsource: a/b\nrevision:\t% # \u202e\n".encode(),
+        ),
+    ],
 )
-def test_what_cannot_be_pinned_by_a_line_is_left_as_it_was(tmp_path: Path, text: str) -> None:
+def test_pinning_changes_the_revision_and_no_other_character(tmp_path: Path, text: bytes, pinned: bytes) -> None:
+    path, link = tmp_path / "r.yaml", tmp_path / "link.yaml"
+    path.write_bytes(text)
+    link.symlink_to(path.name)
+    assert pin(recipe_from_file(link, elsewhere=True), COMMIT)
+    assert path.read_bytes() == pinned.replace(b"%", COMMIT.encode())
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("changed", ["source: a/c\nrevision: %\n", "source: a/b\n", "source: [\n", "[]\n"])
+def test_a_recipe_that_would_say_anything_else_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text(text)
+    path.write_text("source: a/b\n")
     recipe = recipe_from_file(path, elsewhere=True)
+    monkeypatch.setattr(write, "with_value", lambda *_, **__: changed.replace("%", COMMIT))
     with pytest.raises(BadInput, match="cannot be written into this recipe") as caught:
         pin(recipe, COMMIT)
     assert f"revision: {COMMIT}" in caught.value.remedy
-    assert path.read_text() == text
+    assert path.read_text() == "source: a/b\n"
 
 
 def test_a_folder_has_no_commit(tmp_path: Path) -> None:

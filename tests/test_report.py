@@ -38,7 +38,20 @@ def test_reports_survive_json() -> None:
     assert Report.from_json(data) == FULL
 
 
-@pytest.mark.parametrize("broken", [{"stage": "x"}, FULL.to_json() | {"checks": [{"nonsense": 1}]}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"stage": "x"},
+        FULL.to_json() | {"checks": [{"nonsense": 1}]},
+        FULL.to_json() | {"verdict": ["pass"]},
+        FULL.to_json() | {"verdict": "fine"},
+        FULL.to_json() | {"inputs": []},
+        FULL.to_json() | {"result": None},
+        FULL.to_json() | {"checks": [{"id": "a", "status": "good", "message": ""}]},
+        FULL.to_json() | {"checks": [{"id": "a", "status": "pass", "message": ["x"]}]},
+        FULL.to_json() | {"checks": [{"id": "a", "status": "pass", "message": "", "details": 1}]},
+    ],
+)
 def test_other_data_is_no_report(broken: dict[str, Any]) -> None:
-    with pytest.raises((KeyError, TypeError)):
+    with pytest.raises((KeyError, TypeError, ValueError)):
         Report.from_json(broken)

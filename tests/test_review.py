@@ -319,3 +319,66 @@ def test_what_was_not_reviewed_is_not_published(here: Path, reviewer: User, what
     assert ("bytes-unchanged" if what == "weights" else "card-rendered") in failed
     assert ("model.safetensors" if what == "weights" else "README.md") in ended.text
     assert not (here / "out").exists()
+
+
+def merge(root: Path, tmp_path: Path, name: str, kind: str) -> None:
+    """Let somebody else put a link, a file or a folder into the base branch."""
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), str(other))
+    path = other / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "link":
+        path.symlink_to(os.path.relpath(other / ".gitignore", path.parent))
+    elif kind == "file":
+        path.write_text("x")
+    else:
+        path.mkdir()
+        (path / "x").write_text("x")
+    git(other, "add", "--all", "--force")
+    git(other, "commit", "--quiet", "--message", "In the way")
+    git(other, "push", "--quiet", "origin", "main")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("cards", "link"),
+        ("cards", "file"),
+        ("cards/local/Scripted-4bit", "link"),
+        ("cards/local/Scripted-4bit", "file"),
+        ("recipes/tiny.yaml", "folder"),
+        ("recipes/tiny.yaml", "link"),
+        ("recipes", "file"),
+    ],
+)
+def test_what_is_in_the_way_on_the_base_branch_is_named_before_anything_is_pushed(
+    here: Path, reviewer: User, tmp_path: Path, name: str, kind: str
+) -> None:
+    merge(here, tmp_path, name, kind)
+    said = review(reviewer, here, code=2).text
+    wanted = "file" if name.endswith(".yaml") else "folder"
+    assert f"{name}: is a {kind} on origin/main, and a {wanted} in your checkout" in said
+    assert "mlx-publish/tiny" not in git(here, "ls-remote", "origin")
+
+
+def test_the_pull_request_of_a_fork_is_not_ours(here: Path, reviewer: User, tmp_path: Path) -> None:
+    theirs = {"number": 66, "url": "https://github.com/lab/models/pull/66", "isCrossRepository": True}
+    (tmp_path / "gh_open").write_text(json.dumps([theirs]))
+    review(reviewer, here)
+    asked = (tmp_path / "gh_log").read_text().splitlines()
+    assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]
+    (tmp_path / "gh_open").write_text(json.dumps([theirs, theirs | {"number": 7, "isCrossRepository": False}]))
+    (here / "recipes/tiny.yaml").write_text((here / "recipes/tiny.yaml").read_text() + "# new\n")
+    review(reviewer, here)
+    assert "pr edit 7 " in (tmp_path / "gh_log").read_text()
+
+
+def test_a_commit_that_git_refuses_is_not_blamed_on_the_remote(here: Path, reviewer: User) -> None:
+    git(here, "config", "commit.gpgsign", "true")
+    git(here, "config", "gpg.program", "false")
+    said = review(reviewer, here, code=4).text
+    assert "git commit failed" in said
+    assert "Run 'git commit' in your checkout to see the cause" in said

@@ -260,3 +260,22 @@ def test_cards_that_were_never_made_are_answered_with_the_command_that_makes_the
 def test_review_cards_in_a_repo_without_the_base_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["git", "init", "-q"], cwd=here, check=True)
     assert "git cannot compare with it" in said(capsys, "review-cards", "--base", "no-such-branch")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "smollm2"], "did you mean --recipe smollm2?"),
+        (["run", "y" * 5000], "belongs to no flag"),
+        (["doctor", "github"], "did you mean --github?"),
+        (["version"], "did you mean --version?"),
+        (["init", f"{HUB}/acme/Tiny", "--yes", "--namespace", "me"], "mlx-publish init --model acme/Tiny"),
+        (["init", "hf.co/acme/Tiny", "--yes", "--namespace", "me"], "mlx-publish init --model acme/Tiny"),
+    ],
+)
+def test_a_word_in_the_wrong_place_is_answered_with_its_flag(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.main(words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in here.iterdir()] == ["recipes"]

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from mlx_publish.children.secrets import hide
@@ -71,6 +72,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _judge_current_folder()
     if getattr(options, "from_env", False):
         options.own.fill(options, inputs_of(os.environ), options.chosen.inputs)
     # With --json standard output holds nothing else.
@@ -78,6 +80,15 @@ def _run(options: argparse.Namespace) -> int:
     runner = Runner.from_env()
     exit_code: int = options.chosen.run(options, Console(out, runner.group, _level(options, runner), runner.obeys))
     return exit_code
+
+
+def _judge_current_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise SurroundingsError(
+            "the current folder does not exist any more", remedy="Change to a folder that exists, as with: cd ~"
+        ) from error
 
 
 def _level(options: argparse.Namespace, runner: Runner) -> Level:

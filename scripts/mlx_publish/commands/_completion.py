@@ -17,6 +17,13 @@ _mlx_publish_recipes() {
   local file
   for file in recipes/*.yaml recipes/*.yml; do [ -f "$file" ] && printf '%s\n' "$file"; done
 }
+# Offer lines that begin with the word. `compgen -W` would run what stands in `$( )` in the name of a file.
+_mlx_publish_offer() {
+  local line
+  while IFS= read -r line; do
+    case $line in "$current"*) COMPREPLY+=("$line") ;; esac
+  done
+}
 # The short names in `variants:` of the recipe that the line names.
 _mlx_publish_variants() {
   local word file= before=
@@ -25,7 +32,7 @@ _mlx_publish_variants() {
     before=$word
   done
   [ -f "$file" ] || file=recipes/$file.yaml
-  [ -f "$file" ] && sed -n '/^variants:/,/^[a-z]/{/^variants:/s/variants://p;/^ *- /p;}' "$file" |
+  [ -f "$file" ] && sed -n '/^variants:/,/^[a-z]/{/^variants:/s/variants://p;/^ *- /p;}' < "$file" |
     tr -c 'A-Za-z0-9_.\n-' '\n' | grep -E '^(mx|nv|bf|fp|mixed|[0-9]+bit)[A-Za-z0-9_-]*$'
 }
 _mlx_publish() {
@@ -43,7 +50,10 @@ _mlx_publish() {
   esac
   case $current in
     -*) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
-    *) COMPREPLY=($(compgen -W "$places" -- "$current") $(compgen -f -- "$current")) ;;
+    *)
+      COMPREPLY=($(compgen -W "$places" -- "$current"))
+      _mlx_publish_offer < <(compgen -f -- "$current")
+      ;;
   esac
 }
 complete -o filenames -F _mlx_publish mlx-publish
@@ -87,7 +97,7 @@ function __mlx_publish_variants
   set -l file $words[(math $at + 1)]
   test -f "$file"; or set file recipes/$file.yaml
   test -f "$file"; or return
-  sed -n '/^variants:/,/^[a-z]/{/^variants:/s/variants://p;/^ *- /p;}' $file |
+  sed -n '/^variants:/,/^[a-z]/{/^variants:/s/variants://p;/^ *- /p;}' < $file |
     tr -c 'A-Za-z0-9_.\n-' '\n' | grep -E '^(mx|nv|bf|fp|mixed|[0-9]+bit)[A-Za-z0-9_-]*$'
 end
 complete -c mlx-publish -f -n __fish_use_subcommand -l help -d 'print this help'
@@ -182,10 +192,10 @@ def _bash_reply(value: _Value) -> str:
     if value.words:
         return f"COMPREPLY=($(compgen -W '{' '.join(value.words)}' -- \"$current\")); "
     return {
-        "recipe": 'COMPREPLY=($(compgen -W "$(_mlx_publish_recipes)" -- "$current") $(compgen -d -- "$current")); ',
-        "variant": 'COMPREPLY=($(compgen -W "$(_mlx_publish_variants)" -- "$current")); ',
-        "folder": 'COMPREPLY=($(compgen -d -- "$current")); ',
-        "file": 'COMPREPLY=($(compgen -f -- "$current")); ',
+        "recipe": '_mlx_publish_offer < <(_mlx_publish_recipes; compgen -d -- "$current"); ',
+        "variant": "_mlx_publish_offer < <(_mlx_publish_variants); ",
+        "folder": '_mlx_publish_offer < <(compgen -d -- "$current"); ',
+        "file": '_mlx_publish_offer < <(compgen -f -- "$current"); ',
     }.get(value.kind, "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -22,6 +23,7 @@ from mlx_publish.github.programs import WHO, git, git_outcome
 from mlx_publish.github.running_kit import RunningKit, running_kit
 from mlx_publish.hub.client import given_token, hub_api, hub_errors
 from mlx_publish.hub.identity import Account
+from mlx_publish.recipes.address import NotAModel, read_address
 from mlx_publish.recipes.patterns import NAME
 from mlx_publish.recipes.policy import FILE
 from mlx_publish.source.proposal import DEFAULT_MEMORY, memory_of
@@ -34,6 +36,7 @@ _LATER = "Move them away, or run mlx-publish init in another folder. To add only
 
 def init(options: argparse.Namespace, console: Console) -> int:
     """Write the repo and print what to do next; return 0."""
+    _judge_folder(options)
     there = is_interactive(console) and not (options.yes or options.json)
     # Whoever names the model by a flag has pasted a command, and the next line would be taken for an answer.
     asker = Asker(console, there, asks_all=options.model is None)
@@ -56,7 +59,7 @@ def init(options: argparse.Namespace, console: Console) -> int:
         except Refused:
             console.say(f"{model} is refused, so nothing is written; name another model, or none")
             raise
-    root = options.dir.resolve()
+    root = Path(os.path.realpath(options.dir))  # it takes a link that leads to itself, too
     with placing(root, _files(namespace, kit, proposed), _LATER) as placed:
         has_git = (root / ".git").exists()  # one above would not find the workflows
         if options.git and not has_git:
@@ -66,6 +69,21 @@ def init(options: argparse.Namespace, console: Console) -> int:
     print_next(console, _next_commands(options.dir, proposed, has_git=has_git))
     print_json(options, _as_json(root, placed, kit, proposed))
     return 0
+
+
+def _judge_folder(options: argparse.Namespace) -> None:
+    """Raise `BadInput` where the folder is the address of a model."""
+    given = str(options.dir).replace(":/", "://", 1)  # a path has one slash where the address had two
+    try:
+        address = None if options.dir.is_dir() else read_address(given)
+    except (NotAModel, OSError):
+        return
+    if address is not None:
+        raise BadInput(
+            f"{address.repo} is a model, and this argument is the folder of the repo; did you mean --model?",
+            place="DIR",
+            remedy=f"Run: mlx-publish init --model {address.repo}",
+        )
 
 
 def _start_git(root: Path, placed: Placed) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import mlx_publish
 from mlx_publish.commands import registry
-from mlx_publish.commands._arguments import add_json
+from mlx_publish.commands._arguments import add_json, recipe_path
 from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.slips import FLAGS
@@ -22,6 +22,8 @@ from mlx_publish.text.nearest import did_you_mean, nearest
 
 _LONGEST = 400
 """Characters of an error of usage."""
+_LONGEST_NAME = 200
+"""Characters of a recipe's name, beyond which no file is looked for."""
 _WIDTH, _INDENT = 100, 26
 _ABOUT_ARGUMENT = re.compile(r"argument (?P<name>\S+): (?P<message>.*)", re.DOTALL)
 _MISSING = "the following arguments are required: "
@@ -105,12 +107,14 @@ class Parser(argparse.ArgumentParser):
         """Raise `BadInput` if words are left that belong to no flag."""
         if not words:
             return
-        flag = ""
-        if re.search(r"\.ya?ml$", words[0]) and self.takes("--recipe"):
-            flag = "--recipe"
+        meant = ""
+        if self.takes("--recipe") and (re.search(r"\.ya?ml$", words[0]) or _is_recipe(words[0])):
+            meant = f"--recipe {one_line(words[0])}"
         elif "/" in words[0] and self.takes("--source"):
-            flag = "--source"
-        ending = f"; did you mean {flag} {one_line(words[0])}?" if flag else ""
+            meant = f"--source {one_line(words[0])}"
+        elif self.takes(f"--{words[0]}"):
+            meant = f"--{words[0]}"
+        ending = f"; did you mean {meant}?" if meant else ""
         raise BadInput(f"'{one_line(words[0])}' belongs to no flag{ending}", remedy=f"Run: {self.prog} --help")
 
     def fill(self, options: argparse.Namespace, inputs: Mapping[str, str], names: Mapping[str, str]) -> None:
@@ -199,6 +203,11 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=_INDENT, width=_width())
 
 
+def _is_recipe(word: str) -> bool:
+    """Tell whether there is a recipe of that name in `recipes/`."""
+    return word.isprintable() and len(word) <= _LONGEST_NAME and recipe_path(word).suffix in (".yaml", ".yml")
+
+
 def wants_json(words: Sequence[str]) -> bool:
     """Return whether `--json` is among the words, whatever else is wrong with them."""
     return "--json" in (words[: words.index("--")] if "--" in words else words)
@@ -210,7 +219,7 @@ def _unknown(word: str, parser: Commands) -> BadInput:
         return BadInput(
             f"the command comes first, before {one_line(word)}{ending}", remedy=f"Run: {parser.prog} --help"
         )
-    ending = did_you_mean(word, parser.commands)
+    ending = f"; did you mean --{word}?" if parser.takes(f"--{word}") else did_you_mean(word, parser.commands)
     return BadInput(f"unknown command {one_line(word)}{ending}", remedy=f"Run: {parser.prog} --help")
 
 

@@ -125,6 +125,7 @@ def _print(asked: Asked, brought: Brought, runner: Runner) -> int:
 def _open(asked: Asked, brought: Brought, console: Console, runner: Runner) -> int:
     target = find_target(brought.root, brought.recipe.name, asked.base)
     with worktree(target) as tree:
+        _judge_places(brought, tree, target.base)
         _copy(brought, tree)
         if brought.commit:
             pin(recipe_from_file(tree / brought.file, elsewhere=True), brought.commit)
@@ -157,12 +158,28 @@ def _web(brought: Brought, runner: Runner) -> str:
     return f"{repo}/blob/{branch}/" if repo else ""
 
 
+def _judge_places(brought: Brought, tree: Path, base: str) -> None:
+    """Raise `BadInput` where the base branch has a link, a file or a folder that is in the way."""
+    for path in (place for own in brought.paths for place in (own, *own.parents[:-1])):
+        wanted, there = "file" if path == brought.file else "folder", _kind(tree / path)
+        if there not in ("nothing", wanted):
+            raise BadInput(
+                f"is a {there} on {REMOTE}/{base}, and a {wanted} in your checkout",
+                place=str(path),
+                remedy=f"Remove it from {base} first, or name another branch by --base.",
+            )
+
+
+def _kind(path: Path) -> str:
+    if path.is_symlink():
+        return "link"
+    return "folder" if path.is_dir() else "file" if path.exists() else "nothing"
+
+
 def _copy(brought: Brought, tree: Path) -> None:
     """Put recipe and cards into a worktree, each card with no other files than it has here."""
     for path in brought.paths:
         here, there = brought.root / path, tree / path
-        if not there.resolve().is_relative_to(tree.resolve()):
-            raise BadInput("leads out of the repository by a link", place=str(path), remedy="Put a folder there.")
         if here.is_dir():
             shutil.rmtree(there, ignore_errors=True)
             shutil.copytree(here, there)

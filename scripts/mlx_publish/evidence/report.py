@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from mlx_publish.evidence.records import from_json
 
@@ -118,10 +118,17 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """Read back what `to_json` wrote. KeyError, TypeError or ValueError if it is something else."""
+        checks = tuple(Finding(**check) for check in data["checks"])
+        texts = [text for check in checks for text in (check.id, check.status, check.message, check.remedy)]
+        maps = [data["inputs"], data["result"], *(check.details for check in checks)]
+        if not (all(isinstance(text, str) for text in texts) and all(isinstance(found, dict) for found in maps)):
+            raise TypeError("a finding, the inputs or the result are of another type")
+        if data["verdict"] not in get_args(Verdict) or {check.status for check in checks} - {*get_args(Status)}:
+            raise ValueError("there is no such verdict or status")
         return cls(
             stage=data["stage"],
             inputs=data["inputs"],
-            checks=tuple(Finding(**check) for check in data["checks"]),
+            checks=checks,
             result=data["result"],
             verdict=data["verdict"],
             schema=data["schema"],

@@ -16,6 +16,9 @@ WHO = ("-c", "user.name=github-actions[bot]", "-c", "user.email=41898282+github-
 CREDENTIALS = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-credential")
 
 
+_OF_A_REMOTE = frozenset({"clone", "fetch", "ls-remote", "pull", "push"})
+
+
 def git(root: Path, *words: str) -> str:
     """Run git in a folder. Return what it printed. `SurroundingsError` if it fails."""
     return _run(root, "git", words)
@@ -44,12 +47,14 @@ def _run(root: Path, name: str, words: Sequence[str], text: str = "") -> str:
             subcommand = subcommand[2:]
         complaint = (outcome.err or outcome.out).strip().splitlines()[-1:] or ["no message"]
         raise SurroundingsError(
-            f"{name} {subcommand[0] if subcommand else ''} failed: {complaint[0]}", remedy=_remedy(name)
+            f"{name} {' '.join(subcommand[:1])} failed: {complaint[0]}", remedy=_remedy(name, subcommand[:1])
         )
     return outcome.out
 
 
-def _remedy(name: str) -> str:
+def _remedy(name: str, subcommand: Sequence[str]) -> str:
+    if name == "git" and not _OF_A_REMOTE.issuperset(subcommand):
+        return f"Run 'git {' '.join(subcommand)}' in your checkout to see the cause, then run the command again."
     if os.environ.get("GITHUB_ACTIONS") == "true":
         return "Check the job's permissions (contents, and pull-requests or issues: write), then run it again."
     if name == "gh":

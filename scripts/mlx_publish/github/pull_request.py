@@ -52,9 +52,12 @@ def find_target(folder: Path, recipe: str, base: str) -> Target:
     root = repo_root(folder)
     remote_address(root)
     branch = branch_of(recipe)
-    listed = _answer(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", "number,url"))
+    fields = "number,url,isCrossRepository"
+    listed = _answer(gh(root, "pr", "list", "--head", branch, "--state", "open", "--json", fields))
     remote = ask_remote(root)
-    there = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
+    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    # gh lists a fork's branch of the same name, too: that pull request is a stranger's, with a stranger's files.
+    there = next((entry for entry in entries if not entry.get("isCrossRepository")), {})
     return Target(root, remote, branch, remote.base(base), str(there.get("number", "")), str(there.get("url", "")))
 
 

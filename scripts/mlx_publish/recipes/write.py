@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from yaml import YAMLError  # type: ignore[import-untyped]
+
 from mlx_publish.errors import BadInput, Bug, in_file
 from mlx_publish.recipes.read import VARIANT_FLAGS, recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.text.files import write_atomically
+from mlx_publish.text.temporary import TemporaryFolder
+from mlx_publish.text.yaml_edit import with_value
 
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
-_REVISION = re.compile(r"""(?P<key>revision\s*:\s*)(?:'[^']*'|"[^"]*"|[^\s#]+)(?P<rest>\s*(?:\s#.*)?(?:\r?\n)?)""")
 _NUMBER = re.compile(r"\d+(?:e\d+)?")
 """A commit that YAML would read as a number."""
 _HEAD = "# Made from what was asked for; from now on it is changed here.\n"
@@ -72,30 +75,28 @@ def pin(recipe: Recipe, commit: str) -> bool:
     """Write a commit into a recipe's file as its revision, and leave all else; tells whether it changed."""
     if recipe.spec.revision == commit or recipe.source_folder is not None:
         return False
-    path, lines = Path(recipe.place), Path(recipe.place).read_text(encoding="utf-8").splitlines(keepends=True)
-    value = f"'{commit}'" if _NUMBER.fullmatch(commit) else commit
-    if at := recipe.lines.get("revision"):
-        match = _REVISION.fullmatch(lines[at - 1])
-        lines[at - 1] = f"{match['key']}{value}{match['rest']}" if match else f"revision: {value}\n"
-    else:
-        after = recipe.lines["source"]
-        if not lines[after - 1].endswith("\n"):
-            lines[after - 1] += "\n"
-        lines.insert(after, f"revision: {value}\n")
-    text = "".join(lines)
-    before = path.read_text(encoding="utf-8")
-    write_atomically(path, text)
-    try:
-        pinned = recipe_from_file(path, elsewhere=True)
-        right = pinned.spec == recipe.spec.model_copy(update={"revision": commit})
-    except BadInput:
-        right = False
-    if not right:
-        write_atomically(path, before)
+    path = Path(recipe.place).resolve()  # a link stays a link
+    text = _pinned(path.read_bytes().decode("utf-8"), recipe, commit)
+    if text is None:
         raise BadInput(
             "the commit cannot be written into this recipe",
             place=recipe.place_of("source"),
             key="revision",
             remedy=f"Add it yourself: revision: {commit}",
         )
+    write_atomically(path, text)
     return True
+
+
+def _pinned(text: str, recipe: Recipe, commit: str) -> str | None:
+    """Return the text of a recipe with a commit; None where it would say anything else than before."""
+    value = f"'{commit}'" if _NUMBER.fullmatch(commit) else commit
+    with TemporaryFolder("recipe-") as folder:
+        aside = Path(folder, Path(recipe.place).name)
+        try:
+            changed = with_value(text, "revision", value, after="source")
+            aside.write_bytes(changed.encode())
+            spec = recipe_from_file(aside, elsewhere=True).spec
+        except (BadInput, YAMLError, KeyError):
+            return None
+    return changed if spec == recipe.spec.model_copy(update={"revision": commit}) else None

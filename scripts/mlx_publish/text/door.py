@@ -8,6 +8,7 @@ from threading import RLock
 from typing import TextIO
 
 from mlx_publish.text.harmless import UNSEEN, harmless, plain
+from mlx_publish.text.masking import without_secrets
 
 # What may be the first half of a command: it waits until the rest arrives.
 _HALF = re.compile(rf"(?:\A{UNSEEN}(?::{UNSEEN})?|#{UNSEEN}(?:#{UNSEEN})?)\Z")
@@ -20,7 +21,7 @@ _LONGEST = 1 << 16
 
 
 class Door(io.TextIOBase):
-    """A stream of text whose lines are made harmless; `command` alone writes what a runner carries out."""
+    """A stream of text whose lines are made harmless and hold no secret; `command` alone speaks to the runner."""
 
     def __init__(self, inner: TextIO) -> None:
         """Stand before a stream."""
@@ -80,7 +81,7 @@ class Door(io.TextIOBase):
         with self._lock:
             self._pass(len(self._held))
             self._erase()
-            self._inner.write(("\n" if self._within else "") + line + "\n")
+            self._inner.write(("\n" if self._within else "") + without_secrets(line) + "\n")
             self._within = False
             self._inner.flush()
 
@@ -90,7 +91,7 @@ class Door(io.TextIOBase):
             if self._held or self._within:
                 return
             self._erase()
-            self._inner.write(line)
+            self._inner.write(without_secrets(line))
             self._live = bool(line)
             self._inner.flush()
 
@@ -118,7 +119,8 @@ class Door(io.TextIOBase):
             return
         self._erase()
         text, self._held = self._held[:end], self._held[end:]
-        parts = _OF_A_BAR.split(text) if self.isatty() else [text]
+        shown = without_secrets(text)
+        parts = _OF_A_BAR.split(shown) if self.isatty() else [shown]
         parts[::2] = map(plain, parts[::2])  # the others are what was split at
         self._inner.write(harmless("".join(parts)))
         self._within = not text.endswith("\n")

@@ -9,7 +9,12 @@ import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-_FORM = re.compile(r"(hf_|gh[pousr]_|github_pat_)[\w-]{8,}(\.[\w-]{8,})*|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+# What stands before the host of an address is a password, or a token in the place of a name; `git` is neither.
+# A path of a file has one slash where the address had two.
+_FORM = re.compile(
+    r"(hf_|gh[pousr]_|github_pat_)[\w-]{8,}(\.[\w-]{8,})*"
+    r"|(?:(?<=://)|(?<=https:/)|(?<=http:/))(?!git@|/)[^/\s\"'<>]+(?=@)"
+)
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY", re.IGNORECASE)
 _learned: set[str] = set()
 

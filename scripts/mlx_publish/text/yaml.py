@@ -73,7 +73,7 @@ def parse_yaml(text: str, file: str, *, most: int = YAML_NODES, aliases: bool = 
         message = f"is larger than {YAML_BYTES:,} characters, the limit"
         raise UnboundedYaml(message, place=file, remedy=_LESS)
     try:
-        events = _events(text)
+        events = events_of(text)
         return _Reader(_bounded(_written_out(events) if aliases else events, file, most), file).document()
     except yaml.MarkedYAMLError as error:
         error = _worded(text, error, file, most)
@@ -114,7 +114,7 @@ def _text(path: Path) -> str:
 def _worded(text: str, error: yaml.MarkedYAMLError, file: str, most: int) -> yaml.MarkedYAMLError:
     """Return the error in the words of PyYAML's own parser, which name what stands there; libyaml's do not."""
     try:
-        for _ in _bounded(_events(text, yaml.SafeLoader), file, most):
+        for _ in _bounded(events_of(text, yaml.SafeLoader), file, most):
             pass
     except yaml.MarkedYAMLError as worded:
         return worded
@@ -213,7 +213,7 @@ def _resolved(text: str) -> Any:
     return text
 
 
-def _events(text: str, loader: Any = _LOADER) -> Iterator[Any]:
+def events_of(text: str, loader: Any = _LOADER) -> Iterator[Any]:
     """Parse into events; what ends a line in YAML 1.1 alone ends none."""
     hidden = any(character in text for character in _ORDINARY)
     for event in yaml.parse(text.translate(str.maketrans(_ORDINARY, _STAND_INS)) if hidden else text, Loader=loader):
