@@ -13,6 +13,7 @@ from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.evidence.results import Fidelity, PublishedFolder, PublishedRepo
+from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
 from mlx_publish.text.numbers import significant
@@ -46,7 +47,7 @@ class Ending:
             for text, who in self._remedies().items():
                 console.next(text, ", ".join(who))
         for text in () if self.refused else self._commands():
-            console.next(text)
+            console.next(kit.typed(text))
 
     @property
     def verdict(self) -> str:

@@ -137,7 +137,12 @@ def _open(asked: Asked, brought: Brought, console: Console, runner: Runner) -> i
         address = propose(target, tree, head, text, runner) if changed else target.address
     if changed and brought.commit:
         console.say(f"the recipe in the pull request is pinned to {brought.commit}; your file is unchanged")
-    console.say(f"pull request: {address}" if changed else f"nothing to review: {REMOTE}/{target.base} has these cards")
+    if changed:
+        console.say(f"pull request: {address}")
+        console.say("Read the cards in it and merge it; then publish what was merged:")
+        console.next(review.publish.replace("\n", " && "))
+    else:
+        console.say(f"nothing to review: {REMOTE}/{target.base} has these cards")
     if asked.json:
         _print_json(review, target.branch, title=head, body=text, pull_request=address)
     return 0

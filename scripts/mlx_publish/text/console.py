@@ -224,6 +224,8 @@ class Console:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    """Return lines; a number and its unit stay together."""
-    lines = textwrap.wrap(_BEFORE_UNIT.sub(_TOGETHER, plain(text)), columns) or [""]
+    """Return lines; a number and its unit stay together, and so does a name with hyphens."""
+    text = _BEFORE_UNIT.sub(_TOGETHER, plain(text))
+    # A name or a command that is cut at its hyphen cannot be pasted.
+    lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
     return [line.replace(_TOGETHER, " ") for line in lines]
