@@ -110,7 +110,7 @@ def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tm
     before = state(here)
     text = review(reviewer, here).text
     assert "pull request: https://github.com/lab/models/pull/7" in text
-    assert "\nNext: git switch main && git pull && git tag tiny/v1 && git push origin tiny/v1\n" in text
+    assert "Next: git switch main && git pull && git tag tiny/v1 && git push origin tiny/v1" in text
     assert state(here) == before
     asked = (tmp_path / "gh_log").read_text().splitlines()
     assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]

@@ -133,6 +133,13 @@ def test_the_commands_after_merging_cannot_be_other_commands() -> None:
     assert "git switch 'a;id' && git pull\ngit tag tiny/v3 && git push origin tiny/v3\n```" in text
 
 
+def test_a_variant_without_a_card_is_the_first_thing_to_look_at() -> None:
+    text = body([Proposed(PATH, record())], Review(tag="tiny/v1", without=["mxfp4", "2bit"]))
+    notes = text.partition("#### Please review\n\n")[2]
+    assert notes.startswith("- **mxfp4, 2bit**: no card, because the checks refused it or it has not run.")
+    assert "no card" not in body([Proposed(PATH, record())], Review(tag="tiny/v1"))
+
+
 @pytest.mark.parametrize(
     ("why", "note"),
     [

@@ -59,6 +59,8 @@ class Review:
     """The commit that the recipe is pinned to by it; empty where it was pinned before."""
     callback: str = ""
     """What the asker knows the request by."""
+    without: Sequence[str] = ()
+    """Variants of the recipe that have no card; until they leave it, the tag is refused."""
 
     @property
     def publish(self) -> str:
@@ -99,6 +101,7 @@ def body(cards: Sequence[Proposed], review: Review) -> str:
         licences=_licences(cards),
         publish=review.publish,
         callback=review.callback,
+        without=", ".join(review.without),
         page=kit.page("docs/workflows.md#what-reviewers-see"),
     )
     return text.strip() + "\n"

@@ -37,7 +37,7 @@ class Ending:
 
     def show(self, console: Console) -> None:
         """Print the verdict, what was made, and what to do next."""
-        far = "" if self.refused else ", ".join(self._far())
+        far = ", ".join(self._far())
         status = "fail" if self.refused else "warn" if far else "pass"
         console.verdict("; ".join(part for part in (self.verdict, far) if part), status)
         for label in self.labels:
@@ -66,8 +66,8 @@ class Ending:
             yield label, next((finding for finding in findings if finding.status == "fail"), None)
 
     def _far(self) -> Iterator[str]:
-        """Yield the variants whose fidelity warns whoever decides, with the word for it."""
-        for label in self.labels:
+        """Yield the variants that go on and whose fidelity warns whoever decides, with the word for it."""
+        for label in (label for label in self.labels if label not in self.refused):
             report = next((report for report in self._reports(label) if report.stage == "fidelity"), None)
             mean = fidelity.mean_kld if report and (fidelity := report.read(Fidelity)) else None
             if mean is not None and (step := closeness(mean)).warns:

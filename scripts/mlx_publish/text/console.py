@@ -102,7 +102,7 @@ class Console:
     def heading(self, stage: str, name: str) -> None:
         """Begin a stage of a variant."""
         if self.level > Level.QUIET:
-            self._line((stage, HEADING), (f"  {name}", ""))
+            self._line((stage, HEADING), (f"  {name}" if name else "", ""))
 
     @contextmanager
     def section(self, stage: str, name: str, *, folded: bool) -> Iterator[None]:
@@ -115,7 +115,7 @@ class Console:
         """Print indented lines."""
         if self.level > Level.QUIET:
             for line in plain(text).splitlines() or [""]:
-                self._line((f"  {line}", ""))
+                self._line((f"  {line}".rstrip(), ""))
 
     def verdict(self, text: str, status: str = "pass") -> None:
         """Print the verdict of a run, whatever the level; a long one goes on below."""
