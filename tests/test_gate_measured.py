@@ -25,7 +25,7 @@ from mlx_publish.machine.snapshot import State
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.stages import STAGES, benchmark_stage
 from mlx_publish.stages.runner import chain, run_stages
-from mlx_publish.text.console import Console
+from mlx_publish.text.console import Console, Level
 from mlx_publish.work import Work
 from models import answer_table, make_scripted
 from pipeline import User, checks, read_json, write_recipe
@@ -75,7 +75,7 @@ class Measured:
 
 def stage_context(root: Path, *force: str, out: io.StringIO | None = None) -> Context:
     recipe = recipe_from_file(root / "m.yaml")
-    console = Console(out or io.StringIO())
+    console = Console(out or io.StringIO(), level=Level.VERBOSE)
     return Context(recipe, recipe.variants, Work(root / "work", recipe.name), console, frozenset(force))
 
 
@@ -86,7 +86,7 @@ def really(shared: Path) -> Measured:
     def make(root: Path) -> None:
         make_scripted(root / "m", answer_table())
         write_recipe(root / "m.yaml", source="./m", variants=["4bit", "8bit"], benchmark=ASKED)
-        ended = User(root / "home").run("benchmark", "--recipe", root / "m.yaml", "--work", root / "work")
+        ended = User(root / "home").run("benchmark", "--verbose", "--recipe", root / "m.yaml", "--work", root / "work")
         (root / "said").write_text(ended.text)
 
     root = once(shared / "measured", make)
@@ -432,7 +432,7 @@ def test_an_unsteady_speed_is_measured_again_once_the_machine_is_quiet(twice: Tw
     assert told["lengths"][0]["generation_tps"]["median"] == 987.2
     assert clock.paused == 15, "it looked three times, and went on at the first quiet look"
     assert clock.orders == [180, 161], "the second series has what is left of the time"
-    assert "ok steady generation tokens/s (Linux, CPU): 987.2" in found.said
+    assert "ok steady 4bit: generation tokens/s (Linux, CPU): 987.2" in found.said
     assert "measured again after a wait of 15 s, since the first series was too unsteady (±34 %)" in found.said
     other = told["other_series"]
     assert (other["number"], other["waited_s"]) == (1, 15)
