@@ -144,7 +144,7 @@ def turned(tensors: Tensors) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([plus_one(lambda _: True)], "one is added to weights that have it already"),
+        ([plus_one(lambda _: True)], "one is added to weights that already include it"),
         ([turned], "nothing is added to weights near 0"),
         ([plus_one(lambda name: "layers.2." in name)], "some are near 1"),
         ([plus_one(lambda name: "input_layernorm" in name)], "some are near 1"),
