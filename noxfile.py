@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
 from mlx_publish.commands import registry
 from mlx_publish.commands._command import Command
+from mlx_publish.text import kit
 from mlx_publish.text.harmless import harmless, plain
 
 hide()  # nox stands between the runner and what it starts, with all variables
@@ -190,7 +192,14 @@ def node_modules(session: nox.Session) -> dict[str, str]:
 def mlx_publish(session: nox.Session, python: Path, *arguments: str) -> None:
     """Run the command line of this checkout where the caller stands."""
     session.chdir(session.invoked_from)
-    start(session, *isolated("mlx_publish", *arguments, executable=python), **reference_python())
+    start(session, *isolated("mlx_publish", *arguments, executable=python), **reference_python(), **script(session))
+
+
+def script(session: nox.Session) -> dict[str, str]:
+    """Return the variable by which the next command is printed as it is typed here; a job's log is read elsewhere."""
+    if "GITHUB_ACTIONS" in os.environ:
+        return {}
+    return {kit.SCRIPT: shlex.quote(os.path.relpath(ROOT / "scripts" / "bootstrap.sh", session.invoked_from))}
 
 
 def reference_python() -> dict[str, str]:

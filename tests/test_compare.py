@@ -131,7 +131,10 @@ def test_variants_of_a_work_folder_are_named_by_their_label(user: User) -> None:
     assert "did you mean 8bit? next: Variants there: 4bit, 8bit." in text
     assert "Recipes here: tiny" in user.run("compare", "4bit", "8bit", "--recipe", "tny", code=2).text
     (user.home / "work/tiny/8bit/evidence.json").unlink()
-    assert "no evidence for 8bit yet" in user.run("compare", "4bit", "8bit", "--recipe", "tiny", code=2).text
+    assert (
+        "no evidence for 8bit: it was refused, or"
+        in user.run("compare", "4bit", "8bit", "--recipe", "tiny", code=2).text
+    )
 
 
 def test_what_is_no_evidence_is_named_by_its_file(user: User) -> None:

@@ -264,3 +264,9 @@ def test_a_group_ends_where_something_breaks(out: io.StringIO) -> None:
     with pytest.raises(ValueError, match="broken"), console.section("smoke", "x", folded=True):
         raise ValueError("broken")
     assert out.getvalue() == "::group::smoke  x\n::endgroup::\n"
+
+
+def test_a_name_with_hyphens_is_not_cut_where_a_line_ends(out: io.StringIO) -> None:
+    for length in range(40):
+        Console(out).finding(Finding("x", "fail", "a", f"{'y' * length} run 'mlx-publish card'"))
+    assert not [line for line in out.getvalue().splitlines() if line.endswith("-")]

@@ -92,7 +92,7 @@ def test_the_speed_is_that_of_a_cpu_printed_or_not(demo: Path, label: str) -> No
     assert "Linux" in said
     assert "CPU" in said
     found = evidence(demo, label)
-    assert ("**Speed** was measured," in said) == (found["benchmark"] is None)
+    assert said.startswith(" was measured,") == (found["benchmark"] is None)
     if found["benchmark"]:
         assert found["benchmark"]["lengths"][0]["prompt_tokens"] == 32
 

@@ -308,6 +308,6 @@ def test_a_file_of_a_hostile_name_is_told_of_without_commands(tmp_path: Path, ho
     assert done.returncode == 1, done.stderr
     printed = commands(done.stdout + done.stderr)
     assert printed
-    assert all(line.startswith("::error ") and "file=" in line for line in printed)
+    assert all(line.startswith(("::error ", "::warning ")) and "file=" in line for line in printed)
     assert "##[" not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr

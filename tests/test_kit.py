@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from nox.project import load_toml
 
 from mlx_publish import __version__
@@ -34,3 +35,15 @@ def test_the_packages_urls_are_the_kits() -> None:
     urls = load_toml(ROOT / "pyproject.toml")["project"]["urls"]
     assert urls
     assert all(url.startswith(f"https://github.com/{kit.REPO}") for url in urls.values())
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "typed"),
+    [
+        ("mlx-publish verify a/b@v1", "", "mlx-publish verify a/b@v1"),
+        ("mlx-publish verify a/b@v1", "scripts/bootstrap.sh", "sh scripts/bootstrap.sh -s verify -- a/b@v1"),
+        ("git push origin v1", "scripts/bootstrap.sh", "git push origin v1"),
+    ],
+)
+def test_the_next_command_is_printed_as_it_is_typed_here(command: str, script: str, typed: str) -> None:
+    assert kit.typed(command, {kit.SCRIPT: script}) == typed

@@ -117,7 +117,7 @@ def test_weights_changed_with_all_that_is_said_of_them_are_found_by_converting_o
     assert not mine.out.exists()
     assert not list((mine.root / "work/Scripted").glob(".again-*"))
     user.run("convert", *mine.again(), "--force")
-    assert "measured on other bytes than these" in user.run("upload", *mine.again(), *more, code=1).text
+    assert "measured on different bytes" in user.run("upload", *mine.again(), *more, code=1).text
 
 
 def test_without_being_asked_nothing_is_converted_twice_and_that_is_said(mine: Published, user: User) -> None:

@@ -108,13 +108,15 @@ def test_one_branch_and_one_pull_request_a_recipe(here: Path, reviewer: User, tm
     (here / "staged.txt").write_text("mine too")
     git(here, "add", "staged.txt")
     before = state(here)
-    assert "pull request: https://github.com/lab/models/pull/7" in review(reviewer, here).text
+    text = review(reviewer, here).text
+    assert "pull request: https://github.com/lab/models/pull/7" in text
+    assert "Next: git switch main && git pull && git tag tiny/v1 && git push origin tiny/v1" in text
     assert state(here) == before
     asked = (tmp_path / "gh_log").read_text().splitlines()
     assert [line.split()[:2] for line in asked] == [["pr", "list"], ["pr", "create"], ["pr", "view"]]
     assert "--head mlx-publish/tiny --base main" in asked[1]
     body = (tmp_path / "gh_body").read_text(encoding="utf-8")
-    assert body.startswith("| variant | verdict | size | mean KLD | top-1 agreement | tokens/s |\n")
+    assert body.startswith("| variant | closeness | size | mean KLD | top-1 agreement | tokens/s |\n")
     for words in (
         "Scripted-4bit: all numbers",
         "Scripted-8bit: all numbers",

@@ -135,7 +135,7 @@ def test_what_is_no_id_is_replaced(value: Any) -> None:
         ({"end": "The"}, "not a token to stop at"),
         ({"config": None, "end": None}, "neither config.json"),
         ({"config": [TURN_END, 320]}, "320 is outside the vocabulary of 320"),
-        ({"config": -1}, "-1 lies outside"),
+        ({"config": -1}, "-1 is outside"),
         ({"config": {"eos_token_id": 9999}}, "9999 is outside the vocabulary of 286"),
     ],
 )

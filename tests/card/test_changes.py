@@ -15,6 +15,7 @@ from hostile import HOSTILE
 from mlx_publish.card.changes import Proposed, Review, body, title
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.text import kit
+from mlx_publish.text.markdown import escape
 from samples import make_evidence, record
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -130,3 +131,27 @@ def test_whoever_decides_reads_heavily_lossy_first() -> None:
 def test_the_commands_after_merging_cannot_be_other_commands() -> None:
     text = body([Proposed(PATH, record())], Review(base="a;id", tag="tiny/v3"))
     assert "git switch 'a;id' && git pull\ngit tag tiny/v3 && git push origin tiny/v3\n```" in text
+
+
+def test_a_variant_without_a_card_is_the_first_thing_to_look_at() -> None:
+    text = body([Proposed(PATH, record())], Review(tag="tiny/v1", without=["mxfp4", "2bit"]))
+    notes = text.partition("#### Please review\n\n")[2]
+    assert notes.startswith("- **mxfp4, 2bit**: no card, because the checks refused it or it has not run.")
+    assert "no card" not in body([Proposed(PATH, record())], Review(tag="tiny/v1"))
+
+
+@pytest.mark.parametrize(
+    ("why", "note"),
+    [
+        ("", "not measured"),
+        (", because the stage benchmark was refused", "not measured: the stage benchmark was refused"),
+        (
+            ", because measured, too unsteady to publish (±66 %): spread: 7880.8 to 23957.7",
+            "measured, too unsteady to publish (±66 %)",
+        ),
+    ],
+)
+def test_a_stage_without_numbers_says_why_in_a_sentence(why: str, note: str) -> None:
+    evidence = record(benchmark=None, missing={"benchmark": why})
+    text = body([Proposed(PurePosixPath("cards/a"), evidence)], Review())
+    assert any(line.endswith(f": {escape(note)} (`benchmark`)") for line in text.splitlines()), text

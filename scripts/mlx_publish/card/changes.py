@@ -59,6 +59,8 @@ class Review:
     """The commit that the recipe is pinned to by it; empty where it was pinned before."""
     callback: str = ""
     """What the asker knows the request by."""
+    without: Sequence[str] = ()
+    """Variants of the recipe that have no card; until they leave it, the tag is refused."""
 
     @property
     def publish(self) -> str:
@@ -99,6 +101,7 @@ def body(cards: Sequence[Proposed], review: Review) -> str:
         licences=_licences(cards),
         publish=review.publish,
         callback=review.callback,
+        without=", ".join(review.without),
         page=kit.page("docs/workflows.md#what-reviewers-see"),
     )
     return text.strip() + "\n"
@@ -150,9 +153,17 @@ def _notes(cards: Sequence[Proposed]) -> list[_Note]:
                 key = (check.id, check.message, check.accepted)
                 notes.setdefault(key, _Note(*key)).labels.append(label)
         for stage, why in sorted(card.evidence.missing.items()):
-            key = (stage, f"not measured: {why}", card.evidence.untested)
+            key = (stage, _unmeasured(why), card.evidence.untested)
             notes.setdefault(key, _Note(*key)).labels.append(label)
     return sorted(notes.values(), key=lambda note: (note.id != _LOSSY, note.accepted is None))
+
+
+def _unmeasured(why: str) -> str:
+    """Return why a stage has no numbers, in short; `why` finishes the sentence 'It was not measured'."""
+    reason = why.removeprefix(", because ")
+    if reason.startswith("measured"):
+        return reason.partition(":")[0]
+    return f"not measured: {reason}" if reason else "not measured"
 
 
 def _licences(cards: Sequence[Proposed]) -> list[Mapping[str, str | None]]:

@@ -106,7 +106,7 @@ class SpeedFacts:
 def _steady(facts: SpeedFacts) -> Says:
     other = f"; {facts.repeated}" if facts.repeated else ""
     if unsteady := facts.unsteadiness:
-        remedy = "Run 'mlx-publish benchmark --force' on a quiet machine, or give it more seconds in the recipe."
+        remedy = "Run 'mlx-publish benchmark --force' on a quiet machine, or raise benchmark.seconds in the recipe."
         objections = "; ".join(facts.unsteady())
         return warned(f"{UNSTEADY} (±{100 * unsteady:.0f} %): {objections}{other}", remedy)
     rates = [
@@ -141,7 +141,7 @@ def _device(facts: SpeedFacts) -> Says:
 
 def _enough(facts: SpeedFacts) -> Says:
     if objections := list(facts.too_few()):
-        remedy = f"Ask for at least {FEWEST} tokens in the recipe, and give it more seconds."
+        remedy = f"Set benchmark.prompt_tokens and generation_tokens to {FEWEST} or more, or raise benchmark.seconds."
         return warned(f"measured, but not published: {objections[0]}", remedy)
     asked, lengths = facts.limits, facts.speed.lengths
     shrunk = [

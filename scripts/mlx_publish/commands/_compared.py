@@ -53,9 +53,15 @@ def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
     yield replace(row, a=_kld(mine), b=_kld(theirs), b_to_a="within error" if near and not why else row.b_to_a)
     yield Row("closeness", _word(mine), _word(theirs))
     same = _of(mine, theirs, lambda spec: spec.same_first_choice)
-    yield _row("top-1 agreement", same, lambda value: f"{value:.1%}", why=why)
+    row = _row("top-1 agreement", same, lambda value: f"{value:.1%}", why=why)
+    yield replace(row, b_to_a=_points(*same)) if row.b_to_a else row
     ratios = _of(mine, theirs, lambda spec: spec.perplexity_ratio)
     yield _row("perplexity ratio", ratios, lambda value: f"{value:.3f}", why=why)
+
+
+def _points(a: float | None, b: float | None) -> str:
+    """Return a difference between shares in percentage points."""
+    return "" if a is None or b is None else f"{100 * (b - a):+.1f} points"
 
 
 def _kld(spec: FidelitySpec | None) -> str:

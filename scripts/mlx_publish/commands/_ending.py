@@ -13,6 +13,7 @@ from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.evidence.results import Fidelity, PublishedFolder, PublishedRepo
+from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
 from mlx_publish.text.numbers import significant
@@ -36,7 +37,7 @@ class Ending:
 
     def show(self, console: Console) -> None:
         """Print the verdict, what was made, and what to do next."""
-        far = "" if self.refused else ", ".join(self._far())
+        far = ", ".join(self._far())
         status = "fail" if self.refused else "warn" if far else "pass"
         console.verdict("; ".join(part for part in (self.verdict, far) if part), status)
         for label in self.labels:
@@ -46,7 +47,7 @@ class Ending:
             for text, who in self._remedies().items():
                 console.next(text, ", ".join(who))
         for text in () if self.refused else self._commands():
-            console.next(text)
+            console.next(kit.typed(text))
 
     @property
     def verdict(self) -> str:
@@ -65,8 +66,8 @@ class Ending:
             yield label, next((finding for finding in findings if finding.status == "fail"), None)
 
     def _far(self) -> Iterator[str]:
-        """Yield the variants whose fidelity warns whoever decides, with the word for it."""
-        for label in self.labels:
+        """Yield the variants that go on and whose fidelity warns whoever decides, with the word for it."""
+        for label in (label for label in self.labels if label not in self.refused):
             report = next((report for report in self._reports(label) if report.stage == "fidelity"), None)
             mean = fidelity.mean_kld if report and (fidelity := report.read(Fidelity)) else None
             if mean is not None and (step := closeness(mean)).warns:

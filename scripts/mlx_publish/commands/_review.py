@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from mlx_publish.card.changes import Proposed, Review, body, title
@@ -56,6 +56,8 @@ class Brought:
     """The recipe, within the checkout."""
     folders: Sequence[PurePosixPath]
     evidence: Sequence[Evidence] = field(default=())
+    without: Sequence[str] = ()
+    """Variants of the recipe that have no card."""
 
     @property
     def commit(self) -> str:
@@ -100,9 +102,9 @@ def review(asked: Asked, console: Console, runner: Runner) -> int:
         else:
             tell(faults)
         return 1
-    brought = Brought(
-        recipe, root, brought.file, brought.folders, [Evidence.read(folder / "evidence.json") for folder in there]
-    )
+    without = [v.label for v, folder in zip(recipe.variants, folders, strict=True) if folder not in there]
+    evidence = [Evidence.read(folder / "evidence.json") for folder in there]
+    brought = replace(brought, evidence=evidence, without=without)
     if asked.only_print:
         return _print(asked, brought, runner)
     return _open(asked, brought, console, runner)
@@ -113,7 +115,9 @@ def _print(asked: Asked, brought: Brought, runner: Runner) -> int:
     remote = known_remote(brought.root)
     base = asked.base or remote.default or "main"
     cards = brought.proposed(remote.branches.get(base, ""))
-    review = Review(_web(brought, runner), base, remote.next_tag(asked.file.stem), brought.commit, asked.callback)
+    review = Review(
+        _web(brought, runner), base, remote.next_tag(asked.file.stem), brought.commit, asked.callback, brought.without
+    )
     head, text = title(brought.recipe.name, cards), body(cards, review)
     if asked.json:
         _print_json(review, branch_of(brought.recipe.name), title=head, body=text)
@@ -132,13 +136,18 @@ def _open(asked: Asked, brought: Brought, console: Console, runner: Runner) -> i
         _judge_on_base(brought, target, tree)
         cards = brought.proposed(target.base_commit)
         tag = target.remote.next_tag(asked.file.stem)
-        review = Review(_web(brought, runner), target.base, tag, brought.commit, asked.callback)
+        review = Review(_web(brought, runner), target.base, tag, brought.commit, asked.callback, brought.without)
         changed = has_changes(tree, brought.paths)
         head, text = title(brought.recipe.name, cards), body(cards, review)
         address = propose(target, tree, head, text, runner) if changed else target.address
     if changed and brought.commit:
         console.say(f"the recipe in the pull request is pinned to {brought.commit}; your file is unchanged")
-    console.say(f"pull request: {address}" if changed else f"nothing to review: {REMOTE}/{target.base} has these cards")
+    if changed:
+        console.say(f"pull request: {address}")
+        console.say("Read the cards in it and merge it; then publish what was merged:")
+        console.next(review.publish.replace("\n", " && "))
+    else:
+        console.say(f"nothing to review: {REMOTE}/{target.base} has these cards")
     if asked.json:
         _print_json(review, target.branch, title=head, body=text, pull_request=address)
     return 0

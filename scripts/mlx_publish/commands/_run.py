@@ -9,7 +9,7 @@ from pathlib import Path
 from mlx_publish.checks.registry import judge_acceptances
 from mlx_publish.children.engine import Children
 from mlx_publish.commands._chosen import chosen_variants, given_twice, nothing_given
-from mlx_publish.commands._ending import Ending
+from mlx_publish.commands._ending import Ending, near
 from mlx_publish.commands._table import print_table
 from mlx_publish.context import Context
 from mlx_publish.evidence.report import Report
@@ -88,7 +88,7 @@ def _put_cards(context: Context, options: argparse.Namespace, variants: Sequence
     if into is None or "card" not in context.planned:
         return
     for variant in variants:
-        context.console.say(f"card of {variant.label} to be reviewed: {put_card(context, variant, into.resolve())}")
+        context.console.say(f"{variant.label}: card for review in {near(put_card(context, variant, into.resolve()))}")
 
 
 def read_recipe(file: Path | None, flags: Mapping[str, str]) -> Recipe:

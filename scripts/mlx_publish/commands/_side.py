@@ -75,9 +75,9 @@ def _of_work(label: str, folder: Path) -> Side:
     path = folder / label / "evidence.json"
     if not path.is_file():
         raise BadInput(
-            f"no evidence for {label} yet: {path} is missing",
+            f"no evidence for {label}: it was refused, or its card was not rendered yet; {path} is missing",
             place="A or B",
-            remedy="Run 'mlx-publish run' with the same recipe first; 'mlx-publish status' shows how far it is.",
+            remedy="Run: mlx-publish status; it shows what refused it, or how far it is.",
         )
     return Side(label, _read(path))
 

@@ -126,7 +126,7 @@ _COLUMNS = (
     Column("verdict", Row.verdict, 0, right=False),
     Column("size", Row.size, 3),
     Column("bits/weight", Row.bits, 5),
-    Column("fidelity", Row.word, 1, right=False),
+    Column("closeness", Row.word, 1, right=False),
     Column("mean KLD", Row.mean_kld, 2),
     Column("tokens/s", Row.speed, 4),
     Column(_ANSWER, Row.answer, 6, right=False),

@@ -19,6 +19,7 @@ from mlx_publish.evidence.report import Finding, verdict_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.model.files import read_json_file
 from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatures
+from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
@@ -60,7 +61,9 @@ def _conclude(place: str, published: Published, findings: tuple[Finding, ...], c
     # What a shell could read otherwise is not part of a line to copy.
     quoted = shlex.quote(place)
     if "made-again" in skipped:
-        console.next(f"mlx-publish verify {quoted} --rebuild", "converting the source again to compare every byte")
+        console.next(
+            kit.typed(f"mlx-publish verify {quoted} --rebuild"), "converting the source again to compare every byte"
+        )
     elif "vouched-for" in skipped:
         console.next(f"mlx-publish verify {quoted} --signers FILE", "checking who measured it")
 

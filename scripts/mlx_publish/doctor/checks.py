@@ -11,6 +11,7 @@ from mlx_publish.text import kit
 from mlx_publish.text.numbers import memory, size
 
 LITTLE_DISK, LITTLE_MEMORY = 20e9, 8 << 30
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 OPEN_FILES = 2048
 """What mlx-lm asks for when it is imported; where it may not, the import fails."""
 
@@ -47,12 +48,19 @@ def _reference(facts: Facts) -> Says:
     if facts.torch.reason:
         return warned(
             f"no PyTorch, so 'mlx-publish inspect' cannot prove an architecture: {facts.torch.reason.split(':')[0]}",
-            "pip install torch 'transformers>=5'"
-            if facts.remedies.mac
-            else f"sh {facts.checkout}scripts/bootstrap.sh -s reference",
+            _install_reference(facts),
         )
     versions = ", ".join(f"{name} {version}" for name, version in facts.torch.versions.items())
     return passed(f"{versions} at {facts.torch.python}")
+
+
+def _install_reference(facts: Facts) -> str:
+    if facts.remedies.mac:
+        return "pip install torch 'transformers>=5'"
+    if facts.checkout is not None:
+        return f"sh {facts.checkout}scripts/bootstrap.sh -s reference"
+    # PyPI's torch for Linux brings gigabytes of CUDA; pip prefers the version with +cpu of that index.
+    return f"{kit.install('reference')} --extra-index-url {CPU_WHEELS}"
 
 
 def _device(facts: Facts) -> Says:

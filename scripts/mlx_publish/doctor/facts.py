@@ -66,8 +66,8 @@ class Facts:
     offline: bool = False
     """Whether no connection to the Hub itself can be made."""
     remedies: Remedies = field(default_factory=Remedies)
-    checkout: str = ""
-    """The path of the kit's checkout from here, with a slash at the end; empty in it, and where there is none."""
+    checkout: str | None = ""
+    """The path of the kit's checkout from here, with a slash at the end; empty in it, None where there is none."""
 
 
 def gather(work: Path, logs: Path) -> Facts:
@@ -104,10 +104,12 @@ def is_offline(hub: str) -> bool:
     return NO_ANSWER in hub and not os.environ.get("HF_ENDPOINT")
 
 
-def _checkout() -> str:
+def _checkout() -> str | None:
     root = Path(__file__).resolve().parents[3]
+    if not (root / "scripts" / "bootstrap.sh").is_file():
+        return None
     here = os.path.relpath(root)
-    return "" if here == "." or not (root / "scripts" / "bootstrap.sh").is_file() else f"{here}/"
+    return "" if here == "." else f"{here}/"
 
 
 def _translated() -> bool:

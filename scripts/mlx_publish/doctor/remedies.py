@@ -60,13 +60,14 @@ class Remedies:
     def quiet(self, state: State) -> str:
         """Return how to get a machine on which speeds can be measured."""
         full_power = "sudo pmset -a lowpowermode 0" if self.mac else "powerprofilesctl set balanced"
-        names = ", ".join(sorted({program.name for program in state.busiest or ()})) or "other programs"
+        names = ", ".join(sorted({program.name for program in state.busiest or ()}))
+        busy = f"close other programs{f' ({names})' if names else ''} before you measure"
         steps = (
             ("plug it in", state.power == "battery"),
             (f"turn low power mode off: {full_power}", state.low_power_mode),
             ("let it cool down", state.thermal not in (None, "nominal")),
             (f"allow its full speed: {full_power}", (state.cpu_speed_limit or 100) < 100),
-            (f"end {names}", (state.other_cores or 0) > MUCH_TAKEN),
+            (busy, (state.other_cores or 0) > MUCH_TAKEN),
         )
         words = "; ".join(step for step, wanted in steps if wanted)
         return f"{words[:1].upper()}{words[1:]}"

@@ -69,5 +69,5 @@ def judge_card(context: Context, variant: Variant, cards: Path) -> None:
             raise BadInput(
                 f"no reviewed card of {variant.label}: {folder / name} is missing",
                 place="--cards",
-                remedy=review_first(context.recipe, cards),
+                remedy=f"{review_first(context.recipe, cards)}. Or take {variant.label} out of variants in the recipe.",
             )

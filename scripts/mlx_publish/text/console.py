@@ -102,7 +102,7 @@ class Console:
     def heading(self, stage: str, name: str) -> None:
         """Begin a stage of a variant."""
         if self.level > Level.QUIET:
-            self._line((stage, HEADING), (f"  {name}", ""))
+            self._line((stage, HEADING), (f"  {name}" if name else "", ""))
 
     @contextmanager
     def section(self, stage: str, name: str, *, folded: bool) -> Iterator[None]:
@@ -115,7 +115,7 @@ class Console:
         """Print indented lines."""
         if self.level > Level.QUIET:
             for line in plain(text).splitlines() or [""]:
-                self._line((f"  {line}", ""))
+                self._line((f"  {line}".rstrip(), ""))
 
     def verdict(self, text: str, status: str = "pass") -> None:
         """Print the verdict of a run, whatever the level; a long one goes on below."""
@@ -224,6 +224,8 @@ class Console:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    """Return lines; a number and its unit stay together."""
-    lines = textwrap.wrap(_BEFORE_UNIT.sub(_TOGETHER, plain(text)), columns) or [""]
+    """Return lines; a number and its unit stay together, and so does a name with hyphens."""
+    text = _BEFORE_UNIT.sub(_TOGETHER, plain(text))
+    # A name or a command that is cut at its hyphen cannot be pasted.
+    lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
     return [line.replace(_TOGETHER, " ") for line in lines]

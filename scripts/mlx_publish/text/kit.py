@@ -13,6 +13,8 @@ NAME = "mlx-publish"
 SERVER = "https://github.com"
 REPO = "mlx-publish/mlx-publish"
 """Where the kit is kept. A fork that publishes under its own name changes this line and the URLs in pyproject.toml."""
+SCRIPT = "MLX_PUBLISH_SCRIPT"
+"""Where bootstrap.sh lies from here, as a shell takes it, if nox runs us; in an environment with us, it is not set."""
 _GIVEN = "MLX_PUBLISH_KIT"
 """`owner/name@ref` of the running Action, which action.yml and the workflows set."""
 _KIT = re.compile(r"(?P<repo>[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+)(?:@(?P<ref>[A-Za-z0-9._/-]+))?")
@@ -47,6 +49,14 @@ def install(extra: str = "", environment: Mapping[str, str] | None = None) -> st
     if (root / "pyproject.toml").is_file() and (root / "scripts" / "bootstrap.sh").is_file():
         return f"pip install '{root}{bracket}'"
     return f"pip install '{NAME}{bracket} @ git+{address(environment)}@{ref(environment)}'"
+
+
+def typed(command: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return a command line `mlx-publish NAME ...` as it is typed here: by bootstrap.sh, where that started us."""
+    script = (os.environ if environment is None else environment).get(SCRIPT, "")
+    program, _, rest = command.partition(" ")
+    name, _, arguments = rest.partition(" ")
+    return f"sh {script} -s {name} -- {arguments}" if script and program == NAME and arguments else command
 
 
 def _given(environment: Mapping[str, str] | None) -> tuple[str, str]:
