@@ -101,7 +101,9 @@ class Checkout:
     def __post_init__(self) -> None:
         self._fill()
         for name, text in self.recipes.items():
-            (self.folder / "recipes" / f"{name}.yaml").write_text(text)
+            recipe = self.folder / "recipes" / f"{name}.yaml"
+            recipe.parent.mkdir(exist_ok=True)
+            recipe.write_text(text)
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("all")
         self.git("remote", "add", "origin", ORIGIN)

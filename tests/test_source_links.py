@@ -105,7 +105,7 @@ def hollow(path: Path, size: int) -> None:
     ("change", "words"),
     [
         (lambda m: hollow(m / "NOTICE", 90 << 30), "NOTICE (has more than 1,048,576 bytes"),
-        (lambda m: hollow(m / "model.safetensors", 1 << 40), "model.safetensors the disk holds next to nothing"),
+        (lambda m: hollow(m / "model.safetensors", 1 << 40), "model.safetensors is incomplete: almost none of its"),
         (lambda m: (m / "COPYING").write_bytes(b"\xfd7zXZ\0\0\4"), "COPYING (is no text"),
         (lambda m: (m / "license").write_text("MIT"), "LICENSE and license are one file on a Mac"),
     ],
@@ -192,7 +192,7 @@ def test_a_file_that_is_exchanged_while_it_is_converted_is_not_published(
     context = begun(source)
     assert run_stages(context, (inspect_stage.STAGE, convert_stage.STAGE)) == ("4bit",)
     assert isinstance(context.console.out, io.StringIO)
-    assert f"{name}: changed while it was looked at" in context.console.out.getvalue()
+    assert f"{name}: changed while it was being read" in context.console.out.getvalue()
     assert not context.work.model("4bit").exists()
 
 

@@ -48,7 +48,7 @@ def ask(**arguments: Any) -> dict[str, Any]:
 
 
 def test_an_operation_gets_its_arguments_and_gives_its_result(operation: Any) -> None:
-    operation(lambda folder, progress: {"folder": folder, "tells": progress.tell is tell})
+    operation(lambda folder, progress: {"folder": folder, "tells": progress.send is tell})
     assert ask(folder="x") == {"ok": True, "result": {"folder": "x", "tells": True}}
 
 

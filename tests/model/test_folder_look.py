@@ -237,7 +237,7 @@ def test_what_is_put_in_the_place_of_a_file_after_the_look_is_not_read(model: Pa
     files = FolderFiles(fill(model, LICENSE="mine"))
     assert "LICENSE" in files.entries
     replaced(model / "LICENSE", how)
-    with pytest.raises(Refused, match="LICENSE: changed while it was looked at"):
+    with pytest.raises(Refused, match="LICENSE: changed while it was being read"):
         files.read("LICENSE")
     with pytest.raises(Refused, match="changed while"):
         files.copy("LICENSE", model.parent / "copy")

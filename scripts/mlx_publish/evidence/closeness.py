@@ -24,7 +24,9 @@ SCALE: tuple[Closeness, ...] = (
     Closeness("very close", 0.05, "hard to tell apart from {what} in use"),
     Closeness("close", 0.15, "a different word now and then"),
     Closeness("lossy", 0.4, "expect mistakes in hard tasks that {what} does not make", warns=True),
-    Closeness("heavily lossy", float("inf"), "use a wider variant if you can", warns=True),
+    Closeness(
+        "heavily lossy", float("inf"), "many answers differ from {what}; use a wider variant if you can", warns=True
+    ),
 )
 NEAR_IDENTICAL, CLOSE = SCALE[0].below, SCALE[2].below
 

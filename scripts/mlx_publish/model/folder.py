@@ -98,7 +98,7 @@ class FolderLook:
 
 def _changed(path: str) -> Refused:
     return Refused(
-        "changed while it was looked at",
+        "changed while it was being read",
         place=shown(path),
         check="links-inside",
         remedy="Let nothing else write to the source, and run the same command again.",
