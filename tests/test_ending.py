@@ -113,7 +113,8 @@ def test_what_was_published_has_an_address_and_a_command_that_verifies_it(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(work, "4bit", "upload", result=REPO)
-    assert ended(work, until="upload")[1:] == [
+    assert ended(work, until="upload") == [
+        "4bit published",
         "  4bit: published https://huggingface.co/acme/Tiny-4bit at v1",
         "Next: mlx-publish verify acme/Tiny-4bit@v1",
     ]

@@ -11,6 +11,7 @@ import pytest
 from hub import Hub
 from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.write import pin
+from mlx_publish.text.files import write_atomically
 from pipeline import User
 
 
@@ -109,3 +110,11 @@ def test_inspect_prints_it_also_where_the_policy_refuses_the_branch(ada: User, h
     said = ada.run("inspect", "--recipe", "recipes/tiny.yaml", code=2).text
     assert f"main of ada/tiny is commit {hub.head('ada/tiny')}" in said
     assert "Run: mlx-publish pin recipes/tiny.yaml" in said
+
+
+def test_a_recipe_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("source: a/b\n")
+    path.chmod(0o600)
+    write_atomically(path, "source: a/c\n")
+    assert path.stat().st_mode & 0o777 == 0o600

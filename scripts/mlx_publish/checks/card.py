@@ -62,7 +62,7 @@ def _all(bound: Bound) -> Says:
         return warned("; ".join(told), "Run these stages before you publish.")
     if told:
         return warned(
-            "; ".join(told), "Run 'mlx-publish benchmark --force' on a quiet machine, then 'mlx-publish card'."
+            "; ".join(told), "Repeat the benchmark stage with --force on a quiet machine, then render the card again."
         )
     return passed("smoke, fidelity and benchmark are present")
 

@@ -106,7 +106,7 @@ class SpeedFacts:
 def _steady(facts: SpeedFacts) -> Says:
     other = f"; {facts.repeated}" if facts.repeated else ""
     if unsteady := facts.unsteadiness:
-        remedy = "Run 'mlx-publish benchmark --force' on a quiet machine, or raise benchmark.seconds in the recipe."
+        remedy = "Repeat the benchmark stage with --force on a quiet machine, or raise benchmark.seconds in the recipe."
         objections = "; ".join(facts.unsteady())
         return warned(f"{UNSTEADY} (±{100 * unsteady:.0f} %): {objections}{other}", remedy)
     rates = [
@@ -121,7 +121,7 @@ def _machine(facts: SpeedFacts) -> Says:
     if facts.refusals:
         return warned(
             f"measured, but not published: {'; '.join(facts.disturbed())}",
-            "Fix that ('mlx-publish doctor' names the command), then run 'mlx-publish benchmark --force'.",
+            "Fix that ('mlx-publish doctor' names the command), then repeat the benchmark stage with --force.",
         )
     if facts.remarks:
         return warned(" ".join(facts.remarks), remarks=list(facts.remarks))
@@ -132,7 +132,7 @@ def _device(facts: SpeedFacts) -> Says:
     if objections := list(facts.wrong_device()):
         return warned(
             f"measured, but not published: {objections[0]}",
-            "Run 'mlx-publish benchmark --force' where Metal is available.",
+            "Repeat the benchmark stage with --force where Metal is available.",
         )
     if facts.speed.device != "gpu":
         return passed(f"measured on the CPU under {facts.system}, and every number says so")

@@ -54,11 +54,16 @@ class Ending:
         """`all 2 variants passed`, or how many were refused, which ones, and why in short."""
         total, count = len(self.labels), len(self.refused)
         if not count:
-            return f"{self.labels[0]} passed" if total == 1 else f"all {total} variants passed"
+            done = "published" if all(map(self._is_published, self.labels)) else "passed"
+            return f"{self.labels[0]} {done}" if total == 1 else f"all {total} variants {done}"
         causes = [f"{label} ({cause_in_short(failure)})" if failure else label for label, failure in self._failures()]
         if total == 1:
             return f"refused: {causes[0]}"
         return f"{f'all {total}' if count == total else f'{count} of {total}'} refused: {', '.join(causes)}"
+
+    def _is_published(self, label: str) -> bool:
+        upload = next((report for report in self._reports(label) if report.stage == "upload"), None)
+        return upload is not None and upload.verdict == "pass" and bool(_published(upload))
 
     def _failures(self) -> Iterator[tuple[str, Finding | None]]:
         for label in self.refused:

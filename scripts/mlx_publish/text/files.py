@@ -14,7 +14,7 @@ from mlx_publish.text.temporary import TemporaryFolder
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old content or the new, never a part.
+    """Write aside, then rename: a reader sees the old content or the new, never a part. A file keeps its mode.
 
     Removes what a killed writer left aside; nobody else may write the same file at the same time.
     """
@@ -28,7 +28,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        aside.chmod(0o644)
+        aside.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o644)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
