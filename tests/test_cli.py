@@ -261,7 +261,7 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     breaks(BadInput("is wrong\nthere", place=in_file("r.yaml", 3), key="to"))
     assert cli.main(["run"]) == 2
-    assert "::error file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
+    assert "::error title=mlx-publish%3A bad input,file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
 
 
 def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
@@ -273,7 +273,7 @@ def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(
     assert cli.main(["inspect", "--recipe", "r.yaml"]) == 2
     said = capsys.readouterr().err
     assert [line.rpartition("::")[0] for line in said.splitlines() if line.startswith("::error ")] == [
-        f"::error file=r.yaml,line={line}" for line in (2, 3, 4)
+        f"::error title=mlx-publish%3A bad input,file=r.yaml,line={line}" for line in (2, 3, 4)
     ]
     assert "\nr.yaml:4: colour: unknown key\n" in said
 

@@ -118,12 +118,12 @@ def _failed(error: PublishError, *, as_json: bool = False) -> int:
     print(harmless(plain(message)), file=sys.stderr)
     # What cannot be written elsewhere, too, does not change what happened.
     with contextlib.suppress(SurroundingsError, OSError, MemoryError, ImportError):
-        runner = Runner.from_env()
+        runner, title = Runner.from_env(), f"mlx-publish: {error.kind.replace('-', ' ')}"
         for fault in error.faults:
             if isinstance(error, Refused):  # it names a file of the model, which the repo does not hold
-                runner.annotate(without_secrets(str(fault)))
+                runner.annotate(without_secrets(str(fault)), title=title)
             else:
-                runner.annotate(without_secrets(fault.text), fault.place)
+                runner.annotate(without_secrets(fault.text), fault.place, title=title)
         runner.stop(message, "refused" if isinstance(error, Refused) else "error")
     return error.exit_code
 
