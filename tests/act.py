@@ -102,7 +102,7 @@ class Checkout:
         self._fill()
         for name, text in self.recipes.items():
             recipe = self.folder / "recipes" / f"{name}.yaml"
-            recipe.parent.mkdir(exist_ok=True)
+            recipe.parent.mkdir(parents=True, exist_ok=True)
             recipe.write_text(text)
         self.git("init", "--quiet", "--initial-branch=main")
         self.commit("all")

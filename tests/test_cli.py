@@ -261,7 +261,9 @@ def test_in_a_job_an_error_is_an_annotation_at_its_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     breaks(BadInput("is wrong\nthere", place=in_file("r.yaml", 3), key="to"))
     assert cli.main(["run"]) == 2
-    assert "::error title=mlx-publish%3A bad input,file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
+    assert (
+        "::error title=mlx-publish%3A bad input,file=r.yaml,line=3::to: is wrong%0Athere\n" in capsys.readouterr().err
+    )
 
 
 def test_in_a_job_each_wrong_line_of_a_recipe_has_its_annotation(

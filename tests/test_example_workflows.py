@@ -41,6 +41,7 @@ def models(hub: Hub, tmp_path: Path) -> ModelsRepo:
     repo = ModelsRepo(tmp_path / "repo", {"tiny": RECIPE.format(commit=hub.head("ada/tiny"))}, kit=tmp_path / "kit")
     for path, example in ((ON_TAG, "action-on-tag/publish.yml"), (MATRIX, "matrix/convert.yml")):
         text = (ROOT / "examples/workflows" / example).read_text(encoding="utf-8")
+        (repo.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (repo.folder / path).write_text(text.replace(f"{REPO}@v0", KIT), encoding="utf-8")
     repo.commit("Workflows of the examples")
     return repo

@@ -29,6 +29,7 @@ OURS = {
     "evidence/digests.py": "what was just written",
     "conversion/weights.py": "from_json of records takes parsed data",
     "source/kept.py": "from_json of records takes parsed data",
+    "reviewed/assembling.py": "from_json of records takes parsed data",
     "source/twin.py": "from_json of records takes parsed data",
     "doctor/facts.py": "from_json of records takes parsed data",
     "stages/benchmark_stage.py": "from_json of records takes parsed data",

@@ -180,8 +180,8 @@ def test_a_folder_that_cannot_be_made_is_no_bug(tmp_path: Path) -> None:
 
 
 def test_a_missing_flag_is_named_where_nobody_can_be_asked(ada: User) -> None:
-    assert "--model: is missing" in ada.run("init", "--namespace", "ada", code=2).text
-    assert "--namespace: is missing" in ada.run("init", "--model", "ada/tiny", code=2).text
+    assert "--model: is required" in ada.run("init", "--namespace", "ada", code=2).text
+    assert "--namespace: is required" in ada.run("init", "--model", "ada/tiny", code=2).text
     assert (
         "'64 apples' is not an amount of memory"
         in ada.run("init", "--model", "ada/tiny", "--namespace", "ada", "--memory", "64 apples", code=2).text

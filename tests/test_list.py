@@ -45,7 +45,7 @@ def test_what_the_policy_forbids_and_a_shared_destination_are_faults(user: User)
     (user.home / "mlx-publish.yaml").write_text("namespaces: [acme]\n")
     text = user.run("list", code=2).text
     assert "the namespace me is not allowed" in text
-    assert "recipes/a.yaml publishes to me/base-4bit, too" in text
+    assert "to: recipes/a.yaml also p" in text
 
 
 def test_json_names_the_same_facts(user: User) -> None:

@@ -92,7 +92,7 @@ def test_a_stage_that_broke_is_named(work: Work) -> None:
     assert cells(work)[:2] == ["4bit", "broke in benchmark"]
 
 
-WIDE = ("variant", "verdict", "size", "bits/weight", "fidelity", "mean KLD", "tokens/s", "answer")
+WIDE = ("variant", "verdict", "size", "bits/weight", "closeness", "mean KLD", "tokens/s", "answer")
 
 
 @pytest.mark.parametrize("columns", [40, 44, 50, 56, 60, 66, 70, 78, 84, 92, 100])
@@ -108,7 +108,7 @@ def test_columns_go_before_a_number_is_cut(work: Work, monkeypatch: pytest.Monke
     expected = [cell for title, cell in zip(WIDE, whole, strict=False) if title in shown]
     assert cells(work)[: len(expected)] == expected
     assert max(map(len, lines)) <= columns
-    order = ["answer", "bits/weight", "tokens/s", "size", "mean KLD", "fidelity"]
+    order = ["answer", "bits/weight", "tokens/s", "size", "mean KLD", "closeness"]
     gone = [title for title in order if title not in shown]
     assert gone == order[: len(gone)]
     assert {"variant", "verdict"} <= set(shown)

@@ -32,7 +32,7 @@ def card(**changes: Any) -> str:
             0.2,
             "> ⚠ Warning: **lossy** (mean KLD 0.200): expect mistakes in hard tasks that the source does not make.\n",
         ),
-        (1.3, "> ⚠ Warning: **heavily lossy** (mean KLD 1.30): use a wider variant if you can, compared"),
+        (1.3, "> ⚠ Warning: **heavily lossy** (mean KLD 1.30): many answers differ from the source; use"),
     ],
 )
 def test_the_verdict_has_the_word_of_the_scale_and_a_warning_from_lossy_on(kld: float, verdict: str) -> None:

@@ -202,7 +202,7 @@ def test_the_source_is_computed_while_it_is_converted_and_never_again(tiny: Comp
     mine = copy(tiny, tmp_path / "mine")
     before, report = marks(mine.source), (mine.root / "work/m/4bit/fidelity.json").read_bytes()
     printed = mine.run("fidelity", "--variant", "4bit", "--force")
-    assert "with 4bit" in printed
+    assert "running 4bit" in printed
     assert "with the source" not in printed
     assert marks(mine.source) == before
     assert unchained((mine.root / "work/m/4bit/fidelity.json").read_bytes()) == unchained(report)

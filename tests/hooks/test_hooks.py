@@ -98,7 +98,7 @@ def test_what_is_wrong_with_a_recipe_is_named(name: str, tree: Files, run: Said)
 
 CARD = {
     "a number": ("0.0451", "0.0351", "says 0.0351, but the evidence has 0.0451"),
-    "a word": ("very close to the source", "the same as the source", "but recipe and evidence give"),
+    "a word": ("hard to tell apart", "easy to tell apart", "but recipe and evidence give"),
     "a line more": ("## Use\n", "## Use\n\nBest of all.\n", "which comes from neither recipe nor evidence"),
     "a line less": ("- mlx\n", "", "is missing here"),
     "a key more": ("library_name: mlx", "library_name: mlx\nmodel-index: []", "mlx-publish does not write this key"),
