@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from mlx_publish.errors import BadInput
 from mlx_publish.github.programs import CREDENTIALS, git, git_outcome
+from mlx_publish.text.nearest import nearest
 
 REMOTE = "origin"
 _SYMBOLIC = re.compile(r"ref: refs/heads/(\S+)\tHEAD")
@@ -38,12 +38,12 @@ class Remote:
             return wanted
         if not wanted and self.default in self.branches:
             return self.default
-        near = difflib.get_close_matches(wanted, self.branches, 1)
+        near = nearest(wanted, self.branches)
         listed = ", ".join(sorted(self.branches)[:_LISTED]) or "none; push one first"
         raise BadInput(
             f"{REMOTE} has no branch '{wanted}'" if wanted else f"{REMOTE} has no default branch",
             place="--base",
-            remedy=f"{f'Did you mean {near[0]}? ' if near else ''}Branches of {REMOTE}: {listed}.",
+            remedy=f"{f'Did you mean {near}? ' if near else ''}Branches of {REMOTE}: {listed}.",
         )
 
     def next_tag(self, recipe: str) -> str:

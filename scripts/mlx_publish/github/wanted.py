@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.policy import find_policy, judge, shared_destinations
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags, recipe_paths
 from mlx_publish.recipes.recipe import Recipe
+from mlx_publish.text.nearest import nearest
 
 _TAG = re.compile(r"refs/tags/(?P<recipe>[A-Za-z0-9][\w.-]*)/(?P<version>v[0-9][\w.-]*)", re.ASCII)
 
@@ -128,8 +128,8 @@ def asked_for(request: Request, known: Mapping[str, Path], folder: Path) -> Want
 
 
 def _meant(name: str, known: Mapping[str, Path]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    return f"Did you mean {near}? " if near else ""
 
 
 def _readable(known: Mapping[str, Path]) -> dict[str, Recipe]:
