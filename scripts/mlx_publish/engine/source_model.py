@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
+from mlx_publish.engine.tensor_files import TensorFiles, evaluate
 from mlx_publish.errors import Refused
 from mlx_publish.model.config import ModelConfig
 
@@ -100,10 +101,21 @@ class SourceModel:
     build: Callable[[], nn.Module]
     sanitized: Callable[[Weights], Weights]
     """What a fresh model of the class makes of arrays with the names of `arrays`."""
+    files: TensorFiles
+    """Where the arrays lie."""
     arrays: Weights = field(default_factory=dict)
     """The source's arrays by their names."""
     prefix: Prefix | None = None
     """Set where the source's names begin otherwise than the class reads them."""
+    pieces: dict[str, list[mx.array]] = field(default_factory=dict)
+    """Of arrays that are too large to be read in one evaluation: what they are joined of."""
+
+    def read(self) -> None:
+        """Read and compute all parameters, a bounded part at once."""
+        for name in list(self.pieces):
+            evaluate(self.pieces.pop(name))
+        evaluate(self.arrays.values())
+        mx.eval(self.model.parameters())
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
@@ -161,11 +173,14 @@ class _Loading:
     renaming: Prefix | None = None
     record: Record = field(default_factory=Record)
     arrays: Weights = field(default_factory=dict)
+    files: TensorFiles | None = None
+    pieces: dict[str, list[mx.array]] = field(default_factory=dict)
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
 
     def load(self, folder: Path) -> SourceModel:
+        self.files = TensorFiles(folder)
         with going_on():
             model, config = backend().load_lazily(folder, self._classes)
             # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
@@ -183,7 +198,15 @@ class _Loading:
         def sanitized(arrays: Weights) -> Weights:
             return self._sanitized(self._fresh(), arrays)
 
-        return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
+        return SourceModel(
+            model, config, self.record, build, sanitized, self.files, self.arrays, self.renaming, self.pieces
+        )
+
+    def joined(self, weights: Weights) -> Weights:
+        """Return the weights with what is too large for one evaluation in pieces, which are joined lazily."""
+        if self.files is not None:
+            self.pieces.update(self.files.in_pieces(weights))
+        return {name: mx.concatenate(self.pieces[name]) if name in self.pieces else weights[name] for name in weights}
 
     def prefix(self) -> Prefix | None:
         """Return what stands in front of the names, where a load seems to have failed for nothing else."""
@@ -215,6 +238,7 @@ class _Loading:
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
+                weights = loading.joined(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)
                     weights = {
