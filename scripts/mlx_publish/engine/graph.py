@@ -35,7 +35,8 @@ class Graph:
         self._arrays = arrays  # an identity holds only while its array lives
         self._operations: dict[str, Operation] = {}
         text = io.StringIO()
-        mx.export_to_dot(text, **{self.key(array): array for array in arrays.values()})
+        # Of several objects for one array of MLX the last gives it its key, the others stay without an operation.
+        mx.export_to_dot(text, **{self.key(array): array for array in reversed(list(arrays.values()))})
         self._read(text.getvalue().split("\n"))
 
     def key(self, array: mx.array) -> str:

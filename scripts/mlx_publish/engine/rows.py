@@ -21,7 +21,6 @@ from mlx_publish.model.weights import Stored
 
 Bits = NDArray[Any]
 """Numbers as the integers of the same bits, (rows, columns); numpy has no bfloat16."""
-TYPES = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 INTEGERS = {2: np.uint16, 4: np.uint32}
 PIECE = 4 << 20
 """Bytes of the source that are worked on at a time: few enough for a core's cache, enough for its calls to count
@@ -115,21 +114,16 @@ def bits_of(array: mx.array) -> Bits:
     return np.ascontiguousarray(np.array(seen, copy=False))
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The tensors of the source whose rows, one behind the other, are those of a parameter, which may be cast."""
+def origin(
+    graph: Graph, array: mx.array, sources: Mapping[str, str], arrays: Mapping[str, mx.array]
+) -> tuple[str, ...] | None:
+    """Return the source's `arrays` whose rows, one behind the other, are a parameter's; None if it is made otherwise.
 
-    names: tuple[str, ...]
-
-
-def origin(graph: Graph, array: mx.array, sources: Mapping[str, str], arrays: Mapping[str, mx.array]) -> Origin | None:
-    """Return what a parameter is of the source's `arrays`, whose names are the values of `sources`; None if not rows.
-
-    It may be one of them, or several of one shape and type stacked along a new first side.
+    It may be one of them, or several of one shape and type stacked along a new first side. `sources` are names by keys.
     """
     key = graph.key(array)
     if key in sources:
-        return Origin((sources[key],))
+        return (sources[key],)
     stack = graph.made_by(key)
     if stack.name != "Concatenate":
         return None
@@ -140,7 +134,7 @@ def origin(graph: Graph, array: mx.array, sources: Mapping[str, str], arrays: Ma
     names = tuple(sources[leaf] for leaf in leaves)
     first = arrays[names[0]]
     like = all(arrays[name].shape == first.shape and arrays[name].dtype == first.dtype for name in names)
-    return Origin(names) if like and _is_stack(array, len(names), first) else None
+    return names if like and _is_stack(array, len(names), first) else None
 
 
 def _is_stack(array: mx.array, number: int, part: mx.array) -> bool:

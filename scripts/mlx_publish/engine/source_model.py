@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
-from mlx_publish.engine.tensor_files import TensorFiles, evaluate
+from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.errors import Refused
 from mlx_publish.model.config import ModelConfig
 
@@ -107,15 +107,6 @@ class SourceModel:
     """The source's arrays by their names."""
     prefix: Prefix | None = None
     """Set where the source's names begin otherwise than the class reads them."""
-    pieces: dict[str, list[mx.array]] = field(default_factory=dict)
-    """Of arrays that are too large to be read in one evaluation: what they are joined of."""
-
-    def read(self) -> None:
-        """Read and compute all parameters, a bounded part at once."""
-        for name in list(self.pieces):
-            evaluate(self.pieces.pop(name))
-        evaluate(self.arrays.values())
-        mx.eval(self.model.parameters())
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
@@ -174,7 +165,6 @@ class _Loading:
     record: Record = field(default_factory=Record)
     arrays: Weights = field(default_factory=dict)
     files: TensorFiles | None = None
-    pieces: dict[str, list[mx.array]] = field(default_factory=dict)
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
@@ -198,15 +188,7 @@ class _Loading:
         def sanitized(arrays: Weights) -> Weights:
             return self._sanitized(self._fresh(), arrays)
 
-        return SourceModel(
-            model, config, self.record, build, sanitized, self.files, self.arrays, self.renaming, self.pieces
-        )
-
-    def joined(self, weights: Weights) -> Weights:
-        """Return the weights with what is too large for one evaluation in pieces, which are joined lazily."""
-        if self.files is not None:
-            self.pieces.update(self.files.in_pieces(weights))
-        return {name: mx.concatenate(self.pieces[name]) if name in self.pieces else weights[name] for name in weights}
+        return SourceModel(model, config, self.record, build, sanitized, self.files, self.arrays, self.renaming)
 
     def prefix(self) -> Prefix | None:
         """Return what stands in front of the names, where a load seems to have failed for nothing else."""
@@ -238,7 +220,6 @@ class _Loading:
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
-                weights = loading.joined(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)
                     weights = {

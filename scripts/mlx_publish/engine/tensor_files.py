@@ -1,27 +1,28 @@
 """Tensors where they lie in a model's files: rows of them are read without the rest.
 
-MLX reads a tensor whole or not at all. One that is larger than an evaluation may read is given to it in pieces.
+MLX reads a tensor whole, within an evaluation, or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.weights import Stored, stored_in
 
+FLOATS = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 UNREAD = 256 << 20
 """Bytes that one evaluation reads at most. Metal ends work that waits for a disk (mlx-lm #1633)."""
+_PART = 4 << 20
 
 
 class TensorFiles:
@@ -63,85 +64,36 @@ class TensorFiles:
                 )
             done += count
 
-    def in_pieces(self, arrays: Mapping[str, mx.array], most: int = UNREAD) -> dict[str, list[mx.array]]:
-        """Return the arrays that take more than `most` bytes to read, each as lazy pieces of its rows, in their order.
-
-        One is left out if a single of its rows is larger, or if it is not what its file holds under its name.
-        """
-        large = [
-            self.stored[name]
-            for name, array in arrays.items()
-            if array.nbytes > most and name in self.stored and self.stored[name].is_like(array.shape, array.nbytes)
-        ]
-        pieces: dict[str, list[mx.array]] = {}
-        for path in dict.fromkeys(tensor.path for tensor in large):
-            pieces |= self._pieces(path, [tensor for tensor in large if tensor.path == path], most)
-        return pieces
-
-    def _pieces(self, path: Path, tensors: Iterable[Stored], most: int) -> dict[str, list[mx.array]]:
-        header: dict[str, Any] = {}
-        keys: dict[str, list[str]] = {}
-        for tensor in tensors:
-            rows = tensor.shape[0]
-            each, step = tensor.nbytes // rows, max(1, most // (tensor.nbytes // rows))
-            for first in range(0, rows, step):
-                last = min(rows, first + step)
-                key = f"{len(header)}"
-                keys.setdefault(tensor.name, []).append(key)
-                places = [tensor.start + first * each, tensor.start + last * each]
-                shape = [last - first, *tensor.shape[1:]]
-                header[key] = {"dtype": tensor.dtype, "shape": shape, "data_offsets": places}
-        view: Any = _View(self, path, header)
-        arrays = cast("dict[str, mx.array]", mx.load(view, format="safetensors"))
-        return {name: [arrays[key] for key in of] for name, of in keys.items()}
-
-
-class _View:
-    """A file that MLX reads: other names for the bytes of `path`, which are counted from its beginning."""
-
-    def __init__(self, files: TensorFiles, path: Path, header: Mapping[str, Any]) -> None:
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        self._head = struct.pack("<Q", len(text)) + text
-        self._files, self._path = files, path
-        self._size = len(self._head) + path.stat().st_size
-        self._at = 0
-        self.closed = False
-        self.name = path.name
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readable(self) -> bool:
+    def same_bytes(self, name: str, other: str) -> bool:
+        """Return whether two tensors have the same type and bytes; False if one of them is not known."""
+        left, right = self.stored.get(name), self.stored.get(other)
+        if left is None or right is None or (left.dtype, left.nbytes) != (right.dtype, right.nbytes):
+            return False
+        buffers = memoryview(bytearray(_PART)), memoryview(bytearray(_PART))
+        for at in range(0, left.nbytes, _PART):
+            parts = [buffer[: min(_PART, left.nbytes - at)] for buffer in buffers]
+            for tensor, part in zip((left, right), parts, strict=True):
+                self.read_into(tensor.path, tensor.start + at, part)
+            if parts[0] != parts[1]:
+                return False
         return True
 
-    def read(self, size: int) -> bytes:
-        data = bytearray(size)
-        return bytes(data[: self.readinto(data)])
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the header or from the file, never from both: MLX reads them one after the other."""
-        target = memoryview(buffer).cast("B")
-        if self._at < len(self._head):
-            part = self._head[self._at : self._at + len(target)]
-            target[: len(part)] = part
-            self._at += len(part)
-            return len(part)
-        self._files.read_into(self._path, self._at - len(self._head), target)
-        self._at += len(target)
-        return len(target)
+    def whole(self, tensor: Stored) -> mx.array:
+        """Return a tensor of floats as an array, read without an evaluation. `Refused` if the file ends before."""
+        integers = mx.zeros(tensor.shape, mx.uint32 if tensor.dtype == "F32" else mx.uint16)
+        mx.eval(integers)
+        memory = memoryview(cast("Any", np.array(integers, copy=False))).cast("B")  # MLX's own
+        for at in range(0, tensor.nbytes, _PART):
+            self.read_into(tensor.path, tensor.start + at, memory[at : at + _PART])
+        return mx.view(integers, FLOATS[tensor.dtype])
 
 
-def evaluate(arrays: Iterable[mx.array], most: int = UNREAD) -> None:
-    """Evaluate arrays that are read from files, of which none is larger than `most`, so many at once as fit it."""
+def evaluate(arrays: Iterable[mx.array]) -> None:
+    """Evaluate arrays that are read from files, as many at once as an evaluation may read, and at least one."""
     waiting: list[mx.array] = []
     unread = 0
     for array in arrays:
-        if waiting and unread + array.nbytes > most:
+        if waiting and unread + array.nbytes > UNREAD:
             mx.eval(waiting)
             waiting, unread = [], 0
         waiting.append(array)
