@@ -20,7 +20,7 @@ from mlx_publish.engine.rounding_formats import FORMATS, Array, Format, Groups, 
 from mlx_publish.engine.rounding_modes import affine, mxfp4, mxfp8, nvfp4
 from mlx_publish.engine.rounding_packing import pack
 
-PIECE = 5 << 16
+PIECE = 1 << 20
 """Values in a piece: its buffers fit a core's second-level cache, and its rows begin in different cache lines."""
 
 Rounder = Callable[[Groups, int], Rounded]
@@ -82,7 +82,7 @@ def _round(values: Array, number: Format, bits: int, mode: str, outputs: list[Ar
         for first, last in _pieces(*values.shape):
             groups = Groups.take(values[first:last], number, _workspace())
             rounded = rounder(groups, bits)
-            pack(groups.in_order(rounded.codes), bits, outputs[0][first:last].reshape(-1))
+            pack(groups, rounded.codes, bits, outputs[0][first:last].reshape(-1))
             for output, part in zip(outputs[1:], rounded.parameters, strict=True):
                 output[first:last] = part
             if rounded.rare.any():

@@ -14,13 +14,13 @@ from mlx_publish.engine.rounding_formats import Array, Groups, Rounded, each_lan
 _NEAREST = np.float32(3 << 22)
 """Added to a number between -2^22 and 2^22, it leaves its nearest integer in the lowest bits, ties to even."""
 _EPSILON = np.float32(1e-7)
-_FP4_STEPS = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
+_FP4_STEPS = np.float32([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
 """A value above the n-th step (in scales) gets at least code n; on a step MLX takes the code before."""
 _FP8_NORMAL = np.float32(2**-6)
 _FP8_SUBNORMAL = np.float32(2**14)
 _FP8_LARGEST, _FP4_LARGEST = np.float32(448), np.float32(6)
-_FP8_VALUES = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8)).astype(np.float32)
-_FP8_VALUES[0] = np.inf
+_FP8_SCALES = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8)).astype(np.float32)
+_FP8_SCALES[0] = np.inf
 """The numbers of e4m3 without sign, as scales: by zero nothing is above a step."""
 
 
@@ -36,46 +36,50 @@ def affine(groups: Groups, bits: int) -> Rounded:
     scale = np.where(zero != 0, edge / zero, scale)
     bias = np.where(zero != 0, edge, np.float32(0))
 
-    values = groups.number.widen(groups.values, groups.buffer("wide", np.float32))
-    np.subtract(values, each_lane(bias), out=values)
-    np.divide(values, each_lane(scale), out=values)
-    np.add(values, _NEAREST, out=values)
-    if bits == 8:  # 256 would not fit a byte
-        np.minimum(values, np.full(values.shape[1], _NEAREST + largest), out=values)
-    codes = groups.buffer("codes", np.uint8)
-    np.copyto(codes, values.view(np.uint32), casting="unsafe")
-    if bits < 8:
-        np.minimum(codes, np.full(values.shape[1], largest, np.uint8), out=codes)
+    codes, widths, starts = groups.buffer("codes", np.uint8), each_lane(scale), each_lane(bias)
+    # In bytes the comparison is cheapest, but 256 does not fit one.
+    top = np.full(len(widths), largest + _NEAREST if bits == 8 else largest, np.float32 if bits == 8 else np.uint8)
+    for rows in groups.blocks():
+        values = groups.number.widen(groups.values[rows], groups.buffer("wide", np.float32, rows))
+        np.subtract(values, starts, out=values)
+        np.divide(values, widths, out=values)
+        np.add(values, _NEAREST, out=values)
+        if bits == 8:
+            np.minimum(values, top, out=values)
+        np.copyto(codes[rows], values.view(np.uint32), casting="unsafe")
+        if bits < 8:
+            np.minimum(codes[rows], top, out=codes[rows])
     narrow = groups.number.narrow
     return Rounded(codes, (narrow(scale), narrow(bias)), rare)
 
 
 def mxfp4(groups: Groups, _bits: int) -> Rounded:
-    """Round to e2m1 with a power of two for every group."""
-    magnitudes, negative, largest = _magnitudes(groups)
+    """Round to e2m1 with a power of two for each group."""
+    largest = _largest_magnitudes(groups)
     scale, parameter, rare = _power_of_two(groups, largest, _FP4_LARGEST)
-    return Rounded(_fp4(groups, magnitudes, negative, scale), (parameter,), rare)
+    return Rounded(_fp4(groups, scale), (parameter,), rare)
 
 
 def nvfp4(groups: Groups, _bits: int) -> Rounded:
-    """Round to e2m1 with an e4m3 number for every group; a group whose scale rounds to zero becomes zero."""
-    magnitudes, negative, largest = _magnitudes(groups)
-    wide = _divided(groups, largest, _FP4_LARGEST)
-    rare = ~(wide <= _FP8_LARGEST)  # MLX's differences from the steps are rounded then
-    parameter = _fp8(np.fmin(wide, _FP8_LARGEST), wide, np.empty_like(wide, np.uint32))
-    scale = _FP8_VALUES[parameter]
-    return Rounded(_fp4(groups, magnitudes, negative, scale), (parameter,), rare)
+    """Round to e2m1 with an e4m3 number for each group; a group whose scale rounds to zero becomes zero."""
+    scale = _divided(groups, _largest_magnitudes(groups), _FP4_LARGEST)
+    rare = ~(scale <= _FP8_LARGEST)  # far above the steps, MLX's distances from them are rounded
+    parameter = _fp8(np.fmin(scale, _FP8_LARGEST), scale, np.empty_like(scale, np.uint32))
+    return Rounded(_fp4(groups, _FP8_SCALES[parameter]), (parameter,), rare)
 
 
 def mxfp8(groups: Groups, _bits: int) -> Rounded:
-    """Round to e4m3 with a power of two for every group."""
-    magnitudes, negative, largest = _magnitudes(groups)
+    """Round to e4m3 with a power of two for each group."""
+    largest = _largest_magnitudes(groups)
     scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST)
-    values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32))
-    np.multiply(values, each_lane(1 / scale), out=values)
-    codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
-    np.left_shift(negative, 7, out=negative)
-    np.bitwise_or(codes, negative, out=codes)
+    codes, factors = groups.buffer("codes", np.uint8), each_lane(1 / scale)
+    for rows in groups.blocks():
+        magnitudes, negative = _split(groups, rows)
+        values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32, rows))
+        np.multiply(values, factors, out=values)
+        other, even = groups.buffer("other", np.float32, rows), groups.buffer("even", np.uint32, rows)
+        np.left_shift(negative, 7, out=negative)
+        np.bitwise_or(_fp8(values, other, even), negative, out=codes[rows])
     return Rounded(codes, (parameter,), rare)
 
 
@@ -83,40 +87,50 @@ def _extremes(groups: Groups) -> tuple[Array, Array, Array]:
     """Return the smallest and the largest value of each group, and whether one of its values is not finite."""
     values, number = groups.values, groups.number
     if number.dtype == mx.float32:
-        low, high = groups.least(values.view(np.float32)), groups.most(values.view(np.float32))
+        low, high = groups.smallest(values.view(np.float32)), groups.largest(values.view(np.float32))
         return low, high, ~(np.isfinite(low) & np.isfinite(high))
     # As signed integers, positive floats sort as they are; as unsigned ones, negative floats sort by their size.
-    high, low = groups.most(values.view(number.signed)), groups.most(values)
+    high, low = groups.largest(values.view(number.signed)), groups.largest(values)
     rare = (high >= number.infinity) | (low >= number.sign | number.infinity)
     if (high < 0).any():
-        high = np.where(high < 0, groups.least(values.view(number.signed)), high)
+        high = np.where(high < 0, groups.smallest(values.view(number.signed)), high)
     if (low < number.sign).any():
-        low = np.where(low < number.sign, groups.least(values), low)
-    ends = (number.widen(end.view(number.bits), np.empty(groups.count, np.float32)) for end in (low, high))
-    return next(ends), next(ends), rare
+        low = np.where(low < number.sign, groups.smallest(values), low)
+    ends = [number.widen(end, np.empty(groups.count, np.float32)) for end in (low, high)]
+    return ends[0], ends[1], rare
 
 
-def _magnitudes(groups: Groups) -> tuple[Array, Array, Array]:
-    """Return the values without signs as signed integers, the signs (0 or 1), and each group's largest magnitude."""
-    signed = groups.values.view(groups.number.signed)
-    negative = groups.buffer("negative", np.uint8)
+def _largest_magnitudes(groups: Groups) -> Array:
+    """Return the bits of the largest magnitude of each group as signed integers."""
+    largest = 0
+    for rows in groups.blocks():
+        magnitudes = groups.buffer("magnitudes", groups.number.signed, rows)
+        np.bitwise_and(groups.values[rows].view(groups.number.signed), groups.number.sign - 1, out=magnitudes)
+        largest = np.maximum(largest, groups.largest(magnitudes))
+    return largest
+
+
+def _split(groups: Groups, rows: slice) -> tuple[Array, Array]:
+    """Return the magnitudes of rows as signed integers, and the signs: 0 or 1."""
+    signed = groups.values[rows].view(groups.number.signed)
+    negative = groups.buffer("negative", np.uint8, rows)
     np.less(signed, 0, out=negative.view(np.bool_))
-    np.bitwise_and(signed, groups.number.sign - 1, out=signed)
-    return signed, negative, groups.most(signed)
+    magnitudes = groups.buffer("magnitudes", groups.number.signed, rows)
+    return np.bitwise_and(signed, groups.number.sign - 1, out=magnitudes), negative
 
 
 def _divided(groups: Groups, largest: Array, by: np.float32) -> Array:
     """Return largest / by, rounded to the weight's type, as float32."""
     number = groups.number
-    wide = number.widen(largest.view(number.bits), np.empty(groups.count, np.float32))
+    wide = number.widen(largest, np.empty(groups.count, np.float32))
     return number.widen(number.narrow(wide / by), wide)
 
 
 def _power_of_two(groups: Groups, largest: Array, by: np.float32) -> tuple[Array, Array, Array]:
     """Return the smallest power of two that is at least largest / by, its e8m0 byte, and which groups MLX must take.
 
-    MLX rounds a logarithm and corrects it upwards, which is this power for every logarithm that is wrong by less than
-    a half. A group of zeros has the scale 1.
+    MLX rounds a logarithm and corrects it upwards, which gives this power as long as the logarithm is wrong by less
+    than a half. A group of zeros has the scale 1.
     """
     scale = _divided(groups, largest, by)
     exponent = ((scale.view(np.int32) + 0x7FFFFF) >> 23) - 127
@@ -125,22 +139,26 @@ def _power_of_two(groups: Groups, largest: Array, by: np.float32) -> tuple[Array
     return ((exponent + 127) << 23).view(np.float32), (exponent + 127).astype(np.uint8), rare
 
 
-def _fp4(groups: Groups, magnitudes: Array, negative: Array, scale: Array) -> Array:
+def _fp4(groups: Groups, scale: Array) -> Array:
     """Return the codes of e2m1: how many steps a magnitude exceeds, and a sign where that is not zero.
 
-    MLX divides by the scale and rounds to the weight's type; the quotient is above a step exactly where the magnitude
-    is above the product of step and scale, which both types hold exactly.
+    MLX divides by the scale and rounds to the weight's type. The quotient is above a step exactly where the magnitude
+    is above the product of step and scale, which every type holds exactly.
     """
-    codes, above = groups.buffer("codes", np.uint8), groups.buffer("above", np.uint8)
-    for place, step in enumerate(_FP4_STEPS):
-        limit = each_lane(groups.number.narrow(scale * np.float32(step)).view(groups.number.signed))
-        np.greater(magnitudes, limit, out=(above if place else codes).view(np.bool_))
-        if place:
-            np.add(codes, above, out=codes)
-        else:
-            np.bitwise_and(negative, codes, out=negative)
-    np.left_shift(negative, 3, out=negative)
-    return np.bitwise_or(codes, negative, out=codes)
+    number = groups.number
+    limits = [each_lane(number.narrow(scale * step).view(number.signed)) for step in _FP4_STEPS]
+    codes = groups.buffer("codes", np.uint8)
+    for rows in groups.blocks():
+        magnitudes, negative = _split(groups, rows)
+        block, above = codes[rows], groups.buffer("above", np.uint8, rows)
+        np.greater(magnitudes, limits[0], out=block.view(np.bool_))
+        np.bitwise_and(negative, block, out=negative)
+        for limit in limits[1:]:
+            np.greater(magnitudes, limit, out=above.view(np.bool_))
+            np.add(block, above, out=block)
+        np.left_shift(negative, 3, out=negative)
+        np.bitwise_or(block, negative, out=block)
+    return codes
 
 
 def _fp8(values: Array, other: Array, even: Array) -> Array:

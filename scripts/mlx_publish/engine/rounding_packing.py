@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlx_publish.engine.rounding_formats import Array
+from mlx_publish.engine.rounding_formats import Array, Groups
 
 
-def pack(codes: Array, bits: int, out: Array) -> None:
-    """Write `codes` (bytes, a multiple of 32) to the bytes of `out`. Changes `codes`."""
-    if bits == 8:
-        out[:] = codes
-    elif bits == 4:
+def pack(groups: Groups, turned: Array, bits: int, out: Array) -> None:
+    """Write the codes of turned groups to the bytes of `out`."""
+    codes = out if bits == 8 else groups.buffer("ordered", np.uint8).reshape(-1)
+    groups.in_order(turned, codes)
+    if bits == 4:
         pairs = codes.view(np.uint16)
         np.bitwise_or(pairs, pairs >> 4, out=pairs)
         np.copyto(out, pairs, casting="unsafe")
@@ -21,7 +21,7 @@ def pack(codes: Array, bits: int, out: Array) -> None:
         np.multiply(fours, 1 << 24 | 1 << 18 | 1 << 12 | 1 << 6, out=fours)
         np.right_shift(fours, 24, out=fours)
         np.copyto(out, fours, casting="unsafe")
-    else:
+    elif bits < 8:
         _pack_odd(codes, bits, out)
 
 
