@@ -27,6 +27,8 @@ from models import ARCHITECTURES, make_model
 
 LIMIT = 20_000
 """Bytes, in place of 256 MB; an embedding of these models has 40 kB, a row of an expert up to 16."""
+COMPUTED = {"deepseek_v3", "lfm2", "qwen3_5"}
+"""Architectures of which some parameters are made of tensors, and not read as they lie."""
 ORDERS = [
     VariantOrder("", "4bit", True, 4, 32, "affine", None, None),
     VariantOrder("", "bf16", False, None, None, None, None, "bfloat16"),
@@ -89,8 +91,8 @@ def test_no_evaluation_reads_more_than_its_limit(tmp_path: Path, monkeypatch: py
     for name in ("eval", "async_eval"):
         monkeypatch.setattr(mx, name, counted(getattr(mx, name)))
     assert convert(source, tmp_path / "in pieces") == expected
-    assert read
-    assert max(read) <= LIMIT
+    assert max(read, default=0) <= LIMIT
+    assert read or arch not in COMPUTED
     largest = max(tensor.nbytes for path in source.glob("*.safetensors") for tensor in read_header(path))
     assert largest > LIMIT
 

@@ -13,6 +13,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.graph import Graph
+from mlx_publish.engine.rounding import is_supported, quantize_rows
 from mlx_publish.engine.rows import INTEGERS, Bits, Rows, bits_of
 
 _INFINITE = {mx.bfloat16: 0xFF00, mx.float16: 0xF800, mx.float32: 0xFF000000}
@@ -98,20 +99,26 @@ def _uncast(graph: Graph, key: str) -> str:
 def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     """Return what each way makes of some rows of a parameter, in a thread of its own."""
     with mx.stream(_stream()):
-        array = _array(bits, rows.dtype)
-        return [_made(array, bits, way) for way in all_ways]
+        return [_made(bits, rows.dtype, way) for way in all_ways]
 
 
-def _made(array: mx.array, bits: Bits, way: Way) -> list[Piece]:
+def _made(bits: Bits, dtype: mx.Dtype, way: Way) -> list[Piece]:
+    if way.dtype != dtype:
+        array = _array(bits, dtype).astype(way.dtype)
+        mx.eval(array)
+        bits = bits_of(array)
     if way.packing is None:
-        if way.dtype == array.dtype:
-            return [judged(way.names[0], bits, way.dtype)]
-        made: tuple[mx.array, ...] = (array.astype(way.dtype),)
+        return [judged(way.names[0], bits, way.dtype)]
+    packing = way.packing
+    if is_supported(way.dtype, bits.shape, packing.group_size, packing.bits, packing.mode):
+        integers = bits.view(INTEGERS[way.dtype.size])
+        packed = quantize_rows(integers, way.dtype, packing.group_size, packing.bits, packing.mode)
+        types = [mx.uint32, *(way.dtype if packing.mode == "affine" else mx.uint8 for _ in packed[1:])]
     else:
-        packing = way.packing
-        made = mx.quantize(array.astype(way.dtype), packing.group_size, packing.bits, packing.mode)
-    mx.eval(made)
-    return [judged(name, bits_of(part), part.dtype) for name, part in zip(way.names, made, strict=True)]
+        arrays = mx.quantize(_array(bits, way.dtype), packing.group_size, packing.bits, packing.mode)
+        mx.eval(arrays)
+        packed, types = [bits_of(array) for array in arrays], [array.dtype for array in arrays]
+    return [judged(name, part, of) for name, part, of in zip(way.names, packed, types, strict=True)]
 
 
 def judged(name: str, bits: Bits, dtype: mx.Dtype) -> Piece:

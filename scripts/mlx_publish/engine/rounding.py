@@ -23,6 +23,7 @@ from mlx_publish.engine.rounding_packing import pack
 PIECE = 1 << 20
 """Values in a piece: its buffers fit a core's second-level cache, and its rows begin in different cache lines."""
 
+_MATRIX = 2
 Rounder = Callable[[Groups, int], Rounded]
 _MODES: dict[str, tuple[Rounder, frozenset[int], frozenset[int]]] = {
     "affine": (affine, frozenset({32, 64, 128}), frozenset({2, 3, 4, 5, 6, 8})),
@@ -40,38 +41,48 @@ def quantize(weight: mx.array, group_size: int, bits: int, mode: str) -> tuple[m
     Evaluates `weight`. Call it from as many threads as there are cores; numpy releases the lock meanwhile. Raises
     what `mx.quantize` raises.
     """
-    if not _supported(weight, group_size, bits, mode):
+    if not is_supported(weight.dtype, tuple(weight.shape), group_size, bits, mode):
         return tuple(mx.quantize(weight, group_size=group_size, bits=bits, mode=mode, stream=mx.cpu))
-    number = FORMATS[weight.dtype]
-    values = _bits_of(weight, number).reshape(-1, group_size)
-    packed = np.empty((len(values), group_size * bits // 8), np.uint8)
-    scales = np.empty(len(values), number.bits if mode == "affine" else np.uint8)
-    outputs = [packed, scales, np.empty_like(scales)] if mode == "affine" else [packed, scales]
-    rare = _round(values, number, bits, mode, outputs)
-    if len(rare):
-        _round_with_mlx(values, number, bits, mode, outputs, rare)
+    outputs = quantize_rows(_bits_of(weight), weight.dtype, group_size, bits, mode)
     shape = weight.shape[:-1]
-    arrays = [mx.array(packed.view(np.uint32).reshape(*shape, -1))]
+    arrays = [mx.array(outputs[0].reshape(*shape, -1))]
     for output in outputs[1:]:
         array = mx.array(output.reshape(*shape, -1))
         arrays.append(mx.view(array, weight.dtype, stream=mx.cpu) if mode == "affine" else array)
     return tuple(arrays)
 
 
-def _supported(weight: mx.array, group_size: int, bits: int, mode: str) -> bool:
-    if mode not in _MODES or weight.dtype not in FORMATS or weight.ndim < 2 or weight.size == 0:
+def quantize_rows(rows: Array, dtype: mx.Dtype, group_size: int, bits: int, mode: str) -> list[Array]:
+    """Return the same of rows of floats, which come and go as the integers of their bits.
+
+    `rows` are (rows, columns), and `is_supported`.
+    """
+    number = FORMATS[dtype]
+    values = rows.reshape(-1, group_size)
+    packed = np.empty((len(values), group_size * bits // 8), np.uint8)
+    scales = np.empty(len(values), number.bits if mode == "affine" else np.uint8)
+    outputs = [packed, scales, np.empty_like(scales)] if mode == "affine" else [packed, scales]
+    rare = _round(values, number, bits, mode, outputs)
+    if len(rare):
+        _round_with_mlx(values, number, bits, mode, outputs, rare)
+    return [packed.reshape(len(rows), -1).view(np.uint32), *(output.reshape(len(rows), -1) for output in outputs[1:])]
+
+
+def is_supported(dtype: mx.Dtype, shape: tuple[int, ...], group_size: int, bits: int, mode: str) -> bool:
+    """Return whether `quantize_rows` can do it; whatever it cannot is left to MLX, or refused by it."""
+    if mode not in _MODES or dtype not in FORMATS or len(shape) < _MATRIX or 0 in shape:
         return False
     _, sizes, widths = _MODES[mode]
-    if mode == "nvfp4" and weight.size % 32:
-        return False  # MLX refuses it
-    return group_size in sizes and bits in widths and weight.shape[-1] % group_size == 0
+    if mode == "nvfp4" and shape[-1] % 32:
+        return False  # MLX refuses some of them
+    return group_size in sizes and bits in widths and shape[-1] % group_size == 0
 
 
-def _bits_of(weight: mx.array, number: Format) -> Array:
-    """Return a view of the weight's memory as integers; numpy has no bfloat16."""
-    integers = mx.uint16 if number.bits == np.uint16 else mx.uint32
+def _bits_of(weight: mx.array) -> Array:
+    """Return a view of the weight's memory as integers, (rows, columns); numpy has no bfloat16."""
+    integers = mx.uint16 if FORMATS[weight.dtype].bits == np.uint16 else mx.uint32
     bits = mx.view(mx.contiguous(weight, stream=mx.cpu), integers, stream=mx.cpu)
-    return np.array(bits, copy=False)
+    return np.array(bits, copy=False).reshape(-1, weight.shape[-1])
 
 
 def _round(values: Array, number: Format, bits: int, mode: str, outputs: list[Array]) -> Array:

@@ -53,7 +53,8 @@ def pieces(rows: Rows) -> Iterator[tuple[int, int]]:
     number, columns = count(rows.shape)
     if not number * columns:
         return
-    step = max(1, PIECE // (columns * rows.dtype.size))
+    # An even number: MLX takes groups of nvfp4 in pairs only.
+    step = max(2, PIECE // (columns * rows.dtype.size) // 2 * 2)
     for first in range(0, number, step):
         yield first, min(number, first + step)
 
