@@ -41,9 +41,12 @@ class Format:
             np.copyto(wide.view(np.int32), bits.view(np.int16))
             np.left_shift(wide, 13, out=wide)
             np.bitwise_and(wide, 0x8FFFFFFF, out=wide)
-            return np.multiply(out, np.float32(2.0**112), out=out)
-        np.copyto(wide, bits.view(self.bits))
-        return out if self.dtype == mx.float32 else np.left_shift(wide, 16, out=wide).view(np.float32)
+            np.multiply(out, np.float32(2.0**112), out=out)
+        else:
+            np.copyto(wide, bits.view(self.bits))
+            if self.dtype == mx.bfloat16:
+                np.left_shift(wide, 16, out=wide)
+        return out
 
     def narrow(self, values: Array) -> Array:
         """Return float32 numbers that are not NaN as bits of this type, rounded to nearest, ties to even."""

@@ -24,6 +24,7 @@ A value above the n-th step gets at least code n; on a step MLX takes the code b
 _FP8_NORMAL = np.float32(2**-6)
 _FP8_SUBNORMAL = np.float32(2**14)
 _FP8_LARGEST, _FP4_LARGEST = np.float32(448), np.float32(6)
+_FP8_TOP = 0x7E
 _FP8_SCALES = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8)).astype(np.float32)
 _FP8_SCALES[0] = 1 << 10
 """The positive numbers of e4m3; in place of zero, one that leaves everything with the code zero below all steps."""
@@ -78,6 +79,8 @@ def mxfp8(groups: Groups, _bits: int) -> Rounded:
     values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32))
     np.multiply(values, each_lane(1 / scale), out=values)
     codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
+    # A scale below the normal numbers of float16 may be a third too small.
+    np.minimum(codes, np.full(codes.shape[1], _FP8_TOP, np.uint8), out=codes)
     return Rounded(_signed(codes, _negative(groups), 7), (parameter,), rare)
 
 
@@ -164,7 +167,7 @@ def _signed(codes: Array, negative: Array, place: int) -> Array:
 
 
 def _fp8(values: Array, other: Array, even: Array) -> Array:
-    """Return the codes of e4m3 for float32 numbers from 0 to 448, ties to even. Changes all its arguments."""
+    """Return the codes of e4m3 for float32 numbers from 0 to 1000, ties to even. Changes all its arguments."""
     limit = np.full(values.shape[-1], _FP8_NORMAL)
     np.minimum(values, limit, out=other)
     np.maximum(values, limit, out=values)
