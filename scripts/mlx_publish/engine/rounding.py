@@ -20,7 +20,7 @@ from mlx_publish.engine.rounding_formats import FORMATS, Array, Format, Groups, 
 from mlx_publish.engine.rounding_modes import affine, mxfp4, mxfp8, nvfp4
 from mlx_publish.engine.rounding_packing import pack
 
-PIECE = 1 << 20
+PIECE = 3 << 16
 """Values in a piece: its buffers fit a core's second-level cache, and its rows begin in different cache lines."""
 
 _MATRIX = 2

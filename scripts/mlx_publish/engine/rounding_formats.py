@@ -6,7 +6,6 @@ Then the maximum of each group, and every operation with one number a group, run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,6 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 LANES = 4
 """Neighbouring values that stay together when a piece is turned."""
-BLOCK = 1 << 16
-"""Values in a block of rows, at least: its float32 buffers stay in a core's second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,10 @@ class Format:
     lanes: DTypeLike
     sign: int
     infinity: int
+    octave: int
+    """How far the bits of a number and of its double are apart."""
     least: int
-    """The exponent of the smallest scale whose quarter this type holds exactly, or a larger one."""
+    """The smallest exponent of a scale, with some distance, whose quarter is a normal number."""
 
     def widen(self, bits: Array, out: Array) -> Array:
         """Return the values as float32 in `out`, exactly; infinity and NaN of float16 become finite."""
@@ -42,9 +41,12 @@ class Format:
             np.copyto(wide.view(np.int32), bits.view(np.int16))
             np.left_shift(wide, 13, out=wide)
             np.bitwise_and(wide, 0x8FFFFFFF, out=wide)
-            return np.multiply(out, np.float32(2.0**112), out=out)
-        np.copyto(wide, bits.view(self.bits))
-        return out if self.dtype == mx.float32 else np.left_shift(wide, 16, out=wide).view(np.float32)
+            np.multiply(out, np.float32(2.0**112), out=out)
+        else:
+            np.copyto(wide, bits.view(self.bits))
+            if self.dtype == mx.bfloat16:
+                np.left_shift(wide, 16, out=wide)
+        return out
 
     def narrow(self, values: Array) -> Array:
         """Return float32 numbers that are not NaN as bits of this type, rounded to nearest, ties to even."""
@@ -55,11 +57,15 @@ class Format:
         bits = values.view(np.uint32)
         return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
 
+    def narrow_exactly(self, values: Array) -> Array:
+        """Return float32 numbers that this type holds as its bits."""
+        return (values.view(np.uint32) >> 16).astype(np.uint16) if self.dtype == mx.bfloat16 else self.narrow(values)
+
 
 FORMATS = {
-    mx.bfloat16: Format(mx.bfloat16, np.uint16, np.int16, np.uint64, 0x8000, 0x7F80, -100),
-    mx.float16: Format(mx.float16, np.uint16, np.int16, np.uint64, 0x8000, 0x7C00, -20),
-    mx.float32: Format(mx.float32, np.uint32, np.int32, np.complex128, 0x80000000, 0x7F800000, -100),
+    mx.bfloat16: Format(mx.bfloat16, np.uint16, np.int16, np.uint64, 0x8000, 0x7F80, 1 << 7, -100),
+    mx.float16: Format(mx.float16, np.uint16, np.int16, np.uint64, 0x8000, 0x7C00, 1 << 10, -12),
+    mx.float32: Format(mx.float32, np.uint32, np.int32, np.complex128, 1 << 31, 0x7F800000, 1 << 23, -100),
 }
 
 
@@ -92,18 +98,18 @@ class Groups:
         np.copyto(turned.view(number.lanes), values.view(number.lanes).T)
         return cls(turned, number, size, count, buffers)
 
-    def buffer(self, name: str, dtype: DTypeLike, rows: slice = slice(None)) -> Array:
-        """Return this thread's buffer of that name, as long as `rows` of `values`; it holds what was left there."""
-        return _buffer(self.buffers, name, dtype, self.values[rows].shape)
-
-    def blocks(self) -> Iterator[slice]:
-        """Return slices of rows."""
-        rows = -(-BLOCK // self.values.shape[1])
-        return (slice(first, first + rows) for first in range(0, len(self.values), rows))
+    def buffer(self, name: str, dtype: DTypeLike) -> Array:
+        """Return this thread's buffer of that name, in the shape of `values`; it holds what was left there."""
+        return _buffer(self.buffers, name, dtype, self.values.shape)
 
     def in_order(self, codes: Array, out: Array) -> None:
         """Turn bytes back into the order of the weight."""
-        np.copyto(out.view(np.uint32).reshape(self.count, -1), codes.view(np.uint32).T)
+        turned, ordered = codes.view(np.uint32), out.view(np.uint32).reshape(self.count, -1)
+        if len(turned) > 8:
+            np.copyto(ordered, turned.T)
+        else:  # numpy would loop along the short side
+            for place, row in enumerate(turned):
+                ordered[:, place] = row
 
     def largest(self, values: Array) -> Array:
         """Return the largest of each group."""

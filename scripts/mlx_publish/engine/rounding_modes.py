@@ -6,6 +6,8 @@ are those of MLX's `quantize<T, U>` (backend/cpu/quantized.cpp) and `fp_quantize
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mlx.core as mx
 import numpy as np
 
@@ -14,14 +16,18 @@ from mlx_publish.engine.rounding_formats import Array, Groups, Rounded, each_lan
 _NEAREST = np.float32(3 << 22)
 """Added to a number between -2^22 and 2^22, it leaves its nearest integer in the lowest bits, ties to even."""
 _EPSILON = np.float32(1e-7)
-_FP4_STEPS = np.float32([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
-"""A value above the n-th step (in scales) gets at least code n; on a step MLX takes the code before."""
+_FP4_STEPS = ((0.25, 1), (0.75, 1), (1.25, 3), (1.75, 2))
+"""Steps with how many of their doubles, themselves included, are steps too, in scales.
+
+A value above the n-th step gets at least code n; on a step MLX takes the code before.
+"""
 _FP8_NORMAL = np.float32(2**-6)
 _FP8_SUBNORMAL = np.float32(2**14)
 _FP8_LARGEST, _FP4_LARGEST = np.float32(448), np.float32(6)
+_FP8_TOP = 0x7E
 _FP8_SCALES = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8)).astype(np.float32)
-_FP8_SCALES[0] = np.inf
-"""The numbers of e4m3 without sign, as scales: by zero nothing is above a step."""
+_FP8_SCALES[0] = 1 << 10
+"""The positive numbers of e4m3; in place of zero, one that leaves everything with the code zero below all steps."""
 
 
 def affine(groups: Groups, bits: int) -> Rounded:
@@ -36,51 +42,46 @@ def affine(groups: Groups, bits: int) -> Rounded:
     scale = np.where(zero != 0, edge / zero, scale)
     bias = np.where(zero != 0, edge, np.float32(0))
 
-    codes, widths, starts = groups.buffer("codes", np.uint8), each_lane(scale), each_lane(bias)
-    # In bytes the comparison is cheapest, but 256 does not fit one.
-    top = np.full(len(widths), largest + _NEAREST if bits == 8 else largest, np.float32 if bits == 8 else np.uint8)
-    for rows in groups.blocks():
-        values = groups.number.widen(groups.values[rows], groups.buffer("wide", np.float32, rows))
-        np.subtract(values, starts, out=values)
-        np.divide(values, widths, out=values)
-        np.add(values, _NEAREST, out=values)
-        if bits == 8:
-            np.minimum(values, top, out=values)
-        np.copyto(codes[rows], values.view(np.uint32), casting="unsafe")
-        if bits < 8:
-            np.minimum(codes[rows], top, out=codes[rows])
+    values = groups.number.widen(groups.values, groups.buffer("wide", np.float32))
+    np.subtract(values, each_lane(bias), out=values)
+    np.divide(values, each_lane(scale), out=values)
+    np.add(values, _NEAREST, out=values)
+    if bits == 8:  # 256 does not fit a byte
+        np.minimum(values, np.full(values.shape[1], largest + _NEAREST, np.float32), out=values)
+    codes = groups.buffer("codes", np.uint8)
+    np.copyto(codes, values.view(np.uint32), casting="unsafe")
+    if bits < 8:
+        np.minimum(codes, np.full(values.shape[1], largest, np.uint8), out=codes)
     narrow = groups.number.narrow
     return Rounded(codes, (narrow(scale), narrow(bias)), rare)
 
 
 def mxfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with a power of two for each group."""
-    largest = _largest_magnitudes(groups)
-    scale, parameter, rare = _power_of_two(groups, largest, _FP4_LARGEST)
-    return Rounded(_fp4(groups, scale), (parameter,), rare)
+    magnitudes, largest = _magnitudes(groups)
+    scale, parameter, rare = _power_of_two(groups, largest, _FP4_LARGEST, groups.number.least)
+    return Rounded(_fp4(groups, magnitudes, scale), (parameter,), rare)
 
 
 def nvfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with an e4m3 number for each group; a group whose scale rounds to zero becomes zero."""
-    scale = _divided(groups, _largest_magnitudes(groups), _FP4_LARGEST)
+    magnitudes, largest = _magnitudes(groups)
+    scale = _divided(groups, largest, _FP4_LARGEST)
     rare = ~(scale <= _FP8_LARGEST)  # far above the steps, MLX's distances from them are rounded
     parameter = _fp8(np.fmin(scale, _FP8_LARGEST), scale, np.empty_like(scale, np.uint32))
-    return Rounded(_fp4(groups, _FP8_SCALES[parameter]), (parameter,), rare)
+    return Rounded(_fp4(groups, magnitudes, _FP8_SCALES[parameter]), (parameter,), rare)
 
 
 def mxfp8(groups: Groups, _bits: int) -> Rounded:
     """Round to e4m3 with a power of two for each group."""
-    largest = _largest_magnitudes(groups)
-    scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST)
-    codes, factors = groups.buffer("codes", np.uint8), each_lane(1 / scale)
-    for rows in groups.blocks():
-        magnitudes, negative = _split(groups, rows)
-        values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32, rows))
-        np.multiply(values, factors, out=values)
-        other, even = groups.buffer("other", np.float32, rows), groups.buffer("even", np.uint32, rows)
-        np.left_shift(negative, 7, out=negative)
-        np.bitwise_or(_fp8(values, other, even), negative, out=codes[rows])
-    return Rounded(codes, (parameter,), rare)
+    magnitudes, largest = _magnitudes(groups)
+    scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST, -100)
+    values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32))
+    np.multiply(values, each_lane(1 / scale), out=values)
+    codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
+    # A scale below the normal numbers of float16 may be a third too small.
+    np.minimum(codes, np.full(codes.shape[1], _FP8_TOP, np.uint8), out=codes)
+    return Rounded(_signed(codes, _negative(groups), 7), (parameter,), rare)
 
 
 def _extremes(groups: Groups) -> tuple[Array, Array, Array]:
@@ -100,23 +101,11 @@ def _extremes(groups: Groups) -> tuple[Array, Array, Array]:
     return ends[0], ends[1], rare
 
 
-def _largest_magnitudes(groups: Groups) -> Array:
-    """Return the bits of the largest magnitude of each group as signed integers."""
-    largest = 0
-    for rows in groups.blocks():
-        magnitudes = groups.buffer("magnitudes", groups.number.signed, rows)
-        np.bitwise_and(groups.values[rows].view(groups.number.signed), groups.number.sign - 1, out=magnitudes)
-        largest = np.maximum(largest, groups.largest(magnitudes))
-    return largest
-
-
-def _split(groups: Groups, rows: slice) -> tuple[Array, Array]:
-    """Return the magnitudes of rows as signed integers, and the signs: 0 or 1."""
-    signed = groups.values[rows].view(groups.number.signed)
-    negative = groups.buffer("negative", np.uint8, rows)
-    np.less(signed, 0, out=negative.view(np.bool_))
-    magnitudes = groups.buffer("magnitudes", groups.number.signed, rows)
-    return np.bitwise_and(signed, groups.number.sign - 1, out=magnitudes), negative
+def _magnitudes(groups: Groups) -> tuple[Array, Array]:
+    """Return the bits of the magnitudes as signed integers, and the largest of each group."""
+    signed, magnitudes = groups.values.view(groups.number.signed), groups.buffer("magnitudes", groups.number.signed)
+    np.bitwise_and(signed, groups.number.sign - 1, out=magnitudes)
+    return magnitudes, groups.largest(magnitudes)
 
 
 def _divided(groups: Groups, largest: Array, by: np.float32) -> Array:
@@ -126,43 +115,59 @@ def _divided(groups: Groups, largest: Array, by: np.float32) -> Array:
     return number.widen(number.narrow(wide / by), wide)
 
 
-def _power_of_two(groups: Groups, largest: Array, by: np.float32) -> tuple[Array, Array, Array]:
-    """Return the smallest power of two that is at least largest / by, its e8m0 byte, and which groups MLX must take.
+def _power_of_two(groups: Groups, largest: Array, by: np.float32, least: int) -> tuple[Array, Array, Array]:
+    """Return the smallest power of two that is at least largest / by, its e8m0 byte, and which groups MLX takes.
 
     MLX rounds a logarithm and corrects it upwards, which gives this power as long as the logarithm is wrong by less
-    than a half. A group of zeros has the scale 1.
+    than a half. A group of zeros has the scale 1. Below the exponent `least` MLX takes the group.
     """
     scale = _divided(groups, largest, by)
     exponent = ((scale.view(np.int32) + 0x7FFFFF) >> 23) - 127
-    exponent[scale == 0] = 0
-    rare = (largest >= groups.number.infinity) | (exponent < groups.number.least)
+    exponent = np.where(scale == 0, 0, exponent)
+    rare = (largest >= groups.number.infinity) | (exponent < least)
     return ((exponent + 127) << 23).view(np.float32), (exponent + 127).astype(np.uint8), rare
 
 
-def _fp4(groups: Groups, scale: Array) -> Array:
+def _fp4(groups: Groups, magnitudes: Array, scale: Array) -> Array:
     """Return the codes of e2m1: how many steps a magnitude exceeds, and a sign where that is not zero.
 
     MLX divides by the scale and rounds to the weight's type. The quotient is above a step exactly where the magnitude
     is above the product of step and scale, which every type holds exactly.
     """
-    number = groups.number
-    limits = [each_lane(number.narrow(scale * step).view(number.signed)) for step in _FP4_STEPS]
-    codes = groups.buffer("codes", np.uint8)
-    for rows in groups.blocks():
-        magnitudes, negative = _split(groups, rows)
-        block, above = codes[rows], groups.buffer("above", np.uint8, rows)
-        np.greater(magnitudes, limits[0], out=block.view(np.bool_))
-        np.bitwise_and(negative, block, out=negative)
-        for limit in limits[1:]:
-            np.greater(magnitudes, limit, out=above.view(np.bool_))
-            np.add(block, above, out=block)
-        np.left_shift(negative, 3, out=negative)
-        np.bitwise_or(block, negative, out=block)
-    return codes
+    codes, above = groups.buffer("codes", np.uint8), groups.buffer("above", np.uint8)
+    limits = _limits(groups, scale)
+    np.greater(magnitudes, next(limits), out=codes.view(np.bool_))
+    negative = _negative(groups)
+    np.bitwise_and(negative, codes, out=negative)
+    for limit in limits:
+        np.greater(magnitudes, limit, out=above.view(np.bool_))
+        np.add(codes, above, out=codes)
+    return _signed(codes, negative, 3)
+
+
+def _limits(groups: Groups, scale: Array) -> Iterator[Array]:
+    """Yield the products of scale and step as bits."""
+    for step, octaves in _FP4_STEPS:
+        limit = each_lane(groups.number.narrow_exactly(scale * step).view(groups.number.signed))
+        for octave in range(octaves):
+            yield np.add(limit, octave * groups.number.octave)
+
+
+def _negative(groups: Groups) -> Array:
+    negative = groups.buffer("negative", np.uint8)
+    np.less(groups.values.view(groups.number.signed), 0, out=negative.view(np.bool_))
+    return negative
+
+
+def _signed(codes: Array, negative: Array, place: int) -> Array:
+    """Set bit `place` of codes where `negative` is 1."""
+    words = negative.view(np.uint64)  # numpy shifts bytes one by one
+    np.left_shift(words, place, out=words)
+    return np.bitwise_or(codes, negative, out=codes)
 
 
 def _fp8(values: Array, other: Array, even: Array) -> Array:
-    """Return the codes of e4m3 for float32 numbers from 0 to 448, ties to even. Changes all its arguments."""
+    """Return the codes of e4m3 for float32 numbers from 0 to 1000, ties to even. Changes all its arguments."""
     limit = np.full(values.shape[-1], _FP8_NORMAL)
     np.minimum(values, limit, out=other)
     np.maximum(values, limit, out=values)

@@ -8,12 +8,14 @@ from mlx_publish.engine.rounding_formats import Array, Groups
 
 
 def pack(groups: Groups, turned: Array, bits: int, out: Array) -> None:
-    """Write the codes of turned groups to the bytes of `out`."""
+    """Write the codes of turned groups to the bytes of `out`. Changes `turned`."""
     codes = out if bits == 8 else groups.buffer("ordered", np.uint8).reshape(-1)
     groups.in_order(turned, codes)
+    spare = turned.reshape(-1)
     if bits == 4:
-        pairs = codes.view(np.uint16)
-        np.bitwise_or(pairs, pairs >> 4, out=pairs)
+        pairs, upper = codes.view(np.uint16), spare.view(np.uint16)
+        np.right_shift(pairs, 4, out=upper)
+        np.bitwise_or(pairs, upper, out=pairs)
         np.copyto(out, pairs, casting="unsafe")
     elif bits == 2:
         # A product adds the four codes up at bits 24, 26, 28 and 30; all its other terms stay below.
@@ -22,14 +24,14 @@ def pack(groups: Groups, turned: Array, bits: int, out: Array) -> None:
         np.right_shift(fours, 24, out=fours)
         np.copyto(out, fours, casting="unsafe")
     elif bits < 8:
-        _pack_odd(codes, bits, out)
+        _pack_odd(codes, spare, bits, out)
 
 
-def _pack_odd(codes: Array, bits: int, out: Array) -> None:
+def _pack_odd(codes: Array, spare: Array, bits: int, out: Array) -> None:
     """Join neighbours three times, so eight codes are the lowest bits of a 64-bit word; copy the bytes that count."""
     for dtype, width in ((np.uint16, 8), (np.uint32, 16), (np.uint64, 32)):
-        words = codes.view(dtype)
-        upper = words >> width
+        words, upper = codes.view(dtype), spare.view(dtype)
+        np.right_shift(words, width, out=upper)
         np.multiply(upper, (1 << width) - (1 << width * bits // 8), out=upper)
         np.subtract(words, upper, out=words)
     unit = np.dtype(np.uint16 if bits % 2 == 0 else np.uint8)
