@@ -28,6 +28,7 @@ from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.made_on import made_on
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.source_model import SourceModel, load_source
@@ -118,7 +119,13 @@ def _convert(
     progress("building the model")
     built, config = load_source(source), ModelConfig(asked)
     conversion = Conversion(
-        hyperparameters(built.model, config), account(built, config), norms(built.model), (), {}, TokenizerComparison()
+        hyperparameters(built.model, config),
+        account(built, config),
+        norms(built.model),
+        (),
+        {},
+        TokenizerComparison(),
+        made_on=made_on(),
     )
     streams = _streams()
     outputs = [_output(built, variant, streams) for variant in variants]
