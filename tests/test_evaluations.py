@@ -113,6 +113,6 @@ def test_a_source_that_becomes_shorter_while_it_is_read_is_refused(tmp_path: Pat
     files = tensor_files.TensorFiles(source)
     tensor = files.stored["model.embed_tokens.weight"]
     with tensor.path.open("r+b") as file:
-        file.truncate(tensor.start + 100)
+        file.truncate(tensor.offset + 100)
     with pytest.raises(Refused, match="the file became shorter while it was read"):
-        files.read_into(tensor.path, tensor.start, memoryview(bytearray(tensor.nbytes)))
+        files.read_into(tensor.path, tensor.offset, memoryview(bytearray(tensor.info.nbytes)))

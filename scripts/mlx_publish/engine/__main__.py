@@ -31,13 +31,14 @@ OPERATIONS = {
     "benchmark": ("speed", "benchmark"),
     "device": ("device", "device"),
     "twin": ("twin", "twin"),
+    "differences": ("differences", "differences"),
 }
 
 _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
+_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin", "differences"}
 
 
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
+from mlx_publish.engine.made_on import made_on
 from mlx_publish.engine.making import Piece, Way, judged, make, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
@@ -128,7 +129,13 @@ def _convert(
     progress("building the model")
     built, config = load_source(source), ModelConfig(asked)
     conversion = Conversion(
-        hyperparameters(built.model, config), account(built, config), norms(built.model), (), {}, TokenizerComparison()
+        hyperparameters(built.model, config),
+        account(built, config),
+        norms(built.model),
+        (),
+        {},
+        TokenizerComparison(),
+        made_on=made_on(),
     )
     with ExitStack() as stack:
         parameters = Parameters(built)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_publish.engine.graph import Graph
+from mlx_publish.engine.placed import Placed
 from mlx_publish.engine.tensor_files import TensorFiles
-from mlx_publish.model.weights import Stored
 
 Bits = NDArray[Any]
 """Numbers as the integers of the same bits, (rows, columns); numpy has no bfloat16."""
@@ -64,7 +64,7 @@ class StoredRows:
     """Rows of tensors that lie one behind the other in the parameter, wherever they lie in files."""
 
     files: TensorFiles
-    tensors: Sequence[Stored]
+    tensors: Sequence[Placed]
     shape: tuple[int, ...]
     dtype: mx.Dtype
 
@@ -74,12 +74,12 @@ class StoredRows:
         bits = np.empty((last - first, columns), INTEGERS[size]) if into is None else into
         buffer, start, stop = memoryview(cast("Any", bits)).cast("B"), first * columns * size, last * columns * size
         # All tensors have the same size, or there is one.
-        each = self.tensors[0].nbytes
+        each = self.tensors[0].info.nbytes
         at = start
         while at < stop:
             tensor, offset = self.tensors[at // each], at % each
-            size_here = min(stop - at, tensor.nbytes - offset)
-            self.files.read_into(tensor.path, tensor.start + offset, buffer[at - start : at - start + size_here])
+            size_here = min(stop - at, tensor.info.nbytes - offset)
+            self.files.read_into(tensor.path, tensor.offset + offset, buffer[at - start : at - start + size_here])
             at += size_here
         return bits
 

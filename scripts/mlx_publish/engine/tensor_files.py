@@ -16,8 +16,8 @@ from typing import Any, cast
 import mlx.core as mx
 import numpy as np
 
+from mlx_publish.engine.placed import Placed, pieces, placed
 from mlx_publish.errors import Refused
-from mlx_publish.model.weights import Stored, stored_in
 
 FLOATS = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 UNREAD = 256 << 20
@@ -30,12 +30,12 @@ class TensorFiles:
 
     def __init__(self, folder: Path) -> None:
         """Read the headers; a file that has none is left to MLX, which says why."""
-        every: list[Stored] = []
+        every: list[Placed] = []
         for path in sorted(folder.glob("model*.safetensors")):
             with contextlib.suppress(Refused):
-                every += stored_in(path)
-        names = Counter(tensor.name for tensor in every)
-        self.stored = {tensor.name: tensor for tensor in every if names[tensor.name] == 1}
+                every += placed(path.name, path)
+        names = Counter(tensor.info.name for tensor in every)
+        self.stored = {tensor.info.name: tensor for tensor in every if names[tensor.info.name] == 1}
         """By name; without names that several files have."""
         self._open: dict[Path, int] = {}
         self._lock = threading.Lock()
@@ -67,25 +67,19 @@ class TensorFiles:
     def same_bytes(self, name: str, other: str) -> bool:
         """Return whether two tensors have the same type and bytes; False if one of them is not known."""
         left, right = self.stored.get(name), self.stored.get(other)
-        if left is None or right is None or (left.dtype, left.nbytes) != (right.dtype, right.nbytes):
+        if left is None or right is None:
             return False
-        buffers = memoryview(bytearray(_PART)), memoryview(bytearray(_PART))
-        for at in range(0, left.nbytes, _PART):
-            parts = [buffer[: min(_PART, left.nbytes - at)] for buffer in buffers]
-            for tensor, part in zip((left, right), parts, strict=True):
-                self.read_into(tensor.path, tensor.start + at, part)
-            if parts[0] != parts[1]:
-                return False
-        return True
+        same = (left.info.dtype, left.info.nbytes) == (right.info.dtype, right.info.nbytes)
+        return same and all(one == two for one, two in pieces(left, right, _PART))
 
-    def whole(self, tensor: Stored) -> mx.array:
+    def whole(self, tensor: Placed) -> mx.array:
         """Return a tensor of floats as an array, read without an evaluation. `Refused` if the file ends before."""
-        integers = mx.zeros(tensor.shape, mx.uint32 if tensor.dtype == "F32" else mx.uint16)
+        integers = mx.zeros(tensor.info.shape, mx.uint32 if tensor.info.dtype == "F32" else mx.uint16)
         mx.eval(integers)
         memory = memoryview(cast("Any", np.array(integers, copy=False))).cast("B")  # MLX's own
-        for at in range(0, tensor.nbytes, _PART):
-            self.read_into(tensor.path, tensor.start + at, memory[at : at + _PART])
-        return mx.view(integers, FLOATS[tensor.dtype])
+        for at in range(0, tensor.info.nbytes, _PART):
+            self.read_into(tensor.path, tensor.offset + at, memory[at : at + _PART])
+        return mx.view(integers, FLOATS[tensor.info.dtype])
 
 
 def evaluate(arrays: Iterable[mx.array]) -> None:

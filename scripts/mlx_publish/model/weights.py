@@ -48,36 +48,6 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A tensor where it lies: in `path`, `nbytes` from `start` on, counted from the beginning of the file."""
-
-    name: str
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    nbytes: int
-
-    def is_like(self, shape: tuple[int, ...], nbytes: int) -> bool:
-        """Return whether an array of this shape and size has its rows."""
-        return bool(self.shape) and self.shape == tuple(shape) and self.nbytes == nbytes
-
-
-def stored_in(path: Path) -> tuple[Stored, ...]:
-    """Return the tensors of a file with their places. Raises `Refused` as `read_header` does."""
-    read_header(path)
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = parse(file.read(length), HEADER)
-    return tuple(
-        Stored(name, path, entry["dtype"], tuple(entry["shape"]), 8 + length + first, last - first)
-        for name, entry in header.items()
-        if name != "__metadata__"
-        for first, last in (entry["data_offsets"],)
-    )
-
-
 def parse_header(data: bytes) -> tuple[TensorInfo, ...]:
     """Return the tensors by the first bytes of a safetensors file. ValueError if they are no such header."""
     length = int.from_bytes(data[:8], "little")
