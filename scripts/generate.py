@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+import compiled_templates
 import key_blocks
 from mlx_publish.checks import ids
 from mlx_publish.checks.judged import JUDGED
@@ -349,6 +350,7 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "error.schema.json": json_text(error_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
         flags.FILE: json_text(key_blocks.recipe_flags()),
+        compiled_templates.FILE: compiled_templates.compiled(),
         ids.FILE: json_text(check_ids()),
         ROOT / "action.yml": action_file(),
         WORKFLOW: key_blocks.publish_workflow(WORKFLOW.read_text(encoding="utf-8")),
