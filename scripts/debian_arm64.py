@@ -41,14 +41,13 @@ def bring(there: Path, aside: Path) -> None:
 
 def settings(aside: Path) -> str:
     """Return apt's settings: everything that it writes lies in `aside`, and no hook of the machine runs."""
-    hooks = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success")
-    cleared = ("APT::Architectures", *hooks, "DPkg::Pre-Install-Pkgs", "DPkg::Pre-Invoke", "DPkg::Post-Invoke")
-    folder = str(aside).replace("\\", "\\\\").replace('"', '\\"')
+    hooks = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
+    cleared = ("APT::Architectures", *(f"APT::Update::{hook}" for hook in hooks))
     lines = [f"#clear {name};" for name in cleared]
     lines += ['APT::Architecture "arm64";', 'APT::Architectures { "arm64"; "amd64"; };']
     lines += ['APT::Sandbox::User "root";', 'Acquire::Languages "none";']
-    lines += [f'Dir::State "{folder}/state";', f'Dir::State::status "{folder}/status";']
-    lines += [f'Dir::Cache "{folder}/cache";', f'Dir::Log "{folder}/log";']
+    lines += [f'Dir::State "{aside}/state";', f'Dir::State::status "{aside}/status";']
+    lines += [f'Dir::Cache "{aside}/cache";', f'Dir::Log "{aside}/log";']
     return "\n".join(lines) + "\n"
 
 
