@@ -18,6 +18,7 @@ from mlx_publish.machine.nvidia import Gpu, GpuState
 from mlx_publish.machine.programs import Program, Run
 from mlx_publish.machine.snapshot import State
 from mlx_publish.machine.state import Disturbances, disturbances
+from mlx_publish.source import bounds
 
 Recorded = Callable[[str], Run]
 H100 = Gpu("NVIDIA H100 80GB HBM3", 81559 << 20, "580.65.06", index=0)
@@ -264,6 +265,38 @@ def test_a_gpu_does_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch, by: str, 
     monkeypatch.setattr(resources, "computes_by", lambda: by)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert resources.side_by_side(3, 1) == count
+
+
+GIB = 1 << 30
+WEIGHTS = [
+    ("cpu", 128 * GIB, 80 * GIB, 64 * GIB),
+    ("metal", 128 * GIB, None, 64 * GIB),
+    ("cuda", 512 * GIB, 80 * GIB, 60 * GIB),
+    ("cuda", 32 * GIB, 80 * GIB, 16 * GIB),
+    ("cuda", 128 * GIB, None, 64 * GIB),
+]
+
+
+@pytest.mark.parametrize(("by", "memory", "own", "expected"), WEIGHTS)
+def test_weights_must_fit_the_memory_in_which_they_lie(
+    monkeypatch: pytest.MonkeyPatch, by: str, memory: int, own: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(resources, "computes_by", lambda: by)
+    monkeypatch.setattr(resources, "memory_bytes", lambda: memory)
+    monkeypatch.setattr(nvidia, "describe", lambda _run: Gpu(memory_bytes=own))
+    resources._gpu_memory.cache_clear()
+    assert resources.most_weights() == expected
+    resources._gpu_memory.cache_clear()
+
+
+@pytest.mark.parametrize(("by", "fits"), [("metal", True), ("cuda", True), ("cpu", False)])
+def test_a_source_is_read_in_its_own_type_on_a_gpu_and_in_float32_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, by: str, fits: bool
+) -> None:
+    monkeypatch.setattr(bounds, "computes_by", lambda: by)
+    monkeypatch.setattr(bounds, "most_weights", lambda: 30 * 10**9)
+    monkeypatch.setattr(bounds, "parameters", lambda _context: 10**10)
+    assert bounds.source_fits(None) is fits  # type: ignore[arg-type]
 
 
 def test_a_program_that_cannot_even_be_ended_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
