@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.engine.steps import ULPS, Codes, Numbers, Tally
 from mlx_publish.engine.placed import Placed, pieces, placed
+from mlx_publish.engine.steps import ULPS, Codes, Numbers, Tally
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.weight_differences import LARGE, Part, TensorDifference, WeightDifferences
 from mlx_publish.model.weights import DTYPE_BITS
