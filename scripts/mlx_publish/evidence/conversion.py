@@ -111,6 +111,8 @@ class Written:
     """The first tensor that does not fit its type; nothing whole was written then."""
     routing: Routing = Routing()
     kept: KeptLayers = KeptLayers()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that were written, taken of the bytes on their way to the disk."""
 
 
 @dataclass(frozen=True)

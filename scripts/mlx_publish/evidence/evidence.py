@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from mlx_publish.errors import Fault
+from mlx_publish.evidence.devices import DeviceKind, kind_of
 from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.measurements import (
     ANY,
@@ -153,6 +154,13 @@ class Rung(Record):
     chip: str | None
     memory_8k_bytes: Count | None = None
     """Weights and cache at 8,192 tokens; null where the context is shorter or the cache is of an unknown kind."""
+    backend: Literal["cuda"] | None = None
+    """Left out but for a speed on an NVIDIA GPU, which is the `chip` then."""
+
+    @property
+    def kind(self) -> DeviceKind | None:
+        """The mark of the device beside the speed."""
+        return kind_of(self.device, self.backend) if self.device else None
 
 
 class Sampling(Record):
