@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import arm64_environment
+import compared_files
 import same_bytes
+from compared_files import Compared
 from models import make_model
-from same_bytes import Compared, Failed, Machine
+from same_bytes import Failed, Machine
 from tensor_file import read_tensors, write_tensors
 
 MODES = {
@@ -40,13 +42,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     both = tmp_path / "ours", tmp_path / "theirs"
     for folder in both:
         make_model(folder, layers=1)
-    for name in same_bytes.NOT_CONVERTED:
+    for name in compared_files.NOT_CONVERTED:
         (both[0] / name).write_text("made from measurements")
     return both
 
 
 def compared(folders: tuple[Path, Path]) -> Compared:
-    return same_bytes.compare("llama", "4bit", *folders)
+    return compared_files.compare("llama", "4bit", *folders)
 
 
 def test_equal_files_are_equal_whatever_is_published_beside_them(folders: tuple[Path, Path]) -> None:
