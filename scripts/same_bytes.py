@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; returns 1 where a byte differs, 4 without an environment for arm64."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models in this new folder")
-    parser.add_argument("--all", action="store_true", help="compare all architectures of the tests (half an hour)")
+    parser.add_argument("--all", action="store_true", help="compare every architecture of the tests (15 minutes)")
     options = parser.parse_args(arguments)
     python = arm64_environment.python()
     if python is None:

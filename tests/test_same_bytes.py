@@ -135,3 +135,12 @@ def test_mlx_quantizes_to_the_same_bytes_on_arm64(emulated: Path, tmp_path: Path
     )
     assert here.count("\n") > 8 * len(MODES)
     assert here == there
+
+
+def test_all_sources_are_each_architecture_of_the_tests_in_three_types(tmp_path: Path) -> None:
+    assert len(same_bytes.ALL) == 3 * len({other.arch for other in same_bytes.ALL})
+    for other in same_bytes.ALL[::3]:
+        tensors = read_tensors(other.make(tmp_path) / "model.safetensors")
+        assert {values.dtype.name for values in tensors.values()} == {"uint16"}, str(other)
+    for other in same_bytes.OTHERS:
+        assert (other.arch, other.dtype) in {(known.arch, known.dtype) for known in same_bytes.ALL}
