@@ -35,18 +35,19 @@ class Format:
     """The smallest exponent of a scale, with some distance, whose quarter is a normal number."""
 
     def widen(self, bits: Array, out: Array) -> Array:
-        """Return the values as float32 in `out`, exactly; infinity and NaN of float16 become finite."""
+        """Return the values as float32, exactly, in `out` or where they are; NaN of float16 becomes finite."""
         wide = out.view(np.uint32)
-        if self.dtype == mx.float16:
-            # The sign is extended and cut back to one bit; the product corrects the exponent.
-            np.copyto(wide.view(np.int32), bits.view(np.int16))
-            np.left_shift(wide, 13, out=wide)
-            np.bitwise_and(wide, 0x8FFFFFFF, out=wide)
-            np.multiply(out, np.float32(2.0**112), out=out)
-        else:
+        if self.dtype == mx.float32:
+            return bits.view(np.float32)
+        if self.dtype == mx.bfloat16:
             np.copyto(wide, bits.view(self.bits))
-            if self.dtype == mx.bfloat16:
-                np.left_shift(wide, 16, out=wide)
+            np.left_shift(wide, 16, out=wide)
+            return out
+        # The sign is extended and cut back to one bit; the product corrects the exponent.
+        np.copyto(wide.view(np.int32), bits.view(np.int16))
+        np.left_shift(wide, 13, out=wide)
+        np.bitwise_and(wide, 0x8FFFFFFF, out=wide)
+        np.multiply(out, np.float32(2.0**112), out=out)
         return out
 
     def narrow(self, values: Array) -> Array:
@@ -154,8 +155,8 @@ class Groups:
     @cached_property
     def centred(self) -> Array:
         """The values less the edge of their group, as float32."""
-        centred = self.number.widen(self.values, self.buffer("centred", np.float32))
-        return np.subtract(centred, each_lane(self.edge), out=centred)
+        centred = self.buffer("centred", np.float32)
+        return np.subtract(self.number.widen(self.values, centred), each_lane(self.edge), out=centred)
 
 
 def _largest(values: Array) -> Array:

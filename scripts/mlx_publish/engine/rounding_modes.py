@@ -75,8 +75,8 @@ def mxfp8(groups: Groups, _bits: int) -> Rounded:
     """Round to e4m3 with a power of two for each group."""
     magnitudes, largest = groups.magnitudes
     scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST, -100)
-    values = groups.number.widen(magnitudes, groups.buffer("scaled", np.float32))
-    np.multiply(values, each_lane(1 / scale), out=values)
+    values = groups.buffer("scaled", np.float32)
+    np.multiply(groups.number.widen(magnitudes, values), each_lane(1 / scale), out=values)
     codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
     # A scale below the normal numbers of float16 may be a third too small.
     np.minimum(codes, np.full(codes.shape[1], _FP8_TOP, np.uint8), out=codes)
