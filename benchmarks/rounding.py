@@ -2,9 +2,10 @@
 
     python benchmarks/rounding.py [--millions N] [--rounds N] [--threads N] [--dtypes bfloat16 ...]
 
-Both take turns on the same random weights. Prints a table in Markdown: the least milliseconds of one core for 2^23
-values, the median ratio of the pairs and its range, and with `--threads` the ratio of the times on the clock when
-that many threads quantize an array each. A ratio below 1 means that this quantizer needs less.
+Both take turns on the same random weights. Prints a table in Markdown: the fewest milliseconds of one core for 2^23
+values, the median ratio of the pairs with its range, and with `--threads` the same of the times on the clock when
+that many threads quantize the weight at once. A ratio below 1 means that this quantizer needs less. The last row of a
+dtype quantizes to three precisions, which this quantizer does together.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,16 +23,17 @@ import mlx.core as mx  # noqa: TID251 -- what is compared with
 import numpy as np
 
 from measuring import print_head
-from mlx_publish.engine.rounding import quantize
+from mlx_publish.engine.rounding import Precision, quantize_rows_each
 
-Mode = tuple[str, int, int]
-MODES: list[Mode] = [
-    *(("affine", size, bits) for size in (32, 64, 128) for bits in (2, 3, 4, 5, 6, 8)),
-    ("mxfp4", 32, 4),
-    ("mxfp8", 32, 8),
-    ("nvfp4", 16, 4),
+SINGLE = [
+    *(Precision(size, bits, "affine") for size in (32, 64, 128) for bits in (2, 3, 4, 5, 6, 8)),
+    Precision(32, 4, "mxfp4"),
+    Precision(32, 8, "mxfp8"),
+    Precision(16, 4, "nvfp4"),
 ]
+THREE = [Precision(64, bits, "affine") for bits in (4, 8, 6)]
 UNIT = 1 << 23
+COLUMNS = 2048
 
 
 @dataclass
@@ -40,59 +43,51 @@ class Pairs:
     theirs: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
 
-    def ratios(self) -> list[float]:
-        """Ours over theirs, round by round."""
-        return [ours / theirs for theirs, ours in zip(self.theirs, self.ours, strict=True)]
+    def cells(self) -> list[str]:
+        """Median and range of the ratios."""
+        ratios = [ours / theirs for theirs, ours in zip(self.theirs, self.ours, strict=True)]
+        return [f"**{statistics.median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}"]
 
 
-def mlx(weight: mx.array, mode: Mode) -> None:
-    """Quantize with MLX, on the calling thread's own stream."""
-    name, size, bits = mode
+def mlx(weight: mx.array, precisions: Sequence[Precision]) -> None:
+    """Quantize with MLX, on a stream of the calling thread."""
     with mx.stream(mx.new_stream(mx.cpu)):
-        mx.eval(mx.quantize(weight, group_size=size, bits=bits, mode=name))
+        for size, bits, mode in precisions:
+            mx.eval(mx.quantize(weight, group_size=size, bits=bits, mode=mode))
 
 
-def ours(weight: mx.array, mode: Mode) -> None:
+def ours(weight: mx.array, precisions: Sequence[Precision]) -> None:
     """Quantize with the kit."""
-    name, size, bits = mode
-    mx.eval(quantize(weight, size, bits, name))
+    integers = mx.uint32 if weight.dtype == mx.float32 else mx.uint16
+    quantize_rows_each(np.array(mx.view(weight, integers), copy=False), weight.dtype, precisions)
 
 
-def compare(weight: mx.array, mode: Mode, rounds: int, pool: ThreadPoolExecutor | None, threads: int) -> Pairs:
-    """Let both quantize in turns: processor seconds of one call, or with a pool the clock's of a call a thread."""
+def compare(weight: mx.array, precisions: Sequence[Precision], rounds: int, threads: int) -> Pairs:
+    """Let both quantize in turns: processor seconds of one thread, or seconds on the clock of several."""
     pairs = Pairs()
-    clock = time.perf_counter if pool else time.process_time
-    for _ in range(rounds):
-        for run, times in ((mlx, pairs.theirs), (ours, pairs.ours)):
-            start = clock()
-            if pool:
-                for job in [pool.submit(run, weight, mode) for _ in range(threads)]:
+    clock = time.process_time if threads == 1 else time.perf_counter
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(rounds + 1):
+            for run, times in ((mlx, pairs.theirs), (ours, pairs.ours)):
+                start = clock()
+                for job in [pool.submit(run, weight, precisions) for _ in range(threads)]:
                     job.result()
-            else:
-                run(weight, mode)
-            times.append(clock() - start)
+                if turn:  # the first one warms up
+                    times.append(clock() - start)
     return pairs
 
 
-def row(dtype: mx.Dtype, mode: Mode, size: int, rounds: int, threads: int) -> list[str]:
+def row(dtype: mx.Dtype, precisions: Sequence[Precision], size: int, rounds: int, threads: int) -> list[str]:
     """One row of the table."""
     values = np.random.default_rng(0).standard_normal(size).astype(np.float32) * np.float32(0.02)
-    weight = mx.array(values.reshape(-1, 2048)).astype(dtype)
+    weight = mx.array(values.reshape(-1, COLUMNS)).astype(dtype)
     mx.eval(weight)
-    one = compare(weight, mode, rounds, None, 1)
-    cells = [f"{dtype}".rpartition(".")[2], " ".join(map(str, mode))]
+    one = compare(weight, precisions, rounds, 1)
+    first = precisions[0]
+    bits = ", ".join(str(precision.bits) for precision in precisions)
+    cells = [f"{dtype}".rpartition(".")[2], first.mode, str(first.group_size), bits]
     cells += [f"{min(times) * 1000 * UNIT / size:.1f}" for times in (one.theirs, one.ours)]
-    cells += spread(one)
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            cells += spread(compare(weight, mode, rounds, pool, threads))
-    return cells
-
-
-def spread(pairs: Pairs) -> list[str]:
-    """Median and range of the ratios."""
-    ratios = pairs.ratios()
-    return [f"**{statistics.median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+    return [*cells, *one.cells(), *(compare(weight, precisions, rounds, threads).cells() if threads > 1 else ())]
 
 
 def main() -> None:
@@ -103,13 +98,11 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float16", "float32"])
     options = parser.parse_args()
     print(f"{platform.system()} {platform.machine()}, mlx {version('mlx')}, numpy {np.__version__}\n")
-    columns = ["dtype", "mode", "MLX, ms", "mlx-publish, ms", "ratio", "range"]
-    if options.threads > 1:
-        columns += [f"ratio, {options.threads} threads", "range"]
-    print_head(*columns)
+    columns = ["dtype", "mode", "group size", "bits", "MLX, ms", "mlx-publish, ms", "ratio", "range"]
+    print_head(*columns, *([f"ratio, {options.threads} threads", "range"] if options.threads > 1 else []))
     for name in options.dtypes:
-        for mode in MODES:
-            cells = row(getattr(mx, name), mode, options.millions << 20, options.rounds, options.threads)
+        for precisions in [*([single] for single in SINGLE), THREE]:
+            cells = row(getattr(mx, name), precisions, options.millions << 20, options.rounds, options.threads)
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
