@@ -418,7 +418,8 @@ def compile_lock(session: nox.Session, *options: str) -> None:
     """Let uv find versions for all that the sessions install."""
     start(
         session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--extra", "mlx",
-        "--extra", "cuda", "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options, "pyproject.toml",
+        "--extra", "cuda", "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options,
+        "pyproject.toml",
     )  # fmt: skip
 
 
