@@ -101,7 +101,6 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
         {**NVIDIA, "builds": CPU | CUDA},
         "pip uninstall --yes mlx-cpu mlx-cuda-13; then for the GPU: pip install '",
     ),
-    ("cuda", "fail", {**NVIDIA, "gpu": None, "device": NO_DRIVER}, "See the check 'device'"),
     ("memory", "warn", {**NVIDIA, "gpu": replace(H100, memory_bytes=4 << 30)}, "GPU with more memory"),
     ("quiet", "warn", {**NVIDIA, "state": State(gpu_slowdown="heat")}, "Let it cool down"),
     ("quiet", "warn", {**NVIDIA, "state": State(gpu_others=40.0)}, "End other programs on the GPU"),
@@ -192,6 +191,12 @@ def test_a_good_cuda_machine_is_fit() -> None:
 def test_cuda_12_does_with_an_older_driver() -> None:
     found = judged(**{**NVIDIA, "gpu": OLD, "builds": {"mlx-cuda-12": "0.32.4"}})["cuda"]
     assert (found.status, found.message.endswith("driver 550.54.14, mlx-cuda-12 0.32.4")) == ("pass", True)
+
+
+def test_what_is_wrong_with_a_gpu_is_said_once() -> None:
+    found = judged(**{**NVIDIA, "gpu": None, "device": NO_DRIVER, "device_remedy": "Install the NVIDIA driver"})
+    assert (found["device"].status, found["cuda"].status) == ("fail", "skip")
+    assert found["device"].message == f"MLX does not compute: {NO_DRIVER}"
 
 
 def test_a_machine_without_an_nvidia_gpu_hears_nothing_of_cuda() -> None:

@@ -110,7 +110,7 @@ def _cuda(facts: Facts) -> Says:
             facts.remedies.newer_driver,
         )
     if isinstance(facts.device, str) or facts.device.device == "cpu":
-        return failed(f"{build} is installed, and MLX computes on no GPU", "See the check 'device'.")
+        return skipped(f"{build} is installed, and MLX computes on no GPU: see the check 'device'")
     known = facts.device.memory_bytes or gpu.memory_bytes
     parts = (memory(known) if known else "", f"driver {gpu.driver}" if gpu.driver else "", f"{build} {version}")
     return passed(f"{facts.device.name or name}: {', '.join(filter(None, parts))}")
