@@ -107,7 +107,9 @@ def proven() -> dict[str, Any]:
         for rung, device, chip in zip(FULL["ladder"], ("gpu", "cpu"), ("Apple M4", "AMD EPYC"), strict=True)
     ]
     ladder[1] |= {"mean_kld": None, "mean_kld_error": None, "same_first_choice": None, "against": None}
-    return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder, proof=proof)
+    made_on = {"device": "cpu", "backend": "cpu", "architecture": "arm64", "system": "Darwin", "mlx": "0.32.4"}
+    model = FULL["model"] | {"made_on": made_on}
+    return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder, proof=proof, model=model)
 
 
 CARDS = {

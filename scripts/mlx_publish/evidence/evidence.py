@@ -113,6 +113,16 @@ class LicenceSpec(Record):
     link: str | None
 
 
+class MadeOnSpec(Open):
+    """What computed the bytes: MLX's device, backend and version, on which processor and system."""
+
+    device: Literal["cpu", "gpu"]
+    backend: str
+    architecture: str
+    system: str
+    mlx: str
+
+
 class ModelSpec(Open):
     """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider."""
 
@@ -122,6 +132,7 @@ class ModelSpec(Open):
     parameters: Count
     bits_per_weight: Positive
     kept_wider: str = ""
+    made_on: MadeOnSpec | None = None
 
 
 class Rung(Record):

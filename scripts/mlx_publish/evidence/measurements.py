@@ -33,7 +33,7 @@ _HEADLINE = 512  # tokens
 class Record(BaseModel):
     """Plain data with types: `plain` gives back what it was read from, key by key."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     _plain: Mapping[str, object] = PrivateAttr()
 
     @model_validator(mode="wrap")
@@ -54,7 +54,7 @@ class Record(BaseModel):
 class Open(Record):
     """Known keys are judged, others are kept."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
 
 
 class TextProof(Open):
