@@ -101,7 +101,7 @@ def test_whatever_begins_on_a_gpu_is_done_on_a_trusted_device() -> None:
     assert Path(device.__file__).name == "device.py"
 
 
-@pytest.mark.parametrize("op", ["convert", "logits", "twin"])
+@pytest.mark.parametrize("op", ["convert", "logits", "twin", "chat"])
 def test_what_computes_on_the_cpu_does_not_wait_for_the_gpu(monkeypatch: pytest.MonkeyPatch, op: str) -> None:
     monkeypatch.setattr(device, "trusted", lambda *_: pytest.fail("the GPU was checked"))
     answer = inside._answer({"op": op, "arguments": {}}, lambda _: None)
