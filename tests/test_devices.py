@@ -58,7 +58,7 @@ def test_a_variant_that_was_not_timed_has_no_device() -> None:
 
 @pytest.mark.parametrize("backend", ["rocm", "", 1])
 def test_a_backend_that_there_is_not_is_no_evidence(backend: object) -> None:
-    with pytest.raises(NotEvidence, match="benchmark.backend"):
+    with pytest.raises(NotEvidence, match=r"benchmark\.backend"):
         Evidence.of(evidence({"backend": backend}))
 
 
