@@ -98,8 +98,8 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
 def wants_cuda(session: nox.Session) -> bool:
     """Return whether MLX's build for CUDA is asked for by the variable `MLX_PUBLISH_BACKEND`.
 
-    A driver alone does not choose it: it is a download of gigabytes, the GPU may be somebody else's, and numbers that
-    are measured change with it.
+    A driver alone does not choose it: it is 3 GB, the GPU may be in use by others, and measured numbers change with
+    it.
     """
     asked = os.environ.get(BACKEND, "")
     problem = "" if asked in ("", "cpu", "cuda") else f"{asked!r} is neither cpu nor cuda"
