@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx  # noqa: TID251 -- what is compared with
@@ -176,6 +181,29 @@ def test_threads_do_not_disturb_each_other(dtype: mx.Dtype) -> None:
         theirs = mx.quantize(weight, group_size=size, bits=bits, mode=name, stream=mx.cpu)
         for array, expected in zip(result, theirs, strict=True):
             np.testing.assert_array_equal(array, bytes_of(expected))
+
+
+def digest() -> str:
+    """Return a digest of what all modes make of the same weights."""
+    whole = hashlib.sha256()
+    values = np.random.default_rng(9).integers(-(1 << 20), 1 << 20, (66, 384)) * 2.0**-24
+    for dtype in DTYPES:
+        weight = as_weight(values, dtype)
+        for name, size, bits in MODES:
+            for array in quantize(weight, size, bits, name):
+                whole.update(bytes_of(array).tobytes())
+    return whole.hexdigest()
+
+
+def test_the_bytes_do_not_depend_on_the_vector_instructions_of_the_machine() -> None:
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    if not found:
+        pytest.skip("numpy finds no vector instructions here beyond its baseline")
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(rounding.__file__).parents[2])])
+    code = "import test_rounding; print(test_rounding.digest())"
+    env = {**os.environ, "PYTHONPATH": paths, "NPY_DISABLE_CPU_FEATURES": " ".join(found)}
+    plain = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert plain.stdout.strip() == digest()
 
 
 @pytest.mark.parametrize(
