@@ -129,6 +129,19 @@ def test_a_group_with_nan_or_infinity_does_not_touch_its_neighbours(
     assert_same(as_weight(values, dtype), mode)
 
 
+@each_dtype
+@each_mode
+def test_the_weights_of_usual_models_are_never_left_to_mlx(
+    mode: tuple[str, int, int], dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(10).standard_normal((64, 384)) * 2.0 ** np.arange(-14, 2).repeat(4)[:, None]
+    values[7], values[8, 1::2] = 0, 0
+    weight = as_weight(values, dtype)
+    monkeypatch.setattr(mx, "quantize", lambda *_, **__: pytest.fail("left to MLX"))
+    name, size, bits = mode
+    quantize(weight, size, bits, name)
+
+
 @each_mode
 @pytest.mark.parametrize("shape", [(1, 128), (3, 5, 384), (2, 3, 4, 128), (7, 128)], ids=str)
 def test_any_shape_is_accepted(mode: tuple[str, int, int], shape: tuple[int, ...]) -> None:
