@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlx_publish.machine.series import Summary
+from mlx_publish.text.numbers import significant
+
+RATES = ("prompt_tps", "generation_tps")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class Trial:
     first_token_s: float
 
 
+def decided(trials: Sequence[Trial], left: int) -> bool:
+    """Return whether `left` more trials cannot change the median of any rate as it is printed.
+
+    While they are fewer than those made, a median stays between the lowest and the highest of these.
+    """
+    series = [[getattr(trial, rate) for trial in trials] for rate in RATES]
+    return left < len(trials) and all(significant(min(rates)) == significant(max(rates)) for rates in series)
+
+
 @dataclass(frozen=True)
 class LengthSpeed:
     """What was measured at one length of the prompt."""
@@ -37,7 +49,7 @@ class LengthSpeed:
     prompt_tokens: int
     generation_tokens: int
     warm_up: Sequence[Trial]
-    """Runs that do not count."""
+    """Runs that do not count: those before the first two successive ones that agree, which are trials."""
     trials: Sequence[Trial]
     prompt_tps: Summary
     generation_tps: Summary
