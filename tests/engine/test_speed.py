@@ -16,6 +16,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, ChunkedKVCache, KVCache,
 from gate import loaded
 from mlx_publish.engine import speed
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.held import Held
 from mlx_publish.engine.loading import on_gpu
 from mlx_publish.engine.speed import FIRST, LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
 from mlx_publish.evidence.speed import CacheSize, LeftOut, Speed, Trial
@@ -54,6 +55,8 @@ class Machine:
 
 class Words:
     """A tokenizer."""
+
+    eos_token_ids = frozenset({0})
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
@@ -95,7 +98,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     def on(rates: Rates, lengths: list[int], generation: int, trials: int, seconds: Any) -> Measured:
         machine = Machine(rates)
         monkeypatch.setattr(speed, "time", machine)
-        monkeypatch.setattr(speed, "load_model", lambda _: (None, Words(), "float32"))
+        monkeypatch.setattr(speed, "packed", lambda _: Held(Path(), (), None, Words(), "float32", ()))
         monkeypatch.setattr(Bench, "run", lambda *asked: machine.run(*asked))  # noqa: PLW0108  bound, it would not be given the bench
         begin = machine.now
         measured = benchmark("folder", TEXT, lengths, generation, trials, seconds, lambda _: None)

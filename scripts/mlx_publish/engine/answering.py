@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.held import unpacked
 from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
 from mlx_publish.engine.questions import Prompt, prompts_of
 from mlx_publish.evidence.measured import Answer, Answers, Question
@@ -25,11 +26,15 @@ def answers(
     `questions` are the fields of a `Question` each. A `source` is read as the conversion reads it.
     """
     progress("loading")
+    asked = [Question(**question) for question in questions]
+    if not source and tokenizer == folder:
+        held = unpacked(folder)
+        made = answers_of(held.model, held.tokenizer, asked, held.computed_in, progress)
+        return replace(made, warnings=held.warnings)
     with warnings_of_loading() as warnings:
         model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=source)
-        made = backend().tokenizer_that_stops(Path(tokenizer))
-    asked = [Question(**question) for question in questions]
-    return replace(answers_of(model, made, asked, computed_in, progress), warnings=warnings)
+        stops = backend().tokenizer_that_stops(Path(tokenizer))
+    return replace(answers_of(model, stops, asked, computed_in, progress), warnings=warnings)
 
 
 def answers_of(

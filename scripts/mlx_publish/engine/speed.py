@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_publish.engine.backends import backend, plain_caches
-from mlx_publish.engine.loading import load_model, on_gpu
+from mlx_publish.engine.held import packed
+from mlx_publish.engine.loading import on_gpu
 from mlx_publish.evidence.speed import RATES, CacheSize, LeftOut, LengthSpeed, Speed, Trial, decided
 from mlx_publish.machine.series import agree, summary
 from mlx_publish.text.progress import Step, Tell
@@ -88,24 +90,14 @@ def benchmark(
     or made smaller. Stopping is switched off.
     """
     progress("loading")
-    model, tokenizer, computed_in = load_model(folder)
-    tokenizer.eos_token_ids = set()
-    ids, deadline = tokenizer.encode(text), time.monotonic() + seconds
-    bench = Bench(model, tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
-    lengths: list[LengthSpeed] = []
-    left_out: list[LeftOut] = []
-    for number, length in enumerate(sorted(set(prompt_tokens))):
-        progress(f"prompts of {length} tokens")
-        end = time.monotonic() + bench.left / (len(set(prompt_tokens)) - number)
-        if not lengths:
-            lengths.append(_length_speed(bench, length, _shrunk(bench, length, end), end))
-        elif bench.fits(LEAST_TRIALS + _COLD, length, generation_tokens, bench.deadline):
-            lengths.append(_length_speed(bench, length, generation_tokens, end))
-        else:
-            left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
+    held = packed(folder)
+    ids, deadline = held.tokenizer.encode(text), time.monotonic() + seconds
+    bench = Bench(held.model, held.tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
+    with _endless(held.tokenizer):
+        lengths, left_out = _measured(bench, prompt_tokens, seconds)
     return Speed(
         device="gpu" if on_gpu() else "cpu",
-        computed_in=computed_in,
+        computed_in=held.computed_in,
         seconds=seconds,
         asked_generation_tokens=generation_tokens,
         asked_trials=trials,
@@ -115,6 +107,33 @@ def benchmark(
         peak_memory_bytes=max(speed.peak_memory_bytes for speed in lengths),
         process_memory_bytes=_process_memory(),
     )
+
+
+@contextlib.contextmanager
+def _endless(tokenizer: Any) -> Iterator[None]:
+    """Let a tokenizer stop at nothing meanwhile."""
+    ends = tokenizer.eos_token_ids
+    tokenizer.eos_token_ids = set()
+    try:
+        yield
+    finally:
+        tokenizer.eos_token_ids = ends
+
+
+def _measured(bench: Bench, prompt_tokens: Sequence[int], seconds: float) -> tuple[list[LengthSpeed], list[LeftOut]]:
+    """Measure the lengths, the shortest first; return those left out as well."""
+    lengths: list[LengthSpeed] = []
+    left_out: list[LeftOut] = []
+    for number, length in enumerate(sorted(set(prompt_tokens))):
+        bench.tell(f"prompts of {length} tokens")
+        end = time.monotonic() + bench.left / (len(set(prompt_tokens)) - number)
+        if not lengths:
+            lengths.append(_length_speed(bench, length, _shrunk(bench, length, end), end))
+        elif bench.fits(LEAST_TRIALS + _COLD, length, bench.generation, bench.deadline):
+            lengths.append(_length_speed(bench, length, bench.generation, end))
+        else:
+            left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
+    return lengths, left_out
 
 
 def _shrunk(bench: Bench, length: int, end: float) -> int:
