@@ -78,8 +78,7 @@ def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
     parts = read_passages(Path(store))
     step = Step(f"running {label}", 0, sum(part.positions for part in parts), "tokens")
     theirs = read_logits(Path(store))
-    pieces = chain.from_iterable(logits_of(held.model, part) for part in parts)
-    ours = as_arrays(counted(pieces, len, progress, step))
+    ours = as_arrays(counted(logits_of(held.model, parts), len, progress, step))
     first, mine = next(theirs), next(ours)
     if first.shape != mine.shape:
         raise Refused(f"logits of shape {mine.shape} where the source has {first.shape}", check="same-shape")
