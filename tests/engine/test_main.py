@@ -135,7 +135,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Logs that were asked for; what holds for a whole process is left out."""
     logs: list[Path] = []
     monkeypatch.setattr(inside, "_print_to", logs.append)
-    monkeypatch.setattr(inside, "_set_threads", lambda _: None)
+    monkeypatch.setattr(inside, "give", lambda _: None)
     monkeypatch.setattr("mlx_publish.engine.prompts.forbid", lambda: None)
     return logs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 from mlx_publish.children.engine import DEFAULT, MEASURING
 from mlx_publish.children.serving import Tell, serve
+from mlx_publish.engine.cores import give
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
 from mlx_publish.text.progress import Paced
@@ -47,7 +47,7 @@ def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
     _load(order["op"], order["converter"])
     _let_go(order)
     measured = order["op"] not in MEASURING or _forget_peak()
-    _set_threads(order["threads"])
+    give(order["threads"])
     answer = _answer(order, tell)
     good = bool(answer["ok"]) and measured
     if good:
@@ -77,12 +77,6 @@ def _print_to(log: Path) -> None:
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-
-
-def _set_threads(count: int) -> None:
-    """Give OpenBLAS as many threads as a child has that is started for this job."""
-    if "OPENBLAS_NUM_THREADS" in os.environ and hasattr(library := ctypes.CDLL(None), "openblas_set_num_threads"):
-        library.openblas_set_num_threads(count)
 
 
 def _let_go(order: dict[str, Any]) -> None:
