@@ -163,6 +163,6 @@ def test_where_memory_is_short_a_model_is_read_for_each_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = measured(tmp_path)
-    one_child = bounds._LIBRARIES / bounds._STAYING
+    one_child = 2 * bounds._LIBRARIES / bounds._STAYING
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", str(int(1.9 * one_child)))
     assert run() == {"4bit": 1, "8bit": 3}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 
 from mlx_publish.children.engine import PEAK_ANEW
 from mlx_publish.children.jobs import Bounds, Job
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import folder_digest
-from mlx_publish.machine.packages import versions
-from mlx_publish.machine.resources import memory_bytes, side_by_side
+from mlx_publish.machine.packages import computes_by, versions
+from mlx_publish.machine.resources import memory_bytes, most_weights, side_by_side
 from mlx_publish.recipes.recipe import Variant
 
 FLOAT32 = 4
@@ -22,8 +21,8 @@ _LATER: Mapping[str, frozenset[str]] = {
     "benchmark": frozenset(),
 }
 """Operations that ask a converted model, and the stages that ask it afterwards."""
-_STAYING = 0.4
-"""Of the memory, for models that wait in children."""
+_STAYING = 0.8
+"""Of the memory for weights, what models may have that wait in children."""
 _LIBRARIES = 1 << 28
 """Bytes of a child besides its model."""
 
@@ -69,8 +68,8 @@ def _later(op: str) -> frozenset[str]:
 
 def staying(context: Context) -> list[Variant]:
     """Return the variants whose models may stay in memory from stage to stage: the first that fit a part of it."""
-    most, variants = _STAYING * memory_bytes(), []
-    unpacked = 0 if platform.system() == "Darwin" else FLOAT32 * parameters(context)
+    most, variants = _STAYING * most_weights(), []
+    unpacked = FLOAT32 * parameters(context) if computes_by() == "cpu" else 0
     for variant in context.variants:
         most -= _LIBRARIES + unpacked + context.converted(variant).weight_bytes
         if most < 0:
@@ -96,9 +95,8 @@ def parameters(context: Context) -> int:
 
 
 def source_fits(context: Context) -> bool:
-    """Return whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
-    width = 2 if platform.system() == "Darwin" else FLOAT32
-    return width * parameters(context) < memory_bytes() // 2
+    """Return whether the whole source can be computed with: 2 bytes a weight on a GPU, 4 on a CPU."""
+    return (FLOAT32 if computes_by() == "cpu" else 2) * parameters(context) < most_weights()
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:
