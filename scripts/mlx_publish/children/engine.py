@@ -29,7 +29,7 @@ MEASURING = frozenset({"benchmark"})
 
 Beside them none waits but those with a model.
 """
-PEAK_ANEW = process.LINUX
+PEAK_ANEW = os.access("/proc/self/clear_refs", os.W_OK)
 """Whether the system can count the most memory of a process anew; macOS knows only that of its whole life."""
 DEFAULT = "mlx_lm"
 """The module of `engine/backends` by which jobs are done where no other one is chosen."""

@@ -100,8 +100,9 @@ def source_fits(context: Context) -> bool:
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:
-    """Return how many variants may be asked side by side."""
-    return side_by_side(len(variants), FLOAT32 * parameters(context))
+    """Return how many variants may be asked side by side, each with its weights as they are and unpacked."""
+    stored = max((context.converted(variant).weight_bytes for variant in variants), default=0)
+    return side_by_side(len(variants), FLOAT32 * parameters(context) + stored)
 
 
 def rounded(value: object) -> object:
