@@ -66,7 +66,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     context.console.progress(f"fetching {len(paths)} files of {context.recipe.source_name}")
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
-        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")))
+        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")), beside=True)
         try_tokenizer(prepared.source)
         embedding = embedding_of(prepared.tensors)
         rows = embedding.shape[0] if embedding else None
@@ -74,6 +74,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
         tokenizer = mending.finish(conversion.tokenizer, rows)
         source.unchanged(paths)
+        context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:
             folder = folders[variant.label]
@@ -93,4 +94,4 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             return dict(zip(folders, pool.map(put_in_place, variants), strict=True))
 
 
-STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead)
+STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead, early=True)
