@@ -137,6 +137,17 @@ class Work:
             if self._digests != before:
                 write_atomically(self.folder / _DIGESTS, json_text(self._digests))
 
+    def remember_folder(self, folder: Path, files: Iterable[FileDigest]) -> None:
+        """Keep the digests of files that were just put into `folder`; not of one that has another size now."""
+        statuses = {file: (folder / file.path).stat() for file in files}
+        self.remember(
+            {
+                folder / file.path: (mark(status), file.sha256)
+                for file, status in statuses.items()
+                if status.st_size == file.size
+            }
+        )
+
     def _known_digests(self) -> Mapping[str, Mapping[str, Any]]:
         if not self._digests:
             kept = read_json(self.folder / _DIGESTS)

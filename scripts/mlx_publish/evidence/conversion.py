@@ -111,6 +111,8 @@ class Written:
     """The first tensor that does not fit its type; nothing whole was written then."""
     routing: Routing = Routing()
     kept: KeptLayers = KeptLayers()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Digests in hex of weight files and index, by path, where they were taken as the bytes were written."""
 
 
 @dataclass(frozen=True)

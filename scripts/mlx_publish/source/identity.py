@@ -73,7 +73,8 @@ class FolderIdentity:
         large = {path: Large(place.real, place.mark) for path, place in places.items() if is_large(path, place.size)}
         beside = self.context.work.beside(large)
         self.context.ending.callback(beside.end)
-        return _Begun(self._small([path for path in places if path not in large]), beside)
+        with self.context.console.busy("source"):
+            return _Begun(self._small([path for path in places if path not in large]), beside)
 
     def _small(self, paths: list[str]) -> Mapping[str, str]:
         """Return the SHA-256 of small files, which are read at once."""

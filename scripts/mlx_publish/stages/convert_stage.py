@@ -85,7 +85,9 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             result = result_of(built, folder)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
-                replace_folder(folder, context.work.model(variant.label))
+                model = context.work.model(variant.label)
+                replace_folder(folder, model)
+                context.work.remember_folder(model, result.files)
                 note_converted(context, variant, result.model)
             return Outcome(checks, result)
 
