@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.converters import CONVERTERS, Converter, converter_for
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Interrupted, PublishError, Refused
 from mlx_publish.hub.fetch import Fetched, fetch
 from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
@@ -68,6 +69,18 @@ class Source:
         if not beside:
             self.unchanged(())
         return folder
+
+    @contextmanager
+    def compared(self, paths: Iterable[str]) -> Iterator[None]:
+        """Raise as `unchanged` does after a piece of work, also where it failed: wrong bytes fail in any way."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except PublishError:
+            self.unchanged(paths)
+            raise
+        self.unchanged(paths)
 
     def unchanged(self, paths: Iterable[str]) -> None:
         """Raise if what was laid out is not the source: nothing that was made of it may be kept then.

@@ -71,9 +71,9 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         embedding = embedding_of(prepared.tensors)
         rows = embedding.shape[0] if embedding else None
         mending = mend(prepared.side, metadata_of(context))
-        conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
-        tokenizer = mending.finish(conversion.tokenizer, rows)
-        source.unchanged(paths)
+        with source.compared(paths):
+            conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
+            tokenizer = mending.finish(conversion.tokenizer, rows)
         context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:

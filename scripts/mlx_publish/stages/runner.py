@@ -126,7 +126,9 @@ def _reported(
     try:
         yield
     except PublishError as error:
-        # A report that others wait for is written first; where it cannot be, none follows it.
+        if isinstance(error, Interrupted) and context.unwritten:
+            raise
+        # Reports that wait are written first; where they cannot be, none follows them.
         with contextlib.suppress(OSError, PublishError):
             context.settle()
             for variant in variants:
