@@ -79,6 +79,7 @@ class Digesting:
         self._taken: Future[Mapping[str, Digest]] = Future()
         self._thread = threading.Thread(target=self._take, daemon=True)
         if files:
+            self._aside = TemporaryFolder()
             self._thread.start()
         else:
             self._taken.set_result({})
@@ -120,9 +121,8 @@ class Digesting:
 
     def _answer(self) -> Mapping[str, Digest]:
         order = {"files": [[str(file.path), file.mark] for file in self.files.values()]}
-        aside = TemporaryFolder()
-        command, log = python("mlx_publish.children.hashing"), aside.path / "log"
-        with Worker(aside, command, of_a_child(aside.path), log) as worker:
+        command, log = python("mlx_publish.children.hashing"), self._aside.path / "log"
+        with Worker(self._aside, command, of_a_child(self._aside.path), log) as worker:
             try:
                 answers = worker.do(order, Bounds(), self._count, self._stop)
             except Ended as end:

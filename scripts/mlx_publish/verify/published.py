@@ -68,10 +68,12 @@ class Published:
 
         Of what is no file, as a link out of the folder, it is empty, which no file has.
         """
-        digests = {
-            path: entry.sha256 or hashlib.sha256(self.files.read(path)).hexdigest()
-            for path, entry in self.entries.items()
-        }
+        digests = {path: entry.sha256 for path, entry in self.entries.items() if entry.sha256}
+        rest = [path for path in self.entries if path not in digests]
+        if isinstance(self.files, FolderFiles):
+            digests |= self.files.sha256(rest)
+        else:
+            digests |= {path: hashlib.sha256(self.files.read(path)).hexdigest() for path in rest}
         return digests | dict.fromkeys(self._unread, "")
 
     @property
