@@ -19,6 +19,7 @@ import nox
 from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent.resolve() / "scripts"))
+import arm64_environment
 import indexes
 import lock as lock_file
 import sessions
@@ -315,6 +316,22 @@ def benchmarks(session: nox.Session) -> None:
     python = environment(session, "bench", "mlx", "bench")
     start(session, str(python), str(ROOT / "tests" / "smollm2.py"), str(DEMO_SOURCE))
     start(session, str(python), str(ROOT / "benchmarks" / "convert.py"), "--source", str(DEMO_SOURCE), *session.posargs)
+
+
+@nox.session(tags=["develop"])
+def portable(session: nox.Session) -> None:
+    """Compare the bytes of conversions on x86-64 and, under QEMU, on arm64; needs Debian or a system like it.
+
+    `-- --prepare` only makes the environments.
+    """
+    if arm64_environment.python() is None:
+        variables = uv_cache(session, kept(session, "uv").parent)
+        if reason := arm64_environment.make(session.log, variables):
+            session.skip(f"nothing was compared with arm64: {reason}")
+    python = environment(session, "dev", "mlx", "test", "bench", "lint")
+    if "--prepare" not in session.posargs:
+        script = str(ROOT / "scripts" / "same_bytes.py")
+        start(session, str(python), script, *session.posargs, PYTHONPATH=str(ROOT / "scripts"))
 
 
 @nox.session(tags=["develop"])

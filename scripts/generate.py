@@ -17,7 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+import compiled_templates
 import key_blocks
+from mlx_publish.checks import ids
+from mlx_publish.checks.judged import JUDGED
 from mlx_publish.checks.registry import BY_COMMAND, BY_STAGE, RAISED
 from mlx_publish.cli import ERROR_SCHEMA
 from mlx_publish.commands import registry
@@ -154,6 +157,12 @@ def recipe_page() -> str:
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
     return "\n".join(lines) + "\n"
+
+
+def check_ids() -> dict[str, Any]:
+    """Return the ids of the checks as checks/ids.py reads them."""
+    checks = {stage: {check.id: check.safety for check in checks} for stage, checks in BY_STAGE.items()}
+    return {"checks": checks, "judged": list(JUDGED), "raised": list(RAISED)}
 
 
 def checks_page() -> str:
@@ -341,6 +350,8 @@ def made_files() -> dict[Path, str]:
         SCHEMAS / "error.schema.json": json_text(error_schema()),
         SCHEMAS / "request.schema.json": json_text(request_schema()),
         flags.FILE: json_text(key_blocks.recipe_flags()),
+        compiled_templates.FILE: compiled_templates.compiled(),
+        ids.FILE: json_text(check_ids()),
         ROOT / "action.yml": action_file(),
         WORKFLOW: key_blocks.publish_workflow(WORKFLOW.read_text(encoding="utf-8")),
         WORKFLOWS_PAGE: workflows_page(WORKFLOWS_PAGE.read_text(encoding="utf-8")),

@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(of_the_disk(lost.fault))
 
 
-def parser() -> Commands:
-    """Build the parser of all commands."""
-    return Commands()
+def parser(words: Sequence[str] = ()) -> Commands:
+    """Build the parser of all commands, or of the one that `words` begin with."""
+    return Commands(words)
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:
@@ -62,7 +62,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     as_json = wants_json(words)
     try:
-        return _run(parser().parse_args(words))
+        return _run(parser(words).parse_args(words))
     except PublishError as error:
         return _failed(error, as_json=as_json)
     except KeyboardInterrupt:

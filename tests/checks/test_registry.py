@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_publish.checks.registry import BY_STAGE, judge_acceptances
+from mlx_publish.checks.acceptances import judge_acceptances
+from mlx_publish.checks.registry import BY_STAGE
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.recipes.read import recipe_from_file

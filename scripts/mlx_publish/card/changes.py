@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mlx_publish.card.environment import REVIEW, environment
+from mlx_publish.card.environment import environment
+from mlx_publish.card.loader import REVIEW
 from mlx_publish.evidence.evidence import LACKING, Evidence, LicenceSpec
 from mlx_publish.evidence.figures import Figures
 from mlx_publish.text import kit, numbers

@@ -8,13 +8,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.resources import files
 from types import FrameType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2 import StrictUndefined, TemplateNotFound, TemplateSyntaxError
 
 from mlx_publish.card import tables, words
+from mlx_publish.card.loader import OURS, TemplateLoader
 from mlx_publish.card.templates import Templates, packaged
 from mlx_publish.card.wrapping import wrapped
 from mlx_publish.errors import BadInput, Bug, Place, in_file
@@ -98,19 +98,14 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
 
 
 BASE = "card/README.md.j2"
-REVIEW = "review/body.md.j2"
-OURS = "mlx-publish/"
-"""In front of a template's name it means ours, whatever the repo has of that name."""
-_Loaded = tuple[str, str | None, Callable[[], bool]]
 
 
 class CardEnvironment(BoundedSandbox):
     """Prints text escaped for Markdown, unless it is `Markdown` already: a filter's, a block's or a macro's."""
 
     def __init__(self, own: Templates | None) -> None:
-        loader = FunctionLoader(lambda name: _load(own, name))
         super().__init__(
-            REPEATED, loader=loader, undefined=StrictUndefined, finalize=escape, keep_trailing_newline=True
+            REPEATED, loader=TemplateLoader(own), undefined=StrictUndefined, finalize=escape, keep_trailing_newline=True
         )
         self.filters.update(FILTERS)
 
@@ -123,20 +118,6 @@ class CardEnvironment(BoundedSandbox):
     def concat(self, parts: Iterable[str]) -> Markdown:
         """Return together what templates printed."""
         return Markdown("".join(parts))
-
-
-def _load(own: Templates | None, name: str) -> _Loaded | None:
-    """Return a template: of cards the repo's own first, then ours."""
-    room, _, file = name.removeprefix(OURS).partition("/")
-    if name == REVIEW and own is None:
-        return files("mlx_publish").joinpath(f"templates/{name}").read_text(encoding="utf-8"), name, lambda: True
-    if room != "card":
-        return None
-    theirs = None if name.startswith(OURS) or own is None else dict(own.texts).get(file)
-    if theirs is not None and own is not None:
-        return theirs, str(own.folder / file), lambda: True
-    text = packaged().get(file)
-    return None if text is None else (text, f"{OURS}card/{file}", lambda: True)
 
 
 @lru_cache(maxsize=8)

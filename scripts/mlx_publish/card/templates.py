@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from mlx_publish.errors import BadInput, Refused
@@ -16,7 +15,8 @@ from mlx_publish.recipes.recipe import Recipe
 FOLDER = "templates/card"
 ENDING = ".j2"
 CHART = "ladder.svg.j2"
-_OURS = files("mlx_publish").joinpath(FOLDER)
+PACKAGED = Path(__file__).resolve().parents[1] / "templates"
+"""All templates of the package."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,19 @@ class Templates:
     @property
     def digests(self) -> dict[str, str]:
         """SHA-256 of each by name: what the evidence keeps."""
-        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.texts}
+        return {name: digest(text) for name, text in self.texts}
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a template."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
 def packaged() -> Mapping[str, str]:
     """Return our own templates, by name."""
-    return {path.name: path.read_text(encoding="utf-8") for path in _OURS.iterdir() if path.name.endswith(ENDING)}
+    ours = (PACKAGED / "card").iterdir()
+    return {path.name: path.read_text(encoding="utf-8") for path in ours if path.name.endswith(ENDING)}
 
 
 def templates_beside(recipe: Recipe) -> Path | None:

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from mlx_publish.chat.capabilities import Capabilities
-
-if TYPE_CHECKING:  # `smoke --template-only` does without pydantic
+if TYPE_CHECKING:  # `smoke --template-only` does without pydantic, the hook of cards without what renders templates
+    from mlx_publish.chat.capabilities import Capabilities
     from mlx_publish.evidence.measurements import CapabilitiesSpec
 
 _Record: TypeAlias = "Capabilities | CapabilitiesSpec"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mlx_publish import __version__
-from mlx_publish.checks.base import Accepted
-from mlx_publish.checks.judged import JUDGED
+from mlx_publish.checks.ids import BY_STAGE, JUDGED
 from mlx_publish.errors import Fault
 from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.stages import MEASURED, TESTED
 
+if TYPE_CHECKING:
+    from mlx_publish.checks.base import Accepted
+
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
 _RAISED = {"inspect": ("room",)}
-_SAFETY = frozenset(check.id for checks in JUDGED.values() for check in checks if check.safety)
+_SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
 _NAMED = 5  # ids in a message
 
 
@@ -76,7 +79,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
         yield Fault(f"lists checks of {stage} twice: {_some(twice)}", key="checks")
     if evidence.generator != __version__:
         return
-    known = [*(check.id for check in JUDGED[stage]), *_RAISED.get(stage, ())]
+    known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
     if lacking := [name for name in known if name not in ids]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

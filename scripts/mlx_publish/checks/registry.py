@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,6 @@ from mlx_publish.checks.judged import JUDGED
 from mlx_publish.checks.published import PUBLISHED
 from mlx_publish.checks.signed import ATTESTED, SIGNED
 from mlx_publish.checks.upload import UPLOAD
-from mlx_publish.errors import BadInput
-from mlx_publish.recipes.recipe import Recipe
 
 BY_STAGE: Mapping[str, tuple[Check[Any], ...]] = {
     **JUDGED,
@@ -46,32 +43,3 @@ RAISED: Mapping[str, tuple[str, str, str]] = {
     "evidence-readable": ("verify", "The model has evidence written by mlx-publish", "a verdict about nothing"),
     "remote-equal": ("upload", "The uploaded files equal the local ones", "bytes changed in transit"),
 }
-
-
-def judge_acceptances(recipe: Recipe) -> None:
-    """Raise `BadInput` if a recipe accepts a check that does not exist, or that nobody may accept."""
-    known = {check.id: check for checks in BY_STAGE.values() for check in checks}
-    for number, entry in enumerate(recipe.spec.accept):
-        key = f"accept[{number}].check"
-        if entry.check in RAISED:
-            raise BadInput(
-                f"the check '{entry.check}' always counts",
-                place=recipe.place_of(key),
-                key=key,
-                remedy="Remove the entry, and fix what the check reports.",
-            )
-        if entry.check not in known:
-            near = ", ".join(difflib.get_close_matches(entry.check, known, 3, 0.4))
-            raise BadInput(
-                f"unknown check '{entry.check}'",
-                place=recipe.place_of(key),
-                key=key,
-                remedy=f"{f'Nearest: {near}. ' if near else ''}docs/checks.md lists them all.",
-            )
-        if known[entry.check].safety:
-            raise BadInput(
-                f"the check '{entry.check}' is for safety and cannot be accepted",
-                place=recipe.place_of(key),
-                key=key,
-                remedy="Remove the entry, and fix what the check reports.",
-            )

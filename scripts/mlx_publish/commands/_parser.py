@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import mlx_publish
-from mlx_publish.commands import registry
+from mlx_publish.commands import command_called, registry
 from mlx_publish.commands._arguments import add_json, recipe_path
 from mlx_publish.commands._command import Command, Group
 from mlx_publish.errors import BadInput
@@ -145,11 +145,15 @@ class Parser(argparse.ArgumentParser):
 class Commands(Parser):
     """The parser above those of the commands."""
 
-    def __init__(self) -> None:
-        """Add each command of the registry."""
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        """Add each command of the registry; only the one that `words` begin with, where its name is its module's.
+
+        To load all commands and to add their arguments takes longer than some commands do.
+        """
         super().__init__(prog="mlx-publish", description=mlx_publish.__doc__)
         self.add_argument("--version", action="version", version=f"mlx-publish {mlx_publish.__version__}")
-        self.commands = registry()
+        alone = command_called(words[0]) if words else None
+        self.commands = {alone.name: alone} if alone else registry()
         self.parsers: dict[str, Parser] = {}
         own = self.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
         for command in self.commands.values():

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlx_publish.checks.registry import judge_acceptances
+from mlx_publish.checks.acceptances import judge_acceptances
 from mlx_publish.children.engine import Children
 from mlx_publish.commands._chosen import chosen_variants, given_twice, nothing_given
 from mlx_publish.commands._ending import Ending, near

@@ -67,6 +67,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=_digests(made, files, written.sha256),
         repaired=repaired,
         kept=written.kept,
+        made_on=made.conversion.made_on,
     )
     return checks + run_checks(CONVERT, built, context.recipe.accepted), built
 
@@ -97,4 +98,5 @@ def result_of(built: Built, folder: Path) -> Converted:
         bits_per_weight=round(bits_per_weight(tensors, quantization), 4),
         kept_wider=sentence(built.kept) or None,
         dtypes=sorted({tensor.dtype for tensor in tensors}),
+        made_on=built.made_on,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mlx_publish.checks.acceptances import judge_acceptances
 from mlx_publish.errors import BadInput, Fault
 from mlx_publish.hooks.faults import Options, faults_of
 from mlx_publish.recipes.policy import EMPTY, find_policy, objections, shared_destinations
@@ -23,11 +24,8 @@ def look(files: Sequence[Path], _options: Options) -> Iterator[Fault]:
             yield from faults_of(error, path)
             continue
         yield from objections(recipe, policy)
-        if recipe.spec.accept:
-            from mlx_publish.checks.registry import judge_acceptances  # noqa: PLC0415  it loads every check
-
-            try:
-                judge_acceptances(recipe)
-            except BadInput as error:
-                yield from error.faults
+        try:
+            judge_acceptances(recipe)
+        except BadInput as error:
+            yield from error.faults
         yield from shared_destinations(recipe, owners)

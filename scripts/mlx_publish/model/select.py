@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from mlx_publish.model.files import FileEntry
 from mlx_publish.model.names import name_fault
+
+if TYPE_CHECKING:
+    from mlx_publish.model.files import FileEntry
 
 # What clients read beside weights and config.json; mlx-lm would write some of it anew, in other words.
 TOKENIZER = frozenset({

@@ -87,7 +87,7 @@ class PolicySpec(Strict):
     """Who has to vouch for evidence before `upload` takes it; nobody if absent."""
     keep_days: Annotated[int, Field(ge=0, le=36500)] | None = None
     """Days since a recipe's last report after which `clean` removes its weights; where absent, jobs keep all."""
-    publish: PublishRules = PublishRules()
+    publish: PublishRules = PublishRules.model_construct()
     """What is asked of a publication."""
 
 
@@ -106,7 +106,7 @@ class Policy:
         return f"{key} of {self.place}:{line}" if line else f"{key}, by default,"
 
 
-EMPTY = Policy(PolicySpec())
+EMPTY = Policy(PolicySpec.model_construct())
 
 
 def find_policy(start: Path) -> Policy | None:

@@ -19,7 +19,7 @@ Lengths = Annotated[list[Length], BeforeValidator(lambda value: [value] if isins
 class Strict(BaseModel):
     """No unknown keys, no silent conversion, no change afterwards."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Acceptance(Strict):

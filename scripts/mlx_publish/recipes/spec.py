@@ -124,7 +124,7 @@ class RecipeSpec(Strict):
             pattern=patterns.ASKED_VARIANTS,
             max_length=200,
         ),
-    ] = Field(default=[Variant()], min_length=1, max_length=MOST_VARIANTS)
+    ] = Field(default=[Variant.model_construct()], min_length=1, max_length=MOST_VARIANTS)
     """Variants to make. Default: one, `4bit`."""
     to: Annotated[
         str,
@@ -193,13 +193,13 @@ class RecipeSpec(Strict):
     """After the upload, download parts of the weights and all small files, and compare them with the local ones."""
     accept: list[Acceptance] = Field(default=[])
     """Failed checks to accept."""
-    card: CardWords = CardWords()
+    card: CardWords = CardWords.model_construct()
     """Your own text on the card."""
-    smoke: SmokeTest = SmokeTest()
+    smoke: SmokeTest = SmokeTest.model_construct()
     """How to test the chat template and the answers."""
-    fidelity: FidelityTest = FidelityTest()
+    fidelity: FidelityTest = FidelityTest.model_construct()
     """How to compare a variant with its source."""
-    benchmark: SpeedTest = SpeedTest()
+    benchmark: SpeedTest = SpeedTest.model_construct()
     """How to measure its speed."""
 
     @model_validator(mode="before")
