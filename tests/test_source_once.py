@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from mlx_publish.evidence import digests as digests_module
 from mlx_publish.evidence.report import PASSING
 from mlx_publish.stages import convert_stage
 from models import answer_table, make_model, make_scripted
-from pipeline import User, digests, leftovers, read_json, reports, write_recipe
+from pipeline import User, digests, leftovers, read_json, read_so_far, reports, write_recipe
 
 SOURCE = "acme/Tiny"
 WAIT = 60  # seconds after which a digest that nobody converts beside fails its test
@@ -115,6 +116,23 @@ def test_a_console_that_prints_every_check_prints_the_digest(user: User, flags: 
     assert held.beside == [True]
     assert "the folder's files are identified by the digest" in said
     assert "being digested" not in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_conversion_reads_its_source_once_as_the_system_counts(user: User, tmp_path: Path) -> None:
+    def read(hidden: int) -> tuple[int, int]:
+        """Return the bytes that a conversion of two variants read, and those of source and outputs."""
+        source, work = make_model(tmp_path / f"m{hidden}", hidden=hidden, layers=4), tmp_path / f"work{hidden}"
+        before = read_so_far()
+        user.run("convert", "--source", source, "--work", work, "--variants", "4bit,8bit", through="python")
+        made = [path.stat().st_size for path in work.rglob("model/*.safetensors")]
+        assert len(made) == 2
+        return read_so_far() - before, (source / "model.safetensors").stat().st_size + sum(made)
+
+    (least, _), (most, bytes_) = read(64), read(1024)
+    assert bytes_ > 50_000_000
+    # What the smaller one reads are mostly the modules of Python.
+    assert most - least < 1.1 * bytes_
 
 
 def test_inspect_alone_reports_the_digest(

@@ -17,7 +17,7 @@ import pytest
 from mlx_publish.children.digesting import Changed, Digesting, Large
 from mlx_publish.children.hashing import WINDOW
 from mlx_publish.errors import SurroundingsError
-from pipeline import ROOT, alive, children, command_of, wait_for
+from pipeline import ROOT, alive, children, command_of, read_so_far, wait_for
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 LONG = 4 << 30  # bytes of a file of holes that takes seconds
@@ -62,10 +62,6 @@ def test_digests_are_those_of_the_standard_library(tmp_path: Path, size: int) ->
 
 @linux
 def test_what_is_digested_is_mapped_and_not_read(tmp_path: Path) -> None:
-    def read_so_far() -> int:
-        counted = Path("/proc/self/io").read_text().splitlines()[0]
-        return int(counted.removeprefix("rchar: "))
-
     before = read_so_far()
     with digesting(a=holes(tmp_path / "a", 64 << 20)) as taken:
         taken.wait()
