@@ -127,7 +127,10 @@ class Work:
         """
         with self._guard:
             entry = self._known_digests().get(str(path))
-        return str(entry["sha256"]) if entry and entry["mark"] == mark(status or path.stat()) else None
+        try:
+            return str(entry["sha256"]) if entry and entry["mark"] == mark(status or path.stat()) else None
+        except FileNotFoundError:
+            return None
 
     def remember(self, digests: Mapping[Path, tuple[list[int], str]]) -> None:
         """Keep the SHA-256 of files, each with the mark that the file had when it was taken."""

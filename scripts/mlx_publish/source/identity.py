@@ -74,24 +74,23 @@ class FolderIdentity:
         beside = self.context.work.beside(large)
         self.context.ending.callback(beside.end)
         with self.context.console.busy("source"):
-            return _Begun(self._small([path for path in places if path not in large]), beside)
+            small = self._small([path for path in places if path not in large], told=not beside.taken.files)
+        return _Begun(small, beside)
 
-    def _small(self, paths: list[str]) -> Mapping[str, str]:
-        """Return the SHA-256 of small files, which are read at once."""
-        work, digests, new = self.context.work, dict[str, str](), dict[Path, tuple[list[int], str]]()
-        unknown = {path for path in paths if work.known(self.files.look.places[path].real) is None}
-        read = self.context.console.of_bytes(_WHAT, sum(self.files.entries[path].size for path in unknown))
-        for path in paths:
-            real = self.files.look.places[path].real
-            if path in unknown:
-                with self.files.look.open(path) as file:
-                    of = mark(os.fstat(file.fileno()))
-                    digests[path] = sha256_of_open(file, read)
-                    new[real] = of, digests[path]
-            else:
-                digests[path] = work.known(real) or ""
+    def _small(self, paths: list[str], *, told: bool) -> Mapping[str, str]:
+        """Return the SHA-256 of small files, which are read at once; with `told` they are all that one waits for."""
+        work, new = self.context.work, dict[Path, tuple[list[int], str]]()
+        digests = {path: work.known(self.files.look.places[path].real) for path in paths}
+        unknown = [path for path, digest in digests.items() if digest is None]
+        total = sum(self.files.entries[path].size for path in unknown)
+        read = self.context.console.of_bytes(_WHAT, total) if told else None
+        for path in unknown:
+            with self.files.look.open(path) as file:
+                of = mark(os.fstat(file.fileno()))
+                digests[path] = taken = sha256_of_open(file, read)
+            new[self.files.look.places[path].real] = of, taken
         work.remember(new)
-        return digests
+        return {path: digest for path, digest in digests.items() if digest}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _settled(context: Context) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception:
-        with contextlib.suppress(PublishError):
+        with contextlib.suppress(OSError, PublishError):
             context.settle()
         raise
     context.settle()
