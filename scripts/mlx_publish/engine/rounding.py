@@ -2,8 +2,8 @@
 
 MLX's CPU kernels (0.32) process one value at a time. Here pieces of an array pass through numpy's vector loops with
 the arithmetic of those kernels: IEEE operations that are exact or correctly rounded, so every machine computes the
-same bytes. In MLX's time (benchmarks/rounding.py): 0.02 to 0.05 for mxfp4 and nvfp4, 0.15 to 0.5 for mxfp8, 0.5 to 0.8
-for affine, about 1 for affine from float32; less for several precisions at once.
+same bytes. Time relative to MLX's (benchmarks/rounding.py): 0.01 to 0.05 for mxfp4 and nvfp4, 0.1 to 0.5 for mxfp8, 0.4
+to 0.7 for affine, 0.8 to 1 for affine from float32; 0.3 to 0.5 for three precisions at once.
 
 `mx.quantize` itself takes the groups whose arithmetic is not defined everywhere, or not by the scale alone: with NaN or
 infinity, with scales near or below the smallest normal number, and all values below 5e-8 (affine).
