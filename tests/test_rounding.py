@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from mlx_publish.engine import rounding
 from mlx_publish.engine.rounding import Precision, quantize, quantize_rows_each
+from mlx_publish.engine.rounding_formats import FORMATS
+from mlx_publish.engine.rounding_tiny import are_tiny
 
 AFFINE = [("affine", size, bits) for size in (32, 64, 128) for bits in (2, 3, 4, 5, 6, 8)]
 MODES = [*AFFINE, ("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
@@ -37,8 +39,29 @@ def assert_same(weight: mx.array, mode: tuple[str, int, int]) -> None:
     theirs = mx.quantize(weight, group_size=size, bits=bits, mode=name, stream=mx.cpu)
     ours = quantize(weight, size, bits, name)
     assert [(array.shape, array.dtype) for array in ours] == [(array.shape, array.dtype) for array in theirs]
+    groups = bytes_of(weight).reshape(-1, size)
+    tiny = are_tiny(groups, FORMATS[weight.dtype], name)  # MLX has no scale for them, and any bytes
     for array, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(bytes_of(array), bytes_of(expected))
+        one, other = (bytes_of(part).reshape(len(groups), -1) for part in (array, expected))
+        np.testing.assert_array_equal(one[~tiny], other[~tiny])
+    if tiny.any():
+        codes, scales = (bytes_of(part).reshape(len(groups), -1)[tiny] for part in ours)
+        assert not scales.any()
+        values = np.array(mx.view(mx.array(groups[tiny]), weight.dtype).astype(mx.float32)).astype(np.float64)
+        assert_nearest(values * 2.0**127, codes.view(np.uint8), name)
+
+
+def assert_nearest(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], mode: str) -> None:
+    """Each code stands for the number of its format that is nearest to its value."""
+    if mode == "mxfp4":
+        codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
+        numbers = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    else:
+        numbers = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8))[:127]
+    sign = len(numbers) + (mode == "mxfp8")
+    found = numbers[codes & (sign - 1)] * np.where(codes & sign, -1, 1)
+    nearest = np.abs(np.abs(values)[..., None] - numbers).min(axis=-1)
+    np.testing.assert_array_equal(np.abs(found - values), nearest)
 
 
 def as_weight(values: Any, dtype: mx.Dtype) -> mx.array:

@@ -26,6 +26,7 @@ import numpy as np
 from mlx_publish.engine.rounding_formats import FORMATS, Array, Groups, Rounded
 from mlx_publish.engine.rounding_modes import affine, mxfp4, mxfp8, nvfp4
 from mlx_publish.engine.rounding_packing import pack
+from mlx_publish.engine.rounding_tiny import are_tiny, quantize_tiny
 
 PIECE = 5 << 16
 """Values in a piece: few enough for a core's cache, enough for the calls on one number a group to count little."""
@@ -142,13 +143,23 @@ class _Output:
         pack(groups, rounded.codes, self.precision.bits, self.packed[place].reshape(-1))
 
     def finish(self, values: Array, dtype: mx.Dtype) -> None:
-        """Let MLX quantize the rare groups; it treats each by itself, but takes those of nvfp4 in pairs only."""
+        """Quantize the rare groups. MLX treats each by itself, but takes those of nvfp4 in pairs only."""
         if not self.rare:
             return
+        size, number, rare = self.precision.group_size, FORMATS[dtype], np.concatenate(self.rare)
+        groups = values.reshape(-1, size)
+        tiny = are_tiny(groups[rare], number, self.precision.mode)
+        if tiny.any():
+            made = quantize_tiny(groups[rare[tiny]], number, self.precision.mode)
+            for output, part in zip((self.packed, *self.rest), made, strict=True):
+                output[rare[tiny]] = part
+        if not tiny.all():
+            self._leave_to_mlx(groups, rare[~tiny], dtype)
+
+    def _leave_to_mlx(self, groups: Array, rare: Array, dtype: mx.Dtype) -> None:
         size, bits, mode = self.precision
-        rare = np.concatenate(self.rare)
         rare = np.resize(rare, len(rare) + len(rare) % 2)
-        weight = mx.view(mx.array(values.reshape(-1, size)[rare]), dtype, stream=mx.cpu)
+        weight = mx.view(mx.array(groups[rare]), dtype, stream=mx.cpu)
         arrays = mx.quantize(weight, group_size=size, bits=bits, mode=mode, stream=mx.cpu)
         for output, array in zip((self.packed, *self.rest), arrays, strict=True):
             part = np.array(mx.view(array, _INTEGERS[output.dtype], stream=mx.cpu), copy=False)
