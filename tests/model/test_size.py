@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mlx_publish.model.size import estimate_bytes
+from mlx_publish.model.size import conversion_memory, estimate_bytes
 from mlx_publish.model.weights import TensorInfo, parse_header
 from mlx_publish.recipes.recipe import Variant
 from samples import quantized_layer, weight_file
@@ -72,3 +73,14 @@ def test_mixed_recipes_have_an_upper_bound() -> None:
 
 def test_an_empty_tensor_takes_no_room() -> None:
     assert estimate_bytes([TensorInfo("x", "BF16", (0, 64), 0)], Variant()) == 0
+
+
+def test_the_memory_of_a_conversion_does_not_grow_with_the_model() -> None:
+    small = [TensorInfo("model.layers.0.mlp.up_proj.weight", "BF16", (1024, 1024), 2 << 20)]
+    large = [replace(small[0], name=f"model.layers.{layer}.mlp.up_proj.weight") for layer in range(80)]
+    assert conversion_memory(small, 1, 2) == conversion_memory(large, 1, 2)
+    usual, most = conversion_memory(large, 3, 8)
+    assert usual - conversion_memory(large, 1, 8)[0] == 8 * 2 * (7 << 20)
+    assert most - usual == 2 * (2 << 20)
+    two = [*large, replace(large[0], name="model.layers.0.mlp.down_proj.weight")]
+    assert conversion_memory(two, 3, 8) == (usual, most + 2 * (2 << 20))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.model.size import conversion_memory
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.answers import SourceAnswers
 from mlx_publish.source.bounds import bounds, source_fits
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.logits import SourceLogits
+
+_BESIDES = 4 << 30
+"""Bytes of memory that a conversion may take besides twice what it should."""
 
 
 def convert_weights(
@@ -55,7 +61,11 @@ def convert_weights(
         "reference": logits.order() if read else None,
     }
     log = context.work.source / "convert.log"
-    job = Job("convert", arguments, log, bounds(context, len(folders)), context.children)
+    limits = bounds(context, len(folders))
+    if not (read or asked):  # nothing of the source stays in memory
+        _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1)
+        limits = replace(limits, memory_bytes=_BESIDES + 2 * most)
+    job = Job("convert", arguments, log, limits, context.children)
     conversion = from_json(Conversion, run_job(job, context.console.progress))
     if conversion.reference:
         logits.keep(conversion.reference)

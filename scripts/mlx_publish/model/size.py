@@ -1,13 +1,35 @@
-"""How large a converted model will be, from the headers of its source."""
+"""How large a converted model will be, and how much memory its conversion takes, from the headers of its source."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 
 from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.recipe import Variant
 
 _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
+
+
+_PROGRAMS, _CORE, _CORE_AND_VARIANT = 260 << 20, 12 << 20, 7 << 20
+"""Bytes of a conversion's processes, of a core's buffers, and of those that it has for each variant; measured, with
+some room."""
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def conversion_memory(tensors: Iterable[TensorInfo], variants: int, cores: int) -> tuple[int, int]:
+    """Return the bytes of memory that a conversion takes where all rows are read as they lie, and at most.
+
+    The second holds the largest layer twice besides: one that a class computes of several tensors is in memory with
+    what it is made of.
+    """
+    layers = Counter[str]()
+    for tensor in tensors:
+        match = _LAYER.search(tensor.name)
+        layers[match[1] if match else tensor.name] += tensor.nbytes
+    usual = _PROGRAMS + cores * (_CORE + variants * _CORE_AND_VARIANT)
+    return usual, usual + 2 * max(layers.values(), default=0)
 
 
 def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: str | None = None) -> int:

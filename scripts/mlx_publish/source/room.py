@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from mlx_publish.evidence.report import PASSING, Finding
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import side_files
-from mlx_publish.model.size import estimate_bytes
+from mlx_publish.model.size import conversion_memory, estimate_bytes
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.resolve import metadata_of
 from mlx_publish.text.numbers import size
@@ -52,6 +53,7 @@ def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]
             PASSING: _free(context.work.folder),
             "memory_bytes": memory_bytes(),
             "disk_needed_bytes": needed,
+            "conversion_memory_bytes": conversion_memory(facts.source.tensors, len(variants), os.cpu_count() or 1)[0],
         },
     )
 
