@@ -101,11 +101,37 @@ def another_version(data: dict[str, Any]) -> None:
     data["tools"]["mlx"] = "0.0.1"
 
 
-@pytest.mark.parametrize(("change", "why"), [(another_chip, "another machine"), (another_version, "another mlx")])
+def cuda(data: dict[str, Any]) -> None:
+    data["benchmark"] |= {"backend": "cuda", "gpu": "NVIDIA H100 80GB HBM3"}
+
+
+def another_driver(data: dict[str, Any]) -> None:
+    data["benchmark"]["machine"]["gpu_driver"] = "580.65.06"
+
+
+def more_of_the_gpu(data: dict[str, Any]) -> None:
+    data["benchmark"]["machine"]["gpu_memory_bytes"] = 80 << 30
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (another_chip, "another machine"),
+        (cuda, "another machine"),
+        (more_of_the_gpu, "another machine of the same chip"),
+        (another_driver, "another driver of the GPU"),
+        (another_version, "another mlx"),
+    ],
+)
 def test_speeds_of_other_machines_and_versions_are_not_compared(user: User, change: Change, why: str) -> None:
     data = compared(user, change)
     assert (row(data, "generation, tok/s")["why"], row(data, "generation, tok/s")["b_to_a"]) == (why, "")
     assert row(data, "mean KLD")["why"] == ""
+
+
+def test_an_nvidia_gpu_is_the_chip_that_it_was_measured_on(user: User) -> None:
+    assert row(compared(user, cuda), "measured on")["a"].endswith("(GPU)")
+    assert row(compared(user, cuda), "measured on")["b"] == "NVIDIA H100 80GB HBM3 (CUDA)"
 
 
 def test_checks_and_answers_that_differ_are_named(user: User) -> None:

@@ -150,7 +150,7 @@ def _lines(count: int) -> str:
         pytest.param(lambda: key_lines('{"' + "k" * 1_000_000 + '": [' + "0," * 400_000 + "0]}"), id="a long key"),
         pytest.param(
             lambda: ladder_chart(
-                [Rung(f"{n}bit", 10**9 + n, 0.01, 0.001, 50.0, "gpu", n == 3) for n in range(MOST_VARIANTS)], "m"
+                [Rung(f"{n}bit", 10**9 + n, 0.01, 0.001, 50.0, "GPU", n == 3) for n in range(MOST_VARIANTS)], "m"
             ),
             id="variants",
         ),

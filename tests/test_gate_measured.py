@@ -116,6 +116,7 @@ def made(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     def make(
         *lengths: dict[str, Any],
         device: str = "cpu",
+        by: Mapping[str, str] | None = None,
         before: Mapping[str, Any] = QUIET,
         after: Mapping[str, Any] = QUIET,
     ) -> Measured:
@@ -134,6 +135,7 @@ def made(really: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
             "peak_memory_bytes": 123_456_789,
             "process_memory_bytes": 234_567_890,
             "cache": {"bytes_per_token": 100, "window_bytes_per_token": 10, "window": 64},
+            **(by or {}),
         }
         monkeypatch.setattr(benchmark_stage, "run_job", lambda *_: json.loads(json.dumps(told)))
         monkeypatch.setattr(quiet, "time", SimpleNamespace(sleep=lambda _: None))
@@ -252,6 +254,31 @@ def test_the_gpus_number_is_a_number_without_a_word(made: Made) -> None:
     assert numbers(found.card())
     for text in (found.table, found.card(), found.chart):
         assert "CPU" not in text
+
+
+def test_every_number_of_an_nvidia_gpu_says_so(made: Made) -> None:
+    """In the table, on the card, on the chart and on the console; none is taken for a CPU's or a Mac's."""
+    found = made(device="gpu", by={"backend": "cuda", "gpu": "NVIDIA H100 80GB HBM3"})
+    [row] = [line for line in found.table.splitlines() if numbers(line)]
+    assert "(CUDA)" in row
+    card = (found.variant / "model/README.md").read_text(encoding="utf-8")
+    sections = [part for part in card.split("\n## ") if numbers(part)]
+    assert sections
+    assert [part.splitlines()[0] for part in sections if "CUDA" not in part] == []
+    assert "**NVIDIA H100 80GB HBM3, CUDA**" in card
+    assert "A Mac's GPU gives other numbers." in " ".join(card.split())
+    assert "CPU only" not in card
+    assert "Tokens/s (CUDA)" in found.chart
+    assert found.evidence["ladder"][0]["chip"] == "NVIDIA H100 80GB HBM3"
+    told = [part for part in re.split(r"(?= (?:ok|warn|FAIL|skip) )", found.said) if numbers(part)]
+    assert told
+    assert [part for part in told if "NVIDIA H100 80GB HBM3, CUDA" not in part] == []
+
+
+def test_reports_of_other_machines_have_no_new_key(made: Made) -> None:
+    found = made(device="gpu")
+    assert "backend" not in found.evidence["benchmark"]
+    assert ["backend" in rung for rung in found.evidence["ladder"]] == [False] * len(found.evidence["ladder"])
 
 
 def test_warm_after_the_measurement_is_told_beside_the_number(made: Made) -> None:

@@ -14,7 +14,9 @@ import pytest
 import safetensors
 
 from gate import gate, loaded, same_tensors, stored, stored_dtypes
+from mlx_publish.engine.rows import bits_of
 from mlx_publish.engine.stream import ShardWriter
+from mlx_publish.evidence.digests import sha256_of
 from models import ARCHITECTURES, make_model
 from pipeline import read_json
 
@@ -101,7 +103,7 @@ def test_shards_are_those_of_mlx_lm_and_hold_every_bit(
     planned = arrays()
     writer = ShardWriter(tmp_path / "ours", planned, 7)
     for name, array in planned:
-        writer.write(name, array)
+        writer.write(name, bits_of(array))
     writer.finish()
     theirs = shards(dict(planned))
     names = [path.name for path in sorted((tmp_path / "ours").glob("*.safetensors"))]
@@ -137,16 +139,31 @@ def stored_float(folder: Path, name: str) -> Any:
     raise KeyError(name)
 
 
+def test_a_writer_takes_tensors_in_pieces_and_before_their_turn_and_digests_its_files(tmp_path: Path) -> None:
+    planned = [("a", mx.arange(6.0).reshape(3, 2)), ("none", mx.zeros((0, 4))), ("b", mx.arange(5.0))]
+    with ShardWriter(tmp_path / "m", planned, 5) as writer:
+        writer.write("b", np.arange(5, dtype=np.float32)[:2])
+        writer.write("b", np.arange(5, dtype=np.float32)[2:])
+        writer.write("a", np.arange(2, dtype=np.float32))
+        writer.write("a", np.arange(2, 6, dtype=np.float32))
+        writer.finish()
+    read: Any = mx.load(str(tmp_path / "m/model.safetensors"))
+    assert {name: array.tolist() for name, array in read.items()} == {name: array.tolist() for name, array in planned}
+    assert writer.sha256 == {path.name: sha256_of(path) for path in (tmp_path / "m").iterdir()}
+
+
 def test_a_writer_that_is_given_other_tensors_than_it_was_told_of_says_so(tmp_path: Path) -> None:
     planned = [("a", mx.zeros((2,))), ("b", mx.zeros((3,)))]
     writer = ShardWriter(tmp_path / "m", planned, 5)
-    with pytest.raises(ValueError, match="b is out of order"):
-        writer.write("b", planned[1][1])
-    writer.write("a", planned[0][1])
+    with pytest.raises(ValueError, match="c was not announced"):
+        writer.write("c", np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match="a is longer than announced"):
+        writer.write("a", np.zeros(3, np.float32))
+    writer.write("a", np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="b was announced but not written"):
         writer.finish()
-    writer.write("b", planned[1][1])
+    writer.write("b", np.zeros(3, np.float32))
     writer.finish()
-    with pytest.raises(ValueError, match="c is out of order"):
-        writer.write("c", planned[0][1])
+    with pytest.raises(ValueError, match="a was not announced, or is written already"):
+        writer.write("a", np.zeros(2, np.float32))
     assert stored(tmp_path / "m").keys() == {"a", "b"}

@@ -69,6 +69,11 @@ def test_a_gpu_is_what_people_expect(work: Work) -> None:
     assert cells(work) == ["4bit", "passed", "-", "-", "-", "-", "96.2", "-"]
 
 
+def test_an_nvidia_gpu_is_marked(work: Work) -> None:
+    add(work, "benchmark", MEASURED | {"backend": "cuda", "gpu": "NVIDIA H100 80GB HBM3"})
+    assert cells(work)[6] == "96.2 (CUDA)"
+
+
 @pytest.mark.parametrize(
     ("stage", "result"),
     [

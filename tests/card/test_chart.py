@@ -40,7 +40,7 @@ DEJAVU_BOLD = (
 
 def rung(label: str, size: float, kld: float | None, error: float | None = None, tps: float | None = None) -> Rung:
     """A variant of so many bytes, measured on a GPU, not the one of the card."""
-    return Rung(label, int(size), kld, error, tps, "gpu" if tps is not None else None, here=False)
+    return Rung(label, int(size), kld, error, tps, "GPU" if tps is not None else None, here=False)
 
 
 def here(of: Rung) -> Rung:
@@ -239,7 +239,7 @@ def test_bars_and_dots_are_as_long_and_stand_where_the_numbers_say(name: str) ->
 
 
 MANY = [
-    Rung(f"4bit-gs{at}", 1_234_560_000_000 + at, 123.4, 90, 99_999, ("cpu", "gpu")[at % 2], here=at == 3)
+    Rung(f"4bit-gs{at}", 1_234_560_000_000 + at, 123.4, 90, 99_999, ("CPU", "GPU", "CUDA")[at % 3], here=at == 3)
     for at in range(MOST_VARIANTS)
 ]
 
@@ -436,7 +436,7 @@ def test_a_number_that_no_measurement_gives_is_not_drawn() -> None:
 
 
 def test_speed_on_the_cpu_is_told_apart() -> None:
-    slow = [replace(of, device="cpu") for of in DEMO]
+    slow = [replace(of, kind="CPU") for of in DEMO]
     alone, both = ladder_chart(slow, "acme/Tiny"), ladder_chart([*slow[:2], *DEMO[2:]], "acme/Tiny")
     assert "Tokens/s (CPU)" in [text.text for text in texts(parsed(alone))]
     assert "Tokens/s (CPU)" not in [text.text for text in texts(parsed(both))]
@@ -448,6 +448,16 @@ def test_speed_on_the_cpu_is_told_apart() -> None:
         "6bit": "(CPU)",
         "8bit": "(CPU)",
     }
+
+
+def test_speed_on_an_nvidia_gpu_is_neither_a_macs_nor_a_cpus() -> None:
+    cuda = [replace(of, kind="CUDA") for of in DEMO]
+    alone, mixed = ladder_chart(cuda, "acme/Tiny"), ladder_chart([*cuda[:2], *DEMO[2:]], "acme/Tiny")
+    assert "Tokens/s (CUDA)" in [text.text for text in texts(parsed(alone))]
+    assert "Tokens/s (CUDA)" not in [text.text for text in texts(parsed(mixed))]
+    assert "tokens/s on an NVIDIA GPU (CUDA)." in alone
+    assert "on the GPU" not in alone
+    assert {row.speed.partition(" ")[2] for row in rows(mixed).values()} == {"(CUDA)", "(GPU)"}
 
 
 def test_the_width_of_a_text_is_never_taken_too_small() -> None:

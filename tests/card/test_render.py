@@ -24,6 +24,7 @@ from samples import COMMIT, judged, make_evidence, make_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = make_evidence()
+H100 = "NVIDIA H100 80GB HBM3"
 
 
 def folded() -> dict[str, Any]:
@@ -32,6 +33,17 @@ def folded() -> dict[str, Any]:
     smoke["exchange"] |= {"messages": [{"role": "user", "content": "Be brief.\n\nWhat is the Moon?"}], "stop": "length"}
     cpu = FULL["benchmark"] | {"device": "cpu", "computed_in": "float32"}
     return make_evidence(smoke=smoke, benchmark=cpu, fidelity=FULL["fidelity"] | {"computed_in": "float32"})
+
+
+def cuda() -> dict[str, Any]:
+    """Measured on an NVIDIA GPU, with its ladder."""
+    machine = dict.fromkeys(FULL["benchmark"]["machine"]) | {
+        "system": "Linux 6.8.0", "chip": "Intel(R) Xeon(R) Platinum 8480+", "cores": 16, "memory_bytes": 128 << 30,
+        "arch": "x86_64", "python": "3.13.1", "gpu": H100, "gpu_memory_bytes": 81559 << 20, "gpu_driver": "580.65.06",
+    }  # fmt: skip
+    speed = FULL["benchmark"] | {"backend": "cuda", "gpu": H100, "machine": machine}
+    ladder = [rung | {"chip": H100, "backend": "cuda"} for rung in FULL["ladder"]]
+    return make_evidence(benchmark=speed, ladder=ladder)
 
 
 def unmeasured() -> dict[str, Any]:
@@ -95,12 +107,15 @@ def proven() -> dict[str, Any]:
         for rung, device, chip in zip(FULL["ladder"], ("gpu", "cpu"), ("Apple M4", "AMD EPYC"), strict=True)
     ]
     ladder[1] |= {"mean_kld": None, "mean_kld_error": None, "same_first_choice": None, "against": None}
-    return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder, proof=proof)
+    made_on = {"device": "cpu", "backend": "cpu", "architecture": "arm64", "system": "Darwin", "mlx": "0.32.4"}
+    model = FULL["model"] | {"made_on": made_on}
+    return make_evidence(fidelity=fidelity, smoke=smoke, checks=checks, ladder=ladder, proof=proof, model=model)
 
 
 CARDS = {
     "full": ("Tiny-4bit", "acme/Tiny-4bit", "", FULL),
     "folded": ("Tiny-4bit", "acme/Tiny-4bit", "", folded()),
+    "cuda": ("Tiny-4bit", "acme/Tiny-4bit", "", cuda()),
     "unmeasured": ("Tiny-4bit", "acme/Tiny-4bit", "", unmeasured()),
     "unquantized": (
         "Tiny-bf16",

@@ -34,6 +34,8 @@ def test_siblings_say_what_they_were_measured_on_where_that_differs() -> None:
     assert [row[-1] for row in rows(siblings(rungs(*ladder), "4bit"))] == ["Tokens/s", "---:", "96.2", "96.2"]
     ladder[1]["device"] = "cpu"
     assert [row[-1] for row in rows(siblings(rungs(*ladder), "4bit"))][2:] == ["96.2 (GPU)", "96.2 (CPU)"]
+    ladder[1] |= {"device": "gpu", "backend": "cuda", "chip": "NVIDIA H100 80GB HBM3"}
+    assert [row[-1] for row in rows(siblings(rungs(*ladder), "4bit"))][2:] == ["96.2 (GPU)", "96.2 (CUDA)"]
     assert rows(siblings(rungs(*ladder), "4bit"))[2][0] == "**4bit** (recommended, you are here)"
     assert rows(siblings(rungs(*ladder), "4bit"))[3][0] == "[8bit](https://huggingface.co/acme/Tiny-8bit)"
 

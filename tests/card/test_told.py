@@ -73,6 +73,12 @@ def with_(**sections: Any) -> Evidence:
 
 LIMITS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("on a CPU in float32", {"smoke": {"computed_in": "float32"}}, {}),
+    ("on an NVIDIA GPU, by MLX's CUDA backend", {"benchmark": {"backend": "cuda", "gpu": "NVIDIA H100"}}, {}),
+    (
+        "on an NVIDIA GPU, by MLX's CUDA backend",
+        {"benchmark": None, "tools": {"mlx-cuda-13": "0.32.4"}},
+        {"benchmark": None},
+    ),
     ("Not proven: that MLX", {}, {"checks": [judged("fidelity", "architecture-proven", "pass", "x")]}),
     (
         "Not proven: that MLX",

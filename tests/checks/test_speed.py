@@ -38,6 +38,7 @@ def length(
 
 
 def facts(*lengths: LengthSpeed, device: str = "gpu", system: str = "Darwin", **more: Any) -> SpeedFacts:
+    """A measurement; `by` names the backend and the GPU."""
     asked = SpeedTest.model_validate({"prompt_tokens": [one.prompt_tokens for one in lengths] or [512]})
     speed = Speed(
         device=device,
@@ -50,6 +51,7 @@ def facts(*lengths: LengthSpeed, device: str = "gpu", system: str = "Darwin", **
         cache=CacheSize(1, 0, 0),
         peak_memory_bytes=0,
         process_memory_bytes=0,
+        **more.pop("by", {}),
     )
     return SpeedFacts(speed, more.pop("limits", asked), **{"refusals": (), "remarks": (), **more}, system=system)
 
@@ -86,6 +88,20 @@ def test_a_number_of_linux_says_so_wherever_it_stands() -> None:
     assert given.objections() == (
         "drift: it fell by 17% from 21.1 to 17.5 generation tokens/s (Linux, CPU; prompts of 512 tokens)",
     )
+
+
+def test_every_number_of_an_nvidia_gpu_names_it() -> None:
+    by = {"backend": "cuda", "gpu": "NVIDIA H100 80GB HBM3"}
+    given = facts(length(512), length(64, generations=FALLING), system="Linux", by=by)
+    told = "measured on an NVIDIA GPU (NVIDIA H100 80GB HBM3, CUDA), and every number says so"
+    assert judge("device", given).message == told
+    assert "generation tokens/s (NVIDIA H100 80GB HBM3, CUDA; prompts of 64 tokens)" in judge("steady", given).message
+    assert judge("steady", facts(length(), system="Linux", by=by)).message.startswith(
+        "generation tokens/s (NVIDIA H100 80GB HBM3, CUDA): "
+    )
+    unnamed = facts(length(), system="Linux", by={"backend": "cuda"})
+    assert unnamed.device == "NVIDIA GPU, CUDA"
+    assert list(given.wrong_device()) == []
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,12 @@ FULL_MEMORY = "out of memory"
             SurroundingsError,
             "[METAL] Command buffer failed: Timeout",
         ),
+        (
+            ImportError("libcuda.so.1: cannot open shared object file: No such file or directory"),
+            SurroundingsError,
+            "MLX is installed for CUDA, and this machine has no NVIDIA driver",
+        ),
+        (RuntimeError("cudaMallocAsync failed: out of memory."), SurroundingsError, "the GPU is out of memory"),
         (OSError(errno.EIO, "Input/output error"), SurroundingsError, "[Errno 5] Input/output error"),
         (
             ModuleNotFoundError("No module named 'mlx'", name="mlx"),

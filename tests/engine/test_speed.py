@@ -113,6 +113,22 @@ def test_lengths_are_measured_once_each_and_the_shortest_first(measure: Measure)
     assert [shape[0] for shape in made.shapes] == [64, 128, 512]
 
 
+def test_what_cuda_compiles_in_its_first_run_is_no_time_of_the_benchmark(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_at_first(number: int) -> tuple[float, float]:
+        return (0.8, 100) if number == 0 else (1000, 100)  # 20 s for 16 tokens
+
+    asked = ([128, 512, 2048], 128, 5, 35)
+    late = measure(slow_at_first, *asked)
+    assert late.speed.left_out == [LeftOut(2048, "35 s are not enough")]
+    monkeypatch.setattr(speed, "computing_by", lambda: "cuda")
+    monkeypatch.setattr(speed, "gpu_name", lambda: "NVIDIA H100 80GB HBM3")
+    made = measure(slow_at_first, *asked)
+    assert made.shapes == measure(steady(1000, 100), *asked).shapes
+    assert (made.speed.device, made.speed.backend, made.speed.gpu) == ("gpu", "cuda", "NVIDIA H100 80GB HBM3")
+
+
 def test_what_does_not_fit_is_left_out_and_told(measure: Measure) -> None:
     made = measure(steady(100, 50), [128, 512, 2048], 128, 5, 90)
     assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 3)]

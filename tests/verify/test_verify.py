@@ -135,7 +135,7 @@ def test_one_flipped_byte_in_a_weight_is_named(anyone: Anyone) -> None:
     checks = anyone.verify("--rebuild", code=1)
     assert {name for name, check in checks.items() if check["status"] == "fail"} == {"files-as-told", "made-again"}
     assert checks["files-as-told"]["details"] == {"other": [WEIGHTS], "missing": [], "extra": []}
-    assert checks["made-again"]["details"] == {"other": [WEIGHTS]}
+    assert checks["made-again"]["details"]["other"] == [WEIGHTS]
 
 
 def forged(data: dict[str, Any], sha256: str) -> None:
@@ -151,7 +151,7 @@ def test_evidence_that_was_changed_along_is_found_by_its_own_digest_and_by_makin
     checks = anyone.verify("--rebuild", code=1)
     assert checks["files-as-told"]["status"] == "pass"
     assert checks["evidence-whole"]["status"] == "fail"
-    assert checks["made-again"]["details"] == {"other": [WEIGHTS]}
+    assert checks["made-again"]["details"]["other"] == [WEIGHTS]
 
 
 @pytest.mark.parametrize("path", ["README.md", "config.json", "tokenizer.json"])

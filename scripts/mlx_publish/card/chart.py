@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.devices import DeviceKind
 from mlx_publish.text import numbers
 
 WIDTH, SHOWN, TOP, ROW, FONT = 400, 480, 72, 38, 11
@@ -30,6 +31,7 @@ MEASURABLE = 1e-6
 """What is below this, in nats, is rounding of the arithmetic; cards print it as 0."""
 NO_TEXT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ON: Mapping[DeviceKind, str] = {"GPU": "the GPU", "CPU": "the CPU", "CUDA": "an NVIDIA GPU (CUDA)"}
 # Upper bounds in thousandths of the font's size, from DejaVu Sans, the widest that browsers fall back to.
 _WIDTHS = {"ijl|.,:;' ": 400, '!frtI()[]-/\\"`': 500, "wMOQGDHNU_&+<=>#^~": 870, "mW@%": 1000}
 _WIDTH_OF = {letter: width for letters, width in _WIDTHS.items() for letter in letters}
@@ -39,7 +41,7 @@ _WIDTH_OF = {letter: width for letters, width in _WIDTHS.items() for letter in l
 class Rung:
     """What a variant measured: bytes of its weights, nats, tokens/s; None is not measured.
 
-    `device` ("gpu" or "cpu") is where the speed was taken, `here` the variant whose card the chart is for.
+    `kind` is what the speed was taken on, `here` the variant whose card the chart is for.
     """
 
     label: str
@@ -47,7 +49,7 @@ class Rung:
     mean_kld: float | None
     mean_kld_error: float | None
     generation_tps: float | None
-    device: str | None
+    kind: DeviceKind | None
     here: bool
 
 
@@ -116,7 +118,7 @@ def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["px"] = lambda value: f"{value:.1f}".removesuffix(".0")
-    devices = {rung.device for rung in rungs if rung.generation_tps is not None}
+    kinds = {rung.kind for rung in rungs if rung.generation_tps is not None}
     return environment.get_template("card/ladder.svg.j2").render(
         width=WIDTH,
         shown=SHOWN,
@@ -124,10 +126,10 @@ def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
         heading=shorten(subject, LEGEND - LEFT - 12, 14, bold=True),
         title=f"{subject}: size, fidelity and speed of its variants",
         desc=" ".join(_words(rung) for rung in rungs),
-        rows=_rows(rungs, axis, mixed="cpu" in devices and len(devices) > 1),
+        rows=_rows(rungs, axis, mixed=len(kinds) > 1),
         axis=axis,
-        cpu=devices == {"cpu"},
-        timed=bool(devices),
+        mark=next(iter(kinds - {"GPU"}), None) if len(kinds) == 1 else None,
+        timed=bool(kinds),
         place={
             "left": LEFT,
             "right": RIGHT,
@@ -237,7 +239,7 @@ def _fidelity(rung: Rung) -> str:
 def _speed(rung: Rung, *, mixed: bool) -> str:
     if rung.generation_tps is None:
         return "not measured"
-    return numbers.significant(rung.generation_tps) + (f" ({rung.device.upper()})" if mixed and rung.device else "")
+    return numbers.significant(rung.generation_tps) + (f" ({rung.kind})" if mixed and rung.kind else "")
 
 
 def _words(rung: Rung) -> str:
@@ -249,7 +251,7 @@ def _words(rung: Rung) -> str:
         below = 0 < rung.mean_kld < MEASURABLE
         fidelity = f"mean KL divergence {f'below {MEASURABLE:.6f}' if below else _fidelity(rung) + error} nats"
     if rung.generation_tps is not None:
-        device = f" on the {rung.device.upper()}" if rung.device else ""
+        device = f" on {_ON[rung.kind]}" if rung.kind else ""
         speed = f"{_speed(rung, mixed=False)} tokens/s{device}"
     word = f"{closeness(rung.mean_kld).word}, " if rung.mean_kld is not None else ""
     return f"{name}: {numbers.size(rung.weight_bytes)}, {word}{fidelity}, {speed}."

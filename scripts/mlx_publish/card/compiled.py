@@ -498,12 +498,16 @@ def made(environment):
         yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx')))
         yield ' by mlx-publish '
         yield str(environment.finalize(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'generator')))
-        yield '\n- Reproduce the weights: '
+        yield '\n'
+        if (('made_on' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')) and (environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'made_on'), 'backend') == 'cpu')):
+            pass
+            yield "- Computed by MLX's CPU backend, which gives the same bytes on x86-64 and arm64\n"
+        yield '- Reproduce the weights: '
         yield str(environment.finalize(t_1((undefined(name='again') if l_0_again is missing else l_0_again))))
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=26&4=30&5=33&7=40&9=45&10=51'
+    debug_info = '1=26&4=30&5=33&7=40&9=45&10=51&13=55'
     return locals()
 
 
@@ -524,6 +528,7 @@ def measured(environment):
         l_0_ladder = resolve('ladder')
         l_0_b = resolve('b')
         l_0_m = resolve('m')
+        l_0_nvidia = resolve('nvidia')
         l_0_why = resolve('why')
         try:
             t_1 = environment.filters['against']
@@ -779,13 +784,34 @@ def measured(environment):
             yield ', '
             yield str(environment.finalize(t_9(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'memory_bytes'))))
             yield ' of memory, **'
-            yield str(environment.finalize(('GPU' if (environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'device') == 'gpu') else 'CPU only')))
-            yield '**, computed\n'
+            if (environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'device') == 'cpu'):
+                pass
+                yield 'CPU only'
+            elif (undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia):
+                pass
+                yield str(environment.finalize(environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'name')))
+                yield ', CUDA'
+            else:
+                pass
+                yield 'GPU'
+            yield '**'
+            if ((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia) and environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'memory_bytes')):
+                pass
+                yield ' with '
+                yield str(environment.finalize(t_9(environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'memory_bytes'))))
+            if ((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia) and environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'driver')):
+                pass
+                yield ', driver '
+                yield str(environment.finalize(environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'driver')))
+            yield ', computed\n'
             yield str(environment.finalize(('in float32' if (environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'computed_in') == 'float32') else 'in the stored type')))
             yield '.'
             if (environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'device') == 'cpu'):
                 pass
                 yield " A Mac's GPU is many times as fast: these numbers show that it runs, not how fast it is."
+            elif (undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia):
+                pass
+                yield " A Mac's GPU gives other numbers."
             yield '\n'
         else:
             pass
@@ -798,7 +824,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=134&5=136&6=145&7=148&9=150&10=153&12=157&13=160&16=163&17=166&21=169&22=171&23=175&24=179&27=181&28=183&29=187&31=189&32=192&35=196&37=198&40=201&44=204&45=210&46=216&48=219&49=221&51=227&55=236&58=239&59=241&60=244&63=248&65=250&66=254&69=260&70=268&71=274&72=276&77=282&78=286'
+    debug_info = '3=135&5=137&6=146&7=149&9=151&10=154&12=158&13=161&16=164&17=167&21=170&22=172&23=176&24=180&27=182&28=184&29=188&31=190&32=193&35=197&37=199&40=202&44=205&45=211&46=217&48=220&49=222&51=228&55=237&58=240&59=242&60=245&63=249&65=251&66=255&69=261&70=269&71=273&72=284&73=288&74=293&75=295&77=298&82=304&83=308'
     return locals()
 
 
@@ -1051,13 +1077,16 @@ def variants(environment):
                 if (environment.getattr((undefined(name='speed') if l_0_speed is missing else l_0_speed), 'device') == 'cpu'):
                     pass
                     yield " (CPU only; a Mac's GPU is many times as fast)"
+                elif (environment.getattr((undefined(name='speed') if l_0_speed is missing else l_0_speed), 'backend') == 'cuda'):
+                    pass
+                    yield " (CUDA; a Mac's GPU gives other numbers)"
                 yield '.'
             yield ' '
             yield str(environment.finalize(t_2('How each column is computed', str_join((environment.getattr((undefined(name='kit') if l_0_kit is missing else l_0_kit), 'page'), '#which-variant', )))))
             yield '.\n\n![Size of each variant with its fidelity and its speed](ladder.svg)\n'
 
     blocks = {}
-    debug_info = '1=46&4=49&5=52&6=56&8=62&9=65&13=70&16=72&17=77&18=83'
+    debug_info = '1=46&4=49&5=52&6=56&8=62&9=65&13=70&16=72&17=77&18=86'
     return locals()
 
 
@@ -1220,11 +1249,11 @@ TEMPLATES = {
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
     "licence.md.j2": ("0e569a7703d143f8646c89049f8191d395d454945f7f8dd4c5bac7329782e03d", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("fb370c4db2701178360a8b23bcde5154adb9f3e1208e450066c4e3edcd9ae663", made),
-    "measured.md.j2": ("6c8146bf536e06bcc6e769cade02e7a8ded43832ddf3e90e26b62d850a553fe1", measured),
+    "made.md.j2": ("ebae5282e4b4c1d0bce87296a99bae4edbfe7f8b748ee62fe3d71795010a3057", made),
+    "measured.md.j2": ("3fd12d2568ece33fd937e63e71eebbf1461baff345de856d98d931b13430cb35", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),
-    "variants.md.j2": ("5ef5b8ce91e6c3ff7558062e81282117f8ab14589e563b14de5e6bfd78bcc1e1", variants),
+    "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
     "what.md.j2": ("0ddfa6f7bd0434202aeafb0017a976b42ab2bac8f0207923362bd653209edde2", what),
 }

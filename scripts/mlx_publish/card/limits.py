@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.machine.packages import CUDA_PACKAGES
 
 _IMAGES = {
     "image-text-to-text": "images",
@@ -37,10 +38,23 @@ def _of_the_model(evidence: Evidence) -> Iterator[str]:
             "It was tested on a CPU in float32. A Mac's GPU computes in the stored types, so some of its answers can "
             "differ."
         )
+    elif _on_cuda(evidence):
+        yield (
+            "It was tested on an NVIDIA GPU, by MLX's CUDA backend. A Mac's GPU rounds differently, so some of its "
+            "answers can differ."
+        )
     accepted = any(check.id == "twin-equal" and check.accepted for check in evidence.checks)
     twin = _status(evidence, "twin-equal") in ("pass", "fixed", "warn") and not accepted
     if not twin and _status(evidence, "architecture-proven") not in ("pass", "fixed"):
         yield "Not proven: that MLX computes this architecture as transformers does."
+
+
+def _on_cuda(evidence: Evidence) -> bool:
+    """Return whether what was measured was measured on an NVIDIA GPU: the benchmark says it, else MLX's package."""
+    if evidence.benchmark:
+        return evidence.benchmark.kind == "CUDA"
+    measured = evidence.smoke or evidence.fidelity
+    return measured is not None and any(name in evidence.tools for name in CUDA_PACKAGES)
 
 
 def _of_prompts(evidence: Evidence) -> Iterator[str]:

@@ -80,6 +80,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "ladder": [rung.plain for rung in ladder],
         "choice": {key: _plain(rung) for key, rung in choice(ladder).items()},
         "speed": _speed(ladder),
+        "nvidia": _nvidia(evidence),
         "snippet": converter.snippet(load_as, smoke),
         "tools_snippet": converter.tools_snippet(smoke),
         "commands": converter.commands(load_as, smoke),
@@ -160,8 +161,22 @@ def _speed(ladder: Sequence[Rung]) -> Mapping[str, object]:
     return {
         "chip": shared(rung.chip for rung in ladder),
         "device": shared(rung.device for rung in ladder),
+        "backend": shared(rung.backend for rung in ladder),
         "prompt_tokens": shared(rung.prompt_tokens for rung in ladder),
         "memory_tokens": shared(rung.memory_tokens for rung in ladder),
+    }
+
+
+def _nvidia(evidence: Evidence) -> Mapping[str, object] | None:
+    """Return the NVIDIA GPU that the speed was measured on; None for any other device."""
+    speed = evidence.benchmark
+    if speed is None or speed.kind != "CUDA":
+        return None
+    known = speed.machine.plain
+    return {
+        "name": speed.chip,
+        "memory_bytes": known.get("gpu_memory_bytes"),
+        "driver": known.get("gpu_driver"),
     }
 
 
@@ -174,7 +189,7 @@ def render_chart(evidence: Evidence) -> str | None:
             rung.mean_kld,
             rung.mean_kld_error,
             rung.generation_tps,
-            rung.device,
+            rung.kind,
             here=rung.label == evidence.variant.label,
         )
         for rung in evidence.ladder

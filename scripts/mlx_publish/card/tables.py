@@ -41,7 +41,7 @@ def sibling(rung: Rung, label: str) -> Markdown:
 
 def siblings(ladder: Sequence[Rung], label: str) -> Markdown:
     """Return the table of all variants for who has to choose one; the numbers behind it stand in `measured`."""
-    mixed = len({rung.device for rung in ladder if rung.device}) > 1
+    mixed = len({rung.kind for rung in ladder if rung.kind}) > 1
     take = choice(ladder)["take"]
     full = shared(rung.memory_tokens for rung in ladder)
     at_full = f"At {short_tokens(full)}" if full else "At full context"
@@ -133,7 +133,7 @@ def _written(value: R | None, write: Callable[[R], str]) -> str | None:
 def _speed(rung: Rung, *, mixed: bool) -> str | None:
     if rung.generation_tps is None:
         return None
-    return significant(rung.generation_tps) + (f" ({(rung.device or '').upper()})" if mixed else "")
+    return significant(rung.generation_tps) + (f" ({rung.kind})" if mixed and rung.kind else "")
 
 
 def _with_error(part: Kind, key: Literal["mean_kld", "same_first_choice", "perplexity_ratio"]) -> str:

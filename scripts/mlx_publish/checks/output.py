@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
-from mlx_publish.evidence.conversion import KeptLayers
+from mlx_publish.evidence.conversion import KeptLayers, MadeOn
 from mlx_publish.model.config import DTYPES
 from mlx_publish.model.kept import sentence
 from mlx_publish.model.select import is_legal, is_tokenizer
@@ -39,6 +39,8 @@ class Built:
     """Side files that were changed on purpose; a check of their own reports how."""
     kept: KeptLayers = field(default_factory=KeptLayers)
     """Layers that the class of the model does not quantize as all others."""
+    made_on: MadeOn | None = None
+    """What computed the weights."""
 
     @property
     def all_tensors(self) -> tuple[TensorInfo, ...]:

@@ -9,12 +9,15 @@ from typing import Any
 from mlx_publish import __version__
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
 from mlx_publish.checks.listed import shown, untested, wrong_list
+from mlx_publish.checks.remade import NOT_OURS as _NOT_OURS
+from mlx_publish.checks.remade import REMEDIES, WEIGHT_FILES, WORDS, judge
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.records import to_json
+from mlx_publish.evidence.weight_differences import WeightDifferences
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
 
 _NAMED = 5  # files in a message
-_NOT_OURS = "Do not use it: choose another commit, or ask its publisher."
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Facts:
     """The same, made anew; or the reason why that is not possible here."""
     made: Mapping[str, str] | None = None
     """SHA-256 of the files that came out of another conversion; None if none was asked for."""
+    weights: WeightDifferences | None = None
+    """How the published weights differ from those of that conversion; None if no weight file does."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions, here, of the packages that show in what is computed."""
 
@@ -139,14 +144,27 @@ def _vouched(facts: Facts) -> Says:
 def _again(facts: Facts) -> Says:
     if facts.made is None:
         return skipped("not requested; --rebuild converts the source again")
-    made, tools = facts.made, facts.evidence.tools
+    made = facts.made
     other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
-    if not other:
+    if not other and facts.weights is None:
         return passed(f"{len(facts.listed)} files are the same when converted again from the source, byte for byte")
+    pins = _pins(facts)
+    named = f": {', '.join(other[:_NAMED])}" if other else ""
+    words = f"{len(other)} of {len(facts.listed)} files differ{named}"
+    if facts.weights is None:
+        return failed(words, pins or "The source does not convert to these bytes.", other=other)
+    judged = judge(facts.weights, facts.evidence.model.made_on if not pins else None)
+    details = {"kind": judged.kind, "verdict": WORDS[judged.kind], **to_json(facts.weights)}
+    beside = any(not path.endswith(WEIGHT_FILES) for path in other)
+    remedy = pins or (_NOT_OURS if beside else REMEDIES[judged.kind])
+    return failed(f"{words}; {WORDS[judged.kind]}: {judged.why}", remedy, other=other, weights=details)
+
+
+def _pins(facts: Facts) -> str:
+    """Return what to install where the evidence names other versions than these; empty if it does not."""
+    tools = facts.evidence.tools
     pins = " ".join(f"{name}=={tools[name]}" for name, now in facts.tools.items() if tools.get(name, now) != now)
-    remedy = f"Try again after: pip install {pins}" if pins else "The source does not convert to these bytes."
-    words = f"{len(other)} of {len(facts.listed)} files differ: {', '.join(other[:_NAMED])}"
-    return failed(words, remedy, other=other)
+    return f"Try again after: pip install {pins}" if pins else ""
 
 
 PUBLISHED: tuple[Check[Facts], ...] = (

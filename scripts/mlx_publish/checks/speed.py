@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, passed, warned
+from mlx_publish.evidence.devices import kind_of, named
 from mlx_publish.evidence.speed import Speed
 from mlx_publish.machine.series import deviation, objection
 from mlx_publish.recipes.recipe import SpeedTest
@@ -77,8 +78,9 @@ class SpeedFacts:
 
     @property
     def device(self) -> str:
-        """Return what it was measured on: a CPU's number must never look like a GPU's."""
-        return "GPU" if self.speed.device == "gpu" else f"{self.system}, CPU"
+        """Return what it was measured on: a CPU's or an NVIDIA GPU's number must never look like a Mac's."""
+        speed = self.speed
+        return f"{self.system}, CPU" if speed.device == "cpu" else named(speed.device, speed.backend, speed.gpu)
 
     def unsteady(self) -> Iterator[str]:
         """Yield rates that fall or scatter, at any length."""
@@ -136,6 +138,8 @@ def _device(facts: SpeedFacts) -> Says:
         )
     if facts.speed.device != "gpu":
         return passed(f"measured on the CPU under {facts.system}, and every number says so")
+    if kind_of(facts.speed.device, facts.speed.backend) == "CUDA":
+        return passed(f"measured on an NVIDIA GPU ({facts.device}), and every number says so")
     return passed("measured on the GPU")
 
 
@@ -166,8 +170,8 @@ BENCHMARK: tuple[Check[SpeedFacts], ...] = (
     ),
     Check(
         "device",
-        "The speed was measured on the GPU, or is marked as CPU only",
-        "CPU numbers mistaken for the GPU's",
+        "The speed was measured on a Mac's GPU, or is marked with what it was measured on",
+        "numbers of a CPU or an NVIDIA GPU mistaken for a Mac's",
         _device,
     ),
     Check("enough", "Enough tokens were measured", "a rate over a handful of tokens", _enough),

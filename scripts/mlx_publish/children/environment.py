@@ -15,7 +15,8 @@ from mlx_publish.text.temporary import TemporaryFolder
 # No name here ever holds a secret.
 KEPT = (
     "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH",
 )  # fmt: skip
 # gh and git are what hold a token for GitHub; their own settings, the ways to a server, and the languages.
 _OF_GITHUB = ("GH_", "GIT_", "SSH_", "SSL_", "XDG_", "LC_", "DBUS_")

@@ -109,8 +109,8 @@ def _speed(a: Evidence, b: Evidence) -> Iterator[Row]:
 
 
 def machine_of(spec: SpeedSpec) -> str:
-    """Name machine and device."""
-    return f"{spec.machine.chip} ({spec.device.upper()})"
+    """Name the chip that computed, and what kind it is."""
+    return f"{spec.chip} ({spec.kind})"
 
 
 def speed_differs(a: Evidence, b: Evidence) -> str:
@@ -118,21 +118,25 @@ def speed_differs(a: Evidence, b: Evidence) -> str:
     mine, theirs = a.benchmark, b.benchmark
     if mine is None or theirs is None:
         return ""
-    if machine_of(mine) != machine_of(theirs):
-        return "another machine"
-    if _memory(mine) != _memory(theirs):
-        return "another machine of the same chip"
-    if mine.headline.prompt_tokens != theirs.headline.prompt_tokens:
-        return "another prompt length"
-    if mine.headline.generation_tokens != theirs.headline.generation_tokens:
-        return "another number of generated tokens"
-    changed = [name for name in ("mlx", "mlx-lm") if a.tools.get(name) != b.tools.get(name)]
-    return f"another {changed[0]}" if changed else ""
+    reasons = (
+        (machine_of(mine) == machine_of(theirs), "another machine"),
+        (_memory(mine) == _memory(theirs), "another machine of the same chip"),
+        (_driver(mine) == _driver(theirs), "another driver of the GPU"),
+        (mine.headline.prompt_tokens == theirs.headline.prompt_tokens, "another prompt length"),
+        (mine.headline.generation_tokens == theirs.headline.generation_tokens, "another number of generated tokens"),
+        *((a.tools.get(name) == b.tools.get(name), f"another {name}") for name in ("mlx", "mlx-lm")),
+    )
+    return next((reason for same, reason in reasons if not same), "")
+
+
+def _driver(spec: SpeedSpec) -> object:
+    return spec.machine.plain.get("gpu_driver")
 
 
 def _memory(spec: SpeedSpec) -> tuple[object, ...]:
     plain = spec.machine.plain
-    return tuple(plain.get(key) for key in ("cores", "gpu_cores", "memory_bytes", "model"))
+    keys = ("chip", "cores", "gpu_cores", "memory_bytes", "model", "gpu_memory_bytes")
+    return tuple(plain.get(key) for key in keys)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Row:
             return Cell(NONE)
         measured = SpeedSpec.model_validate(report.result)
         text = significant(measured.headline.generation_tps.median)
-        return Cell(f"{text} (CPU)" if measured.device == "cpu" else text)
+        return Cell(text if measured.kind == "GPU" else f"{text} ({measured.kind})")
 
     def answer(self) -> Cell:
         """Return the beginning of the model's answer."""

@@ -11,6 +11,7 @@ from mlx_publish import __version__
 from mlx_publish.card.render import UNRENDERABLE, render_card, render_chart
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.published import PUBLISHED, Facts
+from mlx_publish.commands._differences import print_differences
 from mlx_publish.commands._verdict import print_verdict
 from mlx_publish.converters import converter_of
 from mlx_publish.errors import Refused
@@ -37,12 +38,14 @@ def verify(
     """
     published = find(place)
     measured = measurer(published.files, by)
-    findings = _judged(published, console, (again, source, work), measured.by)
+    findings, made = _judged(published, console, (again, source, work), measured.by)
     signed = signatures(published.files, published.sha256, by, measured, published.repo)
     findings += reportable(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
+    if made and made.weights:
+        print_differences(console, made.weights)
     _conclude(place, published, findings, console)
     return int(not good)
 
@@ -70,21 +73,23 @@ def _conclude(place: str, published: Published, findings: tuple[Finding, ...], c
 
 def _judged(
     published: Published, console: Console, rebuilding: tuple[bool, str, Path | None], attested: str
-) -> tuple[Finding, ...]:
+) -> tuple[tuple[Finding, ...], Rebuilt | None]:
     again, source, work = rebuilding
+    made = None
     try:
         evidence = published.evidence
-        made = _again(evidence, source, work, console) if again else None
+        made = _again(published, source, work, console) if again else None
         facts = replace(_facts(published, evidence, made), attested=attested)
         of = evidence.source
         place = f"{of.repo} at {of.identity[:12]}" if of.repo else f"the folder {of.name}"
         readable = Finding("evidence-readable", "pass", f"{evidence.variant.label} of {place}")
-        return (readable, *run_checks(PUBLISHED, facts))
+        return (readable, *run_checks(PUBLISHED, facts)), made
     except Refused as error:
-        return (Finding(error.check, "fail", str(error), error.remedy),)
+        return (Finding(error.check, "fail", str(error), error.remedy),), made
     except UNRENDERABLE as error:  # within a measurement there may be anything
         message = f"{EVIDENCE} is incomplete: {type(error).__name__}: {error}"
-        return (Finding("evidence-readable", "fail", message, "Do not use this model: its evidence was changed."),)
+        finding = Finding("evidence-readable", "fail", message, "Do not use this model: its evidence was changed.")
+        return (finding,), made
 
 
 def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Facts:
@@ -97,6 +102,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         texts={path: published.text(path) for path in (CARD, CHART)},
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
+        weights=made.weights if made else None,
         differences=made.differences if made else None,
         tools=versions(*converter_of(evidence.tools).packages),
     )
@@ -115,8 +121,8 @@ def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
     return {CARD: card, CHART: render_chart(evidence)}
 
 
-def _again(evidence: Evidence, source: str, work: Path | None, console: Console) -> Rebuilt:
+def _again(published: Published, source: str, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
-        return rebuild(evidence, source, work.resolve(), console)
+        return rebuild(published, source, work.resolve(), console)
     with TemporaryFolder() as folder:
-        return rebuild(evidence, source, folder, console)
+        return rebuild(published, source, folder, console)

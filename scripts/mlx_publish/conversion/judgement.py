@@ -69,6 +69,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=dict(zip(files.entries, digests, strict=True)),
         repaired=repaired,
         kept=made.conversion.variants.get(variant.label, Written()).kept,
+        made_on=made.conversion.made_on,
     )
     return checks + run_checks(CONVERT, built, context.recipe.accepted), built
 
@@ -86,4 +87,5 @@ def result_of(built: Built, folder: Path) -> Converted:
         bits_per_weight=round(bits_per_weight(tensors, quantization), 4),
         kept_wider=sentence(built.kept) or None,
         dtypes=sorted({tensor.dtype for tensor in tensors}),
+        made_on=built.made_on,
     )

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from mlx_publish.children.engine import DEFAULT, MEASURING
+from mlx_publish.children.gpu_faults import of_the_gpu
 from mlx_publish.children.serving import Tell, serve
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
@@ -31,13 +32,15 @@ OPERATIONS = {
     "benchmark": ("speed", "benchmark"),
     "device": ("device", "device"),
     "twin": ("twin", "twin"),
+    "differences": ("differences", "differences"),
 }
 
 _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_COMPUTING = frozenset(OPERATIONS) - {"tokenizer", "device", "twin"}
+_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences"})
+"""Operations that begin without a GPU; a conversion checks it before the source is asked."""
 
 
 def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -95,10 +98,10 @@ def _answer(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         # Where it cannot be imported here, that is said, and not taken for a model that it cannot build.
         importlib.import_module("mlx_publish.engine.backends").backend()
         run = getattr(_module(job["op"]), OPERATIONS[job["op"]][1])
-        if job["op"] in _COMPUTING:
+        if job["op"] not in _ON_THE_CPU:
             from mlx_publish.engine.device import trusted  # noqa: PLC0415  it imports MLX
 
-            trusted()
+            trusted(Paced(tell))
         return {"ok": True, "result": to_json(run(progress=Paced(tell), **job["arguments"]))}
     except PublishError as error:
         return _failed(error)
@@ -160,16 +163,17 @@ def _surroundings(error: BaseException) -> PublishError | None:
     full = "No space left on device" in text or "Disk quota exceeded" in text
     if full or "[write] Unable to write" in text:
         return SurroundingsError("the disk is full", remedy="Free space or take another --work folder; run again.")
-    if isinstance(error, MemoryError) or "malloc" in text or "Insufficient Memory" in text:
+    limited = None if isinstance(error, OSError | MemoryError) else of_the_surroundings(error)
+    if (fault := of_the_gpu(text) or limited) is not None:
+        return fault
+    if isinstance(error, MemoryError) or "malloc" in text:
         return SurroundingsError("out of memory", remedy="Close other programs, then run again.")
-    if (limited := of_the_surroundings(error)) is not None and not isinstance(error, OSError):
-        return limited
     if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED:
         return SurroundingsError(
             f"{text}: child processes ignore PYTHONPATH and user site-packages",
             remedy="Install mlx-publish with its extra mlx in a virtual environment.",
         )
-    if "[METAL]" in text or isinstance(error, OSError):
+    if isinstance(error, OSError):
         return SurroundingsError(text, remedy="Run the same command again.")
     return None
 

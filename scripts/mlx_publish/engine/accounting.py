@@ -9,6 +9,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.source_model import SourceModel
+from mlx_publish.engine.tensor_files import evaluate
 from mlx_publish.evidence.conversion import Accounted
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.senses import is_language
@@ -92,4 +93,8 @@ def _is_tied(name: str, source: SourceModel) -> bool:
     head = source.arrays.get(name)
     if embedding is None or head is None or embedding.shape != head.shape:
         return False
+    other = next((theirs for theirs, array in source.arrays.items() if array is embedding), None)
+    if other is not None and source.files.same_bytes(name, other):
+        return True
+    evaluate([head, embedding])
     return bool(mx.array_equal(embedding, head).item())

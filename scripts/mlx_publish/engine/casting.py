@@ -38,7 +38,9 @@ def cast(model: nn.Module, dtype: mx.Dtype) -> Routing:
     }
 
     def rounded(path: str, array: mx.array) -> mx.array:
-        return array.astype(dtype) if may(path) and mx.issubdtype(array.dtype, mx.floating) else array
+        # An array of the type already stays the same object, by which it is known again.
+        changes = may(path) and mx.issubdtype(array.dtype, mx.floating) and array.dtype != dtype
+        return array.astype(dtype) if changes else array
 
     model.update(tree_map_with_path(rounded, model.parameters()))
     return _with_biases(model, biases, dtype) if biases else Routing()

@@ -1,8 +1,8 @@
-"""Conversion: mlx-lm's own model, quantizer and settings; all variants from one reading of the source.
+"""Conversion: mlx-lm's own model and settings; all variants from one reading of the source, on the CPU.
 
-The steps are those of `mlx_lm.convert` (0.32): load lazily, cast, quantize, save. Here the source's arrays are taken
-one module at a time, judged, quantized for every variant, written and let go; so the source is read once, whatever
-the number of variants, and memory holds one module and not one model.
+The steps are those of `mlx_lm.convert` (0.32): load lazily, cast, quantize, save. Here the source is read a few rows at
+a time, judged, made for every variant and let go; so it is read once, whatever the number of variants, and memory holds
+a few rows for each core and not one model. Nothing of it is computed on a GPU, whose bytes would be others.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 
@@ -27,9 +29,12 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
-from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.made_on import made_on
+from mlx_publish.engine.making import Piece, Way, judged, make, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
+from mlx_publish.engine.parameters import Parameters
+from mlx_publish.engine.rows import Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -45,41 +50,42 @@ from mlx_publish.evidence.conversion import (
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.text.progress import Step, Tell
 
-# Sign off, everything from here on is infinity or NaN.
-_BITS = {mx.bfloat16: (mx.uint16, 0x7F80), mx.float16: (mx.uint16, 0x7C00), mx.float32: (mx.uint32, 0x7F800000)}
-
-
 Progress = Tell
-Arrays = list[tuple[str, mx.array]]
-"""Paths of the model with their arrays."""
-AHEAD = 3
-"""Modules that are computed while one is written."""
+AHEAD = 2
+"""Pieces that wait beside those that the cores work on."""
 
 
 @dataclass
 class Output:
-    """One variant on its way: its config, its arrays by module, the file that they go to."""
+    """One variant on its way: its config, what it makes of each parameter, the files that its tensors go to."""
 
     label: str
     folder: Path
     config: dict[str, Any]
-    modules: dict[str, Arrays]
+    ways: dict[str, Way]
+    whole: dict[str, list[tuple[str, mx.array]]]
+    """By module: arrays that something else is done to than is known by rows; they are computed as the library does."""
     writer: ShardWriter
     routing: Routing
     kept: KeptLayers
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
-    zero: list[str] = field(default_factory=list)
-    """Weights that are zero all over as they are stored."""
+    zero: dict[str, bool] = field(default_factory=dict)
+    """Weights, and whether they are zero all over as they are stored so far."""
+
+    def take(self, piece: Piece, *, matrix: bool) -> None:
+        """Write rows of a tensor."""
+        if not self.overflows and not piece.finite:
+            self.overflows = piece.name
+        if matrix and piece.name.endswith(".weight"):
+            self.zero[piece.name] = self.zero.get(piece.name, True) and piece.largest == 0
+        if not self.overflows:
+            self.writer.write(piece.name, piece.bits)
 
     def written(self, dead: Sequence[str]) -> Written:
         """Return what became of its weights; `dead` are zero all over in the source, too."""
-        vanished = [path for path in self.zero if path not in dead]
-        return Written(vanished, self.overflows, self.routing, self.kept)
-
-
-Module = tuple[Arrays, list[tuple[Output, Arrays]]]
-"""The source's arrays of one module, and what every variant made of them."""
+        vanished = [path for path, zero in self.zero.items() if zero and path not in dead]
+        return Written(vanished, self.overflows, self.routing, self.kept, self.writer.sha256)
 
 
 def convert(
@@ -100,10 +106,15 @@ def convert(
     Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
     """
     orders = [VariantOrder(**variant) for variant in variants]
-    with ThreadPoolExecutor(1) as pool:
-        comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
-        model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
-        conversion = replace(conversion, tokenizer=comparing.result())
+    device = mx.default_device()
+    mx.set_default_device(mx.cpu)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
+            model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
+            conversion = replace(conversion, tokenizer=comparing.result())
+    finally:
+        mx.set_default_device(device)  # what is measured is measured where users compute
     if model is None or conversion.tokenizer.error:  # a source that cannot read is judged, and not asked
         return conversion
     folder = tokenizer["plain"] if conversion.tokenizer.plain else tokenizer["folder"]
@@ -118,139 +129,188 @@ def _convert(
     progress("building the model")
     built, config = load_source(source), ModelConfig(asked)
     conversion = Conversion(
-        hyperparameters(built.model, config), account(built, config), norms(built.model), (), {}, TokenizerComparison()
+        hyperparameters(built.model, config),
+        account(built, config),
+        norms(built.model),
+        (),
+        {},
+        TokenizerComparison(),
+        made_on=made_on(),
     )
-    streams = _streams()
-    outputs = [_output(built, variant, streams) for variant in variants]
-    modules = _by_module(built.model)
-    built.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), built.model.parameters()))
-    built.release()
-    kept: Arrays | None = [] if keep else None
-    dead = list(_write(modules, outputs, kept, progress))
-    whole = [output for output in outputs if not output.overflows]
-    for output in whole:
-        output.writer.finish()
-        backend().save_config(output.config, output.folder / "config.json")
+    with ExitStack() as stack:
+        parameters = Parameters(built)
+        outputs = [_output(built, variant, parameters) for variant in variants]
+        for output in outputs:
+            stack.enter_context(output.writer)
+        built.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), built.model.parameters()))
+        built.release()
+        kept: dict[str, mx.array] | None = {} if keep else None
+        dead = _Conversion(parameters, outputs, kept).run(progress)
+        whole = [output for output in outputs if not output.overflows]
+        for output in whole:
+            output.writer.finish()
+            backend().save_config(output.config, output.folder / "config.json")
     _tokenizer(source, [output.folder for output in whole])
     if kept is not None:
-        built.model.update(tree_unflatten(kept))
+        built.model.update(tree_unflatten(list(kept.items())))
     written = {output.label: output.written(dead) for output in outputs}
     return built.model if kept is not None else None, replace(conversion, dead=dead, variants=written)
 
 
-def _output(source: SourceModel, variant: VariantOrder, streams: Iterator[Any]) -> Output:
-    """Set one variant up, lazily; the arrays are the source's, computed only when they are written.
-
-    `streams` are taken in turn, module by module.
-    """
+def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) -> Output:
+    """Set one variant up, lazily: of the library's model only what it does to each parameter is kept."""
     model = source.build()
     dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
     routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
+    typed = {path: array.dtype for path, array in tree_flatten(model.parameters())}
     config, kept = copy.deepcopy(source.config), KeptLayers()
     if variant.quantize:
-        before = mx.default_stream(mx.default_device())
-        try:
-            model, config, kept = quantize(model, config, variant, streams)
-        finally:
-            mx.set_default_stream(before)
+        model, config, kept = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
     if dtype:
         # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
     folder = Path(variant.folder)
-    modules = _by_module(model)
-    planned = [pair for arrays in modules.values() for pair in arrays]
+    planned = tree_flatten(model.parameters())
+    by_parameter = ways(parameters.graph_with(dict(planned)), model, typed, parameters.by_key)
+    known = {name for way in by_parameter.values() for name in way.names}
+    whole: dict[str, list[tuple[str, mx.array]]] = {}
+    for name, array in planned:
+        if name not in known:
+            whole.setdefault(name.rpartition(".")[0], []).append((name, array))
     writer = ShardWriter(folder, planned, backend().parameters(model))
-    return Output(variant.label, folder, config, modules, writer, routing, kept)
+    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, kept)
 
 
-def _streams() -> Iterator[Any]:
-    """Return where modules are computed: on the CPU a stream is a thread, so there is one for each core."""
-    if on_gpu():
-        return itertools.repeat(mx.default_stream(mx.gpu))
-    return itertools.cycle([mx.new_stream(mx.cpu) for _ in range(os.cpu_count() or 1)])
+@dataclass
+class _Judged:
+    """A parameter of the source on its way."""
+
+    path: str
+    rows: Rows
+    into: Bits | None
+    """Its memory, where it is kept."""
+    left: int
+    """Pieces that are not written yet."""
+    zero: bool = True
 
 
-def _by_module(model: nn.Module) -> dict[str, Arrays]:
-    """Return arrays by the module that they belong to, in the order of the model."""
-    modules: dict[str, Arrays] = {}
-    for name, array in tree_flatten(model.parameters()):
-        modules.setdefault(name.rpartition(".")[0], []).append((name, array))
-    return modules
+_Made = tuple[Piece, list[list[Piece]]]
 
 
-def _write(
-    modules: dict[str, Arrays],
-    outputs: Sequence[Output],
-    kept: Arrays | None,
-    progress: Progress,
-) -> Iterator[str]:
-    """Take module after module: judge it, make it for each variant, write it, forget it. Yields dead weights.
+@dataclass
+class _Conversion:
+    """All variants from one reading: pieces are made by all cores, and written in the order of the model."""
 
-    While one module is written, the next ones are computed already. With `kept` the source's arrays go there.
-    """
-    waiting: deque[Module] = deque()
-    what = f"converting {', '.join(output.label for output in outputs)}"
-    total, done = sum(array.nbytes for arrays in modules.values() for _, array in arrays), 0
-    for name in list(modules):
-        progress(Step(what, done, total))
-        arrays = modules.pop(name)
-        done += sum(array.nbytes for _, array in arrays)
-        made = [(output, output.modules.pop(name)) for output in outputs]
-        # The source's arrays come along; asked for themselves, they would hold the streams up until they are read.
-        mx.async_eval([[array for _, array in pairs] for _, pairs in made])
-        waiting.append((arrays, made))
-        del arrays, made
-        if len(waiting) > AHEAD:
-            yield from _write_module(*waiting.popleft(), kept)
-    while waiting:
-        yield from _write_module(*waiting.popleft(), kept)
+    parameters: Parameters
+    outputs: Sequence[Output]
+    kept: dict[str, mx.array] | None
+    dead: list[str] = field(default_factory=list)
+    _waiting: deque[tuple[_Judged, Future[_Made]]] = field(default_factory=deque)
+
+    def run(self, progress: Progress) -> list[str]:
+        """Convert everything and return the source's dead weights. `Refused` where a number of it is none."""
+        what = f"converting {', '.join(output.label for output in self.outputs)}"
+        total, done = self.parameters.bytes, 0
+        by_module: dict[str, list[str]] = {}
+        for path in self.parameters.paths:
+            by_module.setdefault(path.rpartition(".")[0], []).append(path)
+        try:
+            for name, paths in by_module.items():
+                for path in paths:
+                    progress(Step(what, done, total))
+                    rows = self.parameters.rows(path)
+                    done += count(rows.shape)[0] * count(rows.shape)[1] * rows.dtype.size
+                    self._begin(path, rows)
+                self._whole(name, paths)
+                self.parameters.forget(paths)
+            for output in self.outputs:  # what the class made of no parameter of the source
+                for name in list(output.whole):
+                    self._whole(name, [])
+            self._drain(0)
+        finally:
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
+        return self.dead
+
+    def _begin(self, path: str, rows: Rows) -> None:
+        """Hand the pieces of a parameter to the cores."""
+        all_pieces = list(pieces(rows))
+        into = self._memory(rows) if self.kept is not None else None
+        judged_ = _Judged(path, rows, into, len(all_pieces))
+        if not all_pieces:
+            self._finished(judged_)
+        all_ways = [output.ways[path] for output in self.outputs if path in output.ways]
+        for first, last in all_pieces:
+            target = into[first:last] if into is not None else None
+            self._waiting.append((judged_, _workers().submit(_work, path, rows, first, last, target, all_ways)))
+            self._drain(_cores() + AHEAD)
+
+    @staticmethod
+    def _memory(rows: Rows) -> Bits | None:
+        if isinstance(rows, ComputedRows):
+            return None
+        return np.empty(count(rows.shape), {2: np.uint16, 4: np.uint32}[rows.dtype.size])
+
+    def _drain(self, most: int) -> None:
+        """Write what is made, until at most so many pieces are on their way."""
+        while len(self._waiting) > most:
+            parameter, future = self._waiting.popleft()
+            source, made = future.result()
+            parameter.zero = parameter.zero and source.largest == 0
+            matrix = len(parameter.rows.shape) > 1
+            able = [output for output in self.outputs if parameter.path in output.ways]
+            for output, of in zip(able, made, strict=True):
+                for piece in of:
+                    output.take(piece, matrix=matrix)
+            parameter.left -= 1
+            if not parameter.left:
+                self._finished(parameter)
+
+    def _finished(self, parameter: _Judged) -> None:
+        if parameter.left == 0 and parameter.zero and len(parameter.rows.shape) > 1 and parameter.rows.shape[0]:
+            self.dead.append(parameter.path)
+        if self.kept is None:
+            return
+        if isinstance(parameter.rows, ComputedRows):
+            self.kept[parameter.path] = parameter.rows.array
+        elif parameter.into is not None:
+            array = mx.array(parameter.into).view(parameter.rows.dtype).reshape(parameter.rows.shape)
+            mx.eval(array)
+            self.kept[parameter.path], parameter.into = array, None
+
+    def _whole(self, module: str, paths: Sequence[str]) -> None:
+        """Compute and write a module as the library makes it, where that is not known by rows."""
+        for output in self.outputs:
+            arrays = output.whole.pop(module, [])
+            if not arrays:
+                continue
+            self._drain(0)
+            self.parameters.read(paths)
+            mx.eval([array for _, array in arrays])
+            for name, array in arrays:
+                output.take(judged(name, bits_of(array), array.dtype), matrix=array.ndim > 1)
 
 
-def _write_module(arrays: Arrays, made: Sequence[tuple[Output, Arrays]], kept: Arrays | None) -> Iterator[str]:
-    yield from (path for path, array in arrays if _is_zero(path, array))
-    for output, pairs in made:
-        for path, array in pairs:
-            largest = _largest(array)
-            if not output.overflows and not _is_finite(array, largest):
-                output.overflows = path
-            if array.ndim > 1 and path.endswith(".weight") and largest == 0:
-                output.zero.append(path)
-            if not output.overflows:
-                output.writer.write(path, array)
-    if kept is not None:
-        kept.extend(arrays)
-
-
-def _is_zero(path: str, array: mx.array) -> bool:
-    """Return whether a weight is zero all over. Raises `Refused` if one of its numbers is none."""
-    largest = _largest(array)
-    if not _is_finite(array, largest):
+def _work(path: str, rows: Rows, first: int, last: int, into: Bits | None, all_ways: Sequence[Way]) -> _Made:
+    """Read rows, judge them, and make them for each variant. `Refused` if one of their numbers is none."""
+    bits = rows.read(first, last, into)
+    source = judged(path, bits, rows.dtype)
+    if not source.finite:
         raise Refused(
             f"the source's {path} contains NaN or infinity", check="numbers-finite", remedy="Choose another source."
         )
-    return array.ndim > 1 and largest == 0
+    return source, make(rows, bits, all_ways)
 
 
-def _is_finite(array: mx.array, largest: int) -> bool:
-    return array.dtype not in _BITS or largest < _BITS[array.dtype][1]
-
-
-def _largest(array: mx.array) -> int:
-    """Return the largest magnitude as bits: without their signs, floats sort as the integers of the same bits do."""
-    if array.dtype not in _BITS or array.size == 0:
-        return 1
-    bits = _BITS[array.dtype][0]
-    with mx.stream(_judging()):
-        unsigned = mx.array((1 << 8 * array.itemsize - 1) - 1, bits)
-        largest: Any = mx.max(mx.bitwise_and(mx.view(array, bits), unsigned)).item()
-    return int(largest)
+def _cores() -> int:
+    return os.cpu_count() or 1
 
 
 @functools.cache
-def _judging() -> Any:
-    """Return a stream of its own: a look at one module must not wait for those that are computed ahead."""
-    return mx.default_stream(mx.gpu) if on_gpu() else mx.new_stream(mx.cpu)
+def _workers() -> ThreadPoolExecutor:
+    """Return the threads that convert, which stay: a stream of MLX is never given back."""
+    return ThreadPoolExecutor(_cores())
 
 
 def _tokenizer(source: Path, folders: Sequence[Path]) -> None:

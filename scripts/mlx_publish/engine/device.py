@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
 
-from mlx_publish.engine.loading import on_gpu
+from mlx_publish.engine.loading import computing_by, on_gpu
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence.speed import Device
 from mlx_publish.machine.packages import MOST_DEVIATION
@@ -17,25 +17,56 @@ from mlx_publish.text.progress import Tell
 SIDE = 256
 
 
+COMPILING = "checking the GPU: CUDA compiles its first kernels, which takes 10 to 20 s"
+
+
 def device(progress: Tell) -> Device:
     """Return the device, and how far its products are from the CPU's."""
     progress("a small product on both devices")
-    gpu = on_gpu()
+    by = computing_by()
+    gpu = by != "cpu"
     return Device(
         device="gpu" if gpu else "cpu",
-        name=str(mx.device_info().get("device_name", "")) if gpu else "",
-        metal=bool(mx.metal.is_available()),
+        name=gpu_name() or "",
+        metal=by == "metal",
         deviation=deviation(mx.gpu) if gpu else 0.0,
+        backend=by,
+        memory_bytes=_gpu_memory() if gpu else None,
     )
 
 
-def trusted() -> None:
-    """Raise `SurroundingsError` if the GPU computes wrong; on the CPU there is nothing to compare with."""
-    if on_gpu() and not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
+def trusted(progress: Tell = lambda _: None) -> None:
+    """Raise `SurroundingsError` if the GPU computes wrong; on the CPU there is nothing to compare with.
+
+    Call it right before a GPU is used: what computes on the CPU alone need not wait for CUDA's compiler.
+    """
+    if not on_gpu():
+        return
+    if computing_by() == "cuda":
+        progress(COMPILING)
+    if not (share := deviation(mx.gpu)) <= MOST_DEVIATION:
         raise SurroundingsError(
             f"the GPU gives wrong results: a small product is off by {share:.1e} of its size",
             remedy="Restart the machine; if that does not help, update its system and driver, or try another mlx.",
         )
+
+
+def gpu_name() -> str | None:
+    """Return the name of the GPU that MLX computes on; None on a CPU, or where it has none."""
+    return (str(_info().get("device_name") or "") or None) if on_gpu() else None
+
+
+def _gpu_memory() -> int | None:
+    """Return the memory of the GPU in bytes: Metal and CUDA call it differently."""
+    info = _info()
+    size = info.get("total_memory") or info.get("memory_size")
+    return size if isinstance(size, int) else None
+
+
+def _info() -> Mapping[str, Any]:
+    """Return what MLX knows of the device; `mx.metal` knew it before `mx` did."""
+    known = getattr(mx, "device_info", None) or getattr(mx.metal, "device_info", None)
+    return known() if known else {}
 
 
 def deviation(other: Any) -> float:

@@ -13,6 +13,7 @@ from mlx import nn
 
 from mlx_publish.engine.answering import answers_of
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.device import trusted
 from mlx_publish.engine.divergence import compared
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
@@ -99,6 +100,7 @@ def ask_source(
 
     `source` is the folder that it was read from, `tokenizer` that of the converted tokenizer.
     """
+    trusted(progress)
     computed_in, made = fit(model), backend().tokenizer_that_stops(Path(tokenizer))
     asked = [Question(**question) for question in questions]
     order = None

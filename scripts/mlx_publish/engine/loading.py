@@ -16,12 +16,28 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.source_model import load_source
+from mlx_publish.evidence.speed import Backend
+
+
+def computing_by() -> Backend:
+    """Return the backend that MLX computes with now, by the default device."""
+    if mx.default_device() != mx.gpu:
+        return "cpu"
+    gpus: tuple[Backend, ...] = ("metal", "cuda")
+    return next((name for name in gpus if _available(name)), "cpu")
+
+
+def _available(name: str) -> bool:
+    """Return whether MLX was built with a backend; versions before CUDA have no `mx.cuda`."""
+    part = getattr(mx, name, None)
+    return part is not None and bool(part.is_available())
 
 
 def on_gpu() -> bool:
-    """Return whether MLX computes on Metal here."""
-    return bool(mx.default_device() == mx.gpu and mx.metal.is_available())
+    """Return whether MLX computes on a GPU here, by Metal or by CUDA."""
+    return computing_by() != "cpu"
 
 
 def fast_blas_in_front() -> bool:
@@ -34,16 +50,14 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
 
     A `source` is read as the conversion reads it; anything else as its users do.
 
-    Metal computes in the model's own type. The CPU has no fast half precision, so there the loaded model
+    A GPU computes in the model's own type. The CPU has no fast half precision, so there the loaded model
     (never the files) is cast to float32. `dequantize` unpacks the weights as well, on the CPU only: the same
     arithmetic up to rounding, at the speed of the BLAS. They are unpacked by scales in float32, as the kernels do: in
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
     if source:
-        loaded = load_source(Path(folder))
-        loaded.release()
-        mx.eval(loaded.model.parameters())
-        model, tokenizer = loaded.model, backend().load_tokenizer(Path(folder))
+        model = in_memory(load_source(Path(folder)))
+        tokenizer = backend().load_tokenizer(Path(folder))
     else:
         model, tokenizer = backend().load(Path(folder))
     computed_in = fit(model)

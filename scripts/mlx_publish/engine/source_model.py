@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
+from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.errors import Refused
 from mlx_publish.model.config import ModelConfig
 
@@ -100,6 +101,8 @@ class SourceModel:
     build: Callable[[], nn.Module]
     sanitized: Callable[[Weights], Weights]
     """What a fresh model of the class makes of arrays with the names of `arrays`."""
+    files: TensorFiles
+    """Where the arrays lie."""
     arrays: Weights = field(default_factory=dict)
     """The source's arrays by their names."""
     prefix: Prefix | None = None
@@ -161,11 +164,13 @@ class _Loading:
     renaming: Prefix | None = None
     record: Record = field(default_factory=Record)
     arrays: Weights = field(default_factory=dict)
+    files: TensorFiles | None = None
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
 
     def load(self, folder: Path) -> SourceModel:
+        self.files = TensorFiles(folder)
         with going_on():
             model, config = backend().load_lazily(folder, self._classes)
             # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
@@ -183,7 +188,7 @@ class _Loading:
         def sanitized(arrays: Weights) -> Weights:
             return self._sanitized(self._fresh(), arrays)
 
-        return SourceModel(model, config, self.record, build, sanitized, self.arrays, self.renaming)
+        return SourceModel(model, config, self.record, build, sanitized, self.files, self.arrays, self.renaming)
 
     def prefix(self) -> Prefix | None:
         """Return what stands in front of the names, where a load seems to have failed for nothing else."""

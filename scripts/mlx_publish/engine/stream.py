@@ -5,18 +5,24 @@ Format: https://huggingface.co/docs/safetensors. The names of the files, their s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.model.weights import INDEX
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NAMES = {
     mx.bfloat16: "BF16", mx.float16: "F16", mx.float32: "F32", mx.uint32: "U32", mx.uint8: "U8", mx.int8: "I8",
@@ -24,59 +30,109 @@ _NAMES = {
 }  # fmt: skip
 
 
-@dataclass
-class ShardWriter:
-    """Writes the tensors of one model in the order in which they were announced.
+_QUEUED = 8
+"""Pieces that wait for the disk."""
 
-    `planned` holds (name, lazy array): shapes and types are known before anything is computed.
+
+class ShardWriter:
+    """Writes the tensors of one model in the order in which they were announced, and takes the digests of its files.
+
+    A tensor may come in several pieces, and before its turn: then it waits in memory. Digests are taken of what is
+    written, by a thread that does nothing else.
     """
 
-    folder: Path
-    planned: Sequence[tuple[str, mx.array]]
-    parameters: int
-    _names: list[str] = field(default_factory=list)
-    _shards: list[dict[str, mx.array]] = field(default_factory=list)
-    _file: BinaryIO | None = None
-    _where: dict[str, str] = field(default_factory=dict)
-    _bytes: int = 0
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shards = backend().shards(dict(self.planned))
-        count = len(shards)
+    def __init__(self, folder: Path, planned: Sequence[tuple[str, mx.array]], parameters: int) -> None:
+        """Take (name, lazy array) of all tensors: shapes and types are known before anything is computed."""
+        self.sha256: dict[str, str] = {}
+        """SHA-256 of what was written, by the names of the files."""
+        self._folder, self._parameters = folder, parameters
+        folder.mkdir(parents=True, exist_ok=True)
+        shards = backend().shards(dict(planned))
+        self._where: dict[str, str] = {}
+        self._headers: dict[str, bytes] = {}
         for number, shard in enumerate(shards, 1):
-            file = "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+            file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
             self._where.update(dict.fromkeys(shard, file))
-        self._bytes = sum(array.nbytes for _, array in self.planned)
-        self._shards = [{name: mx.array(0) for name in shard} for shard in shards]
-        self._headers = [_header(shard) for shard in shards]
-        self._names = [name for name, _ in self.planned]
-        self.planned = ()  # the arrays must be free to go once they are written
+            self._headers[file] = _header(shard)
+        self._bytes = sum(array.nbytes for _, array in planned)
+        self._left = {name: array.nbytes for name, array in planned if array.nbytes}
+        """Bytes of each tensor that are not written yet, in their order."""
+        self._early: dict[str, list[Any]] = {}
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._queue: deque[Future[None]] = deque()
 
-    def write(self, name: str, array: mx.array) -> None:
-        """Write the next tensor; ValueError if it is not the announced one."""
-        if not self._names or self._names[0] != name:
-            raise ValueError(f"{name} is out of order")
-        self._names.pop(0)
-        if self._file is None:
-            self._file = (self.folder / self._where[name]).open("wb")
-            self._file.write(self._headers.pop(0))
-        self._file.write(_bytes_of(array))
-        del self._shards[0][name]
-        if not self._shards[0]:
-            self._shards.pop(0)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is open; a file that is not whole is left to the caller's temporary folder."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._file is not None:
             self._file.close()
-            self._file = None
+
+    def write(self, name: str, bits: NDArray[Any]) -> None:
+        """Write the next piece of a tensor. ValueError if it was not announced, or is longer than announced."""
+        if not bits.size:
+            return
+        if name not in self._left:
+            raise ValueError(f"{name} was not announced, or is written already")
+        if name != next(iter(self._left)):
+            self._early.setdefault(name, []).append(bits)
+            return
+        self._append(name, bits)
+        while self._left and (early := self._early.pop(next(iter(self._left)), [])):
+            name = next(iter(self._left))
+            for piece in early:
+                self._append(name, piece)
 
     def finish(self) -> None:
         """Write the index. ValueError if a tensor is missing."""
-        if self._names:
-            raise ValueError(f"{self._names[0]} was announced but not written")
+        self._wait(0)
+        if self._left:
+            raise ValueError(f"{next(iter(self._left))} was announced but not written whole")
+        for file in list(self._headers):  # one of tensors without numbers
+            self._write(file, np.empty(0), last=True)
         index: dict[str, Any] = {
-            "metadata": {"total_size": self._bytes, "total_parameters": self.parameters},
+            "metadata": {"total_size": self._bytes, "total_parameters": self._parameters},
             "weight_map": dict(sorted(self._where.items())),
         }
-        (self.folder / INDEX).write_text(json.dumps(index, indent=4))
+        data = json.dumps(index, indent=4).encode()
+        (self._folder / INDEX).write_bytes(data)
+        self.sha256[INDEX] = hashlib.sha256(data).hexdigest()
+
+    def _append(self, name: str, bits: NDArray[Any]) -> None:
+        """Hand a piece of the tensor whose turn it is to the thread."""
+        if bits.nbytes > self._left[name]:
+            raise ValueError(f"{name} is longer than announced")
+        self._left[name] -= bits.nbytes
+        whole = not self._left[name]
+        if whole:
+            del self._left[name]
+        last = whole and (not self._left or self._where[next(iter(self._left))] != self._where[name])
+        self._queue.append(self._thread.submit(self._write, self._where[name], bits, last=last))
+        self._wait(_QUEUED)
+
+    def _wait(self, most: int) -> None:
+        while len(self._queue) > most:
+            self._queue.popleft().result()
+
+    def _write(self, file: str, bits: NDArray[Any], *, last: bool) -> None:
+        if self._file is None:
+            self._file, self._digest = (self._folder / file).open("wb"), hashlib.sha256()
+            self._put(self._headers.pop(file))
+        if bits.size:  # there is no memory to look at otherwise
+            self._put(np.ascontiguousarray(bits).data.cast("B"))
+        if last:
+            self._file.close()
+            self._file = None
+            self.sha256[file] = self._digest.hexdigest()
+
+    def _put(self, data: bytes | memoryview) -> None:
+        assert self._file is not None  # noqa: S101  opened above
+        self._digest.update(data)
+        self._file.write(data)
 
 
 def _header(shard: dict[str, mx.array]) -> bytes:
@@ -89,11 +145,3 @@ def _header(shard: dict[str, mx.array]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8, as the format recommends
     return struct.pack("<Q", len(text)) + text
-
-
-def _bytes_of(array: mx.array) -> memoryview:
-    """Return the array's bytes; numpy has no bfloat16, so its bits travel as integers."""
-    if array.size == 0:  # there is no memory to look at
-        return memoryview(b"")
-    bits = mx.view(array, mx.uint16) if array.dtype == mx.bfloat16 else array
-    return np.ascontiguousarray(np.array(bits, copy=False)).data.cast("B")

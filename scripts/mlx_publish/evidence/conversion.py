@@ -111,6 +111,8 @@ class Written:
     """The first tensor that does not fit its type; nothing whole was written then."""
     routing: Routing = Routing()
     kept: KeptLayers = KeptLayers()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that were written, taken of the bytes on their way to the disk."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,22 @@ class TokenizerComparison:
 
 
 @dataclass(frozen=True)
+class MadeOn:
+    """What computed the bytes of a conversion."""
+
+    device: str
+    """`cpu` or `gpu`."""
+    backend: str
+    """That of MLX: `cpu`, `metal` or `cuda`."""
+    architecture: str
+    """Of the processor, as `arm64` or `x86_64`."""
+    system: str
+    """As `Darwin` or `Linux`."""
+    mlx: str
+    """The version of MLX."""
+
+
+@dataclass(frozen=True)
 class Conversion:
     """All that the engine learns while it converted a source to its variants."""
 
@@ -162,3 +180,4 @@ class Conversion:
     tokenizer: TokenizerComparison
     reference: SourceRead | None = None
     answers: Answers | None = None
+    made_on: MadeOn | None = None

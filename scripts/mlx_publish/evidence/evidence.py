@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from mlx_publish.errors import Fault
+from mlx_publish.evidence.devices import DeviceKind, kind_of
 from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.measurements import (
     ANY,
@@ -112,6 +113,16 @@ class LicenceSpec(Record):
     link: str | None
 
 
+class MadeOnSpec(Open):
+    """What computed the bytes: MLX's device, backend and version, on which processor and system."""
+
+    device: Literal["cpu", "gpu"]
+    backend: str
+    architecture: str
+    system: str
+    mlx: str
+
+
 class ModelSpec(Open):
     """The converted files; `model` is the digest of their list, `kept_wider` what the MLX class keeps wider."""
 
@@ -121,6 +132,7 @@ class ModelSpec(Open):
     parameters: Count
     bits_per_weight: Positive
     kept_wider: str = ""
+    made_on: MadeOnSpec | None = None
 
 
 class Rung(Record):
@@ -142,6 +154,13 @@ class Rung(Record):
     chip: str | None
     memory_8k_bytes: Count | None = None
     """Weights and cache at 8,192 tokens; null where the context is shorter or the cache is of an unknown kind."""
+    backend: Literal["cuda"] | None = None
+    """Left out but for a speed on an NVIDIA GPU, which is the `chip` then."""
+
+    @property
+    def kind(self) -> DeviceKind | None:
+        """The mark of the device beside the speed."""
+        return kind_of(self.device, self.backend) if self.device else None
 
 
 class Sampling(Record):

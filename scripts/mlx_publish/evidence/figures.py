@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.evidence.closeness import Closeness, closeness
+from mlx_publish.evidence.devices import named
 from mlx_publish.evidence.measurements import LengthSpec, SpeedSpec, headline
 from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.results import Converted, Fidelity
-
-_DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Figures:
     perplexity_ratio: float | None = None
     generation_tps: float | None = None
     device: str = ""
-    """`GPU` or `CPU`, which made the speed."""
+    """`GPU`, `CPU`, or the name of an NVIDIA GPU with `CUDA`, which made the speed."""
 
     @classmethod
     def of_evidence(cls, evidence: Mapping[str, Any]) -> Figures:
@@ -42,7 +41,9 @@ class Figures:
             _number(compared.get("same_first_choice")),
             _number(compared.get("perplexity_ratio")),
             headline(lengths).generation_tps.median if lengths else None,
-            _DEVICES.get(timed.get("device", ""), ""),
+            named(timed["device"], timed.get("backend"), timed.get("gpu"))
+            if timed.get("device") in ("cpu", "gpu")
+            else "",
         )
 
     @classmethod
@@ -65,7 +66,7 @@ class Figures:
             compared.same_first_choice if compared else None,
             compared.perplexity_ratio if compared else None,
             speed.headline.generation_tps.median if speed else None,
-            _DEVICES[speed.device] if speed else "",
+            speed.named if speed else "",
         )
 
     @property

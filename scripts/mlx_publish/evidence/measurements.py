@@ -16,6 +16,8 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
+from mlx_publish.evidence.devices import DeviceKind, kind_of, named
+
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -153,6 +155,23 @@ class SpeedSpec(Open):
     left_out: Annotated[list[Annotated[Open, ANY]], SOME]
     machine: Annotated[Machine, ANY] = Field(title="Machine")
     context: SkipJsonSchema[Memory | None] = None
+    backend: Literal["metal", "cuda", "cpu"] | None = None
+    gpu: str | None = None
+
+    @property
+    def kind(self) -> DeviceKind:
+        """The mark of the device beside a number."""
+        return kind_of(self.device, self.backend)
+
+    @property
+    def named(self) -> str:
+        """The device by its name, where that is an NVIDIA GPU."""
+        return named(self.device, self.backend, self.gpu)
+
+    @property
+    def chip(self) -> str:
+        """The chip that computed: an NVIDIA GPU, else the machine's."""
+        return (self.gpu or "NVIDIA GPU") if self.kind == "CUDA" else self.machine.chip
 
     @property
     def headline(self) -> LengthSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlx_publish.evidence.conversion import MadeOn
 from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.evidence.measured import Against, Answer, Divergence, Messages
 from mlx_publish.evidence.proof import ReferenceProof, TwinProof
@@ -94,6 +95,8 @@ class Converted:
     kept_wider: str | None = field(default=None, metadata=LEFT_OUT)
     """What the class quantizes otherwise than asked for, in words."""
     dtypes: Sequence[str]
+    made_on: MadeOn | None = field(default=None, metadata=LEFT_OUT)
+    """What computed the bytes."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
+from mlx_publish.evidence.records import LEFT_OUT
 from mlx_publish.machine.series import Summary
+
+Backend = Literal["metal", "cuda", "cpu"]
+"""What MLX computes with."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,9 @@ class Device:
     metal: bool
     deviation: float
     """How far its products are from the CPU's, as a share; NaN where one is no number, 0 on the CPU."""
+    backend: Backend | None = field(default=None, metadata=LEFT_OUT)
+    memory_bytes: int | None = field(default=None, metadata=LEFT_OUT)
+    """Of a GPU, as MLX is told."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +100,7 @@ class Speed:
     cache: CacheSize
     peak_memory_bytes: int
     process_memory_bytes: int
+    backend: Backend | None = field(default=None, metadata=LEFT_OUT)
+    """None in reports of versions before 0.3."""
+    gpu: str | None = field(default=None, metadata=LEFT_OUT)
+    """Name of the GPU, as MLX is told; None for a CPU."""

@@ -12,14 +12,18 @@ from mlx_publish.machine import Machine, describe
 from mlx_publish.machine.packages import versions
 from mlx_publish.machine.resources import memory_bytes
 
+_OF_A_GPU = ("gpu", "gpu_memory_bytes", "gpu_driver")
+"""Left out where they are not known: evidence of other machines stays as it was."""
+
 
 def machine() -> Mapping[str, object]:
     """Return what reports keep: chip, cores, memory in bytes, system and versions; nothing names a person or a host."""
     this = _described()
     library = None if platform.system() == "Darwin" else fast_blas()
     blas = library.resolve().name if library else "reference BLAS of the mlx wheel"
+    kept = {key: value for key, value in asdict(this).items() if value is not None or key not in _OF_A_GPU}
     return {
-        **asdict(this),
+        **kept,
         "chip": this.chip or this.arch,
         "memory_bytes": this.memory_bytes or memory_bytes(),
         "blas": None if platform.system() == "Darwin" else blas,

@@ -1,4 +1,4 @@
-"""A Linux machine, by what its kernel writes into /proc and /sys; no program is started.
+"""A Linux machine, by what its kernel writes into /proc and /sys; only an NVIDIA GPU is asked for by a program.
 
 The formats are documented in proc(5) and in the kernel's Documentation/ABI, under the names at each reader.
 """
@@ -9,12 +9,13 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, sleep
 
-from mlx_publish.machine.programs import Program, taken_by_others
-from mlx_publish.machine.snapshot import State
+from mlx_publish.machine import nvidia
+from mlx_publish.machine.programs import Program, Run, taken_by_others
+from mlx_publish.machine.snapshot import LEFT_OUT, State
 
 ROOT = Path("/")
 _PAUSE = 0.5
@@ -38,6 +39,11 @@ class LinuxMachine:
     performance_cores: None = None
     efficiency_cores: None = None
     gpu_cores: None = None
+    gpu: str | None = field(default=None, metadata=LEFT_OUT)
+    """Name of the GPU, where MLX computes by CUDA."""
+    gpu_memory_bytes: int | None = field(default=None, metadata=LEFT_OUT)
+    """The machine's own memory where the GPU shares it."""
+    gpu_driver: str | None = field(default=None, metadata=LEFT_OUT)
     arch: str = field(kw_only=True)
     python: str = field(kw_only=True)
 
@@ -59,12 +65,24 @@ def describe(root: Path = ROOT) -> LinuxMachine:
     )
 
 
-def state(root: Path = ROOT) -> State:
-    """Return how the machine is now, over half a second, but for its load."""
+def with_gpu(machine: LinuxMachine, run: Run, root: Path = ROOT) -> LinuxMachine:
+    """Return the machine with what is known of its NVIDIA GPU."""
+    gpu = nvidia.describe(run, root)
+    if gpu is None:
+        return machine
+    memory = machine.memory_bytes if gpu.unified else gpu.memory_bytes
+    return replace(machine, gpu=gpu.name, gpu_memory_bytes=memory, gpu_driver=gpu.driver)
+
+
+def state(root: Path = ROOT, run: Run | None = None) -> State:
+    """Return how the machine is now, over half a second, but for its load; `run` asks an NVIDIA GPU."""
     profile = _read(root / "sys/firmware/acpi/platform_profile")
     # ABI: sysfs-class-thermal.
     zones = [state for zone in root.glob("sys/class/thermal/thermal_zone*") if (state := _zone(zone)) is not None]
-    taken = taken_by_others(programs(root / "proc"))
+    running = programs(root / "proc")
+    taken = taken_by_others(running)
+    gpu = nvidia.describe(run, root) if run else None
+    of_gpu = nvidia.state(run, gpu, running) if run and gpu else nvidia.GpuState()
     return State(
         power=_power(root / "sys/class/power_supply"),
         low_power_mode=profile == "low-power" if profile else None,
@@ -73,6 +91,10 @@ def state(root: Path = ROOT) -> State:
         cpu_speed_limit=_speed_limit(root / "sys/devices/system/cpu/cpufreq"),
         other_cores=taken.cores,
         busiest=taken.busiest,
+        gpu_slowdown=of_gpu.slowdown,
+        gpu_heat_s=of_gpu.heat_s,
+        gpu_power_s=of_gpu.power_s,
+        gpu_others=of_gpu.others,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
+from threading import Thread
 
 from mlx_publish.children.process import FAILED, ask
 from mlx_publish.machine.snapshot import Busy
@@ -16,7 +17,13 @@ Run = Callable[[Sequence[str]], str]
 TIMEOUT = 10.0
 """Seconds that a program of the system may take."""
 # One language and one decimal point, and no token of ours; without SYSTEM_VERSION_COMPAT, macOS tells its true version.
-_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+# The last folders are those of NVIDIA's driver where a container or WSL gets it from its host.
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "PATH": "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/nvidia/bin:/usr/lib/wsl/lib",
+    "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64",
+}
+_GRACE = 1.0
 _WORTH_NAMING = 20.0
 _NAMED = 3
 _LONGEST_NAME = 32
@@ -45,6 +52,15 @@ def run_program(command: Sequence[str]) -> str:
 
     The exit code says nothing here: sysctl fails if one of many keys is unknown, and answers the others.
     """
+    answers: list[str] = []
+    # One that hangs in its driver, as nvidia-smi may, cannot even be killed: it is left behind.
+    thread = Thread(target=lambda: answers.append(_answer(command)), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT + _GRACE)
+    return answers[0] if answers else ""
+
+
+def _answer(command: Sequence[str]) -> str:
     try:
         return ask(command, _ENVIRONMENT, Path("/"), seconds=TIMEOUT).out
     except FAILED:
@@ -58,8 +74,7 @@ def taken_by_others(programs: Sequence[Program]) -> Taken:
     """
     if not programs:
         return Taken()
-    parents, own = {program.pid: program.parent for program in programs}, getpid()
-    ours = {own, *_ancestors(own, parents)} | {pid for pid in parents if own in _ancestors(pid, parents)}
+    ours = descent(programs)
     others = [program for program in programs if program.pid not in ours]
     others.sort(key=lambda program: (-program.percent, program.name))
     busiest = [program for program in others if program.percent > _WORTH_NAMING][:_NAMED]
@@ -67,6 +82,12 @@ def taken_by_others(programs: Sequence[Program]) -> Taken:
         round(sum(program.percent for program in others) / 100, 2),
         [Busy(plain_name(program.name), round(program.percent, 1)) for program in busiest],
     )
+
+
+def descent(programs: Sequence[Program]) -> set[int]:
+    """Return the numbers of this process, of those that started it and of those that it started."""
+    parents, own = {program.pid: program.parent for program in programs}, getpid()
+    return {own, *_ancestors(own, parents)} | {pid for pid in parents if own in _ancestors(pid, parents)}
 
 
 def plain_name(name: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+LEFT_OUT = {"left_out": True}
+"""Metadata of a field that reports leave out where it is None, as `evidence.records` reads it."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,11 @@ class State:
     """Those above 20 % of one core, three at most."""
     load: float | None = None
     """The load average of one minute for each core, our own work included."""
+    gpu_slowdown: str | None = field(default=None, metadata=LEFT_OUT)
+    """Of an NVIDIA GPU: `none`, `heat`, `hardware` or `power cap`."""
+    gpu_heat_s: float | None = field(default=None, metadata=LEFT_OUT)
+    """Seconds for which heat slowed it down since its driver was loaded."""
+    gpu_power_s: float | None = field(default=None, metadata=LEFT_OUT)
+    """The same of a power cap or brake."""
+    gpu_others: float | None = field(default=None, metadata=LEFT_OUT)
+    """Percent of its time that other programs take."""

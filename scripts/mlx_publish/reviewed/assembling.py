@@ -101,17 +101,16 @@ def _rung(context: Context, variant: Variant, model: ModelSpec, bound: Bound) ->
     fidelity = read_back(bound.reports["fidelity"].result) if bound.fits("fidelity") else None
     benchmark = read_back(bound.reports["benchmark"].result) if bound.of_these_bytes("benchmark") else {}
     memory = benchmark.get("context")
-    return {
-        "label": variant.label,
-        "repo": context.recipe.destinations[variant.label].repo,
-        **measured_of(
-            model,
-            FidelitySpec.model_validate(fidelity) if fidelity else None,
-            SpeedSpec.model_validate(benchmark) if bound.fits("benchmark") else None,
-            Memory.model_validate(memory) if memory else None,
-            memory_8k(model, benchmark, variant.form.dtype),
-        ),
-    }
+    measured = measured_of(
+        model,
+        FidelitySpec.model_validate(fidelity) if fidelity else None,
+        SpeedSpec.model_validate(benchmark) if bound.fits("benchmark") else None,
+        Memory.model_validate(memory) if memory else None,
+        memory_8k(model, benchmark, variant.form.dtype),
+    )
+    if measured["backend"] is None:  # earlier versions do not know it
+        del measured["backend"]
+    return {"label": variant.label, "repo": context.recipe.destinations[variant.label].repo, **measured}
 
 
 def memory_8k(model: ModelSpec, benchmark: Mapping[str, object], dtype: str | None) -> int | None:
@@ -147,6 +146,7 @@ def measured_of(
         "generation_tps": length.generation_tps.median if length else None,
         "prompt_tokens": length.prompt_tokens if length else None,
         "device": benchmark.device if benchmark else None,
-        "chip": benchmark.machine.chip if benchmark else None,
+        "chip": benchmark.chip if benchmark else None,
         "memory_8k_bytes": short_memory,
+        "backend": "cuda" if benchmark and benchmark.kind == "CUDA" else None,
     }

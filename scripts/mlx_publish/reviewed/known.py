@@ -35,6 +35,8 @@ _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
 _OF_THE_MACHINE = frozenset({"twin-equal", "room"})
 """Their numbers are of one job: last digits of torch on one machine, room for as many variants as the job had."""
+_OF_ANY_MACHINE = frozenset({"model.made_on.architecture", "model.made_on.system"})
+"""The same bytes come from any processor and system, so those of a job need not be those of the reviewed evidence."""
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?(?: [kMGT]B)?")
 _FAR = 1000.0  # factor between two errors of rounding, which two machines do not make
 
@@ -57,7 +59,8 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
     for key in _SURE:
         # Of a model that was tested, the work folder may no longer have the test.
         if key != "untested" or stated.get(key) or {*TESTED} & {*evidence.missing}:
-            differences += walk(key, stated.get(key), own.get(key), _REPORT[key])
+            found = walk(key, stated.get(key), own.get(key), _REPORT[key])
+            differences += [difference for difference in found if difference.field not in _OF_ANY_MACHINE]
     differences += _kit(evidence)
     differences += _proof(evidence, here)
     differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))

@@ -14,7 +14,7 @@ _FILES = ("weight_bytes", "bits_per_weight")
 _MEMORY = ("memory_bytes", "memory_tokens", "memory_8k_bytes")
 _MEASURED: Mapping[str, Sequence[str]] = {
     "fidelity": ("mean_kld", "mean_kld_error", "same_first_choice", "against"),
-    "benchmark": (*_MEMORY, "generation_tps", "prompt_tokens", "device", "chip"),
+    "benchmark": (*_MEMORY, "generation_tps", "prompt_tokens", "device", "chip", "backend"),
 }
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 
 from mlx_publish.children.jobs import Bounds, Job
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import folder_digest
-from mlx_publish.machine.packages import versions
-from mlx_publish.machine.resources import memory_bytes, side_by_side
+from mlx_publish.machine.packages import computes_by, versions
+from mlx_publish.machine.resources import memory_bytes, most_weights, side_by_side
 from mlx_publish.recipes.recipe import Variant
 
 FLOAT32 = 4
@@ -49,9 +48,8 @@ def parameters(context: Context) -> int:
 
 
 def source_fits(context: Context) -> bool:
-    """Return whether the whole source takes half of the memory at most: 2 bytes a weight on Metal, 4 on a CPU."""
-    width = 2 if platform.system() == "Darwin" else FLOAT32
-    return width * parameters(context) < memory_bytes() // 2
+    """Return whether the whole source can be computed with: 2 bytes a weight on a GPU, 4 on a CPU."""
+    return (FLOAT32 if computes_by() == "cpu" else 2) * parameters(context) < most_weights()
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlx_publish.children.environment import fast_blas
+from mlx_publish.machine.packages import computes_by
 from mlx_publish.machine.resources import memory_bytes
 
 LONG, BEYOND = 512, 64
@@ -15,7 +15,7 @@ LONG, BEYOND = 512, 64
 # What is read within a quarter of a minute, as parameters times tokens: measured on a CPU with OpenBLAS and without.
 _CPU = {True: 3.5e11, False: 2.5e10}
 # A minute and a half of the smallest Apple GPU at half of its 2.6 TFLOPS, two operations for a parameter and token:
-# enough for a window of 4,096 in 8 billion parameters.
+# enough for a window of 4,096 in 8 billion parameters. GPUs that CUDA computes on are faster.
 _GPU = 6e13
 # A score of attention is written, exponentiated and read again, which takes as long as this many products.
 _SCORE = 25
@@ -59,7 +59,7 @@ def _within(context: int | None) -> float:
 
 def _in_time(parameters: int, sizes: Mapping[str, object]) -> float:
     """Solve parameters * n + attention * n^2 = budget for n."""
-    budget = _GPU if platform.system() == "Darwin" else _CPU[bool(fast_blas())]
+    budget = _CPU[bool(fast_blas())] if computes_by() == "cpu" else _GPU
     heads, width = _heads(sizes)
     attention = _number(sizes, "num_hidden_layers", 1) * heads * (width + _SCORE)
     linear = max(parameters, 1)

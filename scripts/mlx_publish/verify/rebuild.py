@@ -9,13 +9,15 @@ from pathlib import Path
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
+from mlx_publish.evidence.weight_differences import WeightDifferences
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.known import of_source
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.text.console import Console
-from mlx_publish.verify.published import EVIDENCE
+from mlx_publish.verify.published import EVIDENCE, Published
+from mlx_publish.verify.weights import differing_weights
 from mlx_publish.work import Work
 
 
@@ -26,21 +28,26 @@ class Rebuilt:
     sha256: Mapping[str, str]
     differences: tuple[str, ...]
     """Where the evidence differs from what its source gives."""
+    weights: WeightDifferences | None = None
+    """How published weights differ; None if no file does."""
 
 
-def rebuild(evidence: Evidence, source: str, root: Path, console: Console) -> Rebuilt:
-    """Convert the source of the evidence at its commit again, in the work folder `root`.
+def rebuild(published: Published, source: str, root: Path, console: Console) -> Rebuilt:
+    """Convert the source of a published model's evidence at its commit again, in the work folder `root`.
 
-    `source` is the folder of a source that is no repo. Raises what `convert` raises, `BadInput` if no source is
-    known or the folder is another one, and `Refused` if it cannot be converted any more.
+    Weights that differ are compared tensor by tensor. `source` is the folder of a source that is no repo. Raises what
+    `convert` raises, `BadInput` if no source is known or the folder is another one, and `Refused` if it cannot be
+    converted any more.
     """
+    evidence = published.evidence
     recipe = recipe_of(evidence, source)
     label, work = recipe.variants[0].label, Work(root, recipe.name)
     context = Context(recipe, recipe.variants, work, console, planned=PLANNED)
     with work.lock():
         _same_source(context, evidence)
         digests = made(context, "made-again")[label]
-        return Rebuilt(digests, tuple(map(str, of_source(context, recipe.variants[0], evidence))))
+        weights = differing_weights(context, published, digests)
+        return Rebuilt(digests, tuple(map(str, of_source(context, recipe.variants[0], evidence))), weights)
 
 
 def _same_source(context: Context, evidence: Evidence) -> None:

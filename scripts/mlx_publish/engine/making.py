@@ -1,0 +1,158 @@
+"""What a variant makes of a parameter of the source, row by row: cast it, quantize it, or leave it as it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from mlx_publish.engine.graph import Graph
+from mlx_publish.engine.rounding import Precision, is_supported, quantize_rows_each
+from mlx_publish.engine.rows import INTEGERS, Bits, Rows, bits_of
+
+_INFINITE = {mx.bfloat16: 0xFF00, mx.float16: 0xF800, mx.float32: 0xFF000000}
+"""Twice the bits without their sign: from here on everything is infinity or NaN."""
+_PARTS = ("weight", "scales", "biases")
+_LOCAL = threading.local()
+
+
+@dataclass(frozen=True)
+class Way:
+    """What becomes of one parameter: the tensors that it gives, its type before it is packed, and how it is packed."""
+
+    names: tuple[str, ...]
+    dtype: mx.Dtype
+    packing: Precision | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a tensor that was made: its bits, and what is to know of them."""
+
+    name: str
+    bits: Bits
+    largest: int
+    """Twice the bits of the largest magnitude, which is 0 where all are zero; 1 for what are no floats."""
+    finite: bool
+
+
+def ways(graph: Graph, model: nn.Module, typed: Mapping[str, mx.Dtype], source: Mapping[str, str]) -> dict[str, Way]:
+    """Return by parameter of the source what a variant's model makes of it; what is made otherwise is left out.
+
+    `typed` are the types of the variant's parameters before anything was quantized, `source` are paths of parameters
+    by the keys of their arrays.
+    """
+    arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+    made: dict[str, Way] = {}
+    for path, module in model.named_modules():
+        stem = f"{path}." if path else ""
+        packing = _packing(module)
+        names = tuple(stem + part for part in _PARTS if stem + part in arrays)
+        if packing and names and (parameter := _packed_of(graph, [arrays[name] for name in names], source)):
+            made[parameter] = Way(names, typed[parameter], packing)
+    taken = {name for way in made.values() for name in way.names}
+    for name, array in arrays.items():
+        key = graph.key(array)
+        if name not in taken and (source.get(key) or source.get(_uncast(graph, key))) == name:
+            made[name] = Way((name,), array.dtype)
+    return made
+
+
+def _packing(module: Any) -> Precision | None:
+    """Return how a module is packed by its own account; None if it is not."""
+    bits, group_size = getattr(module, "bits", None), getattr(module, "group_size", None)
+    if not isinstance(bits, int) or not isinstance(group_size, int) or "scales" not in module:
+        return None
+    return Precision(group_size, bits, str(getattr(module, "mode", "affine")))
+
+
+def _packed_of(graph: Graph, arrays: Sequence[mx.array], source: Mapping[str, str]) -> str | None:
+    """Return the parameter that MLX packs into just these arrays; None if anything else happens on the way."""
+    operations = [graph.made_by(graph.key(array)) for array in arrays]
+    first = operations[0]
+    if first.name != "Quantize" or len(first.takes) != 1 or any(operation is not first for operation in operations):
+        return None
+    return source.get(first.takes[0]) or source.get(_uncast(graph, first.takes[0]))
+
+
+def _uncast(graph: Graph, key: str) -> str:
+    """Return the key of what an array was cast from once; its own where it was not."""
+    operation = graph.made_by(key)
+    return operation.takes[0] if operation.name == "AsType" else key
+
+
+def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
+    """Return what each way makes of some rows of a parameter, in a thread of its own."""
+    with mx.stream(_stream()):
+        in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
+        quick = [way for way in all_ways if way.packing and is_supported(way.dtype, bits.shape, *way.packing)]
+        made = dict(zip(quick, _packed(in_type, quick), strict=True))
+        return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]
+
+
+def _packed(in_type: Mapping[mx.Dtype, Bits], all_ways: Sequence[Way]) -> list[list[Bits]]:
+    """Quantize rows in each way; what ways of one type share is computed once."""
+    made: dict[Way, list[Bits]] = {}
+    for dtype, bits in in_type.items():
+        of = [way for way in all_ways if way.dtype == dtype]
+        precisions = [way.packing for way in of if way.packing]
+        if of:
+            integers = bits.view(INTEGERS[dtype.size])
+            made |= dict(zip(of, quantize_rows_each(integers, dtype, precisions), strict=True))
+    return [made[way] for way in all_ways]
+
+
+def _pieces(way: Way, bits: Bits, packed: list[Bits] | None) -> list[Piece]:
+    if way.packing is None:
+        return [judged(way.names[0], bits, way.dtype)]
+    if packed is not None:
+        types = [mx.uint32, *(way.dtype if way.packing.mode == "affine" else mx.uint8 for _ in packed[1:])]
+    else:
+        arrays = mx.quantize(_array(bits, way.dtype), *way.packing)
+        mx.eval(arrays)
+        packed, types = [bits_of(array) for array in arrays], [array.dtype for array in arrays]
+    return [judged(name, part, of) for name, part, of in zip(way.names, packed, types, strict=True)]
+
+
+def _cast(bits: Bits, dtype: mx.Dtype, to: mx.Dtype) -> Bits:
+    """Return rows in another type, rounded as MLX does."""
+    if dtype == to:
+        return bits
+    array = _array(bits, dtype).astype(to)
+    mx.eval(array)
+    return bits_of(array)
+
+
+def judged(name: str, bits: Bits, dtype: mx.Dtype) -> Piece:
+    """Return rows with what is to know of them."""
+    if dtype not in _INFINITE or bits.size == 0:
+        return Piece(name, bits, 1, finite=True)
+    integers = bits.view(INTEGERS[dtype.size])
+    largest = int(np.add(integers, integers, out=_scratch(integers)).max())  # doubled, without its sign
+    return Piece(name, bits, largest, finite=largest < _INFINITE[dtype])
+
+
+def _array(bits: Bits, dtype: mx.Dtype) -> mx.array:
+    return mx.array(bits).view(dtype) if dtype in _INFINITE else mx.array(bits)
+
+
+def _scratch(like: Bits) -> Bits:
+    """Return memory of a thread that is used again and again."""
+    kept = getattr(_LOCAL, "scratch", None)
+    if kept is None or kept.nbytes < like.nbytes:
+        kept = _LOCAL.scratch = np.empty(like.nbytes, np.uint8)
+    piece: Bits = kept[: like.nbytes].view(like.dtype).reshape(like.shape)
+    return piece
+
+
+def _stream() -> Any:
+    """Return the thread's own stream of the CPU, which gives the same bits on any machine; a GPU gives others."""
+    if not hasattr(_LOCAL, "stream"):
+        _LOCAL.stream = mx.new_stream(mx.cpu)
+    return _LOCAL.stream
