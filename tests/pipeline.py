@@ -140,6 +140,11 @@ def command_of(process: int) -> str:
         return ""
 
 
+def read_so_far() -> int:
+    """Return the bytes that this process and all of its children that have ended have read: Linux counts them."""
+    return int(Path("/proc/self/io").read_text().splitlines()[0].removeprefix("rchar: "))
+
+
 def alive(process: int) -> bool:
     """Tell whether a process runs; one that has ended and was not asked for its exit code does not."""
     try:

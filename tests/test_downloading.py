@@ -12,6 +12,7 @@ from hub import Hub
 from mlx_publish.hub.fetch import fetch
 from mlx_publish.hub.repo import RepoFiles
 from mlx_publish.text.progress import Step
+from mlx_publish.work import Work
 from models import make_model
 from pipeline import User, write_recipe
 from recording import frames, on_terminal, screen
@@ -35,7 +36,7 @@ def test_a_download_tells_its_bytes_and_a_second_one_has_none(hub: Hub, commit: 
     user, told = User(tmp_path / "home", hub, "read"), list[str | Step]()
     with in_process.surroundings(user.environment, tmp_path):
         entries = list(RepoFiles(SOURCE, commit).entries.values())
-        fetch(SOURCE, commit, entries, told.append)
+        fetch(SOURCE, commit, entries, Work(tmp_path, "tiny"), told.append).verify()
         total = sum(entry.size for entry in entries)
         steps = [step for step in told if isinstance(step, Step)]
         loaded = [step.done for step in steps if step.what == f"downloading {SOURCE}"]
@@ -44,7 +45,7 @@ def test_a_download_tells_its_bytes_and_a_second_one_has_none(hub: Hub, commit: 
         assert loaded[-1] == total
         assert steps[-1] == Step(f"digests of {SOURCE}", total, total)
         told.clear()
-        fetch(SOURCE, commit, entries, told.append)
+        fetch(SOURCE, commit, entries, Work(tmp_path, "tiny"), told.append).verify()
         assert {step.what for step in told if isinstance(step, Step)} == {f"digests of {SOURCE}"}
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mlx_publish.work import Work
 
 HOLD = """
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from filelock import FileLock
 with FileLock(sys.argv[1]):
@@ -189,11 +191,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are really read."""
     found: list[str] = []
 
-    def counted(path: Path) -> str:
-        found.append(path.name)
-        return sha256_of(path)
+    def counted(paths: Sequence[Path], _read: object) -> list[str]:
+        found.extend(path.name for path in paths)
+        return [sha256_of(path) for path in paths]
 
-    monkeypatch.setattr(work_module, "sha256_of", counted)
+    monkeypatch.setattr(work_module, "sha256_of_all", counted)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -19,12 +20,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Later:
+    """A text that takes a while to find; `find` waits for it."""
+
+    find: Callable[[], str]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A stage's findings and result for one variant."""
 
     checks: tuple[Finding, ...]
     result: object = field(default_factory=dict)
     """A record of `evidence/results.py`; empty if the variant was refused before there was a result."""
+    whole: Callable[[], Outcome] | None = None
+    """Waits for what this one lacks; of the same verdict. None if it lacks nothing."""
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """Reports of a stage that wait for something: as far as they are known, by label, and what writes them."""
+
+    stage: str
+    reports: Mapping[str, Report]
+    write: Callable[[], object]
 
 
 @dataclass
@@ -50,6 +69,10 @@ class Context:
     """Whether `upload` only says what it would do; its report then replaces none."""
     children: Children = field(default_factory=Children)
     """Processes that load MLX while the source is still looked at."""
+    unwritten: list[Unwritten] = field(default_factory=list)
+    """Reports that wait for the source's identity."""
+    ending: ExitStack = field(default_factory=ExitStack)
+    """What is ended with the run, as processes that take digests."""
     _kept: dict[str, object] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -58,9 +81,16 @@ class Context:
             self._kept[name] = make()
         return cast("T", self._kept[name])
 
+    def settle(self) -> None:
+        """Write the reports that wait for the source's identity. Raises what finding it raises."""
+        while self.unwritten:
+            self.unwritten[0].write()
+            del self.unwritten[0]
+
     def report(self, variant: Variant, stage: str) -> Report:
         """Return the report of an earlier stage. `BadInput` if it has not run."""
-        report = self.work.report(variant.label, stage)
+        waiting = (given.reports.get(variant.label) for given in self.unwritten if given.stage == stage)
+        report = next(waiting, None) or self.work.report(variant.label, stage)
         if report is None:
             raise BadInput(
                 f"no {stage}.json for {variant.label} in {self.work.folder}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mlx_publish.children.digesting import Digesting, Large
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
-from mlx_publish.evidence.digests import FileDigest, sha256_of
+from mlx_publish.evidence.beside import Beside
+from mlx_publish.evidence.digests import FileDigest, Read, sha256_of_all
 from mlx_publish.evidence.report import SCHEMA, Report
 from mlx_publish.text.files import json_text, read_json, write_atomically
 from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
@@ -23,7 +26,12 @@ from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
 # Half-done work of this package beside what it was to become: folders, and files of `write_atomically`.
 _FOLDER_LEFT = re.compile(r"\..+\.(new|old)-\w+")
 _FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log)\.[a-z0-9_]{8}")
-_ENTRY = {"mark", "sha256"}  # what is remembered of a file
+_DIGESTS, _ENTRY = ".digests.json", {"mark", "sha256"}  # where digests are kept, and what of each
+
+
+def mark(status: os.stat_result) -> list[int]:
+    """Return what tells a file from a changed one, as it is kept beside its digest."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 @dataclass
@@ -33,6 +41,7 @@ class Work:
     root: Path
     recipe: str
     _digests: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -93,34 +102,62 @@ class Work:
     def digests(self, folder: Path) -> tuple[FileDigest, ...]:
         """Return sizes and SHA-256 of all files below `folder`; unchanged files are not read twice."""
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        return self.digests_of(files, lambda name: sha256_of(files[name]))
+        return self.digests_of(files)
 
-    def digests_of(self, files: Mapping[str, Path], read: Callable[[str], str]) -> tuple[FileDigest, ...]:
-        """Return sizes and SHA-256 of files by their names; `read` gives the digest of one that is not known yet.
+    def digests_of(self, files: Mapping[str, Path], read: Read | None = None) -> tuple[FileDigest, ...]:
+        """Return sizes and SHA-256 of files by their names; `read` takes how many bytes more were read."""
+        statuses = {name: path.stat() for name, path in files.items()}
+        digests = {name: self.known(path, statuses[name]) for name, path in files.items()}
+        unknown = [name for name, digest in digests.items() if digest is None]
+        taken = dict(zip(unknown, sha256_of_all([files[name] for name in unknown], read), strict=True))
+        self.remember({files[name]: (mark(statuses[name]), digest) for name, digest in taken.items()})
+        return tuple(FileDigest(name, statuses[name].st_size, digests[name] or taken[name]) for name in files)
+
+    def beside(self, files: Mapping[str, Large]) -> Beside:
+        """Begin to take the digests of large files that are not known yet, by their names."""
+        known = {name: digest for name, file in files.items() if (digest := self.known(file.path)) and file.is_there}
+        rest = {name: file for name, file in files.items() if name not in known}
+        return Beside(known, Digesting(rest), self.remember)
+
+    def known(self, path: Path, status: os.stat_result | None = None) -> str | None:
+        """Return the SHA-256 of a file that has not changed since it was taken; None if it has to be read.
 
         A file counts as unchanged with the same size, times and inode. The time of a file's content can be put back;
         that of its change (ctime) cannot.
         """
-        cache_file = self.folder / ".digests.json"
+        with self._guard:
+            entry = self._known_digests().get(str(path))
+        try:
+            return str(entry["sha256"]) if entry and entry["mark"] == mark(status or path.stat()) else None
+        except FileNotFoundError:
+            return None
+
+    def remember(self, digests: Mapping[Path, tuple[list[int], str]]) -> None:
+        """Keep the SHA-256 of files, each with the mark that the file had when it was taken."""
+        with self._guard:
+            before = dict(self._known_digests())
+            self._digests |= {str(path): {"mark": of, "sha256": sha256} for path, (of, sha256) in digests.items()}
+            if self._digests != before:
+                write_atomically(self.folder / _DIGESTS, json_text(self._digests))
+
+    def remember_folder(self, folder: Path, files: Iterable[FileDigest]) -> None:
+        """Keep the digests of files that were just put into `folder`; not of one that has another size now."""
+        statuses = {file: (folder / file.path).stat() for file in files}
+        self.remember(
+            {
+                folder / file.path: (mark(status), file.sha256)
+                for file, status in statuses.items()
+                if status.st_size == file.size
+            }
+        )
+
+    def _known_digests(self) -> Mapping[str, Mapping[str, Any]]:
         if not self._digests:
-            kept = read_json(cache_file)
+            kept = read_json(self.folder / _DIGESTS)
             for path, entry in kept.items() if isinstance(kept, dict) else ():
                 if isinstance(entry, dict) and set(entry) == _ENTRY:
                     self._digests[path] = entry
-        before = dict(self._digests)
-        digests = tuple(self._digest(name, path, read) for name, path in files.items())
-        if self._digests != before:
-            write_atomically(cache_file, json_text(self._digests))
-        return digests
-
-    def _digest(self, name: str, path: Path, read: Callable[[str], str]) -> FileDigest:
-        stat = path.stat()
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        known = self._digests.get(str(path))
-        if not known or known["mark"] != mark:
-            known = {"mark": mark, "sha256": read(name)}
-            self._digests[str(path)] = known
-        return FileDigest(name, stat.st_size, known["sha256"])
+        return self._digests
 
     @contextmanager
     def aside(self, label: str) -> Iterator[Path]:

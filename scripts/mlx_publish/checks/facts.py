@@ -20,8 +20,8 @@ class SourceFacts:
 
     recipe: Recipe
     variant: Variant
-    identity: str
-    """Commit, or digest of the folder."""
+    identity: str | None
+    """Commit, or digest of the folder; empty where no digest is taken, None while it is being taken."""
     source: Metadata
     """Files, configs and headers, each read when it is first asked for."""
     mlx_lm: tuple[str, frozenset[str]] | None

@@ -87,6 +87,8 @@ def _dead_link(link: str, paths: Collection[str]) -> str:
 
 
 def _revision(facts: SourceFacts) -> Says:
+    if facts.identity is None:
+        return passed("the folder's files are being digested")
     if facts.recipe.source_folder and not facts.identity:
         return skipped("a folder that is refused by names, sizes or headers is not digested")
     if facts.recipe.source_folder:

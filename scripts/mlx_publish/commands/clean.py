@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,22 +153,22 @@ def _stale(work: Work) -> Iterator[Stale]:
     for label in sorted(path.parent.name for path in work.folder.glob("*/convert.json")):
         report = work.report(label, "convert")
         converted = report.read(Converted) if report else None
-        for file in converted.files if converted else ():
-            path = work.model(label) / file.path
-            if path.suffix == ".safetensors" and _is_reported(path, file):
-                yield Stale(path, file.size)
+        yield from _reported(work, label, converted.files if converted else ())
     store = work.source / "reference"
     if (store / "passages.json").is_file():
         yield from (Stale(path, path.stat().st_size) for path in sorted(store.iterdir()) if _PIECE.fullmatch(path.name))
 
 
-def _is_reported(path: Path, file: FileDigest) -> bool:
-    """Return whether a file is the one that was reported."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
-        return False
-    from mlx_publish.evidence.digests import sha256_of
-
-    return sha256_of(path) == file.sha256
+def _reported(work: Work, label: str, files: Sequence[FileDigest]) -> Iterator[Stale]:
+    """Yield the weights of a variant that are the very ones that were reported."""
+    paths = {file: work.model(label) / file.path for file in files if file.path.endswith(".safetensors")}
+    there = {
+        file.path: path
+        for file, path in paths.items()
+        if path.is_file() and not path.is_symlink() and path.stat().st_size == file.size
+    }
+    sha256 = {file.path: file.sha256 for file in work.digests_of(there)}
+    yield from (Stale(path, file.size) for file, path in paths.items() if sha256.get(file.path) == file.sha256)
 
 
 COMMAND = Command(

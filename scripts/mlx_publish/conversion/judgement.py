@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +56,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     write_stopping(folder, made.tokenizer.stopping)
     if inspected.source.modality == "text":
         claim_text_alone(folder)
-    files = FolderFiles(folder)
-    total = sum(entry.size for entry in files.entries.values())
-    digested = context.console.of_bytes(f"digests of {variant.label}", total)
-    digests = sha256_of_all((folder / path for path in files.entries), digested)
+    files, written = FolderFiles(folder), made.conversion.variants.get(variant.label, Written())
     built = Built(
         variant=variant,
         source_tensors=made.source_tensors,
@@ -66,12 +64,25 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         index=read_json_file(files, INDEX),
         config=read_json_file(files, "config.json") or {},
         source_sha256={path: sha256_of(prepared.source / path) for path in prepared.side_files},
-        sha256=dict(zip(files.entries, digests, strict=True)),
+        sha256=_digests(made, files, written.sha256),
         repaired=repaired,
-        kept=made.conversion.variants.get(variant.label, Written()).kept,
+        kept=written.kept,
         made_on=made.conversion.made_on,
     )
     return checks + run_checks(CONVERT, built, context.recipe.accepted), built
+
+
+def _digests(made: Made, files: FolderFiles, written: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of all files by path: of weights as they were `written`, of all else as it is there now.
+
+    That a weight file has the length of what was written, its header says.
+    """
+    known = {path: written[path] for path in files.entries if path.endswith(".safetensors") and path in written}
+    rest = [path for path in files.entries if path not in known]
+    total = sum(files.entries[path].size for path in rest)
+    digested = made.context.console.of_bytes(f"digests of {made.variant.label}", total)
+    digests = sha256_of_all((files.folder / path for path in rest), digested)
+    return {**known, **dict(zip(rest, digests, strict=True))}
 
 
 def result_of(built: Built, folder: Path) -> Converted:

@@ -122,10 +122,15 @@ def _fp4(groups: Groups, magnitudes: Array, scale: Array) -> Array:
 
 def _limits(groups: Groups, scale: Array) -> Iterator[Array]:
     """Yield the products of scale and step as bits."""
-    for step, octaves in _FP4_STEPS:
-        limit = each_lane(groups.number.narrow_exactly(scale * step).view(groups.number.signed))
+    number = groups.number
+    if scale.min() < number.normal:  # below the normal numbers, an octave is no fixed distance of bits
+        steps = tuple((step * 2**octave, 1) for step, octaves in _FP4_STEPS for octave in range(octaves))
+    else:
+        steps = _FP4_STEPS
+    for step, octaves in steps:
+        limit = each_lane(number.narrow_exactly(scale * np.float32(step)).view(number.signed))
         for octave in range(octaves):
-            yield np.add(limit, octave * groups.number.octave)
+            yield np.add(limit, octave * number.octave)
 
 
 def _negative(groups: Groups) -> Array:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
+T = TypeVar("T")
 Read: TypeAlias = "Callable[[int], None]"
 """Takes how many bytes more were read."""
+_MOST = 16  # threads; more readers make no disk faster
 SCHEMA = "mlx-publish/evidence/1"
 # They are made from the evidence, or sign it, so they cannot stand in it.
 MADE_FROM_EVIDENCE = frozenset({"README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "model.sig"})
@@ -31,13 +34,19 @@ def sha256_of(path: Path, read: Read | None = None) -> str:
 
 
 def sha256_of_all(paths: Iterable[Path], read: Read | None = None) -> list[str]:
-    """Return the SHA-256 of several files, in their order, by a few threads at once; `read` as for `sha256_of`."""
+    """Return the SHA-256 of several files, in their order, by as many threads as there are cores; see `sha256_of`."""
+    return in_threads(lambda path: sha256_of(path, read), list(paths))
+
+
+def in_threads(digest: Callable[[T], str], files: Sequence[T]) -> list[str]:
+    """Return the digest of each file, by as many threads as there are cores: hashlib gives other threads way."""
+    if len(files) <= 1:
+        return [digest(file) for file in files]
     # Not on top: what needs no digests need not load it.
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    # hashlib gives other threads way; more readers than these make no disk faster.
-    with ThreadPoolExecutor(max_workers=4) as several:
-        return list(several.map(lambda path: sha256_of(path, read), paths))
+    with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1, _MOST)) as several:
+        return list(several.map(digest, files))
 
 
 def git_sha1_of(path: Path) -> str:

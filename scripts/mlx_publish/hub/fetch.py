@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.children.digesting import Changed, Large
 from mlx_publish.errors import SurroundingsError
-from mlx_publish.evidence.digests import git_sha1_of, sha256_of
+from mlx_publish.evidence.beside import Beside, is_large
+from mlx_publish.evidence.digests import git_sha1_of
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.text.progress import Step, Tell, counted
+from mlx_publish.work import Work
 
 
-def fetch(repo: str, commit: str, entries: Iterable[FileEntry], tell: Tell = lambda _: None) -> Path:
-    """Download exactly `entries` of `repo` at `commit` into the client's cache and return the folder.
+@dataclass(frozen=True)
+class Fetched:
+    """A downloaded snapshot. All of it is compared with the Hub's digests but the large weights, which `verify` is for.
 
-    A broken download is resumed. Raises `SurroundingsError` if the network or the disk
-    fails, or where a file differs from the Hub's digest (it is removed, so that the next run downloads it again).
+    Nothing that was made of it may be kept before.
+    """
+
+    folder: Path
+    repo: str
+    weights: Mapping[str, FileEntry]
+    beside: Beside
+    tell: Tell
+
+    def verify(self) -> None:
+        """Wait for the digests of the weights, and compare them.
+
+        Raises `SurroundingsError` if one differs, which is removed, or cannot be read.
+        """
+        what, total = f"digests of {self.repo}", self.beside.taken.size
+        try:
+            digests = self.beside.result(lambda read: self.tell(Step(what, read, total)))
+        except Changed as error:
+            raise SurroundingsError(f"{self.repo}/{error}", remedy="Run the same command again.") from error
+        for path, entry in self.weights.items():
+            if digests[path] != entry.sha256:
+                raise _removed(self.folder / path, f"{self.repo}/{path}")
+
+    def end(self) -> None:
+        """Take no more digests."""
+        self.beside.end()
+
+
+def fetch(repo: str, commit: str, entries: Iterable[FileEntry], work: Work, tell: Tell = lambda _: None) -> Fetched:
+    """Download exactly `entries` of `repo` at `commit` into the client's cache.
+
+    A broken download is resumed. The digests of what `work` knows are not taken again. Raises `SurroundingsError` if
+    the network or the disk fails, or where a file differs from the Hub's digest (it is removed, so that the next run
+    downloads it again).
     """
     wanted = {entry.path: entry for entry in entries}
     with hub_errors(f"{repo}@{commit[:12]}"):
@@ -26,10 +63,17 @@ def fetch(repo: str, commit: str, entries: Iterable[FileEntry], tell: Tell = lam
         bars = _counting(Step(f"downloading {repo}", 0, _missing(repo, commit, wanted)), tell)
         loaded = api.snapshot_download(repo, revision=commit, allow_patterns=sorted(wanted), tqdm_class=bars)
         folder = Path(loaded)
-    step = Step(f"digests of {repo}", 0, sum(entry.size for entry in wanted.values()))
-    for entry in counted(wanted.values(), lambda entry: entry.size, tell, step):
-        _verify(folder / entry.path, entry, repo)
-    return folder
+    for path in wanted:
+        if not (folder / path).is_file():
+            raise SurroundingsError(f"{repo}/{path}: the download is incomplete", remedy="Run the same command again.")
+    weights = {path: entry for path, entry in wanted.items() if entry.sha256 and is_large(path, entry.size)}
+    beside = work.beside({path: Large.at((folder / path).resolve()) for path in weights})
+    try:
+        _verify_now(folder, repo, [entry for path, entry in wanted.items() if path not in weights], work, tell)
+    except BaseException:
+        beside.end()
+        raise
+    return Fetched(folder, repo, weights, beside, tell)
 
 
 def _missing(repo: str, commit: str, wanted: Mapping[str, FileEntry]) -> int:
@@ -65,18 +109,26 @@ def _counting(step: Step, tell: Tell) -> Any:
     return Counting
 
 
-def _verify(path: Path, entry: FileEntry, repo: str) -> None:
-    if not path.is_file():
-        raise SurroundingsError(
-            f"{repo}/{entry.path}: the download is incomplete", remedy="Run the same command again."
-        )
-    right = (
-        sha256_of(path) == entry.sha256 if entry.sha256 else not entry.git_sha1 or git_sha1_of(path) == entry.git_sha1
+def _verify_now(folder: Path, repo: str, entries: Sequence[FileEntry], work: Work, tell: Tell) -> None:
+    """Compare small files, which are read at once."""
+    large = {entry.path: (folder / entry.path).resolve() for entry in entries if entry.sha256}
+    sha256 = {file.path: file.sha256 for file in work.digests_of(large)}
+    step = Step(f"digests of {repo}", 0, sum(entry.size for entry in entries))
+    for entry in counted(entries, lambda entry: entry.size, tell, step):
+        path = folder / entry.path
+        if entry.sha256:
+            right = sha256[entry.path] == entry.sha256
+        else:
+            right = not entry.git_sha1 or git_sha1_of(path) == entry.git_sha1
+        if not right:
+            raise _removed(path, f"{repo}/{entry.path}")
+
+
+def _removed(path: Path, name: str) -> SurroundingsError:
+    """Remove a wrong file from the client's cache, so that it is downloaded again, and return what to raise."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    return SurroundingsError(
+        f"{name} was downloaded, but its bytes differ from the Hub's",
+        remedy="The file was removed from the cache; run the same command again.",
     )
-    if not right:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise SurroundingsError(
-            f"{repo}/{entry.path} was downloaded, but its bytes differ from the Hub's",
-            remedy="The file was removed from the cache; run the same command again.",
-        )

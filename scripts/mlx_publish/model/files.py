@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.digests import in_threads, sha256_of_open
 from mlx_publish.model.folder import FolderLook, look_at
 from mlx_publish.model.weights import TensorInfo, header_of, is_pointer, read_header_of
 from mlx_publish.text.bounds import bounds_of
@@ -73,6 +74,15 @@ class FolderFiles:
         """Copy a file. Raises `Refused` if it is not the listed file any more."""
         with self.look.open(path) as file, target.open("xb") as copy:
             shutil.copyfileobj(file, copy)
+
+    def sha256(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 of files in hex, by path. Raises `Refused` if one is not the listed file any more."""
+
+        def digest(path: str) -> str:
+            with self.look.open(path) as file:
+                return sha256_of_open(file)
+
+        return dict(zip(paths, in_threads(digest, paths), strict=True))
 
     def unchanged(self, paths: Iterable[str]) -> None:
         """Raise `Refused` if one of these files is not the listed file any more."""

@@ -76,11 +76,11 @@ class FolderLook:
         except PermissionError as error:
             raise SurroundingsError(f"{shown(path)} cannot be read: {error.strerror}") from error
         except OSError as error:
-            raise _changed(path) from error
+            raise changed(path) from error
         file = os.fdopen(handle, "rb")
         if _mark(os.fstat(handle)) != place.mark:
             file.close()
-            raise _changed(path)
+            raise changed(path)
         return file
 
     def hollow(self, path: str) -> bool:
@@ -96,7 +96,8 @@ class FolderLook:
                 return False
 
 
-def _changed(path: str) -> Refused:
+def changed(path: str) -> Refused:
+    """Return what to raise of a file that is not the one any more that was looked at."""
     return Refused(
         "changed while it was being read",
         place=shown(path),

@@ -42,9 +42,9 @@ class Prepared:
         return tuple(tensor for path in self.weights for tensor in read_header(self.source / path))
 
 
-def prepare(origin: Source, paths: Sequence[str], aside: Path) -> Prepared:
-    """Make all folders below `aside`; `paths` are the files of the source that count."""
-    source = origin.lay_out(paths, aside / "source")
+def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool = False) -> Prepared:
+    """Make all folders below `aside`; `paths` are the files of the source that count, `beside` as for `lay_out`."""
+    source = origin.lay_out(paths, aside / "source", beside=beside)
     config = read_json_file(FolderFiles(source), "config.json") or {}
     normal, changes = normalise_config(config)
     travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))

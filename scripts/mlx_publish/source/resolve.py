@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlx_publish.checks.folder import is_refused_unread
 from mlx_publish.context import Context
 from mlx_publish.converters import CONVERTERS, Converter, converter_for
-from mlx_publish.errors import Refused
-from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of_open
-from mlx_publish.hub.fetch import fetch
+from mlx_publish.errors import Interrupted, PublishError, Refused
+from mlx_publish.hub.fetch import Fetched, fetch
 from mlx_publish.hub.repo import RepoFiles, pinned
 from mlx_publish.model.files import FolderFiles, ModelFiles
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.names import shown
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.recipe import Recipe
-from mlx_publish.text.progress import Tell
+from mlx_publish.source.identity import FolderIdentity
 
 WEIGHTS = ".safetensors"
-LONG = 1 << 12  # no name of a file is longer
 
 
 @dataclass(frozen=True)
@@ -31,40 +28,71 @@ class Source:
     """Files of the source, and what identifies their bytes: a commit, or a folder's digest."""
 
     files: ModelFiles
-    identify: Callable[[], str]
-    tell: Tell = lambda _: None
-    """Takes how far a download has come."""
+    context: Context
+    own: str | FolderIdentity
+    """The commit, or what takes the digest of a folder."""
+    _fetched: list[Fetched] = field(default_factory=list)
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """The commit, or the digest of a folder, taken at the first call.
+        """The commit, or the digest of a folder, which may take a while.
 
         It is empty for a folder that a look at names, sizes and headers refuses already: nothing of it is digested.
         """
-        return self.identify()
+        return self.own if isinstance(self.own, str) else self.own.value
 
-    def lay_out(self, paths: Iterable[str], folder: Path) -> Path:
+    @property
+    def pending(self) -> bool:
+        """Return whether the identity is still being found. The first look begins to find it."""
+        return not isinstance(self.own, str) and self.own.pending
+
+    def lay_out(self, paths: Iterable[str], folder: Path, *, beside: bool = False) -> Path:
         """Make `folder` with `paths` of the source and nothing else, downloaded where it is a repo.
 
-        Whatever reads the source reads this: weights are links to where they lie, all else is copied.
+        Whatever reads the source reads this: weights are links to where they lie, all else is copied. With `beside`
+        the digests of a repo's weights are compared while they are in use: `unchanged` says whether they are right.
         """
         folder.mkdir()
         if isinstance(self.files, RepoFiles):
             entries = [self.files.entries[path] for path in paths]
-            fetched = fetch(self.files.repo, self.files.commit, entries, self.tell)
+            files, context = self.files, self.context
+            fetched = fetch(files.repo, files.commit, entries, context.work, context.console.progress)
+            context.ending.callback(fetched.end)
+            self._fetched.append(fetched)
         for path in paths:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(self.files, RepoFiles):
-                place(target, (fetched / path).resolve(), link=path.endswith(WEIGHTS))
+                place(target, (fetched.folder / path).resolve(), link=path.endswith(WEIGHTS))
             else:
                 _take(self.files, path, target)
+        if not beside:
+            self.unchanged(())
         return folder
 
+    @contextmanager
+    def compared(self, paths: Iterable[str]) -> Iterator[None]:
+        """Raise as `unchanged` does after a piece of work, also where it failed: wrong bytes fail in any way."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except PublishError:
+            self.unchanged(paths)
+            raise
+        self.unchanged(paths)
+
     def unchanged(self, paths: Iterable[str]) -> None:
-        """Raise `Refused` if a file of a folder is not the one any more that was looked at."""
+        """Raise if what was laid out is not the source: nothing that was made of it may be kept then.
+
+        `Refused` if a file of a folder is not the one any more that was looked at, `SurroundingsError` if a download
+        differs from the Hub's digest.
+        """
         if isinstance(self.files, FolderFiles):
             self.files.unchanged(paths)
+        for fetched in self._fetched:
+            fetched.verify()
+        self._fetched.clear()
 
 
 def _take(files: ModelFiles, path: str, target: Path) -> None:
@@ -119,9 +147,9 @@ def _resolve(context: Context) -> Source:
     recipe = context.recipe
     if recipe.source_folder:
         files = FolderFiles(recipe.source_folder)
-        return Source(files, lambda: _folder_identity(context, files))
+        return Source(files, context, FolderIdentity(context, files, lambda: metadata_of(context)))
     commit = (None if context.anew else _inspected(context)) or pinned(recipe.spec.source, recipe.spec.revision)
-    return Source(RepoFiles(recipe.spec.source, commit), lambda: commit, context.console.progress)
+    return Source(RepoFiles(recipe.spec.source, commit), context, commit)
 
 
 def commit_words(recipe: Recipe, commit: str) -> str:
@@ -129,25 +157,6 @@ def commit_words(recipe: Recipe, commit: str) -> str:
     named = recipe.spec.revision or "the default branch"
     how = f"mlx-publish pin {recipe.place}" if recipe.place else f"add --revision {commit}"
     return f"{named} of {recipe.spec.source} is commit {commit}\nto pin it: {how}"
-
-
-def _folder_identity(context: Context, files: FolderFiles) -> str:
-    """Return one digest over the files that conversion takes, and over names and sizes of all others."""
-    metadata = metadata_of(context)
-    if is_refused_unread(metadata, context.recipe.accepted):
-        return ""
-
-    needed = {path: place.real for path, place in files.look.places.items() if path in metadata.needed}
-    digested = context.console.of_bytes("digests of the source", sum(files.entries[path].size for path in needed))
-
-    def read(path: str) -> str:
-        with files.look.open(path) as file:
-            return sha256_of_open(file, digested)
-
-    with context.console.busy("source"):
-        digests = context.work.digests_of(needed, read)
-    others = (entry for path, entry in files.entries.items() if path not in needed)
-    return folder_digest((*digests, *(FileDigest(shown(other.path, LONG), other.size, "") for other in others)))
 
 
 def _inspected(context: Context) -> str | None:

@@ -87,7 +87,7 @@ def _cache_has_room(facts: SourceFacts) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
 
     repo = f"models--{facts.recipe.spec.source.replace('/', '--')}"
-    there = Path(HF_HUB_CACHE) / repo / "snapshots" / facts.identity
+    there = Path(HF_HUB_CACHE) / repo / "snapshots" / str(facts.identity)
     missing = sum(facts.source.entries[path].size for path in facts.source.weights if not (there / path).exists())
     free = _free(Path(HF_HUB_CACHE))
     if missing > free:

@@ -66,14 +66,15 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     context.console.progress(f"fetching {len(paths)} files of {context.recipe.source_name}")
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
-        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")))
+        prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")), beside=True)
         try_tokenizer(prepared.source)
         embedding = embedding_of(prepared.tensors)
         rows = embedding.shape[0] if embedding else None
         mending = mend(prepared.side, metadata_of(context))
-        conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
-        tokenizer = mending.finish(conversion.tokenizer, rows)
-        source.unchanged(paths)
+        with source.compared(paths):
+            conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
+            tokenizer = mending.finish(conversion.tokenizer, rows)
+        context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:
             folder = folders[variant.label]
@@ -84,7 +85,9 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             result = result_of(built, folder)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
-                replace_folder(folder, context.work.model(variant.label))
+                model = context.work.model(variant.label)
+                replace_folder(folder, model)
+                context.work.remember_folder(model, result.files)
                 note_converted(context, variant, result.model)
             return Outcome(checks, result)
 
@@ -93,4 +96,4 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             return dict(zip(folders, pool.map(put_in_place, variants), strict=True))
 
 
-STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead)
+STAGE = Stage(stages.CONVERT, inputs, run, complete, edited, ahead, early=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from mlx_publish.checks.base import run_in_groups
+from mlx_publish.checks.base import run_checks, run_in_groups
 from mlx_publish.checks.facts import SourceFacts
-from mlx_publish.checks.licence import licence_of
+from mlx_publish.checks.licence import REVISION, licence_of
 from mlx_publish.checks.source import GROUPS
-from mlx_publish.context import Context, Outcome
+from mlx_publish.context import Context, Later, Outcome
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.report import Finding
@@ -42,14 +43,12 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     }
 
 
-def _identity(context: Context) -> str:
+def _identity(context: Context) -> str | Later:
     """Return commit or digest of the source; empty for a folder that needs more room than there is, and no digest."""
-
-    def identity() -> str:
-        large = context.recipe.source_folder is not None and too_large(context)
-        return "" if large else source_of(context).identity
-
-    return context.once("identity", identity)
+    source = source_of(context)
+    if context.once("too large", lambda: context.recipe.source_folder is not None and too_large(context)):
+        return ""
+    return Later(lambda: source.identity) if source.pending else source.identity
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -65,10 +64,26 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
         checks = {label: (*findings, room) for label, findings in checks.items()}
-    return {
-        label: Outcome(checks[label], Refusal(_name(own)) if _is_refused(checks[label]) else _inspected(own))
-        for label, own in facts.items()
-    }
+    return {label: _outcome(context, checks[label], own) for label, own in facts.items()}
+
+
+def _outcome(context: Context, checks: tuple[Finding, ...], facts: SourceFacts) -> Outcome:
+    result = Refusal(_name(facts)) if _is_refused(checks) else _inspected(facts)
+    if facts.identity is not None:
+        return Outcome(checks, result)
+
+    def whole() -> Outcome:
+        identity = source_of(context).identity
+        known = {check.id: check for check in run_checks(REVISION, replace(facts, identity=identity))}
+        return Outcome(tuple(known.get(check.id, check) for check in checks), _named(result, identity))
+
+    return Outcome(checks, result, whole)
+
+
+def _named(result: Refusal | Inspected, identity: str) -> Refusal | Inspected:
+    if isinstance(result, Refusal):
+        return replace(result, source=replace(result.source, identity=identity))
+    return replace(result, source=replace(result.source, identity=identity))
 
 
 def _is_refused(findings: tuple[Finding, ...]) -> bool:
@@ -76,11 +91,11 @@ def _is_refused(findings: tuple[Finding, ...]) -> bool:
 
 
 def _facts(context: Context, variant: Variant) -> SourceFacts:
-    support = converter(context).support()
+    support, identity = converter(context).support(), _identity(context)
     return SourceFacts(
         recipe=context.recipe,
         variant=variant,
-        identity=_identity(context),
+        identity=identity if isinstance(identity, str) else None,
         source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
         twin=lambda: twin_facts(context),
@@ -103,7 +118,7 @@ def _name(facts: SourceFacts) -> SourceName:
     return SourceName(
         name=facts.recipe.source_name,
         repo=None if facts.recipe.source_folder else facts.recipe.spec.source,
-        identity=facts.identity,
+        identity=facts.identity or "",
         base_model=facts.recipe.base_model,
     )
 

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from mlx_publish.context import Context, Outcome
-from mlx_publish.errors import Bug, PublishError, Refused
+from mlx_publish.errors import Interrupted, PublishError, Refused
 from mlx_publish.evidence.records import to_json
-from mlx_publish.evidence.report import Finding, Report, Verdict, verdict_of
+from mlx_publish.evidence.report import Finding, Report
 from mlx_publish.evidence.results import Broken
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages.chained import follows_all, judge_chain
+from mlx_publish.stages.ran import Ran, found
 from mlx_publish.stages.repeated import say_again, why_again
 from mlx_publish.stages.stage import Stage
-from mlx_publish.text.harmless import plain
 from mlx_publish.work import machine
 
 
@@ -34,9 +34,25 @@ def run_stages(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
     Nothing is uploaded while any variant is refused.
     """
     try:
-        return _run_in_order(context, stages)
+        with _settled(context):
+            return _run_in_order(context, stages)
     finally:
         context.children.end()
+        context.ending.close()
+
+
+@contextlib.contextmanager
+def _settled(context: Context) -> Iterator[None]:
+    """Write the reports that wait when a chain ends, also by an error; after an interrupt nobody waits."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        with contextlib.suppress(OSError, PublishError):
+            context.settle()
+        raise
+    context.settle()
 
 
 def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
@@ -60,7 +76,13 @@ def _run_in_order(context: Context, stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> dict[str, Report]:
+    if not stage.early:
+        context.settle()
     inputs = {v.label: dict(stage.inputs(context, v)) for v in variants}
+    if stage.name not in context.force and any(context.work.report(v.label, stage.name) for v in variants):
+        # They are compared with those of the report.
+        context.settle()
+        inputs = {label: found(given) for label, given in inputs.items()}
     kept = {v.label: report for v in variants if (report := _unchanged(context, stage, v, inputs[v.label]))}
     pending = [v for v in variants if v.label not in kept]
     for label in kept:
@@ -74,19 +96,8 @@ def _run_stage(context: Context, stage: Stage, variants: Sequence[Variant]) -> d
     alone = machine(context.console.progress) if stage.traits.computes else contextlib.nullcontext()
     with _reported(context, stage, pending, inputs), alone, context.console.busy(stage.name):
         outcomes = _outcomes(context, stage, pending)
-    reports = {}
-    for label in (v.label for v in pending):
-        checks, result = outcomes[label].checks, to_json(outcomes[label].result)
-        if not checks:
-            raise Bug(f"{stage.name} ran no checks")
-        reports[label] = Report(stage.name, inputs[label], checks, result, verdict_of(checks))
-    for label, report in reports.items():
-        if context.dry_run and stage.traits.publishes:
-            context.once("planned", dict[str, Report])[label] = report
-        else:
-            context.work.write_report(label, report)
-    (_fold if context.console.folds else _show)(context, reports, time.monotonic() - start)
-    return {**kept, **reports}
+    outcomes = {v.label: outcomes[v.label] for v in pending}
+    return {**kept, **Ran(context, stage, inputs, outcomes, time.monotonic() - start).write()}
 
 
 def _unchanged(context: Context, stage: Stage, variant: Variant, inputs: Mapping[str, object]) -> Report | None:
@@ -115,69 +126,12 @@ def _reported(
     try:
         yield
     except PublishError as error:
-        for variant in variants:
-            report = Report(stage.name, inputs[variant.label], (), to_json(Broken(str(error))), "error")
-            with contextlib.suppress(OSError):
+        if isinstance(error, Interrupted) and context.unwritten:
+            raise
+        # Reports that wait are written first; where they cannot be, none follows them.
+        with contextlib.suppress(OSError, PublishError):
+            context.settle()
+            for variant in variants:
+                report = Report(stage.name, found(inputs[variant.label]), (), to_json(Broken(str(error))), "error")
                 context.work.write_report(variant.label, report)
         raise
-
-
-def _show(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
-    """Print the findings below the heading of the stage, each with its variants, and how the stage ended for them."""
-    console, labels = context.console, list(reports)
-    groups = _groups(reports)
-    shared = _shared(groups) if len(groups) > 1 else []
-    console.findings(shared, ", ".join(labels))
-    for checks, of in groups:
-        console.findings(_without(checks, shared), ", ".join(of))
-    ends: dict[tuple[Verdict, str], list[str]] = {}
-    for label, report in reports.items():
-        causes = ", ".join(check.id for check in report.checks if check.status == "fail")
-        rest = console.rest(report.checks)
-        words = "; ".join(word for word in (f"refused by {causes}" if causes else "", rest) if word)
-        ends.setdefault((report.verdict, words or "passed"), []).append(label)
-    for (verdict, words), of in ends.items():
-        console.ended("pass" if verdict == "pass" else "fail", f"{', '.join(of)}: {words} ({seconds:.1f} s)")
-
-
-def _fold(context: Context, reports: Mapping[str, Report], seconds: float) -> None:
-    """Print all findings for a runner, which folds what passed: first what is true of all variants."""
-    groups = _groups(reports)
-    alone = len(groups) == 1
-    shared = [] if alone else _shared(groups)
-    context.console.findings(shared, ", ".join(reports))
-    for checks, labels in groups:
-        report, names = reports[labels[0]], ", ".join(labels)
-        # The first failure stands in the first line.
-        failure = next((finding.message for finding in checks if finding.status == "fail"), "")
-        reason = f": {plain(' '.join(failure.split()))}" if failure else ""
-        title = f"{context.recipe.name} · {names}: {report.verdict} ({seconds:.1f} s){reason}"
-        with context.console.section(report.stage, title, folded=report.verdict == "pass"):
-            context.console.findings(_without(checks, shared), names)
-
-
-_Groups = list[tuple[tuple[Finding, ...], list[str]]]
-
-
-def _groups(reports: Mapping[str, Report]) -> _Groups:
-    """Return the findings with the variants that share all of them."""
-    groups: dict[tuple[object, ...], list[str]] = {}
-    for label, report in reports.items():
-        groups.setdefault(tuple(map(_read, report.checks)), []).append(label)
-    return [(reports[labels[0]].checks, labels) for labels in groups.values()]
-
-
-def _shared(groups: _Groups) -> list[Finding]:
-    """Return the findings that all variants share."""
-    read = [set(map(_read, checks)) for checks, _ in groups]
-    return [finding for finding in groups[0][0] if all(_read(finding) in others for others in read)]
-
-
-def _read(finding: Finding) -> tuple[str, ...]:
-    """Return what is read of a finding: all but its details."""
-    return finding.id, finding.status, finding.message, finding.remedy
-
-
-def _without(checks: Sequence[Finding], shared: Sequence[Finding]) -> list[Finding]:
-    known = set(map(_read, shared))
-    return [finding for finding in checks if _read(finding) not in known]

@@ -26,6 +26,12 @@ class Stage:
     ahead: Callable[[Context], None] = lambda _context: None
     """Starts what may be started before the stages that it needs have ended; called where it is likely to run."""
 
+    early: bool = False
+    """Whether it may begin while the source's identity is being found, and with it the reports that hold it.
+
+    It takes those from the context, and settles them before it puts anything in its place.
+    """
+
     @property
     def name(self) -> str:
         """Its name: the command, and the name of its report."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.evidence.digests import SCHEMA, sha256_of_open
+from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles, pinned
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles
@@ -68,14 +68,13 @@ class Published:
 
         Of what is no file, as a link out of the folder, it is empty, which no file has.
         """
-        digests = {path: entry.sha256 or self._digest(path) for path, entry in self.entries.items()}
+        digests = {path: entry.sha256 for path, entry in self.entries.items() if entry.sha256}
+        rest = [path for path in self.entries if path not in digests]
+        if isinstance(self.files, FolderFiles):
+            digests |= self.files.sha256(rest)
+        else:
+            digests |= {path: hashlib.sha256(self.files.read(path)).hexdigest() for path in rest}
         return digests | dict.fromkeys(self._unread, "")
-
-    def _digest(self, path: str) -> str:
-        if isinstance(self.files, FolderFiles):  # weights, of which a piece is in memory at a time
-            with self.files.look.open(path) as file:
-                return sha256_of_open(file)
-        return hashlib.sha256(self.files.read(path)).hexdigest()
 
     @property
     def _unread(self) -> tuple[str, ...]:

@@ -49,10 +49,11 @@ def _weights(sha256: Mapping[str, str]) -> dict[str, str]:
 def _local(published: Published, paths: list[str], context: Context) -> dict[str, Path]:
     """Return where files lie on this disk."""
     files = published.files
-    if isinstance(files, RepoFiles):
+    if isinstance(files, RepoFiles) and paths:
         entries = [files.entries[path] for path in paths]
-        loaded = fetch(files.repo, files.commit, entries, context.console.progress) if entries else Path()
-        return {path: loaded / path for path in paths}
+        loaded = fetch(files.repo, files.commit, entries, context.work, context.console.progress)
+        loaded.verify()
+        return {path: loaded.folder / path for path in paths}
     if isinstance(files, FolderFiles):
         return {path: files.look.places[path].real for path in paths}
     return {}
