@@ -37,10 +37,13 @@ api.upload_folder(repo_id=sys.argv[2], folder_path=sys.argv[1])
 OURS = f"""
 import sys
 from pathlib import Path
+from mlx_publish.hub.client import client_loaded
 from mlx_publish.hub.manifest import manifest
 from mlx_publish.hub.publish import Order, publish
 folder, repo = sys.argv[1:]
-publish(Order(repo, manifest(Path(folder)), {SOURCE}, "all of it", "v1", Path(folder + ".begun")), print)
+with client_loaded():  # as the stage does
+    files = manifest(Path(folder))
+publish(Order(repo, files, {SOURCE}, "all of it", "v1", Path(folder + ".begun")), print)
 """
 
 

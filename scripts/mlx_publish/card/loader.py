@@ -28,7 +28,7 @@ class TemplateLoader(FunctionLoader):
         self,
         environment: Environment,
         name: str,
-        globals: MutableMapping[str, Any] | None = None,  # noqa: A002  Jinja's
+        globals: MutableMapping[str, object] | None = None,  # noqa: A002  Jinja's
     ) -> Template:
         """Return a template, ready to be rendered."""
         source = _source(self._own, name)

@@ -47,7 +47,7 @@ class Record(BaseModel):
     @property
     def plain(self) -> Mapping[str, Any]:
         """The JSON it was read from."""
-        plain: Mapping[str, Any] = (self.__pydantic_private__ or {})["plain"]
+        plain: dict[str, Any] = (self.__pydantic_private__ or {})["plain"]
         return plain
 
 

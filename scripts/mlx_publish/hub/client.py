@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
     Without `token` it is that of `acting_as`, else HF_TOKEN, else none; a token file is never read. Raises `BadInput`
     where a token would go there without TLS.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    _untold()
     from huggingface_hub import HfApi, __version__  # noqa: PLC0415  0.2 s that a local folder need not pay
 
     from mlx_publish import __version__ as own  # noqa: PLC0415
@@ -43,6 +44,29 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
         library_version=own,
         user_agent={"huggingface_hub": __version__},
     )
+
+
+@contextmanager
+def client_loaded() -> Iterator[None]:
+    """Load the client meanwhile: who digests a folder first does not wait for it afterwards."""
+    thread = threading.Thread(target=_load, name="client")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _load() -> None:
+    _untold()
+    # Whatever keeps it from being loaded comes up again where it is used.
+    with suppress(Exception):
+        from huggingface_hub import HfApi  # noqa: F401, PLC0415
+
+
+def _untold() -> None:
+    """Turn the client's telemetry off, which it reads as it is imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def given_token() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mlx_publish.evidence.evidence import Evidence, NoObject, NotEvidence
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRepo
 from mlx_publish.github.runner import Runner
+from mlx_publish.hub.client import client_loaded
 from mlx_publish.hub.folder import foresee_folder, publish_folder
 from mlx_publish.hub.leaks import leaks
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
@@ -144,7 +146,9 @@ def _unusable(error: NotEvidence, path: Path) -> BadInput:
 def _look(
     context: Context, variant: Variant, made: Mapping[str, str] | None
 ) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
-    files, evidence = manifest(context.work.model(variant.label)), _evidence(context, variant)
+    to_the_hub = context.recipe.destinations[variant.label].repo is not None
+    with client_loaded() if to_the_hub else nullcontext():
+        files, evidence = manifest(context.work.model(variant.label)), _evidence(context, variant)
     try:
         model = context.work.model(variant.label)
         paths = (model / EVIDENCE, model / PUBLISHED)

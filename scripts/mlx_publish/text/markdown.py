@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 from mlx_publish.text.harmless import plain
@@ -20,6 +21,10 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Joiners make letters and emoji what they are; the others are signs that show, in Arabic, Syriac and Kaithi.
 _SEEN = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+
+
+_KEPT = 400
+"""Characters of a text whose escaped form is kept."""
 
 
 class Markdown(str):
@@ -58,6 +63,14 @@ def escape(text: object, longest: int = 0) -> Markdown:
     """Show text as it is: no emphasis, link, HTML, table cell, list or mention can come out of it."""
     if isinstance(text, Markdown):
         return text
+    if type(text) is str and len(text) <= _KEPT:
+        return _escaped(text, longest)
+    return _escaped.__wrapped__(text, longest)
+
+
+@lru_cache(maxsize=4096)
+def _escaped(text: object, longest: int) -> Markdown:
+    """Escape once what stands on every card of a repo, as headings, units and what checks say."""
     line = _SPECIAL.sub(r"\\\1", one_line(text, longest))
     if line[:1] not in "-+=" and not line[:1].isdecimal():
         return Markdown(line)
