@@ -41,6 +41,8 @@ nox.options.default_venv_backend = "none"
 ROOT = Path(__file__).parent.resolve()
 CONSTRAINTS = ROOT / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+EXTRAS = ("mlx", "cuda", "sign")
+BACKEND = "MLX_PUBLISH_BACKEND"
 DEMO_SOURCE = ROOT / "sources" / "SmolLM2-135M-Instruct"
 
 
@@ -57,13 +59,13 @@ logging.getLogger("nox").addFilter(Harmless())
 
 
 def requirements(*groups: str) -> list[str]:
-    """What the package needs, and what dependency groups add; `mlx` and `sign` are its extras."""
+    """What the package needs, and what dependency groups add; `mlx`, `cuda` and `sign` are its extras."""
     project = PROJECT["project"]
     found = list(project["dependencies"])
-    for extra in ("mlx", "sign"):
+    for extra in EXTRAS:
         if extra in groups:
             found += project["optional-dependencies"][extra]
-    for group in sorted(set(groups) - {"mlx", "sign"}):
+    for group in sorted(set(groups) - set(EXTRAS)):
         found += nox.project.dependency_groups(PROJECT, group)
     return found
 
@@ -81,6 +83,8 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
     """
     if ready := os.environ.get("MLX_PUBLISH_ENVIRONMENT"):
         return Path(ready) / "bin" / "python"
+    if "mlx" in groups and wants_cuda(session):
+        name, groups = f"{name}-cuda", tuple("cuda" if group == "mlx" else group for group in groups)
     wanted = lock_file.part(requirements(*groups), locked_entries())
     lines = "".join(f"{entry.line()}\n" for entry in wanted)
     key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
@@ -89,6 +93,22 @@ def environment(session: nox.Session, name: str, *groups: str) -> Path:
         session.log(f"creating the environment {folder.name} (once)")
         make_environment(session, folder, lines, builds="lint" in groups)
     return folder / "bin" / "python"
+
+
+def wants_cuda(session: nox.Session) -> bool:
+    """Return whether MLX's build for CUDA is asked for by the variable `MLX_PUBLISH_BACKEND`.
+
+    A driver alone does not choose it: it is 3 GB, the GPU may be in use by others, and measured numbers change with
+    it.
+    """
+    asked = os.environ.get(BACKEND, "")
+    problem = "" if asked in ("", "cpu", "cuda") else f"{asked!r} is neither cpu nor cuda"
+    if asked == "cuda" and sys.platform != "linux":
+        problem = "CUDA needs Linux; MLX uses the GPU of a Mac without it"
+    if problem:
+        session.warn(f"{BACKEND}: {problem}; set it to cuda on Linux with an NVIDIA GPU, or unset it")
+        sys.exit(2)
+    return asked == "cuda"
 
 
 def kept(session: nox.Session, name: str) -> Path:
@@ -415,7 +435,8 @@ def compile_lock(session: nox.Session, *options: str) -> None:
     """Let uv find versions for all that the sessions install."""
     start(
         session, "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--extra", "mlx",
-        "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options, "pyproject.toml",
+        "--extra", "cuda", "--extra", "sign", "--group", "test", "--group", "bench", "--group", "lint", *options,
+        "pyproject.toml",
     )  # fmt: skip
 
 

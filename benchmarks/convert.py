@@ -1,69 +1,106 @@
 """`mlx-publish convert`, with all its checks, beside the command line of mlx-lm, in one run.
 
-    python benchmarks/convert.py [--source FOLDER] [--rounds N]
+    python benchmarks/convert.py [--source FOLDER] [--rounds N] [--only WORD] [--eight-billion]
 
-takes a random llama of 1.1 billion parameters, and FOLDER, the demo's source, where it is given. Prints a table in
-Markdown; every figure is the median of the rounds, which take turns.
+takes a random llama of 1.1 billion parameters, a random mixture of 64 experts, FOLDER, the demo's source, where it is
+given, and on demand a random llama of 8 billion parameters, which needs 30 GB of disk. Prints a table in Markdown: of
+every figure the median of the rounds with the lowest and the highest, of ratios those of the pairs. Rounds take turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from large_model import make_large_llama
-from measuring import Taken, measure, print_head
+from large_model import make_large_llama, make_llama_of_8b, make_mixture
+from measuring import Taken, machine_line, measure, print_head, ratios, spread
 
 ROOT = Path(__file__).parents[1]
 BITS = (4, 8, 6)
 
 
-def mlx_lm(source: Path, bits: Sequence[int], folder: Path) -> Taken:
+@dataclass(frozen=True)
+class Side:
+    """What one tool took for all variants, and the bytes of weights that it wrote."""
+
+    taken: Taken
+    written: int
+
+
+def weights_in(folder: Path) -> int:
+    """Bytes of all weight files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+
+
+def mlx_lm(source: Path, bits: Sequence[int], folder: Path) -> Side:
     """One run of mlx-lm's command line a variant; seconds and bytes add up, memory is the largest."""
-    runs = []
+    runs, written = [], 0
     for width in bits:
         out = folder / f"out-{width}"
         command = [sys.executable, "-m", "mlx_lm", "convert", "--hf-path", str(source), "--mlx-path", str(out)]
         runs.append(measure([*command, "-q", "--q-bits", str(width)]))
+        written += weights_in(out)
         shutil.rmtree(out)
-    return Taken(sum(r.seconds for r in runs), sum(r.read for r in runs), max(r.memory for r in runs))
+    together = Taken(
+        sum(run.seconds for run in runs),
+        sum(run.read for run in runs),
+        max(run.memory for run in runs),
+        sum(run.processor for run in runs),
+    )
+    return Side(together, written)
 
 
-def ours(source: Path, bits: Sequence[int], folder: Path) -> Taken:
+def ours(source: Path, bits: Sequence[int], folder: Path) -> Side:
     """One run for all variants, in a work folder that is new."""
     work = folder / "work"
     command = [sys.executable, "-m", "mlx_publish", "convert", "--source", str(source), "--work", str(work)]
     command += ["--variants", ",".join(f"{width}bit" for width in bits), "--license", "apache-2.0"]
     taken = measure(command, env={"PYTHONPATH": str(ROOT / "scripts")})
+    written = weights_in(work)
     shutil.rmtree(work)
-    return taken
+    return Side(taken, written)
 
 
-def compare(name: str, source: Path, rounds: int) -> Iterator[str]:
-    """Rows of the table for one source."""
-    size = sum(path.stat().st_size for path in source.glob("*.safetensors"))
-    for bits in (BITS[:1], BITS):
-        theirs, mine = [], []
-        for _ in range(rounds):
-            with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-                theirs.append(mlx_lm(source, bits, Path(folder)))
-                mine.append(ours(source, bits, Path(folder)))
-        pairs = [
-            [statistics.median(getattr(taken, key) for taken in side) for side in (theirs, mine)]
-            for key in ("seconds", "read", "memory")
-        ]
-        seconds, read, memory = pairs
-        yield (
-            f"| {name} | {len(bits)} | {seconds[0]:.1f} / {seconds[1]:.1f} s | **{seconds[1] / seconds[0]:.2f}** "
-            f"| {read[0] / size:.2f} / {read[1] / size:.2f} | {read[1] / read[0]:.2f} "
-            f"| {memory[0] / 1e6:.0f} / {memory[1] / 1e6:.0f} MB | {memory[1] / memory[0]:.2f} |"
-        )
+def row(name: str, source: Path, bits: Sequence[int], rounds: int) -> str:
+    """Return the row of the table for one source and some variants."""
+    theirs, mine = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+            theirs.append(mlx_lm(source, bits, Path(folder)))
+            mine.append(ours(source, bits, Path(folder)))
+    seconds = [spread([side.taken.seconds for side in sides]) for sides in (theirs, mine)]
+    time = ratios([side.taken.seconds for side in mine], [side.taken.seconds for side in theirs])
+    memory = ratios([side.taken.memory for side in mine], [side.taken.memory for side in theirs])
+    held = [spread([side.taken.memory / 1e6 for side in sides]).text(" MB", 0) for sides in (theirs, mine)]
+    processor = ratios([side.taken.processor for side in mine], [side.taken.processor for side in theirs])
+    once = weights_in(source)
+    read = spread([side.taken.read / (once + side.written) for side in mine])
+    return (
+        f"| {name} | {len(bits)} | {seconds[0].text()} | {seconds[1].text()} | **{time.median:.2f}** "
+        f"({min(time.values):.2f} to {max(time.values):.2f}) | {processor.median:.2f} | {read.median:.2f} "
+        f"| {held[0]} | {held[1]} | **{memory.median:.2f}** |"
+    )
+
+
+def sources(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Path, Sequence[Sequence[int]]]]:
+    """Yield name, folder and lists of variants of each source, made where it is random."""
+    made = {
+        "llama, 1.1B, random": (make_large_llama, (BITS[:1], BITS)),
+        "qwen3_moe, 64 experts, random": (make_mixture, (BITS[:1],)),
+        "llama, 8B, random": (make_llama_of_8b, (BITS[:1],)),
+    }
+    for number, (name, (make, variants)) in enumerate(made.items()):
+        if (options.eight_billion or "8B" not in name) and options.only in name:
+            source = make(folder / f"{number}")
+            yield name, source, variants
+            shutil.rmtree(source)
+    if options.source and options.only in options.source.name:
+        yield options.source.name, options.source.resolve(), (BITS[:1], BITS)
 
 
 def main() -> None:
@@ -71,23 +108,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, help="the demo's source, as tests/smollm2.py makes it")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="a part of the name of the sources to take")
+    parser.add_argument("--eight-billion", action="store_true", help="also a model of 8 billion parameters")
     options = parser.parse_args()
-    print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
+    print(f"{machine_line()}\n")
     print_head(
         "model",
         "variants",
-        "mlx-lm / ours",
+        "mlx-lm",
+        "mlx-publish",
         "time",
-        "sizes of the source read",
-        "bytes",
-        "peak memory",
+        "processor time",
+        "bytes read, of source and outputs",
+        "peak memory, mlx-lm",
+        "mlx-publish",
         "memory",
     )
     with tempfile.TemporaryDirectory() as name:
-        large = make_large_llama(Path(name) / "llama-1.1b")
-        for title, source in (("llama, 1.1B, random", large), ("SmolLM2-135M-Instruct", options.source)):
-            for row in compare(title, source.resolve(), options.rounds) if source else ():
-                print(row, flush=True)
+        for title, source, variants in sources(Path(name), options):
+            for bits in variants:
+                print(row(title, source, bits, options.rounds), flush=True)
 
 
 if __name__ == "__main__":

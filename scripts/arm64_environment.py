@@ -58,8 +58,8 @@ def locked() -> str:
 
 
 def folder() -> Path:
-    """Return its path, or would; another one for each release of the system and each lock file."""
-    made_from = [_release(), WHEELS, *debian_arm64.WANTED, _LAUNCHER, locked()]
+    """Return its path, or would; another one for each kind of machine, release of its system and lock file."""
+    made_from = [platform.machine(), _release(), WHEELS, *debian_arm64.WANTED, _LAUNCHER, locked()]
     key = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:12]
     return Path(private_folder.first(private_folder.places(ROOT, of_the_checkout_first=True)), f"arm64-{key}")
 

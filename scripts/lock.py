@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 CONSTRAINTS = ROOT / "constraints.txt"
 MADE_FROM = "# Made by `nox -s lock`, which see. Of pyproject.toml and constraints.txt: "
+# The lock says "via mlx" of each; who wants mlx wants one of them.
+BUILDS = frozenset({"mlx-cpu", "mlx-cuda-12", "mlx-cuda-13"})
 # A package is taken as it was built by its author: to build one here would run a compiler's worth of other packages.
 OPTIONS = ("--require-hashes", "--only-binary", ":all:")
 
@@ -62,14 +64,26 @@ def _entry(block: str) -> Entry:
 
 
 def part(wanted: Iterable[str], locked: Iterable[Entry]) -> list[Entry]:
-    """Return the entries of some packages and of all that they need. Raises KeyError for one that is not locked."""
-    locked = list(locked)
+    """Return the entries of some packages and of all that they need. Raises KeyError for one that is not locked.
+
+    Of MLX's builds, it is the one that is wanted by its extra: they write the same files.
+    """
+    wanted = list(wanted)
+    others = BUILDS - {f"mlx-{extra}" for extra in _extras_of("mlx", wanted)}
+    locked = [entry for entry in locked if entry.name not in others]
     names = {name_of(requirement) for requirement in wanted}
     if missing := sorted(names - {entry.name for entry in locked}):
         raise KeyError(", ".join(missing))
     while more := {entry.name for entry in locked if entry.needed_by & names} - names:
         names |= more
     return [entry for entry in locked if entry.name in names]
+
+
+def _extras_of(name: str, wanted: Iterable[str]) -> set[str]:
+    """Return the extras by which requirements want a package, as the names of packages spell them: cuda-13."""
+    found = (re.match(rf"{name}\[([^]]*)\]", requirement) for requirement in wanted)
+    extras = {extra.strip() for match in found if match for extra in match[1].split(",")}
+    return {re.sub(r"(?<=[a-z])(?=\d)", "-", extra) for extra in extras}
 
 
 def name_of(requirement: str) -> str:

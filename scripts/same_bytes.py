@@ -1,14 +1,13 @@
 """Convert small models on x86-64 and on arm64, and compare every file: `nox -s portable`.
 
 The first model is published on x86-64 in every mode, converted again in one run on arm64, and some of what was
-published is verified there by `verify --rebuild`. The others are converted on both: an architecture has arithmetic of
-its own, as norms that are stored less one, and a source in float32 is cast.
+published is verified there by `verify --rebuild`. Others are converted on both: an architecture has arithmetic of its
+own, as norms that are stored less one, and a source in float32 is cast.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -27,17 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import arm64_environment  # noqa: E402  as the line above says
+from compared_files import Compared, compare  # noqa: E402
+from families import FAMILIES  # noqa: E402
 from mlx_publish.children import process  # noqa: E402
-from mlx_publish.verify.published import CARD, CHART, EVIDENCE  # noqa: E402
-from models import cast, make_model  # noqa: E402
+from models import ARCHITECTURES, cast, make_model  # noqa: E402
 from tensor_file import float32, read_tensors, write_tensors  # noqa: E402
 
 VARIANTS = ("2bit", "3bit", "4bit", "5bit", "6bit", "8bit", "mxfp4", "nvfp4", "mxfp8", "bf16", "mixed_3_6")
-VERIFIED = ("4bit", "nvfp4")
-OTHERS = (("qwen3_moe", "float32", ("6bit", "mxfp4")), ("gemma2", "float16", ("4bit", "mxfp8", "bf16")))
-"""More sources: architecture, type of the weights, variants."""
-NOT_CONVERTED = frozenset({CARD, CHART, EVIDENCE})
-"""Files that are published beside the converted ones."""
+VERIFIED = "nvfp4"
 # As little measuring as a recipe allows, and no limit that rough weights would break.
 _LENIENT: Mapping[str, Any] = {
     "smoke": {"max_tokens": 4},
@@ -45,6 +41,35 @@ _LENIENT: Mapping[str, Any] = {
     "benchmark": {"prompt_tokens": 8, "generation_tokens": 4, "trials": 2},
 }
 _HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Other:
+    """One more source."""
+
+    arch: str
+    dtype: str
+    variants: tuple[str, ...]
+
+    def make(self, folder: Path) -> Path:
+        """Make it in a new folder inside of this one."""
+        layers = 4 if self.arch in HYBRIDS else 2
+        new = folder / f"{self.arch}-{self.dtype}"
+        return make_model(new, self.arch, dtype=self.dtype, layers=layers, tie=self.arch != "deepseek_v3")
+
+    def __str__(self) -> str:
+        """Name it in the table."""
+        return f"{self.arch}, {self.dtype}"
+
+
+HYBRIDS = frozenset({"lfm2", "qwen3_5"})
+"""They have full attention in one of four layers."""
+OTHERS = (Other("qwen3_moe", "float32", ("6bit", "mxfp4")),)
+ALL = tuple(
+    Other(arch, dtype, ("4bit", "3bit", "mxfp4", "nvfp4", "mxfp8", "bf16"))
+    for arch in (*ARCHITECTURES, *FAMILIES)
+    for dtype in ("bfloat16", "float16", "float32")
+)
 
 
 class Failed(Exception):
@@ -71,55 +96,53 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The files of one variant on both machines."""
+class Verified:
+    """What `verify --rebuild` finds on the other machine."""
 
-    source: str
-    variant: str
-    files: int
-    size: int
-    differences: tuple[str, ...]
+    name: str
+    status: str
+    message: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether the same bytes came out."""
+        return self.status == "pass"
 
     def __str__(self) -> str:
-        """Say it in one line of the table."""
-        result = "equal" if not self.differences else f"DIFFERENT: {', '.join(self.differences)}"
-        return f"{self.source:20} {self.variant:10} {self.files:5} {self.size:>10,}  {result}"
+        """Say it in one line."""
+        return (
+            f"verify --rebuild of {self.name} on arm64: {self.message if self.equal else f'DIFFERENT: {self.message}'}"
+        )
 
 
-def compare_all(here: Machine, there: Machine, folder: Path) -> Iterator[Compared]:
+def compare_all(here: Machine, there: Machine, folder: Path, others: Sequence[Other]) -> Iterator[Compared | Verified]:
     """Publish and convert on both machines and yield what is compared. Raises `Failed`."""
     tiny = make_model(folder / "Tiny")
     roughen(tiny)
-    wanted = {"variants": list(VARIANTS), "to": "folder:" + str(folder / "out" / "{source}-MLX-{variant}"), **_LENIENT}
+    published = folder / "out"
+    wanted = {"variants": list(VARIANTS), "to": f"folder:{published}/{{source}}-MLX-{{variant}}", **_LENIENT}
     recipe = write_recipe(tiny, wanted)
-    sources = [make_model(folder / f"{arch}-{dtype}", arch, dtype=dtype) for arch, dtype, _ in OTHERS]
-    recipes = [write_recipe(path, {"variants": list(of[2])}) for path, of in zip(sources, OTHERS, strict=True)]
     with ThreadPoolExecutor(2) as pool:
-        published = pool.submit(here.run, "publish", "--recipe", recipe, "--work", folder / "published")
-        converted = [pool.submit(_convert, there, path) for path in (recipe, *recipes)]
-        others = [pool.submit(_convert, here, path) for path in recipes]
-        published.result()
+        converted = pool.submit(_convert, there, recipe)
+        here.run("publish", "--recipe", recipe, "--work", folder / "published")
+        verified = pool.submit(verify, there, published / f"Tiny-MLX-{VERIFIED}", tiny)
         for variant in VARIANTS:
-            ours = folder / "out" / f"{tiny.name}-MLX-{variant}"
-            yield compare("llama, bfloat16", variant, ours, model(converted[0].result(), variant))
-        for of, mine, theirs in zip(OTHERS, others, converted[1:], strict=True):
-            for variant in of[2]:
-                both = model(mine.result(), variant), model(theirs.result(), variant)
-                yield compare(f"{of[0]}, {of[1]}", variant, *both)
+            both = published / f"Tiny-MLX-{variant}", model(converted.result(), variant)
+            yield compare("llama, bfloat16", variant, *both)
+        for other in others:
+            recipe = write_recipe(other.make(folder), {"variants": list(other.variants)})
+            converted = pool.submit(_convert, there, recipe)
+            mine = _convert(here, recipe)
+            for variant in other.variants:
+                yield compare(str(other), variant, model(mine, variant), model(converted.result(), variant))
+        yield verified.result()
 
 
-def verify(there: Machine, folder: Path) -> dict[str, str]:
-    """Verify what was published by converting it again on the other machine: what that check says, by variant."""
-
-    def made_again(variant: str) -> str:
-        place, source = folder / "out" / f"Tiny-MLX-{variant}", folder / "Tiny"
-        words = ("verify", place, "--rebuild", "--source", source, "--json")
-        checks = json.loads(there.run(*words))["checks"]
-        [check] = [check for check in checks if check["id"] == "made-again"]
-        return f"{check['status']}: {check['message']}"
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(VERIFIED, pool.map(made_again, VERIFIED), strict=True))
+def verify(machine: Machine, published: Path, source: Path) -> Verified:
+    """Verify what was published by converting its source again."""
+    printed = machine.run("verify", published, "--rebuild", "--source", source, "--json")
+    [check] = [check for check in json.loads(printed)["checks"] if check["id"] == "made-again"]
+    return Verified(published.name, check["status"], check["message"])
 
 
 def _convert(machine: Machine, recipe: Path) -> Path:
@@ -132,43 +155,6 @@ def _convert(machine: Machine, recipe: Path) -> Path:
 def model(work: Path, variant: str) -> Path:
     """Return the folder of a converted model."""
     return work / variant / "model"
-
-
-def compare(source: str, variant: str, ours: Path, theirs: Path) -> Compared:
-    """Compare two folders of a model, without what is made from measurements."""
-    mine, other = files_of(ours), files_of(theirs)
-    differences = []
-    for name in sorted(mine.keys() | other.keys()):
-        if name not in mine or name not in other:
-            differences.append(f"{name} is missing on one side")
-        elif digest(mine[name]) != digest(other[name]):
-            differences.append(" ".join([name, *different_tensors(mine[name], other[name])]))
-    return Compared(source, variant, len(mine), sum(path.stat().st_size for path in mine.values()), tuple(differences))
-
-
-def files_of(model: Path) -> dict[str, Path]:
-    """Return the files of a model by name, without card, chart and evidence."""
-    found = {str(path.relative_to(model)): path for path in model.rglob("*") if path.is_file()}
-    return {name: path for name, path in found.items() if name not in NOT_CONVERTED}
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def different_tensors(ours: Path, theirs: Path) -> list[str]:
-    """Name the tensors of two files of weights whose bytes differ, and how many values of each do."""
-    if ours.suffix != ".safetensors":
-        return []
-    mine, other = read_tensors(ours), read_tensors(theirs)
-    named = []
-    for name in sorted(mine.keys() & other.keys()):
-        if mine[name].dtype != other[name].dtype or mine[name].shape != other[name].shape:
-            named.append(f"{name} (other type or shape)")
-        elif count := int((mine[name].view(np.uint8) != other[name].view(np.uint8)).sum()):
-            named.append(f"{name} ({count:,} of {mine[name].nbytes:,} bytes)")
-    return named
 
 
 def roughen(source: Path) -> None:
@@ -203,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; returns 1 where a byte differs, 4 without an environment for arm64."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models in this new folder")
+    parser.add_argument("--all", action="store_true", help="compare every architecture of the tests (15 minutes)")
     options = parser.parse_args(arguments)
     python = arm64_environment.python()
     if python is None:
@@ -212,13 +199,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = (options.keep or Path(aside) / "models").resolve()
         folder.mkdir(parents=True)
         try:
-            return report(folder, python)
+            return report(folder, python, ALL if options.all else OTHERS)
         except Failed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 
 
-def report(folder: Path, python: Path) -> int:
+def report(folder: Path, python: Path, others: Sequence[Other]) -> int:
     """Compare in a new folder and print as it goes; returns the exit code."""
     homes = [folder / "home" / name for name in ("x86-64", "arm64")]
     for home in homes:
@@ -227,13 +214,10 @@ def report(folder: Path, python: Path) -> int:
     began = time.monotonic()
     print(f"{'source':20} {'variant':10} {'files':>5} {'bytes':>10}  x86-64 and arm64")
     different = 0
-    for compared in compare_all(here, there, folder):
-        print(compared, flush=True)
-        different += bool(compared.differences)
-    for variant, result in verify(there, folder).items():
-        print(f"verify --rebuild on arm64 of {variant}, published on x86-64: {result}")
-        different += not result.startswith("pass")
-    print(f"{'equal' if not different else f'{different} different'}; {time.monotonic() - began:.0f} s")
+    for result in compare_all(here, there, folder, others):
+        print(result, flush=True)
+        different += not result.equal
+    print(f"{f'{different} different' if different else 'equal'}; {time.monotonic() - began:.0f} s")
     return int(different > 0)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import mlx.core as mx  # noqa: TID251 -- its evaluations are counted
 import pytest
+from mlx.utils import tree_flatten  # noqa: TID251
 
 from families import FAMILIES
 from mlx_publish.engine import convert as converting
 from mlx_publish.engine import rows, tensor_files
-from mlx_publish.engine.parameters import Parameters
+from mlx_publish.engine.parameters import Parameters, in_memory
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
@@ -54,6 +55,23 @@ def read_so_far() -> int:
     return int(match[1])
 
 
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count from now on what each evaluation of MLX reads, in bytes."""
+    read: list[int] = []
+
+    def counted(evaluate: Callable[..., None]) -> Callable[..., None]:
+        def evaluating(*arrays: Any) -> None:
+            before = read_so_far()
+            evaluate(*arrays)
+            read.append(read_so_far() - before)
+
+        return evaluating
+
+    for name in ("eval", "async_eval"):
+        monkeypatch.setattr(mx, name, counted(getattr(mx, name)))
+    return read
+
+
 def source_of(folder: Path, arch: str) -> Path:
     hybrid = arch in {"lfm2", "qwen3_5"}
     source = make_model(folder, arch, layers=4 if hybrid else 2, tie=arch != "deepseek_v3")
@@ -78,23 +96,30 @@ def test_no_evaluation_reads_more_than_its_limit(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(tensor_files, "UNREAD", LIMIT)
     monkeypatch.setattr(rows, "PIECE", LIMIT)
     monkeypatch.setattr(converting, "_workers", AtOnce)
-    read = []
-
-    def counted(evaluate: Callable[..., None]) -> Callable[..., None]:
-        def evaluating(*arrays: Any) -> None:
-            before = read_so_far()
-            evaluate(*arrays)
-            read.append(read_so_far() - before)
-
-        return evaluating
-
-    for name in ("eval", "async_eval"):
-        monkeypatch.setattr(mx, name, counted(getattr(mx, name)))
+    read = evaluations(monkeypatch)
     assert convert(source, tmp_path / "in pieces") == expected
     assert max(read, default=0) <= LIMIT
     assert read or arch not in COMPUTED
     largest = max(tensor.nbytes for path in source.glob("*.safetensors") for tensor in read_header(path))
     assert largest > LIMIT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a process has read")
+@pytest.mark.parametrize("arch", ["llama", "qwen3_moe", "deepseek_v3", "qwen3_5"])
+def test_a_source_that_is_read_whole_is_read_in_bounded_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str
+) -> None:
+    source = source_of(tmp_path / "m", arch)
+    expected = dict(tree_flatten(load_source(source).model.parameters()))
+    mx.eval(expected)
+    monkeypatch.setattr(tensor_files, "UNREAD", LIMIT)
+    read = evaluations(monkeypatch)
+    model = in_memory(load_source(source))
+    found = dict(tree_flatten(model.parameters()))
+    mx.eval(found)
+    assert max(read, default=0) <= LIMIT
+    assert {path: array.dtype for path, array in found.items()} == {p: array.dtype for p, array in expected.items()}
+    assert all(mx.array_equal(array, expected[path]) for path, array in found.items())
 
 
 def test_an_experts_stack_is_read_where_it_lies_and_a_fused_one_is_computed(tmp_path: Path) -> None:

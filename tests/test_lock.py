@@ -144,6 +144,25 @@ def test_the_light_environment_has_no_mlx_and_that_of_the_stages_has_it_for_both
     assert {"mlx", "mlx-metal", "mlx-cpu", "mlx-lm", "torch", *light} <= stages
 
 
+def test_cuda_is_forced_on_nobody_and_brings_no_build_for_the_cpu() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    cpu, cuda = ({entry.name for entry in lock.part(extras[name], LOCKED)} for name in ("mlx", "cuda"))
+    assert "mlx-cpu" in cpu
+    assert [name for name in cpu if "cuda" in name or name.startswith("nvidia")] == []
+    assert {"mlx-cuda-13", "mlx-lm", "transformers", "nvidia-cublas"} <= cuda
+    assert "mlx-cpu" not in cuda
+    for group in ("test", "bench", "lint"):
+        wanted = nox.project.dependency_groups(PROJECT, group)
+        assert not {entry.name for entry in lock.part(wanted, LOCKED)} & lock.BUILDS
+
+
+def test_each_build_of_mlx_is_taken_by_its_extra_alone() -> None:
+    builds = {entry.name for entry in LOCKED if entry.name.startswith("mlx-")} - {"mlx-lm", "mlx-metal"}
+    assert builds <= lock.BUILDS
+    versions = {entry.name: entry.version for entry in LOCKED if entry.name in {"mlx", *builds}}
+    assert len(set(versions.values())) == 1, versions
+
+
 def test_a_bare_python_prints_the_part_of_nox() -> None:
     command = [sys.executable, "-I", "-S", str(lock.ROOT / "scripts" / "lock.py"), "nox"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

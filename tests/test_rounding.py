@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_publish.engine import rounding
-from mlx_publish.engine.rounding import quantize
+from mlx_publish.engine.rounding import Precision, quantize, quantize_rows_each
 
 AFFINE = [("affine", size, bits) for size in (32, 64, 128) for bits in (2, 3, 4, 5, 6, 8)]
 MODES = [*AFFINE, ("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
@@ -146,6 +146,17 @@ def test_an_array_of_several_pieces_is_quantized_as_one(
     weight[60] = 0
     monkeypatch.setattr(rounding, "PIECE", 512)
     assert_same(weight, mode)
+
+
+@each_dtype
+def test_several_precisions_at_once_give_what_each_gives(dtype: mx.Dtype) -> None:
+    weight = as_weight(np.random.default_rng(8).standard_normal((66, 384)), dtype)
+    weight[5, 7], weight[6, :64], weight[7, :64] = mx.inf, 0, 1e-8
+    orders = [Precision(size, bits, name) for name, size, bits in [*MODES, *MODES[::-1]]] + [Precision(64, 4, "affine")]
+    for order, ours in zip(orders, quantize_rows_each(bytes_of(weight), dtype, orders), strict=True):
+        theirs = mx.quantize(weight, group_size=order.group_size, bits=order.bits, mode=order.mode, stream=mx.cpu)
+        for bits, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(bits, bytes_of(expected))
 
 
 @each_dtype

@@ -1,20 +1,25 @@
-"""The comparison of x86-64 with arm64: what it calls different, and MLX's own rounding under QEMU where that is made."""
+"""The comparison of x86-64 with arm64: what it calls different, and rounding under QEMU where that is there."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import arm64_environment
+import compared_files
 import same_bytes
+from compared_files import Compared
 from models import make_model
-from same_bytes import Compared, Failed, Machine
-from tensor_file import read_tensors, write_tensors
+from same_bytes import Failed, Machine
+from tensor_file import float32, read_tensors, write_tensors
 
+ROOT = Path(__file__).parents[1]
 MODES = {
     **{f"affine{bits}": ("affine", bits, 64) for bits in (2, 3, 4, 5, 6, 8)},
     "affine4-32": ("affine", 4, 32),
@@ -24,13 +29,16 @@ MODES = {
 }
 QUANTIZED = f"""
 import hashlib, sys
+sys.path.insert(0, {str(ROOT / "scripts")!r})
 import mlx.core as mx
+from mlx_publish.engine.rounding import quantize
 weights = mx.load(sys.argv[1])
 for mode, bits, group in {list(MODES.values())}:
     for name in sorted(weights):
-        parts = mx.quantize(weights[name], group_size=group, bits=bits, mode=mode, stream=mx.cpu)
-        digest = hashlib.sha256(b"".join(bytes(memoryview(part.view(mx.uint8))) for part in parts))
-        print(mode, bits, name, digest.hexdigest())
+        mlx = mx.quantize(weights[name], group_size=group, bits=bits, mode=mode, stream=mx.cpu)
+        for parts in (mlx, quantize(weights[name], group, bits, mode)):
+            digest = hashlib.sha256(b"".join(bytes(memoryview(part.view(mx.uint8))) for part in parts))
+            print(mode, bits, name, digest.hexdigest())
 """
 
 
@@ -40,13 +48,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     both = tmp_path / "ours", tmp_path / "theirs"
     for folder in both:
         make_model(folder, layers=1)
-    for name in same_bytes.NOT_CONVERTED:
+    for name in compared_files.NOT_CONVERTED:
         (both[0] / name).write_text("made from measurements")
     return both
 
 
 def compared(folders: tuple[Path, Path]) -> Compared:
-    return same_bytes.compare("llama", "4bit", *folders)
+    return compared_files.compare("llama", "4bit", *folders)
 
 
 def test_equal_files_are_equal_whatever_is_published_beside_them(folders: tuple[Path, Path]) -> None:
@@ -122,14 +130,45 @@ def test_a_child_of_python_for_arm64_is_python_for_arm64(emulated: Path) -> None
     assert done.stdout.splitlines() == [f"aarch64 {emulated}"] * 2
 
 
-def test_mlx_quantizes_to_the_same_bytes_on_arm64(emulated: Path, tmp_path: Path) -> None:
+def patterns() -> dict[str, NDArray[Any]]:
+    """Return each finite number of both half precisions, and some of float32, above 2**-100 and in no order."""
+    chance = np.random.default_rng(21)
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    wide = chance.integers(0, 1 << 32, 1 << 15, dtype=np.uint32).view(np.float32)
+    found: dict[str, NDArray[Any]] = {
+        "bfloat16": halves[in_range(float32(halves))],
+        "float16": halves.view(np.float16)[np.isfinite(halves.view(np.float16))],
+        "float32": wide[in_range(wide)],
+    }
+    return {
+        name: chance.permutation(values)[: len(values) // 128 * 128].reshape(-1, 128) for name, values in found.items()
+    }
+
+
+def in_range(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.isfinite(values) & (np.abs(values) > 2.0**-100)
+
+
+def test_a_quantizer_gives_the_same_bytes_on_arm64(emulated: Path, tmp_path: Path) -> None:
     source = make_model(tmp_path / "Tiny")
     same_bytes.roughen(source)
-    path = source / "model.safetensors"
-    write_tensors(path, {name: values for name, values in read_tensors(path).items() if values.ndim > 1})
+    matrices = {name: values for name, values in read_tensors(source / "model.safetensors").items() if values.ndim > 1}
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {**matrices, **patterns()})
     here, there = (
         subprocess.run([python, "-I", "-c", QUANTIZED, path], env={}, capture_output=True, text=True, check=True).stdout
         for python in (sys.executable, emulated)
     )
-    assert here.count("\n") > 8 * len(MODES)
+    lines = here.splitlines()
+    assert len(lines) == 2 * len(MODES) * (len(matrices) + 3)
+    assert lines[::2] == lines[1::2], "MLX's own and ours"
     assert here == there
+
+
+def test_all_sources_are_each_architecture_of_the_tests_in_three_types(tmp_path: Path) -> None:
+    assert len(same_bytes.ALL) == 3 * len({other.arch for other in same_bytes.ALL})
+    for other in same_bytes.ALL[::3]:
+        tensors = read_tensors(other.make(tmp_path) / "model.safetensors")
+        assert {values.dtype.name for values in tensors.values()} == {"uint16"}, str(other)
+    for other in same_bytes.OTHERS:
+        assert (other.arch, other.dtype) in {(known.arch, known.dtype) for known in same_bytes.ALL}

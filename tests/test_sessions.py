@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from nox.project import load_toml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import lock  # noqa: E402
 import sessions  # noqa: E402
 from mlx_publish.commands import registry  # noqa: E402
 
 
-def nox(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "NOXSESSION"}
+def nox(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "NOXSESSION"} | variables
     return subprocess.run(
         [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *words],
         capture_output=True,
@@ -84,3 +87,36 @@ def test_an_unknown_session_is_bad_input_and_the_likely_one_is_named(words: list
 def test_arguments_of_a_session_are_no_sessions() -> None:
     assert sessions.asked(["-s", "run", "lint", "-v", "--", "-s", "demmo"]) == ["run", "lint"]
     assert sessions.unknown(["-s", "run", "--", "-s", "demmo"]) == ""
+
+
+def environment_of(cache: Path, name: str, *extras: str) -> None:
+    """Put an environment there whose Python says what it is, as made by the lock for some extras."""
+    project = load_toml(ROOT / "pyproject.toml")["project"]
+    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    lines = "".join(f"{entry.line()}\n" for entry in lock.part(wanted, lock.entries(lock.LOCK.read_text())))
+    key = hashlib.sha256(f"{sys.executable}\n{lines}".encode()).hexdigest()[:12]
+    folder = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{key}"
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho this is {name}\n")
+    python.chmod(0o700)
+    (folder / ".complete").touch()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CUDA needs Linux")
+@pytest.mark.parametrize(("backend", "used"), [("", "pipeline"), ("cpu", "pipeline"), ("cuda", "pipeline-cuda")])
+def test_cuda_is_installed_where_it_is_asked_for(tmp_path: Path, backend: str, used: str) -> None:
+    (cache := tmp_path / "cache").mkdir(mode=0o700)
+    environment_of(cache, "pipeline", "mlx", "sign")
+    environment_of(cache, "pipeline-cuda", "cuda", "sign")
+    asked = {"MLX_PUBLISH_CACHE": str(cache), "MLX_PUBLISH_BACKEND": backend, "MLX_PUBLISH_ENVIRONMENT": ""}
+    done = nox("-s", "doctor", **asked)
+    assert done.returncode == 0, done.stderr
+    assert f"this is {used}\n" in done.stdout
+
+
+@pytest.mark.parametrize("backend", ["rocm", "CUDA"])
+def test_a_backend_that_there_is_not_is_bad_input(tmp_path: Path, backend: str) -> None:
+    done = nox("-s", "doctor", MLX_PUBLISH_BACKEND=backend, MLX_PUBLISH_ENVIRONMENT="", MLX_PUBLISH_CACHE=str(tmp_path))
+    assert done.returncode == 2
+    assert f"MLX_PUBLISH_BACKEND: '{backend}' is neither cpu nor cuda; set it to cuda on Linux" in done.stderr

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _stop_cleanly_on_terminate()
     if arguments is None:
         hide()
+        _without_plugins()
     try:
         with patient() as lost:
             code = _exit_code(arguments)
@@ -132,6 +133,11 @@ def _record(error: PublishError) -> dict[str, object]:
     """Return an error as `--json` prints it; `schemas/error.schema.json` describes it."""
     faults = [fault_record(fault) for fault in error.faults]
     return {"schema": ERROR_SCHEMA, "error": {"exit_code": error.exit_code, "kind": error.kind, "faults": faults}}
+
+
+def _without_plugins() -> None:
+    """Keep pydantic from running what other packages of this environment plug into it, and from looking for it."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def _stop_cleanly_on_terminate() -> None:

@@ -95,6 +95,17 @@ def test_numbers_have_arrows_where_they_moved() -> None:
     assert re.search(r"same files; bits per weight 9\.\d+ → 4\.\d+; top-1 agreement 10\.0 % → ", text)
 
 
+def test_speeds_on_different_devices_say_nothing_about_each_other() -> None:
+    before = copy.deepcopy(make_evidence())
+    before["benchmark"] |= {"backend": "cuda", "gpu": "NVIDIA H100 80GB HBM3"}
+    for length in before["benchmark"]["lengths"]:
+        length["generation_tps"] = {"median": 900.0, "lowest": 899.0, "highest": 901.0}
+    text = text_of(before)
+    assert "| tokens/s | 900 | 96.2 |" in text
+    assert "same files; speed on GPU, before on NVIDIA H100 80GB HBM3, CUDA" in text
+    assert "900 →" not in text
+
+
 def test_evidence_of_another_version_is_compared_by_what_both_have() -> None:
     before = copy.deepcopy(make_evidence(schema="mlx-publish/evidence/0", checks=None, fidelity={"mean_kld": 0.5}))
     del before["benchmark"]["machine"]

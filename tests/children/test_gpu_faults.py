@@ -6,7 +6,8 @@ import pytest
 
 from mlx_publish.children.gpu_faults import of_the_gpu
 
-# As mlx-cuda-13 0.32.4 says them here: without a driver, with one of CUDA 12.2, and with one that finds no GPU.
+# As mlx-cuda-13 0.32.4 says them here: without a driver, with one of CUDA 12.2, with one that lacks a
+# function, and with one that finds no GPU.
 SEEN = [
     (
         "libcuda.so.1: cannot open shared object file: No such file or directory",
@@ -15,6 +16,11 @@ SEEN = [
     ),
     (
         "cudaMallocManaged(&data, size) failed: CUDA driver version is insufficient for CUDA runtime version",
+        "the NVIDIA driver is too old for this MLX",
+        "CUDA 13 needs 580 or newer",
+    ),
+    (
+        "/env/lib/python3.11/site-packages/mlx/lib/libmlx.so: undefined symbol: cuGetErrorString",
         "the NVIDIA driver is too old for this MLX",
         "CUDA 13 needs 580 or newer",
     ),
@@ -62,7 +68,7 @@ def test_each_fault_of_a_gpu_has_a_remedy(text: str, message: str, remedy: str) 
     assert "{" not in fault.remedy
 
 
-@pytest.mark.parametrize("text", [SEEN[0][0], SEEN[2][0]])
+@pytest.mark.parametrize("text", [SEEN[0][0], SEEN[3][0]])
 def test_without_a_gpu_the_way_back_to_the_cpu_is_named(text: str) -> None:
     fault = of_the_gpu(text)
     assert fault is not None

@@ -17,6 +17,7 @@ from mlx_publish.evidence.speed import Device
 from mlx_publish.hub.identity import Token
 from mlx_publish.machine.apple import Mac
 from mlx_publish.machine.linux import LinuxMachine
+from mlx_publish.machine.nvidia import Gpu
 from mlx_publish.machine.snapshot import State
 
 M4 = Mac("macOS 26.1", None, "Apple M4", None, 10, None, None, None, None, None, arch="arm64", python="3.13.1")
@@ -50,7 +51,17 @@ LINUX: dict[str, Any] = {
     "remedies": Remedies("Linux", "apt-get"),
 }
 FEDORA = {**LINUX, "remedies": Remedies("Linux", "dnf")}
-NVIDIA = {**LINUX, "device": Device("gpu", "NVIDIA H100", metal=False, deviation=4e-4)}
+H100 = Gpu("NVIDIA H100 80GB HBM3", 81559 << 20, "580.65.06", index=0)
+CUDA, CPU = {"mlx-cuda-13": "0.32.4"}, {"mlx-cpu": "0.32.4"}
+NVIDIA: dict[str, Any] = {
+    **LINUX,
+    "device": Device("gpu", H100.name or "", metal=False, deviation=4e-4, backend="cuda", memory_bytes=80 << 30),
+    "gpu": H100,
+    "builds": CUDA,
+}
+UNUSED: dict[str, Any] = {**LINUX, "gpu": H100, "builds": CPU}
+OLD = replace(H100, driver="550.54.14")
+NO_DRIVER = "MLX is installed for CUDA, and this machine has no NVIDIA driver"
 NO_TORCH = Torch(Path("/python"), reason=NOT_INSTALLED)
 WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("python", "fail", {"translated": True, "arch": "x86_64"}, "brew install python@3.13"),
@@ -68,6 +79,31 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=0.02)}, "Restart the Mac"),
     ("device", "fail", {"device": Device("gpu", "x", metal=True, deviation=float("nan"))}, "Restart the Mac"),
     ("device", "fail", {**LINUX, "device": Device("gpu", "x", metal=False, deviation=0.02)}, "update the GPU's driver"),
+    (
+        "device",
+        "fail",
+        {**NVIDIA, "device": NO_DRIVER, "device_remedy": "Install the NVIDIA driver"},
+        "Install the NVIDIA",
+    ),
+    (
+        "cuda",
+        "warn",
+        UNUSED,
+        "MLX_PUBLISH_BACKEND=cuda sh scripts/bootstrap.sh -s doctor; in your own environment: pip un",
+    ),
+    ("cuda", "warn", {**UNUSED, "checkout": None}, "To use it: pip uninstall --yes mlx-cpu; then pip install '"),
+    ("cuda", "warn", {**UNUSED, "gpu": OLD}, "nvidia.com/drivers"),
+    ("cuda", "fail", {**NVIDIA, "gpu": OLD}, "sudo ubuntu-drivers install"),
+    ("cuda", "fail", {**NVIDIA, "gpu": OLD, "remedies": Remedies("Linux", "dnf")}, "nvidia.com/drivers"),
+    (
+        "cuda",
+        "fail",
+        {**NVIDIA, "builds": CPU | CUDA},
+        "pip uninstall --yes mlx-cpu mlx-cuda-13; then for the GPU: pip install '",
+    ),
+    ("memory", "warn", {**NVIDIA, "gpu": replace(H100, memory_bytes=4 << 30)}, "GPU with more memory"),
+    ("quiet", "warn", {**NVIDIA, "state": State(gpu_slowdown="heat")}, "Let it cool down"),
+    ("quiet", "warn", {**NVIDIA, "state": State(gpu_others=40.0)}, "End other programs on the GPU"),
     ("fast-blas", "warn", {**LINUX, "blas": False}, "apt-get install libopenblas0-pthread"),
     ("fast-blas", "warn", {**FEDORA, "blas": False}, "dnf install openblas"),
     ("fast-blas", "warn", {**LINUX, "blas": False, "remedies": Remedies("Linux", "")}, "package manager"),
@@ -94,7 +130,10 @@ def judged(**changes: Any) -> dict[str, Any]:
 
 def test_a_good_mac_is_fit() -> None:
     found = judged()
-    assert {name: one.status for name, one in found.items() if one.status != "pass"} == {"fast-blas": "skip"}
+    assert {name: one.status for name, one in found.items() if one.status != "pass"} == {
+        "fast-blas": "skip",
+        "cuda": "skip",
+    }
     assert found["reference"].message == "torch 2.13.0, transformers 5.24.0 at /python"
     assert found["device"].message == "Apple M4 computes what the CPU does, within 4.0e-04"
 
@@ -128,7 +167,8 @@ def test_every_check_can_fail_or_warn() -> None:
     [
         ({}, "fit"),
         (LINUX, "fit, speeds will be those of a CPU"),
-        (NVIDIA, "fit, speeds will be those of an NVIDIA GPU"),
+        (NVIDIA, "fit, speeds will be those of NVIDIA H100 80GB HBM3 (CUDA)"),
+        (UNUSED, "fit, speeds will be those of a CPU"),
         ({**LINUX, "offline": True}, "fit, speeds will be those of a CPU; offline, for local folders only"),
         ({"offline": True}, "fit; offline, for local folders only"),
         ({"open_files": 256}, "not fit: 1 problem"),
@@ -138,6 +178,29 @@ def test_every_check_can_fail_or_warn() -> None:
 def test_the_verdict_says_what_the_machine_is_fit_for(changes: dict[str, Any], verdict: str) -> None:
     failures = [finding for finding in judged(**changes).values() if finding.status == "fail"]
     assert summary(replace(MAC, **changes), len(failures)) == verdict
+
+
+def test_a_good_cuda_machine_is_fit() -> None:
+    found = judged(**NVIDIA)
+    assert {name: one.status for name, one in found.items() if one.status != "pass"} == {}
+    assert found["device"].message == "NVIDIA H100 80GB HBM3 computes what the CPU does, within 4.0e-04"
+    assert found["cuda"].message == "NVIDIA H100 80GB HBM3: 80 GiB, driver 580.65.06, mlx-cuda-13 0.32.4"
+    assert found["memory"].message.endswith(", and 80 GiB on the GPU")
+
+
+def test_cuda_12_does_with_an_older_driver() -> None:
+    found = judged(**{**NVIDIA, "gpu": OLD, "builds": {"mlx-cuda-12": "0.32.4"}})["cuda"]
+    assert (found.status, found.message.endswith("driver 550.54.14, mlx-cuda-12 0.32.4")) == ("pass", True)
+
+
+def test_what_is_wrong_with_a_gpu_is_said_once() -> None:
+    found = judged(**{**NVIDIA, "gpu": None, "device": NO_DRIVER, "device_remedy": "Install the NVIDIA driver"})
+    assert (found["device"].status, found["cuda"].status) == ("fail", "skip")
+    assert found["device"].message == f"MLX does not compute: {NO_DRIVER}"
+
+
+def test_a_machine_without_an_nvidia_gpu_hears_nothing_of_cuda() -> None:
+    assert judged(**{**LINUX, "builds": CPU})["cuda"].message == "no NVIDIA GPU"
 
 
 @pytest.mark.parametrize("machine", [LINUX, FEDORA, NVIDIA])

@@ -102,6 +102,7 @@ def test_the_child_gets_no_token_and_no_network(tmp_path: Path, monkeypatch: pyt
     variables = process.environment(tmp_path, 1)
     assert "a-secret-value" not in variables.values()
     assert (variables["HF_HUB_OFFLINE"], variables["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    assert variables["CUDA_CACHE_PATH"] == str(environment.kernels() / "cuda")
     assert os.environ["HF_TOKEN"] == "a-secret-value"
 
 

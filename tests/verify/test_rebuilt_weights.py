@@ -116,6 +116,7 @@ def test_rounding_of_another_device_is_told_from_other_weights_and_is_still_refu
     text = published.user.run("verify", published.folder, "--rebuild", "--source", published.source, code=1).text
     assert "NOT verified" in text
     assert "tensor type values differ share largest mean" in text
+    assert text.count("comparing weights") == 1
 
 
 def test_rounding_of_evidence_that_names_the_cpu_is_other_weights(published: Published) -> None:

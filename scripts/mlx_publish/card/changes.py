@@ -139,8 +139,10 @@ def _changed(card: Proposed, now: Figures, before: Figures | None) -> str:
         for number in _NUMBERS
         if (old := number.value_of(before)) is not None
         and (new := number.value_of(now)) is not None
-        and _arrow(old, new)
+        and _moved(number, now, before)
     ]
+    if now.device and before.device and now.device != before.device:
+        moved.append(f"speed on {now.device}, before on {before.device}")
     return "; ".join((files, *moved)) if moved else f"{files}, same numbers"
 
 
@@ -193,7 +195,7 @@ def _rows(now: Figures, before: Figures | None) -> Iterator[dict[str, str]]:
             "what": number.what,
             "before": "" if before is None else "not measured" if old is None else number.written(old),
             "now": "not measured" if new is None else number.written(new),
-            "arrow": _arrow(old, new),
+            "arrow": _moved(number, now, before),
         }
 
 
@@ -207,22 +209,29 @@ class _Number:
     in_overview: bool = False
 
 
+_SPEED = "tokens/s"
 _NUMBERS = (
     _Number("size", lambda figures: figures.weight_bytes, numbers.size, in_overview=True),
     _Number("bits per weight", lambda figures: figures.bits_per_weight, lambda value: f"{value:.2f}"),
     _Number("mean KLD", lambda figures: figures.mean_kld, numbers.significant, in_overview=True),
     _Number("top-1 agreement", lambda figures: figures.same_first_choice, numbers.percent, in_overview=True),
     _Number("perplexity ratio", lambda figures: figures.perplexity_ratio, lambda value: f"{value:.3f}"),
-    _Number("tokens/s", lambda figures: figures.generation_tps, numbers.significant, in_overview=True),
+    _Number(_SPEED, lambda figures: figures.generation_tps, numbers.significant, in_overview=True),
 )
 
 
 def _cell(number: _Number, now: Figures, before: Figures | None) -> Markdown:
-    new, old = number.value_of(now), number.value_of(before) if before else None
-    if new is None:
+    if (new := number.value_of(now)) is None:
         return Markdown("—")
-    device = f" on {now.device}" if number.what == "tokens/s" and now.device else ""
-    return escape(" ".join(filter(None, (_arrow(old, new), f"{number.written(new)}{device}"))))
+    device = f" on {now.device}" if number.what == _SPEED and now.device else ""
+    return escape(" ".join(filter(None, (_moved(number, now, before), f"{number.written(new)}{device}"))))
+
+
+def _moved(number: _Number, now: Figures, before: Figures | None) -> str:
+    """Return the arrow of a number; speeds on different devices say nothing about each other."""
+    if before is None or (number.what == _SPEED and now.device != before.device):
+        return ""
+    return _arrow(number.value_of(before), number.value_of(now))
 
 
 def _arrow(old: float | None, new: float | None) -> str:

@@ -64,9 +64,21 @@ def _of(record: type[R], words_of: Callable[Concatenate[R, P], str]) -> Callable
     """Return a filter over the plain data of a record, as templates hold it."""
 
     def words_of_plain(data: object, *more: P.args, **named: P.kwargs) -> str:
-        return words_of(record.model_validate(data), *more, **named)
+        return words_of(_record(record, data), *more, **named)
 
     return words_of_plain
+
+
+_latest: dict[type[Record], tuple[object, Record]] = {}
+
+
+def _record(kind: type[R], data: object) -> R:
+    """Return the record of plain data: several filters in a row are given the same, which nothing changes."""
+    last, record = _latest.get(kind, (None, None))
+    if record is None or last is not data or not isinstance(record, kind):
+        record = kind.model_validate(data)
+        _latest[kind] = (data, record)
+    return record
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

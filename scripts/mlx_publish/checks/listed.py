@@ -63,7 +63,9 @@ def unaccepted(evidence: Evidence, accepted: Accepted) -> Iterator[Fault]:
 
 def shown(value: object) -> str:
     """Return foreign text for a message: cut, on one line and without control characters."""
-    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -146,6 +146,8 @@ def environment(folder: Path, at_once: int) -> dict[str, str]:
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     kept |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRANSFORMERS_OFFLINE": "1"}
     kept["TOKENIZERS_PARALLELISM"] = "false"
+    # CUDA's driver keeps what it compiles in HOME, which goes with the child.
+    kept["CUDA_CACHE_PATH"] = str(kernels() / "cuda")
     if blas := fast_blas():
         kept["LD_PRELOAD"] = str(blas)
         kept["OPENBLAS_NUM_THREADS"] = str(threads(at_once))

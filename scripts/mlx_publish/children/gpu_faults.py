@@ -12,7 +12,11 @@ CUDA_DRIVERS = {"13": 580, "12": 550}
 """The oldest driver, by CUDA's major version: that of CUDA 13.0, and what MLX asks for with CUDA 12."""
 _AGAIN = "run the same command again."
 # MLX names the call of CUDA and its libraries, as `cudaMallocManaged(&data, size) failed: out of memory`.
-_CUDA = re.compile(r"\b(?:cuda|cublas|cudnn|cufft|cusolver|nccl|nvrtc|cu)[A-Z]\w*(?:\(.*\))? failed\b|CUDA error", re.S)
+_CUDA = re.compile(
+    r"\b(?:cuda|cublas|cudnn|cufft|cusolver|nccl|nvrtc|cu)[A-Z]\w*(?:\(.*\))? failed\b"
+    r"|CUDA error|undefined symbol: cu[A-Z]",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,12 @@ _FAULTS = (
         "--gpus all). Without a GPU: pip uninstall mlx-cuda-13, then {cpu}",
     ),
     _Fault(
-        ("driver version is insufficient", "unsupported toolchain", "system has unsupported display driver"),
+        (
+            "undefined symbol: cu",
+            "driver version is insufficient",
+            "unsupported toolchain",
+            "system has unsupported display driver",
+        ),
         "the NVIDIA driver is too old for this MLX",
         f"Update the driver: CUDA 13 needs {CUDA_DRIVERS['13']} or newer. For driver {CUDA_DRIVERS['12']} to "
         f"{CUDA_DRIVERS['13'] - 1}: pip uninstall mlx-cuda-13, then pip install 'mlx[cuda12]' in the same version.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
+from mlx_publish.children.gpu_faults import CUDA_DRIVERS
 from mlx_publish.doctor.facts import Facts
-from mlx_publish.machine.packages import MOST_DEVIATION
+from mlx_publish.machine.nvidia import Gpu
+from mlx_publish.machine.packages import CUDA_PACKAGES, MOST_DEVIATION
 from mlx_publish.machine.snapshot import State
 from mlx_publish.machine.state import disturbances
 from mlx_publish.text import kit
@@ -65,6 +67,8 @@ def _install_reference(facts: Facts) -> str:
 
 def _device(facts: Facts) -> Says:
     if isinstance(facts.device, str):
+        if facts.builds.keys() & {*CUDA_PACKAGES} and facts.device_remedy:
+            return failed(f"MLX does not compute: {facts.device}", facts.device_remedy)
         return failed(
             f"MLX does not compute: {facts.device}",
             f"{kit.install('mlx')}; to see the error: {facts.executable} -c 'import mlx.core as mx; print(mx.ones(3))'",
@@ -85,6 +89,48 @@ def _device(facts: Facts) -> Says:
     return passed(f"{name} computes what the CPU does, within {device.deviation:.1e}")
 
 
+def _cuda(facts: Facts) -> Says:
+    """Judge an NVIDIA GPU; where MLX finds a fault with it, `device` says so."""
+    installed = {name: version for name, version in facts.builds.items() if name in CUDA_PACKAGES}
+    gpu = facts.gpu or Gpu()
+    name = gpu.name or "an NVIDIA GPU"
+    if len(facts.builds) > 1:
+        return failed(
+            f"{' and '.join(facts.builds)} are installed, and write the same files",
+            f"pip uninstall --yes {' '.join(facts.builds)}; then for the GPU: {kit.install('cuda')}; for the CPU: "
+            f"{kit.install('mlx')}",
+        )
+    if not installed:
+        return _unused(facts, name) if facts.gpu else skipped("no NVIDIA GPU")
+    build, version = next(iter(installed.items()))
+    least = CUDA_DRIVERS[build.rpartition("-")[2]]
+    if gpu.driver and int(gpu.driver.split(".")[0]) < least:
+        return failed(
+            f"driver {gpu.driver} is too old for {build}, which needs {least} or newer",
+            facts.remedies.newer_driver,
+        )
+    if isinstance(facts.device, str) or facts.device.device == "cpu":
+        return skipped(f"{build} is installed, and MLX computes on no GPU: see the check 'device'")
+    known = facts.device.memory_bytes or gpu.memory_bytes
+    parts = (memory(known) if known else "", f"driver {gpu.driver}" if gpu.driver else "", f"{build} {version}")
+    return passed(f"{facts.device.name or name}: {', '.join(filter(None, parts))}")
+
+
+def _unused(facts: Facts, name: str) -> Says:
+    """Say that a GPU is there and MLX does not compute on it."""
+    least, driver = CUDA_DRIVERS["13"], facts.gpu.driver if facts.gpu else None
+    said = f"{name} is not used: MLX's build for the CPU is installed"
+    if driver and int(driver.split(".")[0]) < least:
+        return warned(
+            f"{said}, and driver {driver} is older than {least}, which CUDA 13 needs", facts.remedies.newer_driver
+        )
+    by_hand = f"pip uninstall --yes mlx-cpu; then {kit.install('cuda')}"
+    if facts.checkout is None:
+        return warned(said, f"To use it: {by_hand}")
+    script = f"MLX_PUBLISH_BACKEND=cuda sh {facts.checkout}scripts/bootstrap.sh -s doctor"
+    return warned(said, f"To use it: {script}; in your own environment: {by_hand}")
+
+
 def _blas(facts: Facts) -> Says:
     if facts.remedies.mac:
         return skipped("macOS brings a fast BLAS")
@@ -96,12 +142,18 @@ def _blas(facts: Facts) -> Says:
 
 
 def _memory(facts: Facts) -> Says:
+    own = facts.gpu.memory_bytes if facts.gpu and facts.builds.keys() & {*CUDA_PACKAGES} else None
+    if own and own < LITTLE_MEMORY:
+        return warned(
+            f"{memory(own)} of memory on the GPU: a source of more than about 3 billion parameters does not fit",
+            "Use a GPU with more memory for larger models; here their variants are compared with the widest one.",
+        )
     if facts.memory_bytes < LITTLE_MEMORY:
         return warned(
             f"{memory(facts.memory_bytes)} of memory: a source of more than about 3 billion parameters does not fit",
             "Use a machine with more memory for larger models; here their variants are compared with the widest one.",
         )
-    return passed(memory(facts.memory_bytes))
+    return passed(memory(facts.memory_bytes) + (f", and {memory(own)} on the GPU" if own else ""))
 
 
 def _disk(facts: Facts) -> Says:
@@ -166,6 +218,7 @@ MACHINE: tuple[Check[Facts], ...] = (
     Check("packages", "MLX is installed", "a run that stops at its second stage", _packages),
     Check("reference", "PyTorch is installed", "an unproven architecture", _reference),
     Check("device", "The device computes correctly", "a model spoilt by the machine", _device),
+    Check("cuda", "An NVIDIA GPU is used", "hours on the CPU beside an idle GPU", _cuda),
     Check("fast-blas", "The CPU has a fast BLAS", "hours instead of minutes", _blas),
     Check("memory", "Memory is sufficient", "a source that does not fit", _memory),
     Check("disk", "Disk space is sufficient", "a run that stops midway", _disk),
@@ -185,7 +238,7 @@ def summary(facts: Facts, failures: int) -> str:
     if isinstance(device, str) or device.device == "cpu":
         fit = "fit, speeds will be those of a CPU"
     elif not device.metal:
-        fit = "fit, speeds will be those of an NVIDIA GPU"
+        fit = f"fit, speeds will be those of {device.name or 'an NVIDIA GPU'} (CUDA)"
     else:
         fit = "fit"
     return f"{fit}; offline, for local folders only" if facts.offline else fit

@@ -16,11 +16,12 @@ from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Bounds, Job, run_job
 from mlx_publish.children.torch import Torch, find_torch
 from mlx_publish.doctor.remedies import INSTALLERS, Remedies
-from mlx_publish.errors import PublishError
+from mlx_publish.errors import PublishError, SurroundingsError
 from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.speed import Device
-from mlx_publish.machine import Machine, describe
-from mlx_publish.machine.packages import versions
+from mlx_publish.machine import Machine, describe, nvidia
+from mlx_publish.machine.nvidia import Gpu
+from mlx_publish.machine.packages import CUDA_PACKAGES, versions
 from mlx_publish.machine.programs import run_program
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.machine.snapshot import State
@@ -66,6 +67,12 @@ class Facts:
     offline: bool = False
     """Whether no connection to the Hub itself can be made."""
     remedies: Remedies = field(default_factory=Remedies)
+    device_remedy: str = ""
+    """What to do where MLX computes on no device; empty where it does not say."""
+    gpu: Gpu | None = None
+    """An NVIDIA GPU that its driver tells of, whether MLX computes on it or not."""
+    builds: Mapping[str, str] = field(default_factory=dict)
+    """Builds of MLX for Linux that are installed, with their versions."""
     checkout: str | None = ""
     """The path of the kit's checkout from here, with a slash at the end; empty in it, None where there is none."""
 
@@ -75,6 +82,7 @@ def gather(work: Path, logs: Path) -> Facts:
     from mlx_publish.hub.identity import greeting, token_at_hand  # noqa: PLC0415  the Hub's client takes its time
 
     hub = greeting()
+    device, device_remedy = _device(logs)
     return Facts(
         system=platform.system(),
         arch=platform.machine(),
@@ -85,7 +93,7 @@ def gather(work: Path, logs: Path) -> Facts:
         state=state(),
         versions=versions(),
         torch=find_torch(),
-        device=_device(logs),
+        device=device,
         blas=fast_blas() is not None,
         memory_bytes=memory_bytes(),
         disk_bytes=_free({work, _cache()}),
@@ -95,6 +103,9 @@ def gather(work: Path, logs: Path) -> Facts:
         token=None if is_offline(hub) else token_at_hand(),
         offline=is_offline(hub),
         remedies=Remedies(platform.system(), next((name for name in INSTALLERS if shutil.which(name)), "")),
+        device_remedy=device_remedy,
+        gpu=nvidia.describe(run_program) if platform.system() == "Linux" else None,
+        builds=versions("mlx-cpu", *CUDA_PACKAGES),
         checkout=_checkout(),
     )
 
@@ -119,11 +130,18 @@ def _translated() -> bool:
     return (run_program(("sysctl", "-n", "sysctl.proc_translated")) or "").strip() == "1"
 
 
-def _device(logs: Path) -> Device | str:
+def _device(logs: Path) -> tuple[Device | str, str]:
+    """Return the device, or why MLX computes on none, and what to do about that.
+
+    CUDA compiles for 10 to 20 s, and its libraries are gigabytes, which a cold disk reads for a minute.
+    """
+    job = Job("device", {}, logs / "device.log", Bounds(300))
     try:
-        return from_json(Device, run_job(Job("device", {}, logs / "device.log", Bounds(120)), lambda _: None))
+        return from_json(Device, run_job(job, lambda _: None)), ""
+    except SurroundingsError as error:
+        return str(error), error.remedy
     except PublishError as error:
-        return str(error)
+        return str(error), ""
 
 
 def _cache() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_publish.machine.snapshot import State
-from mlx_publish.machine.state import MUCH_TAKEN
+from mlx_publish.machine.state import MUCH_OF_THE_GPU, MUCH_TAKEN
 
 INSTALLERS: Mapping[str, str] = {"apt-get": "sudo apt-get install", "dnf": "sudo dnf install"}
 """Package managers of Linux by their program, in the order in which they are looked for."""
@@ -65,12 +65,23 @@ class Remedies:
         steps = (
             ("plug it in", state.power == "battery"),
             (f"turn low power mode off: {full_power}", state.low_power_mode),
-            ("let it cool down", state.thermal not in (None, "nominal")),
+            ("let it cool down", state.thermal not in (None, "nominal") or state.gpu_slowdown == "heat"),
             (f"allow its full speed: {full_power}", (state.cpu_speed_limit or 100) < 100),
             (busy, (state.other_cores or 0) > MUCH_TAKEN),
+            ("end other programs on the GPU (nvidia-smi lists them)", (state.gpu_others or 0) > MUCH_OF_THE_GPU),
         )
         words = "; ".join(step for step, wanted in steps if wanted)
         return f"{words[:1].upper()}{words[1:]}"
+
+    @property
+    def newer_driver(self) -> str:
+        """Return how to get a newer driver of an NVIDIA GPU."""
+        if self.installer == "apt-get":
+            return (
+                "On Ubuntu: sudo ubuntu-drivers install; elsewhere: https://www.nvidia.com/drivers. Then restart. In a "
+                "container, update the driver of its host."
+            )
+        return "Install it from https://www.nvidia.com/drivers and restart. In a container, update that of its host."
 
     @property
     def wrong_products(self) -> str:

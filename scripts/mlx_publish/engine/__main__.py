@@ -40,7 +40,7 @@ _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_ON_THE_CPU = frozenset({"tokenizer", "device", "convert", "logits", "twin", "differences"})
+_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences"})
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 
 

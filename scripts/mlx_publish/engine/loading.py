@@ -16,6 +16,7 @@ import mlx.core as mx
 from mlx.utils import tree_map
 
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.evidence.speed import Backend
 
@@ -55,10 +56,8 @@ def load_model(folder: str, *, dequantize: bool = False, source: bool = False) -
     bfloat16 each weight would be rounded once more, which at 8 bits is as much again as the quantization.
     """
     if source:
-        loaded = load_source(Path(folder))
-        loaded.release()
-        mx.eval(loaded.model.parameters())
-        model, tokenizer = loaded.model, backend().load_tokenizer(Path(folder))
+        model = in_memory(load_source(Path(folder)))
+        tokenizer = backend().load_tokenizer(Path(folder))
     else:
         model, tokenizer = backend().load(Path(folder))
     computed_in = fit(model)

@@ -13,7 +13,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.graph import Graph
-from mlx_publish.engine.rounding import is_supported, quantize_rows
+from mlx_publish.engine.rounding import Precision, is_supported, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, Bits, Rows, bits_of
 
 _INFINITE = {mx.bfloat16: 0xFF00, mx.float16: 0xF800, mx.float32: 0xFF000000}
@@ -23,21 +23,12 @@ _LOCAL = threading.local()
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How a module packs its weight."""
-
-    bits: int
-    group_size: int
-    mode: str
-
-
-@dataclass(frozen=True)
 class Way:
     """What becomes of one parameter: the tensors that it gives, its type before it is packed, and how it is packed."""
 
     names: tuple[str, ...]
     dtype: mx.Dtype
-    packing: Packing | None = None
+    packing: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +64,12 @@ def ways(graph: Graph, model: nn.Module, typed: Mapping[str, mx.Dtype], source: 
     return made
 
 
-def _packing(module: Any) -> Packing | None:
+def _packing(module: Any) -> Precision | None:
     """Return how a module is packed by its own account; None if it is not."""
     bits, group_size = getattr(module, "bits", None), getattr(module, "group_size", None)
     if not isinstance(bits, int) or not isinstance(group_size, int) or "scales" not in module:
         return None
-    return Packing(bits, group_size, str(getattr(module, "mode", "affine")))
+    return Precision(group_size, bits, str(getattr(module, "mode", "affine")))
 
 
 def _packed_of(graph: Graph, arrays: Sequence[mx.array], source: Mapping[str, str]) -> str | None:
@@ -99,26 +90,43 @@ def _uncast(graph: Graph, key: str) -> str:
 def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     """Return what each way makes of some rows of a parameter, in a thread of its own."""
     with mx.stream(_stream()):
-        return [_made(bits, rows.dtype, way) for way in all_ways]
+        in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
+        quick = [way for way in all_ways if way.packing and is_supported(way.dtype, bits.shape, *way.packing)]
+        made = dict(zip(quick, _packed(in_type, quick), strict=True))
+        return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]
 
 
-def _made(bits: Bits, dtype: mx.Dtype, way: Way) -> list[Piece]:
-    if way.dtype != dtype:
-        array = _array(bits, dtype).astype(way.dtype)
-        mx.eval(array)
-        bits = bits_of(array)
+def _packed(in_type: Mapping[mx.Dtype, Bits], all_ways: Sequence[Way]) -> list[list[Bits]]:
+    """Quantize rows in each way; what ways of one type share is computed once."""
+    made: dict[Way, list[Bits]] = {}
+    for dtype, bits in in_type.items():
+        of = [way for way in all_ways if way.dtype == dtype]
+        precisions = [way.packing for way in of if way.packing]
+        if of:
+            integers = bits.view(INTEGERS[dtype.size])
+            made |= dict(zip(of, quantize_rows_each(integers, dtype, precisions), strict=True))
+    return [made[way] for way in all_ways]
+
+
+def _pieces(way: Way, bits: Bits, packed: list[Bits] | None) -> list[Piece]:
     if way.packing is None:
         return [judged(way.names[0], bits, way.dtype)]
-    packing = way.packing
-    if is_supported(way.dtype, bits.shape, packing.group_size, packing.bits, packing.mode):
-        integers = bits.view(INTEGERS[way.dtype.size])
-        packed = quantize_rows(integers, way.dtype, packing.group_size, packing.bits, packing.mode)
-        types = [mx.uint32, *(way.dtype if packing.mode == "affine" else mx.uint8 for _ in packed[1:])]
+    if packed is not None:
+        types = [mx.uint32, *(way.dtype if way.packing.mode == "affine" else mx.uint8 for _ in packed[1:])]
     else:
-        arrays = mx.quantize(_array(bits, way.dtype), packing.group_size, packing.bits, packing.mode)
+        arrays = mx.quantize(_array(bits, way.dtype), *way.packing)
         mx.eval(arrays)
         packed, types = [bits_of(array) for array in arrays], [array.dtype for array in arrays]
     return [judged(name, part, of) for name, part, of in zip(way.names, packed, types, strict=True)]
+
+
+def _cast(bits: Bits, dtype: mx.Dtype, to: mx.Dtype) -> Bits:
+    """Return rows in another type, rounded as MLX does."""
+    if dtype == to:
+        return bits
+    array = _array(bits, dtype).astype(to)
+    mx.eval(array)
+    return bits_of(array)
 
 
 def judged(name: str, bits: Bits, dtype: mx.Dtype) -> Piece:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlx_publish.engine import tensor_files
 from mlx_publish.engine.graph import Graph
-from mlx_publish.engine.rows import ComputedRows, Rows, StoredRows, origin
+from mlx_publish.engine.rows import ComputedRows, StoredRows, origin
 from mlx_publish.engine.source_model import SourceModel
 from mlx_publish.engine.tensor_files import FLOATS, evaluate
 
@@ -27,7 +28,7 @@ class Parameters:
         """Look how each parameter is made; nothing is read."""
         self._files, self._sanitized = source.files, source.sanitized
         self._sources = dict(source.arrays)
-        self._like = {name: (array.shape, array.dtype) for name, array in self._sources.items()}
+        self._like = {name: (tuple(array.shape), array.dtype) for name, array in self._sources.items()}
         self._arrays: dict[str, mx.array] = dict(tree_flatten(source.model.parameters()))
         self.paths = list(self._arrays)
         self.bytes = sum(array.nbytes for array in self._arrays.values())
@@ -54,7 +55,7 @@ class Parameters:
         own |= {f"parameter {path}": array for path, array in self._arrays.items()}
         return Graph(own | {f"variant {name}": array for name, array in arrays.items()})
 
-    def rows(self, path: str) -> Rows:
+    def rows(self, path: str) -> StoredRows | ComputedRows:
         """Return a parameter as rows. `Refused` if a file that it is computed of cannot be read."""
         array = self._arrays[path]
         if names := self._stored.get(path):
@@ -64,6 +65,11 @@ class Parameters:
         array = self._arrays[path]
         mx.eval(array)
         return ComputedRows(array)
+
+    def array(self, path: str) -> mx.array:
+        """Return a parameter whole, in memory."""
+        rows = self.rows(path)
+        return rows.array if isinstance(rows, ComputedRows) else rows.whole()
 
     def read(self, paths: Iterable[str]) -> None:
         """Read all that parameters are computed of, a bounded part at once, and nothing more is read afterwards."""
@@ -89,7 +95,8 @@ class Parameters:
         """Let the class make a parameter anew, of tensors that are in memory; of all others it sees the shapes."""
         for name in large:
             if name not in self._whole:
-                self._whole[name] = self._files.whole(self._files.stored[name])
+                shape, dtype = self._like[name]
+                self._whole[name] = StoredRows(self._files, [self._files.stored[name]], shape, dtype).whole()
         shapes = {name: mx.zeros(shape, dtype) for name, (shape, dtype) in self._like.items()}
         own = {name: self._whole.get(name, self._sources[name]) for name in self._leaves[path]}
         made = self._sanitized(shapes | own)[path]
@@ -116,3 +123,14 @@ class Parameters:
     def _whole(self) -> dict[str, mx.array]:
         """Return large tensors that were read because something is computed of them."""
         return {}
+
+
+def in_memory(source: SourceModel) -> nn.Module:
+    """Return the model of a source with all parameters in memory, read a bounded part at once; the source is let go."""
+    parameters, model = Parameters(source), source.model
+    model.update(tree_map(lambda _: mx.array(0), model.parameters()))
+    source.release()
+    for path in parameters.paths:
+        model.update(tree_unflatten([(path, parameters.array(path))]))
+        parameters.forget([path])
+    return model

@@ -6,22 +6,28 @@ same bytes. benchmarks/rounding.py compares the speeds.
 
 Groups whose arithmetic differs between machines (NaN, infinity, scales below the normal numbers) go through
 `mx.quantize` itself.
+
+Call it from as many threads as there are cores, with some millions of values a call: numpy lets the other threads run,
+and each has its own buffers, about 12 bytes for each value of `PIECE`. Hand rows over as numpy's integers where
+possible: every new array of MLX costs a page fault for each 4 KiB, which takes as long as the arithmetic.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_publish.engine.rounding_formats import FORMATS, Array, Format, Groups, Rounded
+from mlx_publish.engine.rounding_formats import FORMATS, Array, Groups, Rounded
 from mlx_publish.engine.rounding_modes import affine, mxfp4, mxfp8, nvfp4
 from mlx_publish.engine.rounding_packing import pack
 
-PIECE = 3 << 16
-"""Values in a piece: its buffers fit a core's second-level cache, and its rows begin in different cache lines."""
+PIECE = 5 << 16
+"""Values in a piece: few enough for a core's cache, enough for the calls on one number a group to count little."""
 
 _MATRIX = 2
 Rounder = Callable[[Groups, int], Rounded]
@@ -32,24 +38,31 @@ _MODES: dict[str, tuple[Rounder, frozenset[int], frozenset[int]]] = {
     "nvfp4": (nvfp4, frozenset({16}), frozenset({4})),
 }
 """Each mode with the group sizes and bits that MLX accepts."""
+_INTEGERS = {np.dtype(np.uint8): mx.uint8, np.dtype(np.uint16): mx.uint16, np.dtype(np.uint32): mx.uint32}
 _threads = threading.local()
+
+
+class Precision(NamedTuple):
+    """The arguments of `mx.quantize`."""
+
+    group_size: int
+    bits: int
+    mode: str
 
 
 def quantize(weight: mx.array, group_size: int, bits: int, mode: str) -> tuple[mx.array, ...]:
     """Return the arrays that `mx.quantize` returns: packed weights, scales and, if `mode` is affine, biases.
 
-    Evaluates `weight`. Call it from as many threads as there are cores; numpy releases the lock meanwhile. Raises
-    what `mx.quantize` raises.
+    Evaluates `weight`. Raises what `mx.quantize` raises.
     """
     if not is_supported(weight.dtype, tuple(weight.shape), group_size, bits, mode):
         return tuple(mx.quantize(weight, group_size=group_size, bits=bits, mode=mode, stream=mx.cpu))
-    outputs = quantize_rows(_bits_of(weight), weight.dtype, group_size, bits, mode)
-    shape = weight.shape[:-1]
-    arrays = [mx.array(outputs[0].reshape(*shape, -1))]
-    for output in outputs[1:]:
-        array = mx.array(output.reshape(*shape, -1))
-        arrays.append(mx.view(array, weight.dtype, stream=mx.cpu) if mode == "affine" else array)
-    return tuple(arrays)
+    packed, *parameters = quantize_rows(_bits_of(weight), weight.dtype, group_size, bits, mode)
+    shape = (*weight.shape[:-1], -1)
+    arrays = [mx.array(output.reshape(shape)) for output in parameters]
+    if mode == "affine":
+        arrays = [mx.view(array, weight.dtype, stream=mx.cpu) for array in arrays]
+    return mx.array(packed.reshape(shape)), *arrays
 
 
 def quantize_rows(rows: Array, dtype: mx.Dtype, group_size: int, bits: int, mode: str) -> list[Array]:
@@ -57,69 +70,85 @@ def quantize_rows(rows: Array, dtype: mx.Dtype, group_size: int, bits: int, mode
 
     `rows` are (rows, columns), and `is_supported`.
     """
-    number = FORMATS[dtype]
-    values = rows.reshape(-1, group_size)
-    packed = np.empty((len(values), group_size * bits // 8), np.uint8)
-    scales = np.empty(len(values), number.bits if mode == "affine" else np.uint8)
-    outputs = [packed, scales, np.empty_like(scales)] if mode == "affine" else [packed, scales]
-    rare = _round(values, number, bits, mode, outputs)
-    if len(rare):
-        _round_with_mlx(values, number, bits, mode, outputs, rare)
-    return [packed.reshape(len(rows), -1).view(np.uint32), *(output.reshape(len(rows), -1) for output in outputs[1:])]
+    return quantize_rows_each(rows, dtype, [Precision(group_size, bits, mode)])[0]
+
+
+def quantize_rows_each(rows: Array, dtype: mx.Dtype, precisions: Sequence[Precision]) -> list[list[Array]]:
+    """Return what `quantize_rows` returns for each precision; what they share is computed once."""
+    values = np.ascontiguousarray(rows).reshape(-1)
+    outputs = [_Output.empty(values.size, dtype, precision) for precision in precisions]
+    if not hasattr(_threads, "buffers"):
+        _threads.buffers = {}
+    with np.errstate(all="ignore"):
+        for first in range(0, values.size, PIECE):
+            piece = values[first : first + PIECE]
+            turned: dict[int, Groups] = {}
+            for output in outputs:
+                size = output.precision.group_size
+                if size not in turned:
+                    turned[size] = Groups.take(piece.reshape(-1, size), FORMATS[dtype], _threads.buffers)
+                output.fill(first // size, turned[size])
+    for output in outputs:
+        output.finish(values, dtype)
+    parts = ((output.packed.view(np.uint32), *output.rest) for output in outputs)
+    return [[part.reshape(len(rows), -1) for part in each] for each in parts]
 
 
 def is_supported(dtype: mx.Dtype, shape: tuple[int, ...], group_size: int, bits: int, mode: str) -> bool:
     """Return whether `quantize_rows` can do it; whatever it cannot is left to MLX, or refused by it."""
     if mode not in _MODES or dtype not in FORMATS or len(shape) < _MATRIX or 0 in shape:
         return False
+    if mode == "nvfp4" and np.prod(shape) % 32:
+        return False  # MLX refuses an odd number of groups
     _, sizes, widths = _MODES[mode]
-    if mode == "nvfp4" and shape[-1] % 32:
-        return False  # MLX refuses some of them
     return group_size in sizes and bits in widths and shape[-1] % group_size == 0
 
 
 def _bits_of(weight: mx.array) -> Array:
     """Return a view of the weight's memory as integers, (rows, columns); numpy has no bfloat16."""
-    integers = mx.uint16 if FORMATS[weight.dtype].bits == np.uint16 else mx.uint32
+    integers = _INTEGERS[np.dtype(FORMATS[weight.dtype].bits)]
     bits = mx.view(mx.contiguous(weight, stream=mx.cpu), integers, stream=mx.cpu)
     return np.array(bits, copy=False).reshape(-1, weight.shape[-1])
 
 
-def _round(values: Array, number: Format, bits: int, mode: str, outputs: list[Array]) -> Array:
-    """Fill the outputs piece by piece; return the groups that are left to MLX."""
-    rounder = _MODES[mode][0]
-    rare: list[Array] = []
-    with np.errstate(all="ignore"):
-        for first, last in _pieces(*values.shape):
-            groups = Groups.take(values[first:last], number, _workspace())
-            rounded = rounder(groups, bits)
-            pack(groups, rounded.codes, bits, outputs[0][first:last].reshape(-1))
-            for output, part in zip(outputs[1:], rounded.parameters, strict=True):
-                output[first:last] = part
-            if rounded.rare.any():
-                rare.append(np.flatnonzero(rounded.rare) + first)
-    return np.concatenate(rare) if rare else np.empty(0, np.intp)
+@dataclass
+class _Output:
+    """What `mx.quantize` returns, as integers, a row for each group; and the groups that are left to MLX."""
 
+    precision: Precision
+    packed: Array
+    rest: list[Array]
+    """Scales, and biases if the mode has them."""
+    rare: list[Array] = field(default_factory=list)
 
-def _pieces(count: int, group_size: int) -> Iterator[tuple[int, int]]:
-    step = PIECE // group_size
-    return ((first, min(first + step, count)) for first in range(0, count, step))
+    @classmethod
+    def empty(cls, values: int, dtype: mx.Dtype, precision: Precision) -> _Output:
+        """Make room for a number of values."""
+        size, bits, mode = precision
+        packed = np.empty((values // size, size * bits // 8), np.uint8)
+        if mode == "affine":
+            return cls(precision, packed, [np.empty(len(packed), FORMATS[dtype].bits) for _ in range(2)])
+        return cls(precision, packed, [np.empty(len(packed), np.uint8)])
 
+    def fill(self, first: int, groups: Groups) -> None:
+        """Quantize a piece that begins at the group `first`."""
+        rounded = _MODES[self.precision.mode][0](groups, self.precision.bits)
+        place = slice(first, first + len(rounded.rare))
+        for output, part in zip(self.rest, rounded.parameters, strict=True):
+            output[place] = part
+        if rounded.rare.any():
+            self.rare.append(np.flatnonzero(rounded.rare) + first)
+        pack(groups, rounded.codes, self.precision.bits, self.packed[place].reshape(-1))
 
-def _workspace() -> dict[str, Array]:
-    """Return this thread's buffers by name."""
-    if not hasattr(_threads, "buffers"):
-        _threads.buffers = {}
-    buffers: dict[str, Array] = _threads.buffers
-    return buffers
-
-
-def _round_with_mlx(values: Array, number: Format, bits: int, mode: str, outputs: list[Array], rare: Array) -> None:
-    """Let MLX quantize single groups; it treats each by itself, but takes those of nvfp4 in pairs only."""
-    rare = np.resize(rare, len(rare) + len(rare) % 2)
-    weight = mx.view(mx.array(values[rare]), number.dtype, stream=mx.cpu)
-    arrays = mx.quantize(weight, group_size=values.shape[1], bits=bits, mode=mode, stream=mx.cpu)
-    for output, array in zip(outputs, arrays, strict=True):
-        integers = mx.uint8 if output.dtype == np.uint8 else mx.uint16 if output.dtype == np.uint16 else mx.uint32
-        part = np.array(mx.view(array, integers, stream=mx.cpu), copy=False)
-        output[rare] = part.reshape(len(rare), *output.shape[1:])
+    def finish(self, values: Array, dtype: mx.Dtype) -> None:
+        """Let MLX quantize the rare groups; it treats each by itself, but takes those of nvfp4 in pairs only."""
+        if not self.rare:
+            return
+        size, bits, mode = self.precision
+        rare = np.concatenate(self.rare)
+        rare = np.resize(rare, len(rare) + len(rare) % 2)
+        weight = mx.view(mx.array(values.reshape(-1, size)[rare]), dtype, stream=mx.cpu)
+        arrays = mx.quantize(weight, group_size=size, bits=bits, mode=mode, stream=mx.cpu)
+        for output, array in zip((self.packed, *self.rest), arrays, strict=True):
+            part = np.array(mx.view(array, _INTEGERS[output.dtype], stream=mx.cpu), copy=False)
+            output[rare] = part.reshape(len(rare), *output.shape[1:])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import mlx.core as mx
 import numpy as np
 
 from mlx_publish.engine.rounding_formats import Array, Groups, Rounded, each_lane
@@ -32,19 +31,20 @@ _FP8_SCALES[0] = 1 << 10
 
 def affine(groups: Groups, bits: int) -> Rounded:
     """Round to `bits` bits between the smallest and the largest value of a group."""
-    low, high, rare = _extremes(groups)
-    largest = np.float32((1 << bits) - 1)
-    scale = np.maximum((high - low) / largest, _EPSILON)
-    below = np.abs(low) > np.abs(high)
-    scale = np.where(below, scale, -scale)
-    edge = np.where(below, low, high)
+    low, high, rare = groups.extremes
+    largest, edge = np.float32((1 << bits) - 1), groups.edge
+    scale = (high - low) / largest
+    np.maximum(scale, np.full_like(scale, _EPSILON), out=scale)
+    scale = np.where(groups.below, scale, -scale)
     zero = np.rint(edge / scale)
-    scale = np.where(zero != 0, edge / zero, scale)
-    bias = np.where(zero != 0, edge, np.float32(0))
+    if not zero.all():
+        rare = rare | (zero == 0) & (edge != 0)  # MLX's bias is zero then
+        scale = np.where(zero != 0, edge / zero, scale)
+    else:
+        np.divide(edge, zero, out=scale)
 
-    values = groups.number.widen(groups.values, groups.buffer("wide", np.float32))
-    np.subtract(values, each_lane(bias), out=values)
-    np.divide(values, each_lane(scale), out=values)
+    values = groups.buffer("scaled", np.float32)
+    np.divide(groups.centred, each_lane(scale), out=values)
     np.add(values, _NEAREST, out=values)
     if bits == 8:  # 256 does not fit a byte
         np.minimum(values, np.full(values.shape[1], largest + _NEAREST, np.float32), out=values)
@@ -52,20 +52,19 @@ def affine(groups: Groups, bits: int) -> Rounded:
     np.copyto(codes, values.view(np.uint32), casting="unsafe")
     if bits < 8:
         np.minimum(codes, np.full(values.shape[1], largest, np.uint8), out=codes)
-    narrow = groups.number.narrow
-    return Rounded(codes, (narrow(scale), narrow(bias)), rare)
+    return Rounded(codes, (groups.number.narrow(scale), groups.number.narrow_exactly(edge)), rare)
 
 
 def mxfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with a power of two for each group."""
-    magnitudes, largest = _magnitudes(groups)
+    magnitudes, largest = groups.magnitudes
     scale, parameter, rare = _power_of_two(groups, largest, _FP4_LARGEST, groups.number.least)
     return Rounded(_fp4(groups, magnitudes, scale), (parameter,), rare)
 
 
 def nvfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with an e4m3 number for each group; a group whose scale rounds to zero becomes zero."""
-    magnitudes, largest = _magnitudes(groups)
+    magnitudes, largest = groups.magnitudes
     scale = _divided(groups, largest, _FP4_LARGEST)
     rare = ~(scale <= _FP8_LARGEST)  # far above the steps, MLX's distances from them are rounded
     parameter = _fp8(np.fmin(scale, _FP8_LARGEST), scale, np.empty_like(scale, np.uint32))
@@ -74,44 +73,20 @@ def nvfp4(groups: Groups, _bits: int) -> Rounded:
 
 def mxfp8(groups: Groups, _bits: int) -> Rounded:
     """Round to e4m3 with a power of two for each group."""
-    magnitudes, largest = _magnitudes(groups)
+    magnitudes, largest = groups.magnitudes
     scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST, -100)
-    values = groups.number.widen(magnitudes, groups.buffer("wide", np.float32))
-    np.multiply(values, each_lane(1 / scale), out=values)
+    values = groups.buffer("scaled", np.float32)
+    np.multiply(groups.number.widen(magnitudes, values), each_lane(1 / scale), out=values)
     codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
     # A scale below the normal numbers of float16 may be a third too small.
     np.minimum(codes, np.full(codes.shape[1], _FP8_TOP, np.uint8), out=codes)
     return Rounded(_signed(codes, _negative(groups), 7), (parameter,), rare)
 
 
-def _extremes(groups: Groups) -> tuple[Array, Array, Array]:
-    """Return the smallest and the largest value of each group, and whether one of its values is not finite."""
-    values, number = groups.values, groups.number
-    if number.dtype == mx.float32:
-        low, high = groups.smallest(values.view(np.float32)), groups.largest(values.view(np.float32))
-        return low, high, ~(np.isfinite(low) & np.isfinite(high))
-    # As signed integers, positive floats sort as they are; as unsigned ones, negative floats sort by their size.
-    high, low = groups.largest(values.view(number.signed)), groups.largest(values)
-    rare = (high >= number.infinity) | (low >= number.sign | number.infinity)
-    if (high < 0).any():
-        high = np.where(high < 0, groups.smallest(values.view(number.signed)), high)
-    if (low < number.sign).any():
-        low = np.where(low < number.sign, groups.smallest(values), low)
-    ends = [number.widen(end, np.empty(groups.count, np.float32)) for end in (low, high)]
-    return ends[0], ends[1], rare
-
-
-def _magnitudes(groups: Groups) -> tuple[Array, Array]:
-    """Return the bits of the magnitudes as signed integers, and the largest of each group."""
-    signed, magnitudes = groups.values.view(groups.number.signed), groups.buffer("magnitudes", groups.number.signed)
-    np.bitwise_and(signed, groups.number.sign - 1, out=magnitudes)
-    return magnitudes, groups.largest(magnitudes)
-
-
 def _divided(groups: Groups, largest: Array, by: np.float32) -> Array:
     """Return largest / by, rounded to the weight's type, as float32."""
     number = groups.number
-    wide = number.widen(largest, np.empty(groups.count, np.float32))
+    wide = number.widen(largest, np.empty(len(largest), np.float32))
     return number.widen(number.narrow(wide / by), wide)
 
 

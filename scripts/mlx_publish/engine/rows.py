@@ -22,6 +22,7 @@ from mlx_publish.engine.tensor_files import TensorFiles
 Bits = NDArray[Any]
 """Numbers as the integers of the same bits, (rows, columns); numpy has no bfloat16."""
 INTEGERS = {2: np.uint16, 4: np.uint32}
+MLX_INTEGERS = {2: mx.uint16, 4: mx.uint32}
 PIECE = 4 << 20
 """Bytes of the source that are worked on at a time: few enough for a core's cache, enough for its calls to count
 little."""
@@ -82,6 +83,15 @@ class StoredRows:
             self.files.read_into(tensor.path, tensor.offset + offset, buffer[at - start : at - start + size_here])
             at += size_here
         return bits
+
+    def whole(self) -> mx.array:
+        """Return all rows as an array, read without an evaluation. `Refused` if a file has become shorter."""
+        integers = mx.zeros(self.shape, MLX_INTEGERS[self.dtype.size])
+        mx.eval(integers)
+        memory = np.array(integers, copy=False).reshape(count(self.shape))  # MLX's own
+        for first, last in pieces(self):
+            self.read(first, last, memory[first:last])
+        return mx.view(integers, self.dtype)
 
 
 @dataclass(frozen=True)

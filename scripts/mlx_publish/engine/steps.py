@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bools: TypeAlias = "NDArray[np.bool_]"
-Integers: TypeAlias = "NDArray[np.int64]"
 Pair: TypeAlias = "tuple[bytes, bytes]"
 """The same piece of a tensor of the rebuilt and of the published model."""
 ULPS = 2
@@ -37,12 +36,12 @@ class Tally:
     unlikely: int = 0
     far: int = 0
 
-    def add(self, distance: NDArray[np.float64]) -> None:
+    def add(self, distance: NDArray[Any]) -> None:
         """Count values that are not the same bits; a distance of 0 is another sign of zero."""
         self.differ += int(np.count_nonzero(distance))
         self.zeros += int(np.count_nonzero(distance == 0))
         self.largest = max(self.largest, int(distance.max(initial=0)))
-        self.steps += float(distance.sum())
+        self.steps += float(distance.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,9 @@ class Codes:
         rows = (sides[0] != sides[1]).any(axis=1)
         codes = [_unpacked(side[rows], self.bits) for side in sides]
         where = codes[0] != codes[1]
-        mine, other = (side[where].astype(np.int64) for side in codes)
+        mine, other = (side[where].astype(np.int16) for side in codes)
         places = [_ordered(side, self.bits) for side in (mine, other)] if self.signed else [mine, other]
-        distance = _distance(*places)
+        distance = np.abs(places[0] - places[1])
         tally.add(distance)
         free = np.zeros(len(distance), np.bool_)
         if regrouped is not None and regrouped.any():
@@ -129,6 +128,10 @@ class Codes:
 
 def _unpacked(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Return the eight codes of each row of as many bytes as a code has bits."""
+    if 8 % bits == 0:
+        shifts = np.arange(0, 8, bits, dtype=np.uint8)
+        codes: NDArray[np.uint8] = (rows.reshape(-1, 1) >> shifts) & np.uint8((1 << bits) - 1)
+        return codes.reshape(-1)
     stream = np.unpackbits(rows, axis=1, bitorder="little").reshape(-1, bits)
     return np.packbits(stream, axis=1, bitorder="little")[:, 0]
 
@@ -137,8 +140,8 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     return np.abs(one.astype(np.float64) - other.astype(np.float64))
 
 
-def _ordered(bits: NDArray[Any], width: int) -> Integers:
+def _ordered(bits: NDArray[Any], width: int) -> NDArray[Any]:
     """Return the place of each in the order of its values: a sign bit before a magnitude that sorts like its bits."""
-    numbers = bits.astype(np.int64)
+    numbers = bits.astype(np.int64) if width > 8 else bits.astype(np.int16)
     magnitude = numbers & ((1 << (width - 1)) - 1)
     return np.where((numbers >> (width - 1)) & 1 == 1, -magnitude, magnitude)

@@ -11,10 +11,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
 
 import mlx.core as mx
-import numpy as np
 
 from mlx_publish.engine.placed import Placed, pieces, placed
 from mlx_publish.errors import Refused
@@ -71,15 +69,6 @@ class TensorFiles:
             return False
         same = (left.info.dtype, left.info.nbytes) == (right.info.dtype, right.info.nbytes)
         return same and all(one == two for one, two in pieces(left, right, _PART))
-
-    def whole(self, tensor: Placed) -> mx.array:
-        """Return a tensor of floats as an array, read without an evaluation. `Refused` if the file ends before."""
-        integers = mx.zeros(tensor.info.shape, mx.uint32 if tensor.info.dtype == "F32" else mx.uint16)
-        mx.eval(integers)
-        memory = memoryview(cast("Any", np.array(integers, copy=False))).cast("B")  # MLX's own
-        for at in range(0, tensor.info.nbytes, _PART):
-            self.read_into(tensor.path, tensor.offset + at, memory[at : at + _PART])
-        return mx.view(integers, FLOATS[tensor.info.dtype])
 
 
 def evaluate(arrays: Iterable[mx.array]) -> None:

@@ -30,7 +30,7 @@ class Markdown(str):
 
 def visible(text: str) -> str:
     r"""Show what has no form of its own, as control and bidi characters, by its number: `\u202e`. Lines stay lines."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
         return text
     kept = text.replace("\r\n", "\n")
     return "".join(char if _shows(char) else numbered(char) for char in kept)
@@ -59,6 +59,8 @@ def escape(text: object, longest: int = 0) -> Markdown:
     if isinstance(text, Markdown):
         return text
     line = _SPECIAL.sub(r"\\\1", one_line(text, longest))
+    if line[:1] not in "-+=" and not line[:1].isdecimal():
+        return Markdown(line)
     return Markdown(_AT_START.sub(lambda start: start[1][:-1] + "\\" + start[1][-1], line))
 
 

@@ -31,14 +31,15 @@ def differing_weights(context: Context, published: Published, made: Mapping[str,
     other = sorted(path for path, digest in theirs.items() if digest not in same)
     config = read_json_file(FolderFiles(folder), "config.json") or {}
     arguments = {
-        "published": [(path, str(place)) for path, place in _local(published, other, context).items()],
         "rebuilt": [(path, str(folder / path)) for path, digest in ours.items() if digest not in same],
         "untouched": [(path, str(folder / path)) for path, digest in ours.items() if digest in same],
         "quantization": config.get("quantization") or {},
     }
     log = context.work.variant(variant.label) / "differences.log"
-    job = Job("differences", arguments, log, bounds(context))
-    return from_json(WeightDifferences, run_job(job, context.console.progress))
+    with context.console.busy(f"verify  {published.name}"):
+        arguments["published"] = [(path, str(place)) for path, place in _local(published, other, context).items()]
+        job = Job("differences", arguments, log, bounds(context))
+        return from_json(WeightDifferences, run_job(job, context.console.progress))
 
 
 def _weights(sha256: Mapping[str, str]) -> dict[str, str]:
