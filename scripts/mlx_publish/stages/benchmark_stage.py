@@ -34,8 +34,11 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
-    """Measure one variant after the other, so that none disturbs another."""
-    return {variant.label: _measured(context, variant) for variant in variants}
+    """Measure one variant after the other, so that none disturbs another; what one left is what the next one finds."""
+    outcomes, before = {}, state()
+    for variant in variants:
+        outcomes[variant.label], before = _measured(context, variant, before)
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,15 @@ class Series:
         return (bool(mine.objections()), mine.unsteadiness) < (bool(others.objections()), others.unsteadiness)
 
 
-def _measured(context: Context, variant: Variant) -> Outcome:
+def _measured(context: Context, variant: Variant, before: State) -> tuple[Outcome, State]:
+    """Return the outcome for a variant, and how the machine was when it was measured last."""
     start = time.monotonic()
-    taken = first = _series(context, variant, context.recipe.spec.benchmark.seconds)
-    more: dict[str, object] = {}
+    taken = first = _series(context, variant, context.recipe.spec.benchmark.seconds, before)
+    more, after = dict[str, object](), first.after
     if first.worth_repeating:
         second, waited = _second(context, variant, time.monotonic() - start)
         if second is not None:
+            after = second.after
             number, taken, other = (1, second, first) if second.better(first) else (2, first, second)
             repeated = Repeated(number, other.facts.unsteadiness, waited)
             taken = replace(taken, facts=replace(taken.facts, repeated=repeated))
@@ -85,7 +90,7 @@ def _measured(context: Context, variant: Variant) -> Outcome:
         "not_measured": facts.withheld or None,
         **more,
     }
-    return Outcome(run_checks(BENCHMARK, facts, context.recipe.accepted), report)
+    return Outcome(run_checks(BENCHMARK, facts, context.recipe.accepted), report), after
 
 
 def _second(context: Context, variant: Variant, took: float) -> tuple[Series | None, float]:
@@ -98,7 +103,7 @@ def _second(context: Context, variant: Variant, took: float) -> tuple[Series | N
         return None, 0.0
     context.console.progress("too unsteady: waiting for a quiet machine, then measuring once more")
     waited = wait_until_quiet(min(LONGEST_WAIT, spare), state)
-    return _series(context, variant, int(context.recipe.spec.benchmark.seconds - took - waited)), waited
+    return _series(context, variant, int(context.recipe.spec.benchmark.seconds - took - waited), state()), waited
 
 
 def _told(series: Series, number: int, waited: float) -> Mapping[str, object]:
@@ -112,7 +117,7 @@ def _told(series: Series, number: int, waited: float) -> Mapping[str, object]:
     }
 
 
-def _series(context: Context, variant: Variant, seconds: int) -> Series:
+def _series(context: Context, variant: Variant, seconds: int, before: State) -> Series:
     """Measure once, within so many seconds."""
     asked = context.recipe.spec.benchmark
     limit = metadata_of(context).config.context
@@ -124,7 +129,6 @@ def _series(context: Context, variant: Variant, seconds: int) -> Series:
         "trials": asked.trials,
         "seconds": seconds,
     }
-    before = state()
     speed = from_json(Speed, run_job(job_of(context, variant, "benchmark", order), context.console.progress))
     after = state()
     too_long = [LeftOut(n, "the model's context is shorter") for n in asked.prompt_tokens if n not in fitting]
