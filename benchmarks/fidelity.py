@@ -4,14 +4,14 @@
 
 compares variants of 4 and of 8 bits with the model in FOLDER, the demo's for example. They are converted beforehand,
 by a run that knows nothing of a comparison, so that the first run has to read the source. Prints a table in Markdown;
-every figure is the median of the rounds, which take turns.
+every figure is the median of the rounds, which take turns. The last line is what the second variant adds to the first
+run, as a share of the run for one, round by round.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import Taken, measure, print_head
+from measuring import Taken, machine_line, measure, print_head, spread
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("4bit", "8bit")
@@ -70,16 +70,19 @@ def rows(source: Path, tokens: int, rounds: int) -> Iterator[str]:
     for _ in range(rounds):
         for count, taken in found.items():
             taken.append(compare(source, VARIANTS[:count], tokens))
-    seconds = {count: statistics.median(one.first.seconds for one in taken) for count, taken in found.items()}
+    seconds = {count: spread([one.first.seconds for one in taken]) for count, taken in found.items()}
     for count, taken in found.items():
         second = statistics.median(one.second.seconds for one in taken)
         read = statistics.median(one.second.read / one.first.read for one in taken)
+        processor = spread([one.first.processor for one in taken])
         memory = max(one.first.memory for one in taken)
         yield (
-            f"| {source.name} | {count} | {seconds[count]:.1f} s | **{seconds[count] / seconds[1]:.2f}** "
+            f"| {source.name} | {count} | {seconds[count].text(digits=1)} | {processor.text(digits=1)} "
             f"| {second:.1f} s | {'yes' if any(one.again for one in taken) else 'no'} | {read:.2f} "
             f"| {memory / 1e6:.0f} MB |"
         )
+    added = spread([(two - one) / one for one, two in zip(seconds[1].values, seconds[2].values, strict=True)])
+    yield f"\nThe second variant costs {added.text(unit='', digits=2)} of the run for one."
 
 
 def main() -> None:
@@ -89,12 +92,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print(f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {options.tokens} tokens\n")
+    print(f"{machine_line()}; {options.tokens} tokens\n")
     print_head(
         "model",
         "variants",
         "first run",
-        "of that for one",
+        "processor time",
         "second run",
         "source read again",
         "bytes read, second / first",

@@ -56,12 +56,19 @@ class Staying(engine.Children):
         with temporary_files_in(self._place.path):
             super().start(op)
 
-    def take(self, op: str, at_once: int, log: Path) -> Worker:
+    def start_clean(self, op: str, count: int) -> None:
         with temporary_files_in(self._place.path):
-            return super().take(op, at_once, log)
+            super().start_clean(op, count)
+
+    def take(self, asked: engine.Asked, at_once: int, log: Path) -> Worker:
+        with temporary_files_in(self._place.path):
+            return super().take(asked, at_once, log)
 
     def end(self) -> None:
-        """Let them wait."""
+        """Let them wait, but for those that no other command has a job for."""
+        for one in [waiting for waiting in self._waiting if waiting.model]:
+            self._waiting.remove(one)
+            one.worker.end()
 
     def end_all(self) -> None:
         """End them when the tests have ended."""

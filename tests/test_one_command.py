@@ -35,3 +35,27 @@ def test_a_hook_loads_no_other_command() -> None:
     )
     loaded = {name.rpartition(".")[2] for name in done.stdout.split()}
     assert {name for name in loaded if not name.startswith("_")} == {"hook"}
+
+
+def loaded_by(program: str, *names: str) -> list[str]:
+    """Return which of some modules a program loads."""
+    program += f"; import sys; print(*({names!r} & sys.modules.keys()))".replace(repr(names), repr(set(names)))
+    environment = {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_what_publishes_loads_no_schemas() -> None:
+    program = "import mlx_publish.hub.manifest, mlx_publish.hub.publish"
+    assert loaded_by(program, "pydantic", "mlx_publish.hub.publish") == ["mlx_publish.hub.publish"]
+
+
+def test_the_hooks_of_recipes_and_cards_load_no_check_and_no_engine_of_templates() -> None:
+    program = "import mlx_publish.hooks.mlx_recipe, mlx_publish.hooks.mlx_card"
+    heavy = ("mlx_publish.checks.registry", "mlx_publish.checks.judged", "mlx_publish.chat.look", "huggingface_hub")
+    assert loaded_by(program, *heavy, "pydantic") == ["pydantic"]
+
+
+def test_the_hooks_of_templates_and_configs_load_no_schemas() -> None:
+    program = "import mlx_publish.hooks.mlx_chat_template, mlx_publish.hooks.mlx_model_config"
+    assert loaded_by(program, "pydantic", "yaml", "mlx_publish.hooks") == ["mlx_publish.hooks"]

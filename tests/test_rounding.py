@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx  # noqa: TID251 -- what is compared with
@@ -14,6 +19,8 @@ from hypothesis import strategies as st
 
 from mlx_publish.engine import rounding
 from mlx_publish.engine.rounding import Precision, quantize, quantize_rows_each
+from mlx_publish.engine.rounding_formats import FORMATS
+from mlx_publish.engine.rounding_tiny import are_tiny
 
 AFFINE = [("affine", size, bits) for size in (32, 64, 128) for bits in (2, 3, 4, 5, 6, 8)]
 MODES = [*AFFINE, ("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)]
@@ -32,8 +39,29 @@ def assert_same(weight: mx.array, mode: tuple[str, int, int]) -> None:
     theirs = mx.quantize(weight, group_size=size, bits=bits, mode=name, stream=mx.cpu)
     ours = quantize(weight, size, bits, name)
     assert [(array.shape, array.dtype) for array in ours] == [(array.shape, array.dtype) for array in theirs]
+    groups = bytes_of(weight).reshape(-1, size)
+    tiny = are_tiny(groups, FORMATS[weight.dtype], name)  # MLX has no scale for them, and any bytes
     for array, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(bytes_of(array), bytes_of(expected))
+        one, other = (bytes_of(part).reshape(len(groups), -1) for part in (array, expected))
+        np.testing.assert_array_equal(one[~tiny], other[~tiny])
+    if tiny.any():
+        codes, scales = (bytes_of(part).reshape(len(groups), -1)[tiny] for part in ours)
+        assert not scales.any()
+        values = np.array(mx.view(mx.array(groups[tiny]), weight.dtype).astype(mx.float32)).astype(np.float64)
+        assert_nearest(values * 2.0**127, codes.view(np.uint8), name)
+
+
+def assert_nearest(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], mode: str) -> None:
+    """Each code stands for the number of its format that is nearest to its value."""
+    if mode == "mxfp4":
+        codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
+        numbers = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    else:
+        numbers = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8))[:127]
+    sign = len(numbers) + (mode == "mxfp8")
+    found = numbers[codes & (sign - 1)] * np.where(codes & sign, -1, 1)
+    nearest = np.abs(np.abs(values)[..., None] - numbers).min(axis=-1)
+    np.testing.assert_array_equal(np.abs(found - values), nearest)
 
 
 def as_weight(values: Any, dtype: mx.Dtype) -> mx.array:
@@ -124,6 +152,19 @@ def test_a_group_with_nan_or_infinity_does_not_touch_its_neighbours(
     assert_same(as_weight(values, dtype), mode)
 
 
+@each_dtype
+@each_mode
+def test_the_weights_of_usual_models_are_never_left_to_mlx(
+    mode: tuple[str, int, int], dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(10).standard_normal((64, 384)) * 2.0 ** np.arange(-14, 2).repeat(4)[:, None]
+    values[7], values[8, 1::2] = 0, 0
+    weight = as_weight(values, dtype)
+    monkeypatch.setattr(mx, "quantize", lambda *_, **__: pytest.fail("left to MLX"))
+    name, size, bits = mode
+    quantize(weight, size, bits, name)
+
+
 @each_mode
 @pytest.mark.parametrize("shape", [(1, 128), (3, 5, 384), (2, 3, 4, 128), (7, 128)], ids=str)
 def test_any_shape_is_accepted(mode: tuple[str, int, int], shape: tuple[int, ...]) -> None:
@@ -176,6 +217,29 @@ def test_threads_do_not_disturb_each_other(dtype: mx.Dtype) -> None:
         theirs = mx.quantize(weight, group_size=size, bits=bits, mode=name, stream=mx.cpu)
         for array, expected in zip(result, theirs, strict=True):
             np.testing.assert_array_equal(array, bytes_of(expected))
+
+
+def digest() -> str:
+    """Return a digest of what all modes make of the same weights."""
+    whole = hashlib.sha256()
+    values = np.random.default_rng(9).integers(-(1 << 20), 1 << 20, (66, 384)) * 2.0**-24
+    for dtype in DTYPES:
+        weight = as_weight(values, dtype)
+        for name, size, bits in MODES:
+            for array in quantize(weight, size, bits, name):
+                whole.update(bytes_of(array).tobytes())
+    return whole.hexdigest()
+
+
+def test_the_bytes_do_not_depend_on_the_vector_instructions_of_the_machine() -> None:
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    if not found:
+        pytest.skip("numpy finds no vector instructions here beyond its baseline")
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(rounding.__file__).parents[2])])
+    code = "import test_rounding; print(test_rounding.digest())"
+    env = {**os.environ, "PYTHONPATH": paths, "NPY_DISABLE_CPU_FEATURES": " ".join(found)}
+    plain = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert plain.stdout.strip() == digest()
 
 
 @pytest.mark.parametrize(

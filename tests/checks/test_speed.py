@@ -211,6 +211,16 @@ def test_the_fewest_tokens_are_enough() -> None:
             [2048],
             "shortened to fit 180 s: 4 trials of 128 tokens after a prompt of 512; left out: prompts of 2048 tokens (180 s are not enough)",
         ),
+        (
+            (length(128, generations=(100.1, 100.2, 100.3), prompts=(900.0, 900.1, 900.2)),),
+            [],
+            "more could not change the medians: 3 trials of 128 tokens after a prompt of 128",
+        ),
+        (
+            (length(128, 64, generations=(100.1, 100.2, 100.3), prompts=(900.0, 900.1, 900.2)),),
+            [],
+            "shortened to fit 180 s: 3 trials of 64 tokens after a prompt of 128",
+        ),
     ],
 )
 def test_what_was_made_smaller_or_left_out_is_told(

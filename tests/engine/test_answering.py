@@ -11,8 +11,10 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from gate import edit_json, loaded
+from mlx_publish.engine import cores as cores_of
 from mlx_publish.engine.answering import answers, answers_of
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.loading import fit
 from mlx_publish.evidence.measured import Answer, Answers, Messages, Question
 from mlx_publish.evidence.records import to_json
 from mlx_publish.text.progress import Step
@@ -145,7 +147,7 @@ def test_all_questions_are_answered_by_name(folder: Path) -> None:
     messages: list[str | Step] = []
     asked = [question("one", max_tokens=2), plain("Hi!", name="two")]
     report = by_folders(folder, folder, *asked, progress=messages.append)
-    assert messages == ["loading", Step("answering", 0, 2, "questions"), Step("answering", 1, 2, "questions")]
+    assert messages == ["loading", *(Step("answering", number, 2, "questions") for number in range(3))]
     assert {name: answer.answer for name, answer in report.answers.items()} == {"one": "The Moon", "two": ANSWER}
     assert (report.warnings, report.stop_ids, report.vocabulary) == ([], [TURN_END], 286)
     assert report.computed_in == ("as stored" if mx.metal.is_available() else "float32")
@@ -165,3 +167,37 @@ def test_the_source_stops_at_every_end_that_the_output_names(folder: Path, tmp_p
     alone = by_folders(source, source, question())
     assert (alone.stop_ids, alone.answers["q"].stop) == ([END_OF_TEXT], "length")
     assert alone.answers["q"].leaked == ["<|im_end|>"]
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma2", "qwen3"])
+def test_answers_made_side_by_side_are_those_made_one_by_one(
+    tmp_path: Path, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [
+        question(str(number), [{"role": "user", "content": "Hi " * (1 + 7 * number)}], 3 + 5 * number)
+        for number in range(6)
+    ]
+    model, tokenizer = loaded(make_model(tmp_path / "m", arch))
+    fit(model)
+
+    def all_of(cores: int) -> Answers:
+        monkeypatch.setattr(cores_of, "_given", [cores])
+        return answers_of(model, tokenizer, asked, "float32", lambda _: None)
+
+    one_by_one = all_of(1)
+    assert list(one_by_one.answers) == [one.name for one in asked]
+    for cores in (2, 4):
+        together = all_of(cores)
+        assert to_json(together) == to_json(one_by_one)
+        assert list(together.answers) == list(one_by_one.answers)
+
+
+def test_the_blas_has_the_cores_that_work_side_by_side_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(cores_of, "_set_blas", threads.append)
+    monkeypatch.setattr(cores_of, "_given", [1])
+    cores_of.give(8)
+    for most, together in ((4, 4), (3, 3), (1, 1), (99, 8)):
+        with cores_of.shared(most) as at_once:
+            assert at_once == together
+    assert threads == [8, 2, 8, 2, 8, 8, 8, 1, 8]

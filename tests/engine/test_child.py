@@ -324,11 +324,72 @@ def test_what_is_measured_is_measured_in_a_process_of_its_own_and_nobody_waits_m
     with Children() as children:
         first, *more = jobs(tmp_path, children, "b", "benchmark", "benchmark")
         run_job(first, messages.append)
-        [(_, waiting)] = children._waiting
+        [waiting] = children._waiting
         for job in more:
             run_job(job, messages.append)
-        assert not waiting.lives()
+        assert not waiting.worker.lives()
         assert starts() == 2
+
+
+HOLDING = r"""echo x >> STARTS
+while read -r order; do
+    model=$(echo "$order" | sed "s/.*\"model\": \"\([a-z0-9]*\)\".*/\1/"); held=$model
+    echo "$order" | grep -q '"keeps": true' || held=
+    echo "{\"done\": {\"ok\": true, \"again\": true, \"holds\": \"$held\", \"result\": {\"by\": $$}}}"
+done
+"""
+
+
+def test_a_child_with_a_model_does_the_jobs_with_this_model_and_no_other(
+    program: Program, messages: list[str | Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "PEAK_ANEW", True)
+    program(HOLDING.replace("STARTS", str(tmp_path / "starts")))
+    with Children() as children:
+
+        def by(op: str, model: str = "", *, keeps: bool = False) -> int:
+            job = Job(op, {}, tmp_path / "log", Bounds(30), children, model=model, keeps=keeps)
+            return int(run_job(job, messages.append)["by"])
+
+        plain = by("chat")
+        first, second = by("answers", "4bit", keeps=True), by("answers", "8bit", keeps=True)
+        assert len({plain, first, second}) == 3, "memory is measured later, so it is no child that did something else"
+        assert by("reference") == plain
+        assert (by("compare", "8bit", keeps=True), by("compare", "4bit", keeps=True)) == (second, first)
+        assert by("benchmark", "4bit") == first
+        assert [waiting.model for waiting in children._waiting] == ["8bit", ""]
+        assert by("benchmark", "8bit") == second
+        assert len(children._waiting) == 1, "nobody waits without a model while one measures"
+        assert (tmp_path / "starts").read_text().count("x") == 3
+
+
+def test_where_a_peak_cannot_be_counted_anew_a_benchmark_has_a_child_of_its_own(
+    program: Program, messages: list[str | Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "PEAK_ANEW", False)
+    program(HOLDING.replace("STARTS", str(tmp_path / "starts")))
+    with Children() as children:
+        for op, keeps in (("chat", False), ("answers", True), ("compare", True), ("benchmark", False)):
+            job = Job(op, {}, tmp_path / "log", Bounds(30), children, model="4bit", keeps=keeps)
+            run_job(job, messages.append)
+        assert (tmp_path / "starts").read_text().count("x") == 2
+        assert len(children._waiting) == 1
+
+
+def test_children_for_models_are_started_ahead_and_not_twice(
+    program: Program, messages: list[str | Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "PEAK_ANEW", True)
+    program(HOLDING.replace("STARTS", str(tmp_path / "starts")))
+    with Children() as children:
+        children.start_clean("answers", 1)
+        children.start_clean("answers", 2)
+        jobs = [
+            Job("answers", {}, tmp_path / f"{model}.log", Bounds(30), children, model=model, keeps=True)
+            for model in ("4bit", "8bit")
+        ]
+        run_jobs(jobs, messages.append, at_once=2)
+        assert (tmp_path / "starts").read_text().count("x") == 2
 
 
 def test_after_a_crash_a_new_child_does_the_job(
@@ -352,8 +413,8 @@ def test_a_child_that_is_no_good_any_more_does_no_other_job(
         if how == "it holds too much":
             monkeypatch.setattr("mlx_publish.children.process.resident", lambda _: process.MOST_KEPT_BYTES + 1)
         if how == "it died meanwhile":
-            children._waiting[0][1]._process.kill()
-            children._waiting[0][1]._process.wait()
+            children._waiting[0].worker._process.kill()
+            children._waiting[0].worker._process.wait()
         assert run_job(second, messages.append) == {"op": "b"}
         assert starts() == 2
 
@@ -373,9 +434,9 @@ def test_children_that_nobody_took_are_ended(job: Job, messages: list[str | Step
     program("sleep 60")
     children = Children()
     children.start("smoke")
-    [(_, worker)] = children._waiting
+    [waiting] = children._waiting
     children.end()
-    assert not worker.lives()
+    assert not waiting.worker.lives()
     assert messages == []
 
 

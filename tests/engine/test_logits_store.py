@@ -63,7 +63,7 @@ def test_what_is_read_back_is_what_the_model_said(model: Any, tmp_path: Path) ->
     write_store(tmp_path / "store", model, PARTS)
     assert read_passages(tmp_path / "store") == PARTS
     stored = list(read_logits(tmp_path / "store"))
-    computed = [piece for part in PARTS for piece in as_arrays(logits_of(model, part))]
+    computed = list(as_arrays(logits_of(model, PARTS)))
     assert [piece.shape for piece in stored] == [
         (CHUNK, VOCABULARY),
         (20, VOCABULARY),
@@ -91,7 +91,7 @@ def test_pieces_are_the_model_read_in_one_go(tmp_path: Path, arch: str, config: 
     windows = {getattr(layer, "max_size", None) for layer in make_prompt_cache(model)}
     assert windows == ({WINDOW, None} if config else {None})
     ids = tuple(np.random.default_rng(1).integers(3, 280, 2 * CHUNK + 40).tolist())
-    pieces = list(as_arrays(logits_of(model, Passage("prose", ids))))
+    pieces = list(as_arrays(logits_of(model, [Passage("prose", ids)])))
     whole = np.array(model(mx.array([ids]))[0, :-1])
     assert [len(piece) for piece in pieces] == [CHUNK, CHUNK, 39]
     assert np.abs(np.concatenate(pieces) - whole).max() < 1e-4 * np.abs(whole).max()

@@ -141,7 +141,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Logs that were asked for; what holds for a whole process is left out."""
     logs: list[Path] = []
     monkeypatch.setattr(inside, "_print_to", logs.append)
-    monkeypatch.setattr(inside, "_set_threads", lambda _: None)
+    monkeypatch.setattr(inside, "give", lambda _: None)
     monkeypatch.setattr("mlx_publish.engine.prompts.forbid", lambda: None)
     return logs
 
@@ -153,15 +153,34 @@ def test_a_job_is_told_and_answered(operation: Any, quiet: list[Path]) -> None:
 
     operation(run)
     messages: list[str] = []
-    order = {"op": "fake", "arguments": {"text": "ü"}, "log": "fake.log", "threads": 1, "converter": "mlx_lm"}
-    assert inside.do(order, messages.append) == {"ok": True, "result": {"text": "ü"}, "again": True}
+    order = {
+        "op": "fake",
+        "arguments": {"text": "ü"},
+        "log": "fake.log",
+        "threads": 1,
+        "converter": "mlx_lm",
+        "model": "",
+        "keeps": False,
+    }
+    assert inside.do(order, messages.append) == {"ok": True, "result": {"text": "ü"}, "again": True, "holds": ""}
     assert (messages, quiet) == (["half way"], [Path("fake.log")])
 
 
 def test_after_a_job_that_failed_there_is_no_other_one(operation: Any, quiet: list[Path]) -> None:
     operation(raises(ValueError()))
     assert (
-        inside.do({"op": "fake", "arguments": {}, "log": "x", "threads": 1, "converter": "mlx_lm"}, tell)["again"]
+        inside.do(
+            {
+                "op": "fake",
+                "arguments": {},
+                "log": "x",
+                "threads": 1,
+                "converter": "mlx_lm",
+                "model": "",
+                "keeps": False,
+            },
+            tell,
+        )["again"]
         is False
     )
 

@@ -16,8 +16,9 @@ from mlx_lm.models.cache import ArraysCache, CacheList, ChunkedKVCache, KVCache,
 from gate import loaded
 from mlx_publish.engine import speed
 from mlx_publish.engine.backends import backend
+from mlx_publish.engine.held import Held
 from mlx_publish.engine.loading import on_gpu
-from mlx_publish.engine.speed import LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
+from mlx_publish.engine.speed import FIRST, LEAST_TOKENS, LEAST_TRIALS, WARM_UPS, Bench, benchmark
 from mlx_publish.evidence.speed import CacheSize, LeftOut, Speed, Trial
 from mlx_publish.machine.series import Summary
 from mlx_publish.text.progress import Step
@@ -48,12 +49,14 @@ class Machine:
         prompt_tps, generation_tps = self.rates(len(self.runs))
         self.runs.append((length, generation))
         self.now += length / prompt_tps + generation / generation_tps
-        bench.rates = {"prompt_tps": prompt_tps, "generation_tps": generation_tps}
+        bench.paces = 1 / prompt_tps, 1 / generation_tps
         return Trial(prompt_tps, generation_tps, length / prompt_tps)
 
 
 class Words:
     """A tokenizer."""
+
+    eos_token_ids = frozenset({0})
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
@@ -61,6 +64,11 @@ class Words:
 
 def steady(prompt_tps: float, generation_tps: float) -> Rates:
     return lambda _: (prompt_tps, generation_tps)
+
+
+def scattered(prompt_tps: float, generation_tps: float) -> Rates:
+    """Rates that agree, and that print differently."""
+    return lambda number: (prompt_tps * (1 + 0.01 * (number % 2)), generation_tps * (1 + 0.01 * (number % 2)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     def on(rates: Rates, lengths: list[int], generation: int, trials: int, seconds: Any) -> Measured:
         machine = Machine(rates)
         monkeypatch.setattr(speed, "time", machine)
-        monkeypatch.setattr(speed, "load_model", lambda _: (None, Words(), "float32"))
+        monkeypatch.setattr(speed, "packed", lambda _: Held(Path(), (), None, Words(), "float32", ()))
         monkeypatch.setattr(Bench, "run", lambda *asked: machine.run(*asked))  # noqa: PLW0108  bound, it would not be given the bench
         begin = machine.now
         measured = benchmark("folder", TEXT, lengths, generation, trials, seconds, lambda _: None)
@@ -100,16 +108,16 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
 
 
 def test_with_time_all_lengths_are_measured(measure: Measure) -> None:
-    made = measure(steady(1000, 100), *DEFAULTS)
-    assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 5), (2048, 128, 2, 5)]
+    made = measure(scattered(1000, 100), *DEFAULTS)
+    assert made.shapes == [(128, 128, 0, 5), (512, 128, 0, 5), (2048, 128, 0, 5)]
     assert made.speed.left_out == []
     assert (made.speed.seconds, made.speed.asked_generation_tokens, made.speed.asked_trials) == (180, 128, 5)
-    assert made.speed.lengths[1].generation_tps == Summary(median=100, lowest=100, highest=100)
-    assert made.speed.lengths[1].first_token_s.median == pytest.approx(0.512)
+    assert made.speed.lengths[1].generation_tps.median == pytest.approx(100, rel=0.01)
+    assert made.speed.lengths[1].first_token_s.median == pytest.approx(0.512, rel=0.01)
 
 
 def test_lengths_are_measured_once_each_and_the_shortest_first(measure: Measure) -> None:
-    made = measure(steady(1000, 100), [512, 64, 512, 128], 32, 5, 60)
+    made = measure(scattered(1000, 100), [512, 64, 512, 128], 32, 5, 60)
     assert [shape[0] for shape in made.shapes] == [64, 128, 512]
 
 
@@ -117,11 +125,11 @@ def test_what_cuda_compiles_in_its_first_run_is_no_time_of_the_benchmark(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_at_first(number: int) -> tuple[float, float]:
-        return (0.8, 100) if number == 0 else (1000, 100)  # 20 s for 16 tokens
+        return (0.8, 100) if number == 0 else (1000, 100)  # 10 s for 8 tokens
 
-    asked = ([128, 512, 2048], 128, 5, 35)
+    asked = ([128, 512, 2048], 128, 5, 30)
     late = measure(slow_at_first, *asked)
-    assert late.speed.left_out == [LeftOut(2048, "35 s are not enough")]
+    assert late.speed.lengths[0].generation_tokens == LEAST_TOKENS
     monkeypatch.setattr(speed, "computing_by", lambda: "cuda")
     monkeypatch.setattr(speed, "gpu_name", lambda: "NVIDIA H100 80GB HBM3")
     made = measure(slow_at_first, *asked)
@@ -130,17 +138,18 @@ def test_what_cuda_compiles_in_its_first_run_is_no_time_of_the_benchmark(
 
 
 def test_what_does_not_fit_is_left_out_and_told(measure: Measure) -> None:
-    made = measure(steady(100, 50), [128, 512, 2048], 128, 5, 90)
-    assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 3)]
+    made = measure(scattered(100, 50), [128, 512, 2048], 128, 5, 90)
+    assert made.shapes == [(128, 128, 0, 5), (512, 128, 0, 4)]
     assert made.speed.left_out == [LeftOut(2048, "90 s are not enough")]
     assert made.seconds <= 90
 
 
 def test_trials_become_fewer_before_a_length_is_left_out(measure: Measure) -> None:
-    made = measure(steady(1000, 20), [128], 128, 5, 39)
-    assert made.shapes == [(128, 128, 2, 3)]
-    assert measure(steady(1000, 20), [128], 128, 5, 46).shapes == [(128, 128, 2, 4)]
-    assert measure(steady(1000, 20), [128], 128, 5, 60).shapes == [(128, 128, 2, 5)]
+    for seconds, trials in ((27, 4), (32, 4), (34, 5), (60, 5)):
+        assert measure(scattered(1000, 20), [128], 128, 5, seconds).shapes == [(128, 128, 0, trials)]
+    cold = scattered(1000, 20)(0)
+    made = measure(lambda number: (1000, 18) if number == 1 else cold, [128], 128, 5, 27)
+    assert made.shapes == [(128, 128, 1, 3)]
 
 
 @pytest.mark.parametrize(("rate", "generation"), [(20, 128), (8, 64), (4, 32), (2, 16), (0.01, 16)])
@@ -152,19 +161,31 @@ def test_the_generation_of_the_first_length_shrinks_to_fit(measure: Measure, rat
 
 
 def test_what_was_asked_is_never_made_more(measure: Measure) -> None:
-    assert measure(steady(1000, 0.1), [8], 4, 2, 5).shapes == [(8, 4, 2, 2)]
-    assert measure(steady(1000, 1000), [8], 4, 2, 180).shapes == [(8, 4, 2, 2)]
+    assert measure(steady(1000, 0.1), [8], 4, 2, 5).shapes == [(8, 4, 0, 2)]
+    assert measure(steady(1000, 1000), [8], 4, 2, 180).shapes == [(8, 4, 0, 2)]
 
 
 def test_a_cold_first_run_shrinks_nothing(measure: Measure) -> None:
-    """60 tokens/s while kernels are compiled, and 2,000 ever after."""
-    made = measure(lambda number: (6.0, 6.0) if number == 0 else (2000, 2000), *DEFAULTS)
-    assert made.runs[:2] == [(16, 16), (16, 16)]
-    assert made.shapes == [(128, 128, 2, 5), (512, 128, 2, 5), (2048, 128, 2, 5)]
+    """A token a second while kernels are compiled, and 2,000 ever after."""
+    made = measure(lambda number: (1.0, 1.0) if number == 0 else scattered(2000, 2000)(number), *DEFAULTS)
+    assert made.runs[:3] == [FIRST, FIRST, (128, 128)]
+    assert made.shapes == [(128, 128, 0, 5), (512, 128, 0, 5), (2048, 128, 0, 5)]
+
+
+def test_a_first_run_that_shrinks_nothing_is_not_repeated(measure: Measure) -> None:
+    assert measure(steady(2000, 2000), *DEFAULTS).runs.count(FIRST) == 1
+
+
+def test_where_nothing_could_shrink_there_is_no_first_run(measure: Measure) -> None:
+    """The demo on a slow CPU: what was two short runs, two to warm up and three trials are three trials."""
+    made = measure(scattered(13, 10.5), [32, 128], 16, 5, 30)
+    assert made.runs == [(32, 16)] * 3
+    assert made.shapes == [(32, 16, 0, 3)]
+    assert made.speed.left_out == [LeftOut(128, "30 s are not enough")]
 
 
 def test_a_slow_machine_is_not_kept_with_a_second_first_run(measure: Measure) -> None:
-    assert measure(steady(1, 1), [16], 16, 5, 60).runs.count((16, 16)) == 1 + 2 + 3
+    assert measure(steady(0.5, 0.5), [16], 32, 5, 60).runs == [FIRST, *[(16, 16)] * 3]
 
 
 def test_the_budget_is_kept(measure: Measure) -> None:
@@ -174,10 +195,10 @@ def test_the_budget_is_kept(measure: Measure) -> None:
     for _ in range(400):
         rates, seconds = (10 ** dice.uniform(0.5, 4), 10 ** dice.uniform(-0.5, 2.5)), dice.choice([5, 60, 180, 600])
         lengths = dice.choice([[128], [32, 64], [128, 512, 2048]])
-        least = 16 / rates[0] + 16 / rates[1] + 5 * (lengths[0] / rates[0] + 16 / rates[1])
-        made = measure(steady(*rates), lengths, 128, 5, seconds)
+        least = 2 * (8 / rates[0] + 4 / rates[1]) + 4 * (lengths[0] / rates[0] + 16 / rates[1])
+        made = measure(scattered(*rates), lengths, 128, 5, seconds)
         if least <= 0.9 * seconds:
-            assert made.seconds <= seconds
+            assert made.seconds <= 1.01 * seconds
         measured = [length.prompt_tokens for length in made.speed.lengths]
         assert measured + [length.prompt_tokens for length in made.speed.left_out] == lengths
         assert all(warm <= WARM_UPS and trials >= LEAST_TRIALS for _, _, warm, trials in made.shapes)
@@ -195,33 +216,34 @@ def test_a_machine_that_never_settles_overruns_by_little(measure: Measure) -> No
         assert made.seconds <= 1.2 * 60
 
 
-# Generation rates of the runs that follow the two at the beginning; how many of them warm up.
+# Generation rates of the runs that follow the first; how many of them warm up.
 WARMING: dict[str, tuple[list[float], int]] = {
-    "at once": ([100, 100], 2),
-    "after a cold one": ([60, 2021, 2019], 3),
-    "within five percent": ([100, 94, 98, 1], 3),
+    "at once": ([100, 101], 0),
+    "after a cold one": ([60, 2021, 2009], 1),
+    "within five percent": ([100, 94, 98, 97], 1),
     "never": ([10, 20, 40, 80, 160, 320, 640], WARM_UPS),
 }
 
 
 @pytest.mark.parametrize("case", WARMING)
-def test_it_warms_up_until_two_runs_agree(measure: Measure, case: str) -> None:
-    rates, runs = WARMING[case]
-    made = measure(lambda number: (1000, [50.0, 50.0, *rates, *[rates[-1]] * 9][number]), [64], 32, 5, 600)
+def test_it_warms_up_until_two_runs_agree_which_count(measure: Measure, case: str) -> None:
+    rates, warm = WARMING[case]
+    after = [rates[-1] * (1 + 0.01 * (number % 2)) for number in range(9)]
+    made = measure(lambda number: (1000, [50.0, *rates, *after][number]), [64], 32, 5, 600)
     [length] = made.speed.lengths
-    assert [trial.generation_tps for trial in length.warm_up] == rates[:runs]
-    assert len(length.trials) == 5
+    assert [trial.generation_tps for trial in length.warm_up] == rates[:warm]
+    assert [trial.generation_tps for trial in length.trials] == [*rates[warm:], *after][:5]
 
 
 def test_the_cold_one_is_in_no_number(measure: Measure) -> None:
-    rates = [50.0, 50.0, 60.0, 2021.0, 2019.0, 2020.0, 2018.0, 2021.0, 2019.0, 2020.0]
+    rates = [50.0, 60.0, 2020.0, 2000.0, 2010.0, 2021.0, 2019.0, 1.0]
     [length] = measure(lambda number: (1000, rates[number]), [64], 32, 5, 600).speed.lengths
-    assert length.generation_tps == Summary(median=2020, lowest=2018, highest=2021)
+    assert length.generation_tps == Summary(median=2019, lowest=2000, highest=2021)
 
 
 def test_both_rates_have_to_agree(measure: Measure) -> None:
-    made = measure(lambda number: (100 * 2 ** min(number, 4), 100), [64], 32, 5, 600)
-    assert made.shapes == [(64, 32, 4, 5)]
+    made = measure(lambda number: (100 * 2 ** min(number, 4) + number, 100), [64], 32, 5, 600)
+    assert made.shapes == [(64, 32, 3, 5)]
 
 
 def test_warming_up_ends_with_half_of_the_time(measure: Measure) -> None:
@@ -236,6 +258,25 @@ def test_warming_up_leaves_room_for_the_trials(measure: Measure) -> None:
     made = measure(lambda number: (1e6, 64 / (5 if number % 2 else 4.4)), [64], 64, 5, 28)
     assert made.shapes == [(64, 64, 2, 3)]
     assert made.seconds <= 28
+
+
+def test_a_last_run_that_agrees_with_none_counts_where_time_is_short(measure: Measure) -> None:
+    made = measure(lambda number: (1e6, 64 / (5 if number % 2 else 4.4)), [64], 64, 5, 20)
+    assert made.shapes == [(64, 64, 1, 3)]
+    assert made.seconds <= 20
+
+
+def test_trials_end_where_no_more_of_them_can_change_what_is_printed(measure: Measure) -> None:
+    """Of five, three that print 100 decide the median; two do not, nor does a third that prints 101."""
+    rates = {"alike": [100.1, 100.4, 100.2], "one apart": [100.1, 100.4, 100.6, 100.1, 100.1]}
+    made = {
+        name: measure(lambda number, of=of: (1000, [50, *of][number]), [64], 32, 5, 600) for name, of in rates.items()
+    }
+    assert [made[name].shapes for name in rates] == [[(64, 32, 0, 3)], [(64, 32, 0, 5)]]
+    # Of ten, six are needed: then the other four are outvoted.
+    assert measure(steady(1000, 100), [64], 32, 10, 600).shapes == [(64, 32, 0, 6)]
+    # The rate of prompts has to be decided as well.
+    assert measure(lambda number: (1000 + 10 * number, 100), [64], 32, 5, 600).shapes == [(64, 32, 0, 5)]
 
 
 # From here on, real models.
@@ -281,14 +322,14 @@ def test_a_real_model_end_to_end(tmp_path: Path, counted: Counted) -> None:
         (300, 20, 3),
     ]
     for length in measured.lengths:
-        assert 2 <= len(length.warm_up) <= WARM_UPS
+        assert len(length.warm_up) <= WARM_UPS
         for trial in (*length.warm_up, *length.trials):
             assert min(trial.prompt_tps, trial.generation_tps, trial.first_token_s) > 0
         rates = sorted(trial.generation_tps for trial in length.trials)
         assert length.generation_tps == Summary(median=rates[1], lowest=rates[0], highest=rates[2])
     # A text of 37 letters is repeated until it is long enough.
-    assert set(counted.prompts) == {16, 24, 300}
-    assert set(zip(counted.prompts, counted.generations, strict=True)) == {(16, 16), (24, 20), (300, 20)}
+    assert set(counted.prompts) == {8, 24, 300}
+    assert set(zip(counted.prompts, counted.generations, strict=True)) == {(8, 4), (24, 20), (300, 20)}
     weights = folder.joinpath("model.safetensors").stat().st_size
     assert weights < measured.peak_memory_bytes == max(length.peak_memory_bytes for length in measured.lengths)
     assert measured.peak_memory_bytes < measured.process_memory_bytes
@@ -299,7 +340,7 @@ def test_a_model_that_would_stop_at_once_is_not_let(tmp_path: Path, counted: Cou
     model, tokenizer = loaded(folder)
     assert [response.token for response in mlx_lm.stream_generate(model, tokenizer, TEXT, max_tokens=24)] == [TURN_END]
     benchmark(str(folder), TEXT, [16], 24, 2, 30, lambda _: None)
-    assert set(counted.generations[2:]) == {24}
+    assert set(counted.generations) == {4, 24}
     assert set(counted.reasons) == {"length"}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, passed, warned
 from mlx_publish.evidence.devices import kind_of, named
-from mlx_publish.evidence.speed import Speed
+from mlx_publish.evidence.speed import Speed, decided
 from mlx_publish.machine.series import deviation, objection
 from mlx_publish.recipes.recipe import SpeedTest
 
@@ -148,13 +148,16 @@ def _enough(facts: SpeedFacts) -> Says:
         remedy = f"Set benchmark.prompt_tokens and generation_tokens to {FEWEST} or more, or raise benchmark.seconds."
         return warned(f"measured, but not published: {objections[0]}", remedy)
     asked, lengths = facts.limits, facts.speed.lengths
-    shrunk = [
-        f"{len(length.trials)} trials of {length.generation_tokens} tokens after a prompt of {length.prompt_tokens}"
-        for length in lengths
-        if len(length.trials) < asked.trials or length.generation_tokens < asked.generation_tokens
-    ]
+    fewer: dict[bool, list[str]] = {True: [], False: []}
+    for length in lengths:
+        whole_length = length.generation_tokens >= asked.generation_tokens
+        if (left := asked.trials - len(length.trials)) > 0 or not whole_length:
+            how = f"{len(length.trials)} trials of {length.generation_tokens} tokens"
+            settled = whole_length and decided(length.trials, left)
+            fewer[settled].append(f"{how} after a prompt of {length.prompt_tokens}")
     left_out = [f"prompts of {length.prompt_tokens} tokens ({length.why})" for length in facts.speed.left_out]
-    parts = [f"shortened to fit {asked.seconds} s: {'; '.join(shrunk)}"] if shrunk else []
+    parts = [f"shortened to fit {asked.seconds} s: {'; '.join(fewer[False])}"] if fewer[False] else []
+    parts += [f"more could not change the medians: {'; '.join(fewer[True])}"] if fewer[True] else []
     parts += [f"left out: {'; '.join(left_out)}"] if left_out else []
     whole = f"{asked.trials} trials of {len(lengths)} length(s), {asked.generation_tokens} tokens each"
     return passed("; ".join(parts) or whole)

@@ -1,7 +1,8 @@
 """The children of the engine: their surroundings, and those that wait for a job.
 
 To load MLX takes seconds. So a child is kept after its job, and one may be started ahead of the first: the parent has
-better use for that time, as the digests of a source.
+better use for that time, as the digests of a source. A child may wait with the model that it has loaded; it then does
+jobs with this model alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +25,58 @@ if TYPE_CHECKING:
 # What the parent and its child have to see alike: how much memory is ours, which BLAS, and what the user preloads.
 _KEPT = ("MLX_PUBLISH_MEMORY_BYTES", "MLX_PUBLISH_BLAS", "LD_PRELOAD")
 MEASURING = frozenset({"benchmark"})
-"""Operations whose process does nothing else, for its memory is a result, and beside which none waits."""
+"""Operations whose process asks one model and has done nothing else, for its memory is a result.
+
+Beside them none waits but those with a model.
+"""
+PEAK_ANEW = os.access("/proc/self/clear_refs", os.W_OK)
+"""Whether the system can count the most memory of a process anew; macOS knows only that of its whole life."""
 DEFAULT = "mlx_lm"
 """The module of `engine/backends` by which jobs are done where no other one is chosen."""
 MOST_KEPT_BYTES = 1 << 30
-"""Memory with which a child may wait for its next job. Libraries alone take a third of it."""
+"""Memory with which a child without a model may wait for its next job. Libraries alone take a third of it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job needs of a child: the folder of the model that it asks, and whether the child keeps that model."""
+
+    op: str
+    model: str = ""
+    keeps: bool = False
+
+    @property
+    def measures(self) -> bool:
+        """Whether the memory of the process is a result."""
+        return self.op in MEASURING
+
+    @property
+    def clean(self) -> bool:
+        """Whether the child must have done nothing but ask models, because it measures or may measure later."""
+        return self.measures or (self.keeps and PEAK_ANEW)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    worker: Worker
+    clean: bool
+    """Whether it has done nothing but ask models."""
+    model: str = ""
+    """The folder whose model it has loaded; empty for none."""
+
+    def fits(self, asked: Asked) -> bool:
+        """Return whether it may do a job."""
+        if self.model:
+            return self.model == asked.model and (self.clean or not asked.clean)
+        return self.clean == asked.clean
+
+    def goes(self, asked: Asked) -> bool:
+        """Return whether it must not be there while a job is done."""
+        return asked.measures and not (self.model and self.clean)
+
+    def able(self) -> bool:
+        """Return whether it can do another job."""
+        return self.worker.lives() and (bool(self.model) or self.worker.held() <= MOST_KEPT_BYTES)
 
 
 class Children:
@@ -37,7 +86,7 @@ class Children:
         """Begin without any."""
         self.converter = DEFAULT
         """The module of `engine/backends` by which jobs are done."""
-        self._waiting: list[tuple[bool, Worker]] = []
+        self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -48,37 +97,43 @@ class Children:
 
     def start(self, op: str) -> None:
         """Start one ahead for `op`, unless MLX is missing: whoever needs it says so at its time."""
-        if not self._waiting and importlib.util.find_spec(self.converter) is not None:
-            self.keep(op, _start(op, 1, None))
+        if not self._waiting and self._possible():
+            self.keep(Asked(op), _start(op, 1, None))
 
-    def take(self, op: str, at_once: int, log: Path) -> Worker:
-        """Return a child for a job of `op`: one that waits, else a new one, which prints to `log`."""
-        measures = op in MEASURING
-        with self._lock:
-            fit = [worker for kind, worker in self._waiting if kind == measures]
-            passed = [worker for kind, worker in self._waiting if kind != measures] if measures else []
-            self._waiting = [pair for pair in self._waiting if pair[1] not in passed]
-            taken = None
-            while fit and taken is None:
-                worker = fit.pop(0)
-                self._waiting.remove((measures, worker))
-                if worker.lives() and worker.held() <= MOST_KEPT_BYTES:
-                    taken = worker
-                else:
-                    passed.append(worker)
-        for worker in passed:
-            worker.end()
-        return taken or _start(op, at_once, log)
+    def start_clean(self, op: str, count: int) -> None:
+        """Start children ahead for `count` jobs of `op` side by side, each of which keeps its model."""
+        missing = count - sum(waiting.clean and not waiting.model for waiting in self._waiting)
+        for _ in range(missing if PEAK_ANEW and self._possible() else 0):
+            self.keep(Asked(op, keeps=True), _start(op, count, None))
 
-    def keep(self, op: str, worker: Worker) -> None:
-        """Let one wait that has done a job of `op`."""
+    def take(self, asked: Asked, at_once: int, log: Path) -> Worker:
+        """Return a child for a job, best of all the one that has loaded its model.
+
+        Else it is one that waits, else a new one, which prints to `log`.
+        """
         with self._lock:
-            self._waiting.append((op in MEASURING, worker))
+            fit = sorted((one for one in self._waiting if one.fits(asked)), key=lambda one: not one.model)
+            taken = next((one for one in fit if one.able()), None)
+            tried = fit[: fit.index(taken)] if taken else fit
+            others = [one for one in self._waiting if one is not taken]
+            passed = [one for one in others if one in tried or one.goes(asked)]
+            self._waiting = [one for one in others if one not in passed]
+        for one in passed:
+            one.worker.end()
+        return taken.worker if taken else _start(asked.op, at_once, log)
+
+    def keep(self, asked: Asked, worker: Worker, model: str = "") -> None:
+        """Let one wait that has done a job, with the model that it has loaded, if any."""
+        with self._lock:
+            self._waiting.append(_Waiting(worker, asked.clean, model))
+
+    def _possible(self) -> bool:
+        return importlib.util.find_spec(self.converter) is not None
 
     def end(self) -> None:
         """End all that wait."""
         while self._waiting:
-            self._waiting.pop()[1].end()
+            self._waiting.pop().worker.end()
 
 
 def threads(at_once: int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.children.engine import DEFAULT, Children, threads
+from mlx_publish.children.engine import DEFAULT, Asked, Children, threads
 from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LONG, TOO_SLOW
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
@@ -41,6 +41,15 @@ class Job:
     """Those of the run, of which one may do it; else a child is started for this job alone."""
     label: str = ""
     """The variant that it is about, which its progress names."""
+    model: str = ""
+    """The folder of the converted model that it asks, if it asks one."""
+    keeps: bool = False
+    """Whether the child waits with this model in memory for another job with it."""
+
+    @property
+    def asked(self) -> Asked:
+        """What it needs of a child."""
+        return Asked(self.op, self.model, self.keeps)
 
     def heard(self, data: object) -> str | Step:
         """Return what the child tells of its progress, with the variant."""
@@ -106,7 +115,7 @@ def _answer(
     """Give a child one job. Only a child that did its job well waits for another one."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.log.write_bytes(b"")
-    worker, good = children.take(job.op, at_once, job.log), False
+    worker, good, held = children.take(job.asked, at_once, job.log), False, ""
     try:
         order = {
             "op": job.op,
@@ -114,13 +123,15 @@ def _answer(
             "log": str(job.log),
             "threads": threads(at_once),
             "converter": children.converter,
+            "model": job.model,
+            "keeps": job.keeps,
         }
         answer = worker.do(order, job.bounds, lambda now: progress(job.heard(now)), stop)
-        good = bool(answer["again"])
+        good, held = bool(answer["again"]), str(answer.get("holds", ""))
         return _unpack(answer, job)
     finally:
         if good:
-            children.keep(job.op, worker)
+            children.keep(job.asked, worker, held)
         else:
             worker.end()
 

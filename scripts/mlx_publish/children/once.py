@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,12 +29,18 @@ class Outcome:
         return self.printed.strip().rpartition("\n")[2]
 
 
-def do_once(command: Sequence[str], order: Mapping[str, object], bounds: Bounds, **variables: str) -> Outcome:
-    """Start a child, whose environment has `variables` besides, for one order; nothing outlives it."""
+def do_once(
+    command: Sequence[str],
+    order: Mapping[str, object],
+    bounds: Bounds,
+    stop: threading.Event | None = None,
+    **variables: str,
+) -> Outcome:
+    """Start a child, whose environment has `variables` besides, for one order; nothing outlives it, nor `stop`."""
     aside, outcome = TemporaryFolder(), Outcome()
     with Worker(aside, command, of_a_child(aside.path, **variables), log := aside.path / "log") as worker:
         try:
-            outcome.answer = worker.do(order, bounds, outcome.reports.append)
+            outcome.answer = worker.do(order, bounds, outcome.reports.append, stop)
         except Ended as end:
             outcome.code = end.code
         with log.open("rb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -16,6 +15,7 @@ from typing import Any
 from mlx_publish.children.engine import DEFAULT, MEASURING
 from mlx_publish.children.gpu_faults import of_the_gpu
 from mlx_publish.children.serving import Tell, serve
+from mlx_publish.engine.cores import give
 from mlx_publish.errors import PublishError, Refused, SurroundingsError, of_the_surroundings
 from mlx_publish.evidence.records import to_json
 from mlx_publish.text.progress import Paced
@@ -35,6 +35,7 @@ OPERATIONS = {
     "differences": ("differences", "differences"),
 }
 
+_HELD = "mlx_publish.engine.held"
 _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
@@ -47,18 +48,20 @@ def do(order: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Do one job and leave nothing of it in this process; `again` is whether it may do another one."""
     _print_to(Path(order["log"]))
     _load(order["op"], order["converter"])
+    _let_go(order)
     measured = order["op"] not in MEASURING or _forget_peak()
-    _set_threads(order["threads"])
+    give(order["threads"])
     answer = _answer(order, tell)
     good = bool(answer["ok"]) and measured
     if good:
         from mlx_publish.engine.leaving import leave  # noqa: PLC0415  it imports MLX
 
-        leave()
+        leave(keep=order["model"] if order["keeps"] else "")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the log is on a disk that may be full
             stream.flush()
-    return {**answer, "again": good}
+    held = sys.modules.get(_HELD)
+    return {**answer, "again": good, "holds": held.holds() if good and held else ""}
 
 
 def _load(op: str, converter: str = DEFAULT) -> None:
@@ -79,10 +82,13 @@ def _print_to(log: Path) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def _set_threads(count: int) -> None:
-    """Give OpenBLAS as many threads as a child has that is started for this job."""
-    if "OPENBLAS_NUM_THREADS" in os.environ and hasattr(library := ctypes.CDLL(None), "openblas_set_num_threads"):
-        library.openblas_set_num_threads(count)
+def _let_go(order: dict[str, Any]) -> None:
+    """Let go of a model that the job does not ask, and of what a measurement of memory must not see."""
+    if (held := sys.modules.get(_HELD)) is not None and held.holds():
+        held.keep_only(order["model"])
+        if order["op"] in MEASURING:
+            held.pack_held()
+        importlib.import_module("mlx_publish.engine.leaving").trim()
 
 
 def _forget_peak() -> bool:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import mlx.core as mx
 
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.loading import fast_blas_in_front, load_model, warnings_of_loading
+from mlx_publish.engine.cores import shared
+from mlx_publish.engine.held import unpacked
+from mlx_publish.engine.loading import fast_blas_in_front, load_model, on_gpu, warnings_of_loading
 from mlx_publish.engine.questions import Prompt, prompts_of
 from mlx_publish.evidence.measured import Answer, Answers, Question
-from mlx_publish.text.progress import Step, Tell
+from mlx_publish.text.progress import Step, Tell, counted
 
 Progress = Tell
+T = TypeVar("T")
+_SIDE_BY_SIDE = hasattr(mx, "new_thread_local_stream")
+"""Whether each thread has a stream of its own; to make one token of an answer, a CPU uses one core."""
 _KEPT = 4000  # characters of a prompt that the report keeps
 
 
@@ -25,11 +33,15 @@ def answers(
     `questions` are the fields of a `Question` each. A `source` is read as the conversion reads it.
     """
     progress("loading")
+    asked = [Question(**question) for question in questions]
+    if not source and tokenizer == folder:
+        held = unpacked(folder)
+        made = answers_of(held.model, held.tokenizer, asked, held.computed_in, progress)
+        return replace(made, warnings=held.warnings)
     with warnings_of_loading() as warnings:
         model, _, computed_in = load_model(folder, dequantize=fast_blas_in_front(), source=source)
-        made = backend().tokenizer_that_stops(Path(tokenizer))
-    asked = [Question(**question) for question in questions]
-    return replace(answers_of(model, made, asked, computed_in, progress), warnings=warnings)
+        stops = backend().tokenizer_that_stops(Path(tokenizer))
+    return replace(answers_of(model, stops, asked, computed_in, progress), warnings=warnings)
 
 
 def answers_of(
@@ -39,12 +51,31 @@ def answers_of(
     special = {
         int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)
     }
-    answers, asked = {}, prompts_of(tokenizer, questions)
-    for number, question in enumerate(questions, 1):
-        progress(Step("answering", number - 1, len(questions), "questions"))
-        answers[question.name] = _answer(model, tokenizer, asked[question.name], question.max_tokens, special)
+    asked = prompts_of(tokenizer, questions)
+
+    def answer(question: Question) -> tuple[str, Answer]:
+        return question.name, _answer(model, tokenizer, asked[question.name], question.max_tokens, special)
+
+    step = Step("answering", 0, len(questions), "questions")
+    with shared(1 if on_gpu() or not _SIDE_BY_SIDE else len(questions)) as at_once:
+        if at_once > 1:
+            # No thread may come upon what another one is computing: what a model keeps unevaluated until it is called.
+            mx.eval(model(mx.array([[0]])))
+        # What takes longest begins first: a token of a prompt takes a tenth of one of the answer's.
+        longest = sorted(questions, key=lambda one: -(len(asked[one.name][1]) / 10 + one.max_tokens))
+        made = dict(counted(_each(answer, longest, at_once), lambda _: 1, progress, step))
+    answers = {question.name: made[question.name] for question in questions}
     stop_ids = sorted(tokenizer.eos_token_ids)
     return Answers(computed_in, stop_ids, 1 + max(tokenizer.get_vocab().values(), default=-1), answers)
+
+
+def _each(answer: Callable[[Question], T], questions: Sequence[Question], at_once: int) -> Iterator[T]:
+    """Yield the answers in the order of the questions, of which so many are made at once."""
+    if at_once == 1:
+        yield from map(answer, questions)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        yield from pool.map(answer, questions)
 
 
 def _answer(model: Any, tokenizer: Any, prompt: Prompt, max_tokens: int, special: Mapping[int, str]) -> Answer:

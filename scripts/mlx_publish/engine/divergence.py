@@ -36,12 +36,17 @@ class Positions:
         """Add positions: two arrays (positions, vocabulary) of logits, and the token that comes next at each."""
         for start in range(0, len(following), _ROWS):
             rows = slice(start, start + _ROWS)
-            of_source, of_model = _logprobs(source[rows]), _logprobs(model[rows])
-            self.kld += np.sum(np.exp(of_source) * (of_source - of_model), axis=-1).tolist()
-            self.same += (np.argmax(of_source, axis=-1) == np.argmax(of_model, axis=-1)).tolist()
+            of_source, of_model = _below_the_best(source[rows]), _below_the_best(model[rows])
             chosen = np.asarray(following[rows])[:, None]
-            self.source += np.take_along_axis(of_source, chosen, axis=-1)[:, 0].tolist()
-            self.model += np.take_along_axis(of_model, chosen, axis=-1)[:, 0].tolist()
+            next_source, next_model = (np.take_along_axis(of, chosen, axis=-1)[:, 0] for of in (of_source, of_model))
+            weights, total_model = np.exp(of_source), np.sum(np.exp(of_model), axis=-1)
+            total_source = np.sum(weights, axis=-1)
+            self.source += (next_source - np.log(total_source)).tolist()
+            self.model += (next_model - np.log(total_model)).tolist()
+            # The mean of log p - log q by p: the logarithms of both totals leave that of their ratio.
+            difference = np.einsum("ij,ij->i", weights, np.subtract(of_source, of_model, out=of_model)) / total_source
+            self.kld += (difference + np.log(total_model / total_source)).tolist()
+            self.same += (np.argmax(source[rows], axis=-1) == np.argmax(model[rows], axis=-1)).tolist()
 
     def summary(self) -> Divergence:
         """Return mean, standard error, median, 99th percentile and maximum; first choices; perplexities.
@@ -91,11 +96,10 @@ def compared(
     return replace(total.summary(), by_kind=by_kind)
 
 
-def _logprobs(logits: NDArray[np.float32]) -> Floats:
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.sum(np.exp(wide), axis=-1, keepdims=True))
-    return wide
+def _below_the_best(logits: NDArray[np.float32]) -> Floats:
+    """Return logits less the largest of their position, which no exponential overflows."""
+    below: Floats = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    return below
 
 
 def _error(values: Floats) -> float:

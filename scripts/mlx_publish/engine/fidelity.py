@@ -15,6 +15,7 @@ from mlx_publish.engine.answering import answers_of
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.device import trusted
 from mlx_publish.engine.divergence import compared
+from mlx_publish.engine.held import unpacked
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
     as_arrays,
@@ -74,18 +75,17 @@ def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
     """
     progress(f"loading {label}")
     # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
-    model, _tokenizer, computed_in = load_model(folder, dequantize=fast_blas_in_front())
+    held = unpacked(folder)
     parts = read_passages(Path(store))
     step = Step(f"running {label}", 0, sum(part.positions for part in parts), "tokens")
     theirs = read_logits(Path(store))
-    pieces = chain.from_iterable(logits_of(model, part) for part in parts)
-    ours = as_arrays(counted(pieces, len, progress, step))
+    ours = as_arrays(counted(logits_of(held.model, parts), len, progress, step))
     first, mine = next(theirs), next(ours)
     if first.shape != mine.shape:
         raise Refused(f"logits of shape {mine.shape} where the source has {first.shape}", check="same-shape")
     pairs = [(part.kind, part.ids) for part in parts]
     measured = compared(pairs, chain([first], theirs), chain([mine], ours))
-    return replace(measured, tokens_sha256=tokens_sha256(parts), computed_in=computed_in)
+    return replace(measured, tokens_sha256=tokens_sha256(parts), computed_in=held.computed_in)
 
 
 def ask_source(

@@ -27,14 +27,28 @@ def tokens_within(vocabulary: int, tokens: int) -> int:
     return min(tokens, LIMIT // (4 * max(vocabulary, 1)))
 
 
-def logits_of(model: Any, passage: Passage) -> Iterator[mx.array]:
-    """Yield the logits of a passage's positions, but for the last one, in pieces (positions, vocabulary) of float32."""
-    cache = backend().make_cache(model)
-    for start in range(0, passage.positions, CHUNK):
-        ids = passage.ids[start : min(start + CHUNK, passage.positions)]
-        piece = model(mx.array([ids]), cache=cache)[0].astype(mx.float32)
-        mx.eval(piece)
-        yield piece
+def logits_of(model: Any, parts: Iterable[Passage]) -> Iterator[mx.array]:
+    """Yield the logits of each passage's positions, but for its last, in pieces (positions, vocabulary) of float32.
+
+    The next piece is being computed while the caller is at work on one.
+    """
+    before = None
+    for piece in _pieces(model, parts):
+        mx.async_eval(piece)
+        if before is not None:
+            yield before
+        before = piece
+    if before is not None:
+        yield before
+
+
+def _pieces(model: Any, parts: Iterable[Passage]) -> Iterator[mx.array]:
+    """Yield the same, of which nothing is computed."""
+    for passage in parts:
+        cache = backend().make_cache(model)
+        for start in range(0, passage.positions, CHUNK):
+            ids = passage.ids[start : min(start + CHUNK, passage.positions)]
+            yield model(mx.array([ids]), cache=cache)[0].astype(mx.float32)
 
 
 def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = lambda _: None) -> None:
@@ -43,9 +57,8 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = 
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        pieces = (piece for part in parts for piece in logits_of(model, part))
         step = Step("running the source", 0, sum(part.positions for part in parts), "tokens")
-        for number, piece in enumerate(counted(pieces, len, tell, step)):
+        for number, piece in enumerate(counted(logits_of(model, parts), len, tell, step)):
             mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
         index = [{"kind": part.kind, "ids": part.ids} for part in parts]
         (aside / "passages.json").write_text(json.dumps(index))

@@ -31,8 +31,10 @@ class Format:
     infinity: int
     octave: int
     """How far the bits of a number and of its double are apart."""
+    normal: float
+    """A scale from which on its quarter is a normal number."""
     least: int
-    """The smallest exponent of a scale, with some distance, whose quarter is a normal number."""
+    """The exponent of a scale whose quarter this type holds exactly, if not the smallest one."""
 
     def widen(self, bits: Array, out: Array) -> Array:
         """Return the values as float32, exactly, in `out` or where they are; NaN of float16 becomes finite."""
@@ -65,9 +67,9 @@ class Format:
 
 
 FORMATS = {
-    mx.bfloat16: Format(mx.bfloat16, np.uint16, np.int16, np.uint64, 0x8000, 0x7F80, 1 << 7, -100),
-    mx.float16: Format(mx.float16, np.uint16, np.int16, np.uint64, 0x8000, 0x7C00, 1 << 10, -12),
-    mx.float32: Format(mx.float32, np.uint32, np.int32, np.complex128, 1 << 31, 0x7F800000, 1 << 23, -100),
+    mx.bfloat16: Format(mx.bfloat16, np.uint16, np.int16, np.uint64, 0x8000, 0x7F80, 1 << 7, 2.0**-100, -100),
+    mx.float16: Format(mx.float16, np.uint16, np.int16, np.uint64, 0x8000, 0x7C00, 1 << 10, 2.0**-12, -22),
+    mx.float32: Format(mx.float32, np.uint32, np.int32, np.complex128, 1 << 31, 0x7F800000, 1 << 23, 2.0**-100, -100),
 }
 
 

@@ -22,7 +22,7 @@ A value above the n-th step gets at least code n; on a step MLX takes the code b
 """
 _FP8_NORMAL = np.float32(2**-6)
 _FP8_SUBNORMAL = np.float32(2**14)
-_FP8_LARGEST, _FP4_LARGEST = np.float32(448), np.float32(6)
+FP8_LARGEST, FP4_LARGEST = np.float32(448), np.float32(6)
 _FP8_TOP = 0x7E
 _FP8_SCALES = np.append(np.arange(8) / 512, np.outer(2.0 ** np.arange(-6, 9), np.arange(8, 16) / 8)).astype(np.float32)
 _FP8_SCALES[0] = 1 << 10
@@ -58,23 +58,23 @@ def affine(groups: Groups, bits: int) -> Rounded:
 def mxfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with a power of two for each group."""
     magnitudes, largest = groups.magnitudes
-    scale, parameter, rare = _power_of_two(groups, largest, _FP4_LARGEST, groups.number.least)
+    scale, parameter, rare = _power_of_two(groups, largest, FP4_LARGEST, groups.number.least)
     return Rounded(_fp4(groups, magnitudes, scale), (parameter,), rare)
 
 
 def nvfp4(groups: Groups, _bits: int) -> Rounded:
     """Round to e2m1 with an e4m3 number for each group; a group whose scale rounds to zero becomes zero."""
     magnitudes, largest = groups.magnitudes
-    scale = _divided(groups, largest, _FP4_LARGEST)
-    rare = ~(scale <= _FP8_LARGEST)  # far above the steps, MLX's distances from them are rounded
-    parameter = _fp8(np.fmin(scale, _FP8_LARGEST), scale, np.empty_like(scale, np.uint32))
+    scale = _divided(groups, largest, FP4_LARGEST)
+    rare = ~(scale <= FP8_LARGEST)  # far above the steps, MLX's distances from them are rounded
+    parameter = _fp8(np.fmin(scale, FP8_LARGEST), scale, np.empty_like(scale, np.uint32))
     return Rounded(_fp4(groups, magnitudes, _FP8_SCALES[parameter]), (parameter,), rare)
 
 
 def mxfp8(groups: Groups, _bits: int) -> Rounded:
     """Round to e4m3 with a power of two for each group."""
     magnitudes, largest = groups.magnitudes
-    scale, parameter, rare = _power_of_two(groups, largest, _FP8_LARGEST, -100)
+    scale, parameter, rare = _power_of_two(groups, largest, FP8_LARGEST, -100)
     values = groups.buffer("scaled", np.float32)
     np.multiply(groups.number.widen(magnitudes, values), each_lane(1 / scale), out=values)
     codes = _fp8(values, groups.buffer("other", np.float32), groups.buffer("even", np.uint32))
@@ -122,10 +122,15 @@ def _fp4(groups: Groups, magnitudes: Array, scale: Array) -> Array:
 
 def _limits(groups: Groups, scale: Array) -> Iterator[Array]:
     """Yield the products of scale and step as bits."""
-    for step, octaves in _FP4_STEPS:
-        limit = each_lane(groups.number.narrow_exactly(scale * step).view(groups.number.signed))
+    number = groups.number
+    if scale.min() < number.normal:  # below the normal numbers, an octave is no fixed distance of bits
+        steps = tuple((step * 2**octave, 1) for step, octaves in _FP4_STEPS for octave in range(octaves))
+    else:
+        steps = _FP4_STEPS
+    for step, octaves in steps:
+        limit = each_lane(number.narrow_exactly(scale * np.float32(step)).view(number.signed))
         for octave in range(octaves):
-            yield np.add(limit, octave * groups.number.octave)
+            yield np.add(limit, octave * number.octave)
 
 
 def _negative(groups: Groups) -> Array:
@@ -155,3 +160,8 @@ def _fp8(values: Array, other: Array, even: Array) -> Array:
     np.right_shift(bits, 20, out=bits)  # how far the number is above the smallest normal one
     np.add(bits, other.view(np.uint32), out=bits)
     return bits.astype(np.uint8)
+
+
+def e4m3(values: Array) -> Array:
+    """Return the codes of e4m3 for float32 numbers from 0 to 448, (rows, columns), ties to even."""
+    return _fp8(values.copy(), np.empty_like(values), np.empty(values.shape, np.uint32))

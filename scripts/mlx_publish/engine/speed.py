@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ import mlx.core as mx
 
 from mlx_publish.engine.backends import backend, plain_caches
 from mlx_publish.engine.device import gpu_name
-from mlx_publish.engine.loading import computing_by, load_model
-from mlx_publish.evidence.speed import CacheSize, LeftOut, LengthSpeed, Speed, Trial
+from mlx_publish.engine.held import packed
+from mlx_publish.engine.loading import computing_by
+from mlx_publish.evidence.speed import RATES, CacheSize, LeftOut, LengthSpeed, Speed, Trial, decided
 from mlx_publish.machine.series import agree, summary
-from mlx_publish.text.progress import Step, Tell, counted
+from mlx_publish.text.progress import Step, Tell
 
 WARM_UPS = 6
 """Runs of a length at most until two successive ones agree."""
 LEAST_TRIALS, LEAST_TOKENS = 3, 16
 """What time may shrink trials and tokens to."""
-_RATES = ("prompt_tps", "generation_tps")
-_SHORT = 0.1  # of the time
+FIRST = (8, 4)
+"""Prompt and generation of the very first run, of which nothing but the time of later ones is foreseen."""
+_COLD = 1  # runs of a length that may have to be repeated
+_SHORT = 0.2  # of the time
 
 
 @dataclass
@@ -38,8 +42,8 @@ class Bench:
     generation: int
     trials: int
     deadline: float
-    rates: dict[str, float] = field(default_factory=dict)
-    """The rates of the last run, by which the next one's time is foreseen."""
+    paces: tuple[float, float] = (0.0, 0.0)
+    """Seconds that the last run took for a token of the prompt, and for a token that it generated."""
     cache: list[Any] = field(default_factory=list)
     tell: Tell = lambda _: None
 
@@ -53,12 +57,18 @@ class Bench:
         first = time.perf_counter() - start
         for response in responses:
             last = response
-        self.rates = {rate: float(getattr(last, rate)) for rate in _RATES}
-        return Trial(**{rate: round(self.rates[rate], 3) for rate in _RATES}, first_token_s=round(first, 4))
+        rest = time.perf_counter() - start - first
+        self.paces = first / length, rest / max(1, generation - 1)
+        rates = {rate: round(float(getattr(last, rate)), 3) for rate in RATES}
+        return Trial(**rates, first_token_s=round(first, 4))
 
     def seconds(self, length: int, generation: int) -> float:
-        """Return how long a run will take, by the rates of the last one."""
-        return length / self.rates["prompt_tps"] + generation / self.rates["generation_tps"]
+        """Return how long a run will take, by the last one."""
+        return length * self.paces[0] + generation * self.paces[1]
+
+    def fits(self, runs: int, length: int, generation: int, end: float) -> bool:
+        """Return whether so many runs will have ended at `end`."""
+        return time.monotonic() + runs * self.seconds(length, generation) <= end
 
     @property
     def left(self) -> float:
@@ -75,37 +85,24 @@ def benchmark(
     seconds: int,
     progress: Tell,
 ) -> Speed:
-    """Measure each length of prompt with a generation of fixed length, `trials` times, within `seconds`.
+    """Measure each length of prompt with a generation of fixed length, at most `trials` times, within `seconds`.
 
-    A length is run until two successive runs agree, then measured. What does not fit the time is left out or made
-    smaller. Stopping is switched off.
+    A length is run until two successive runs agree, which are its first trials. What does not fit the time is left out
+    or made smaller. Stopping is switched off.
     """
     progress("loading")
-    model, tokenizer, computed_in = load_model(folder)
-    tokenizer.eos_token_ids = set()
-    ids, deadline = tokenizer.encode(text), time.monotonic() + seconds
-    bench = Bench(model, tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
-    first_run = (min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
-    if computing_by() == "cuda":  # it compiles as it goes, for 10 to 20 s, which is not the benchmark's time
-        progress("running once, so that CUDA compiles the kernels")
-        bench.run(*first_run)
-        bench.deadline = time.monotonic() + seconds
-    start = time.monotonic()
-    bench.run(*first_run)
-    # The very first run may be far slower than all others, so a short one is repeated.
-    if time.monotonic() - start < _SHORT * bench.left:
-        bench.run(*first_run)
-    lengths: list[LengthSpeed] = []
-    left_out: list[LeftOut] = []
-    for number, length in enumerate(sorted(set(prompt_tokens))):
-        progress(f"prompts of {length} tokens")
-        if speed := _length_speed(bench, length, len(set(prompt_tokens)) - number, first=not lengths):
-            lengths.append(speed)
-        else:
-            left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
+    held = packed(folder)
+    ids, deadline = held.tokenizer.encode(text), time.monotonic() + seconds
+    bench = Bench(held.model, held.tokenizer, ids, generation_tokens, trials, deadline, tell=progress)
+    with _endless(held.tokenizer):
+        if computing_by() == "cuda":  # it compiles as it goes, for 10 to 20 s, which is not the benchmark's time
+            progress("running once, so that CUDA compiles the kernels")
+            bench.run(min(LEAST_TOKENS, *prompt_tokens), min(LEAST_TOKENS, generation_tokens))
+            bench.deadline = time.monotonic() + seconds
+        lengths, left_out = _measured(bench, prompt_tokens, seconds)
     return Speed(
         device="cpu" if computing_by() == "cpu" else "gpu",
-        computed_in=computed_in,
+        computed_in=held.computed_in,
         seconds=seconds,
         asked_generation_tokens=generation_tokens,
         asked_trials=trials,
@@ -119,20 +116,70 @@ def benchmark(
     )
 
 
-def _length_speed(bench: Bench, length: int, lengths_left: int, *, first: bool) -> LengthSpeed | None:
-    """Warm one length up and measure it; None if there is no time for it. The first is measured in any case."""
-    share = bench.left / lengths_left
-    generation = bench.generation
-    while first and bench.seconds(length, generation) * (LEAST_TRIALS + 2) > share and generation > LEAST_TOKENS:
-        generation = max(LEAST_TOKENS, generation // 2)
-    if not first and bench.seconds(length, generation) * (LEAST_TRIALS + 2) > bench.left:
-        return None
+@contextlib.contextmanager
+def _endless(tokenizer: Any) -> Iterator[None]:
+    """Let a tokenizer stop at nothing meanwhile."""
+    ends = tokenizer.eos_token_ids
+    tokenizer.eos_token_ids = set()
+    try:
+        yield
+    finally:
+        tokenizer.eos_token_ids = ends
+
+
+def _measured(bench: Bench, prompt_tokens: Sequence[int], seconds: float) -> tuple[list[LengthSpeed], list[LeftOut]]:
+    """Measure the lengths, the shortest first; return those left out as well."""
+    lengths: list[LengthSpeed] = []
+    left_out: list[LeftOut] = []
+    for number, length in enumerate(sorted(set(prompt_tokens))):
+        bench.tell(f"prompts of {length} tokens")
+        end = time.monotonic() + bench.left / (len(set(prompt_tokens)) - number)
+        if not lengths:
+            lengths.append(_length_speed(bench, length, _shrunk(bench, length, end), end))
+        elif bench.fits(LEAST_TRIALS + _COLD, length, bench.generation, bench.deadline):
+            lengths.append(_length_speed(bench, length, bench.generation, end))
+        else:
+            left_out.append(LeftOut(length, f"{seconds:g} s are not enough"))
+    return lengths, left_out
+
+
+def _shrunk(bench: Bench, length: int, end: float) -> int:
+    """Return how many tokens are generated after the first length, which is measured in any case, until `end`.
+
+    Where that may have to be fewer, a first short run tells. It may be far slower than all others, so one that makes
+    them fewer is repeated.
+    """
+    least = min(LEAST_TOKENS, bench.generation)
+    if bench.generation == least:
+        return least
+    start, most = time.monotonic(), _SHORT * bench.left
+    first_run = min(FIRST[0], length), min(FIRST[1], least)
+
+    def fitting() -> int:
+        bench.run(*first_run)
+        generation = bench.generation
+        while generation > least and not bench.fits(LEAST_TRIALS + _COLD, length, generation, end):
+            generation = max(least, generation // 2)
+        return generation
+
+    generation = fitting()
+    quick = time.monotonic() - start < most
+    return fitting() if generation < bench.generation and quick else generation
+
+
+def _length_speed(bench: Bench, length: int, generation: int, end: float) -> LengthSpeed:
+    """Measure one length until `end`, as far as the fewest trials take no longer."""
     mx.reset_peak_memory()
-    warm = _warm_up(bench, length, generation, bench.left / lengths_left)
-    fitting = int(bench.left / lengths_left / bench.seconds(length, generation))
-    count = max(min(LEAST_TRIALS, bench.trials), min(bench.trials, fitting))
-    step = Step(f"prompts of {length} tokens", 0, count, "runs")
-    runs = list(counted((bench.run(length, generation) for _ in range(count)), lambda _: 1, bench.tell, step))
+    warm, runs = _warm_up(bench, length, generation, end)
+    least = min(LEAST_TRIALS, bench.trials)
+    while len(runs) < least or (
+        len(runs) < bench.trials
+        and not decided(runs, bench.trials - len(runs))
+        and bench.fits(1, length, generation, end)
+    ):
+        bench.tell(Step(f"prompts of {length} tokens", len(runs), bench.trials, "runs"))
+        runs.append(bench.run(length, generation))
+    bench.tell(Step(f"prompts of {length} tokens", len(runs), len(runs), "runs"))
     return LengthSpeed(
         prompt_tokens=length,
         generation_tokens=generation,
@@ -145,19 +192,21 @@ def _length_speed(bench: Bench, length: int, lengths_left: int, *, first: bool) 
     )
 
 
-def _warm_up(bench: Bench, length: int, generation: int, share: float) -> list[Trial]:
-    """Run until two successive runs agree in both rates, or a number of runs or the time for it is used up.
+def _warm_up(bench: Bench, length: int, generation: int, end: float) -> tuple[list[Trial], list[Trial]]:
+    """Run until two successive runs agree in both rates; return those before, and these two.
 
-    That is half of `share`, and what leaves room for the fewest trials.
+    After a number of runs, or half of the time until `end`, or where the fewest trials would not fit, none agree. Then
+    the last one counts only if there is no time for enough others.
     """
-    end, runs = time.monotonic() + share, [bench.run(length, generation)]
+    half, runs = (time.monotonic() + end) / 2, [bench.run(length, generation)]
     while len(runs) < WARM_UPS:
         runs.append(bench.run(length, generation))
-        rest = max(share / 2, (LEAST_TRIALS + 1) * bench.seconds(length, generation))
-        settled = all(agree(getattr(runs[-1], rate), getattr(runs[-2], rate)) for rate in _RATES)
-        if settled or time.monotonic() + rest > end:
+        if all(agree(getattr(runs[-1], rate), getattr(runs[-2], rate)) for rate in RATES):
+            return runs[:-2], runs[-2:]
+        if time.monotonic() > half or not bench.fits(LEAST_TRIALS + 1, length, generation, end):
             break
-    return runs
+    counts = 0 if bench.fits(LEAST_TRIALS, length, generation, end) else 1
+    return runs[: len(runs) - counts], runs[len(runs) - counts :]
 
 
 def cache_size(layers: Sequence[Any]) -> CacheSize:

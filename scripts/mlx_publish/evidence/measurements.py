@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
-    PrivateAttr,
     WithJsonSchema,
     model_validator,
 )
@@ -34,7 +33,6 @@ class Record(BaseModel):
     """Plain data with types: `plain` gives back what it was read from, key by key."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-    _plain: Mapping[str, object] = PrivateAttr()
 
     @model_validator(mode="wrap")
     @classmethod
@@ -42,14 +40,15 @@ class Record(BaseModel):
         # A dump by fields would lose the order of keys, and write 0 as 0.0.
         record = handler(data)
         if isinstance(data, Mapping):
-            # As an assignment to `_plain` does, which takes three times as long; evidence has some two hundred records.
-            object.__setattr__(record, "__pydantic_private__", {"_plain": data})
+            # Not a private attribute: pydantic would prepare it in each of some two hundred records of a card.
+            object.__setattr__(record, "__pydantic_private__", {"plain": data})
         return record
 
     @property
     def plain(self) -> Mapping[str, Any]:
         """The JSON it was read from."""
-        return self._plain
+        plain: Mapping[str, Any] = (self.__pydantic_private__ or {})["plain"]
+        return plain
 
 
 class Open(Record):

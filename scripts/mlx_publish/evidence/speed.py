@@ -8,6 +8,9 @@ from typing import Literal
 
 from mlx_publish.evidence.records import LEFT_OUT
 from mlx_publish.machine.series import Summary
+from mlx_publish.text.numbers import significant
+
+RATES = ("prompt_tps", "generation_tps")
 
 Backend = Literal["metal", "cuda", "cpu"]
 """What MLX computes with."""
@@ -38,6 +41,15 @@ class Trial:
     first_token_s: float
 
 
+def decided(trials: Sequence[Trial], left: int) -> bool:
+    """Return whether `left` more trials cannot change the median of any rate as it is printed.
+
+    While they are fewer than those made, a median stays between the lowest and the highest of these.
+    """
+    series = [[getattr(trial, rate) for trial in trials] for rate in RATES]
+    return left < len(trials) and all(significant(min(rates)) == significant(max(rates)) for rates in series)
+
+
 @dataclass(frozen=True)
 class LengthSpeed:
     """What was measured at one length of the prompt."""
@@ -45,7 +57,7 @@ class LengthSpeed:
     prompt_tokens: int
     generation_tokens: int
     warm_up: Sequence[Trial]
-    """Runs that do not count."""
+    """Runs that do not count: those before the first two successive ones that agree, which are trials."""
     trials: Sequence[Trial]
     prompt_tps: Summary
     generation_tps: Summary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
-from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import acting_as, hub_api, hub_errors
 from mlx_publish.hub.commit import Change, again, commit
 from mlx_publish.hub.identity import writing_token
@@ -17,6 +17,9 @@ from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.hub.rights import no_repo
 from mlx_publish.hub.watch import Watch, watched
 from mlx_publish.text.files import write_atomically
+
+if TYPE_CHECKING:  # pydantic takes longer to load than the requests for a small model
+    from mlx_publish.evidence.evidence import SourceSpec
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlx_publish.errors import Refused
-from mlx_publish.evidence.evidence import SourceSpec
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.hub.repo import OF_THE_HUB, RepoFiles
 from mlx_publish.model.files import FileEntry
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.json_text import parse
+
+if TYPE_CHECKING:
+    from mlx_publish.evidence.evidence import SourceSpec
 
 OURS = "destination-ours"
 """The check under which a repo of somebody else stands in the report."""

@@ -88,7 +88,8 @@ class SpeedTest(Strict):
     generation_tokens: int = Field(128, ge=4, le=8192)
     """Number of tokens to generate; EOS is ignored."""
     trials: int = Field(5, ge=2, le=100)
-    """Runs per length, after warming up."""
+    """Maximum runs per length, counted from the first two successive runs that agree within 5 %. Fewer, but at least 3,
+    if more could not change the printed medians."""
     seconds: int = Field(180, ge=5, le=86400)
     """Time budget per variant. Lengths and trials are reduced to fit; the report says so."""
     max_spread: float = Field(0.15, gt=0, le=1)

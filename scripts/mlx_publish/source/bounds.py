@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from mlx_publish.children.engine import PEAK_ANEW
 from mlx_publish.children.jobs import Bounds, Job
 from mlx_publish.context import Context
 from mlx_publish.evidence.digests import folder_digest
@@ -14,6 +15,16 @@ from mlx_publish.recipes.recipe import Variant
 
 FLOAT32 = 4
 """Bytes of a weight that the CPU computes with."""
+_LATER: Mapping[str, frozenset[str]] = {
+    "answers": frozenset({"fidelity", "benchmark"}),
+    "compare": frozenset({"benchmark"}),
+    "benchmark": frozenset(),
+}
+"""Operations that ask a converted model, and the stages that ask it afterwards."""
+_STAYING = 0.8
+"""Of the memory for weights, what models may have that wait in children."""
+_LIBRARIES = 1 << 28
+"""Bytes of a child besides its model."""
 
 
 def measured_inputs(context: Context, variant: Variant, section: str) -> dict[str, object]:
@@ -26,9 +37,45 @@ def measured_inputs(context: Context, variant: Variant, section: str) -> dict[st
 
 
 def job_of(context: Context, variant: Variant, op: str, arguments: Mapping[str, object]) -> Job:
-    """Return a job of the engine on a converted folder, with its log beside the variant's reports."""
-    folder, log = context.work.model(variant.label), context.work.variant(variant.label) / f"{op}.log"
-    return Job(op, {"folder": str(folder), **arguments}, log, bounds(context), context.children, variant.label)
+    """Return a job of the engine on a converted folder, with its log beside the variant's reports.
+
+    Where later stages of this run ask the same model, and memory allows, the child waits with it.
+    """
+    folder, log = str(context.work.model(variant.label)), context.work.variant(variant.label) / f"{op}.log"
+    model = folder if op in _LATER else ""
+    return Job(
+        op,
+        {"folder": folder, **arguments},
+        log,
+        bounds(context),
+        context.children,
+        variant.label,
+        model,
+        keeps(context, variant, op),
+    )
+
+
+def keeps(context: Context, variant: Variant, op: str) -> bool:
+    """Return whether a child that has done `op` waits with a variant's model."""
+    return bool(_later(op) & context.planned) and variant in staying(context)
+
+
+def _later(op: str) -> frozenset[str]:
+    """Return the stages that ask the model after `op`, in the same process."""
+    # Elsewhere what measures memory is a process of its own.
+    return _LATER.get(op, frozenset()) - (set() if PEAK_ANEW else {"benchmark"})
+
+
+def staying(context: Context) -> list[Variant]:
+    """Return the variants whose models may stay in memory from stage to stage: the first that fit a part of it."""
+    most, variants = _STAYING * most_weights(), []
+    unpacked = FLOAT32 * parameters(context) if computes_by() == "cpu" else 0
+    for variant in context.variants:
+        most -= _LIBRARIES + unpacked + context.converted(variant).weight_bytes
+        if most < 0:
+            break
+        variants.append(variant)
+    return variants
 
 
 def bounds(context: Context, variants: int = 1) -> Bounds:
@@ -53,8 +100,9 @@ def source_fits(context: Context) -> bool:
 
 
 def at_once(context: Context, variants: Sequence[Variant]) -> int:
-    """Return how many variants may be asked side by side."""
-    return side_by_side(len(variants), FLOAT32 * parameters(context))
+    """Return how many variants may be asked side by side, each with its weights as they are and unpacked."""
+    stored = max((context.converted(variant).weight_bytes for variant in variants), default=0)
+    return side_by_side(len(variants), FLOAT32 * parameters(context) + stored)
 
 
 def rounded(value: object) -> object:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
 from mlx_publish.conversion.judgement import Made, judge, result_of
-from mlx_publish.conversion.tame import try_tokenizer
+from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
 from mlx_publish.evidence import stages
@@ -38,8 +38,18 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 
 def ahead(context: Context) -> None:
-    """Let the child load MLX while the source's digests are taken."""
+    """Let the child load MLX, and another one try the tokenizer of a folder, while the source is looked at."""
     context.children.start("convert")
+    _trial(context)
+
+
+def _trial(context: Context) -> Trial | None:
+    def begin() -> Trial | None:
+        folder = context.recipe.source_folder
+        trial = try_ahead(folder) if folder else None
+        return context.ending.enter_context(trial) if trial else None
+
+    return context.once("tokenizer on trial", begin)
 
 
 def complete(context: Context, variant: Variant) -> bool:
@@ -67,7 +77,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     with ExitStack() as stack:
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
         prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")), beside=True)
-        try_tokenizer(prepared.source)
+        try_tokenizer(prepared.source, _trial(context))
         embedding = embedding_of(prepared.tensors)
         rows = embedding.shape[0] if embedding else None
         mending = mend(prepared.side, metadata_of(context))

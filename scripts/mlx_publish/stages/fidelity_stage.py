@@ -9,7 +9,6 @@ from pathlib import Path
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
-from mlx_publish.children.environment import fast_blas
 from mlx_publish.children.jobs import Job, run_job, run_jobs
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
@@ -98,8 +97,8 @@ def _compared(
     context: Context, variants: Sequence[Variant], logits: SourceLogits, source: SourceRead, against: Against
 ) -> dict[str, _Judged]:
     jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(logits.store)}) for v in variants]
-    # A fast BLAS uses all cores for one model already; MLX's own quantized kernels use one.
-    results = run_jobs(jobs, context.console.progress, at_once=1 if fast_blas() else at_once(context, variants))
+    # Even of a fast BLAS only the products use all cores, so two models side by side take little longer than one.
+    results = run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
 
     compared: dict[str, _Judged] = {}
     for variant, result in zip(variants, results, strict=True):

@@ -21,7 +21,7 @@ from mlx_publish.machine.resources import side_by_side
 from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.answers import SourceAnswers, system_way
-from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, source_fits
+from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.resolve import metadata_of, source_of
 from mlx_publish.stages.stage import Stage
@@ -37,6 +37,8 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Compare the templates, let the source answer once, and then every variant."""
+    if staying := [variant for variant in variants if keeps(context, variant, "answers")]:
+        context.children.start_clean("answers", at_once(context, staying))
     metadata, asking = metadata_of(context), SourceAnswers(context)
     look, window = metadata.look, metadata.config.window
     chats = _chats(context, variants, look) if look else dict.fromkeys(v.label for v in variants)
