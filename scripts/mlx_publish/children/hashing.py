@@ -19,10 +19,11 @@ from mlx_publish.children.serving import Tell, serve
 WINDOW = 8 << 20
 """Bytes of a file that are mapped at a time, which count as memory of this process."""
 CHANGED = "changed"
+_NICE = 5
 
 
 def do(order: dict[str, Any], tell: Tell) -> list[dict[str, Any]]:
-    """Return for each of `files`, a path with its mark, the SHA-256 and the mark for a list of digests, or a fault."""
+    """Return for each of `files`, a path with its mark, the SHA-256 and the times of its entry, or a fault."""
     files, lock, answers = order["files"], threading.Lock(), dict[int, dict[str, Any]]()
     # The largest first: it is what one waits for.
     left = iter(sorted(enumerate(files), key=lambda numbered: -numbered[1][1][2]))
@@ -89,4 +90,6 @@ def _foretell(handle: int, at: int) -> None:
 
 
 if __name__ == "__main__":
+    # What goes on beside it is what one waits for first.
+    os.nice(_NICE)
     serve(do)
