@@ -52,9 +52,9 @@ class Staying(engine.Children):
         super().__init__()
         self._place = TemporaryFolder()
 
-    def start(self, op: str) -> None:
+    def start(self, op: str, count: int = 1) -> None:
         with temporary_files_in(self._place.path):
-            super().start(op)
+            super().start(op, count)
 
     def start_clean(self, op: str, count: int) -> None:
         with temporary_files_in(self._place.path):

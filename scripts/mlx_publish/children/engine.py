@@ -95,10 +95,11 @@ class Children:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def start(self, op: str) -> None:
-        """Start one ahead for `op`, unless MLX is missing: whoever needs it says so at its time."""
-        if not self._waiting and self._possible():
-            self.keep(Asked(op), _start(op, 1, None))
+    def start(self, op: str, count: int = 1) -> None:
+        """Start children ahead for `count` jobs of `op`; where MLX is missing, whoever needs it says so at its time."""
+        missing = count - sum(not (waiting.clean or waiting.model) for waiting in self._waiting)
+        for _ in range(missing if self._possible() else 0):
+            self.keep(Asked(op), _start(op, count, None))
 
     def start_clean(self, op: str, count: int) -> None:
         """Start children ahead for `count` jobs of `op` side by side, each of which keeps its model."""

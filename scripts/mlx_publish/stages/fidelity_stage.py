@@ -44,6 +44,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     if source_fits(context):
         logits = SourceLogits(context)
         if (source := logits.known()) is None:
+            # To load MLX takes seconds, which are over when the source has been read.
+            context.children.start("compare", at_once(context, variants))
             with readable_source(context) as folder:
                 source = _read(context, logits, folder)
         compared = _compared(context, variants, logits, source, Against("source"))
