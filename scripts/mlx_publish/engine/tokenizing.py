@@ -74,8 +74,9 @@ def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, pro
 def _class_of(made: Any, folder: Path, source: Path, added: set[str]) -> str | None:
     """Return what makes the class that overrules tokenizer.json: the `source`, or the model `type` for mlx-lm.
 
-    `made` is the tokenizer of `folder`. transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
-    the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
+    `made` is the tokenizer of `folder`. transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings
+    a normalizer of its own. None where the folder's ids are those of neither, or where the files contradict each other
+    about the tokens `added`.
     """
     with warnings_of_loading():
         for name, settings in (("source", {}), ("type", {"config": folder})):
