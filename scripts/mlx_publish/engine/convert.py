@@ -303,6 +303,7 @@ def _work(path: str, rows: Rows, first: int, last: int, into: Bits | None, all_w
     return source, make(rows, bits, all_ways)
 
 
+@functools.cache
 def _cores() -> int:
     return os.cpu_count() or 1
 

@@ -55,23 +55,30 @@ def tokenizer(folder: str, plain: str | None, source: str, rows: int | None, pro
     try:
         taken = bool(plain) and _other_ids(Path(folder), reference[0])
         chosen = Path(plain if plain and taken else folder)
-        comparison = replace(_look(chosen, reference, rows, progress), plain=taken)
+        with warnings_of_loading() as warnings:
+            try:
+                made = backend().load_tokenizer(chosen)
+            except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
+                return TokenizerComparison(error=_cannot("as mlx-lm reads it", error), plain=taken)
+        progress("comparing ids")
+        comparison = replace(_look(made, reference, rows), plain=taken, warnings=warnings)
         if comparison.different and reference[1] != "transformers":
-            comparison = replace(comparison, class_of=_class_of(chosen, Path(source), set(reference[0][1])))
+            class_of = _class_of(made, chosen, Path(source), set(reference[0][1]))
+            comparison = replace(comparison, class_of=class_of)
     except Exception as error:  # noqa: BLE001  a class of tokenizers that does not fit the file breaks at a text
         message = f"the tokenizer cannot read the probe texts: {type(error).__name__}: {error}"
         return TokenizerComparison(error=message[:_SHOWN])
     return comparison
 
 
-def _class_of(folder: Path, source: Path, added: set[str]) -> str | None:
+def _class_of(made: Any, folder: Path, source: Path, added: set[str]) -> str | None:
     """Return what makes the class that overrules tokenizer.json: the `source`, or the model `type` for mlx-lm.
 
-    transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings a normalizer of its own. None where
-    the folder's ids are those of neither, or where the files contradict each other about the tokens `added`.
+    `made` is the tokenizer of `folder`. transformers 5 takes a class by the model type, as Qwen2Tokenizer, which brings
+    a normalizer of its own. None where the folder's ids are those of neither, or where the files contradict each other
+    about the tokens `added`.
     """
     with warnings_of_loading():
-        made = backend().load_tokenizer(folder)
         for name, settings in (("source", {}), ("type", {"config": folder})):
             try:
                 more = {key: AutoConfig.from_pretrained(str(path)) for key, path in settings.items()}
@@ -102,14 +109,8 @@ def _other_ids(folder: Path, reference: tuple[Encode, list[str]]) -> bool:
     return _compare(_probes(made, added), _encoder(made), theirs).different > 0
 
 
-def _look(folder: Path, reference: Reference, rows: int | None, progress: Progress) -> TokenizerComparison:
+def _look(made: Any, reference: Reference, rows: int | None) -> TokenizerComparison:
     (theirs, added), kind = reference
-    with warnings_of_loading() as warnings:
-        try:
-            made = backend().load_tokenizer(folder)
-        except Exception as error:  # noqa: BLE001  tokenizers raises the bare class
-            return TokenizerComparison(error=_cannot("as mlx-lm reads it", error))
-    progress("comparing ids")
     encode = _encoder(made)
     probes = _probes(made, added)
     probes |= _beyond(made, encode, rows) if rows is not None else {}
@@ -117,7 +118,6 @@ def _look(folder: Path, reference: Reference, rows: int | None, progress: Progre
     return replace(
         _compare(probes, encode, theirs),
         reference=kind,
-        warnings=warnings,
         round_trip=len(probes) - len(lost),
         not_given_back=lost[:5],
         vocabulary=1 + max(made.get_vocab().values(), default=-1),
