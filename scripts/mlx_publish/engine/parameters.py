@@ -109,7 +109,7 @@ class Parameters:
     def _lies_there(self, name: str) -> bool:
         """Return whether a tensor is what its file holds under its name, in a type whose bits are read as they are."""
         array, stored = self._sources[name], self._files.stored.get(name)
-        if stored is None or FLOATS.get(stored.info.dtype) != array.dtype:
+        if stored is None or (kept := FLOATS.get(stored.info.dtype)) is None or kept != array.dtype:
             return False
         loaded = self._loaded.made_by(self._loaded.key(array)).name == "Load"
         return loaded and bool(array.shape) and stored.info.shape == tuple(array.shape)
