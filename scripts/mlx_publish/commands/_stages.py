@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def run_stages(
     with Children() as children:
         if until or converts:
             children.start("convert")
+        gc.disable()  # what is imported stays
         from mlx_publish.commands._run import run_command
 
+        gc.freeze()
+        gc.enable()
         return run_command(options, recipe_flags(options), until, console, children)
