@@ -32,6 +32,8 @@ _NAMES = {
 
 _QUEUED = 8
 """Pieces that wait for the disk."""
+_WORTH = 1 << 18
+"""Bytes from which on a digest is taken while they are written."""
 
 
 class ShardWriter:
@@ -60,7 +62,7 @@ class ShardWriter:
         self._early: dict[str, list[Any]] = {}
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(1)
+        self._thread, self._digesting = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._queue: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
@@ -69,6 +71,7 @@ class ShardWriter:
     def __exit__(self, *_: object) -> None:
         """Close what is open; a file that is not whole is left to the caller's temporary folder."""
         self._thread.shutdown(cancel_futures=True)
+        self._digesting.shutdown()
         if self._file is not None:
             self._file.close()
 
@@ -131,8 +134,13 @@ class ShardWriter:
 
     def _put(self, data: bytes | memoryview) -> None:
         assert self._file is not None  # noqa: S101  opened above
-        self._digest.update(data)
+        if len(data) < _WORTH:
+            self._digest.update(data)
+            self._file.write(data)
+            return
+        digested = self._digesting.submit(self._digest.update, data)
         self._file.write(data)
+        digested.result()
 
 
 def _header(shard: dict[str, mx.array]) -> bytes:
