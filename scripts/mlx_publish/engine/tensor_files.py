@@ -56,7 +56,6 @@ class TensorFiles:
             if count == 0:
                 raise Refused(
                     "the file became shorter while it was read",
-                    check="source-unchanged",
                     place=path.name,
                     remedy="Make sure that nothing writes to the source, then run the same command again.",
                 )

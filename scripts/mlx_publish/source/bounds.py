@@ -71,6 +71,8 @@ def staying(context: Context) -> list[Variant]:
     most, variants = _STAYING * most_weights(), []
     unpacked = FLOAT32 * parameters(context) if computes_by() == "cpu" else 0
     for variant in context.variants:
+        if not context.work.passed(variant.label, "convert"):  # it goes no further
+            continue
         most -= _LIBRARIES + unpacked + context.converted(variant).weight_bytes
         if most < 0:
             break
