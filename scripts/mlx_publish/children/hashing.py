@@ -19,7 +19,7 @@ from mlx_publish.children.serving import Tell, serve
 WINDOW = 8 << 20
 """Bytes of a file that are mapped at a time, which count as memory of this process."""
 CHANGED = "changed"
-_NICE = 5
+_NICE = 2
 
 
 def do(order: dict[str, Any], tell: Tell) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,7 @@ from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.made_on import made_on
-from mlx_publish.engine.making import Piece, Way, judged, make, ways
+from mlx_publish.engine.making import Piece, Way, cores, judged, make, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
@@ -244,7 +243,7 @@ class _Conversion:
         for first, last in all_pieces:
             target = into[first:last] if into is not None else None
             self._waiting.append((judged_, _workers().submit(_work, path, rows, first, last, target, all_ways)))
-            self._drain(_cores() + AHEAD)
+            self._drain(cores() + AHEAD)
 
     @staticmethod
     def _memory(rows: Rows) -> Bits | None:
@@ -304,14 +303,9 @@ def _work(path: str, rows: Rows, first: int, last: int, into: Bits | None, all_w
 
 
 @functools.cache
-def _cores() -> int:
-    return os.cpu_count() or 1
-
-
-@functools.cache
 def _workers() -> ThreadPoolExecutor:
     """Return the threads that convert, which stay: a stream of MLX is never given back."""
-    return ThreadPoolExecutor(_cores())
+    return ThreadPoolExecutor(cores())
 
 
 def _tokenizer(source: Path, folders: Sequence[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ _INFINITE = {mx.bfloat16: 0xFF00, mx.float16: 0xF800, mx.float32: 0xFF000000}
 """Twice the bits without their sign: from here on everything is infinity or NaN."""
 _PARTS = ("weight", "scales", "biases")
 _LOCAL = threading.local()
+_FEW = 3
+"""Cores up to which numpy converts affine modes."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,24 @@ def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     """Return what each way makes of some rows of a parameter, in a thread of its own."""
     with mx.stream(_stream()):
         in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
-        quick = [way for way in all_ways if way.packing and is_supported(way.dtype, bits.shape, *way.packing)]
+        quick = [way for way in all_ways if way.packing and _is_quick(way.dtype, bits, way.packing)]
         made = dict(zip(quick, _packed(in_type, quick), strict=True))
         return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]
+
+
+def _is_quick(dtype: mx.Dtype, bits: Bits, packing: Precision) -> bool:
+    """Return whether numpy's loops are faster than MLX's kernel, which gives the same bytes.
+
+    Python lets numpy's calls of two threads overlap, hardly those of more; MLX's kernels use any number of cores. They
+    are slow for small floats alone.
+    """
+    return is_supported(dtype, bits.shape, *packing) and (packing.mode != "affine" or cores() <= _FEW)
+
+
+@functools.cache
+def cores() -> int:
+    """Return how many threads convert."""
+    return os.cpu_count() or 1
 
 
 def _packed(in_type: Mapping[mx.Dtype, Bits], all_ways: Sequence[Way]) -> list[list[Bits]]:

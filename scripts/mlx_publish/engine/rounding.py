@@ -28,7 +28,7 @@ from mlx_publish.engine.rounding_modes import affine, mxfp4, mxfp8, nvfp4
 from mlx_publish.engine.rounding_packing import pack
 from mlx_publish.engine.rounding_tiny import are_tiny, quantize_tiny
 
-PIECE = 5 << 16
+PIECE = 10 << 16
 """Values in a piece: few enough for a core's cache, enough for the calls on one number a group to count little."""
 
 _MATRIX = 2
