@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import sys
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,8 @@ from mlx_publish.model.config import ModelConfig
 from mlx_publish.text.progress import Step, Tell
 
 Progress = Tell
+_INTERVAL = 1e-5
+"""Seconds after which a thread hands Python's lock over to one that waits."""
 AHEAD = 2
 """Pieces that wait beside those that the cores work on."""
 
@@ -105,14 +108,17 @@ def convert(
     Raises `Refused` if mlx-lm cannot build it, or where a number of the source is none.
     """
     orders = [VariantOrder(**variant) for variant in variants]
-    device = mx.default_device()
+    device, interval = mx.default_device(), sys.getswitchinterval()
     mx.set_default_device(mx.cpu)
+    # The comparison of the tokenizers is Python's work: each of numpy's short calls would wait for it for 5 ms.
+    sys.setswitchinterval(_INTERVAL)
     try:
         with ThreadPoolExecutor(1) as pool:
             comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
             model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
             conversion = replace(conversion, tokenizer=comparing.result())
     finally:
+        sys.setswitchinterval(interval)
         mx.set_default_device(device)  # what is measured is measured where users compute
     if model is None or conversion.tokenizer.error:  # a source that cannot read is judged, and not asked
         return conversion

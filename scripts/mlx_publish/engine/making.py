@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.graph import Graph
 from mlx_publish.engine.rounding import Precision, is_supported, quantize_rows_each
-from mlx_publish.engine.rows import INTEGERS, Bits, Rows, bits_of
+from mlx_publish.engine.rows import INTEGERS, SIGNED, Bits, Rows, bits_of
 
-_INFINITE = {mx.bfloat16: 0xFF00, mx.float16: 0xF800, mx.float32: 0xFF000000}
-"""Twice the bits without their sign: from here on everything is infinity or NaN."""
+_INFINITE = {mx.bfloat16: 0x7F80, mx.float16: 0x7C00, mx.float32: 0x7F800000}
+"""Bits without their sign: from here on everything is infinity or NaN."""
 _PARTS = ("weight", "scales", "biases")
 _LOCAL = threading.local()
 _FEW = 3
@@ -42,7 +41,7 @@ class Piece:
     name: str
     bits: Bits
     largest: int
-    """Twice the bits of the largest magnitude, which is 0 where all are zero; 1 for what are no floats."""
+    """The bits of the largest magnitude, which is 0 where all are zero; 1 for what are no floats."""
     finite: bool
 
 
@@ -152,8 +151,7 @@ def judged(name: str, bits: Bits, dtype: mx.Dtype) -> Piece:
     """Return rows with what is to know of them."""
     if dtype not in _INFINITE or bits.size == 0:
         return Piece(name, bits, 1, finite=True)
-    integers = bits.view(INTEGERS[dtype.size])
-    largest = int(np.add(integers, integers, out=_scratch(integers)).max())  # doubled, without its sign
+    largest = _largest(bits.view(INTEGERS[dtype.size]))
     return Piece(name, bits, largest, finite=largest < _INFINITE[dtype])
 
 
@@ -161,13 +159,14 @@ def _array(bits: Bits, dtype: mx.Dtype) -> mx.array:
     return mx.array(bits).view(dtype) if dtype in _INFINITE else mx.array(bits)
 
 
-def _scratch(like: Bits) -> Bits:
-    """Return memory of a thread that is used again and again."""
-    kept = getattr(_LOCAL, "scratch", None)
-    if kept is None or kept.nbytes < like.nbytes:
-        kept = _LOCAL.scratch = np.empty(like.nbytes, np.uint8)
-    piece: Bits = kept[: like.nbytes].view(like.dtype).reshape(like.shape)
-    return piece
+def _largest(integers: Bits) -> int:
+    """Return the bits of the largest magnitude without its sign.
+
+    As unsigned integers the bits of negative floats sort by magnitude above all others, as signed ones below.
+    """
+    sign = 1 << 8 * integers.itemsize - 1
+    positive = int(integers.view(SIGNED[integers.itemsize]).max())
+    return max(int(integers.max()) & (sign - 1), positive, 0)
 
 
 def _stream() -> Any:

@@ -22,6 +22,7 @@ from mlx_publish.engine.tensor_files import TensorFiles
 Bits = NDArray[Any]
 """Numbers as the integers of the same bits, (rows, columns); numpy has no bfloat16."""
 INTEGERS = {2: np.uint16, 4: np.uint32}
+SIGNED = {2: np.int16, 4: np.int32}
 MLX_INTEGERS = {2: mx.uint16, 4: mx.uint32}
 PIECE = 4 << 20
 """Bytes of the source that are worked on at a time: few enough for a core's cache, enough for its calls to count
