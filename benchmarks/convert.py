@@ -3,8 +3,9 @@
     python benchmarks/convert.py [--source FOLDER] [--rounds N] [--only WORD] [--eight-billion]
 
 takes a random llama of 1.1 billion parameters, a random mixture of 64 experts, FOLDER, the demo's source, where it is
-given, and on demand a random llama of 8 billion parameters, which needs 30 GB of disk. Prints a table in Markdown: of
-every figure the median of the rounds with the lowest and the highest, of ratios those of the pairs. Rounds take turns.
+given, and on demand a random llama of 8 billion parameters, which needs 30 GB of disk. Prints a table in Markdown: times
+are the median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that
+of one run before.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ def weights_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
-def mlx_lm(source: Path, bits: Sequence[int], folder: Path) -> Side:
+def mlx_lm(source: Path, bits: Sequence[int], folder: Path, *, memory: bool) -> Side:
     """One run of mlx-lm's command line a variant; seconds and bytes add up, memory is the largest."""
     runs, written = [], 0
     for width in bits:
         out = folder / f"out-{width}"
         command = [sys.executable, "-m", "mlx_lm", "convert", "--hf-path", str(source), "--mlx-path", str(out)]
-        runs.append(measure([*command, "-q", "--q-bits", str(width)]))
+        runs.append(measure([*command, "-q", "--q-bits", str(width)], memory=memory))
         written += weights_in(out)
         shutil.rmtree(out)
     together = Taken(
@@ -55,12 +56,12 @@ def mlx_lm(source: Path, bits: Sequence[int], folder: Path) -> Side:
     return Side(together, written)
 
 
-def ours(source: Path, bits: Sequence[int], folder: Path) -> Side:
+def ours(source: Path, bits: Sequence[int], folder: Path, *, memory: bool) -> Side:
     """One run for all variants, in a work folder that is new."""
     work = folder / "work"
     command = [sys.executable, "-m", "mlx_publish", "convert", "--source", str(source), "--work", str(work)]
     command += ["--variants", ",".join(f"{width}bit" for width in bits), "--license", "apache-2.0"]
-    taken = measure(command, env={"PYTHONPATH": str(ROOT / "scripts")})
+    taken = measure(command, env={"PYTHONPATH": str(ROOT / "scripts")}, memory=memory)
     written = weights_in(work)
     shutil.rmtree(work)
     return Side(taken, written)
@@ -69,21 +70,21 @@ def ours(source: Path, bits: Sequence[int], folder: Path) -> Side:
 def row(name: str, source: Path, bits: Sequence[int], rounds: int) -> str:
     """Return the row of the table for one source and some variants."""
     theirs, mine = [], []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-            theirs.append(mlx_lm(source, bits, Path(folder)))
-            mine.append(ours(source, bits, Path(folder)))
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        # Watching the memory takes time, of many processes more: it is not watched in what is timed.
+        held = [tool(source, bits, Path(folder), memory=True).taken.memory for tool in (mlx_lm, ours)]
+        for _ in range(rounds):
+            theirs.append(mlx_lm(source, bits, Path(folder), memory=False))
+            mine.append(ours(source, bits, Path(folder), memory=False))
     seconds = [spread([side.taken.seconds for side in sides]) for sides in (theirs, mine)]
     time = ratios([side.taken.seconds for side in mine], [side.taken.seconds for side in theirs])
-    memory = ratios([side.taken.memory for side in mine], [side.taken.memory for side in theirs])
-    held = [spread([side.taken.memory / 1e6 for side in sides]).text(" MB", 0) for sides in (theirs, mine)]
     processor = ratios([side.taken.processor for side in mine], [side.taken.processor for side in theirs])
     once = weights_in(source)
     read = spread([side.taken.read / (once + side.written) for side in mine])
     return (
         f"| {name} | {len(bits)} | {seconds[0].text()} | {seconds[1].text()} | **{time.median:.2f}** "
         f"({min(time.values):.2f} to {max(time.values):.2f}) | {processor.median:.2f} | {read.median:.2f} "
-        f"| {held[0]} | {held[1]} | **{memory.median:.2f}** |"
+        f"| {held[0] / 1e6:.0f} MB | {held[1] / 1e6:.0f} MB | **{held[1] / held[0]:.2f}** |"
     )
 
 
