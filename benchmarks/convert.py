@@ -3,9 +3,9 @@
     python benchmarks/convert.py [--source FOLDER] [--rounds N] [--only WORD] [--eight-billion]
 
 takes a random llama of 1.1 billion parameters, a random mixture of 64 experts, FOLDER, the demo's source, where it is
-given, and on demand a random llama of 8 billion parameters, which needs 30 GB of disk. Prints a table in Markdown: times
-are the median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory is that
-of one run before.
+given, and on demand a random llama of 8 billion parameters, which needs 30 GB of disk. Prints a table in Markdown.
+Times are the median of the rounds with the lowest and the highest, ratios those of the pairs; rounds take turns. Memory
+is that of one run before.
 """
 
 from __future__ import annotations
