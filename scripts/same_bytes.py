@@ -39,6 +39,8 @@ _LENIENT: Mapping[str, Any] = {
     "smoke": {"max_tokens": 4},
     "fidelity": {"tokens": 32, "max_mean_kld": 1e6, "min_same_first_choice": 0.0, "max_perplexity_ratio": 1e9},
     "benchmark": {"prompt_tokens": 8, "generation_tokens": 4, "trials": 2},
+    # What random weights say is chance.
+    "accept": [{"check": check, "reason": "its weights are random"} for check in ("leaks", "answers")],
 }
 _HOUR = 3600
 
