@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten  # noqa: TID251
 from families import FAMILIES
 from mlx_publish.engine import convert as converting
 from mlx_publish.engine import rows, tensor_files
+from mlx_publish.engine.making import references
 from mlx_publish.engine.parameters import Parameters, in_memory
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
@@ -131,6 +132,50 @@ def test_an_experts_stack_is_read_where_it_lies_and_a_fused_one_is_computed(tmp_
     kinds = {path: type(computed.rows(path)) for path in computed.paths}
     assert {kinds[path] for path in kinds if "embed_q" in path} == {rows.ComputedRows}
     assert {kinds[path] for path in kinds if "switch_mlp" in path} == {rows.StoredRows}
+
+
+@pytest.mark.parametrize(
+    ("mode", "bits", "group_size"), [("affine", 4, 64), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
+)
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_what_mlx_does_to_a_weight_is_known_in_every_mode(
+    tmp_path: Path, mode: str, bits: int, group_size: int, dtype: str | None
+) -> None:
+    source = load_source(source_of(tmp_path / "m", "qwen3_moe"))
+    order = VariantOrder(str(tmp_path / "o"), "v", True, bits, group_size, mode, None, dtype)
+    output = converting._output(source, order, Parameters(source))
+    assert output.whole == {}
+    packed = [way.packing for way in output.ways.values() if way.packing]
+    assert (group_size, bits, mode) in packed  # a router has bits of its own
+
+
+def test_a_weight_that_is_changed_before_it_is_packed_is_left_to_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantize = mx.quantize
+    source = load_source(source_of(tmp_path / "m", "llama"))
+    parameters = Parameters(source)
+    order = VariantOrder(str(tmp_path / "o"), "v", True, 4, 64, "affine", None, None)
+
+    def doubled(weight: mx.array, *arguments: Any, **options: Any) -> Any:
+        return quantize(weight * 2, *arguments, **options)
+
+    monkeypatch.setattr(converting, "references", references_with(quantize))
+    monkeypatch.setattr(mx, "quantize", doubled)
+    output = converting._output(source, order, parameters)
+    assert not any(way.packing for way in output.ways.values())
+    assert output.whole
+
+
+def references_with(quantize: Any) -> Any:
+    """`references` by MLX's own `quantize`, whatever stands in its place now."""
+
+    def made(*arguments: Any) -> Any:
+        with pytest.MonkeyPatch.context() as own:
+            own.setattr(mx, "quantize", quantize)
+            return references(*arguments)
+
+    return made
 
 
 def test_a_source_that_becomes_shorter_while_it_is_read_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.made_on import made_on
-from mlx_publish.engine.making import Piece, Way, cores, judged, make, ways
+from mlx_publish.engine.making import Piece, Way, cores, judged, make, references, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
@@ -177,7 +177,9 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
         config.pop("dtype", None)
     folder = Path(variant.folder)
     planned = tree_flatten(model.parameters())
-    by_parameter = ways(parameters.graph_with(dict(planned)), model, typed, parameters.by_key)
+    expected = references(model, typed, parameters.arrays)
+    beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
+    by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
     known = {name for way in by_parameter.values() for name in way.names}
     whole: dict[str, list[tuple[str, mx.array]]] = {}
     for name, array in planned:

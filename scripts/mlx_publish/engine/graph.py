@@ -34,6 +34,8 @@ class Graph:
         self._keys = {identity: f"#{number}" for number, identity in enumerate({id(a): 0 for a in arrays.values()})}
         self._arrays = arrays  # an identity holds only while its array lives
         self._operations: dict[str, Operation] = {}
+        self.source: dict[str, str] = {}
+        """Paths of the source's parameters by the keys of their arrays, for whoever asks for more than operations."""
         text = io.StringIO()
         # Of several objects for one array of MLX the last gives it its key, the others stay without an operation.
         mx.export_to_dot(text, **{self.key(array): array for array in reversed(list(arrays.values()))})
@@ -46,6 +48,19 @@ class Graph:
     def made_by(self, key: str) -> Operation:
         """Return the operation that makes an array; one without a name where it is computed already."""
         return self._operations.get(key, Operation(""))
+
+    def form(self, key: str) -> tuple[object, ...]:
+        """Return the operations from the source to an array: two of one form are made alike."""
+        known: dict[str, tuple[object, ...]] = {}
+
+        def of(key: str) -> tuple[object, ...]:
+            if key not in known:
+                operation = self.made_by(key)
+                inner = () if key in self.source else tuple(of(taken) for taken in operation.takes)
+                known[key] = (self.source.get(key, ""), operation.name if inner else "", inner)
+            return known[key]
+
+        return of(key)
 
     def leaves(self, key: str, among: Mapping[str, str]) -> Iterator[str]:
         """Yield the values of `among` by the keys of the arrays that an array is made of, itself included."""

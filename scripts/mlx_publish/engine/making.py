@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -45,26 +46,56 @@ class Piece:
     finite: bool
 
 
-def ways(graph: Graph, model: nn.Module, typed: Mapping[str, mx.Dtype], source: Mapping[str, str]) -> dict[str, Way]:
+References = dict[str, list[mx.array]]
+"""By the path of a module, what MLX makes of its weight with the module's settings, lazily."""
+
+
+def references(model: nn.Module, typed: Mapping[str, mx.Dtype], source: Mapping[str, mx.array]) -> References:
+    """Return what each quantized module should hold; `source` are the source's parameters by their paths."""
+    made: References = {}
+    for path, module in model.named_modules():
+        weight, packing = _stem(path) + "weight", _packing(module)
+        if packing and weight in source and weight in typed:
+            with contextlib.suppress(ValueError):  # MLX packs no such array, so something else was done to it
+                made[path] = list(mx.quantize(_typed(source[weight], typed[weight]), *packing))
+    return made
+
+
+def ways(graph: Graph, model: nn.Module, typed: Mapping[str, mx.Dtype], expected: References) -> dict[str, Way]:
     """Return by parameter of the source what a variant's model makes of it; what is made otherwise is left out.
 
-    `typed` are the types of the variant's parameters before anything was quantized, `source` are paths of parameters
-    by the keys of their arrays.
+    `typed` are the types of the variant's parameters before anything was quantized, `expected` what `references` gives;
+    the graph has the arrays of both.
     """
     arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
     made: dict[str, Way] = {}
     for path, module in model.named_modules():
-        stem = f"{path}." if path else ""
+        names = tuple(_stem(path) + part for part in _PARTS if _stem(path) + part in arrays)
         packing = _packing(module)
-        names = tuple(stem + part for part in _PARTS if stem + part in arrays)
-        if packing and names and (parameter := _packed_of(graph, [arrays[name] for name in names], source)):
-            made[parameter] = Way(names, typed[parameter], packing)
+        if packing and path in expected and _alike(graph, [arrays[name] for name in names], expected[path]):
+            made[_stem(path) + "weight"] = Way(names, typed[_stem(path) + "weight"], packing)
     taken = {name for way in made.values() for name in way.names}
     for name, array in arrays.items():
         key = graph.key(array)
-        if name not in taken and (source.get(key) or source.get(_uncast(graph, key))) == name:
+        if name not in taken and (graph.source.get(key) or graph.source.get(_uncast(graph, key))) == name:
             made[name] = Way((name,), array.dtype)
     return made
+
+
+def _stem(path: str) -> str:
+    return f"{path}." if path else ""
+
+
+def _typed(array: mx.array, dtype: mx.Dtype) -> mx.array:
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def _alike(graph: Graph, arrays: Sequence[mx.array], expected: Sequence[mx.array]) -> bool:
+    """Return whether arrays are made of the source by the same operations; MLX has several for one mode."""
+    if [(array.shape, array.dtype) for array in arrays] != [(array.shape, array.dtype) for array in expected]:
+        return False
+    pairs = zip(arrays, expected, strict=True)
+    return all(graph.form(graph.key(one)) == graph.form(graph.key(other)) for one, other in pairs)
 
 
 def _packing(module: Any) -> Precision | None:
@@ -73,15 +104,6 @@ def _packing(module: Any) -> Precision | None:
     if not isinstance(bits, int) or not isinstance(group_size, int) or "scales" not in module:
         return None
     return Precision(group_size, bits, str(getattr(module, "mode", "affine")))
-
-
-def _packed_of(graph: Graph, arrays: Sequence[mx.array], source: Mapping[str, str]) -> str | None:
-    """Return the parameter that MLX packs into just these arrays; None if anything else happens on the way."""
-    operations = [graph.made_by(graph.key(array)) for array in arrays]
-    first = operations[0]
-    if first.name != "Quantize" or len(first.takes) != 1 or any(operation is not first for operation in operations):
-        return None
-    return source.get(first.takes[0]) or source.get(_uncast(graph, first.takes[0]))
 
 
 def _uncast(graph: Graph, key: str) -> str:

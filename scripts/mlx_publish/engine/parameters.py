@@ -34,8 +34,6 @@ class Parameters:
         self.bytes = sum(array.nbytes for array in self._arrays.values())
         graph = self.graph_with({})
         names = {graph.key(array): name for name, array in self._sources.items()}
-        self.by_key = {graph.key(array): path for path, array in self._arrays.items()}
-        """Paths by the keys that every graph of `graph_with` has for them."""
         origins = {path: origin(graph, array, names, self._sources) for path, array in self._arrays.items()}
         self._stored = {
             path: of for path, of in origins.items() if of is not None and all(self._lies_there(name) for name in of)
@@ -53,7 +51,14 @@ class Parameters:
         """Return the graph of the parameters and of what is made of them; the parameters have the same keys in all."""
         own = {f"source {name}": array for name, array in self._sources.items()}
         own |= {f"parameter {path}": array for path, array in self._arrays.items()}
-        return Graph(own | {f"variant {name}": array for name, array in arrays.items()})
+        graph = Graph(own | {f"variant {name}": array for name, array in arrays.items()})
+        graph.source = {graph.key(array): path for path, array in self._arrays.items()}
+        return graph
+
+    @property
+    def arrays(self) -> Mapping[str, mx.array]:
+        """Return the parameters that are not forgotten yet, lazily, by their paths."""
+        return self._arrays
 
     def rows(self, path: str) -> StoredRows | ComputedRows:
         """Return a parameter as rows. `Refused` if a file that it is computed of cannot be read."""
