@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten  # noqa: TID251
 
 from families import FAMILIES
 from mlx_publish.engine import convert as converting
-from mlx_publish.engine import rows, tensor_files
+from mlx_publish.engine import graph, rows, tensor_files
 from mlx_publish.engine.making import references
 from mlx_publish.engine.parameters import Parameters, in_memory
 from mlx_publish.engine.source_model import load_source
@@ -73,9 +73,9 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return read
 
 
-def source_of(folder: Path, arch: str) -> Path:
+def source_of(folder: Path, arch: str, layers: int | None = None) -> Path:
     hybrid = arch in {"lfm2", "qwen3_5"}
-    source = make_model(folder, arch, layers=4 if hybrid else 2, tie=arch != "deepseek_v3")
+    source = make_model(folder, arch, layers=layers or (4 if hybrid else 2), tie=arch != "deepseek_v3")
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps(normalise_config(config)[0]))
     return source
@@ -132,6 +132,30 @@ def test_an_experts_stack_is_read_where_it_lies_and_a_fused_one_is_computed(tmp_
     kinds = {path: type(computed.rows(path)) for path in computed.paths}
     assert {kinds[path] for path in kinds if "embed_q" in path} == {rows.ComputedRows}
     assert {kinds[path] for path in kinds if "switch_mlp" in path} == {rows.StoredRows}
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3_moe", "deepseek_v3"])
+def test_a_model_of_more_tensors_than_mlx_takes_names_is_known_as_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str
+) -> None:
+    source = source_of(tmp_path / "m", arch)
+    expected = convert(source, tmp_path / "at once")
+    monkeypatch.setattr(graph, "_MOST", 12)
+    loaded = load_source(source)
+    parameters = Parameters(loaded)
+    stored = {path for path in parameters.paths if isinstance(parameters.rows(path), rows.StoredRows)}
+    assert {path for path in parameters.paths if "switch_mlp" in path or "q_proj" in path} <= stored
+    order = VariantOrder(str(tmp_path / "o"), "v", True, 4, 64, "affine", None, None)
+    again = load_source(source)
+    output = converting._output(again, order, Parameters(again))
+    assert output.whole == {}
+    assert convert(source, tmp_path / "in parts") == expected
+
+
+def test_two_thousand_tensors_are_converted(tmp_path: Path) -> None:
+    source = source_of(tmp_path / "m", "llama", layers=240)
+    made = convert(source, tmp_path / "o")
+    assert {path.partition("/")[0] for path in made} == {"4bit", "bf16"}
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class Parameters:
     @cached_property
     def _loaded(self) -> Graph:
         """Return the graph of the source's arrays alone."""
-        return Graph(self._sources)
+        return Graph({f"source {name}": array for name, array in self._sources.items()})
 
     @cached_property
     def _whole(self) -> dict[str, mx.array]:
