@@ -246,8 +246,10 @@ def command_session(command: Command, extras: tuple[str, ...]) -> None:
     def run(session: nox.Session) -> None:
         if command.computes:
             bring_reference(session)
-        name = "pipeline" if "mlx" in extras else "plan"
-        mlx_publish(session, environment(session, name, *extras), command.name, *session.posargs)
+        # To rebuild is to convert, which `verify` alone does not need.
+        needed = ("mlx", "sign") if "--rebuild" in session.posargs else extras
+        name = "pipeline" if "mlx" in needed else "plan"
+        mlx_publish(session, environment(session, name, *needed), command.name, *session.posargs)
 
     words = "" if command.computes else "; its environment has MLX" if "mlx" in extras else "; needs no MLX"
     run.__doc__ = f"mlx-publish {command.name} -- ...{words}"
