@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import mlx.core as mx  # noqa: TID251 -- its evaluations are counted
 import pytest
-from mlx.utils import tree_flatten  # noqa: TID251
+from mlx.utils import tree_flatten, tree_map  # noqa: TID251
 
 from families import FAMILIES
 from mlx_publish.engine import convert as converting
@@ -210,3 +212,19 @@ def test_a_source_that_becomes_shorter_while_it_is_read_is_refused(tmp_path: Pat
         file.truncate(tensor.offset + 100)
     with pytest.raises(Refused, match="the file became shorter while it was read"):
         files.read_into(tensor.path, tensor.offset, memoryview(bytearray(tensor.info.nbytes)))
+
+
+def test_what_a_parameter_was_computed_of_is_let_go_with_it(tmp_path: Path) -> None:
+    source = load_source(source_of(tmp_path / "m", "deepseek_v3"))
+    parameters = Parameters(source)
+    source.release()
+    source.model.update(tree_map(lambda _: mx.array(0), source.model.parameters()))
+    computed = [path for path in parameters.paths if isinstance(parameters.rows(path), rows.ComputedRows)]
+    held = {path: weakref.ref(parameters.arrays[path]) for path in computed}
+    leaves = [weakref.ref(array) for name, array in parameters._sources.items() if "kv_b_proj" in name]
+    assert computed
+    assert leaves
+    parameters.forget(parameters.paths)
+    gc.collect()
+    assert not [path for path, array in held.items() if array() is not None]
+    assert not [array for array in leaves if array() is not None]

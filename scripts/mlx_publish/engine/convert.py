@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from mlx_publish.engine.making import Piece, Way, cores, judged, make, reference
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
-from mlx_publish.engine.rows import Bits, ComputedRows, Rows, bits_of, count, pieces
+from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
 from mlx_publish.engine.tokenizing import tokenizer as compare_tokenizers
@@ -199,7 +200,8 @@ class _Judged:
     """Its memory, where it is kept."""
     left: int
     """Pieces that are not written yet."""
-    zero: bool = True
+    zero: bool
+    """Whether all its numbers so far are zero; one without numbers is not."""
 
 
 _Made = tuple[Piece, list[list[Piece]]]
@@ -227,7 +229,7 @@ class _Conversion:
                 for path in paths:
                     progress(Step(what, done, total))
                     rows = self.parameters.rows(path)
-                    done += count(rows.shape)[0] * count(rows.shape)[1] * rows.dtype.size
+                    done += math.prod(rows.shape) * rows.dtype.size
                     self._begin(path, rows)
                 self._whole(name, paths)
                 self.parameters.forget(paths)
@@ -244,7 +246,7 @@ class _Conversion:
         """Hand the pieces of a parameter to the cores."""
         all_pieces = list(pieces(rows))
         into = self._memory(rows) if self.kept is not None else None
-        judged_ = _Judged(path, rows, into, len(all_pieces))
+        judged_ = _Judged(path, rows, into, len(all_pieces), zero=bool(all_pieces))
         if not all_pieces:
             self._finished(judged_)
         all_ways = [output.ways[path] for output in self.outputs if path in output.ways]
@@ -257,7 +259,7 @@ class _Conversion:
     def _memory(rows: Rows) -> Bits | None:
         if isinstance(rows, ComputedRows):
             return None
-        return np.empty(count(rows.shape), {2: np.uint16, 4: np.uint32}[rows.dtype.size])
+        return np.empty(count(rows.shape), INTEGERS[rows.dtype.size])
 
     def _drain(self, most: int) -> None:
         """Write what is made, until at most so many pieces are on their way."""
@@ -275,7 +277,7 @@ class _Conversion:
                 self._finished(parameter)
 
     def _finished(self, parameter: _Judged) -> None:
-        if parameter.left == 0 and parameter.zero and len(parameter.rows.shape) > 1 and parameter.rows.shape[0]:
+        if parameter.zero and len(parameter.rows.shape) > 1:
             self.dead.append(parameter.path)
         if self.kept is None:
             return

@@ -117,7 +117,7 @@ def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     with mx.stream(_stream()):
         in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
         quick = [way for way in all_ways if way.packing and _is_quick(way.dtype, bits, way.packing)]
-        made = dict(zip(quick, _packed(in_type, quick), strict=True))
+        made = _packed(in_type, quick)
         return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]
 
 
@@ -136,16 +136,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _packed(in_type: Mapping[mx.Dtype, Bits], all_ways: Sequence[Way]) -> list[list[Bits]]:
+def _packed(in_type: Mapping[mx.Dtype, Bits], all_ways: Sequence[Way]) -> dict[Way, list[Bits]]:
     """Quantize rows in each way; what ways of one type share is computed once."""
     made: dict[Way, list[Bits]] = {}
     for dtype, bits in in_type.items():
-        of = [way for way in all_ways if way.dtype == dtype]
-        precisions = [way.packing for way in of if way.packing]
+        of = {way: way.packing for way in all_ways if way.dtype == dtype and way.packing}
         if of:
             integers = bits.view(INTEGERS[dtype.size])
-            made |= dict(zip(of, quantize_rows_each(integers, dtype, precisions), strict=True))
-    return [made[way] for way in all_ways]
+            made |= zip(of, quantize_rows_each(integers, dtype, list(of.values())), strict=True)
+    return made
 
 
 def _pieces(way: Way, bits: Bits, packed: list[Bits] | None) -> list[Piece]:

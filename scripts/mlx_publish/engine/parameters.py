@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 import mlx.core as mx
 from mlx import nn
@@ -32,8 +31,10 @@ class Parameters:
         self._arrays: dict[str, mx.array] = dict(tree_flatten(source.model.parameters()))
         self.paths = list(self._arrays)
         self.bytes = sum(array.nbytes for array in self._arrays.values())
-        graph = self.graph_with({})
+        graph = Graph({f"source {name}": array for name, array in self._sources.items()} | self._named())
         names = {graph.key(array): name for name, array in self._sources.items()}
+        # Names alone: a graph holds its arrays, and what was computed of one would stay in memory with it.
+        self._loaded = {name for key, name in names.items() if graph.made_by(key).name == "Load"}
         origins = {path: origin(graph, array, names, self._sources) for path, array in self._arrays.items()}
         self._stored = {
             path: of for path, of in origins.items() if of is not None and all(self._lies_there(name) for name in of)
@@ -46,14 +47,17 @@ class Parameters:
         }
         """Names of the tensors that a parameter is computed of."""
         self._uses = Counter(itertools.chain.from_iterable(self._leaves.values()))
+        self._whole: dict[str, mx.array] = {}
+        """Large tensors that were read because something is computed of them."""
 
     def graph_with(self, arrays: Mapping[str, mx.array]) -> Graph:
-        """Return the graph of the parameters and of what is made of them; the parameters have the same keys in all."""
-        own = {f"source {name}": array for name, array in self._sources.items()}
-        own |= {f"parameter {path}": array for path, array in self._arrays.items()}
-        graph = Graph(own | {f"variant {name}": array for name, array in arrays.items()})
+        """Return the graph of what is made of the parameters, whose paths are its `source`."""
+        graph = Graph(self._named() | {f"variant {name}": array for name, array in arrays.items()})
         graph.source = {graph.key(array): path for path, array in self._arrays.items()}
         return graph
+
+    def _named(self) -> dict[str, mx.array]:
+        return {f"parameter {path}": array for path, array in self._arrays.items()}
 
     @property
     def arrays(self) -> Mapping[str, mx.array]:
@@ -116,18 +120,7 @@ class Parameters:
         array, stored = self._sources[name], self._files.stored.get(name)
         if stored is None or (kept := FLOATS.get(stored.info.dtype)) is None or kept != array.dtype:
             return False
-        loaded = self._loaded.made_by(self._loaded.key(array)).name == "Load"
-        return loaded and bool(array.shape) and stored.info.shape == tuple(array.shape)
-
-    @cached_property
-    def _loaded(self) -> Graph:
-        """Return the graph of the source's arrays alone."""
-        return Graph({f"source {name}": array for name, array in self._sources.items()})
-
-    @cached_property
-    def _whole(self) -> dict[str, mx.array]:
-        """Return large tensors that were read because something is computed of them."""
-        return {}
+        return name in self._loaded and bool(array.shape) and stored.info.shape == tuple(array.shape)
 
 
 def in_memory(source: SourceModel) -> nn.Module:

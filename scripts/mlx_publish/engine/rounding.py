@@ -59,7 +59,8 @@ def quantize(weight: mx.array, group_size: int, bits: int, mode: str) -> tuple[m
     """
     if not is_supported(weight.dtype, tuple(weight.shape), group_size, bits, mode):
         return tuple(mx.quantize(weight, group_size=group_size, bits=bits, mode=mode, stream=mx.cpu))
-    packed, *parameters = quantize_rows(_bits_of(weight), weight.dtype, group_size, bits, mode)
+    precision = Precision(group_size, bits, mode)
+    packed, *parameters = quantize_rows_each(_bits_of(weight), weight.dtype, [precision])[0]
     shape = (*weight.shape[:-1], -1)
     arrays = [mx.array(output.reshape(shape)) for output in parameters]
     if mode == "affine":
@@ -67,16 +68,11 @@ def quantize(weight: mx.array, group_size: int, bits: int, mode: str) -> tuple[m
     return mx.array(packed.reshape(shape)), *arrays
 
 
-def quantize_rows(rows: Array, dtype: mx.Dtype, group_size: int, bits: int, mode: str) -> list[Array]:
-    """Return the same of rows of floats, which come and go as the integers of their bits.
-
-    `rows` are (rows, columns), and `is_supported`.
-    """
-    return quantize_rows_each(rows, dtype, [Precision(group_size, bits, mode)])[0]
-
-
 def quantize_rows_each(rows: Array, dtype: mx.Dtype, precisions: Sequence[Precision]) -> list[list[Array]]:
-    """Return what `quantize_rows` returns for each precision; what they share is computed once."""
+    """Return what `quantize` returns for each precision; what they share is computed once.
+
+    `rows` are (rows, columns), and `is_supported`; floats come and go as the integers of their bits.
+    """
     values = np.ascontiguousarray(rows).reshape(-1)
     outputs = [_Output.empty(values.size, dtype, precision) for precision in precisions]
     if not hasattr(_threads, "buffers"):
@@ -97,7 +93,7 @@ def quantize_rows_each(rows: Array, dtype: mx.Dtype, precisions: Sequence[Precis
 
 
 def is_supported(dtype: mx.Dtype, shape: tuple[int, ...], group_size: int, bits: int, mode: str) -> bool:
-    """Return whether `quantize_rows` can do it; whatever it cannot is left to MLX, or refused by it."""
+    """Return whether `quantize_rows_each` can do it; whatever it cannot is left to MLX, or refused by it."""
     if mode not in _MODES or dtype not in FORMATS or len(shape) < _MATRIX or 0 in shape:
         return False
     if mode == "nvfp4" and np.prod(shape) % 32:
