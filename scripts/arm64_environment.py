@@ -18,12 +18,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from nox import project
 
 import debian_arm64
 import indexes
 import lock
+from made_once import make_once
 from mlx_publish.children import private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,26 +78,11 @@ def make(tell: Callable[[str], None], variables: dict[str, str] | None = None) -
 
     `variables` come on top of uv's environment.
     """
-    try:
-        there = folder()
-        private_folder.make(there.parent)
-    except private_folder.Unfit as unfit:
-        return private_folder.remedy(str(unfit))
-    with FileLock(f"{there}.lock"):
-        if python():
-            return ""
-        if reason := reason_against():
-            return reason
-        tell(f"creating the environment {there.name} (once)")
-        reason = _make(there, tell, variables or {})
-        if reason:
-            shutil.rmtree(there, ignore_errors=True)
-        else:
-            (there / private_folder.MARKER).touch()
-        return reason
+    return make_once(folder, python, lambda there: reason_against() or _make(there, tell, variables or {}))
 
 
 def _make(there: Path, tell: Callable[[str], None], variables: dict[str, str]) -> str:
+    tell(f"creating the environment {there.name} (once)")
     private_folder.make_empty(there)
     tell("unpacking Debian's packages for arm64, and QEMU")
     try:

@@ -11,16 +11,15 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 import lock
+from made_once import make_once
 from mlx_publish.children import private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,20 +71,7 @@ def python() -> Path | None:
 
 def make() -> str:
     """Make it, unless it is there. Returns why that was not possible; empty if it is whole."""
-    try:
-        there = folder()
-        private_folder.make(there.parent)
-    except private_folder.Unfit as unfit:
-        return private_folder.remedy(str(unfit))
-    with FileLock(f"{there}.lock"):
-        if python():
-            return ""
-        reason = _make(there)
-        if reason:
-            shutil.rmtree(there, ignore_errors=True)
-        else:
-            (there / private_folder.MARKER).touch()
-        return reason
+    return make_once(folder, python, _make)
 
 
 def _make(there: Path) -> str:
