@@ -105,9 +105,9 @@ def test_it_is_found_by_being_there(registered: tuple[Method, ...]) -> None:
 def test_a_recipe_has_its_keys_and_its_short_names(registered: tuple[Method, ...], variant: type[VariantBase]) -> None:
     short: Any = short_variant("2sign", registered)
     made = variant.model_validate(short)
-    assert (made.label, made.method.name, made.form) == ("2sign", "signs", Form(True, 8, 64, "affine"))
+    assert (made.label, made.quantizer.name, made.form) == ("2sign", "signs", Form(True, 8, 64, "affine"))
     assert variant.model_validate({"signs": 1, "dtype": "float16"}).label == "1sign-fp16"
-    assert variant.model_validate({"bits": 4}).method.name == "rtn"
+    assert variant.model_validate({"bits": 4}).quantizer.name == "rtn"
     assert method_of(made, registered).flags(made.form) == ["--signs", "2"]
     with pytest.raises(ValidationError, match="has signs in place of bits"):
         variant.model_validate({"signs": 1, "bits": 4})

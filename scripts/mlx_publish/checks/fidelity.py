@@ -30,7 +30,7 @@ def better(variant: Variant) -> str:
     if not variant.quantized:
         other = "float32" if variant.dtype == "bfloat16" else "bfloat16"
         return f"Use another dtype, such as {other}, or check the source."
-    return variant.method.better(variant.form)
+    return variant.quantizer.better(variant.form)
 
 
 def _against(facts: FidelityFacts) -> Says:

@@ -48,7 +48,8 @@ def convert_weights(
             mode=variant.form.mode,
             mixed=variant.form.mixed,
             dtype=variant.form.dtype,
-            method=variant.method.name,
+            method=variant.quantizer.name,
+            options=variant.form.options,
         )
         for variant in variants
     ]

@@ -24,6 +24,12 @@ class VariantOrder:
     dtype: str | None
     method: str = "rtn"
     """The module of `engine/methods` that quantizes it."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Keys of a method that chooses or learns, as the recipe has them."""
+    plan: str = ""
+    """Path of the plan file, where bits are chosen by module."""
+    calibration: Mapping[str, Any] | None = None
+    """The fields of a `CalibrationOrder`, for a method that reads text."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class VariantSpec(Record):
     mode: str | None
     mixed: str | None
     dtype: str | None
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=32)
+    """Keys of a method that chooses or learns, as the recipe has them."""
 
 
 class LicenceSpec(Record):

@@ -9,6 +9,7 @@ from mlx_publish.evidence.conversion import MadeOn
 from mlx_publish.evidence.digests import FileDigest
 from mlx_publish.evidence.measured import Against, Answer, Divergence, Messages
 from mlx_publish.evidence.proof import ReferenceProof, TwinProof
+from mlx_publish.evidence.quantization import Gain, Quantization
 from mlx_publish.evidence.records import LEFT_OUT
 
 
@@ -97,6 +98,8 @@ class Converted:
     dtypes: Sequence[str]
     made_on: MadeOn | None = field(default=None, metadata=LEFT_OUT)
     """What computed the bytes."""
+    quantization: Quantization | None = field(default=None, metadata=LEFT_OUT)
+    """How bits were chosen or learned; None for plain rounding."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ class Fidelity(Divergence):
     against: Against
     reference: ReferenceProof | None = None
     """The source in transformers; None if that was not asked for, or not possible."""
+    gain: Gain | None = field(default=None, metadata=LEFT_OUT)
+    """Beside plain rounding at equal bytes; None for a variant that is plain rounding."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
     source, form = evidence.source, evidence.variant
     yield "source.repo", source.repo, None if recipe.source_folder else recipe.spec.source
     yield "source.base_model", source.base_model, recipe.base_model
-    for key, wanted in vars(variant.form).items():
+    for key, wanted in variant.form.plain().items():
         yield f"variant.{key}", getattr(form, key), wanted
     pinned = recipe.spec.revision or ""
     if len(pinned) == 40 and not recipe.source_folder:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic_core import PydanticCustomError
@@ -25,6 +26,12 @@ class Form:
     mixed: str | None = None
     dtype: str | None = None
     """Type of what is not quantized."""
+    options: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """Keys of a method that chooses or learns, as a recipe has them."""
+
+    def plain(self) -> dict[str, object]:
+        """Return what evidence says of it: options only where there are any."""
+        return {key: value for key, value in vars(self).items() if key != "options" or value}
 
 
 class Method(ABC):
@@ -35,6 +42,10 @@ class Method(ABC):
     """Where its keys stand in a recipe: lower ones come first. The first method is that of a variant without a key."""
     options: ClassVar[type[BaseModel]]
     """Its keys of a variant, each with its flag and a text below it for the docs."""
+    learns: ClassVar[bool] = False
+    """Whether it chooses or learns; such a variant is published only where it beats plain rounding at equal bytes."""
+    portable: ClassVar[bool] = True
+    """Whether all machines give the same bytes."""
     short_names: ClassVar[tuple[str, ...]] = ()
     """Examples for the error about a name that nobody knows."""
 

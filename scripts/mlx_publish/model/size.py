@@ -46,4 +46,4 @@ def _bits(tensor: TensorInfo, variant: Variant, wide: int | None) -> float:
     own = tensor.size * wide if wide else 8 * tensor.nbytes
     if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group or not tensor.size:
         return own
-    return tensor.size * variant.method.bits_per_weight(variant.form, own / tensor.size)
+    return tensor.size * variant.quantizer.bits_per_weight(variant.form, own / tensor.size)

@@ -30,24 +30,24 @@ class VariantBase(Strict):
 
     @model_validator(mode="after")
     def _options_fit(self) -> VariantBase:
-        self.method.judge(self)
+        self.quantizer.judge(self)
         return self
 
     @property
-    def method(self) -> Method:
+    def quantizer(self) -> Method:
         """The method that quantizes it, where it is quantized."""
         return method_of(self, self.methods)
 
     @property
     def form(self) -> Form:
         """What it is, with its defaults filled in."""
-        form = self.method.form(self) if self.quantized else Form(quantized=False)
+        form = self.quantizer.form(self) if self.quantized else Form(quantized=False)
         return replace(form, dtype=self._dtype)
 
     @property
     def quantized(self) -> bool:
         """False where only a dtype is asked for."""
-        return not self._dtype or self.method.claims(self)
+        return not self._dtype or self.quantizer.claims(self)
 
     @property
     def label(self) -> str:
@@ -62,7 +62,7 @@ class VariantBase(Strict):
     def _made_name(self) -> str:
         if not self.quantized:
             return DTYPE_NAMES[self._dtype or "bfloat16"]
-        return self.method.label(self.form) + (f"-{DTYPE_NAMES[self._dtype]}" if self._dtype else "")
+        return self.quantizer.label(self.form) + (f"-{DTYPE_NAMES[self._dtype]}" if self._dtype else "")
 
 
 class Typed(Strict):

@@ -72,7 +72,7 @@ def _differs(context: Context, variant: Variant, repo: str, commit: str) -> Iter
     source, revision = theirs.get("source"), context.recipe.spec.revision
     if is_commit(revision) and (source.get("identity") if isinstance(source, dict) else None) != revision:
         yield "the source's commit"
-    if theirs.get("variant") != {"label": variant.label, **vars(variant.form)}:
+    if theirs.get("variant") != {"label": variant.label, **variant.form.plain()}:
         yield "the variant"
     if theirs.get("generator") != __version__:
         yield "the version of mlx-publish"
