@@ -29,6 +29,7 @@ from mlx_publish.evidence.measurements import (
     SpeedSpec,
     Texts,
 )
+from mlx_publish.evidence.quantized import QuantizationSpec
 from mlx_publish.recipes.recipe import MOST_VARIANTS, RepoId, Strict
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.json_text import FaultyJson, parse, read_within
@@ -221,6 +222,7 @@ class Evidence(Record):
     proof: ProofSpec | None = None
     words: Annotated[Words, ANY] = Field(title="Words")
     model: ModelSpec
+    quantization: QuantizationSpec | None = None
     tools: Texts
     smoke: SmokeSpec | None
     fidelity: FidelitySpec | None

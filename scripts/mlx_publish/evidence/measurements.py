@@ -97,6 +97,28 @@ class Against(Open):
         return self
 
 
+class RoundingPointSpec(Open):
+    """Plain rounding at one width, on the same text."""
+
+    label: str
+    weight_bytes: Count
+    bits_per_weight: Positive
+    mean_kld: Positive
+    same_first_choice: Share
+
+
+class GainSpec(Open):
+    """The variant beside plain rounding at equal bytes; `difference` is below zero where it is better."""
+
+    mean_kld: Positive
+    rounding_kld: Positive
+    difference: Annotated[float, Field(allow_inf_nan=False)]
+    difference_error: Positive
+    same_first_choice: Share
+    rounding_same_first_choice: Share
+    curve: Annotated[list[RoundingPointSpec], Field(min_length=1, max_length=64)]
+
+
 class FidelitySpec(Kind):
     """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors."""
 
@@ -111,6 +133,7 @@ class FidelitySpec(Kind):
     by_kind: Annotated[dict[str, Kind], SOME]
     against: Annotated[Against, ANY] = Field(title="Against")
     reference: Annotated[Open, ANY] | None = Field(title="Reference")
+    gain: GainSpec | None = None
     computed_in: SkipJsonSchema[str | None] = None
 
 

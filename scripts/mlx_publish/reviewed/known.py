@@ -25,7 +25,7 @@ _REPORT = {
     **dict.fromkeys(("schema", "generator"), "this version"),
     **dict.fromkeys(("recipe", "destination", "templates", "variant", "words", "untested"), "the recipe"),
     **dict.fromkeys(("source", "licence", "language", "config", "proof"), "inspect.json"),
-    **dict.fromkeys(("model", "tools"), "convert.json"),
+    **dict.fromkeys(("model", "quantization", "tools"), "convert.json"),
     "sampling": "generation_config.json",
     **{stage: f"{stage}.json" for stage in MEASURED},
 }
