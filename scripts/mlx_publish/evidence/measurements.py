@@ -117,6 +117,7 @@ class GainSpec(Open):
     same_first_choice: Share
     rounding_same_first_choice: Share
     curve: Annotated[list[RoundingPointSpec], Field(min_length=1, max_length=64)]
+    error_factor: Positive | None = None
 
 
 class FidelitySpec(Kind):
