@@ -116,7 +116,8 @@ def test_two_variants_on_the_same_text_differ_within_the_interval_of_their_pairs
     def pairs(level: Floats, noise: Floats) -> Floats:
         own = dice.standard_normal((2, *noise.shape))
         a, b = (np.exp(0.4 * level + 0.8 * noise + 0.6 * mine) for mine in own)
-        return 1.1 * b - a
+        found: Floats = 1.1 * b - a
+        return found
 
     means = simulated(counts, pairs).means()
     held = share_that_holds(0.1 * KLD, [(mean.value - mean.noise, mean.value + mean.noise) for mean in means])

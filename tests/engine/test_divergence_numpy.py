@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import mlx_lm  # noqa: TID251 -- the logits of both models are read here
@@ -84,7 +85,7 @@ def test_the_figures_of_random_logits_equal_those_of_numpy(noise: float, vocabul
     model = source + np.float32(noise) * dice.standard_normal(source.shape, dtype=np.float32)
     following = dice.integers(0, vocabulary, total).tolist()
     starts = np.cumsum([0, *LENGTHS])
-    passages = [("prose", [1, *following[start:end]]) for start, end in zip(starts, starts[1:], strict=False)]
+    passages = [("prose", [1, *following[start:end]]) for start, end in pairwise(starts)]
     found = gathered(passages, in_pieces(source, LENGTHS), in_pieces(model, LENGTHS)).divergence()
     agrees(found, table(source, model, following, LENGTHS))
 

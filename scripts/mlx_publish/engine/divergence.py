@@ -95,7 +95,7 @@ class Positions:
         aside = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **self.arrays())
+                np.savez_compressed(file, allow_pickle=False, **self.arrays())
             aside.chmod(0o644)
             aside.replace(path)
         finally:
@@ -112,12 +112,10 @@ class Positions:
         passages = np.bincount(of["passage"], minlength=len(self.kinds))
         kinds = {kind: of["kind"] == kind for kind in self.kinds}
         with np.errstate(invalid="ignore", over="ignore"):  # what is no number is reported by a check
-            return replace(
-                _figures(of, passages),
-                by_kind={
-                    kind: _short({name: values[rows] for name, values in of.items()}) for kind, rows in kinds.items()
-                },
-            )
+            by_kind = {
+                kind: _short({name: values[rows] for name, values in of.items()}) for kind, rows in kinds.items()
+            }
+            return replace(_figures(of, passages), by_kind=by_kind)
 
 
 def _figures(of: Arrays, counts: NDArray[np.int64]) -> Divergence:

@@ -71,7 +71,8 @@ def reference_of(
 def compare(folder: str, label: str, store: str, progress: Tell, positions: str = "") -> Divergence:
     """Compare a converted model with the logits in `store`, on the very ids that lie beside them.
 
-    `positions` is a path that the values of all positions go to, as an .npz of `Positions.arrays`. Whether the converted tokenizer gives these ids is a check of its own, in convert.
+    `positions` is a path that the values of all positions go to, as an .npz of `Positions.arrays`. Whether the
+    converted tokenizer gives these ids is a check of its own, in convert.
     """
     progress(f"loading {label}")
     # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.

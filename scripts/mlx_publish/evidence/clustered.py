@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 LEAST = 5
 """Passages below which nothing is known of how far passages are apart."""
@@ -84,7 +85,7 @@ def t_95(freedom: float) -> float:
     end = min(math.pi / 2, 12 / math.sqrt(freedom))
     step = end / _STEPS
     heights = [math.cos(number * step) ** (freedom - 1) for number in range(_STEPS + 1)]
-    pieces = [step * (low + high) / 2 for low, high in zip(heights, heights[1:], strict=False)]
+    pieces = [step * (low + high) / 2 for low, high in pairwise(heights)]
     wanted, reached = _SHARE * math.fsum(pieces), 0.0
     for number, piece in enumerate(pieces):
         if reached + piece >= wanted:
