@@ -14,17 +14,17 @@ from mlx.utils import tree_flatten  # noqa: TID251
 from gate import gate
 from mlx_publish.engine import curve as module
 from mlx_publish.engine.curve import curve
+from mlx_publish.engine.divergence import mean_of
 from mlx_publish.engine.fidelity import compare
 from mlx_publish.engine.gain import gain_of, gains
 from mlx_publish.engine.loading import load_model
 from mlx_publish.engine.logits_store import write_store
 from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.passages import Passage
-from mlx_publish.engine.position_values import clustered_error, write_values
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
-from mlx_publish.evidence.quantization import Gain, RoundingPoint
+from mlx_publish.evidence.quantization import RoundingPoint
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.rounding import GainOrder, RoundingCurve, Width
 from models import make_model
@@ -148,9 +148,9 @@ def values(folder: Path, name: str, kld: Any, passage: Any, same: Any = None) ->
     """A file of values by position."""
     kld = np.asarray(kld, np.float64)
     same = np.ones(len(kld), np.bool_) if same is None else np.asarray(same)
-    arrays = {"kld": kld, "same": same, "source": kld, "model": kld, "passage": np.asarray(passage, np.int32)}
-    write_values(folder / f"{name}.npz", arrays)
-    return str(folder / f"{name}.npz")
+    path = folder / f"{name}.npz"
+    np.savez(path, kld=kld, same=same, source=kld, model=kld, passage=np.asarray(passage, np.int32))
+    return str(path)
 
 
 def ordered(folder: Path, size: int, variant: Any, others: dict[int, Any], passage: Any) -> GainOrder:
@@ -162,7 +162,7 @@ def ordered(folder: Path, size: int, variant: Any, others: dict[int, Any], passa
 
 def test_the_gain_is_the_difference_from_a_line_in_logarithms_paired_by_position(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    passage = np.repeat(np.arange(40), 25)
+    passage = np.repeat(np.arange(40, dtype=np.int32), 25)
     common = rng.gamma(1.0, 1.0, 1000) * np.repeat(rng.gamma(2.0, 0.5, 40), 25)
     low, high, mine = (
         common * 0.5,
@@ -181,7 +181,7 @@ def test_the_gain_is_the_difference_from_a_line_in_logarithms_paired_by_position
         rows = (np.arange(25) + 25 * chosen[:, None]).ravel()
         drawn.append(mine[rows].mean() - low[rows].mean() ** 0.25 * high[rows].mean() ** 0.75)
     assert gain.difference_error == pytest.approx(np.std(drawn), rel=0.1)
-    unpaired = np.hypot(clustered_error(mine, passage), clustered_error(high, passage))
+    unpaired = np.hypot(mean_of(mine, passage).error, mean_of(high, passage).error)
     assert gain.difference_error < 0.5 * unpaired
 
 
@@ -213,13 +213,3 @@ def test_a_number_that_is_none_gives_no_gain_and_other_texts_are_refused(tmp_pat
     with pytest.raises(Refused, match="other texts") as caught:
         gain_of(order)
     assert caught.value.check == "earns-bytes"
-
-
-def test_what_hangs_together_counts_less(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    means = rng.normal(size=200)
-    together, passage = np.repeat(means, 10), np.repeat(np.arange(200), 10)
-    assert clustered_error(together, passage) == pytest.approx(means.std(ddof=1) / np.sqrt(200))
-    assert clustered_error(together, np.arange(2000)) == pytest.approx(together.std(ddof=1) / np.sqrt(2000))
-    assert clustered_error(together, np.zeros(2000)) == 0.0
-    assert isinstance(gain_of(ordered(tmp_path, 1, together**2, {1: together**2}, passage)), Gain)

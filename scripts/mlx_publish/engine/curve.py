@@ -21,11 +21,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.divergence import gathered
 from mlx_publish.engine.loading import fast_blas_in_front, fit
 from mlx_publish.engine.logits_store import as_arrays, logits_of, read_logits, read_passages
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.parameters import in_memory
-from mlx_publish.engine.position_values import values_of, write_values
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.evidence.digests import sha256_of
@@ -131,12 +131,12 @@ def _measured(
     step = Step(f"running plain {order.label}", 0, sum(part.positions for part in parts), "tokens")
     with _rounded(model, config, order) as rounded:
         ours = as_arrays(counted(logits_of(rounded, parts), len, progress, step))
-        values = values_of(parts, read_logits(store), ours)
-    write_values(path, values)
+        values = gathered([(part.kind, part.ids) for part in parts], read_logits(store), ours)
+    values.save(path)
     return RoundingPoint(
         width.label,
         width.weight_bytes,
         width.bits_per_weight,
-        float(np.mean(values["kld"].astype(np.float64))),
-        float(np.mean(values["same"].astype(np.float64))),
+        float(np.mean(np.asarray(values.kld))),
+        float(np.mean(np.asarray(values.same))),
     )

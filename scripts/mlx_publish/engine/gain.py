@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.position_values import clustered_error, read_values
+from mlx_publish.engine.divergence import mean_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.quantization import Gain, RoundingPoint
 from mlx_publish.evidence.rounding import NO_LOSS, GainOrder, Gains
@@ -59,12 +58,13 @@ def gain_of(order: GainOrder) -> Gain | None:
     # Its first derivatives by the means: summed by position, the mean of this is `rounding`.
     by_position = (rounding * parts / np.maximum(means, NO_LOSS)) @ klds
     same = float(parts @ [one.same.mean() for one in others])
-    mean = float(variant.kld.mean())
+    mean, paired = float(variant.kld.mean()), mean_of(variant.kld - by_position, variant.passage)
     return Gain(
         mean_kld=mean,
         rounding_kld=rounding,
         difference=mean - rounding,
-        difference_error=clustered_error(variant.kld - by_position, variant.passage),
+        difference_error=paired.error,
+        error_factor=paired.factor,
         same_first_choice=float(variant.same.mean()),
         rounding_same_first_choice=min(1.0, max(0.0, same)),
         curve=order.curve,
@@ -89,6 +89,6 @@ def _parts(order: GainOrder) -> Floats:
 
 
 def _read(path: str) -> _Read:
-    values = read_values(Path(path))
-    kld, same = (values[name].astype(np.float64) for name in ("kld", "same"))
-    return _Read(kld, same, values["passage"].astype(np.int32))
+    with np.load(path, allow_pickle=False) as file:
+        kld, same = (file[name].astype(np.float64) for name in ("kld", "same"))
+        return _Read(kld, same, file["passage"].astype(np.int32))

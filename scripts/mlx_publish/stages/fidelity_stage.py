@@ -24,6 +24,8 @@ from mlx_publish.source.logits import SourceLogits, texts
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
 from mlx_publish.stages.stage import Stage
 
+RAW = "fidelity-positions.npz"
+"""The values of all positions, beside a variant's reports."""
 _Judged = tuple[tuple[Finding, ...], Fidelity | NotCompared]
 
 
@@ -98,7 +100,14 @@ def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
 def _compared(
     context: Context, variants: Sequence[Variant], logits: SourceLogits, source: SourceRead, against: Against
 ) -> dict[str, _Judged]:
-    jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(logits.store)}) for v in variants]
+    raw = {v.label: context.work.variant(v.label) / RAW for v in variants}
+    for path in raw.values():
+        path.unlink(missing_ok=True)
+    jobs = [
+        job_of(context, v, "compare", {"label": v.label, "store": str(logits.store), "positions": positions})
+        for v in variants
+        for positions in [str(raw[v.label]) if context.recipe.spec.fidelity.raw else ""]
+    ]
     # Even of a fast BLAS only the products use all cores, so two models side by side take little longer than one.
     results = run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
 
