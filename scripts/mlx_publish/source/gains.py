@@ -18,6 +18,7 @@ from mlx_publish.source.bounds import bounds, job_of, rounded
 from mlx_publish.source.logits import SourceLogits
 from mlx_publish.source.rounding import Point, Rounding, is_plain, plain_forms
 
+RAW = "fidelity-positions.npz"
 _LARGE = "the source is too large for this machine"
 WIDEST = EarnedFacts(
     None, reason=f"{_LARGE}, and this is the widest variant, the one that the others are compared with"
@@ -29,15 +30,15 @@ def learns(variant: Variant) -> bool:
     return variant.form.quantized and variant.quantizer.learns
 
 
-def wanted(variants: Sequence[Variant]) -> list[Variant]:
+def paired(variants: Sequence[Variant]) -> list[Variant]:
     """Return the variants whose values by position are needed: those that learn, and plain ones beside them."""
     types = {variant.form.dtype for variant in variants if learns(variant)}
     return [v for v in variants if learns(v) or any(is_plain(v, dtype) for dtype in types)]
 
 
-def values_path(context: Context, variant: Variant) -> Path:
-    """Return the file with a variant's values by position."""
-    return context.work.variant(variant.label) / "fidelity-positions.npz"
+def positions_path(context: Context, variant: Variant) -> Path:
+    """Return the file with the values of all positions, beside a variant's reports."""
+    return context.work.variant(variant.label) / RAW
 
 
 def rounding_inputs(context: Context, variant: Variant, *, fits: bool) -> dict[str, object]:
@@ -51,7 +52,7 @@ def rounding_inputs(context: Context, variant: Variant, *, fits: bool) -> dict[s
 
 
 @dataclass(frozen=True)
-class Compared:
+class _Compared:
     """A variant that was compared with the source, and the file with its values by position."""
 
     variant: Variant
@@ -68,7 +69,7 @@ class Compared:
 class _Beside:
     """A variant with its neighbours on the curve, or the reason why it has none."""
 
-    compared: Compared
+    compared: _Compared
     weight_bytes: int
     neighbours: Sequence[Point] = ()
     curve: Sequence[RoundingPoint] = ()
@@ -86,10 +87,11 @@ class _Beside:
         )
 
 
-def earned(
-    context: Context, logits: SourceLogits, against: Against, compared: Sequence[Compared]
+def earned_by(
+    context: Context, logits: SourceLogits, against: Against, measured: Sequence[tuple[Variant, Divergence]]
 ) -> dict[str, EarnedFacts]:
     """Return, for each variant that learns, how it is beside plain rounding; widths that lack are measured."""
+    compared = [_Compared(variant, of, positions_path(context, variant)) for variant, of in measured]
     learned = [one for one in compared if learns(one.variant)]
     besides: list[_Beside] = []
     for dtype in dict.fromkeys(one.variant.form.dtype for one in learned):
@@ -105,7 +107,7 @@ def earned(
 
 
 def _on_the_curve(
-    context: Context, rounding: Rounding, learned: Sequence[Compared], plain: Sequence[Compared]
+    context: Context, rounding: Rounding, learned: Sequence[_Compared], plain: Sequence[_Compared]
 ) -> Iterator[_Beside]:
     """Yield variants beside the source's own curve, of which what lacks is measured now."""
     sizes = [context.converted(one.variant).weight_bytes for one in learned]
@@ -119,7 +121,7 @@ def _on_the_curve(
 
 
 def _among_its_own(
-    context: Context, logits: SourceLogits, against: Against, learned: Sequence[Compared], plain: Sequence[Compared]
+    context: Context, logits: SourceLogits, against: Against, learned: Sequence[_Compared], plain: Sequence[_Compared]
 ) -> Iterator[_Beside]:
     """Yield variants beside plain ones of the recipe: the source itself does not fit this machine.
 
@@ -145,15 +147,15 @@ def _among_its_own(
         yield _Beside(one, weight_bytes, points, [point.measured for point in points])
 
 
-def _compare(context: Context, logits: SourceLogits, variant: Variant) -> Compared:
+def _compare(context: Context, logits: SourceLogits, variant: Variant) -> _Compared:
     """Compare a plain variant once more, for its values by position."""
-    values = values_path(context, variant)
+    values = positions_path(context, variant)
     order = {"label": variant.label, "store": str(logits.store), "positions": str(values)}
     result = run_job(job_of(context, variant, "compare", order), context.console.progress)
-    return Compared(variant, from_json(Divergence, rounded(result)), values)
+    return _Compared(variant, from_json(Divergence, rounded(result)), values)
 
 
-def _point(context: Context, one: Compared) -> Point:
+def _point(context: Context, one: _Compared) -> Point:
     converted, divergence = context.converted(one.variant), one.divergence
     mean, same = divergence.mean_kld or 0.0, divergence.same_first_choice or 0.0
     measured = RoundingPoint(one.label, converted.weight_bytes, converted.bits_per_weight, mean, same)

@@ -52,7 +52,7 @@ def plain_forms(dtype: str | None) -> list[list[VariantOrder]]:
 def is_plain(variant: Variant, dtype: str | None) -> bool:
     """Return whether a variant is a point of the curve: one width for everything, in the usual groups."""
     form = variant.form
-    usual = form.mode == "affine" and form.group_size in GROUP_SIZES and form.mixed is None and form.dtype == dtype
+    usual = form.mode == "affine" and form.group_size == GROUP_SIZES[0] and form.mixed is None and form.dtype == dtype
     return form.quantized and usual and variant.quantizer is METHOD
 
 
@@ -88,13 +88,13 @@ class Rounding:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(point.values, self.values(label))
         points = {**curve.points, **{label: point.measured for label, point in own.items()}}
-        curve = replace(curve, points=points, sha256={label: self._digest(label) for label in points})
+        curve = replace(curve, points=points)
         if not curve.widths or any(not _is_known(curve, target) for target in targets):
-            made = self._run(targets, [*curve.points])
-            labels = {width.label for width in made.widths}
-            points = {label: point for label, point in {**curve.points, **made.points}.items() if label in labels}
-            digests = {label: self._digest(label) for label in points}
-            curve = RoundingCurve(made.widths, points, digests, made.broken)
+            made = self._run(targets, [*points])
+            curve = RoundingCurve(made.widths, {**points, **made.points}, broken=made.broken)
+        labels = [width.label for width in curve.widths if width.label in curve.points]
+        kept = {label: curve.points[label] for label in labels}
+        curve = replace(curve, points=kept, sha256={label: self._digest(label) for label in labels})
         self._kept().keep(curve)
         return curve
 
