@@ -115,14 +115,15 @@ def percentiles(fidelity: FidelitySpec) -> Markdown:
         ("99 %", lambda of: significant(of.p99_kld)),
         ("99.9 %", lambda of: _written(of.p999_kld, significant)),
         ("Maximum", lambda of: significant(of.max_kld)),
-        (
-            "Mean Δp",
-            lambda of: _written(of.mean_delta_p, lambda share: f"{100 * share:+.2f} %".replace("-", "\N{MINUS SIGN}")),
-        ),
-        ("RMS Δp", lambda of: _written(of.rms_delta_p, lambda share: f"{100 * share:.2f} %")),
-        ("Correlation", lambda of: _written(of.correlation, lambda value: f"{100 * value:.2f} %")),
+        ("Mean Δp", lambda of: _written(of.mean_delta_p, lambda share: _percent(share, "+"))),
+        ("RMS Δp", lambda of: _written(of.rms_delta_p, _percent)),
+        ("Correlation", lambda of: _written(of.correlation, _percent)),
     ]
     return table(columns, [fidelity])
+
+
+def _percent(share: float, sign: str = "-") -> str:
+    return f"{100 * share:{sign}.2f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def speeds(benchmark: SpeedSpec) -> Markdown:
