@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import User
 from samples import make_evidence
+from samples_of_plans import GAIN
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -229,3 +230,12 @@ def test_a_narrow_terminal_loses_the_change_and_no_number(user: User) -> None:
     numbers = next(line for line in wide.splitlines() if "mean KLD" in line).split()[2:8]
     narrow = next(line for line in out.splitlines() if "mean KLD" in line)
     assert all(number in narrow for number in numbers[:6])
+
+
+def test_a_gain_over_plain_rounding_stands_on_its_side_and_only_where_there_is_one(user: User) -> None:
+    def planned(data: dict[str, Any]) -> None:
+        data["fidelity"]["gain"] = GAIN
+
+    found = row(compared(user, planned), "over plain rounding")
+    assert (found["a"], found["b"], found["b_to_a"]) == ("-", "-51 % KLD", "")
+    assert "over plain rounding" not in [one["name"] for one in compared(user)["rows"]]

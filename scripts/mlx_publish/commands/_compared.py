@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.clustered import LEAST, clustered
 from mlx_publish.evidence.evidence import Evidence
-from mlx_publish.evidence.measurements import FidelitySpec, SpeedSpec
+from mlx_publish.evidence.measurements import FidelitySpec, GainSpec, SpeedSpec
 from mlx_publish.text.numbers import percent, significant, size
 
 _NONE = "-"
@@ -64,6 +64,16 @@ def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
         yield _row("99 % KLD", _of(mine, theirs, lambda spec: spec.p99_kld), significant, why=why)
         row = _row("RMS Δp", deltas, percent, why=why)
         yield replace(row, b_to_a=_points(*deltas)) if row.b_to_a else row
+    gained, its = (spec.gain if spec else None for spec in (mine, theirs))
+    if gained or its:
+        yield Row("over plain rounding", _gain(gained), _gain(its))
+
+
+def _gain(gain: GainSpec | None) -> str:
+    """Return what a variant gains over plain rounding of the same bytes, whatever the other side is."""
+    if gain is None or not gain.rounding_kld > 0:
+        return _NONE
+    return f"{100 * gain.difference / gain.rounding_kld:+.0f} % KLD"
 
 
 def _points(a: float | None, b: float | None) -> str:

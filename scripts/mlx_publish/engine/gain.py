@@ -30,14 +30,10 @@ class _Read:
 def gains(orders: Sequence[dict[str, Any]], progress: Tell) -> Gains:
     """Compare variants, the fields of a `GainOrder` each, with plain rounding on the same text."""
     progress("comparing with plain rounding at equal bytes")
-    asked = [
-        GainOrder(**{
-            **order,
-            "neighbours": [RoundingPoint(**point) for point in order["neighbours"]],
-            "curve": [RoundingPoint(**point) for point in order["curve"]],
-        })
-        for order in orders
-    ]  # fmt: skip
+    asked = []
+    for order in orders:
+        neighbours, curve = ([RoundingPoint(**point) for point in order[key]] for key in ("neighbours", "curve"))
+        asked.append(GainOrder(**{**order, "neighbours": neighbours, "curve": curve}))
     return Gains({order.label: gain_of(order) for order in asked})
 
 

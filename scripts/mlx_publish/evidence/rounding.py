@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mlx_publish.evidence.quantization import Gain, RoundingPoint
 
 NO_LOSS = 1e-7
 """Nats; what is below is rounding of the arithmetic, and has no logarithm worth its name."""
+
+
+class Gained(Protocol):
+    """A gain, as it was measured or as evidence has it."""
+
+    @property
+    def rounding_kld(self) -> float:
+        """Of plain rounding at the same bytes."""
+
+    @property
+    def difference(self) -> float:
+        """Below zero where the variant is better."""
+
+
+def gain_in_words(gain: Gained) -> str:
+    """Return `51 % less KLD than plain rounding at equal bytes`."""
+    share = abs(gain.difference) / gain.rounding_kld if gain.rounding_kld > 0 else 0.0
+    if gain.difference < 0:
+        return f"{100 * share:.0f} % less KLD than plain rounding at equal bytes"
+    more = f"{100 * share:.0f} % more" if share else "no less"
+    return f"{more} KLD than plain rounding at equal bytes"
 
 
 @dataclass(frozen=True)
