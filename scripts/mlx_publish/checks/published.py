@@ -13,6 +13,7 @@ from mlx_publish.checks.remade import NOT_OURS as _NOT_OURS
 from mlx_publish.checks.remade import REMEDIES, WEIGHT_FILES, WORDS, judge
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.planned import plan_of, wrong_plan
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.weight_differences import WeightDifferences
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
@@ -73,7 +74,11 @@ def _whole(facts: Facts) -> Says:
         return failed(
             f"its own digest of the files is {stated[:12]}, but the file list gives {computed[:12]}", _NOT_OURS
         )
-    return passed(f"the list of files gives the model's digest {computed[:12]}")
+    if wrong := list(map(str, wrong_plan(facts.evidence))):
+        return failed("; ".join(wrong), _NOT_OURS)
+    plan = plan_of(facts.evidence)
+    named = f", and its plan is {plan.file} in that list" if plan else ""
+    return passed(f"the list of files gives the model's digest {computed[:12]}{named}")
 
 
 def _weights(facts: Facts) -> Says:
