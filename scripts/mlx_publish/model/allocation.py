@@ -7,6 +7,7 @@ the unit are rounded up to it: never above the budget, and less than a unit belo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,9 +57,10 @@ def fits_into(modules: Sequence[ModuleSensitivity], budget: int) -> Allocation:
     least = sum(own[0].bytes for own in choices)
     if budget < least:
         raise OutOfReach(least)
-    unit = _unit(choices)
-    table = _Table.of(choices, unit, min(budget, sum(own[-1].bytes for own in choices)) - least)
-    return table.allocation(modules, table.cells)
+    if budget >= sum(own[-1].bytes for own in choices):
+        return _allocation(modules, [own[-1] for own in choices])
+    table = _Table.of(choices, _unit(choices), budget - least)
+    return _allocation(modules, table.picked(table.cells))
 
 
 def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:
@@ -67,9 +69,15 @@ def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:
     closest = sum(own[-1].kld for own in choices)
     if closest > limit:
         raise OutOfReach(closest)
-    unit = _unit(choices)
-    table = _Table.of(choices, unit, _greedy(choices, limit) - sum(own[0].bytes for own in choices))
-    return table.allocation(modules, int(np.argmax(table.klds <= limit)))
+    unit, least = _unit(choices), sum(own[0].bytes for own in choices)
+    # Each module may be rounded up by a unit.
+    table = _Table.of(choices, unit, _greedy(choices, limit) - least + unit * len(choices))
+    return _allocation(modules, table.picked(int(np.argmax(table.klds <= limit))))
+
+
+def _allocation(modules: Sequence[ModuleSensitivity], picked: Sequence[_Choice]) -> Allocation:
+    rungs = {module.path: choice.rung for module, choice in zip(modules, picked, strict=True)}
+    return Allocation(rungs, sum(choice.bytes for choice in picked), sum(choice.kld for choice in picked))
 
 
 def _useful(module: ModuleSensitivity) -> tuple[_Choice, ...]:
@@ -89,32 +97,48 @@ def _useful(module: ModuleSensitivity) -> tuple[_Choice, ...]:
 
 
 def _unit(choices: Sequence[Sequence[_Choice]]) -> int:
-    """Return the bytes of a unit: it divides what the rungs of most modules differ by. No budget has a say in it."""
+    """Return the bytes of a unit: the one by which least is lost to rounding up. No budget has a say in it."""
     span = sum(own[-1].bytes - own[0].bytes for own in choices)
     most = max(1024, min(_UNITS, _CELLS // max(1, len(choices))))
     steps = Counter(math.gcd(*(choice.bytes - own[0].bytes for choice in own)) for own in choices)
-    unit = 0
+    shared = 0
     for step, _ in sorted(steps.items(), key=lambda item: (-item[1], item[0])):
-        common = math.gcd(unit, step)
+        common = math.gcd(shared, step)
         if common and span // common <= most:
-            unit = common
-    return unit or max(1, -(-span // most))
+            shared = common
+    fine = max(1, -(-span // most))
+    return min(filter(None, (shared, fine)), key=lambda unit: unit * sum(n for s, n in steps.items() if s % unit))
 
 
 def _greedy(choices: Sequence[Sequence[_Choice]], limit: float) -> int:
-    """Return the bytes of an allocation that stays within the limit: steps of the most divergence for a byte first."""
-    at = [0] * len(choices)
-    while sum(own[now].kld for own, now in zip(choices, at, strict=True)) > limit:
-        best, to = max(
-            (
-                ((own[now].kld - step.kld) / (step.bytes - own[now].bytes), -index, later)
-                for index, (own, now) in enumerate(zip(choices, at, strict=True))
-                for later, step in enumerate(own[now + 1 :], now + 1)
-            ),
-            default=(0.0, 0, 0),
-        )[1:]
-        at[-best] = to
-    return sum(own[now].bytes for own, now in zip(choices, at, strict=True))
+    """Return the bytes of an allocation within the limit: the steps that take most divergence for a byte come first."""
+    hulls = [_hull(own) for own in choices]
+    steps = sorted(
+        (_slope(before, after), index, rank)
+        for index, hull in enumerate(hulls)
+        for rank, (before, after) in enumerate(itertools.pairwise(hull))
+    )
+    now = [own[0] for own in choices]
+    for _, index, rank in steps:
+        if sum(choice.kld for choice in now) <= limit:
+            break
+        now[index] = hulls[index][rank + 1]
+    return sum(choice.bytes for choice in now)
+
+
+def _hull(own: Sequence[_Choice]) -> list[_Choice]:
+    """Return the choices that no mixture of two others beats: each step takes less for a byte than the one before."""
+    hull: list[_Choice] = []
+    for choice in own:
+        while len(hull) > 1 and _slope(hull[-2], choice) <= _slope(hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(choice)
+    return hull
+
+
+def _slope(before: _Choice, after: _Choice) -> float:
+    """Return the change of divergence for a byte, which is below zero."""
+    return (after.kld - before.kld) / (after.bytes - before.bytes)
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,6 @@ class _Table:
     def of(choices: Sequence[Sequence[_Choice]], unit: int, room: int) -> _Table:
         """Fill it for `room` bytes above the smallest allocation."""
         units = [[-(-(choice.bytes - own[0].bytes) // unit) for choice in own] for own in choices]
-        # What is rounded up may not take from an allocation of everything at its best.
         cells = min(room // unit, sum(own[-1] for own in units))
         least = np.zeros(cells + 1)
         taken = np.zeros((len(choices), cells + 1), np.uint8)
@@ -153,13 +176,11 @@ class _Table:
             least = best
         return _Table(choices, units, taken, least)
 
-    def allocation(self, modules: Sequence[ModuleSensitivity], cell: int) -> Allocation:
-        """Return the allocation of so many units."""
+    def picked(self, cell: int) -> list[_Choice]:
+        """Return the choices that take at most so many units."""
         picked: list[_Choice] = []
         for row, own, sizes in zip(self.taken[::-1], self.choices[::-1], self.units[::-1], strict=True):
             index = int(row[cell])
             picked.append(own[index])
             cell -= sizes[index]
-        picked.reverse()
-        rungs = {module.path: choice.rung for module, choice in zip(modules, picked, strict=True)}
-        return Allocation(rungs, sum(choice.bytes for choice in picked), sum(choice.kld for choice in picked))
+        return picked[::-1]

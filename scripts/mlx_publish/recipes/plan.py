@@ -252,14 +252,14 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"predicted_kld: {_number(plan.predicted_kld)}"
     yield f"chosen: {_scalar(plan.chosen)}"
     yield f"rounding: {plan.rounding}"
-    if plan.dtype_bytes != 2:  # noqa: PLR2004  the usual
+    if plan.dtype_bytes != 2:
         yield f"dtype_bytes: {plan.dtype_bytes}"
     yield f"others: {_flow(plan.others.model_dump())}"
     yield "modules:"
     for path, module in plan.modules.items():
         yield f"  {_scalar(path)}: {_flow(_module(path, module))}"
     if plan.importance:
-        yield "# How much flows through each column of an input; its modules' scales are chosen by it. Not to be edited."
+        yield "# How much flows through each column of an input, by which the scales of its modules are chosen. Do not edit."
         yield "importance:"
         for key, columns in plan.importance.items():
             yield f"  {_scalar(key)}: |"
@@ -272,7 +272,7 @@ def _module(path: str, module: PlannedModule) -> Mapping[str, object]:
     if module.group_size:
         keys["group_size"] = module.group_size
     keys |= {"kld": module.kld, "kind": module.kind, "weights": module.weights}
-    if module.floor > 2:  # noqa: PLR2004  the narrowest there is
+    if module.floor > 2:
         keys["floor"] = module.floor
     if module.input and module.input != path:
         keys["input"] = module.input

@@ -68,8 +68,8 @@ def parse_yaml(
 ) -> tuple[Any, dict[str, int]]:
     """Parse one document into plain data and the 1-based line of every key path.
 
-    `file` is what messages call it, `most` the number of values it may have, `largest` that of its characters. With `aliases`, a value may repeat another
-    one that repeats nothing itself, as PyYAML writes lists that are the same.
+    `file` is what messages call it, `most` the number of values it may have, `largest` that of its characters. With
+    `aliases`, a value may repeat another one that repeats nothing itself, as PyYAML writes lists that are the same.
     """
     if len(text) > largest:
         message = f"is larger than {largest:,} characters, the limit"
