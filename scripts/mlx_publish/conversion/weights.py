@@ -20,6 +20,8 @@ from mlx_publish.source.logits import SourceLogits
 
 _BESIDES = 4 << 30
 """Bytes of memory that a conversion may take besides twice what it should."""
+_GROUP = 64
+"""Group size that config.json names where each module has its own."""
 
 
 def convert_weights(
@@ -44,7 +46,7 @@ def convert_weights(
             label=variant.label,
             quantize=variant.form.quantized,
             bits=variant.form.bits,
-            group_size=variant.form.group_size,
+            group_size=variant.form.group_size or (_GROUP if variant.quantized else None),
             mode=variant.form.mode,
             mixed=variant.form.mixed,
             dtype=variant.form.dtype,
