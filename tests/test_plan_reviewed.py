@@ -21,13 +21,15 @@ from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.mlx_card import look
 from mlx_publish.hub.manifest import strangers
+from mlx_publish.recipes.plan import plan_text
 from mlx_publish.text import bounds
+from plans import a_plan
 from samples import FILES
 from samples_of_plans import make_learned, make_planned
 
-PLAN = "schema: mlx-publish/plan/1\nmodules:\n  model.layers.0.mlp.up_proj: {bits: 4, group_size: 64}\n"
+PLAN = plan_text(a_plan())
 DIGEST = hashlib.sha256(PLAN.encode()).hexdigest()
-OTHER = PLAN.replace("bits: 4", "bits: 2")
+OTHER = PLAN.replace("{bits: 4,", "{bits: 5,")
 
 
 def with_plan(data: Mapping[str, Any], text: str = PLAN, sha256: str = "") -> dict[str, Any]:
@@ -106,6 +108,10 @@ NOT_PUBLISHED: dict[str, tuple[bytes, str]] = {
     "no text": (b"modules: \xff\xfe\xfa\x00", "is no text"),
     "a command to a terminal": (b"modules: \x1b[2J", "control character"),
     "a pickle of letters": (b"cos\nsystem\n(S'id'\ntR.", "a pickle"),
+    "another text": (b"bits: 4\n", "is not a quantization plan of this version"),
+    "a plan with a key of its own": (f"{PLAN}run: rm\n".encode(), "run: "),
+    "a plan with fewer bits than a floor": (PLAN.replace("{bits: 4,", "{bits: 2,").encode(), "below the floor"),
+    "a plan that makes an object": (PLAN.replace("rounding: ", "rounding: !!python/object:os.system ").encode(), "tag"),
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hub.client import hub_api, hub_errors
@@ -121,7 +121,15 @@ def plan_fault(path: Path) -> str:
     """Say why a file is no plan that may be published, or return "": a plan is text of a bounded size."""
     if path.stat().st_size > bounds.PLAN_BYTES:
         return f"has more than {bounds.PLAN_BYTES:,} bytes, too many for a plan"
-    return text_fault(path.read_bytes(), bounds.PLAN_BYTES)
+    if fault := text_fault(path.read_bytes(), bounds.PLAN_BYTES):
+        return fault
+    from mlx_publish.recipes.plan import read_plan  # noqa: PLC0415  few models have one
+
+    try:
+        read_plan(path, PLAN_FILE)
+    except BadInput as error:
+        return shown(f"{error.key}: {error.message}" if error.key else error.message, 200)
+    return ""
 
 
 def is_signature(path: Path) -> bool:

@@ -24,7 +24,6 @@ from mlx_publish.verify.published import EVIDENCE, Published
 from mlx_publish.verify.weights import differing_weights
 from mlx_publish.work import Work
 
-_FOLLOWED = "published-plan.yaml"
 _LEAST, _MOST = 32, 65536  # tokens, as a recipe has them
 
 
@@ -50,13 +49,13 @@ def rebuild(published: Published, source: str, root: Path, console: Console) -> 
     cannot be converted any more.
     """
     evidence = published.evidence
-    recipe = recipe_of(evidence, source)
+    plan = published_plan(published, root)
+    recipe = recipe_of(evidence, source, plan)
     [variant], work = recipe.variants, Work(root, recipe.name)
     label, learned = variant.label, not variant.quantizer.portable
     # While the source is in memory, it reads the text that learned weights are compared on.
     planned = PLANNED | {"fidelity"} if learned else PLANNED
-    plans = published_plan(published, work.variant(label) / _FOLLOWED)
-    context = Context(recipe, recipe.variants, work, console, planned=planned, plans={label: plans} if plans else {})
+    context = Context(recipe, recipe.variants, work, console, planned=planned, plans={label: plan} if plan else {})
     with work.lock():
         _same_source(context, evidence)
         digests = made(context, "made-again")[label]
@@ -66,8 +65,8 @@ def rebuild(published: Published, source: str, root: Path, console: Console) -> 
         return Rebuilt(digests, differences, weights, close)
 
 
-def published_plan(published: Published, copy: Path) -> Path | None:
-    """Copy the plan that the published weights were made by, byte for byte; None if there is none.
+def published_plan(published: Published, folder: Path) -> Path | None:
+    """Copy the plan that the published weights were made by into a folder, byte for byte; None if there is none.
 
     Raises `Refused` for one that the evidence does not name, or that is no text of a plan's size.
     """
@@ -80,7 +79,8 @@ def published_plan(published: Published, copy: Path) -> Path | None:
             check="made-again",
             remedy="Do not use this model: its files were changed.",
         )
-    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy = folder / f"plan-{plan.sha256[:12]}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(published.files.read(PLAN_FILE))
     return copy
 
@@ -95,8 +95,11 @@ def _same_source(context: Context, evidence: Evidence) -> None:
         )
 
 
-def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
-    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave."""
+def recipe_of(evidence: Evidence, source: str = "", plan: Path | None = None) -> Recipe:
+    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave.
+
+    `plan` is the published one, in the place of the file that the publisher's recipe pins.
+    """
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(
@@ -109,7 +112,7 @@ def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
         {
             "name": evidence.recipe,
             "source": origin.repo or str(Path(source).resolve()),
-            "variants": [_variant(evidence.variant)],
+            "variants": [_variant(evidence.variant, plan)],
             "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
             **({"modality": origin.modality} if origin.modality else {}),
             **({"revision": origin.identity} if origin.repo else {}),
@@ -126,7 +129,7 @@ def _text(evidence: Evidence) -> dict[str, object]:
     return {"fidelity": {"tokens": min(max(evidence.fidelity.positions, _LEAST), _MOST)}}
 
 
-def _variant(variant: VariantSpec) -> dict[str, object]:
+def _variant(variant: VariantSpec, plan: Path | None) -> dict[str, object]:
     """Return the options as a recipe has them: a mixed recipe chooses the bits, and so does a plan, without a mode."""
     options: dict[str, object] = {
         "bits": variant.bits,
@@ -135,5 +138,6 @@ def _variant(variant: VariantSpec) -> dict[str, object]:
         "mixed": variant.mixed,
         "dtype": variant.dtype,
         **variant.options,
+        **({"plan": str(plan)} if plan and "plan" in variant.options else {}),
     }
     return {"name": variant.label, **{key: value for key, value in options.items() if value is not None}}
