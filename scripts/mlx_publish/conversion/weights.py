@@ -30,8 +30,11 @@ def convert_weights(
     folders: Mapping[str, Path],
     prepared: Prepared,
     tokenizer: Mapping[str, object],
+    plans: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
+
+    `plans` are the plan files of the variants that have one, by label.
 
     What later stages want of the source is computed while it is in memory, where this machine can hold it: on another
     one they read it once more. Raises what `run_job` raises.
@@ -52,6 +55,7 @@ def convert_weights(
             dtype=variant.form.dtype,
             method=variant.quantizer.name,
             options=variant.form.options,
+            plan=(plans or {}).get(variant.label, ""),
         )
         for variant in variants
     ]

@@ -77,18 +77,6 @@ class Method(ABC):
     def bits_per_weight(self, form: Form, wide: float) -> float:
         """Return the bits of a quantized weight with its share of scales, at most; an unquantized one has `wide`."""
 
-    def most_bytes(self, form: Form) -> int | None:
-        """Return the bytes that all weights have at most, whatever the source; None where only the source decides."""
-        return None
-
-    def narrowest_group(self, form: Form) -> int | None:
-        """Return the smallest group that a weight may be cut into; None for an unquantized variant."""
-        return form.group_size
-
-    def width(self, form: Form) -> str:
-        """Return what `{bits}` of a destination stands for; empty where the variant has no single width."""
-        return str(form.bits or "")
-
     @abstractmethod
     def better(self, form: Form) -> str:
         """Return the advice for a variant that is too far from its source."""

@@ -25,6 +25,7 @@ _OF_ROUNDING = ("bits", "group_size", "mixed")
 _AT_MOST: Mapping[str, float] = {"near-identical": 8.5, "balanced": 6.5, "smallest": 5.5}
 """Bits per weight that an aim hardly ever needs more than, for what has to be known before anything is measured."""
 _MORE = 0.5
+_NARROWEST = 32
 
 
 def _of_a_mac(value: object) -> object:
@@ -65,7 +66,9 @@ class Options(Strict):
     ] = None
     """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets the
     GPU use."""
-    context: Annotated[Tokens | None, Flag("N", "Tokens of context that have to fit with --fits (default: 8192)")] = None
+    context: Annotated[Tokens | None, Flag("N", "Tokens of context that have to fit with --fits (default: 8192)")] = (
+        None
+    )
     """Tokens of context that have to fit. Only with `fits`. Default: 8192."""
     aim: Annotated[
         Aim | None,
@@ -157,6 +160,28 @@ def judge_target(keys: Any) -> None:
         raise wrong_key("mode", f"a plan is affine, not {keys.mode}; take {given[0]} or mode, not both")
 
 
+def narrowest_group(variant: Any) -> int | None:
+    """Return the fewest weights that may share a scale in a variant; None where it is unquantized."""
+    if target_of(variant) is not None:
+        return _NARROWEST
+    group: int | None = variant.form.group_size
+    return group
+
+
+def most_bytes(variant: Any) -> int | None:
+    """Return the bytes of weights that the Mac of `fits` holds at most; None without a Mac."""
+    target = target_of(variant)
+    return most_weights_for(target.memory_gb << 30) if target and target.memory_gb is not None else None
+
+
+def width_of(variant: Any) -> str:
+    """Return what `{bits}` of a destination stands for; empty where no single width is known before the conversion."""
+    target = target_of(variant)
+    if target is None:
+        return str(variant.form.bits or "")
+    return "" if target.bits_per_weight is None else f"{target.bits_per_weight:g}"
+
+
 def _value(keys: Any, key: str) -> Any:
     """Return a key of a variant, or of the options of its form."""
     own = keys.get(key) if isinstance(keys, Mapping) else getattr(keys, key, None)
@@ -210,20 +235,6 @@ class Planned(Method):
         """Return the target, or what the plan hardly needs more than."""
         target = _target(form)
         return min(wide, target.bits_per_weight or _AT_MOST.get(target.aim or "", wide))
-
-    def most_bytes(self, form: Form) -> int | None:
-        """Return the bytes of weights that the Mac of `fits` holds at most."""
-        gb = _target(form).memory_gb
-        return None if gb is None else most_weights_for(gb << 30)
-
-    def narrowest_group(self, form: Form) -> int | None:
-        """Return the smallest group that a plan may give a module."""
-        return 32
-
-    def width(self, form: Form) -> str:
-        """Return the target where it is one of bits; for any other nobody knows before the conversion."""
-        bits = _target(form).bits_per_weight
-        return "" if bits is None else f"{bits:g}"
 
     def better(self, form: Form) -> str:
         """Return a wider target."""

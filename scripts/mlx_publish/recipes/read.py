@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mlx_publish.errors import BadInput, Place, in_file
+from mlx_publish.methods.plan import width_of
 from mlx_publish.recipes.faults import bad_input
 from mlx_publish.recipes.flags import keys_of
 from mlx_publish.recipes.recipe import (
@@ -275,7 +276,7 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     """Return where one variant goes, by the pattern."""
     place, key = _where(recipe, "to"), "to" if recipe.place else ""
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
-    if variant.quantized and (width := variant.quantizer.width(variant.form)):
+    if variant.quantized and (width := width_of(variant)):
         values["bits"] = width
     pattern = recipe.spec.to
     if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
