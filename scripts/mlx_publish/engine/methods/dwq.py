@@ -22,6 +22,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, wide
 from mlx_publish.engine.methods._state import State, restored, saved
+from mlx_publish.engine.methods._unpacked import unpacking
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.machine.packages import versions
@@ -49,16 +50,12 @@ def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     for module in trained:
         module.unfreeze(keys=["scales", "biases"], recurse=False)
     training = _Training(model, student, lesson)
-    state = training.run()
+    with unpacking(student):
+        state = training.run()
+        after = training.validate(state.params)
     student.eval()
-    return Taught(
-        student,
-        config,
-        kept,
-        lesson.learned(
-            steps=training.steps, before=state.before, after=training.validate(state.params), resumed=training.resumed
-        ),
-    )
+    learned = lesson.learned(steps=training.steps, before=state.before, after=after, resumed=training.resumed)
+    return Taught(student, config, kept, learned)
 
 
 def _student(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> Any:
