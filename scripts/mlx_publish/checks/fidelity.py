@@ -75,8 +75,9 @@ def _noise(divergence: Divergence) -> str:
     if not divergence.error_factor or not divergence.mean_kld_error:
         return ""
     noise = significant(divergence.error_factor * divergence.mean_kld_error, 2)
-    few = "" if divergence.errors_by == "passage" else f", at least: the text has only {divergence.passages} passages"
-    return f"; differences below {noise} are inside the noise of this text{few}"
+    few = f" (positions taken as independent: only {divergence.passages} passages)"
+    by = "" if divergence.errors_by == "passage" else few
+    return f"; differences below {noise} are inside the noise of this text{by}"
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
