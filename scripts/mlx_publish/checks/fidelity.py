@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.clustered import unseen
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.text.numbers import significant
@@ -72,12 +73,10 @@ def _kld(facts: FidelityFacts) -> Says:
 
 
 def _noise(divergence: Divergence) -> str:
-    if not divergence.error_factor or not divergence.mean_kld_error:
-        return ""
-    noise = significant(divergence.error_factor * divergence.mean_kld_error, 2)
+    noise = unseen((divergence.error_factor or 0) * (divergence.mean_kld_error or 0))
     few = f" (positions taken as independent: only {divergence.passages} passages)"
     by = "" if divergence.errors_by == "passage" else few
-    return f"; differences below {noise} are inside the noise of this text{by}"
+    return noise and f"; {noise}{by}"
 
 
 def _first_choice(facts: FidelityFacts) -> Says:
