@@ -70,7 +70,7 @@ def test_the_text_says_its_noise_its_interval_and_what_errors_mean() -> None:
         "differences below 0.0062 are inside the noise of this text."
     )
     few = known | {"passages": 4, "errors_by": "position"}
-    assert "with positions as independent, because the text has only 4 passages. " in errors(
+    assert "with positions as independent, because the text has fewer than 5 passages. " in errors(
         FidelitySpec.model_validate(FULL["fidelity"] | few)
     )
     assert errors(FIDELITY) == ""

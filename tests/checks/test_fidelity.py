@@ -65,7 +65,7 @@ def test_the_message_says_which_differences_the_text_cannot_tell() -> None:
     )
     few = replace(CLUSTERED, passages=4, errors_by="position")
     assert judge(few)["mean-kld"].message.endswith(
-        "noise of this text (positions taken as independent: only 4 passages)"
+        "noise of this text (positions taken as independent: too few passages)"
     )
     assert "noise" not in judge(replace(CLUSTERED, mean_kld_error=0.0))["mean-kld"].message
 

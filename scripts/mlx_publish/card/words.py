@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
-from mlx_publish.evidence.clustered import interval, unseen
+from mlx_publish.evidence.clustered import LEAST, interval, unseen
 from mlx_publish.evidence.evidence import Evidence, Rung, VariantSpec
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec
 from mlx_publish.text.markdown import Markdown, escape
@@ -63,7 +63,7 @@ def errors(fidelity: FidelitySpec) -> str:
     low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor)
     by, noise = "clustered by passage", unseen(fidelity.noise)
     if fidelity.errors_by != "passage":
-        by = f"with positions as independent, because the text has only {fidelity.passages} passages"
+        by = f"with positions as independent, because the text has fewer than {LEAST} passages"
     return (
         f"± is one standard error, {by}. "
         f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}{noise and f'; {noise}'}."

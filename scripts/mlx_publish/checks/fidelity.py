@@ -65,17 +65,18 @@ def _kld(facts: FidelityFacts) -> Says:
         return skipped("not measured")
     error, p99 = divergence.mean_kld_error or 0, divergence.p99_kld
     step = closeness(mean)
-    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}{_noise(divergence)}"
+    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
     if mean > facts.limits.max_mean_kld:
         short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
-        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
+        limit = f"; the limit is {facts.limits.max_mean_kld:g}"
+        return failed(f"{text}{limit}{_noise(divergence)}", better(facts.variant), short=short)
+    text += _noise(divergence)
     return warned(text, better(facts.variant)) if step.warns else passed(text)
 
 
 def _noise(divergence: Divergence) -> str:
     noise = unseen((divergence.error_factor or 0) * (divergence.mean_kld_error or 0))
-    few = f" (positions taken as independent: only {divergence.passages} passages)"
-    by = "" if divergence.errors_by == "passage" else few
+    by = "" if divergence.errors_by == "passage" else " (positions taken as independent: too few passages)"
     return noise and f"; {noise}{by}"
 
 
