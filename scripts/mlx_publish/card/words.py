@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
-from mlx_publish.evidence.clustered import interval
+from mlx_publish.evidence.clustered import LEAST, interval, unseen
 from mlx_publish.evidence.evidence import Evidence, Rung
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec
 from mlx_publish.evidence.quantized import QuantizationSpec
@@ -72,22 +72,16 @@ def short_tokens(tokens: int) -> str:
 
 def errors(fidelity: FidelitySpec) -> str:
     """Return what ± means, the mean KLD's interval, and which differences the text cannot tell; empty without any."""
-    if (noise := noise_of(fidelity)) is None:
+    if fidelity.error_factor is None:
         return ""
-    low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor or 0)
-    by = "clustered by passage"
+    low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor)
+    by, noise = "clustered by passage", unseen(fidelity.noise)
     if fidelity.errors_by != "passage":
-        by = f"with positions as independent, because the text has only {fidelity.passages} passages"
+        by = f"with positions as independent, because the text has fewer than {LEAST} passages"
     return (
         f"± is one standard error, {by}. "
-        f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}; "
-        f"differences below {noise} are inside the noise of this text."
+        f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}{noise and f'; {noise}'}."
     )
-
-
-def noise_of(fidelity: FidelitySpec) -> str | None:
-    """Return the difference in mean KLD below which this text cannot tell variants apart; None where it is unknown."""
-    return significant(fidelity.noise, 2) if fidelity.noise else None
 
 
 def short_against(fidelity: FidelitySpec) -> str:
