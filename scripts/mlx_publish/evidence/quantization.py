@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from mlx_publish.evidence.records import LEFT_OUT
 
+PLAN_FILE = "quantization-plan.yaml"
+"""The plan of a variant in `model/`, beside its card in a pull request, and among the published files."""
+
 
 @dataclass(frozen=True)
 class Calibration:
