@@ -22,6 +22,7 @@ from mlx_publish.engine.device import trusted
 from mlx_publish.engine.making import judged
 from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, cast_each
 from mlx_publish.engine.parameters import in_memory
+from mlx_publish.engine.passages import Texts, passages
 from mlx_publish.engine.rows import bits_of
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.stream import ShardWriter
@@ -106,10 +107,15 @@ def samples_of(order: VariantOrder, source: Path) -> Samples:
     if order.calibration is None:
         return ()
     calibration = CalibrationOrder(**order.calibration)
-    tokenizer = backend().load_tokenizer(source)
-    ids = [int(id_) for id_ in tokenizer.encode(str(calibration.texts["text"]))]
-    windows = [ids[at : at + calibration.length] for at in range(0, len(ids), calibration.length)]
-    return [window for window in windows if len(window) == calibration.length][: calibration.samples]
+    tokenizer, length = backend().load_tokenizer(source), calibration.length
+    if "text" in calibration.texts:
+        read = [[int(id_) for id_ in tokenizer.encode(str(calibration.texts["text"]))]]
+    else:
+        texts: Any = calibration.texts
+        parts = passages(source, tokenizer, Texts(**texts), calibration.samples * length)
+        read = [list(part.ids) for part in parts]
+    windows = [ids[at : at + length] for ids in read for at in range(0, len(ids), length)]
+    return [window for window in windows if len(window) > 1][: calibration.samples]
 
 
 def _narrow(model: nn.Module, types: dict[str, mx.Dtype]) -> None:
