@@ -45,8 +45,8 @@ def matrix(rows: int, columns: int, seed: int = 0) -> tuple[Array, Array]:
 def as_mlx_reads(made: list[Array], dtype: mx.Dtype, size: int, bits: int) -> Array:
     """What MLX makes of the arrays, in float32."""
     packed, scales, biases = made
-    scales, biases = (mx.array(part).view(dtype).astype(mx.float32) for part in (scales, biases))
-    return np.array(mx.dequantize(mx.array(packed), scales, biases, group_size=size, bits=bits), np.float64)
+    wide = [mx.array(part).view(dtype).astype(mx.float32) for part in (scales, biases)]
+    return np.array(mx.dequantize(mx.array(packed), wide[0], wide[1], group_size=size, bits=bits), np.float64)
 
 
 def errors(values: Array, read: Array, weights: Array, size: int) -> Array:
