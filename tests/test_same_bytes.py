@@ -40,6 +40,23 @@ for mode, bits, group in {list(MODES.values())}:
             digest = hashlib.sha256(b"".join(bytes(memoryview(part.view(mx.uint8))) for part in parts))
             print(mode, bits, name, digest.hexdigest())
 """
+WEIGHTED = f"""
+import hashlib, sys
+sys.path.insert(0, {str(ROOT / "scripts")!r})
+import mlx.core as mx
+import numpy as np
+from mlx_publish.engine.rounding import Precision
+from mlx_publish.engine.weighted import STEPS, quantize_rows, weights_of
+chance = np.random.default_rng(22)
+weights = mx.load(sys.argv[1])
+for name in sorted(weights):
+    of = weights[name].dtype
+    bits_of = np.array(weights[name].view(mx.uint32 if of == mx.float32 else mx.uint16))
+    importance = weights_of("".join(STEPS[step] for step in chance.integers(0, 36, bits_of.shape[-1])))
+    for bits, group in ((2, 64), (3, 32), (4, 64), (5, 64), (6, 32), (8, 64)):
+        parts = quantize_rows(bits_of, of, Precision(group, bits, "affine"), importance)
+        print(bits, name, hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
+"""
 
 
 @pytest.fixture
@@ -163,6 +180,20 @@ def test_a_quantizer_gives_the_same_bytes_on_arm64(emulated: Path, tmp_path: Pat
     lines = here.splitlines()
     assert len(lines) == 2 * len(MODES) * (len(matrices) + 3)
     assert lines[::2] == lines[1::2], "MLX's own and ours"
+    assert here == there
+
+
+def test_scales_by_importance_are_the_same_bytes_on_arm64(emulated: Path, tmp_path: Path) -> None:
+    source = make_model(tmp_path / "Tiny")
+    same_bytes.roughen(source)
+    matrices = {name: values for name, values in read_tensors(source / "model.safetensors").items() if values.ndim > 1}
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {**matrices, **patterns()})
+    here, there = (
+        subprocess.run([python, "-I", "-c", WEIGHTED, path], env={}, capture_output=True, text=True, check=True).stdout
+        for python in (sys.executable, emulated)
+    )
+    assert len(here.splitlines()) == 6 * (len(matrices) + 3)
     assert here == there
 
 

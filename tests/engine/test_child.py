@@ -63,6 +63,13 @@ def test_an_error_of_the_child_is_raised_here(job: Job, kind: str, error: type[P
         assert caught.value.check == "converts"
 
 
+def test_bad_input_that_the_child_finds_keeps_its_file_and_its_key(job: Job) -> None:
+    with pytest.raises(BadInput) as caught:
+        child._unpack(answer("BadInput", place=["plan.yaml", 7], key="modules.model.norm"), job)
+    assert str(caught.value) == "plan.yaml:7: modules.model.norm: it broke"
+    assert caught.value.remedy == "Mend it."
+
+
 def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
     with pytest.raises(Bug) as caught:
         child._unpack(answer("Bug", remedy=""), job)
