@@ -204,7 +204,7 @@ def again(evidence: Evidence) -> str:
     if source.repo:
         words += ["--revision", source.identity]
     if variant.quantized:
-        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed)
+        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=variant.options)
         words += method_of(form).flags(form)
     if variant.dtype:
         words += ["--dtype", variant.dtype]

@@ -10,6 +10,7 @@ from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
@@ -18,7 +19,7 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
-    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
+    "convert": (*BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS),
     "fidelity": (*FIDELITY, *REFERENCE),
     "benchmark": BENCHMARK,

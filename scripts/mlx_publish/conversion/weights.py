@@ -20,6 +20,8 @@ from mlx_publish.source.logits import SourceLogits
 
 _BESIDES = 4 << 30
 """Bytes of memory that a conversion may take besides twice what it should."""
+_GROUP = 64
+"""Group size that config.json names where each module has its own."""
 
 
 def convert_weights(
@@ -28,8 +30,11 @@ def convert_weights(
     folders: Mapping[str, Path],
     prepared: Prepared,
     tokenizer: Mapping[str, object],
+    plans: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
+
+    `plans` are the plan files of the variants that have one, by label.
 
     What later stages want of the source is computed while it is in memory, where this machine can hold it: on another
     one they read it once more. Raises what `run_job` raises.
@@ -44,12 +49,13 @@ def convert_weights(
             label=variant.label,
             quantize=variant.form.quantized,
             bits=variant.form.bits,
-            group_size=variant.form.group_size,
+            group_size=variant.form.group_size or (_GROUP if variant.quantized else None),
             mode=variant.form.mode,
             mixed=variant.form.mixed,
             dtype=variant.form.dtype,
             method=variant.quantizer.name,
             options=variant.form.options,
+            plan=(plans or {}).get(variant.label, ""),
         )
         for variant in variants
     ]

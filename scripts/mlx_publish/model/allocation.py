@@ -75,6 +75,17 @@ def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:
     return _allocation(modules, table.picked(int(np.argmax(table.klds <= limit))))
 
 
+def step_above(modules: Sequence[ModuleSensitivity], rungs: Mapping[str, str]) -> int | None:
+    """Return the bytes of the smallest step that predicts less divergence; None where every module is at its best."""
+    steps = [
+        choice.bytes - module.rungs[rungs[module.path]].bytes
+        for module in modules
+        for choice in _useful(module)
+        if choice.bytes > module.rungs[rungs[module.path]].bytes
+    ]
+    return min(steps, default=None)
+
+
 def _allocation(modules: Sequence[ModuleSensitivity], picked: Sequence[_Choice]) -> Allocation:
     rungs = {module.path: choice.rung for module, choice in zip(modules, picked, strict=True)}
     return Allocation(rungs, sum(choice.bytes for choice in picked), sum(choice.kld for choice in picked))

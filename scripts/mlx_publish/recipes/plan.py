@@ -102,7 +102,6 @@ class Others(Strict):
 class Plan(Strict):
     """A plan; its modules stand in the order of the model."""
 
-    schema_: Literal["mlx-publish/quantization-plan/1"] = Field(SCHEMA, alias="schema")
     source: PlannedSource
     calibration: PlannedCalibration | None = None
     tools: dict[Short, Short] = Field(default_factory=dict, max_length=32)
@@ -211,7 +210,7 @@ def plan_of(text: str, name: str) -> Plan:
             remedy=f"A plan begins with schema: {SCHEMA}; see {PAGE}.",
         )
     try:
-        plan = Plan.model_validate(data)
+        plan = Plan.model_validate({key: value for key, value in data.items() if key != "schema"})
     except ValidationError as error:
         raise bad_input(error.errors(), name, lines, PAGE, Plan) from None
     own = {path: _with_own_input(path, module, plan.importance) for path, module in plan.modules.items()}
@@ -259,7 +258,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     for path, module in plan.modules.items():
         yield f"  {_scalar(path)}: {_flow(_module(path, module))}"
     if plan.importance:
-        yield "# How much flows through each column of an input, by which the scales of its modules are chosen. Do not edit."
+        yield "# How much flows through each column of an input, by which its modules' scales are chosen. Do not edit."
         yield "importance:"
         for key, columns in plan.importance.items():
             yield f"  {_scalar(key)}: |"
