@@ -15,6 +15,7 @@ import arm64_environment
 import compared_files
 import same_bytes
 from compared_files import Compared
+from mlx_publish.recipes.plan import read_plan
 from models import make_model
 from same_bytes import Failed, Machine
 from tensor_file import float32, read_tensors, write_tensors
@@ -118,6 +119,14 @@ def test_a_rough_model_has_what_rounding_is_hard_on_and_is_the_same_each_time(tm
     exponents = (bits >> 7) & 0xFF
     assert exponents.max() - exponents[exponents > 0].min() > 20, "far scales"
     assert ((exponents.max(axis=1) > 0) & (exponents.max(axis=1) < 8)).any(), "rows without a scale in mxfp4"
+
+
+def test_the_plan_that_is_compared_has_every_width_and_an_importance_for_each_module(tmp_path: Path) -> None:
+    plan = read_plan(same_bytes.write_a_plan(make_model(tmp_path / "Tiny")))
+    assert {module.bits for module in plan.modules.values()} == {2, 3, 4, 5, 6, 8}
+    assert set(plan.importance) == set(plan.modules)
+    assert set().union(*plan.importance.values()) == set("0123456789abcdefghijklmnopqrstuvwxyz")
+    assert plan.rounding == "weighted"
 
 
 def test_a_command_that_fails_is_told_with_what_it_printed(tmp_path: Path) -> None:

@@ -461,7 +461,7 @@ def test_an_unknown_operation_is_a_bug(job: Job, messages: list[str | Step]) -> 
     assert "KeyError" in job.log.read_text()
 
 
-def test_bad_input_cannot_come_from_a_child(job: Job) -> None:
+def test_bad_input_that_names_no_file_cannot_come_from_a_child(job: Job) -> None:
     with pytest.raises(PublishError) as caught:
         child._unpack(answer("BadInput"), job)
     assert not isinstance(caught.value, BadInput)
