@@ -167,8 +167,8 @@ def write_a_plan(source: Path) -> Path:
             continue
         module, (bits, group_size) = name.removesuffix(".weight"), rungs[len(modules) % len(rungs)]
         modules[module] = {"bits": bits, "group_size": group_size, "kld": 0.0, "kind": "mlp", "weights": values.size}
-        steps: list[int] = chance.integers(0, 36, values.shape[1]).tolist()
-        importance[module] = "".join(np.base_repr(step, 36).lower() for step in steps)
+        steps = chance.integers(0, 36, size=values.shape[1:])
+        importance[module] = "".join(np.base_repr(step, 36).lower() for step in steps.tolist())
     plan = {
         "source": {"name": source.name, "identity": "made by chance"},
         "target": {"target_bpw": 5.0},
