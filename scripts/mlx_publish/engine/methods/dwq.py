@@ -19,10 +19,13 @@ import numpy as np
 from mlx import nn, optimizers
 from mlx.utils import tree_flatten, tree_map
 
-from mlx_publish.engine.methods import quantize
+from mlx_publish.engine.methods import Quantized, quantize
 from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, wide
 from mlx_publish.engine.methods._state import State, restored, saved
 from mlx_publish.engine.methods._unpacked import unpacking
+from mlx_publish.engine.rounding import Precision
+from mlx_publish.engine.rows import INTEGERS, bits_of
+from mlx_publish.engine.weighted import quantize_rows, weights_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.machine.packages import versions
@@ -38,7 +41,7 @@ Params = dict[str, Any]
 def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     """Quantize a copy of the model and let it learn. Raises `Refused` where there is nothing to learn."""
     order = lesson.order
-    student, config, kept = _student(model, config, order)
+    student, config, kept, _ = _student(model, config, order)
     trained = [module for _, module in student.named_modules() if _learns(module)]
     if not trained:
         raise Refused(
@@ -58,14 +61,28 @@ def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     return Taught(student, config, kept, learned)
 
 
-def _student(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> Any:
-    """Return the quantized model as it is without learning, with config and kept layers."""
+def _student(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> Quantized:
+    """Return the quantized model as it is without learning."""
     method = "plan" if order.plan else "rtn"
     student = copy.deepcopy(model)  # of modules; arrays are shared
     stream = mx.default_stream(mx.default_device())
     made = quantize(student, config, VariantOrder(**{**vars(order), "method": method}), itertools.repeat(stream))
-    mx.eval(made[0].parameters())
+    mx.eval(made.model.parameters())
+    weights = dict(tree_flatten(model.parameters()))
+    for path, module in made.model.named_modules():
+        if path in made.importance:
+            _weigh(module, weights[f"{path}.weight"], made.importance[path])
     return made
+
+
+def _weigh(module: Any, weight: mx.array, importance: str) -> None:
+    """Choose the scales of a quantized module by importance, as a plan without learning does."""
+    rows = bits_of(weight).reshape(-1, weight.shape[-1]).view(INTEGERS[weight.dtype.size])
+    precision = Precision(module.group_size, module.bits, module.mode)
+    parts = quantize_rows(rows, weight.dtype, precision, weights_of(importance))
+    for name, part in zip(("weight", "scales", "biases"), parts, strict=True):
+        before = module[name]
+        module[name] = mx.array(part).view(before.dtype).reshape(before.shape)
 
 
 def _learns(module: Any) -> bool:
