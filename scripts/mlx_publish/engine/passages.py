@@ -1,21 +1,17 @@
-"""The text of the comparison as token ids: documents of several kinds, each read from its own beginning."""
+"""Texts as token ids: passages of the comparison, each the beginning of a document, and samples to calibrate on."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.prompts import finished
-from mlx_publish.engine.tokenizing import own_tokenizer
-
-Dialogues = Sequence[Sequence[Mapping[str, str]]]
-_Text = tuple[str, bool]
-"""A text, and whether the tokenizer puts its special tokens around it."""
+from mlx_publish.engine.encoding import Dialogues, Encodable, encoder, rendered
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence.sensitivities import CalibrationOrder
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,8 @@ _PASSAGES = 16
 """Among so many the tokens are divided, or among more: errors are those of passages, not of positions."""
 _SHORT = 32  # tokens; nothing is divided into shorter passages
 _LEAST = 8  # tokens; a shorter passage shows nothing
+_AT_ONCE = 64
+"""Documents that are read together, until there are enough of them."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,16 @@ def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[P
     those of the tokenizer.json in `folder` where there is one, for classes of transformers may read it differently.
     """
     longest = min(LONGEST, max(_SHORT, tokens // _PASSAGES))
-    encode = _encoder(folder, tokenizer)
+    encode = encoder(folder, tokenizer)
     parts: list[Passage] = []
     for kind, share in SHARES.items():
-        documents: Iterable[_Text]
+        documents: Iterable[Encodable]
         if kind == "dialogue":
-            documents = _rendered(tokenizer, texts.dialogue)
+            documents = rendered(tokenizer, texts.dialogue)
         else:
             documents = ((text, True) for text in getattr(texts, kind))
         ids = (encode(text, special) for text, special in documents)
-        parts += _cut(kind, ids, round(tokens * share), longest)
+        parts += _cut(kind, ids, int(tokens * share), longest)
     return tuple(parts)
 
 
@@ -86,41 +84,118 @@ def _cut(kind: str, documents: Iterable[Sequence[int]], tokens: int, longest: in
             return
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of a calibration text, and others of other documents to judge by what was learned from the first."""
+
+    samples: tuple[tuple[int, ...], ...]
+    apart: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Ids of one sample, and the numbers of the documents that they are of."""
+
+    kind: str
+    documents: frozenset[int]
+    ids: tuple[int, ...]
+
+
+def samples(folder: Path, tokenizer: Any, order: CalibrationOrder) -> tuple[tuple[int, ...], ...]:
+    """Return `order.samples` samples of `order.length` ids each, or fewer where the text has no more.
+
+    Kinds of text come in their shares, in each beginning of the list as well. A sample is of one document; documents
+    that are shorter than a sample are joined. Raises `BadInput` if the text has not one sample.
+    """
+    return drawn(folder, tokenizer, order).samples
+
+
+def drawn(folder: Path, tokenizer: Any, order: CalibrationOrder, apart: int = 0) -> Drawn:
+    """Return samples, and `apart` others that share no document with them: at most a quarter of all."""
+    dice = random.Random(order.seed)  # noqa: S311  the same on all machines
+    enough = order.samples + 2 * apart
+    windows: dict[str, list[_Window]] = {}
+    tokens = 0
+    for kind in sorted(order.texts, key=lambda kind: [*SHARES, kind].index(kind)):
+        documents: Any = order.texts[kind]
+        found, read = _windows(kind, _encoded(folder, tokenizer, documents, dice), order.length, enough)
+        windows[kind], tokens = found, tokens + read
+    count = sum(map(len, windows.values()))
+    if not count:
+        raise BadInput(
+            f"the calibration text has {tokens:,} tokens, but a sample takes {order.length:,}",
+            place=order.place,
+            remedy="Use a longer text, or set a smaller length below calibration.",
+        )
+    # Windows of one document stand side by side here, so that few documents are lost to learning.
+    judging = _in_shares(windows, min(apart, count // 4))
+    taken = {(window.kind, number) for window in judging for number in window.documents}
+    left = {
+        kind: [window for window in found if not {(kind, number) for number in window.documents} & taken]
+        for kind, found in windows.items()
+    }
+    for found in left.values():
+        found.sort(key=lambda _: dice.random())
+    learning = _in_shares(left, order.samples)
+    return Drawn(tuple(window.ids for window in learning), tuple(window.ids for window in judging))
+
+
+def _encoded(
+    folder: Path, tokenizer: Any, documents: Sequence[str | Sequence[Mapping[str, str]]], dice: random.Random
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield number and ids of the documents, in an order that is drawn; a template renders some dialogues at once."""
+    encode = encoder(folder, tokenizer)
+    numbers = sorted(range(len(documents)), key=lambda _: dice.random())
+    for start in range(0, len(numbers), _AT_ONCE):
+        batch = numbers[start : start + _AT_ONCE]
+        dialogues = {number: document for number in batch if not isinstance(document := documents[number], str)}
+        read = dict(zip(dialogues, rendered(tokenizer, list(dialogues.values())), strict=True))
+        for number in batch:
+            text, special = read.get(number) or (str(documents[number]), True)
+            yield number, encode(text, special)
+
+
+def _windows(
+    kind: str, documents: Iterable[tuple[int, list[int]]], length: int, enough: int
+) -> tuple[list[_Window], int]:
+    """Return samples of documents until there are `enough`, and how many tokens were read."""
+    found: list[_Window] = []
+    joined: list[int] = []
+    joined_of: set[int] = set()
+    tokens = 0
+    for number, ids in documents:
+        tokens += len(ids)
+        whole = len(ids) // length * length
+        found += [
+            _Window(kind, frozenset({number}), tuple(ids[start : start + length])) for start in range(0, whole, length)
+        ]
+        if rest := ids[whole:]:
+            # Of a long document a short end is left out.
+            if not whole or len(rest) >= length // 2:
+                joined += rest
+                joined_of.add(number)
+            if len(joined) >= length:
+                found.append(_Window(kind, frozenset(joined_of), tuple(joined[:length])))
+                joined, joined_of = [], set()
+        if len(found) >= enough:
+            break
+    return found, tokens
+
+
+def _in_shares(windows: Mapping[str, Sequence[_Window]], count: int) -> list[_Window]:
+    """Return so many of all kinds that each beginning of the list has them in their shares, as far as there are any."""
+    taken = dict.fromkeys(windows, 0)
+    chosen: list[_Window] = []
+    while len(chosen) < count:
+        left = [kind for kind in windows if taken[kind] < len(windows[kind])]
+        if not left:
+            break
+        kind = max(left, key=lambda kind: SHARES.get(kind, 1.0) * (len(chosen) + 1) - taken[kind])
+        chosen.append(windows[kind][taken[kind]])
+        taken[kind] += 1
+    return chosen
+
+
 def tokens_sha256(parts: Sequence[Passage]) -> str:
     """Return the SHA-256 of all ids, in decimal with commas, a passage a line."""
     return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
-
-
-def _encoder(folder: Path, tokenizer: Any) -> Callable[[str, bool], list[int]]:
-    """Return what makes ids of a text, with the tokenizer's special tokens around it or without."""
-    raw = own_tokenizer(folder)
-
-    def encode(text: str, special: bool) -> list[int]:
-        if raw is not None:
-            return [int(id_) for id_ in raw.encode(text, add_special_tokens=special).ids]
-        return [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]
-
-    return encode
-
-
-def _rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[_Text]:
-    """Yield a text for each dialogue; a template brings its own special tokens, so a tokenizer must add none."""
-    if not tokenizer.has_chat_template:
-        yield from (("\n\n".join(turn["content"] for turn in dialogue), True) for dialogue in dialogues)
-        return
-    for dialogue, text in zip(dialogues, finished(rendering(tokenizer, dialogues)).values(), strict=True):
-        # The smoke test judges templates.
-        refused = isinstance(text, Exception)
-        yield (json.dumps(dialogue, ensure_ascii=False), True) if refused else (str(text), False)
-
-
-def rendering(tokenizer: Any, dialogues: Dialogues) -> dict[str, Callable[[], str]]:
-    """Return what renders the dialogues of the comparison, by name."""
-    if not tokenizer.has_chat_template:
-        return {}
-    return {
-        f"dialogue {number} of the comparison": partial(
-            tokenizer.apply_chat_template, [dict(turn) for turn in dialogue], tokenize=False
-        )
-        for number, dialogue in enumerate(dialogues, 1)
-    }
