@@ -62,7 +62,11 @@ def read_file(path: Path, key: Place) -> Read:
     flowing = path.suffix.lower() != ".jsonl"
     parts = list(_paragraphs(text) if flowing else _lines(text, path))
     if not parts:
-        raise BadInput("the file contains no text", place=Place(str(path)), remedy="Add text, or remove this key.")
+        raise BadInput(
+            "the file contains no text",
+            place=Place(str(path)),
+            remedy="Add text, or remove calibration.file from the recipe.",
+        )
     return Read(parts, hashlib.sha256(content).hexdigest(), flowing)
 
 
@@ -92,7 +96,7 @@ def _content(path: Path, key: Place) -> bytes:
 def _paragraphs(text: str) -> Iterator[Part]:
     for paragraph in _PARAGRAPH.split(text):
         if paragraph.strip():
-            yield Part(paragraph.strip("\n"), paragraph)
+            yield Part(text=paragraph.strip("\n"), words=paragraph.strip("\n"))
 
 
 def _lines(text: str, path: Path) -> Iterator[Part]:
