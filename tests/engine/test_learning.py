@@ -81,7 +81,7 @@ def answers(folder: Path, ids: mx.array) -> Any:
 def order(folder: Path, method: str, **more: Any) -> VariantOrder:
     """An order of 4 bits with little text."""
     options: Any = {"method": method, "learning": QUICK.get(method, {})}
-    text: Any = {"texts": {"text": TEXT[:8000]}, "sha256": "", "samples": 24, "length": 64, "seed": 0}
+    text: Any = {"texts": {"text": TEXT[:8000].split("\n\n")}, "sha256": "", "samples": 24, "length": 64, "seed": 0}
     plain = VariantOrder(str(folder), f"4bit-{method}", True, 4, 64, "affine", None, None, method)
     given: dict[str, Any] = {"options": options, "calibration": text} | more
     return replace(plain, **given)
