@@ -107,6 +107,8 @@ class KeptLayers:
     """Path -> bits, more than were asked for: the class of the model wants it so."""
     whole: Sequence[str] = ()
     """Those that the class leaves unquantized."""
+    nearest: Sequence[str] = ()
+    """Those of a plan whose scales the class chooses itself, so that they are not chosen by importance."""
     fallback: Mapping[str, int] = field(default_factory=dict)
     """Path -> bits, more than were asked for, of what a method cannot do and rounds."""
 

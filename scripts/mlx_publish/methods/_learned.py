@@ -64,6 +64,8 @@ class Learned(Method):
     widths: ClassVar[tuple[int, ...]]
     """Bits that it can do."""
     options: ClassVar[type[BaseModel]]
+    upon_plans: ClassVar[bool] = False
+    """Whether it may learn upon a plan."""
 
     def claims(self, keys: Any) -> bool:
         """Return whether `method` names it, in a variant or in its form."""
@@ -79,6 +81,8 @@ class Learned(Method):
 
     def judge(self, keys: Any) -> None:
         """Raise where it cannot do the bits, or a key or a setting is none of its own."""
+        if (plan := planned(keys)) and not self.upon_plans:
+            raise wrong_key("method", f"{self.name} has one width; take dwq to learn upon a {plan.name}, or bits")
         for key in ("mode", "mixed"):
             if value := getattr(keys, key, None):
                 raise wrong_key(key, f"{self.name} writes affine weights of one width, not {value}; remove {key}")
@@ -120,6 +124,13 @@ class Learned(Method):
     def better(self, form: Form) -> str:
         """Return the next wider ones."""
         return rtn.METHOD.better(form)
+
+
+def planned(keys: Any) -> Method | None:
+    """Return the method of plans, where the keys of a variant, or its form, ask for one."""
+    from mlx_publish.methods import METHODS  # noqa: PLC0415  those of this module are among them
+
+    return next((method for method in METHODS if method.name == "plan" and method.claims(keys)), None)
 
 
 def named(keys: Any) -> object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlx_publish.methods._learned import Keys, Learned, listed
-from mlx_publish.methods._method import Form, Method, wrong_key
+from mlx_publish.methods._learned import Keys, Learned, listed, planned
+from mlx_publish.methods._method import Form, wrong_key
 
 
 class Options(Keys):
@@ -18,6 +18,7 @@ class Dwq(Learned):
     name = "dwq"
     options = Options
     short_names = ("4bit-dwq",)
+    upon_plans = True
     widths = (2, 3, 4, 5, 6)  # of 8 bits, mlx-lm learns nothing
 
     def judge(self, keys: Any) -> None:
@@ -56,13 +57,6 @@ class Dwq(Learned):
         """Return the advice of the plan, or the next wider ones."""
         plan = planned(form)
         return plan.better(form) if plan else super().better(form)
-
-
-def planned(keys: Any) -> Method | None:
-    """Return the method of plans, where the keys of a variant, or its form, ask for one."""
-    from mlx_publish.methods import METHODS  # noqa: PLC0415  this module is one of them
-
-    return next((method for method in METHODS if method.name == "plan" and method.claims(keys)), None)
 
 
 METHOD = Dwq()

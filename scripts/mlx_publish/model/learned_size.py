@@ -18,7 +18,8 @@ _EXPERT = re.compile(r"\.experts\.\d+\.")
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
 _GPTQ_BATCH = 8
 """Samples that mlx-lm's GPTQ reads at once."""
-_AWQ_BATCH = 32
+_HEAD = 64
+"""Width of a head, at least."""
 _FLOAT32 = 4
 
 
@@ -66,7 +67,10 @@ def _awq(tensors: Sequence[TensorInfo], text: Text, computing: Computing) -> flo
     block = _largest_block(tensors)
     tokens = text.samples * text.length
     flowing = sum(layer[-1] for layer in block) + 4 * max(map(max, block), default=0)
-    scores = min(_AWQ_BATCH, text.samples) * text.length**2 * 64  # of as many heads
+    embedding = embedding_of(tensors)
+    heads = (embedding.shape[1] if embedding else 0) // _HEAD
+    # A GPU never holds scores of attention, a CPU those of all samples, twice.
+    scores = 2 * tokens * text.length * heads if computing.width == _FLOAT32 else 0
     return computing.width * (tokens * flowing + scores)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -19,10 +19,13 @@ import numpy as np
 from mlx import nn, optimizers
 from mlx.utils import tree_flatten, tree_map
 
-from mlx_publish.engine.methods import quantize
+from mlx_publish.engine.methods import Quantized, quantize
 from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, wide
 from mlx_publish.engine.methods._state import State, restored, saved
 from mlx_publish.engine.methods._unpacked import unpacking
+from mlx_publish.engine.rounding import Precision
+from mlx_publish.engine.rows import INTEGERS, bits_of
+from mlx_publish.engine.weighted import quantize_rows, weights_of
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.machine.packages import versions
@@ -30,15 +33,15 @@ from mlx_publish.text.progress import Step
 
 _TEMPERATURE = 2.0
 """By which logits are divided before they are compared, as in mlx-lm."""
-_HELD_BACK = 8
-"""One of so many samples tells whether it helped, and is not learned from."""
+JUDGES = True
+"""Whether it keeps some text apart to judge itself by."""
 Params = dict[str, Any]
 
 
 def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     """Quantize a copy of the model and let it learn. Raises `Refused` where there is nothing to learn."""
     order = lesson.order
-    student, config, kept = _student(model, config, order)
+    student, config, kept, _ = _student(model, config, order)
     trained = [module for _, module in student.named_modules() if _learns(module)]
     if not trained:
         raise Refused(
@@ -58,14 +61,28 @@ def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     return Taught(student, config, kept, learned)
 
 
-def _student(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> Any:
-    """Return the quantized model as it is without learning, with config and kept layers."""
+def _student(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> Quantized:
+    """Return the quantized model as it is without learning."""
     method = "plan" if order.plan else "rtn"
     student = copy.deepcopy(model)  # of modules; arrays are shared
     stream = mx.default_stream(mx.default_device())
     made = quantize(student, config, VariantOrder(**{**vars(order), "method": method}), itertools.repeat(stream))
-    mx.eval(made[0].parameters())
+    mx.eval(made.model.parameters())
+    weights = dict(tree_flatten(model.parameters()))
+    for path, module in made.model.named_modules():
+        if path in made.importance:
+            _weigh(module, weights[f"{path}.weight"], made.importance[path])
     return made
+
+
+def _weigh(module: Any, weight: mx.array, importance: str) -> None:
+    """Choose the scales of a quantized module by importance, as a plan without learning does."""
+    rows = bits_of(weight).reshape(-1, weight.shape[-1]).view(INTEGERS[weight.dtype.size])
+    precision = Precision(module.group_size, module.bits, module.mode)
+    parts = quantize_rows(rows, weight.dtype, precision, weights_of(importance))
+    for name, part in zip(("weight", "scales", "biases"), parts, strict=True):
+        before = module[name]
+        module[name] = mx.array(part).view(before.dtype).reshape(before.shape)
 
 
 def _learns(module: Any) -> bool:
@@ -79,21 +96,14 @@ class _Training:
     lesson: Lesson
     resumed: int = 0
     steps: int = 0
-    _training: Samples = field(default_factory=list)
-    _held_back: Samples = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        samples = self.lesson.samples
-        if len(samples) < 2:
+        if not self.lesson.samples or not self.lesson.apart:
             raise Refused(
-                "dwq needs two samples of calibration text at least: one to learn from, one to judge by",
+                "the calibration text is too short for dwq, which learns from some documents and is judged by others",
                 check="converts",
-                remedy="Set more samples below calibration, or use a longer text.",
+                remedy="Use a longer text of several documents, or set a smaller length below calibration.",
             )
-        order = np.random.default_rng(0).permutation(len(samples))
-        held_back = max(1, len(samples) // _HELD_BACK)
-        self._held_back = [samples[at] for at in order[:held_back]]
-        self._training = [samples[at] for at in order[held_back:]]
         self._stored = tree_map(lambda array: array.dtype, self.student.trainable_parameters())
 
     def run(self) -> State:
@@ -122,7 +132,7 @@ class _Training:
     def validate(self, params: Params) -> float:
         """Return the mean loss on the samples that are held back, in nats."""
         total, count = 0.0, 0
-        for batch in self._cut(self._held_back):
+        for batch in self._cut(self.lesson.apart):
             loss, tokens = self._loss(params, *batch, self._targets(batch[0]))
             here = int(tokens)
             total += float(loss) * here
@@ -160,8 +170,8 @@ class _Training:
     def _batches(self) -> Iterator[tuple[mx.array, mx.array]]:
         """Yield ids and mask of each step; every pass has an order of its own."""
         for number in range(int(self.lesson.settings["passes"])):
-            order = np.random.default_rng(number + 1).permutation(len(self._training))
-            yield from self._cut([self._training[at] for at in order])
+            order = np.random.default_rng(number + 1).permutation(len(self.lesson.samples))
+            yield from self._cut([self.lesson.samples[at] for at in order])
 
     def _cut(self, samples: Samples) -> Iterator[tuple[mx.array, mx.array]]:
         size = int(self.lesson.settings["batch_size"])
@@ -180,6 +190,6 @@ class _Training:
             if path.endswith((".scales", ".biases")):
                 digest.update(f"{path} {array.dtype} {array.shape}".encode())
                 digest.update(np.array(array.astype(mx.float32)).tobytes())
-        told = [dict(self.lesson.settings), list(map(list, self.lesson.samples)), versions("mlx", "mlx-lm")]
+        told = [dict(self.lesson.settings), self.lesson.samples, self.lesson.apart, versions("mlx", "mlx-lm")]
         digest.update(json.dumps([*told, str(mx.default_device())]).encode())
         return digest.hexdigest()
