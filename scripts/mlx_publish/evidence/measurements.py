@@ -117,10 +117,21 @@ class GainSpec(Open):
     same_first_choice: Share
     rounding_same_first_choice: Share
     curve: Annotated[list[RoundingPointSpec], Field(min_length=1, max_length=64)]
+    error_factor: Positive | None = None
+
+
+class PassageKld(Open):
+    """The comparison on one passage of the text."""
+
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
 
 
 class FidelitySpec(Kind):
-    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors."""
+    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors.
+
+    Evidence from earlier versions lacks what has a default.
+    """
 
     mean_kld_error: Positive
     median_kld: Positive
@@ -135,6 +146,20 @@ class FidelitySpec(Kind):
     reference: Annotated[Open, ANY] | None = Field(title="Reference")
     gain: GainSpec | None = None
     computed_in: SkipJsonSchema[str | None] = None
+    p90_kld: Positive | None = None
+    p999_kld: Positive | None = None
+    mean_delta_p: Annotated[float, Field(ge=-1, le=1)] | None = None
+    rms_delta_p: Share | None = None
+    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None = None
+    passages: Annotated[int, Field(ge=1)] | None = None
+    errors_by: Literal["passage", "position"] | None = None
+    error_factor: Positive | None = None
+    by_passage: Annotated[list[PassageKld], SOME] | None = None
+
+    @property
+    def noise(self) -> float | None:
+        """Half the width of the mean KLD's 95 % interval; None for evidence from versions that have no intervals."""
+        return None if self.error_factor is None else self.error_factor * self.mean_kld_error
 
 
 class Rate(Open):
