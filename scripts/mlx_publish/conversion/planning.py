@@ -20,7 +20,7 @@ from mlx_publish.machine.macs import most_weights_for, need, smallest_mac, usabl
 from mlx_publish.methods.plan import Target, target_of
 from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, within
 from mlx_publish.model.cache import cache_of
-from mlx_publish.recipes.plan import Plan, write_plan
+from mlx_publish.recipes.plan import Plan, read_plan, write_plan
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.calibration import calibration_inputs, calibration_name
 from mlx_publish.source.layout import Prepared
@@ -111,7 +111,7 @@ def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) 
         else:
             followed = _planned(context, variant, target, measured(context, variant, prepared))
             write_plan(path, followed.plan)
-            followed = replace(followed, sha256=sha256_of(path))
+            followed = replace(followed, plan=read_plan(path), sha256=sha256_of(path))
         plans[variant.label] = followed
         words = f"{followed.plan.bits_now:.3f} bits per weight, {size(followed.plan.weight_bytes)}"
         predicted = "" if followed.plan.edited else f", predicted mean KLD {significant(followed.plan.predicted_kld)}"

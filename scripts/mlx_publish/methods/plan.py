@@ -64,8 +64,8 @@ class Options(Strict):
             input="Memory of the Mac that a planned variant has to fit, such as 16GB",
         ),
     ] = None
-    """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets the
-    GPU use."""
+    """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets
+    the GPU use."""
     context: Annotated[Tokens | None, Flag("N", "Tokens of context that have to fit with --fits (default: 8192)")] = (
         None
     )
