@@ -18,7 +18,7 @@ from mlx_publish.children.engine import DEFAULT, Asked, Children, threads
 from mlx_publish.children.limits import GARBLED, OUT_OF_MEMORY, STOPPED, TOO_LONG, TOO_SLOW
 from mlx_publish.children.serving import INTERRUPTED
 from mlx_publish.children.worker import Bounds, Ended
-from mlx_publish.errors import Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
+from mlx_publish.errors import BadInput, Bug, Interrupted, Place, PublishError, Refused, SurroundingsError, by_words
 from mlx_publish.text import kit
 from mlx_publish.text.progress import Step, Tell, from_plain
 
@@ -84,7 +84,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
 def run_job(job: Job, progress: Progress, at_once: int = 1, stop: threading.Event | None = None) -> dict[str, Any]:
     """Run one job. After a child that was killed by a signal it is tried once more: Metal sometimes fails so.
 
-    Raises `Refused`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` if MLX is missing,
+    Raises `Refused`, `BadInput`, `SurroundingsError` or `Bug` as the child says, `SurroundingsError` if MLX is missing,
     where the child died or took longer than its bounds, `Refused` if it took more memory, and `Interrupted` once
     `stop` is set.
     """
@@ -143,6 +143,8 @@ def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
     kinds: dict[str, type[PublishError]] = {"Refused": Refused, "SurroundingsError": SurroundingsError}
     if answer["kind"] == "Refused":
         raise Refused(message, check=answer["check"], place=Place(*answer["place"]), remedy=remedy)
+    if answer["kind"] == "BadInput" and answer["place"][0]:  # only a plan file is read there
+        raise BadInput(message, place=Place(*answer["place"]), key=answer["key"], remedy=remedy)
     raise kinds.get(answer["kind"], Bug)(message, remedy=remedy)
 
 

@@ -137,6 +137,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
         "kind": type(error).__name__,
         "message": error.message,
         "place": [error.place.name, error.place.line],
+        "key": error.key,
         "remedy": error.remedy,
         "check": getattr(error, "check", ""),
     }

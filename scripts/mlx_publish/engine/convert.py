@@ -31,7 +31,7 @@ from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.made_on import made_on
-from mlx_publish.engine.making import Piece, Way, cores, judged, make, references, ways
+from mlx_publish.engine.making import Piece, Way, by_importance, cores, judged, make, references, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
@@ -169,9 +169,10 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
     routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
     typed = {path: array.dtype for path, array in tree_flatten(model.parameters())}
-    config, kept = copy.deepcopy(source.config), KeptLayers()
+    config, kept, importance = copy.deepcopy(source.config), KeptLayers(), dict[str, str]()
     if variant.quantize:
-        model, config, kept = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
+        quantized = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
+        model, config, kept, importance = *quantized[:3], dict(quantized.importance)
     if dtype:
         # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
@@ -181,13 +182,14 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     expected = references(model, typed, parameters.arrays)
     beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
     by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
+    by_parameter, nearest = by_importance(by_parameter, importance)
     known = {name for way in by_parameter.values() for name in way.names}
     whole: dict[str, list[tuple[str, mx.array]]] = {}
     for name, array in planned:
         if name not in known:
             whole.setdefault(name.rpartition(".")[0], []).append((name, array))
     writer = ShardWriter(folder, planned, backend().parameters(model))
-    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, kept)
+    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, replace(kept, nearest=nearest))
 
 
 @dataclass

@@ -105,6 +105,8 @@ class KeptLayers:
     """Path -> bits, more than were asked for."""
     whole: Sequence[str] = ()
     """Those that it leaves unquantized."""
+    nearest: Sequence[str] = ()
+    """Those of a plan whose scales it chooses itself, so that they are not chosen by importance."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ def sentence(layers: KeptLayers) -> str:
         for bits in sorted(set(layers.wider.values()))
     ]
     predicates += [f"leaves {_kinds(layers.whole)} unquantized"] if layers.whole else []
+    predicates += [f"rounds {_kinds(layers.nearest)} by its own scales"] if layers.nearest else []
     return " and ".join(predicates)
 
 
