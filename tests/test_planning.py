@@ -210,8 +210,7 @@ def test_a_plan_edited_by_hand_keeps_its_importance_and_predicts_nothing(plan: P
 
 def test_evidence_sums_the_plan_up_by_kind(plan: Plan) -> None:
     made = plan("4.6bpw")["4.6bpw"]
-    context: Context = plan.context  # type: ignore[attr-defined]
-    said = made.quantization(context)
+    said = made.quantization()
     assert (said.method, said.deterministic) == ("plan", True)
     assert said.calibration is not None
     assert said.plan is not None
