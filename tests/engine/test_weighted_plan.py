@@ -28,14 +28,16 @@ from mlx_publish.recipes.plan import Plan, write_plan
 from models import make_model
 
 RUNGS = ((4, 64), (3, 64), (8, 32), (16, 0), (4, 64), (2, 32), (5, 64), (6, 64))
-KINDS = {"llama": 2, "qwen3_moe": 2, "qwen3_5": 4}
-"""Architectures, one of experts and a hybrid among them, with layers."""
+KINDS = {"llama": 2, "qwen3_moe": 2, "qwen3_5": 4, "deepseek_v3": 2}
+"""Architectures with layers: one of experts, a hybrid, and one whose class computes weights of the source's."""
 INTEGERS = {mx.bfloat16: mx.uint16, mx.float16: mx.uint16, mx.float32: mx.uint32}
 
 
 @pytest.fixture(params=list(KINDS))
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return make_model(tmp_path / "source", request.param, layers=KINDS[request.param])
+    return make_model(
+        tmp_path / "source", request.param, layers=KINDS[request.param], tie=request.param != "deepseek_v3"
+    )
 
 
 def hand_made(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
