@@ -555,100 +555,112 @@ def measured(environment):
             def t_4(*unused):
                 raise TemplateRuntimeError("No filter named 'count' found.")
         try:
-            t_5 = environment.filters['format']
+            t_5 = environment.filters['errors']
         except KeyError:
             @internalcode
             def t_5(*unused):
-                raise TemplateRuntimeError("No filter named 'format' found.")
+                raise TemplateRuntimeError("No filter named 'errors' found.")
         try:
-            t_6 = environment.filters['join']
+            t_6 = environment.filters['format']
         except KeyError:
             @internalcode
             def t_6(*unused):
-                raise TemplateRuntimeError("No filter named 'join' found.")
+                raise TemplateRuntimeError("No filter named 'format' found.")
         try:
-            t_7 = environment.filters['length']
+            t_7 = environment.filters['join']
         except KeyError:
             @internalcode
             def t_7(*unused):
-                raise TemplateRuntimeError("No filter named 'length' found.")
+                raise TemplateRuntimeError("No filter named 'join' found.")
         try:
-            t_8 = environment.filters['md']
+            t_8 = environment.filters['length']
         except KeyError:
             @internalcode
             def t_8(*unused):
-                raise TemplateRuntimeError("No filter named 'md' found.")
+                raise TemplateRuntimeError("No filter named 'length' found.")
         try:
-            t_9 = environment.filters['memory']
+            t_9 = environment.filters['md']
         except KeyError:
             @internalcode
             def t_9(*unused):
-                raise TemplateRuntimeError("No filter named 'memory' found.")
+                raise TemplateRuntimeError("No filter named 'md' found.")
         try:
-            t_10 = environment.filters['percent']
+            t_10 = environment.filters['memory']
         except KeyError:
             @internalcode
             def t_10(*unused):
-                raise TemplateRuntimeError("No filter named 'percent' found.")
+                raise TemplateRuntimeError("No filter named 'memory' found.")
         try:
-            t_11 = environment.filters['same_logits']
+            t_11 = environment.filters['percent']
         except KeyError:
             @internalcode
             def t_11(*unused):
-                raise TemplateRuntimeError("No filter named 'same_logits' found.")
+                raise TemplateRuntimeError("No filter named 'percent' found.")
         try:
-            t_12 = environment.filters['short_against']
+            t_12 = environment.filters['percentiles']
         except KeyError:
             @internalcode
             def t_12(*unused):
-                raise TemplateRuntimeError("No filter named 'short_against' found.")
+                raise TemplateRuntimeError("No filter named 'percentiles' found.")
         try:
-            t_13 = environment.filters['sig']
+            t_13 = environment.filters['same_logits']
         except KeyError:
             @internalcode
             def t_13(*unused):
-                raise TemplateRuntimeError("No filter named 'sig' found.")
+                raise TemplateRuntimeError("No filter named 'same_logits' found.")
         try:
-            t_14 = environment.filters['size']
+            t_14 = environment.filters['short_against']
         except KeyError:
             @internalcode
             def t_14(*unused):
-                raise TemplateRuntimeError("No filter named 'size' found.")
+                raise TemplateRuntimeError("No filter named 'short_against' found.")
         try:
-            t_15 = environment.filters['speeds']
+            t_15 = environment.filters['sig']
         except KeyError:
             @internalcode
             def t_15(*unused):
-                raise TemplateRuntimeError("No filter named 'speeds' found.")
+                raise TemplateRuntimeError("No filter named 'sig' found.")
         try:
-            t_16 = environment.filters['tiny']
+            t_16 = environment.filters['size']
         except KeyError:
             @internalcode
             def t_16(*unused):
-                raise TemplateRuntimeError("No filter named 'tiny' found.")
+                raise TemplateRuntimeError("No filter named 'size' found.")
         try:
-            t_17 = environment.filters['tokens']
+            t_17 = environment.filters['speeds']
         except KeyError:
             @internalcode
             def t_17(*unused):
-                raise TemplateRuntimeError("No filter named 'tokens' found.")
+                raise TemplateRuntimeError("No filter named 'speeds' found.")
         try:
-            t_18 = environment.tests['defined']
+            t_18 = environment.filters['tiny']
         except KeyError:
             @internalcode
             def t_18(*unused):
-                raise TemplateRuntimeError("No test named 'defined' found.")
+                raise TemplateRuntimeError("No filter named 'tiny' found.")
         try:
-            t_19 = environment.tests['none']
+            t_19 = environment.filters['tokens']
         except KeyError:
             @internalcode
             def t_19(*unused):
+                raise TemplateRuntimeError("No filter named 'tokens' found.")
+        try:
+            t_20 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_20(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
+        try:
+            t_21 = environment.tests['none']
+        except KeyError:
+            @internalcode
+            def t_21(*unused):
                 raise TemplateRuntimeError("No test named 'none' found.")
         pass
         yield '## Measurements\n\n| Parameters | '
         yield str(environment.finalize(t_4(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'parameters'))))
         yield ' |\n| --- | --- |\n| Bits per weight | '
-        yield str(environment.finalize(t_5('%.2f', environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'bits_per_weight'))))
+        yield str(environment.finalize(t_6('%.2f', environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'bits_per_weight'))))
         if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'quantized'):
             pass
             yield ' ('
@@ -660,38 +672,38 @@ def measured(environment):
         if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'config'), 'context'):
             pass
             yield '| Context of the source | '
-            yield str(environment.finalize(t_17(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'config'), 'context'))))
+            yield str(environment.finalize(t_19(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'config'), 'context'))))
             yield ' tokens |\n'
         if ((undefined(name='here') if l_0_here is missing else l_0_here) and environment.getattr((undefined(name='here') if l_0_here is missing else l_0_here), 'memory_bytes')):
             pass
             yield '| Memory at '
-            yield str(environment.finalize(t_17(environment.getattr((undefined(name='here') if l_0_here is missing else l_0_here), 'memory_tokens'))))
+            yield str(environment.finalize(t_19(environment.getattr((undefined(name='here') if l_0_here is missing else l_0_here), 'memory_tokens'))))
             yield ' tokens | '
-            yield str(environment.finalize(t_14(environment.getattr((undefined(name='here') if l_0_here is missing else l_0_here), 'memory_bytes'))))
+            yield str(environment.finalize(t_16(environment.getattr((undefined(name='here') if l_0_here is missing else l_0_here), 'memory_bytes'))))
             yield ' |\n'
         if environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'language'):
             pass
             yield '| Languages of the source | '
-            yield str(environment.finalize(t_8(t_6(context.eval_ctx, environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'language'), ', '), 120)))
+            yield str(environment.finalize(t_9(t_7(context.eval_ctx, environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'language'), ', '), 120)))
             yield ' |\n'
         yield '\n'
         if ('kept_wider' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')):
             pass
             yield 'The bits per weight exceed the nominal width: the MLX class of this architecture '
-            yield str(environment.finalize(t_8(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'kept_wider'), 400)))
+            yield str(environment.finalize(t_9(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'kept_wider'), 400)))
             yield '.\n\n'
         yield '\n'
-        if (t_18(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'proof')) and environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'proof')):
+        if (t_20(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'proof')) and environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'proof')):
             pass
             l_0_p = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'proof')
             context.vars['p'] = l_0_p
             context.exported_vars.add('p')
             yield "**Architecture.** A small random model built from the source's `config.json` gives "
-            yield str(environment.finalize(t_11((undefined(name='p') if l_0_p is missing else l_0_p))))
+            yield str(environment.finalize(t_13((undefined(name='p') if l_0_p is missing else l_0_p))))
             yield ' in mlx-lm '
-            yield str(environment.finalize(t_8(environment.getitem(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'mlx_lm'), 'mlx-lm'), 40)))
+            yield str(environment.finalize(t_9(environment.getitem(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'mlx_lm'), 'mlx-lm'), 40)))
             yield ' and in\ntransformers '
-            yield str(environment.finalize(t_8(environment.getattr(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'versions'), 'transformers'), 40)))
+            yield str(environment.finalize(t_9(environment.getattr(environment.getattr((undefined(name='p') if l_0_p is missing else l_0_p), 'versions'), 'transformers'), 40)))
             yield ', both in float32.\n\n'
         if environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'fidelity'):
             pass
@@ -710,39 +722,55 @@ def measured(environment):
             yield '\n\n'
             yield str(environment.finalize(t_2((undefined(name='f') if l_0_f is missing else l_0_f))))
             yield '\n\n'
-            if (t_7((undefined(name='ladder') if l_0_ladder is missing else l_0_ladder)) > 1):
+            if t_20(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'p999_kld')):
+                pass
+                yield str(environment.finalize(t_12((undefined(name='f') if l_0_f is missing else l_0_f))))
+                yield '\n\n'
+            if (t_8((undefined(name='ladder') if l_0_ladder is missing else l_0_ladder)) > 1):
                 pass
                 yield 'All variants:\n\n'
                 yield str(environment.finalize(t_3((undefined(name='ladder') if l_0_ladder is missing else l_0_ladder), environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'label'))))
                 yield '\n\n'
-            yield '\nKL divergence in nats; 0 means identical. Median '
-            yield str(environment.finalize(t_13(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'median_kld'))))
-            yield ', 99th percentile '
-            yield str(environment.finalize(t_13(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'p99_kld'))))
-            yield ', maximum '
-            yield str(environment.finalize(t_13(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'max_kld'))))
-            yield '.\nPerplexity '
-            yield str(environment.finalize(t_13(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'perplexity'), 4)))
+            yield '\n'
+            if t_20(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'p999_kld')):
+                pass
+                yield 'KL divergence in nats; 0 means identical. Δp is the change in the probability of the right token; the correlation is\nthat of its log-probabilities in both models.\n'
+            else:
+                pass
+                yield 'KL divergence in nats; 0 means identical. Median '
+                yield str(environment.finalize(t_15(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'median_kld'))))
+                yield ', 99th percentile '
+                yield str(environment.finalize(t_15(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'p99_kld'))))
+                yield ', maximum '
+                yield str(environment.finalize(t_15(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'max_kld'))))
+                yield '.\n'
+            yield 'Perplexity '
+            yield str(environment.finalize(t_15(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'perplexity'), 4)))
             yield '; '
-            yield str(environment.finalize(t_12((undefined(name='f') if l_0_f is missing else l_0_f))))
+            yield str(environment.finalize(t_14((undefined(name='f') if l_0_f is missing else l_0_f))))
             yield ': '
-            yield str(environment.finalize(t_13(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'perplexity_source'), 4)))
+            yield str(environment.finalize(t_15(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'perplexity_source'), 4)))
             yield ". These are the measures of llama.cpp's `--kl-divergence`.\n"
-            if (environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference') and (not t_19(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'nmse')))):
+            if t_20(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'error_factor')):
+                pass
+                yield '\n'
+                yield str(environment.finalize(t_5((undefined(name='f') if l_0_f is missing else l_0_f))))
+                yield '\n'
+            if (environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference') and (not t_21(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'nmse')))):
                 pass
                 yield '\n**Weights.** The unquantized model as MLX computes it was compared with transformers '
                 yield str(environment.finalize(environment.getattr(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'versions'), 'transformers')))
                 yield ' on the CPU, both in\nfloat32: normalised mean squared error of the logits '
-                yield str(environment.finalize(t_16(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'nmse'))))
+                yield str(environment.finalize(t_18(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'nmse'))))
                 yield ', top-1 agreement '
-                yield str(environment.finalize(t_10(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'same_first_choice'))))
+                yield str(environment.finalize(t_11(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'same_first_choice'))))
                 yield ' over '
-                yield str(environment.finalize(t_17(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'positions'))))
+                yield str(environment.finalize(t_19(environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'positions'))))
                 yield '\npositions.'
                 if environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'not_covered'):
                     pass
                     yield ' Not covered: '
-                    yield str(environment.finalize(t_6(context.eval_ctx, environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'not_covered'), ', ')))
+                    yield str(environment.finalize(t_7(context.eval_ctx, environment.getattr(environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'reference'), 'not_covered'), ', ')))
                     yield '.'
                 yield '\n'
         else:
@@ -760,15 +788,15 @@ def measured(environment):
             context.vars['m'] = l_0_m
             context.exported_vars.add('m')
             yield "**Speed** of mlx-lm's own generation: median of the trials, with lowest and highest.\n\n"
-            yield str(environment.finalize(t_15((undefined(name='b') if l_0_b is missing else l_0_b))))
+            yield str(environment.finalize(t_17((undefined(name='b') if l_0_b is missing else l_0_b))))
             yield '\n\n'
             for l_1_one in environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'left_out'):
                 _loop_vars = {}
                 pass
                 yield '- Prompts of '
-                yield str(environment.finalize(t_17(environment.getattr(l_1_one, 'prompt_tokens'))))
+                yield str(environment.finalize(t_19(environment.getattr(l_1_one, 'prompt_tokens'))))
                 yield ' tokens were not measured: '
-                yield str(environment.finalize(t_8(environment.getattr(l_1_one, 'why'), 300)))
+                yield str(environment.finalize(t_9(environment.getattr(l_1_one, 'why'), 300)))
                 yield '.\n'
             l_1_one = missing
             yield '\nMeasured on '
@@ -780,9 +808,9 @@ def measured(environment):
             yield ', '
             yield str(environment.finalize(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'cores')))
             yield ' cores'
-            yield str(environment.finalize((t_5(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 70 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
+            yield str(environment.finalize((t_6(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 83 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
             yield ', '
-            yield str(environment.finalize(t_9(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'memory_bytes'))))
+            yield str(environment.finalize(t_10(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'memory_bytes'))))
             yield ' of memory, **'
             if (environment.getattr((undefined(name='b') if l_0_b is missing else l_0_b), 'device') == 'cpu'):
                 pass
@@ -798,7 +826,7 @@ def measured(environment):
             if ((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia) and environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'memory_bytes')):
                 pass
                 yield ' with '
-                yield str(environment.finalize(t_9(environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'memory_bytes'))))
+                yield str(environment.finalize(t_10(environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'memory_bytes'))))
             if ((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia) and environment.getattr((undefined(name='nvidia') if l_0_nvidia is missing else l_0_nvidia), 'driver')):
                 pass
                 yield ', driver '
@@ -820,11 +848,11 @@ def measured(environment):
             context.exported_vars.add('why')
             yield '**Speed** was '
             yield str(environment.finalize(('not measured' if ((undefined(name='why') if l_0_why is missing else l_0_why) == environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'missing'), 'benchmark')) else 'measured')))
-            yield str(environment.finalize(t_8((undefined(name='why') if l_0_why is missing else l_0_why), 600)))
+            yield str(environment.finalize(t_9((undefined(name='why') if l_0_why is missing else l_0_why), 600)))
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=135&5=137&6=146&7=149&9=151&10=154&12=158&13=161&16=164&17=167&21=170&22=172&23=176&24=180&27=182&28=184&29=188&31=190&32=193&35=197&37=199&40=202&44=205&45=211&46=217&48=220&49=222&51=228&55=237&58=240&59=242&60=245&63=249&65=251&66=255&69=261&70=269&71=273&72=284&73=288&74=293&75=295&77=298&82=304&83=308'
+    debug_info = '3=147&5=149&6=158&7=161&9=163&10=166&12=170&13=173&16=176&17=179&21=182&22=184&23=188&24=192&27=194&28=196&29=200&31=202&32=205&35=209&37=211&38=213&41=215&44=218&48=221&52=227&54=234&55=240&57=243&59=245&61=248&62=250&64=256&68=265&71=268&72=270&73=273&76=277&78=279&79=283&82=289&83=297&84=301&85=312&86=316&87=321&88=323&90=326&95=332&96=336'
     return locals()
 
 
@@ -1250,7 +1278,7 @@ TEMPLATES = {
     "licence.md.j2": ("0e569a7703d143f8646c89049f8191d395d454945f7f8dd4c5bac7329782e03d", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
     "made.md.j2": ("ebae5282e4b4c1d0bce87296a99bae4edbfe7f8b748ee62fe3d71795010a3057", made),
-    "measured.md.j2": ("3fd12d2568ece33fd937e63e71eebbf1461baff345de856d98d931b13430cb35", measured),
+    "measured.md.j2": ("e117a5dc9449525128157f7c669ba8189703ac01f637607f04d0d3c05f19fd96", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),

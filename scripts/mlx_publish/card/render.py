@@ -22,13 +22,18 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.evidence.measurements import SmokeSpec
+from mlx_publish.evidence.planned import plan_of
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.methods import Form, method_of
+from mlx_publish.methods.plan import TARGETS
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text import kit
 from mlx_publish.text.markdown import Markdown, escape, tidy, unclosed
 
 UNRENDERABLE = (*LACKING, TemplateError)
 """What rendering raises where evidence lacks something within a measurement."""
+_TARGET = frozenset({*TARGETS, "context"})
+"""Keys of a variant that ask for a plan."""
 
 
 def load_as(recipe: Recipe, variant: Variant) -> str:
@@ -204,8 +209,11 @@ def again(evidence: Evidence) -> str:
     if source.repo:
         words += ["--revision", source.identity]
     if variant.quantized:
-        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=variant.options)
-        words += method_of(form).flags(form)
+        options = dict(variant.options)
+        if plan_of(evidence):  # what is measured again may choose other bits
+            options = {key: value for key, value in options.items() if key not in _TARGET} | {"plan": PLAN_FILE}
+        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=options)
+        words += map(shlex.quote, method_of(form).flags(form))
     if variant.dtype:
         words += ["--dtype", variant.dtype]
     return " ".join(words)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
+from mlx_publish.evidence.clustered import interval
 from mlx_publish.evidence.evidence import Evidence, Rung, VariantSpec
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec
 from mlx_publish.text.markdown import Markdown, escape
@@ -53,6 +54,26 @@ def needed_memory(rung: Rung) -> tuple[int, int] | None:
 def short_tokens(tokens: int) -> str:
     """Return a length of context as people say it: 8k, 128k, 2,000."""
     return f"{tokens // 1024}k" if tokens >= 1024 and tokens % 1024 == 0 else f"{tokens:,}"
+
+
+def errors(fidelity: FidelitySpec) -> str:
+    """Return what ± means, the mean KLD's interval, and which differences the text cannot tell; empty without any."""
+    if (noise := noise_of(fidelity)) is None:
+        return ""
+    low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor or 0)
+    by = "clustered by passage"
+    if fidelity.errors_by != "passage":
+        by = f"with positions as independent, because the text has only {fidelity.passages} passages"
+    return (
+        f"± is one standard error, {by}. "
+        f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}; "
+        f"differences below {noise} are inside the noise of this text."
+    )
+
+
+def noise_of(fidelity: FidelitySpec) -> str | None:
+    """Return the difference in mean KLD below which this text cannot tell variants apart; None where it is unknown."""
+    return significant(fidelity.noise, 2) if fidelity.noise else None
 
 
 def short_against(fidelity: FidelitySpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.closeness import closeness
@@ -50,7 +50,9 @@ def _against(facts: FidelityFacts) -> Says:
 def _finite(facts: FidelityFacts) -> Says:
     if facts.divergence is None:
         return skipped("not measured")
-    broken = sorted(number for number, value in vars(facts.divergence).items() if value is None)
+    # What may be left out is no number only where one of the others is none.
+    told = [number.name for number in fields(facts.divergence) if "left_out" not in number.metadata]
+    broken = sorted(name for name in told if getattr(facts.divergence, name) is None)
     if broken:
         return failed(f"not a number: {', '.join(broken)}", "The weights are broken; check the source.")
     return passed(f"all numbers are finite over {facts.divergence.positions:,} positions")
@@ -62,11 +64,19 @@ def _kld(facts: FidelityFacts) -> Says:
         return skipped("not measured")
     error, p99 = divergence.mean_kld_error or 0, divergence.p99_kld
     step = closeness(mean)
-    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
+    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}{_noise(divergence)}"
     if mean > facts.limits.max_mean_kld:
         short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
         return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
     return warned(text, better(facts.variant)) if step.warns else passed(text)
+
+
+def _noise(divergence: Divergence) -> str:
+    if not divergence.error_factor or not divergence.mean_kld_error:
+        return ""
+    noise = significant(divergence.error_factor * divergence.mean_kld_error, 2)
+    few = "" if divergence.errors_by == "passage" else f", at least: the text has only {divergence.passages} passages"
+    return f"; differences below {noise} are inside the noise of this text{few}"
 
 
 def _first_choice(facts: FidelityFacts) -> Says:

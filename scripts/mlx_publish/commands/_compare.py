@@ -8,10 +8,11 @@ from dataclasses import asdict
 
 from mlx_publish.commands._arguments import print_json
 from mlx_publish.commands._columns import Column, print_columns
-from mlx_publish.commands._compared import Difference, Row, answers, checks, rows
+from mlx_publish.commands._compared import Difference, Row, answers, checks, noise, rows
 from mlx_publish.commands._side import Side, side_of
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
+from mlx_publish.text.numbers import significant
 
 _ANSWER = 200  # characters
 _NAME = 24
@@ -25,6 +26,10 @@ def compare(options: argparse.Namespace, console: Console) -> int:
     console.heading("compare", f"A: {_name(a)}")
     console.say(f"       B: {_name(b)}")
     _print_rows(table, a, b, console)
+    if within := noise(a.evidence, b.evidence):
+        how = ", passage by passage" if within.paired else ""
+        below = significant(within.mean_kld, 2)
+        console.say(f"differences in mean KLD below {below} are inside the noise of this text{how}")
     _print_checks(differing, console)
     for answer in answered:
         console.say(f"another answer to {one_line(answer.name)}:")
@@ -35,6 +40,7 @@ def compare(options: argparse.Namespace, console: Console) -> int:
     record = {
         "a": _side(a),
         "b": _side(b),
+        "noise": asdict(within) if within else None,
         "rows": [asdict(row) for row in table],
         "checks": [asdict(check) for check in differing],
         "answers": [asdict(answer) for answer in answered],

@@ -44,7 +44,7 @@ def verify(
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
-    if made and made.weights:
+    if made and made.weights and not made.closeness:
         print_differences(console, made.weights)
     _conclude(place, published, findings, console)
     return int(not good)
@@ -103,6 +103,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
         weights=made.weights if made else None,
+        closeness=made.closeness if made else "",
         differences=made.differences if made else None,
         tools=versions(*converter_of(evidence.tools).packages),
     )

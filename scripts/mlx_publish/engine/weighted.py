@@ -49,7 +49,7 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def weights_of(characters: str) -> Array:
     """Return the weight of each column, 2**step for each character's step, as float32."""
     steps = np.array([STEPS.index(character) for character in characters], np.uint32)

@@ -134,7 +134,7 @@ class RecipeSpec(Strict):
             max_length=200,
         ),
     ] = Field(default=[Variant.model_construct()], min_length=1, max_length=MOST_VARIANTS)
-    """Variants to make; `auto` makes three by plan: `near-identical`, `balanced` and `smallest`. Default: one, `4bit`."""
+    """Variants to make. `auto` makes three by plan: `near-identical`, `balanced`, `smallest`. Default: one, `4bit`."""
     to: Annotated[
         str,
         BeforeValidator(_of_the_hub),
