@@ -11,6 +11,7 @@ from mlx_publish.model.senses import senses_in
 from mlx_publish.recipes.recipe import Recipe, Variant
 
 if TYPE_CHECKING:
+    from mlx_publish.checks.calibration import CalibrationFacts
     from mlx_publish.checks.twin import TwinFacts
 
 
@@ -32,6 +33,8 @@ class SourceFacts:
     """Methods of quantization that work with some model types alone, and these."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
+    calibration: CalibrationFacts | None = None
+    """Of the variant's calibration text, where that is a file of the user's."""
 
     @property
     def text_alone(self) -> bool:

@@ -20,10 +20,6 @@ _SHARE = 16
 """Bits of a scale and a bias, each."""
 
 
-class _Calibration:
-    samples, length = 128, 512
-
-
 def _method_of(facts: SourceFacts) -> str:
     """Return the method that learns; empty for another variant."""
     name = facts.variant.quantizer.name if facts.variant.quantized else ""
@@ -62,7 +58,7 @@ def _groups(facts: SourceFacts) -> Says:
 def _memory(facts: SourceFacts) -> Says:
     if not (method := _method_of(facts)):
         return passed("the method reads the source a few rows at a time")
-    form, calibration = facts.variant.form, getattr(facts.recipe.spec, "calibration", _Calibration())
+    form, calibration = facts.variant.form, facts.recipe.spec.calibration.amount(method)
     wide = 4 if computes_by() == "cpu" else 2
     group = form.group_size or 64
     computing = Computing(

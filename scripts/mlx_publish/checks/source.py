@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlx_publish.checks import learnable, modality
 from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
+from mlx_publish.checks.calibration import APART
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.folder import LEGAL, UNREAD
 from mlx_publish.checks.licence import PAPERS, REVISION
@@ -22,6 +23,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,
+    APART,
     TWIN,
     HEADERS,
     (

@@ -9,13 +9,13 @@ from mlx_publish.children.jobs import Bounds
 from mlx_publish.context import Context
 from mlx_publish.conversion.planning import Followed
 from mlx_publish.evidence.conversion import Learned, VariantOrder, Written
-from mlx_publish.evidence.quantization import Calibration, Quantization
+from mlx_publish.evidence.quantization import Quantization
 from mlx_publish.evidence.records import to_json
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.methods import settings_of
 from mlx_publish.model.kept import rounded_wider
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.source.calibration import calibration_name, calibration_order
+from mlx_publish.source.calibration import calibration_order, calibration_record
 
 _SECONDS = 7 * 24 * 3600.0
 """A method may learn for days on a CPU; it shows how far it is."""
@@ -33,7 +33,9 @@ def with_text(context: Context, variant: Variant, order: VariantOrder) -> Varian
     if not is_learned(variant):
         return order
     state = context.work.variant(variant.label) / STATE
-    return replace(order, calibration=to_json(calibration_order(context)), state=str(state.resolve()))
+    return replace(
+        order, calibration=to_json(calibration_order(context, variant.quantizer.name)), state=str(state.resolve())
+    )
 
 
 def learning_bounds(variants: Iterable[Variant], limits: Bounds) -> Bounds:
@@ -50,14 +52,11 @@ def quantization_of(
     planned = plan.quantization() if plan else None
     if written is None or written.learned is None:
         return planned
-    order, form = calibration_order(context), variant.form
-    method = variant.quantizer.name
+    form, method = variant.form, variant.quantizer.name
     return Quantization(
         method=f"{method} on plan" if planned else method,
         deterministic=False,
-        calibration=Calibration(
-            calibration_name(context), order.sha256, written.learned.samples, written.learned.length, order.seed
-        ),
+        calibration=calibration_record(context, method, written.learned.samples),
         plan=planned.plan if planned else None,
         settings={
             **settings_of(form.options, form.bits),

@@ -20,13 +20,13 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.device import trusted
 from mlx_publish.engine.making import judged
-from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, cast_each
+from mlx_publish.engine.methods._lesson import Lesson, Taught, cast_each
 from mlx_publish.engine.parameters import in_memory
-from mlx_publish.engine.passages import Texts, passages
+from mlx_publish.engine.passages import drawn
 from mlx_publish.engine.rows import bits_of
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.stream import ShardWriter
-from mlx_publish.errors import Refused
+from mlx_publish.errors import Bug, Refused
 from mlx_publish.evidence.conversion import Routing, VariantOrder, Written
 from mlx_publish.evidence.sensitivities import CalibrationOrder
 from mlx_publish.methods import settings_of
@@ -34,6 +34,8 @@ from mlx_publish.text.progress import Step, Tell
 
 _UNABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, NotImplementedError)
 """What a method of mlx-lm raises for a model that it was not written for."""
+_MOST_APART = 32
+"""Samples by which a method judges itself, as in mlx-lm."""
 
 
 def learns(order: VariantOrder) -> bool:
@@ -91,31 +93,13 @@ def learned(source: Path, order: VariantOrder, dead: Sequence[str], device: Any,
 
 
 def _lesson(order: VariantOrder, source: Path, tell: Tell) -> Lesson:
-    """Return what the method learns from. `Refused` if the calibration text has no sample."""
-    samples = samples_of(order, source)
-    if not samples:
-        raise Refused(
-            "the calibration text gives no sample of this length",
-            check="converts",
-            remedy="Set a shorter length below calibration, or use a longer text.",
-        )
-    return Lesson(order, samples, settings_of(order.options, order.bits), tell)
-
-
-def samples_of(order: VariantOrder, source: Path) -> Samples:
-    """Return the calibration text as ids; none where the order has no text."""
+    """Return what the method learns from. `BadInput` if the calibration text has no sample."""
     if order.calibration is None:
-        return ()
-    calibration = CalibrationOrder(**order.calibration)
-    tokenizer, length = backend().load_tokenizer(source), calibration.length
-    if "text" in calibration.texts:
-        read = [[int(id_) for id_ in tokenizer.encode(str(calibration.texts["text"]))]]
-    else:
-        texts: Any = calibration.texts
-        parts = passages(source, tokenizer, Texts(**texts), calibration.samples * length)
-        read = [list(part.ids) for part in parts]
-    windows = [ids[at : at + length] for ids in read for at in range(0, len(ids), length)]
-    return [window for window in windows if len(window) > 1][: calibration.samples]
+        raise Bug(f"{order.label} has no text to learn from")
+    calibration, settings = CalibrationOrder(**order.calibration), settings_of(order.options, order.bits)
+    apart = min(_MOST_APART, max(1, calibration.samples // 4)) if _method(order).JUDGES else 0
+    text = drawn(source, backend().load_tokenizer(source), calibration, apart)
+    return Lesson(order, text.samples, text.apart, settings, tell)
 
 
 def _narrow(model: nn.Module, types: dict[str, mx.Dtype]) -> None:

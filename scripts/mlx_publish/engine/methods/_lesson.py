@@ -31,6 +31,8 @@ class Lesson:
     order: VariantOrder
     samples: Samples
     """Ids that a model reads in one go, each sample from its own beginning."""
+    apart: Samples
+    """Samples of other documents, for a method that judges itself by what it did not learn from."""
     settings: Mapping[str, float]
     tell: Tell
 
@@ -104,7 +106,7 @@ def kept_layers(ways: Ways, bits: int | None, fallback: Mapping[str, int]) -> Ke
     wider = {
         path: int(way["bits"]) for path, way in ways.items() if isinstance(way, dict) and way["bits"] > (bits or 0)
     }
-    return KeptLayers(wider, [path for path, way in ways.items() if way is False], fallback)
+    return KeptLayers(wider, [path for path, way in ways.items() if way is False], fallback=fallback)
 
 
 def told(config: dict[str, Any], model: nn.Module, order: VariantOrder) -> dict[str, Any]:

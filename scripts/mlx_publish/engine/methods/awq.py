@@ -21,6 +21,9 @@ from mlx_publish.engine.methods._lesson import (
 )
 from mlx_publish.errors import Refused
 
+JUDGES = False
+"""Whether it keeps some text apart to judge itself by."""
+
 
 def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     """Scale, clip and quantize a model block by block. Raises `Refused` for a type that mlx-lm's AWQ does not know."""

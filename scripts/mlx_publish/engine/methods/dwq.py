@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -33,8 +33,8 @@ from mlx_publish.text.progress import Step
 
 _TEMPERATURE = 2.0
 """By which logits are divided before they are compared, as in mlx-lm."""
-_HELD_BACK = 8
-"""One of so many samples tells whether it helped, and is not learned from."""
+JUDGES = True
+"""Whether it keeps some text apart to judge itself by."""
 Params = dict[str, Any]
 
 
@@ -96,21 +96,14 @@ class _Training:
     lesson: Lesson
     resumed: int = 0
     steps: int = 0
-    _training: Samples = field(default_factory=list)
-    _held_back: Samples = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        samples = self.lesson.samples
-        if len(samples) < 2:
+        if not self.lesson.samples or not self.lesson.apart:
             raise Refused(
-                "dwq needs two samples of calibration text at least: one to learn from, one to judge by",
+                "the calibration text is too short for dwq, which learns from some documents and is judged by others",
                 check="converts",
-                remedy="Set more samples below calibration, or use a longer text.",
+                remedy="Use a longer text of several documents, or set a smaller length below calibration.",
             )
-        order = np.random.default_rng(0).permutation(len(samples))
-        held_back = max(1, len(samples) // _HELD_BACK)
-        self._held_back = [samples[at] for at in order[:held_back]]
-        self._training = [samples[at] for at in order[held_back:]]
         self._stored = tree_map(lambda array: array.dtype, self.student.trainable_parameters())
 
     def run(self) -> State:
@@ -139,7 +132,7 @@ class _Training:
     def validate(self, params: Params) -> float:
         """Return the mean loss on the samples that are held back, in nats."""
         total, count = 0.0, 0
-        for batch in self._cut(self._held_back):
+        for batch in self._cut(self.lesson.apart):
             loss, tokens = self._loss(params, *batch, self._targets(batch[0]))
             here = int(tokens)
             total += float(loss) * here
@@ -177,8 +170,8 @@ class _Training:
     def _batches(self) -> Iterator[tuple[mx.array, mx.array]]:
         """Yield ids and mask of each step; every pass has an order of its own."""
         for number in range(int(self.lesson.settings["passes"])):
-            order = np.random.default_rng(number + 1).permutation(len(self._training))
-            yield from self._cut([self._training[at] for at in order])
+            order = np.random.default_rng(number + 1).permutation(len(self.lesson.samples))
+            yield from self._cut([self.lesson.samples[at] for at in order])
 
     def _cut(self, samples: Samples) -> Iterator[tuple[mx.array, mx.array]]:
         size = int(self.lesson.settings["batch_size"])
@@ -197,6 +190,6 @@ class _Training:
             if path.endswith((".scales", ".biases")):
                 digest.update(f"{path} {array.dtype} {array.shape}".encode())
                 digest.update(np.array(array.astype(mx.float32)).tobytes())
-        told = [dict(self.lesson.settings), list(map(list, self.lesson.samples)), versions("mlx", "mlx-lm")]
+        told = [dict(self.lesson.settings), self.lesson.samples, self.lesson.apart, versions("mlx", "mlx-lm")]
         digest.update(json.dumps([*told, str(mx.default_device())]).encode())
         return digest.hexdigest()

@@ -21,6 +21,8 @@ from mlx_publish.engine.methods._lesson import (
 )
 from mlx_publish.errors import Refused
 
+JUDGES = False
+"""Whether it keeps some text apart to judge itself by."""
 _UNSOLVABLE = ("holesky", "LAPACK")
 
 
