@@ -71,9 +71,9 @@ def _within(
         return failed(f"{words}, and {asked}", "Use a lower target.", **details)
     if now >= (1 - share) * limit:
         return passed(f"{words}; {asked}", **details)
-    if all(module.bits == WHOLE for module in facts.plan.modules.values()):
+    if facts.plan.unquantized_bytes <= (facts.budget_bytes or 0):
         return warned(
-            f"{words}, below the target ({asked}): the whole model is smaller, so nothing is quantized",
+            f"{words}, below the target ({asked}): the source itself is smaller, so every module has the widest rung",
             "Use a lower target, or an unquantized variant (dtype: bfloat16).",
             **details,
         )

@@ -15,10 +15,10 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL
 from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
-from mlx_publish.evidence.sensitivities import CalibrationOrder, Sensitivities
+from mlx_publish.evidence.sensitivities import WHOLE, CalibrationOrder, Sensitivities, rung_of
 from mlx_publish.machine.macs import most_weights_for, need, smallest_mac, usable
 from mlx_publish.methods.plan import Target, target_of
-from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, within
+from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, widest, within
 from mlx_publish.model.cache import cache_of
 from mlx_publish.recipes.plan import Plan, read_plan, write_plan
 from mlx_publish.recipes.recipe import Variant
@@ -142,6 +142,8 @@ def _planned(context: Context, variant: Variant, target: Target, found: Measured
             allocation = fits_into(modules, budget - sensitivities.other_bytes)
     except OutOfReach as error:
         raise _too_little(context, variant, target, sensitivities, int(error.least), cache) from None
+    if all(rung_of(rung) == WHOLE for rung in allocation.rungs.values()):
+        allocation = widest(modules)  # with nothing quantized it would be another kind of variant
     weight_bytes = allocation.bytes + sensitivities.other_bytes
     needed = need(weight_bytes, cache) if target.memory_gb is not None else None
     return Followed(

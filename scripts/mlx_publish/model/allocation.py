@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.evidence.sensitivities import ModuleSensitivity, rung_of
+from mlx_publish.evidence.sensitivities import WHOLE, ModuleSensitivity, rung_of
 
 _UNITS, _CELLS = 1 << 19, 1 << 27
 """Most units of the whole model, and of all modules together: each has a byte in memory."""
@@ -61,6 +61,12 @@ def fits_into(modules: Sequence[ModuleSensitivity], budget: int) -> Allocation:
         return _allocation(modules, [own[-1] for own in choices])
     table = _Table.of(choices, _unit(choices), budget - least)
     return _allocation(modules, table.picked(table.cells))
+
+
+def widest(modules: Sequence[ModuleSensitivity]) -> Allocation:
+    """Return the allocation with all modules quantized, each as well as it can be."""
+    choices = [_useful(module) for module in modules]
+    return _allocation(modules, [next((c for c in own[::-1] if rung_of(c.rung) != WHOLE), own[-1]) for own in choices])
 
 
 def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:

@@ -144,6 +144,11 @@ class Plan(Strict):
         return self.others.bytes + sum(self.module_bytes(module) for module in self.modules.values())
 
     @property
+    def unquantized_bytes(self) -> int:
+        """Bytes of all tensors where nothing is quantized."""
+        return self.others.bytes + self.dtype_bytes * sum(module.weights for module in self.modules.values())
+
+    @property
     def bits_now(self) -> float:
         """Bits per weight, of the modules as they stand there now."""
         weights = self.others.weights + sum(module.weights for module in self.modules.values())
