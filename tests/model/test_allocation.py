@@ -109,6 +109,12 @@ def test_a_model_that_is_smaller_than_the_budget_stays_as_it_is_or_has_the_wides
     assert set(rungs.values()) == {"8/32"}
 
 
+def test_a_rung_that_gives_no_number_is_no_choice() -> None:
+    rungs = {"2/64": RungCost(10, float("nan")), "4/64": RungCost(20, float("inf")), "6/64": RungCost(30, 0.1)}
+    got = fits_into([ModuleSensitivity("a", "mlp", 64, 2, rungs)], 100)
+    assert dict(got.rungs) == {"a": "6/64"}
+
+
 @given(st.integers(0, 1 << 30), st.lists(st.integers(10, 400), min_size=2, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_more_bytes_never_predict_more_divergence(seed: int, budgets: list[int]) -> None:

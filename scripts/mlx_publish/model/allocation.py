@@ -102,7 +102,7 @@ def _useful(module: ModuleSensitivity) -> tuple[_Choice, ...]:
     of_module = [
         _Choice(key, cost.bytes, max(0.0, cost.kld))
         for key, cost in module.rungs.items()
-        if rung_of(key)[0] >= module.floor
+        if rung_of(key)[0] >= module.floor and math.isfinite(cost.kld)  # one that overflows is no choice
     ]
     useful: list[_Choice] = []
     for choice in sorted(of_module, key=lambda choice: (choice.bytes, choice.kld, rung_of(choice.rung))):

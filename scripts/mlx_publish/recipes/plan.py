@@ -139,6 +139,11 @@ class Plan(Strict):
         return self.chosen != digest_of_choice(self.modules)
 
     @property
+    def weights(self) -> int:
+        """How many weights all tensors have."""
+        return self.others.weights + sum(module.weights for module in self.modules.values())
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all tensors."""
         return self.others.bytes + sum(self.module_bytes(module) for module in self.modules.values())
@@ -151,8 +156,7 @@ class Plan(Strict):
     @property
     def bits_now(self) -> float:
         """Bits per weight, of the modules as they stand there now."""
-        weights = self.others.weights + sum(module.weights for module in self.modules.values())
-        return 8 * self.weight_bytes / (weights or 1)
+        return 8 * self.weight_bytes / (self.weights or 1)
 
     def module_bytes(self, module: PlannedModule) -> int:
         """Return the bytes of a module with its scales and biases."""
