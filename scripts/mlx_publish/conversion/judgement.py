@@ -74,7 +74,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=_digests(made, files, written.sha256),
         repaired=repaired,
         kept=written.kept,
-        made_on=made.conversion.made_on,
+        made_on=written.learned.made_on if written.learned else made.conversion.made_on,
         names=(variant.label, context.recipe.destinations[variant.label].name),
     )
     checks += run_checks(CONVERT, built, context.recipe.accepted)

@@ -92,7 +92,7 @@ def plan_inputs(context: Context, variant: Variant) -> dict[str, object]:
     if path := context.recipe.plans.get(variant.label):
         inputs["plan"] = sha256_of(path)
     if not path or variant.quantizer.name != "plan":
-        inputs["calibration"] = calibration_inputs(context)
+        inputs["calibration"] = calibration_inputs(context, variant.quantizer.name)
     return inputs
 
 

@@ -15,6 +15,7 @@ from mlx_publish.engine.answering import answers_of
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.device import trusted
 from mlx_publish.engine.divergence import gathered
+from mlx_publish.engine.encoding import rendering
 from mlx_publish.engine.held import unpacked
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
 from mlx_publish.engine.logits_store import (
@@ -25,7 +26,7 @@ from mlx_publish.engine.logits_store import (
     tokens_within,
     write_store,
 )
-from mlx_publish.engine.passages import Texts, passages, rendering, tokens_sha256
+from mlx_publish.engine.passages import Texts, passages, tokens_sha256
 from mlx_publish.engine.prompts import finished
 from mlx_publish.engine.questions import prompts
 from mlx_publish.errors import Refused

@@ -157,6 +157,11 @@ def judge_target(keys: Any) -> None:
         raise wrong_key("context", "context is part of fits; add fits: 16GB, or remove context")
     if given and (other := next((key for key in _OF_ROUNDING if getattr(keys, key, None) is not None), None)):
         raise wrong_key(other, f"a plan chooses bits and groups of each module; take {given[0]} or {other}, not both")
+    method = getattr(keys, "method", None)
+    if given and method not in (None, "dwq"):
+        raise wrong_key("method", f"a plan is not written by {method}; take dwq to learn upon it, or remove method")
+    if given and method is None and getattr(keys, "learning", None) is not None:
+        raise wrong_key("learning", "a plan learns nothing by itself; add method: dwq, or remove learning")
     if given and getattr(keys, "mode", None) not in (None, "affine"):
         raise wrong_key("mode", f"a plan is affine, not {keys.mode}; take {given[0]} or mode, not both")
 

@@ -10,6 +10,7 @@ from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
 from mlx_publish.conversion.judgement import Made, judge, result_of
 from mlx_publish.conversion.planning import follows, plan_inputs, plans_of
+from mlx_publish.conversion.quantization import quantization_of
 from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
@@ -99,7 +100,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             checks, built = judge(made, folder)
             if built is None:
                 return Outcome(checks)
-            result = result_of(built, folder, plan.quantization() if plan else None)
+            chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
+            result = result_of(built, folder, chosen)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)
