@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten  # noqa: TID251
 
 from gate import gate
 from mlx_publish.engine import curve as module
+from mlx_publish.engine import held, loading
 from mlx_publish.engine.curve import curve
 from mlx_publish.engine.divergence import mean_of
 from mlx_publish.engine.fidelity import compare
@@ -72,6 +73,25 @@ def test_a_width_is_as_far_from_the_source_as_its_converted_folder(arch: str, tm
     with np.load(tmp_path / "values" / "4bit.npz") as values:
         assert values["kld"].mean() == pytest.approx(converted.mean_kld, rel=1e-6)
         assert values["passage"].tolist() == [0] * 39 + [1] * 39 + [2] * 39
+
+
+@pytest.mark.parametrize("gpu", [True, False], ids=["GPU", "fast BLAS"])
+def test_it_computes_as_the_comparison_does_on_other_devices(
+    gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_model(tmp_path / "m", hidden=128)
+    made = gate(source, "--bits", 3)
+    if gpu:
+        monkeypatch.setattr(loading, "on_gpu", lambda: True)  # packed, in the stored types
+    else:
+        for room in (held, module):
+            monkeypatch.setattr(room, "fast_blas_in_front", lambda: True)  # unpacked, in float32
+    store = read(source, tmp_path)
+    size = read_json(made.work / "3bit" / "convert.json")["result"]["weight_bytes"]
+    point = curve(str(source), str(store), str(tmp_path / "values"), [orders()], [size], [], quiet).points["3bit"]
+    converted = compare(str(made.model("3bit")), "3bit", str(store), quiet)
+    assert converted.computed_in == ("as stored" if gpu else "float32")
+    assert (point.mean_kld, point.same_first_choice) == (converted.mean_kld, converted.same_first_choice)
 
 
 def test_only_the_neighbours_that_are_not_known_are_measured_and_none_changes_the_next(tmp_path: Path) -> None:

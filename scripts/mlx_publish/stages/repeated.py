@@ -34,6 +34,7 @@ _WORDS: Mapping[str, str] = {
     "templates": "the repo's own card templates changed",
     "reports": "a report that the card is made from changed",
     "ladder": "another variant's results changed",
+    "rounding": "plain rounding that it is compared with changed",
 }
 
 
