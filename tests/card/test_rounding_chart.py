@@ -21,7 +21,7 @@ from mlx_publish.card.render import has_chart, render_card, render_chart
 from mlx_publish.card.rounding_chart import Point
 from mlx_publish.evidence.evidence import Evidence
 from samples import make_evidence
-from samples_of_plans import GAIN, make_learned, make_planned
+from samples_of_plans import make_learned, make_planned
 
 GOLDEN = Path(__file__).parent / "golden" / "ladder-planned.svg"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -150,23 +150,3 @@ def test_the_chart_of_a_planned_variant_is_the_golden_one() -> None:
     if os.environ.get("MLX_PUBLISH_GOLDEN") == "write":
         GOLDEN.write_text(text, encoding="utf-8", newline="\n")
     assert text.encode() == GOLDEN.read_bytes()
-
-
-def card_of(difference: float, error: float) -> str:
-    """The section about quantization of a card with such a gain."""
-    data = make_planned()
-    rounding = 0.04553
-    gain = {**GAIN, "difference": difference, "difference_error": error, "mean_kld": rounding + difference}
-    data["fidelity"] = {**data["fidelity"], "gain": gain}
-    return render_card("x", "acme/x", "", Evidence.of(data))
-
-
-def test_the_card_tells_a_gain_inside_the_noise_and_a_loss_that_was_accepted() -> None:
-    clear, unclear, loss = card_of(-0.02, 0.002), card_of(-0.002, 0.002), card_of(0.02, 0.002)
-    assert "The difference is -0.020 ± 0.0041 nats (95 %), on the same positions." in clear
-    assert "which is inside the noise of the text" in unclear
-    assert "44 % more KLD than plain rounding at equal bytes" in loss
-    unproven = make_planned()
-    unproven["fidelity"] = {key: value for key, value in unproven["fidelity"].items() if key != "gain"}
-    text = render_card("x", "acme/x", "", Evidence.of(unproven))
-    assert "It was **not compared** with plain rounding at equal bytes." in text

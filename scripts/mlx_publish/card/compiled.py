@@ -942,7 +942,6 @@ def quantized(environment):
                 pass
                 yield '**Method.** '
                 yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'method')))
-                yield ' of mlx-lm'
                 if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'settings'):
                     pass
                     yield ': '
@@ -971,7 +970,7 @@ def quantized(environment):
                 yield '![Size of this variant with its fidelity, beside plain rounding](ladder.svg)\n'
 
     blocks = {}
-    debug_info = '1=20&4=23&5=25&11=30&12=33&13=40&17=44&18=47&20=49&21=51&25=53&26=56&29=58'
+    debug_info = '1=20&4=23&5=25&11=30&12=33&13=39&17=43&18=46&20=48&21=50&25=52&26=55&29=57'
     return locals()
 
 
@@ -1381,7 +1380,7 @@ TEMPLATES = {
     "made.md.j2": ("aa2d14b70c98d6cc32a8cfe15e831db4cc7b4ab7e07d528f61018c60e1b0bd35", made),
     "measured.md.j2": ("c56c5ff346c9ef84bb2ece33471648a2681879a3a36178a89fcdfe4855bc5231", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
-    "quantized.md.j2": ("5f4654c0e245ed41c89f56b335e39a1e2dcacca778b642fae6ca2e7460d3d69d", quantized),
+    "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
     "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),

@@ -13,7 +13,6 @@ from mlx_publish.evidence.rounding import RoundingCurve, Width, gain_in_words
 from mlx_publish.text.markdown import Markdown, code, escape, link
 from mlx_publish.text.numbers import count, percent, significant
 
-_ON_PLAN = " on plan"
 _KINDS = {"mlp": "MLP", "state-space": "State space"}
 _NORMAL = 1.96
 """Standard errors of a 95 % interval, where the measurement names no other number."""
@@ -37,8 +36,9 @@ def quantized(evidence: Evidence) -> Mapping[str, object] | None:
 
 
 def method(quantization: QuantizationSpec) -> str:
-    """Return `AWQ`, or `DWQ on a plan`; empty for a plan alone."""
-    return learned_by(quantization) + (" on a plan" if quantization.method.endswith(_ON_PLAN) else "")
+    """Return `AWQ of mlx-lm`, with `on the plan below` where there is one; empty for a plan alone."""
+    name = learned_by(quantization)
+    return f"{name} of mlx-lm{', on the plan below' if quantization.plan else ''}" if name else ""
 
 
 def groups(plan: PlanSpec) -> Markdown:
