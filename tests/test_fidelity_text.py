@@ -15,16 +15,13 @@ from runpy import run_path
 import pytest
 from tokenizers import Tokenizer
 
+from mlx_publish.text.documents import Document, Turns, documents
+
 FOLDER = files("mlx_publish").joinpath("data/fidelity")
-# Characters, and tokens by the demo model: bounds of each text.
-SIZES = {
-    "prose.txt": ((4900, 5900), (1200, 1400)),
-    "code.txt": ((2400, 3000), (850, 1000)),
-    "dialogue.json": ((2900, 3600), (850, 1000)),
-    "scripts.txt": ((950, 1200), (850, 950)),
-}
-LANGUAGES = {"python", "c", "javascript", "sql", "sh", "json", "diff", "markdown"}
-# One paragraph for each, in this order, with all of these letters in it.
+# How many documents at least, and bounds of each in tokens by the demo model.
+KINDS = {"prose": (12, (120, 350)), "code": (8, (120, 350)), "dialogue": (8, (120, 350)), "scripts": (8, (120, 350))}
+LANGUAGES = {"python", "c", "javascript", "rust", "sql", "sh", "json", "diff", "markdown"}
+# One paragraph for each, with all of these letters in it.
 PARAGRAPHS = {
     "German": "äöß",
     "French": "êçû",
@@ -43,7 +40,6 @@ PARAGRAPHS = {
     "Thai": "ค้ะ่",
     "Swahili": "",
 }
-PIECES = ("Footbridge", "Dear Aunt", "To make a", "The first instruments", "From a weather", "7. Late", "On the night")
 SCRIPTS = {
     "LATIN",
     "CYRILLIC",
@@ -61,53 +57,75 @@ FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n")
 
 
-def text_of(name: str) -> str:
-    return FOLDER.joinpath(name).read_bytes().decode("utf-8")
+def text_of(kind: str) -> str:
+    return FOLDER.joinpath(f"{kind}.txt").read_bytes().decode("utf-8")
 
 
-def dialogues() -> list[list[dict[str, str]]]:
-    found: list[list[dict[str, str]]] = json.loads(text_of("dialogue.json"))
-    return found
+def found(kind: str) -> list[Document]:
+    return documents(text_of(kind))
 
 
-def contents(name: str) -> list[str]:
-    """What the model will read: for dialogues each turn without the JSON around it."""
-    if name == "dialogue.json":
+def dialogues() -> list[Turns]:
+    return [document.turns for document in found("dialogue")]
+
+
+def contents(kind: str) -> list[str]:
+    """What the model will read: for dialogues each turn without the lines that divide them."""
+    if kind == "dialogue":
         return [turn["content"] for dialogue in dialogues() for turn in dialogue]
-    return [text_of(name)]
+    return [document.text for document in found(kind)]
 
 
-def blocks() -> dict[str, str]:
-    return dict(FENCED.findall(text_of("code.txt")))
+def code(language: str) -> list[str]:
+    return [document.text for document in found("code") if document.title.startswith(f"{language}: ")]
 
 
 def long_sentences() -> Iterator[str]:
-    for name in SIZES:
-        for content in contents(name):
+    for kind in KINDS:
+        for content in contents(kind):
             yield from (part.strip() for part in SENTENCE_END.split(content) if len(part.strip()) >= 40)
 
 
 def test_these_texts_and_no_others() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == set(SIZES)
+    assert {path.name for path in FOLDER.iterdir()} == {f"{kind}.txt" for kind in KINDS}
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_size_in_characters(name: str) -> None:
-    least, most = SIZES[name][0]
-    assert least <= sum(map(len, contents(name))) <= most
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_are_many_documents_each_with_a_title_of_its_own(kind: str) -> None:
+    titles = [document.title for document in found(kind)]
+    assert len(titles) >= KINDS[kind][0]
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_document_has_a_subject_of_its_own(kind: str) -> None:
+    """Passages are taken as independent: no two documents may begin alike."""
+    beginnings = Counter(document.text[:20] for document in found(kind) if kind != "dialogue")
+    assert [text for text, times in beginnings.items() if times > 1] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
-def test_size_in_tokens(name: str, source: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_size_in_tokens(kind: str, source: Path) -> None:
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    least, most = SIZES[name][1]
-    assert least <= sum(len(tokenizer.encode(content).ids) for content in contents(name)) <= most
+    least, most = KINDS[kind][1]
+    sizes = {document.title: len(tokenizer.encode(document.text).ids) for document in found(kind)}
+    assert {title: size for title, size in sizes.items() if not least <= size <= most} == {}
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_every_machine_reads_the_same_characters(name: str) -> None:
-    text = text_of(name)
+@pytest.mark.slow
+def test_the_reference_says_how_much_there_is(source: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    texts = [document.text for kind in KINDS for document in found(kind)]
+    total = round(sum(len(tokenizer.encode(text).ids) for text in texts), -3)
+    assert f"has {len(texts)} documents with about {total:,} tokens" in " ".join(
+        (Path(__file__).parents[1] / "docs/recipe.md").read_text(encoding="utf-8").split()
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_machine_reads_the_same_characters(kind: str) -> None:
+    text = text_of(kind)
     assert unicodedata.is_normalized("NFC", text)
     assert {char for char in text if unicodedata.category(char)[0] == "C"} == {"\n"}
     assert text.endswith("\n")
@@ -116,17 +134,15 @@ def test_every_machine_reads_the_same_characters(name: str) -> None:
     assert not [line for line in text.split("\n") if line != line.rstrip()]
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_nothing_reads_as_a_special_token(name: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_reads_as_a_special_token(kind: str) -> None:
     """`<s>`, `<|im_end|>`, `[INST]` and their like would be one id in some models and many in others."""
-    for content in contents(name):
-        assert re.search(r"<[^\s.<>]+>|\[/?INST\]", content) is None
+    for content in contents(kind):
+        assert re.search(r"(?<![\w:])<[^\s.<>]+>|</|<\||\[/?INST\]", content) is None
 
 
 def test_dialogues_alternate_and_end_with_an_answer() -> None:
-    found = dialogues()
-    assert len(found) == 5
-    for dialogue in found:
+    for dialogue in dialogues():
         assert len(dialogue) >= 2
         assert len(dialogue) % 2 == 0
         for index, turn in enumerate(dialogue):
@@ -137,29 +153,29 @@ def test_dialogues_alternate_and_end_with_an_answer() -> None:
             assert turn["content"] == turn["content"].strip()
 
 
-def test_code_is_nothing_but_one_block_of_each_language() -> None:
-    text = text_of("code.txt")
-    assert Counter(name for name, _ in FENCED.findall(text)) == Counter(LANGUAGES)
-    assert FENCED.sub("", text).strip() == ""
+def test_each_language_has_code() -> None:
+    assert {document.title.partition(": ")[0] for document in found("code")} == LANGUAGES
 
 
 def test_python_and_json_parse() -> None:
-    ast.parse(blocks()["python"])
-    assert isinstance(json.loads(blocks()["json"]), dict)
+    for text in code("python"):
+        ast.parse(text)
+    assert isinstance(json.loads(code("json")[0]), dict)
 
 
 def test_python_of_the_dialogues_parses() -> None:
-    fenced = [code for content in contents("dialogue.json") for name, code in FENCED.findall(f"{content}\n")]
+    fenced = [block for content in contents("dialogue") for _, block in FENCED.findall(f"{content}\n")]
     assert fenced
-    for code in fenced:
-        ast.parse(code)
+    for block in fenced:
+        ast.parse(block)
 
 
 def test_python_does_what_it_says(tmp_path: Path) -> None:
     """What is shown to models as right should be right."""
     path = tmp_path / "block.py"
-    path.write_text(blocks()["python"], encoding="utf-8")
+    path.write_text("\n\n\n".join(code("python")), encoding="utf-8")
     module = run_path(str(path))
+    assert module["root"](lambda x: x * x - 2, lambda x: 2 * x, 1.0) == pytest.approx(2**0.5)
     span, gaps = module["Span"], module["gaps"]
     day = span(480, 600)
     assert gaps([], day) == [day]
@@ -170,7 +186,7 @@ def test_python_does_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_diff_counts_its_lines() -> None:
-    before, after, header, *lines = blocks()["diff"].splitlines()
+    before, after, header, *lines = code("diff")[0].splitlines()
     assert (before[:4], after[:4]) == ("--- ", "+++ ")
     first = Counter(line[0] for line in lines)
     kept = first[" "]
@@ -179,26 +195,20 @@ def test_the_diff_counts_its_lines() -> None:
 
 
 def test_the_table_has_the_same_columns_in_each_row() -> None:
-    assert {line.count("|") for line in blocks()["markdown"].splitlines()} == {4}
-
-
-def test_prose_is_of_several_pieces() -> None:
-    text = text_of("prose.txt")
-    places = [f"\n\n{text}".index(f"\n\n{start}") for start in PIECES]
-    assert places == sorted(places)
+    rows = [line for line in code("markdown")[0].splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {4}
 
 
 def test_a_paragraph_for_each_language() -> None:
-    paragraphs = text_of("scripts.txt").rstrip("\n").split("\n\n")
-    assert len(paragraphs) == len(PARAGRAPHS)
-    for (language, letters), paragraph in zip(PARAGRAPHS.items(), paragraphs, strict=True):
-        assert not set(letters) - set(paragraph), language
-    assert re.search(r"\b(wakulima|shamba)\b", paragraphs[-1])
+    paragraphs = [paragraph for text in contents("scripts") for paragraph in text.split("\n\n")]
+    for language, letters in PARAGRAPHS.items():
+        assert [text for text in paragraphs if set(letters) <= set(text)], language
 
 
 def test_every_script_occurs() -> None:
-    text = text_of("scripts.txt")
-    assert {unicodedata.name(char).split()[0] for char in text if char.isalpha() and char != "ー"} == SCRIPTS
+    text = "".join(contents("scripts"))
+    letters = {char for char in text if char.isalpha() and char not in "ーºª"}
+    assert {unicodedata.name(char).split()[0] for char in letters} == SCRIPTS
 
 
 def test_no_long_sentence_comes_twice() -> None:

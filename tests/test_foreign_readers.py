@@ -50,7 +50,6 @@ OURS = {
     "engine/tokenizing.py": "data/probes.json",
     "recipes/flags.py": "data/flags.json",
     "checks/ids.py": "data/checks.json",
-    "source/logits.py": "data of the package",
     "source/transformers_check.py": "data of the package",
     "chat/dialogues.py": "data/dialogues.json",
 }

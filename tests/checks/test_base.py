@@ -90,5 +90,6 @@ def test_these_cannot_be_accepted_away() -> None:
         "facts-known",
         "checks-complete",
         "licence-allowed",
+        "calibration-apart",
         "rebuilt-equal",
     }

@@ -20,7 +20,7 @@ from mlx_publish.chat.dialogues import Probe, probes
 from mlx_publish.chat.look import NOW
 from mlx_publish.chat.rendering import Rendered, Request
 from mlx_publish.engine import prompts
-from mlx_publish.engine.passages import rendering
+from mlx_publish.engine.encoding import rendering
 from mlx_publish.engine.prompts import finished, forbid
 from mlx_publish.engine.questions import prompts_of
 from mlx_publish.errors import Bug, Refused

@@ -11,6 +11,7 @@ from mlx_publish.model.senses import senses_in
 from mlx_publish.recipes.recipe import Recipe, Variant
 
 if TYPE_CHECKING:
+    from mlx_publish.checks.calibration import CalibrationFacts
     from mlx_publish.checks.twin import TwinFacts
 
 
@@ -28,8 +29,12 @@ class SourceFacts:
     """Version of the installed mlx-lm and the model types that it can load."""
     twin: Callable[[], TwinFacts]
     """Compares a small random model of its config in transformers and mlx-lm; slow the first time."""
+    limited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Methods of quantization that work with some model types alone, and these."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
+    calibration: CalibrationFacts | None = None
+    """Of the variant's calibration text, where that is a file of the user's."""
 
     @property
     def text_alone(self) -> bool:

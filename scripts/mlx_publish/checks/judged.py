@@ -8,6 +8,7 @@ from typing import Any
 from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.planned import PLANNED
@@ -21,6 +22,6 @@ JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
     "convert": (*BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS),
-    "fidelity": (*FIDELITY, *REFERENCE),
+    "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,
 }

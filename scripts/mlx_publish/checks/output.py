@@ -11,7 +11,7 @@ from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.evidence.conversion import KeptLayers, MadeOn
 from mlx_publish.methods.plan import target_of
 from mlx_publish.model.config import DTYPES
-from mlx_publish.model.kept import sentence
+from mlx_publish.model.kept import rounded_wider, sentence
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
@@ -22,6 +22,8 @@ _BAND = 0.1
 _WIDTH = re.compile(r"(?<![A-Za-z0-9.])(?P<bits>\d{1,2}(?:\.\d+)?)[-_]?(?:bits?|bpw)(?![A-Za-z0-9])", re.IGNORECASE)
 _ROUNDED, _ROUNDED_SHARE = 0.05, 0.005
 """How far measured bits may be from those of a name that is right: rounded to a decimal, or hit from below."""
+_MORE = 0.25
+"""Bits per weight by which a method's fallback may exceed the bits that it was asked for before the name is wrong."""
 AGAIN = "Convert again with --force."
 
 
@@ -60,7 +62,7 @@ def _bits(built: Built) -> Says:
     measured = bits_per_weight(tensors, block)
     details = {"bits_per_weight": round(measured, 4)}
     # The name is about the layers that it can mean; the report lists those that the model's class widens by itself.
-    own = {*built.kept.wider, *built.kept.whole}
+    own = {*built.kept.wider, *built.kept.whole, *built.kept.fallback}
     rest = tuple(tensor for tensor in tensors if tensor.name.rpartition(".")[0] not in own)
     among = bits_per_weight(rest, block)
     # From the source's shapes, else from those of the layers that the class does not widen. Two source tensors may be
@@ -84,9 +86,16 @@ def _bits(built: Built) -> Says:
             "Check the quantization block of model/config.json.",
             **details,
         )
-    if kept := sentence(built.kept):
-        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **details)
-    return passed(f"{measured:.3f} bits per weight", **details)
+    clauses = [f"its MLX class {kept}"] if (kept := sentence(built.kept)) else []
+    if rounded := rounded_wider(built.kept):
+        clauses.append(f"{built.variant.quantizer.name} rounds {rounded}")
+    words = f"{measured:.3f} bits per weight"
+    if not clauses:
+        return passed(words, **details)
+    words += f", and not {nominal} everywhere: {'; '.join(clauses)}"
+    if rounded and measured > among + _MORE:
+        return warned(words, f"Set fallback_bits: {nominal}, or name the variant after its bits per weight.", **details)
+    return passed(words, **details)
 
 
 def _named(names: tuple[str, ...], measured: float, details: Mapping[str, object]) -> Says:

@@ -34,7 +34,9 @@ class PlannedFacts:
     """What the next wider allocation has more, where a solver chose this one; None where nothing is wider."""
 
 
-def _hit(facts: PlannedFacts) -> Says:
+def _hit(facts: PlannedFacts | None) -> Says:
+    if facts is None:
+        return passed("no plan: all quantized weights have the bits of the variant")
     target, bits = facts.target, facts.bits_per_weight
     details: dict[str, Any] = {"bits_per_weight": round(bits, 4), "predicted_kld": facts.plan.predicted_kld}
     if abs(facts.weight_bytes - facts.plan.weight_bytes) > NEAR * facts.plan.weight_bytes:
@@ -84,7 +86,9 @@ def _within(
     return failed(f"{words}, more than {share:.1%} below the target ({asked})", _AGAIN, **details)
 
 
-def _source(facts: PlannedFacts) -> Says:
+def _source(facts: PlannedFacts | None) -> Says:
+    if facts is None:
+        return passed("no plan chose its bits")
     made_of, edited = facts.plan.source, " Its bits were edited by hand." if facts.plan.edited else ""
     if made_of.identity == facts.identity:
         return passed(f"made from this source.{edited}" if edited else "made from this source")
@@ -94,7 +98,7 @@ def _source(facts: PlannedFacts) -> Says:
     )
 
 
-PLANNED: tuple[Check[PlannedFacts], ...] = (
+PLANNED: tuple[Check[PlannedFacts | None], ...] = (
     Check("target-hit", "A planned variant has the size that was asked for", "a model too large for its Mac", _hit),
     Check("plan-source", "The plan was made from this source", "bits chosen for other weights", _source),
 )

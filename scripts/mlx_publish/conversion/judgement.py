@@ -9,7 +9,7 @@ from pathlib import Path
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, BuiltFacts
 from mlx_publish.checks.output import CONVERT, Built
-from mlx_publish.checks.planned import PLANNED
+from mlx_publish.checks.planned import PLANNED, PlannedFacts
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.context import Context
 from mlx_publish.conversion.planning import Followed
@@ -74,15 +74,21 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=_digests(made, files, written.sha256),
         repaired=repaired,
         kept=written.kept,
-        made_on=made.conversion.made_on,
+        made_on=written.learned.made_on if written.learned else made.conversion.made_on,
         names=(variant.label, context.recipe.destinations[variant.label].name),
     )
     checks += run_checks(CONVERT, built, context.recipe.accepted)
-    if made.plan:
-        tensors, block = built.all_tensors, built.config.get("quantization")
-        sizes = bits_per_weight(tensors, block), sum(tensor.nbytes for tensor in tensors)
-        checks += run_checks(PLANNED, made.plan.facts(inspected.source.identity, *sizes), context.recipe.accepted)
-    return checks, built
+    return checks + run_checks(PLANNED, _planned(made, built), context.recipe.accepted), built
+
+
+def _planned(made: Made, built: Built) -> PlannedFacts | None:
+    """Return what is judged of a plan; None for a variant without one."""
+    if made.plan is None:
+        return None
+    tensors, block = built.all_tensors, built.config.get("quantization")
+    identity = made.context.inspected(made.variant).source.identity
+    weight_bytes = sum(tensor.nbytes for tensor in tensors)
+    return made.plan.facts(identity, bits_per_weight(tensors, block), weight_bytes)
 
 
 def _digests(made: Made, files: FolderFiles, written: Mapping[str, str]) -> dict[str, str]:

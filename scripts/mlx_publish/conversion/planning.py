@@ -14,15 +14,15 @@ from mlx_publish.conversion.sensitive import Measured, measured
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL
 from mlx_publish.evidence.digests import sha256_of
-from mlx_publish.evidence.quantization import Quantization
+from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.sensitivities import CalibrationOrder, Sensitivities
 from mlx_publish.machine.macs import most_weights_for, need, smallest_mac, usable
 from mlx_publish.methods.plan import Target, target_of
 from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, within
 from mlx_publish.model.cache import cache_of
-from mlx_publish.recipes.plan import Plan, write_plan
+from mlx_publish.recipes.plan import Plan, read_plan, write_plan
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.source.calibration import calibration_inputs, calibration_name
+from mlx_publish.source.calibration import calibration_inputs
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.resolve import metadata_of
 from mlx_publish.text.numbers import significant, size
@@ -56,9 +56,13 @@ class Followed:
     step_bytes: int | None = None
     """What the next wider allocation has more."""
 
-    def quantization(self, context: Context) -> Quantization:
-        """Return what evidence says of the variant that follows it."""
-        return quantization_of(self.plan, self.sha256, self.calibration, calibration_name(context))
+    def quantization(self) -> Quantization:
+        """Return what evidence says of the variant that follows it: the same whether it was measured or is repeated."""
+        own = self.plan.calibration
+        if own is None or self.target.file is not None:
+            return quantization_of(self.plan, self.sha256, None, "")
+        order = CalibrationOrder({}, own.sha256, own.samples, own.length, own.seed)
+        return quantization_of(self.plan, self.sha256, order, own.text)
 
     def facts(self, identity: str, bits_per_weight: float, weight_bytes: int) -> PlannedFacts:
         """Return what the checks of the converted variant look at."""
@@ -82,16 +86,22 @@ def given_plan(context: Context, variant: Variant) -> Path | None:
 def plan_inputs(context: Context, variant: Variant) -> dict[str, object]:
     """Return what the bytes of a planned or learned variant depend on besides: its plan file, and the text it reads.
 
-    Nothing for plain rounding.
+    Nothing for plain rounding. A reviewed plan is what came of that text, and `follows` compares it.
     """
     if not variant.quantized or not variant.quantizer.learns:
         return {}
     inputs: dict[str, object] = {}
-    if path := given_plan(context, variant):
+    if path := context.recipe.plans.get(variant.label):
         inputs["plan"] = sha256_of(path)
     if not path or variant.quantizer.name != "plan":
-        inputs["calibration"] = calibration_inputs(context)
+        inputs["calibration"] = calibration_inputs(context, variant.quantizer.name)
     return inputs
+
+
+def follows(context: Context, variant: Variant) -> bool:
+    """Return whether the plan in `model/` is the one that the variant is to follow, if it is to follow one."""
+    given, there = given_plan(context, variant), context.work.model(variant.label) / PLAN_FILE
+    return given is None or (there.is_file() and sha256_of(there) == sha256_of(given))
 
 
 def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) -> Mapping[str, Followed]:
@@ -111,7 +121,8 @@ def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) 
         else:
             followed = _planned(context, variant, target, measured(context, variant, prepared))
             write_plan(path, followed.plan)
-            followed = replace(followed, sha256=sha256_of(path))
+            # As the file has it: whoever follows it later has its digits and no more.
+            followed = replace(followed, plan=read_plan(path), sha256=sha256_of(path))
         plans[variant.label] = followed
         words = f"{followed.plan.bits_now:.3f} bits per weight, {size(followed.plan.weight_bytes)}"
         predicted = "" if followed.plan.edited else f", predicted mean KLD {significant(followed.plan.predicted_kld)}"

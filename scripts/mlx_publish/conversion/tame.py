@@ -20,7 +20,7 @@ from mlx_publish.children.process import python
 from mlx_publish.children.worker import Bounds
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.evidence.digests import sha256_of
-from mlx_publish.source.logits import texts as passages
+from mlx_publish.source.logits import joined
 from mlx_publish.text.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def _memory(path: Path) -> int:
 
 def _tried(path: Path, stop: threading.Event | None = None) -> int:
     """Let a child read texts and return how it ended; 0 is well."""
-    texts = [text for text in passages().values() if isinstance(text, str)]
-    return _exit_code(path, [*texts, *_drawn(random.SystemRandom())], _memory(path), stop)
+    return _exit_code(path, [*joined().values(), *_drawn(random.SystemRandom())], _memory(path), stop)
 
 
 def _exit_code(path: Path, texts: Sequence[str], memory: int, stop: threading.Event | None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
+from mlx_publish.conversion.quantization import is_learned, learning_bounds, with_text
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.model.size import conversion_memory
@@ -40,22 +41,27 @@ def convert_weights(
     one they read it once more. Raises what `run_job` raises.
     """
     logits, answers = SourceLogits(context), SourceAnswers(context)
-    fits = source_fits(context)
+    # A method that learns has the source in memory for itself.
+    fits = source_fits(context) and not any(is_learned(variant) for variant in variants)
     read = fits and "fidelity" in context.planned and logits.known() is None
     asked = fits and "smoke" in context.planned and answers.known() is None
     orders = [
-        VariantOrder(
-            folder=str(folders[variant.label]),
-            label=variant.label,
-            quantize=variant.form.quantized,
-            bits=variant.form.bits,
-            group_size=variant.form.group_size or (_GROUP if variant.quantized else None),
-            mode=variant.form.mode,
-            mixed=variant.form.mixed,
-            dtype=variant.form.dtype,
-            method=variant.quantizer.name,
-            options=variant.form.options,
-            plan=(plans or {}).get(variant.label, ""),
+        with_text(
+            context,
+            variant,
+            VariantOrder(
+                folder=str(folders[variant.label]),
+                label=variant.label,
+                quantize=variant.form.quantized,
+                bits=variant.form.bits,
+                group_size=variant.form.group_size or (_GROUP if variant.quantized else None),
+                mode=variant.form.mode,
+                mixed=variant.form.mixed,
+                dtype=variant.form.dtype,
+                method=variant.quantizer.name,
+                options=variant.form.options,
+                plan=(plans or {}).get(variant.label, ""),
+            ),
         )
         for variant in variants
     ]
@@ -72,7 +78,7 @@ def convert_weights(
     if not (read or asked):  # nothing of the source stays in memory
         _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1)
         limits = replace(limits, memory_bytes=_BESIDES + 2 * most)
-    job = Job("convert", arguments, log, limits, context.children)
+    job = Job("convert", arguments, log, learning_bounds(variants, limits), context.children)
     conversion = from_json(Conversion, run_job(job, context.console.progress))
     if conversion.reference:
         logits.keep(conversion.reference)

@@ -60,7 +60,7 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = 
         step = Step("running the source", 0, sum(part.positions for part in parts), "tokens")
         for number, piece in enumerate(counted(logits_of(model, parts), len, tell, step)):
             mx.save_safetensors(str(aside / f"{number:05d}.safetensors"), {"logits": piece})
-        index = [{"kind": part.kind, "ids": part.ids} for part in parts]
+        index = [{"kind": part.kind, "index": part.index, "ids": part.ids} for part in parts]
         (aside / "passages.json").write_text(json.dumps(index))
         shutil.rmtree(store, ignore_errors=True)
         aside.replace(store)
@@ -70,9 +70,8 @@ def write_store(store: Path, model: Any, parts: Sequence[Passage], tell: Tell = 
 
 def read_passages(store: Path) -> tuple[Passage, ...]:
     """Return the passages of a store."""
-    return tuple(
-        Passage(entry["kind"], tuple(entry["ids"])) for entry in json.loads((store / "passages.json").read_text())
-    )
+    entries = json.loads((store / "passages.json").read_text())
+    return tuple(Passage(entry["kind"], tuple(entry["ids"]), entry["index"]) for entry in entries)
 
 
 def read_logits(store: Path) -> Iterator[NDArray[np.float32]]:

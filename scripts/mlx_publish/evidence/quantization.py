@@ -95,3 +95,5 @@ class Gain:
     same_first_choice: float
     rounding_same_first_choice: float
     curve: Sequence[RoundingPoint]
+    error_factor: float | None = field(default=None, metadata=LEFT_OUT)
+    """A 95 % interval of the difference reaches so many standard errors to both sides."""

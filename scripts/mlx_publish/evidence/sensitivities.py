@@ -22,6 +22,8 @@ class CalibrationOrder:
     length: int
     """Tokens of a sample."""
     seed: int
+    place: str = ""
+    """The file of the user's, as messages name it."""
 
 
 @dataclass(frozen=True)

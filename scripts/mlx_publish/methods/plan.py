@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from mlx_publish.machine.macs import SIZES_GB, memory_gb, most_weights_for
 from mlx_publish.methods._method import Form, Method, wrong_key
+from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Flag
 from mlx_publish.recipes.sections import Strict
 
@@ -40,7 +41,7 @@ def _of_a_mac(value: object) -> object:
 Bpw = Annotated[float, Field(ge=2, le=16)]
 Memory = Annotated[str, BeforeValidator(_of_a_mac, json_schema_input_type=str | int)]
 Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
-File = Annotated[str, Field(min_length=1, max_length=1000)]
+File = Annotated[str, Field(min_length=1, max_length=1000, pattern=patterns.PRINTED)]
 
 
 class Options(Strict):
@@ -64,8 +65,8 @@ class Options(Strict):
             input="Memory of the Mac that a planned variant has to fit, such as 16GB",
         ),
     ] = None
-    """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets the
-    GPU use."""
+    """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets
+    the GPU use."""
     context: Annotated[Tokens | None, Flag("N", "Tokens of context that have to fit with --fits (default: 8192)")] = (
         None
     )
@@ -156,6 +157,11 @@ def judge_target(keys: Any) -> None:
         raise wrong_key("context", "context is part of fits; add fits: 16GB, or remove context")
     if given and (other := next((key for key in _OF_ROUNDING if getattr(keys, key, None) is not None), None)):
         raise wrong_key(other, f"a plan chooses bits and groups of each module; take {given[0]} or {other}, not both")
+    method = getattr(keys, "method", None)
+    if given and method not in (None, "dwq"):
+        raise wrong_key("method", f"a plan is not written by {method}; take dwq to learn upon it, or remove method")
+    if given and method is None and getattr(keys, "learning", None) is not None:
+        raise wrong_key("learning", "a plan learns nothing by itself; add method: dwq, or remove learning")
     if given and getattr(keys, "mode", None) not in (None, "affine"):
         raise wrong_key("mode", f"a plan is affine, not {keys.mode}; take {given[0]} or mode, not both")
 

@@ -27,13 +27,14 @@ _NODES = 4_000_000
 _LINE = 112
 """Characters of importance in a line, which stands four to the right."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _HEAD = """\
 # Quantization plan for mlx-publish: bits and group size of each module.
 # To follow it in a recipe, whatever is measured later: variants: [{plan: THIS_FILE}]
 # You may change bits (2, 3, 4, 5, 6, 8; 16 leaves the module as it is) and group_size (32, 64, 128), but not below the
 # floor. kld is the predicted mean KL divergence of rounding this module alone, in nats.
 """
-Path_ = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x20\x7f]+$")]
+Path_ = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[!-~]+$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 50)]
 Kld = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Columns = Annotated[str, Field(max_length=1 << 21, pattern=r"^[0-9a-z\s]*$")]
@@ -292,8 +293,14 @@ def _scalar(value: object) -> str:
         return _number(value)
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and value.lower() not in ("null", "true", "false")
-        return value if plain else json.dumps(value)
+        return value if plain else _escaped(value)
     return json.dumps(value)
+
+
+def _escaped(text: str) -> str:
+    """Return a text in quotes; JSON is YAML but for what YAML takes for the end of a line, or for no character."""
+    quoted = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
+    return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
 def _number(value: float) -> str:

@@ -175,6 +175,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file of that name, whatever the name is."""
+    try:
+        return path.is_file()
+    except OSError:  # as a name that is too long
+        return False
+
+
 def _complete(
     spec: RecipeSpec,
     name: str,
@@ -206,7 +214,7 @@ def _plans(recipe: Recipe, elsewhere: bool) -> Iterator[tuple[str, Path]]:
         if variant.plan is None:
             continue
         path = base / expanded(variant.plan)
-        if not path.is_file():
+        if not is_file(path):
             if elsewhere:
                 yield variant.label, path
                 continue

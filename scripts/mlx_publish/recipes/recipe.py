@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from mlx_publish.errors import Place
-from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
+from mlx_publish.recipes.sections import (
+    Acceptance,
+    CalibrationText,
+    CardWords,
+    FidelityTest,
+    SmokeTest,
+    SpeedTest,
+    Strict,
+)
 from mlx_publish.recipes.spec import DEFAULT_DESTINATION, MOST_VARIANTS, TEXT_DESTINATION, RecipeSpec, RepoId
 from mlx_publish.recipes.variant import DTYPE_NAMES, Variant
 
@@ -21,6 +29,7 @@ __all__ = [
     "MOST_VARIANTS",
     "TEXT_DESTINATION",
     "Acceptance",
+    "CalibrationText",
     "CardWords",
     "Destination",
     "FidelityTest",

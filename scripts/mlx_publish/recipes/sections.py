@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Asked, Flag
@@ -13,6 +15,7 @@ Fold = Literal["first-user", "own-turn"]
 Engine = Literal["minijinja", "huggingface-jinja"]
 Reference = Literal["none", "transformers"]
 Length = Annotated[int, Field(ge=8, le=131072)]
+CALIBRATION_FILES = (".txt", ".md", ".jsonl")
 Lengths = Annotated[list[Length], BeforeValidator(lambda value: [value] if isinstance(value, int) else value)]
 
 
@@ -68,8 +71,9 @@ class SmokeTest(Strict):
 class FidelityTest(Strict):
     """How much text to compare on, and when a variant is too far from its source to be published."""
 
-    tokens: int = Field(1024, ge=32, le=65536)
-    """Maximum number of tokens. The text in the package has about 4,000."""
+    tokens: int = Field(2048, ge=32, le=65536)
+    """Maximum number of tokens, divided among at least 16 documents where it allows 32 tokens each. The text in the
+    package has 45 documents with about 9,000 tokens; a passage is the beginning of one, at most 256 tokens."""
     max_mean_kld: float = Field(1.0, gt=0)
     """Maximum mean KL divergence from the source, in nats. The default refuses broken variants, not lossy ones."""
     min_same_first_choice: float = Field(0.4, ge=0, le=1)
@@ -78,6 +82,57 @@ class FidelityTest(Strict):
     """Maximum perplexity, as a multiple of the source's."""
     reference: Reference = "none"
     """`transformers` also compares the unquantized model with transformers on PyTorch, if that is installed."""
+    raw: bool = False
+    """Write the values of every position to `fidelity-positions.npz` in the variant's folder of the work folder."""
+
+
+def _is_local(value: object) -> object:
+    """Refuse what looks as if it had to be fetched."""
+    if not isinstance(value, str):
+        return value
+    if "://" in value or value.startswith(("www.", "hf:")):
+        reason = "is an address, but no method reads from the network; download the text and name the file"
+        raise PydanticCustomError("calibration", "{reason}", {"reason": reason})
+    if not value.lower().endswith(CALIBRATION_FILES):
+        listed = f"{', '.join(CALIBRATION_FILES[:-1])} or {CALIBRATION_FILES[-1]}"
+        reason = f"must be a local file that ends in {listed}"
+        if re.fullmatch(patterns.REPO, value):
+            reason += "; data sets of the Hub are not downloaded, because no method reads from the network"
+        raise PydanticCustomError("calibration", "{reason}", {"reason": reason})
+    return value
+
+
+class Amount(NamedTuple):
+    """How much text a method reads."""
+
+    samples: int
+    length: int
+    """Tokens of a sample."""
+
+
+# Within the package's text, which has some 200 samples of 128 tokens. Plans compare many roundings of each module, so
+# they read less; dwq takes a step for each few samples.
+_AMOUNTS = {"plan": Amount(64, 128), "awq": Amount(64, 256), "gptq": Amount(64, 256), "dwq": Amount(160, 128)}
+
+
+class CalibrationText(Strict):
+    """The text that planned and learned variants are calibrated on. It is never the text that they are compared on."""
+
+    file: Annotated[str | None, BeforeValidator(_is_local)] = Field(None, min_length=1, max_length=1000)
+    """Local text file, relative to the recipe: `.txt` or `.md`, or `.jsonl` with `text` or `messages` in each line.
+    At most 10 MB. Passages that are also in the text of the comparison are left out. Default: the package's text, about
+    100 kB of prose, code, dialogues and other languages."""
+    samples: int | None = Field(None, ge=1, le=4096)
+    """Maximum number of samples. Default: 64 for plans, `awq` and `gptq`, 160 for `dwq`."""
+    length: int | None = Field(None, ge=32, le=4096)
+    """Tokens per sample. Default: 128 for plans and `dwq`, 256 for `awq` and `gptq`."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed for drawing the samples."""
+
+    def amount(self, method: str) -> Amount:
+        """Return how much a method reads, with its defaults filled in."""
+        usual = _AMOUNTS.get(method, _AMOUNTS["plan"])
+        return Amount(self.samples or usual.samples, self.length or usual.length)
 
 
 class SpeedTest(Strict):

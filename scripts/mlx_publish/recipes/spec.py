@@ -14,7 +14,15 @@ from mlx_publish.methods import wrong_key
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.address import NotAModel, read_address, repo_of
 from mlx_publish.recipes.flags import CARD, DESTINATION, PUBLISHING, Asked, Flag
-from mlx_publish.recipes.sections import Acceptance, CardWords, FidelityTest, SmokeTest, SpeedTest, Strict
+from mlx_publish.recipes.sections import (
+    Acceptance,
+    CalibrationText,
+    CardWords,
+    FidelityTest,
+    SmokeTest,
+    SpeedTest,
+    Strict,
+)
 from mlx_publish.recipes.variant import Variant, VariantEntry, all_variants
 
 RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
@@ -126,7 +134,7 @@ class RecipeSpec(Strict):
             max_length=200,
         ),
     ] = Field(default=[Variant.model_construct()], min_length=1, max_length=MOST_VARIANTS)
-    """Variants to make; `auto` makes three by plan: `near-identical`, `balanced` and `smallest`. Default: one, `4bit`."""
+    """Variants to make. `auto` makes three by plan: `near-identical`, `balanced`, `smallest`. Default: one, `4bit`."""
     to: Annotated[
         str,
         BeforeValidator(_of_the_hub),
@@ -196,6 +204,8 @@ class RecipeSpec(Strict):
     """Failed checks to accept."""
     card: CardWords = CardWords.model_construct()
     """Your own text on the card."""
+    calibration: CalibrationText = CalibrationText.model_construct()
+    """What planned and learned variants are calibrated on."""
     smoke: SmokeTest = SmokeTest.model_construct()
     """How to test the chat template and the answers."""
     fidelity: FidelityTest = FidelityTest.model_construct()

@@ -13,7 +13,7 @@ from mlx_publish.evidence.records import to_json
 from mlx_publish.machine.packages import versions
 from mlx_publish.recipes.recipe import SmokeTest
 from mlx_publish.source.kept import Kept
-from mlx_publish.source.logits import texts
+from mlx_publish.source.logits import joined
 from mlx_publish.source.long_text import LongText, long_text
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 
@@ -86,7 +86,7 @@ class SourceAnswers:
         dialogue = messages_of(asked_way(template, asked), asked.system, asked.prompt)
         short = [question(name, _user(text), SHORT_TOKENS) for name, text in SHORT.items()]
         summary = question("long text", _user(SUMMARY), SHORT_TOKENS)
-        long = replace(summary, long_text=texts()["prose"], long_tokens=self.long_text.tokens)
+        long = replace(summary, long_text=joined()["prose"], long_tokens=self.long_text.tokens)
         first = dialogue if template else _user(asked.prompt)
         return [question("asked", first, asked.max_tokens), *short, long]
 

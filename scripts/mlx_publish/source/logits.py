@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,14 +13,25 @@ from mlx_publish.evidence.measured import SourceRead
 from mlx_publish.machine.packages import versions
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.resolve import converter, source_of
+from mlx_publish.text.documents import Document, documents
 
 _TEXTS = files("mlx_publish").joinpath("data/fidelity")
+_PLAIN = ("prose", "code", "scripts")
 
 
 def texts() -> dict[str, Any]:
-    """Return the texts of the comparison by kind; `dialogue` is a list of dialogues."""
-    passages = {kind: _TEXTS.joinpath(f"{kind}.txt").read_text("utf-8") for kind in ("prose", "code", "scripts")}
-    return {**passages, "dialogue": json.loads(_TEXTS.joinpath("dialogue.json").read_text(encoding="utf-8"))}
+    """Return the documents of the comparison by kind: the fields of `engine.passages.Texts`."""
+    plain = {kind: [document.text for document in _documents(kind)] for kind in _PLAIN}
+    return {**plain, "dialogue": [document.turns for document in _documents("dialogue")]}
+
+
+def joined() -> Mapping[str, str]:
+    """Return all documents of a kind as one text, but for the dialogues."""
+    return {kind: "\n\n".join(document.text for document in _documents(kind)) for kind in _PLAIN}
+
+
+def _documents(kind: str) -> list[Document]:
+    return documents(_TEXTS.joinpath(f"{kind}.txt").read_text("utf-8"))
 
 
 @dataclass(frozen=True)

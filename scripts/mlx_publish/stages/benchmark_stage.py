@@ -20,7 +20,7 @@ from mlx_publish.machine.snapshot import State
 from mlx_publish.machine.state import disturbances, state
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import job_of, measured_inputs
-from mlx_publish.source.logits import texts
+from mlx_publish.source.logits import joined
 from mlx_publish.source.resolve import metadata_of
 from mlx_publish.stages.stage import Stage
 
@@ -123,7 +123,7 @@ def _series(context: Context, variant: Variant, seconds: int, before: State) -> 
     limit = metadata_of(context).config.context
     fitting = [n for n in asked.prompt_tokens if limit is None or n + asked.generation_tokens <= limit]
     order = {
-        "text": texts()["prose"],
+        "text": joined()["prose"],
         "prompt_tokens": fitting or asked.prompt_tokens[:1],
         "generation_tokens": asked.generation_tokens,
         "trials": asked.trials,

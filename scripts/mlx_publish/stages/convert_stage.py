@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
 from mlx_publish.conversion.judgement import Made, judge, result_of
-from mlx_publish.conversion.planning import plan_inputs, plans_of
+from mlx_publish.conversion.planning import follows, plan_inputs, plans_of
+from mlx_publish.conversion.quantization import quantization_of
 from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
@@ -55,10 +56,11 @@ def _trial(context: Context) -> Trial | None:
 
 
 def complete(context: Context, variant: Variant) -> bool:
-    """Return whether `model/` holds the very bytes that the report names."""
+    """Return whether `model/` holds the very bytes that the report names, made by the plan that is to be followed."""
     report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
     converted = report.read(Converted) if report and folder.is_dir() else None
-    return converted is not None and folder_digest(context.work.digests(folder)) == converted.model
+    same = converted is not None and folder_digest(context.work.digests(folder)) == converted.model
+    return same and follows(context, variant)
 
 
 def edited(context: Context, variant: Variant) -> Iterator[str]:
@@ -98,7 +100,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             checks, built = judge(made, folder)
             if built is None:
                 return Outcome(checks)
-            result = result_of(built, folder, plan.quantization(context) if plan else None)
+            chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
+            result = result_of(built, folder, chosen)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)

@@ -20,6 +20,7 @@ from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
+from mlx_publish.source.calibration import calibration_facts, calibration_texts
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
@@ -30,6 +31,7 @@ from mlx_publish.stages.stage import Stage
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return commit or digest of the source, and what is asked for."""
     support, policy = converter(context).support(), policy_of(context)
+    file = context.recipe.spec.calibration.file if _learns(variant) else None
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
@@ -40,6 +42,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "mlx_lm": support.version if support else None,
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
+        **({"calibration": calibration_texts(context).sha256} if file else {}),
     }
 
 
@@ -98,9 +101,15 @@ def _facts(context: Context, variant: Variant) -> SourceFacts:
         identity=identity if isinstance(identity, str) else None,
         source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
+        limited=support.limited if support else {},
         twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
+        calibration=calibration_facts(context) if _learns(variant) else None,
     )
+
+
+def _learns(variant: Variant) -> bool:
+    return variant.quantized and variant.quantizer.learns
 
 
 def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:
