@@ -62,7 +62,7 @@ def wrong(root: Path, content: str | bytes, name: str = "mine.txt") -> BadInput:
 
 @pytest.mark.parametrize(
     ("method", "samples", "length"),
-    [("plan", 64, 128), ("awq", 64, 256), ("gptq", 64, 256), ("dwq", 160, 128), ("toy", 64, 128)],
+    [("plan", 64, 128), ("awq", 64, 256), ("gptq", 96, 256), ("dwq", 224, 128), ("toy", 64, 128)],
 )
 def test_without_keys_each_method_reads_what_is_usual_for_it(method: str, samples: int, length: int) -> None:
     spec = RecipeSpec.model_validate({"source": "a/b"})
@@ -104,9 +104,9 @@ def test_without_a_file_it_is_the_text_of_the_package(tmp_path: Path) -> None:
     order = calibration_order(own, "dwq")
     assert set(order.texts) == {"prose", "code", "dialogue", "scripts"}
     assert order.texts == package_texts()
-    assert (order.sha256, order.samples, order.length, order.seed) == (digest_of(package_texts()), 160, 128, 5)
+    assert (order.sha256, order.samples, order.length, order.seed) == (digest_of(package_texts()), 224, 128, 5)
     assert order.place == ""
-    assert calibration_record(own, "dwq") == Calibration("package", order.sha256, 160, 128, 5)
+    assert calibration_record(own, "dwq") == Calibration("package", order.sha256, 224, 128, 5)
     assert calibration_record(own, "dwq", samples=90).samples == 90
     assert calibration_facts(own) is None
     assert calibration_inputs(own, "awq") == {"sha256": order.sha256, "samples": 64, "length": 256, "seed": 5}
