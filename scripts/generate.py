@@ -156,6 +156,10 @@ def recipe_page() -> str:
                 "",
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))
+        for inner, entry in model.model_fields.items():
+            if (part := flags.section_of(entry.annotation)) is not None:
+                lines += ["", f"### {inner}", "", " ".join((part.__doc__ or "").split()), ""]
+                lines.append(_keys(schema["$defs"][part.__name__], _notes(part)))
     return "\n".join(lines) + "\n"
 
 

@@ -29,11 +29,14 @@ import arm64_environment  # noqa: E402  as the line above says
 from compared_files import Compared, compare  # noqa: E402
 from families import FAMILIES  # noqa: E402
 from mlx_publish.children import process  # noqa: E402
+from mlx_publish.recipes.plan import Plan, write_plan  # noqa: E402
 from models import ARCHITECTURES, cast, make_model  # noqa: E402
 from tensor_file import float32, read_tensors, write_tensors  # noqa: E402
 
 VARIANTS = ("2bit", "3bit", "4bit", "5bit", "6bit", "8bit", "mxfp4", "nvfp4", "mxfp8", "bf16", "mixed_3_6")
 VERIFIED = "nvfp4"
+PLANNED = "planned"
+"""A plan of every width; its scales are chosen by importance."""
 # As little measuring as a recipe allows, and no limit that rough weights would break.
 _LENIENT: Mapping[str, Any] = {
     "smoke": {"max_tokens": 4},
@@ -121,6 +124,7 @@ def compare_all(here: Machine, there: Machine, folder: Path, others: Sequence[Ot
     """Publish and convert on both machines and yield what is compared. Raises `Failed`."""
     tiny = make_model(folder / "Tiny")
     roughen(tiny, tiny=True)
+    yield from _compare_planned(here, there, tiny)
     published = folder / "out"
     wanted = {"variants": list(VARIANTS), "to": f"folder:{published}/{{source}}-MLX-{{variant}}", **_LENIENT}
     recipe = write_recipe(tiny, wanted)
@@ -138,6 +142,46 @@ def compare_all(here: Machine, there: Machine, folder: Path, others: Sequence[Ot
             for variant in other.variants:
                 yield compare(str(other), variant, model(mine, variant), model(converted.result(), variant))
         yield verified.result()
+
+
+def _compare_planned(here: Machine, there: Machine, source: Path) -> Iterator[Compared]:
+    """Convert a llama by a plan on both machines and yield what is compared."""
+    plan = write_a_plan(source)
+    recipe = write_recipe(source, {"variants": [{"plan": str(plan), "name": PLANNED}]}, name="planned")
+    with ThreadPoolExecutor(1) as pool:
+        converted = pool.submit(_convert, there, recipe)
+        mine = _convert(here, recipe)
+        yield compare("llama, bfloat16", PLANNED, model(mine, PLANNED), model(converted.result(), PLANNED))
+
+
+def write_a_plan(source: Path) -> Path:
+    """Write a plan for a llama: one width after the other, and importances by chance."""
+    chance = np.random.default_rng(22)
+    rungs = ((4, 64), (2, 32), (3, 64), (5, 32), (6, 64), (8, 64))
+    modules: dict[str, Any] = {}
+    importance: dict[str, str] = {}
+    others = 0
+    for name, values in read_tensors(source / "model.safetensors").items():
+        if values.ndim == 1:
+            others += values.size
+            continue
+        module, (bits, group_size) = name.removesuffix(".weight"), rungs[len(modules) % len(rungs)]
+        modules[module] = {"bits": bits, "group_size": group_size, "kld": 0.0, "kind": "mlp", "weights": values.size}
+        steps = chance.integers(0, 36, size=values.shape[1:])
+        importance[module] = "".join(np.base_repr(step, 36).lower() for step in steps.tolist())
+    plan = {
+        "source": {"name": source.name, "identity": "made by chance"},
+        "target": {"target_bpw": 5.0},
+        "bits_per_weight": 5.0,
+        "predicted_kld": 0.0,
+        "chosen": "0" * 16,
+        "others": {"weights": others, "bytes": 2 * others},
+        "modules": modules,
+        "importance": importance,
+    }
+    path = source.with_name(f"{source.name.lower()}-plan.yaml")
+    write_plan(path, Plan.model_validate(plan))
+    return path
 
 
 def verify(machine: Machine, published: Path, source: Path) -> Verified:
@@ -184,9 +228,10 @@ def _rough(values: NDArray[np.float32], chance: np.random.Generator, *, tiny: bo
     return made
 
 
-def write_recipe(source: Path, more: Mapping[str, Any]) -> Path:
-    """Write the recipe of a source beside it."""
-    path = source.with_name(f"{source.name.lower()}-recipe") / f"{source.name.lower()}.json"
+def write_recipe(source: Path, more: Mapping[str, Any], name: str = "") -> Path:
+    """Write the recipe of a source beside it; `name` is that of a second one."""
+    name = name or source.name.lower()
+    path = source.with_name(f"{name}-recipe") / f"{name}.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"source": str(source), "license": "apache-2.0", **more}), encoding="utf-8")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline import User
 from samples import make_evidence
+from samples_of_plans import GAIN
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -91,6 +93,54 @@ def test_distances_of_other_texts_sources_and_references_are_not_compared(user: 
         f"not comparable ({why}): mean KLD, top-1 agreement, perplexity ratio"
         in user.run("compare", "a.json", "b.json").text
     )
+
+
+def with_passages(*klds: float) -> Change:
+    """The figures of this version, with passages of 100 positions each."""
+    parts = [{"positions": 100, "mean_kld": kld} for kld in klds]
+    mean = sum(klds) / len(klds)
+
+    def change(data: dict[str, Any]) -> None:
+        data["fidelity"] |= {
+            "positions": 100 * len(klds), "mean_kld": mean, "mean_kld_error": 0.02, "rms_delta_p": 0.05,
+            "passages": len(klds), "errors_by": "passage", "error_factor": 2.0, "by_passage": parts,
+        }  # fmt: skip
+
+    return change
+
+
+A, NEXT_TO_A = (0.1, 0.2, 0.3, 0.15, 0.25, 0.2), (0.102, 0.199, 0.303, 0.149, 0.252, 0.198)
+
+
+def test_a_difference_is_judged_passage_by_passage_where_both_read_the_same(user: User) -> None:
+    written(user, "a.json", with_passages(*A))
+    for b, said in ((NEXT_TO_A, "within error"), ([kld + 0.01 for kld in NEXT_TO_A], "+0.0105")):
+        written(user, "b.json", with_passages(*b))
+        data = json.loads(user.run("compare", "a.json", "b.json", "--json").out)
+        assert row(data, "mean KLD")["b_to_a"] == said
+        # The same by hand: six passages of one length, the jackknife of their differences, t of 5.
+        steps = [second - first for first, second in zip(A, b, strict=True)]
+        middle = sum(steps) / 6
+        error = math.sqrt(sum((step - middle) ** 2 for step in steps)) / 5
+        assert data["noise"] == {"mean_kld": pytest.approx(2.5706 * error, rel=1e-4), "paired": True}
+        assert row(data, "RMS Δp")["b_to_a"] == "+0.0 points"
+    text = user.run("compare", "a.json", "b.json").text
+    assert "mean KLD: differences below 0.0024 are inside the noise of this text, passage by passage" in text
+
+
+def test_without_passages_both_errors_add_up(user: User) -> None:
+    def alone(data: dict[str, Any]) -> None:
+        with_passages(*A)(data)
+        del data["fidelity"]["by_passage"]
+
+    written(user, "a.json", alone)
+    written(user, "b.json", alone)
+    data = json.loads(user.run("compare", "a.json", "b.json", "--json").out)
+    assert data["noise"] == {"mean_kld": pytest.approx(2 * 0.02 * math.sqrt(2)), "paired": False}
+
+
+def test_evidence_of_earlier_versions_tells_no_noise(user: User) -> None:
+    assert compared(user)["noise"] is None
 
 
 def another_chip(data: dict[str, Any]) -> None:
@@ -180,3 +230,12 @@ def test_a_narrow_terminal_loses_the_change_and_no_number(user: User) -> None:
     numbers = next(line for line in wide.splitlines() if "mean KLD" in line).split()[2:8]
     narrow = next(line for line in out.splitlines() if "mean KLD" in line)
     assert all(number in narrow for number in numbers[:6])
+
+
+def test_a_gain_over_plain_rounding_stands_on_its_side_and_only_where_there_is_one(user: User) -> None:
+    def planned(data: dict[str, Any]) -> None:
+        data["fidelity"]["gain"] = GAIN
+
+    found = row(compared(user, planned), "over plain rounding")
+    assert (found["a"], found["b"], found["b_to_a"]) == ("-", "-51 % KLD", "")
+    assert "over plain rounding" not in [one["name"] for one in compared(user)["rows"]]

@@ -18,6 +18,7 @@ from mlx_publish.evidence.stages import NAMES
 from mlx_publish.text.console import Console, Level
 from mlx_publish.work import Work
 from samples import make_evidence
+from samples_of_plans import GAIN
 
 FINE = Finding("so", "pass", "so")
 FAR = Finding("mean-kld", "fail", "far; away", "Take more bits.", {"short": "mean KLD 1.3 over the limit 1"})
@@ -107,6 +108,15 @@ def test_a_variant_that_passed_and_is_lossy_is_named_in_the_verdict(work: Work) 
         measured = make_evidence()["fidelity"] | {"source_computed_in": "as stored", "mean_kld": mean}
         work.write_report(label, Report("fidelity", {}, (FINE,), measured, "pass"))
     assert ended(work, labels="4bit 8bit")[0] == "all 2 variants passed; 4bit is heavily lossy (mean KLD 0.689)"
+
+
+def test_a_planned_variant_says_what_it_gains(work: Work) -> None:
+    for label, gain in (("4.5bpw", GAIN), ("3bpw", {**GAIN, "difference": 0.001})):
+        measured = make_evidence()["fidelity"] | {"source_computed_in": "as stored", "gain": gain}
+        work.write_report(label, Report("fidelity", {}, (FINE,), measured, "pass"))
+    lines = ended(work, labels="4.5bpw 3bpw")
+    assert "  4.5bpw: 51 % less KLD than plain rounding at equal bytes" in lines
+    assert "  3bpw: 2 % more KLD than plain rounding at equal bytes" in lines
 
 
 def test_what_was_published_has_an_address_and_a_command_that_verifies_it(

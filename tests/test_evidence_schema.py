@@ -16,6 +16,7 @@ from mlx_publish.evidence.digests import SCHEMA
 from mlx_publish.evidence.evidence import Evidence, NotEvidence, faults
 from mlx_publish.text.files import json_text
 from samples import make_evidence
+from samples_of_plans import make_learned, make_planned
 
 SCHEMA_FILE = Path(__file__).parents[1] / "scripts/mlx_publish/schemas/evidence.schema.json"
 FULL = make_evidence()
@@ -169,3 +170,25 @@ def test_what_is_no_evidence_at_all(data: object) -> None:
 def test_more_may_stand_within_a_measurement() -> None:
     assert not list(faults(changed("fidelity.more", 1)))
     assert not list(faults(changed("benchmark.machine.more", 1)))
+
+
+def test_evidence_tells_how_bits_were_chosen_and_what_that_gained() -> None:
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    planned, learned = make_planned(), make_learned()
+    for evidence in (planned, learned):
+        assert list(faults(evidence)) == []
+        jsonschema.validate(evidence, schema)
+    read = Evidence.of(planned)
+    assert read.quantization is not None
+    assert read.quantization.plan is not None
+    assert read.quantization.plan.groups[0].least == planned["quantization"]["plan"]["groups"][0]["least"]
+    assert read.fidelity is not None
+    assert read.fidelity.gain is not None
+    assert read.fidelity.gain.difference < 0
+    broken = copy.deepcopy(planned)
+    broken["quantization"]["plan"]["sha256"] = "short"
+    broken["fidelity"]["gain"]["difference_error"] = -1
+    assert {fault.key for fault in faults(broken)} == {
+        "quantization.plan.sha256",
+        "fidelity.gain.difference_error",
+    }

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from mlx_publish.methods import METHODS
 from mlx_publish.methods.rtn import FIXED_MODES
 from mlx_publish.recipes.recipe import Destination, Recipe, RecipeSpec, Variant
 from samples import make_recipe
 
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 MIXED = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
-SHORT = "Short names: 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6, bf16, fp16, fp32"
+SHORT = f"Short names: {', '.join(name for method in METHODS for name in method.short_names)}, bf16, fp16, fp32"
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 

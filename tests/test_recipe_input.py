@@ -11,11 +11,12 @@ import pytest
 from hostile import HOSTILE, WORSE
 from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.errors import BadInput
+from mlx_publish.methods import METHODS
 from mlx_publish.recipes.address import repo_of
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe
 
-SHORT = "Short names: 4bit, mxfp4, mxfp8, nvfp4, mixed_2_6, bf16, fp16, fp32"
+SHORT = f"Short names: {', '.join(name for method in METHODS for name in method.short_names)}, bf16, fp16, fp32"
 LISTED = "docs/recipe.md lists the keys."
 LINE = "Correct the line."
 ALLOWED = "docs/recipe.md lists the allowed values."

@@ -15,6 +15,7 @@ import arm64_environment
 import compared_files
 import same_bytes
 from compared_files import Compared
+from mlx_publish.recipes.plan import read_plan
 from models import make_model
 from same_bytes import Failed, Machine
 from tensor_file import float32, read_tensors, write_tensors
@@ -39,6 +40,23 @@ for mode, bits, group in {list(MODES.values())}:
         for parts in (mlx, quantize(weights[name], group, bits, mode)):
             digest = hashlib.sha256(b"".join(bytes(memoryview(part.view(mx.uint8))) for part in parts))
             print(mode, bits, name, digest.hexdigest())
+"""
+WEIGHTED = f"""
+import hashlib, sys
+sys.path.insert(0, {str(ROOT / "scripts")!r})
+import mlx.core as mx
+import numpy as np
+from mlx_publish.engine.rounding import Precision
+from mlx_publish.engine.weighted import STEPS, quantize_rows, weights_of
+chance = np.random.default_rng(22)
+weights = mx.load(sys.argv[1])
+for name in sorted(weights):
+    of = weights[name].dtype
+    bits_of = np.array(weights[name].view(mx.uint32 if of == mx.float32 else mx.uint16))
+    importance = weights_of("".join(STEPS[step] for step in chance.integers(0, 36, bits_of.shape[-1])))
+    for bits, group in ((2, 64), (3, 32), (4, 64), (5, 64), (6, 32), (8, 64)):
+        parts = quantize_rows(bits_of, of, Precision(group, bits, "affine"), importance)
+        print(bits, name, hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
 """
 
 
@@ -103,6 +121,14 @@ def test_a_rough_model_has_what_rounding_is_hard_on_and_is_the_same_each_time(tm
     assert ((exponents.max(axis=1) > 0) & (exponents.max(axis=1) < 8)).any(), "rows without a scale in mxfp4"
 
 
+def test_the_plan_that_is_compared_has_every_width_and_an_importance_for_each_module(tmp_path: Path) -> None:
+    plan = read_plan(same_bytes.write_a_plan(make_model(tmp_path / "Tiny")))
+    assert {module.bits for module in plan.modules.values()} == {2, 3, 4, 5, 6, 8}
+    assert set(plan.importance) == set(plan.modules)
+    assert set().union(*plan.importance.values()) == set("0123456789abcdefghijklmnopqrstuvwxyz")
+    assert plan.rounding == "weighted"
+
+
 def test_a_command_that_fails_is_told_with_what_it_printed(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"`mlx-publish convert` exits with 2 on here:\n(.|\n)*no-such"):
         Machine("here", Path(sys.executable), tmp_path).run("convert", "--recipe", "no-such.yaml")
@@ -163,6 +189,20 @@ def test_a_quantizer_gives_the_same_bytes_on_arm64(emulated: Path, tmp_path: Pat
     lines = here.splitlines()
     assert len(lines) == 2 * len(MODES) * (len(matrices) + 3)
     assert lines[::2] == lines[1::2], "MLX's own and ours"
+    assert here == there
+
+
+def test_scales_by_importance_are_the_same_bytes_on_arm64(emulated: Path, tmp_path: Path) -> None:
+    source = make_model(tmp_path / "Tiny")
+    same_bytes.roughen(source)
+    matrices = {name: values for name, values in read_tensors(source / "model.safetensors").items() if values.ndim > 1}
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {**matrices, **patterns()})
+    here, there = (
+        subprocess.run([python, "-I", "-c", WEIGHTED, path], env={}, capture_output=True, text=True, check=True).stdout
+        for python in (sys.executable, emulated)
+    )
+    assert len(here.splitlines()) == 6 * (len(matrices) + 3)
     assert here == there
 
 

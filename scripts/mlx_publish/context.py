@@ -65,6 +65,9 @@ class Context:
     """Whether a branch of the source is looked up; else it is the commit of the last `inspect`."""
     rebuild: Callable[[Context, Sequence[Variant]], Mapping[str, Mapping[str, str]]] | None = None
     """Converts variants once more, in an empty folder, for `upload` to compare; SHA-256 by path, by label."""
+    plans: Mapping[str, Path] = field(default_factory=dict)
+    """By label, the plan that `convert` follows byte for byte, so that nothing is measured: the one that was reviewed,
+    or published."""
     dry_run: bool = False
     """Whether `upload` only says what it would do; its report then replaces none."""
     children: Children = field(default_factory=Children)

@@ -25,7 +25,7 @@ from mlx_publish.text.temporary import TemporaryFolder, remove_if_left
 
 # Half-done work of this package beside what it was to become: folders, and files of `write_atomically`.
 _FOLDER_LEFT = re.compile(r"\..+\.(new|old)-\w+")
-_FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log)\.[a-z0-9_]{8}")
+_FILE_LEFT = re.compile(r"\..+\.(json|jsonl|md|svg|txt|log|npz)\.[a-z0-9_]{8}")
 _DIGESTS, _ENTRY = ".digests.json", {"mark", "sha256"}  # where digests are kept, and what of each
 
 

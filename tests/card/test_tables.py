@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlx_publish.card.tables import by_kind, siblings, speeds, table
+from mlx_publish.card.tables import by_kind, percentiles, siblings, speeds, table
+from mlx_publish.card.words import errors
 from mlx_publish.evidence.evidence import Rung
 from mlx_publish.evidence.measurements import FidelitySpec, SpeedSpec
 from samples import make_evidence, rung
@@ -53,6 +54,28 @@ def test_errors_have_two_digits_and_the_number_as_many() -> None:
     assert changed(mean_kld=2.34567, mean_kld_error=0.1234)[2] == "2.35 ± 0.12"
     assert changed(same_first_choice=0.5, same_first_choice_error=0.123)[3] == "50 ± 12 %"
     assert changed(mean_kld=0.0, mean_kld_error=0.0)[2] == "0"
+
+
+def test_percentiles_are_those_of_llama_cpp_and_delta_p_is_in_percent() -> None:
+    figures = {"passages": 23, "p90_kld": 0.0912, "p999_kld": 0.81234, "mean_delta_p": -0.00314, "rms_delta_p": 0.0412}
+    found = rows(percentiles(FidelitySpec.model_validate(FULL["fidelity"] | figures | {"correlation": 0.99312})))
+    assert found[0][1:6] == ["Median KLD", "90 %", "99 %", "99.9 %", "Maximum"]
+    assert found[2] == ["23", "0.0312", "0.0912", "0.412", "0.812", "1.20", "−0.31 %", "4.12 %", "99.31 %"]  # noqa: RUF001
+
+
+def test_the_text_says_its_noise_its_interval_and_what_errors_mean() -> None:
+    known = {"passages": 23, "errors_by": "passage", "error_factor": 2.0}
+    assert errors(FidelitySpec.model_validate(FULL["fidelity"] | known)) == (
+        "± is one standard error, clustered by passage. The 95 % interval of the mean KLD is 0.0393 to 0.0518; "
+        "differences below 0.0062 are inside the noise of this text."
+    )
+    few = known | {"passages": 4, "errors_by": "position"}
+    assert "with positions as independent, because the text has fewer than 5 passages. " in errors(
+        FidelitySpec.model_validate(FULL["fidelity"] | few)
+    )
+    assert errors(FIDELITY) == ""
+    same = errors(FidelitySpec.model_validate(FULL["fidelity"] | known | {"mean_kld": 0.0, "mean_kld_error": 0.0}))
+    assert same.endswith("The 95 % interval of the mean KLD is 0 to 0.")
 
 
 def test_kinds_have_names_that_people_know() -> None:

@@ -55,6 +55,25 @@ def test_a_good_result_passes_every_check() -> None:
     ]
 
 
+CLUSTERED = replace(GOOD, passages=23, errors_by="passage", error_factor=2.0739, p90_kld=0.1, correlation=None)
+
+
+def test_the_message_says_which_differences_the_text_cannot_tell() -> None:
+    assert judge(CLUSTERED)["mean-kld"].message == (
+        "close: mean KLD 0.0512 ± 0.0021 nats, 99th percentile 0.412; "
+        "differences below 0.0044 are inside the noise of this text"
+    )
+    few = replace(CLUSTERED, passages=4, errors_by="position")
+    assert judge(few)["mean-kld"].message.endswith(
+        "noise of this text (positions taken as independent: too few passages)"
+    )
+    assert "noise" not in judge(replace(CLUSTERED, mean_kld_error=0.0))["mean-kld"].message
+
+
+def test_a_correlation_that_does_not_exist_is_no_broken_weight() -> None:
+    assert judge(CLUSTERED)["finite"].status == "pass"
+
+
 def test_a_store_with_too_little_room_is_told() -> None:
     finding = judge(GOOD, limited=True)["compared-with"]
     assert finding.status == "pass"

@@ -137,6 +137,11 @@ def test_many_kinds_of_layers_are_counted() -> None:
     assert sentence(kept) == "keeps part0, part1, part2, part3, part4, part5 and 3 more at 8 bits"
 
 
+def test_layers_that_are_not_rounded_by_importance_are_named() -> None:
+    kept = KeptLayers(nearest=("model.layers.0.mlp.gate", "model.layers.1.mlp.gate"))
+    assert sentence(kept) == "rounds mlp.gate by its own scales"
+
+
 FAILING: list[tuple[str, Built, str, str]] = [
     (
         "bits-per-weight",

@@ -24,7 +24,9 @@ def test_what_was_measured_and_rendered_may_leave() -> None:
     assert {finding.id: finding.status for finding in findings} == {
         **dict.fromkeys(("evidence-complete", "checks-complete", "facts-known", "licence-allowed"), "pass"),
         "rebuilt-equal": "skip",
-        **dict.fromkeys(("bytes-unchanged", "card-rendered", "only-model-files", "no-secrets"), "pass"),
+        **dict.fromkeys(
+            ("bytes-unchanged", "plan-reviewed", "card-rendered", "only-model-files", "no-secrets"), "pass"
+        ),
     }
     messages = {finding.id: finding.message for finding in findings}
     assert messages["bytes-unchanged"] == "2 files have the digests of the evidence"

@@ -63,6 +63,13 @@ def test_an_error_of_the_child_is_raised_here(job: Job, kind: str, error: type[P
         assert caught.value.check == "converts"
 
 
+def test_bad_input_that_the_child_finds_keeps_its_file_and_its_key(job: Job) -> None:
+    with pytest.raises(BadInput) as caught:
+        child._unpack(answer("BadInput", place=["plan.yaml", 7], key="modules.model.norm"), job)
+    assert str(caught.value) == "plan.yaml:7: modules.model.norm: it broke"
+    assert caught.value.remedy == "Mend it."
+
+
 def test_where_there_is_no_remedy_the_log_is_named(job: Job) -> None:
     with pytest.raises(Bug) as caught:
         child._unpack(answer("Bug", remedy=""), job)
@@ -454,7 +461,7 @@ def test_an_unknown_operation_is_a_bug(job: Job, messages: list[str | Step]) -> 
     assert "KeyError" in job.log.read_text()
 
 
-def test_bad_input_cannot_come_from_a_child(job: Job) -> None:
+def test_bad_input_that_names_no_file_cannot_come_from_a_child(job: Job) -> None:
     with pytest.raises(PublishError) as caught:
         child._unpack(answer("BadInput"), job)
     assert not isinstance(caught.value, BadInput)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, localcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
-from mlx_publish.engine.divergence import Positions, compared
+from mlx_publish.engine.divergence import Positions, gathered
 from mlx_publish.evidence.measured import Against, Divergence, KindDivergence
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.report import Finding, verdict_of
@@ -21,7 +22,9 @@ from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.source.bounds import rounded
 
 Logits = NDArray[np.float32]
+Passages = Sequence[tuple[str, Sequence[int]]]
 CLOSE = 1e-9
+ABOUT_ERRORS = ("passages", "errors_by", "error_factor")
 KINDS = ("scripts", "code", "prose")
 
 
@@ -51,8 +54,29 @@ def at_share(values: Sequence[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def again(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, float]:
-    """All numbers of the summary."""
+def correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    of_a, of_b = ([value - mean(values) for value in values] for values in (a, b))
+    both = math.fsum(x * y for x, y in zip(of_a, of_b, strict=True))
+    return both / math.sqrt(math.fsum(x * x for x in of_a) * math.fsum(y * y for y in of_b))
+
+
+def error_between(values: Sequence[float], passages: Sequence[int]) -> float:
+    """How far the mean moves when each passage is left out in turn."""
+    moved, start = [], 0
+    for count in passages:
+        moved.append(mean([*values[:start], *values[start + count :]]) - mean(values))
+        start += count
+    return math.sqrt(math.fsum(step * step for step in moved))
+
+
+def again(
+    source: Logits, model: Logits, following: Sequence[int], passages: Sequence[int] | None = None
+) -> dict[str, float]:
+    """All numbers of the summary; positions are independent, or those of passages of these lengths."""
+
+    def error(values: Sequence[float]) -> float:
+        return error_of_mean(values) if passages is None else error_between(values, passages)
+
     kld, same, of_source, of_model = [], [], [], []
     for theirs, ours, token in zip(source, model, following, strict=True):
         p, q = softmax(theirs), softmax(ours)
@@ -62,20 +86,30 @@ def again(source: Logits, model: Logits, following: Sequence[int]) -> dict[str, 
         of_model.append(math.log(q[token]))
     lost = [a - b for a, b in zip(of_source, of_model, strict=True)]
     ratio = math.exp(mean(lost))
+    changed = [math.exp(b) - math.exp(a) for a, b in zip(of_source, of_model, strict=True)]
     return {
         "positions": len(kld),
         "mean_kld": mean(kld),
-        "mean_kld_error": error_of_mean(kld),
+        "mean_kld_error": error(kld),
         "median_kld": at_share(kld, 0.5),
         "p99_kld": at_share(kld, 0.99),
         "max_kld": max(kld),
         "same_first_choice": mean(same),
-        "same_first_choice_error": error_of_mean(same),
+        "same_first_choice_error": error(same),
         "perplexity_source": math.exp(-mean(of_source)),
         "perplexity": math.exp(-mean(of_model)),
         "perplexity_ratio": ratio,
-        "perplexity_ratio_error": ratio * error_of_mean(lost),
+        "perplexity_ratio_error": ratio * error(lost),
+        "p90_kld": at_share(kld, 0.9),
+        "p999_kld": at_share(kld, 0.999),
+        "mean_delta_p": mean(changed),
+        "rms_delta_p": math.sqrt(mean([change * change for change in changed])),
+        "correlation": correlation(of_source, of_model),
     }
+
+
+def compare(passages: Passages, source: Iterator[Logits], model: Iterator[Logits]) -> Divergence:
+    return gathered(passages, source, model).divergence()
 
 
 def noisy(positions: int, vocabulary: int, noise: float = 0.5, seed: int = 0) -> tuple[Logits, Logits, list[int]]:
@@ -88,13 +122,14 @@ def noisy(positions: int, vocabulary: int, noise: float = 0.5, seed: int = 0) ->
 
 def summary(source: Logits, model: Logits, following: Sequence[int]) -> Divergence:
     positions = Positions()
+    positions.begin("prose")
     positions.add(source, model, following)
-    return positions.summary()
+    return positions.divergence()
 
 
 def numbers(divergence: Divergence | KindDivergence) -> dict[str, Any]:
     """Return the numbers by name, without what they are of."""
-    about = ("by_kind", "tokens_sha256", "computed_in")
+    about = ("by_kind", "by_passage", "tokens_sha256", "computed_in", *ABOUT_ERRORS)
     return {name: value for name, value in vars(divergence).items() if name not in about}
 
 
@@ -200,8 +235,10 @@ def in_passages() -> tuple[list[tuple[str, list[int]]], Logits, Logits, list[int
 def test_pieces_of_any_size_give_the_same_numbers() -> None:
     passages, source, model, following = in_passages()
     sizes = [size for _, part in PASSAGES for size in part]
-    divergence = compared(passages, cut(source, sizes), cut(model, sizes))
-    assert numbers(divergence) == pytest.approx(again(source, model, following), rel=CLOSE)
+    divergence = compare(passages, cut(source, sizes), cut(model, sizes))
+    counts = [sum(part) for _, part in PASSAGES]
+    assert numbers(divergence) == pytest.approx(again(source, model, following, counts), rel=CLOSE)
+    assert (divergence.passages, divergence.errors_by) == (5, "passage")
     assert list(divergence.by_kind) == list(KINDS)
     kinds = [kind for kind, part in PASSAGES for _ in range(sum(part))]
     for kind, of_kind in divergence.by_kind.items():
@@ -214,7 +251,7 @@ def test_pieces_of_any_size_give_the_same_numbers() -> None:
 def test_the_kinds_add_up_to_the_whole() -> None:
     passages, source, model, _ = in_passages()
     counts = [sum(sizes) for _, sizes in PASSAGES]
-    whole = compared(passages, cut(source, counts), cut(model, counts))
+    whole = compare(passages, cut(source, counts), cut(model, counts))
     values, parts = numbers(whole), [numbers(part) for part in whole.by_kind.values()]
     assert sum(part["positions"] for part in parts) == values["positions"] == sum(counts)
     for key in ("mean_kld", "same_first_choice"):
@@ -222,6 +259,48 @@ def test_the_kinds_add_up_to_the_whole() -> None:
         assert weighted / values["positions"] == pytest.approx(values[key], rel=CLOSE)
     logs = math.fsum(math.log(part["perplexity_ratio"]) * part["positions"] for part in parts)
     assert math.exp(logs / values["positions"]) == pytest.approx(values["perplexity_ratio"], rel=CLOSE)
+
+
+def test_each_passage_has_its_own_mean_in_the_order_of_the_text() -> None:
+    passages, source, model, following = in_passages()
+    counts = [sum(sizes) for _, sizes in PASSAGES]
+    found, start = compare(passages, cut(source, counts), cut(model, counts)).by_passage, 0
+    assert found is not None
+    assert [part.positions for part in found] == counts
+    for part in found:
+        rows = slice(start, start + part.positions)
+        right = again(source[rows], model[rows], following[rows]) if part.positions > 1 else None
+        assert right is None or part.mean_kld == pytest.approx(right["mean_kld"], rel=CLOSE)
+        start += part.positions
+
+
+def test_few_passages_say_that_positions_count_as_independent() -> None:
+    passages, source, model, following = in_passages()
+    counts = [sum(sizes) for _, sizes in PASSAGES][:4]
+    some = sum(counts)
+    divergence = compare(passages[:4], cut(source[:some], counts), cut(model[:some], counts))
+    assert numbers(divergence) == pytest.approx(again(source[:some], model[:some], following[:some]), rel=CLOSE)
+    assert (divergence.passages, divergence.errors_by, divergence.by_passage) == (4, "position", None)
+    assert divergence.error_factor == pytest.approx(1.99, abs=0.01)
+
+
+def test_the_file_of_positions_holds_what_the_figures_are_of(tmp_path: Path) -> None:
+    passages, source, model, following = in_passages()
+    counts = [sum(sizes) for _, sizes in PASSAGES]
+    gathered(passages, cut(source, counts), cut(model, counts)).save(tmp_path / "new/positions.npz")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["positions.npz"]
+    of = np.load(tmp_path / "new/positions.npz", allow_pickle=False)
+    right = again(source, model, following)
+    assert of["token"].tolist() == following
+    assert of["passage"].tolist() == [number for number, count in enumerate(counts) for _ in range(count)]
+    assert of["position"].tolist() == [place for count in counts for place in range(count)]
+    assert of["kind"].tolist() == [
+        kind for (kind, _), count in zip(PASSAGES, counts, strict=True) for _ in range(count)
+    ]
+    assert of["kld"].mean() == pytest.approx(right["mean_kld"], rel=CLOSE)
+    assert of["same"].mean() == pytest.approx(right["same_first_choice"], rel=CLOSE)
+    assert np.exp(-of["source"].mean()) == pytest.approx(right["perplexity_source"], rel=CLOSE)
+    assert np.exp(-of["model"].mean()) == pytest.approx(right["perplexity"], rel=CLOSE)
 
 
 def at(row: int, column: int | slice, value: float) -> Callable[[Logits], None]:
@@ -272,7 +351,7 @@ def test_what_is_no_number_becomes_none_and_is_refused(case: str) -> None:
     for change, logits in zip(BROKEN[case], (source, model), strict=True):
         change(logits)
     with np.errstate(all="ignore"):
-        divergence = compared([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
+        divergence = compare([("code", [0, *following])], cut(source, [20]), cut(model, [20]))
     assert reported(divergence).mean_kld is None
     assert reported(divergence).by_kind["code"].mean_kld is None
     by_id = findings(divergence)

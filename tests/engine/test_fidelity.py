@@ -151,10 +151,14 @@ def numbers(source: Floats, model: Floats, passages: list[tuple[str, list[int]]]
         "p99_kld": np.percentile(kld, 99),
         "max_kld": kld.max(),
         "median_kld": np.median(kld),
+        "p90_kld": np.percentile(kld, 90),
+        "p999_kld": np.percentile(kld, 99.9),
+        "correlation": np.corrcoef(of_source, of_model)[0, 1],
         "same_first_choice": (p.argmax(axis=1) == q.argmax(axis=1)).mean(),
         "perplexity_source": np.exp(of_source.mean()),
         "perplexity": np.exp(of_model.mean()),
         "perplexity_ratio": np.exp((of_model - of_source).mean()),
+        "rms_delta_p": np.sqrt(np.mean((np.exp(-of_model) - np.exp(-of_source)) ** 2)),
     }
 
 
@@ -246,6 +250,26 @@ def test_a_store_that_is_not_whole_is_not_used(tiny: Compared, tmp_path: Path, h
     mine = copy(tiny, tmp_path / "mine")
     harm(mine.source / "reference")
     assert SourceLogits(stage_context(mine.root)).known() is None
+
+
+def test_values_of_positions_are_kept_where_they_are_wanted_and_go_where_they_are_not(
+    tiny: Compared, tmp_path: Path
+) -> None:
+    mine = copy(tiny, tmp_path / "mine")
+    raw = mine.root / "work/m/4bit/fidelity-positions.npz"
+    assert not raw.exists()
+    mine.again(fidelity={"tokens": 400, "raw": True, **ANYTHING})
+    values, result = np.load(raw, allow_pickle=False), tiny.result("4bit")
+    assert {name: len(values[name]) for name in values} == dict.fromkeys(values, result["positions"])
+    assert values["kld"].mean() == pytest.approx(result["mean_kld"], rel=1e-5)
+    assert values["same"].mean() == pytest.approx(result["same_first_choice"], rel=1e-5)
+    assert np.exp(-values["model"].mean()) == pytest.approx(result["perplexity"], rel=1e-5)
+    kinds = [kind for kind, ids in kept(mine) for _ in ids[1:]]
+    assert values["kind"].tolist() == kinds
+    assert values["token"].tolist() == [token for _, ids in kept(mine) for token in ids[1:]]
+    mine.again(fidelity={"tokens": 400, **ANYTHING})
+    assert not raw.exists()
+    assert not leftovers(mine.root)
 
 
 def test_the_source_is_read_again_where_it_has_to_be(tiny: Compared, tmp_path: Path) -> None:

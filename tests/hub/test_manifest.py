@@ -27,11 +27,13 @@ ALLOWED = (
     "NOTICE.txt",
     "USE_POLICY.md",
     "preprocessor_config.json",
+    "quantization-plan.yaml",
 )
 FORBIDDEN = (".env", ".DS_Store", "train.log", "modeling.py", "license.py", "pytorch_model.bin", "model.fp16.safetensors",
              "model-1-of-2.safetensors", "model.safetensors\n", "xmodel.safetensors", "sub/README.md", "sub/config.json",
              ".git/config", ".cache/huggingface/x", "additional_chat_templates/.env", "tokens.txt", "id_rsa", "README",
-             "readme.md", "../README.md", "", "notice.pkl", "optimizer.pt", "config.json.bak", ".tiktoken")  # fmt: skip
+             "readme.md", "../README.md", "", "notice.pkl", "optimizer.pt", "config.json.bak", ".tiktoken",
+             "sub/quantization-plan.yaml", "quantization-plan.yml", "plan.yaml")  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ALLOWED)

@@ -90,6 +90,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "sibling": _of(Rung, tables.sibling),
     "siblings": lambda ladder, label: tables.siblings([Rung.model_validate(rung) for rung in ladder], label),
     "by_kind": _of(FidelitySpec, tables.by_kind),
+    "percentiles": _of(FidelitySpec, tables.percentiles),
+    "errors": _of(FidelitySpec, words.errors),
     "speeds": _of(SpeedSpec, tables.speeds),
     "comparison": lambda ladder, label: tables.comparison([Rung.model_validate(rung) for rung in ladder], label),
     "wrapped": wrapped,

@@ -14,6 +14,8 @@ from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
+from mlx_publish.card.quantized import quantized
+from mlx_publish.card.rounding_chart import Point
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, form, here, needed_memory, shared, short_tokens
 from mlx_publish.chat.described import described
@@ -22,13 +24,18 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.evidence.measurements import SmokeSpec
+from mlx_publish.evidence.planned import plan_of
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.methods import Form, method_of
+from mlx_publish.methods.plan import TARGETS
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text import kit
 from mlx_publish.text.markdown import Markdown, escape, tidy, unclosed
 
 UNRENDERABLE = (*LACKING, TemplateError)
 """What rendering raises where evidence lacks something within a measurement."""
+_TARGET = frozenset({*TARGETS, "context"})
+"""Keys of a variant that ask for a plan."""
 
 
 def load_as(recipe: Recipe, variant: Variant) -> str:
@@ -92,7 +99,8 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "legal_files": legal_files(evidence),
         "again": again(evidence),
         "swift": swift(load_as, smoke),
-        "form": form(evidence.variant),
+        "form": form(evidence),
+        "quantized": quantized(evidence),
         "needed": _needed(evidence),
         "sampling": _sampling(evidence, converter),
         "kit": _kit(evidence),
@@ -181,7 +189,7 @@ def _nvidia(evidence: Evidence) -> Mapping[str, object] | None:
 
 
 def render_chart(evidence: Evidence) -> str | None:
-    """Render ladder.svg of the variant that `evidence` describes; None where it has no siblings to be compared with."""
+    """Render ladder.svg of the variant that `evidence` describes; None where there is nothing to compare it with."""
     rungs = [
         chart.Rung(
             rung.label,
@@ -194,7 +202,14 @@ def render_chart(evidence: Evidence) -> str | None:
         )
         for rung in evidence.ladder
     ]
-    return chart.ladder_chart(rungs, evidence.source.name) if len(rungs) > 1 else None
+    gain = evidence.fidelity.gain if evidence.fidelity else None
+    curve = [Point(point.label, point.weight_bytes, point.mean_kld) for point in gain.curve] if gain else []
+    return chart.ladder_chart(rungs, evidence.source.name, curve) if has_chart(evidence) else None
+
+
+def has_chart(evidence: Evidence) -> bool:
+    """Return whether there is something to draw: other variants, or plain rounding at equal bytes."""
+    return len(evidence.ladder) > 1 or bool(evidence.ladder and evidence.fidelity and evidence.fidelity.gain)
 
 
 def again(evidence: Evidence) -> str:
@@ -204,8 +219,11 @@ def again(evidence: Evidence) -> str:
     if source.repo:
         words += ["--revision", source.identity]
     if variant.quantized:
-        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed)
-        words += method_of(form).flags(form)
+        options = dict(variant.options)
+        if plan_of(evidence):  # what is measured again may choose other bits
+            options = {key: value for key, value in options.items() if key not in _TARGET} | {"plan": PLAN_FILE}
+        form = Form(True, variant.bits, variant.group_size, variant.mode, variant.mixed, options=options)
+        words += map(shlex.quote, method_of(form).flags(form))
     if variant.dtype:
         words += ["--dtype", variant.dtype]
     return " ".join(words)

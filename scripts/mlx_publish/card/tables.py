@@ -106,6 +106,27 @@ def by_kind(fidelity: FidelitySpec) -> Markdown:
     )
 
 
+def percentiles(fidelity: FidelitySpec) -> Markdown:
+    """Return how KL divergence is spread over positions, and what becomes of the right token's probability."""
+    columns: list[tuple[str, Callable[[FidelitySpec], str | None]]] = [
+        ("Passages", lambda of: _written(of.passages, str)),
+        ("Median KLD", lambda of: significant(of.median_kld)),
+        ("90 %", lambda of: _written(of.p90_kld, significant)),
+        ("99 %", lambda of: significant(of.p99_kld)),
+        ("99.9 %", lambda of: _written(of.p999_kld, significant)),
+        ("Maximum", lambda of: significant(of.max_kld)),
+        ("Mean Δp", lambda of: _written(of.mean_delta_p, lambda share: _percent(share, "+"))),
+        ("RMS Δp", lambda of: _written(of.rms_delta_p, _percent)),
+        ("Correlation", lambda of: _written(of.correlation, _percent)),
+    ]
+    return table(columns, [fidelity])
+
+
+def _percent(share: float, sign: str = "-") -> str:
+    # Not -0.00, which is no change.
+    return f"{round(100 * share, 2) + 0.0:{sign}.2f} %".replace("-", "\N{MINUS SIGN}")
+
+
 def speeds(benchmark: SpeedSpec) -> Markdown:
     """Return the benchmark for each length of prompt."""
     return table(

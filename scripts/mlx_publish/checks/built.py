@@ -110,6 +110,23 @@ def _norms(facts: BuiltFacts) -> Says:
     return passed("norms match the convention of the MLX class")
 
 
+def _learned(facts: BuiltFacts) -> Says:
+    learned = facts.written.learned
+    if learned is None:
+        return passed("nothing was learned")
+    if learned.before is None or learned.after is None:
+        return passed(f"learned from {learned.samples} samples; the fidelity stage compares the result with rounding")
+    details = {"loss_before": learned.before, "loss_after": learned.after, "steps": learned.steps}
+    numbers = f"from {learned.before:.4f} to {learned.after:.4f} on calibration text that was held back"
+    if not learned.after <= learned.before:  # NaN is no gain
+        return failed(
+            f"{learned.steps} steps made the loss worse, {numbers}",
+            "Use a smaller learning_rate, more calibration text, or plain rounding.",
+            **details,
+        )
+    return passed(f"{learned.steps} steps took the loss {numbers}", **details)
+
+
 _NORMS = {
     "twice": "one is added to weights that already include it, so they are near 2",
     "missing": "nothing is added to weights near 0",
@@ -123,5 +140,6 @@ BUILT: tuple[Check[BuiltFacts], ...] = (
     Check("norms-fit", "Norm weights follow the convention of the MLX class", "every layer scaled wrongly", _norms),
     Check("routing-exact", "Router biases keep their values", "tokens routed to other experts", _routing),
     Check("weights-alive", "No weight is all zeros", "a layer that does nothing", _alive),
+    Check("learning-helped", "Learning made the model better", "a training that did harm", _learned, safety=True),
     Check("numbers-finite", "All weights are finite", "NaN hidden by quantization", _finite, safety=True),
 )

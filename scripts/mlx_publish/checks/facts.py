@@ -29,6 +29,8 @@ class SourceFacts:
     """Version of the installed mlx-lm and the model types that it can load."""
     twin: Callable[[], TwinFacts]
     """Compares a small random model of its config in transformers and mlx-lm; slow the first time."""
+    limited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Methods of quantization that work with some model types alone, and these."""
     taken: Mapping[str, bool] = field(default_factory=dict)
     """For the destination and known community names: whether the repo exists already."""
     calibration: CalibrationFacts | None = None

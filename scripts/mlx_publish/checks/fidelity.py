@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.clustered import unseen
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.text.numbers import significant
@@ -50,7 +51,9 @@ def _against(facts: FidelityFacts) -> Says:
 def _finite(facts: FidelityFacts) -> Says:
     if facts.divergence is None:
         return skipped("not measured")
-    broken = sorted(number for number, value in vars(facts.divergence).items() if value is None)
+    # What may be left out is no number only where one of the others is none.
+    told = [number.name for number in fields(facts.divergence) if "left_out" not in number.metadata]
+    broken = sorted(name for name in told if getattr(facts.divergence, name) is None)
     if broken:
         return failed(f"not a number: {', '.join(broken)}", "The weights are broken; check the source.")
     return passed(f"all numbers are finite over {facts.divergence.positions:,} positions")
@@ -65,8 +68,16 @@ def _kld(facts: FidelityFacts) -> Says:
     text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
     if mean > facts.limits.max_mean_kld:
         short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
-        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
+        limit = f"; the limit is {facts.limits.max_mean_kld:g}"
+        return failed(f"{text}{limit}{_noise(divergence)}", better(facts.variant), short=short)
+    text += _noise(divergence)
     return warned(text, better(facts.variant)) if step.warns else passed(text)
+
+
+def _noise(divergence: Divergence) -> str:
+    noise = unseen((divergence.error_factor or 0) * (divergence.mean_kld_error or 0))
+    by = "" if divergence.errors_by == "passage" else " (positions taken as independent: too few passages)"
+    return noise and f"; {noise}{by}"
 
 
 def _first_choice(facts: FidelityFacts) -> Says:

@@ -8,8 +8,10 @@ from typing import Any
 from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.output import CONVERT
+from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
 from mlx_publish.checks.source import INSPECT
 from mlx_publish.checks.speed import BENCHMARK
@@ -18,8 +20,8 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
-    "convert": (*BUILT, *CONVERT, *TOKENIZER_OUTPUT),
+    "convert": (*BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS),
-    "fidelity": (*FIDELITY, *REFERENCE),
+    "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,
 }

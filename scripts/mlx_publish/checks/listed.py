@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
 _RAISED = {"inspect": ("room",)}
+_LEARNED = frozenset({"earns-bytes"})
+"""Checks of variants whose bits were chosen or learned, and of no others."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
 _NAMED = 5  # ids in a message
 
@@ -82,7 +84,8 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     if evidence.generator != __version__:
         return
     known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
-    if lacking := [name for name in known if name not in ids]:
+    learned = evidence.quantization is not None or bool(evidence.variant.options)
+    if lacking := [name for name in known if name not in ids and (learned or name not in _LEARNED)]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:
         yield Fault(f"lists checks that {stage} does not have: {_some(strange)}", key="checks")

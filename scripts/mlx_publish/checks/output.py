@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_publish.checks.base import Check, Says, failed, fixed, passed, warned
 from mlx_publish.evidence.conversion import KeptLayers, MadeOn
+from mlx_publish.methods.plan import target_of
 from mlx_publish.model.config import DTYPES
-from mlx_publish.model.kept import sentence
+from mlx_publish.model.kept import rounded_wider, sentence
 from mlx_publish.model.select import is_legal, is_tokenizer
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count, unpacked
@@ -17,6 +19,11 @@ from mlx_publish.recipes.recipe import Variant
 
 # How far the measured width may be from the one computed from the source's shapes.
 _BAND = 0.1
+_WIDTH = re.compile(r"(?<![A-Za-z0-9.])(?P<bits>\d{1,2}(?:\.\d+)?)[-_]?(?:bits?|bpw)(?![A-Za-z0-9])", re.IGNORECASE)
+_ROUNDED, _ROUNDED_SHARE = 0.05, 0.005
+"""How far measured bits may be from those of a name that is right: rounded to a decimal, or hit from below."""
+_MORE = 0.25
+"""Bits per weight by which a method's fallback may exceed the bits that it was asked for before the name is wrong."""
 AGAIN = "Convert again with --force."
 
 
@@ -41,6 +48,8 @@ class Built:
     """Layers that the class of the model does not quantize as all others."""
     made_on: MadeOn | None = None
     """What computed the weights."""
+    names: tuple[str, ...] = ()
+    """Of the variant and of its destination."""
 
     @property
     def all_tensors(self) -> tuple[TensorInfo, ...]:
@@ -53,7 +62,7 @@ def _bits(built: Built) -> Says:
     measured = bits_per_weight(tensors, block)
     details = {"bits_per_weight": round(measured, 4)}
     # The name is about the layers that it can mean; the report lists those that the model's class widens by itself.
-    own = {*built.kept.wider, *built.kept.whole}
+    own = {*built.kept.wider, *built.kept.whole, *built.kept.fallback}
     rest = tuple(tensor for tensor in tensors if tensor.name.rpartition(".")[0] not in own)
     among = bits_per_weight(rest, block)
     # From the source's shapes, else from those of the layers that the class does not widen. Two source tensors may be
@@ -61,6 +70,8 @@ def _bits(built: Built) -> Says:
     shapes = tuple(unpacked(rest, block)) if own else built.source_tensors
     wanted = 8 * estimate_bytes(shapes, built.variant, built.config.get("torch_dtype")) / (parameter_count(shapes) or 1)
     nominal = built.variant.form.bits
+    if target_of(built.variant) is not None:
+        return _named(built.names, measured, details)
     others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
@@ -75,8 +86,30 @@ def _bits(built: Built) -> Says:
             "Check the quantization block of model/config.json.",
             **details,
         )
-    if kept := sentence(built.kept):
-        return passed(f"{measured:.3f} bits per weight, and not {nominal} everywhere: its MLX class {kept}", **details)
+    clauses = [f"its MLX class {kept}"] if (kept := sentence(built.kept)) else []
+    if rounded := rounded_wider(built.kept):
+        clauses.append(f"{built.variant.quantizer.name} rounds {rounded}")
+    words = f"{measured:.3f} bits per weight"
+    if not clauses:
+        return passed(words, **details)
+    words += f", and not {nominal} everywhere: {'; '.join(clauses)}"
+    if rounded and measured > among + _MORE:
+        return warned(words, f"Set fallback_bits: {nominal}, or name the variant after its bits per weight.", **details)
+    return passed(words, **details)
+
+
+def _named(names: tuple[str, ...], measured: float, details: Mapping[str, object]) -> Says:
+    """Judge the bits that the names of a planned variant speak of, which only its plan knows."""
+    remedy = "Use {variant} in the destination, or name the variant after its bits per weight."
+    for name in names:
+        for match in _WIDTH.finditer(name):
+            told = float(match["bits"])
+            if abs(measured - told) <= max(_ROUNDED, _ROUNDED_SHARE * told):
+                continue
+            words = f"{measured:.3f} bits per weight, but the name {name} says {match[0]}"
+            if told <= measured < told + 2:  # what plain rounding of that width may have
+                return warned(words, remedy, **details)
+            return failed(words, remedy, **details)
     return passed(f"{measured:.3f} bits per weight", **details)
 
 
@@ -101,7 +134,10 @@ def _quantization(built: Built) -> Says:
         return failed("something is quantized that was not requested", AGAIN)
     if not isinstance(block, Mapping):
         return failed("config.json has no quantization block", AGAIN)
+    planned = target_of(built.variant) is not None
     wanted: dict[str, object] = {"group_size": built.variant.form.group_size, "mode": built.variant.form.mode}
+    if planned:  # each module has its own
+        del wanted["group_size"]
     if built.variant.form.bits:
         wanted["bits"] = built.variant.form.bits
     wrong = [key for key, value in wanted.items() if block.get(key, "affine") != value]
@@ -109,7 +145,8 @@ def _quantization(built: Built) -> Says:
         return failed(f"config.json's quantization differs in {', '.join(wrong)}", AGAIN)
     if misfits := list(_misfits(built)):
         return failed(f"stored with different bits or groups than config.json says: {', '.join(misfits[:3])}", AGAIN)
-    return passed(f"{', '.join(f'{key} {value}' for key, value in wanted.items())}, in config.json and in every tensor")
+    told = ", ".join(f"{key} {value}" for key, value in wanted.items())
+    return passed(f"{told}, in config.json and in every tensor{', each module with its own bits' if planned else ''}")
 
 
 def _misfits(built: Built) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,14 @@ from mlx_publish.checks.remade import NOT_OURS as _NOT_OURS
 from mlx_publish.checks.remade import REMEDIES, WEIGHT_FILES, WORDS, judge
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE, FileDigest, folder_digest
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.planned import plan_of, wrong_plan
 from mlx_publish.evidence.records import to_json
-from mlx_publish.evidence.weight_differences import WeightDifferences
+from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
 from mlx_publish.model.weights import TensorInfo, bits_per_weight, parameter_count
+from mlx_publish.text.numbers import significant
 
 _NAMED = 5  # files in a message
+_SAME_MACHINE = "Verify it on a machine like the one that the evidence names in model.made_on."
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,13 @@ class Facts:
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions, here, of the packages that show in what is computed."""
 
+    misplanned: tuple[str, ...] = ()
+    """What is wrong with the published plan, and where config.json has other bits than it."""
     attested: str = ""
     """Who vouches for the evidence; empty if nobody does, or nobody was asked."""
+    closeness: Closeness | str = ""
+    """Of a method that gives other bytes on other machines: how far published and new weights are from their source, or
+    why that is not known; empty for all other methods."""
     differences: tuple[str, ...] | None = None
     """Where the evidence says something else than the source gives; None if it was not converted again."""
 
@@ -73,7 +81,11 @@ def _whole(facts: Facts) -> Says:
         return failed(
             f"its own digest of the files is {stated[:12]}, but the file list gives {computed[:12]}", _NOT_OURS
         )
-    return passed(f"the list of files gives the model's digest {computed[:12]}")
+    if wrong := [*map(str, wrong_plan(facts.evidence)), *facts.misplanned]:
+        return failed("; ".join(wrong[:_NAMED]), _NOT_OURS)
+    plan = plan_of(facts.evidence)
+    named = f", and its plan is {plan.file} in that list" if plan else ""
+    return passed(f"the list of files gives the model's digest {computed[:12]}{named}")
 
 
 def _weights(facts: Facts) -> Says:
@@ -148,6 +160,8 @@ def _again(facts: Facts) -> Says:
     other = sorted(path for path in facts.listed if made.get(path) != facts.sha256.get(path))
     if not other and facts.weights is None:
         return passed(f"{len(facts.listed)} files are the same when converted again from the source, byte for byte")
+    if facts.closeness and all(path.endswith(".safetensors") for path in other):
+        return _close(facts, other)
     pins = _pins(facts)
     named = f": {', '.join(other[:_NAMED])}" if other else ""
     words = f"{len(other)} of {len(facts.listed)} files differ{named}"
@@ -158,6 +172,22 @@ def _again(facts: Facts) -> Says:
     beside = any(not path.endswith(WEIGHT_FILES) for path in other)
     remedy = pins or (_NOT_OURS if beside else REMEDIES[judged.kind])
     return failed(f"{words}; {WORDS[judged.kind]}: {judged.why}", remedy, other=other, weights=details)
+
+
+def _close(facts: Facts, other: Sequence[str]) -> Says:
+    """Judge weights that are learned anew on another machine by their distance from the source."""
+    method = shown(facts.evidence.quantization.method) if facts.evidence.quantization else "its method"
+    found, words = facts.closeness, f"{method} gives other bytes on another machine"
+    if isinstance(found, str):
+        return failed(f"{words}, and these cannot be compared by fidelity: {found}", _pins(facts) or _SAME_MACHINE)
+    numbers = (
+        f"mean KLD {significant(found.published)}, and the evidence says {significant(found.stated)} ± "
+        f"{significant(found.error, 2)}; made again it has {significant(found.rebuilt)}"
+    )
+    details = {"kind": "learned", **to_json(found)}
+    if found.is_close:
+        return passed(f"other bytes, as close to the source: {numbers}; {words}", other=list(other), weights=details)
+    return failed(f"farther from the source than its evidence says: {numbers}", _NOT_OURS, weights=details)
 
 
 def _pins(facts: Facts) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.methods.plan import narrowest_group, target_of
 from mlx_publish.model.quantized import (
     SIDE_FILES,
     Quantized,
@@ -66,30 +67,30 @@ def _base(facts: SourceFacts) -> str:
 
 
 def _reaches(facts: SourceFacts) -> Says:
-    group = facts.variant.form.group_size
+    group = narrowest_group(facts.variant)
     if group is None:
         return passed("nothing is to be quantized")
-    missed = list(_missed(facts, group))
-    if not missed:
+    lost = list(missed(facts, group))
+    if not lost:
         return passed(f"groups of {group} divide every layer")
     part = _share(facts, group)
-    more = f" and {len(missed) - 1} more" if missed[1:] else ""
-    named = f"{missed[0].name} {list(missed[0].shape)}{more}"
+    more = f" and {len(lost) - 1} more" if lost[1:] else ""
+    named = f"{lost[0].name} {list(lost[0].shape)}{more}"
     message = f"groups of {group} do not divide {named}: {part:.1%} of the weights would stay unquantized"
-    if part > TOLERATED:
+    if part > TOLERATED and target_of(facts.variant) is None:  # a plan counts them; it may be out of reach
         way = next((way for size, way in _WAYS if size != group and _share(facts, size) <= TOLERATED), None)
         unquantized = "Leave it unquantized (dtype bfloat16); no group size divides its layers."
         return failed(message, f"Take {way}." if way else unquantized, share=round(part, 4))
-    return warned(message, share=round(part, 4), layers=[tensor.name for tensor in missed])
+    return warned(message, share=round(part, 4), layers=[tensor.name for tensor in lost])
 
 
 def _share(facts: SourceFacts, group: int) -> float:
     """Return which part of the weights groups of this size leave unquantized, from 0 to 1."""
     total = sum(tensor.size for tensor in facts.source.language_tensors)
-    return sum(tensor.size for tensor in _missed(facts, group)) / total if total else 0.0
+    return sum(tensor.size for tensor in missed(facts, group)) / total if total else 0.0
 
 
-def _missed(facts: SourceFacts, group: int) -> Iterator[TensorInfo]:
+def missed(facts: SourceFacts, group: int) -> Iterator[TensorInfo]:
     """Yield the layers that mlx-lm would leave as they are.
 
     Source: `wrapped_predicate` of quantize_model in mlx_lm/utils.py: the last dimension decides.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlx_publish.checks import modality
+from mlx_publish.checks import learnable, modality
 from mlx_publish.checks.architecture import ARCHITECTURE
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.calibration import APART
@@ -20,12 +20,22 @@ __all__ = ["GROUPS", "INSPECT", "SourceFacts"]
 # A failure in one group skips the rest: nothing more is loaded of a model that config.json alone refuses.
 GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
     UNREAD,
-    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG),
+    (*REVISION, *ARCHITECTURE, *VALUES, *modality.BY_CONFIG, *BY_CONFIG, *learnable.BY_CONFIG),
     INDEXED,
     LISTED,
     APART,
     TWIN,
     HEADERS,
-    (*STORED, *LAYERS, *modality.BY_TENSORS, *BY_HEADERS, *TOKENIZER, *LEGAL, *PAPERS, *modality.NAMED),
+    (
+        *STORED,
+        *LAYERS,
+        *modality.BY_TENSORS,
+        *BY_HEADERS,
+        *learnable.BY_HEADERS,
+        *TOKENIZER,
+        *LEGAL,
+        *PAPERS,
+        *modality.NAMED,
+    ),
 )
 INSPECT: tuple[Check[SourceFacts], ...] = tuple(check for group in GROUPS for check in group)

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped
+from mlx_publish.checks.listed import shown
 from mlx_publish.evidence.digests import MADE_FROM_EVIDENCE
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.planned import is_portable, plan_of, wrong_plan
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.evidence.stages import TESTED
 
 _NAMED = 5  # faults in a message
@@ -15,6 +18,12 @@ _AS_MADE = (
     "Use the evidence unchanged. If it is unchanged, render it here with 'mlx-publish card --into cards' and have it "
     "reviewed again."
 )
+
+OTHER_BITS = (
+    "To publish other bits, copy the plan next to the recipe, name it in the variant (plan: FILE), and run again: the "
+    "weights are then made, measured and reviewed by it."
+)
+_NO_PLAN = f"{PLAN_FILE} is there, but the evidence names no plan"
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Parcel:
     """Digests of the files that came out of another conversion; None if none was asked for."""
     converted_now: bool = False
     """Whether what lies in `model/` came out of a conversion of this very job."""
+    plan: str = ""
+    """SHA-256 of the plan that was reviewed, or that lies in `model/`; empty if there is none."""
 
 
 def _measured(parcel: Parcel) -> Says:
@@ -64,11 +75,11 @@ def _unchanged(parcel: Parcel) -> Says:
     now = {path: digest for path, digest in parcel.sha256.items() if path not in MADE_FROM_EVIDENCE}
     different = sorted(path for path in known.keys() | now.keys() if known.get(path) != now.get(path))
     if different:
-        return failed(
-            f"files in model/ differ from the evidence: {', '.join(different[:5])}",
-            "Run 'mlx-publish run --force' to convert and measure again, then have the card reviewed again.",
-            different=different,
-        )
+        remedy = "Run 'mlx-publish run --force' to convert and measure again, then have the card reviewed again."
+        words = f"files in model/ differ from the evidence: {', '.join(different[:5])}"
+        if not is_portable(parcel.evidence):
+            return failed(*_elsewhere(parcel, words, remedy), different=different)
+        return failed(words, remedy, different=different)
     return passed(f"{len(known)} files have the digests of the evidence")
 
 
@@ -139,12 +150,39 @@ def _rebuilt(parcel: Parcel) -> Says:
         path for path in stated.keys() | parcel.rebuilt.keys() if stated.get(path) != parcel.rebuilt.get(path)
     )
     if different:
-        return failed(
-            f"differ when converted again from the source: {', '.join(different[:5])}",
-            "Run 'mlx-publish run --force' and have the card reviewed again; find out who changed the work folder.",
-            different=different,
-        )
+        words = f"differ when converted again from the source: {', '.join(different[:5])}"
+        remedy = "Run 'mlx-publish run --force' and have the card reviewed again; find out who changed the work folder."
+        if not is_portable(parcel.evidence):
+            return failed(*_elsewhere(parcel, words, remedy), different=different)
+        return failed(words, remedy, different=different)
     return passed(f"{len(stated)} files are the same when converted again from the source, in an empty folder")
+
+
+def _elsewhere(parcel: Parcel, words: str, remedy: str) -> tuple[str, str]:
+    """Return message and next step of bytes that differ where the method gives others on another machine."""
+    method = shown(parcel.evidence.quantization.method) if parcel.evidence.quantization else ""
+    made_on = parcel.evidence.model.made_on
+    where = f", and the evidence names {shown(made_on.system)} on {shown(made_on.architecture)}" if made_on else ""
+    return (
+        f"{words}; {method} gives other bytes on another machine{where}",
+        f"Publish from the machine that converted it, with the same work folder. Elsewhere: {remedy}",
+    )
+
+
+def _planned(parcel: Parcel) -> Says:
+    if wrong := list(map(str, wrong_plan(parcel.evidence))):
+        return failed(f"the evidence: {_some(wrong)}", _AS_MADE, faults=wrong)
+    plan = plan_of(parcel.evidence)
+    if plan is None:
+        return failed(_NO_PLAN, _AS_MADE) if parcel.plan else passed("the recipe alone says how it is quantized")
+    if not parcel.plan:
+        return failed(f"{PLAN_FILE} is missing, and the evidence names it", "Restore it as mlx-publish wrote it.")
+    if parcel.plan != plan.sha256:
+        return failed(
+            f"{PLAN_FILE} has the digest {parcel.plan[:12]}, but the weights were made by the plan {plan.sha256[:12]}",
+            OTHER_BITS,
+        )
+    return passed(f"the weights were made by the plan {plan.sha256[:12]}")
 
 
 def _some(faults: Sequence[str]) -> str:
@@ -177,6 +215,13 @@ UPLOAD: tuple[Check[Parcel], ...] = (
         _unchanged,
         safety=True,
     ),
+    Check(
+        "plan-reviewed",
+        "The plan is the one that the weights were made by",
+        "bits that nobody reviewed",
+        _planned,
+        safety=True,
+    ),
     Check("card-rendered", "The card is the rendered one", "claims that nobody measured", _card, safety=True),
     Check(
         "only-model-files",
@@ -188,6 +233,6 @@ UPLOAD: tuple[Check[Parcel], ...] = (
     Check("no-secrets", "The files contain no secrets", "a token that anybody can use", _secrets, safety=True),
 )
 
-_AHEAD = frozenset({"evidence-complete", "checks-complete", "licence-allowed", "card-rendered"})
+_AHEAD = frozenset({"evidence-complete", "checks-complete", "licence-allowed", "plan-reviewed", "card-rendered"})
 KNOWN_AHEAD: tuple[Check[Parcel], ...] = tuple(check for check in UPLOAD if check.id in _AHEAD)
 """Those that need no weights: a reviewed card and its evidence are judged by them before anything is converted."""

@@ -8,8 +8,9 @@ from dataclasses import asdict
 
 from mlx_publish.commands._arguments import print_json
 from mlx_publish.commands._columns import Column, print_columns
-from mlx_publish.commands._compared import Difference, Row, answers, checks, rows
+from mlx_publish.commands._compared import Difference, Row, answers, checks, noise, rows
 from mlx_publish.commands._side import Side, side_of
+from mlx_publish.evidence.clustered import unseen
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
 
@@ -25,6 +26,9 @@ def compare(options: argparse.Namespace, console: Console) -> int:
     console.heading("compare", f"A: {_name(a)}")
     console.say(f"       B: {_name(b)}")
     _print_rows(table, a, b, console)
+    within = noise(a.evidence, b.evidence)
+    if within and (clause := unseen(within.mean_kld)):
+        console.say(f"mean KLD: {clause}{', passage by passage' if within.paired else ''}")
     _print_checks(differing, console)
     for answer in answered:
         console.say(f"another answer to {one_line(answer.name)}:")
@@ -35,6 +39,7 @@ def compare(options: argparse.Namespace, console: Console) -> int:
     record = {
         "a": _side(a),
         "b": _side(b),
+        "noise": asdict(within) if within else None,
         "rows": [asdict(row) for row in table],
         "checks": [asdict(check) for check in differing],
         "answers": [asdict(answer) for answer in answered],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.clustered import LEAST, clustered
 from mlx_publish.evidence.evidence import Evidence
-from mlx_publish.evidence.measurements import FidelitySpec, SpeedSpec
-from mlx_publish.text.numbers import significant, size
+from mlx_publish.evidence.measurements import FidelitySpec, GainSpec, SpeedSpec
+from mlx_publish.text.numbers import percent, significant, size
 
 _NONE = "-"
 _Pair: TypeAlias = "tuple[float | None, float | None]"
@@ -49,7 +51,7 @@ def _of(a: _Spec | None, b: _Spec | None, pick: Callable[[_Spec], float]) -> _Pa
 def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
     mine, theirs, why = a.fidelity, b.fidelity, fidelity_differs(a, b)
     row = _row("mean KLD", _of(mine, theirs, lambda spec: spec.mean_kld), significant, why=why)
-    near = mine and theirs and abs(mine.mean_kld - theirs.mean_kld) <= _error(mine, theirs)
+    near = mine and theirs and abs(mine.mean_kld - theirs.mean_kld) <= _noise(mine, theirs).mean_kld
     yield replace(row, a=_kld(mine), b=_kld(theirs), b_to_a="within error" if near and not why else row.b_to_a)
     yield Row("closeness", _word(mine), _word(theirs))
     same = _of(mine, theirs, lambda spec: spec.same_first_choice)
@@ -57,6 +59,21 @@ def _fidelity(a: Evidence, b: Evidence) -> Iterator[Row]:
     yield replace(row, b_to_a=_points(*same)) if row.b_to_a else row
     ratios = _of(mine, theirs, lambda spec: spec.perplexity_ratio)
     yield _row("perplexity ratio", ratios, lambda value: f"{value:.3f}", why=why)
+    deltas = (mine.rms_delta_p if mine else None, theirs.rms_delta_p if theirs else None)
+    if deltas != (None, None):
+        yield _row("99 % KLD", _of(mine, theirs, lambda spec: spec.p99_kld), significant, why=why)
+        row = _row("RMS Δp", deltas, percent, why=why)
+        yield replace(row, b_to_a=_points(*deltas)) if row.b_to_a else row
+    gained, its = (spec.gain if spec else None for spec in (mine, theirs))
+    if gained or its:
+        yield Row("over plain rounding", _gain(gained), _gain(its))
+
+
+def _gain(gain: GainSpec | None) -> str:
+    """Return what a variant gains over plain rounding of the same bytes, whatever the other side is."""
+    if gain is None or not gain.rounding_kld > 0:
+        return _NONE
+    return f"{100 * gain.difference / gain.rounding_kld:+.0f} % KLD"
 
 
 def _points(a: float | None, b: float | None) -> str:
@@ -72,9 +89,34 @@ def _word(spec: FidelitySpec | None) -> str:
     return closeness(spec.mean_kld).word if spec else _NONE
 
 
-def _error(a: FidelitySpec, b: FidelitySpec) -> float:
-    """Return two standard errors of a difference; positions are shared, so the true one is smaller."""
-    return 2 * float((a.mean_kld_error**2 + b.mean_kld_error**2) ** 0.5)
+@dataclass(frozen=True)
+class Noise:
+    """Below which difference two mean KL divergences cannot be told apart by their text."""
+
+    mean_kld: float
+    """Half the width of the difference's 95 % interval."""
+    paired: bool
+    """Whether passages were compared one by one; else both errors add up, and what they share counts twice."""
+
+
+def noise(a: Evidence, b: Evidence) -> Noise | None:
+    """Return the noise of the difference in mean KLD; None where it is not compared, or has no intervals."""
+    mine, theirs = a.fidelity, b.fidelity
+    if mine is None or theirs is None or mine.noise is None or theirs.noise is None or fidelity_differs(a, b):
+        return None
+    return _noise(mine, theirs)
+
+
+def _noise(a: FidelitySpec, b: FidelitySpec) -> Noise:
+    pairs = list(zip(a.by_passage or (), b.by_passage or (), strict=False))
+    counts = [mine.positions for mine, _ in pairs]
+    if len(pairs) >= LEAST and [part.positions for part in b.by_passage or ()] == counts == [
+        part.positions for part in a.by_passage or ()
+    ]:
+        sums = [mine.positions * (theirs.mean_kld - mine.mean_kld) for mine, theirs in pairs]
+        return Noise(clustered(sums, counts).noise, paired=True)
+    # Evidence of earlier versions has no factor.
+    return Noise(math.hypot(*((spec.error_factor or 2.0) * spec.mean_kld_error for spec in (a, b))), paired=False)
 
 
 def fidelity_differs(a: Evidence, b: Evidence) -> str:

@@ -13,6 +13,7 @@ from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.report import Finding, Report, unmeasured
 from mlx_publish.evidence.results import Fidelity, PublishedFolder, PublishedRepo
+from mlx_publish.evidence.rounding import gain_in_words
 from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
@@ -85,6 +86,9 @@ class Ending:
         reports = {report.stage: report for report in self._reports(label)}
         if why := unmeasured(list(reports.values())):
             yield one_line(why, _REASON)
+        fidelity = reports["fidelity"].read(Fidelity) if "fidelity" in reports else None
+        if fidelity and fidelity.gain:
+            yield gain_in_words(fidelity.gain)
         card = self.work.model(label) / "README.md"
         if "card" in reports and reports["card"].verdict == "pass" and card.exists():
             yield f"card {near(card)}"

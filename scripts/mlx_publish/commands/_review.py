@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from mlx_publish.card.changes import Proposed, Review, body, title
 from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.evidence import Evidence
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.github.pull_request import (
     Target,
     branch_of,
@@ -28,6 +29,7 @@ from mlx_publish.recipes.read import recipe_from_file
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.recipes.write import pin
 from mlx_publish.reviewed.cards import FILES, card_folder
+from mlx_publish.text.bounds import PLAN_BYTES
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import harmless, plain, shown_json
 
@@ -224,7 +226,8 @@ def _in_repo(path: Path, root: Path, flag: str = "--cards") -> PurePosixPath:
 def _judge_files(folder: Path) -> None:
     """Raise `BadInput` for a file that a machine which ran a model put beside a card."""
     for path in folder.iterdir():
-        if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
+        most = PLAN_BYTES if path.name == PLAN_FILE else LARGEST
+        if path.name not in FILES or path.is_symlink() or not path.is_file() or path.stat().st_size > most:
             raise BadInput(
                 "does not belong to a card", place=str(path), remedy=f"Keep only {', '.join(FILES)} there, no links."
             )

@@ -20,7 +20,7 @@ from mlx_publish.hub.rights import judge_token
 from mlx_publish.recipes.policy import find_policy, judge
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.reviewed.cards import put_card
+from mlx_publish.reviewed.cards import put_card, reviewed_plans
 from mlx_publish.stages import STAGES
 from mlx_publish.stages.rebuilding import convert_again
 from mlx_publish.stages.runner import chain, run_stages
@@ -46,6 +46,7 @@ def run_command(
     rebuilds = getattr(options, "rebuild", False) or (policy is not None and policy.spec.publish.rebuild)
     work = Work(options.work.resolve(), recipe.name)
     dry_run = getattr(options, "dry_run", False)
+    cards: Path | None = getattr(options, "cards", None)
     context = Context(
         recipe,
         variants,
@@ -53,11 +54,12 @@ def run_command(
         console,
         forced if options.force else frozenset(),
         getattr(options, "tag", None),
-        getattr(options, "cards", None),
+        cards,
         frozenset(stage.name for stage in stages),
         anew=options.force or until is not None or options.command == NAMES[0],
         children=children,
         rebuild=convert_again if rebuilds else None,
+        plans=reviewed_plans(recipe, variants, cards) if cards else {},
         dry_run=dry_run,
     )
     # The last receipt is not of a run that publishes nothing.

@@ -23,6 +23,7 @@ from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatur
 from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
+from mlx_publish.verify.plan import misplanned
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
@@ -44,7 +45,7 @@ def verify(
     good = verdict_of(findings) == "pass"
     title = f"{published.name}: {'verified' if good else 'NOT verified'}"
     print_verdict(console, "verify", title, findings, as_json=as_json)
-    if made and made.weights:
+    if made and made.weights and not made.closeness:
         print_differences(console, made.weights)
     _conclude(place, published, findings, console)
     return int(not good)
@@ -103,6 +104,8 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         rendered=_rendered(evidence),
         made=made.sha256 if made else None,
         weights=made.weights if made else None,
+        closeness=made.closeness if made else "",
+        misplanned=tuple(misplanned(published)),
         differences=made.differences if made else None,
         tools=versions(*converter_of(evidence.tools).packages),
     )

@@ -9,11 +9,14 @@ from pathlib import Path
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, BuiltFacts
 from mlx_publish.checks.output import CONVERT, Built
+from mlx_publish.checks.planned import PLANNED, PlannedFacts
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.context import Context
+from mlx_publish.conversion.planning import Followed
 from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
 from mlx_publish.evidence.conversion import Conversion, Written
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, sha256_of_all
+from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Converted
 from mlx_publish.model.files import FolderFiles, read_json_file
@@ -21,6 +24,7 @@ from mlx_publish.model.kept import sentence
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.layout import Prepared
+from mlx_publish.source.resolve import place
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Made:
     prepared: Prepared
     conversion: Conversion
     tokenizer: TokenizerOutput
+    plan: Followed | None = None
 
     @property
     def source_tensors(self) -> tuple[TensorInfo, ...]:
@@ -53,6 +58,8 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     if not (folder / "config.json").exists():
         return checks, None
     repaired = add_side_files(prepared, folder)
+    if made.plan:
+        place(folder / PLAN_FILE, made.plan.path, link=False)
     write_stopping(folder, made.tokenizer.stopping)
     if inspected.source.modality == "text":
         claim_text_alone(folder)
@@ -67,9 +74,21 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         sha256=_digests(made, files, written.sha256),
         repaired=repaired,
         kept=written.kept,
-        made_on=made.conversion.made_on,
+        made_on=written.learned.made_on if written.learned else made.conversion.made_on,
+        names=(variant.label, context.recipe.destinations[variant.label].name),
     )
-    return checks + run_checks(CONVERT, built, context.recipe.accepted), built
+    checks += run_checks(CONVERT, built, context.recipe.accepted)
+    return checks + run_checks(PLANNED, _planned(made, built), context.recipe.accepted), built
+
+
+def _planned(made: Made, built: Built) -> PlannedFacts | None:
+    """Return what is judged of a plan; None for a variant without one."""
+    if made.plan is None:
+        return None
+    tensors, block = built.all_tensors, built.config.get("quantization")
+    identity = made.context.inspected(made.variant).source.identity
+    weight_bytes = sum(tensor.nbytes for tensor in tensors)
+    return made.plan.facts(identity, bits_per_weight(tensors, block), weight_bytes)
 
 
 def _digests(made: Made, files: FolderFiles, written: Mapping[str, str]) -> dict[str, str]:
@@ -85,8 +104,8 @@ def _digests(made: Made, files: FolderFiles, written: Mapping[str, str]) -> dict
     return {**known, **dict(zip(rest, digests, strict=True))}
 
 
-def result_of(built: Built, folder: Path) -> Converted:
-    """Return what the report keeps of a converted folder."""
+def result_of(built: Built, folder: Path, chosen: Quantization | None = None) -> Converted:
+    """Return what the report keeps of a converted folder; `chosen` says how bits were chosen or learned."""
     digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
     tensors, quantization = built.all_tensors, built.config.get("quantization")
     return Converted(
@@ -99,4 +118,5 @@ def result_of(built: Built, folder: Path) -> Converted:
         kept_wider=sentence(built.kept) or None,
         dtypes=sorted({tensor.dtype for tensor in tensors}),
         made_on=built.made_on,
+        quantization=chosen,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
+from mlx_publish.conversion.quantization import is_learned, learning_bounds, with_text
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.model.size import conversion_memory
@@ -20,6 +21,8 @@ from mlx_publish.source.logits import SourceLogits
 
 _BESIDES = 4 << 30
 """Bytes of memory that a conversion may take besides twice what it should."""
+_GROUP = 64
+"""Group size that config.json names where each module has its own."""
 
 
 def convert_weights(
@@ -28,28 +31,37 @@ def convert_weights(
     folders: Mapping[str, Path],
     prepared: Prepared,
     tokenizer: Mapping[str, object],
+    plans: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Convert to the folder of each variant's label; meanwhile the tokenizer is compared, which needs no weight.
+
+    `plans` are the plan files of the variants that have one, by label.
 
     What later stages want of the source is computed while it is in memory, where this machine can hold it: on another
     one they read it once more. Raises what `run_job` raises.
     """
     logits, answers = SourceLogits(context), SourceAnswers(context)
-    fits = source_fits(context)
+    # A method that learns has the source in memory for itself.
+    fits = source_fits(context) and not any(is_learned(variant) for variant in variants)
     read = fits and "fidelity" in context.planned and logits.known() is None
     asked = fits and "smoke" in context.planned and answers.known() is None
     orders = [
-        VariantOrder(
-            folder=str(folders[variant.label]),
-            label=variant.label,
-            quantize=variant.form.quantized,
-            bits=variant.form.bits,
-            group_size=variant.form.group_size,
-            mode=variant.form.mode,
-            mixed=variant.form.mixed,
-            dtype=variant.form.dtype,
-            method=variant.quantizer.name,
-            options=variant.form.options,
+        with_text(
+            context,
+            variant,
+            VariantOrder(
+                folder=str(folders[variant.label]),
+                label=variant.label,
+                quantize=variant.form.quantized,
+                bits=variant.form.bits,
+                group_size=variant.form.group_size or (_GROUP if variant.quantized else None),
+                mode=variant.form.mode,
+                mixed=variant.form.mixed,
+                dtype=variant.form.dtype,
+                method=variant.quantizer.name,
+                options=variant.form.options,
+                plan=(plans or {}).get(variant.label, ""),
+            ),
         )
         for variant in variants
     ]
@@ -66,7 +78,7 @@ def convert_weights(
     if not (read or asked):  # nothing of the source stays in memory
         _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1)
         limits = replace(limits, memory_bytes=_BESIDES + 2 * most)
-    job = Job("convert", arguments, log, limits, context.children)
+    job = Job("convert", arguments, log, learning_bounds(variants, limits), context.children)
     conversion = from_json(Conversion, run_job(job, context.console.progress))
     if conversion.reference:
         logits.keep(conversion.reference)

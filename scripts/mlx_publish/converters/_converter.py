@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ class Support:
 
     version: str
     types: frozenset[str]
+    limited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Methods of quantization that work with some model types alone, and these."""
 
 
 @dataclass(frozen=True)

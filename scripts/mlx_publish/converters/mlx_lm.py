@@ -30,7 +30,7 @@ class MlxLm(Converter):
     def support(self) -> Support | None:
         """Return the model types that mlx-lm has a module for or maps to one; None where it is not installed.
 
-        Source: `_get_classes` and `MODEL_REMAPPING` in mlx_lm/utils.py.
+        Source: `_get_classes` and `MODEL_REMAPPING` in mlx_lm/utils.py, `AWQ_MODEL_CONFIGS` in mlx_lm/quant/awq.py.
         """
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
@@ -38,7 +38,8 @@ class MlxLm(Converter):
         folder = Path(next(iter(spec.submodule_search_locations)))
         files = [path for path in (folder / "models").glob("*.py") if path.stem not in _PARTS]
         modules = {path.stem for path in files if "class ModelArgs" in path.read_text(encoding="utf-8")}
-        return Support(version(self.distribution), frozenset(modules | _remapped(folder / "utils.py")))
+        types = frozenset(modules | set(_assigned(folder / "utils.py", "MODEL_REMAPPING")))
+        return Support(version(self.distribution), types, {"awq": _awq_types(folder / "quant" / "awq.py")})
 
     def snippet(self, load_as: str, smoke: SmokeSpec | None) -> str:
         """Return Python with `mlx_lm.load` and `generate`."""
@@ -57,13 +58,20 @@ class MlxLm(Converter):
         return sampling_flags(sampling)
 
 
-def _remapped(utils: Path) -> set[str]:
-    for node in ast.parse(utils.read_text(encoding="utf-8")).body:
+def _awq_types(path: Path) -> frozenset[str]:
+    """Return the model types that AWQ has settings for; none where mlx-lm has no AWQ."""
+    return frozenset(_assigned(path, "AWQ_MODEL_CONFIGS")) if path.is_file() else frozenset()
+
+
+def _assigned(path: Path, name: str) -> list[str]:
+    """Return the keys of a mapping that a module of mlx-lm assigns to a name, which is not imported here."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == "MODEL_REMAPPING" for target in node.targets
+            isinstance(target, ast.Name) and target.id == name for target in node.targets
         ):
-            return set(ast.literal_eval(node.value))
-    return set()
+            keys = node.value.keys if isinstance(node.value, ast.Dict) else []
+            return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return []
 
 
 CONVERTER = MlxLm()

@@ -28,6 +28,8 @@ OPERATIONS = {
     "answers": ("answering", "answers"),
     "reference": ("fidelity", "reference"),
     "compare": ("fidelity", "compare"),
+    "curve": ("curve", "curve"),
+    "gains": ("gain", "gains"),
     "logits": ("reference_logits", "logits"),
     "benchmark": ("speed", "benchmark"),
     "device": ("device", "device"),
@@ -40,7 +42,7 @@ _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences"})
+_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains"})
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 
 
@@ -137,6 +139,7 @@ def _failed(error: PublishError) -> dict[str, Any]:
         "kind": type(error).__name__,
         "message": error.message,
         "place": [error.place.name, error.place.line],
+        "key": error.key,
         "remedy": error.remedy,
         "check": getattr(error, "check", ""),
     }

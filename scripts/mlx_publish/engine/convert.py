@@ -30,8 +30,9 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
+from mlx_publish.engine.learning import learned, learns
 from mlx_publish.engine.made_on import made_on
-from mlx_publish.engine.making import Piece, Way, cores, judged, make, references, ways
+from mlx_publish.engine.making import Piece, Way, by_importance, cores, judged, make, references, ways
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
@@ -116,7 +117,16 @@ def convert(
     try:
         with ThreadPoolExecutor(1) as pool:
             comparing = pool.submit(compare_tokenizers, **tokenizer, progress=lambda _: None)
-            model, conversion = _convert(Path(source), asked, orders, progress, keep=bool(reference or questions))
+            keep = bool(reference or questions)
+            model, conversion = _convert(Path(source), asked, orders, progress, keep=keep)
+            # Behind the others, whose reading judges the source: its numbers are finite.
+            taught = {
+                order.label: learned(Path(source), order, conversion.dead, device, progress)
+                for order in orders
+                if learns(order)
+            }
+            conversion = replace(conversion, variants={**conversion.variants, **taught})
+            _tokenizer(Path(source), [Path(order.folder) for order in orders])
             conversion = replace(conversion, tokenizer=comparing.result())
     finally:
         sys.setswitchinterval(interval)
@@ -145,7 +155,7 @@ def _convert(
     )
     with ExitStack() as stack:
         parameters = Parameters(built)
-        outputs = [_output(built, variant, parameters) for variant in variants]
+        outputs = [_output(built, variant, parameters) for variant in variants if not learns(variant)]
         for output in outputs:
             stack.enter_context(output.writer)
         built.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), built.model.parameters()))
@@ -156,7 +166,6 @@ def _convert(
         for output in whole:
             output.writer.finish()
             backend().save_config(output.config, output.folder / "config.json")
-    _tokenizer(source, [output.folder for output in whole])
     if kept is not None:
         built.model.update(tree_unflatten(list(kept.items())))
     written = {output.label: output.written(dead) for output in outputs}
@@ -169,9 +178,10 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
     routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
     typed = {path: array.dtype for path, array in tree_flatten(model.parameters())}
-    config, kept = copy.deepcopy(source.config), KeptLayers()
+    config, kept, importance = copy.deepcopy(source.config), KeptLayers(), dict[str, str]()
     if variant.quantize:
-        model, config, kept = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
+        quantized = quantize(model, config, variant, itertools.repeat(mx.default_stream(mx.cpu)))
+        model, config, kept, importance = *quantized[:3], dict(quantized.importance)
     if dtype:
         # The type as it is stored now; the source's other spelling of it goes.
         config["torch_dtype"] = dtype
@@ -181,13 +191,14 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     expected = references(model, typed, parameters.arrays)
     beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
     by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
+    by_parameter, nearest = by_importance(by_parameter, importance)
     known = {name for way in by_parameter.values() for name in way.names}
     whole: dict[str, list[tuple[str, mx.array]]] = {}
     for name, array in planned:
         if name not in known:
             whole.setdefault(name.rpartition(".")[0], []).append((name, array))
     writer = ShardWriter(folder, planned, backend().parameters(model))
-    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, kept)
+    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, replace(kept, nearest=nearest))
 
 
 @dataclass
@@ -219,7 +230,7 @@ class _Conversion:
 
     def run(self, progress: Progress) -> list[str]:
         """Convert everything and return the source's dead weights. `Refused` where a number of it is none."""
-        what = f"converting {', '.join(output.label for output in self.outputs)}"
+        what = f"converting {', '.join(output.label for output in self.outputs) or 'nothing yet: reading the source'}"
         total, done = self.parameters.bytes, 0
         by_module: dict[str, list[str]] = {}
         for path in self.parameters.paths:
@@ -327,4 +338,5 @@ def _tokenizer(source: Path, folders: Sequence[Path]) -> None:
     except Exception:  # noqa: BLE001  the comparison of the tokenizers meets it, too, and reports it
         return
     for folder in folders:
-        tokenizer.save_pretrained(folder)
+        if (folder / "config.json").exists():  # else a number of its weights did not fit
+            tokenizer.save_pretrained(folder)

@@ -14,7 +14,7 @@ from mlx import nn
 from mlx_publish.engine.answering import answers_of
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.device import trusted
-from mlx_publish.engine.divergence import compared
+from mlx_publish.engine.divergence import gathered
 from mlx_publish.engine.encoding import rendering
 from mlx_publish.engine.held import unpacked
 from mlx_publish.engine.loading import fast_blas_in_front, fit, load_model
@@ -69,10 +69,11 @@ def reference_of(
     return SourceRead(count, tokens_sha256(parts), within < order.tokens, computed_in)
 
 
-def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
+def compare(folder: str, label: str, store: str, progress: Tell, positions: str = "") -> Divergence:
     """Compare a converted model with the logits in `store`, on the very ids that lie beside them.
 
-    Whether the converted tokenizer gives these ids is a check of its own, in convert.
+    `positions` is a path that the values of all positions go to, as an .npz of `Positions.arrays`. Whether the
+    converted tokenizer gives these ids is a check of its own, in convert.
     """
     progress(f"loading {label}")
     # The CPU's quantized kernels are slower than a good BLAS, and no slower than a bad one.
@@ -85,8 +86,10 @@ def compare(folder: str, label: str, store: str, progress: Tell) -> Divergence:
     if first.shape != mine.shape:
         raise Refused(f"logits of shape {mine.shape} where the source has {first.shape}", check="same-shape")
     pairs = [(part.kind, part.ids) for part in parts]
-    measured = compared(pairs, chain([first], theirs), chain([mine], ours))
-    return replace(measured, tokens_sha256=tokens_sha256(parts), computed_in=held.computed_in)
+    values = gathered(pairs, chain([first], theirs), chain([mine], ours))
+    if positions:
+        values.save(Path(positions))
+    return replace(values.divergence(), tokens_sha256=tokens_sha256(parts), computed_in=held.computed_in)
 
 
 def ask_source(

@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 from mlx_publish.engine.graph import Graph
 from mlx_publish.engine.rounding import Precision, is_supported, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, SIGNED, Bits, Rows, bits_of
+from mlx_publish.engine.weighted import quantize_rows, weights_of
 
 _INFINITE = {mx.bfloat16: 0x7F80, mx.float16: 0x7C00, mx.float32: 0x7F800000}
 """Bits without their sign: from here on everything is infinity or NaN."""
@@ -33,6 +34,8 @@ class Way:
     names: tuple[str, ...]
     dtype: mx.Dtype
     packing: Precision | None = None
+    importance: str = ""
+    """For each column a step by which its scales are chosen, as `weighted.weights_of` reads it; empty for MLX's own."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ def ways(graph: Graph, model: nn.Module, typed: Mapping[str, mx.Dtype], expected
     return made
 
 
+def by_importance(made: Mapping[str, Way], importance: Mapping[str, str]) -> tuple[dict[str, Way], list[str]]:
+    """Return ways that pack by the importance of columns, and the modules that cannot: their class packs otherwise.
+
+    `importance` has a step for each column by the path of a module.
+    """
+    weights = {path: f"{_stem(path)}weight" for path in importance}
+    able = {path: name for path, name in weights.items() if name in made and made[name].packing}
+    weighted = {name: replace(made[name], importance=importance[path]) for path, name in able.items()}
+    return {**made, **weighted}, [path for path in importance if path not in able]
+
+
 def _stem(path: str) -> str:
     return f"{path}." if path else ""
 
@@ -116,8 +130,12 @@ def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     """Return what each way makes of some rows of a parameter, in a thread of its own."""
     with mx.stream(_stream()):
         in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
-        quick = [way for way in all_ways if way.packing and _is_quick(way.dtype, bits, way.packing)]
-        made = _packed(in_type, quick)
+        nearest = [way for way in all_ways if way.packing and not way.importance]
+        made = _packed(in_type, [way for way in nearest if way.packing and _is_quick(way.dtype, bits, way.packing)])
+        for way in all_ways:
+            if way.packing and way.importance:
+                integers = in_type[way.dtype].view(INTEGERS[way.dtype.size])
+                made[way] = quantize_rows(integers, way.dtype, way.packing, weights_of(way.importance))
         return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]
 
 

@@ -30,6 +30,8 @@ class VariantOrder:
     """Path of the plan file, where bits are chosen by module."""
     calibration: Mapping[str, Any] | None = None
     """The fields of a `CalibrationOrder`, for a method that reads text."""
+    state: str = ""
+    """Path of the file in which a method that takes long keeps how far it is; empty if it is not to keep anything."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,52 @@ class Routing:
 
 @dataclass(frozen=True)
 class KeptLayers:
-    """Layers that the class of the model does not quantize as all others."""
+    """Layers that are not quantized as all others."""
 
     wider: Mapping[str, int] = field(default_factory=dict)
-    """Path -> bits, more than were asked for."""
+    """Path -> bits, more than were asked for: the class of the model wants it so."""
     whole: Sequence[str] = ()
-    """Those that it leaves unquantized."""
+    """Those that the class leaves unquantized."""
+    nearest: Sequence[str] = ()
+    """Those of a plan whose scales the class chooses itself, so that they are not chosen by importance."""
+    fallback: Mapping[str, int] = field(default_factory=dict)
+    """Path -> bits, more than were asked for, of what a method cannot do and rounds."""
+
+
+@dataclass(frozen=True)
+class MadeOn:
+    """What computed the bytes of a conversion."""
+
+    device: str
+    """`cpu` or `gpu`."""
+    backend: str
+    """That of MLX: `cpu`, `metal` or `cuda`."""
+    architecture: str
+    """Of the processor, as `arm64` or `x86_64`."""
+    system: str
+    """As `Darwin` or `Linux`."""
+    mlx: str
+    """The version of MLX."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a method that learns did."""
+
+    made_on: MadeOn
+    """It computes on the GPU, where there is one; rounding never does."""
+    samples: int
+    """That it read."""
+    length: int
+    """Tokens of the longest one."""
+    steps: int = 0
+    """Of training; 0 for a method without."""
+    before: float | None = None
+    """Loss on samples that it did not learn from, in nats, before the first step; None for a method without."""
+    after: float | None = None
+    """The same, with the weights that were written."""
+    resumed: int = 0
+    """Steps that an interrupted run had done."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +161,8 @@ class Written:
     kept: KeptLayers = KeptLayers()
     sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files that were written, taken of the bytes on their way to the disk."""
+    learned: Learned | None = None
+    """None where no method learned anything."""
 
 
 @dataclass(frozen=True)
@@ -155,22 +199,6 @@ class TokenizerComparison:
     """Whether the folder with the plain class was taken, because the class of the other gives other ids."""
     class_of: str | None = None
     """What makes the class that overrules tokenizer.json: the `source`, or the model `type` that mlx-lm reads it as."""
-
-
-@dataclass(frozen=True)
-class MadeOn:
-    """What computed the bytes of a conversion."""
-
-    device: str
-    """`cpu` or `gpu`."""
-    backend: str
-    """That of MLX: `cpu`, `metal` or `cuda`."""
-    architecture: str
-    """Of the processor, as `arm64` or `x86_64`."""
-    system: str
-    """As `Darwin` or `Linux`."""
-    mlx: str
-    """The version of MLX."""
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,14 @@ from mlx_publish.evidence.measurements import (
     SpeedSpec,
     Texts,
 )
+from mlx_publish.evidence.quantized import QuantizationSpec
 from mlx_publish.recipes.recipe import MOST_VARIANTS, RepoId, Strict
 from mlx_publish.text.bounds import EVIDENCE
 from mlx_publish.text.json_text import FaultyJson, parse, read_within
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+Option = str | int | float | bool
 Status = Literal["pass", "fixed", "warn", "fail", "skip"]
 LACKING = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What evidence raises that lacks something within a measurement, when it is made use of."""
@@ -103,7 +105,7 @@ class VariantSpec(Record):
     mode: str | None
     mixed: str | None
     dtype: str | None
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=32)
+    options: dict[str, Option | dict[str, Option]] = Field(default_factory=dict, max_length=32)
     """Keys of a method that chooses or learns, as the recipe has them."""
 
 
@@ -221,6 +223,7 @@ class Evidence(Record):
     proof: ProofSpec | None = None
     words: Annotated[Words, ANY] = Field(title="Words")
     model: ModelSpec
+    quantization: QuantizationSpec | None = None
     tools: Texts
     smoke: SmokeSpec | None
     fidelity: FidelitySpec | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mlx_publish.evidence.records import LEFT_OUT
 
@@ -125,8 +126,19 @@ class KindDivergence:
 
 
 @dataclass(frozen=True)
+class PassageDivergence:
+    """How far two models are apart on one passage of the text."""
+
+    positions: int
+    mean_kld: float | None
+
+
+@dataclass(frozen=True)
 class Divergence:
-    """How far two models are apart over all positions, in nats and shares; errors are standard errors."""
+    """How far two models are apart over all positions, in nats and shares; errors are standard errors.
+
+    Fields that earlier versions do not know are left out where they are None.
+    """
 
     positions: int
     mean_kld: float | None
@@ -140,13 +152,25 @@ class Divergence:
     perplexity: float | None
     perplexity_ratio: float | None
     perplexity_ratio_error: float | None
+    p90_kld: float | None = field(default=None, metadata=LEFT_OUT)
+    p999_kld: float | None = field(default=None, metadata=LEFT_OUT)
+    mean_delta_p: float | None = field(default=None, metadata=LEFT_OUT)
+    """Mean change in the probability of the token that comes next, as a share; below zero the model knows it less."""
+    rms_delta_p: float | None = field(default=None, metadata=LEFT_OUT)
+    """Root of the mean square of the same."""
+    correlation: float | None = field(default=None, metadata=LEFT_OUT)
+    """Pearson's, of both models' log-probabilities of the token that comes next; None where they do not vary."""
+    passages: int | None = field(default=None, metadata=LEFT_OUT)
+    """Documents of the text, each read from its own beginning."""
+    errors_by: Literal["passage", "position"] | None = field(default=None, metadata=LEFT_OUT)
+    """What errors take as independent: passages, or positions where there are too few passages; None: positions."""
+    error_factor: float | None = field(default=None, metadata=LEFT_OUT)
+    """A 95 % interval reaches so many standard errors to both sides."""
     by_kind: Mapping[str, KindDivergence] = field(default_factory=dict)
+    by_passage: Sequence[PassageDivergence] | None = field(default=None, metadata=LEFT_OUT)
+    """In the order of the text; None where errors are not by passage."""
     tokens_sha256: str = ""
     computed_in: str = ""
-
-    def short(self) -> KindDivergence:
-        """Return what is kept of a kind of text."""
-        return KindDivergence(self.positions, self.mean_kld, self.same_first_choice, self.perplexity_ratio)
 
 
 @dataclass(frozen=True)

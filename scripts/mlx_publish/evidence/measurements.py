@@ -97,8 +97,41 @@ class Against(Open):
         return self
 
 
+class RoundingPointSpec(Open):
+    """Plain rounding at one width, on the same text."""
+
+    label: str
+    weight_bytes: Count
+    bits_per_weight: Positive
+    mean_kld: Positive
+    same_first_choice: Share
+
+
+class GainSpec(Open):
+    """The variant beside plain rounding at equal bytes; `difference` is below zero where it is better."""
+
+    mean_kld: Positive
+    rounding_kld: Positive
+    difference: Annotated[float, Field(allow_inf_nan=False)]
+    difference_error: Positive
+    same_first_choice: Share
+    rounding_same_first_choice: Share
+    curve: Annotated[list[RoundingPointSpec], Field(min_length=1, max_length=64)]
+    error_factor: Positive | None = None
+
+
+class PassageKld(Open):
+    """The comparison on one passage of the text."""
+
+    positions: Annotated[int, Field(ge=1)]
+    mean_kld: Positive
+
+
 class FidelitySpec(Kind):
-    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors."""
+    """The comparison with the source: KL divergence in nats, perplexities, shares; errors are standard errors.
+
+    Evidence from earlier versions lacks what has a default.
+    """
 
     mean_kld_error: Positive
     median_kld: Positive
@@ -111,7 +144,22 @@ class FidelitySpec(Kind):
     by_kind: Annotated[dict[str, Kind], SOME]
     against: Annotated[Against, ANY] = Field(title="Against")
     reference: Annotated[Open, ANY] | None = Field(title="Reference")
+    gain: GainSpec | None = None
     computed_in: SkipJsonSchema[str | None] = None
+    p90_kld: Positive | None = None
+    p999_kld: Positive | None = None
+    mean_delta_p: Annotated[float, Field(ge=-1, le=1)] | None = None
+    rms_delta_p: Share | None = None
+    correlation: Annotated[float, Field(ge=-1.00001, le=1.00001)] | None = None
+    passages: Annotated[int, Field(ge=1)] | None = None
+    errors_by: Literal["passage", "position"] | None = None
+    error_factor: Positive | None = None
+    by_passage: Annotated[list[PassageKld], SOME] | None = None
+
+    @property
+    def noise(self) -> float | None:
+        """Half the width of the mean KLD's 95 % interval; None for evidence from versions that have no intervals."""
+        return None if self.error_factor is None else self.error_factor * self.mean_kld_error
 
 
 class Rate(Open):

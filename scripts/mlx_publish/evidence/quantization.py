@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from mlx_publish.evidence.records import LEFT_OUT
 
+PLAN_FILE = "quantization-plan.yaml"
+"""The plan of a variant in `model/`, beside its card in a pull request, and among the published files."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -92,3 +95,5 @@ class Gain:
     same_first_choice: float
     rounding_same_first_choice: float
     curve: Sequence[RoundingPoint]
+    error_factor: float | None = field(default=None, metadata=LEFT_OUT)
+    """A 95 % interval of the difference reaches so many standard errors to both sides."""

@@ -71,6 +71,8 @@ class Sensitivities:
     """`8bit` where the source's 8-bit form stood in for a source that does not fit into memory."""
     spread: Mapping[str, float] = field(default_factory=dict)
     """Relative standard error of the measured divergence by kind of text."""
+    other_weights: int = 0
+    """How many weights the tensors of `other_bytes` have; 0 counts two bytes each."""
 
 
 def rung_key(rung: Rung) -> str:

@@ -63,3 +63,25 @@ class WeightDifferences:
     """Name -> types and shapes of both, in words."""
     unreadable: str = ""
     """Why a published file cannot be read; nothing else is known then."""
+
+    @property
+    def same_layout(self) -> bool:
+        """Return whether both have the same tensors, each with its type and its shape."""
+        return not (self.unreadable or self.missing or self.extra or self.reshaped)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How far weights that were learned on two machines are from their source: mean KL divergences on one text."""
+
+    published: float
+    rebuilt: float
+    stated: float
+    """By the evidence."""
+    error: float
+    """Its standard error, by the evidence."""
+
+    @property
+    def is_close(self) -> bool:
+        """Return whether the published ones are no farther than the evidence says, within its noise of 95 %."""
+        return self.published <= self.stated + 2 * self.error

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mlx_publish.checks.upload import OTHER_BITS
 from mlx_publish.errors import BadInput, Fault, in_file
-from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest
+from mlx_publish.evidence.digests import SCHEMA, FileDigest, folder_digest, sha256_of
 from mlx_publish.evidence.evidence import Evidence, NotEvidence
+from mlx_publish.evidence.planned import plan_of, wrong_plan
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hooks.json_lines import key_lines
+from mlx_publish.hub.manifest import plan_fault
 from mlx_publish.recipes.faults import joined
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.bounds import EVIDENCE
@@ -88,6 +92,8 @@ def disagreements(file: EvidenceFile, recipe: Recipe, variant: Variant, folder: 
         message = f"is in {folder}, but {recipe.place} publishes it as {place}"
         yield Fault(message, in_file(file.path), remedy=f"Move the card to a folder whose path ends with {place}.")
     yield from _twice(file)
+    yield from (file.fault(fault.key, fault.message) for fault in wrong_plan(file.evidence))
+    yield from _plan(file, folder / PLAN_FILE)
     model = file.evidence.model
     listed = folder_digest(FileDigest(entry.path, entry.size, entry.sha256) for entry in model.files)
     if listed != model.model:
@@ -99,11 +105,26 @@ def _wanted(evidence: Evidence, recipe: Recipe, variant: Variant) -> Iterator[Cl
     source, form = evidence.source, evidence.variant
     yield "source.repo", source.repo, None if recipe.source_folder else recipe.spec.source
     yield "source.base_model", source.base_model, recipe.base_model
-    for key, wanted in variant.form.plain().items():
+    for key, wanted in (variant.form.plain() | {"options": dict(variant.form.options)}).items():
         yield f"variant.{key}", getattr(form, key), wanted
     pinned = recipe.spec.revision or ""
     if len(pinned) == 40 and not recipe.source_folder:
         yield "source.identity", source.identity, pinned
+
+
+def _plan(file: EvidenceFile, path: Path) -> Iterator[Fault]:
+    """Yield what is wrong with the plan beside a card: who changes it there changes no weight."""
+    plan = plan_of(file.evidence)
+    if plan is None:
+        if path.is_file():
+            yield Fault("this variant was made without a plan", in_file(path), remedy="Remove the file.")
+    elif not path.is_file():
+        remedy = "Restore the file that mlx-publish wrote."
+        yield Fault(f"no {PLAN_FILE} next to it, and the evidence names it", in_file(file.path), remedy=remedy)
+    elif fault := plan_fault(path):
+        yield Fault(fault, in_file(path), remedy="Restore the file that mlx-publish wrote.")
+    elif sha256_of(path) != plan.sha256:
+        yield Fault("differs from the plan that the weights were made by", in_file(path), remedy=OTHER_BITS)
 
 
 def _twice(file: EvidenceFile) -> Iterator[Fault]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_publish.errors import Refused
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.legal import LARGEST, text_fault
@@ -22,6 +23,7 @@ from mlx_publish.text.json_text import read
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
     "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "config.json", "generation_config.json", INDEX,
+    PLAN_FILE,
 }) | PROCESSOR  # fmt: skip
 # Code and pickles give themselves away by how they begin, whatever they are called.
 _FOREIGN = (
@@ -108,8 +110,26 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
         return " (not named by the index)"
     if not name.endswith(".safetensors") and _piece(path, 0, 4).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"
-    # A legal file that is too large for a text is not read whole.
-    return f" ({fault})" if is_legal(name) and (fault := text_fault(_piece(path, 0, LARGEST + 1))) else None
+    if name == PLAN_FILE:
+        fault = plan_fault(path)
+    else:  # a legal file that is too large for a text is not read whole
+        fault = text_fault(_piece(path, 0, LARGEST + 1)) if is_legal(name) else ""
+    return f" ({fault})" if fault else None
+
+
+def plan_fault(path: Path) -> str:
+    """Say why a file is no plan that may be published, or return "": a plan is text of a bounded size."""
+    if path.stat().st_size > bounds.PLAN_BYTES:
+        return f"has more than {bounds.PLAN_BYTES:,} bytes, too many for a plan"
+    if fault := text_fault(path.read_bytes(), bounds.PLAN_BYTES):
+        return fault
+    from mlx_publish.recipes.plan import read_plan  # noqa: PLC0415  few models have one
+
+    try:
+        read_plan(path, PLAN_FILE)
+    except BadInput as error:
+        return shown(f"{error.key}: {error.message}" if error.key else error.message, 200)
+    return ""
 
 
 def is_signature(path: Path) -> bool:

@@ -28,6 +28,13 @@ def most_weights() -> int:
     return memory_bytes() // 2
 
 
+def learning_bytes() -> int:
+    """Return how many bytes a method that learns may take: three quarters of the memory, or nine tenths of a GPU's."""
+    if computes_by() == "cuda" and (own := _gpu_memory()):
+        return min(memory_bytes() * 3 // 4, own * 9 // 10)
+    return memory_bytes() * 3 // 4
+
+
 @cache
 def _gpu_memory() -> int | None:
     """Return the memory of an NVIDIA GPU; None where it is not known, or is the machine's."""

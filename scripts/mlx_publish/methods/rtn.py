@@ -61,6 +61,10 @@ class Rounding(Method):
     options = Options
     short_names = ("4bit", ", ".join(FIXED_MODES), get_args(Mixed)[0])
 
+    def claims(self, keys: Any) -> bool:
+        """Return whether the keys ask for a width, a mode or a mixed recipe, or name rounding."""
+        return super().claims(keys) or getattr(keys, "method", None) == self.name
+
     def read(self, short: str) -> dict[str, object] | None:
         """Return the keys of `4bit`, `mxfp4` or `mixed_3_6`."""
         if match := re.fullmatch(r"(\d)bit", short):
@@ -71,6 +75,8 @@ class Rounding(Method):
 
     def judge(self, keys: Any) -> None:
         """Raise where a mode or a mixed recipe has other bits or groups than are asked for."""
+        if getattr(keys, "learning", None):
+            raise wrong_key("learning", "rounding learns nothing; add method: awq, dwq or gptq, or remove learning")
         fixed = FIXED_MODES.get(keys.mode or "affine")
         if keys.mixed and fixed:
             raise wrong_key("mode", f"the mixed recipes of mlx-lm are affine, not {keys.mode}")

@@ -1,4 +1,4 @@
-"""Layers that an architecture's MLX class quantizes otherwise than the variant asks, in words."""
+"""Layers that are quantized otherwise than the variant asks, in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ def sentence(layers: KeptLayers) -> str:
         for bits in sorted(set(layers.wider.values()))
     ]
     predicates += [f"leaves {_kinds(layers.whole)} unquantized"] if layers.whole else []
+    predicates += [f"rounds {_kinds(layers.nearest)} by its own scales"] if layers.nearest else []
     return " and ".join(predicates)
+
+
+def rounded_wider(layers: KeptLayers) -> str:
+    """Return the layers that a method cannot do, and rounds with more bits; empty where there are none."""
+    bits = next(iter(layers.fallback.values()), 0)
+    return f"{_kinds(layers.fallback)} at {bits} bits" if bits else ""
 
 
 def _kinds(paths: Iterable[str]) -> str:

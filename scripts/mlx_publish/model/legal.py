@@ -61,9 +61,12 @@ def read_legal(files: ModelFiles) -> Legal:
     return Legal(texts, {**others, **harmless}, broken)
 
 
-def text_fault(data: bytes) -> str:
-    """Say why this is no legal text, or return "": a legal text is UTF-8 and commands no terminal."""
-    if len(data) > LARGEST:
+def text_fault(data: bytes, most: int = LARGEST) -> str:
+    """Say why this is no legal text, or return "": a legal text is UTF-8 and commands no terminal.
+
+    Of another kind of text `most` are the bytes that it may have.
+    """
+    if len(data) > most:
         return _TOO_LARGE
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
     if kind := next((kind for begins, kind in _OTHERS if start.startswith(begins)), ""):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from mlx_publish.methods.plan import most_bytes, narrowest_group
 from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.recipe import Variant
 
@@ -38,11 +39,13 @@ def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: st
     `declared` is the config's `torch_dtype`, which mlx-lm converts to where the variant names no dtype.
     """
     wide = _DTYPE_BITS.get(variant.dtype or declared or "")
-    return int(sum(_bits(tensor, variant, wide) for tensor in tensors) / 8)
+    total = int(sum(_bits(tensor, variant, wide) for tensor in tensors) / 8)
+    most = most_bytes(variant)
+    return total if most is None else min(total, max(0, most))
 
 
 def _bits(tensor: TensorInfo, variant: Variant, wide: int | None) -> float:
-    group = variant.form.group_size
+    group = narrowest_group(variant)
     own = tensor.size * wide if wide else 8 * tensor.nbytes
     if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group or not tensor.size:
         return own

@@ -45,6 +45,7 @@ ASKED_TEXT = _in_words(
     "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u202a-\\u202e\\u2066-\\u2069]*$",
     "plain text, without control characters or characters that change the text direction",
 )
+PRINTED = _in_words("^[^\\u0000-\\u001f\\u007f]+$", "the path of a file, without control characters")
 ASKED_LINE = _in_words("^[ -~]*$", "one line of ASCII")
 
 

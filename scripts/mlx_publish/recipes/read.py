@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from mlx_publish.errors import BadInput, Place, in_file
+from mlx_publish.methods.plan import width_of
 from mlx_publish.recipes.faults import bad_input
 from mlx_publish.recipes.flags import keys_of
 from mlx_publish.recipes.recipe import (
@@ -173,6 +175,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file of that name, whatever the name is."""
+    try:
+        return path.is_file()
+    except OSError:  # as a name that is too long
+        return False
+
+
 def _complete(
     spec: RecipeSpec,
     name: str,
@@ -194,7 +204,31 @@ def _complete(
             key="to" if place else "",
             remedy="Add {variant} or {bits} to it.",
         )
-    return Recipe(spec, name, folder, destinations, place, lines)
+    return replace(draft, destinations=destinations, plans=dict(_plans(draft, elsewhere)))
+
+
+def _plans(recipe: Recipe, elsewhere: bool) -> Iterator[tuple[str, Path]]:
+    """Yield label and plan file of the variants that follow one. `BadInput` if a file is missing, or is no plan."""
+    base = Path(recipe.place).resolve().parent if recipe.place else Path.cwd()
+    for variant in recipe.variants:
+        if variant.plan is None:
+            continue
+        path = base / expanded(variant.plan)
+        if not is_file(path):
+            if elsewhere:
+                yield variant.label, path
+                continue
+            place, key = recipe.key_of(variant, "plan")
+            raise BadInput(
+                f"the plan file {path} does not exist",
+                place=place,
+                key=key,
+                remedy="Correct the path, or use target_bpw: a run writes plan.yaml into the work folder.",
+            )
+        from mlx_publish.recipes.plan import read_plan  # noqa: PLC0415  most recipes follow none
+
+        read_plan(path)
+        yield variant.label, path
 
 
 def _where(recipe: Recipe, key: str) -> Place:
@@ -250,8 +284,8 @@ def _destination(recipe: Recipe, variant: Variant, base: Path) -> Destination:
     """Return where one variant goes, by the pattern."""
     place, key = _where(recipe, "to"), "to" if recipe.place else ""
     values: dict[str, object] = {"source": recipe.source_name, "variant": variant.label}
-    if variant.form.bits:
-        values["bits"] = variant.form.bits
+    if variant.quantized and (width := width_of(variant)):
+        values["bits"] = width
     pattern = recipe.spec.to
     if pattern == DEFAULT_DESTINATION and recipe.spec.modality == "text":
         pattern = TEXT_DESTINATION

@@ -78,6 +78,8 @@ class Recipe:
     """The file, or the flags, as it is named in messages."""
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Line of each key, by its path as in `variants[0].bits`; empty for flags."""
+    plans: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    """By the variant's label, the plan file that it follows."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -97,6 +99,15 @@ class Recipe:
     def place_of(self, key: str) -> Place:
         """Return file and line of a key, or just the file where the key was not written."""
         return Place(self.place, self.lines.get(key, 0))
+
+    def key_of(self, variant: Variant, key: str) -> tuple[Place, str]:
+        """Return the place of a variant's key, and what a message calls it; its flag where it is not in a file."""
+        if not self.place:
+            return Place(f"--{key.replace('_', '-')}"), ""
+        index = next((n for n, own in enumerate(self.variants) if own.label == variant.label), 0)
+        paths = [f"variants[{index}].{key}", f"variants[{index}]", "variants"]
+        path = next((path for path in paths if path in self.lines), paths[0])
+        return self.place_of(path), paths[0]
 
     def accepted(self, check: str) -> str | None:
         """Return the reason for which a failure of `check` is let through, or None."""

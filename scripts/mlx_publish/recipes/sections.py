@@ -82,6 +82,8 @@ class FidelityTest(Strict):
     """Maximum perplexity, as a multiple of the source's."""
     reference: Reference = "none"
     """`transformers` also compares the unquantized model with transformers on PyTorch, if that is installed."""
+    raw: bool = False
+    """Write the values of every position to `fidelity-positions.npz` in the variant's folder of the work folder."""
 
 
 def _is_local(value: object) -> object:

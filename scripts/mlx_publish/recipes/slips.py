@@ -13,7 +13,7 @@ KEYS: Mapping[str, str] = {
     "model": "source", "repo": "source", "repo_id": "source", "hf_path": "source", "model_id": "source",
     "destination": "to", "output": "to", "out": "to", "target": "to", "upload_repo": "to", "mlx_path": "to",
     "quants": "variants", "quantizations": "variants", "q_bits": "bits", "q_group_size": "group_size",
-    "q_mode": "mode", "quant_predicate": "mixed", "licence": "license",
+    "q_mode": "mode", "quant_predicate": "mixed", "bpw": "target_bpw", "licence": "license",
 }  # fmt: skip
 """Keys of a recipe by what other tools call them."""
 FLAGS: Mapping[str, str] = {f"--{other.replace('_', '-')}": f"--{key.replace('_', '-')}" for other, key in KEYS.items()}

@@ -23,7 +23,7 @@ from mlx_publish.recipes.sections import (
     SpeedTest,
     Strict,
 )
-from mlx_publish.recipes.variant import Variant, VariantEntry
+from mlx_publish.recipes.variant import Variant, VariantEntry, all_variants
 
 RepoId = Annotated[str, Field(pattern=patterns.REPO, max_length=96)]
 
@@ -123,17 +123,18 @@ class RecipeSpec(Strict):
     so. Without this key such a source is refused."""
     variants: Annotated[
         list[VariantEntry],
-        Flag("NAMES", "Variants by short name, such as 4bit,8bit,bf16", first=True),
+        BeforeValidator(all_variants, json_schema_input_type=list[VariantEntry] | Literal["auto"]),
+        Flag("NAMES", "Variants by short name, such as 4bit,8bit,bf16; auto makes three by plan", first=True),
         Asked(
             "Short names such as `4bit,8bit`, or a list of them. With a recipe, a selection of its variants.",
             form="Variants to make; all means every variant of the recipe, or 4bit for a source",
             call="Short names separated by commas, such as 4bit,8bit",
-            choices=("all", "4bit", "8bit", "4bit,8bit", "4bit,6bit,8bit", "mxfp4", "nvfp4", "bf16"),
+            choices=("all", "4bit", "8bit", "4bit,8bit", "4bit,6bit,8bit", "mxfp4", "nvfp4", "bf16", "auto"),
             pattern=patterns.ASKED_VARIANTS,
             max_length=200,
         ),
     ] = Field(default=[Variant.model_construct()], min_length=1, max_length=MOST_VARIANTS)
-    """Variants to make. Default: one, `4bit`."""
+    """Variants to make. `auto` makes three by plan: `near-identical`, `balanced`, `smallest`. Default: one, `4bit`."""
     to: Annotated[
         str,
         BeforeValidator(_of_the_hub),

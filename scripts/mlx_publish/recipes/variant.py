@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlx_publish.methods import METHODS, Form, Method, method_of, rtn
+from mlx_publish.methods import METHODS, Form, Method, method_of, plan, rtn
 from mlx_publish.recipes import patterns
 from mlx_publish.recipes.flags import Flag
 from mlx_publish.recipes.sections import Strict
@@ -17,11 +17,13 @@ from mlx_publish.recipes.slips import variants_meant
 from mlx_publish.text.nearest import did_you_mean
 
 Dtype = Literal["bfloat16", "float16", "float32"]
+AUTO = "auto"
+"""In place of a list of variants: three by plan."""
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 class VariantBase(Strict):
-    """One form of the model: quantized by bits, mode or mixed recipe, or unquantized in a dtype."""
+    """One form of the model: quantized by bits, mode, mixed recipe or plan, or unquantized in a dtype."""
 
     methods: ClassVar[tuple[Method, ...]] = METHODS
 
@@ -90,7 +92,7 @@ def variant_class(methods: tuple[Method, ...]) -> type[VariantBase]:
 
 if TYPE_CHECKING:
 
-    class Variant(Typed, rtn.Options, VariantBase):
+    class Variant(Typed, plan.Options, rtn.Options, VariantBase):
         """As the registered methods make it."""
 
 else:
@@ -103,6 +105,9 @@ def short_variant(value: object, methods: tuple[Method, ...] = METHODS) -> objec
         return value
     if (keys := _keys_of(value, methods)) is not None:
         return keys
+    if value == AUTO:
+        reason = f"{AUTO} stands for {len(plan.AIMS)} variants and for nothing beside them; write variants: {AUTO}"
+        raise PydanticCustomError("variant", "{reason}", {"reason": reason})
     known = [name for method in methods for names in method.short_names for name in names.split(", ")]
     known += DTYPE_NAMES.values()
     shown = repr(value[:40])  # as Python writes it: half of a surrogate pair has no form in UTF-8, which pydantic wants
@@ -123,6 +128,11 @@ def _keys_of(short: str, methods: tuple[Method, ...]) -> dict[str, object] | Non
     if short in dtypes or short in DTYPE_NAMES:
         return {"dtype": dtypes.get(short, short)}
     return next((keys for method in methods if (keys := method.read(short)) is not None), None)
+
+
+def all_variants(value: object) -> object:
+    """Read `auto` as the three aims of a plan."""
+    return list(plan.AIMS) if value in (AUTO, [AUTO]) else value
 
 
 VariantEntry = Annotated[Variant, BeforeValidator(short_variant, json_schema_input_type=Variant | str)]

@@ -54,7 +54,8 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         # Where mlx-lm could not read the twin and the recipe accepts that, nothing was compared.
         "proof": to_json(inspected.twin) if inspected.twin and inspected.twin.texts else None,
         "words": context.recipe.digest_of("card")["card"],
-        "model": converted.result,
+        "model": {key: value for key, value in converted.result.items() if key != "quantization"},
+        **({"quantization": converted.result["quantization"]} if "quantization" in converted.result else {}),
         "tools": converted.inputs["tools"],
         "smoke": {**smoke.result, "asked": {"system": asked.system, "prompt": asked.prompt}} if smoke else None,
         "fidelity": measured["fidelity"].result if "fidelity" in measured else None,

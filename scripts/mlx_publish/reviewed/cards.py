@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
+from mlx_publish.evidence.digests import sha256_of
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.files import write_atomically
 
@@ -15,6 +18,7 @@ FILES = {
     "evidence.json": "mlx-publish.json",
     "evidence.sig": "mlx-publish.sig",
     "ladder.svg": "ladder.svg",
+    PLAN_FILE: PLAN_FILE,
 }
 """Files of a card by their names in the work tree, and as the published folder calls them."""
 
@@ -25,11 +29,11 @@ def card_folder(recipe: Recipe, variant: Variant, cards: Path) -> Path:
 
 
 def put_card(context: Context, variant: Variant, cards: Path) -> Path:
-    """Put card, evidence and chart of a variant into the work tree. Return their folder."""
+    """Put card, evidence, chart and plan of a variant into the work tree. Return their folder."""
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name, published in FILES.items():
         if (model / published).exists():
-            write_atomically(folder / name, (model / published).read_text(encoding="utf-8"))
+            write_atomically(folder / name, (model / published).read_bytes().decode("utf-8"))
         else:
             (folder / name).unlink(missing_ok=True)
     return folder
@@ -51,10 +55,15 @@ def _make(recipe: Recipe, cards: Path, *, small: bool = False) -> str:
 
 
 def take_card(context: Context, variant: Variant, cards: Path) -> None:
-    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` if nothing was reviewed."""
+    """Replace card, evidence and chart in `model/` by the reviewed ones. `BadInput` if nothing was reviewed.
+
+    The plan stays: the weights were made by it, so one that differs is refused.
+    """
     judge_card(context, variant, cards)
     folder, model = card_folder(context.recipe, variant, cards), context.work.model(variant.label)
     for name, published in FILES.items():
+        if name == PLAN_FILE:
+            continue
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / published)
         else:
@@ -71,3 +80,15 @@ def judge_card(context: Context, variant: Variant, cards: Path) -> None:
                 place="--cards",
                 remedy=f"{review_first(context.recipe, cards)}. Or take {variant.label} out of variants in the recipe.",
             )
+
+
+def reviewed_plans(recipe: Recipe, variants: Sequence[Variant], cards: Path) -> dict[str, Path]:
+    """Return the reviewed plans by label, which a conversion follows in place of measuring again."""
+    paths = {variant.label: card_folder(recipe, variant, cards) / PLAN_FILE for variant in variants}
+    return {label: path for label, path in paths.items() if path.is_file()}
+
+
+def plan_digest(folder: Path) -> str:
+    """Return the SHA-256 of the plan in the folder of a card or of a model; empty if there is none."""
+    path = folder / PLAN_FILE
+    return sha256_of(path) if path.is_file() and not path.is_symlink() else ""

@@ -13,19 +13,21 @@ from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
 from mlx_publish.evidence.evidence import Evidence, Judged
+from mlx_publish.evidence.planned import plan_of
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
 from mlx_publish.reviewed.known_chat import chat_differences
 from mlx_publish.reviewed.known_ladder import ladder_differences
 from mlx_publish.reviewed.walk import Difference, cut, walk
+from mlx_publish.source.calibration import calibration_inputs
 from mlx_publish.text import kit
 
 _REPORT = {
     **dict.fromkeys(("schema", "generator"), "this version"),
     **dict.fromkeys(("recipe", "destination", "templates", "variant", "words", "untested"), "the recipe"),
     **dict.fromkeys(("source", "licence", "language", "config", "proof"), "inspect.json"),
-    **dict.fromkeys(("model", "tools"), "convert.json"),
+    **dict.fromkeys(("model", "quantization", "tools"), "convert.json"),
     "sampling": "generation_config.json",
     **{stage: f"{stage}.json" for stage in MEASURED},
 }
@@ -65,13 +67,28 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
     differences += _proof(evidence, here)
     differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))
     differences += chat_differences(context, variant, evidence)
+    differences += _calibration(context, variant, evidence)
     for stage in measured:
         if stated[stage] is not None:
             differences += walk(stage, stated[stage], own[stage], _REPORT[stage])
     differences += _checks(evidence.checks, here.checks, ("inspect", "convert", *measured))
     claimed = [stage for stage in MEASURED if stated[stage] is not None and stage not in measured]
     claimed += ["proof"] if evidence.proof and not here.proof else []
+    claimed += ["quantization"] if plan_of(evidence) and not _measured_bits(context, variant) else []
     return Compared(tuple(dict.fromkeys(differences)), tuple(claimed))
+
+
+def _calibration(context: Context, variant: Variant, evidence: Evidence) -> Iterator[Difference]:
+    """Compare the text that bits were chosen by with the one that this recipe reads here."""
+    stated = evidence.quantization.calibration if evidence.quantization else None
+    if stated and variant.label not in context.recipe.plans:
+        for key, own in calibration_inputs(context).items():
+            yield from walk(f"quantization.calibration.{key}", stated.plain.get(key), own, "the recipe")
+
+
+def _measured_bits(context: Context, variant: Variant) -> bool:
+    """Return whether a plan is the recipe's own, or what it was made of was measured in this work folder."""
+    return variant.label in context.recipe.plans or any(context.work.source.glob("sensitivities*.json"))
 
 
 def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Difference]:
@@ -86,14 +103,16 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
         "variant": tuple(own["variant"]),
         "config": tuple(own["config"] | stated["config"]),
         "model": ("parameters", "weight_bytes", "bits_per_weight"),
+        "quantization": ("method", "deterministic", "plan", "calibration"),
     }
     differences: list[Difference] = []
     for top, keys in wanted.items():
-        theirs, here = stated[top], own[top]
+        theirs, here = stated.get(top, {}), own.get(top, {})
         for key in keys:
             if evidence.generator == __version__ or (key in theirs and key in here):
                 differences += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
-    return differences
+    # The publisher's recipe pins a file of its own; here it is the published one, whose digest is compared.
+    return [difference for difference in differences if difference.field != "variant.options.plan"]
 
 
 def _kit(evidence: Evidence) -> Iterator[Difference]:

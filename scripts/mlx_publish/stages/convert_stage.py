@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
 from mlx_publish.conversion.judgement import Made, judge, result_of
+from mlx_publish.conversion.planning import follows, plan_inputs, plans_of
+from mlx_publish.conversion.quantization import quantization_of
 from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
 from mlx_publish.conversion.weights import convert_weights
@@ -26,7 +28,7 @@ from mlx_publish.text.files import replace_folder
 
 
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
-    """Return the source's bytes, the variant, and the tools whose version shows in the result."""
+    """Return the source's bytes, the variant with its plan or calibration, and the tools whose version shows."""
     source = context.inspected(variant).source
     return {
         "source": context.report(variant, "inspect").inputs["source"],
@@ -34,6 +36,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "modality": source.modality,
         "variant": variant.model_dump(mode="json"),
         "tools": versions(*converter(context).packages),
+        **plan_inputs(context, variant),
     }
 
 
@@ -53,10 +56,11 @@ def _trial(context: Context) -> Trial | None:
 
 
 def complete(context: Context, variant: Variant) -> bool:
-    """Return whether `model/` holds the very bytes that the report names."""
+    """Return whether `model/` holds the very bytes that the report names, made by the plan that is to be followed."""
     report, folder = context.work.report(variant.label, "convert"), context.work.model(variant.label)
     converted = report.read(Converted) if report and folder.is_dir() else None
-    return converted is not None and folder_digest(context.work.digests(folder)) == converted.model
+    same = converted is not None and folder_digest(context.work.digests(folder)) == converted.model
+    return same and follows(context, variant)
 
 
 def edited(context: Context, variant: Variant) -> Iterator[str]:
@@ -82,17 +86,22 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         rows = embedding.shape[0] if embedding else None
         mending = mend(prepared.side, metadata_of(context))
         with source.compared(paths):
-            conversion = convert_weights(context, variants, folders, prepared, mending.order(prepared.source, rows))
+            plans = plans_of(context, variants, prepared)
+            files = {label: str(plan.path.resolve()) for label, plan in plans.items()}
+            order = mending.order(prepared.source, rows)
+            conversion = convert_weights(context, variants, folders, prepared, order, files)
             tokenizer = mending.finish(conversion.tokenizer, rows)
         context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:
             folder = folders[variant.label]
-            made = Made(context, variant, prepared, conversion, tokenizer)
+            plan = plans.get(variant.label)
+            made = Made(context, variant, prepared, conversion, tokenizer, plan)
             checks, built = judge(made, folder)
             if built is None:
                 return Outcome(checks)
-            result = result_of(built, folder)
+            chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
+            result = result_of(built, folder, chosen)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
 from mlx_publish.children.jobs import Job, run_job, run_jobs
@@ -19,6 +20,7 @@ from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, rounded, source_fits
+from mlx_publish.source.gains import WIDEST, earned_by, learns, paired, positions_path, rounding_inputs
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.logits import SourceLogits, texts
 from mlx_publish.source.transformers_check import reference_facts, reference_inputs
@@ -35,6 +37,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "against": None if source_fits(context) else _digest(context, _widest(context)),
         "text": digest_of(texts()),
         "reference": reference_inputs(context) if _asked(context) else None,
+        **rounding_inputs(context, variant, fits=source_fits(context)),
     }
 
 
@@ -77,6 +80,7 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
             reason += ", and this is the widest variant, the one that the others are compared with"
         facts = FidelityFacts(None, against, context.recipe.spec.fidelity, widest, not_measured=reason)
         checks = run_checks(FIDELITY, facts, context.recipe.accepted)
+        checks += run_checks(EARNED, WIDEST, context.recipe.accepted) if learns(widest) else ()
         compared[widest.label] = (checks, NotCompared(reason, against))
     return compared
 
@@ -98,18 +102,35 @@ def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
 def _compared(
     context: Context, variants: Sequence[Variant], logits: SourceLogits, source: SourceRead, against: Against
 ) -> dict[str, _Judged]:
-    jobs = [job_of(context, v, "compare", {"label": v.label, "store": str(logits.store)}) for v in variants]
+    raw = {v.label: positions_path(context, v) for v in variants}
+    for path in raw.values():
+        path.unlink(missing_ok=True)
+    kept = variants if context.recipe.spec.fidelity.raw else paired(variants)
+    jobs = [
+        job_of(context, v, "compare", {"label": v.label, "store": str(logits.store), "positions": positions})
+        for v in variants
+        for positions in [str(raw[v.label]) if v in kept else ""]
+    ]
     # Even of a fast BLAS only the products use all cores, so two models side by side take little longer than one.
     results = run_jobs(jobs, context.console.progress, at_once=at_once(context, variants))
+    divergences = [from_json(Divergence, rounded(result)) for result in results]
+    earned = earned_by(context, logits, against, [*zip(variants, divergences, strict=True)])
 
     compared: dict[str, _Judged] = {}
-    for variant, result in zip(variants, results, strict=True):
-        divergence = from_json(Divergence, rounded(result))
+    for variant, divergence in zip(variants, divergences, strict=True):
         facts = FidelityFacts(divergence, against, context.recipe.spec.fidelity, variant, limited=source.limited)
+        checks, gain = run_checks(FIDELITY, facts, context.recipe.accepted), None
+        if variant.label in earned:
+            gain = earned[variant.label].gain
+            checks += run_checks(EARNED, earned[variant.label], context.recipe.accepted)
         fidelity = Fidelity(
-            **vars(divergence), source_computed_in=source.computed_in, limited=source.limited, against=against
+            **vars(divergence),
+            source_computed_in=source.computed_in,
+            limited=source.limited,
+            against=against,
+            gain=gain,
         )
-        compared[variant.label] = (run_checks(FIDELITY, facts, context.recipe.accepted), fidelity)
+        compared[variant.label] = (checks, fidelity)
     return compared
 
 

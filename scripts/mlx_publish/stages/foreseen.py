@@ -25,7 +25,7 @@ from mlx_publish.hub.repo import RepoFiles
 from mlx_publish.recipes.patterns import is_commit
 from mlx_publish.recipes.policy import EMPTY, judge_licence
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.reviewed.cards import FILES, card_folder
+from mlx_publish.reviewed.cards import FILES, card_folder, plan_digest
 from mlx_publish.signing.attested import judged
 from mlx_publish.stages.policy_of import policy_of
 
@@ -119,6 +119,7 @@ def judge_reviewed(context: Context, variant: Variant, evidence: Evidence) -> tu
             rendered_chart=render_chart(evidence),
             unlisted=tuple(map(str, (*wrong_list(evidence), *unaccepted(evidence, context.recipe.accepted)))),
             forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
+            plan=plan_digest(folder),
         )
         findings = run_checks(KNOWN_AHEAD, parcel, context.recipe.accepted)
     except UNRENDERABLE as error:  # within a measurement there may be anything

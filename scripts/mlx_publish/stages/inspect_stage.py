@@ -101,6 +101,7 @@ def _facts(context: Context, variant: Variant) -> SourceFacts:
         identity=identity if isinstance(identity, str) else None,
         source=metadata_of(context),
         mlx_lm=(support.version, support.types) if support else None,
+        limited=support.limited if support else {},
         twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
         calibration=calibration_facts(context) if _learns(variant) else None,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mlx_publish.context import Context
 from mlx_publish.errors import Refused
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.stages import STAGES
 from mlx_publish.stages.runner import chain, run_stages
@@ -29,9 +30,12 @@ def convert_again(context: Context, variants: Sequence[Variant]) -> Mapping[str,
     if not recipe.source_folder:  # a branch may have moved since
         commit = str(context.report(variants[0], "inspect").inputs["source"])
         recipe = replace(recipe, spec=recipe.spec.model_copy(update={"revision": commit}))
+    there = {variant.label: context.work.model(variant.label) / PLAN_FILE for variant in variants}
+    plans = {**{label: path for label, path in there.items() if path.is_file()}, **context.plans}
     with TemporaryFolder(_ASIDE, context.work.folder) as folder:
         work = Work(folder, recipe.name)
-        return made(Context(recipe, tuple(variants), work, context.console, planned=PLANNED), "rebuilt-equal")
+        again = Context(recipe, tuple(variants), work, context.console, planned=PLANNED, plans=plans)
+        return made(again, "rebuilt-equal")
 
 
 def made(context: Context, check: str) -> dict[str, dict[str, str]]:

@@ -27,6 +27,8 @@ _WORDS: Mapping[str, str] = {
     "policy": "the policy changed",
     "model": "the converted model changed",
     "machine": "this is another machine",
+    "plan": "the plan file changed",
+    "calibration": "the calibration text changed",
     "text": "the text it is measured on changed",
     "template": "the card's template changed",
     "templates": "the repo's own card templates changed",

@@ -30,7 +30,7 @@ from mlx_publish.hub.publish import Order, Receipt, foresee, publish
 from mlx_publish.hub.rights import cannot_write, may_publish
 from mlx_publish.recipes.policy import EMPTY, judge_licence
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.reviewed.cards import card_folder, judge_card, take_card
+from mlx_publish.reviewed.cards import card_folder, judge_card, plan_digest, take_card
 from mlx_publish.reviewed.known import compare
 from mlx_publish.signing.attested import EVIDENCE, judged
 from mlx_publish.signing.evidence_signature import PUBLISHED
@@ -181,6 +181,7 @@ def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence:
         attested=attested,
         forbidden=judge_licence(evidence.licence.id, policy) if policy else None,
         converted_now=converted_now(context, variant),
+        plan=plan_digest(card_folder(context.recipe, variant, context.cards) if context.cards else folder),
     )
 
 

@@ -45,6 +45,8 @@ CHILD = Bounds(64 << 20, deepest=512, twice="last", finite=False, encodable=Fals
 ANSWER = Bounds(64 << 20)
 """What a program or a service answers, as `gh` or PyPI."""
 
+PLAN_BYTES = 32 << 20
+"""A plan of bits has a line for each module and a character for each column of what flows in: 13 MB for 405B."""
 YAML_BYTES = 1_000_000
 YAML_DEEPEST = 32
 YAML_NODES = 20_000

@@ -63,14 +63,16 @@ def load_yaml(path: Path) -> tuple[Any, dict[str, int]]:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, file: str, *, most: int = YAML_NODES, aliases: bool = False) -> tuple[Any, dict[str, int]]:
+def parse_yaml(
+    text: str, file: str, *, most: int = YAML_NODES, aliases: bool = False, largest: int = YAML_BYTES
+) -> tuple[Any, dict[str, int]]:
     """Parse one document into plain data and the 1-based line of every key path.
 
-    `file` is what messages call it, `most` the number of values it may have. With `aliases`, a value may repeat another
-    one that repeats nothing itself, as PyYAML writes lists that are the same.
+    `file` is what messages call it, `most` the number of values it may have, `largest` that of its characters. With
+    `aliases`, a value may repeat another one that repeats nothing itself, as PyYAML writes lists that are the same.
     """
-    if len(text) > YAML_BYTES:
-        message = f"is larger than {YAML_BYTES:,} characters, the limit"
+    if len(text) > largest:
+        message = f"is larger than {largest:,} characters, the limit"
         raise UnboundedYaml(message, place=file, remedy=_LESS)
     try:
         events = events_of(text)

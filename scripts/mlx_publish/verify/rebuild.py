@@ -9,16 +9,21 @@ from pathlib import Path
 from mlx_publish.context import Context
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
-from mlx_publish.evidence.weight_differences import WeightDifferences
+from mlx_publish.evidence.planned import is_portable
+from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.known import of_source
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.text.console import Console
+from mlx_publish.verify.learned import closeness
+from mlx_publish.verify.plan import published_plan
 from mlx_publish.verify.published import EVIDENCE, Published
 from mlx_publish.verify.weights import differing_weights
 from mlx_publish.work import Work
+
+_LEAST, _MOST = 32, 65536  # tokens, as a recipe has them
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,33 @@ class Rebuilt:
     """Where the evidence differs from what its source gives."""
     weights: WeightDifferences | None = None
     """How published weights differ; None if no file does."""
+    closeness: Closeness | str = ""
+    """Of a method that gives other bytes on other machines: how far both are from the source, or why nobody knows."""
 
 
 def rebuild(published: Published, source: str, root: Path, console: Console) -> Rebuilt:
     """Convert the source of a published model's evidence at its commit again, in the work folder `root`.
 
-    Weights that differ are compared tensor by tensor. `source` is the folder of a source that is no repo. Raises what
-    `convert` raises, `BadInput` if no source is known or the folder is another one, and `Refused` if it cannot be
-    converted any more.
+    Of a planned variant the published plan is followed. Weights that differ are compared tensor by tensor; those of a
+    method that learns also by their distance from the source. `source` is the folder of a source that is no repo.
+    Raises what `convert` raises, `BadInput` if no source is known or the folder is another one, and `Refused` if it
+    cannot be converted any more.
     """
     evidence = published.evidence
-    recipe = recipe_of(evidence, source)
-    label, work = recipe.variants[0].label, Work(root, recipe.name)
-    context = Context(recipe, recipe.variants, work, console, planned=PLANNED)
+    plan = published_plan(published, root)
+    recipe = recipe_of(evidence, source, plan)
+    [variant], work = recipe.variants, Work(root, recipe.name)
+    label, learned = variant.label, not variant.quantizer.portable
+    # While the source is in memory, it reads the text that learned weights are compared on.
+    planned = PLANNED | {"fidelity"} if learned else PLANNED
+    context = Context(recipe, recipe.variants, work, console, planned=planned, plans={label: plan} if plan else {})
     with work.lock():
         _same_source(context, evidence)
         digests = made(context, "made-again")[label]
         weights = differing_weights(context, published, digests)
-        return Rebuilt(digests, tuple(map(str, of_source(context, recipe.variants[0], evidence))), weights)
+        differences = tuple(map(str, of_source(context, variant, evidence)))
+        close = closeness(context, published) if learned and weights and weights.same_layout else ""
+        return Rebuilt(digests, differences, weights, close)
 
 
 def _same_source(context: Context, evidence: Evidence) -> None:
@@ -60,8 +74,11 @@ def _same_source(context: Context, evidence: Evidence) -> None:
         )
 
 
-def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
-    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave."""
+def recipe_of(evidence: Evidence, source: str = "", plan: Path | None = None) -> Recipe:
+    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave.
+
+    `plan` is the published one, in the place of the file that the publisher's recipe pins.
+    """
     origin, licence = evidence.source, evidence.licence
     if not (origin.repo or source):
         raise BadInput(
@@ -74,22 +91,32 @@ def recipe_of(evidence: Evidence, source: str = "") -> Recipe:
         {
             "name": evidence.recipe,
             "source": origin.repo or str(Path(source).resolve()),
-            "variants": [_variant(evidence.variant)],
+            "variants": [_variant(evidence.variant, plan)],
             "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
             **({"modality": origin.modality} if origin.modality else {}),
             **({"revision": origin.identity} if origin.repo else {}),
+            **_text(evidence),
             **{key: value for key, value in names.items() if value},
         }
     )
 
 
-def _variant(variant: VariantSpec) -> dict[str, object]:
-    """Return the options as a recipe has them: a mixed recipe chooses the bits, and has no mode."""
+def _text(evidence: Evidence) -> dict[str, object]:
+    """Return the length of the comparison, for weights that are compared by fidelity."""
+    if is_portable(evidence) or evidence.fidelity is None:
+        return {}
+    return {"fidelity": {"tokens": min(max(evidence.fidelity.positions, _LEAST), _MOST)}}
+
+
+def _variant(variant: VariantSpec, plan: Path | None) -> dict[str, object]:
+    """Return the options as a recipe has them: a mixed recipe chooses the bits, and so does a plan, without a mode."""
     options: dict[str, object] = {
         "bits": variant.bits,
         "group_size": variant.group_size,
-        "mode": None if variant.mixed else variant.mode,
+        "mode": None if variant.mixed or variant.options else variant.mode,
         "mixed": variant.mixed,
         "dtype": variant.dtype,
+        **variant.options,
+        **({"plan": str(plan)} if plan and "plan" in variant.options else {}),
     }
     return {"name": variant.label, **{key: value for key, value in options.items() if value is not None}}

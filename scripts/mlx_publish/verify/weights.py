@@ -37,16 +37,21 @@ def differing_weights(context: Context, published: Published, made: Mapping[str,
     }
     log = context.work.variant(variant.label) / "differences.log"
     with context.console.busy(f"verify  {published.name}"):
-        arguments["published"] = [(path, str(place)) for path, place in _local(published, other, context).items()]
+        arguments["published"] = [(path, str(place)) for path, place in local(published, other, context).items()]
         job = Job("differences", arguments, log, bounds(context))
         return from_json(WeightDifferences, run_job(job, context.console.progress))
 
 
 def _weights(sha256: Mapping[str, str]) -> dict[str, str]:
-    return {path: digest for path, digest in sha256.items() if path.endswith(".safetensors")}
+    return {path: digest for path, digest in sha256.items() if is_weight(path)}
 
 
-def _local(published: Published, paths: list[str], context: Context) -> dict[str, Path]:
+def is_weight(path: str) -> bool:
+    """Return whether a file holds tensors."""
+    return path.endswith(".safetensors")
+
+
+def local(published: Published, paths: list[str], context: Context) -> dict[str, Path]:
     """Return where files lie on this disk."""
     files = published.files
     if isinstance(files, RepoFiles) and paths:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlx import nn
 
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
-Quantized = tuple[nn.Module, dict[str, Any], KeptLayers]
-"""The model, its config, and what its class does not quantize as all others."""
+
+class Quantized(NamedTuple):
+    """A model that was quantized, lazily."""
+
+    model: nn.Module
+    config: dict[str, Any]
+    kept: KeptLayers
+    """What its class does not quantize as all others."""
+    importance: Mapping[str, str] = {}
+    """By module: a step for each column of its weight, by which its scales are chosen in place of MLX's."""
 
 
 def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, streams: Iterator[Any]) -> Quantized:
@@ -20,5 +28,4 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
     Raises `Refused` if that is not possible.
     """
     method: Any = import_module(f"mlx_publish.engine.methods.{order.method}")
-    quantized: Quantized = method.quantize(model, config, order, streams)
-    return quantized
+    return Quantized(*method.quantize(model, config, order, streams))

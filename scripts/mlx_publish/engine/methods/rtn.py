@@ -38,4 +38,4 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
             check="converts",
             remedy="Take another variant, or a newer mlx-lm.",
         ) from error
-    return quantized, config, KeptLayers(wider, whole)
+    return Quantized(quantized, config, KeptLayers(wider, whole))

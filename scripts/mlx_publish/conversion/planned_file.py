@@ -1,0 +1,175 @@
+"""Plan files of a conversion: made from an allocation, followed, and summed up for evidence."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mlx_publish import __version__
+from mlx_publish.context import Context
+from mlx_publish.conversion.sensitive import Measured
+from mlx_publish.errors import BadInput, Place
+from mlx_publish.evidence.quantization import PLAN_FILE, Calibration, PlanGroup, PlanSummary, Quantization
+from mlx_publish.evidence.sensitivities import CalibrationOrder, ModuleSensitivity, rung_of
+from mlx_publish.machine.packages import versions
+from mlx_publish.methods.plan import Target
+from mlx_publish.model.allocation import Allocation
+from mlx_publish.model.weights import TensorInfo
+from mlx_publish.recipes.plan import (
+    Others,
+    Plan,
+    PlannedCalibration,
+    PlannedModule,
+    PlannedSource,
+    digest_of_choice,
+    read_plan,
+)
+from mlx_publish.source.calibration import calibration_name
+from mlx_publish.source.layout import Prepared
+from mlx_publish.source.resolve import converter, source_of
+from mlx_publish.text.yaml import parse_yaml
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_BITS = 8
+
+
+def plan_from(context: Context, target: Target, found: Measured, allocation: Allocation, need: int | None) -> Plan:
+    """Return the plan of an allocation, with the importance that its modules use."""
+    of, order = found.sensitivities, found.calibration
+    modules = {module.path: _module(module, allocation.rungs[module.path]) for module in of.modules}
+    used = {module.input for module in modules.values() if module.bits != rung_of("16/0")[0]}
+    whole = next(iter(of.modules))
+    dtype_bytes = whole.rungs["16/0"].bytes // (whole.weights or 1)
+    other_weights = of.other_weights or of.other_bytes // 2
+    weights = other_weights + sum(module.weights for module in of.modules)
+    return Plan(
+        source=PlannedSource(name=context.recipe.source_name[:200], identity=source_of(context).identity),
+        calibration=PlannedCalibration(
+            text=calibration_name(context),
+            sha256=order.sha256,
+            samples=order.samples,
+            length=order.length,
+            seed=order.seed,
+        ),
+        tools={"mlx-publish": __version__, **versions(*converter(context).packages)},
+        target=target.keys,
+        target_words=target.words,
+        proxy=of.proxy,
+        need_bytes=need,
+        bits_per_weight=_BITS * (allocation.bytes + of.other_bytes) / weights,
+        predicted_kld=allocation.kld,
+        chosen=digest_of_choice(modules),
+        rounding="weighted" if used - {""} else "nearest",
+        dtype_bytes=4 if dtype_bytes == 4 else 2,
+        others=Others(weights=other_weights, bytes=of.other_bytes),
+        modules=modules,
+        importance={key: text for key, text in of.importance.items() if key in used},
+    )
+
+
+def _module(module: ModuleSensitivity, rung: str) -> PlannedModule:
+    bits, group_size = rung_of(rung)
+    return PlannedModule.model_validate(
+        {
+            "bits": bits,
+            "group_size": group_size,
+            "kld": max(0.0, module.rungs[rung].kld),
+            "kind": module.kind,
+            "weights": module.weights,
+            "floor": module.floor,
+            "input": module.input if group_size else "",
+        }
+    )
+
+
+def followed_file(context: Context, given: Path, path: Path, prepared: Prepared) -> Plan:
+    """Copy a plan file into the variant's work folder, byte for byte, and return it.
+
+    `BadInput` names the first module that the source does not have, or has in another shape.
+    """
+    plan = read_plan(given)
+    if found := _difference(plan, prepared.tensors):
+        key, message = found
+        lines = parse_yaml(given.read_text(encoding="utf-8"), str(given), most=1 << 22, largest=1 << 26)[1]
+        line = next((lines[name] for name in (key, key.rpartition(".")[0], "modules") if name in lines), 1)
+        raise BadInput(
+            f"{message}: this is the plan of another model ({plan.source.name})",
+            place=Place(str(given), line),
+            key=key,
+            remedy=f"Make a plan of {context.recipe.source_name} with target_bpw, fits or aim, and pin that one.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.copied")
+    shutil.copyfile(given, aside)
+    aside.replace(path)
+    return plan
+
+
+def _difference(plan: Plan, tensors: Sequence[TensorInfo]) -> tuple[str, str] | None:
+    """Compare what the source's headers can tell: modules of the same name, and how many of a kind there are.
+
+    What a class of mlx-lm renames or joins is compared where the model is built.
+    """
+    sizes = {t.name.removesuffix(".weight"): t.size for t in tensors if t.name.endswith(".weight") and len(t.shape) > 1}
+    shapes = _by_pattern(sizes)
+    for path, module in plan.modules.items():
+        if path in sizes and sizes[path] != module.weights:
+            return f"modules.{path}.weights", f"the source's module has {sizes[path]:,} weights, not {module.weights:,}"
+        if path not in sizes and _NUMBER.sub("#", path) in shapes:
+            return f"modules.{path}", "the source has no such module"
+    planned = _by_pattern(plan.modules)
+    missing = next((path for path in sizes if path not in plan.modules and _NUMBER.sub("#", path) in planned), None)
+    return None if missing is None else ("modules", f"{missing} of the source is missing")
+
+
+def _by_pattern(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(_NUMBER.sub("#", path) for path in paths if _NUMBER.search(path))
+
+
+def quantization_of(
+    plan: Plan,
+    sha256: str,
+    order: CalibrationOrder | None,
+    name: str,
+    method: str = "plan",
+    *,
+    deterministic: bool = True,
+) -> Quantization:
+    """Return what evidence says of a planned variant; `name` is that of the text that `order` names."""
+    calibration = None
+    if order is not None:
+        calibration = Calibration(name, order.sha256, order.samples, order.length, order.seed)
+    return Quantization(method, deterministic, calibration, summary(plan, sha256))
+
+
+def summary(plan: Plan, sha256: str) -> PlanSummary:
+    """Return a plan at a glance, with its modules by kind in the order of the model."""
+    kinds: dict[str, list[PlannedModule]] = {}
+    for module in plan.modules.values():
+        kinds.setdefault(module.kind, []).append(module)
+    return PlanSummary(
+        file=PLAN_FILE,
+        sha256=sha256,
+        target=(plan.target_words or "a plan file") + (", edited by hand" if plan.edited else ""),
+        bits_per_weight=round(plan.bits_now, 4),
+        rounding=plan.rounding,
+        groups=[_group(plan, kind, modules) for kind, modules in kinds.items()],
+        proxy=plan.proxy or None,
+        need_bytes=plan.need_bytes,
+    )
+
+
+def _group(plan: Plan, kind: str, modules: Sequence[PlannedModule]) -> PlanGroup:
+    weights = sum(module.weights for module in modules)
+    by_width = sorted(modules, key=lambda module: (module.bits, -module.group_size))
+    return PlanGroup(
+        kind=kind,
+        modules=len(modules),
+        weights=weights,
+        bits_per_weight=round(_BITS * sum(map(plan.module_bytes, modules)) / (weights or 1), 4),
+        least=by_width[0].rung,
+        most=by_width[-1].rung,
+        predicted_kld=float(f"{sum(module.kld for module in modules):.6g}"),
+    )

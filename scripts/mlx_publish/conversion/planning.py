@@ -1,0 +1,213 @@
+"""Plans before a conversion: measured once a source, solved for each target, or read from a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlx_publish.checks.planned import PlannedFacts
+from mlx_publish.context import Context
+from mlx_publish.conversion.planned_file import followed_file, plan_from, quantization_of
+from mlx_publish.conversion.sensitive import Measured, measured
+from mlx_publish.errors import BadInput
+from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL
+from mlx_publish.evidence.digests import sha256_of
+from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
+from mlx_publish.evidence.sensitivities import CalibrationOrder, Sensitivities
+from mlx_publish.machine.macs import most_weights_for, need, smallest_mac, usable
+from mlx_publish.methods.plan import Target, target_of
+from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, within
+from mlx_publish.model.cache import cache_of
+from mlx_publish.recipes.plan import Plan, read_plan, write_plan
+from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.calibration import calibration_inputs
+from mlx_publish.source.layout import Prepared
+from mlx_publish.source.resolve import metadata_of
+from mlx_publish.text.numbers import significant, size
+
+FILE = "plan.yaml"
+"""Of a variant's work folder."""
+_ROOM = 0.8
+"""Of the limit of `smallest`, because a prediction is none of the numbers that fidelity measures."""
+LIMITS: Mapping[str, float] = {
+    "near-identical": NEAR_IDENTICAL,
+    "balanced": math.sqrt(NEAR_IDENTICAL * _ROOM * CLOSE),
+    "smallest": _ROOM * CLOSE,
+}
+"""Predicted mean KL divergence in nats that an aim allows."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The plan that a variant follows."""
+
+    target: Target
+    path: Path
+    sha256: str
+    plan: Plan
+    calibration: CalibrationOrder | None = None
+    """The text that was read for it; None where a file was followed."""
+    cache_bytes: int = 0
+    """At the context of a `fits` target."""
+    budget_bytes: int | None = None
+    """Of all weights, where the target is a size."""
+    step_bytes: int | None = None
+    """What the next wider allocation has more."""
+
+    def quantization(self) -> Quantization:
+        """Return what evidence says of the variant that follows it: the same whether it was measured or is repeated."""
+        own = self.plan.calibration
+        if own is None or self.target.file is not None:
+            return quantization_of(self.plan, self.sha256, None, "")
+        order = CalibrationOrder({}, own.sha256, own.samples, own.length, own.seed)
+        return quantization_of(self.plan, self.sha256, order, own.text)
+
+    def facts(self, identity: str, bits_per_weight: float, weight_bytes: int) -> PlannedFacts:
+        """Return what the checks of the converted variant look at."""
+        return PlannedFacts(
+            self.target,
+            self.plan,
+            identity,
+            bits_per_weight,
+            weight_bytes,
+            self.cache_bytes,
+            self.budget_bytes,
+            self.step_bytes,
+        )
+
+
+def given_plan(context: Context, variant: Variant) -> Path | None:
+    """Return the plan file that a variant follows; None where it is measured, or none is asked for."""
+    return context.plans.get(variant.label) or context.recipe.plans.get(variant.label)
+
+
+def plan_inputs(context: Context, variant: Variant) -> dict[str, object]:
+    """Return what the bytes of a planned or learned variant depend on besides: its plan file, and the text it reads.
+
+    Nothing for plain rounding. A reviewed plan is what came of that text, and `follows` compares it.
+    """
+    if not variant.quantized or not variant.quantizer.learns:
+        return {}
+    inputs: dict[str, object] = {}
+    if path := context.recipe.plans.get(variant.label):
+        inputs["plan"] = sha256_of(path)
+    if not path or variant.quantizer.name != "plan":
+        inputs["calibration"] = calibration_inputs(context, variant.quantizer.name)
+    return inputs
+
+
+def follows(context: Context, variant: Variant) -> bool:
+    """Return whether the plan in `model/` is the one that the variant is to follow, if it is to follow one."""
+    given, there = given_plan(context, variant), context.work.model(variant.label) / PLAN_FILE
+    return given is None or (there.is_file() and sha256_of(there) == sha256_of(given))
+
+
+def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) -> Mapping[str, Followed]:
+    """Return the plans of those variants that have one, by label; each lies in its variant's work folder.
+
+    Raises `BadInput` where a target is out of reach or a plan file is of another source, and what `run_job` raises.
+    """
+    plans: dict[str, Followed] = {}
+    for variant in variants:
+        target = target_of(variant) if variant.quantized else None
+        if target is None:
+            continue
+        path = context.work.variant(variant.label) / FILE
+        if given := given_plan(context, variant):
+            plan = followed_file(context, given, path, prepared)
+            followed = Followed(target, path, sha256_of(path), plan)
+        else:
+            followed = _planned(context, variant, target, measured(context, variant, prepared))
+            write_plan(path, followed.plan)
+            # As the file has it: whoever follows it later has its digits and no more.
+            followed = replace(followed, plan=read_plan(path), sha256=sha256_of(path))
+        plans[variant.label] = followed
+        words = f"{followed.plan.bits_now:.3f} bits per weight, {size(followed.plan.weight_bytes)}"
+        predicted = "" if followed.plan.edited else f", predicted mean KLD {significant(followed.plan.predicted_kld)}"
+        context.console.progress(f"plan of {variant.label}: {words}{predicted}")
+    return plans
+
+
+def _planned(context: Context, variant: Variant, target: Target, found: Measured) -> Followed:
+    """Solve for a target."""
+    sensitivities, modules = found.sensitivities, found.sensitivities.modules
+    cache = _cache_bytes(context, variant, target)
+    budget = _budget(target, sensitivities, cache)
+    try:
+        if budget is None:
+            allocation = within(modules, LIMITS[target.aim or ""])
+        else:
+            allocation = fits_into(modules, budget - sensitivities.other_bytes)
+    except OutOfReach as error:
+        raise _too_little(context, variant, target, sensitivities, int(error.least), cache) from None
+    weight_bytes = allocation.bytes + sensitivities.other_bytes
+    needed = need(weight_bytes, cache) if target.memory_gb is not None else None
+    return Followed(
+        target,
+        context.work.variant(variant.label) / FILE,
+        "",
+        plan_from(context, target, found, allocation, needed),
+        found.calibration,
+        cache,
+        budget,
+        _step(sensitivities, allocation),
+    )
+
+
+def _step(sensitivities: Sensitivities, allocation: Allocation) -> int | None:
+    return step_above(sensitivities.modules, allocation.rungs)
+
+
+def _cache_bytes(context: Context, variant: Variant, target: Target) -> int:
+    """Return what the cache takes at the context of a `fits` target; 0 for any other. `BadInput` if nobody knows."""
+    if target.memory_gb is None:
+        return 0
+    cache = cache_of(metadata_of(context).config)
+    if cache is None:
+        place, key = context.recipe.key_of(variant, "fits")
+        raise BadInput(
+            "the size of this model's cache is not known from its config",
+            place=place,
+            key=key,
+            remedy="Use target_bpw in place of fits.",
+        )
+    return cache.bytes_at(target.context) or 0
+
+
+def _budget(target: Target, sensitivities: Sensitivities, cache: int) -> int | None:
+    """Return the bytes that all weights may have; None for an aim."""
+    if target.bits_per_weight is not None:
+        return int(target.bits_per_weight * weights_of(sensitivities) / 8)
+    return most_weights_for(target.memory_gb << 30, cache) if target.memory_gb is not None else None
+
+
+def weights_of(sensitivities: Sensitivities) -> int:
+    """Return the number of all weights."""
+    others = sensitivities.other_weights or sensitivities.other_bytes // 2
+    return others + sum(module.weights for module in sensitivities.modules)
+
+
+def _too_little(
+    context: Context, variant: Variant, target: Target, sensitivities: Sensitivities, least: int, cache: int
+) -> BadInput:
+    """Say what least is reachable."""
+    place, key = context.recipe.key_of(variant, target.key)
+    total = least + sensitivities.other_bytes
+    if target.memory_gb is not None:
+        mac = smallest_mac(total + cache)
+        return BadInput(
+            f"{target.words} cannot be reached: this model needs at least {size(need(total, cache))}, and a Mac with "
+            f"{target.memory_gb} GB lets its GPU use {size(usable(target.memory_gb << 30))}",
+            place=place,
+            key=key,
+            remedy=f"Use fits: {mac}GB, or a shorter context." if mac else "Use a smaller model.",
+        )
+    bits = 8 * total / weights_of(sensitivities)
+    return BadInput(
+        f"{target.words} cannot be reached: with the floors of its modules, this model has at least {bits:.3f}",
+        place=place,
+        key=key,
+        remedy=f"Use target_bpw: {math.ceil(10 * bits) / 10:g} or more.",
+    )
