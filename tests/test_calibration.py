@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -130,7 +129,7 @@ def test_a_plain_file_is_read_in_documents_of_whole_paragraphs(tmp_path: Path) -
     joined = "\n\n".join
     assert found.texts == {"text": [joined(paragraphs[:3]), joined(paragraphs[3:])]}
     assert found.name == "mine.md"
-    assert found.sha256 == hashlib.sha256((tmp_path / "mine.md").read_bytes()).hexdigest()
+    assert found.sha256 == digest_of(found.texts)
 
 
 def test_a_paragraph_of_any_length_is_divided(tmp_path: Path) -> None:
@@ -251,7 +250,13 @@ def test_inspect_warns_of_what_is_left_out(tmp_path: Path, user: User, monkeypat
     assert finding(report)["status"] == "warn"
     left_out = len(HELD_OUT[0].split("\n\n"))
     assert f"of {left_out + 1} paragraphs" in finding(report)["message"]
-    assert report["inputs"]["calibration"] == hashlib.sha256((tmp_path / "mine.txt").read_bytes()).hexdigest()
+    assert report["inputs"]["calibration"] == {
+        "place": str(tmp_path / "mine.txt"),
+        "unit": "paragraph",
+        "parts": left_out + 1,
+        "left_out": left_out,
+        "sha256": digest_of({"text": [OWN.strip()]}),
+    }
 
 
 def test_inspect_refuses_a_text_of_which_nothing_is_left(

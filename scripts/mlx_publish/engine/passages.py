@@ -202,4 +202,9 @@ def _in_shares(windows: Mapping[str, Sequence[_Window]], count: int) -> list[_Wi
 
 def tokens_sha256(parts: Sequence[Passage]) -> str:
     """Return the SHA-256 of all ids, in decimal with commas, a passage a line."""
-    return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
+    return samples_sha256([part.ids for part in parts])
+
+
+def samples_sha256(texts: Sequence[Sequence[int]]) -> str:
+    """Return the same of samples."""
+    return hashlib.sha256("\n".join(",".join(map(str, ids)) for ids in texts).encode()).hexdigest()
