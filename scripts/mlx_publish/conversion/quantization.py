@@ -49,7 +49,7 @@ def quantization_of(
     context: Context, variant: Variant, written: Written | None, plan: Followed | None
 ) -> Quantization | None:
     """Return what evidence says of how bits were chosen or learned; None for plain rounding."""
-    planned = plan.quantization(context) if plan else None
+    planned = plan.quantization() if plan else None
     if written is None or written.learned is None:
         return planned
     form, method = variant.form, variant.quantizer.name

@@ -14,12 +14,16 @@ FLOORS: Mapping[str, int] = {"router": 8, "indexer": 8, "state-space": 4, "embed
 """Bits below which a kind is never planned: an error there is an error of choice, or one that stays in a state."""
 _STATE_CONTROL = 8
 """Bits of the small products that set how a state decays and what enters it."""
-_ROUTER = re.compile(r"(^|\.)(gate|router|wg|shared_expert_gate|modality_router)(\.(layer|proj|gate|gate_proj|wg|weight))?$")
-_INDEXER = re.compile(r"(^|\.)indexer(\.|$)")
-_STATE = re.compile(r"(^|\.)(mamba|mamba2|mixer|ssm|linear_attn|linear_attention|gated_delta_net|kda|conv|short_conv)(\.|$)")
-_STATE_SMALL = re.compile(r"(^|\.)(x_proj|dt_proj|bcdt_proj|in_proj_[ab]|in_proj_ba|b_proj|a_proj|f_[ab]_proj|g_[ab]_proj)$")
-_ATTENTION = re.compile(r"(^|\.)(self_attn|attn|attention|cross_attn|self_attention)(\.|$)")
-_MLP = re.compile(r"(^|\.)(mlp|feed_forward|ffn|block_sparse_moe|shared_experts?|shared_mlp|moe)(\.|$)")
+_ROUTERS = "gate|router|wg|shared_expert_gate|modality_router"
+_STATES = "mamba|mamba2|mixer|ssm|linear_attn|linear_attention|gated_delta_net|kda|conv|short_conv"
+_STATE_SMALL = re.compile(r"(^|\.)(x_proj|dt_proj|bcdt_proj|in_proj_(a|b|ba)|[ab]_proj|[fg]_[ab]_proj)$")
+_BY_NAME: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("indexer", re.compile(r"(^|\.)indexer(\.|$)")),
+    ("router", re.compile(rf"(^|\.)({_ROUTERS})(\.(layer|proj|gate|gate_proj|wg))?$")),
+    ("attention", re.compile(r"(^|\.)((self_attn|attn|attention|cross_attn|self_attention)(\.|$)|([qkvo]|qkv)_proj$)")),
+    ("state-space", re.compile(rf"(^|\.)({_STATES})(\.|$)")),
+    ("mlp", re.compile(r"(^|\.)(mlp|feed_forward|ffn|block_sparse_moe|shared_experts?|shared_mlp|moe)(\.|$)")),
+)
 _HEAD = re.compile(r"(^|\.)(lm_head|output|head|embed_out)$")
 _EXPERTS = "SwitchLinear"
 
@@ -28,18 +32,11 @@ def kind_of(path: str, module: nn.Module, *, head: bool) -> str:
     """Return the kind of a module as `ModuleSensitivity` names them; `head` says that its products are the logits."""
     if head or _HEAD.search(path):
         return "head"
-    if isinstance(module, nn.Embedding):
+    if hasattr(module, "as_linear"):
         return "embedding"
-    if any(base.__name__ == _EXPERTS for base in type(module).__mro__):
+    if any(base.__name__.endswith(_EXPERTS) for base in type(module).__mro__):
         return "experts"
-    if _INDEXER.search(path):
-        return "indexer"
-    if _ROUTER.search(path):
-        return "router"
-    for kind, pattern in (("attention", _ATTENTION), ("state-space", _STATE), ("mlp", _MLP)):
-        if pattern.search(path):
-            return kind
-    return "other"
+    return next((kind for kind, pattern in _BY_NAME if pattern.search(path)), "other")
 
 
 def floor_of(path: str, kind: str, chosen: Any) -> int:

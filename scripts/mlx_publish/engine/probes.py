@@ -73,9 +73,7 @@ class Calls:
 class Probed:
     """A model whose modules tell what flows through them, as long as `open` lasts."""
 
-    def __init__(
-        self, model: Any, modules: Mapping[str, nn.Module], shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, model: Any, modules: Mapping[str, nn.Module], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Take a model and those of its modules that can be quantized, with the shapes of their weights, by path."""
         self._model, self._modules, self._shapes = model, modules, shapes
         self.calls = Calls()
@@ -91,16 +89,16 @@ class Probed:
         """Put a class with a probe in the place of each module's own; the modules stay what they are."""
         classes = {path: type(module) for path, module in self._modules.items()}
         for path, module in self._modules.items():
-            module.__class__ = _with_probe(classes[path], path, self)  # type: ignore[assignment]
+            module.__class__ = _with_probe(classes[path], path, self)
         try:
             yield
         finally:
             for path, module in self._modules.items():
-                module.__class__ = classes[path]  # type: ignore[assignment]
+                module.__class__ = classes[path]
 
     def read(self, samples: Sequence[Sequence[int]], key: mx.array) -> None:
         """Read samples of one length and add what flows. ValueError or RuntimeError where MLX has no gradient."""
-        ids = mx.array(samples)
+        ids = mx.array([list(sample) for sample in samples])
         self.calls = Calls()
         logits = self._model(ids)  # nothing is computed: the shapes are wanted
         vocabulary = logits.shape[-1]
@@ -122,6 +120,10 @@ class Probed:
         mx.eval([flow.arrays() for flows in (self.lookups, self.products) for flow in flows.values()])
         self.positions += ids.size
         self.calls = Calls()
+
+    def train(self) -> None:
+        """Let the classes compute as they do in training, without kernels of their own."""
+        self._model.train()
 
     def _add(
         self, path: str, calls: Sequence[str], inputs: Mapping[str, mx.array], gradients: Mapping[str, mx.array]
@@ -186,7 +188,7 @@ def _with_probe(kind: type, path: str, probed: Probed) -> type:
     """Return a class of modules that does what `kind` does and takes a probe on the way."""
     way = "lookup" if hasattr(kind, "as_linear") else "product"
 
-    class WithProbe(kind):  # type: ignore[misc]
+    class WithProbe(kind):
         def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> Any:
             return probed.calls.take(path, way, x, super().__call__(x, *args, **kwargs))
 

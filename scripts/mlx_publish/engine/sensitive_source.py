@@ -43,6 +43,7 @@ class SensitiveSource:
     """That variants are stored in."""
     other_bytes: int
     """Of all that is never quantized."""
+    other_weights: int
     computed_in: str
     chosen: dict[str, bool | dict[str, Any]]
     """What the class's own predicate says of each module."""
@@ -61,21 +62,24 @@ class SensitiveSource:
             for path, module in stored.named_modules()
             if hasattr(module, "to_quantized") and module.weight.shape[-1] % _LEAST_GROUP == 0
         }
-        taken = {path: way for path, way in chosen.items() if way is not False}
+        taken: dict[str, bool | dict[str, Any]] = {path: way for path, way in chosen.items() if way is not False}
         if not taken:
             raise Refused(
                 "no module of the model can be quantized", check="converts", remedy="Use an unquantized variant (bf16)."
             )
-        sizes = {path: array.nbytes for path, array in tree_flatten(stored.parameters())}
+        paths = [path for path, _ in tree_flatten(stored.parameters())]
         shapes = {path: tuple(module.weight.shape) for path, module in stored.named_modules() if path in taken}
-        other = sum(size for path, size in sizes.items() if path.removesuffix(".weight") not in taken)
-        del stored
+        others = [
+            array for path, array in tree_flatten(stored.parameters()) if path.removesuffix(".weight") not in taken
+        ]
+        other_bytes, other_weights = sum(array.nbytes for array in others), sum(array.size for array in others)
+        del stored, others
         model = _packed(source, lambda path, _: path in taken) if proxy else in_memory(source)
         computed_in = fit(model)
         named = dict(model.named_modules())
-        order = dict.fromkeys(path.rpartition(".")[0] for path in sizes)
+        order = dict.fromkeys(path.rpartition(".")[0] for path in paths)
         modules = {path: named[path] for path in order if path in taken}
-        return cls(model, modules, shapes, typed, other, computed_in, taken)
+        return cls(model, modules, shapes, typed, other_bytes, other_weights, computed_in, taken)
 
     def kind(self, path: str, *, head: bool) -> str:
         """Return what a module is; `head` says that its products are the logits."""
@@ -96,10 +100,11 @@ class SensitiveSource:
         """Return some rows of a weight (rows, columns), in the type that variants are stored in."""
         module: Any = self.modules[path]
         chosen = mx.array(rows)
-        parts = [module[part].reshape(-1, module[part].shape[-1])[chosen] for part in _parts(module)]
-        if len(parts) == 1:
-            return parts[0].astype(self.typed)
-        return mx.dequantize(*parts, module.group_size, module.bits).astype(self.typed)
+        parts: list[mx.array] = [module[part].reshape(-1, module[part].shape[-1])[chosen] for part in _parts(module)]
+        if len(parts) > 1:
+            packed, scales, biases = parts
+            return mx.dequantize(packed, scales, biases, module.group_size, module.bits).astype(self.typed)
+        return parts[0].astype(self.typed)
 
     @contextmanager
     def _with(self, path: str, weight: mx.array) -> Iterator[None]:
@@ -142,14 +147,14 @@ def _packed(source: SourceModel, predicate: Predicate) -> nn.Module:
     bits, group = _PROXY
     model = source.build()
 
-    def fits(path: str, module: nn.Module) -> bool | dict[str, Any]:
-        return predicate(path, module) if module.weight.shape[-1] % group == 0 else False
+    def chosen(path: str, module: Any) -> bool | dict[str, Any]:
+        fits = hasattr(module, "to_quantized") and module.weight.shape[-1] % group == 0
+        return predicate(path, module) if fits else False
 
-    nn.quantize(model, group, bits, class_predicate=lambda path, module: hasattr(module, "to_quantized") and fits(path, module))
+    nn.quantize(model, group, bits, class_predicate=chosen)
     source.model.update(tree_map(lambda _: mx.array(0), source.model.parameters()))
     source.release()
     for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
         mx.eval(module.parameters())
     mx.eval(model.parameters())
     return model
-

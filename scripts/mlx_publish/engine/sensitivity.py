@@ -9,9 +9,11 @@ sum (systematic sampling with probability proportional to size).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.importance import characters
 from mlx_publish.engine.making import cores, cpu_stream
-from mlx_publish.engine.passages import samples, samples_sha256
+from mlx_publish.engine.passages import samples
 from mlx_publish.engine.probes import Flow, Probed
 from mlx_publish.engine.rounding import Precision, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, Bits, bits_of
@@ -45,6 +47,8 @@ _ROWS, _ROWS_OF_A_VOCABULARY = 64, 512
 """Rows of a weight whose rounding is tried."""
 _TOKENS = 256
 """Tokens of the samples that are read in one go."""
+_NO_GRADIENT = "vjp"
+"""Stands in the message of MLX for an operation without a gradient."""
 _SEEN_ALONE = (4, 4)
 """Bits at which a module without a gradient is measured, and samples that are read for it."""
 
@@ -85,11 +89,17 @@ def sensitivity(
         modules=modules,
         importance={name: text for name, text in measured.importance.items() if name in used},
         other_bytes=read.other_bytes,
+        other_weights=read.other_weights,
         tokens=sum(map(len, texts)),
-        tokens_sha256=samples_sha256(texts),
+        tokens_sha256=_sha256(texts),
         computed_in=read.computed_in,
         proxy="8bit" if proxy else "",
     )
+
+
+def _sha256(texts: Sequence[Sequence[int]]) -> str:
+    """Return the SHA-256 of all ids, in decimal with commas, a sample a line."""
+    return hashlib.sha256("\n".join(",".join(map(str, text)) for text in texts).encode()).hexdigest()
 
 
 def _read(probed: Probed, texts: Sequence[Sequence[int]], seed: int, progress: Tell) -> None:
@@ -101,13 +111,26 @@ def _read(probed: Probed, texts: Sequence[Sequence[int]], seed: int, progress: T
             batch = texts[start : start + step]
             progress(Step("measuring sensitivity", done, total, "tokens"))
             key, own = mx.random.split(key)
-            try:
-                probed.read(batch, own)
-            except (ZeroDivisionError):
-                if start:  # the first one would have failed as well
-                    raise
+            if not _differentiated(probed, batch, own):
                 return
             done += sum(map(len, batch))
+
+
+def _differentiated(probed: Probed, batch: Sequence[Sequence[int]], key: mx.array) -> bool:
+    """Read samples; return whether MLX has a gradient of all that the class computes.
+
+    Kernels for a GPU have none; some classes do without them in training (mlx_lm/models/gated_delta.py).
+    """
+    for _ in range(2):
+        try:
+            probed.read(batch, key)
+        except (ValueError, RuntimeError) as error:
+            if _NO_GRADIENT not in str(error):
+                raise
+            probed.train()
+        else:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -157,87 +180,107 @@ def _drawn(masses: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], 
     return chosen, times * step / own
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Share:
+    """Sums of the information of one weight by row and by column, in float64."""
+
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, flow: Flow) -> _Share | None:
+        """Return what flowed; None where nothing did."""
+        if flow.rows is None or flow.columns is None:
+            return None
+        made = cls(np.array(flow.rows, np.float64), np.array(flow.columns, np.float64))
+        return made if made.rows.sum() > 0 and made.columns.sum() > 0 else None
+
+
 class _Measured:
     """The measurement of each module, from what flowed through it."""
 
-    read: SensitiveSource
-    probed: Probed
-    texts: Sequence[Sequence[int]]
-    ladder: Sequence[Rung]
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, read: SensitiveSource, probed: Probed, texts: Sequence[Sequence[int]], ladder: Sequence[Rung]
+    ) -> None:
+        """Add up by which columns the scales of each module are chosen: modules with one input share them."""
+        self._read, self._probed, self._texts, self._ladder = read, probed, texts, ladder
+        self._shares = {path: self._share(path) for path in read.modules}
         self.inputs: dict[str, str] = {}
-        """By path, the input whose importance its scales are chosen by."""
-        self.importance: dict[str, str] = {}
+        """By path, the key of `importance`."""
         sums: dict[str, NDArray[np.float64]] = {}
-        for path in self.read.modules:
-            parts = self._flows(path)
-            if not parts:
+        for path, shares in self._shares.items():
+            if not shares:
                 continue
-            self.inputs[path] = key = self.probed.shared.get(path, path) if len(parts) == 1 else path
-            of = sum(np.array(flow.columns, np.float64) / max(float(mx.sum(flow.columns)), 1e-30) * self._mass(flow) for flow in parts)
-            sums[key] = sums[key] + of if key in sums and sums[key].shape == of.shape else of
+            key = probed.shared.get(path, path) if len(shares) == 1 else path
+            columns = np.sum([share.columns for share in shares], axis=0)
+            if key in sums and sums[key].shape != columns.shape:
+                key = path
+            self.inputs[path] = key
+            sums[key] = sums[key] + columns if key in sums else columns
         self.importance = {key: characters(values) for key, values in sums.items()}
 
-    def _flows(self, path: str) -> list[Flow]:
-        return [of[path] for of in (self.probed.products, self.probed.lookups) if of[path].rows is not None]
-
-    @staticmethod
-    def _mass(flow: Flow) -> float:
-        return float(mx.sum(flow.rows))
+    def _share(self, path: str) -> list[_Share]:
+        flows = (self._probed.products[path], self._probed.lookups[path])
+        return [share for share in map(_Share.of, flows) if share is not None]
 
     def modules(self, progress: Tell) -> tuple[ModuleSensitivity, ...]:
         """Return all modules in the order of the model, measured by all cores."""
-        paths = list(self.read.modules)
-        what, total = "trying rungs", len(paths)
         made: list[ModuleSensitivity] = []
         with ThreadPoolExecutor(cores()) as pool:
-            orders = [self._order(path) for path in paths]
-            for path, costs in zip(paths, pool.map(self._tried, orders), strict=True):
-                progress(Step(what, len(made), total, "modules"))
-                made.append(self._module(path, costs))
+            orders = [self._order(path) for path in self._read.modules]
+            tried = pool.map(lambda order: {rung: order.error(rung) for rung in order.rungs}, orders)
+            for path, errors in zip(self._read.modules, tried, strict=True):
+                progress(Step("trying rungs", len(made), len(orders), "modules"))
+                made.append(self._module(path, errors))
         return tuple(made)
 
     def _order(self, path: str) -> _Order:
-        """Draw rows of a weight by their share of the information, with how often each of them counts."""
-        flows = self._flows(path)
-        shape = self.read.shapes[path]
-        rows, repeats = int(np.prod(shape[:-1])), int(np.prod(shape[:-2]))
-        masses = [np.tile(np.array(flow.rows, np.float64), repeats) / repeats for flow in flows]
-        most = _ROWS_OF_A_VOCABULARY if path in self.probed.heads or len(shape) == 2 and rows > 16384 else _ROWS
-        chosen, counts = _drawn(sum(masses) if masses else np.ones(rows), min(rows, most))
-        weight = self.read.rows(path, chosen)
-        terms = []
-        for flow, mass in zip(flows, masses, strict=True):
-            columns = np.array(flow.columns, np.float64)
-            if columns.sum() > 0:
-                terms.append((mass[chosen] * counts / columns.sum(), columns))
-        if not flows:
-            terms.append((counts, np.ones(shape[-1])))
+        """Draw rows of a weight by their share of the information."""
+        shape, shares = self._read.shapes[path], self._shares[path]
+        rows, repeats = prod(shape[:-1]), prod(shape[:-2])
+        # Experts and heads are taken as alike.
+        masses = [np.tile(share.rows, repeats) / repeats for share in shares] or [np.ones(rows)]
+        most = (
+            _ROWS_OF_A_VOCABULARY
+            if path in self._probed.heads or hasattr(self._read.modules[path], "as_linear")
+            else _ROWS
+        )
+        chosen, counts = _drawn(np.sum(masses, axis=0), min(rows, most))
+        columns = [share.columns / share.columns.sum() for share in shares] or [np.ones(shape[-1])]
+        terms = [(mass[chosen] * counts, column) for mass, column in zip(masses, columns, strict=True)]
         text = self.importance.get(self.inputs.get(path, ""), "")
-        used = weights_of(text) if len(text) == shape[-1] else None
-        rungs = [rung for rung in self.ladder if shape[-1] % rung[1] == 0]
-        return _Order(_integers(weight), np.array(weight.astype(mx.float32)), weight.dtype, terms, used, rungs)
-
-    @staticmethod
-    def _tried(order: _Order) -> dict[Rung, float]:
-        return {rung: order.error(rung) for rung in order.rungs}
+        weight = self._read.rows(path, chosen)
+        return _Order(
+            _integers(weight),
+            np.array(weight.astype(mx.float32)),
+            weight.dtype,
+            terms,
+            weights_of(text) if text else None,
+            [rung for rung in self._ladder if shape[-1] % rung[1] == 0],
+        )
 
     def _module(self, path: str, errors: Mapping[Rung, float]) -> ModuleSensitivity:
-        flows, read = self._flows(path), self.read
-        scale = 0.5 / max(self.probed.positions, 1) if flows else self._alone(path, errors)
-        kind = read.kind(path, head=path in self.probed.heads)
-        costs = {rung_key(rung): RungCost(read.bytes(path, rung), float(error * scale)) for rung, error in errors.items()}
-        costs[rung_key(WHOLE)] = RungCost(read.bytes(path, WHOLE), 0.0)
+        read, seen = self._read, bool(self._shares[path])
+        scale = 0.5 / max(self._probed.positions, 1) if seen else self._alone(path, errors)
+        kind = read.kind(path, head=path in self._probed.heads)
+        costs = {rung: RungCost(read.bytes(path, rung), float(error * scale)) for rung, error in errors.items()}
+        costs[WHOLE] = RungCost(read.bytes(path, WHOLE), 0.0)
         return ModuleSensitivity(
-            path, kind, int(np.prod(read.shapes[path])), read.floor(path, kind), costs, self.inputs.get(path, "") if flows else ""
+            path=path,
+            kind=kind,
+            weights=prod(read.shapes[path]),
+            floor=read.floor(path, kind),
+            rungs={rung_key(rung): cost for rung, cost in costs.items()},
+            input=self.inputs.get(path, ""),
         )
 
     def _alone(self, path: str, errors: Mapping[Rung, float]) -> float:
-        """Return nats by squared error, from passes with this module alone rounded."""
+        """Return nats by squared error, from passes with this module alone rounded.
+
+        For a module whose class calls it in a way of its own, and for all where MLX has no gradient.
+        """
         bits, count = _SEEN_ALONE
         rung = next((rung for rung in errors if rung[0] == bits), None)
         if rung is None or not errors[rung]:
             return 0.0
-        return self.read.divergence(path, rung, self.texts[:count]) / errors[rung]
+        return self._read.divergence(path, rung, self._texts[:count]) / errors[rung]
