@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from mlx_publish import __version__
 from mlx_publish.checks.twin import MAX_NMSE
