@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 from mlx_publish.card.render import render_card, render_chart
 from mlx_publish.evidence.evidence import Evidence
 from samples import make_evidence
+from samples_of_plans import make_planned
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -88,6 +89,27 @@ def example() -> dict[str, Any]:
         "answer": "A solar eclipse happens when the Moon passes between the Sun and the Earth and its shadow falls on a "
         "part of the Earth, so that people there see the Sun covered in part or whole.",
     }
+    return found
+
+
+def planned_example() -> dict[str, Any]:
+    """The same model with a planned variant, beside plain rounding at equal bytes."""
+    found, planned = example(), make_planned()
+    for key in ("variant", "quantization"):
+        found[key] = planned[key]
+    name = "Example-8B-Instruct-MLX-4.5bpw"
+    found["destination"] = {"name": name, "repo": f"example-org/{name}"}
+    mine = found["ladder"][0] | {"label": "4.5bpw", "weight_bytes": 4_509_000_000, "mean_kld": 0.0391}
+    found["model"] |= {"weight_bytes": mine["weight_bytes"], "bits_per_weight": 4.49}
+    found["ladder"] = [mine, *found["ladder"][1:3]]
+    points = ((3, 3_513, 0.2871), (4, 4_517, 0.0823), (5, 5_520, 0.0302), (6, 6_524, 0.0124), (8, 8_532, 0.0018))
+    curve = [
+        {"label": f"{bits}bit", "weight_bytes": size * 10**6, "bits_per_weight": bits + 0.5, "mean_kld": kld}
+        | {"same_first_choice": 0.9}
+        for bits, size, kld in points
+    ]
+    gain = planned["fidelity"]["gain"] | {"mean_kld": 0.0391, "rounding_kld": 0.0831, "difference": -0.0440}
+    found["fidelity"] |= {"mean_kld": 0.0391, "gain": gain | {"curve": curve}}
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from samples import make_evidence, rung
+from mlx_publish.evidence.digests import FileDigest, folder_digest, listing
+from samples import FILES, make_evidence, rung
 
 SHA256 = "5" * 64
 CALIBRATION = {"text": "package", "sha256": "c" * 64, "samples": 64, "length": 512, "seed": 0}
@@ -54,6 +55,7 @@ GAIN = {
     "rounding_kld": 0.04553,
     "difference": -0.02322,
     "difference_error": 0.0029,
+    "error_factor": 2.03,
     "same_first_choice": 0.9341,
     "rounding_same_first_choice": 0.9099,
     "curve": CURVE,
@@ -66,7 +68,9 @@ def make_planned(**changes: Any) -> dict[str, Any]:
     form = {"label": "4.5bpw", "bits": None, "group_size": None, "options": {"target_bpw": 4.5}}
     found["variant"] |= form
     found["destination"] = {"name": "Tiny-4.5bpw", "repo": "acme/Tiny-4.5bpw"}
+    files = (*FILES, FileDigest("quantization-plan.yaml", 2, SHA256))
     found["model"] |= {"bits_per_weight": 4.4931, "weight_bytes": 75_561_000}
+    found["model"] |= {"files": listing(files), "model": folder_digest(files)}
     found["quantization"] = QUANTIZATION
     found["fidelity"] |= {"mean_kld": 0.02231, "mean_kld_error": 0.0017, "same_first_choice": 0.9341, "gain": GAIN}
     found["ladder"] = [rung("4.5bpw", 75_561_000, 4.4931, 0.02231), rung("8bit", 143_000_000, 8.5012, 0.0031)]
@@ -77,6 +81,7 @@ def make_learned(**changes: Any) -> dict[str, Any]:
     """Of a variant whose scales were learned, on another device than that which is published."""
     found = make_planned()
     found["variant"] |= {"label": "4bit-awq", "bits": 4, "group_size": 64, "options": {"method": "awq"}}
+    found["model"] |= {"files": listing(FILES), "model": folder_digest(FILES)}
     found["destination"] = {"name": "Tiny-4bit-awq", "repo": "acme/Tiny-4bit-awq"}
     found["quantization"] = {
         "method": "awq",

@@ -125,7 +125,7 @@ def test_a_difference_is_judged_passage_by_passage_where_both_read_the_same(user
         assert data["noise"] == {"mean_kld": pytest.approx(2.5706 * error, rel=1e-4), "paired": True}
         assert row(data, "RMS Δp")["b_to_a"] == "+0.0 points"
     text = user.run("compare", "a.json", "b.json").text
-    assert "differences in mean KLD below 0.0024 are inside the noise of this text, passage by passage" in text
+    assert "mean KLD: differences below 0.0024 are inside the noise of this text, passage by passage" in text
 
 
 def test_without_passages_both_errors_add_up(user: User) -> None:

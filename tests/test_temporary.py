@@ -196,6 +196,7 @@ def test_whoever_has_the_lock_of_a_recipe_removes_all_that_was_half_done(tmp_pat
         for name in (".model.new-abcdefgh", ".model.old-abcdefgh", ".reference.new-store", "model", "reference"):
             (work.variant(label) / name).mkdir(parents=True)
         (work.variant(label) / ".inspect.json.abcdefgh").touch()
+        (work.variant(label) / ".fidelity-positions.npz.abcdefgh").touch()
         (work.variant(label) / "model" / ".README.md.abcdefgh").touch()
         (work.variant(label) / ".mine").touch()
         (work.variant(label) / ".model.new-link").symlink_to(tmp_path)

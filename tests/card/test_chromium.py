@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from card_pages import CHROMIUM, DOCS, WIDTHS, example, measured
+from card_pages import CHROMIUM, DOCS, WIDTHS, example, measured, planned_example
 from mlx_publish.card.chart import FONT, WIDTH
 from samples import make_evidence
 
@@ -18,9 +18,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_stands_out_of_the_page(width: int, tmp_path: Path) -> None:
-    found = measured(tmp_path, example(), width)
-    assert found["overflow"] == []
-    assert found["scroll"] <= found["wide"] == width
+    for evidence in (example(), planned_example()):
+        found = measured(tmp_path, evidence, width)
+        assert found["overflow"] == []
+        assert found["scroll"] <= found["wide"] == width
 
 
 def test_the_card_of_a_long_name_fits_a_phone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from mlx_publish.card.render import load_as, render, render_card
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.recipes.recipe import Destination, Recipe, Variant
 from samples import COMMIT, judged, make_evidence, make_recipe
+from samples_of_plans import make_learned, make_planned
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = make_evidence()
@@ -140,6 +141,8 @@ CARDS = {
         of_variant(label="mixed_3_6", bits=None, mixed="mixed_3_6", dtype="float16"),
     ),
     "mxfp4": ("Tiny-mxfp4", "acme/Tiny-mxfp4", "", of_variant(label="mxfp4", group_size=32, mode="mxfp4")),
+    "planned": ("Tiny-4.5bpw", "acme/Tiny-4.5bpw", "", make_planned()),
+    "learned": ("Tiny-4bit-awq", "acme/Tiny-4bit-awq", "", make_learned()),
     "proven": ("Tiny-4bit", "acme/Tiny-4bit", "", proven()),
     "folder": ("My Model", "My Model", "\nA **note** of my own.\n\n- and a list\n", from_folder()),
 }

@@ -70,10 +70,12 @@ def test_the_text_says_its_noise_its_interval_and_what_errors_mean() -> None:
         "differences below 0.0062 are inside the noise of this text."
     )
     few = known | {"passages": 4, "errors_by": "position"}
-    assert "with positions as independent, because the text has only 4 passages. " in errors(
+    assert "with positions as independent, because the text has fewer than 5 passages. " in errors(
         FidelitySpec.model_validate(FULL["fidelity"] | few)
     )
     assert errors(FIDELITY) == ""
+    same = errors(FidelitySpec.model_validate(FULL["fidelity"] | known | {"mean_kld": 0.0, "mean_kld_error": 0.0}))
+    assert same.endswith("The 95 % interval of the mean KLD is 0 to 0.")
 
 
 def test_kinds_have_names_that_people_know() -> None:

@@ -64,7 +64,9 @@ def test_the_message_says_which_differences_the_text_cannot_tell() -> None:
         "differences below 0.0044 are inside the noise of this text"
     )
     few = replace(CLUSTERED, passages=4, errors_by="position")
-    assert judge(few)["mean-kld"].message.endswith("noise of this text, at least: the text has only 4 passages")
+    assert judge(few)["mean-kld"].message.endswith(
+        "noise of this text (positions taken as independent: too few passages)"
+    )
     assert "noise" not in judge(replace(CLUSTERED, mean_kld_error=0.0))["mean-kld"].message
 
 

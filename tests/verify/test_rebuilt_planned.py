@@ -110,3 +110,14 @@ def test_a_width_that_the_plan_does_not_give_is_found(planned: Planned, tmp_path
     check = planned.verify(folder)["facts-of-source"]
     assert check["status"] == "fail"
     assert 'quantization.plan.groups[0].least says "4/64", but convert.json says "3/64"' in check["message"]
+
+
+def test_a_config_with_other_bits_than_the_plan_is_found_without_a_rebuild(planned: Planned, tmp_path: Path) -> None:
+    folder = shutil.copytree(planned.model, tmp_path / "copy")
+    config = read_json(folder / "config.json")
+    path, module = next((key, entry) for key, entry in config["quantization"].items() if isinstance(entry, dict))
+    module["bits"] = 2
+    (folder / "config.json").write_text(json.dumps(config, indent=4))
+    ended = User(tmp_path / "anyone").run("verify", folder, "--json", code=1)
+    checks = {check["id"]: check for check in json.loads(ended.out)["checks"]}
+    assert f"config.json: quantization.{path} says 2 bits in groups of" in checks["evidence-whole"]["message"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlx_publish.card.rounding_chart import HEIGHT, Panel, Point, panel
 from mlx_publish.evidence.closeness import closeness
 from mlx_publish.evidence.devices import DeviceKind
 from mlx_publish.text import numbers
@@ -105,10 +106,15 @@ class Row:
     """The word of the scale; empty where nothing was measured."""
 
 
-def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
-    """Draw the variants of `subject` as an SVG; the same variants in any order give the same bytes."""
+def ladder_chart(rungs: Sequence[Rung], subject: str, curve: Sequence[Point] = ()) -> str:
+    """Draw the variants of `subject` as an SVG; the same variants in any order give the same bytes.
+
+    With the `curve` of plain rounding they stand once more below, over it.
+    """
     rungs = sorted({_cleaned(rung) for rung in rungs}, key=lambda rung: (rung.weight_bytes, repr(rung)))
     subject, axis = plain(subject), _axis(rungs)
+    bottom = TOP + ROW * len(rungs)
+    below = bottom + (24 if axis else 8)
     environment = Environment(
         loader=PackageLoader("mlx_publish"),
         undefined=StrictUndefined,
@@ -122,7 +128,10 @@ def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
     return environment.get_template("card/ladder.svg.j2").render(
         width=WIDTH,
         shown=SHOWN,
-        bottom=TOP + ROW * len(rungs),
+        bottom=bottom,
+        below=below,
+        panel=_panel(rungs, curve, below),
+        panel_height=HEIGHT,
         heading=shorten(subject, LEGEND - LEFT - 12, 14, bold=True),
         title=f"{subject}: size, fidelity and speed of its variants",
         desc=" ".join(_words(rung) for rung in rungs),
@@ -142,6 +151,12 @@ def ladder_chart(rungs: Sequence[Rung], subject: str) -> str:
         step=ROW,
         top=TOP,
     )
+
+
+def _panel(rungs: Sequence[Rung], curve: Sequence[Point], top: float) -> Panel | None:
+    variants = [Point(rung.label, rung.weight_bytes, rung.mean_kld or 0.0, rung.here) for rung in rungs]
+    points = [replace(point, label=plain(point.label)) for point in curve if point.mean_kld < LARGEST]
+    return panel(points, variants, top, lambda text: text_width(text, FONT), _power)
 
 
 def plain(text: str) -> str:

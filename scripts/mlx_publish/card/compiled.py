@@ -31,6 +31,8 @@ def readme(environment):
         yield '\n'
         yield from context.blocks['example'][0](context)
         yield '\n'
+        yield from context.blocks['quantized'][0](context)
+        yield '\n'
         yield from context.blocks['measured'][0](context)
         yield '\n'
         yield from context.blocks['checks'][0](context)
@@ -146,6 +148,21 @@ def readme(environment):
                 yield event
         finally: gen.close()
 
+    def block_quantized(context, missing=missing):
+        resolve = context.resolve_or_missing
+        undefined = environment.undefined
+        concat = environment.concat
+        cond_expr_undefined = Undefined
+        if 0: yield None
+        _block_vars = {}
+        pass
+        template = environment.get_template('card/quantized.md.j2', 'card/README.md.j2')
+        gen = template.root_render_func(template.new_context(context.get_all(), True, {}))
+        try:
+            for event in gen:
+                yield event
+        finally: gen.close()
+
     def block_measured(context, missing=missing):
         resolve = context.resolve_or_missing
         undefined = environment.undefined
@@ -230,8 +247,8 @@ def readme(environment):
                 yield event
         finally: gen.close()
 
-    blocks = {'title': block_title, 'what': block_what, 'variants': block_variants, 'notes': block_notes, 'use': block_use, 'verify': block_verify, 'example': block_example, 'measured': block_measured, 'checks': block_checks, 'limits': block_limits, 'made': block_made, 'more': block_more, 'licence': block_licence}
-    debug_info = '1=11&5=13&9=15&13=17&17=19&21=21&25=23&29=25&33=27&37=29&41=31&45=33&48=35&1=37&2=47&5=50&6=58&9=65&10=73&13=80&14=88&17=95&18=103&21=110&22=118&25=125&26=133&29=140&30=148&33=155&34=163&37=170&38=178&41=185&42=193&45=200&48=209&49=217'
+    blocks = {'title': block_title, 'what': block_what, 'variants': block_variants, 'notes': block_notes, 'use': block_use, 'verify': block_verify, 'example': block_example, 'quantized': block_quantized, 'measured': block_measured, 'checks': block_checks, 'limits': block_limits, 'made': block_made, 'more': block_more, 'licence': block_licence}
+    debug_info = '1=11&5=13&9=15&13=17&17=19&21=21&25=23&29=25&33=27&37=29&41=31&45=33&49=35&52=37&1=39&2=49&5=52&6=60&9=67&10=75&13=82&14=90&17=97&18=105&21=112&22=120&25=127&26=135&29=142&30=150&33=157&34=165&37=172&38=180&41=187&42=195&45=202&46=210&49=217&52=226&53=234'
     return locals()
 
 
@@ -473,6 +490,12 @@ def made(environment):
             @internalcode
             def t_2(*unused):
                 raise TemplateRuntimeError("No filter named 'hub' found.")
+        try:
+            t_3 = environment.tests['defined']
+        except KeyError:
+            @internalcode
+            def t_3(*unused):
+                raise TemplateRuntimeError("No test named 'defined' found.")
         pass
         l_0_source = environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'source')
         context.vars['source'] = l_0_source
@@ -499,7 +522,7 @@ def made(environment):
         yield ' by mlx-publish '
         yield str(environment.finalize(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'generator')))
         yield '\n'
-        if (('made_on' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')) and (environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'made_on'), 'backend') == 'cpu')):
+        if ((('made_on' in environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model')) and (environment.getattr(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'model'), 'made_on'), 'backend') == 'cpu')) and ((not t_3(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'quantization'))) or environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'quantization'), 'deterministic'))):
             pass
             yield "- Computed by MLX's CPU backend, which gives the same bytes on x86-64 and arm64\n"
         yield '- Reproduce the weights: '
@@ -507,7 +530,7 @@ def made(environment):
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=26&4=30&5=33&7=40&9=45&10=51&13=55'
+    debug_info = '1=32&4=36&5=39&7=46&9=51&10=57&13=61'
     return locals()
 
 
@@ -665,8 +688,14 @@ def measured(environment):
             pass
             yield ' ('
             yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'mode')))
-            yield ', group size '
-            yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'group_size')))
+            yield ', '
+            if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'group_size'):
+                pass
+                yield 'group size '
+                yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'variant'), 'group_size')))
+            else:
+                pass
+                yield 'group size by module'
             yield ')'
         yield ' |\n'
         if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'config'), 'context'):
@@ -852,7 +881,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=147&5=149&6=158&7=161&9=163&10=166&12=170&13=173&16=176&17=179&21=182&22=184&23=188&24=192&27=194&28=196&29=200&31=202&32=205&35=209&37=211&38=213&41=215&44=218&48=221&52=227&54=234&55=240&57=243&59=245&61=248&62=250&64=256&68=265&71=268&72=270&73=273&76=277&78=279&79=283&82=289&83=297&84=301&85=312&86=316&87=321&88=323&90=326&95=332&96=336'
+    debug_info = '3=147&5=149&6=164&7=167&9=169&10=172&12=176&13=179&16=182&17=185&21=188&22=190&23=194&24=198&27=200&28=202&29=206&31=208&32=211&35=215&37=217&38=219&41=221&44=224&48=227&52=233&54=240&55=246&57=249&59=251&61=254&62=256&64=262&68=271&71=274&72=276&73=279&76=283&78=285&79=289&82=295&83=303&84=307&85=318&86=322&87=327&88=329&90=332&95=338&96=342'
     return locals()
 
 
@@ -876,6 +905,73 @@ def notes(environment):
 
     blocks = {}
     debug_info = '1=12&4=15'
+    return locals()
+
+
+def quantized(environment):
+    from jinja2.runtime import LoopContext, Macro, Markup, Namespace, TemplateNotFound, TemplateReference, TemplateRuntimeError, Undefined, escape, identity, internalcode, markup_join, missing, str_join
+    name = 'card/quantized.md.j2'
+
+    def root(context, missing=missing):
+        resolve = context.resolve_or_missing
+        undefined = environment.undefined
+        concat = environment.concat
+        cond_expr_undefined = Undefined
+        if 0: yield None
+        l_0_quantized = resolve('quantized')
+        l_0_e = resolve('e')
+        l_0_ladder = resolve('ladder')
+        try:
+            t_1 = environment.filters['length']
+        except KeyError:
+            @internalcode
+            def t_1(*unused):
+                raise TemplateRuntimeError("No filter named 'length' found.")
+        pass
+        if (undefined(name='quantized') if l_0_quantized is missing else l_0_quantized):
+            pass
+            yield '## Quantization\n\n'
+            if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'gain'):
+                pass
+                yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'gain')))
+                yield '\n\n'
+            else:
+                pass
+                yield 'It was **not compared** with plain rounding at equal bytes.\n\n'
+            if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'method'):
+                pass
+                yield '**Method.** '
+                yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'method')))
+                yield ' of mlx-lm'
+                if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'settings'):
+                    pass
+                    yield ': '
+                    yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'settings')))
+                yield '.'
+                if (not environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'quantization'), 'deterministic')):
+                    pass
+                    yield ' Other machines compute slightly different weights.'
+                yield '\n\n'
+            if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'plan'):
+                pass
+                yield '**Plan.** '
+                yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'plan')))
+                yield '\n\n'
+                if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'groups'):
+                    pass
+                    yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'groups')))
+                    yield '\n\n'
+            if environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'calibration'):
+                pass
+                yield '**Calibration.** '
+                yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'calibration')))
+                yield '.\n\n'
+            if ((t_1((undefined(name='ladder') if l_0_ladder is missing else l_0_ladder)) == 1) and environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'gain')):
+                pass
+                yield '![Size of this variant with its fidelity, beside plain rounding](ladder.svg)\n'
+
+    blocks = {}
+    debug_info = '1=20&4=23&5=25&11=30&12=33&13=40&17=44&18=47&20=49&21=51&25=53&26=56&29=58'
     return locals()
 
 
@@ -1173,6 +1269,7 @@ def what(environment):
         l_0_form = resolve('form')
         l_0_needed = resolve('needed')
         l_0_licence = resolve('licence')
+        l_0_quantized = resolve('quantized')
         l_0_commands = resolve('commands')
         l_0_variant = l_0_base = missing
         try:
@@ -1250,6 +1347,10 @@ def what(environment):
             yield str(environment.finalize(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'missing'), 'fidelity')))
             yield ': nobody knows how close this variant is to its source.\n'
         yield '\n'
+        if ((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized) and environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'in_short')):
+            pass
+            yield str(environment.finalize(environment.getattr((undefined(name='quantized') if l_0_quantized is missing else l_0_quantized), 'in_short')))
+            yield ' ([how](#quantization)).\n\n'
         yield str(environment.finalize(t_1(environment.getattr((undefined(name='commands') if l_0_commands is missing else l_0_commands), 'quick'), 'sh')))
         yield '\n\n'
         if environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'destination'), 'repo'):
@@ -1267,21 +1368,22 @@ def what(environment):
             yield '.\n\n'
 
     blocks = {}
-    debug_info = '1=53&2=56&3=59&4=68&5=70&7=80&8=83&10=88&13=91&15=93&19=96&20=99&21=101'
+    debug_info = '1=54&2=57&3=60&4=69&5=71&7=81&8=84&10=89&13=92&14=94&17=96&19=98&23=101&24=104&25=106'
     return locals()
 
 
 TEMPLATES = {
-    "README.md.j2": ("5b71fc4563733fcfc48cd22d790356ef799b72eaf8bfcd1587fb5fb0591913b0", readme),
+    "README.md.j2": ("40f809fa7ee9f255b89945b4cd0bd896685e5fbdcf01457466f0871a1aa2cd62", readme),
     "checks.md.j2": ("8cc1e136e9529606cc5237c944195d74dff897fe86c2ddf2cf1cf846f2e9856c", checks),
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
     "licence.md.j2": ("0e569a7703d143f8646c89049f8191d395d454945f7f8dd4c5bac7329782e03d", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("ebae5282e4b4c1d0bce87296a99bae4edbfe7f8b748ee62fe3d71795010a3057", made),
-    "measured.md.j2": ("e117a5dc9449525128157f7c669ba8189703ac01f637607f04d0d3c05f19fd96", measured),
+    "made.md.j2": ("aa2d14b70c98d6cc32a8cfe15e831db4cc7b4ab7e07d528f61018c60e1b0bd35", made),
+    "measured.md.j2": ("c56c5ff346c9ef84bb2ece33471648a2681879a3a36178a89fcdfe4855bc5231", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
+    "quantized.md.j2": ("5f4654c0e245ed41c89f56b335e39a1e2dcacca778b642fae6ca2e7460d3d69d", quantized),
     "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
-    "what.md.j2": ("0ddfa6f7bd0434202aeafb0017a976b42ab2bac8f0207923362bd653209edde2", what),
+    "what.md.j2": ("151e6348a8a0f4521555e9a3f8543993c948bf45a7c3a231a83aead8e7f909a0", what),
 }

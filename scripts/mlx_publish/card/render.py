@@ -14,6 +14,8 @@ from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
+from mlx_publish.card.quantized import quantized
+from mlx_publish.card.rounding_chart import Point
 from mlx_publish.card.templates import judge, read_templates, templates_beside
 from mlx_publish.card.words import by_size, choice, form, here, needed_memory, shared, short_tokens
 from mlx_publish.chat.described import described
@@ -97,7 +99,8 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "legal_files": legal_files(evidence),
         "again": again(evidence),
         "swift": swift(load_as, smoke),
-        "form": form(evidence.variant),
+        "form": form(evidence),
+        "quantized": quantized(evidence),
         "needed": _needed(evidence),
         "sampling": _sampling(evidence, converter),
         "kit": _kit(evidence),
@@ -186,7 +189,7 @@ def _nvidia(evidence: Evidence) -> Mapping[str, object] | None:
 
 
 def render_chart(evidence: Evidence) -> str | None:
-    """Render ladder.svg of the variant that `evidence` describes; None where it has no siblings to be compared with."""
+    """Render ladder.svg of the variant that `evidence` describes; None where there is nothing to compare it with."""
     rungs = [
         chart.Rung(
             rung.label,
@@ -199,7 +202,14 @@ def render_chart(evidence: Evidence) -> str | None:
         )
         for rung in evidence.ladder
     ]
-    return chart.ladder_chart(rungs, evidence.source.name) if len(rungs) > 1 else None
+    gain = evidence.fidelity.gain if evidence.fidelity else None
+    curve = [Point(point.label, point.weight_bytes, point.mean_kld) for point in gain.curve] if gain else []
+    return chart.ladder_chart(rungs, evidence.source.name, curve) if has_chart(evidence) else None
+
+
+def has_chart(evidence: Evidence) -> bool:
+    """Return whether there is something to draw: other variants, or plain rounding at equal bytes."""
+    return len(evidence.ladder) > 1 or bool(evidence.ladder and evidence.fidelity and evidence.fidelity.gain)
 
 
 def again(evidence: Evidence) -> str:

@@ -123,7 +123,8 @@ def percentiles(fidelity: FidelitySpec) -> Markdown:
 
 
 def _percent(share: float, sign: str = "-") -> str:
-    return f"{100 * share:{sign}.2f} %".replace("-", "\N{MINUS SIGN}")
+    # Not -0.00, which is no change.
+    return f"{round(100 * share, 2) + 0.0:{sign}.2f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def speeds(benchmark: SpeedSpec) -> Markdown:

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
-from mlx_publish.evidence.clustered import interval
-from mlx_publish.evidence.evidence import Evidence, Rung, VariantSpec
+from mlx_publish.evidence.clustered import LEAST, interval, unseen
+from mlx_publish.evidence.evidence import Evidence, Rung
 from mlx_publish.evidence.measurements import FidelitySpec, ProofSpec
+from mlx_publish.evidence.quantized import QuantizationSpec
 from mlx_publish.text.markdown import Markdown, escape
 from mlx_publish.text.numbers import significant
 
 T = TypeVar("T")
 EIGHT_K = 8192
 
+_FAR = 0.75
+"""Bits per weight above the nominal width, with which a variant is not called by that."""
 _SAME_LOGITS = 1e-5
 
 
@@ -33,13 +36,24 @@ def verdict(fidelity: FidelitySpec) -> Markdown:
     return Markdown(f"{sign}**{step.word}** (mean KLD {significant(fidelity.mean_kld)}): {meaning}{against}.")
 
 
-def form(variant: VariantSpec) -> str:
+def form(evidence: Evidence) -> str:
     """Return what was made, in front of `MLX conversion`."""
+    variant, quantization = evidence.variant, evidence.quantization
     if not variant.quantized:
         return f"Unquantized {variant.dtype}" if variant.dtype else "Unquantized"
+    if quantization is not None:
+        true = evidence.model.bits_per_weight
+        width = f"{true:.1f}" if not variant.bits or true > variant.bits + _FAR else f"{variant.bits}"
+        return " ".join((f"{width}-bit", *(["planned"] if quantization.plan else []), learned_by(quantization))).strip()
     if variant.mixed:
         return f"Mixed-precision ({variant.mixed})"
     return f"{variant.bits}-bit" if variant.mode == "affine" else str(variant.mode)
+
+
+def learned_by(quantization: QuantizationSpec) -> str:
+    """Return `AWQ`; empty for a plan alone, which learns nothing."""
+    name = quantization.method.partition(" ")[0]
+    return "" if name == "plan" else name.upper()
 
 
 def needed_memory(rung: Rung) -> tuple[int, int] | None:
@@ -58,22 +72,16 @@ def short_tokens(tokens: int) -> str:
 
 def errors(fidelity: FidelitySpec) -> str:
     """Return what ± means, the mean KLD's interval, and which differences the text cannot tell; empty without any."""
-    if (noise := noise_of(fidelity)) is None:
+    if fidelity.error_factor is None:
         return ""
-    low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor or 0)
-    by = "clustered by passage"
+    low, high = interval(fidelity.mean_kld, fidelity.mean_kld_error, fidelity.error_factor)
+    by, noise = "clustered by passage", unseen(fidelity.noise)
     if fidelity.errors_by != "passage":
-        by = f"with positions as independent, because the text has only {fidelity.passages} passages"
+        by = f"with positions as independent, because the text has fewer than {LEAST} passages"
     return (
         f"± is one standard error, {by}. "
-        f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}; "
-        f"differences below {noise} are inside the noise of this text."
+        f"The 95 % interval of the mean KLD is {significant(low)} to {significant(high)}{noise and f'; {noise}'}."
     )
-
-
-def noise_of(fidelity: FidelitySpec) -> str | None:
-    """Return the difference in mean KLD below which this text cannot tell variants apart; None where it is unknown."""
-    return significant(fidelity.noise, 2) if fidelity.noise else None
 
 
 def short_against(fidelity: FidelitySpec) -> str:

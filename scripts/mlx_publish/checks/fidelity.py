@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.closeness import closeness
+from mlx_publish.evidence.clustered import unseen
 from mlx_publish.evidence.measured import Against, Divergence
 from mlx_publish.recipes.recipe import FidelityTest, Variant
 from mlx_publish.text.numbers import significant
@@ -64,19 +65,19 @@ def _kld(facts: FidelityFacts) -> Says:
         return skipped("not measured")
     error, p99 = divergence.mean_kld_error or 0, divergence.p99_kld
     step = closeness(mean)
-    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}{_noise(divergence)}"
+    text = f"{step.word}: mean KLD {mean:.4f} ± {error:.4f} nats, 99th percentile {p99:.3g}"
     if mean > facts.limits.max_mean_kld:
         short = f"mean KLD {significant(mean)} over the limit {facts.limits.max_mean_kld:g}"
-        return failed(f"{text}; the limit is {facts.limits.max_mean_kld:g}", better(facts.variant), short=short)
+        limit = f"; the limit is {facts.limits.max_mean_kld:g}"
+        return failed(f"{text}{limit}{_noise(divergence)}", better(facts.variant), short=short)
+    text += _noise(divergence)
     return warned(text, better(facts.variant)) if step.warns else passed(text)
 
 
 def _noise(divergence: Divergence) -> str:
-    if not divergence.error_factor or not divergence.mean_kld_error:
-        return ""
-    noise = significant(divergence.error_factor * divergence.mean_kld_error, 2)
-    few = "" if divergence.errors_by == "passage" else f", at least: the text has only {divergence.passages} passages"
-    return f"; differences below {noise} are inside the noise of this text{few}"
+    noise = unseen((divergence.error_factor or 0) * (divergence.mean_kld_error or 0))
+    by = "" if divergence.errors_by == "passage" else " (positions taken as independent: too few passages)"
+    return noise and f"; {noise}{by}"
 
 
 def _first_choice(facts: FidelityFacts) -> Says:

@@ -44,6 +44,8 @@ class Facts:
     tools: Mapping[str, str] = field(default_factory=dict)
     """Versions, here, of the packages that show in what is computed."""
 
+    misplanned: tuple[str, ...] = ()
+    """What is wrong with the published plan, and where config.json has other bits than it."""
     attested: str = ""
     """Who vouches for the evidence; empty if nobody does, or nobody was asked."""
     closeness: Closeness | str = ""
@@ -79,8 +81,8 @@ def _whole(facts: Facts) -> Says:
         return failed(
             f"its own digest of the files is {stated[:12]}, but the file list gives {computed[:12]}", _NOT_OURS
         )
-    if wrong := list(map(str, wrong_plan(facts.evidence))):
-        return failed("; ".join(wrong), _NOT_OURS)
+    if wrong := [*map(str, wrong_plan(facts.evidence)), *facts.misplanned]:
+        return failed("; ".join(wrong[:_NAMED]), _NOT_OURS)
     plan = plan_of(facts.evidence)
     named = f", and its plan is {plan.file} in that list" if plan else ""
     return passed(f"the list of files gives the model's digest {computed[:12]}{named}")

@@ -10,9 +10,9 @@ from mlx_publish.commands._arguments import print_json
 from mlx_publish.commands._columns import Column, print_columns
 from mlx_publish.commands._compared import Difference, Row, answers, checks, noise, rows
 from mlx_publish.commands._side import Side, side_of
+from mlx_publish.evidence.clustered import unseen
 from mlx_publish.text.console import Console
 from mlx_publish.text.harmless import one_line
-from mlx_publish.text.numbers import significant
 
 _ANSWER = 200  # characters
 _NAME = 24
@@ -26,10 +26,9 @@ def compare(options: argparse.Namespace, console: Console) -> int:
     console.heading("compare", f"A: {_name(a)}")
     console.say(f"       B: {_name(b)}")
     _print_rows(table, a, b, console)
-    if within := noise(a.evidence, b.evidence):
-        how = ", passage by passage" if within.paired else ""
-        below = significant(within.mean_kld, 2)
-        console.say(f"differences in mean KLD below {below} are inside the noise of this text{how}")
+    within = noise(a.evidence, b.evidence)
+    if within and (clause := unseen(within.mean_kld)):
+        console.say(f"mean KLD: {clause}{', passage by passage' if within.paired else ''}")
     _print_checks(differing, console)
     for answer in answered:
         console.say(f"another answer to {one_line(answer.name)}:")

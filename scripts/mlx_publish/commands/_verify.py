@@ -23,6 +23,7 @@ from mlx_publish.signing.verifying import Wanted, measurer, reportable, signatur
 from mlx_publish.text import kit
 from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
+from mlx_publish.verify.plan import misplanned
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
 from mlx_publish.verify.rebuild import Rebuilt, rebuild
 
@@ -104,6 +105,7 @@ def _facts(published: Published, evidence: Evidence, made: Rebuilt | None) -> Fa
         made=made.sha256 if made else None,
         weights=made.weights if made else None,
         closeness=made.closeness if made else "",
+        misplanned=tuple(misplanned(published)),
         differences=made.differences if made else None,
         tools=versions(*converter_of(evidence.tools).packages),
     )

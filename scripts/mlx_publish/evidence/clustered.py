@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from mlx_publish.text.numbers import significant
+
 LEAST = 5
 """Passages below which nothing is known of how far passages are apart."""
 _SHARE = 0.95
@@ -74,6 +76,12 @@ def interval(mean: float, error: float, factor: float) -> tuple[float, float]:
         return mean, mean
     wide = math.exp(min(factor * error / mean, 700.0))
     return mean / wide, mean * wide
+
+
+def unseen(noise: float | None) -> str:
+    """Return the clause that says which differences in mean KLD the text cannot tell; empty where that is all or 0."""
+    below = significant(noise or 0.0, 2)
+    return "" if below == "0" else f"differences below {below} are inside the noise of this text"
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlx_publish.card.render import UNRENDERABLE, render, render_chart
+from mlx_publish.card.render import UNRENDERABLE, has_chart, render, render_chart
 from mlx_publish.checks.listed import COMPLETE, shown, unaccepted, untested, wrong_list
 from mlx_publish.errors import BadInput, Fault, PublishError, in_file
 from mlx_publish.evidence.evidence import Evidence
@@ -220,11 +220,11 @@ def _read(path: Path) -> str:
 def _chart(made: _Made, *, drawn: bool) -> Iterator[Fault]:
     path = made.folder / CHART
     with made.whole():
-        siblings = len(made.file.evidence.ladder) > 1
-        wanted = render_chart(made.file.evidence) if siblings and drawn else None
-    if siblings and not path.is_file():
+        charted = has_chart(made.file.evidence)
+        wanted = render_chart(made.file.evidence) if charted and drawn else None
+    if charted and not path.is_file():
         yield Fault(f"no {CHART} next to it", in_file(made.folder / CARD), remedy=made.again)
-    elif not siblings and path.is_file():
+    elif not charted and path.is_file():
         message = "the card has no other variants, so there is nothing to draw"
         yield Fault(message, in_file(path), remedy="Remove the file.")
     elif wanted is not None:

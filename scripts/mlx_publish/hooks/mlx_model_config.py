@@ -10,6 +10,7 @@ from mlx_publish.errors import Fault
 from mlx_publish.hooks import ends
 from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.model_folder import ModelFolder
+from mlx_publish.hooks.plan_beside import plan
 from mlx_publish.hooks.quantization_block import quantization
 
 
@@ -23,6 +24,7 @@ def look(files: Sequence[Path], options: Options) -> Iterator[Fault]:
     for model, turn_end in zip(readable, turn_ends, strict=True):
         yield from _architecture(model)
         yield from quantization(model, fix=options.fix)
+        yield from plan(model)
         yield from ends.stop_ids(model, turn_end, fix=options.fix)
         yield from ends.portability(model, fix=options.fix)
         model.write()

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish.context import Context
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
-from mlx_publish.evidence.planned import is_portable, plan_of
-from mlx_publish.evidence.quantization import PLAN_FILE
+from mlx_publish.evidence.planned import is_portable
 from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.known import of_source
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
-from mlx_publish.text.bounds import PLAN_BYTES
 from mlx_publish.text.console import Console
 from mlx_publish.verify.learned import closeness
+from mlx_publish.verify.plan import published_plan
 from mlx_publish.verify.published import EVIDENCE, Published
 from mlx_publish.verify.weights import differing_weights
 from mlx_publish.work import Work
@@ -63,26 +62,6 @@ def rebuild(published: Published, source: str, root: Path, console: Console) -> 
         differences = tuple(map(str, of_source(context, variant, evidence)))
         close = closeness(context, published) if learned and weights and weights.same_layout else ""
         return Rebuilt(digests, differences, weights, close)
-
-
-def published_plan(published: Published, folder: Path) -> Path | None:
-    """Copy the plan that the published weights were made by into a folder, byte for byte; None if there is none.
-
-    Raises `Refused` for one that the evidence does not name, or that is no text of a plan's size.
-    """
-    if PLAN_FILE not in published.entries:
-        return None
-    plan, size = plan_of(published.evidence), published.entries[PLAN_FILE].size
-    if plan is None or published.sha256[PLAN_FILE] != plan.sha256 or size > PLAN_BYTES:
-        raise Refused(
-            f"{PLAN_FILE} is not the plan that the evidence names",
-            check="made-again",
-            remedy="Do not use this model: its files were changed.",
-        )
-    copy = folder / f"plan-{plan.sha256[:12]}.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(published.files.read(PLAN_FILE))
-    return copy
 
 
 def _same_source(context: Context, evidence: Evidence) -> None:
