@@ -22,7 +22,7 @@ from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.source.calibration import calibration_facts, calibration_texts
+from mlx_publish.source.calibration import calibration_facts
 from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
