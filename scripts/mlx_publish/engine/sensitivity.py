@@ -66,8 +66,8 @@ def sensitivity(
 
     `tokenizer` is the folder that the calibration text is read with, `calibration` are the fields of a
     `CalibrationOrder`, `dtype` is the type that variants will be stored in (default: the source's own). With `proxy`
-    the source is read in its 8-bit form, for a machine that cannot hold more. Raises `Refused` if it cannot be built, and what
-    `samples` raises.
+    the source is read in its 8-bit form, for a machine that cannot hold more. Raises `Refused` if it cannot be built,
+    and what `samples` raises.
     """
     progress("loading the source for the plan")
     read = SensitiveSource.of(Path(source), dtype, proxy=proxy)
