@@ -161,7 +161,7 @@ def test_a_pinned_plan_is_followed_byte_for_byte_and_nothing_is_measured(
     assert engine.jobs == []
     assert followed.path.read_bytes() == pinned.read_bytes()
     assert followed.sha256 == made.sha256
-    assert followed.calibration is None
+    assert followed.quantization().calibration is None
 
 
 def test_the_plan_that_was_reviewed_takes_the_place_of_a_measurement(
