@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from mlx_publish.children.jobs import Job
 from mlx_publish.context import Context
 from mlx_publish.conversion import sensitive
 from mlx_publish.conversion.planning import FILE, LIMITS, Followed, plan_inputs, plans_of
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.sensitivities import Sensitivities
@@ -136,6 +136,12 @@ def test_a_target_that_floors_forbid_names_the_least_that_can_be(plan: Plan) -> 
     assert error.value.place.line
     least = float(error.value.remedy.split("target_bpw: ")[1].split(" ")[0])
     assert plan({"target_bpw": least})
+
+
+def test_a_model_without_anything_to_quantize_is_refused(plan: Plan, engine: Engine) -> None:
+    engine.answer = replace(engine.answer, modules=[])
+    with pytest.raises(Refused, match="no module that can be quantized"):
+        plan("4.6bpw")
 
 
 def test_the_three_aims_are_ordered_and_within_their_words(plan: Plan) -> None:

@@ -11,6 +11,7 @@ from mlx_publish.checks.planned import PlannedFacts
 from mlx_publish.context import Context
 from mlx_publish.conversion.planned_file import followed_file, plan_from, quantization_of
 from mlx_publish.conversion.sensitive import measured
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL
 from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
@@ -127,6 +128,12 @@ def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) 
 def _planned(context: Context, variant: Variant, target: Target, sensitivities: Sensitivities) -> Followed:
     """Solve for a target."""
     modules = sensitivities.modules
+    if not modules:
+        raise Refused(
+            "it has no module that can be quantized",
+            check="converts",
+            remedy="Leave it unquantized (dtype: bfloat16).",
+        )
     cache = cache_bytes(context, variant, target)
     budget = _budget(target, weights_of(sensitivities), cache)
     try:
