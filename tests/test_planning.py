@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from mlx_publish.children.jobs import Job
 from mlx_publish.context import Context
 from mlx_publish.conversion import sensitive
 from mlx_publish.conversion.planning import FILE, LIMITS, Followed, plan_inputs, plans_of
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.sensitivities import Sensitivities
@@ -138,6 +138,12 @@ def test_a_target_that_floors_forbid_names_the_least_that_can_be(plan: Plan) -> 
     assert plan({"target_bpw": least})
 
 
+def test_a_model_without_anything_to_quantize_is_refused(plan: Plan, engine: Engine) -> None:
+    engine.answer = replace(engine.answer, modules=[])
+    with pytest.raises(Refused, match="no module that can be quantized"):
+        plan("4.6bpw")
+
+
 def test_the_three_aims_are_ordered_and_within_their_words(plan: Plan) -> None:
     made = plan(auto=True)
     assert list(made) == ["near-identical", "balanced", "smallest"]
@@ -161,7 +167,7 @@ def test_a_pinned_plan_is_followed_byte_for_byte_and_nothing_is_measured(
     assert engine.jobs == []
     assert followed.path.read_bytes() == pinned.read_bytes()
     assert followed.sha256 == made.sha256
-    assert followed.calibration is None
+    assert followed.quantization().calibration is None
 
 
 def test_the_plan_that_was_reviewed_takes_the_place_of_a_measurement(

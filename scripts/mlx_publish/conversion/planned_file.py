@@ -9,11 +9,10 @@ from pathlib import Path
 
 from mlx_publish import __version__
 from mlx_publish.context import Context
-from mlx_publish.conversion.sensitive import Measured
 from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.quantization import PLAN_FILE, Calibration, PlanGroup, PlanSummary, Quantization
 from mlx_publish.evidence.records import to_json
-from mlx_publish.evidence.sensitivities import CalibrationOrder, ModuleSensitivity, rung_of
+from mlx_publish.evidence.sensitivities import ModuleSensitivity, Sensitivities, rung_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.methods.plan import Target
 from mlx_publish.model.allocation import Allocation
@@ -36,9 +35,8 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _BITS = 8
 
 
-def plan_from(context: Context, target: Target, found: Measured, allocation: Allocation, need: int | None) -> Plan:
+def plan_from(context: Context, target: Target, of: Sensitivities, allocation: Allocation, need: int | None) -> Plan:
     """Return the plan of an allocation, with the importance that its modules use."""
-    of = found.sensitivities
     modules = {module.path: _module(module, allocation.rungs[module.path]) for module in of.modules}
     used = {module.input for module in modules.values() if module.bits != rung_of("16/0")[0]}
     whole = next(iter(of.modules))
@@ -123,20 +121,10 @@ def _by_pattern(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(_NUMBER.sub("#", path) for path in paths if _NUMBER.search(path))
 
 
-def quantization_of(
-    plan: Plan,
-    sha256: str,
-    order: CalibrationOrder | None,
-    name: str,
-    method: str = "plan",
-    *,
-    deterministic: bool = True,
-) -> Quantization:
-    """Return what evidence says of a planned variant; `name` is that of the text that `order` names."""
-    calibration = None
-    if order is not None:
-        calibration = Calibration(name, order.sha256, order.samples, order.length, order.seed)
-    return Quantization(method, deterministic, calibration, summary(plan, sha256))
+def quantization_of(plan: Plan, sha256: str, *, pinned: bool) -> Quantization:
+    """Return what evidence says of a planned variant; for a `pinned` plan nothing was read."""
+    read = None if pinned or plan.calibration is None else Calibration(**plan.calibration.model_dump())
+    return Quantization("plan", deterministic=True, calibration=read, plan=summary(plan, sha256))
 
 
 def summary(plan: Plan, sha256: str) -> PlanSummary:

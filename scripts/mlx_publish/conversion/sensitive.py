@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_publish import __version__
@@ -22,15 +21,7 @@ RUNGS: tuple[Rung, ...] = tuple((bits, group) for bits in (2, 3, 4, 5, 6, 8) for
 """The ladder; besides, each module may be stored as it is."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Sensitivities, and the text that was read for them."""
-
-    sensitivities: Sensitivities
-    calibration: CalibrationOrder
-
-
-def measured(context: Context, variant: Variant, prepared: Prepared) -> Measured:
+def measured(context: Context, variant: Variant, prepared: Prepared) -> Sensitivities:
     """Return the sensitivities of the source as a variant's dtype stores it; measured at most once.
 
     A source that does not fit into memory is measured in its 8-bit form. Raises what `run_job` raises.
@@ -52,7 +43,7 @@ def measured(context: Context, variant: Variant, prepared: Prepared) -> Measured
     if known is None:
         known = _measure(context, prepared, order, dtype, proxy, context.work.source / f"{name}.log")
         kept.keep(known)
-    return Measured(known, order)
+    return known
 
 
 def _measure(
