@@ -19,9 +19,12 @@ from mlx_publish.engine.convert import convert
 from mlx_publish.engine.learning import learned
 from mlx_publish.engine.methods import _state
 from mlx_publish.engine.methods import dwq as dwq_engine
+from mlx_publish.engine.methods.plan import quantizable
+from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import to_json
+from mlx_publish.recipes.plan import Plan, write_plan
 from mlx_publish.text.progress import Step
 from models import make_model
 
@@ -206,6 +209,49 @@ def test_dwq_helps_and_a_learning_rate_that_is_too_large_does_harm_and_shows(tmp
     assert good.after < good.before
     assert bad.before == good.before
     assert not bad.after or bad.after > good.before
+
+
+def planned(folder: Path) -> VariantOrder:
+    """An order by a plan: modules of 4 and 8 bits one after the other, scales by importance."""
+    modules, importance = {}, {}
+    sizes = quantizable(load_source(folder).model)
+    for number, (module, columns) in enumerate(sizes.items()):
+        modules[module] = {
+            "bits": 8 if number % 3 == 2 else 4,
+            "group_size": 32,
+            "kld": 0.1,
+            "kind": "x",
+            "weights": 64 * columns,
+        }
+        importance[module] = "".join("0369"[column % 4] for column in range(columns))
+    keys: dict[str, Any] = {"bits_per_weight": 4.6, "predicted_kld": 0.1, "chosen": "0" * 16, "rounding": "weighted"}
+    keys |= {"source": {"name": "tiny", "identity": "0" * 40}, "target": {"target_bpw": 4.6}}
+    keys |= {"others": {"weights": 0, "bytes": 0}, "modules": modules, "importance": importance}
+    path = folder.parent / "plan.yaml"
+    write_plan(path, Plan.model_validate(keys))
+    return order(folder.parent / "plan", "plan", options={}, calibration=None, bits=None, plan=str(path))
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3_moe"])
+def test_dwq_upon_a_plan_learns_the_scales_of_its_narrow_modules_and_leaves_all_codes(
+    tmp_path: Path, arch: str
+) -> None:
+    plain = planned(make_model(tmp_path / "source", arch))
+    done = made(tmp_path, "dwq", bits=None, group_size=64, plan=plain.plan, orders=[plain])
+    before: Any = mx.load(str(Path(plain.folder) / "model.safetensors"))
+    after: Any = mx.load(str(done.folder / "model.safetensors"))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not mx.array_equal(before[name], after[name]).item()}
+    assert moved
+    assert {name.rpartition(".")[2] for name in moved} == {"scales", "biases"}
+    block = done.block
+    assert block == json.loads((Path(plain.folder) / "config.json").read_text())["quantization"]
+    assert {block.get(name.rpartition(".")[0], block)["bits"] for name in moved} == {4}
+    learned_of = done.conversion.variants["4bit-dwq"].learned
+    assert learned_of is not None
+    assert learned_of.before is not None
+    assert learned_of.after is not None
+    assert learned_of.after < learned_of.before
 
 
 class _Stopped(Exception):
