@@ -79,6 +79,7 @@ def test_without_keys_each_method_reads_what_is_usual_for_it(method: str, sample
         ("acme/words", "data sets of the Hub are not downloaded, because no method reads from the network"),
         ("./words.parquet", "must be a local file that ends in .txt, .md or .jsonl"),
         ("words", "must be a local file that ends in .txt, .md or .jsonl"),
+        ("words\n.txt", "contains a control character"),
     ],
 )
 def test_nothing_is_fetched(tmp_path: Path, file: str, reason: str) -> None:
@@ -249,9 +250,9 @@ def test_inspect_warns_of_what_is_left_out(tmp_path: Path, user: User, monkeypat
     _, report = inspected(user, tmp_path, f"{OWN}\n{HELD_OUT[0]}", monkeypatch)
     assert finding(report)["status"] == "warn"
     left_out = len(HELD_OUT[0].split("\n\n"))
-    assert f"of {left_out + 1} paragraphs" in finding(report)["message"]
+    assert f"of {left_out + 1} paragraphs of mine.txt share 13 words" in finding(report)["message"]
     assert report["inputs"]["calibration"] == {
-        "place": str(tmp_path / "mine.txt"),
+        "name": "mine.txt",
         "unit": "paragraph",
         "parts": left_out + 1,
         "left_out": left_out,

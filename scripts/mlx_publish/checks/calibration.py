@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class CalibrationFacts:
     """A file of the user's, and how much of it is also in the text of the comparison."""
 
-    place: str
+    name: str
+    """Of the file, without its folder: messages are published."""
     unit: str
     """What its parts are: `paragraph` or `line`."""
     parts: int
@@ -33,7 +34,7 @@ def _apart(facts: SourceFacts) -> Says:
     counted = f"{parts:,} {calibration.unit}{'' if parts == 1 else 's'}"
     if not left_out:
         return passed(f"none of the {counted} of the calibration text is in the text of the comparison")
-    shared = f"{left_out:,} of {counted} of {calibration.place} share 13 words in a row with the text of the comparison"
+    shared = f"{left_out:,} of {counted} of {calibration.name} share 13 words in a row with the text of the comparison"
     if left_out == parts:
         return failed(f"{shared}, so nothing is left to calibrate on", "Use another text.", left_out=left_out)
     return warned(

@@ -60,14 +60,16 @@ def passages(folder: Path, tokenizer: Any, texts: Texts, tokens: int) -> tuple[P
     longest = min(LONGEST, max(_SHORT, tokens // _PASSAGES))
     encode = encoder(folder, tokenizer)
     parts: list[Passage] = []
-    for kind, share in SHARES.items():
+    # Of a few tokens some kinds would have too few to be read.
+    shares = {kind: share for kind, share in SHARES.items() if int(tokens * share) >= _LEAST}
+    for kind, share in shares.items():
         documents: Iterable[Encodable]
         if kind == "dialogue":
             documents = rendered(tokenizer, texts.dialogue)
         else:
             documents = ((text, True) for text in getattr(texts, kind))
         ids = (encode(text, special) for text, special in documents)
-        parts += _cut(kind, ids, int(tokens * share), longest)
+        parts += _cut(kind, ids, int(tokens * share / sum(shares.values())), longest)
     return tuple(parts)
 
 

@@ -15,6 +15,7 @@ Fold = Literal["first-user", "own-turn"]
 Engine = Literal["minijinja", "huggingface-jinja"]
 Reference = Literal["none", "transformers"]
 Length = Annotated[int, Field(ge=8, le=131072)]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 CALIBRATION_FILES = (".txt", ".md", ".jsonl")
 Lengths = Annotated[list[Length], BeforeValidator(lambda value: [value] if isinstance(value, int) else value)]
 
@@ -90,6 +91,8 @@ def _is_local(value: object) -> object:
     """Refuse what looks as if it had to be fetched."""
     if not isinstance(value, str):
         return value
+    if _CONTROL.search(value):
+        raise PydanticCustomError("calibration", "contains a control character")
     if "://" in value or value.startswith(("www.", "hf:")):
         reason = "is an address, but no method reads from the network; download the text and name the file"
         raise PydanticCustomError("calibration", "{reason}", {"reason": reason})

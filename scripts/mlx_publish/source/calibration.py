@@ -42,6 +42,8 @@ class CalibrationTexts:
     """Of these texts: of what is left of the user's file."""
     facts: CalibrationFacts | None = None
     """What was left out of the user's file."""
+    place: str = ""
+    """The user's file, as errors name it."""
 
 
 def package_texts() -> dict[str, list[Text]]:
@@ -64,9 +66,9 @@ def calibration_order(context: Context, method: str = "plan") -> CalibrationOrde
     """Return the text and how much of it a method reads. `Refused` where nothing of a file is left."""
     read, asked = calibration_texts(context), context.recipe.spec.calibration
     if read.facts and not any(read.texts.values()):
-        raise Refused("nothing of the calibration text is left", check="calibration-apart", place=read.facts.place)
-    amount, place = asked.amount(method), str(read.facts.place) if read.facts else ""
-    return CalibrationOrder(read.texts, read.sha256, amount.samples, amount.length, asked.seed, place)
+        raise Refused("nothing of the calibration text is left", check="calibration-apart", place=read.name)
+    amount = asked.amount(method)
+    return CalibrationOrder(read.texts, read.sha256, amount.samples, amount.length, asked.seed, read.place)
 
 
 def calibration_inputs(context: Context, method: str = "plan") -> dict[str, object]:
@@ -101,8 +103,8 @@ def _texts(context: Context) -> CalibrationTexts:
     read = read_file(path, recipe.place_of("calibration.file"))
     found, left_out = _apart(read, held_out_words())
     kept = {"text": found}
-    facts = CalibrationFacts(str(path), read.unit, len(read.parts), left_out, digest_of(kept))
-    return CalibrationTexts(path.name, kept, facts.sha256, facts)
+    facts = CalibrationFacts(path.name, read.unit, len(read.parts), left_out, digest_of(kept))
+    return CalibrationTexts(path.name, kept, facts.sha256, facts, str(path))
 
 
 def held_out_words() -> Grams:
