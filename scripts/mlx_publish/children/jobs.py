@@ -143,7 +143,7 @@ def _unpack(answer: Mapping[str, Any], job: Job) -> dict[str, Any]:
     kinds: dict[str, type[PublishError]] = {"Refused": Refused, "SurroundingsError": SurroundingsError}
     if answer["kind"] == "Refused":
         raise Refused(message, check=answer["check"], place=Place(*answer["place"]), remedy=remedy)
-    if answer["kind"] == "BadInput":  # of a file that a recipe names
+    if answer["kind"] == "BadInput" and answer["place"][0]:  # of a file that a recipe names
         raise BadInput(message, place=Place(*answer["place"]), key=answer["key"], remedy=remedy)
     raise kinds.get(answer["kind"], Bug)(message, remedy=remedy)
 

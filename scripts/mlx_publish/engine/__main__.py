@@ -33,6 +33,7 @@ OPERATIONS = {
     "logits": ("reference_logits", "logits"),
     "benchmark": ("speed", "benchmark"),
     "device": ("device", "device"),
+    "sensitivity": ("sensitivity", "sensitivity"),
     "twin": ("twin", "twin"),
     "differences": ("differences", "differences"),
 }

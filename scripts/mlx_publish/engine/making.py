@@ -128,7 +128,7 @@ def _uncast(graph: Graph, key: str) -> str:
 
 def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
     """Return what each way makes of some rows of a parameter, in a thread of its own."""
-    with mx.stream(_stream()):
+    with mx.stream(cpu_stream()):
         in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
         nearest = [way for way in all_ways if way.packing and not way.importance]
         made = _packed(in_type, [way for way in nearest if way.packing and _is_quick(way.dtype, bits, way.packing)])
@@ -208,7 +208,7 @@ def _largest(integers: Bits) -> int:
     return max(int(integers.max()) & (sign - 1), positive, 0)
 
 
-def _stream() -> Any:
+def cpu_stream() -> Any:
     """Return the thread's own stream of the CPU, which gives the same bits on any machine; a GPU gives others."""
     if not hasattr(_LOCAL, "stream"):
         _LOCAL.stream = mx.new_stream(mx.cpu)

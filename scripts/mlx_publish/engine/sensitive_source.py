@@ -1,0 +1,160 @@
+"""A source in memory whose modules are measured one by one: their weights, sizes, kinds and floors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map
+from numpy.typing import NDArray
+
+from mlx_publish.engine.backends import Predicate, backend
+from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.loading import fit
+from mlx_publish.engine.module_kinds import floor_of, kind_of
+from mlx_publish.engine.parameters import in_memory
+from mlx_publish.engine.source_model import SourceModel, load_source
+from mlx_publish.errors import Refused
+from mlx_publish.evidence.conversion import VariantOrder
+from mlx_publish.evidence.sensitivities import WHOLE, Rung
+
+_PROXY = (8, 64)
+_ANY = VariantOrder("", "", quantize=True, bits=4, group_size=64, mode="affine", mixed=None, dtype=None)
+_LEAST_GROUP = 32
+
+
+@dataclass
+class SensitiveSource:
+    """The model in memory, fit for this machine, and what is to know of each module that can be quantized."""
+
+    model: Any
+    modules: dict[str, nn.Module]
+    """By path, in the order of the model."""
+    shapes: dict[str, tuple[int, ...]]
+    """Of their weights, unpacked."""
+    typed: mx.Dtype
+    """That variants are stored in."""
+    other_bytes: int
+    """Of all that is never quantized."""
+    other_weights: int
+    computed_in: str
+    chosen: dict[str, bool | dict[str, Any]]
+    """What the class's own predicate says of each module."""
+
+    @classmethod
+    def of(cls, folder: Path, dtype: str | None, *, proxy: bool) -> SensitiveSource:
+        """Load a source; with `proxy` in its 8-bit form. Raises `Refused` if it cannot be built."""
+        source = load_source(folder)
+        stored = source.build()
+        name = dtype or source.config.get("torch_dtype") or main_type(stored)
+        typed = TYPES.get(str(name), mx.bfloat16)
+        cast(stored, typed)
+        predicate = backend().predicate(stored, _ANY)
+        chosen = {
+            path: predicate(path, module) if predicate else True
+            for path, module in stored.named_modules()
+            if hasattr(module, "to_quantized") and module.weight.shape[-1] % _LEAST_GROUP == 0
+        }
+        taken: dict[str, bool | dict[str, Any]] = {path: way for path, way in chosen.items() if way is not False}
+        if not taken:
+            raise Refused(
+                "no module of the model can be quantized", check="converts", remedy="Use an unquantized variant (bf16)."
+            )
+        paths = [path for path, _ in tree_flatten(stored.parameters())]
+        shapes = {path: tuple(module.weight.shape) for path, module in stored.named_modules() if path in taken}
+        others = [
+            array for path, array in tree_flatten(stored.parameters()) if path.removesuffix(".weight") not in taken
+        ]
+        other_bytes, other_weights = sum(array.nbytes for array in others), sum(array.size for array in others)
+        del stored, others
+        model = _packed(source, lambda path, _: path in taken) if proxy else in_memory(source)
+        computed_in = fit(model)
+        named = dict(model.named_modules())
+        order = dict.fromkeys(path.rpartition(".")[0] for path in paths)
+        modules = {path: named[path] for path in order if path in taken}
+        return cls(model, modules, shapes, typed, other_bytes, other_weights, computed_in, taken)
+
+    def kind(self, path: str, *, head: bool) -> str:
+        """Return what a module is; `head` says that its products are the logits."""
+        return kind_of(path, self.modules[path], head=head)
+
+    def floor(self, path: str, kind: str) -> int:
+        """Return the fewest bits that a module may have."""
+        return floor_of(path, kind, self.chosen[path])
+
+    def bytes(self, path: str, rung: Rung) -> int:
+        """Return the bytes of a weight at a rung: codes, and a scale and a bias a group."""
+        weights, (bits, group) = prod(self.shapes[path]), rung
+        if rung == WHOLE:
+            return weights * self.typed.size
+        return weights * bits // 8 + 2 * self.typed.size * (weights // group)
+
+    def rows(self, path: str, rows: NDArray[np.int64]) -> mx.array:
+        """Return some rows of a weight (rows, columns), in the type that variants are stored in."""
+        module: Any = self.modules[path]
+        chosen = mx.array(rows)
+        parts: list[mx.array] = [module[part].reshape(-1, module[part].shape[-1])[chosen] for part in _parts(module)]
+        if len(parts) > 1:
+            packed, scales, biases = parts
+            return mx.dequantize(packed, scales, biases, module.group_size, module.bits).astype(self.typed)
+        return parts[0].astype(self.typed)
+
+    @contextmanager
+    def _with(self, path: str, weight: mx.array) -> Iterator[None]:
+        """Compute with another weight of a module."""
+        module: Any = self.modules[path]
+        before = module.weight
+        module.weight = weight
+        try:
+            yield
+        finally:
+            module.weight = before
+
+    def divergence(self, path: str, rung: Rung, texts: Sequence[Sequence[int]]) -> float:
+        """Return the mean KL divergence over texts where one module alone is rounded to nearest, in nats a position."""
+        module: Any = self.modules[path]
+        bits, group = rung
+        if len(_parts(module)) > 1:  # a proxy's weight is packed, and its kernel wants it so
+            return 0.0
+        ids = mx.array([list(text) for text in texts])
+        before = _log_probabilities(self.model(ids))
+        packed, scales, biases = mx.quantize(module.weight.astype(self.typed), group, bits)
+        rounded = mx.dequantize(packed, scales.astype(mx.float32), biases.astype(mx.float32), group, bits)
+        with self._with(path, rounded.astype(module.weight.dtype)):
+            after = _log_probabilities(self.model(ids))
+            mx.eval(after)
+        return float((mx.exp(before) * (before - after)).sum(axis=-1).mean())
+
+
+def _parts(module: Any) -> tuple[str, ...]:
+    return ("weight", "scales", "biases") if "scales" in module else ("weight",)
+
+
+def _log_probabilities(logits: mx.array) -> mx.array:
+    wide = logits.astype(mx.float32)
+    return wide - mx.logsumexp(wide, axis=-1, keepdims=True)
+
+
+def _packed(source: SourceModel, predicate: Predicate) -> nn.Module:
+    """Return the source in 8 bits, computed module by module: no more of it is in memory at once."""
+    bits, group = _PROXY
+    model = source.build()
+
+    def chosen(path: str, module: Any) -> bool | dict[str, Any]:
+        fits = hasattr(module, "to_quantized") and module.weight.shape[-1] % group == 0
+        return predicate(path, module) if fits else False
+
+    nn.quantize(model, group, bits, class_predicate=chosen)
+    source.model.update(tree_map(lambda _: mx.array(0), source.model.parameters()))
+    source.release()
+    for _, module in tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
+        mx.eval(module.parameters())
+    mx.eval(model.parameters())
+    return model
