@@ -122,6 +122,14 @@ def test_a_setting_of_the_wrong_type_names_its_key(tmp_path: Path) -> None:
         recipe_from_file(path)
 
 
+def test_the_advice_for_one_that_is_too_far_keeps_the_method_where_it_can() -> None:
+    narrow, wide = one("2bit-gptq"), one("6bit-gs32-dwq")
+    assert narrow.quantizer.better(narrow.form) == (
+        "Use more bits (4bit-gptq) or a smaller group (group_size: 32), or bits by module (target_bpw)."
+    )
+    assert wide.quantizer.better(wide.form) == "Use more bits (8bit), or bits by module (target_bpw)."
+
+
 def test_dwq_learns_upon_a_plan() -> None:
     found = one({"method": "dwq", "target_bpw": 4.6, "learning": {"passes": 2}})
     assert (found.quantizer.name, found.label) == ("dwq", "4.6bpw-dwq")

@@ -36,6 +36,19 @@ def test_a_learned_variant_is_converted_and_its_evidence_says_how(tmp_path: Path
     assert "Loss" not in ended.out
 
 
+def test_a_learned_variant_is_published_with_what_it_gains_over_rounding(tmp_path: Path, user: User) -> None:
+    accept = [{"check": name, "reason": "a random model says nothing"} for name in ("answers", "stops", "steady")]
+    loose = {"tokens": 512, "min_same_first_choice": 0, "max_mean_kld": 9, "max_perplexity_ratio": 99}
+    recipe = _recipe(tmp_path, {"method": "gptq", "bits": 2}, accept=accept, fidelity=loose)
+    user.run("publish", "--recipe", recipe, "--work", tmp_path / "work")
+    evidence = read_json(tmp_path / "out" / "2bit-gptq" / "mlx-publish.json")
+    assert evidence["variant"]["options"] == {"method": "gptq"}
+    assert evidence["quantization"]["calibration"]["text"] == "package"
+    assert evidence["fidelity"]["gain"]["difference"] < 0
+    block = read_json(tmp_path / "out" / "2bit-gptq" / "config.json")["quantization"]
+    assert block == {"group_size": 64, "bits": 2, "mode": "affine"}
+
+
 def test_a_dwq_that_made_it_worse_is_refused_with_both_numbers_and_the_others_go_on(tmp_path: Path, user: User) -> None:
     rash = {"method": "dwq", "bits": 4, "learning": {"learning_rate": 0.5, "batch_size": 8}}
     recipe = _recipe(tmp_path, rash, {"bits": 8})

@@ -91,5 +91,7 @@ def test_these_cannot_be_accepted_away() -> None:
         "checks-complete",
         "licence-allowed",
         "calibration-apart",
+        "learning-helped",
+        "plan-reviewed",
         "rebuilt-equal",
     }

@@ -230,7 +230,8 @@ class _Conversion:
 
     def run(self, progress: Progress) -> list[str]:
         """Convert everything and return the source's dead weights. `Refused` where a number of it is none."""
-        what = f"converting {', '.join(output.label for output in self.outputs) or 'nothing yet: reading the source'}"
+        labels = ", ".join(output.label for output in self.outputs)
+        what = f"converting {labels}" if labels else "reading the source"
         total, done = self.parameters.bytes, 0
         by_module: dict[str, list[str]] = {}
         for path in self.parameters.paths:

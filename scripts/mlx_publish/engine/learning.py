@@ -21,6 +21,7 @@ from mlx_publish.engine.casting import TYPES, cast, main_type
 from mlx_publish.engine.device import trusted
 from mlx_publish.engine.making import judged
 from mlx_publish.engine.methods._lesson import Lesson, Taught, cast_each
+from mlx_publish.engine.methods._state import forget
 from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.passages import drawn
 from mlx_publish.engine.rows import bits_of
@@ -132,6 +133,5 @@ def _write(taught: Taught, order: VariantOrder, routing: Routing, dead: Sequence
         if not overflows:
             writer.finish()
             backend().save_config(taught.config, folder / "config.json")
-    if order.state:
-        Path(order.state).unlink(missing_ok=True)
+    forget(order.state)
     return Written(vanished, overflows, routing, taught.kept, writer.sha256, taught.learned)

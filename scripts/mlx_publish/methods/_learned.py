@@ -14,6 +14,7 @@ from mlx_publish.methods._method import Form, Method, wrong_key
 from mlx_publish.recipes.flags import Flag
 from mlx_publish.recipes.sections import Strict
 
+_SMALL_GROUP = 32
 Named = Literal["awq", "dwq", "gptq", "rtn"]
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "awq": {"grid": 20},
@@ -122,8 +123,12 @@ class Learned(Method):
         return rtn.METHOD.bits_per_weight(form, wide)
 
     def better(self, form: Form) -> str:
-        """Return the next wider ones."""
-        return rtn.METHOD.better(form)
+        """Return the next wider one, and smaller groups."""
+        wider = next((bits for bits in self.widths if bits > (form.bits or 0)), None)
+        ways = [f"more bits ({wider}bit-{self.name})" if wider else "more bits (8bit)"]
+        if (form.group_size or 0) > _SMALL_GROUP:
+            ways.append(f"a smaller group (group_size: {_SMALL_GROUP})")
+        return f"Use {' or '.join(ways)}, or bits by module (target_bpw)."
 
 
 def planned(keys: Any) -> Method | None:

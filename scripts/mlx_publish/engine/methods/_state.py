@@ -70,11 +70,22 @@ def saved(path: str, inputs: str) -> Callable[[State], None]:
     return keep
 
 
+def forget(path: str) -> None:
+    """Remove the state of what is done, and half of one that was being written."""
+    if path:
+        Path(path).unlink(missing_ok=True)
+        _aside(Path(path)).unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.stem}{_SUFFIX}")
+
+
 def _write(path: Path, inputs: str, state: State) -> None:
     arrays = {f"params.{name}": array for name, array in tree_flatten(state.params)}
     arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(state.optimizer)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.stem}{_SUFFIX}")
+    new = _aside(path)
     try:
         mx.save_safetensors(str(new), arrays, {"inputs": inputs, "step": str(state.step), "before": state.before.hex()})
         os.replace(new, path)  # noqa: PTH105  as one step
