@@ -23,6 +23,7 @@ from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.source.calibration import calibration_facts
+from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
@@ -65,6 +66,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         if policy := policy_of(context):
             files_bytes = sum(entry.size for entry in first.source.entries.values())
             judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.card).id)
+        judge_reach(context, [own.variant for own in facts.values()])
         room = judge_room(context, first, [own.variant for own in facts.values()])
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
