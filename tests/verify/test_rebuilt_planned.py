@@ -157,3 +157,16 @@ def test_what_dwq_learned_upon_a_plan_is_learned_again_upon_the_published_one(sh
     checks = planned.verify(planned.model)
     assert checks["made-again"]["status"] == "pass"
     assert checks["facts-of-source"]["status"] == "pass"
+
+
+def test_a_plan_of_this_machine_is_never_followed_in_place_of_one_that_is_not_published(
+    planned: Planned, tmp_path: Path
+) -> None:
+    folder, own = shutil.copytree(planned.model, tmp_path / "copy"), tmp_path / "own.yaml"
+    (folder / PLAN_FILE).rename(own)
+    data = planned.evidence
+    data["variant"]["options"] = {"plan": str(own), "name": "../../elsewhere"}
+    (folder / "mlx-publish.json").write_text(json.dumps(data, indent=2))
+    found = planned.verify(folder)["made-again"]
+    assert found["status"] == "fail"
+    assert found["message"] == "mlx-publish.json names a plan, but none is published"
