@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from mlx_publish.hooks.mlx_card import look
 from mlx_publish.hub.manifest import strangers
 from mlx_publish.recipes.plan import plan_text
 from mlx_publish.text import bounds
+from mlx_publish.text.yaml import load_yaml
+from pipeline import ROOT
 from plans import a_plan
 from samples import FILES
 from samples_of_plans import make_learned, make_planned
@@ -183,3 +186,11 @@ def test_a_plan_beside_the_card_of_a_variant_that_has_none_is_found(card: Path) 
     write_card(Path.cwd(), Path("recipes/model-0.yaml"), data)
     (card / PLAN_FILE).write_text(PLAN)
     assert "this variant was made without a plan Remove the file." in said(card)[0]
+
+
+def test_the_hooks_are_asked_about_plans() -> None:
+    hooks, _ = load_yaml(ROOT / ".pre-commit-hooks.yaml")
+    files = {hook["id"]: re.compile(hook["files"]) for hook in hooks}
+    assert files["mlx-card"].search(f"cards/lab/Model/{PLAN_FILE}")
+    assert files["mlx-model-config"].search(f"models/m/{PLAN_FILE}")
+    assert not files["mlx-recipe"].search(f"recipes/plans/{PLAN_FILE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from act import GH
 from mlx_publish.card.render import render, render_chart
 from mlx_publish.children.jobs import Job
 from mlx_publish.context import Context
@@ -114,6 +116,27 @@ def engine(machine: Machine, source: Path) -> Callable[[Job, object], Any]:
     return answer
 
 
+def pull_request(machine: Machine) -> list[str]:
+    """The files of the branch that `review` pushes."""
+    root = machine.root / "repo"
+    shutil.rmtree(root / ".git")
+    git(machine.root, "init", "--bare", "--quiet", str(machine.root / "origin.git"))
+    git(root, "init", "--quiet")
+    git(root, "add", "mlx-publish.yaml")
+    git(root, "commit", "--quiet", "--message", "A policy")
+    git(root, "remote", "add", "origin", str(machine.root / "origin.git"))
+    git(root, "push", "--quiet", "origin", "main")
+    program = machine.root / "bin/gh"
+    program.parent.mkdir()
+    program.write_text(GH)
+    program.chmod(0o755)
+    more = {name: str(machine.root / name.lower()) for name in ("GH_LOG", "GH_OPEN", "GH_BODY")}
+    user = User(root, more=more | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"})
+    user.run("review", "--recipe", "recipes/r.yaml", "--cards", "cards")
+    git(root, "fetch", "--quiet", "origin")
+    return git(root, "ls-tree", "-r", "--name-only", "origin/mlx-publish/r").split()
+
+
 @pytest.fixture
 def machine(reviewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     shutil.copytree(reviewed, tmp_path, dirs_exist_ok=True)
@@ -209,6 +232,9 @@ def test_an_edited_plan_that_is_pinned_makes_other_weights(machine: Machine) -> 
     machine.user.run("run", "--recipe", "recipes/r.yaml", "--work", machine.root / "work", "--into", "cards")
     quantization = machine.evidence["quantization"]
     assert quantization["plan"]["sha256"] == sha256_of(edited)
+    proposed = pull_request(machine)
+    assert "recipes/plans/edited.yaml" in proposed
+    assert f"cards/local/Scripted-MLX-planned/{PLAN_FILE}" in proposed
     assert quantization["plan"]["target"] == "5 bits per weight, edited by hand"
     assert "calibration" not in quantization
     machine.upload()

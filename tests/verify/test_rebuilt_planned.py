@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from plans import write_plan_of
 
 KINDS = {"llama": 2, "qwen3_moe": 2, "qwen3_5": 4}
 """Architectures, one of experts and a hybrid among them, with layers."""
+
+PINNED = {"plan": "plan.yaml"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class Planned:
         return {check["id"]: check for check in json.loads(ended.out)["checks"]}
 
 
-def made(root: Path, arch: str) -> None:
+def made(root: Path, arch: str, variant: Mapping[str, object] = PINNED) -> None:
     source = make_model(root / "source", arch, layers=KINDS[arch])
     write_plan_of(source, root / "plan.yaml")
     recipe = {
         "source": str(source),
         "base_model": "acme/base",
-        "variants": [{"plan": "plan.yaml", "name": "planned"}],
+        "variants": [{**variant, "name": "planned"}],
+        "calibration": {"samples": 8, "length": 32},
         "to": f"folder:{root / 'out'}",
         **QUICK,
     }
@@ -121,3 +125,48 @@ def test_a_config_with_other_bits_than_the_plan_is_found_without_a_rebuild(plann
     ended = User(tmp_path / "anyone").run("verify", folder, "--json", code=1)
     checks = {check["id"]: check for check in json.loads(ended.out)["checks"]}
     assert f"config.json: quantization.{path} says 2 bits in groups of" in checks["evidence-whole"]["message"]
+
+
+@pytest.mark.parametrize("arch", KINDS)
+def test_a_plan_that_was_measured_is_followed_and_nothing_is_measured_again(
+    shared: Path, tmp_path: Path, arch: str
+) -> None:
+    root = once(shared / f"measured-{arch}", lambda folder: made(folder, arch, {"target_bpw": 6}))
+    planned = Planned(root)
+    evidence = planned.evidence
+    assert evidence["quantization"]["calibration"]["samples"] == 8
+    assert evidence["model"]["bits_per_weight"] <= 6
+    words = ("verify", planned.model, "--rebuild", "--source", root / "source", "--work", tmp_path / "work", "--json")
+    ended = User(tmp_path / "anyone").run(*words, code=1)
+    checks = {check["id"]: check for check in json.loads(ended.out)["checks"]}
+    assert checks["made-again"]["status"] == "pass"
+    assert checks["facts-of-source"]["status"] == "pass"
+    assert list(root.glob("work/r/source/sensitivities*.json"))
+    assert not list((tmp_path / "work").rglob("sensitivities*"))
+
+
+def test_what_dwq_learned_upon_a_plan_is_learned_again_upon_the_published_one(shared: Path) -> None:
+    variant = {"target_bpw": 4, "method": "dwq", "learning": {"learning_rate": 3e-5, "batch_size": 2, "passes": 6}}
+    root = once(shared / "cascade", lambda folder: made(folder, "llama", variant))
+    planned = Planned(root)
+    quantization = planned.evidence["quantization"]
+    assert quantization["method"] == "dwq on plan"
+    assert quantization["settings"]["loss_after"] < 0.98 * quantization["settings"]["loss_before"]
+    assert quantization["plan"]["sha256"] == sha256_of(planned.model / PLAN_FILE)
+    assert quantization["deterministic"] is False
+    checks = planned.verify(planned.model)
+    assert checks["made-again"]["status"] == "pass"
+    assert checks["facts-of-source"]["status"] == "pass"
+
+
+def test_a_plan_of_this_machine_is_never_followed_in_place_of_one_that_is_not_published(
+    planned: Planned, tmp_path: Path
+) -> None:
+    folder, own = shutil.copytree(planned.model, tmp_path / "copy"), tmp_path / "own.yaml"
+    (folder / PLAN_FILE).rename(own)
+    data = planned.evidence
+    data["variant"]["options"] = {"plan": str(own), "name": "../../elsewhere"}
+    (folder / "mlx-publish.json").write_text(json.dumps(data, indent=2))
+    found = planned.verify(folder)["made-again"]
+    assert found["status"] == "fail"
+    assert found["message"] == "mlx-publish.json names a plan, but none is published"

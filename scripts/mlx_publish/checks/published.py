@@ -142,7 +142,8 @@ def _source(facts: Facts) -> Says:
 def _vouched(facts: Facts) -> Says:
     """List what the files alone cannot prove, and who vouches for it."""
     evidence = facts.evidence
-    parts = {**evidence.measured, "ladder": evidence.ladder, "proof": evidence.proof}
+    chosen = {"ladder": evidence.ladder, "proof": evidence.proof, "quantization": evidence.quantization}
+    parts = {**evidence.measured, **chosen}
     claimed = [key for key, value in parts.items() if value]
     claimed += ["checks", "licence", "language"]
     if facts.made is None:

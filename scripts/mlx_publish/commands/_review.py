@@ -60,6 +60,8 @@ class Brought:
     evidence: Sequence[Evidence] = field(default=())
     without: Sequence[str] = ()
     """Variants of the recipe that have no card."""
+    plans: Sequence[PurePosixPath] = ()
+    """The plan files that the recipe pins, within the checkout."""
 
     @property
     def commit(self) -> str:
@@ -70,7 +72,12 @@ class Brought:
     @property
     def paths(self) -> list[PurePosixPath]:
         """All that the pull request brings."""
-        return [*self.folders, self.file]
+        return [*self.folders, *self.files]
+
+    @property
+    def files(self) -> list[PurePosixPath]:
+        """The recipe, and what it needs beside it to be followed."""
+        return [self.file, *self.plans]
 
     def proposed(self, commit: str) -> list[Proposed]:
         """Return the cards, each beside the evidence of a commit."""
@@ -95,7 +102,13 @@ def review(asked: Asked, console: Console, runner: Runner) -> int:
             remedy=f"Run: mlx-publish card --recipe {asked.file} --into {asked.cards}",
         )
     root = repo_root(Path.cwd())
-    brought = Brought(recipe, root, _in_repo(asked.file, root, "--recipe"), [_in_repo(path, root) for path in there])
+    brought = Brought(
+        recipe,
+        root,
+        _in_repo(asked.file, root, "--recipe"),
+        [_in_repo(path, root) for path in there],
+        plans=[_in_repo(path, root, "plan") for path in recipe.plans.values() if path.is_file()],
+    )
     for path in brought.folders:
         _judge_files(root / path)
     if faults := list(look(_files(there), Options(recipes=asked.file.parent))):
@@ -172,7 +185,7 @@ def _web(brought: Brought, runner: Runner) -> str:
 def _judge_places(brought: Brought, tree: Path, base: str) -> None:
     """Raise `BadInput` where the base branch has a link, a file or a folder that is in the way."""
     for path in (place for own in brought.paths for place in (own, *own.parents[:-1])):
-        wanted, there = "file" if path == brought.file else "folder", _kind(tree / path)
+        wanted, there = "file" if path in brought.files else "folder", _kind(tree / path)
         if there not in ("nothing", wanted):
             raise BadInput(
                 f"is a {there} on {REMOTE}/{base}, and a {wanted} in your checkout",
@@ -188,7 +201,7 @@ def _kind(path: Path) -> str:
 
 
 def _copy(brought: Brought, tree: Path) -> None:
-    """Put recipe and cards into a worktree, each card with no other files than it has here."""
+    """Put recipe, plans and cards into a worktree, each card with no other files than it has here."""
     for path in brought.paths:
         here, there = brought.root / path, tree / path
         if here.is_dir():

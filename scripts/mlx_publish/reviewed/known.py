@@ -82,7 +82,8 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
 def _calibration(context: Context, variant: Variant, evidence: Evidence) -> Iterator[Difference]:
     """Compare the text that bits were chosen by with the one that this recipe reads here."""
     stated = evidence.quantization.calibration if evidence.quantization else None
-    if stated is None or variant.label in context.recipe.plans:
+    pinned = variant.label in context.recipe.plans and variant.quantizer.portable
+    if stated is None or pinned:
         return
     wanted = to_json(calibration_record(context, variant.quantizer.name))
     if 0 < stated.samples < wanted["samples"]:  # a text may have fewer than are asked for

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_publish.checks.remade import NOT_OURS
 from mlx_publish.context import Context
-from mlx_publish.errors import BadInput
+from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
 from mlx_publish.evidence.planned import is_portable
 from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
@@ -138,14 +139,17 @@ def _texts(evidence: Evidence, file: str) -> Mapping[str, Mapping[str, object]]:
 
 
 def _variant(variant: VariantSpec, plan: Path | None) -> dict[str, object]:
-    """Return the options as a recipe has them: a mixed recipe chooses the bits, and so does a plan, without a mode."""
-    options: dict[str, object] = {
+    """Return the keys as a recipe has them: a mixed recipe chooses the bits, and so does a plan, without a mode."""
+    if "plan" in variant.options and plan is None:  # it would be a file of this machine
+        raise Refused(f"{EVIDENCE} names a plan, but none is published", check="made-again", remedy=NOT_OURS)
+    keys: dict[str, object] = {
+        **variant.options,
+        **({"plan": str(plan)} if plan and "plan" in variant.options else {}),
+        "name": variant.label,
         "bits": variant.bits,
         "group_size": variant.group_size,
         "mode": None if variant.mixed or variant.options else variant.mode,
         "mixed": variant.mixed,
         "dtype": variant.dtype,
-        **variant.options,
-        **({"plan": str(plan)} if plan and "plan" in variant.options else {}),
     }
-    return {"name": variant.label, **{key: value for key, value in options.items() if value is not None}}
+    return {key: value for key, value in keys.items() if value is not None}
