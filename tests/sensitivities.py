@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mlx_publish.evidence.sensitivities import ModuleSensitivity, RungCost, Sensitivities
+from mlx_publish.model.weights import read_header
 
 RUNGS = tuple((bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128))
 
@@ -36,6 +38,32 @@ def made_up(
         computed_in="float32",
         proxy=proxy,
         other_weights=norms,
+    )
+
+
+def measured_of(folder: Path) -> Sensitivities:
+    """Make those of a model's folder, whose tensors are called as in MLX."""
+    tensors = read_header(folder / "model.safetensors")
+    matrices = {t.name.removesuffix(".weight"): t for t in tensors if len(t.shape) == 2}
+    modules = [
+        module(
+            path,
+            t.size,
+            0.3 + n % 7 * 0.4,
+            floor=4 if "embed" in path else 2,
+            kind="mlp" if "mlp" in path else "attention",
+        )
+        for n, (path, t) in enumerate(sorted(matrices.items()))
+    ]
+    others = [t for t in tensors if len(t.shape) != 2]
+    return Sensitivities(
+        modules,
+        {path: ("0123456789abcdef" * t.shape[1])[: t.shape[1]] for path, t in matrices.items()},
+        sum(t.nbytes for t in others),
+        tokens=1024,
+        tokens_sha256="7" * 64,
+        computed_in="float32",
+        other_weights=sum(t.size for t in others),
     )
 
 

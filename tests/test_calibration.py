@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -62,7 +61,7 @@ def wrong(root: Path, content: str | bytes, name: str = "mine.txt") -> BadInput:
 
 @pytest.mark.parametrize(
     ("method", "samples", "length"),
-    [("plan", 64, 128), ("awq", 64, 256), ("gptq", 64, 256), ("dwq", 160, 128), ("toy", 64, 128)],
+    [("plan", 64, 128), ("awq", 64, 256), ("gptq", 96, 256), ("dwq", 224, 128), ("toy", 64, 128)],
 )
 def test_without_keys_each_method_reads_what_is_usual_for_it(method: str, samples: int, length: int) -> None:
     spec = RecipeSpec.model_validate({"source": "a/b"})
@@ -104,9 +103,9 @@ def test_without_a_file_it_is_the_text_of_the_package(tmp_path: Path) -> None:
     order = calibration_order(own, "dwq")
     assert set(order.texts) == {"prose", "code", "dialogue", "scripts"}
     assert order.texts == package_texts()
-    assert (order.sha256, order.samples, order.length, order.seed) == (digest_of(package_texts()), 160, 128, 5)
+    assert (order.sha256, order.samples, order.length, order.seed) == (digest_of(package_texts()), 224, 128, 5)
     assert order.place == ""
-    assert calibration_record(own, "dwq") == Calibration("package", order.sha256, 160, 128, 5)
+    assert calibration_record(own, "dwq") == Calibration("package", order.sha256, 224, 128, 5)
     assert calibration_record(own, "dwq", samples=90).samples == 90
     assert calibration_facts(own) is None
     assert calibration_inputs(own, "awq") == {"sha256": order.sha256, "samples": 64, "length": 256, "seed": 5}
@@ -130,7 +129,7 @@ def test_a_plain_file_is_read_in_documents_of_whole_paragraphs(tmp_path: Path) -
     joined = "\n\n".join
     assert found.texts == {"text": [joined(paragraphs[:3]), joined(paragraphs[3:])]}
     assert found.name == "mine.md"
-    assert found.sha256 == hashlib.sha256((tmp_path / "mine.md").read_bytes()).hexdigest()
+    assert found.sha256 == digest_of(found.texts)
 
 
 def test_a_paragraph_of_any_length_is_divided(tmp_path: Path) -> None:
@@ -251,7 +250,13 @@ def test_inspect_warns_of_what_is_left_out(tmp_path: Path, user: User, monkeypat
     assert finding(report)["status"] == "warn"
     left_out = len(HELD_OUT[0].split("\n\n"))
     assert f"of {left_out + 1} paragraphs" in finding(report)["message"]
-    assert report["inputs"]["calibration"] == hashlib.sha256((tmp_path / "mine.txt").read_bytes()).hexdigest()
+    assert report["inputs"]["calibration"] == {
+        "place": str(tmp_path / "mine.txt"),
+        "unit": "paragraph",
+        "parts": left_out + 1,
+        "left_out": left_out,
+        "sha256": digest_of({"text": [OWN.strip()]}),
+    }
 
 
 def test_inspect_refuses_a_text_of_which_nothing_is_left(

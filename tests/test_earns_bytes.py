@@ -183,10 +183,10 @@ def test_what_is_not_better_is_refused_with_both_numbers(difference: float) -> N
 def test_a_gain_inside_the_noise_of_the_text_is_a_warning_and_one_outside_passes() -> None:
     inside, outside = (finding_of(EarnedFacts(gain(-0.10, error), BETWEEN)) for error in (0.051, 0.04))
     assert (inside.status, outside.status) == ("warn", "pass")
-    assert "0.10 ± 0.10 less, which is inside the noise of this text" in inside.message
+    assert "better by 0.10 ± 0.10, which is inside the noise of this text" in inside.message
     assert outside.message == (
-        "mean KLD 0.250 where plain rounding has 0.350 at equal bytes (between 3bit and 4bit): 29 % less (0.10 ± 0.080 "
-        "less); top-1 agreement 71.0 %, plain rounding 68.0 %"
+        "mean KLD 0.250 where plain rounding has 0.350 at equal bytes (between 3bit and 4bit): 29 % less (by 0.10 ± "
+        "0.080); top-1 agreement 71.0 %, plain rounding 68.0 %"
     )
     assert finding_of(EarnedFacts(gain(-0.10, 0.0511, factor=None), BETWEEN)).status == "warn"
 

@@ -30,6 +30,7 @@ from models import answer_table, make_scripted
 from pipeline import Ended, User, read_json, write_recipe
 from plans import sensitivities_of
 from test_forged_evidence import leaves, other
+from test_review import git
 
 ACCEPTED = {"check": "earns-bytes", "reason": "a model for tests"}
 Change = Callable[[dict[str, Any]], object]
@@ -160,6 +161,27 @@ def test_converted_once_more_in_an_empty_folder_it_is_the_same(machine: Machine)
     machine.upload("--rebuild")
     assert machine.check("rebuilt-equal")["status"] == "pass"
     assert "in an empty folder" in machine.check("rebuilt-equal")["message"]
+
+
+def test_no_command_prints_bits_that_a_plan_does_not_have(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "repo/.git")
+    git(machine.root / "repo", "init", "--quiet")
+    work = ("--work", machine.root / "work")
+    said = {
+        "list": machine.user.run("list").text,
+        "status": machine.user.run("status", *work).text,
+        "compare": machine.user.run("compare", "planned", "planned", *work).text,
+        "review": machine.user.run("review", "--recipe", "recipes/r.yaml", "--cards", "cards", "--print").text,
+        "review as JSON": machine.user.run(
+            "review", "--recipe", "recipes/r.yaml", "--cards", "cards", "--json", "--print"
+        ).text,
+        "card": (machine.card / "README.md").read_text(encoding="utf-8"),
+    }
+    assert {name: text for name, text in said.items() if "None" in text} == {}
+    assert {name: text for name, text in said.items() if "planned" not in text} == {}
+    assert "bits per weight 4.98" in said["compare"]
+    assert "copy the plan next to the recipe" in said["review"]
+    assert "A plan edited here fails the review." in said["review"]
 
 
 def test_bits_that_a_reviewer_edits_are_refused_before_anything_is_converted(machine: Machine) -> None:

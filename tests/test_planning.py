@@ -15,7 +15,7 @@ import pytest
 
 from mlx_publish.children.jobs import Job
 from mlx_publish.context import Context
-from mlx_publish.conversion import planning, sensitive
+from mlx_publish.conversion import sensitive
 from mlx_publish.conversion.planning import FILE, LIMITS, Followed, plan_inputs, plans_of
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL, closeness
@@ -24,8 +24,10 @@ from mlx_publish.evidence.sensitivities import Sensitivities
 from mlx_publish.machine.macs import need, usable
 from mlx_publish.model.cache import cache_of
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.model.weights import TensorInfo
 from mlx_publish.recipes.plan import read_plan
 from mlx_publish.recipes.read import recipe_from_file
+from mlx_publish.source import reach
 from mlx_publish.source.layout import prepare
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages import STAGES
@@ -128,8 +130,8 @@ def test_floors_are_kept(plan: Plan) -> None:
 
 
 def test_a_target_that_floors_forbid_names_the_least_that_can_be(plan: Plan) -> None:
-    with pytest.raises(BadInput, match=r"2 bits per weight cannot be reached.* at least 2\.905") as error:
-        plan({"target_bpw": 2})
+    with pytest.raises(BadInput, match=r"2\.7 bits per weight cannot be reached.* this model has 2\.905") as error:
+        plan({"target_bpw": 2.7})
     assert error.value.key == "variants[0].target_bpw"
     assert error.value.place.line
     least = float(error.value.remedy.split("target_bpw: ")[1].split(" ")[0])
@@ -248,7 +250,7 @@ def test_what_fits_a_mac_of_8_gb_needs_hardly_less(
 ) -> None:
     engine.answer = made_up(layers=28, hidden=3072, wide=8192, vocab=128256, kv=1024)
     config = ModelConfig(LLAMA_3B)
-    monkeypatch.setattr(planning, "metadata_of", lambda _: SimpleNamespace(config=config))
+    monkeypatch.setattr(reach, "metadata_of", lambda _: SimpleNamespace(config=config, language_tensors=()))
     made = next(iter(plan({"fits": fits, "context": context}).values()))
     cache = cache_of(config)
     assert cache is not None
@@ -267,3 +269,20 @@ def test_what_never_fits_is_told_with_what_it_needs(plan: Plan, engine: Engine) 
         plan({"fits": "16GB"})
     assert error.value.key == "variants[0].fits"
     assert "fits: 32GB" in error.value.remedy
+
+
+def test_a_mac_that_no_plan_fits_is_told_before_anything_is_measured(
+    plan: Plan, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = [TensorInfo("model.layers.0.mlp.up_proj.weight", "BF16", (1 << 18, 1 << 18), 1 << 37)]
+    known = SimpleNamespace(config=ModelConfig(LLAMA_3B), language_tensors=tensors)
+    monkeypatch.setattr(reach, "metadata_of", lambda _: known)
+    with pytest.raises(
+        BadInput, match=r"this model needs at least 23\.3 GB, and a Mac with 16 GB lets its GPU use 11\.5"
+    ):
+        plan({"fits": "16GB"})
+    monkeypatch.setattr(known, "config", ModelConfig({"model_type": "mamba2", "num_hidden_layers": 2}))
+    with pytest.raises(BadInput, match="the size of this model's cache is not known") as error:
+        plan({"fits": "16GB"})
+    assert error.value.key == "variants[0].fits"
+    assert engine.jobs == []

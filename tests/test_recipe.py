@@ -189,7 +189,7 @@ def test_wrong_recipes(keys: dict[str, Any]) -> None:
 def test_what_is_measured_where_nothing_is_said() -> None:
     found = RecipeSpec.model_validate({"source": "a/b"})
     fidelity, speed = found.fidelity, found.benchmark
-    assert (fidelity.tokens, fidelity.reference) == (1024, "none")
+    assert (fidelity.tokens, fidelity.reference) == (2048, "none")
     assert (fidelity.max_mean_kld, fidelity.min_same_first_choice, fidelity.max_perplexity_ratio) == (1.0, 0.4, 3.0)
     assert (speed.prompt_tokens, speed.generation_tokens, speed.trials) == ([128, 512, 2048], 128, 5)
     assert (speed.seconds, speed.max_spread, speed.max_drift) == (180, 0.15, 0.05)

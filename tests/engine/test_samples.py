@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from mlx_lm.utils import load_tokenizer  # noqa: TID251 -- what the engine hands over
+from tokenizers import processors
 
 from mlx_publish.engine.passages import SHARES, drawn, samples
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.sensitivities import CalibrationOrder
 from mlx_publish.source.calibration import package_texts
 from models import make_model
-from tiny_tokenizer import CHATML, build_tokenizer
+from tiny_tokenizer import CHATML, SPECIAL, TURN_START, build_tokenizer
 
 # Each byte of these letters is a token.
 KINDS = {"prose": "p", "code": "c", "dialogue": "d", "scripts": "s"}
@@ -100,6 +101,23 @@ def test_nothing_is_in_two_samples(tiny: tuple[Path, Any]) -> None:
     found = decoded(samples(*tiny, order({"text": [text]}, 99, 32)))
     assert len(found) == len(text) // 32
     assert sorted(found) == sorted(text[start : start + 32] for start in range(0, len(text) - 31, 32))
+
+
+def test_each_sample_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> None:
+    """Models that were trained with BOS in front of all texts compute nonsense without it."""
+    tokenizer = build_tokenizer()
+    begin = SPECIAL[TURN_START]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{begin} $A", None, [(begin, TURN_START)])
+    make_model(tmp_path / "m", chat_template=CHATML, tokenizer=tokenizer)
+    text = "".join(chr(33 + n % 90) for n in range(310))
+    texts = {"prose": [text, "a" * 20, "b" * 20], "dialogue": [[{"role": "user", "content": text}]]}
+    found = samples(tmp_path / "m", load_tokenizer(tmp_path / "m"), order(texts, 99, 32))
+    assert {len(ids) for ids in found} == {32}
+    assert {ids[0] for ids in found} == {TURN_START}
+    assert not [ids for ids in found if ids[1] == TURN_START]
+    joined = tokenizer.decode([id_ for ids in found for id_ in ids])
+    assert all(piece in joined for piece in (text[:31], text[31:62], text[279:310]))
+    assert [ids.count(TURN_START) for ids in found if "a" * 5 in tokenizer.decode(list(ids))].count(2) == 1
 
 
 def test_documents_that_are_too_short_are_joined(tiny: tuple[Path, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,14 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_publish.evidence.sensitivities import ModuleSensitivity, RungCost, rung_of
-from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, within
+from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, widest, within
 from sensitivities import made_up, module
 
 
 def all_of(modules: Sequence[ModuleSensitivity]) -> list[tuple[int, float]]:
     """Bytes and divergence of every allocation within the floors."""
-    own = [[c for key, c in m.rungs.items() if rung_of(key)[0] >= m.floor] for m in modules]
+    own = [list(_allowed(m)) for m in modules]
     return [(sum(c.bytes for c in picked), sum(c.kld for c in picked)) for picked in itertools.product(*own)]
+
+
+def _allowed(of: ModuleSensitivity) -> Iterator[RungCost]:
+    return (cost for key, cost in of.rungs.items() if rung_of(key)[0] >= of.floor)
 
 
 def drawn(seed: int, modules: int = 4) -> list[ModuleSensitivity]:
@@ -95,11 +99,20 @@ def test_floors_are_kept_and_what_matters_more_gets_more() -> None:
     assert bits[loud.path] > bits[quiet.path]
 
 
-def test_a_model_that_is_smaller_than_the_budget_stays_as_it_is() -> None:
-    modules = made_up(layers=2).modules
+def test_a_model_that_is_smaller_than_the_budget_stays_as_it_is_or_has_the_widest_rungs() -> None:
+    modules = [*made_up(layers=2).modules, ModuleSensitivity("odd", "other", 99, 2, {"16/0": RungCost(198, 0.0)})]
     got = fits_into(modules, 1 << 40)
     assert set(got.rungs.values()) == {"16/0"}
     assert got.kld == 0
+    rungs = dict(widest(modules).rungs)
+    assert rungs.pop("odd") == "16/0"
+    assert set(rungs.values()) == {"8/32"}
+
+
+def test_a_rung_that_gives_no_number_is_no_choice() -> None:
+    rungs = {"2/64": RungCost(10, float("nan")), "4/64": RungCost(20, float("inf")), "6/64": RungCost(30, 0.1)}
+    got = fits_into([ModuleSensitivity("a", "mlp", 64, 2, rungs)], 100)
+    assert dict(got.rungs) == {"a": "6/64"}
 
 
 @given(st.integers(0, 1 << 30), st.lists(st.integers(10, 400), min_size=2, max_size=8))

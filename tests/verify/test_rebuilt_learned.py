@@ -18,8 +18,9 @@ from mlx_publish.checks.published import PUBLISHED, Facts
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
 from mlx_publish.methods.rtn import Rounding
+from models import make_model
 from other_device import Tensors
-from pipeline import User
+from pipeline import User, write_recipe
 from rebuilding import Published, gpu, publish
 from samples_of_plans import make_learned
 
@@ -114,3 +115,70 @@ def test_the_noise_of_the_evidence_is_two_standard_errors(mean: float, status: s
     assert "made again it has 0.0225" in found[AGAIN].message
     assert ("awq gives other bytes on another machine" in found[AGAIN].message) == (status == "pass")
     assert json.dumps(found[AGAIN].details)
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "awq": {"method": "awq", "bits": 4, "learning": {"grid": 3}},
+    "gptq": {"method": "gptq", "bits": 4},
+    "dwq": {"method": "dwq", "bits": 4, "learning": {"learning_rate": 1e-5}},
+}
+
+
+def learned(root: Path, name: str, **keys: Any) -> None:
+    """Convert, compare and describe a random model; `work/r/it/model` is what would be published."""
+    make_model(root / "Own", hidden=128)
+    (root / "home").mkdir()
+    accept = [{"check": check, "reason": "a model for tests"} for check in ("earns-bytes", "mean-kld", "perplexity")]
+    recipe = {"source": "../Own", "base_model": "acme/base", "to": "folder:../out", "accept": accept}
+    write_recipe(root / "home/r.json", **recipe, variants=[{**WAYS[name], "name": "it"}], **keys)
+    for command in ("fidelity", "card"):
+        User(root / "home").run(command, "--recipe", "r.json", "--work", root / "work")
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_what_a_method_of_mlx_lm_learned_is_learned_again(shared: Path, tmp_path: Path, name: str) -> None:
+    root = once(shared / f"learned-{name}", lambda folder: learned(folder, name))
+    folder = shutil.copytree(root / "work/r/it/model", tmp_path / "out")
+    own = Published(folder, root / "Own", User(tmp_path / "home"))
+    assert own.evidence["quantization"]["deterministic"] is False
+    assert own.evidence["variant"]["options"]["method"] == name
+    words = ("verify", folder, "--rebuild", "--source", own.source, "--json")
+    checks = {check["id"]: check for check in json.loads(own.user.run(*words, code=1).out)["checks"]}
+    assert checks["made-again"]["status"] == "pass"
+    assert "byte for byte" in checks["made-again"]["message"]
+    assert checks["facts-of-source"]["status"] == "pass"
+    own.change(nudged)
+    found = own.rebuild()
+    assert found["status"] == "pass"
+    assert f"{name} gives other bytes on another machine" in found["message"]
+
+
+def nudged(tensors: Tensors) -> Tensors:
+    """One code of a module is another one, as elsewhere."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    dtype, shape, data = tensors[name]
+    return {**tensors, name: (dtype, shape, bytes([data[0] ^ 1]) + data[1:])}
+
+
+def test_what_learned_from_a_file_needs_that_file(shared: Path, tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        (folder / "home").mkdir(parents=True)
+        (folder / "home/notes.txt").write_text(
+            "".join(f"Note {n}: the tide comes at {n % 12}.\n\n" for n in range(400))
+        )
+        (folder / "home").rename(folder / "kept")
+        learned(folder, "gptq", calibration={"file": "../kept/notes.txt", "samples": 8, "length": 32})
+
+    root = once(shared / "learned-notes", make)
+    own = Published(shutil.copytree(root / "work/r/it/model", tmp_path / "out"), root / "Own", User(tmp_path / "home"))
+    words = ("verify", own.folder, "--rebuild", "--source", own.source)
+    said = own.user.run(*words, code=2).text
+    assert "names notes.txt as the calibration text, which is not published" in said
+    assert "Pass that file: --calibration FILE" in said
+    ended = own.user.run(*words, "--calibration", root / "kept/notes.txt", "--json", code=1)
+    checks = {check["id"]: check for check in json.loads(ended.out)["checks"]}
+    assert checks["made-again"]["status"] == "pass"
+    (tmp_path / "notes.txt").write_text("".join(f"Note {n}: nothing happened at all today.\n\n" for n in range(400)))
+    ended = own.user.run(*words, "--calibration", tmp_path / "notes.txt", "--json", code=1)
+    checks = {check["id"]: check for check in json.loads(ended.out)["checks"]}
+    assert "quantization.calibration.sha256" in checks["facts-of-source"]["message"]

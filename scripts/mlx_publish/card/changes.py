@@ -11,6 +11,8 @@ from mlx_publish.card.environment import environment
 from mlx_publish.card.loader import REVIEW
 from mlx_publish.evidence.evidence import LACKING, Evidence, LicenceSpec
 from mlx_publish.evidence.figures import Figures
+from mlx_publish.evidence.planned import plan_of
+from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.text import kit, numbers
 from mlx_publish.text.markdown import Markdown, escape, is_web, one_line
 
@@ -98,6 +100,7 @@ def body(cards: Sequence[Proposed], review: Review) -> str:
         compared=any(card.figures_before for card in cards),
         base=review.base,
         pinned=review.pinned,
+        planned=", ".join(card.evidence.variant.label for card in cards if plan_of(card.evidence)),
         notes=_notes(cards),
         licences=_licences(cards),
         publish=review.publish,
@@ -116,6 +119,8 @@ def _card(card: Proposed, web: str) -> Mapping[str, object]:
         "label": now.variant.label,
         "card": f"{at}/README.md" if at else None,
         "evidence": f"{at}/evidence.json" if at else None,
+        "planned": plan_of(now) is not None,
+        "plan": f"{at}/{PLAN_FILE}" if at else None,
         "verdict": step.word if step else "not compared",
         "warns": step is not None and step.warns,
         "cells": Markdown(" | ".join(_cell(number, figures, before) for number in _NUMBERS if number.in_overview)),
@@ -143,7 +148,16 @@ def _changed(card: Proposed, now: Figures, before: Figures | None) -> str:
     ]
     if now.device and before.device and now.device != before.device:
         moved.append(f"speed on {now.device}, before on {before.device}")
+    if (old_plan := _plan(card.before)) and (plan := plan_of(card.evidence)) and plan.sha256 != old_plan:
+        moved.append("another plan")
     return "; ".join((files, *moved)) if moved else f"{files}, same numbers"
+
+
+def _plan(before: Before) -> object:
+    """Return the digest of the plan of evidence of the base branch; None if it has none."""
+    quantization = before.get("quantization")
+    plan = quantization.get("plan") if isinstance(quantization, Mapping) else None
+    return plan.get("sha256") if isinstance(plan, Mapping) else None
 
 
 def _notes(cards: Sequence[Proposed]) -> list[_Note]:

@@ -21,6 +21,8 @@ class CalibrationFacts:
     parts: int
     left_out: int
     """Parts that share 13 words in a row with the text of the comparison."""
+    sha256: str
+    """Of the texts that are left."""
 
 
 def _apart(facts: SourceFacts) -> Says:

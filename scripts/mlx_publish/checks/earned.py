@@ -51,10 +51,10 @@ def _earns(facts: EarnedFacts) -> Says:
         short = f"mean KLD {significant(gain.mean_kld)}, plain rounding {significant(gain.rounding_kld)} at equal bytes"
         remedy = f"Publish {' or '.join(facts.beside)} instead, or give the method other settings."
         return failed(f"{text}: it is not better; {top}", remedy, short=short)
-    change = f"{significant(-gain.difference, 2)} ± {significant(noise, 2)} less"
+    change = f"by {significant(-gain.difference, 2)} ± {significant(noise, 2)}"
     if -gain.difference <= noise:
         return warned(
-            f"{text}: {change}, which is inside the noise of this text; {top}",
+            f"{text}: better {change}, which is inside the noise of this text; {top}",
             "Measure it on more text (fidelity.tokens), or publish plain rounding.",
         )
     return passed(f"{text}: {100 * -gain.difference / gain.rounding_kld:.0f} % less ({change}); {top}")

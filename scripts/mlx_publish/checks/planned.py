@@ -31,7 +31,7 @@ class PlannedFacts:
     budget_bytes: int | None = None
     """Of all weights; None for a plan without a target in bytes."""
     step_bytes: int | None = None
-    """What the next wider allocation has more, where a solver chose this one; None where nothing is wider."""
+    """What the next wider allocation has more; None where nothing is wider, and for a plan that was made before."""
 
 
 def _hit(facts: PlannedFacts | None) -> Says:
@@ -71,14 +71,14 @@ def _within(
         return failed(f"{words}, and {asked}", "Use a lower target.", **details)
     if now >= (1 - share) * limit:
         return passed(f"{words}; {asked}", **details)
-    if all(module.bits == WHOLE for module in facts.plan.modules.values()):
+    if facts.plan.unquantized_bytes <= (facts.budget_bytes or 0):
         return warned(
-            f"{words}, below the target ({asked}): the whole model is smaller, so nothing is quantized",
+            f"{words}, below the target ({asked}): the source itself is smaller, so every module has the widest rung",
             "Use a lower target, or an unquantized variant (dtype: bfloat16).",
             **details,
         )
     if facts.step_bytes is None:
-        return warned(f"{words}, below the target ({asked}): more bits are not predicted to help", **details)
+        return warned(f"{words}, below the target ({asked}), as planned", **details)
     if facts.weight_bytes + facts.step_bytes > (facts.budget_bytes or 0):
         return warned(
             f"{words}, below the target ({asked}): the next step of any module is {size(facts.step_bytes)}", **details

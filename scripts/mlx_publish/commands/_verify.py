@@ -25,21 +25,21 @@ from mlx_publish.text.console import Console
 from mlx_publish.text.temporary import TemporaryFolder
 from mlx_publish.verify.plan import misplanned
 from mlx_publish.verify.published import CARD, CHART, EVIDENCE, Published, find
-from mlx_publish.verify.rebuild import Rebuilt, rebuild
+from mlx_publish.verify.rebuild import NOTHING, Given, Rebuilt, rebuild
 
 
 def verify(
-    place: str, console: Console, *, again: bool, source: str = "", work: Path | None, as_json: bool, by: Wanted
+    place: str, console: Console, *, again: bool, given: Given = NOTHING, work: Path | None, as_json: bool, by: Wanted
 ) -> int:
     """Print the verdict on a published model; return 1 if it does not match its evidence.
 
     `place` is a repo, optionally with `@tag`, its address, or a folder. With `again` the source is converted again, in
-    `work` or in a temporary folder; `source` is the folder of a source that is not a repo. `by` names the signatures
-    that are required.
+    `work` or in a temporary folder, of what is published and of what is `given`. `by` names the signatures that are
+    required.
     """
     published = find(place)
     measured = measurer(published.files, by)
-    findings, made = _judged(published, console, (again, source, work), measured.by)
+    findings, made = _judged(published, console, (again, given, work), measured.by)
     signed = signatures(published.files, published.sha256, by, measured, published.repo)
     findings += reportable(signed, alone=findings[0].status == "fail")
     good = verdict_of(findings) == "pass"
@@ -73,13 +73,13 @@ def _conclude(place: str, published: Published, findings: tuple[Finding, ...], c
 
 
 def _judged(
-    published: Published, console: Console, rebuilding: tuple[bool, str, Path | None], attested: str
+    published: Published, console: Console, rebuilding: tuple[bool, Given, Path | None], attested: str
 ) -> tuple[tuple[Finding, ...], Rebuilt | None]:
-    again, source, work = rebuilding
+    again, given, work = rebuilding
     made = None
     try:
         evidence = published.evidence
-        made = _again(published, source, work, console) if again else None
+        made = _again(published, given, work, console) if again else None
         facts = replace(_facts(published, evidence, made), attested=attested)
         of = evidence.source
         place = f"{of.repo} at {of.identity[:12]}" if of.repo else f"the folder {of.name}"
@@ -124,8 +124,8 @@ def _rendered(evidence: Evidence) -> Mapping[str, str | None] | str:
     return {CARD: card, CHART: render_chart(evidence)}
 
 
-def _again(published: Published, source: str, work: Path | None, console: Console) -> Rebuilt:
+def _again(published: Published, given: Given, work: Path | None, console: Console) -> Rebuilt:
     if work is not None:
-        return rebuild(published, source, work.resolve(), console)
+        return rebuild(published, given, work.resolve(), console)
     with TemporaryFolder() as folder:
-        return rebuild(published, source, folder, console)
+        return rebuild(published, given, folder, console)

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rebuild", action="store_true", help="convert the source again and compare byte by byte")
     parser.add_argument("--source", metavar="DIR", default="", help="folder of the source, if it was one")
+    parser.add_argument("--calibration", metavar="FILE", default="", help="calibration text, if it was a file")
     parser.add_argument("--work", type=Path, metavar="DIR", help="work folder of --rebuild, which is then kept")
     for name, (kind, metavar, text) in _SIGNERS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
@@ -48,13 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print the verdict; return 1 if the model does not match its evidence."""
     from mlx_publish.commands._verify import verify
+    from mlx_publish.verify.rebuild import Given
 
     again = options.rebuild or bool(options.work)
     return verify(
         options.place,
         console,
         again=again,
-        source=options.source,
+        given=Given(options.source, options.calibration),
         work=options.work,
         as_json=options.json,
         by=_signers(options),

@@ -12,6 +12,7 @@ from mlx_publish.context import Context
 from mlx_publish.conversion.sensitive import Measured
 from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.quantization import PLAN_FILE, Calibration, PlanGroup, PlanSummary, Quantization
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.sensitivities import CalibrationOrder, ModuleSensitivity, rung_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.methods.plan import Target
@@ -26,7 +27,7 @@ from mlx_publish.recipes.plan import (
     digest_of_choice,
     read_plan,
 )
-from mlx_publish.source.calibration import calibration_name
+from mlx_publish.source.calibration import calibration_record
 from mlx_publish.source.layout import Prepared
 from mlx_publish.source.resolve import converter, source_of
 from mlx_publish.text.yaml import parse_yaml
@@ -37,7 +38,7 @@ _BITS = 8
 
 def plan_from(context: Context, target: Target, found: Measured, allocation: Allocation, need: int | None) -> Plan:
     """Return the plan of an allocation, with the importance that its modules use."""
-    of, order = found.sensitivities, found.calibration
+    of = found.sensitivities
     modules = {module.path: _module(module, allocation.rungs[module.path]) for module in of.modules}
     used = {module.input for module in modules.values() if module.bits != rung_of("16/0")[0]}
     whole = next(iter(of.modules))
@@ -46,13 +47,7 @@ def plan_from(context: Context, target: Target, found: Measured, allocation: All
     weights = other_weights + sum(module.weights for module in of.modules)
     return Plan(
         source=PlannedSource(name=context.recipe.source_name[:200], identity=source_of(context).identity),
-        calibration=PlannedCalibration(
-            text=calibration_name(context),
-            sha256=order.sha256,
-            samples=order.samples,
-            length=order.length,
-            seed=order.seed,
-        ),
+        calibration=PlannedCalibration.model_validate(to_json(calibration_record(context, "plan"))),
         tools={"mlx-publish": __version__, **versions(*converter(context).packages)},
         target=target.keys,
         target_words=target.words,

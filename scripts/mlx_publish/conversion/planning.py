@@ -11,20 +11,18 @@ from mlx_publish.checks.planned import PlannedFacts
 from mlx_publish.context import Context
 from mlx_publish.conversion.planned_file import followed_file, plan_from, quantization_of
 from mlx_publish.conversion.sensitive import Measured, measured
-from mlx_publish.errors import BadInput
 from mlx_publish.evidence.closeness import CLOSE, NEAR_IDENTICAL
 from mlx_publish.evidence.digests import sha256_of
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
-from mlx_publish.evidence.sensitivities import CalibrationOrder, Sensitivities
-from mlx_publish.machine.macs import most_weights_for, need, smallest_mac, usable
+from mlx_publish.evidence.sensitivities import WHOLE, CalibrationOrder, Sensitivities, rung_of
+from mlx_publish.machine.macs import most_weights_for, need
 from mlx_publish.methods.plan import Target, target_of
-from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, within
-from mlx_publish.model.cache import cache_of
+from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, widest, within
 from mlx_publish.recipes.plan import Plan, read_plan, write_plan
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.calibration import calibration_inputs
 from mlx_publish.source.layout import Prepared
-from mlx_publish.source.resolve import metadata_of
+from mlx_publish.source.reach import cache_bytes, too_little
 from mlx_publish.text.numbers import significant, size
 
 FILE = "plan.yaml"
@@ -117,7 +115,9 @@ def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) 
         path = context.work.variant(variant.label) / FILE
         if given := given_plan(context, variant):
             plan = followed_file(context, given, path, prepared)
-            followed = Followed(target, path, sha256_of(path), plan)
+            cache = cache_bytes(context, variant, target)
+            budget = _budget(target, plan.weights, cache)
+            followed = Followed(target, path, sha256_of(path), plan, cache_bytes=cache, budget_bytes=budget)
         else:
             followed = _planned(context, variant, target, measured(context, variant, prepared))
             write_plan(path, followed.plan)
@@ -133,15 +133,18 @@ def plans_of(context: Context, variants: Sequence[Variant], prepared: Prepared) 
 def _planned(context: Context, variant: Variant, target: Target, found: Measured) -> Followed:
     """Solve for a target."""
     sensitivities, modules = found.sensitivities, found.sensitivities.modules
-    cache = _cache_bytes(context, variant, target)
-    budget = _budget(target, sensitivities, cache)
+    cache = cache_bytes(context, variant, target)
+    budget = _budget(target, weights_of(sensitivities), cache)
     try:
         if budget is None:
             allocation = within(modules, LIMITS[target.aim or ""])
         else:
             allocation = fits_into(modules, budget - sensitivities.other_bytes)
     except OutOfReach as error:
-        raise _too_little(context, variant, target, sensitivities, int(error.least), cache) from None
+        least = int(error.least) + sensitivities.other_bytes, weights_of(sensitivities)
+        raise too_little(context, variant, target, least, cache) from None
+    if all(rung_of(rung) == WHOLE for rung in allocation.rungs.values()):
+        allocation = widest(modules)  # with nothing quantized it would be another kind of variant
     weight_bytes = allocation.bytes + sensitivities.other_bytes
     needed = need(weight_bytes, cache) if target.memory_gb is not None else None
     return Followed(
@@ -160,26 +163,10 @@ def _step(sensitivities: Sensitivities, allocation: Allocation) -> int | None:
     return step_above(sensitivities.modules, allocation.rungs)
 
 
-def _cache_bytes(context: Context, variant: Variant, target: Target) -> int:
-    """Return what the cache takes at the context of a `fits` target; 0 for any other. `BadInput` if nobody knows."""
-    if target.memory_gb is None:
-        return 0
-    cache = cache_of(metadata_of(context).config)
-    if cache is None:
-        place, key = context.recipe.key_of(variant, "fits")
-        raise BadInput(
-            "the size of this model's cache is not known from its config",
-            place=place,
-            key=key,
-            remedy="Use target_bpw in place of fits.",
-        )
-    return cache.bytes_at(target.context) or 0
-
-
-def _budget(target: Target, sensitivities: Sensitivities, cache: int) -> int | None:
+def _budget(target: Target, weights: int, cache: int) -> int | None:
     """Return the bytes that all weights may have; None for an aim."""
     if target.bits_per_weight is not None:
-        return int(target.bits_per_weight * weights_of(sensitivities) / 8)
+        return int(target.bits_per_weight * weights / 8)
     return most_weights_for(target.memory_gb << 30, cache) if target.memory_gb is not None else None
 
 
@@ -187,27 +174,3 @@ def weights_of(sensitivities: Sensitivities) -> int:
     """Return the number of all weights."""
     others = sensitivities.other_weights or sensitivities.other_bytes // 2
     return others + sum(module.weights for module in sensitivities.modules)
-
-
-def _too_little(
-    context: Context, variant: Variant, target: Target, sensitivities: Sensitivities, least: int, cache: int
-) -> BadInput:
-    """Say what least is reachable."""
-    place, key = context.recipe.key_of(variant, target.key)
-    total = least + sensitivities.other_bytes
-    if target.memory_gb is not None:
-        mac = smallest_mac(total + cache)
-        return BadInput(
-            f"{target.words} cannot be reached: this model needs at least {size(need(total, cache))}, and a Mac with "
-            f"{target.memory_gb} GB lets its GPU use {size(usable(target.memory_gb << 30))}",
-            place=place,
-            key=key,
-            remedy=f"Use fits: {mac}GB, or a shorter context." if mac else "Use a smaller model.",
-        )
-    bits = 8 * total / weights_of(sensitivities)
-    return BadInput(
-        f"{target.words} cannot be reached: with the floors of its modules, this model has at least {bits:.3f}",
-        place=place,
-        key=key,
-        remedy=f"Use target_bpw: {math.ceil(10 * bits) / 10:g} or more.",
-    )

@@ -14,9 +14,10 @@ from mlx_publish.engine.tokenizing import own_tokenizer
 Dialogues = Sequence[Sequence[Mapping[str, str]]]
 Encodable = tuple[str, bool]
 """A text, and whether the tokenizer puts its special tokens around it."""
+Encode = Callable[[str, bool], list[int]]
 
 
-def encoder(folder: Path, tokenizer: Any) -> Callable[[str, bool], list[int]]:
+def encoder(folder: Path, tokenizer: Any) -> Encode:
     """Return what makes ids of a text, with the tokenizer's special tokens around it or without."""
     raw = own_tokenizer(folder)
 
@@ -26,6 +27,12 @@ def encoder(folder: Path, tokenizer: Any) -> Callable[[str, bool], list[int]]:
         return [int(id_) for id_ in tokenizer.encode(text, add_special_tokens=special)]
 
     return encode
+
+
+def beginning(encode: Encode) -> list[int]:
+    """Return the special tokens that the tokenizer puts before a text; some models compute nonsense without them."""
+    bare, whole = encode("a", False), encode("a", True)
+    return next((whole[:start] for start in range(len(whole)) if whole[start : start + len(bare)] == bare), [])
 
 
 def rendered(tokenizer: Any, dialogues: Dialogues) -> Iterator[Encodable]:

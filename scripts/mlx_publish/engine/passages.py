@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_publish.engine.encoding import Dialogues, Encodable, encoder, rendered
+from mlx_publish.engine.encoding import Dialogues, Encodable, Encode, beginning, encoder, rendered
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.sensitivities import CalibrationOrder
 
@@ -113,13 +113,15 @@ def samples(folder: Path, tokenizer: Any, order: CalibrationOrder) -> tuple[tupl
 def drawn(folder: Path, tokenizer: Any, order: CalibrationOrder, apart: int = 0) -> Drawn:
     """Return samples, and `apart` others that share no document with them: at most a quarter of all."""
     dice = random.Random(order.seed)  # noqa: S311  the same on all machines
-    enough = order.samples + 2 * apart
+    encode = encoder(folder, tokenizer)
+    begin, enough = beginning(encode), order.samples + 2 * apart
     windows: dict[str, list[_Window]] = {}
     tokens = 0
     for kind in sorted(order.texts, key=lambda kind: [*SHARES, kind].index(kind)):
         documents: Any = order.texts[kind]
-        found, read = _windows(kind, _encoded(folder, tokenizer, documents, dice), order.length, enough)
-        windows[kind], tokens = found, tokens + read
+        read = _encoded(encode, tokenizer, documents, dice)
+        found, count = _windows(kind, read, begin, order, enough)
+        windows[kind], tokens = found, tokens + count
     count = sum(map(len, windows.values()))
     if not count:
         raise BadInput(
@@ -141,10 +143,9 @@ def drawn(folder: Path, tokenizer: Any, order: CalibrationOrder, apart: int = 0)
 
 
 def _encoded(
-    folder: Path, tokenizer: Any, documents: Sequence[str | Sequence[Mapping[str, str]]], dice: random.Random
+    encode: Encode, tokenizer: Any, documents: Sequence[str | Sequence[Mapping[str, str]]], dice: random.Random
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield number and ids of the documents, in an order that is drawn; a template renders some dialogues at once."""
-    encode = encoder(folder, tokenizer)
     numbers = sorted(range(len(documents)), key=lambda _: dice.random())
     for start in range(0, len(numbers), _AT_ONCE):
         batch = numbers[start : start + _AT_ONCE]
@@ -156,27 +157,30 @@ def _encoded(
 
 
 def _windows(
-    kind: str, documents: Iterable[tuple[int, list[int]]], length: int, enough: int
+    kind: str, documents: Iterable[tuple[int, list[int]]], begin: list[int], order: CalibrationOrder, enough: int
 ) -> tuple[list[_Window], int]:
-    """Return samples of documents until there are `enough`, and how many tokens were read."""
+    """Return samples of documents until there are `enough`, and how many tokens were read.
+
+    What continues a document begins as all texts of the tokenizer do, with the ids `begin`.
+    """
     found: list[_Window] = []
     joined: list[int] = []
     joined_of: set[int] = set()
     tokens = 0
     for number, ids in documents:
         tokens += len(ids)
-        whole = len(ids) // length * length
-        found += [
-            _Window(kind, frozenset({number}), tuple(ids[start : start + length])) for start in range(0, whole, length)
-        ]
-        if rest := ids[whole:]:
-            # Of a long document a short end is left out.
-            if not whole or len(rest) >= length // 2:
-                joined += rest
-                joined_of.add(number)
-            if len(joined) >= length:
-                found.append(_Window(kind, frozenset(joined_of), tuple(joined[:length])))
-                joined, joined_of = [], set()
+        before = begin if ids[: len(begin)] == begin else []
+        text, step = ids[len(before) :], order.length - len(before)
+        whole = len(text) // step * step
+        pieces = (text[start : start + step] for start in range(0, whole, step))
+        found += [_Window(kind, frozenset({number}), (*before, *piece)) for piece in pieces]
+        # Of a long document a short end is left out.
+        if (rest := text[whole:]) and (not whole or len(rest) >= step // 2):
+            joined += [*before, *rest]
+            joined_of.add(number)
+        if len(joined) >= order.length:
+            found.append(_Window(kind, frozenset(joined_of), tuple(joined[: order.length])))
+            joined, joined_of = [], set()
         if len(found) >= enough:
             break
     return found, tokens
@@ -198,4 +202,9 @@ def _in_shares(windows: Mapping[str, Sequence[_Window]], count: int) -> list[_Wi
 
 def tokens_sha256(parts: Sequence[Passage]) -> str:
     """Return the SHA-256 of all ids, in decimal with commas, a passage a line."""
-    return hashlib.sha256("\n".join(",".join(map(str, part.ids)) for part in parts).encode()).hexdigest()
+    return samples_sha256([part.ids for part in parts])
+
+
+def samples_sha256(texts: Sequence[Sequence[int]]) -> str:
+    """Return the same of samples."""
+    return hashlib.sha256("\n".join(",".join(map(str, ids)) for ids in texts).encode()).hexdigest()

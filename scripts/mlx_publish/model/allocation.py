@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.evidence.sensitivities import ModuleSensitivity, rung_of
+from mlx_publish.evidence.sensitivities import WHOLE, ModuleSensitivity, rung_of
 
 _UNITS, _CELLS = 1 << 19, 1 << 27
 """Most units of the whole model, and of all modules together: each has a byte in memory."""
@@ -63,6 +63,12 @@ def fits_into(modules: Sequence[ModuleSensitivity], budget: int) -> Allocation:
     return _allocation(modules, table.picked(table.cells))
 
 
+def widest(modules: Sequence[ModuleSensitivity]) -> Allocation:
+    """Return the allocation with all modules quantized, each as well as it can be."""
+    choices = [_useful(module) for module in modules]
+    return _allocation(modules, [next((c for c in own[::-1] if rung_of(c.rung) != WHOLE), own[-1]) for own in choices])
+
+
 def within(modules: Sequence[ModuleSensitivity], limit: float) -> Allocation:
     """Return the smallest allocation with a predicted divergence of at most `limit`. Raises `OutOfReach`."""
     choices = [_useful(module) for module in modules]
@@ -96,7 +102,7 @@ def _useful(module: ModuleSensitivity) -> tuple[_Choice, ...]:
     of_module = [
         _Choice(key, cost.bytes, max(0.0, cost.kld))
         for key, cost in module.rungs.items()
-        if rung_of(key)[0] >= module.floor
+        if rung_of(key)[0] >= module.floor and math.isfinite(cost.kld)  # one that overflows is no choice
     ]
     useful: list[_Choice] = []
     for choice in sorted(of_module, key=lambda choice: (choice.bytes, choice.kld, rung_of(choice.rung))):

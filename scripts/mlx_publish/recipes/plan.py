@@ -139,15 +139,24 @@ class Plan(Strict):
         return self.chosen != digest_of_choice(self.modules)
 
     @property
+    def weights(self) -> int:
+        """How many weights all tensors have."""
+        return self.others.weights + sum(module.weights for module in self.modules.values())
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all tensors."""
         return self.others.bytes + sum(self.module_bytes(module) for module in self.modules.values())
 
     @property
+    def unquantized_bytes(self) -> int:
+        """Bytes of all tensors where nothing is quantized."""
+        return self.others.bytes + self.dtype_bytes * sum(module.weights for module in self.modules.values())
+
+    @property
     def bits_now(self) -> float:
         """Bits per weight, of the modules as they stand there now."""
-        weights = self.others.weights + sum(module.weights for module in self.modules.values())
-        return 8 * self.weight_bytes / (weights or 1)
+        return 8 * self.weight_bytes / (self.weights or 1)
 
     def module_bytes(self, module: PlannedModule) -> int:
         """Return the bytes of a module with its scales and biases."""

@@ -110,9 +110,9 @@ class Amount(NamedTuple):
     """Tokens of a sample."""
 
 
-# Within the package's text, which has some 200 samples of 128 tokens. Plans compare many roundings of each module, so
+# Within the package's text, which has some 300 samples of 128 tokens. Plans compare many roundings of each module, so
 # they read less; dwq takes a step for each few samples.
-_AMOUNTS = {"plan": Amount(64, 128), "awq": Amount(64, 256), "gptq": Amount(64, 256), "dwq": Amount(160, 128)}
+_AMOUNTS = {"plan": Amount(64, 128), "awq": Amount(64, 256), "gptq": Amount(96, 256), "dwq": Amount(224, 128)}
 
 
 class CalibrationText(Strict):
@@ -121,9 +121,9 @@ class CalibrationText(Strict):
     file: Annotated[str | None, BeforeValidator(_is_local)] = Field(None, min_length=1, max_length=1000)
     """Local text file, relative to the recipe: `.txt` or `.md`, or `.jsonl` with `text` or `messages` in each line.
     At most 10 MB. Passages that are also in the text of the comparison are left out. Default: the package's text, about
-    100 kB of prose, code, dialogues and other languages."""
+    140 kB of prose, code, dialogues and other languages."""
     samples: int | None = Field(None, ge=1, le=4096)
-    """Maximum number of samples. Default: 64 for plans, `awq` and `gptq`, 160 for `dwq`."""
+    """Maximum number of samples. Default: 64 for plans and `awq`, 96 for `gptq`, 224 for `dwq`."""
     length: int | None = Field(None, ge=32, le=4096)
     """Tokens per sample. Default: 128 for plans and `dwq`, 256 for `awq` and `gptq`."""
     seed: int = Field(0, ge=0, le=2**32 - 1)

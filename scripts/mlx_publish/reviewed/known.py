@@ -14,13 +14,14 @@ from mlx_publish.checks.twin import MAX_NMSE
 from mlx_publish.context import Context
 from mlx_publish.evidence.evidence import Evidence, Judged
 from mlx_publish.evidence.planned import plan_of
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.reviewed.assembling import assemble, bound_of
 from mlx_publish.reviewed.known_chat import chat_differences
 from mlx_publish.reviewed.known_ladder import ladder_differences
 from mlx_publish.reviewed.walk import Difference, cut, walk
-from mlx_publish.source.calibration import calibration_inputs
+from mlx_publish.source.calibration import calibration_record
 from mlx_publish.text import kit
 
 _REPORT = {
@@ -81,11 +82,13 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
 def _calibration(context: Context, variant: Variant, evidence: Evidence) -> Iterator[Difference]:
     """Compare the text that bits were chosen by with the one that this recipe reads here."""
     stated = evidence.quantization.calibration if evidence.quantization else None
-    if stated and variant.label not in context.recipe.plans:
-        asked = calibration_inputs(context, variant.quantizer.name)
-        asked["samples"] = min(int(str(asked["samples"])), stated.samples)  # a short text has fewer
-        for key, own in asked.items():
-            yield from walk(f"quantization.calibration.{key}", stated.plain.get(key), own, "the recipe")
+    if stated is None or variant.label in context.recipe.plans:
+        return
+    wanted = to_json(calibration_record(context, variant.quantizer.name))
+    if 0 < stated.samples < wanted["samples"]:  # a text may have fewer than are asked for
+        del wanted["samples"]
+    for key, own in wanted.items():
+        yield from walk(f"quantization.calibration.{key}", stated.plain.get(key), own, "the recipe")
 
 
 def _measured_bits(context: Context, variant: Variant) -> bool:

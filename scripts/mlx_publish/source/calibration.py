@@ -39,7 +39,7 @@ class CalibrationTexts:
     texts: Mapping[str, Sequence[Text]]
     """Documents and dialogues by kind, as `engine.passages.samples` takes them."""
     sha256: str
-    """Of the user's file, or of the package's texts."""
+    """Of these texts: of what is left of the user's file."""
     facts: CalibrationFacts | None = None
     """What was left out of the user's file."""
 
@@ -66,7 +66,7 @@ def calibration_order(context: Context, method: str = "plan") -> CalibrationOrde
     if read.facts and not any(read.texts.values()):
         raise Refused("nothing of the calibration text is left", check="calibration-apart", place=read.facts.place)
     amount, place = asked.amount(method), str(read.facts.place) if read.facts else ""
-    return CalibrationOrder(read.texts, digest_of(read.texts), amount.samples, amount.length, asked.seed, place)
+    return CalibrationOrder(read.texts, read.sha256, amount.samples, amount.length, asked.seed, place)
 
 
 def calibration_inputs(context: Context, method: str = "plan") -> dict[str, object]:
@@ -100,8 +100,9 @@ def _texts(context: Context) -> CalibrationTexts:
     path = (folder / expanded(file)).resolve()
     read = read_file(path, recipe.place_of("calibration.file"))
     found, left_out = _apart(read, held_out_words())
-    facts = CalibrationFacts(str(path), read.unit, len(read.parts), left_out)
-    return CalibrationTexts(path.name, {"text": found}, read.sha256, facts)
+    kept = {"text": found}
+    facts = CalibrationFacts(str(path), read.unit, len(read.parts), left_out, digest_of(kept))
+    return CalibrationTexts(path.name, kept, facts.sha256, facts)
 
 
 def held_out_words() -> Grams:

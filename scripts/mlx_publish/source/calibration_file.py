@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ class Read:
     """A file in its parts."""
 
     parts: list[Part]
-    sha256: str
     flowing: bool
     """Whether the parts follow each other in one text."""
 
@@ -67,7 +65,7 @@ def read_file(path: Path, key: Place) -> Read:
             place=Place(str(path)),
             remedy="Add text, or remove calibration.file from the recipe.",
         )
-    return Read(parts, hashlib.sha256(content).hexdigest(), flowing)
+    return Read(parts, flowing)
 
 
 def _content(path: Path, key: Place) -> bytes:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mlx_publish.checks.base import run_checks, run_in_groups
+from mlx_publish.checks.calibration import CalibrationFacts
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import REVISION, licence_of
 from mlx_publish.checks.source import GROUPS
 from mlx_publish.context import Context, Later, Outcome
 from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
+from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Inspected, InspectedSource, LicenceName, Refusal, SourceCard, SourceName
 from mlx_publish.hub.repo import exists
@@ -20,7 +22,8 @@ from mlx_publish.model.senses import in_words, senses_in
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
-from mlx_publish.source.calibration import calibration_facts, calibration_texts
+from mlx_publish.source.calibration import calibration_facts
+from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
 from mlx_publish.source.room import estimated, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
@@ -31,7 +34,7 @@ from mlx_publish.stages.stage import Stage
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return commit or digest of the source, and what is asked for."""
     support, policy = converter(context).support(), policy_of(context)
-    file = context.recipe.spec.calibration.file if _learns(variant) else None
+    text = _own_text(context, variant)
     return {
         "source": _identity(context),
         "recipe": context.recipe.digest_of(
@@ -42,7 +45,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "mlx_lm": support.version if support else None,
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
-        **({"calibration": calibration_texts(context).sha256} if file else {}),
+        **({"calibration": to_json(text)} if text else {}),
     }
 
 
@@ -63,6 +66,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         if policy := policy_of(context):
             files_bytes = sum(entry.size for entry in first.source.entries.values())
             judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.card).id)
+        judge_reach(context, [own.variant for own in facts.values()])
         room = judge_room(context, first, [own.variant for own in facts.values()])
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
@@ -104,12 +108,16 @@ def _facts(context: Context, variant: Variant) -> SourceFacts:
         limited=support.limited if support else {},
         twin=lambda: twin_facts(context),
         taken=_taken(context.recipe, variant),
-        calibration=calibration_facts(context) if _learns(variant) else None,
+        calibration=_own_text(context, variant),
     )
 
 
-def _learns(variant: Variant) -> bool:
-    return variant.quantized and variant.quantizer.learns
+def _own_text(context: Context, variant: Variant) -> CalibrationFacts | None:
+    """Return what is known of a file of the user's that the variant's method reads; None where it reads none."""
+    method = variant.quantizer
+    follows = method.portable and (variant.label in context.recipe.plans or variant.label in context.plans)
+    reads = variant.quantized and method.learns and not follows
+    return calibration_facts(context) if reads else None
 
 
 def _taken(recipe: Recipe, variant: Variant) -> dict[str, bool]:

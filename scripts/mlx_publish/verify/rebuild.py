@@ -11,9 +11,11 @@ from mlx_publish.errors import BadInput
 from mlx_publish.evidence.evidence import Evidence, VariantSpec
 from mlx_publish.evidence.planned import is_portable
 from mlx_publish.evidence.weight_differences import Closeness, WeightDifferences
+from mlx_publish.model.names import shown
 from mlx_publish.recipes.read import recipe_from_data
 from mlx_publish.recipes.recipe import Recipe
 from mlx_publish.reviewed.known import of_source
+from mlx_publish.source.calibration import PACKAGE
 from mlx_publish.source.resolve import source_of
 from mlx_publish.stages.rebuilding import PLANNED, made
 from mlx_publish.text.console import Console
@@ -24,6 +26,19 @@ from mlx_publish.verify.weights import differing_weights
 from mlx_publish.work import Work
 
 _LEAST, _MOST = 32, 65536  # tokens, as a recipe has them
+
+
+@dataclass(frozen=True)
+class Given:
+    """What nobody publishes, by its path; empty where it is not needed."""
+
+    source: str = ""
+    """The folder of a source that is no repo."""
+    calibration: str = ""
+    """The text that a method learned from, where it is not the package's."""
+
+
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
@@ -39,17 +54,17 @@ class Rebuilt:
     """Of a method that gives other bytes on other machines: how far both are from the source, or why nobody knows."""
 
 
-def rebuild(published: Published, source: str, root: Path, console: Console) -> Rebuilt:
+def rebuild(published: Published, given: Given, root: Path, console: Console) -> Rebuilt:
     """Convert the source of a published model's evidence at its commit again, in the work folder `root`.
 
     Of a planned variant the published plan is followed. Weights that differ are compared tensor by tensor; those of a
-    method that learns also by their distance from the source. `source` is the folder of a source that is no repo.
+    method that learns also by their distance from the source.
     Raises what `convert` raises, `BadInput` if no source is known or the folder is another one, and `Refused` if it
     cannot be converted any more.
     """
     evidence = published.evidence
     plan = published_plan(published, root)
-    recipe = recipe_of(evidence, source, plan)
+    recipe = recipe_of(evidence, given, plan)
     [variant], work = recipe.variants, Work(root, recipe.name)
     label, learned = variant.label, not variant.quantizer.portable
     # While the source is in memory, it reads the text that learned weights are compared on.
@@ -74,13 +89,13 @@ def _same_source(context: Context, evidence: Evidence) -> None:
         )
 
 
-def recipe_of(evidence: Evidence, source: str = "", plan: Path | None = None) -> Recipe:
-    """Return the recipe of evidence, with its one variant. `BadInput` if the source is a folder nobody gave.
+def recipe_of(evidence: Evidence, given: Given = NOTHING, plan: Path | None = None) -> Recipe:
+    """Return the recipe of evidence, with its one variant. `BadInput` if a source or a text is needed that nobody gave.
 
     `plan` is the published one, in the place of the file that the publisher's recipe pins.
     """
     origin, licence = evidence.source, evidence.licence
-    if not (origin.repo or source):
+    if not (origin.repo or given.source):
         raise BadInput(
             f"{EVIDENCE} names the folder {origin.name} as the source, but not its path",
             place="--source",
@@ -90,22 +105,36 @@ def recipe_of(evidence: Evidence, source: str = "", plan: Path | None = None) ->
     return recipe_from_data(
         {
             "name": evidence.recipe,
-            "source": origin.repo or str(Path(source).resolve()),
+            "source": origin.repo or str(Path(given.source).resolve()),
             "variants": [_variant(evidence.variant, plan)],
             "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
             **({"modality": origin.modality} if origin.modality else {}),
             **({"revision": origin.identity} if origin.repo else {}),
-            **_text(evidence),
+            **_texts(evidence, given.calibration),
             **{key: value for key, value in names.items() if value},
         }
     )
 
 
-def _text(evidence: Evidence) -> dict[str, object]:
-    """Return the length of the comparison, for weights that are compared by fidelity."""
-    if is_portable(evidence) or evidence.fidelity is None:
+def _texts(evidence: Evidence, file: str) -> Mapping[str, Mapping[str, object]]:
+    """Return the texts of weights that are learned again and compared by fidelity; nothing for all others."""
+    if is_portable(evidence):
         return {}
-    return {"fidelity": {"tokens": min(max(evidence.fidelity.positions, _LEAST), _MOST)}}
+    texts: dict[str, dict[str, object]] = {}
+    if evidence.fidelity:
+        tokens = evidence.fidelity.positions + (evidence.fidelity.passages or 0)  # the first of each predicts no other
+        texts["fidelity"] = {"tokens": min(max(tokens, _LEAST), _MOST)}
+    if calibration := evidence.quantization.calibration if evidence.quantization else None:
+        if calibration.text != PACKAGE and not file:
+            raise BadInput(
+                f"{EVIDENCE} names {shown(calibration.text)} as the calibration text, which is not published",
+                place="--calibration",
+                remedy="Pass that file: --calibration FILE.",
+            )
+        texts["calibration"] = {key: getattr(calibration, key) for key in ("samples", "length", "seed")}
+        if calibration.text != PACKAGE:
+            texts["calibration"] |= {"file": str(Path(file).resolve())}
+    return texts
 
 
 def _variant(variant: VariantSpec, plan: Path | None) -> dict[str, object]:
