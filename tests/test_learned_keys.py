@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlx_publish.errors import BadInput
-from mlx_publish.methods import method_of, settings_of
+from mlx_publish.methods import method_of, settings_given, settings_of
 from mlx_publish.recipes.read import recipe_from_data, recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.variant import Variant, short_variant
 
@@ -49,6 +49,8 @@ def test_settings_stand_below_learning_and_have_defaults() -> None:
     assert settings_of(found.form.options, 4) == {"learning_rate": 1e-5, "batch_size": 4, "passes": 1}
     assert settings_of({"method": "gptq"}, 2) == {"fallback_bits": 2}
     assert settings_of({}, 4) == {}
+    assert settings_given(found.form.options) == "{learning_rate: 1e-05}"
+    assert settings_given({"learning": {"passes": "`x`", "other": 3}}) == settings_given({}) == ""
 
 
 @pytest.mark.parametrize(

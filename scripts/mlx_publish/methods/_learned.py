@@ -150,6 +150,15 @@ def given_settings(keys: Any) -> dict[str, object]:
     return learning.model_dump(exclude_none=True) if learning else {}
 
 
+def settings_given(options: Mapping[str, object]) -> str:
+    """Return the settings of a form's options as a recipe has them, `{passes: 2}`; empty where there are none."""
+    given = options.get("learning")
+    known = {key for settings in DEFAULTS.values() for key in settings}
+    pairs = given.items() if isinstance(given, Mapping) else ()
+    numbers = [f"{key}: {value:g}" for key, value in pairs if key in known and isinstance(value, (int, float))]
+    return f"{{{', '.join(numbers)}}}" if numbers else ""
+
+
 def settings_of(options: Mapping[str, object], bits: int | None) -> dict[str, float]:
     """Return all settings of a method that learns, by the options of a form and its bits; none for another method."""
     given = options.get("learning")
