@@ -44,12 +44,13 @@ def test_rtn_by_name_is_rounding(keys: dict[str, Any]) -> None:
 
 
 def test_settings_stand_below_learning_and_have_defaults() -> None:
-    found = one({"bits": 4, "method": "dwq", "learning": {"learning_rate": 1e-5}})
-    assert found.form.options == {"method": "dwq", "learning": {"learning_rate": 1e-5}}
-    assert settings_of(found.form.options, 4) == {"learning_rate": 1e-5, "batch_size": 4, "passes": 1}
+    found = one({"bits": 4, "method": "dwq", "learning": {"learning_rate": 2e-5}})
+    assert found.form.options == {"method": "dwq", "learning": {"learning_rate": 2e-5}}
+    assert settings_of(found.form.options, 4) == {"learning_rate": 2e-5, "batch_size": 4, "passes": 1}
+    assert settings_of({"method": "dwq"}, 4)["learning_rate"] == 1e-5
     assert settings_of({"method": "gptq"}, 2) == {"fallback_bits": 2}
     assert settings_of({}, 4) == {}
-    assert settings_given(found.form.options) == "{learning_rate: 1e-05}"
+    assert settings_given(found.form.options) == "{learning_rate: 2e-05}"
     assert settings_given({"learning": {"passes": "`x`", "other": 3}}) == settings_given({}) == ""
 
 
