@@ -30,7 +30,6 @@ from mlx_publish.engine.rounding import Precision, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, Bits, bits_of
 from mlx_publish.engine.sensitive_source import SensitiveSource
 from mlx_publish.engine.weighted import quantize_rows, weights_of
-from mlx_publish.errors import Refused
 from mlx_publish.evidence.sensitivities import (
     WHOLE,
     CalibrationOrder,
@@ -67,18 +66,13 @@ def sensitivity(
 
     `tokenizer` is the folder that the calibration text is read with, `calibration` are the fields of a
     `CalibrationOrder`, `dtype` is the type that variants will be stored in (default: the source's own). With `proxy`
-    the source is read in its 8-bit form, for a machine that cannot hold more. Raises `Refused` if it cannot be built.
+    the source is read in its 8-bit form, for a machine that cannot hold more. Raises `Refused` if it cannot be built,
+    and what `samples` raises.
     """
     progress("loading the source for the plan")
     read = SensitiveSource.of(Path(source), dtype, proxy=proxy)
     order = CalibrationOrder(**calibration)
     texts = samples(Path(tokenizer), backend().load_tokenizer(Path(tokenizer)), order)
-    if not texts:
-        raise Refused(
-            "the calibration text is shorter than one sample",
-            check="calibration-read",
-            remedy="Use a longer text, or a smaller 'length' in the recipe's calibration section.",
-        )
     probed = Probed(read.model, read.modules, read.shapes)
     _read(probed, texts, order.seed, progress)
     ladder: list[Rung] = [(bits, group) for bits, group in rungs]
