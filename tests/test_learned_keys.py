@@ -143,6 +143,11 @@ def test_dwq_learns_upon_a_plan() -> None:
     assert "target_bpw: 5.1" in method_of(found.form).better(found.form)
 
 
+@pytest.mark.parametrize("short", ["4.6bpw-dwq", "fits-16GB-dwq", "balanced-dwq"])
+def test_a_cascade_has_a_short_name_which_is_its_label(short: str) -> None:
+    assert (one(short).label, one(short).quantizer.name) == (short, "dwq")
+
+
 def test_variants_of_one_width_and_several_methods_stand_beside_each_other() -> None:
     names = ["4bit", "4bit-awq", "4bit-gptq", "4bit-dwq"]
     recipe = recipe_from_data({"source": "a/b", "variants": names})

@@ -134,9 +134,15 @@ class Learned(Method):
 
 def planned(keys: Any) -> Method | None:
     """Return the method of plans, where the keys of a variant, or its form, ask for one."""
+    method = of_plans()
+    return method if method and method.claims(keys) else None
+
+
+def of_plans() -> Method | None:
+    """Return the method of plans."""
     from mlx_publish.methods import METHODS  # noqa: PLC0415  those of this module are among them
 
-    return next((method for method in METHODS if method.name == "plan" and method.claims(keys)), None)
+    return next((method for method in METHODS if method.name == "plan"), None)
 
 
 def named(keys: Any) -> object:
