@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlx_publish.errors import BadInput
-from mlx_publish.methods import method_of, settings_of
+from mlx_publish.methods import method_of, settings_given, settings_of
 from mlx_publish.recipes.read import recipe_from_data, recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.variant import Variant, short_variant
 
@@ -44,11 +44,14 @@ def test_rtn_by_name_is_rounding(keys: dict[str, Any]) -> None:
 
 
 def test_settings_stand_below_learning_and_have_defaults() -> None:
-    found = one({"bits": 4, "method": "dwq", "learning": {"learning_rate": 1e-5}})
-    assert found.form.options == {"method": "dwq", "learning": {"learning_rate": 1e-5}}
-    assert settings_of(found.form.options, 4) == {"learning_rate": 1e-5, "batch_size": 4, "passes": 1}
+    found = one({"bits": 4, "method": "dwq", "learning": {"learning_rate": 2e-5}})
+    assert found.form.options == {"method": "dwq", "learning": {"learning_rate": 2e-5}}
+    assert settings_of(found.form.options, 4) == {"learning_rate": 2e-5, "batch_size": 4, "passes": 1}
+    assert settings_of({"method": "dwq"}, 4)["learning_rate"] == 1e-5
     assert settings_of({"method": "gptq"}, 2) == {"fallback_bits": 2}
     assert settings_of({}, 4) == {}
+    assert settings_given(found.form.options) == "{learning_rate: 2e-05}"
+    assert settings_given({"learning": {"passes": "`x`", "other": 3}}) == settings_given({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,11 @@ def test_dwq_learns_upon_a_plan() -> None:
     assert method_of(found.form).flags(found.form) == ["--target-bpw", "4.6", "--method", "dwq"]
     assert method_of(found.form).bits_per_weight(found.form, 16) == 4.6
     assert "target_bpw: 5.1" in method_of(found.form).better(found.form)
+
+
+@pytest.mark.parametrize("short", ["4.6bpw-dwq", "fits-16GB-dwq", "balanced-dwq"])
+def test_a_cascade_has_a_short_name_which_is_its_label(short: str) -> None:
+    assert (one(short).label, one(short).quantizer.name) == (short, "dwq")
 
 
 def test_variants_of_one_width_and_several_methods_stand_beside_each_other() -> None:

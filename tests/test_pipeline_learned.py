@@ -45,6 +45,8 @@ def test_a_learned_variant_is_published_with_what_it_gains_over_rounding(tmp_pat
     assert evidence["variant"]["options"] == {"method": "gptq"}
     assert evidence["quantization"]["calibration"]["text"] == "package"
     assert evidence["fidelity"]["gain"]["difference"] < 0
+    card = (tmp_path / "out" / "2bit-gptq" / "README.md").read_text(encoding="utf-8")
+    assert "--bits 2 --group-size 64 --method gptq`" in card
     block = read_json(tmp_path / "out" / "2bit-gptq" / "config.json")["quantization"]
     assert block == {"group_size": 64, "bits": 2, "mode": "affine"}
 

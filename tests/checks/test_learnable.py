@@ -77,9 +77,7 @@ def test_a_source_that_does_not_fit_into_memory_is_refused_with_both_numbers(
     source = asked(method)
     assert failures(source) == ["learning-fits"]
     finding = find("learning-fits", source)
-    assert re.match(
-        rf"{method} needs about [1-9]\.\d GB of memory for this source with (64|160) samples", finding.message
-    )
+    assert re.match(rf"{method} needs about [1-9]\.\d GB of memory for this source with \d+ samples", finding.message)
     assert finding.message.endswith("and this machine has 805 MB for it")
     assert finding.details["needed_bytes"] > 1 << 30
     monkeypatch.setenv("MLX_PUBLISH_MEMORY_BYTES", str(16 << 30))

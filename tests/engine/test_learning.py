@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlx_lm.utils import load_model  # noqa: TID251 -- what was written is loade
 
 from mlx_publish.engine.backends import backend, use
 from mlx_publish.engine.convert import convert
-from mlx_publish.engine.learning import learned
+from mlx_publish.engine.learning import learned, learns
 from mlx_publish.engine.methods import _state
 from mlx_publish.engine.methods import dwq as dwq_engine
 from mlx_publish.engine.methods.plan import quantizable
@@ -191,6 +192,14 @@ def test_a_type_that_awq_does_not_know_is_refused_by_name(tmp_path: Path) -> Non
     with pytest.raises(Refused, match="does not know the model type qwen3_moe") as caught:
         made(tmp_path, "awq", "qwen3_moe")
     assert "target_bpw" in caught.value.remedy
+
+
+def test_an_mlx_lm_without_a_method_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlx_lm.quant.gptq", None)
+    monkeypatch.delattr("mlx_lm.quant.gptq", raising=False)
+    monkeypatch.delitem(sys.modules, "mlx_publish.engine.methods.gptq", raising=False)
+    with pytest.raises(Refused, match=r"the installed mlx-lm has no gptq: .*mlx_lm\.quant"):
+        learns(order(tmp_path, "gptq"))
 
 
 def test_dwq_learns_below_eight_bits_only(tmp_path: Path) -> None:

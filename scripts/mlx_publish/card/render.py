@@ -26,7 +26,7 @@ from mlx_publish.evidence.evidence import LACKING, Evidence, Rung
 from mlx_publish.evidence.measurements import SmokeSpec
 from mlx_publish.evidence.planned import plan_of
 from mlx_publish.evidence.quantization import PLAN_FILE
-from mlx_publish.methods import Form, method_of
+from mlx_publish.methods import Form, method_of, settings_given
 from mlx_publish.methods.plan import TARGETS
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text import kit
@@ -226,4 +226,6 @@ def again(evidence: Evidence) -> str:
         words += map(shlex.quote, method_of(form).flags(form))
     if variant.dtype:
         words += ["--dtype", variant.dtype]
+    if settings := settings_given(variant.options):
+        words.append(f"# in a recipe, with learning: {settings}")  # settings have no flags
     return " ".join(words)

@@ -15,6 +15,7 @@ from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.methods import settings_of
 from mlx_publish.model.kept import rounded_wider
 from mlx_publish.recipes.recipe import Variant
+from mlx_publish.source.bounds import rounded
 from mlx_publish.source.calibration import calibration_order, calibration_record
 
 _SECONDS = 7 * 24 * 3600.0
@@ -60,7 +61,7 @@ def quantization_of(
         plan=planned.plan if planned else None,
         settings={
             **settings_of(form.options, form.bits),
-            **({"fallback_layers": rounded} if (rounded := rounded_wider(written.kept)) else {}),
+            **({"fallback_layers": layers} if (layers := rounded_wider(written.kept)) else {}),
             **_training(written.learned),
         },
     )
@@ -70,4 +71,5 @@ def _training(learned: Learned) -> dict[str, object]:
     """Return what a training did; nothing for a method without one."""
     if learned.before is None:
         return {}
-    return {"steps": learned.steps, "loss_before": learned.before, "loss_after": learned.after}
+    losses = {"loss_before": rounded(learned.before), "loss_after": rounded(learned.after)}
+    return {"steps": learned.steps, **losses}

@@ -45,7 +45,16 @@ def learns(order: VariantOrder) -> bool:
 
 
 def _method(order: VariantOrder) -> Any:
-    return import_module(f"mlx_publish.engine.methods.{order.method}")
+    try:
+        return import_module(f"mlx_publish.engine.methods.{order.method}")
+    except ImportError as error:
+        if not str(error.name).startswith("mlx_lm."):
+            raise
+        raise Refused(
+            f"the installed mlx-lm has no {order.method}: {error}",
+            check="converts",
+            remedy="Install a newer mlx-lm, or take another method.",
+        ) from error
 
 
 @contextmanager

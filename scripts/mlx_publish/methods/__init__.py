@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from mlx_publish.methods._learned import settings_of
+from mlx_publish.methods._learned import settings_given, settings_of
 from mlx_publish.methods._method import Form, Method, wrong_key
 
-__all__ = ["METHODS", "Form", "Method", "method_of", "settings_of", "wrong_key"]
+__all__ = ["METHODS", "Form", "Method", "method_of", "settings_given", "settings_of", "wrong_key"]
 
 
 def _registered() -> tuple[Method, ...]:

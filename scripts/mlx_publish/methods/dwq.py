@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlx_publish.methods._learned import Keys, Learned, listed, planned
+from mlx_publish.methods._learned import Keys, Learned, listed, of_plans, planned
 from mlx_publish.methods._method import Form, wrong_key
 
 
@@ -20,6 +20,12 @@ class Dwq(Learned):
     short_names = ("4bit-dwq",)
     upon_plans = True
     widths = (2, 3, 4, 5, 6)  # of 8 bits, mlx-lm learns nothing
+
+    def read(self, short: str) -> dict[str, object] | None:
+        """Return the keys of `4bit-dwq`, or of a plan's short name with `-dwq`, as `4.6bpw-dwq`."""
+        plan, target = of_plans(), short.removesuffix(f"-{self.name}")
+        keys = plan.read(target) if plan and target != short else None
+        return {**keys, "method": self.name} if keys else super().read(short)
 
     def judge(self, keys: Any) -> None:
         """Raise where a plan or the bits do not fit, or a key or a setting is none of its own."""
