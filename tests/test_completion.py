@@ -36,8 +36,8 @@ FISH = 'source $argv[1]; complete -C "$argv[2..]"'
 CASES = [
     (["insp"], {"inspect"}),
     (["inspect", "--vari"], {"--variant", "--variants"}),
-    (["inspect", "--ta"], set()),
-    (["upload", "--ta"], {"--tag"}),
+    (["inspect", "--tag"], set()),
+    (["upload", "--ta"], {"--tag", "--target-bpw"}),
     (["run", "--until", "fi"], {"fidelity"}),
     (["run", "--mode", "mx"], {"mxfp4", "mxfp8"}),
     (["run", "--private", "t"], {"true"}),
