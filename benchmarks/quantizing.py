@@ -97,8 +97,9 @@ def choose(source: Path, folder: Path, target: float, samples: int) -> None:
         return {"bits": high, "group_size": 64} if found[path] > threshold else True
 
     model, config = quantize_model(model, config, 64, low, quant_predicate=wide)
-    save(str(folder), str(source), model, tokenizer, config)
-    (folder / "bits").write_text(str(compute_bits_per_weight(model)))
+    bits = compute_bits_per_weight(model)
+    save(str(folder), str(source), model, tokenizer, config)  # which lets the weights go
+    (folder / "bits").write_text(str(bits))
 
 
 def compared(source: Path, rows: list[Row], folder: Path) -> Iterator[str]:

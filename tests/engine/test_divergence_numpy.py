@@ -109,3 +109,15 @@ def test_the_figures_of_a_model_equal_those_of_numpy(tmp_path: Path) -> None:
     of = np.load(tmp_path / "positions.npz", allow_pickle=False)
     assert (of["kld"].mean(), of["same"].mean()) == pytest.approx((right["mean_kld"], right["same_first_choice"]))
     assert np.bincount(of["passage"]).tolist() == list(LENGTHS)
+
+
+def test_what_two_passages_begin_with_counts_once() -> None:
+    rng = np.random.default_rng(0)
+    ids = [[1, 2, 3, 4, 5], [1, 2, 3, 9, 8], [7, 2, 3, 9, 8], [1, 2, 3, 9, 6]]
+    logits = [rng.normal(size=(4, 16)).astype(np.float32) for _ in range(8)]
+    values = gathered([("dialogue", one) for one in ids], iter(logits[:4]), iter(logits[4:])).arrays()
+    assert values["passage"].tolist() == [0] * 4 + [1] * 2 + [2] * 4 + [3]
+    assert values["position"].tolist() == [0, 1, 2, 3, 2, 3, 0, 1, 2, 3, 3]
+    assert values["token"].tolist() == [2, 3, 4, 5, 9, 8, 2, 3, 9, 8, 6]
+    alone = gathered([("dialogue", ids[3])], iter(logits[3:4]), iter(logits[7:])).arrays()
+    assert values["kld"][-1] == alone["kld"][-1]

@@ -52,10 +52,19 @@ class Positions:
         """Begin a passage: what is added from now on is of it."""
         self.kinds.append(kind)
 
-    def add(self, source: NDArray[np.float32], model: NDArray[np.float32], following: Sequence[int]) -> None:
-        """Add positions: two arrays (positions, vocabulary) of logits, and the token that comes next at each."""
+    def add(
+        self,
+        source: NDArray[np.float32],
+        model: NDArray[np.float32],
+        following: Sequence[int],
+        first: int | None = None,
+    ) -> None:
+        """Add positions: two arrays (positions, vocabulary) of logits, and the token that comes next at each.
+
+        `first` is the place of the first one in its passage; by default it follows the one before.
+        """
         number, count = len(self.kinds) - 1, len(following)
-        before = len(self.passage) - bisect_left(self.passage, number)
+        before = len(self.passage) - bisect_left(self.passage, number) if first is None else first
         self.passage += [number] * count
         self.position += range(before, before + count)
         self.token += following
@@ -191,16 +200,30 @@ def gathered(
     source: Iterator[NDArray[np.float32]],
     model: Iterator[NDArray[np.float32]],
 ) -> Positions:
-    """Gather the values of all passages (kind, ids); the pieces of both models come in the same order."""
-    positions = Positions()
+    """Gather the values of all passages (kind, ids); the pieces of both models come in the same order.
+
+    Positions at the beginning of a passage that an earlier one has with all that stands before them, as the system
+    prompt that a chat template adds to every dialogue, count once.
+    """
+    positions, earlier = Positions(), list[Sequence[int]]()
     for kind, ids in passages:
         positions.begin(kind)
+        known = max((_shared(ids, other) for other in earlier), default=0)
         start = 0
         while start < len(ids) - 1:
-            theirs = next(source)
-            positions.add(theirs, next(model), ids[start + 1 : start + 1 + len(theirs)])
+            theirs, ours = next(source), next(model)
+            first = max(known - 1 - start, 0)
+            following = ids[start + 1 : start + 1 + len(theirs)]
+            positions.add(theirs[first:], ours[first:], following[first:], start + first)
             start += len(theirs)
+        earlier.append(ids)
     return positions
+
+
+def _shared(ids: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many ids two passages have in common from their beginnings on."""
+    pairs = enumerate(zip(ids, other, strict=False))
+    return next((place for place, (one, two) in pairs if one != two), min(len(ids), len(other)))
 
 
 def _below_the_best(logits: NDArray[np.float32]) -> Floats:
