@@ -33,6 +33,10 @@ OURS = {
     "source/twin.py": "from_json of records takes parsed data",
     "doctor/facts.py": "from_json of records takes parsed data",
     "verify/weights.py": "from_json of records takes parsed data",
+    "verify/learned.py": "from_json of records takes parsed data",
+    "conversion/sensitive.py": "from_json of records takes parsed data",
+    "source/gains.py": "from_json of records takes parsed data",
+    "source/rounding.py": "from_json of records takes parsed data",
     "stages/benchmark_stage.py": "from_json of records takes parsed data",
     "stages/fidelity_stage.py": "from_json of records takes parsed data",
     "stages/smoke_stage.py": "from_json of records takes parsed data",
@@ -46,7 +50,6 @@ OURS = {
     "children/torch.py": "an answer of our child",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
     # files of the package
-    "converters/mlx_lm.py": "the source of mlx-lm as installed",
     "engine/tokenizing.py": "data/probes.json",
     "recipes/flags.py": "data/flags.json",
     "checks/ids.py": "data/checks.json",
