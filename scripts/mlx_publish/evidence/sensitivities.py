@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Rung = tuple[int, int]
 """Bits and group size; (16, 0) leaves a module as it is stored."""
@@ -69,8 +69,6 @@ class Sensitivities:
     computed_in: str
     proxy: str = ""
     """`8bit` where the source's 8-bit form stood in for a source that does not fit into memory."""
-    spread: Mapping[str, float] = field(default_factory=dict)
-    """Relative standard error of the measured divergence by kind of text."""
     other_weights: int = 0
     """How many weights the tensors of `other_bytes` have; 0 counts two bytes each."""
 
