@@ -134,12 +134,15 @@ def test_an_8_bit_form_stands_in_where_the_source_does_not_fit(llama: Path, foun
         assert other.rungs["3/64"].bytes == one.rungs["3/64"].bytes
 
 
-def test_where_mlx_has_no_gradient_each_module_is_rounded_alone(monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
+@pytest.mark.parametrize("proxy", [False, True])
+def test_where_mlx_has_no_gradient_each_module_is_rounded_alone(
+    monkeypatch: pytest.MonkeyPatch, llama: Path, *, proxy: bool
+) -> None:
     def without(*_: object) -> None:
         raise ValueError("[Primitive::vjp] Not implemented for CustomKernel.")
 
     monkeypatch.setattr(Probed, "read", without)
-    found = measured(llama, rungs=[(4, 64), (3, 64)])
+    found = measured(llama, rungs=[(4, 64), (3, 64)], proxy=proxy)
     assert all(one.rungs["3/64"].kld > one.rungs["4/64"].kld > 0 for one in found.modules)
     assert found.importance == {}
     assert {one.input for one in found.modules} == {""}

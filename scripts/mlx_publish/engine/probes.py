@@ -8,6 +8,7 @@ works efficiently in learning; here: 2 KLD = d^T F d). No weight gets a gradient
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,19 +31,15 @@ class Flow:
 
     rows: mx.array | None = None
     columns: mx.array | None = None
-    square: mx.array | None = None
-    """Of the inputs, by column; None for a lookup."""
 
-    def add(self, rows: mx.array, columns: mx.array, square: mx.array | None) -> None:
+    def add(self, rows: mx.array, columns: mx.array) -> None:
         """Add the sums of one sample."""
         self.rows = rows if self.rows is None else self.rows + rows
         self.columns = columns if self.columns is None else self.columns + columns
-        if square is not None:
-            self.square = square if self.square is None else self.square + square
 
     def arrays(self) -> list[mx.array]:
         """Return what has to be computed."""
-        return [array for array in (self.rows, self.columns, self.square) if array is not None]
+        return [array for array in (self.rows, self.columns) if array is not None]
 
 
 @dataclass
@@ -53,6 +50,7 @@ class Calls:
     inputs: dict[str, mx.array] = field(default_factory=dict)
     """By the name of the probe: path, way, number."""
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _numbers: Counter[tuple[str, str]] = field(default_factory=Counter)
     _same: dict[int, str] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
     """By path, the first module that took the same array."""
@@ -60,8 +58,8 @@ class Calls:
 
     def take(self, path: str, way: str, given: mx.array, made: mx.array) -> mx.array:
         """Note a call and return its output with the probe."""
-        number = sum(name.startswith(f"{path} {way} ") for name in self.shapes)
-        name = f"{path} {way} {number}"
+        name = f"{path} {way} {self._numbers[path, way]}"
+        self._numbers[path, way] += 1
         self.inputs[name], self.shapes[name] = mx.stop_gradient(given), tuple(made.shape)
         self._alive.append(given)  # an id is that of an array as long as it lives
         self.shared.setdefault(path, self._same.setdefault(id(given), path))
@@ -113,7 +111,8 @@ class Probed:
             chosen = mx.take_along_axis(out, labels[..., None], axis=-1)[..., 0]
             return (chosen - mx.logsumexp(out, axis=-1)).sum(), self.calls.inputs
 
-        zeros = {name: mx.zeros(shape) for name, shape in shapes.items()}
+        zero = mx.array(0.0)
+        zeros = {name: mx.broadcast_to(zero, shape) for name, shape in shapes.items()}  # of one number in memory
         (_, inputs), gradients = mx.value_and_grad(drawn)(zeros)
         for path, calls in _by_path(shapes).items():
             self._add(path, calls, inputs, gradients)
@@ -133,7 +132,7 @@ class Probed:
         for name in calls:
             given, slope = inputs[name], gradients[name].astype(mx.float32)
             if name.split(" ")[1] == "lookup":
-                self.lookups[path].add(*_of_lookup(given, slope, shape[0]), None)
+                self.lookups[path].add(*_of_lookup(given, slope, shape[0]))
             elif given.shape[-1] == shape[-1]:
                 products.append((given.astype(mx.float32), slope))
             else:  # by the transposed weight, as mlx_lm/models/mla.py does
@@ -141,8 +140,8 @@ class Probed:
         if products:
             self.products[path].add(*_of_products(products, len(shape)))
         if turned:
-            columns, rows, _ = _of_products(turned, len(shape))
-            self.products[path].add(rows, columns, None)
+            columns, rows = _of_products(turned, len(shape))
+            self.products[path].add(rows, columns)
 
 
 def _by_path(names: Mapping[str, object]) -> dict[str, list[str]]:
@@ -158,8 +157,8 @@ def _of_lookup(ids: mx.array, slope: mx.array, rows: int) -> tuple[mx.array, mx.
     return mx.zeros((rows,)).at[ids.reshape(-1)].add(square.sum(axis=-1)), square.sum(axis=0)
 
 
-def _of_products(calls: Sequence[tuple[mx.array, mx.array]], dims: int) -> tuple[mx.array, mx.array, mx.array]:
-    """Return sums over rows, over columns, and of squared inputs.
+def _of_products(calls: Sequence[tuple[mx.array, mx.array]], dims: int) -> tuple[mx.array, mx.array]:
+    """Return the information of a weight by row, and by column.
 
     One weight serves all positions of a sample, so its gradient there is a sum over positions, G = sum_t g_t x_t^T, of
     which the squares are summed: with A = x x^T, rows are the diagonal of g^T A g. Where positions are spread over
@@ -173,15 +172,14 @@ def _of_products(calls: Sequence[tuple[mx.array, mx.array]], dims: int) -> tuple
         g = mx.concatenate([slope.reshape(slope.shape[0], -1, slope.shape[-1]) for _, slope in calls], axis=1)
         rows = ((x @ x.swapaxes(-1, -2)) @ g * g).sum(axis=(0, 1))
         columns = ((g @ g.swapaxes(-1, -2)) @ x * x).sum(axis=(0, 1))
-        return mx.maximum(rows, 0), mx.maximum(columns, 0), mx.square(x).sum(axis=(0, 1))
-    rows = columns = square = mx.array(0.0)
+        return mx.maximum(rows, 0), mx.maximum(columns, 0)
+    rows = columns = mx.array(0.0)
     for given, slope in calls:
         x2, g2 = mx.square(given), mx.square(slope)
         length, height = x2.sum(axis=-1, keepdims=True), g2.sum(axis=-1, keepdims=True)
         rows = rows + (g2 * length).reshape(-1, g2.shape[-1]).sum(axis=0)
         columns = columns + (x2 * height).reshape(-1, x2.shape[-1]).sum(axis=0)
-        square = square + x2.reshape(-1, x2.shape[-1]).sum(axis=0)
-    return rows, columns, square
+    return rows, columns
 
 
 def _with_probe(kind: type, path: str, probed: Probed) -> type:

@@ -100,34 +100,42 @@ class SensitiveSource:
         """Return some rows of a weight (rows, columns), in the type that variants are stored in."""
         module: Any = self.modules[path]
         chosen = mx.array(rows)
-        parts: list[mx.array] = [module[part].reshape(-1, module[part].shape[-1])[chosen] for part in _parts(module)]
-        if len(parts) > 1:
-            packed, scales, biases = parts
-            return mx.dequantize(packed, scales, biases, module.group_size, module.bits).astype(self.typed)
-        return parts[0].astype(self.typed)
+        return self._unpacked(
+            module, [module[part].reshape(-1, module[part].shape[-1])[chosen] for part in _parts(module)]
+        )
+
+    def _weight(self, path: str) -> mx.array:
+        """Return a whole weight in the type that variants are stored in."""
+        module: Any = self.modules[path]
+        return self._unpacked(module, [module[part] for part in _parts(module)])
+
+    def _unpacked(self, module: Any, parts: Sequence[mx.array]) -> mx.array:
+        if len(parts) == 1:
+            return parts[0].astype(self.typed)
+        packed, scales, biases = parts
+        return mx.dequantize(packed, scales, biases, module.group_size, module.bits).astype(self.typed)
 
     @contextmanager
     def _with(self, path: str, weight: mx.array) -> Iterator[None]:
-        """Compute with another weight of a module."""
+        """Compute with another weight of a module; one of a proxy takes it in its own 8 bits."""
         module: Any = self.modules[path]
-        before = module.weight
-        module.weight = weight
+        before = {part: module[part] for part in _parts(module)}
+        packed = len(before) > 1
+        made = mx.quantize(weight, module.group_size, module.bits) if packed else [weight]
+        module.update({part: new.astype(old.dtype) for (part, old), new in zip(before.items(), made, strict=True)})
         try:
             yield
         finally:
-            module.weight = before
+            module.update(before)
 
     def divergence(self, path: str, rung: Rung, texts: Sequence[Sequence[int]]) -> float:
         """Return the mean KL divergence over texts where one module alone is rounded to nearest, in nats a position."""
-        module: Any = self.modules[path]
         bits, group = rung
-        if len(_parts(module)) > 1:  # a proxy's weight is packed, and its kernel wants it so
-            return 0.0
         ids = mx.array([list(text) for text in texts])
         before = _log_probabilities(self.model(ids))
-        packed, scales, biases = mx.quantize(module.weight.astype(self.typed), group, bits)
+        packed, scales, biases = mx.quantize(self._weight(path), group, bits)
         rounded = mx.dequantize(packed, scales.astype(mx.float32), biases.astype(mx.float32), group, bits)
-        with self._with(path, rounded.astype(module.weight.dtype)):
+        with self._with(path, rounded):
             after = _log_probabilities(self.model(ids))
             mx.eval(after)
         return float((mx.exp(before) * (before - after)).sum(axis=-1).mean())

@@ -45,7 +45,7 @@ Floats = NDArray[np.float32]
 _ROWS, _ROWS_OF_A_VOCABULARY = 64, 512
 """Rows of a weight whose rounding is tried."""
 _TOKENS = 256
-"""Tokens of the samples that are read in one go."""
+"""Tokens of the samples that are read in one go; a proxy, which leaves little memory, reads one sample at a time."""
 _NO_GRADIENT = "vjp"
 """Stands in the message of MLX for an operation without a gradient."""
 _SEEN_ALONE = (4, 4)
@@ -74,7 +74,7 @@ def sensitivity(
     order = CalibrationOrder(**calibration)
     texts = samples(Path(tokenizer), backend().load_tokenizer(Path(tokenizer)), order)
     probed = Probed(read.model, read.modules, read.shapes)
-    _read(probed, texts, order.seed, progress)
+    _read(probed, texts, order.seed, progress, at_once=1 if proxy else max(1, _TOKENS // len(texts[0])))
     ladder: list[Rung] = [(bits, group) for bits, group in rungs]
     measured = _Measured(read, probed, texts, ladder)
     modules = measured.modules(progress)
@@ -96,13 +96,12 @@ def _sha256(texts: Sequence[Sequence[int]]) -> str:
     return hashlib.sha256("\n".join(",".join(map(str, text)) for text in texts).encode()).hexdigest()
 
 
-def _read(probed: Probed, texts: Sequence[Sequence[int]], seed: int, progress: Tell) -> None:
+def _read(probed: Probed, texts: Sequence[Sequence[int]], seed: int, progress: Tell, *, at_once: int) -> None:
     """Let the model read all samples; where MLX has no gradient of what its class computes, nothing is known then."""
     key, done, total = mx.random.key(seed), 0, sum(map(len, texts))
-    step = max(1, _TOKENS // len(texts[0]))
     with probed.open():
-        for start in range(0, len(texts), step):
-            batch = texts[start : start + step]
+        for start in range(0, len(texts), at_once):
+            batch = texts[start : start + at_once]
             progress(Step("measuring sensitivity", done, total, "tokens"))
             key, own = mx.random.split(key)
             if not _differentiated(probed, batch, own):
