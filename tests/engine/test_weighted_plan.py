@@ -13,12 +13,14 @@ import mlx_lm.utils  # noqa: TID251 -- as its users load it
 import numpy as np
 import pytest
 from mlx import nn  # noqa: TID251
+from mlx_lm.models import llama  # noqa: TID251 -- a class that leaves a module whole
 
 from mlx_publish.engine import rows
 from mlx_publish.engine.backends import use
 from mlx_publish.engine.convert import convert
 from mlx_publish.engine.methods.plan import quantizable
 from mlx_publish.engine.rounding import Precision
+from mlx_publish.engine.sensitive_source import SensitiveSource
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.weighted import STEPS, quantize_rows, weights_of
 from mlx_publish.errors import BadInput
@@ -115,6 +117,23 @@ def test_config_and_tensors_have_exactly_the_bits_of_the_plan(source: Path, tmp_
         assert (own["group_size"], own["bits"]) == rung
         assert path not in block or rung != (64, 4)
         assert (loaded[path].group_size, loaded[path].bits) == rung
+
+
+def test_a_plan_is_measured_and_followed_without_what_the_class_leaves_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, kept = make_model(tmp_path / "source"), "model.layers.0.mlp.down_proj"
+    own = property(lambda _: lambda path, _module: path != kept)
+    monkeypatch.setattr(llama.Model, "quant_predicate", own, raising=False)
+    modules, importance = hand_made(source)
+    whole = SensitiveSource.of(source, None, proxy=False)
+    assert modules.keys() - whole.modules.keys() == {kept}
+    del modules[kept]
+    order = write(tmp_path / "planned" / "plan.yaml", modules, importance)
+    assert converted(source, order).variants["planned"].overflows == ""
+    loaded = dict(mlx_lm.utils.load_model(Path(order.folder))[0].named_modules())
+    assert "scales" not in loaded[kept]
+    assert "scales" in loaded["model.layers.1.mlp.down_proj"]
 
 
 def test_each_module_is_rounded_by_its_importance_and_mlx_reads_what_was_chosen(

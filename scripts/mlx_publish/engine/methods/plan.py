@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mlx_publish.engine.methods import Quantized
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 from mlx_publish.evidence.sensitivities import WHOLE, Rung
-from mlx_publish.recipes.plan import read_plan
+from mlx_publish.recipes.plan import PlannedModule, read_plan
 from mlx_publish.text.nearest import did_you_mean
 
 _LEAST = 32
@@ -40,7 +40,9 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
     Raises `BadInput` where the plan does not fit the model, `Refused` if mlx-lm cannot do it.
     """
     planned = read(Path(order.plan))
-    _compare(planned, quantizable(model), order.plan)
+    # mlx-lm asks the predicate only for modules that groups of the order's size divide.
+    asked = replace(order, bits=4, group_size=_LEAST, mode="affine", mixed=None)
+    _compare(planned, quantizable(model), _left_whole(model, asked), order.plan)
 
     def predicate(path: str, _: nn.Module) -> bool | dict[str, Any]:
         # Called for each module just before it is quantized, which is the place to change the stream.
@@ -48,8 +50,6 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
         rung = planned[path].rung if path in planned else WHOLE
         return False if rung == WHOLE else _settings(rung)
 
-    # mlx-lm asks the predicate only for modules that groups of the order's size divide.
-    asked = replace(order, bits=4, group_size=_LEAST, mode="affine", mixed=None)
     before = config.get("quantization")
     try:
         quantized, config = backend().quantize(model, config, asked, predicate)
@@ -67,22 +67,27 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
 def read(path: Path) -> dict[str, Planned]:
     """Return the modules of a plan file. Raises `BadInput` where it is none."""
     plan = read_plan(path)
-    steps = {key: "".join(columns.split()) for key, columns in plan.importance.items()}
-    weighted = plan.rounding == "weighted"
+    steps = plan.importance if plan.rounding == "weighted" else {}
 
-    def of(path: str, bits: int, group_size: int, key: str) -> Planned:
-        if bits == WHOLE[0]:
+    def of(module: PlannedModule) -> Planned:
+        if module.bits == WHOLE[0]:
             return Planned(WHOLE)
-        own = key or path  # a module may be alone with its input, which then has its name
-        return Planned((bits, group_size), steps.get(own, "") if weighted else "", own)
+        return Planned((module.bits, module.group_size), steps.get(module.input, ""), module.input)
 
-    return {path: of(path, module.bits, module.group_size, module.input) for path, module in plan.modules.items()}
+    return {path: of(module) for path, module in plan.modules.items()}
 
 
 def quantizable(model: nn.Module) -> dict[str, int]:
     """Return the modules that can be quantized, by path with the columns of their weights."""
     modules = ((path, module) for path, module in model.named_modules() if hasattr(module, "to_quantized"))
     return {path: int(module.weight.shape[-1]) for path, module in modules}
+
+
+def _left_whole(model: nn.Module, asked: VariantOrder) -> set[str]:
+    """Return the modules that the model's class never quantizes: a plan is measured without them."""
+    chosen = backend().predicate(model, asked)
+    modules = ((path, module) for path, module in model.named_modules() if hasattr(module, "to_quantized"))
+    return {path for path, module in modules if chosen and chosen(path, module) is False}
 
 
 def block(planned: Mapping[str, Planned], before: object = None) -> dict[str, Any]:
@@ -103,8 +108,11 @@ def _settings(rung: Rung) -> dict[str, Any]:
     return {"group_size": rung[1], "bits": rung[0], "mode": "affine"}
 
 
-def _compare(planned: Mapping[str, Planned], columns: Mapping[str, int], file: str) -> None:
-    """Raise `BadInput` where modules of a plan are not those of the model, or its groups do not divide them."""
+def _compare(planned: Mapping[str, Planned], columns: Mapping[str, int], left: Collection[str], file: str) -> None:
+    """Raise `BadInput` where modules of a plan are not those of the model, or its groups do not divide them.
+
+    Those that are `left` whole may be missing.
+    """
 
     def wrong(key: str, message: str, remedy: str) -> BadInput:
         return BadInput(message, place=file, key=key, remedy=remedy)
@@ -125,7 +133,7 @@ def _compare(planned: Mapping[str, Planned], columns: Mapping[str, int], file: s
             message = f"has {len(module.importance):,} columns, but {path} has {columns[path]:,}"
             raise wrong(f"importance.{module.input}", message, "Use the plan of this source, or set rounding: nearest.")
     for path, width in columns.items():
-        if path not in planned and width % _LEAST == 0:
+        if path not in planned and path not in left and width % _LEAST == 0:
             raise wrong(
                 f"modules.{path}", "the plan lacks this module of the model", "Add it; bits: 16 leaves it whole."
             )
