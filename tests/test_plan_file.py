@@ -151,15 +151,6 @@ def test_another_file_is_none(tmp_path: Path, content: bytes, words: str) -> Non
         read_plan(tmp_path / "none.yaml")
 
 
-def test_another_model_is_told_by_its_first_difference() -> None:
-    plan = make_plan()
-    modules = {path: own.weights for path, own in plan.modules.items()}
-    assert plan.difference(modules) is None
-    assert plan.difference({**modules, UP: 64}) == (f"modules.{UP}.weights", "the source's has 64 weights, not 12,800")
-    assert plan.difference({DOWN: 12800}) == ("modules.model.embed_tokens", "the source has no such module")
-    assert plan.difference({**modules, "lm_head": 64}) == ("modules", "the source's module lm_head is missing")
-
-
 names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 
 

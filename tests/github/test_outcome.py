@@ -199,7 +199,13 @@ def measured(mean_kld: float, same: float) -> dict[str, Any]:
     """What fidelity reports."""
     numbers: dict[str, Any] = dict.fromkeys((field.name for field in fields(Divergence)), 1.0)
     numbers |= {"positions": 8, "mean_kld": mean_kld, "same_first_choice": same, "by_kind": {}}
-    numbers |= {"tokens_sha256": "", "computed_in": "float32", "errors_by": "passage", "by_passage": None, "passages": 8}
+    numbers |= {
+        "tokens_sha256": "",
+        "computed_in": "float32",
+        "errors_by": "passage",
+        "by_passage": None,
+        "passages": 8,
+    }
     report: dict[str, Any] = to_json(
         Fidelity(**numbers, source_computed_in="float32", limited=False, against=Against("source"))
     )

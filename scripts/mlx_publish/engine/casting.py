@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -18,8 +19,17 @@ TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32}
 _ROUTER_BIAS = re.compile(r"((correction|expert|router|routing)_bias|(router|gate)\.bias)$")
 
 
+def cast_as_stored(model: nn.Module, dtype: str | None, config: Mapping[str, Any]) -> tuple[str | None, Routing]:
+    """Cast a model, lazily, to the type that a variant is stored in, and return the name of that type.
+
+    It is `dtype`, else the one that the source's config names, else that of most of its numbers.
+    """
+    name = dtype or config.get("torch_dtype") or main_type(model)
+    return name, cast(model, TYPES[name]) if name in TYPES else Routing()
+
+
 def main_type(model: nn.Module) -> str | None:
-    """Return the type that most numbers of a model have, where its config names none."""
+    """Return the type that most numbers of a model have."""
     names = {dtype: name for name, dtype in TYPES.items()}
     sizes = Counter[str]()
     for _, array in tree_flatten(model.parameters()):

@@ -27,7 +27,7 @@ from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 
 from mlx_publish.engine.accounting import account
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.casting import cast_as_stored
 from mlx_publish.engine.effective import hyperparameters
 from mlx_publish.engine.fidelity import ask_source
 from mlx_publish.engine.learning import learned, learns
@@ -175,8 +175,7 @@ def _convert(
 def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) -> Output:
     """Set one variant up, lazily: of the library's model only what it does to each parameter is kept."""
     model = source.build()
-    dtype = variant.dtype or source.config.get("torch_dtype") or main_type(model)
-    routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
+    dtype, routing = cast_as_stored(model, variant.dtype, source.config)
     typed = {path: array.dtype for path, array in tree_flatten(model.parameters())}
     config, kept, importance = copy.deepcopy(source.config), KeptLayers(), dict[str, str]()
     if variant.quantize:

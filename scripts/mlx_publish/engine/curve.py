@@ -20,7 +20,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.casting import cast_as_stored
 from mlx_publish.engine.divergence import gathered
 from mlx_publish.engine.loading import fast_blas_in_front, fit
 from mlx_publish.engine.logits_store import as_arrays, logits_of, read_logits, read_passages
@@ -89,9 +89,7 @@ def _width(loaded: SourceModel, order: VariantOrder) -> Width:
 
 def _round(model: nn.Module, config: dict[str, Any], order: VariantOrder) -> None:
     """Cast and quantize a model in its place, lazily, as a conversion does."""
-    dtype = order.dtype or config.get("torch_dtype") or main_type(model)
-    if dtype in TYPES:
-        cast(model, TYPES[dtype])
+    cast_as_stored(model, order.dtype, config)
     quantize(model, copy.deepcopy(config), order, itertools.repeat(mx.default_stream(mx.cpu)))
 
 

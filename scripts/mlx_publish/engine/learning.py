@@ -17,7 +17,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.casting import cast_as_stored
 from mlx_publish.engine.device import trusted
 from mlx_publish.engine.making import judged
 from mlx_publish.engine.methods._lesson import Lesson, Taught, cast_each
@@ -78,8 +78,7 @@ def learned(source: Path, order: VariantOrder, dead: Sequence[str], device: Any,
         tell(f"learning {order.label}: loading the source")
         built = load_source(source)
         config, model = built.config, in_memory(built)
-        dtype = order.dtype or config.get("torch_dtype") or main_type(model)
-        routing = cast(model, TYPES[dtype]) if dtype in TYPES else Routing()
+        dtype, routing = cast_as_stored(model, order.dtype, config)
         cast_each(model, lambda _, array: array.dtype)
         types = {path: array.dtype for path, array in tree_flatten(model.parameters())}
         try:

@@ -16,14 +16,15 @@ from mlx.utils import tree_flatten, tree_map
 from numpy.typing import NDArray
 
 from mlx_publish.engine.backends import Predicate, backend
-from mlx_publish.engine.casting import TYPES, cast, main_type
+from mlx_publish.engine.casting import TYPES, cast_as_stored
 from mlx_publish.engine.loading import fit
 from mlx_publish.engine.module_kinds import floor_of, kind_of
 from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
-from mlx_publish.evidence.sensitivities import WHOLE, Rung
+from mlx_publish.evidence.sensitivities import Rung
+from mlx_publish.recipes.plan import stored_bytes
 
 _PROXY = (8, 64)
 _ANY = VariantOrder("", "", quantize=True, bits=4, group_size=64, mode="affine", mixed=None, dtype=None)
@@ -53,9 +54,8 @@ class SensitiveSource:
         """Load a source; with `proxy` in its 8-bit form. Raises `Refused` if it cannot be built."""
         source = load_source(folder)
         stored = source.build()
-        name = dtype or source.config.get("torch_dtype") or main_type(stored)
+        name, _ = cast_as_stored(stored, dtype, source.config)
         typed = TYPES.get(str(name), mx.bfloat16)
-        cast(stored, typed)
         predicate = backend().predicate(stored, _ANY)
         chosen = {
             path: predicate(path, module) if predicate else True
@@ -90,11 +90,8 @@ class SensitiveSource:
         return floor_of(path, kind, self.chosen[path])
 
     def bytes(self, path: str, rung: Rung) -> int:
-        """Return the bytes of a weight at a rung: codes, and a scale and a bias a group."""
-        weights, (bits, group) = prod(self.shapes[path]), rung
-        if rung == WHOLE:
-            return weights * self.typed.size
-        return weights * bits // 8 + 2 * self.typed.size * (weights // group)
+        """Return the bytes of a weight at a rung."""
+        return stored_bytes(prod(self.shapes[path]), *rung, self.typed.size)
 
     def rows(self, path: str, rows: NDArray[np.int64]) -> mx.array:
         """Return some rows of a weight (rows, columns), in the type that variants are stored in."""

@@ -162,16 +162,6 @@ class Plan(Strict):
         """Return the bytes of a module with its scales and biases."""
         return stored_bytes(module.weights, module.bits, module.group_size, self.dtype_bytes)
 
-    def difference(self, modules: Mapping[str, int]) -> tuple[str, str] | None:
-        """Return the key and the words of the first difference from a model's modules, by path with their weights."""
-        for path, module in self.modules.items():
-            if path not in modules:
-                return f"modules.{path}", "the source has no such module"
-            if module.weights != modules[path]:
-                return f"modules.{path}.weights", f"the source's has {modules[path]:,} weights, not {module.weights:,}"
-        missing = next((path for path in modules if path not in self.modules), None)
-        return None if missing is None else ("modules", f"the source's module {missing} is missing")
-
 
 def stored_bytes(weights: int, bits: int, group_size: int, dtype_bytes: int = 2) -> int:
     """Return the bytes of an affine module: packed weights, and a scale and a bias for each group."""
