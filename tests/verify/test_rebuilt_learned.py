@@ -82,6 +82,16 @@ def test_other_weights_are_refused(published: Published, name: str) -> None:
     assert "Do not use it" in found["remedy"]
 
 
+def test_an_error_that_the_evidence_overstates_hides_nothing(published: Published) -> None:
+    published.change(worse)
+    data = published.evidence
+    data["fidelity"]["mean_kld_error"] = 100.0
+    published.put_evidence(data)
+    found = published.rebuild()
+    assert found["status"] == "fail"
+    assert "farther from the source than its evidence says" in found["message"]
+
+
 def test_another_small_file_is_no_matter_of_learning(published: Published) -> None:
     published.change(gpu(published))
     path = published.folder / "generation_config.json"

@@ -12,7 +12,7 @@ from mlx_publish.context import Context
 from mlx_publish.errors import BadInput, Place
 from mlx_publish.evidence.quantization import PLAN_FILE, Calibration, PlanGroup, PlanSummary, Quantization
 from mlx_publish.evidence.records import to_json
-from mlx_publish.evidence.sensitivities import ModuleSensitivity, Sensitivities, rung_of
+from mlx_publish.evidence.sensitivities import WHOLE, ModuleSensitivity, Sensitivities, rung_key, rung_of
 from mlx_publish.machine.packages import versions
 from mlx_publish.methods.plan import Target
 from mlx_publish.model.allocation import Allocation
@@ -38,11 +38,9 @@ _BITS = 8
 def plan_from(context: Context, target: Target, of: Sensitivities, allocation: Allocation, need: int | None) -> Plan:
     """Return the plan of an allocation, with the importance that its modules use."""
     modules = {module.path: _module(module, allocation.rungs[module.path]) for module in of.modules}
-    used = {module.input for module in modules.values() if module.bits != rung_of("16/0")[0]}
-    whole = next(iter(of.modules))
-    dtype_bytes = whole.rungs["16/0"].bytes // (whole.weights or 1)
-    other_weights = of.other_weights or of.other_bytes // 2
-    weights = other_weights + sum(module.weights for module in of.modules)
+    used = {module.input for module in modules.values() if module.group_size}
+    first = next(iter(of.modules))
+    dtype_bytes = first.rungs[rung_key(WHOLE)].bytes // (first.weights or 1)
     return Plan(
         source=PlannedSource(name=context.recipe.source_name[:200], identity=source_of(context).identity),
         calibration=PlannedCalibration.model_validate(to_json(calibration_record(context, "plan"))),
@@ -51,12 +49,12 @@ def plan_from(context: Context, target: Target, of: Sensitivities, allocation: A
         target_words=target.words,
         proxy=of.proxy,
         need_bytes=need,
-        bits_per_weight=_BITS * (allocation.bytes + of.other_bytes) / weights,
+        bits_per_weight=_BITS * (allocation.bytes + of.other_bytes) / of.weights,
         predicted_kld=allocation.kld,
         chosen=digest_of_choice(modules),
         rounding="weighted" if used - {""} else "nearest",
         dtype_bytes=4 if dtype_bytes == 4 else 2,
-        others=Others(weights=other_weights, bytes=of.other_bytes),
+        others=Others(weights=of.other_weights, bytes=of.other_bytes),
         modules=modules,
         importance={key: text for key, text in of.importance.items() if key in used},
     )

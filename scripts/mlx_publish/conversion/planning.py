@@ -18,7 +18,7 @@ from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.sensitivities import WHOLE, Sensitivities, rung_of
 from mlx_publish.machine.macs import most_weights_for, need
 from mlx_publish.methods.plan import Target, target_of
-from mlx_publish.model.allocation import Allocation, OutOfReach, fits_into, step_above, widest, within
+from mlx_publish.model.allocation import OutOfReach, fits_into, step_above, widest, within
 from mlx_publish.recipes.plan import Plan, read_plan, write_plan
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.calibration import calibration_inputs
@@ -135,14 +135,14 @@ def _planned(context: Context, variant: Variant, target: Target, sensitivities: 
             remedy="Leave it unquantized (dtype: bfloat16).",
         )
     cache = cache_bytes(context, variant, target)
-    budget = _budget(target, weights_of(sensitivities), cache)
+    budget = _budget(target, sensitivities.weights, cache)
     try:
         if budget is None:
             allocation = within(modules, LIMITS[target.aim or ""])
         else:
             allocation = fits_into(modules, budget - sensitivities.other_bytes)
     except OutOfReach as error:
-        least = int(error.least) + sensitivities.other_bytes, weights_of(sensitivities)
+        least = int(error.least) + sensitivities.other_bytes, sensitivities.weights
         raise too_little(context, variant, target, least, cache) from None
     if all(rung_of(rung) == WHOLE for rung in allocation.rungs.values()):
         allocation = widest(modules)  # with nothing quantized it would be another kind of variant
@@ -155,12 +155,8 @@ def _planned(context: Context, variant: Variant, target: Target, sensitivities: 
         plan_from(context, target, sensitivities, allocation, needed),
         cache,
         budget,
-        _step(sensitivities, allocation),
+        step_above(modules, allocation.rungs),
     )
-
-
-def _step(sensitivities: Sensitivities, allocation: Allocation) -> int | None:
-    return step_above(sensitivities.modules, allocation.rungs)
 
 
 def _budget(target: Target, weights: int, cache: int) -> int | None:
@@ -168,9 +164,3 @@ def _budget(target: Target, weights: int, cache: int) -> int | None:
     if target.bits_per_weight is not None:
         return int(target.bits_per_weight * weights / 8)
     return most_weights_for(target.memory_gb << 30, cache) if target.memory_gb is not None else None
-
-
-def weights_of(sensitivities: Sensitivities) -> int:
-    """Return the number of all weights."""
-    others = sensitivities.other_weights or sensitivities.other_bytes // 2
-    return others + sum(module.weights for module in sensitivities.modules)

@@ -9,7 +9,6 @@ sum (systematic sampling with probability proportional to size).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.importance import characters
 from mlx_publish.engine.making import cores, cpu_stream
-from mlx_publish.engine.passages import samples
+from mlx_publish.engine.passages import samples, samples_sha256
 from mlx_publish.engine.probes import Flow, Probed
 from mlx_publish.engine.rounding import Precision, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, Bits, bits_of
@@ -85,15 +84,10 @@ def sensitivity(
         other_bytes=read.other_bytes,
         other_weights=read.other_weights,
         tokens=sum(map(len, texts)),
-        tokens_sha256=_sha256(texts),
+        tokens_sha256=samples_sha256(texts),
         computed_in=read.computed_in,
         proxy="8bit" if proxy else "",
     )
-
-
-def _sha256(texts: Sequence[Sequence[int]]) -> str:
-    """Return the SHA-256 of all ids, in decimal with commas, a sample a line."""
-    return hashlib.sha256("\n".join(",".join(map(str, text)) for text in texts).encode()).hexdigest()
 
 
 def _read(probed: Probed, texts: Sequence[Sequence[int]], seed: int, progress: Tell, *, at_once: int) -> None:

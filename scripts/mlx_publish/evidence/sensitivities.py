@@ -70,7 +70,12 @@ class Sensitivities:
     proxy: str = ""
     """`8bit` where the source's 8-bit form stood in for a source that does not fit into memory."""
     other_weights: int = 0
-    """How many weights the tensors of `other_bytes` have; 0 counts two bytes each."""
+    """How many weights the tensors of `other_bytes` have."""
+
+    @property
+    def weights(self) -> int:
+        """How many weights all tensors have."""
+        return self.other_weights + sum(module.weights for module in self.modules)
 
 
 def rung_key(rung: Rung) -> str:

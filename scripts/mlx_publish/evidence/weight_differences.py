@@ -79,9 +79,9 @@ class Closeness:
     stated: float
     """By the evidence."""
     error: float
-    """Its standard error, by the evidence."""
+    """Standard error of its distance from the others, by the weights that were made again."""
 
     @property
     def is_close(self) -> bool:
-        """Return whether the published ones are no farther than the evidence says, within its noise of 95 %."""
+        """Return whether the published ones are no farther than the evidence says, within noise of 95 %."""
         return self.published <= self.stated + 2 * self.error

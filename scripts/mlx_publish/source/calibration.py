@@ -77,11 +77,6 @@ def calibration_inputs(context: Context, method: str = "plan") -> dict[str, obje
     return {"sha256": order.sha256, "samples": order.samples, "length": order.length, "seed": order.seed}
 
 
-def calibration_name(context: Context) -> str:
-    """Return `package`, or the name of the user's file."""
-    return calibration_texts(context).name
-
-
 def calibration_record(context: Context, method: str, samples: int | None = None) -> Calibration:
     """Return what evidence says of it; `samples` is how many were read, where the text had fewer than asked for."""
     read, order = calibration_texts(context), calibration_order(context, method)

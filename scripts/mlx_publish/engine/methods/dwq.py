@@ -19,6 +19,7 @@ import numpy as np
 from mlx import nn, optimizers
 from mlx.utils import tree_flatten, tree_map
 
+from mlx_publish import __version__
 from mlx_publish.engine.methods import Quantized, quantize
 from mlx_publish.engine.methods._lesson import Lesson, Samples, Taught, wide
 from mlx_publish.engine.methods._state import State, restored, saved
@@ -190,6 +191,7 @@ class _Training:
             if path.endswith((".scales", ".biases")):
                 digest.update(f"{path} {array.dtype} {array.shape}".encode())
                 digest.update(np.array(array.astype(mx.float32)).tobytes())
-        told = [dict(self.lesson.settings), self.lesson.samples, self.lesson.apart, versions("mlx", "mlx-lm")]
-        digest.update(json.dumps([*told, str(mx.default_device())]).encode())
+        told = [dict(self.lesson.settings), self.lesson.samples, self.lesson.apart]
+        tools = [__version__, versions("mlx", "mlx-lm"), str(mx.default_device())]
+        digest.update(json.dumps([*told, *tools]).encode())
         return digest.hexdigest()
