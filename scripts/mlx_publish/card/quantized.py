@@ -9,13 +9,11 @@ from mlx_publish.card.words import learned_by
 from mlx_publish.evidence.evidence import Evidence
 from mlx_publish.evidence.measurements import GainSpec
 from mlx_publish.evidence.quantized import CalibrationSpec, PlanGroupSpec, PlanSpec, QuantizationSpec
-from mlx_publish.evidence.rounding import RoundingCurve, Width, gain_in_words
+from mlx_publish.evidence.rounding import RoundingCurve, Width, gain_in_words, gain_noise
 from mlx_publish.text.markdown import Markdown, code, escape, link
 from mlx_publish.text.numbers import count, percent, significant
 
 _KINDS = {"mlp": "MLP", "state-space": "State space"}
-_NORMAL = 1.96
-"""Standard errors of a 95 % interval, where the measurement names no other number."""
 
 
 def quantized(evidence: Evidence) -> Mapping[str, object] | None:
@@ -99,7 +97,7 @@ def _calibration(calibration: CalibrationSpec) -> Markdown:
 
 def _gain(gain: GainSpec, weight_bytes: int) -> Markdown:
     """Return the gain over plain rounding at equal bytes in a sentence, and how far the text can tell it."""
-    noise = (gain.error_factor or _NORMAL) * gain.difference_error
+    noise = gain_noise(gain)
     told = "on the same positions" if abs(gain.difference) > noise else "which is inside the noise of the text"
     return Markdown(
         f"**{gain_in_words(gain)}**: mean KLD {significant(gain.mean_kld)} where plain rounding has "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.quantization import Gain
+from mlx_publish.evidence.rounding import gain_noise
 from mlx_publish.text.numbers import percent, significant
 
 EARNS = "earns-bytes"
@@ -14,8 +15,6 @@ UNPROVEN = (
     "Measure it on a machine with more memory, or add plain variants on both sides of it to the recipe, such as 4bit "
     "and 5bit. To publish it unproven, accept the check with a reason."
 )
-_NORMAL = 1.96
-"""Standard errors of a 95 % interval, where the measurement names no other number."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def _earns(facts: EarnedFacts) -> Says:
         if facts.broken:
             return skipped("not measured, because the variant's own numbers are none")
         return failed(f"not compared with plain rounding at equal bytes: {facts.reason}", UNPROVEN)
-    noise = (gain.error_factor or _NORMAL) * gain.difference_error
+    noise = gain_noise(gain)
     text = (
         f"mean KLD {significant(gain.mean_kld)} where plain rounding has {significant(gain.rounding_kld)} at "
         f"{_where(facts)}"

@@ -10,6 +10,8 @@ from mlx_publish.evidence.quantization import Gain, RoundingPoint
 
 NO_LOSS = 1e-7
 """Nats; what is below is rounding of the arithmetic, and has no logarithm worth its name."""
+_NORMAL = 1.96
+"""Standard errors of a 95 % interval, where the measurement names no other number."""
 
 
 class Gained(Protocol):
@@ -22,6 +24,19 @@ class Gained(Protocol):
     @property
     def difference(self) -> float:
         """Below zero where the variant is better."""
+
+    @property
+    def difference_error(self) -> float:
+        """Its standard error."""
+
+    @property
+    def error_factor(self) -> float | None:
+        """Standard errors of a 95 % interval."""
+
+
+def gain_noise(gain: Gained) -> float:
+    """Return half the width of the difference's 95 % interval, in nats."""
+    return (gain.error_factor or _NORMAL) * gain.difference_error
 
 
 def gain_in_words(gain: Gained) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from mlx import nn
 
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
 
@@ -20,6 +22,19 @@ class Quantized(NamedTuple):
     """What its class does not quantize as all others."""
     importance: Mapping[str, str] = {}
     """By module: a step for each column of its weight, by which its scales are chosen in place of MLX's."""
+
+
+@contextmanager
+def refusing(order: VariantOrder) -> Iterator[None]:
+    """Raise `Refused` for what mlx-lm raises where it cannot quantize a model to the form of an order."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            f"mlx-lm cannot quantize it to {order.label}: {error}",
+            check="converts",
+            remedy="Take another variant, or a newer mlx-lm.",
+        ) from error
 
 
 def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, streams: Iterator[Any]) -> Quantized:

@@ -12,8 +12,8 @@ import mlx.core as mx
 from mlx import nn
 
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.methods import Quantized
-from mlx_publish.errors import BadInput, Refused
+from mlx_publish.engine.methods import Quantized, refusing
+from mlx_publish.errors import BadInput
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 from mlx_publish.evidence.sensitivities import WHOLE, Rung
 from mlx_publish.recipes.plan import PlannedModule, read_plan
@@ -51,14 +51,8 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
         return False if rung == WHOLE else _settings(rung)
 
     before = config.get("quantization")
-    try:
+    with refusing(order):
         quantized, config = backend().quantize(model, config, asked, predicate)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(
-            f"mlx-lm cannot quantize it to {order.label}: {error}",
-            check="converts",
-            remedy="Take another variant, or a newer mlx-lm.",
-        ) from error
     config["quantization"] = config["quantization_config"] = block(planned, before)
     importance = {path: module.importance for path, module in planned.items() if module.importance}
     return Quantized(quantized, config, KeptLayers(), importance)

@@ -9,8 +9,7 @@ import mlx.core as mx
 from mlx import nn
 
 from mlx_publish.engine.backends import backend
-from mlx_publish.engine.methods import Quantized
-from mlx_publish.errors import Refused
+from mlx_publish.engine.methods import Quantized, refusing
 from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 
 
@@ -18,7 +17,7 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
     """Quantize a model lazily, each module on the next of `streams`. Raises `Refused` if mlx-lm cannot do it."""
     wider: dict[str, int] = {}
     whole: list[str] = []
-    try:
+    with refusing(order):
         chosen = backend().predicate(model, order)
 
         def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
@@ -32,10 +31,4 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
             return way
 
         quantized, config = backend().quantize(model, config, order, predicate)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(
-            f"mlx-lm cannot quantize it to {order.label}: {error}",
-            check="converts",
-            remedy="Take another variant, or a newer mlx-lm.",
-        ) from error
     return Quantized(quantized, config, KeptLayers(wider, whole))
