@@ -303,6 +303,21 @@ def test_the_file_of_positions_holds_what_the_figures_are_of(tmp_path: Path) -> 
     assert np.exp(-of["model"].mean()) == pytest.approx(right["perplexity"], rel=CLOSE)
 
 
+def test_a_passage_that_is_all_in_an_earlier_one_counts_for_nothing() -> None:
+    ids = [3, 1, 4, 1, 5, 9, 2, 6]
+    passages = [("prose", ids), ("dialogue", ids[:4]), ("prose", [2, 7, 1, 8]), ("code", [1, 4, 1, 4])]
+    source, model, _ = noisy(3 + 7 + 3 + 3, 10)
+    found = compare(passages, cut(source, [7, 3, 3, 3]), cut(model, [7, 3, 3, 3]))
+    assert (found.passages, found.positions) == (3, 13)
+    assert set(found.by_kind) == {"prose", "code"}
+    many = [("prose", [number, *ids]) for number in range(6)]
+    source, model, _ = noisy(6 * 8 + 3, 10)
+    whole = compare([*many, ("prose", many[0][1][:4])], cut(source, [8] * 6 + [3]), cut(model, [8] * 6 + [3]))
+    alone = compare(many, cut(source[:48], [8] * 6), cut(model[:48], [8] * 6))
+    assert whole == alone
+    assert [part.positions for part in whole.by_passage or ()] == [8] * 6
+
+
 def at(row: int, column: int | slice, value: float) -> Callable[[Logits], None]:
     def change(logits: Logits) -> None:
         logits[row, column] = value

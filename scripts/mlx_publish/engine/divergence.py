@@ -203,12 +203,13 @@ def gathered(
     """Gather the values of all passages (kind, ids); the pieces of both models come in the same order.
 
     Positions at the beginning of a passage that an earlier one has with all that stands before them, as the system
-    prompt that a chat template adds to every dialogue, count once.
+    prompt that a chat template adds to every dialogue, count once. A passage that is all in an earlier one is none.
     """
     positions, earlier = Positions(), list[Sequence[int]]()
     for kind, ids in passages:
-        positions.begin(kind)
         known = max((_shared(ids, other) for other in earlier), default=0)
+        if known < len(ids):
+            positions.begin(kind)
         start = 0
         while start < len(ids) - 1:
             theirs, ours = next(source), next(model)
