@@ -29,7 +29,8 @@ import arm64_environment  # noqa: E402  as the line above says
 from compared_files import Compared, compare  # noqa: E402
 from families import FAMILIES  # noqa: E402
 from mlx_publish.children import process  # noqa: E402
-from mlx_publish.recipes.plan import Plan, write_plan  # noqa: E402
+from mlx_publish.recipes.plan import Plan  # noqa: E402
+from mlx_publish.recipes.plan_text import write_plan  # noqa: E402
 from models import ARCHITECTURES, cast, make_model  # noqa: E402
 from tensor_file import float32, read_tensors, write_tensors  # noqa: E402
 

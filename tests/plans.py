@@ -17,7 +17,8 @@ from mlx_publish.engine.methods.plan import quantizable
 from mlx_publish.engine.source_model import load_source
 from mlx_publish.engine.weighted import STEPS
 from mlx_publish.evidence.sensitivities import Sensitivities, rung_of
-from mlx_publish.recipes.plan import Others, Plan, PlannedModule, PlannedSource, digest_of_choice, write_plan
+from mlx_publish.recipes.plan import Others, Plan, PlannedModule, PlannedSource, digest_of_choice
+from mlx_publish.recipes.plan_text import write_plan
 from sensitivities import module
 
 MODULES = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj")

@@ -18,11 +18,10 @@ from mlx_publish.recipes.plan import (
     PlannedSource,
     digest_of_choice,
     plan_of,
-    plan_text,
     read_plan,
     stored_bytes,
-    write_plan,
 )
+from mlx_publish.recipes.plan_text import plan_text, write_plan
 from mlx_publish.text.bounds import PLAN_BYTES
 
 UP, DOWN = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"

@@ -13,7 +13,7 @@ from mlx_publish.methods import METHODS, Form, method_of
 from mlx_publish.methods.plan import AIMS, METHOD, Target, most_bytes, narrowest_group, target_of, width_of
 from mlx_publish.model.size import estimate_bytes
 from mlx_publish.model.weights import TensorInfo
-from mlx_publish.recipes.plan import write_plan
+from mlx_publish.recipes.plan_text import write_plan
 from mlx_publish.recipes.read import recipe_from_file, recipe_from_flags
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.recipes.write import pin, recipe_text

@@ -22,7 +22,7 @@ from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.mlx_card import look
 from mlx_publish.hub.manifest import strangers
-from mlx_publish.recipes.plan import plan_text
+from mlx_publish.recipes.plan_text import plan_text
 from mlx_publish.text import bounds
 from mlx_publish.text.yaml import load_yaml
 from pipeline import ROOT

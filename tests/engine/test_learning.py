@@ -25,7 +25,8 @@ from mlx_publish.engine.source_model import load_source
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import to_json
-from mlx_publish.recipes.plan import Plan, write_plan
+from mlx_publish.recipes.plan import Plan
+from mlx_publish.recipes.plan_text import write_plan
 from mlx_publish.text.progress import Step
 from models import make_model
 

@@ -26,7 +26,8 @@ from mlx_publish.engine.weighted import STEPS, quantize_rows, weights_of
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.conversion import Conversion, VariantOrder
 from mlx_publish.evidence.records import to_json
-from mlx_publish.recipes.plan import Plan, write_plan
+from mlx_publish.recipes.plan import Plan
+from mlx_publish.recipes.plan_text import write_plan
 from models import make_model
 
 RUNGS = ((4, 64), (3, 64), (8, 32), (16, 0), (4, 64), (2, 32), (5, 64), (6, 64))

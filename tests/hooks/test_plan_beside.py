@@ -11,7 +11,7 @@ from hook_trees import write_model
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hooks.faults import Options
 from mlx_publish.hooks.mlx_model_config import look
-from mlx_publish.recipes.plan import plan_text
+from mlx_publish.recipes.plan_text import plan_text
 from plans import MODULES, a_plan
 
 

@@ -19,7 +19,8 @@ from mlx_publish.evidence.sensitivities import WHOLE, Sensitivities, rung_of
 from mlx_publish.machine.macs import most_weights_for, need
 from mlx_publish.methods.plan import Target, target_of
 from mlx_publish.model.allocation import OutOfReach, fits_into, step_above, widest, within
-from mlx_publish.recipes.plan import Plan, read_plan, write_plan
+from mlx_publish.recipes.plan import Plan, read_plan
+from mlx_publish.recipes.plan_text import write_plan
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.calibration import calibration_inputs
 from mlx_publish.source.layout import Prepared

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,7 +14,6 @@ from mlx_publish.methods import wrong_key
 from mlx_publish.recipes.faults import bad_input
 from mlx_publish.recipes.sections import Strict
 from mlx_publish.text.bounds import PLAN_BYTES
-from mlx_publish.text.files import write_atomically
 from mlx_publish.text.yaml import parse_yaml
 
 SCHEMA = "mlx-publish/quantization-plan/1"
@@ -24,17 +21,7 @@ PAGE = "docs/quantization.md"
 WHOLE = 16
 """Bits of a module that is stored as it is."""
 _NODES = 4_000_000
-_LINE = 112
-"""Characters of importance in a line, which stands four to the right."""
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
-_HEAD = """\
-# Quantization plan for mlx-publish: bits and group size of each module.
-# To follow it in a recipe, whatever is measured later: variants: [{plan: THIS_FILE}]
-# You may change bits (2, 3, 4, 5, 6, 8; 16 leaves the module as it is) and group_size (32, 64, 128), but not below the
-# floor. kld is the predicted mean KL divergence of rounding this module alone, in nats.
-"""
-Path_ = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[!-~]+$")]
+ModulePath = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[!-~]+$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 50)]
 Kld = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Columns = Annotated[str, Field(max_length=1 << 21, pattern=r"^[0-9a-z\s]*$")]
@@ -122,8 +109,8 @@ class Plan(Strict):
     dtype_bytes: Literal[2, 4] = 2
     """Of a scale, a bias, and a number that is not quantized."""
     others: Others
-    modules: dict[Path_, PlannedModule] = Field(min_length=1, max_length=200_000)
-    importance: dict[Path_, Columns] = Field(default_factory=dict)
+    modules: dict[ModulePath, PlannedModule] = Field(min_length=1, max_length=200_000)
+    importance: dict[ModulePath, Columns] = Field(default_factory=dict)
     """By input, for each column a character: steps of the binary logarithm of the mean square of what flows in."""
 
     @model_validator(mode="after")
@@ -221,88 +208,3 @@ def plan_of(text: str, name: str) -> Plan:
 def _with_own_input(path: str, module: PlannedModule, importance: Mapping[str, str]) -> PlannedModule:
     """Give a module the input of its own name, which the file does not repeat."""
     return module.model_copy(update={"input": path}) if not module.input and path in importance else module
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan file, whole or not at all."""
-    write_atomically(path, plan_text(plan))
-
-
-def plan_text(plan: Plan) -> str:
-    """Return the file: the same text for the same plan."""
-    return _HEAD + "".join(f"{line}\n" for line in _lines(plan))
-
-
-def _lines(plan: Plan) -> Iterator[str]:
-    yield f"schema: {SCHEMA}"
-    yield f"source: {_flow(plan.source.model_dump())}"
-    if plan.calibration:
-        yield f"calibration: {_flow(plan.calibration.model_dump())}"
-    if plan.tools:
-        yield f"tools: {_flow(plan.tools)}"
-    yield f"target: {_flow(plan.target)}"
-    if plan.target_words:
-        yield f"target_words: {_scalar(plan.target_words)}"
-    if plan.proxy:
-        yield f"proxy: {_scalar(plan.proxy)}"
-    if plan.need_bytes is not None:
-        yield f"need_bytes: {plan.need_bytes}"
-    yield f"bits_per_weight: {plan.bits_per_weight:.4f}"
-    yield f"predicted_kld: {_number(plan.predicted_kld)}"
-    yield f"chosen: {_scalar(plan.chosen)}"
-    yield f"rounding: {plan.rounding}"
-    if plan.dtype_bytes != 2:
-        yield f"dtype_bytes: {plan.dtype_bytes}"
-    yield f"others: {_flow(plan.others.model_dump())}"
-    yield "modules:"
-    for path, module in plan.modules.items():
-        yield f"  {_scalar(path)}: {_flow(_module(path, module))}"
-    if plan.importance:
-        yield "# How much flows through each column of an input, by which its modules' scales are chosen. Do not edit."
-        yield "importance:"
-        for key, columns in plan.importance.items():
-            yield f"  {_scalar(key)}: |"
-            yield from (f"    {line}" for line in _cut(columns))
-
-
-def _module(path: str, module: PlannedModule) -> Mapping[str, object]:
-    """Return the keys of a module's line: those that say nothing are left out."""
-    keys: dict[str, object] = {"bits": module.bits}
-    if module.group_size:
-        keys["group_size"] = module.group_size
-    keys |= {"kld": module.kld, "kind": module.kind, "weights": module.weights}
-    if module.floor > 2:
-        keys["floor"] = module.floor
-    if module.input and module.input != path:
-        keys["input"] = module.input
-    return keys
-
-
-def _cut(columns: str) -> Iterable[str]:
-    return (columns[start : start + _LINE] for start in range(0, max(1, len(columns)), _LINE))
-
-
-def _flow(keys: Mapping[Any, object]) -> str:
-    return f"{{{', '.join(f'{_scalar(key)}: {_scalar(value)}' for key, value in keys.items())}}}"
-
-
-def _scalar(value: object) -> str:
-    """Return a value as YAML; a text in quotes wherever it could be read as anything else."""
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and value.lower() not in ("null", "true", "false")
-        return value if plain else _escaped(value)
-    return json.dumps(value)
-
-
-def _escaped(text: str) -> str:
-    """Return a text in quotes; JSON is YAML but for what YAML takes for the end of a line, or for no character."""
-    quoted = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
-    return _BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
-
-
-def _number(value: float) -> str:
-    """Return a number with six significant digits, as a float in YAML."""
-    text = f"{value:.6g}"
-    return text if "." in text or "e" in text else f"{text}.0"
