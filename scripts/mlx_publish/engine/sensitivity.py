@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.importance import characters
-from mlx_publish.engine.making import cores, cpu_stream
+from mlx_publish.engine.making import cores
 from mlx_publish.engine.passages import samples, samples_sha256
 from mlx_publish.engine.probes import Flow, Probed
-from mlx_publish.engine.rounding import Precision, quantize_rows_each
-from mlx_publish.engine.rows import INTEGERS, Bits, bits_of
+from mlx_publish.engine.sampled_rows import Sampled, drawn, integers
 from mlx_publish.engine.sensitive_source import SensitiveSource
-from mlx_publish.engine.weighted import quantize_rows, weights_of
+from mlx_publish.engine.weighted import weights_of
 from mlx_publish.evidence.sensitivities import (
     WHOLE,
     CalibrationOrder,
@@ -40,7 +39,6 @@ from mlx_publish.evidence.sensitivities import (
 )
 from mlx_publish.text.progress import Step, Tell
 
-Floats = NDArray[np.float32]
 _ROWS, _ROWS_OF_A_VOCABULARY = 64, 512
 """Rows of a weight whose rounding is tried."""
 _TOKENS = 256
@@ -123,53 +121,6 @@ def _differentiated(probed: Probed, batch: Sequence[Sequence[int]], key: mx.arra
 
 
 @dataclass(frozen=True)
-class _Order:
-    """Rows of a weight that are rounded at each rung, and what their errors weigh."""
-
-    rows: Bits
-    """(rows, columns), the bits of `dtype`."""
-    values: Floats
-    """The same as numbers."""
-    dtype: mx.Dtype
-    """That variants are stored in."""
-    terms: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
-    """Of the information: by row and by column; their product is that of a weight."""
-    importance: Floats | None
-    """By which scales are chosen; None for MLX's own."""
-    rungs: Sequence[Rung]
-
-    def error(self, rung: Rung) -> float:
-        """Return the sum over the whole weight of squared errors, by the information."""
-        bits, group = rung
-        precision = Precision(group, bits, "affine")
-        if self.importance is None:
-            made = quantize_rows_each(self.rows, self.dtype, [precision])[0]
-        else:
-            made = quantize_rows(self.rows, self.dtype, precision, self.importance)
-        with mx.stream(cpu_stream()):
-            codes, *lines = (mx.array(part) for part in made)
-            scales, biases = (line.view(self.dtype).astype(mx.float32) for line in lines)
-            rounded = np.array(mx.dequantize(codes.view(mx.uint32), scales, biases, group, bits))
-        errors = np.square(rounded - self.values).astype(np.float64)
-        return float(sum(by_row @ errors @ by_column for by_row, by_column in self.terms))
-
-
-def _integers(rows: mx.array) -> Bits:
-    mx.eval(rows)
-    return bits_of(rows).view(INTEGERS[rows.dtype.size])
-
-
-def _drawn(masses: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Draw rows by their share of the masses, at equal steps of the sum; return them and how often each counts."""
-    sums = np.cumsum(np.maximum(masses, masses.sum() * 1e-12 / len(masses) + 1e-300))
-    step = sums[-1] / count
-    rows = np.minimum(np.searchsorted(sums, (np.arange(count) + 0.5) * step), len(masses) - 1)
-    chosen, times = np.unique(rows, return_counts=True)
-    own = np.diff(sums, prepend=0.0)[chosen]
-    return chosen, times * step / own
-
-
-@dataclass(frozen=True)
 class _Share:
     """Sums of the information of one weight by row and by column, in float64."""
 
@@ -216,14 +167,14 @@ class _Measured:
         """Return all modules in the order of the model, measured by all cores."""
         made: list[ModuleSensitivity] = []
         with ThreadPoolExecutor(cores()) as pool:
-            orders = [self._order(path) for path in self._read.modules]
-            tried = pool.map(lambda order: {rung: order.error(rung) for rung in order.rungs}, orders)
+            sampled = [self._sampled(path) for path in self._read.modules]
+            tried = pool.map(lambda one: {rung: one.error(rung) for rung in one.rungs}, sampled)
             for path, errors in zip(self._read.modules, tried, strict=True):
-                progress(Step("trying rungs", len(made), len(orders), "modules"))
+                progress(Step("trying rungs", len(made), len(sampled), "modules"))
                 made.append(self._module(path, errors))
         return tuple(made)
 
-    def _order(self, path: str) -> _Order:
+    def _sampled(self, path: str) -> Sampled:
         """Draw rows of a weight by their share of the information."""
         shape, shares = self._read.shapes[path], self._shares[path]
         rows, repeats = prod(shape[:-1]), prod(shape[:-2])
@@ -234,13 +185,13 @@ class _Measured:
             if path in self._probed.heads or hasattr(self._read.modules[path], "as_linear")
             else _ROWS
         )
-        chosen, counts = _drawn(np.sum(masses, axis=0), min(rows, most))
+        chosen, counts = drawn(np.sum(masses, axis=0), min(rows, most))
         columns = [share.columns / share.columns.sum() for share in shares] or [np.ones(shape[-1])]
         terms = [(mass[chosen] * counts, column) for mass, column in zip(masses, columns, strict=True)]
         text = self.importance.get(self.inputs.get(path, ""), "")
         weight = self._read.rows(path, chosen)
-        return _Order(
-            _integers(weight),
+        return Sampled(
+            integers(weight),
             np.array(weight.astype(mx.float32)),
             weight.dtype,
             terms,
