@@ -20,6 +20,7 @@ from mlx_publish.engine.importance import characters
 from mlx_publish.engine.module_kinds import floor_of, kind_of
 from mlx_publish.engine.passages import samples
 from mlx_publish.engine.probes import Probed
+from mlx_publish.engine.sampled_rows import Sampled
 from mlx_publish.engine.sensitive_source import SensitiveSource
 from mlx_publish.engine.sensitivity import sensitivity
 from mlx_publish.engine.weighted import weights_of
@@ -153,6 +154,13 @@ def test_what_the_model_never_calls_keeps_8_bits(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(SensitiveSource, "divergence", lambda *_: 0.0)
     found = measured(llama, rungs=[(4, 64), (8, 64)])
     assert {one.floor for one in found.modules} == {8}
+
+
+def test_a_rung_whose_scales_overflow_is_no_choice(monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
+    whole = Sampled.error
+    monkeypatch.setattr(Sampled, "error", lambda one, rung: math.nan if rung == (3, 64) else whole(one, rung))
+    found = measured(llama, rungs=[(3, 64), (4, 64)])
+    assert {*found.modules[0].rungs} == {"4/64", "16/0"}
 
 
 def test_another_error_of_mlx_is_no_missing_gradient(monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:

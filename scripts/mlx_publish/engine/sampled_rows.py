@@ -38,11 +38,11 @@ class Sampled:
         """Return the sum over the whole weight of squared errors, by the information."""
         bits, group = rung
         precision = Precision(group, bits, "affine")
-        if self.importance is None:
-            made = quantize_rows_each(self.rows, self.dtype, [precision])[0]
-        else:
-            made = quantize_rows(self.rows, self.dtype, precision, self.importance)
         with mx.stream(cpu_stream()):
+            if self.importance is None:
+                made = quantize_rows_each(self.rows, self.dtype, [precision])[0]
+            else:
+                made = quantize_rows(self.rows, self.dtype, precision, self.importance)
             codes, *lines = (mx.array(part) for part in made)
             scales, biases = (line.view(self.dtype).astype(mx.float32) for line in lines)
             rounded = np.array(mx.dequantize(codes.view(mx.uint32), scales, biases, group, bits))

@@ -9,6 +9,7 @@ sum (systematic sampling with probability proportional to size).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -204,7 +205,11 @@ class _Measured:
         scale = 0.5 / max(self._probed.positions, 1) if seen else self._alone(path, errors)
         kind = read.kind(path, head=path in self._probed.heads)
         unknown = not scale and any(errors.values())
-        costs = {rung: RungCost(read.bytes(path, rung), float(error * scale)) for rung, error in errors.items()}
+        costs = {
+            rung: RungCost(read.bytes(path, rung), float(error * scale))
+            for rung, error in errors.items()
+            if math.isfinite(error)  # a scale that overflows is no choice
+        }
         costs[WHOLE] = RungCost(read.bytes(path, WHOLE), 0.0)
         return ModuleSensitivity(
             path=path,
