@@ -128,14 +128,17 @@ class SensitiveSource:
     def divergence(self, path: str, rung: Rung, texts: Sequence[Sequence[int]]) -> float:
         """Return the mean KL divergence over texts where one module alone is rounded to nearest, in nats a position."""
         bits, group = rung
-        ids = mx.array([list(text) for text in texts])
-        before = _log_probabilities(self.model(ids))
         packed, scales, biases = mx.quantize(self._weight(path), group, bits)
         rounded = mx.dequantize(packed, scales.astype(mx.float32), biases.astype(mx.float32), group, bits)
-        with self._with(path, rounded):
-            after = _log_probabilities(self.model(ids))
-            mx.eval(after)
-        return float((mx.exp(before) * (before - after)).sum(axis=-1).mean())
+        total = 0.0
+        for text in texts:  # one by one: their logits are large
+            ids = mx.array([list(text)])
+            before = _log_probabilities(self.model(ids))
+            with self._with(path, rounded):
+                after = _log_probabilities(self.model(ids))
+                mx.eval(after)
+            total += float((mx.exp(before) * (before - after)).sum())
+        return total / sum(map(len, texts))
 
 
 def _parts(module: Any) -> tuple[str, ...]:
