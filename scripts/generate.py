@@ -152,8 +152,7 @@ def recipe_page() -> str:
         lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
         if key == "variants":
             lines += [
-                "A short name can replace a mapping: `4bit`, `mxfp4`, `mixed_3_6`, `4.6bpw`, `fits-16GB`, "
-                "`balanced`, `4bit-gptq`, `bf16`, `fp16`, `fp32`.",
+                "A short name can replace a mapping, such as `4bit`, `mixed_3_6`, `4.6bpw`, `fits-16GB`, `4bit-gptq`, `bf16`.",
                 "",
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))

@@ -84,8 +84,8 @@ class FidelityTest(Strict):
     reference: Reference = "none"
     """`transformers` also compares the unquantized model with transformers on PyTorch, if that is installed."""
     raw: bool = False
-    """Keep the [values of every position](card.md#values-of-every-position) in `fidelity-positions.npz` in the variant's
-    folder of the work folder. Planned and learned variants always have it."""
+    """Keep the [values of every position](card.md#values-of-every-position) in `fidelity-positions.npz`, in the work
+    folder of the variant. Planned and learned variants always have it."""
 
 
 def _is_local(value: object) -> object:
