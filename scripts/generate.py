@@ -136,7 +136,7 @@ def recipe_page() -> str:
         "in git, in `recipes/`; the file name is the recipe's name. Unknown keys and wrong types are errors that name file,",
         "line and key. For completion in an editor, start the file with",
         "`# yaml-language-server: $schema=PATH`, where PATH points to `scripts/mlx_publish/schemas/recipe.schema.json` in a",
-        "checkout of mlx-publish. [Six commented examples](../examples/README.md).",
+        "checkout of mlx-publish. [Seven commented examples](../examples/README.md).",
         "",
         "Paths in a recipe are relative to its file. Every key is also a command-line flag and an input of the Action",
         "(`base_model` is `--base-model` and `base-model`), except mappings and lists of mappings.",
@@ -152,7 +152,7 @@ def recipe_page() -> str:
         lines += ["", f"## {key}", "", " ".join((model.__doc__ or "").split()), ""]
         if key == "variants":
             lines += [
-                "A short name can replace a mapping: `4bit`, `mxfp4`, `mixed_3_6`, `bf16`, `fp16`, `fp32`.",
+                "A short name can replace a mapping, such as `4bit`, `mixed_3_6`, `4.6bpw`, `fits-16GB`, `4bit-gptq`, `bf16`.",
                 "",
             ]
         lines.append(_keys(schema["$defs"][model.__name__], _notes(model)))

@@ -24,7 +24,7 @@ def card_of(difference: float, error: float) -> str:
 
 def test_the_card_tells_a_gain_inside_the_noise_and_a_loss_that_was_accepted() -> None:
     clear, unclear, loss = card_of(-0.02, 0.002), card_of(-0.002, 0.002), card_of(0.02, 0.002)
-    assert "The difference is -0.020 ± 0.0041 nats (95 %), on the same positions." in clear
+    assert "The two differ by 0.020 ± 0.0041 nats (95 % interval), compared position by position." in clear
     assert "which is inside the noise of the text" in unclear
     assert "44 % more KLD than plain rounding at equal bytes" in loss
     unproven = make_planned()
@@ -46,7 +46,7 @@ def test_a_cascade_shows_method_and_plan_and_a_proxy_is_named() -> None:
     data["quantization"] = {**data["quantization"], "method": "dwq on plan", "deterministic": False, "plan": plan}
     text = render_card("x", "acme/x", "", Evidence.of(data))
     assert "4.5-bit planned DWQ [MLX]" in text
-    assert "**Method.** DWQ of mlx-lm, on the plan below." in text
+    assert "**Method.** DWQ, by mlx-lm, on the plan below." in text
     assert "its 8bit form was measured in its place" in text
     assert "Scales are those of MLX's own quantizer." in text
     assert "| MLP | 90 |" in text

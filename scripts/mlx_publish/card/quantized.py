@@ -34,9 +34,9 @@ def quantized(evidence: Evidence) -> Mapping[str, object] | None:
 
 
 def method(quantization: QuantizationSpec) -> str:
-    """Return `AWQ of mlx-lm`, with `on the plan below` where there is one; empty for a plan alone."""
+    """Return `AWQ, by mlx-lm`, with `on the plan below` where there is one; empty for a plan alone."""
     name = learned_by(quantization)
-    return f"{name} of mlx-lm{', on the plan below' if quantization.plan else ''}" if name else ""
+    return f"{name}, by mlx-lm{', on the plan below' if quantization.plan else ''}" if name else ""
 
 
 def groups(plan: PlanSpec) -> Markdown:
@@ -68,14 +68,14 @@ def _rung(rung: str) -> str:
 def _plan(plan: PlanSpec) -> Markdown:
     """Return what was asked for, what it came to, and how scales are found."""
     rounding = (
-        "Scales are fitted by how much flows through each column"
+        "Scales are fitted so that the columns that carry most lose least"
         if plan.rounding == "weighted"
         else "Scales are those of MLX's own quantizer"
     )
     words = (
-        f"Each module has the bits and the group size that it needs, by how much rounding it changes the source's "
-        f"predictions. Target: {escape(plan.target)}; result: {plan.bits_per_weight:.2f} bits per weight. {rounding}. "
-        f"Every module: {link(plan.file, plan.file)}."
+        f"Bits and group size are chosen for each module by how much rounding it changes the source's predictions. "
+        f"Target: {escape(plan.target)}; result: {plan.bits_per_weight:.2f} bits per weight. {rounding}. All modules: "
+        f"{link(plan.file, plan.file)}."
     )
     if plan.proxy:
         words += f" The source did not fit on the machine; its {escape(plan.proxy)} form was measured in its place."
@@ -98,12 +98,12 @@ def _calibration(calibration: CalibrationSpec) -> Markdown:
 def _gain(gain: GainSpec, weight_bytes: int) -> Markdown:
     """Return the gain over plain rounding at equal bytes in a sentence, and how far the text can tell it."""
     noise = gain_noise(gain)
-    told = "on the same positions" if abs(gain.difference) > noise else "which is inside the noise of the text"
+    told = "compared position by position" if abs(gain.difference) > noise else "which is inside the noise of the text"
     return Markdown(
         f"**{gain_in_words(gain)}**: mean KLD {significant(gain.mean_kld)} where plain rounding has "
-        f"{significant(gain.rounding_kld)} ({_beside(gain, weight_bytes)}). The difference is "
-        f"{significant(gain.difference, 2)} ± {significant(noise, 2)} nats (95 %), {told}. Top-1 agreement "
-        f"{percent(gain.same_first_choice)}, plain rounding {percent(gain.rounding_same_first_choice)}."
+        f"{significant(gain.rounding_kld)} ({_beside(gain, weight_bytes)}). The two differ by "
+        f"{significant(abs(gain.difference), 2)} ± {significant(noise, 2)} nats (95 % interval), {told}. Top-1 "
+        f"agreement {percent(gain.same_first_choice)}; plain rounding: {percent(gain.rounding_same_first_choice)}."
     )
 
 

@@ -25,17 +25,17 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
 
 
 class Learning(Strict):
-    """Settings of a method that learns."""
+    """Settings of a method that learns. Each belongs to the method that its text begins with."""
 
     learning_rate: float | None = Field(None, gt=0, le=1)
-    """dwq: step size of Adam. Default: 1e-5; mlx-lm's is 1e-6, for ten times as much text. Small models take up to
+    """dwq: step size of Adam. Default: 1e-5; mlx-lm's own is 1e-6, for ten times as much text. Small models take up to
     1e-4."""
     batch_size: int | None = Field(None, ge=1, le=256)
-    """dwq: samples in one step. Default: 4."""
+    """dwq: samples per step. Fewer need less memory. Default: 4."""
     passes: int | None = Field(None, ge=1, le=1000)
-    """dwq: how often to read the calibration text. Default: 1."""
+    """dwq: number of times to read the calibration text. Default: 1."""
     grid: int | None = Field(None, ge=2, le=200)
-    """awq: number of scales to try for each layer. Default: 20."""
+    """awq: number of scales to try for each layer. Fewer take less time. Default: 20."""
     fallback_bits: rtn.Bits | None = None
     """gptq: bits of what it cannot quantize, such as embeddings. Default: the same as `bits`."""
 
@@ -51,10 +51,10 @@ class Keys(Strict):
             input="awq, dwq or gptq, which learn from text (default: rtn, rounding to nearest)",
         ),
     ] = None
-    """How to find the quantized weights: `awq`, `dwq` or `gptq` learn from the calibration text, `rtn` rounds to
-    nearest. Default: `rtn`."""
+    """How to find the quantized weights: `awq`, `dwq` and `gptq` learn from the calibration text
+    ([Methods that learn](quantization.md#methods-that-learn)); `rtn`, the default, rounds to nearest."""
     learning: Learning | None = None
-    """Settings of a method that learns."""
+    """Settings of `method`."""
 
 
 class Learned(Method):

@@ -65,18 +65,18 @@ class Options(Strict):
             input="Memory of the Mac that a planned variant has to fit, such as 16GB",
         ),
     ] = None
-    """Memory of the Mac that the model is to run on, such as `16GB`: weights, cache and a margin fit what macOS lets
-    the GPU use."""
+    """Memory of the Mac to run the model on, such as `16GB`: the closest model whose weights, cache and a margin fit
+    what macOS lets the GPU use ([details](quantization.md#what-fits-a-mac))."""
     context: Annotated[Tokens | None, Flag("N", "Tokens of context that have to fit with --fits (default: 8192)")] = (
         None
     )
-    """Tokens of context that have to fit. Only with `fits`. Default: 8192."""
+    """Tokens of context that must fit beside the weights. Only with `fits`. Default: 8192."""
     aim: Annotated[
         Aim | None,
         Flag("AIM", "near-identical, balanced or smallest", input="near-identical, balanced or smallest"),
     ] = None
-    """`near-identical`: as small as no difference allows. `smallest`: as small as being close to the source allows.
-    `balanced`: between the two."""
+    """`near-identical`: the smallest model that is predicted to be [near-identical](card.md#the-verdict) to its source.
+    `smallest`: the smallest that is predicted to be close. `balanced`: between the two."""
     plan: Annotated[
         File | None,
         Flag(
@@ -85,7 +85,8 @@ class Options(Strict):
             input="Path of a plan file to follow; nothing is measured",
         ),
     ] = None
-    """Path of a plan file to follow, relative to the recipe. Nothing is measured."""
+    """Path of a plan file, relative to the recipe. The variant gets exactly its bits, and nothing is measured
+    ([how to pin one](quantization.md#pin-a-plan))."""
 
 
 @dataclass(frozen=True)

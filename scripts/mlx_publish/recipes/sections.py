@@ -73,8 +73,8 @@ class FidelityTest(Strict):
     """How much text to compare on, and when a variant is too far from its source to be published."""
 
     tokens: int = Field(2048, ge=32, le=65536)
-    """Maximum number of tokens, divided among at least 16 documents where it allows 32 tokens each. The text in the
-    package has 45 documents with about 9,000 tokens; a passage is the beginning of one, at most 256 tokens."""
+    """Maximum number of tokens. The text in the package has 45 documents with about 9,000 tokens; a passage is the
+    beginning of one, at most 256 tokens. At least 16 documents are read, if each can have 32 tokens."""
     max_mean_kld: float = Field(1.0, gt=0)
     """Maximum mean KL divergence from the source, in nats. The default refuses broken variants, not lossy ones."""
     min_same_first_choice: float = Field(0.4, ge=0, le=1)
@@ -84,7 +84,8 @@ class FidelityTest(Strict):
     reference: Reference = "none"
     """`transformers` also compares the unquantized model with transformers on PyTorch, if that is installed."""
     raw: bool = False
-    """Write the values of every position to `fidelity-positions.npz` in the variant's folder of the work folder."""
+    """Keep the [values of every position](card.md#values-of-every-position) in `fidelity-positions.npz`, in the work
+    folder of the variant. Planned and learned variants always have it."""
 
 
 def _is_local(value: object) -> object:
@@ -119,12 +120,12 @@ _AMOUNTS = {"plan": Amount(64, 128), "awq": Amount(64, 256), "gptq": Amount(96, 
 
 
 class CalibrationText(Strict):
-    """The text that planned and learned variants are calibrated on. It is never the text that they are compared on."""
+    """The text that planned and learned variants read. It is never the text that they are compared on."""
 
     file: Annotated[str | None, BeforeValidator(_is_local)] = Field(None, min_length=1, max_length=1000)
-    """Local text file, relative to the recipe: `.txt` or `.md`, or `.jsonl` with `text` or `messages` in each line.
-    At most 10 MB. Passages that are also in the text of the comparison are left out. Default: the package's text, about
-    140 kB of prose, code, dialogues and other languages."""
+    """Local text file, relative to the recipe: `.txt`, `.md`, or `.jsonl` with `text` or `messages` in each line; at
+    most 10 MB. What it shares with the text of the comparison is left out. Default: the package's text, about 140 kB of
+    prose, code, dialogues and other languages."""
     samples: int | None = Field(None, ge=1, le=4096)
     """Maximum number of samples. Default: 64 for plans and `awq`, 96 for `gptq`, 224 for `dwq`."""
     length: int | None = Field(None, ge=32, le=4096)

@@ -205,7 +205,7 @@ class RecipeSpec(Strict):
     card: CardWords = CardWords.model_construct()
     """Your own text on the card."""
     calibration: CalibrationText = CalibrationText.model_construct()
-    """What planned and learned variants are calibrated on."""
+    """The text that planned and learned variants read."""
     smoke: SmokeTest = SmokeTest.model_construct()
     """How to test the chat template and the answers."""
     fidelity: FidelityTest = FidelityTest.model_construct()

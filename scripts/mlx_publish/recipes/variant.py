@@ -23,7 +23,7 @@ DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "bf16", "float16": "fp16", "float3
 
 
 class VariantBase(Strict):
-    """One form of the model: quantized by bits, mode, mixed recipe or plan, or unquantized in a dtype."""
+    """One form of the model: quantized by bits, mode, mixed recipe, plan or method, or unquantized in a dtype."""
 
     methods: ClassVar[tuple[Method, ...]] = METHODS
 
