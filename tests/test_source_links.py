@@ -201,12 +201,12 @@ def test_children_are_shown_only_what_counts(source: Path, monkeypatch: pytest.M
     (source / "secret.json").write_text(SECRET)
     shown = set[str]()
 
-    def look(context: Any, variants: Any, folders: Any, prepared: Any, tokenizer: Any) -> Any:
+    def look(context: Any, variants: Any, folders: Any, prepared: Any, *rest: Any) -> Any:
         for folder in (prepared.source, prepared.links, prepared.side):
             shown.update(path.name for path in folder.rglob("*"))
             for path in folder.rglob("*"):
                 assert not path.is_symlink() or path.name == "model.safetensors" or folder == prepared.links
-        return convert_weights(context, variants, folders, prepared, tokenizer)
+        return convert_weights(context, variants, folders, prepared, *rest)
 
     monkeypatch.setattr(convert_stage, "convert_weights", look)
     context = begun(source)

@@ -146,6 +146,12 @@ def test_where_mlx_has_no_gradient_each_module_is_rounded_alone(monkeypatch: pyt
     assert {one.input for one in found.modules} == {""}
 
 
+def test_what_nobody_could_measure_keeps_8_bits(monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
+    monkeypatch.setattr(Probed, "read", lambda *_: None)
+    found = measured(llama, rungs=[(4, 64), (8, 64)], proxy=True)  # whose weights are packed, so none is tried alone
+    assert {one.floor for one in found.modules} == {8}
+
+
 def test_another_error_of_mlx_is_no_missing_gradient(monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
     def broken(*_: object) -> None:
         raise ValueError("[matmul] shapes do not fit")

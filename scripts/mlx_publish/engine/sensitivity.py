@@ -48,6 +48,8 @@ _ROWS, _ROWS_OF_A_VOCABULARY = 64, 512
 """Rows of a weight whose rounding is tried."""
 _TOKENS = 256
 """Tokens of the samples that are read in one go."""
+_UNKNOWN = 8
+"""Bits of a module of which nothing could be measured."""
 _NO_GRADIENT = "vjp"
 """Stands in the message of MLX for an operation without a gradient."""
 _SEEN_ALONE = (4, 4)
@@ -261,13 +263,14 @@ class _Measured:
         read, seen = self._read, bool(self._shares[path])
         scale = 0.5 / max(self._probed.positions, 1) if seen else self._alone(path, errors)
         kind = read.kind(path, head=path in self._probed.heads)
+        unknown = not scale and any(errors.values())
         costs = {rung: RungCost(read.bytes(path, rung), error * scale) for rung, error in errors.items()}
         costs[WHOLE] = RungCost(read.bytes(path, WHOLE), 0.0)
         return ModuleSensitivity(
             path=path,
             kind=kind,
             weights=prod(read.shapes[path]),
-            floor=read.floor(path, kind),
+            floor=_UNKNOWN if unknown else read.floor(path, kind),
             rungs={rung_key(rung): cost for rung, cost in costs.items()},
             input=self.inputs.get(path, ""),
         )
