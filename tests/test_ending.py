@@ -11,9 +11,11 @@ import pytest
 
 from mlx_publish.commands._arguments import RECIPE_FLAGS
 from mlx_publish.commands._ending import Ending, cause_in_short
+from mlx_publish.evidence.quantization import Gain
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding, Report, Verdict
 from mlx_publish.evidence.results import HeldBack, PublishedFolder, PublishedRepo
+from mlx_publish.evidence.rounding import gain_in_words
 from mlx_publish.evidence.stages import NAMES
 from mlx_publish.text.console import Console, Level
 from mlx_publish.work import Work
@@ -162,3 +164,18 @@ def test_quiet_leaves_the_verdict_alone(work: Work) -> None:
 )
 def test_a_long_cause_is_cut_between_words_and_commands_nothing(message: str, short: str) -> None:
     assert cause_in_short(Finding("x", "fail", message)) == short
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (-0.051, "51 % less"),
+        (-0.0004, "0.4 % less"),
+        (-1e-9, "under 0.1 % less"),
+        (0.0, "no less"),
+        (1e-9, "under 0.1 % more"),
+    ],
+)
+def test_a_gain_is_never_written_as_none(difference: float, words: str) -> None:
+    gain = Gain(0.1 + difference, 0.1, difference, 0.001, 0.9, 0.9, ())
+    assert gain_in_words(gain) == f"{words} KLD than plain rounding at equal bytes"

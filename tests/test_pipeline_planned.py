@@ -94,7 +94,40 @@ def test_a_target_below_the_floors_is_bad_input_with_its_line(tmp_path: Path, us
     assert measured == []  # no plan reaches it, whatever is measured
     assert "inspect" in said
     assert "variants[0].target_bpw: 2 bits per weight cannot be reached" in said
-    assert "Use target_bpw: " in said
+    assert "with every module at 2 bits, the fewest there are" in said
+    assert "or more; embeddings, heads and routers have floors above that" in " ".join(said.split())
+
+
+def test_a_target_that_no_rung_needs_names_the_widest_one(tmp_path: Path, user: User, measured: list[Job]) -> None:
+    said = convert(user, tmp_path, "16bpw", code=1)
+    assert measured
+    assert checks(tmp_path / "work/r/16bpw", "convert")["bits-per-weight"] == "fail"
+    assert "Use dtype: bfloat16 (bf16), or at most target_bpw: 9.0." in " ".join(said.split())
+
+
+def test_what_does_not_fit_the_model_is_named_in_the_file_of_the_recipe(
+    tmp_path: Path, user: User, measured: list[Job]
+) -> None:
+    convert(user, tmp_path, "4.6bpw")
+    plan = (tmp_path / "work/r/4.6bpw/plan.yaml").read_text()
+    head = "  lm_head: {bits: 4, group_size: 64, kld: 0.1, kind: head, weights: 64}\n"
+    (tmp_path / "p.yaml").write_text(plan.replace("  model.embed_tokens: {", f"{head}  model.embed_tokens: {{", 1))
+    line = 1 + next(n for n, line in enumerate((tmp_path / "p.yaml").read_text().splitlines()) if "lm_head" in line)
+    said = convert(user, tmp_path, {"plan": "p.yaml"}, code=2)
+    assert f"{tmp_path / 'p.yaml'}:{line}: modules.lm_head: the model has no such module that can be quantized" in said
+    assert measured
+
+
+def test_a_pinned_plan_that_lies_about_its_bytes_is_to_be_made_anew(
+    tmp_path: Path, user: User, measured: list[Job]
+) -> None:
+    convert(user, tmp_path, "4.6bpw")
+    plan = (tmp_path / "work/r/4.6bpw/plan.yaml").read_text()
+    (others,) = [line for line in plan.splitlines() if line.startswith("others:")]
+    (tmp_path / "p.yaml").write_text(plan.replace(others, "others: {weights: 9000000, bytes: 18000000}"))
+    said = convert(user, tmp_path, {"plan": "p.yaml"}, code=1)
+    assert measured
+    assert "Make a new plan with target_bpw, fits or aim" in " ".join(said.split())
 
 
 def test_a_mac_that_holds_the_whole_model_is_warned_about(tmp_path: Path, user: User, measured: list[Job]) -> None:

@@ -150,3 +150,14 @@ def test_reports_can_be_had_as_json(tmp_path: Path, user: User) -> None:
     ended = user.run("inspect", "--source", tmp_path / "m", "--work", tmp_path / "work", "--json", code=1)
     assert json.loads(ended.out)["4bit"]["inspect"] == read_json(tmp_path / "work/m/4bit/inspect.json")
     assert "FAIL model-type" in " ".join(ended.err.split())
+
+
+def test_what_is_refused_by_its_metadata_stops_no_other_variant(tmp_path: Path, user: User) -> None:
+    source = make_model(tmp_path / "m")
+    first = {"bits": 4, "group_size": 128}  # does not divide 64 columns
+    recipe = write_recipe(tmp_path / "r.yaml", source=str(source), variants=[first, "8bit"])
+    said = user.run("fidelity", "--recipe", recipe, "--work", tmp_path / "work", code=1).text
+    assert "1 of 2 refused: 4bit-gs128" in said
+    assert checks(tmp_path / "work/r/4bit-gs128", "inspect")["groups-fit"] == "fail"
+    assert checks(tmp_path / "work/r/8bit", "inspect")["room"] == "pass"
+    assert read_json(tmp_path / "work/r/8bit/fidelity.json")["verdict"] == "pass"

@@ -107,6 +107,8 @@ def test_bits_that_a_person_changed_are_noticed() -> None:
         ("bits: 4, group_size: 64", "bits: 4, group_size: 48", f"modules.{UP}.group_size", "0, 32, 64 or 128"),
         ("kld: 0.0,", "kld: -1.0,", f"modules.{DOWN}.kld", "greater than or equal to 0"),
         ("kld: 0.0,", "kld: .nan,", f"modules.{DOWN}.kld", "finite"),
+        ("bits: 4, group_size: 64", "bits: 4, group_size: [64]", f"modules.{UP}.group_size", "0, 32, 64 or 128"),
+        ("modules:\n", "modules:\n  a.b: 4\n", "modules.a.b", "should be a mapping of keys"),
         ("rounding: weighted", "rounding: up", "rounding", "'weighted' or 'nearest'"),
         ("rounding: weighted", "rounding: weighted\nmodule: 1", "module", "unknown key; did you mean modules?"),
         ("0123456789abc", "0123456789ABC", f"importance.{UP}", "pattern"),

@@ -9,8 +9,8 @@ import pytest
 from mlx_publish.errors import BadInput
 from mlx_publish.recipes.policy import find_policy, objections, read_policy
 from mlx_publish.recipes.read import recipe_from_file
-from models import answer_table, make_scripted
-from pipeline import User
+from models import answer_table, make_model, make_scripted
+from pipeline import User, write_recipe
 
 COMMIT = "0" * 40
 
@@ -111,3 +111,13 @@ def test_every_command_that_reads_a_recipe_is_judged(tmp_path: Path, user: User)
     user.run("inspect", "--source", source)
     policy(user.home, "folders: false\n")
     assert "--to: publishes into a folder" in user.run("inspect", "--source", source, code=2).text
+
+
+def test_a_refused_variant_does_not_let_the_others_pass_by_the_policy(tmp_path: Path, user: User) -> None:
+    source = make_model(tmp_path / "m")  # 64 columns, which groups of 128 do not divide
+    recipe = write_recipe(tmp_path / "r.yaml", source=str(source), variants=[{"bits": 4, "group_size": 128}, "4bit"])
+    user.run("inspect", "--recipe", recipe, "--work", tmp_path / "work", code=1)  # one of the two is refused
+    policy(user.home, "largest_source: 0.001 MB\n")
+    ended = user.run("convert", "--recipe", recipe, "--work", tmp_path / "work", code=2)
+    assert "largest_source of " in ended.text
+    assert not (tmp_path / "work/r/4bit/model").exists()

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from mlx_publish.children.engine import Children
 from mlx_publish.errors import BadInput
 from mlx_publish.evidence.report import Finding, Report
-from mlx_publish.evidence.results import Converted, Inspected
+from mlx_publish.evidence.results import Converted, Inspected, InspectedSource
 from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.text.console import Console
 from mlx_publish.work import Work
@@ -104,6 +104,12 @@ class Context:
     def inspected(self, variant: Variant) -> Inspected:
         """Return what `inspect` reports of a variant. `BadInput` if it has not run."""
         return self._result(variant, "inspect", Inspected)
+
+    @property
+    def inspected_source(self) -> InspectedSource:
+        """What `inspect` reports of the source, by the first variant that it did not refuse."""
+        let_pass = (self.report(variant, "inspect").read(Inspected) for variant in self.variants)
+        return (next(filter(None, let_pass), None) or self.inspected(self.variants[0])).source
 
     def converted(self, variant: Variant) -> Converted:
         """Return what `convert` reports of a variant. `BadInput` if it has not run."""

@@ -165,6 +165,7 @@ def layer(columns: int, *more: tuple[str, tuple[int, ...]]) -> Tensors:
         (96, {"bits": 4}, "Take group size 32."),
         (64, {"bits": 4, "group_size": 128}, "Take group size 64."),
         (144, {"bits": 4}, "Take mode nvfp4, with groups of 16."),
+        (144, {"bits": 4, "method": "dwq"}, "Take mode nvfp4, with groups of 16, without method."),
         (100, {"bits": 4}, "Leave it unquantized"),
         (144, {"mode": "mxfp4"}, "Take mode nvfp4"),
         (96, {"mixed": "mixed_3_6"}, "Take group size 32."),

@@ -221,6 +221,21 @@ def test_dwq_helps_and_a_learning_rate_that_is_too_large_does_harm_and_shows(tmp
     assert not bad.after or bad.after > good.before
 
 
+def test_a_dwq_whose_loss_is_no_number_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    wild = {"method": "dwq", "learning": {"learning_rate": 1e38, "batch_size": 2}}
+    with pytest.raises(Refused, match="the loss is no number any more after") as refused:
+        made(tmp_path, "dwq", options=wild)
+    assert "smaller learning_rate" in refused.value.remedy
+
+
+def test_a_source_that_computes_no_numbers_is_nothing_to_learn_from(tmp_path: Path) -> None:
+    weights: Any = mx.load(str(make_model(tmp_path / "source") / "model.safetensors"))
+    huge = {name: part * 1e25 if name.endswith("_proj.weight") else part for name, part in weights.items()}
+    mx.save_safetensors(str(tmp_path / "source/model.safetensors"), huge, {"format": "pt"})
+    with pytest.raises(Refused, match="the source computes no numbers on the calibration text"):
+        made(tmp_path, "dwq")
+
+
 def planned(folder: Path) -> VariantOrder:
     """An order by a plan: modules of 4 and 8 bits one after the other, scales by importance."""
     modules, importance = {}, {}

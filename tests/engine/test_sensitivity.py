@@ -24,6 +24,7 @@ from mlx_publish.engine.sampled_rows import Sampled
 from mlx_publish.engine.sensitive_source import SensitiveSource
 from mlx_publish.engine.sensitivity import sensitivity
 from mlx_publish.engine.weighted import weights_of
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import VariantOrder
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.sensitivities import CalibrationOrder, ModuleSensitivity, Rung, Sensitivities, rung_key
@@ -222,3 +223,18 @@ def test_kinds_follow_from_names(path: str, kind: str, floor: int) -> None:
 
 def test_what_a_class_keeps_at_8_bits_for_small_floats_alone_is_measured() -> None:
     assert floor_of("model.layers.0.self_attn.o_proj", "attention", {"bits": 8, "group_size": 64}) == 2
+
+
+def overflowing(folder: Path, factor: float, ending: str) -> Path:
+    """Make a model of which some weights are so large that what flows through it does not fit float32."""
+    source = make_model(folder)
+    weights: Any = mx.load(str(source / "model.safetensors"))
+    large = {name: weight * factor if name.endswith(ending) else weight for name, weight in weights.items()}
+    mx.save_safetensors(str(source / "model.safetensors"), large, {"format": "pt"})
+    return source
+
+
+def test_a_source_that_computes_no_numbers_is_refused_for_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="computes no numbers on the calibration text") as refused:
+        measured(overflowing(tmp_path / "m", 1e25, "_proj.weight"), samples=4)
+    assert "in place of a plan" in refused.value.remedy

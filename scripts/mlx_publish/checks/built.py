@@ -117,7 +117,8 @@ def _learned(facts: BuiltFacts) -> Says:
     if learned.before is None or learned.after is None:
         return passed(f"learned from {learned.samples} samples; the fidelity stage compares the result with rounding")
     details = {"loss_before": learned.before, "loss_after": learned.after, "steps": learned.steps}
-    numbers = f"from {learned.before:.4f} to {learned.after:.4f} on calibration text that was held back"
+    digits = 4 if abs(learned.after - learned.before) > 1e-4 else 8  # so that the two are not written alike
+    numbers = f"from {learned.before:.{digits}f} to {learned.after:.{digits}f} on calibration text that was held back"
     if not learned.after <= learned.before:  # NaN is no gain
         return failed(
             f"{learned.steps} steps made the loss worse, {numbers}",

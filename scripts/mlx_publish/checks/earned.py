@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlx_publish.checks.base import Check, Says, failed, passed, skipped, warned
 from mlx_publish.evidence.quantization import Gain
-from mlx_publish.evidence.rounding import gain_noise
+from mlx_publish.evidence.rounding import gain_noise, share_in_words
 from mlx_publish.text.numbers import percent, significant
 
 EARNS = "earns-bytes"
@@ -56,7 +56,7 @@ def _earns(facts: EarnedFacts) -> Says:
             f"{text}: better {change}, which is inside the noise of this text; {top}",
             "Measure it on more text (fidelity.tokens), or publish plain rounding.",
         )
-    return passed(f"{text}: {100 * -gain.difference / gain.rounding_kld:.0f} % less ({change}); {top}")
+    return passed(f"{text}: {share_in_words(-gain.difference / gain.rounding_kld)} less ({change}); {top}")
 
 
 def _where(facts: EarnedFacts) -> str:

@@ -24,6 +24,8 @@ _ROUNDED, _ROUNDED_SHARE = 0.05, 0.005
 """How far measured bits may be from those of a name that is right: rounded to a decimal, or hit from below."""
 _MORE = 0.25
 """Bits per weight by which a method's fallback may exceed the bits that it was asked for before the name is wrong."""
+_NAME_IT = "Use {variant} in the destination, or name the variant after its bits per weight."
+_WIDEST_RUNG = "A plan has no more for this source. Use dtype: bfloat16 (bf16), or at most target_bpw:"
 AGAIN = "Convert again with --force."
 
 
@@ -70,8 +72,9 @@ def _bits(built: Built) -> Says:
     shapes = tuple(unpacked(rest, block)) if own else built.source_tensors
     wanted = 8 * estimate_bytes(shapes, built.variant, built.config.get("torch_dtype")) / (parameter_count(shapes) or 1)
     nominal = built.variant.form.bits
-    if target_of(built.variant) is not None:
-        return _named(built.names, measured, details)
+    if target := target_of(built.variant):
+        beyond = built.variant.name is None and (target.bits_per_weight or 0) > measured + _ROUNDED
+        return _named(built.names, measured, details, f"{_WIDEST_RUNG} {measured:.1f}." if beyond else _NAME_IT)
     others = " in the other layers" if own else ""
     # Not `wanted`, which knows of layers that cannot be quantized. A scale and a bias have up to 32 bits each.
     if nominal and among > nominal + 64 / (built.variant.form.group_size or 64) + 1:
@@ -98,9 +101,8 @@ def _bits(built: Built) -> Says:
     return passed(words, **details)
 
 
-def _named(names: tuple[str, ...], measured: float, details: Mapping[str, object]) -> Says:
+def _named(names: tuple[str, ...], measured: float, details: Mapping[str, object], remedy: str) -> Says:
     """Judge the bits that the names of a planned variant speak of, which only its plan knows."""
-    remedy = "Use {variant} in the destination, or name the variant after its bits per weight."
     for name in names:
         for match in _WIDTH.finditer(name):
             told = float(match["bits"])

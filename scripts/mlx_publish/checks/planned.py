@@ -42,7 +42,7 @@ def _hit(facts: PlannedFacts | None) -> Says:
     if abs(facts.weight_bytes - facts.plan.weight_bytes) > NEAR * facts.plan.weight_bytes:
         return failed(
             f"{size(facts.weight_bytes)} of weights, but the plan gives {size(facts.plan.weight_bytes)}",
-            _AGAIN,
+            _AGAIN if target.file is None else "Make a new plan with target_bpw, fits or aim, and pin that one.",
             **details,
         )
     if target.bits_per_weight is not None:

@@ -19,8 +19,14 @@ from mlx_publish.model.weights import TensorInfo
 
 # The share of the weights that may stay as they are before the bits of the name are a lie.
 TOLERATED = 0.02
+_NARROWEST = 16
 # Ways to quantize by the size of their groups, the usual one first.
-_WAYS = ((128, "group size 128"), (64, "group size 64"), (32, "group size 32"), (16, "mode nvfp4, with groups of 16"))
+_WAYS = (
+    (128, "group size 128"),
+    (64, "group size 64"),
+    (32, "group size 32"),
+    (_NARROWEST, "mode nvfp4, with groups of 16"),
+)
 # Tails of the names of quantized repos.
 _TAIL = re.compile(
     r"[-_.](awq|gptq|gguf|exl[23]|hqq|bnb|unsloth|fp8|nvfp4|mxfp[48]|mlx|quantized|dynamic|block|"
@@ -78,7 +84,10 @@ def _reaches(facts: SourceFacts) -> Says:
     named = f"{lost[0].name} {list(lost[0].shape)}{more}"
     message = f"groups of {group} do not divide {named}: {part:.1%} of the weights would stay unquantized"
     if part > TOLERATED and target_of(facts.variant) is None:  # a plan counts them; it may be out of reach
-        way = next((way for size, way in _WAYS if size != group and _share(facts, size) <= TOLERATED), None)
+        # Methods that learn write affine weights, whose groups are no smaller than 32.
+        alone = ", without method" if facts.variant.quantizer.learns else ""
+        ways = ((size, way + alone * (size == _NARROWEST)) for size, way in _WAYS)
+        way = next((way for size, way in ways if size != group and _share(facts, size) <= TOLERATED), None)
         unquantized = "Leave it unquantized (dtype bfloat16); no group size divides its layers."
         return failed(message, f"Take {way}." if way else unquantized, share=round(part, 4))
     return warned(message, share=round(part, 4), layers=[tensor.name for tensor in lost])

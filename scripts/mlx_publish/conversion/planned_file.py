@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlx_publish import __version__
@@ -83,11 +84,9 @@ def followed_file(context: Context, given: Path, path: Path, prepared: Prepared)
     plan = read_plan(given)
     if found := _difference(plan, prepared.tensors):
         key, message = found
-        lines = parse_yaml(given.read_text(encoding="utf-8"), str(given), most=1 << 22, largest=1 << 26)[1]
-        line = next((lines[name] for name in (key, key.rpartition(".")[0], "modules") if name in lines), 1)
         raise BadInput(
             f"{message}: this is the plan of another model ({plan.source.name})",
-            place=Place(str(given), line),
+            place=_place(given, key),
             key=key,
             remedy=f"Make a plan of {context.recipe.source_name} with target_bpw, fits or aim, and pin that one.",
         )
@@ -96,6 +95,26 @@ def followed_file(context: Context, given: Path, path: Path, prepared: Prepared)
     shutil.copyfile(given, aside)
     aside.replace(path)
     return plan
+
+
+@contextmanager
+def named_as_given(given: Mapping[str, Path]) -> Iterator[None]:
+    """Let an error in the copy of a plan file name the user's own, `given` by the path of the copy, with its line."""
+    try:
+        yield
+    except BadInput as error:
+        if error.place.name not in given:
+            raise
+        place = _place(given[error.place.name], error.key)
+        raise BadInput(error.message, place=place, key=error.key, remedy=error.remedy) from None
+
+
+def _place(given: Path, key: str) -> Place:
+    """Return where a plan file has a key, or what is nearest above it."""
+    lines = parse_yaml(given.read_text(encoding="utf-8"), str(given), most=1 << 22, largest=1 << 26)[1]
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return Place(str(given), lines.get(key, 1))
 
 
 def _difference(plan: Plan, tensors: Sequence[TensorInfo]) -> tuple[str, str] | None:

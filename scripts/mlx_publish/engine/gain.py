@@ -44,7 +44,7 @@ def gain_of(order: GainOrder) -> Gain | None:
         raise Refused(
             f"{order.label} and plain rounding were measured on other texts",
             check="earns-bytes",
-            remedy="Run fidelity again with --force fidelity.",
+            remedy="Repeat the fidelity stage with --force.",
         )
     if not all(np.isfinite(one.kld).all() for one in (variant, *others)):
         return None

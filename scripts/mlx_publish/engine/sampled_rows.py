@@ -46,7 +46,7 @@ class Sampled:
             codes, *lines = (mx.array(part) for part in made)
             scales, biases = (line.view(self.dtype).astype(mx.float32) for line in lines)
             rounded = np.array(mx.dequantize(codes.view(mx.uint32), scales, biases, group, bits))
-        errors = np.square(rounded - self.values).astype(np.float64)
+        errors = np.square((rounded - self.values).astype(np.float64))
         return float(sum(by_row @ errors @ by_column for by_row, by_column in self.terms))
 
 

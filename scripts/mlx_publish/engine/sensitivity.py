@@ -29,6 +29,7 @@ from mlx_publish.engine.probes import Flow, Probed
 from mlx_publish.engine.sampled_rows import Sampled, drawn, integers
 from mlx_publish.engine.sensitive_source import SensitiveSource
 from mlx_publish.engine.weighted import weights_of
+from mlx_publish.errors import Refused
 from mlx_publish.evidence.sensitivities import (
     WHOLE,
     CalibrationOrder,
@@ -130,11 +131,11 @@ class _Share:
 
     @classmethod
     def of(cls, flow: Flow) -> _Share | None:
-        """Return what flowed; None where nothing did."""
+        """Return what flowed; None where nothing did, or more than float32 can hold."""
         if flow.rows is None or flow.columns is None:
             return None
         made = cls(np.array(flow.rows, np.float64), np.array(flow.columns, np.float64))
-        return made if made.rows.sum() > 0 and made.columns.sum() > 0 else None
+        return made if all(0 < sums.sum() < math.inf for sums in (made.rows, made.columns)) else None
 
 
 class _Measured:
@@ -172,7 +173,8 @@ class _Measured:
             tried = pool.map(lambda one: {rung: one.error(rung) for rung in one.rungs}, sampled)
             for path, errors in zip(self._read.modules, tried, strict=True):
                 progress(Step("trying rungs", len(made), len(sampled), "modules"))
-                made.append(self._module(path, errors))
+                # Where scales overflow, the rung is none to choose.
+                made.append(self._module(path, {rung: error for rung, error in errors.items() if math.isfinite(error)}))
         return tuple(made)
 
     def _sampled(self, path: str) -> Sampled:
@@ -205,11 +207,7 @@ class _Measured:
         scale = 0.5 / max(self._probed.positions, 1) if seen else self._alone(path, errors)
         kind = read.kind(path, head=path in self._probed.heads)
         unknown = not scale and any(errors.values())
-        costs = {
-            rung: RungCost(read.bytes(path, rung), float(error * scale))
-            for rung, error in errors.items()
-            if math.isfinite(error)  # a scale that overflows is no choice
-        }
+        costs = {rung: RungCost(read.bytes(path, rung), error * scale) for rung, error in errors.items()}
         costs[WHOLE] = RungCost(read.bytes(path, WHOLE), 0.0)
         return ModuleSensitivity(
             path=path,
@@ -223,10 +221,18 @@ class _Measured:
     def _alone(self, path: str, errors: Mapping[Rung, float]) -> float:
         """Return nats by squared error, from passes with this module alone rounded.
 
-        For a module whose class calls it in a way of its own, and for all where MLX has no gradient.
+        For a module whose class calls it in a way of its own, and for all where MLX has no gradient. Raises `Refused`
+        where the source predicts nothing.
         """
         bits, count = _SEEN_ALONE
         rung = next((rung for rung in errors if rung[0] == bits), None)
         if rung is None or not errors[rung]:
             return 0.0
-        return self._read.divergence(path, rung, self._texts[:count]) / errors[rung]
+        divergence = self._read.divergence(path, rung, self._texts[:count])
+        if not math.isfinite(divergence):
+            raise Refused(
+                f"the source computes no numbers on the calibration text, so no plan can be measured ({path})",
+                check="converts",
+                remedy="Check the source's weights for values that overflow, or use bits in place of a plan.",
+            )
+        return divergence / errors[rung]

@@ -43,9 +43,15 @@ def gain_in_words(gain: Gained) -> str:
     """Return `51 % less KLD than plain rounding at equal bytes`."""
     share = abs(gain.difference) / gain.rounding_kld if gain.rounding_kld > 0 else 0.0
     if gain.difference < 0:
-        return f"{100 * share:.0f} % less KLD than plain rounding at equal bytes"
-    more = f"{100 * share:.0f} % more" if share else "no less"
+        return f"{share_in_words(share)} less KLD than plain rounding at equal bytes"
+    more = f"{share_in_words(share)} more" if share else "no less"
     return f"{more} KLD than plain rounding at equal bytes"
+
+
+def share_in_words(share: float) -> str:
+    """Return `51 %`, `0.4 %` or `under 0.1 %`: a gain or a loss is never written as none."""
+    percent = 100 * share
+    return "under 0.1 %" if percent < 0.1 else f"{percent:.1f} %" if percent < 1 else f"{percent:.0f} %"
 
 
 @dataclass(frozen=True)

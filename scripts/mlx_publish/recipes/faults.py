@@ -126,6 +126,8 @@ def value_message(error: ErrorDetails) -> str:
     given, message = error["input"], error["msg"]
     if words := WORDS.get(error.get("ctx", {}).get("pattern", "")):
         message = f"is not {words}"
+    if error["type"] in ("model_type", "dict_type"):
+        message = "Input should be a mapping of keys"  # pydantic names a class of ours
     shown = f" (given: {cut(repr(given))})" if isinstance(given, (str, int, float, bool)) else ""
     if error["type"] in _QUOTING:
         shown = ""

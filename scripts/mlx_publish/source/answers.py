@@ -94,7 +94,7 @@ class SourceAnswers:
     def long_text(self) -> LongText:
         """How long the long text is, and why it is not beyond the window."""
         config = metadata_of(self.context).config
-        parameters = self.context.inspected(self.context.variants[0]).source.parameters
+        parameters = self.context.inspected_source.parameters
         return long_text(parameters, config.window, config.context, config.text)
 
     def known(self) -> Answers | None:

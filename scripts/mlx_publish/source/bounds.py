@@ -93,7 +93,7 @@ def bounds(context: Context, variants: int = 1) -> Bounds:
 
 def parameters(context: Context) -> int:
     """Return how many parameters the source has."""
-    return context.inspected(context.variants[0]).source.parameters
+    return context.inspected_source.parameters
 
 
 def source_fits(context: Context) -> bool:

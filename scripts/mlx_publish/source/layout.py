@@ -66,6 +66,6 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
 @contextlib.contextmanager
 def readable_source(context: Context) -> Iterator[Path]:
     """Yield a folder from which mlx-lm reads the source as it is meant: links, and the config in its spelling."""
-    paths = context.inspected(context.variants[0]).source.files
+    paths = context.inspected_source.files
     with context.work.aside("source") as aside:
         yield prepare(source_of(context), paths, aside).links

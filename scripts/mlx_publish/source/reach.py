@@ -21,6 +21,8 @@ _LEAST_BITS, _WIDEST, _NARROWEST = 2, 128, 32
 _WIDE = 16
 """Bits of a scale, a bias, and of what is not quantized."""
 
+_FLOOR, _FLOORS = "its floor", "; embeddings, heads and routers have floors above that"
+
 
 def judge_reach(context: Context, variants: Sequence[Variant]) -> None:
     """Raise `BadInput` for the first variant whose target no plan can reach, whatever is measured."""
@@ -34,7 +36,7 @@ def judge_reach(context: Context, variants: Sequence[Variant]) -> None:
         if target.memory_gb is not None and need(least, cache) > usable(target.memory_gb << 30):
             raise too_little(context, variant, target, (least, weights), cache)
         if target.bits_per_weight is not None and 8 * least > target.bits_per_weight * weights:
-            raise too_little(context, variant, target, (least, weights), 0)
+            raise too_little(context, variant, target, (least, weights), at="2 bits, the fewest there are")
 
 
 def _least(tensors: Iterable[TensorInfo]) -> int:
@@ -63,7 +65,9 @@ def cache_bytes(context: Context, variant: Variant, target: Target) -> int:
     return cache.bytes_at(target.context) or 0
 
 
-def too_little(context: Context, variant: Variant, target: Target, least: tuple[int, int], cache: int) -> BadInput:
+def too_little(
+    context: Context, variant: Variant, target: Target, least: tuple[int, int], cache: int = 0, at: str = _FLOOR
+) -> BadInput:
     """Say what can be reached; `least` are the fewest bytes of all weights, and the number of weights."""
     place, key = context.recipe.key_of(variant, target.key)
     least_bytes, weights = least
@@ -78,8 +82,8 @@ def too_little(context: Context, variant: Variant, target: Target, least: tuple[
         )
     bits = 8 * least_bytes / (weights or 1)
     return BadInput(
-        f"{target.words} cannot be reached: with every module at its floor, this model has {bits:.3f}",
+        f"{target.words} cannot be reached: with every module at {at}, this model has {bits:.3f}",
         place=place,
         key=key,
-        remedy=f"Use target_bpw: {math.ceil(10 * bits) / 10:g} or more.",
+        remedy=f"Use target_bpw: {math.ceil(10 * bits) / 10:g} or more{_FLOORS if at != _FLOOR else ''}.",
     )

@@ -101,7 +101,7 @@ def texts() -> list[tuple[str, int]]:
 def _as_written(context: Context, aside: Path) -> Path:
     """Make links to the chosen weights and to config.json in its authors' words, so that nothing else has a say."""
     source, folder = aside / "source", aside / "original"
-    for path in context.inspected(context.variants[0]).source.files:
+    for path in context.inspected_source.files:
         if path == "config.json" or path.endswith((".safetensors", ".safetensors.index.json")):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to((source / path).resolve())

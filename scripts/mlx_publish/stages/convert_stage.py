@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
 from mlx_publish.conversion.judgement import Made, judge, result_of
-from mlx_publish.conversion.planning import follows, plan_inputs, plans_of
+from mlx_publish.conversion.planned_file import named_as_given
+from mlx_publish.conversion.planning import follows, given_plan, plan_inputs, plans_of
 from mlx_publish.conversion.quantization import quantization_of
 from mlx_publish.conversion.tame import Trial, try_ahead, try_tokenizer
 from mlx_publish.conversion.tokenizer import mend
@@ -89,7 +90,9 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             plans = plans_of(context, variants, prepared)
             files = {label: str(plan.path.resolve()) for label, plan in plans.items()}
             order = mending.order(prepared.source, rows)
-            conversion = convert_weights(context, variants, folders, prepared, order, files)
+            given = {files[v.label]: path for v in variants if v.label in files and (path := given_plan(context, v))}
+            with named_as_given(given):
+                conversion = convert_weights(context, variants, folders, prepared, order, files)
             tokenizer = mending.finish(conversion.tokenizer, rows)
         context.settle()
 

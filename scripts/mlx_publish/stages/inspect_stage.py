@@ -61,16 +61,16 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
     facts = {variant.label: _facts(context, variant) for variant in variants}
     checks = {label: run_in_groups(GROUPS, own, context.recipe.accepted) for label, own in facts.items()}
-    if not any(_is_refused(findings) for findings in checks.values()):
-        first = next(iter(facts.values()))
+    if let_pass := [own for label, own in facts.items() if not _is_refused(checks[label])]:
+        first, left = let_pass[0], [own.variant for own in let_pass]
         if policy := policy_of(context):
             files_bytes = sum(entry.size for entry in first.source.entries.values())
             judge_source(context.recipe, policy, files_bytes, licence_of(context.recipe, first.source.card).id)
-        judge_reach(context, [own.variant for own in facts.values()])
-        room = judge_room(context, first, [own.variant for own in facts.values()])
+        judge_reach(context, left)
+        room = judge_room(context, first, left)
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
-        checks = {label: (*findings, room) for label, findings in checks.items()}
+        checks |= {variant.label: (*checks[variant.label], room) for variant in left}
     return {label: _outcome(context, checks[label], own) for label, own in facts.items()}
 
 

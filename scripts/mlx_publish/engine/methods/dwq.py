@@ -10,6 +10,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,12 @@ def learn(model: nn.Module, config: dict[str, Any], lesson: Lesson) -> Taught:
     with unpacking(student):
         state = training.run()
         after = training.validate(state.params)
+    if not math.isfinite(after):
+        raise Refused(
+            f"the loss is no number any more after {training.steps} steps",
+            check="converts",
+            remedy="Use a smaller learning_rate, or plain rounding.",
+        )
     student.eval()
     learned = lesson.learned(steps=training.steps, before=state.before, after=after, resumed=training.resumed)
     return Taught(student, config, kept, learned)
@@ -118,6 +125,12 @@ class _Training:
         optimizer.init(params)
         path, tell = self.lesson.order.state, self.lesson.tell
         state = restored(path, inputs) or State(0, self.validate(params), params, optimizer.state)
+        if not math.isfinite(state.before):
+            raise Refused(
+                "the source computes no numbers on the calibration text, or its rounded form does not",
+                check="converts",
+                remedy="Check the source's weights for values that overflow, or use plain rounding.",
+            )
         optimizer.state, self.resumed = state.optimizer, state.step
         batches = list(self._batches())
         self.steps = len(batches)
