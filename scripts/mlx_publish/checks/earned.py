@@ -10,7 +10,7 @@ from mlx_publish.evidence.quantization import Gain
 from mlx_publish.evidence.rounding import gain_noise, share_in_words
 from mlx_publish.text.numbers import percent, significant
 
-EARNS = "earns-bytes"
+EARNS, MEASURED = "earns-bytes", "gain-measured"
 UNPROVEN = (
     "Measure it on a machine with more memory, or add plain variants on both sides of it to the recipe, such as 4bit "
     "and 5bit. To publish it unproven, accept the check with a reason."
@@ -32,12 +32,18 @@ class EarnedFacts:
     """Whether a number of the variant is none, which is another check's to say."""
 
 
+def _measured(facts: EarnedFacts) -> Says:
+    if facts.gain is not None:
+        return passed(f"compared with plain rounding at {_where(facts)}")
+    if facts.broken:
+        return skipped("not measured, because the variant's own numbers are none")
+    return failed(f"not compared with plain rounding at equal bytes: {facts.reason}", UNPROVEN)
+
+
 def _earns(facts: EarnedFacts) -> Says:
     gain = facts.gain
     if gain is None:
-        if facts.broken:
-            return skipped("not measured, because the variant's own numbers are none")
-        return failed(f"not compared with plain rounding at equal bytes: {facts.reason}", UNPROVEN)
+        return skipped("not compared with plain rounding")
     noise = gain_noise(gain)
     text = (
         f"mean KLD {significant(gain.mean_kld)} where plain rounding has {significant(gain.rounding_kld)} at "
@@ -64,7 +70,7 @@ def _where(facts: EarnedFacts) -> str:
     if facts.beyond == "narrower":
         return f"{facts.beside[0]}, which has more bytes and nothing narrower"
     if facts.beyond == "wider":
-        return f"equal bytes (on the line through {' and '.join(facts.beside)})"
+        return f"{facts.beside[0]}, which has fewer bytes and nothing wider"
     if len(facts.beside) == 1:
         return f"equal bytes ({facts.beside[0]})"
     return f"equal bytes (between {' and '.join(facts.beside)})"
@@ -72,9 +78,16 @@ def _where(facts: EarnedFacts) -> str:
 
 EARNED: tuple[Check[EarnedFacts], ...] = (
     Check(
+        MEASURED,
+        "A planned or learned variant was compared with plain rounding at equal bytes",
+        "a gain that nobody has measured",
+        _measured,
+    ),
+    Check(
         EARNS,
         "A planned or learned variant beats plain rounding at equal bytes",
         "a method that costs time and makes the model worse",
         _earns,
+        safety=True,
     ),
 )

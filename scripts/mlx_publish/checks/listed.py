@@ -19,7 +19,7 @@ COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
 _RAISED = {"inspect": ("room",)}
 _CHOSEN = ("method-type", "calibration-apart", "method-groups", "learning-fits", "target-hit", "plan-source")
-_LEARNED = frozenset({*_CHOSEN, "learning-helped", "earns-bytes"})
+_LEARNED = frozenset({*_CHOSEN, "learning-helped", "gain-measured", "earns-bytes"})
 """Checks that evidence of a plain variant need not have, which may be older than they are."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
 _NAMED = 5  # ids in a message

@@ -62,13 +62,13 @@ def gain_of(order: GainOrder) -> Gain | None:
         difference_error=paired.error,
         error_factor=paired.factor,
         same_first_choice=float(variant.same.mean()),
-        rounding_same_first_choice=min(1.0, max(0.0, same)),
+        rounding_same_first_choice=same,
         curve=order.curve,
     )
 
 
 def interpolated(means: Floats, parts: Floats) -> float:
-    """Return the mean divergence of plain rounding between its neighbours, or beyond them, by their `parts`.
+    """Return the mean divergence of plain rounding between its neighbours by their `parts`.
 
     Its logarithm is a line over bytes.
     """
@@ -76,7 +76,7 @@ def interpolated(means: Floats, parts: Floats) -> float:
 
 
 def _parts(order: GainOrder) -> Floats:
-    """Return how much each neighbour counts: two sum up to one, and beyond the second the first counts against it."""
+    """Return how much each neighbour counts."""
     if len(order.neighbours) == 1:
         return np.ones(1)
     low, high = (point.weight_bytes for point in order.neighbours)

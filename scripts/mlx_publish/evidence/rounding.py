@@ -80,8 +80,7 @@ class RoundingCurve:
     def neighbours(self, weight_bytes: int) -> tuple[Width, ...]:
         """Return the widths that a variant of so many bytes is compared with.
 
-        Those on both sides; one alone where it has the same bytes, or where all have more; beyond the widest the last
-        two, whose line goes on.
+        Those on both sides; one alone where it has the same bytes, where all have more, or where all have less.
         """
         equal = [width for width in self.widths if width.weight_bytes == weight_bytes]
         if equal:
@@ -90,7 +89,7 @@ class RoundingCurve:
         above = [width for width in self.widths if width.weight_bytes > weight_bytes]
         if below and above:
             return below[-1], above[0]
-        return tuple(above[:1] or below[-2:])
+        return tuple(above[:1] or below[-1:])
 
     def surrounds(self, weight_bytes: int) -> bool:
         """Return whether a variant of so many bytes lies between two widths, or has the bytes of one."""
