@@ -92,6 +92,7 @@ def test_these_cannot_be_accepted_away() -> None:
         "licence-allowed",
         "calibration-apart",
         "learning-helped",
+        "earns-bytes",
         "plan-reviewed",
         "rebuilt-equal",
     }
