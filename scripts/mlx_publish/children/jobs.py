@@ -9,7 +9,7 @@ import importlib.util
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from mlx_publish.text.progress import Step, Tell, from_plain
 __all__ = ["Bounds", "Job", "Progress", "run_job", "run_jobs"]
 
 Progress = Tell
+_SIGNALS = 0.5
+"""Seconds that a wait for jobs lasts at most before signals are looked at."""
 _LEAST_JOBS = 2
 """Of one child side by side with others: to load MLX takes as long as many a job."""
 
@@ -72,9 +74,12 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, at_once: int = 1) -> li
     with ThreadPoolExecutor(at_once) as pool:
         try:
             futures = [pool.submit(run_job, job, progress, at_once, stop) for job in jobs]
-            # The first that fails ends the others, whichever it is.
-            for future in as_completed(futures):
-                future.result()
+            pending = set(futures)
+            while pending:
+                # A signal that comes just before Python begins to wait is handled when it has waited.
+                done, pending = wait(pending, timeout=_SIGNALS, return_when=FIRST_COMPLETED)
+                for future in done:  # the first that fails ends the others, whichever it is
+                    future.result()
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
