@@ -8,6 +8,11 @@ from typing import Any
 
 from mlx import nn
 
+from mlx_publish.engine.backends import backend
+from mlx_publish.evidence.conversion import VariantOrder
+
+LEAST_GROUP = 32
+"""Weights of the smallest group, of which there must be a whole number in a row."""
 LEAST = 2
 """Bits of what has no floor of its own."""
 FLOORS: Mapping[str, int] = {"router": 8, "indexer": 8, "state-space": 4, "embedding": 4, "head": 4}
@@ -26,6 +31,17 @@ _BY_NAME: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _HEAD = re.compile(r"(^|\.)(lm_head|output|head|embed_out)$")
 _EXPERTS = "SwitchLinear"
+
+
+def quantizable(model: nn.Module) -> dict[str, Any]:
+    """Return the modules that can be quantized, by path."""
+    return {path: module for path, module in model.named_modules() if hasattr(module, "to_quantized")}
+
+
+def wanted_by_class(model: nn.Module, order: VariantOrder) -> dict[str, bool | dict[str, Any]]:
+    """Return what the model's class says of each of them for an order: False for never, True, or settings."""
+    chosen = backend().predicate(model, order)
+    return {path: chosen(path, module) if chosen else True for path, module in quantizable(model).items()}
 
 
 def kind_of(path: str, module: nn.Module, *, head: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -15,10 +15,10 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map
 from numpy.typing import NDArray
 
-from mlx_publish.engine.backends import Predicate, backend
+from mlx_publish.engine.backends import Predicate
 from mlx_publish.engine.casting import TYPES, cast_as_stored
 from mlx_publish.engine.loading import fit
-from mlx_publish.engine.module_kinds import floor_of, kind_of
+from mlx_publish.engine.module_kinds import LEAST_GROUP, floor_of, kind_of, quantizable, wanted_by_class
 from mlx_publish.engine.parameters import in_memory
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.errors import Refused
@@ -28,7 +28,6 @@ from mlx_publish.recipes.plan import stored_bytes
 
 _PROXY = (8, 64)
 _ANY = VariantOrder("", "", quantize=True, bits=4, group_size=64, mode="affine", mixed=None, dtype=None)
-_LEAST_GROUP = 32
 
 
 @dataclass
@@ -46,7 +45,7 @@ class SensitiveSource:
     """Of all that is never quantized."""
     other_weights: int
     computed_in: str
-    chosen: dict[str, bool | dict[str, Any]]
+    chosen: Mapping[str, bool | dict[str, Any]]
     """What the class's own predicate says of each module."""
 
     @classmethod
@@ -56,19 +55,17 @@ class SensitiveSource:
         stored = source.build()
         name, _ = cast_as_stored(stored, dtype, source.config)
         typed = TYPES.get(str(name), mx.bfloat16)
-        predicate = backend().predicate(stored, _ANY)
-        chosen = {
-            path: predicate(path, module) if predicate else True
-            for path, module in stored.named_modules()
-            if hasattr(module, "to_quantized") and module.weight.shape[-1] % _LEAST_GROUP == 0
+        shapes = {path: tuple(module.weight.shape) for path, module in quantizable(stored).items()}
+        taken = {
+            path: way
+            for path, way in wanted_by_class(stored, _ANY).items()
+            if way is not False and shapes[path][-1] % LEAST_GROUP == 0
         }
-        taken: dict[str, bool | dict[str, Any]] = {path: way for path, way in chosen.items() if way is not False}
         if not taken:
             raise Refused(
                 "no module of the model can be quantized", check="converts", remedy="Use an unquantized variant (bf16)."
             )
         paths = [path for path, _ in tree_flatten(stored.parameters())]
-        shapes = {path: tuple(module.weight.shape) for path, module in stored.named_modules() if path in taken}
         others = [
             array for path, array in tree_flatten(stored.parameters()) if path.removesuffix(".weight") not in taken
         ]

@@ -8,9 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mlx_publish.children.engine import Children
+from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
 from mlx_publish.evidence.measured import SourceRead
+from mlx_publish.evidence.records import from_json
 from mlx_publish.machine.packages import versions
+from mlx_publish.source.bounds import bounds
 from mlx_publish.source.kept import Kept
 from mlx_publish.source.resolve import converter, source_of
 from mlx_publish.text.documents import Document, documents
@@ -65,6 +69,14 @@ class SourceLogits:
     def keep(self, result: SourceRead) -> None:
         """Note what the store holds now."""
         self._kept().keep(result)
+
+    def read(self, folder: Path, children: Children | None = None) -> SourceRead:
+        """Let the model in `folder` read the texts, keep its logits, and return what is known of them."""
+        log = self.context.work.source / "reference.log"
+        job = Job("reference", {"source": str(folder), **self.order()}, log, bounds(self.context), children)
+        result = from_json(SourceRead, run_job(job, self.context.console.progress))
+        self.keep(result)
+        return result
 
     def _kept(self) -> Kept[SourceRead]:
         # One that somebody cleared in part is computed again.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY, FidelityFacts
 from mlx_publish.checks.reference import NOT_ASKED, REFERENCE
-from mlx_publish.children.jobs import Job, run_job, run_jobs
+from mlx_publish.children.jobs import run_jobs
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.digests import digest_of
@@ -19,7 +18,7 @@ from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Fidelity, NotCompared
 from mlx_publish.recipes.recipe import Variant
-from mlx_publish.source.bounds import at_once, bounds, job_of, measured_inputs, rounded, source_fits
+from mlx_publish.source.bounds import at_once, job_of, measured_inputs, rounded, source_fits
 from mlx_publish.source.gains import WIDEST, earned_by, learns, paired, positions_path, rounding_inputs
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.logits import SourceLogits, texts
@@ -50,7 +49,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             # To load MLX takes seconds, which are over when the source has been read.
             context.children.start("compare", at_once(context, variants))
             with readable_source(context) as folder:
-                source = _read(context, logits, folder)
+                source = logits.read(folder, context.children)
         compared = _compared(context, variants, logits, source, Against("source"))
     else:
         compared = _against_widest(context, variants)
@@ -69,7 +68,7 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
     """Compare with the variant that has the most bits per weight: the source does not fit this machine."""
     widest = _widest(context)
     logits = SourceLogits(context, _digest(context, widest))
-    source = logits.known() or _read(context, logits, context.work.model(widest.label))
+    source = logits.known() or logits.read(context.work.model(widest.label), context.children)
     bits = context.converted(widest).bits_per_weight
     against = Against("variant", widest.label, bits)
     others = [variant for variant in variants if variant != widest]
@@ -83,20 +82,6 @@ def _against_widest(context: Context, variants: Sequence[Variant]) -> dict[str, 
         checks += run_checks(EARNED, WIDEST, context.recipe.accepted) if learns(widest) else ()
         compared[widest.label] = (checks, NotCompared(reason, against))
     return compared
-
-
-def _read(context: Context, logits: SourceLogits, folder: Path) -> SourceRead:
-    """Read the texts with the model in `folder`, and keep its logits."""
-    job = Job(
-        "reference",
-        {"source": str(folder), **logits.order()},
-        context.work.source / "reference.log",
-        bounds(context),
-        context.children,
-    )
-    source = from_json(SourceRead, run_job(job, context.console.progress))
-    logits.keep(source)
-    return source
 
 
 def _compared(

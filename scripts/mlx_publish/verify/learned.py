@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlx_publish.children.jobs import Job, run_job
 from mlx_publish.context import Context
-from mlx_publish.evidence.measured import Divergence, SourceRead
+from mlx_publish.evidence.measured import Divergence
 from mlx_publish.evidence.records import from_json
 from mlx_publish.evidence.weight_differences import Closeness
 from mlx_publish.source.bounds import bounds, rounded, source_fits
@@ -32,8 +32,7 @@ def closeness(context: Context, published: Published) -> Closeness | str:
     made, logits = context.work.model(variant.label), SourceLogits(context)
     if logits.known() is None:
         with readable_source(context) as folder:
-            read = _run(context, "reference", {"source": str(folder), **logits.order()})
-        logits.keep(from_json(SourceRead, read))
+            logits.read(folder)
     weights = sorted(path for path in published.entries if is_weight(path))
     with TemporaryFolder("published-", context.work.folder) as folder:
         for path in made.rglob("*"):

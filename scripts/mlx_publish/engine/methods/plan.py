@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
+from mlx_publish.engine import module_kinds
 from mlx_publish.engine.backends import backend
 from mlx_publish.engine.methods import Quantized, refusing
 from mlx_publish.errors import BadInput
@@ -18,9 +19,6 @@ from mlx_publish.evidence.conversion import KeptLayers, VariantOrder
 from mlx_publish.evidence.sensitivities import WHOLE, Rung
 from mlx_publish.recipes.plan import PlannedModule, read_plan
 from mlx_publish.text.nearest import did_you_mean
-
-_LEAST = 32
-"""Weights of the smallest group, of which there must be a whole number in a row."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,10 @@ def quantize(model: nn.Module, config: dict[str, Any], order: VariantOrder, stre
     """
     planned = read(Path(order.plan))
     # mlx-lm asks the predicate only for modules that groups of the order's size divide.
-    asked = replace(order, bits=4, group_size=_LEAST, mode="affine", mixed=None)
-    _compare(planned, quantizable(model), _left_whole(model, asked), order.plan)
+    asked = replace(order, bits=4, group_size=module_kinds.LEAST_GROUP, mode="affine", mixed=None)
+    # A plan is measured without what the class never quantizes.
+    left = {path for path, way in module_kinds.wanted_by_class(model, asked).items() if way is False}
+    _compare(planned, quantizable(model), left, order.plan)
 
     def predicate(path: str, _: nn.Module) -> bool | dict[str, Any]:
         # Called for each module just before it is quantized, which is the place to change the stream.
@@ -73,15 +73,7 @@ def read(path: Path) -> dict[str, Planned]:
 
 def quantizable(model: nn.Module) -> dict[str, int]:
     """Return the modules that can be quantized, by path with the columns of their weights."""
-    modules = ((path, module) for path, module in model.named_modules() if hasattr(module, "to_quantized"))
-    return {path: int(module.weight.shape[-1]) for path, module in modules}
-
-
-def _left_whole(model: nn.Module, asked: VariantOrder) -> set[str]:
-    """Return the modules that the model's class never quantizes: a plan is measured without them."""
-    chosen = backend().predicate(model, asked)
-    modules = ((path, module) for path, module in model.named_modules() if hasattr(module, "to_quantized"))
-    return {path for path, module in modules if chosen and chosen(path, module) is False}
+    return {path: int(module.weight.shape[-1]) for path, module in module_kinds.quantizable(model).items()}
 
 
 def block(planned: Mapping[str, Planned], before: object = None) -> dict[str, Any]:
@@ -127,7 +119,7 @@ def _compare(planned: Mapping[str, Planned], columns: Mapping[str, int], left: C
             message = f"has {len(module.importance):,} columns, but {path} has {columns[path]:,}"
             raise wrong(f"importance.{module.input}", message, "Use the plan of this source, or set rounding: nearest.")
     for path, width in columns.items():
-        if path not in planned and path not in left and width % _LEAST == 0:
+        if path not in planned and path not in left and width % module_kinds.LEAST_GROUP == 0:
             raise wrong(
                 f"modules.{path}", "the plan lacks this module of the model", "Add it; bits: 16 leaves it whole."
             )
