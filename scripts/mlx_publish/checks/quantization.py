@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.methods.plan import narrowest_group, target_of
+from mlx_publish.model.packed import Packing
 from mlx_publish.model.quantized import (
     SIDE_FILES,
     Quantized,
@@ -40,12 +41,22 @@ def _unquantized(facts: SourceFacts) -> Says:
     for path in SIDE_FILES:
         if quantized is None and (content := facts.source.json(path)) is not None:
             quantized = quantized_by_side_file(path, content)
-    return passed("the source is not quantized") if quantized is None else _refusal(quantized, facts)
+    if quantized is None:
+        return passed("the source is not quantized")
+    # The form shows in the tensors, whose headers are asked for only where a config says that there is one.
+    packing = facts.source.packing
+    return passed(_read(packing)) if packing else _refusal(quantized, facts)
+
+
+def _read(packing: Packing) -> str:
+    return f"the source is quantized ({packing.method}, according to {packing.where}); its weights are read exactly"
 
 
 def _numbers(facts: SourceFacts) -> Says:
-    quantized = quantized_by_tensors(facts.source.tensors)
-    return passed("the weights are stored as plain numbers") if quantized is None else _refusal(quantized, facts)
+    quantized, packing = quantized_by_tensors(facts.source.tensors), facts.source.packing
+    if quantized is not None:
+        return _refusal(quantized, facts)
+    return passed(_read(packing) if packing else "the weights are stored as plain numbers")
 
 
 def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:

@@ -101,14 +101,16 @@ def _index(facts: SourceFacts) -> Says:
 
 
 def _once(facts: SourceFacts) -> Says:
-    twice = [name for name, count in Counter(tensor.name for tensor in facts.source.tensors).items() if count > 1]
+    twice = [
+        name for name, count in Counter(tensor.name for tensor in facts.source.stored_tensors).items() if count > 1
+    ]
     if twice:
         return failed(
             f"{twice[0]} is in several weight files; which one is loaded is undefined", "Remove one from the source."
         )
-    if not facts.source.tensors:
+    if not facts.source.stored_tensors:
         return failed("the weight files contain no tensors", "Choose another source.")
-    return passed(f"{len(facts.source.tensors):,} tensors, each once")
+    return passed(f"{len(facts.source.stored_tensors):,} tensors, each once")
 
 
 def _precision(facts: SourceFacts) -> Says:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlx_publish.engine import tensor_files
+from mlx_publish.engine.derived import DerivedRows
 from mlx_publish.engine.graph import Graph
 from mlx_publish.engine.rows import ComputedRows, StoredRows, origin
 from mlx_publish.engine.source_model import SourceModel
@@ -36,9 +37,7 @@ class Parameters:
         # Names alone: a graph holds its arrays, and what was computed of one would stay in memory with it.
         self._loaded = {name for key, name in names.items() if graph.made_by(key).name == "Load"}
         origins = {path: origin(graph, array, names, self._sources) for path, array in self._arrays.items()}
-        self._stored = {
-            path: of for path, of in origins.items() if of is not None and all(self._lies_there(name) for name in of)
-        }
+        self._stored = {path: of for path, of in origins.items() if of is not None and self._has_rows(of)}
         """Names of the tensors whose rows, one behind the other, are those of a parameter."""
         self._leaves = {
             path: tuple(graph.leaves(graph.key(array), names))
@@ -64,12 +63,11 @@ class Parameters:
         """Return the parameters that are not forgotten yet, lazily, by their paths."""
         return self._arrays
 
-    def rows(self, path: str) -> StoredRows | ComputedRows:
+    def rows(self, path: str) -> StoredRows | DerivedRows | ComputedRows:
         """Return a parameter as rows. `Refused` if a file that it is computed of cannot be read."""
         array = self._arrays[path]
         if names := self._stored.get(path):
-            tensors = [self._files.stored[name] for name in names]
-            return StoredRows(self._files, tensors, tuple(array.shape), array.dtype)
+            return self._rows_of(names, tuple(array.shape), array.dtype)
         self.read([path])
         array = self._arrays[path]
         mx.eval(array)
@@ -105,7 +103,7 @@ class Parameters:
         for name in large:
             if name not in self._whole:
                 shape, dtype = self._like[name]
-                self._whole[name] = StoredRows(self._files, [self._files.stored[name]], shape, dtype).whole()
+                self._whole[name] = self._rows_of((name,), shape, dtype).whole()
         shapes = {name: mx.zeros(shape, dtype) for name, (shape, dtype) in self._like.items()}
         own = {name: self._whole.get(name, self._sources[name]) for name in self._leaves[path]}
         made = self._sanitized(shapes | own)[path]
@@ -115,8 +113,24 @@ class Parameters:
     def _is_large(self, name: str) -> bool:
         return self._sources[name].nbytes > tensor_files.UNREAD and self._lies_there(name)
 
+    def _rows_of(self, names: Sequence[str], shape: tuple[int, ...], dtype: mx.Dtype) -> StoredRows | DerivedRows:
+        """Return tensors one behind the other; `_has_rows` says of which that is possible."""
+        if names[0] in self._files.derived:
+            return DerivedRows(self._files, [self._files.derived[name] for name in names], shape, dtype)
+        return StoredRows(self._files, [self._files.stored[name] for name in names], shape, dtype)
+
+    def _has_rows(self, names: Sequence[str]) -> bool:
+        """Return whether tensors can be read by rows, all of them in one way."""
+        derived = {name in self._files.derived for name in names}
+        return len(derived) == 1 and all(self._lies_there(name) for name in names)
+
     def _lies_there(self, name: str) -> bool:
-        """Return whether a tensor is what its file holds under its name, in a type whose bits are read as they are."""
+        """Return whether a tensor is what its file holds under its name, in a type whose bits are read as they are.
+
+        A derived one is no less: its rows are computed of what lies there.
+        """
+        if name in self._files.derived:
+            return bool(self._sources[name].shape)
         array, stored = self._sources[name], self._files.stored.get(name)
         if stored is None or (kept := FLOATS.get(stored.info.dtype)) is None or kept != array.dtype:
             return False

@@ -19,8 +19,10 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.engine.unpacking import derived_of, packing_beside, unpacked
 from mlx_publish.errors import Refused
 from mlx_publish.model.config import ModelConfig
+from mlx_publish.model.packed import Packing
 
 
 @contextlib.contextmanager
@@ -165,12 +167,15 @@ class _Loading:
     record: Record = field(default_factory=Record)
     arrays: Weights = field(default_factory=dict)
     files: TensorFiles | None = None
+    packing: Packing | None = None
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
 
     def load(self, folder: Path) -> SourceModel:
-        self.files = TensorFiles(folder)
+        self.files, self.packing = TensorFiles(folder), packing_beside(folder)
+        if self.packing:
+            self.files.derived.update(derived_of(self.packing))
         with going_on():
             model, config = backend().load_lazily(folder, self._classes)
             # The class says how it would compute a token; lazily, so that no weight is read. What it raises for a
@@ -198,6 +203,10 @@ class _Loading:
             return None
         return prefix_of(self.arrays, wanted)
 
+    def plain(self, weights: Weights) -> Weights:
+        """Return the tensors of the files with plain weights in place of what stands for them."""
+        return unpacked(self.packing, self.files.derived, weights) if self.packing and self.files else weights
+
     def _fresh(self) -> nn.Module:
         if self.fresh is None:
             raise ValueError("mlx-lm built no model")
@@ -220,6 +229,7 @@ class _Loading:
 
         class Recorded(model_class):  # type: ignore[misc, valid-type]
             def sanitize(self, weights: Weights) -> Weights:
+                weights = loading.plain(weights)
                 if loading.wide:
                     narrow = (mx.float16, mx.bfloat16)
                     weights = {

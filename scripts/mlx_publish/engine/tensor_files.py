@@ -11,11 +11,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from mlx_publish.engine.placed import Placed, pieces, placed
 from mlx_publish.errors import Refused
+
+if TYPE_CHECKING:
+    from mlx_publish.engine.derived import Derived
 
 FLOATS = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 UNREAD = 256 << 20
@@ -35,6 +39,8 @@ class TensorFiles:
         names = Counter(tensor.info.name for tensor in every)
         self.stored = {tensor.info.name: tensor for tensor in every if names[tensor.info.name] == 1}
         """By name; without names that several files have."""
+        self.derived: dict[str, Derived] = {}
+        """By name, the tensors that are computed of others, as the class of a model never sees what stands for them."""
         self._open: dict[Path, int] = {}
         self._lock = threading.Lock()
 

@@ -14,6 +14,8 @@ from mlx_publish.model.draft import judge_kinds
 from mlx_publish.model.files import FileEntry, FolderFiles, ModelFiles, read_json_file
 from mlx_publish.model.folder import Stray
 from mlx_publish.model.legal import Legal, read_legal
+from mlx_publish.model.packed import Packing, packing_of
+from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import carried_files, is_legal, is_tokenizer
 from mlx_publish.model.senses import is_language
 from mlx_publish.model.tokenizer import TokenizerInfo, read_tokenizer
@@ -146,9 +148,23 @@ class Metadata:
         return {path: self.files.header(path) for path in self.weights if path in self.entries}
 
     @cached_property
-    def tensors(self) -> tuple[TensorInfo, ...]:
-        """Return the tensors of all weight files."""
+    def stored_tensors(self) -> tuple[TensorInfo, ...]:
+        """Return the tensors of all weight files, as they lie there."""
         return tuple(tensor for header in self.headers.values() for tensor in header)
+
+    @cached_property
+    def packing(self) -> Packing | None:
+        """Return how the weights are held where they are quantized in a form that is read; None for plain numbers.
+
+        Raises `Refused` naming the tensor where the parts of a weight do not fit each other.
+        """
+        side = {path: content for path in SIDE_FILES if (content := self.json(path)) is not None}
+        return packing_of(self.config.raw, side, self.stored_tensors, self.config.dtype)
+
+    @cached_property
+    def tensors(self) -> tuple[TensorInfo, ...]:
+        """Return the tensors as they are once they are read: a quantized weight is one tensor of plain numbers."""
+        return self.packing.tensors(self.stored_tensors) if self.packing else self.stored_tensors
 
     @property
     def language_tensors(self) -> tuple[TensorInfo, ...]:

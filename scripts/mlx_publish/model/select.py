@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mlx_publish.model.names import name_fault
+from mlx_publish.model.quantized import SIDE_FILES
 
 if TYPE_CHECKING:
     from mlx_publish.model.files import FileEntry
@@ -29,7 +30,7 @@ _TEXTS = frozenset({
 _SIGNS = frozenset(" _.,()+-")
 _CODE = (".py", ".pyc")  # a check of its own reports it
 _EXTRA = re.compile(r"[\w-][\w.-]*\.tiktoken|additional_chat_templates/[\w-][\w.-]*\.jinja")
-_NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors.index.json", "hf_quant_config.json"})
+_NEEDED = frozenset({"config.json", "generation_config.json", "model.safetensors.index.json", *SIDE_FILES})
 
 
 def is_legal(path: str) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from mlx_publish.context import Context
+from mlx_publish.evidence.records import to_json
+from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.draft import Change
 from mlx_publish.model.files import FileEntry, FolderFiles, read_json_file
 from mlx_publish.model.normalise import normalise_config
+from mlx_publish.model.packed import PACKED_FILE, Packing, packing_of, without_block
+from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
 from mlx_publish.source.resolve import Source, place, source_of
@@ -35,24 +38,30 @@ class Prepared:
     """config.json as its authors wrote it."""
     normalised: tuple[Change, ...]
     """What the config says now in an older spelling, too."""
-
-    @cached_property
-    def tensors(self) -> tuple[TensorInfo, ...]:
-        """The source's tensors, by the headers of its weight files."""
-        return tuple(tensor for path in self.weights for tensor in read_header(self.source / path))
+    packing: Packing | None
+    """How its weights are quantized; None for plain numbers."""
+    tensors: tuple[TensorInfo, ...]
+    """The source's tensors by the headers of its weight files, as they are once they are read."""
 
 
 def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool = False) -> Prepared:
     """Make all folders below `aside`; `paths` are the files of the source that count, `beside` as for `lay_out`."""
     source = origin.lay_out(paths, aside / "source", beside=beside)
-    config = read_json_file(FolderFiles(source), "config.json") or {}
-    normal, changes = normalise_config(config)
-    travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
+    files = FolderFiles(source)
+    config = read_json_file(files, "config.json") or {}
     weights = tuple(path for path in paths if path.endswith(".safetensors"))
-    prepared = Prepared(source, aside / "links", aside / "side", weights, travelling, config, tuple(changes))
+    stored = tuple(tensor for path in weights for tensor in read_header(source / path))
+    packing = _packing(files, config, stored)
+    normal, changes = normalise_config(without_block(config) if packing else config)
+    tensors = packing.tensors(stored) if packing else stored
+    travelling = tuple(sorted(side_files({path: FileEntry(path, 0) for path in paths})))
+    links, side = aside / "links", aside / "side"
+    prepared = Prepared(source, links, side, weights, travelling, config, tuple(changes), packing, tensors)
     for folder in (prepared.links, prepared.side):
         folder.mkdir()
         (folder / "config.json").write_text(json_text(normal), encoding="utf-8")
+    if packing:
+        (links / PACKED_FILE).write_text(json_text(to_json(packing)), encoding="utf-8")
     for path in paths:
         # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
         # be broken; it sees the chosen weights, and the ends are joined afterwards.
@@ -61,6 +70,11 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
     for path in travelling:
         place(prepared.side / path, source / path, link=False)
     return prepared
+
+
+def _packing(files: FolderFiles, config: Mapping[str, object], stored: Sequence[TensorInfo]) -> Packing | None:
+    side = {path: content for path in SIDE_FILES if (content := read_json_file(files, path)) is not None}
+    return packing_of(config, side, stored, ModelConfig(config).dtype)
 
 
 @contextlib.contextmanager

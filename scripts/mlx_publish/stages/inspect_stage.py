@@ -148,8 +148,8 @@ def _inspected(facts: SourceFacts) -> Inspected:
         source=InspectedSource(
             **vars(_name(facts)),
             parameters=parameter_count(metadata.tensors),
-            weight_bytes=sum(tensor.nbytes for tensor in metadata.tensors),
-            weight_dtypes=sorted({tensor.dtype for tensor in metadata.tensors}),
+            weight_bytes=sum(tensor.nbytes for tensor in metadata.stored_tensors),
+            weight_dtypes=sorted({tensor.dtype for tensor in metadata.stored_tensors}),
             # Text alone needs no processor of images or sound.
             files=sorted(metadata.needed - PROCESSOR if facts.text_alone else metadata.needed),
             modality=facts.recipe.spec.modality if facts.text_alone else None,

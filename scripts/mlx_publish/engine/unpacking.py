@@ -1,0 +1,40 @@
+"""Weights that a source holds quantized, read as plain numbers: exactly, but for one rounding to the type they get.
+
+Each form has a module with a class that is a `Derived`; `FORMS` names them by the `form` of a `PackedWeight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlx_publish.engine.casting import TYPES
+from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.unpacking_fp8 import Fp8
+from mlx_publish.evidence.records import from_json
+from mlx_publish.model.packed import PACKED_FILE, Packing
+from mlx_publish.model.packed_weight import PackedWeight
+from mlx_publish.text.files import read_json
+
+FORMS: Mapping[str, Callable[[PackedWeight, mx.Dtype], Derived]] = {"fp8": Fp8}
+
+
+def packing_beside(folder: Path) -> Packing | None:
+    """Return how the weights of a folder are packed, by the file that lies beside them; None where there is none."""
+    content = read_json(folder / PACKED_FILE)
+    return from_json(Packing, content) if content is not None else None
+
+
+def derived_of(packing: Packing) -> dict[str, Derived]:
+    """Return the weights of a packing by their names."""
+    return {weight.name: FORMS[weight.form](weight, TYPES[packing.dtype]) for weight in packing.weights}
+
+
+def unpacked(packing: Packing, derived: Mapping[str, Derived], arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """Return the arrays of a source with plain weights in place of what stands for them, lazily."""
+    taken = {name for tensor in derived.values() for name in tensor.takes} | set(packing.beside)
+    plain = {name: array for name, array in arrays.items() if name not in taken}
+    made = {name: tensor.array({part: arrays[part] for part in tensor.takes}) for name, tensor in derived.items()}
+    return {**plain, **made}
