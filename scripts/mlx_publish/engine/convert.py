@@ -36,6 +36,7 @@ from mlx_publish.engine.making import Piece, Way, by_importance, cores, judged, 
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
+from mlx_publish.engine.repacking import by_repacking
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
@@ -191,6 +192,7 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
     by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
     by_parameter, nearest = by_importance(by_parameter, importance)
+    by_parameter = by_repacking(by_parameter, parameters)
     known = {name for way in by_parameter.values() for name in way.names}
     whole: dict[str, list[tuple[str, mx.array]]] = {}
     for name, array in planned:
@@ -320,7 +322,7 @@ def _work(path: str, rows: Rows, first: int, last: int, into: Bits | None, all_w
         raise Refused(
             f"the source's {path} contains NaN or infinity", check="numbers-finite", remedy="Choose another source."
         )
-    return source, make(rows, bits, all_ways)
+    return source, make(rows, bits, first, all_ways)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from mlx_publish.engine.graph import Graph
+from mlx_publish.engine.repacked import RepackedRows
 from mlx_publish.engine.rounding import Precision, is_supported, quantize_rows_each
 from mlx_publish.engine.rows import INTEGERS, SIGNED, Bits, Rows, bits_of
 from mlx_publish.engine.weighted import quantize_rows, weights_of
@@ -36,6 +37,8 @@ class Way:
     packing: Precision | None = None
     importance: str = ""
     """For each column a step by which its scales are chosen, as `weighted.weights_of` reads it; empty for MLX's own."""
+    repack: RepackedRows | None = None
+    """What takes the source's integers as they are; None where they are rounded."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,16 @@ def _uncast(graph: Graph, key: str) -> str:
     return operation.takes[0] if operation.name == "AsType" else key
 
 
-def make(rows: Rows, bits: Bits, all_ways: Sequence[Way]) -> list[list[Piece]]:
-    """Return what each way makes of some rows of a parameter, in a thread of its own."""
+def make(rows: Rows, bits: Bits, first: int, all_ways: Sequence[Way]) -> list[list[Piece]]:
+    """Return what each way makes of the rows of a parameter from `first` on, in a thread of its own."""
     with mx.stream(cpu_stream()):
         in_type = {dtype: _cast(bits, rows.dtype, dtype) for dtype in {way.dtype for way in all_ways}}
-        nearest = [way for way in all_ways if way.packing and not way.importance]
+        nearest = [way for way in all_ways if way.packing and not way.importance and not way.repack]
         made = _packed(in_type, [way for way in nearest if way.packing and _is_quick(way.dtype, bits, way.packing)])
         for way in all_ways:
-            if way.packing and way.importance:
+            if way.repack:
+                made[way] = way.repack.read(first, first + len(bits))
+            elif way.packing and way.importance:
                 integers = in_type[way.dtype].view(INTEGERS[way.dtype.size])
                 made[way] = quantize_rows(integers, way.dtype, way.packing, weights_of(way.importance))
         return [_pieces(way, in_type[way.dtype], made.get(way)) for way in all_ways]

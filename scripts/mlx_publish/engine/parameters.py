@@ -73,6 +73,11 @@ class Parameters:
         mx.eval(array)
         return ComputedRows(array)
 
+    def derived(self, path: str) -> DerivedRows | None:
+        """Return a parameter that is derived tensors one behind the other; None for any other."""
+        rows = self.rows(path) if path in self._stored else None
+        return rows if isinstance(rows, DerivedRows) else None
+
     def array(self, path: str) -> mx.array:
         """Return a parameter whole, in memory."""
         rows = self.rows(path)
