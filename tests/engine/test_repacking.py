@@ -81,9 +81,7 @@ def test_other_scales_are_rounded_anew(tmp_path: Path, user: User) -> None:
 def test_a_scale_of_one_tensor_that_is_no_power_of_two_is_rounded_there_alone(tmp_path: Path, user: User) -> None:
     exact = fp8_source(tmp_path / "m")
     file, one = tmp_path / "m" / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
-    arrays = {
-        name: np.array(a.view(mx.uint16) if a.dtype == mx.bfloat16 else a) for name, a in mx.load(str(file)).items()
-    }
+    arrays = {name: np.array(a.view(mx.uint16) if a.dtype == mx.bfloat16 else a) for name, a in load(file).items()}
     arrays[f"{one}_scale_inv"] = arrays[f"{one}_scale_inv"] * np.float32(1.25)
     exact[one] = exact[one] * np.float32(1.25)
     write_any(file, arrays)
