@@ -36,7 +36,8 @@ from mlx_publish.engine.making import Piece, Way, by_importance, cores, judged, 
 from mlx_publish.engine.methods import quantize
 from mlx_publish.engine.norms import norms
 from mlx_publish.engine.parameters import Parameters
-from mlx_publish.engine.repacking import by_repacking
+from mlx_publish.engine.reading_proof import prove
+from mlx_publish.engine.repacking import by_repacking, told
 from mlx_publish.engine.rows import INTEGERS, Bits, ComputedRows, Rows, bits_of, count, pieces
 from mlx_publish.engine.source_model import SourceModel, load_source
 from mlx_publish.engine.stream import ShardWriter
@@ -45,6 +46,7 @@ from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import (
     Conversion,
     KeptLayers,
+    Repacked,
     Routing,
     TokenizerComparison,
     VariantOrder,
@@ -73,6 +75,8 @@ class Output:
     writer: ShardWriter
     routing: Routing
     kept: KeptLayers
+    repacked: Repacked | None = None
+    """What of the source's quantized weights is not repacked."""
     overflows: str = ""
     """The first tensor that does not fit its type; the variant is not written any further then."""
     zero: dict[str, bool] = field(default_factory=dict)
@@ -90,7 +94,8 @@ class Output:
     def written(self, dead: Sequence[str]) -> Written:
         """Return what became of its weights; `dead` are zero all over in the source, too."""
         vanished = [path for path, zero in self.zero.items() if zero and path not in dead]
-        return Written(vanished, self.overflows, self.routing, self.kept, self.writer.sha256)
+        repacked = told(self.repacked, self.ways.values())
+        return Written(vanished, self.overflows, self.routing, self.kept, self.writer.sha256, repacked=repacked)
 
 
 def convert(
@@ -159,6 +164,10 @@ def _convert(
         outputs = [_output(built, variant, parameters) for variant in variants if not learns(variant)]
         for output in outputs:
             stack.enter_context(output.writer)
+        if built.files.derived:
+            progress("reading its quantized weights twice")
+            ways_of_all = [way for output in outputs for way in output.ways.values()]
+            conversion = replace(conversion, packed=prove(built.files.derived, built.files, ways_of_all))
         built.model.update(tree_map_with_path(lambda _path, _array: mx.array(0), built.model.parameters()))
         built.release()
         kept: dict[str, mx.array] | None = {} if keep else None
@@ -192,14 +201,15 @@ def _output(source: SourceModel, variant: VariantOrder, parameters: Parameters) 
     beside = {f"{path} {n}": array for path, arrays in expected.items() for n, array in enumerate(arrays)}
     by_parameter = ways(parameters.graph_with({**dict(planned), **beside}), model, typed, expected)
     by_parameter, nearest = by_importance(by_parameter, importance)
-    by_parameter = by_repacking(by_parameter, parameters)
+    by_parameter, repacked = by_repacking(by_parameter, parameters)
     known = {name for way in by_parameter.values() for name in way.names}
     whole: dict[str, list[tuple[str, mx.array]]] = {}
     for name, array in planned:
         if name not in known:
             whole.setdefault(name.rpartition(".")[0], []).append((name, array))
     writer = ShardWriter(folder, planned, backend().parameters(model))
-    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, replace(kept, nearest=nearest))
+    kept = replace(kept, nearest=nearest)
+    return Output(variant.label, folder, config, by_parameter, whole, writer, routing, kept, repacked)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from mlx_publish.engine.rows import Bits, count
 from mlx_publish.engine.tensor_files import TensorFiles
 
 
-class Repacked(NamedTuple):
+class RepackedPart(NamedTuple):
     """Some rows in MLX's form."""
 
     parts: Sequence[Bits]
@@ -21,12 +21,22 @@ class Repacked(NamedTuple):
     """Groups whose scale or bias is not exact in the result's type."""
     off: float = 0.0
     """Of all weights the largest distance from the source's exact value, in steps of its group."""
+    groups: int = 0
+    """How many groups there were, once the parts are gone."""
+
+    def without_parts(self) -> RepackedPart:
+        """Return what is told of the rows."""
+        return self._replace(parts=(), groups=self.parts[1].size)
 
 
 class Repack(Protocol):
     """A weight that can be repacked."""
 
-    def read(self, files: TensorFiles, first: int, last: int) -> Repacked:
+    @property
+    def name(self) -> str:
+        """Return the name of the weight."""
+
+    def read(self, files: TensorFiles, first: int, last: int) -> RepackedPart:
         """Return rows of the weight; all its sides but the last are rows. It is called by several threads."""
 
 
@@ -38,16 +48,16 @@ class RepackedRows:
     repacks: Sequence[Repack]
     shape: tuple[int, ...]
     """Of the parameter."""
-    told: list[Repacked] = field(default_factory=list)
+    told: list[RepackedPart] = field(default_factory=list)
     """What was read, without its parts."""
 
     def read(self, first: int, last: int) -> list[Bits]:
         """Return rows in MLX's form, a part each for codes, scales and biases. `Refused` if a file is shorter."""
-        each, at, made = count(self.shape)[0] // len(self.repacks), first, list[Repacked]()
+        each, at, made = count(self.shape)[0] // len(self.repacks), first, list[RepackedPart]()
         while at < last:
             number, start = divmod(at, each)
             stop = min(each, start + last - at)
             made.append(self.repacks[number].read(self.files, start, stop))
             at += stop - start
-        self.told += [Repacked((), one.rounded, one.off) for one in made]
+        self.told += [one.without_parts() for one in made]
         return [np.concatenate(parts) for parts in zip(*(one.parts for one in made), strict=True)]

@@ -6,7 +6,8 @@ Each form has a module with a function that takes a weight and what is asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import mlx.core as mx
@@ -18,6 +19,7 @@ from mlx_publish.engine.repacked import Repack, RepackedRows
 from mlx_publish.engine.repacking_fp8 import fp8_as_mxfp8
 from mlx_publish.engine.rounding import Precision
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.evidence.conversion import Repacked
 from mlx_publish.model.packed_weight import PackedWeight
 from mlx_publish.model.repackable import why_not
 
@@ -49,14 +51,33 @@ def repacked_rows(
     return RepackedRows(files, repacks, shape)
 
 
-def by_repacking(made: Mapping[str, Way], parameters: Parameters) -> dict[str, Way]:
-    """Return ways with those that pack a parameter as the source holds it taking its integers."""
-    return {path: _repacking(way, path, parameters) for path, way in made.items()}
+def by_repacking(made: Mapping[str, Way], parameters: Parameters) -> tuple[dict[str, Way], Repacked | None]:
+    """Return ways with those that pack a parameter as the source holds it taking its integers; and what could not.
+
+    The second has no `weights` yet, and is None where no quantized weight of the source is packed.
+    """
+    ways, reasons, total = dict(made), Counter[str](), 0
+    for path, way in made.items():
+        rows = parameters.derived(path) if way.packing else None
+        if rows is None or way.packing is None:
+            continue
+        total += len(rows.tensors)
+        repack = repacked_rows(rows.tensors, rows.shape, way.packing, way.dtype, rows.files)
+        if isinstance(repack, str):
+            reasons[repack] += len(rows.tensors)
+        else:
+            ways[path] = replace(way, repack=repack)
+    return ways, Repacked(0, total, reasons=dict(reasons)) if total else None
 
 
-def _repacking(way: Way, path: str, parameters: Parameters) -> Way:
-    rows = parameters.derived(path) if way.packing else None
-    if rows is None or way.packing is None:
-        return way
-    repack = repacked_rows(rows.tensors, rows.shape, way.packing, way.dtype, rows.files)
-    return way if isinstance(repack, str) else replace(way, repack=repack)
+def told(planned: Repacked | None, ways: Iterable[Way]) -> Repacked | None:
+    """Return what became of the source's weights, once all of them are written."""
+    repacks = [way.repack for way in ways if way.repack]
+    read = [one for repack in repacks for one in repack.told]
+    return planned and replace(
+        planned,
+        weights=sum(len(repack.repacks) for repack in repacks),
+        groups=sum(one.groups for one in read),
+        rounded=sum(one.rounded for one in read),
+        off=max((one.off for one in read), default=0.0),
+    )

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.repacked import Repack, Repacked
+from mlx_publish.engine.repacked import Repack, RepackedPart
 from mlx_publish.engine.rounding import Precision
 from mlx_publish.engine.stored_numbers import floats_of, rows_of
 from mlx_publish.engine.tensor_files import TensorFiles
@@ -47,10 +47,15 @@ class Fp8AsMxfp8:
     group_size: int
     exponents: NDArray[np.uint8]
 
-    def read(self, files: TensorFiles, first: int, last: int) -> Repacked:
+    @property
+    def name(self) -> str:
+        """Return the name of the weight."""
+        return self.weight.name
+
+    def read(self, files: TensorFiles, first: int, last: int) -> RepackedPart:
         """Return rows: the source's bytes, and for each group the exponent of its block."""
         codes = rows_of(files, self.weight.parts["weight"], first, last)
-        return Repacked([codes.view(np.uint32), self._exponents(first, last)])
+        return RepackedPart([codes.view(np.uint32), self._exponents(first, last)])
 
     def _exponents(self, first: int, last: int) -> NDArray[np.uint8]:
         groups, (rows_each, columns_each) = self.weight.shape[-1] // self.group_size, self.weight.block

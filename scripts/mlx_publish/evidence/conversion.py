@@ -150,6 +150,42 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Repacked:
+    """What of a quantized source became MLX's by moving its bits."""
+
+    weights: int
+    """Of the source's quantized weights: those whose integers and scales are the source's."""
+    of: int
+    """Of them: those that this variant quantizes."""
+    groups: int = 0
+    """Groups of numbers with a scale, in what was repacked."""
+    rounded: int = 0
+    """Groups whose scale or bias is not exact in its type."""
+    off: float = 0.0
+    """By how much a weight is off the source's exact value at most, in steps of its group."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Why other weights are quantized anew, and how many for each reason."""
+
+
+@dataclass(frozen=True)
+class PackedRead:
+    """The quantized weights of a source, read by two implementations before anything was made of them."""
+
+    weights: int
+    """How many."""
+    numbers: int
+    """How many numbers of them were compared."""
+    apart: int = 0
+    """Numbers that differ in the last bit of their type, as two orders of multiplication do."""
+    whole: int = 0
+    """Weights that MLX computed whole besides."""
+    repacked: int = 0
+    """Numbers of repacked weights that were compared after MLX dequantized them."""
+    strange: Sequence[str] = ()
+    """What is strange of weights that both read alike, each as a sentence."""
+
+
+@dataclass(frozen=True)
 class Written:
     """What happened to the weights of one variant."""
 
@@ -163,6 +199,8 @@ class Written:
     """SHA-256 of the files that were written, taken of the bytes on their way to the disk."""
     learned: Learned | None = None
     """None where no method learned anything."""
+    repacked: Repacked | None = None
+    """None where nothing of the source is quantized, or this variant is not."""
 
 
 @dataclass(frozen=True)
@@ -215,3 +253,5 @@ class Conversion:
     reference: SourceRead | None = None
     answers: Answers | None = None
     made_on: MadeOn | None = None
+    packed: PackedRead | None = None
+    """None for a source of plain numbers."""

@@ -1,0 +1,117 @@
+"""An own reader of packed weights, one row at a time and as simple as can be: what the quick readers are compared with.
+
+It shares no table, no layout and no arithmetic with `engine/unpacking_*.py`, and computes in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.model.packed_weight import PackedWeight
+
+Exact = NDArray[np.float64]
+_AS: Mapping[str, str] = {
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U32": "<u4",
+    "I16": "<i2",
+    "U16": "<u2",
+    "I8": "i1",
+    **dict.fromkeys(("U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), "u1"),
+}
+
+
+class Stored:
+    """The tensors of one weight."""
+
+    def __init__(self, weight: PackedWeight, files: TensorFiles) -> None:
+        """Read nothing yet."""
+        self._weight, self._files = weight, files
+        self._whole: dict[str, NDArray[Any]] = {}
+
+    def has(self, part: str) -> bool:
+        """Return whether the weight has a part."""
+        return part in self._weight.parts
+
+    def type_of(self, part: str) -> str:
+        """Return safetensors' name of its type."""
+        return self._files.stored[self._weight.parts[part]].info.dtype
+
+    def row(self, part: str, row: int) -> NDArray[Any]:
+        """Return a row of a part; all its sides but the last are rows."""
+        info = self._files.stored[self._weight.parts[part]].info
+        return self._read(part, row * info.shape[-1], info.shape[-1])
+
+    def whole(self, part: str) -> NDArray[Any]:
+        """Return a part whole, in its shape, as it is stored."""
+        if part not in self._whole:
+            info = self._files.stored[self._weight.parts[part]].info
+            self._whole[part] = self._read(part, 0, info.size).reshape(info.shape)
+        return self._whole[part]
+
+    def numbers(self, part: str) -> Exact:
+        """Return a part of floats whole, as numbers."""
+        return numbers(self.whole(part), self.type_of(part))
+
+    def _read(self, part: str, first: int, count: int) -> NDArray[Any]:
+        stored = self._files.stored[self._weight.parts[part]]
+        kind = np.dtype(_AS[stored.info.dtype])
+        data = bytearray(count * kind.itemsize)
+        self._files.read_into(stored.path, stored.offset + first * kind.itemsize, memoryview(data))
+        return np.frombuffer(data, kind)
+
+
+def numbers(stored: NDArray[Any], kind: str) -> Exact:
+    """Return stored floats of a type as numbers."""
+    if kind in _SMALL:
+        return _looked_up([_small(code, *_SMALL[kind]) for code in range(256)], stored)
+    if kind == "F8_E8M0":
+        return _looked_up([2.0 ** (code - 127) for code in range(255)] + [float("nan")], stored)
+    values = (stored.astype("<u4") << 16).view("<f4") if kind == "BF16" else stored
+    return np.asarray(values, np.float64)
+
+
+def _looked_up(table: Sequence[float], codes: NDArray[Any]) -> Exact:
+    looked_up: Exact = np.asarray(table, np.float64)[codes]
+    return looked_up
+
+
+_SMALL = {"F8_E4M3": (4, 3), "F8_E5M2": (5, 2)}
+
+
+def _small(code: int, exponent_bits: int, fraction_bits: int) -> float:
+    """Return the number of a byte: sign, exponent, fraction."""
+    bits = f"{code:08b}"
+    sign, exponent, fraction = bits[0], int(bits[1 : 1 + exponent_bits], 2), int(bits[1 + exponent_bits :], 2)
+    if exponent_bits == 4 and bits[1:] == "1111111":
+        return float("nan")
+    if exponent_bits == 5 and exponent == 31:
+        return float("nan") if fraction else float("-inf" if sign == "1" else "inf")
+    bias = 2 ** (exponent_bits - 1) - 1
+    size = fraction / 2**fraction_bits
+    value: float = (1 + size) * 2.0 ** (exponent - bias) if exponent else size * 2.0 ** (1 - bias)
+    return -value if sign == "1" else value
+
+
+def _fp8(weight: PackedWeight, stored: Stored, row: int) -> Exact:
+    kind = "F8_E5M2" if weight.options["float"] == "e5m2" else "F8_E4M3"
+    values, scales = numbers(stored.row("weight", row), kind), stored.numbers("scales")
+    high, wide = weight.block
+    if not wide:
+        values *= scales.reshape(-1)[row // high if high else 0]
+    for column in range(0, len(values), wide) if wide else ():
+        values[column : column + wide] *= scales[row // high, column // wide]
+    return values
+
+
+Reader = Callable[[PackedWeight, Stored, int], Exact]
+"""Takes a weight, its tensors and a row (all sides but the last are rows); returns the row's exact numbers."""
+FORMS: Mapping[str, Reader] = {"fp8": _fp8}
