@@ -34,7 +34,7 @@ class Stored:
 
     def __init__(self, weight: PackedWeight, files: TensorFiles) -> None:
         """Read nothing yet."""
-        self._weight, self._files = weight, files
+        self._weight, self.files = weight, files
         self._whole: dict[str, NDArray[Any]] = {}
 
     def has(self, part: str) -> bool:
@@ -43,17 +43,17 @@ class Stored:
 
     def type_of(self, part: str) -> str:
         """Return safetensors' name of its type."""
-        return self._files.stored[self._weight.parts[part]].info.dtype
+        return self.files.stored[self._weight.parts[part]].info.dtype
 
     def row(self, part: str, row: int) -> NDArray[Any]:
         """Return a row of a part; all its sides but the last are rows."""
-        info = self._files.stored[self._weight.parts[part]].info
+        info = self.files.stored[self._weight.parts[part]].info
         return self._read(part, row * info.shape[-1], info.shape[-1])
 
     def whole(self, part: str) -> NDArray[Any]:
         """Return a part whole, in its shape, as it is stored."""
         if part not in self._whole:
-            info = self._files.stored[self._weight.parts[part]].info
+            info = self.files.stored[self._weight.parts[part]].info
             self._whole[part] = self._read(part, 0, info.size).reshape(info.shape)
         return self._whole[part]
 
@@ -62,10 +62,10 @@ class Stored:
         return numbers(self.whole(part), self.type_of(part))
 
     def _read(self, part: str, first: int, count: int) -> NDArray[Any]:
-        stored = self._files.stored[self._weight.parts[part]]
+        stored = self.files.stored[self._weight.parts[part]]
         kind = np.dtype(_AS[stored.info.dtype])
         data = bytearray(count * kind.itemsize)
-        self._files.read_into(stored.path, stored.offset + first * kind.itemsize, memoryview(data))
+        self.files.read_into(stored.path, stored.offset + first * kind.itemsize, memoryview(data))
         return np.frombuffer(data, kind)
 
 

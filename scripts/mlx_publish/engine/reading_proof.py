@@ -96,7 +96,7 @@ def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks:
     numbers = apart = repacked = 0
     stored, rows = Stored(weight, files), list[Exact]()
     for first, last in runs(tensor.shape, weight.block):
-        exact = np.stack([plain_reading.FORMS[weight.form](weight, stored, row) for row in range(first, last)])
+        exact = _exact(tensor, weight, stored, range(first, last))
         apart += _same(tensor, tensor.read(files, first, last), exact, first)
         for way, repack in repacks:
             _same_repacked(weight, way, repack, files, exact, first)
@@ -104,6 +104,15 @@ def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks:
         numbers += exact.size
         rows.append(exact)
     return _Read(numbers, apart, repacked, Figures.of(weight, np.concatenate(rows)))
+
+
+def _exact(tensor: Derived, weight: PackedWeight, stored: Stored, rows: range) -> Exact:
+    """Return rows as the own reader has them; as they are read where it does not know the form."""
+    reader = plain_reading.FORMS.get(weight.form)
+    if reader is None:
+        bits = tensor.read(stored.files, rows.start, rows.stop).view(INTEGERS[tensor.dtype.size])
+        return _values(bits, tensor.dtype).astype(np.float64)
+    return np.stack([reader(weight, stored, row) for row in rows])
 
 
 def runs(shape: Sequence[int], block: Sequence[int]) -> list[tuple[int, int]]:
@@ -205,7 +214,7 @@ def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
         if weight is None:
             continue
         kind = weight.form, tuple(map(bool, weight.block)), tuple(sorted(weight.options.items()))
-        if kind not in kinds or (size <= _WHOLE and size <= left):
+        if kind not in kinds or weight.form not in plain_reading.FORMS or (size <= _WHOLE and size <= left):
             kinds.add(kind)
             left -= size
             yield tensor
