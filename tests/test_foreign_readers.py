@@ -35,6 +35,7 @@ OURS = {
     "verify/weights.py": "from_json of records takes parsed data",
     "verify/learned.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
+    "source/logits.py": "from_json of records takes parsed data",
     "source/gains.py": "from_json of records takes parsed data",
     "source/rounding.py": "from_json of records takes parsed data",
     "stages/benchmark_stage.py": "from_json of records takes parsed data",
