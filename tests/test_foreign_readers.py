@@ -47,6 +47,7 @@ OURS = {
     # orders to our children, and what they leave in folders of ours
     "children/serving.py": "an order of ours",
     "engine/twin.py": "a config that we wrote for the child",
+    "engine/unpacking.py": "how weights are packed, as our parent wrote it",
     "engine/logits_store.py": "passages that our child wrote",
     "children/torch.py": "an answer of our child",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
