@@ -63,7 +63,7 @@ class Uploads:
     def finish(self, folder: Path, repo: str, tag: str = "v1") -> None:
         with in_process.surroundings(self.user.environment, self.user.home):
             begun = folder.with_name(f"{folder.name}-{repo.replace('/', '-')}")
-            source = SourceSpec(**SOURCE, identity="a" * 64, pipeline_tag=None)
+            source = SourceSpec.model_validate({**SOURCE, "identity": "a" * 64, "pipeline_tag": None})
             publish(Order(repo, manifest(folder), source, "all of it", tag, begun), lambda _: None)
 
     def remote(self, repo: str) -> dict[str, str]:

@@ -95,4 +95,5 @@ def test_these_cannot_be_accepted_away() -> None:
         "earns-bytes",
         "plan-reviewed",
         "rebuilt-equal",
+        "source-read",
     }

@@ -103,8 +103,6 @@ P = "model.layers.0.mlp.up_proj"
             {f"{P}.weight_packed": ("U8", (64, 32)), f"{P}.weight_global_scale": ("F32", (1,))},
             "compressed-tensors nvfp4, 4 bits",
         ),
-        ({f"{P}.weight": ("F8_E4M3", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "fp8, 8 bits"),
-        ({f"{P}.weight": ("F8_E5M2", (64, 64)), f"{P}.weight_scale": ("F32", ())}, "fp8, 8 bits"),
         ({f"{P}.weight": ("F8_E4M3", (64, 64))}, "fp8 without its scales, 8 bits"),
         ({f"{P}_blocks": ("U8", (2, 64, 2, 16)), f"{P}_scales": ("U8", (2, 64, 2))}, "mxfp4, 4 bits"),
         ({f"{P}.weight": ("U32", (64, 8)), f"{P}.scales": ("BF16", (64, 1))}, "MLX"),
@@ -126,6 +124,19 @@ def test_tensors_give_it_away_where_no_config_says_so(tensors: Tensors, words: s
     source = facts(tensors={**LAYERS, **tensors})
     assert "weights-numbers" in failures(source)
     assert f"({words}" in find("weights-numbers", source).message
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {f"{P}.weight": ("F8_E4M3", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))},
+        {f"{P}.weight": ("F8_E5M2", (64, 64)), f"{P}.weight_scale": ("F32", ())},
+    ],
+)
+def test_tensors_show_a_form_that_is_read_where_no_config_says_so(tensors: Tensors) -> None:
+    found = find("weights-numbers", facts(tensors={**LAYERS, **tensors}))
+    assert (found.status, "its weights are read exactly" in found.message) == ("pass", True)
+    assert "(fp8, 8 bits, according to model.layers.0.mlp.up_proj.weight)" in found.message
 
 
 def test_masks_and_positions_are_no_weights() -> None:

@@ -476,6 +476,7 @@ def made(environment):
         cond_expr_undefined = Undefined
         if 0: yield None
         l_0_e = resolve('e')
+        l_0_held = resolve('held')
         l_0_again = resolve('again')
         l_0_source = missing
         try:
@@ -515,6 +516,11 @@ def made(environment):
             yield ', with the digest '
             yield str(environment.finalize(t_1(environment.getattr((undefined(name='source') if l_0_source is missing else l_0_source), 'identity'))))
             yield '\n'
+        if (undefined(name='held') if l_0_held is missing else l_0_held):
+            pass
+            yield '- '
+            yield str(environment.finalize((undefined(name='held') if l_0_held is missing else l_0_held)))
+            yield '\n'
         yield '- Converted with mlx-lm '
         yield str(environment.finalize(environment.getitem(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'tools'), 'mlx-lm')))
         yield ' on mlx '
@@ -530,7 +536,7 @@ def made(environment):
         yield '\n- Evidence for every number, and the SHA-256 of every file: [mlx-publish.json](mlx-publish.json)\n'
 
     blocks = {}
-    debug_info = '1=32&4=36&5=39&7=46&9=51&10=57&13=61'
+    debug_info = '1=33&4=37&5=40&7=47&9=51&10=54&12=57&13=63&16=67'
     return locals()
 
 
@@ -548,6 +554,7 @@ def measured(environment):
         l_0_here = resolve('here')
         l_0_p = resolve('p')
         l_0_f = resolve('f')
+        l_0_reference = resolve('reference')
         l_0_ladder = resolve('ladder')
         l_0_b = resolve('b')
         l_0_m = resolve('m')
@@ -748,6 +755,10 @@ def measured(environment):
             if (environment.getattr((undefined(name='f') if l_0_f is missing else l_0_f), 'computed_in') == 'float32'):
                 pass
                 yield ' Both computed in float32.'
+            if (undefined(name='reference') if l_0_reference is missing else l_0_reference):
+                pass
+                yield ' '
+                yield str(environment.finalize((undefined(name='reference') if l_0_reference is missing else l_0_reference)))
             yield '\n\n'
             yield str(environment.finalize(t_2((undefined(name='f') if l_0_f is missing else l_0_f))))
             yield '\n\n'
@@ -837,7 +848,7 @@ def measured(environment):
             yield ', '
             yield str(environment.finalize(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'cores')))
             yield ' cores'
-            yield str(environment.finalize((t_6(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 83 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
+            yield str(environment.finalize((t_6(', %s GPU cores', environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores')) if environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'gpu_cores') else cond_expr_undefined("the inline if-expression on line 84 in 'card/measured.md.j2' evaluated to false and no else section was defined."))))
             yield ', '
             yield str(environment.finalize(t_10(environment.getattr((undefined(name='m') if l_0_m is missing else l_0_m), 'memory_bytes'))))
             yield ' of memory, **'
@@ -881,7 +892,7 @@ def measured(environment):
             yield '.\n'
 
     blocks = {}
-    debug_info = '3=147&5=149&6=164&7=167&9=169&10=172&12=176&13=179&16=182&17=185&21=188&22=190&23=194&24=198&27=200&28=202&29=206&31=208&32=211&35=215&37=217&38=219&41=221&44=224&48=227&52=233&54=240&55=246&57=249&59=251&61=254&62=256&64=262&68=271&71=274&72=276&73=279&76=283&78=285&79=289&82=295&83=303&84=307&85=318&86=322&87=327&88=329&90=332&95=338&96=342'
+    debug_info = '3=148&5=150&6=165&7=168&9=170&10=173&12=177&13=180&16=183&17=186&21=189&22=191&23=195&24=199&27=201&28=203&29=207&31=209&32=212&33=215&36=220&38=222&39=224&42=226&45=229&49=232&53=238&55=245&56=251&58=254&60=256&62=259&63=261&65=267&69=276&72=279&73=281&74=284&77=288&79=290&80=294&83=300&84=308&85=312&86=323&87=327&88=332&89=334&91=337&96=343&97=347'
     return locals()
 
 
@@ -1377,8 +1388,8 @@ TEMPLATES = {
     "example.md.j2": ("53fc9dd49f376e6440a3c955a68ab9c7fedb82f940841fb5c4b61d4b787d779e", example),
     "licence.md.j2": ("0e569a7703d143f8646c89049f8191d395d454945f7f8dd4c5bac7329782e03d", licence),
     "limits.md.j2": ("2ad652342c18ea64baaf6daf2c56b78badbaa7ab556da6e4f48e66acd91f1d0a", limits),
-    "made.md.j2": ("aa2d14b70c98d6cc32a8cfe15e831db4cc7b4ab7e07d528f61018c60e1b0bd35", made),
-    "measured.md.j2": ("c56c5ff346c9ef84bb2ece33471648a2681879a3a36178a89fcdfe4855bc5231", measured),
+    "made.md.j2": ("198a43db4019fa00025b9badb485247c88a3f26326bd229eb7f15e0e7c563731", made),
+    "measured.md.j2": ("741ba6fe642ed2570acd2d328a11a12027f91a78e855c54293427ba1a07e2212", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
     "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),

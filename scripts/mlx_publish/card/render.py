@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from mlx_publish.card import chart
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
+from mlx_publish.card.held import held, reference
 from mlx_publish.card.licence import legal_files, licence_words
 from mlx_publish.card.limits import limits, passed, remarks
 from mlx_publish.card.quantized import quantized
@@ -101,6 +102,8 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "swift": swift(load_as, smoke),
         "form": form(evidence),
         "quantized": quantized(evidence),
+        "held": held(evidence),
+        "reference": reference(evidence),
         "needed": _needed(evidence),
         "sampling": _sampling(evidence, converter),
         "kit": _kit(evidence),

@@ -29,7 +29,8 @@ class Says:
 class Check(Generic[Target]):
     """One named statement about a target.
 
-    `protects` says what goes wrong without it. A check marked `safety` cannot be accepted away.
+    `protects` says what goes wrong without it. A check marked `safety` cannot be accepted away. One with `when` is a
+    check of the targets alone for which that is true; of others there is no finding.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Check(Generic[Target]):
     protects: str
     run: Callable[[Target], Says]
     safety: bool = False
+    when: Callable[[Target], bool] | None = None
 
 
 def passed(message: str, **details: Any) -> Says:
@@ -70,6 +72,8 @@ def run_checks(
     """Run checks in order and return a finding each. `accepted` gives the recipe's reason to accept a failure."""
     findings = []
     for check in checks:
+        if check.when is not None and not check.when(target):
+            continue
         judged = check.run(target)
         # Messages quote the model, whose texts may have any length.
         message, remedy = short(judged.message, _LONGEST), short(judged.remedy, _LONGEST)
@@ -91,7 +95,8 @@ def run_in_groups(
         first = next((finding.id for finding in findings if finding.status == "fail"), None)
         for check in group:
             skip = Finding(check.id, "skip", f"not checked, because {first} failed", details={"because_of": first})
-            for finding in (skip,) if first else _run(check, target, accepted):
+            left = () if check.when else (skip,)
+            for finding in left if first else _run(check, target, accepted):
                 if finding not in findings:
                     # A failure replaces what the same check reported before.
                     findings = [old for old in findings if old.id != finding.id or old.status == "fail"]

@@ -10,6 +10,7 @@ from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
 from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY
+from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT
 from mlx_publish.checks.planned import PLANNED
 from mlx_publish.checks.reference import REFERENCE
@@ -20,7 +21,7 @@ from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
     "inspect": INSPECT,
-    "convert": (*BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
+    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
     "smoke": (*TEMPLATE, *ANSWERS),
     "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,

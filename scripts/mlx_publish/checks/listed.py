@@ -21,6 +21,8 @@ _RAISED = {"inspect": ("room",)}
 _CHOSEN = ("method-type", "calibration-apart", "method-groups", "learning-fits", "target-hit", "plan-source")
 _LEARNED = frozenset({*_CHOSEN, "learning-helped", "gain-measured", "earns-bytes"})
 """Checks that evidence of a plain variant need not have, which may be older than they are."""
+_HELD = frozenset({"source-way", "base-named", "source-read", "source-plausible", "integers-kept"})
+"""Checks of quantized sources alone."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
 _NAMED = 5  # ids in a message
 
@@ -86,7 +88,8 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
         return
     known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
     learned = evidence.quantization is not None or bool(evidence.variant.options)
-    if lacking := [name for name in known if name not in ids and (learned or name not in _LEARNED)]:
+    spared = (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
+    if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:
         yield Fault(f"lists checks that {stage} does not have: {_some(strange)}", key="checks")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from mlx_publish.checks.base import Check, Says, failed, passed, warned
 from mlx_publish.checks.facts import SourceFacts
+from mlx_publish.checks.held import base_in_words
 from mlx_publish.methods.plan import narrowest_group, target_of
 from mlx_publish.model.packed import Packing
 from mlx_publish.model.quantized import (
@@ -27,12 +27,6 @@ _WAYS = (
     (64, "group size 64"),
     (32, "group size 32"),
     (_NARROWEST, "mode nvfp4, with groups of 16"),
-)
-# Tails of the names of quantized repos.
-_TAIL = re.compile(
-    r"[-_.](awq|gptq|gguf|exl[23]|hqq|bnb|unsloth|fp8|nvfp4|mxfp[48]|mlx|quantized|dynamic|block|"
-    r"int[2-8]|w[2-8]a\d+|[2-8][-_]?bits?|gs?\d+|\d+g|q[2-8])$",
-    re.IGNORECASE,
 )
 
 
@@ -63,24 +57,10 @@ def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
     return failed(
         f"the source is already quantized ({quantized}, according to {quantized.where}), "
         "so the result would not have the bits in its name",
-        f"Use the model it was made from{_base(facts)}.",
+        f"Use the model it was made from{base_in_words(facts)}.",
         method=quantized.method,
         bits=quantized.bits,
     )
-
-
-def _base(facts: SourceFacts) -> str:
-    """Return the base model by the card, else by the name, as the end of a sentence; empty where neither names one."""
-    card = facts.source.card
-    names = [name for name in card.texts("base_model") if name != facts.recipe.spec.source]
-    # A fine-tune that names its own base does not say what these weights were before.
-    if names and card.text("base_model_relation") in (None, "quantized"):
-        return f": {names[0]}"
-    own = facts.recipe.source_name
-    stripped = own
-    while (shorter := _TAIL.sub("", stripped)) != stripped and shorter:
-        stripped = shorter
-    return f"; by its name, probably {stripped}" if stripped != own else ""
 
 
 def _reaches(facts: SourceFacts) -> Says:
@@ -134,9 +114,19 @@ def _sides(tensor: TensorInfo, turned: bool) -> tuple[int, ...]:
 
 
 BY_CONFIG: tuple[Check[SourceFacts], ...] = (
-    Check("unquantized", "The source is not quantized", "a bit width that differs from the name", _unquantized),
+    Check(
+        "unquantized",
+        "The source is not quantized, or in a form that is read",
+        "a bit width that differs from the name",
+        _unquantized,
+    ),
 )
 BY_HEADERS: tuple[Check[SourceFacts], ...] = (
-    Check("weights-numbers", "The weights are plain numbers", "packed integers mistaken for weights", _numbers),
+    Check(
+        "weights-numbers",
+        "The weights are plain numbers, or are read as such",
+        "packed integers mistaken for weights",
+        _numbers,
+    ),
     Check("groups-fit", "The group size divides the layers", "a name that promises bits few layers have", _reaches),
 )

@@ -8,6 +8,7 @@ from mlx_publish.checks.base import Check
 from mlx_publish.checks.calibration import APART
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.folder import LEGAL, UNREAD
+from mlx_publish.checks.held import HELD
 from mlx_publish.checks.licence import PAPERS, REVISION
 from mlx_publish.checks.quantization import BY_CONFIG, BY_HEADERS
 from mlx_publish.checks.tokenizer import TOKENIZER
@@ -31,6 +32,7 @@ GROUPS: tuple[tuple[Check[SourceFacts], ...], ...] = (
         *LAYERS,
         *modality.BY_TENSORS,
         *BY_HEADERS,
+        *HELD,
         *learnable.BY_HEADERS,
         *TOKENIZER,
         *LEGAL,

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from mlx_publish.checks.base import run_checks
 from mlx_publish.checks.built import BUILT, BuiltFacts
+from mlx_publish.checks.held_built import HELD_BUILT
 from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.planned import PLANNED, PlannedFacts
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.context import Context
 from mlx_publish.conversion.planning import Followed
 from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
-from mlx_publish.evidence.conversion import Conversion, Written
+from mlx_publish.evidence.conversion import Conversion, Repacked, Written
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, sha256_of_all
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.results import Converted
+from mlx_publish.evidence.results import Converted, ReadFrom
 from mlx_publish.model.files import FolderFiles, read_json_file
 from mlx_publish.model.kept import sentence
 from mlx_publish.model.weights import INDEX, TensorInfo, bits_per_weight, parameter_count
@@ -53,7 +54,7 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     context, variant, prepared = made.context, made.variant, made.prepared
     inspected = context.inspected(variant)
     facts = BuiltFacts(variant.label, made.conversion, prepared.normalised, twin=inspected.twin is not None)
-    checks = run_checks(BUILT, facts, context.recipe.accepted)
+    checks = run_checks((*BUILT, *HELD_BUILT), facts, context.recipe.accepted)
     checks += run_checks(TOKENIZER_OUTPUT, made.tokenizer, context.recipe.accepted)
     if not (folder / "config.json").exists():
         return checks, None
@@ -104,8 +105,29 @@ def _digests(made: Made, files: FolderFiles, written: Mapping[str, str]) -> dict
     return {**known, **dict(zip(rest, digests, strict=True))}
 
 
-def result_of(built: Built, folder: Path, chosen: Quantization | None = None) -> Converted:
-    """Return what the report keeps of a converted folder; `chosen` says how bits were chosen or learned."""
+def read_from(made: Made) -> ReadFrom | None:
+    """Return what became of the weights of a quantized source; None for plain numbers."""
+    packed = made.conversion.packed
+    if packed is None:
+        return None
+    repacked = made.conversion.variants.get(made.variant.label, Written()).repacked or Repacked(0, 0)
+    return ReadFrom(
+        repacked=repacked.weights,
+        quantized=repacked.of,
+        apart=packed.apart,
+        compared=packed.numbers,
+        rounded=repacked.rounded,
+        off=repacked.off,
+    )
+
+
+def result_of(
+    built: Built, folder: Path, chosen: Quantization | None = None, source: ReadFrom | None = None
+) -> Converted:
+    """Return what the report keeps of a converted folder.
+
+    `chosen` says how bits were chosen or learned, `source` what became of quantized weights of the source.
+    """
     digests = tuple(FileDigest(p, (folder / p).stat().st_size, digest) for p, digest in built.sha256.items())
     tensors, quantization = built.all_tensors, built.config.get("quantization")
     return Converted(
@@ -119,4 +141,5 @@ def result_of(built: Built, folder: Path, chosen: Quantization | None = None) ->
         dtypes=sorted({tensor.dtype for tensor in tensors}),
         made_on=built.made_on,
         quantization=chosen,
+        read_from=source,
     )

@@ -78,6 +78,26 @@ class DestinationSpec(Record):
     repo: RepoId | None
 
 
+class HeldSpec(Open):
+    """How a source holds its weights where they are quantized; `bits` are those of most of them."""
+
+    method: str = Field(min_length=1, max_length=200)
+    bits: Positive
+    weights: Count
+    dtype: str
+
+
+class ReadFromSpec(Open):
+    """What became of the weights of a quantized source: how many were repacked, and how far that moved them."""
+
+    repacked: Count
+    quantized: Count
+    apart: Count
+    compared: Count
+    rounded: Count
+    off: Positive
+
+
 class SourceSpec(Open):
     """The source: a repo at a commit, or a folder with the digest of its files."""
 
@@ -87,6 +107,7 @@ class SourceSpec(Open):
     base_model: RepoId | None
     pipeline_tag: str | None
     modality: SkipJsonSchema[str | None] = None
+    held: HeldSpec | None = None
 
     def is_of(self, evidence: object) -> bool:
         """Return whether evidence that lies somewhere is of this source, at whatever revision, by whatever version."""
@@ -137,6 +158,7 @@ class ModelSpec(Open):
     bits_per_weight: Positive
     kept_wider: str = ""
     made_on: MadeOnSpec | None = None
+    read_from: ReadFromSpec | None = None
 
 
 class Rung(Record):

@@ -14,6 +14,37 @@ from mlx_publish.evidence.records import LEFT_OUT
 
 
 @dataclass(frozen=True)
+class Held:
+    """How a source holds its weights where they are quantized."""
+
+    method: str
+    """For people, as `fp8, 8 bits`."""
+    bits: float
+    """Of most of the quantized numbers."""
+    weights: int
+    """How many weights are quantized."""
+    dtype: str
+    """What they become when they are read, as `bfloat16`."""
+
+
+@dataclass(frozen=True)
+class ReadFrom:
+    """What became of the weights of a quantized source."""
+
+    repacked: int
+    """Weights whose integers and scales are the source's."""
+    quantized: int
+    """Weights of the source that the variant quantizes, those among them."""
+    apart: int
+    """Numbers in whose last bit two readers differ, of those that were compared."""
+    compared: int
+    rounded: int
+    """Groups of repacked weights whose scale or bias is rounded."""
+    off: float
+    """By how much that moves a number at most, in steps of its group."""
+
+
+@dataclass(frozen=True)
 class SourceName:
     """A source by its names: all that is kept of one that is refused."""
 
@@ -38,6 +69,8 @@ class InspectedSource(SourceName):
     """`text` where text alone is published of a source that takes more."""
     not_supported: str | None = field(default=None, metadata=LEFT_OUT)
     """What the source takes beside it, in words."""
+    held: Held | None = field(default=None, metadata=LEFT_OUT)
+    """None for plain numbers."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +131,8 @@ class Converted:
     dtypes: Sequence[str]
     made_on: MadeOn | None = field(default=None, metadata=LEFT_OUT)
     """What computed the bytes."""
+    read_from: ReadFrom | None = field(default=None, metadata=LEFT_OUT)
+    """None for a source of plain numbers."""
     quantization: Quantization | None = field(default=None, metadata=LEFT_OUT)
     """How bits were chosen or learned; None for plain rounding."""
 

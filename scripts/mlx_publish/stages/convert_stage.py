@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
-from mlx_publish.conversion.judgement import Made, judge, result_of
+from mlx_publish.conversion.judgement import Made, judge, read_from, result_of
 from mlx_publish.conversion.planned_file import named_as_given
 from mlx_publish.conversion.planning import follows, given_plan, plan_inputs, plans_of
 from mlx_publish.conversion.quantization import quantization_of
@@ -104,7 +104,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             if built is None:
                 return Outcome(checks)
             chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
-            result = result_of(built, folder, chosen)
+            result = result_of(built, folder, chosen, read_from(made))
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)

@@ -15,10 +15,12 @@ from mlx_publish.errors import SurroundingsError
 from mlx_publish.evidence import stages
 from mlx_publish.evidence.records import to_json
 from mlx_publish.evidence.report import Finding
-from mlx_publish.evidence.results import Inspected, InspectedSource, LicenceName, Refusal, SourceCard, SourceName
+from mlx_publish.evidence.results import Held, Inspected, InspectedSource, LicenceName, Refusal, SourceCard, SourceName
 from mlx_publish.hub.repo import exists
+from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import PROCESSOR
 from mlx_publish.model.senses import in_words, senses_in
+from mlx_publish.model.ways import bits_of
 from mlx_publish.model.weights import parameter_count
 from mlx_publish.recipes.policy import judge_source
 from mlx_publish.recipes.recipe import Recipe, Variant
@@ -154,6 +156,7 @@ def _inspected(facts: SourceFacts) -> Inspected:
             files=sorted(metadata.needed - PROCESSOR if facts.text_alone else metadata.needed),
             modality=facts.recipe.spec.modality if facts.text_alone else None,
             not_supported=in_words(senses) if facts.text_alone else None,
+            held=_held(metadata),
         ),
         config=metadata.config.summary(),
         twin=facts.twin().proof,
@@ -167,6 +170,11 @@ def _inspected(facts: SourceFacts) -> Inspected:
         estimated_bytes=estimated(metadata, facts.variant),
         taken=facts.taken,
     )
+
+
+def _held(metadata: Metadata) -> Held | None:
+    packing = metadata.packing
+    return Held(packing.method, bits_of(packing), len(packing.weights), packing.dtype) if packing else None
 
 
 STAGE = Stage(stages.INSPECT, inputs, run)

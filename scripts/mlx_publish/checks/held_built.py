@@ -1,0 +1,91 @@
+"""What the conversion saw of a quantized source: its readers agree, its numbers are plausible, what was repacked."""
+
+from __future__ import annotations
+
+from mlx_publish.checks.base import Check, Says, passed, warned
+from mlx_publish.checks.built import BuiltFacts
+from mlx_publish.evidence.conversion import PackedRead
+
+_FAR = 0.05
+"""Steps of a group by which a repacked weight may be off before a warning says so."""
+
+
+def _is_held(facts: BuiltFacts) -> bool:
+    return facts.conversion.packed is not None
+
+
+def _packed(facts: BuiltFacts) -> PackedRead:
+    if facts.conversion.packed is None:
+        raise ValueError("asked of a source that is not quantized")
+    return facts.conversion.packed
+
+
+def _read(facts: BuiltFacts) -> Says:
+    read = _packed(facts)
+    apart = f", {read.apart:,} of them but for the last bit" if read.apart else ""
+    repacked = f"; MLX dequantizes {read.repacked:,} repacked ones to what the source holds" if read.repacked else ""
+    return passed(
+        f"two readers give the same {read.numbers:,} numbers from {read.weights:,} quantized weights{apart}, and MLX "
+        f"{read.whole:,} of these weights whole{repacked}",
+        weights=read.weights,
+        numbers=read.numbers,
+        apart=read.apart,
+    )
+
+
+def _plausible(facts: BuiltFacts) -> Says:
+    strange = _packed(facts).strange
+    if strange:
+        return warned(
+            f"read as it says they are, these weights are unlike trained ones: {'; '.join(strange)}",
+            "Compare the answers with those of the model that it was made from; the fault may be the source's own.",
+            strange=list(strange),
+        )
+    return passed("the numbers of all quantized weights are of the usual magnitude, with a mean near zero")
+
+
+def _repacked(facts: BuiltFacts) -> Says:
+    made = facts.written.repacked
+    if made is None:
+        return passed("the quantized weights were read exactly; none is repacked")
+    if not made.weights:
+        why = "; ".join(made.reasons)
+        return passed(f"{made.of:,} weights were read exactly and quantized anew: {why}", reasons=dict(made.reasons))
+    rest = f"; the others were read exactly and quantized anew: {'; '.join(made.reasons)}" if made.reasons else ""
+    words = f"integers and scales of {made.weights:,} of {made.of:,} weights are the source's"
+    if not made.rounded:
+        return passed(f"{words}, without any rounding{rest}", groups=made.groups)
+    words += (
+        f"; scale or bias of {made.rounded:,} of {made.groups:,} groups is rounded to its type, which moves a number "
+        f"by at most {made.off:.2g} of a step{rest}"
+    )
+    details: dict[str, float] = {"groups": made.groups, "rounded": made.rounded, "off": made.off}
+    if made.off > _FAR:
+        return warned(words, "Use the dtype of the source's scales.", **details)
+    return passed(words, **details)
+
+
+HELD_BUILT: tuple[Check[BuiltFacts], ...] = (
+    Check(
+        "source-read",
+        "Two readers agree on every quantized weight",
+        "a packed axis, a zero point or a scale mistaken",
+        _read,
+        safety=True,
+        when=_is_held,
+    ),
+    Check(
+        "source-plausible",
+        "Weights of a quantized source look like trained ones",
+        "a fault of the quantization that was the source's",
+        _plausible,
+        when=_is_held,
+    ),
+    Check(
+        "integers-kept",
+        "It is known which weights keep the source's integers",
+        "a quantization of a quantization that nobody is told of",
+        _repacked,
+        when=_is_held,
+    ),
+)
