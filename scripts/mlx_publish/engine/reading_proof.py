@@ -18,10 +18,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine import plain_reading
 from mlx_publish.engine.derived import Derived
 from mlx_publish.engine.making import Way, cores, cpu_stream
-from mlx_publish.engine.plain_reading import Exact, Stored
+from mlx_publish.engine.plain_reading import FORMS, Exact, Stored
+from mlx_publish.engine.plain_reading_integers import INTEGER_FORMS
 from mlx_publish.engine.repacked import Repack
 from mlx_publish.engine.rounding import Precision
 from mlx_publish.engine.rows import INTEGERS, SIGNED, Bits, bits_of, count
@@ -37,6 +37,8 @@ _RUN = 3
 """Rows that are read at once: the ends of a block have to be among them."""
 _WHOLE, _ALL_WHOLE = 1 << 24, 1 << 26
 """Numbers of a weight that MLX computes whole besides, and of all of them."""
+
+_READERS = {**FORMS, **INTEGER_FORMS}
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks:
 
 def _exact(tensor: Derived, weight: PackedWeight, stored: Stored, rows: range) -> Exact:
     """Return rows as the own reader has them; as they are read where it does not know the form."""
-    reader = plain_reading.FORMS.get(weight.form)
+    reader = _READERS.get(weight.form)
     if reader is None:
         bits = tensor.read(stored.files, rows.start, rows.stop).view(INTEGERS[tensor.dtype.size])
         return _values(bits, tensor.dtype).astype(np.float64)
@@ -214,7 +216,7 @@ def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
         if weight is None:
             continue
         kind = weight.form, tuple(map(bool, weight.block)), tuple(sorted(weight.options.items()))
-        if kind not in kinds or weight.form not in plain_reading.FORMS or (size <= _WHOLE and size <= left):
+        if kind not in kinds or weight.form not in _READERS or (size <= _WHOLE and size <= left):
             kinds.add(kind)
             left -= size
             yield tensor
