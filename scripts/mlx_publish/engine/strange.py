@@ -19,8 +19,8 @@ from mlx_publish.model.packed_weight import PackedWeight
 
 _ENOUGH = 2048
 """Numbers from which on a mean says something."""
-_MEAN = 0.2
-"""Of the standard deviation."""
+_MEAN, _STEP = 0.2, 2.4
+"""Of the standard deviation; and of a range of so many of it by the steps that integers have, where that is more."""
 _APART = 16.0
 """Factor between the magnitudes of a weight and of its like in other layers."""
 _LIKE = 4
@@ -39,6 +39,7 @@ class Figures:
 
     name: str
     form: str
+    bits: float
     numbers: int
     columns: int
     mean: float
@@ -49,7 +50,7 @@ class Figures:
         """Compute them; numbers that are none are passed over, of which another check tells."""
         good = rows[np.isfinite(rows)]
         mean, deviation = (float(good.mean()), float(good.std())) if good.size else (0.0, 0.0)
-        return cls(weight.name, weight.form, int(good.size), rows.shape[-1], mean, deviation)
+        return cls(weight.name, weight.form, weight.bits, int(good.size), rows.shape[-1], mean, deviation)
 
     @property
     def size(self) -> float:
@@ -83,7 +84,7 @@ _OTHERS = "they are many times as large or small as their like in other layers, 
 def _shifted(one: Figures) -> bool:
     if one.form in _FLOATS or not one.deviation:
         return False
-    allowed = _MEAN + _NOISE / math.sqrt(one.numbers)
+    allowed = max(_MEAN, _STEP / (2**one.bits - 1)) + _NOISE / math.sqrt(one.numbers)
     return abs(one.mean) > allowed * one.deviation
 
 
