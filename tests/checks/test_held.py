@@ -45,7 +45,8 @@ def test_the_way_from_a_quantized_source_to_the_variant_is_told(variant: str, st
 def test_a_form_that_keeps_the_numbers_of_the_source_is_the_next_step(variant: str) -> None:
     found = find("source-way", fp8(variant, name="quants/Tiny-FP8", card="base_model: acme/Tiny\n"))
     assert found.remedy == (
-        "Use mode: mxfp8, which keeps the source's numbers, or convert the model that it was made from: acme/Tiny."
+        "Use mode: mxfp8, which keeps the source's numbers where they allow it, or convert the model that it was made "
+        "from: acme/Tiny."
     )
 
 

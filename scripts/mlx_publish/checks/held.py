@@ -62,7 +62,11 @@ def _way(facts: SourceFacts) -> Says:
     form = variant.form
     asked = form.bits if form.quantized else _WIDTHS.get(form.dtype or packing.dtype, _WIDE)
     details = {"weights": way.weights, "repacked": way.repacked, "reasons": dict(way.reasons), "bits": held}
-    other = f"Use {keeping}, which keeps the source's numbers" if keeping else "Use no more bits than it has"
+    other = (
+        f"Use {keeping}, which keeps the source's numbers where they allow it"
+        if keeping
+        else "Use no more bits than it has"
+    )
     remedy = f"{other}, or convert the model that it was made from{base_in_words(facts)}."
     if asked and asked > math.ceil(held):
         label = DTYPE_NAMES.get(form.dtype or packing.dtype, "") if not form.quantized else f"{asked} bits"
@@ -83,7 +87,7 @@ def _in_words(way: Way, packing: Packing, dtype: str | None) -> str:
     kept = "repacked without rounding, if their numbers allow it"
     if way.repacked == way.weights:
         return f"they are {kept}"
-    why = "; ".join(way.reasons)
+    why = "; ".join(list(way.reasons)[:2])
     if way.repacked:
         return f"{way.repacked:,} are {kept}, the others {read} and then quantized ({why})"
     return f"they are {read} and then quantized ({why})"

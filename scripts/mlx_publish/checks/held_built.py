@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlx_publish.checks.base import Check, Says, passed, warned
 from mlx_publish.checks.built import BuiltFacts
 from mlx_publish.evidence.conversion import PackedRead
 
+_NAMED = 2
 _FAR = 0.05
 """Steps of a group by which a repacked weight may be off before a warning says so."""
 
@@ -48,10 +51,10 @@ def _repacked(facts: BuiltFacts) -> Says:
     made = facts.written.repacked
     if made is None:
         return passed("the quantized weights were read exactly; none is repacked")
+    why, others = _why(made.reasons), _others(made.of, _packed(facts).weights)
     if not made.weights:
-        why = "; ".join(made.reasons)
-        return passed(f"{made.of:,} weights were read exactly and quantized anew: {why}", reasons=dict(made.reasons))
-    rest = f"; the others were read exactly and quantized anew: {'; '.join(made.reasons)}" if made.reasons else ""
+        return passed(f"{made.of:,} weights were read exactly and quantized anew: {why}{others}")
+    rest = (f"; the others were read exactly and quantized anew: {why}" if why else "") + others
     words = f"integers and scales of {made.weights:,} of {made.of:,} weights are the source's"
     if not made.rounded:
         return passed(f"{words}, without any rounding{rest}", groups=made.groups)
@@ -63,6 +66,18 @@ def _repacked(facts: BuiltFacts) -> Says:
     if made.off > _FAR:
         return warned(words, "Use the dtype of the source's scales.", **details)
     return passed(words, **details)
+
+
+def _why(reasons: Mapping[str, int]) -> str:
+    """Return the reasons that most weights have, of which there may be one for each."""
+    most = sorted(reasons, key=lambda reason: -reasons[reason])
+    more = f"; and {len(most) - _NAMED:,} more reasons" if len(most) > _NAMED else ""
+    return "; ".join(most[:_NAMED]) + more
+
+
+def _others(planned: int, held: int) -> str:
+    left = held - planned
+    return f"; {left:,} more are not quantized, or others are computed of them" if left > 0 else ""
 
 
 HELD_BUILT: tuple[Check[BuiltFacts], ...] = (

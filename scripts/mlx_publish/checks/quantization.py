@@ -56,7 +56,7 @@ def _numbers(facts: SourceFacts) -> Says:
 def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:
     return failed(
         f"the source is already quantized ({quantized}, according to {quantized.where}), "
-        "so the result would not have the bits in its name",
+        "so the result would not have the bits in its name; docs/quantized-sources.md lists the forms that are read",
         f"Use the model it was made from{base_in_words(facts)}.",
         method=quantized.method,
         bits=quantized.bits,

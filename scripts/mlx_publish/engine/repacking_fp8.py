@@ -26,7 +26,7 @@ def fp8_as_mxfp8(weight: PackedWeight, packing: Precision, _dtype: mx.Dtype, fil
     scales = floats_of(files, name, 0, rows)
     exponents = exponents_of(scales)
     if exponents is None:
-        return f"scales in {name[:200]} are no powers of two"
+        return "their scales are no powers of two"
     return Fp8AsMxfp8(weight, packing.group_size, exponents)
 
 
