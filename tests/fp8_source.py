@@ -33,13 +33,13 @@ def fp8_source(
     powers: bool = True,
     hidden: int = 128,
     seed: int = 0,
-    experts: int = 0,
+    layers: int = 2,
 ) -> dict[str, Float]:
     """Make a llama in `folder` with its layers in blocks of e4m3; returns the exact weights by name, float32.
 
     With `powers` the scales are powers of two.
     """
-    make_model(folder, hidden=hidden, seed=seed)
+    make_model(folder, hidden=hidden, seed=seed, layers=layers)
     tensors: dict[str, NDArray[Any]] = dict(read_tensors(folder / "model.safetensors"))
     exact: dict[str, Float] = {}
     for name in [name for name in tensors if name.endswith("_proj.weight")]:

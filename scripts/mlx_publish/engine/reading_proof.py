@@ -7,6 +7,7 @@ by MLX and compared, too. Weights that both read alike are looked at for what a 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from mlx_publish.model.packed_weight import PackedWeight
 
 _SMALL = 1 << 16
 """Numbers of a weight that is compared whole."""
+_SHOWN = 200
+"""Characters of an error."""
 _RUN = 3
 """Rows that are read at once: the ends of a block have to be among them."""
 _WHOLE, _ALL_WHOLE = 1 << 24, 1 << 26
@@ -62,13 +65,15 @@ def prove(derived: Mapping[str, Derived], files: TensorFiles, all_ways: Iterable
     repacks = _repacks(all_ways)
 
     def one(pair: tuple[Derived, PackedWeight]) -> _Read:
-        return _compare(*pair, files, repacks.get(pair[1].name, ()))
+        with _reading(pair[0]):
+            return _compare(*pair, files, repacks.get(pair[1].name, ()))
 
     with ThreadPoolExecutor(cores()) as pool:
         read = list(pool.map(one, weights))
     whole = list(_wholes([tensor for tensor, _ in weights]))
     for tensor in whole:
-        _compare_whole(tensor, files)
+        with _reading(tensor):
+            _compare_whole(tensor, files)
     return PackedRead(
         weights=len(weights),
         numbers=sum(one.numbers for one in read),
@@ -77,6 +82,15 @@ def prove(derived: Mapping[str, Derived], files: TensorFiles, all_ways: Iterable
         repacked=sum(one.repacked for one in read),
         strange=list(strange([one.figures for one in read])),
     )
+
+
+@contextlib.contextmanager
+def _reading(tensor: Derived) -> Iterator[None]:
+    """Turn what a reader raises where a tensor is not as it takes it for into `Refused`."""
+    try:
+        yield
+    except (ValueError, LookupError, RuntimeError) as error:
+        raise _differs(tensor, f"cannot be read by one of them: {' '.join(str(error).split())[:_SHOWN]}") from error
 
 
 def _weight(tensor: Derived) -> PackedWeight | None:
