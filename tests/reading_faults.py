@@ -96,12 +96,12 @@ def next_row(bits: Bits) -> Bits:
 def doubled(bits: Bits) -> Bits:
     """Numbers in bfloat16 times two: an exponent that is off by one."""
     values = (bits.astype(np.uint32) << 16).view(np.float32) * 2
-    turned: Bits = (values.view(np.uint32) >> 16).astype(np.uint16)
-    return turned
+    upper: Bits = np.right_shift(values.view(np.uint32), 16).astype(np.uint16)
+    return upper
 
 
 def two_ulps_more(bits: Bits) -> Bits:
     """Numbers in bfloat16 of which one is two units of its last place larger."""
     turned = bits.copy()
     turned[-1, -1] += 2
-    turned: Bits = (values.view(np.uint32) >> 16).astype(np.uint16)
+    return turned

@@ -38,8 +38,8 @@ _SHOWN = 200
 """Characters of an error."""
 _RUN = 3
 """Rows that are read at once: the ends of a block have to be among them."""
-_WHOLE, _ALL_WHOLE = 1 << 24, 1 << 26
-"""Numbers of a weight that MLX computes whole besides, and of all of them."""
+_WHOLE, _SHARE = 1 << 22, 50
+"""Numbers of weights that MLX computes whole besides; or a part of all numbers, where that is more."""
 
 _READERS = {**FORMS, **INTEGER_FORMS}
 
@@ -224,13 +224,13 @@ def dequantized(parts: Sequence[Bits], packing: Precision, dtype: mx.Dtype) -> t
 
 def _wholes(tensors: Sequence[Derived]) -> Iterator[Derived]:
     """Yield the smallest weight of each kind, and more of them while they cost little, the smallest ones first."""
-    kinds, left = set[Any](), _ALL_WHOLE
+    kinds, left = set[Any](), max(_WHOLE, sum(prod(tensor.shape) for tensor in tensors) // _SHARE)
     for tensor in sorted(tensors, key=lambda tensor: prod(tensor.shape)):
         weight, size = _weight(tensor), prod(tensor.shape)
         if weight is None:
             continue
         kind = weight.form, tuple(map(bool, weight.block)), tuple(sorted(weight.options.items()))
-        if kind not in kinds or weight.form not in _READERS or (size <= _WHOLE and size <= left):
+        if kind not in kinds or weight.form not in _READERS or size <= left:
             kinds.add(kind)
             left -= size
             yield tensor
