@@ -166,12 +166,12 @@ class Metadata:
         """Return the tensors as they are once they are read: a quantized weight is one tensor of plain numbers."""
         return self.packing.tensors(self.stored_tensors) if self.packing else self.stored_tensors
 
-    @property
+    @cached_property
     def language_tensors(self) -> tuple[TensorInfo, ...]:
         """Return the tensors of the language model, which are all that a conversion to text keeps."""
         return tuple(tensor for tensor in self.tensors if is_language(tensor.name))
 
-    @property
+    @cached_property
     def towers(self) -> tuple[TensorInfo, ...]:
         """Return the tensors of image and audio encoders, and of what joins them to the language model."""
         return tuple(tensor for tensor in self.tensors if not is_language(tensor.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -38,15 +39,18 @@ def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: st
 
     `declared` is the config's `torch_dtype`, which mlx-lm converts to where the variant names no dtype.
     """
-    wide = _DTYPE_BITS.get(variant.dtype or declared or "")
-    total = int(sum(_bits(tensor, variant, wide) for tensor in tensors) / 8)
+    wide, group = _DTYPE_BITS.get(variant.dtype or declared or ""), narrowest_group(variant)
+    # Tensors of one shape and size come by the ten thousand, and a variant works out what it is each time.
+    alike = Counter((tensor.shape, tensor.nbytes) for tensor in tensors)
+    total = int(sum(count * _bits(*kind, variant, wide, group) for kind, count in alike.items()) / 8)
     most = most_bytes(variant)
     return total if most is None else min(total, max(0, most))
 
 
-def _bits(tensor: TensorInfo, variant: Variant, wide: int | None) -> float:
-    group = narrowest_group(variant)
-    own = tensor.size * wide if wide else 8 * tensor.nbytes
-    if group is None or len(tensor.shape) < 2 or tensor.shape[-1] % group or not tensor.size:
+def _bits(shape: tuple[int, ...], nbytes: int, variant: Variant, wide: int | None, group: int | None) -> float:
+    """Return the bits of a tensor of `nbytes` in the source; `wide` are those of a weight that is not quantized."""
+    size = math.prod(shape)
+    own = size * wide if wide else 8 * nbytes
+    if group is None or len(shape) < 2 or shape[-1] % group or not size:
         return own
-    return tensor.size * variant.quantizer.bits_per_weight(variant.form, own / tensor.size)
+    return size * variant.quantizer.bits_per_weight(variant.form, own / size)
