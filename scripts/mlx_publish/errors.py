@@ -142,10 +142,14 @@ class SurroundingsError(PublishError):
     exit_code = 4
     kind = "surroundings"
 
-    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, remedy: str = "", retry_after: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
         """Seconds that whoever failed asks to wait."""
+        self.status = status
+        """Status of the answer over HTTP, where there was one."""
 
 
 class Interrupted(PublishError):

@@ -9,19 +9,38 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlx_publish.errors import BadInput, PublishError, Refused, SurroundingsError
 from mlx_publish.hub.endpoint import guard, judge_endpoint
 from mlx_publish.hub.watch import retry_after
-from mlx_publish.text.masking import without_secrets
+from mlx_publish.text.masking import learn, without_secrets
 
 _TOKEN = re.compile(r"[!-~]*")
+_FULL = re.compile(r"(private\b.{0,40}?)?\bstorage (?:limit|quota|patterns)", re.IGNORECASE)
+"""How the Hub says that an account may store no more: "Private repository storage limit reached", for one."""
+WRITABLE = "destination-writable"
+"""The check under which missing rights stand in the report."""
+_PUBLISHER = "Add this repo and workflow as a trusted publisher in the settings of the Hub repo."
+LIMITS = "hub-limits"
+"""The check under which stands what the Hub does not take."""
 _acting: ContextVar[str | bool | None] = ContextVar("acting", default=None)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
+
+
+class StorageFull(Refused):
+    """The account may store nothing more on the Hub; `private` where that is so of its private repos."""
+
+    def __init__(self, message: str, *, private: bool) -> None:
+        remedy = "Free space in the account's storage settings, or take a plan with more. "
+        remedy += "Files that arrived are not sent again."
+        if private:
+            remedy = f"Remove 'private: true' from the recipe: public repos do not count there. Or: {remedy}"
+        super().__init__(message, check=LIMITS, remedy=remedy)
+        self.private = private
 
 
 def hub_api(*, token: bool | str | None = None) -> HfApi:
@@ -36,6 +55,8 @@ def hub_api(*, token: bool | str | None = None) -> HfApi:
     from mlx_publish import __version__ as own  # noqa: PLC0415
 
     asking = token if token is not None else _acting.get() or given_token() or False
+    if asking is True:
+        asking = exchanged()
     judge_endpoint(token=bool(asking))
     guard()
     return HfApi(
@@ -83,6 +104,29 @@ def given_token() -> str | None:
     return token or None
 
 
+def exchanged() -> str:
+    """Return the token for the job's identity: the last one, or where that is about to end a new one.
+
+    Raises `Refused` if the Hub does not take the identity, or takes it no more.
+    """
+    from huggingface_hub import get_token  # noqa: PLC0415
+
+    try:
+        with hub_errors("the exchange of this job's identity for a token"):
+            token = get_token() or ""
+    except PublishError as error:
+        if os.environ.get("HF_OIDC_ID_TOKEN"):
+            remedy = "An identity is valid for minutes, its token for an hour. Run the job again for a new identity; "
+            remedy += "files that the Hub already has are not sent again."
+        elif isinstance(error, Refused):
+            remedy = _PUBLISHER
+        else:
+            raise
+        raise Refused(str(error), check=WRITABLE, remedy=remedy) from error
+    learn(token)
+    return token
+
+
 @contextmanager
 def acting_as(token: str | bool) -> Iterator[None]:
     """Ask the Hub with this token; True is the one that the client exchanges for a job's identity, and renews."""
@@ -102,10 +146,17 @@ def hub_errors(what: str) -> Iterator[None]:
     from huggingface_hub import errors  # noqa: PLC0415
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415  of its HTTP library
 
+    no_identity: Any = getattr(errors, "OIDCError", ())  # older clients exchange none
     try:
         yield
     except PublishError:
         raise
+    except no_identity as error:
+        raise Refused(
+            str(error),
+            check=WRITABLE,
+            remedy=_PUBLISHER,
+        ) from error
     except errors.GatedRepoError as error:
         raise BadInput(
             f"{what} is gated, and this token may not read it",
@@ -141,6 +192,8 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
     status = error.response.status_code
     reason = without_secrets(str(error.server_message or error.response.reason_phrase))
     message = f"{what}: the Hub answered {status}: {reason}"
+    if status == 403 and (full := _FULL.search(reason)):
+        return StorageFull(message, private=bool(full[1]))
     if status in (401, 403):
         return Refused(message, remedy="Set HF_TOKEN to a token with access to this repo.")
     if status == 412:
@@ -149,12 +202,17 @@ def _by_status(error: HfHubHTTPError, what: str) -> PublishError:
         message,
         remedy="Run the same command again later; nothing is left half-done.",
         retry_after=retry_after(error.response.headers),
+        status=status,
     )
 
 
 def _surroundings(error: BaseException, what: str) -> PublishError:
     cause: BaseException | None = error
     while cause is not None:
+        # The client wraps what the storage of large files answers.
+        if "403" in str(cause) and (full := _FULL.search(str(cause))):
+            reason = without_secrets(str(cause).strip().splitlines()[-1])
+            return StorageFull(f"{what}: the Hub answered 403: {reason}", private=bool(full[1]))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return SurroundingsError(
                 f"{what}: the disk is full",

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_publish.errors import PublishError, Refused, SurroundingsError
-from mlx_publish.hub.client import given_token, hub_api, hub_errors
+from mlx_publish.hub.client import WRITABLE, exchanged, given_token, hub_api, hub_errors
 from mlx_publish.hub.endpoint import judge_endpoint
-from mlx_publish.text.masking import learn
 
-WRITABLE = "destination-writable"
-"""The check under which missing rights stand in the report."""
 _PUBLISHING = frozenset({"write", "fineGrained"})
 
 
@@ -47,14 +44,15 @@ def judge_resource(repo: str) -> None:
 
 
 def writing_token(repo: str) -> str | bool:
-    """Return the token to write with, or True for the exchanged one, which the client renews by itself.
+    """Return the token to write with, or True for the exchanged one, which `hub_api` renews.
 
     Raises `Refused` if there is none, or where the exchange is refused, and `BadInput` if the Hub has no TLS.
     """
     judge_endpoint(writing=True)
     if resource():
         judge_resource(repo)
-        learn(_exchange(repo))
+        _judge_client()
+        exchanged()
         return True
     if token := given_token():
         return token
@@ -94,24 +92,14 @@ def no_token() -> Refused:
     )
 
 
-def _exchange(repo: str) -> str:
-    from huggingface_hub import get_token  # noqa: PLC0415
-
+def _judge_client() -> None:
+    """Raise `SurroundingsError` if the client can exchange no identity."""
     try:
-        from huggingface_hub.errors import OIDCError  # noqa: PLC0415
+        from huggingface_hub.errors import OIDCError  # noqa: F401, PLC0415
     except ImportError:
         raise SurroundingsError(
             "this huggingface_hub does not support trusted publishers", remedy="Install huggingface_hub 1.20 or newer."
         ) from None
-    try:
-        with hub_errors(f"the exchange of this job's identity for a token of {repo}"):
-            return get_token() or ""
-    except (OIDCError, Refused) as error:
-        raise Refused(
-            str(error),
-            check=WRITABLE,
-            remedy="Add this repo and workflow as a trusted publisher in the settings of the Hub repo.",
-        ) from error
 
 
 def greeting() -> str:

@@ -130,7 +130,8 @@ def _fill(order: Order, remote: Remote, watch: Watch, *, new: bool = False) -> R
     tags: Mapping[str, str] = {} if new else _tags(order)
     if change.adds or change.removes:
         watch.say(f"sending {change.size / 1e6:.1f} MB in {len(change.adds)} files to {order.repo}")
-        head = commit(change, watch).oid
+        show = (lambda: _show(order, remote)) if _is_to_be_shown(order, remote) else None
+        head = commit(change, watch, show=show).oid
     _compare(order, head)
     checked = read_back(order.repo, head, order.files) if order.read_back else 0
     private = _show(order, remote)
@@ -160,11 +161,15 @@ def _show(order: Order, remote: Remote) -> bool:
 
     A repo that an earlier run began is ours, too; of all others the owner decides.
     """
-    begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
-    if not (remote.private and begun) or order.private:
+    if not _is_to_be_shown(order, remote):
         return remote.private
     again(order.repo, lambda: hub_api().update_repo_settings(order.repo, private=False))
     return False
+
+
+def _is_to_be_shown(order: Order, remote: Remote) -> bool:
+    begun = order.begun.is_file() and order.begun.read_text(encoding="utf-8").strip() == order.repo
+    return remote.private and begun and not order.private
 
 
 def _tag(order: Order, head: str) -> None:

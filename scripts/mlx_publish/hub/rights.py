@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.hub.client import given_token, hub_api, hub_errors
+from mlx_publish.hub.client import WRITABLE, given_token, hub_api, hub_errors
 from mlx_publish.hub.endpoint import judge_endpoint
-from mlx_publish.hub.identity import WRITABLE, Account, judge_resource, no_token, resource
+from mlx_publish.hub.identity import Account, judge_resource, no_token, resource
 
 _REMEDY = "Set HF_TOKEN to a token with write access to this repo."
 

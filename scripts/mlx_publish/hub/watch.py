@@ -17,6 +17,7 @@ PATIENCE_SECONDS = 900.0
 _READ_SECONDS = 300.0
 _SAY_EVERY = 10.0
 _WORTH_TELLING = 10_000_000
+_IN_GB = 10_000_000_000
 _LATER = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -50,7 +51,7 @@ class Watch:
     sent: int = 0
     """Bytes of large files that arrived."""
     large_arrived: bool = False
-    """Whether all large files arrived; those that travel through Xet make no request here."""
+    """Whether large files arrived; those that travel through Xet make no request here."""
     clock: Callable[[], float] = time.monotonic
     _failing_since: float | None = None
     _reported_at: float = float("-inf")
@@ -100,7 +101,19 @@ class Watch:
             if not due or self.sent >= self.total or self.total < _WORTH_TELLING:
                 return
             self._reported_at = now
-        self.say(f"{self.sent / 1e6:.0f} of {self.total / 1e6:.0f} MB arrived")
+        self._say_arrived()
+
+    def reached(self, done: int) -> None:
+        """Note that all of the first `done` bytes are there, whichever way they came, and when."""
+        with self._lock:
+            self.sent, self._reported_at = max(self.sent, done), self.clock()
+            told = done < self.total and self.total >= _WORTH_TELLING
+        if told:
+            self._say_arrived()
+
+    def _say_arrived(self) -> None:
+        unit, factor = ("GB", 1e9) if self.total >= _IN_GB else ("MB", 1e6)
+        self.say(f"{self.sent / factor:.0f} of {self.total / factor:.0f} {unit} arrived")
 
 
 def retry_after(headers: Any) -> float | None:
