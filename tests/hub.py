@@ -54,6 +54,10 @@ class Hub:
         part_size: int = 16 << 20,
         page_size: int = 1000,
         xet: bool = False,
+        dropping: bool = False,
+        private_bytes: int | None = None,
+        token_seconds: float = 3600,
+        renewed_before: int = 300,
     ) -> None:
         self.root = root
         self.tokens = {token.name: token for token in tokens}
@@ -63,7 +67,17 @@ class Hub:
         self.faults = self._desk.faults
         self._server = Server(port, self._desk, tuple(self.tokens.values()))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._server.site = Site(self.store, self.endpoint, multipart_above, part_size, page_size)
+        self._server.site = Site(
+            self.store,
+            self.endpoint,
+            multipart_above,
+            part_size,
+            page_size,
+            dropping=dropping,
+            private_bytes=private_bytes,
+            token_seconds=token_seconds,
+            renewed_before=renewed_before,
+        )
         self.xet = root / ".xet" if xet else None
         self._server.site.xet = self.xet
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hub")
@@ -77,6 +91,24 @@ class Hub:
         self._thread.join()
         self._server.hang_up()
         self._server.server_close()
+
+    @property
+    def slow(self) -> float:
+        """Seconds that each piece of a large file takes."""
+        return self._server.site.slow
+
+    @slow.setter
+    def slow(self, seconds: float) -> None:
+        self._server.site.slow = seconds
+
+    @property
+    def exchanges(self) -> int | None:
+        """How often the identity of a job may still be exchanged; None for always."""
+        return self._server.site.exchanges
+
+    @exchanges.setter
+    def exchanges(self, count: int | None) -> None:
+        self._server.site.exchanges = count
 
     @property
     def log(self) -> list[Request]:

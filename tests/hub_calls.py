@@ -48,6 +48,9 @@ class Upload:
     oid: str
     size: int
     parts: dict[int, tuple[Path, str]] = field(default_factory=dict)
+    digest: Any = field(default_factory=hashlib.sha256)
+    """Of the bytes so far, where the Hub lets them go."""
+    arrived: int = 0
 
 
 @dataclass
@@ -60,6 +63,18 @@ class Site:
     part_size: int
     page_size: int
     xet: Path | None = None
+    dropping: bool = False
+    """Whether large files are digested and let go: of each a hole of its size is kept."""
+    private_bytes: int | None = None
+    """How much the private repos of a namespace may hold."""
+    token_seconds: float = 3600
+    """How long an exchanged token is valid."""
+    renewed_before: int = 300
+    """Seconds before its end at which the client renews a token; it cannot renew one of an identity that it was given."""
+    slow: float = 0
+    exchanges: int | None = None
+    issued: dict[str, tuple[Token, float]] = field(default_factory=dict)
+    """Exchanged tokens by their secret, each with the time at which it ends."""
     uploads: dict[str, Upload] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -47,13 +48,14 @@ class Fault:
 
     `foreign` lets somebody else commit the file `theirs` first. `corrupt` does the work with another file `theirs` than was
     sent, `rotten` with other bytes on the disk under its digest. `status` answers with that status and does nothing. `cut` ends the connection in good order after
-    `after_bytes` of the body, `reset` breaks it there. `lost-response` does the work and says nothing.
+    `after_bytes` of the body, `reset` breaks it there. `lost-response` does the work and says nothing. `late` answers with
+    the status and does the work all the same.
     """
 
     method: str
     pattern: str
     times: int = 1
-    kind: Literal["status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten"] = "status"
+    kind: Literal["status", "cut", "reset", "lost-response", "foreign", "corrupt", "rotten", "late"] = "status"
     theirs: str = "theirs.txt"
     after_bytes: int = 0
     status: int = 503
@@ -187,6 +189,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "PUT" or not self.path.startswith("/storage/"):
             body = b"".join(self._pieces())
             return len(body), body
+        if self.server.site.dropping and (upload := self.server.site.uploads.get(self.path.split("/")[2])):
+            before = upload.arrived
+            for piece in self._pieces():  # the client sends the parts of a file one after the other
+                upload.digest.update(piece)
+                upload.arrived += len(piece)
+            return upload.arrived - before, b""
         with spooled.open("wb") as stream:
             return sum(stream.write(piece) for piece in self._pieces()), b""
 
@@ -212,6 +220,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes, spooled: Path, fault: Fault | None) -> tuple[str | None, Answer]:
         secret = self.headers.get("Authorization", "").removeprefix("Bearer ")
         token = next((token for token in self.server.tokens if token.secret == secret), None)
+        issued, ends = self.server.site.issued.get(secret, (None, 0.0))
+        token = issued if issued and time.monotonic() < ends else token
         name = token.name if token else UNKNOWN if secret else None
         if fault and fault.kind == "status":
             return name, fault.answer()
@@ -223,6 +233,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             answer = dispatch(self.command, self._call(token, body, spooled))
             self._spoil(fault)
+            answer = fault.answer() if fault and fault.kind == "late" else answer
         except HubError as error:
             return name, _refusal(error)
         except (KeyError, TypeError, ValueError) as error:

@@ -6,16 +6,18 @@ import base64
 import json
 import re
 import shutil
+import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from hub_calls import Answer, Call, Token, Upload, route, say, signed_in, writable
 from hub_read import collection_of
 from hub_store import GITATTRIBUTES, Commit, File, HubError, Repo, is_lfs, sha256_of
 from hub_xet import take
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+MOST_AT_ONCE = 256
 
 
 @route("POST", r"/api/repos/create")
@@ -47,10 +49,20 @@ def identity(call: Call) -> Answer:
 
 @route("POST", r"/oauth/token")
 def exchange(call: Call) -> Answer:
-    """Exchange the identity of a job for a token of an hour."""
+    """Exchange the identity of a job for a token of an hour, which the client renews five minutes before its end."""
     if call.json()["subject_token"] != "an identity":
         raise HubError(401, "Invalid subject token")
-    return say({"access_token": Token("write", "ada").secret, "token_type": "bearer", "expires_in": 3600})
+    if call.site.exchanges is not None:
+        call.site.exchanges -= 1
+        if call.site.exchanges < 0:
+            raise HubError(400, "invalid_grant: the subject token has expired")
+    seconds = call.site.token_seconds
+    if seconds == 3600:
+        return say({"access_token": Token("write", "ada").secret, "token_type": "bearer", "expires_in": 3600})
+    told = call.site.renewed_before + seconds / 3
+    token = Token(f"exchanged {len(call.site.issued)}", "ada", ("lab",))
+    call.site.issued[token.secret] = token, time.monotonic() + seconds
+    return say({"access_token": token.secret, "token_type": "bearer", "expires_in": told})
 
 
 @route("PUT", r"/api/models/{repo}/settings")
@@ -114,6 +126,8 @@ def add_to_collection(call: Call, repo: str) -> Answer:
 def preupload(call: Call, repo: str, rev: str) -> Answer:
     # Whoever may read may open a pull request.
     commit = (signed_in if call.asked("create_pr") else writable)(call, repo).resolve(rev)
+    if len(call.json()["files"]) > MOST_AT_ONCE:
+        raise HubError(413, "too many parameters")
     return say({"files": [_upload_mode(asked, commit) for asked in call.json()["files"]]})
 
 
@@ -158,6 +172,13 @@ def _announce(call: Call, repo: Repo, oid: str, size: int) -> dict[str, Any]:
 @route("PUT", r"/storage/(?P<key>\w+)(?:/(?P<part>\d+))?")
 def storage(call: Call, key: str, part: str) -> Answer:
     upload = _upload(call, key)
+    time.sleep(call.site.slow)
+    if call.site.dropping:
+        etag = f'"{upload.digest.copy().hexdigest()[:32]}"'
+        upload.parts[int(part or 1)] = (Path(), etag)
+        if not part:
+            _keep_hole(upload)
+        return Answer(200, {"ETag": etag})
     etag = f'"{sha256_of(_spooled(call))[:32]}"'
     if part:
         kept = call.site.store.incoming / f"{key}.{part}"
@@ -187,6 +208,13 @@ def _keep(upload: Upload, content: Path) -> None:
     content.replace(upload.repo.object(upload.oid))
 
 
+def _keep_hole(upload: Upload) -> None:
+    if (upload.arrived, upload.digest.hexdigest()) != (upload.size, upload.oid):
+        raise HubError(400, "The content does not match the digest that was announced")
+    with upload.repo.object(upload.oid).open("wb") as stream:
+        stream.truncate(upload.size)
+
+
 @route("POST", r"/api/complete_multipart/(?P<key>\w+)")
 def complete_multipart(call: Call, key: str) -> Answer:
     upload = _upload(call, key)
@@ -194,6 +222,9 @@ def complete_multipart(call: Call, key: str) -> Answer:
         return say({})
     if any(part["etag"] != upload.parts.get(part["partNumber"], ("", ""))[1] for part in call.json()["parts"]):
         raise HubError(400, "InvalidPart")
+    if call.site.dropping:
+        _keep_hole(upload)
+        return say({})
     whole = call.site.store.incoming / key
     with whole.open("wb") as stream:
         for number in sorted(upload.parts):
@@ -224,6 +255,10 @@ def commit(call: Call, repo: str, rev: str) -> Answer:
         files = _checked_head(stored, rev, header.get("parentCommit", "")).files
         for line in lines:
             files = _applied(call, stored, files, line["key"], line["value"])
+        most = call.site.private_bytes
+        if most is not None and stored.state["private"] and sum(file.size for file in files.values()) > most:
+            words = "please upgrade your plan to increase your private storage limit."
+            raise HubError(403, f"Private repository storage limit reached, {words}")
         if proposed:
             number = stored.propose(rev, header["summary"], _author(call))
             rev, answer = f"refs/pr/{number}", {"pullRequestUrl": f"{call.site.endpoint}/{repo}/discussions/{number}"}
