@@ -29,6 +29,8 @@ class Token:
     role: str = "write"
     rights: tuple[str, ...] = ()
     """Of a fine-grained token, what it may in its user's namespace."""
+    plans: tuple[tuple[str, bool], ...] = ()
+    """Of organisations whether they have a plan, where the Hub tells; of its user it tells always."""
 
     @property
     def secret(self) -> str:

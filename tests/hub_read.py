@@ -31,7 +31,12 @@ def whoami(call: Call) -> Answer:
     if call.token is None:
         raise HubError(401, "Invalid username or password.")
     token = call.token
-    orgs = [{"type": "org", "name": org, "fullname": org, "roleInOrg": token.role} for org in token.orgs]
+    plans = dict(token.plans)
+    orgs = [
+        {"type": "org", "name": org, "fullname": org, "roleInOrg": token.role}
+        | ({"isEnterprise": plans[org]} if org in plans else {})
+        for org in token.orgs
+    ]
     access: dict[str, object] = {"displayName": token.name, "role": token.role}
     if token.rights:
         scope = {"entity": {"type": "user", "name": token.user}, "permissions": list(token.rights)}
@@ -42,10 +47,35 @@ def whoami(call: Call) -> Answer:
             "type": "user",
             "name": token.user,
             "fullname": token.user,
-            "isPro": False,
+            "isPro": plans.get(token.user, False),
             "orgs": orgs,
             "auth": auth,
         }
+    )
+
+
+@route("GET", r"/api/(?:organizations/(?P<org>[\w.-]+)/)?settings/repositories")
+def repositories(call: Call, org: str) -> Answer:
+    """List the repos of a namespace with what each stores."""
+    if call.token is None:
+        raise HubError(401, "Invalid username or password.")
+    namespace = org or call.token.user
+    if namespace not in (call.token.user, *call.token.orgs):
+        raise HubError(403, "You don't have the rights to see this organization's settings")
+    folder = call.site.store.root / namespace
+    found = [call.site.store.find(f"{namespace}/{path.name}") for path in sorted(folder.glob("*"))]
+    return say(
+        [
+            {
+                "id": repo.name,
+                "type": "model",
+                "updatedAt": "2026-01-01T00:00:00.000Z",
+                "visibility": "private" if repo.state["private"] else "public",
+                "storage": sum(path.stat().st_size for path in (repo.folder / "objects").iterdir()),
+            }
+            for repo in found
+            if repo
+        ]
     )
 
 

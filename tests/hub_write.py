@@ -16,7 +16,6 @@ from hub_read import collection_of
 from hub_store import GITATTRIBUTES, Commit, File, HubError, Repo, is_lfs, sha256_of
 from hub_xet import take
 
-
 MOST_AT_ONCE = 256
 
 

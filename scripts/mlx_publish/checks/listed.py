@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 COMPLETE = "evidence-complete"
 """The check that a recipe accepts to publish what was not tested."""
-_RAISED = {"inspect": ("room",)}
+_RAISED = {"inspect": ("room", "hub-limits")}
+_TOLD = frozenset({"hub-limits"})
+"""Checks that are listed only where they have something to say."""
 _CHOSEN = ("method-type", "calibration-apart", "method-groups", "learning-fits", "target-hit", "plan-source")
 _LEARNED = frozenset({*_CHOSEN, "learning-helped", "gain-measured", "earns-bytes"})
 """Checks that evidence of a plain variant need not have, which may be older than they are."""
@@ -88,7 +90,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
         return
     known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
     learned = evidence.quantization is not None or bool(evidence.variant.options)
-    spared = (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
+    spared = _TOLD | (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

@@ -24,6 +24,7 @@ BY_COMMAND: Mapping[str, tuple[Check[Any], ...]] = {"verify": (*PUBLISHED, *SIGN
 # Failures raised during the work instead of judged after it; they always count: stage, title, what it protects from.
 RAISED: Mapping[str, tuple[str, str, str]] = {
     "room": ("inspect", "The disk has enough space", "hours of work that end with a full disk"),
+    "hub-limits": ("inspect", "The Hub takes files of this size and number", "hours of an upload that the Hub refuses"),
     "tokenizer-tame": ("convert", "The tokenizer is bounded in time and memory", "a file that takes down the machine"),
     "memory-bounded": (
         "convert",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +57,8 @@ class ShardWriter:
             self._where.update(dict.fromkeys(shard, file))
             self._headers[file] = _header(shard)
         self._bytes = sum(array.nbytes for _, array in planned)
-        self._left = {name: array.nbytes for name, array in planned if array.nbytes}
+        # Its first entry is found at once however many went before; a dict looks at the places of all of them.
+        self._left = OrderedDict((name, array.nbytes) for name, array in planned if array.nbytes)
         """Bytes of each tensor that are not written yet, in their order."""
         self._early: dict[str, list[Any]] = {}
         self._file: BinaryIO | None = None

@@ -38,7 +38,8 @@ class StorageFull(Refused):
         remedy = "Free space in the account's storage settings, or take a plan with more. "
         remedy += "Files that arrived are not sent again."
         if private:
-            remedy = f"Remove 'private: true' from the recipe: public repos do not count there. Or: {remedy}"
+            public = "Public repos do not count there: remove 'private: true' from the recipe, or make your repo public"
+            remedy = f"{public} in its settings. Or: {remedy}"
         super().__init__(message, check=LIMITS, remedy=remedy)
         self.private = private
 

@@ -25,7 +25,7 @@ _BATCH_FILES, _BATCH_BYTES = 250, 25 << 30
 """Most of a batch. The Hub takes 256 files a request; five shards as mlx-lm cuts them are one for each thread of the
 client, and arrive within an hour at 7 MB/s."""
 _SECONDS_EACH = 0.05
-"""Pause for each file of a commit that the Hub did not answer in time: it looks at every file, and may be at it still."""
+"""Pause for each file of a commit that the Hub did not answer in time: it checks each, and may be at it still."""
 _NO_ANSWER = frozenset({502, 504})
 Answer = TypeVar("Answer")
 

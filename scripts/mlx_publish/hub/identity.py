@@ -70,6 +70,16 @@ class Account:
         """Namespaces of the owner: the account, and its organisations."""
         return [str(self.whoami.get("name")), *(str(org.get("name")) for org in self.whoami.get("orgs") or ())]
 
+    def has_plan(self, namespace: str) -> bool | None:
+        """Return whether an account or an organisation of it has a paid plan; None where the Hub does not tell."""
+        own = [
+            one
+            for one in (self.whoami, *(self.whoami.get("orgs") or ()))
+            if str(one.get("name")).casefold() == namespace.casefold()
+        ]
+        told = [one[key] for one in own for key in ("isPro", "isEnterprise", "plan") if key in one]
+        return any(told) if told else None
+
     @property
     def role(self) -> str:
         """The token's role: `read`, `write` or `fineGrained`; empty if the Hub names none."""

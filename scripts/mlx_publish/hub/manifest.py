@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
@@ -19,6 +20,9 @@ from mlx_publish.model.select import PROCESSOR, is_legal, is_tokenizer
 from mlx_publish.model.weights import INDEX
 from mlx_publish.text import bounds
 from mlx_publish.text.json_text import read
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileSystem
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _OTHERS = frozenset({
@@ -172,6 +176,8 @@ def listed(files: Iterable[Sent]) -> list[dict[str, str | int]]:
 
 PIECE = 64 << 10
 """Bytes of a piece."""
+_ONE_LOOK = 100
+"""Files that are read back before the repo is listed again."""
 
 
 def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
@@ -180,15 +186,20 @@ def read_back(repo: str, commit: str, files: Sequence[Sent]) -> int:
     Raises `Refused` that names a file with other bytes.
     """
     count = 0
-    for file in files:
-        for start, length in _pieces(file.size):
-            count += length
-            if _load(repo, commit, file.path, start, length) != _piece(file.local, start, length):
-                raise Refused(
-                    f"{file.path} at {repo}@{commit[:12]} downloads with different bytes ({length} from {start} on)",
-                    check="remote-equal",
-                    remedy="It was not tagged. Run the same command again.",
-                )
+    for first in range(0, len(files), _ONE_LOOK):
+        disk = _disk()  # it lists the repo once, and keeps the token that it begins with
+        for file in files[first : first + _ONE_LOOK]:
+            for start, length in _pieces(file.size):
+                count += length
+                with hub_errors(f"{repo}/{file.path}"):
+                    piece = disk.cat_file(f"{repo}@{commit}/{file.path}", start=start, end=start + length)
+                if piece != _piece(file.local, start, length):
+                    other = f"downloads with different bytes ({length} from {start} on)"
+                    raise Refused(
+                        f"{file.path} at {repo}@{commit[:12]} {other}",
+                        check="remote-equal",
+                        remedy="It was not tagged. Run the same command again.",
+                    )
     return count
 
 
@@ -206,11 +217,8 @@ def _piece(path: Path, start: int, length: int) -> bytes:
         return file.read(length)
 
 
-def _load(repo: str, commit: str, path: str, start: int, length: int) -> bytes:
+def _disk() -> HfFileSystem:
     from huggingface_hub import HfFileSystem  # noqa: PLC0415
 
     api = hub_api()
-    disk = HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)
-    with hub_errors(f"{repo}/{path}"):
-        piece: bytes = disk.cat_file(f"{repo}@{commit}/{path}", start=start, end=start + length)
-    return piece
+    return HfFileSystem(endpoint=api.endpoint, token=api.token, skip_instance_cache=True)

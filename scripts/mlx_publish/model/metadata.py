@@ -25,6 +25,8 @@ from mlx_publish.model.weights import INDEX, TensorInfo, is_pointer, weight_file
 
 # A pointer of git-lfs has about 130 bytes, and the format has a limit of 1024.
 _POINTER_SIZE = 1024
+_AT_ONCE = 8
+"""Headers that are asked of the Hub at once."""
 _TOKEN_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 _OLDER_FILES = ("vocab.json", "added_tokens.json")
 
@@ -145,7 +147,14 @@ class Metadata:
     @cached_property
     def headers(self) -> Mapping[str, tuple[TensorInfo, ...]]:
         """Return the tensors by weight file, of those files that are there."""
-        return {path: self.files.header(path) for path in self.weights if path in self.entries}
+        paths = [path for path in self.weights if path in self.entries]
+        if isinstance(self.files, FolderFiles) or len(paths) < 2:
+            return {path: self.files.header(path) for path in paths}
+        # Each is a request or two to the Hub, which the largest models have some hundred of.
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        with ThreadPoolExecutor(min(len(paths), _AT_ONCE)) as several:
+            return dict(zip(paths, several.map(self.files.header, paths), strict=True))
 
     @cached_property
     def stored_tensors(self) -> tuple[TensorInfo, ...]:

@@ -34,6 +34,10 @@ def conversion_memory(tensors: Iterable[TensorInfo], variants: int, cores: int) 
     return usual, usual + 2 * max(layers.values(), default=0)
 
 
+SHARD = 5 << 30
+"""Bytes of a weight file at most, unless one tensor is larger: mlx-lm's MAX_FILE_SIZE_GB."""
+
+
 def estimate_bytes(tensors: Iterable[TensorInfo], variant: Variant, declared: str | None = None) -> int:
     """Return the bytes of the converted weights, within a few percent; an upper bound for mixed recipes.
 

@@ -11,13 +11,15 @@ from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.context import Context
 from mlx_publish.errors import Refused, SurroundingsError
 from mlx_publish.evidence.report import PASSING, Finding
+from mlx_publish.hub.limits import WORTH_ASKING, Load, judge, storage_of
 from mlx_publish.machine.resources import memory_bytes
 from mlx_publish.model.metadata import Metadata
 from mlx_publish.model.select import side_files
-from mlx_publish.model.size import conversion_memory, estimate_bytes
+from mlx_publish.model.size import SHARD, conversion_memory, estimate_bytes
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.resolve import metadata_of
 from mlx_publish.text.numbers import size
+from mlx_publish.text.progress import Step
 
 
 def too_large(context: Context) -> bool:
@@ -61,6 +63,28 @@ def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]
 def estimated(source: Metadata, variant: Variant) -> int:
     """Bytes of a variant's weights, by the headers of the source."""
     return estimate_bytes(source.language_tensors, variant, source.config.dtype)
+
+
+def judge_load(context: Context, source: Metadata, variant: Variant) -> tuple[Finding, ...]:
+    """Say what of a variant's estimated files the Hub would not take, or advises against; nothing for a folder.
+
+    What the account has stored already changes by the hour: it is printed, and stays out of the evidence.
+    """
+    destination, private = context.recipe.destinations[variant.label], context.recipe.spec.private
+    if destination.repo is None:
+        return ()
+    side = sorted(side_files(source.entries) - source.not_texts)
+    weights = estimated(source, variant)
+    shards = -(-weights // SHARD)
+    # The card, its chart, the evidence, the config and the index come besides.
+    load = Load(
+        shards + len(side) + 5, min(weights, SHARD), weights, private, estimated=True, folder=shards + len(side)
+    )
+    if private and weights > WORTH_ASKING and "upload" in context.planned:
+        storage = storage_of(destination.repo)
+        if storage and storage.lacks(load):
+            context.console.progress(Step(f"hub-limits: {storage.words}", stays=True))
+    return judge(load)
 
 
 def _judge(context: Context, source: Metadata, variants: Sequence[Variant]) -> tuple[int, int]:

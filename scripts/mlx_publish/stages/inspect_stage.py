@@ -27,7 +27,7 @@ from mlx_publish.recipes.recipe import Recipe, Variant
 from mlx_publish.source.calibration import calibration_facts
 from mlx_publish.source.reach import judge_reach
 from mlx_publish.source.resolve import converter, metadata_of, source_of
-from mlx_publish.source.room import estimated, judge_room, too_large
+from mlx_publish.source.room import estimated, judge_load, judge_room, too_large
 from mlx_publish.source.twin import twin_facts, twin_tools
 from mlx_publish.stages.policy_of import policy_of
 from mlx_publish.stages.stage import Stage
@@ -72,7 +72,8 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         room = judge_room(context, first, left)
         if not _identity(context):
             raise SurroundingsError("more space is free than a moment ago", remedy="Run the same command again.")
-        checks |= {variant.label: (*checks[variant.label], room) for variant in left}
+        loads = {variant.label: judge_load(context, first.source, variant) for variant in left}
+        checks |= {label: (*checks[label], room, *found) for label, found in loads.items()}
     return {label: _outcome(context, checks[label], own) for label, own in facts.items()}
 
 

@@ -24,6 +24,7 @@ from mlx_publish.github.runner import Runner
 from mlx_publish.hub.client import client_loaded
 from mlx_publish.hub.folder import foresee_folder, publish_folder
 from mlx_publish.hub.leaks import leaks
+from mlx_publish.hub.limits import WORTH_ASKING, Load, judge, storage_of
 from mlx_publish.hub.manifest import Sent, digests, listed, manifest, strangers
 from mlx_publish.hub.provenance import write_provenance
 from mlx_publish.hub.publish import Order, Receipt, foresee, publish
@@ -156,10 +157,21 @@ def _look(
         name = str(_evidence_file(context, variant)) if context.cards else EVIDENCE
         vouched = judged(evidence, text, signature, policy_of(context) or EMPTY, name)
         parcel = replace(_parcel(context, variant, files, evidence, vouched.by), rebuilt=made)
-        return run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched), files
+        checks = run_checks(UPLOAD, parcel, context.recipe.accepted) + run_checks(ATTESTED, vouched)
+        return checks + _taken(context, variant, files), files
     except UNRENDERABLE as error:  # within a measurement there may be anything
         message = f"is incomplete: {type(error).__name__}: {shown(error)}"
         raise BadInput(message, place=str(_evidence_file(context, variant)), remedy=_AS_MADE) from error
+
+
+def _taken(context: Context, variant: Variant, files: Sequence[Sent]) -> tuple[Finding, ...]:
+    """Say what the Hub would not take, or advises against; nothing for a folder."""
+    repo = context.recipe.destinations[variant.label].repo
+    if repo is None:
+        return ()
+    load = Load.of({file.path: file.size for file in files}, private=context.recipe.spec.private)
+    ask = load.private and load.bytes > WORTH_ASKING
+    return judge(load, storage_of(repo) if ask else None)
 
 
 def _parcel(context: Context, variant: Variant, files: Sequence[Sent], evidence: Evidence, attested: str) -> Parcel:
