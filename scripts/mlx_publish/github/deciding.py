@@ -14,7 +14,7 @@ DECIDED_BY: Mapping[str, tuple[str, ...]] = {
     "revision": ("revision",),
     "license": ("licence", "legal-texts", "licence-allowed"),
     "modality": ("modality", "modality-weights"),
-    "to": ("not-taken", "modality-name", "destination-ours", "tag-free"),
+    "to": ("not-taken", "modality-name", "hub-limits", "destination-ours", "tag-free"),
     VARIANT: (
         "groups-fit",
         "unquantized",
