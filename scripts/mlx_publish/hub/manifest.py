@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_publish.errors import BadInput, Refused
-from mlx_publish.evidence.digests import FileDigest, git_sha1_of, listing, sha256_of_all
+from mlx_publish.evidence.digests import FileDigest, Read, git_sha1_of, listing, sha256_of_all
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hub.client import hub_api, hub_errors
 from mlx_publish.model.files import FileEntry
@@ -37,6 +37,8 @@ _FOREIGN = (
 
 _SIGNATURE = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+\n-----END SSH SIGNATURE-----\n")
 _LARGEST_SIGNATURE = 64 << 10
+_SLOW = 4 << 30
+"""Bytes whose digests take some seconds."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +157,17 @@ def _indexed(folder: Path) -> set[str] | None:
         return None
 
 
-def manifest(folder: Path) -> tuple[Sent, ...]:
-    """Return every file of a model's folder, digested again. Links are no part of it."""
+def manifest(folder: Path, count: Callable[[int], Read] | None = None) -> tuple[Sent, ...]:
+    """Return every file of a model's folder, digested again. Links are no part of it.
+
+    `count` is told the bytes of all files where their digests take a while, and returns what takes how many are read.
+    """
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    sizes = [path.stat().st_size for path in paths]
+    read = count(sum(sizes)) if count and sum(sizes) > _SLOW else None
     return tuple(
-        Sent(path.relative_to(folder).as_posix(), path, path.stat().st_size, sha256)
-        for path, sha256 in zip(paths, sha256_of_all(paths), strict=True)
+        Sent(path.relative_to(folder).as_posix(), path, size, sha256)
+        for path, size, sha256 in zip(paths, sizes, sha256_of_all(paths, read), strict=True)
     )
 
 

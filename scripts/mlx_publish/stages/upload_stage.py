@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mlx_publish.card.render import UNRENDERABLE, render, render_chart
@@ -149,7 +150,8 @@ def _look(
 ) -> tuple[tuple[Finding, ...], tuple[Sent, ...]]:
     to_the_hub = context.recipe.destinations[variant.label].repo is not None
     with client_loaded() if to_the_hub else nullcontext():
-        files, evidence = manifest(context.work.model(variant.label)), _evidence(context, variant)
+        digests_of = partial(context.console.of_bytes, f"digests of {variant.label}")
+        files, evidence = manifest(context.work.model(variant.label), digests_of), _evidence(context, variant)
     try:
         model = context.work.model(variant.label)
         paths = (model / EVIDENCE, model / PUBLISHED)
