@@ -43,7 +43,7 @@ def make_shards(folder: Path, count: int, size: int, *, hole: int = 0) -> Path:
 def send(hub: Hub, user: User, folder: Path, *, private: bool = False) -> tuple[Receipt, list[str]]:
     """Publish a folder in this process; return the receipt and what was said."""
     said: list[str] = []
-    source = SourceSpec(**SOURCE, identity="a" * 64, pipeline_tag=None)
+    source = SourceSpec.model_validate({**SOURCE, "identity": "a" * 64, "pipeline_tag": None})
     with in_process.surroundings(user.environment, user.home):
         order = Order(REPO, manifest(folder), source, "all of it", "v1", user.home / "begun", private=private)
         return publish(order, said.append), said
