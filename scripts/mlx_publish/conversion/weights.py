@@ -76,7 +76,8 @@ def convert_weights(
     log = context.work.source / "convert.log"
     limits = bounds(context, len(folders))
     if not (read or asked):  # nothing of the source stays in memory
-        _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1)
+        packed = prepared.packing is not None
+        _, most = conversion_memory(prepared.tensors, len(folders), os.cpu_count() or 1, packed=packed)
         limits = replace(limits, memory_bytes=_BESIDES + 2 * most)
     job = Job("convert", arguments, log, learning_bounds(variants, limits), context.children)
     conversion = from_json(Conversion, run_job(job, context.console.progress))

@@ -34,6 +34,8 @@ from mlx_publish.model.packed_weight import PackedWeight
 
 _SMALL = 1 << 16
 """Numbers of a weight that is compared whole."""
+_AT_ONCE = 4
+"""Weights: where rows lie in columns, one has to be in memory whole."""
 _SHOWN = 200
 """Characters of an error."""
 _RUN = 3
@@ -68,7 +70,7 @@ def prove(derived: Mapping[str, Derived], files: TensorFiles, all_ways: Iterable
         with _reading(pair[0]):
             return _compare(*pair, files, repacks.get(pair[1].name, ()))
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(min(cores(), _AT_ONCE)) as pool:
         read = list(pool.map(one, weights))
     whole = list(_wholes([tensor for tensor, _ in weights]))
     for tensor in whole:

@@ -17,20 +17,24 @@ _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 _PROGRAMS, _CORE, _CORE_AND_VARIANT = 260 << 20, 12 << 20, 7 << 20
 """Bytes of a conversion's processes, of a core's buffers, and of those that it has for each variant; measured, with
 some room."""
+_UNPACKING = 20 << 20
+"""Bytes that a core has besides where the source is quantized."""
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
-def conversion_memory(tensors: Iterable[TensorInfo], variants: int, cores: int) -> tuple[int, int]:
+def conversion_memory(
+    tensors: Iterable[TensorInfo], variants: int, cores: int, *, packed: bool = False
+) -> tuple[int, int]:
     """Return the bytes of memory that a conversion takes where all rows are read as they lie, and at most.
 
-    The second holds the largest layer twice besides: one that a class computes of several tensors is in memory with
+    `packed`: the source is quantized. The second holds the largest layer twice besides: one that a class computes of several tensors is in memory with
     what it is made of.
     """
     layers = Counter[str]()
     for tensor in tensors:
         match = _LAYER.search(tensor.name)
         layers[match[1] if match else tensor.name] += tensor.nbytes
-    usual = _PROGRAMS + cores * (_CORE + variants * _CORE_AND_VARIANT)
+    usual = _PROGRAMS + cores * (_CORE + variants * _CORE_AND_VARIANT + packed * _UNPACKING)
     return usual, usual + 2 * max(layers.values(), default=0)
 
 

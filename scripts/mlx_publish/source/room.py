@@ -55,7 +55,9 @@ def judge_room(context: Context, facts: SourceFacts, variants: Sequence[Variant]
             PASSING: _free(context.work.folder),
             "memory_bytes": memory_bytes(),
             "disk_needed_bytes": needed,
-            "conversion_memory_bytes": conversion_memory(facts.source.tensors, len(variants), os.cpu_count() or 1)[0],
+            "conversion_memory_bytes": conversion_memory(
+                facts.source.tensors, len(variants), os.cpu_count() or 1, packed=facts.source.packing is not None
+            )[0],
         },
     )
 
