@@ -27,8 +27,8 @@ def conversion_memory(
 ) -> tuple[int, int]:
     """Return the bytes of memory that a conversion takes where all rows are read as they lie, and at most.
 
-    `packed`: the source is quantized. The second holds the largest layer twice besides: one that a class computes of several tensors is in memory with
-    what it is made of.
+    `packed`: the source is quantized. The second number holds the largest layer twice besides: one that a class
+    computes of several tensors is in memory with what it is made of.
     """
     layers = Counter[str]()
     for tensor in tensors:
