@@ -44,8 +44,12 @@ def rows_of(files: TensorFiles, name: str, first: int, last: int, columns: int |
 
 def floats_of(files: TensorFiles, name: str, first: int, last: int, columns: int | None = None) -> NDArray[np.float32]:
     """Return rows of a stored tensor of floats in float32, which holds them exactly; `columns` as for `rows_of`."""
-    numbers = rows_of(files, name, first, last, columns)
-    if files.stored[name].info.dtype == "BF16":
+    return floats_from(rows_of(files, name, first, last, columns), files.stored[name].info.dtype)
+
+
+def floats_from(numbers: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+    """Return floats in float32 that are of a type of safetensors, as `rows_of` has them."""
+    if dtype == "BF16":
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32)
 

@@ -10,22 +10,20 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_publish.engine.float_rows import FloatRows, option, stored_rows
 from mlx_publish.engine.rows import Bits
 from mlx_publish.engine.small_floats import pairs, table
-from mlx_publish.engine.stored_numbers import bits_from, floats_of, rows_of
+from mlx_publish.engine.stored_numbers import bits_from, floats_from, floats_of
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.model.packed_weight import PackedWeight
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class ScaledFloats:
-    """A weight of (rows, columns), or a stack of them; `model/packed_fp8` and its neighbours say how it lies.
+    """A weight of (rows, columns), or a stack of them.
 
-    Options: `float` and `scale` are kinds of numbers; `each`: every matrix of a stack has scales of its own; `packed`:
-    the side along which two numbers share a byte; `first` and `step`: which rows of a matrix are the weight's;
-    `global`: whether the scale of the tensor multiplies (`times`) or divides (`over`).
+    Options, beside those of `FloatRows`: `float` and `scale` are kinds of numbers; `global`: whether the scale of the
+    tensor multiplies (`times`) or divides (`over`).
     """
 
     weight: PackedWeight
@@ -48,39 +46,37 @@ class ScaledFloats:
 
     def read(self, files: TensorFiles, first: int, last: int) -> Bits:
         """Return rows as bits, computed in float32 and rounded once: a product of two small floats is exact."""
-        matrix, row = np.divmod(np.arange(first, last), self.shape[-2])
-        stored = row * self._option("step", 1) + self._option("first", 0)
+        rows = FloatRows(self.weight, files, first, last)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever judges the weights finds what is not finite
-            values = self._scaled(self._values(files, matrix, stored), self._scales(files, matrix, stored))
+            values = self._scaled(self._values(rows), self._scales(rows))
             if name := self.weight.parts.get("global_scale"):
-                numbers = floats_of(files, name, 0, files.stored[name].info.size, 1).reshape(-1)
-                parts = max(1, len(numbers) // prod(self.shape[:-2]))
-                at = matrix * parts + row // (self.shape[-2] // parts) if len(numbers) > 1 else matrix * 0
-                values = self._globally(values, numbers[at][:, None])
+                values = self._globally(values, self._global_scales(name, rows))
             return bits_from(values, self.dtype)
 
-    def _values(self, files: TensorFiles, matrix: Indices, stored: Indices) -> NDArray[np.float32]:
-        """Return what the codes of rows stand for; `stored` are rows of each matrix as it lies there."""
-        rows, columns, name = self._stored_rows(), self.shape[-1], self.weight.parts["weight"]
-        if self.weight.options["float"] != "e2m1":
-            return np.take(table(self._kind("float")), _picked(files, name, columns, matrix * rows + stored))
-        if self.weight.options["packed"] == "rows":
-            pairs_of_rows = _picked(files, name, columns, matrix * (rows // 2) + stored // 2)
-            return np.take(table("e2m1"), pairs_of_rows >> (stored % 2 * 4).astype(np.uint8)[:, None] & 15)
-        codes = _picked(files, name, columns // 2, matrix * rows + stored)
-        return np.take(pairs(), codes, axis=0).reshape(len(codes), columns)
+    def _values(self, rows: FloatRows) -> NDArray[np.float32]:
+        """Return what the codes of rows stand for."""
+        codes, packed = rows.codes(), self.weight.options.get("packed")
+        if packed == "columns":
+            return np.take(pairs(), codes, axis=0).reshape(len(codes), self.shape[-1])
+        if packed == "rows":
+            codes = np.right_shift(codes, rows.stored[:, None] % 2 * 4).astype(np.uint8) & np.uint8(15)
+        return np.take(table(self._kind("float")), codes)
 
-    def _scales(self, files: TensorFiles, matrix: Indices, stored: Indices) -> NDArray[np.float32]:
-        """Return the scales of rows, (rows, 1) or one for each block of columns."""
-        height, width = self.weight.block
-        rows = -(-self._stored_rows() // height) if height else 1
-        at = (matrix if self.weight.options["each"] else matrix * 0) * rows + (stored // height if height else 0)
-        columns, name = -(-self.shape[-1] // width) if width else 1, self.weight.parts["scales"]
-        if (kind := self._kind("scale")) != "float":
-            return np.take(table(kind), _picked(files, name, columns, at))
-        low, high = int(at[0]), int(at[-1]) + 1
-        scales: NDArray[np.float32] = floats_of(files, name, low, high, columns)[at - low]
-        return scales
+    def _scales(self, rows: FloatRows) -> NDArray[np.float32]:
+        """Return the scales of rows, (rows, blocks of columns)."""
+        scales, kind = rows.scales(), self._kind("scale")
+        if kind == "float":
+            return floats_from(scales, rows.files.stored[self.weight.parts["scales"]].info.dtype)
+        return np.take(table(kind), scales)
+
+    def _global_scales(self, name: str, rows: FloatRows) -> NDArray[np.float32]:
+        """Return the scale of the tensor, or of a part of an expert, for each row, (rows, 1)."""
+        numbers = floats_of(rows.files, name, 0, rows.files.stored[name].info.size, 1)
+        if len(numbers) == 1:
+            return numbers
+        parts = len(numbers) // prod(self.shape[:-2])
+        places = rows.matrix * parts + rows.row // (self.shape[-2] // parts)
+        return np.take(numbers, places, axis=0)
 
     def _scaled(self, values: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
         width, (count, columns) = self.weight.block[1], values.shape
@@ -96,51 +92,38 @@ class ScaledFloats:
 
     def array(self, arrays: Mapping[str, mx.array]) -> mx.array:
         """Return it as MLX computes it."""
-        parts, options = self.weight.parts, self.weight.options
-        count, (rows, columns) = prod(self.shape[:-2]), self.shape[-2:]
-        first, step, stored = self._option("first", 0), self._option("step", 1), self._stored_rows()
+        parts, count = self.weight.parts, prod(self.shape[:-2])
+        first, step = option(self.weight, "first", 0), option(self.weight, "step", 1)
         values = self._mlx_values(arrays[parts["weight"]].view(mx.uint8), count)[:, first::step]
-        scales = arrays[parts["scales"]]
-        if (kind := self._kind("scale")) == "float":
-            scales = scales.astype(mx.float32)
-        else:
-            scales = mx.array(table(kind))[scales.view(mx.uint8)]
-        height, width = self.weight.block
-        scales = scales.reshape(count if options["each"] else 1, -(-stored // height) if height else 1, -1)
-        if height:
-            scales = mx.repeat(scales, height, 1)[:, :stored][:, first::step]
-        if width:
-            scales = mx.repeat(scales, width, 2)[:, :, :columns]
-        values = values * scales
+        values = values * self._mlx_scales(arrays[parts["scales"]], count)
         if name := parts.get("global_scale"):
             numbers = arrays[name].astype(mx.float32).reshape(-1)
-            pieces = max(1, numbers.size // count)
-            spread = mx.repeat(numbers.reshape(-1, pieces, 1), rows // pieces, 1) if numbers.size > 1 else numbers
-            values = values / spread if options["global"] == "over" else values * spread
+            if numbers.size > 1:
+                numbers = numbers.reshape(count, -1, 1)
+                numbers = mx.repeat(numbers, self.shape[-2] // numbers.shape[1], 1)
+            values = values / numbers if self.weight.options["global"] == "over" else values * numbers
         return values.astype(self.dtype).reshape(self.shape)
 
     def _mlx_values(self, codes: mx.array, count: int) -> mx.array:
         """Return what the codes stand for, (matrices, rows as they lie there, columns)."""
-        numbers, columns, rows = mx.array(table(self._kind("float"))), self.shape[-1], self._stored_rows()
-        if self.weight.options["float"] != "e2m1":
+        numbers, columns, rows = mx.array(table(self._kind("float"))), self.shape[-1], stored_rows(self.weight)
+        packed = self.weight.options.get("packed")
+        if packed is None:
             return numbers[codes].reshape(count, rows, columns)
-        side = 2 if self.weight.options["packed"] == "rows" else 3
-        codes = codes.reshape(count, rows // 2, columns) if side == 2 else codes.reshape(count, rows, columns // 2)
-        return numbers[mx.stack([codes & 15, codes >> 4], axis=side)].reshape(count, rows, columns)
+        codes = codes.reshape((count, rows // 2, columns) if packed == "rows" else (count, rows, columns // 2))
+        halves = mx.stack([codes & 15, codes >> 4], axis=2 if packed == "rows" else 3)
+        return numbers[halves].reshape(count, rows, columns)
 
-    def _stored_rows(self) -> int:
-        """Return the rows of each matrix as it lies there."""
-        return self.shape[-2] * self._option("step", 1)
+    def _mlx_scales(self, scales: mx.array, count: int) -> mx.array:
+        """Return the scale of each number, or what MLX spreads over them."""
+        kind, rows = self._kind("scale"), stored_rows(self.weight)
+        wide = scales.astype(mx.float32) if kind == "float" else mx.array(table(kind))[scales.view(mx.uint8)]
+        height, width = self.weight.block
+        wide = wide.reshape(count if self.weight.options["each"] else 1, -(-rows // height) if height else 1, -1)
+        if height:
+            first, step = option(self.weight, "first", 0), option(self.weight, "step", 1)
+            wide = mx.repeat(wide, height, 1)[:, :rows][:, first::step]
+        return mx.repeat(wide, width, 2)[:, :, : self.shape[-1]] if width else wide
 
-    def _kind(self, option: str) -> str:
-        return str(self.weight.options[option])
-
-    def _option(self, name: str, default: int) -> int:
-        return int(self.weight.options.get(name, default))
-
-
-def _picked(files: TensorFiles, name: str, columns: int, rows: Indices) -> NDArray[np.uint8]:
-    """Return rows of bytes by their ascending numbers, read in one piece."""
-    low, high = int(rows[0]), int(rows[-1]) + 1
-    read: NDArray[np.uint8] = rows_of(files, name, low, high, columns).view(np.uint8)
-    return read if high - low == len(rows) and rows[-1] - rows[0] == len(rows) - 1 else read[rows - low]
+    def _kind(self, name: str) -> str:
+        return str(self.weight.options[name])
