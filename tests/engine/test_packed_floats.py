@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 import packed_floats
 from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.float_rows import FloatRows
+from mlx_publish.engine.reading_proof import prove
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.engine.unpacking import FORMS as READERS
 from mlx_publish.engine.unpacking import derived_of, unpacked
+from mlx_publish.errors import Refused
 from mlx_publish.model.packed import Packing, packing_of
 from mlx_publish.model.packed_weight import PackedWeight
 from mlx_publish.model.weights import read_header
@@ -205,3 +208,21 @@ def test_scales_of_bytes_beside_a_plain_model_are_not_taken_for_a_form(tmp_path:
     path = tmp_path / "model.safetensors"
     write_raw(path, {"a.weight": raw("BF16", np.zeros((4, 4), np.uint16)), "a.k_scale": raw("F32", np.float32(1))})
     assert packing_of({}, {}, read_header(path), "bfloat16") is None
+
+
+def test_the_own_reader_of_the_proof_agrees_in_every_number(form: Form, tmp_path: Path) -> None:
+    source = Laid(tmp_path / "source", form())
+    read = prove(source.derived, source.files, [])
+    assert read is not None
+    assert (read.weights, read.apart, read.whole) == (len(source.derived), 0, len(source.derived))
+
+
+def test_a_reader_with_a_fault_of_its_own_is_refused_by_the_name_of_the_weight(
+    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Laid(tmp_path / "source", form())
+    codes = FloatRows.codes
+    monkeypatch.setattr(FloatRows, "codes", lambda rows: codes(rows)[:, ::-1])
+    with pytest.raises(Refused, match="two readers of its quantized weights") as refused:
+        prove(source.derived, source.files, [])
+    assert any(name in str(refused.value) for name in source.derived)

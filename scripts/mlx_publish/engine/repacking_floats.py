@@ -30,9 +30,9 @@ def in_powers(weight: PackedWeight, packing: Precision, _dtype: mx.Dtype, files:
     kind = files.stored[name].info.dtype if weight.options["scale"] == "float" else ""
     for numbers in _all(name, files):
         if kind and exponents_of(floats_from(numbers, kind)) is None:
-            return f"scales in {name[:200]} are no powers of two"
+            return "their scales are no powers of two"
         if not kind and (numbers == 255).any():
-            return f"scales in {name[:200]} are no numbers"
+            return "their scales are no numbers"
 
     def coded(scales: NDArray[Any]) -> Codes:
         exponents = exponents_of(floats_from(scales, kind)) if kind else scales.view(np.uint8)
@@ -51,7 +51,7 @@ def in_e4m3(weight: PackedWeight, packing: Precision, _dtype: mx.Dtype, files: T
     whole, numbers = np.float32(1), table("e4m3")
     if name := weight.parts.get("global_scale"):
         if files.stored[name].info.size != 1:
-            return "each expert has a global scale of its own"
+            return "their experts have scales of their own"
         whole = floats_of(files, name, 0, 1, 1)[0, 0]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         wanted = numbers.astype(np.float64)
@@ -63,7 +63,7 @@ def in_e4m3(weight: PackedWeight, packing: Precision, _dtype: mx.Dtype, files: T
     for part in _all(weight.parts["scales"], files):
         used[part] = True
     if (other[used] < 0).any():
-        return "its scales times the global scale are no floats of E4M3"
+        return "their scales times that of the tensor are no floats of E4M3"
     codes = other.astype(np.uint8)
     return RepackedFloats(weight, packing.group_size, lambda scales: codes[scales])
 

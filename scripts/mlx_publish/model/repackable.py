@@ -40,9 +40,9 @@ def _fp8(weight: PackedWeight, group_size: int, _bits: int, mode: str) -> str:
 
 def _four(weight: PackedWeight, group_size: int, _bits: int, mode: str) -> str:
     if mode != weight.form:
-        return f"only {weight.form} has its scales"
+        return f"only {weight.form} has scales like theirs"
     if weight.options.get("packed") != "columns":
-        return "its numbers are packed along the other side"
+        return "their numbers are packed along the other side"
     return groups_within(weight, group_size)
 
 
