@@ -276,6 +276,15 @@ def deepseek_v4() -> Written:
     return Written({**DEEPSEEK, "scale_fmt": "ue8m0"}, tensors, weights)
 
 
+def fp8_modelopt_blocks() -> Written:
+    """ModelOpt's blocks of 128 x 128, whose scales have sides of one, and a group size beside them."""
+    make = Maker(15)
+    codes, scales = make.bytes(256, 384), make.scales(2, 3)
+    tensors = {"a.weight": raw("F8_E4M3", codes), "a.weight_scale": raw("F32", scales.reshape(2, 1, 3, 1))}
+    block: dict[str, object] = {"quant_method": "modelopt", "quant_algo": "FP8_PB_WO", "group_size": 128}
+    return Written(block, tensors, {"a.weight": e4m3(codes) * spread(scales.astype(float), (128, 128), (256, 384))})
+
+
 FORMS = (
     fp8_blocks,
     fp8_unsaid,
@@ -286,6 +295,7 @@ FORMS = (
     fp8_experts,
     fp8_fbgemm,
     fp8_compressed_blocks,
+    fp8_modelopt_blocks,
     gpt_oss,
     mxfp4_compressed,
     nvfp4_compressed,

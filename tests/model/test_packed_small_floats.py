@@ -103,6 +103,13 @@ REFUSED: tuple[tuple[str, Callable[[], Packing | None], str], ...] = (
         "a.pre_quant_scale",
     ),
     (
+        "plain beside packed",
+        lambda: found(
+            Written({}, {**packed_floats.mxfp4_compressed().tensors, "a.w1.weight": ("BF16", (20, 96), b"")}, {})
+        ),
+        "a.w1.weight",
+    ),
+    (
         "two sets of scales",
         lambda: found(Written({}, {**packed_floats.fp8_blocks().tensors, "a.weight_scale": ("F32", (), b"0000")}, {})),
         "a.weight",

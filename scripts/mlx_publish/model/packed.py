@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from mlx_publish.errors import Refused
 from mlx_publish.model.packed_beside import find_beside
 from mlx_publish.model.packed_fp4 import find_fp4
 from mlx_publish.model.packed_fp8 import find_fp8
@@ -71,9 +72,23 @@ def packing_of(
         found = found.joined(find(block, by_name))
     if not found.weights and not found.beside:
         return None
+    _once(found, by_name)
     quantized = _said(config, side) or _shown(found)
     dtype = declared if declared in _NAMES else "bfloat16"
     return Packing(str(quantized), quantized.where, dtype, found.weights, found.beside)
+
+
+def _once(found: Found, by_name: Mapping[str, TensorInfo]) -> None:
+    """Raise `Refused` where a weight is there in plain numbers beside its quantized ones."""
+    taken = {part for weight in found.weights for part in weight.parts.values()}
+    for weight in found.weights:
+        if weight.name in by_name and weight.name not in taken:
+            raise Refused(
+                f"is there twice, quantized as {weight.form} in {weight.parts['weight'][:200]} besides",
+                check="weights-numbers",
+                place=weight.name[:200],
+                remedy="Remove one of them from the source.",
+            )
 
 
 def _shown(found: Found) -> Quantized:

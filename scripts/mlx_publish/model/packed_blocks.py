@@ -12,6 +12,8 @@ from mlx_publish.model.weights import TensorInfo
 
 Sizes = tuple[tuple[int, int], ...]
 """Rows and columns of blocks."""
+_MOST = 32
+"""Sizes that are tried on each weight; real configs name one or two."""
 _LISTS = ("config_groups", "quantized_layers")
 _SIDES = re.compile(r"(\d{1,6})x(\d{1,6})")
 
@@ -30,7 +32,7 @@ def declared_sizes(block: Mapping[str, object]) -> Sizes:
     Sources: `weight_block_size` (DeepSeek, MiniMax), `config_groups` with `block_structure` or `group_size`
     (compressed-tensors), `group_size` and `quantized_layers` (ModelOpt).
     """
-    return tuple(dict.fromkeys(size for part in _parts(block) for size in _sizes_in(part)))
+    return tuple(dict.fromkeys(size for part in _parts(block) for size in _sizes_in(part)))[:_MOST]
 
 
 def _parts(block: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

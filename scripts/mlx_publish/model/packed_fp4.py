@@ -24,7 +24,7 @@ def find_fp4(block: Mapping[str, object], by_name: Mapping[str, TensorInfo]) -> 
     """Return the weights in 4-bit floats. `Refused` where parts are missing or their shapes do not fit."""
     declared, weights = declared_sizes(block), []
     for name, tensor in by_name.items():
-        if tensor.dtype in _BYTES and len(tensor.shape) in (2, 3):
+        if tensor.dtype in _BYTES and len(tensor.shape) in (2, 3) and tensor.size:
             plain = name.removesuffix("_packed")
             scales = scales_of(plain, by_name)
             if scales is None and plain != name and _says_four(block, tensor):

@@ -25,7 +25,7 @@ def find_fp8(block: Mapping[str, object], by_name: Mapping[str, TensorInfo]) -> 
     """Return the weights in F8_E4M3 or F8_E5M2 that have scales. `Refused` where their shapes do not fit."""
     weights = []
     for name, tensor in by_name.items():
-        if tensor.dtype in FP8 and len(tensor.shape) in (2, 3):
+        if tensor.dtype in FP8 and len(tensor.shape) in (2, 3) and tensor.size:
             scales = scales_of(name, by_name)
             if scales is not None and scales.dtype in (*_FLOATS, *_POWERS):
                 weights.append(_weight(block, tensor, scales))
@@ -68,7 +68,7 @@ def _grid(block: Mapping[str, object], tensor: TensorInfo, scales: TensorInfo, *
     declared = declared_sizes(block)
     turned = block.get("quant_method") == "fbgemm_fp8" and len(tensor.shape) > 2
     grid = grid_of(tensor.shape, scales.shape, declared, turned=turned)
-    if grid is None and (powers or not declared):
+    if grid is None and (powers or all(height == 1 for height, _ in declared)):  # groups may be those of integers
         grid = grid_of(tensor.shape, scales.shape, _USUAL, turned=turned)
     if grid is None:
         raise misfit(scales, tensor.shape, declared)

@@ -31,7 +31,13 @@ def find_gpt_oss(_block: Mapping[str, object], by_name: Mapping[str, TensorInfo]
 
 def _weights(stem: str, kind: str, blocks: TensorInfo, scales: TensorInfo) -> list[PackedWeight]:
     made, shape = _MADE[kind], blocks.shape
-    fits = len(shape) == 4 and shape[3] == _GROUP // 2 and scales.shape == shape[:3] and not shape[1] % len(made)
+    fits = (
+        len(shape) == 4
+        and blocks.size
+        and shape[3] == _GROUP // 2
+        and scales.shape == shape[:3]
+        and not shape[1] % len(made)
+    )
     if not fits or scales.dtype not in ("U8", "F8_E8M0"):
         raise misfit(scales, shape, ((1, _GROUP),))
     size = (shape[0], shape[1] // len(made), shape[2] * _GROUP)
