@@ -102,6 +102,6 @@ def doubled(bits: Bits) -> Bits:
 
 def two_ulps_more(bits: Bits) -> Bits:
     """Numbers in bfloat16 of which one is two units of its last place larger."""
-    turned = bits.copy()
+    turned: Bits = bits.copy()
     turned[-1, -1] += 2
     return turned
