@@ -103,17 +103,10 @@ P = "model.layers.0.mlp.up_proj"
             {f"{P}.weight_packed": ("U8", (64, 32)), f"{P}.weight_global_scale": ("F32", (1,))},
             "compressed-tensors nvfp4, 4 bits",
         ),
+        ({f"{P}.weight": ("F8_E4M3", (64, 64)), f"{P}.weight_scale": ("I32", (1, 1))}, "fp8, 8 bits"),
         ({f"{P}.weight": ("F8_E4M3", (64, 64))}, "fp8 without its scales, 8 bits"),
         ({f"{P}_blocks": ("U8", (2, 64, 2, 16)), f"{P}_scales": ("U8", (2, 64, 2))}, "mxfp4, 4 bits"),
         ({f"{P}.weight": ("U32", (64, 8)), f"{P}.scales": ("BF16", (64, 1))}, "MLX"),
-        (
-            {
-                f"{P}.weight": ("U8", (64, 32)),
-                f"{P}.weight_scale": ("F8_E4M3", (64, 4)),
-                f"{P}.weight_scale_2": ("F32", ()),
-            },
-            "ModelOpt NVFP4, 4 bits",
-        ),
         ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers,"),
         ({f"{P}.weight": ("U8", (64, 64))}, "U8 in place of numbers, without their scales"),
         ({f"{P}.weight": ("BF16", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "scales beside BF16 weights"),
@@ -127,16 +120,31 @@ def test_tensors_give_it_away_where_no_config_says_so(tensors: Tensors, words: s
 
 
 @pytest.mark.parametrize(
-    "tensors",
+    ("tensors", "words"),
     [
-        {f"{P}.weight": ("F8_E4M3", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))},
-        {f"{P}.weight": ("F8_E5M2", (64, 64)), f"{P}.weight_scale": ("F32", ())},
+        ({f"{P}.weight": ("F8_E4M3", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "fp8, 8 bits"),
+        ({f"{P}.weight": ("F8_E5M2", (64, 64)), f"{P}.weight_scale": ("F32", ())}, "fp8, 8 bits"),
+        (
+            {
+                f"{P}.weight": ("U8", (64, 32)),
+                f"{P}.weight_scale": ("F8_E4M3", (64, 4)),
+                f"{P}.weight_scale_2": ("F32", ()),
+            },
+            "nvfp4, 4 bits",
+        ),
     ],
 )
-def test_tensors_show_a_form_that_is_read_where_no_config_says_so(tensors: Tensors) -> None:
-    found = find("weights-numbers", facts(tensors={**LAYERS, **tensors}))
-    assert (found.status, "its weights are read exactly" in found.message) == ("pass", True)
-    assert "(fp8, 8 bits, according to model.layers.0.mlp.up_proj.weight)" in found.message
+def test_weights_of_a_form_that_is_read_pass_though_no_config_names_it(tensors: Tensors, words: str) -> None:
+    source = facts(tensors={**LAYERS, **tensors})
+    assert failures(source) == []
+    assert find("weights-numbers", source).message == (
+        f"the source is quantized ({words}, according to {P}.weight); its weights are read exactly"
+    )
+
+
+def test_a_config_that_names_a_quantization_which_the_tensors_have_not_is_refused() -> None:
+    block = {"quantization_config": {"quant_method": "fp8"}}
+    assert failures(facts(config=block, tensors={**LAYERS, "a.k_scale": ("F32", ())})) == ["unquantized"]
 
 
 def test_masks_and_positions_are_no_weights() -> None:

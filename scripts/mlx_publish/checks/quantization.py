@@ -39,7 +39,7 @@ def _unquantized(facts: SourceFacts) -> Says:
         return passed("the source is not quantized")
     # The form shows in the tensors, whose headers are asked for only where a config says that there is one.
     packing = facts.source.packing
-    return passed(_read(packing)) if packing else _refusal(quantized, facts)
+    return passed(_read(packing)) if packing and packing.weights else _refusal(quantized, facts)
 
 
 def _read(packing: Packing) -> str:
@@ -50,7 +50,7 @@ def _numbers(facts: SourceFacts) -> Says:
     quantized, packing = quantized_by_tensors(facts.source.tensors), facts.source.packing
     if quantized is not None:
         return _refusal(quantized, facts)
-    return passed(_read(packing) if packing else "the weights are stored as plain numbers")
+    return passed(_read(packing) if packing and packing.weights else "the weights are stored as plain numbers")
 
 
 def _refusal(quantized: Quantized, facts: SourceFacts) -> Says:

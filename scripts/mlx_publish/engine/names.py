@@ -124,11 +124,24 @@ _LATE = (
 
 
 def gpt_oss(weights: Weights, _config: ModelConfig) -> Weights:
-    """Turn experts in bfloat16, (experts, in, out), and give them the names that the class has for mxfp4 blocks."""
-    return {
-        **{name: array for name, array in weights.items() if not _is_turned_expert(name)},
-        **{f"{name}.weight": array.swapaxes(1, 2) for name, array in weights.items() if _is_turned_expert(name)},
-    }
+    """Give the experts the names and the order that the class has, as what it makes of mxfp4 blocks.
+
+    In bfloat16 they are (experts, in, out) and are turned. Those that are read of blocks are there by the names of the
+    class, which then leaves the biases as they are: the numbers of gate and up take turns.
+    """
+    named = {}
+    for name, array in weights.items():
+        stem, _, kind = name.rpartition(".")
+        if _is_turned_expert(name):
+            named[f"{name}.weight"] = array.swapaxes(1, 2)
+        elif kind == "gate_up_proj_bias" and f"{stem}.gate_proj.weight" in weights:
+            named[f"{stem}.gate_proj.bias"] = array[..., ::2]
+            named[f"{stem}.up_proj.bias"] = array[..., 1::2]
+        elif kind == "down_proj_bias" and f"{stem}.gate_proj.weight" in weights:
+            named[f"{stem}.down_proj.bias"] = array
+        else:
+            named[name] = array
+    return named
 
 
 def _is_turned_expert(name: str) -> bool:

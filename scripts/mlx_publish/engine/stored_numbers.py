@@ -22,28 +22,34 @@ _NUMPY: dict[str, Any] = {
     "I16": np.int16,
     "U16": np.uint16,
     "I8": np.int8,
-    **dict.fromkeys(("U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), np.uint8),
+    **dict.fromkeys(("U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"), np.uint8),
 }
 
 
-def rows_of(files: TensorFiles, name: str, first: int, last: int) -> NDArray[Any]:
+def rows_of(files: TensorFiles, name: str, first: int, last: int, columns: int | None = None) -> NDArray[Any]:
     """Return rows of a stored tensor as they lie there, (rows, columns): bfloat16 and small floats as integers.
 
-    A tensor of one side or none is a column, so that each of its numbers is a row. `Refused` if the file is shorter.
+    Without `columns`, which may be others than those of its shape (for two numbers a byte: bytes), a tensor of one
+    side or none is a column, so that each of its numbers is a row. `Refused` if the file is shorter.
     """
     stored = files.stored[name]
-    shape = stored.info.shape if len(stored.info.shape) > 1 else (stored.info.size, 1)
-    columns = shape[-1] if prod(shape) else 0
+    if columns is None:
+        shape = stored.info.shape if len(stored.info.shape) > 1 else (stored.info.size, 1)
+        columns = shape[-1] if prod(shape) else 0
     numbers = np.empty((last - first, columns), _NUMPY[stored.info.dtype])
     start = stored.offset + first * columns * numbers.itemsize
     files.read_into(stored.path, start, memoryview(cast("Any", numbers.reshape(-1))).cast("B"))
     return numbers
 
 
-def floats_of(files: TensorFiles, name: str, first: int, last: int) -> NDArray[np.float32]:
-    """Return rows of a stored tensor of floats in float32, which holds them exactly."""
-    numbers = rows_of(files, name, first, last)
-    if files.stored[name].info.dtype == "BF16":
+def floats_of(files: TensorFiles, name: str, first: int, last: int, columns: int | None = None) -> NDArray[np.float32]:
+    """Return rows of a stored tensor of floats in float32, which holds them exactly; `columns` as for `rows_of`."""
+    return floats_from(rows_of(files, name, first, last, columns), files.stored[name].info.dtype)
+
+
+def floats_from(numbers: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+    """Return floats in float32 that are of a type of safetensors, as `rows_of` has them."""
+    if dtype == "BF16":
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32)
 

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from mlx_publish.errors import Refused
+from mlx_publish.model.packed_beside import find_beside
+from mlx_publish.model.packed_fp4 import find_fp4
 from mlx_publish.model.packed_fp8 import find_fp8
+from mlx_publish.model.packed_gpt_oss import find_gpt_oss
 from mlx_publish.model.packed_weight import Found, PackedWeight
 from mlx_publish.model.quantized import SIDE_FILES, Quantized, quantized_by_config, quantized_by_side_file
 from mlx_publish.model.weights import TensorInfo
@@ -22,7 +26,7 @@ Raises `Refused` naming the tensor where its parts do not fit each other."""
 
 PACKED_FILE = "packed.json"
 """Beside the links that the engine reads a source by: the fields of its `Packing`."""
-_FINDERS: tuple[Finder, ...] = (find_fp8,)
+_FINDERS: tuple[Finder, ...] = (find_fp8, find_fp4, find_gpt_oss, find_beside)
 _BLOCKS = ("quantization_config", "compression_config")
 _NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
@@ -66,11 +70,33 @@ def packing_of(
     found = Found()
     for find in _FINDERS:
         found = found.joined(find(block, by_name))
-    if not found.weights:
+    if not found.weights and not found.beside:
         return None
-    quantized = _said(config, side) or Quantized(found.weights[0].form, found.weights[0].bits, found.weights[0].name)
+    _once(found, by_name)
+    quantized = _said(config, side) or _shown(found)
     dtype = declared if declared in _NAMES else "bfloat16"
     return Packing(str(quantized), quantized.where, dtype, found.weights, found.beside)
+
+
+def _once(found: Found, by_name: Mapping[str, TensorInfo]) -> None:
+    """Raise `Refused` where a weight is there in plain numbers beside its quantized ones."""
+    taken = {part for weight in found.weights for part in weight.parts.values()}
+    for weight in found.weights:
+        if weight.name in by_name and weight.name not in taken:
+            raise Refused(
+                f"is there twice, quantized as {weight.form} in {weight.parts['weight'][:200]} besides",
+                check="weights-numbers",
+                place=weight.name[:200],
+                remedy="Remove one of them from the source.",
+            )
+
+
+def _shown(found: Found) -> Quantized:
+    """Return what the tensors show where no config says it."""
+    if not found.weights:
+        return Quantized("the cache alone", None, next(iter(found.beside)))
+    first = found.weights[0]
+    return Quantized(first.form, first.bits, first.name)
 
 
 def block_of(config: Mapping[str, object], side: Mapping[str, Mapping[str, object]]) -> Mapping[str, object]:

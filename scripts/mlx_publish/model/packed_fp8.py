@@ -1,6 +1,8 @@
-"""Weights in 8-bit floats with a scale for each block, each row, or the whole tensor.
+"""Weights in 8-bit floats with scales for blocks, rows, columns, experts or the whole tensor; MXFP8 is one of them.
 
-Source: `quant_method: fp8` as DeepSeek V3 has it: value = float of the byte * `weight_scale_inv` of its block.
+In all of them value = float of the byte * scale, whatever the scale is called: DeepSeek's and MiniMax's
+`weight_scale_inv`, `weight_scale` of compressed-tensors, FBGEMM and ModelOpt, `scale` of DeepSeek V4, Mistral's
+`qscale_weight`. Scales of one byte are powers of two (E8M0 of the OCP microscaling formats).
 """
 
 from __future__ import annotations
@@ -8,48 +10,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlx_publish.errors import Refused
+from mlx_publish.model.packed_blocks import Grid, Sizes, declared_sizes, grid_of, misfit
 from mlx_publish.model.packed_weight import Found, PackedWeight
 from mlx_publish.model.weights import TensorInfo
 
-_SCALES = ("_scale_inv", "_scale")
+FP8 = {"F8_E4M3": "e4m3", "F8_E5M2": "e5m2"}
 _FLOATS = ("F32", "BF16", "F16")
+_POWERS = ("F8_E8M0", "U8")
+_USUAL: Sizes = ((128, 128), (1, 128), (32, 32), (1, 32))
+"""Blocks of models whose config does not name theirs."""
 
 
 def find_fp8(block: Mapping[str, object], by_name: Mapping[str, TensorInfo]) -> Found:
     """Return the weights in F8_E4M3 or F8_E5M2 that have scales. `Refused` where their shapes do not fit."""
-    weights, beside = [], {}
+    weights = []
     for name, tensor in by_name.items():
-        if tensor.dtype not in ("F8_E4M3", "F8_E5M2") or len(tensor.shape) != 2:
-            continue
-        scales = next((by_name[name + end] for end in _SCALES if name + end in by_name), None)
-        if scales is None or scales.dtype not in _FLOATS:
-            continue
-        options = {"float": tensor.dtype.removeprefix("F8_").lower()}
-        parts = {"weight": name, "scales": scales.name}
-        weights.append(PackedWeight(name, "fp8", tensor.shape, parts, 8, _block(block, tensor, scales), options))
-        for end in ("input_scale", "activation_scale"):
-            if (of_input := f"{name.removesuffix('weight')}{end}") in by_name:
-                beside[of_input] = "scales what goes into the layer"
-    return Found(tuple(weights), beside)
+        if tensor.dtype in FP8 and len(tensor.shape) in (2, 3) and tensor.size:
+            scales = scales_of(name, by_name)
+            if scales is not None and scales.dtype in (*_FLOATS, *_POWERS):
+                weights.append(_weight(block, tensor, scales))
+    return Found(tuple(weights))
 
 
-def _block(block: Mapping[str, object], tensor: TensorInfo, scales: TensorInfo) -> tuple[int, int]:
-    """Return rows and columns that share a scale, by the config and the shape of the scales; 0 stands for all."""
-    rows, columns = tensor.shape
-    if scales.size == 1:
-        return 0, 0
-    if scales.shape in ((rows,), (rows, 1)):
-        return 1, 0
-    sizes = block.get("weight_block_size")
-    if isinstance(sizes, list) and len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes):
-        if scales.shape == (-(-rows // sizes[0]), -(-columns // sizes[1])):
-            return sizes[0], sizes[1]
-        fault = f"blocks of {sizes[0]} x {sizes[1]}, as config.json says"
+def scales_of(name: str, by_name: Mapping[str, TensorInfo]) -> TensorInfo | None:
+    """Return the scales of a weight, by whatever name a maker gives them. `Refused` if there are two sets."""
+    ends = [f"{name}_scale_inv", f"{name}_scale"]
+    if name.endswith(".weight"):
+        stem = name.removesuffix("weight")
+        ends += [f"{stem}scale", f"{stem}qscale_weight"]
     else:
-        fault = "one scale for each block, row or tensor"
-    raise Refused(
-        f"has the shape {list(scales.shape)}, which does not fit a weight of {[rows, columns]} with {fault}",
-        check="weights-numbers",
-        place=scales.name[:200],
-        remedy="Compare quantization_config with the weights; download the source again if it is not whole.",
-    )
+        ends += [f"{name}_weight_scale_inv", f"{name}_weight_scale"]
+    found = [by_name[end] for end in ends if end in by_name]
+    if len(found) > 1:
+        raise Refused(
+            f"has two sets of scales, {found[0].name[:200]} and {found[1].name[:200]}",
+            check="weights-numbers",
+            place=name[:200],
+            remedy="Remove the one that does not belong to it.",
+        )
+    return found[0] if found else None
+
+
+def _weight(block: Mapping[str, object], tensor: TensorInfo, scales: TensorInfo) -> PackedWeight:
+    powers = scales.dtype in _POWERS
+    grid = _grid(block, tensor, scales, powers=powers)
+    options: dict[str, int | float | str | bool] = {
+        "float": FP8[tensor.dtype],
+        "scale": "e8m0" if powers else "float",
+        "each": grid.each,
+    }
+    parts = {"weight": tensor.name, "scales": scales.name}
+    return PackedWeight(tensor.name, "fp8", tensor.shape, parts, 8, grid.block, options)
+
+
+def _grid(block: Mapping[str, object], tensor: TensorInfo, scales: TensorInfo, *, powers: bool) -> Grid:
+    """Return how scales lie, by their shape and the sizes that the config names, or by usual ones where it does not."""
+    declared = declared_sizes(block)
+    turned = block.get("quant_method") == "fbgemm_fp8" and len(tensor.shape) > 2
+    grid = grid_of(tensor.shape, scales.shape, declared, turned=turned)
+    if grid is None and (powers or all(height == 1 for height, _ in declared)):  # groups may be those of integers
+        grid = grid_of(tensor.shape, scales.shape, _USUAL, turned=turned)
+    if grid is None:
+        raise misfit(scales, tensor.shape, declared)
+    return grid

@@ -126,7 +126,8 @@ def _gptq_or_awq(stem: str, by_name: Mapping[str, TensorInfo]) -> tuple[str, flo
 
 def _by_type(tensor: TensorInfo, by_name: Mapping[str, TensorInfo]) -> tuple[str, float | None] | None:
     """Return what weights show that are no floating numbers of 16 bits or more."""
-    if len(tensor.shape) < 2 or not tensor.name.endswith(("weight", "_proj")):
+    small = tensor.dtype in ("F8_E4M3", "F8_E5M2", "F4")  # these are numbers of a weight by whatever name
+    if not small and (len(tensor.shape) < 2 or not tensor.name.endswith(("weight", "_proj"))):
         return None
     scales = [end for end in ("_scale", "_scale_inv", "_scale_2") if f"{tensor.name}{end}" in by_name]
     scales += [".scales"] if f"{tensor.name.removesuffix('.weight')}.scales" in by_name else []

@@ -38,4 +38,12 @@ def _fp8(weight: PackedWeight, group_size: int, _bits: int, mode: str) -> str:
     return groups_within(weight, group_size)
 
 
-_RULES: Mapping[str, Rule] = {"fp8": _fp8}
+def _four(weight: PackedWeight, group_size: int, _bits: int, mode: str) -> str:
+    if mode != weight.form:
+        return f"only {weight.form} has scales like theirs"
+    if weight.options.get("packed") != "columns":
+        return "their numbers are packed along the other side"
+    return groups_within(weight, group_size)
+
+
+_RULES: Mapping[str, Rule] = {"fp8": _fp8, "mxfp4": _four, "nvfp4": _four}

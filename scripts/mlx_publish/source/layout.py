@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlx_publish.model.packed import PACKED_FILE, Packing, packing_of, without_b
 from mlx_publish.model.quantized import SIDE_FILES
 from mlx_publish.model.select import is_tokenizer, side_files
 from mlx_publish.model.weights import INDEX, TensorInfo, read_header
+from mlx_publish.source.odd_types import copy_as_bytes, is_odd
 from mlx_publish.source.resolve import Source, place, source_of
 from mlx_publish.text.files import json_text
 
@@ -50,7 +52,8 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
     files = FolderFiles(source)
     config = read_json_file(files, "config.json") or {}
     weights = tuple(path for path in paths if path.endswith(".safetensors"))
-    stored = tuple(tensor for path in weights for tensor in read_header(source / path))
+    headers = {path: read_header(source / path) for path in weights}
+    stored = tuple(itertools.chain.from_iterable(headers.values()))
     packing = _packing(files, config, stored)
     normal, changes = normalise_config(without_block(config) if packing else config)
     tensors = packing.tensors(stored) if packing else stored
@@ -65,7 +68,9 @@ def prepare(origin: Source, paths: Sequence[str], aside: Path, *, beside: bool =
     for path in paths:
         # mlx-lm reads every model*.safetensors that it sees, and takes ends from a generation_config.json that may
         # be broken; it sees the chosen weights, and the ends are joined afterwards.
-        if path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
+        if is_odd(headers.get(path, ())):
+            copy_as_bytes(source / path, prepared.links / path)
+        elif path.endswith(".safetensors") or path == INDEX or is_tokenizer(path):
             place(prepared.links / path, source / path, link=True)
     for path in travelling:
         place(prepared.side / path, source / path, link=False)
