@@ -42,8 +42,12 @@ def rows_of(files: TensorFiles, name: str, first: int, last: int) -> NDArray[Any
 
 def floats_of(files: TensorFiles, name: str, first: int, last: int) -> NDArray[np.float32]:
     """Return rows of a stored tensor of floats in float32, which holds them exactly."""
-    numbers = rows_of(files, name, first, last)
-    if files.stored[name].info.dtype == "BF16":
+    return as_floats(rows_of(files, name, first, last), files.stored[name].info.dtype)
+
+
+def as_floats(numbers: NDArray[Any], kind: str) -> NDArray[np.float32]:
+    """Return stored floats of a kind, as `BF16`, in float32."""
+    if kind == "BF16":
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32)
 

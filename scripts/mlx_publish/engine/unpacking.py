@@ -12,13 +12,24 @@ import mlx.core as mx
 
 from mlx_publish.engine.casting import TYPES
 from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.unpacking_bitnet import BitNet
+from mlx_publish.engine.unpacking_compressed import IntegerRows, PackedRows
 from mlx_publish.engine.unpacking_fp8 import Fp8
+from mlx_publish.engine.unpacking_gptq import Awq, AwqGemv, Gptq
 from mlx_publish.evidence.records import from_json
 from mlx_publish.model.packed import PACKED_FILE, Packing
 from mlx_publish.model.packed_weight import PackedWeight
 from mlx_publish.text.files import read_json
 
-FORMS: Mapping[str, Callable[[PackedWeight, mx.Dtype], Derived]] = {"fp8": Fp8}
+FORMS: Mapping[str, Callable[[PackedWeight, mx.Dtype], Derived]] = {
+    "fp8": Fp8,
+    "gptq": Gptq,
+    "awq": Awq,
+    "awq-gemv": AwqGemv,
+    "packed-rows": PackedRows,
+    "integer-rows": IntegerRows,
+    "bitnet": BitNet,
+}
 
 
 def packing_beside(folder: Path) -> Packing | None:

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from mlx_publish.model.packed_bitnet import find_bitnet
+from mlx_publish.model.packed_compressed import find_compressed
 from mlx_publish.model.packed_fp8 import find_fp8
+from mlx_publish.model.packed_gptq import find_gptq
+from mlx_publish.model.packed_places import judge_places
 from mlx_publish.model.packed_weight import Found, PackedWeight
 from mlx_publish.model.quantized import SIDE_FILES, Quantized, quantized_by_config, quantized_by_side_file
 from mlx_publish.model.weights import TensorInfo
@@ -22,7 +26,7 @@ Raises `Refused` naming the tensor where its parts do not fit each other."""
 
 PACKED_FILE = "packed.json"
 """Beside the links that the engine reads a source by: the fields of its `Packing`."""
-_FINDERS: tuple[Finder, ...] = (find_fp8,)
+_FINDERS: tuple[Finder, ...] = (find_fp8, find_gptq, find_compressed, find_bitnet)
 _BLOCKS = ("quantization_config", "compression_config")
 _NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
@@ -68,6 +72,7 @@ def packing_of(
         found = found.joined(find(block, by_name))
     if not found.weights:
         return None
+    judge_places(config, found.weights)
     quantized = _said(config, side) or Quantized(found.weights[0].form, found.weights[0].bits, found.weights[0].name)
     dtype = declared if declared in _NAMES else "bfloat16"
     return Packing(str(quantized), quantized.where, dtype, found.weights, found.beside)
