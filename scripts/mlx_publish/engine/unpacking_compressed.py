@@ -80,11 +80,14 @@ class PackedRows(IntegerRows):
         if name is None:
             return self.half
         if not self.weight.options["zeros-packed"]:
-            return super()._of_rows(files, name, expert, first, last).astype(np.int16) + np.int16(self.half)
+            raised: NDArray[np.int16] = self._of_rows(files, name, expert, first, last) + np.int16(self.half)
+            return raised
         start, stop, before = span(first, last, self.bits, padded=self._padded)
         height = files.stored[name].info.shape[-2]
         words = rows_of(files, name, expert * height + start, expert * height + stop)
-        return integers(words.T, self.bits, before + last - first, padded=self._padded)[:, before:].T.astype(np.int16)
+        every = integers(words.T, self.bits, before + last - first, padded=self._padded)
+        zeros: NDArray[np.int16] = every[:, before:].T.astype(np.int16)
+        return zeros
 
     def _lazily(self, parts: Mapping[str, mx.array]) -> tuple[mx.array, mx.array | int, mx.array]:
         rows, columns = self.shape[-2:]

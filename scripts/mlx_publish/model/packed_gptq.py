@@ -91,7 +91,10 @@ class _Layer:
             )
         if self.said.ordered and groups > 1 and not self.index:
             raise misfit(self.packed.name, "has no g_idx beside it, and quantization_config says desc_act")
-        options = {"zeros": self.said.zeros, "symmetric": self.said.symmetric is True}
+        options: dict[str, int | float | str | bool] = {
+            "zeros": self.said.zeros,
+            "symmetric": self.said.symmetric is True,
+        }
         return self._made("gptq", (out, columns), bits, self._group(columns, groups), options)
 
     def _awq(self, columns: int, out: int, groups: int) -> PackedWeight:

@@ -41,20 +41,24 @@ def said_by(block: Mapping[str, object]) -> Said:
     formats = (version, _text(block, "checkpoint_format"), _text(block, "packing_format"), _text(block, "backend"))
     marlin = "marlin" if block.get("is_marlin_format") is True else ""
     unread = marlin or next((name for name in _UNREAD if name in formats), "")
-    symmetric = block.get("sym") if isinstance(block.get("sym"), bool) else None
-    if symmetric is None and isinstance(block.get("zero_point"), bool):
-        symmetric = not block["zero_point"]
     return Said(
         method,
         _first(block, "bits", "w_bit", "wbits", "num_bits"),
         _first(block, "group_size", "q_group_size", "groupsize"),
-        symmetric,
+        _symmetric(block),
         _zeros(block, method),
         block.get("desc_act") is True,
         version,
         unread,
         any(bool(block.get(key)) for key in ("dynamic", "extra_config")),
     )
+
+
+def _symmetric(block: Mapping[str, object]) -> bool | None:
+    symmetric, zeros = block.get("sym"), block.get("zero_point")
+    if isinstance(symmetric, bool):
+        return symmetric
+    return not zeros if isinstance(zeros, bool) else None
 
 
 def _method(block: Mapping[str, object]) -> str:
