@@ -1,0 +1,58 @@
+"""Sources in integers go the whole way, and become what the numbers that they stand for become."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import packed_writers as writers
+from models import make_model
+from packed_models import Write, packed
+from pipeline import QUICK, User, checks, write_recipe
+
+COMPRESSED = {
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "int", "group_size": 32, "strategy": "group", "symmetric": True},
+        }
+    },
+}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": False, "desc_act": False}
+WAYS: dict[str, tuple[Write, dict[str, Any], dict[str, bool]]] = {
+    "awq": (writers.awq, AWQ, {}),
+    "gptq": (writers.gptq, GPTQ, {}),
+    "gptq in another order": (writers.gptq, GPTQ | {"desc_act": True}, {"permuted": True}),
+    "compressed-tensors": (
+        functools.partial(writers.compressed, symmetric=True),
+        COMPRESSED,
+        {"symmetric": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_llama_in_integers_becomes_what_its_plain_twin_becomes(tmp_path: Path, name: str) -> None:
+    write, block, how = WAYS[name]
+    sources = packed(make_model(tmp_path / "tiny"), tmp_path, write, block, **how)
+    ada = User(tmp_path / "home")
+    made = []
+    for source in sources:
+        recipe = write_recipe(
+            tmp_path / f"{source.name}.yaml",
+            source=str(source),
+            variants=[{"dtype": "bfloat16", "name": "bf16"}, {"bits": 8, "name": "8bit"}],
+            **QUICK,
+        )
+        work = tmp_path / f"work-{source.name}"
+        ada.run("run", "--recipe", recipe, "--work", work, "--until", "fidelity")
+        made.append(work)
+    for variant in ("bf16", "8bit"):
+        one, other = (next(work.glob(f"*/{variant}/model/model.safetensors")).read_bytes() for work in made)
+        assert one == other
