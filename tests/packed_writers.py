@@ -38,9 +38,7 @@ def padded_words(values: list[int], bits: int) -> list[int]:
 def awq_words(values: list[int]) -> list[int]:
     """Words of AWQ's gemm: of each eight values 0, 2, 4, 6, 1, 3, 5, 7."""
     order = (0, 2, 4, 6, 1, 3, 5, 7)
-    return [
-        sum(int(values[start + of]) << 4 * at for at, of in enumerate(order)) for start in range(0, len(values), 8)
-    ]
+    return [sum(int(values[start + of]) << 4 * at for at, of in enumerate(order)) for start in range(0, len(values), 8)]
 
 
 def int32(rows: list[list[int]]) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ import pytest
 import packed_writers as writers
 from models import make_model
 from packed_models import Write, packed
-from pipeline import QUICK, User, checks, write_recipe
+from pipeline import QUICK, User, write_recipe
 
 COMPRESSED = {
     "quant_method": "compressed-tensors",

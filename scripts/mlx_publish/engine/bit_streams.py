@@ -61,3 +61,16 @@ def mlx_integers(words: mx.array, bits: int, number: int, *, padded: bool = Fals
     high = words[:, following] << mx.array((_WORD - shift) % _WORD)
     crossing = mx.array(shift + bits > _WORD)
     return (mx.where(crossing, low | high, low) & mask).astype(mx.int32)
+
+
+def words_of(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint32]:
+    """Return the words that hold the codes of each row, whose number is a multiple of 32: what MLX packs."""
+    rows, columns = codes.shape
+    turned = codes.reshape(rows, columns // _WORD, _WORD).astype(np.uint32)
+    words = np.zeros((rows, columns // _WORD, bits), np.uint32)
+    for at in range(_WORD):
+        word, shift = divmod(at * bits, _WORD)
+        words[..., word] |= turned[..., at] << shift
+        if shift + bits > _WORD:
+            words[..., word + 1] |= turned[..., at] >> (_WORD - shift)
+    return words.reshape(rows, -1)

@@ -17,15 +17,20 @@ from mlx_publish.engine.unpacking_integers import Integers, Numbers, misread
 class IntegerRows(Integers):
     """weight (rows, columns) in bytes; scales and zero points are one, (rows, 1) or (rows, groups)."""
 
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    @property
+    def raised(self) -> int:
+        """Return half of the range: bytes are signed."""
+        return self.half
+
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         return rows_of(files, self.weight.parts["weight"], *self._from(expert, first, last))
 
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         """Return the zero points, as integers of the weight."""
         name = self.weight.parts.get("zeros")
         return self._of_rows(files, name, expert, first, last).astype(np.int16) if name else 0
 
-    def _scales(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+    def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
         name = self.weight.parts["scales"]
         return as_floats(self._of_rows(files, name, expert, first, last), files.stored[name].info.dtype)
 
@@ -58,7 +63,12 @@ class IntegerRows(Integers):
 class PackedRows(IntegerRows):
     """weight_packed (rows, words), weight_zero_point (words, groups), numbers raised by half of their range."""
 
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    @property
+    def raised(self) -> int:
+        """Return nothing: packed numbers are raised already."""
+        return 0
+
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         self._judge_shape(files)
         words = rows_of(files, self.weight.parts["weight"], *self._from(expert, first, last))
         return integers(words, self.bits, self.shape[-1], padded=self._padded)
@@ -75,7 +85,7 @@ class PackedRows(IntegerRows):
     def _padded(self) -> bool:
         return bool(self.weight.options["padded"])
 
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         name = self.weight.parts.get("zeros")
         if name is None:
             return self.half

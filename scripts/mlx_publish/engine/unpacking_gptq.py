@@ -22,7 +22,7 @@ _LIES_AT = np.array([0, 4, 1, 5, 2, 6, 3, 7])
 class _InColumns(Integers):
     """What both have: scales and zero points of (groups, rows)."""
 
-    def _scales(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+    def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
         name = self.weight.parts["scales"]
         columns = columns_of(files, name, self._of(expert, self.groups), first, last)
         scales: NDArray[np.float32] = as_floats(columns, files.stored[name].info.dtype).T
@@ -37,12 +37,12 @@ class _InColumns(Integers):
 class Gptq(_InColumns):
     """qweight (columns * bits / 32, rows), qzeros (groups, rows * bits / 32), scales (groups, rows)."""
 
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         rows = self._of(expert, self.shape[-1] * self.bits // 32)
         words = columns_of(files, self.weight.parts["weight"], rows, first, last)
         return integers(words.T, self.bits, self.shape[-1])
 
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         name = self.weight.parts.get("zeros")
         if name is None:
             return self.half
@@ -88,10 +88,10 @@ class Gptq(_InColumns):
 class Awq(_InColumns):
     """qweight (columns, rows / 8), qzeros (groups, rows / 8), scales (groups, rows)."""
 
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         return self._of_words(files, "weight", self._of(expert, self.shape[-1]), first, last)
 
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         if "zeros" not in self.weight.parts:
             return self.half
         return self._of_words(files, "zeros", self._of(expert, self.groups), first, last).astype(np.int16)
@@ -118,15 +118,15 @@ class Awq(_InColumns):
 class AwqGemv(Integers):
     """qweight (rows, columns / 8) in order, qzeros (rows, words), scales (rows, groups and what fills them up)."""
 
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         return self._of_words(files, "weight", self._from(expert, first, last), self.shape[-1])
 
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         if "zeros" not in self.weight.parts:
             return self.half
         return self._of_words(files, "zeros", self._from(expert, first, last), self.groups).astype(np.int16)
 
-    def _scales(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+    def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
         return floats_of(files, self.weight.parts["scales"], *self._from(expert, first, last))[:, : self.groups]
 
     def _from(self, expert: int, first: int, last: int) -> tuple[int, int]:

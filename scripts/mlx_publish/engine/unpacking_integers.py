@@ -6,8 +6,9 @@ A form says where integers, zero points and scales of some rows lie; what is com
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import mlx.core as mx
@@ -62,6 +63,16 @@ class Integers(ABC):
         return 1 << (self.bits - 1)
 
     @property
+    def raised(self) -> int:
+        """Return what is added to stored integers so that none is below zero."""
+        return 0
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of all experts."""
+        return prod(self.shape[:-1])
+
+    @property
     def groups(self) -> int:
         """Return how many groups a row has by its block."""
         each = self.weight.block[1]
@@ -69,21 +80,39 @@ class Integers(ABC):
 
     def read(self, files: TensorFiles, first: int, last: int) -> Bits:
         """Return rows as bits. `Refused` if the file is shorter, or the tensors contradict each other."""
-        rows, columns = self.shape[-2:]
-        bits, at, index = np.empty((last - first, columns), INTEGERS[self.dtype.size]), first, self._index_in(files)
-        while at < last:
-            expert, start = divmod(at, rows)
-            stop = min(rows, start + last - at)
+        bits, index = np.empty((last - first, self.shape[-1]), INTEGERS[self.dtype.size]), self._index_in(files)
+        at = 0
+        for expert, start, stop in self.ranges(first, last):
             values = self._values(files, expert, (start, stop), index)
-            bits[at - first : at - first + stop - start] = bits_from(values, self.dtype)
+            bits[at : at + stop - start] = bits_from(values, self.dtype)
             at += stop - start
         return bits
+
+    def ranges(self, first: int, last: int, most: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """Yield for rows the expert, and its rows from and to; `most` at a time."""
+        rows = self.shape[-2]
+        while first < last:
+            expert, start = divmod(first, rows)
+            stop = min(rows, start + last - first, start + (most or rows))
+            yield expert, start, stop
+            first += stop - start
+
+    def judge(self, files: TensorFiles) -> None:
+        """Look at all zero points and at the index: `read` sees those of its rows. `Refused` as there."""
+        self._index_in(files)
+        for expert, first, last in self.ranges(0, self.rows):
+            self.zeros_of(files, expert, first, last)
+
+    def side_by_side(self, files: TensorFiles) -> bool:
+        """Return whether the columns of each group lie side by side, in the order of the groups."""
+        index, each = self._index_in(files), self.weight.block[1]
+        return index is None or not each or bool((index == np.arange(self.shape[-1]) // each).all())
 
     def _values(
         self, files: TensorFiles, expert: int, rows: tuple[int, int], index: Numbers | None
     ) -> NDArray[np.float32]:
-        scales, zeros = self._scales(files, expert, *rows), self._zeros(files, expert, *rows)
-        whole = self._integers(files, expert, *rows).astype(np.int16)
+        scales, zeros = self.scales_of(files, expert, *rows), self.zeros_of(files, expert, *rows)
+        whole = self.integers_of(files, expert, *rows).astype(np.int16)
         whole -= self._spread(zeros, index) if isinstance(zeros, np.ndarray) else np.int16(zeros)
         values = whole.astype(np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -137,15 +166,15 @@ class Integers(ABC):
         return index.astype(np.int32)
 
     @abstractmethod
-    def _integers(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+    def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
         """Return the integers of rows of an expert, (rows, columns)."""
 
     @abstractmethod
-    def _zeros(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+    def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
         """Return the zero points, (rows, groups), or one for all."""
 
     @abstractmethod
-    def _scales(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+    def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
         """Return the scales, (rows, groups) or (rows, 1)."""
 
     @abstractmethod
