@@ -125,7 +125,6 @@ def test_a_weight_is_found_with_its_shape_bits_and_groups(
         (OF_GPTQ, GPTQ | {"bits": 8}, "qzeros", "does not fit 8 bits"),
         (OF_AWQ, AWQ | {"bits": 8}, "qweight", "done at 4 bits; the config says 8"),
         (OF_COMPRESSED, ct(8), "weight_packed", "none of the schemes"),
-        (OF_COMPRESSED, {}, "weight_packed", "none of the schemes"),
         # orders that are not read
         (OF_AWQ, AWQ | {"version": "gemv_fast"}, "qweight", "packed as gemv_fast"),
         (OF_AWQ, AWQ | {"version": "marlin"}, "qweight", "packed as marlin"),
@@ -159,7 +158,7 @@ def test_a_class_that_would_take_plain_weights_for_others_is_refused(
 
 
 def test_layers_with_settings_of_their_own_are_read_by_their_shapes() -> None:
-    eight = {"qweight": ("I32", (24, 64)), "qzeros": ("I32", (2, 16)), "scales": ("F16", (2, 64))}
+    eight: Shapes = {"qweight": ("I32", (24, 64)), "qzeros": ("I32", (2, 16)), "scales": ("F16", (2, 64))}
     for varies in ({"dynamic": {"+:.*up": {"bits": 8}}}, {"extra_config": {STEM: {"bits": 8}}}):
         packing = found(eight, GPTQ | varies)
         assert packing is not None
@@ -226,3 +225,4 @@ def test_a_block_of_the_text_part_and_a_side_file_are_read() -> None:
 def test_bytes_of_a_method_that_is_not_known_are_left_to_the_check_that_refuses_them() -> None:
     assert found(OF_BYTES, {"quant_method": "something-new", "bits": 8}) is None
     assert found(OF_BITNET, {"quant_method": "something-new"}) is None
+    assert found(OF_COMPRESSED, {}) is None

@@ -26,7 +26,12 @@ _OF_CACHE = (".k_scale", ".v_scale", ".q_scale", ".k_zero_point", ".v_zero_point
 
 def find_compressed(block: Mapping[str, object], by_name: Mapping[str, TensorInfo]) -> Found:
     """Return the weights in packed integers, and in bytes. `Refused` where a tensor does not fit the others."""
-    packed = [name.removesuffix(_PACKED) for name, of in by_name.items() if name.endswith(_PACKED) and of.dtype != "U8"]
+    schemes = schemes_of(block)  # without one, nothing says how many bits words hold
+    packed = [
+        name.removesuffix(_PACKED)
+        for name, tensor in by_name.items()
+        if schemes and name.endswith(_PACKED) and tensor.dtype != "U8"
+    ]
     plain = is_compressed(block)
     in_bytes = [
         name.removesuffix(_WEIGHT)
@@ -35,11 +40,10 @@ def find_compressed(block: Mapping[str, object], by_name: Mapping[str, TensorInf
     ]
     if (packed or in_bytes) and rotates(block):
         raise misfit(
-            f"{[*packed, *in_bytes][0]}",
+            [*packed, *in_bytes][0],
             "belongs to a model that turns its activations (transform_config), which mlx-lm does not",
             "Use the model it was made from.",
         )
-    schemes = schemes_of(block)
     weights = [_packed(schemes, stem, by_name) for stem in packed]
     weights += [_in_bytes(schemes, stem, by_name) for stem in in_bytes]
     ends = [(f"{stem}.{end}", why) for stem in (*packed, *in_bytes) for end, why in _BESIDE.items()]
