@@ -126,7 +126,8 @@ def awq_gemv(of: Layer) -> dict[str, Numbers]:
     """The tensors of AWQ's gemv: packed along the input in order, scales and zero points filled up."""
     groups = of.zeros.shape[1]
     several = {128: 1, 64: 2, 32: 4}.get(of.group, 1)
-    width = -(-(-(-groups // 8)) // several) * several
+    filling = 8 * several
+    width = (groups + filling - 1) // filling * several
     filled = np.zeros((len(of.whole), width * 8), int)
     filled[:, :groups] = of.zeros
     scales = np.zeros((len(of.whole), width * 8), of.stored.dtype)

@@ -112,9 +112,10 @@ def test_strips_are_let_go_and_read_again(tmp_path: Path, monkeypatch: pytest.Mo
 
     def work(seed: int) -> None:
         rng = np.random.default_rng(seed)
-        for first in rng.integers(0, 60, 50):
-            if not np.array_equal(source.read(int(first), int(first) + 4), wanted[first : first + 4]):
-                wrong.append(first)
+        starts = [int(first) for first in rng.integers(0, 60, 50)]
+        wrong.extend(
+            first for first in starts if not np.array_equal(source.read(first, first + 4), wanted[first : first + 4])
+        )
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

@@ -23,6 +23,7 @@ class IntegerRows(Integers):
         return self.half
 
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+        """Return the integers of rows of an expert."""
         return rows_of(files, self.weight.parts["weight"], *self._from(expert, first, last))
 
     def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
@@ -31,6 +32,7 @@ class IntegerRows(Integers):
         return self._of_rows(files, name, expert, first, last).astype(np.int16) if name else 0
 
     def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+        """Return the scales."""
         name = self.weight.parts["scales"]
         return as_floats(self._of_rows(files, name, expert, first, last), files.stored[name].info.dtype)
 
@@ -69,6 +71,7 @@ class PackedRows(IntegerRows):
         return 0
 
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+        """Return the integers of rows of an expert."""
         self._judge_shape(files)
         words = rows_of(files, self.weight.parts["weight"], *self._from(expert, first, last))
         return integers(words, self.bits, self.shape[-1], padded=self._padded)
@@ -86,6 +89,7 @@ class PackedRows(IntegerRows):
         return bool(self.weight.options["padded"])
 
     def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+        """Return the zero points, or the one for all."""
         name = self.weight.parts.get("zeros")
         if name is None:
             return self.half

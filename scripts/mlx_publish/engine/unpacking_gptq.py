@@ -23,6 +23,7 @@ class _InColumns(Integers):
     """What both have: scales and zero points of (groups, rows)."""
 
     def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+        """Return the scales."""
         name = self.weight.parts["scales"]
         columns = columns_of(files, name, self._of(expert, self.groups), first, last)
         scales: NDArray[np.float32] = as_floats(columns, files.stored[name].info.dtype).T
@@ -38,11 +39,13 @@ class Gptq(_InColumns):
     """qweight (columns * bits / 32, rows), qzeros (groups, rows * bits / 32), scales (groups, rows)."""
 
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+        """Return the integers of rows of an expert."""
         rows = self._of(expert, self.shape[-1] * self.bits // 32)
         words = columns_of(files, self.weight.parts["weight"], rows, first, last)
         return integers(words.T, self.bits, self.shape[-1])
 
     def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+        """Return the zero points, or the one for all."""
         name = self.weight.parts.get("zeros")
         if name is None:
             return self.half
@@ -89,9 +92,11 @@ class Awq(_InColumns):
     """qweight (columns, rows / 8), qzeros (groups, rows / 8), scales (groups, rows)."""
 
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+        """Return the integers of rows of an expert."""
         return self._of_words(files, "weight", self._of(expert, self.shape[-1]), first, last)
 
     def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+        """Return the zero points, or the one for all."""
         if "zeros" not in self.weight.parts:
             return self.half
         return self._of_words(files, "zeros", self._of(expert, self.groups), first, last).astype(np.int16)
@@ -119,14 +124,17 @@ class AwqGemv(Integers):
     """qweight (rows, columns / 8) in order, qzeros (rows, words), scales (rows, groups and what fills them up)."""
 
     def integers_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers:
+        """Return the integers of rows of an expert."""
         return self._of_words(files, "weight", self._from(expert, first, last), self.shape[-1])
 
     def zeros_of(self, files: TensorFiles, expert: int, first: int, last: int) -> Numbers | int:
+        """Return the zero points, or the one for all."""
         if "zeros" not in self.weight.parts:
             return self.half
         return self._of_words(files, "zeros", self._from(expert, first, last), self.groups).astype(np.int16)
 
     def scales_of(self, files: TensorFiles, expert: int, first: int, last: int) -> NDArray[np.float32]:
+        """Return the scales."""
         return floats_of(files, self.weight.parts["scales"], *self._from(expert, first, last))[:, : self.groups]
 
     def _from(self, expert: int, first: int, last: int) -> tuple[int, int]:

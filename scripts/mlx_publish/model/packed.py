@@ -16,7 +16,13 @@ from mlx_publish.model.packed_fp8 import find_fp8
 from mlx_publish.model.packed_gptq import find_gptq
 from mlx_publish.model.packed_places import judge_places
 from mlx_publish.model.packed_weight import Found, PackedWeight
-from mlx_publish.model.quantized import SIDE_FILES, Quantized, quantized_by_config, quantized_by_side_file
+from mlx_publish.model.quantized import (
+    SIDE_FILES,
+    Quantized,
+    quantized_by_config,
+    quantized_by_side_file,
+    quantized_by_tensors,
+)
 from mlx_publish.model.weights import TensorInfo
 
 Finder = Callable[[Mapping[str, object], Mapping[str, TensorInfo]], Found]
@@ -73,7 +79,8 @@ def packing_of(
     if not found.weights:
         return None
     judge_places(config, found.weights)
-    quantized = _said(config, side) or Quantized(found.weights[0].form, found.weights[0].bits, found.weights[0].name)
+    first = found.weights[0]
+    quantized = _said(config, side) or quantized_by_tensors(tensors) or Quantized(first.form, first.bits, first.name)
     dtype = declared if declared in _NAMES else "bfloat16"
     return Packing(str(quantized), quantized.where, dtype, found.weights, found.beside)
 
