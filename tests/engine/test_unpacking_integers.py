@@ -89,7 +89,7 @@ def test_a_byte_that_is_no_ternary_number_is_refused(tmp_path: Path) -> None:
 
 def test_a_tensor_that_is_packed_along_the_input_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of, tensors, block = CASES["gptq"]
-    source, took = Source(tmp_path, tensors, block, "bfloat16"), []
+    source, took = Source(tmp_path, tensors, block, "bfloat16"), list[int]()
     read = TensorFiles.read_into
 
     def counted(self: TensorFiles, path: Path, start: int, buffer: memoryview) -> None:
@@ -108,7 +108,7 @@ def test_strips_are_let_go_and_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(strips, "STRIP", 1)
     monkeypatch.setattr(strips, "KEPT", 7000)
     source = Source(tmp_path, tensors, block, "bfloat16")
-    wanted, wrong = writers.rounded(of.values, "bfloat16"), []
+    wanted, wrong = writers.rounded(of.values, "bfloat16"), list[int]()
 
     def work(seed: int) -> None:
         rng = np.random.default_rng(seed)
