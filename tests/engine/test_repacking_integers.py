@@ -105,3 +105,20 @@ def test_a_scale_that_is_no_number_is_not_moved(tmp_path: Path) -> None:
     _, tensors, block = CASES["awq"]
     wrong = tensors | {"scales": np.full_like(tensors["scales"], np.inf)}
     assert repack(Source(tmp_path, wrong, block, "float32"), 32, 4) == "a scale is no number"
+
+
+@pytest.mark.parametrize("divides", [True, False])
+def test_ternary_weights_are_affine_ones_of_two_bits(tmp_path: Path, divides: bool) -> None:
+    ternary = np.random.default_rng(0).integers(-1, 2, (24, 64))
+    block = {"quant_method": "bitnet", "linear_class": "bitlinear" if divides else "autobitlinear"}
+    for number, dtype in enumerate(("float32", "bfloat16")):
+        tensors = writers.bitnet(ternary, np.array([1.7], np.float32))
+        source = Source(tmp_path / str(number), tensors, block, dtype)
+        kind = {"float32": mx.float32, "bfloat16": mx.bfloat16}[dtype]
+        made = repack(source, 32, 2, dtype=kind)
+        weights = read(source, made, 32, 2, kind)
+        bits = source.read()
+        values = bits.view(np.float32) if dtype == "float32" else writers.float32(bits)
+        assert np.array_equal(weights, values)
+        assert not isinstance(made, str)
+        assert (made.read(source.files, 0, 24).off > 0) == (dtype == "bfloat16")

@@ -11,6 +11,7 @@ import pytest
 
 import packed_writers as writers
 from mlx_publish.engine import strips
+from mlx_publish.engine.reading_proof import prove
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.errors import Refused
 from packed_sources import CASES, GPTQ, V2, Source
@@ -88,7 +89,7 @@ def test_a_byte_that_is_no_ternary_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tensor_that_is_packed_along_the_input_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    of, tensors, block = CASES["gptq"]
+    _, tensors, block = CASES["gptq"]
     source, took = Source(tmp_path, tensors, block, "bfloat16"), list[int]()
     read = TensorFiles.read_into
 
@@ -209,3 +210,22 @@ def test_a_scale_that_is_no_number_gives_none_in_both(tmp_path: Path) -> None:
         source = Source(tmp_path / str(number), wrong, block, "bfloat16")
         assert np.isnan((source.read().astype(np.uint32) << 16).view(np.float32)).all()
         assert np.isnan((source.mlx().astype(np.uint32) << 16).view(np.float32)).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reader_that_is_a_proof_of_this_one_agrees(tmp_path: Path, name: str) -> None:
+    of, tensors, block = CASES[name]
+    source = Source(tmp_path, tensors, block, "bfloat16")
+    read = prove({source.name: source.derived}, source.files, ())
+    assert read is not None
+    assert (read.weights, read.apart, read.whole) == (1, 0, 1)
+    assert read.numbers == of.whole.size
+
+
+def test_a_zero_point_that_can_be_read_in_two_ways_is_found_wherever_it_is(tmp_path: Path) -> None:
+    of = layer(2048, 64)
+    tensors = writers.gptq(of)
+    tensors["qzeros"][1, 100] |= np.int32(0xF00)  # of a row that is not among those that are compared
+    source = Source(tmp_path, tensors, GPTQ, "bfloat16")
+    with pytest.raises(Refused, match="do not agree on what that is"):
+        prove({source.name: source.derived}, source.files, ())

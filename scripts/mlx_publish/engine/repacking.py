@@ -16,6 +16,7 @@ from mlx_publish.engine.derived import Derived
 from mlx_publish.engine.making import Way
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.repacked import Repack, RepackedRows
+from mlx_publish.engine.repacking_bitnet import bitnet_as_affine
 from mlx_publish.engine.repacking_fp8 import fp8_as_mxfp8
 from mlx_publish.engine.repacking_integers import integers_as_affine
 from mlx_publish.engine.rounding import Precision
@@ -29,6 +30,7 @@ Asked = Callable[[PackedWeight, Precision, mx.Dtype, TensorFiles], Repack | str]
 be repacked, as a part of a sentence, where that is so."""
 FORMS: Mapping[str, Asked] = {
     "fp8": fp8_as_mxfp8,
+    "bitnet": bitnet_as_affine,
     **dict.fromkeys(("gptq", "awq", "awq-gemv", "packed-rows", "integer-rows"), integers_as_affine),
 }
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_publish.engine.rows import INTEGERS, Bits
+from mlx_publish.engine.rows import Bits
 from mlx_publish.engine.stored_numbers import bits_from, floats_of, rows_of
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.engine.unpacking_integers import misread
@@ -42,18 +42,29 @@ class BitNet:
 
     def read(self, files: TensorFiles, first: int, last: int) -> Bits:
         """Return rows as bits. `Refused` if there is a number that BitNet does not have."""
-        parts, height, at = self.weight.parts, self.shape[0] // 4, first
-        table = bits_from(self._table(floats_of(files, parts["scales"], 0, 1).reshape(-1)), self.dtype)
-        bits = np.empty((last - first, self.shape[1]), INTEGERS[self.dtype.size])
+        table = bits_from(self._table(self._stored_scale(files)), self.dtype)
+        return table[self.codes(files, first, last)]
+
+    def codes(self, files: TensorFiles, first: int, last: int) -> NDArray[np.uint8]:
+        """Return rows as stored, one more than the numbers. `Refused` as for `read`."""
+        name, height, at = self.weight.parts["weight"], self.shape[0] // 4, first
+        every = np.empty((last - first, self.shape[1]), np.uint8)
         while at < last:
             place, start = divmod(at, height)
             stop = min(height, start + last - at)
-            codes = rows_of(files, parts["weight"], start, stop) >> (2 * place) & _UNUSED
-            if (codes == _UNUSED).any():
-                raise misread(parts["weight"], "holds numbers that are neither -1 nor 0 nor 1")
-            bits[at - first : at - first + stop - start] = table[codes]
+            codes = rows_of(files, name, start, stop) >> (2 * place) & _UNUSED
+            every[at - first : at - first + stop - start] = codes
             at += stop - start
-        return bits
+        if (every == _UNUSED).any():
+            raise misread(name, "holds numbers that are neither -1 nor 0 nor 1")
+        return every
+
+    def scale(self, files: TensorFiles) -> float:
+        """Return what stands for 1, which is the stored scale or one by it."""
+        return float(self._table(self._stored_scale(files))[2])
+
+    def _stored_scale(self, files: TensorFiles) -> NDArray[np.float32]:
+        return floats_of(files, self.weight.parts["scales"], 0, 1).reshape(-1)
 
     def _table(self, scale: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the number of each code; the last is none."""

@@ -50,5 +50,5 @@ def _integers(weight: PackedWeight, group_size: int, bits: int, mode: str) -> st
 
 _RULES: Mapping[str, Rule] = {
     "fp8": _fp8,
-    **dict.fromkeys(("gptq", "awq", "awq-gemv", "packed-rows", "integer-rows"), _integers),
+    **dict.fromkeys(("gptq", "awq", "awq-gemv", "packed-rows", "integer-rows", "bitnet"), _integers),
 }
