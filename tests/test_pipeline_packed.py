@@ -6,11 +6,13 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import packed_writers as writers
 from models import make_model
 from packed_models import Write, packed
+from packed_writers import Layer, Numbers
 from pipeline import QUICK, User, write_recipe
 
 COMPRESSED = {
@@ -56,3 +58,21 @@ def test_a_llama_in_integers_becomes_what_its_plain_twin_becomes(tmp_path: Path,
     for variant in ("bf16", "8bit"):
         one, other = (next(work.glob(f"*/{variant}/model/model.safetensors")).read_bytes() for work in made)
         assert one == other
+
+
+def test_biases_of_zeros_that_the_class_does_not_have_are_left_out(tmp_path: Path) -> None:
+    def with_bias(of: Layer, value: float) -> dict[str, Numbers]:
+        return {**writers.gptq(of), "bias": np.full(len(of.whole), value, np.float16)}
+
+    ada, tiny = User(tmp_path / "home"), make_model(tmp_path / "tiny")
+    flags = ("--variants", "bf16", "--work")
+    for value, code in ((0, 0), (0.5, 1)):
+        folder = tmp_path / f"bias{code}"
+        source, twin = packed(tiny, folder, functools.partial(with_bias, value=value), GPTQ)
+        ended = ada.run("convert", "--source", source, *flags, folder / "work", code=code)
+        if code:
+            assert "bias" in ended.text
+            return
+        ada.run("convert", "--source", twin, *flags, folder / "work")
+        one, other = (folder / "work" / name / "bf16/model/model.safetensors" for name in ("packed", "plain"))
+        assert one.read_bytes() == other.read_bytes()

@@ -15,6 +15,7 @@ from mlx_publish.engine.repacking import repack_of
 from mlx_publish.engine.rounding import Precision
 from packed_sources import AWQ, CASES, GPTQ, Source, ct
 from packed_writers import Numbers, layer
+from tensor_file import float32
 
 ABLE = [name for name, (of, _, _) in CASES.items() if "order" not in name and of.bits != 7 and of.group % 32 == 0]
 
@@ -118,7 +119,7 @@ def test_ternary_weights_are_affine_ones_of_two_bits(tmp_path: Path, divides: bo
         made = repack(source, 32, 2, dtype=kind)
         weights = read(source, made, 32, 2, kind)
         bits = source.read()
-        values = bits.view(np.float32) if dtype == "float32" else writers.float32(bits)
+        values = bits.view(np.float32) if dtype == "float32" else float32(bits)
         assert np.array_equal(weights, values)
         assert not isinstance(made, str)
         assert (made.read(source.files, 0, 24).off > 0) == (dtype == "bfloat16")

@@ -5,7 +5,7 @@ Each form has a module with a class that is a `Derived`; `FORMS` names them by t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import mlx.core as mx
@@ -49,3 +49,21 @@ def unpacked(packing: Packing, derived: Mapping[str, Derived], arrays: Mapping[s
     plain = {name: array for name, array in arrays.items() if name not in taken}
     made = {name: tensor.array({part: arrays[part] for part in tensor.takes}) for name, tensor in derived.items()}
     return {**plain, **made}
+
+
+def idle_biases(packing: Packing, arrays: Mapping[str, mx.array], wanted: Iterable[str]) -> Iterator[str]:
+    """Yield biases of packed weights that are all zeros and for which a class has no parameter: they do nothing.
+
+    `wanted` are the names of its parameters, which may begin otherwise than the source's.
+    """
+    ends = {_end(name) for name in wanted}
+    for weight in packing.weights:
+        bias = f"{weight.name.removesuffix('weight')}bias"
+        if weight.name.endswith(".weight") and bias in arrays and _end(bias) not in ends:
+            array = arrays[bias]
+            if not mx.any(array != 0).item():
+                yield bias
+
+
+def _end(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".")[-3:])
