@@ -112,6 +112,10 @@ def test_a_weight_is_found_with_its_shape_bits_and_groups(
         (OF_COMPRESSED | {"weight_packed": ("I32", (40, 13))}, ct(), "weight_packed", "none of the schemes"),
         (OF_COMPRESSED | {"weight_scale": ("BF16", (39, 3))}, ct(), "weight_scale", "does not fit 40 rows of 96"),
         (OF_COMPRESSED | {"weight_zero_point": ("I32", (4, 3))}, ct(symmetric=False), "weight_packed", "none of"),
+        (OF_COMPRESSED | {"weight_zero_point": ("I32", (5,))}, ct(symmetric=False), "weight_packed", "none of"),
+        (OF_COMPRESSED | {"weight_scale": ("BF16", ())}, ct(), "weight_packed", "none of the schemes"),
+        (OF_GPTQ | {"scales": ("F16", ())}, GPTQ, "scales", "beside packed weights of"),
+        (OF_GPTQ | {"scales": ("F16", (0, 64))}, GPTQ, "qzeros", r"ask for \[0, 8\]"),
         (OF_BYTES | {"weight_scale": ("BF16", (40, 7))}, ct(8, None), "weight_scale", "does not fit"),
         (OF_BITNET | {"weight_scale": ("BF16", (64,))}, BITNET, "weight_scale", "one scale for a weight"),
         # what the config says otherwise

@@ -113,11 +113,18 @@ class Integers(ABC):
     ) -> NDArray[np.float32]:
         scales, zeros = self.scales_of(files, expert, *rows), self.zeros_of(files, expert, *rows)
         whole = self.integers_of(files, expert, *rows).astype(np.int16)
-        whole -= self._spread(zeros, index) if isinstance(zeros, np.ndarray) else np.int16(zeros)
-        values = whole.astype(np.float32)
+        columns, each = self.shape[-1], self.weight.block[1]
+        if index is None and each and columns % each == 0:  # groups of one size need no copy for each column
+            whole, scales = whole.reshape(len(whole), -1, each), scales[..., None]
+            zeros = zeros[..., None] if isinstance(zeros, np.ndarray) else zeros
+        else:
+            scales = self._spread(scales, index)
+            zeros = self._spread(zeros, index) if isinstance(zeros, np.ndarray) else zeros
+        whole -= np.asarray(zeros, np.int16)
+        values: NDArray[np.float32] = whole.astype(np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
-            values *= self._spread(scales, index)
-        return values
+            values *= scales
+        return values.reshape(-1, columns)
 
     def _spread(self, of_groups: Numbers, index: Numbers | None) -> Numbers:
         """Return what belongs to each column by its group, or one column for all."""

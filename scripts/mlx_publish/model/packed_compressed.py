@@ -93,7 +93,7 @@ def _way(scheme: Scheme, rows: int, width: int, scales: TensorInfo, beside: _Bes
         columns = width * 32 // bits if width * 32 % bits == 0 else width * per_word
     zeros = beside.get("weight_zero_point")
     heights = {-(-rows * bits // 32): False, -(-rows // per_word): True}
-    if zeros is not None and zeros.dtype in ("I32", "U32") and zeros.shape[-2] not in heights:
+    if zeros is not None and zeros.dtype in ("I32", "U32") and not set(zeros.shape[-2:-1]) & set(heights):
         return None
     widths = {-(-columns // per_word): True, -(-columns * bits // 32): False}
     return (bits, columns, widths[width]) if width in widths else None
