@@ -72,7 +72,7 @@ def test_what_a_type_rounds_off_scales_and_biases_is_told(tmp_path: Path) -> Non
     weights = read(source, made, 32, 4, mx.bfloat16)
     assert not isinstance(made, str)
     part = made.read(source.files, 0, 64)
-    steps = np.abs(weights - of.values.astype(np.float64)) / of.scales.astype(np.float64).repeat(32, axis=1)
+    steps = np.abs(weights - of.values.astype(np.float64)) / float32(np.asarray(part.parts[1])).repeat(32, axis=1)
     assert 0 < steps.max() <= part.off + 1e-5 < 0.1
     assert 0 < part.rounded <= 64 * 3
 

@@ -27,7 +27,8 @@ def bitnet_as_affine(weight: PackedWeight, packing: Precision, dtype: mx.Dtype, 
     bits = bits_from(scales, dtype)
     exact = bits_from(scales, mx.float32)
     wide = np.array(mx.view(mx.array(bits), dtype).astype(mx.float32))
-    off = float(np.abs(wide - exact.view(np.float32)).max() / np.abs(scale)) if scale else 0.0
+    held = float(np.abs(wide[0]))
+    off = float(np.abs(wide - exact.view(np.float32)).max()) / held if held else 0.0
     return BitNetAsAffine(reader, packing.group_size, bits, off)
 
 

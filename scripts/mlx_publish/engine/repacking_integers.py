@@ -96,10 +96,11 @@ class IntegersAsAffine:
         biases = -steps * scales
         scale_bits, bias_bits = (bits_from(exact.astype(np.float32), reader.dtype) for exact in (scales, biases))
         with np.errstate(all="ignore"):  # scales that are no numbers
+            held = numbers_of(scale_bits, reader.dtype)
             at_none = numbers_of(bias_bits, reader.dtype) - biases
-            at_most = at_none + (numbers_of(scale_bits, reader.dtype) - scales) * ((1 << reader.bits) - 1)
+            at_most = at_none + (held - scales) * ((1 << reader.bits) - 1)
             far = np.maximum(np.abs(at_none), np.abs(at_most))
-            off = np.where(far > 0, far / np.abs(scales), 0)
+            off = np.where(far > 0, far / np.abs(held), 0)
         return _Groups(scale_bits, bias_bits, scales, int((far > 0).sum()), float(off.max(initial=0)))
 
     def _spread(self, of_groups: Exact, rows: int) -> Exact:
