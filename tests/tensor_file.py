@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 # uint16 stands for bfloat16: the upper half of a float32.
-NAMES = {"uint16": "BF16", "float16": "F16", "float32": "F32"}
+NAMES = {
+    "uint16": "BF16",
+    "float16": "F16",
+    "float32": "F32",
+    "int8": "I8",
+    "uint8": "U8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+}
 
 
 def bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -77,24 +77,7 @@ P = "model.layers.0.mlp.up_proj"
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        (
-            {f"{P}.qweight": ("I32", (8, 64)), f"{P}.qzeros": ("I32", (1, 8)), f"{P}.scales": ("F16", (1, 64))},
-            "GPTQ, 4 bits",
-        ),
-        (
-            {f"{P}.qweight": ("I32", (64, 8)), f"{P}.qzeros": ("I32", (1, 8)), f"{P}.scales": ("F16", (1, 64))},
-            "AWQ, 4 bits",
-        ),
-        (
-            {
-                f"{P}.qweight": ("I32", (16, 64)),
-                f"{P}.qzeros": ("I32", (1, 16)),
-                f"{P}.scales": ("F16", (1, 64)),
-                f"{P}.g_idx": ("I32", (64,)),
-            },
-            "GPTQ, 8 bits",
-        ),
-        ({f"{P}.qweight": ("I32", (16, 64))}, "AWQ or GPTQ"),
+        ({f"{P}.qzeros": ("I32", (16, 64))}, "AWQ or GPTQ"),
         ({f"{P}.weight": ("U8", (2048, 1)), f"{P}.weight.absmax": ("F32", (64,))}, "bitsandbytes, 4 bits"),
         ({f"{P}.weight.quant_state.bitsandbytes__nf4": ("U8", (9,))}, "bitsandbytes, 4 bits"),
         ({f"{P}.SCB": ("F32", (64,)), f"{P}.weight": ("I8", (64, 64))}, "bitsandbytes, 8 bits"),
@@ -107,7 +90,7 @@ P = "model.layers.0.mlp.up_proj"
         ({f"{P}.weight": ("F8_E4M3", (64, 64))}, "fp8 without its scales, 8 bits"),
         ({f"{P}_blocks": ("U8", (2, 64, 2, 16)), f"{P}_scales": ("U8", (2, 64, 2))}, "mxfp4, 4 bits"),
         ({f"{P}.weight": ("U32", (64, 8)), f"{P}.scales": ("BF16", (64, 1))}, "MLX"),
-        ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers,"),
+        ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale_2": ("BF16", (64, 1))}, "I8 in place of numbers"),
         ({f"{P}.weight": ("U8", (64, 64))}, "U8 in place of numbers, without their scales"),
         ({f"{P}.weight": ("BF16", (64, 64)), f"{P}.weight_scale_inv": ("F32", (1, 1))}, "scales beside BF16 weights"),
         ({f"{P}.W_q": ("U8", (64, 64))}, "HQQ"),
@@ -145,6 +128,41 @@ def test_weights_of_a_form_that_is_read_pass_though_no_config_names_it(tensors: 
 def test_a_config_that_names_a_quantization_which_the_tensors_have_not_is_refused() -> None:
     block = {"quantization_config": {"quant_method": "fp8"}}
     assert failures(facts(config=block, tensors={**LAYERS, "a.k_scale": ("F32", ())})) == ["unquantized"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        (
+            {f"{P}.qweight": ("I32", (8, 64)), f"{P}.qzeros": ("I32", (1, 8)), f"{P}.scales": ("F16", (1, 64))},
+            "GPTQ, 4 bits",
+        ),
+        (
+            {f"{P}.qweight": ("I32", (64, 8)), f"{P}.qzeros": ("I32", (1, 8)), f"{P}.scales": ("F16", (1, 64))},
+            "AWQ, 4 bits",
+        ),
+        (
+            {
+                f"{P}.qweight": ("I32", (16, 64)),
+                f"{P}.qzeros": ("I32", (1, 16)),
+                f"{P}.scales": ("F16", (1, 64)),
+                f"{P}.g_idx": ("I32", (64,)),
+            },
+            "GPTQ, 8 bits",
+        ),
+        ({f"{P}.weight": ("I8", (64, 64)), f"{P}.weight_scale": ("BF16", (64, 1))}, "I8 in place of numbers"),
+    ],
+)
+def test_integers_with_all_that_they_need_are_read_where_no_config_says_so(tensors: Tensors, words: str) -> None:
+    source = facts(tensors={**LAYERS, **tensors})
+    assert failures(source) == []
+    assert words in find("weights-numbers", source).message
+
+
+def test_integers_without_their_scales_are_refused_by_name() -> None:
+    source = facts(tensors={**LAYERS, f"{P}.qweight": ("I32", (16, 64))})
+    assert "weights-numbers" in failures(source)
+    assert f"{P}.qweight: has no {P}.scales beside it" in find("weights-numbers", source).message
 
 
 def test_masks_and_positions_are_no_weights() -> None:

@@ -74,6 +74,8 @@ def _reason(name: str, source: SourceModel, config: ModelConfig) -> str | None:
     """Return why a source tensor has no place in the MLX model; None if its name does not show it."""
     if name.endswith(_BUFFERS):
         return "computed anew"
+    if name in source.idle:
+        return "a bias of zeros"
     if not is_language(name):
         return "not of the language model"
     layers = (config.text or config.raw).get("num_hidden_layers")

@@ -28,6 +28,7 @@ from mlx_publish.engine.rounding import Precision
 from mlx_publish.engine.rows import INTEGERS, SIGNED, Bits, bits_of, count
 from mlx_publish.engine.strange import Figures, strange
 from mlx_publish.engine.tensor_files import TensorFiles
+from mlx_publish.engine.unpacking_integers import Integers
 from mlx_publish.errors import Refused
 from mlx_publish.evidence.conversion import PackedRead
 from mlx_publish.model.packed_weight import PackedWeight
@@ -112,6 +113,8 @@ def _repacks(all_ways: Iterable[Way]) -> dict[str, list[tuple[Way, Repack]]]:
 def _compare(tensor: Derived, weight: PackedWeight, files: TensorFiles, repacks: Sequence[tuple[Way, Repack]]) -> _Read:
     """Compare some rows of a weight, by all readers of it."""
     numbers = apart = repacked = 0
+    if isinstance(tensor, Integers):
+        tensor.judge(files)  # zero points and indices of all rows
     stored, rows = Stored(weight, files), list[Exact]()
     for first, last in runs(tensor.shape, weight.block):
         exact = _exact(tensor, weight, stored, range(first, last))

@@ -16,7 +16,9 @@ from mlx_publish.engine.derived import Derived
 from mlx_publish.engine.making import Way
 from mlx_publish.engine.parameters import Parameters
 from mlx_publish.engine.repacked import Repack, RepackedRows
+from mlx_publish.engine.repacking_bitnet import bitnet_as_affine
 from mlx_publish.engine.repacking_floats import in_e4m3, in_powers
+from mlx_publish.engine.repacking_integers import integers_as_affine
 from mlx_publish.engine.rounding import Precision
 from mlx_publish.engine.tensor_files import TensorFiles
 from mlx_publish.evidence.conversion import Repacked
@@ -26,7 +28,13 @@ from mlx_publish.model.repackable import why_not
 Asked = Callable[[PackedWeight, Precision, mx.Dtype, TensorFiles], Repack | str]
 """Takes a weight that `why_not` has nothing against, and the type of scales and biases; returns why its numbers cannot
 be repacked, as a part of a sentence, where that is so."""
-FORMS: Mapping[str, Asked] = {"fp8": in_powers, "mxfp4": in_powers, "nvfp4": in_e4m3}
+FORMS: Mapping[str, Asked] = {
+    "fp8": in_powers,
+    "mxfp4": in_powers,
+    "nvfp4": in_e4m3,
+    "bitnet": bitnet_as_affine,
+    **dict.fromkeys(("gptq", "awq", "awq-gemv", "packed-rows", "integer-rows"), integers_as_affine),
+}
 
 
 def repack_of(weight: PackedWeight, packing: Precision, dtype: mx.Dtype, files: TensorFiles) -> Repack | str:

@@ -19,7 +19,7 @@ from mlx_publish.engine.backends import backend
 from mlx_publish.engine.names import early, late
 from mlx_publish.engine.prefixes import Prefix, prefix_of
 from mlx_publish.engine.tensor_files import TensorFiles
-from mlx_publish.engine.unpacking import derived_of, packing_beside, unpacked
+from mlx_publish.engine.unpacking import derived_of, idle_biases, packing_beside, unpacked
 from mlx_publish.errors import Refused
 from mlx_publish.model.config import ModelConfig
 from mlx_publish.model.packed import Packing
@@ -109,6 +109,8 @@ class SourceModel:
     """The source's arrays by their names."""
     prefix: Prefix | None = None
     """Set where the source's names begin otherwise than the class reads them."""
+    idle: frozenset[str] = frozenset()
+    """Biases of zeros, for which the class has no place: AutoGPTQ wrote one for each layer."""
 
     def release(self) -> None:
         """Let the source's arrays go; afterwards it can be neither built nor accounted for."""
@@ -171,6 +173,7 @@ class _Loading:
     fresh: Callable[[], nn.Module] | None = None
     """A model of the class on its own random weights."""
     config: dict[str, Any] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
 
     def load(self, folder: Path) -> SourceModel:
         self.files, self.packing = TensorFiles(folder), packing_beside(folder)
@@ -193,7 +196,8 @@ class _Loading:
         def sanitized(arrays: Weights) -> Weights:
             return self._sanitized(self._fresh(), arrays)
 
-        return SourceModel(model, config, self.record, build, sanitized, self.files, self.arrays, self.renaming)
+        parts = self.files, self.arrays, self.renaming, self.idle
+        return SourceModel(model, config, self.record, build, sanitized, *parts)
 
     def prefix(self) -> Prefix | None:
         """Return what stands in front of the names, where a load seems to have failed for nothing else."""
@@ -205,7 +209,11 @@ class _Loading:
 
     def plain(self, weights: Weights) -> Weights:
         """Return the tensors of the files with plain weights in place of what stands for them."""
-        return unpacked(self.packing, self.files.derived, weights) if self.packing and self.files else weights
+        if not self.packing or not self.files:
+            return weights
+        wanted = {name for name, _ in tree_flatten(self._fresh().parameters())}
+        self.idle = frozenset(idle_biases(self.packing, weights, wanted))
+        return unpacked(self.packing, self.files.derived, weights)
 
     def _fresh(self) -> nn.Module:
         if self.fresh is None:
@@ -214,7 +222,11 @@ class _Loading:
 
     def _sanitized(self, model: Any, arrays: Weights, sanitizer: Any = None) -> Weights:
         """Return what the class of `model` makes of arrays, by `sanitizer` where another object sanitizes."""
-        named = {self.renaming.renamed(name) if self.renaming else name: array for name, array in arrays.items()}
+        named = {
+            self.renaming.renamed(name) if self.renaming else name: array
+            for name, array in arrays.items()
+            if name not in self.idle
+        }
         named = early(named, ModelConfig(self.config))
         by = sanitizer or model
         made = dict(by.sanitize(named)) if hasattr(by, "sanitize") else named

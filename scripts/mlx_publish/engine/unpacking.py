@@ -5,14 +5,17 @@ Each form has a module with a class that is a `Derived`; `FORMS` names them by t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import mlx.core as mx
 
 from mlx_publish.engine.casting import TYPES
 from mlx_publish.engine.derived import Derived
+from mlx_publish.engine.unpacking_bitnet import BitNet
+from mlx_publish.engine.unpacking_compressed import IntegerRows, PackedRows
 from mlx_publish.engine.unpacking_floats import ScaledFloats
+from mlx_publish.engine.unpacking_gptq import Awq, AwqGemv, Gptq
 from mlx_publish.evidence.records import from_json
 from mlx_publish.model.packed import PACKED_FILE, Packing
 from mlx_publish.model.packed_weight import PackedWeight
@@ -20,6 +23,12 @@ from mlx_publish.text.files import read_json
 
 FORMS: Mapping[str, Callable[[PackedWeight, mx.Dtype], Derived]] = {
     **dict.fromkeys(("fp8", "mxfp4", "nvfp4"), ScaledFloats),
+    "gptq": Gptq,
+    "awq": Awq,
+    "awq-gemv": AwqGemv,
+    "packed-rows": PackedRows,
+    "integer-rows": IntegerRows,
+    "bitnet": BitNet,
 }
 
 
@@ -40,3 +49,21 @@ def unpacked(packing: Packing, derived: Mapping[str, Derived], arrays: Mapping[s
     plain = {name: array for name, array in arrays.items() if name not in taken}
     made = {name: tensor.array({part: arrays[part] for part in tensor.takes}) for name, tensor in derived.items()}
     return {**plain, **made}
+
+
+def idle_biases(packing: Packing, arrays: Mapping[str, mx.array], wanted: Iterable[str]) -> Iterator[str]:
+    """Yield biases of packed weights that are all zeros and for which a class has no parameter: they do nothing.
+
+    `wanted` are the names of its parameters, which may begin otherwise than the source's.
+    """
+    ends = {_end(name) for name in wanted}
+    for weight in packing.weights:
+        bias = f"{weight.name.removesuffix('weight')}bias"
+        if weight.name.endswith(".weight") and bias in arrays and _end(bias) not in ends:
+            array = arrays[bias]
+            if not mx.any(array != 0).item():
+                yield bias
+
+
+def _end(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".")[-3:])

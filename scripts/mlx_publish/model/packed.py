@@ -12,11 +12,21 @@ from math import prod
 
 from mlx_publish.errors import Refused
 from mlx_publish.model.packed_beside import find_beside
+from mlx_publish.model.packed_bitnet import find_bitnet
+from mlx_publish.model.packed_compressed import find_compressed
 from mlx_publish.model.packed_fp4 import find_fp4
 from mlx_publish.model.packed_fp8 import find_fp8
 from mlx_publish.model.packed_gpt_oss import find_gpt_oss
+from mlx_publish.model.packed_gptq import find_gptq
+from mlx_publish.model.packed_places import judge_places
 from mlx_publish.model.packed_weight import Found, PackedWeight
-from mlx_publish.model.quantized import SIDE_FILES, Quantized, quantized_by_config, quantized_by_side_file
+from mlx_publish.model.quantized import (
+    SIDE_FILES,
+    Quantized,
+    quantized_by_config,
+    quantized_by_side_file,
+    quantized_by_tensors,
+)
 from mlx_publish.model.weights import TensorInfo
 
 Finder = Callable[[Mapping[str, object], Mapping[str, TensorInfo]], Found]
@@ -26,7 +36,16 @@ Raises `Refused` naming the tensor where its parts do not fit each other."""
 
 PACKED_FILE = "packed.json"
 """Beside the links that the engine reads a source by: the fields of its `Packing`."""
-_FINDERS: tuple[Finder, ...] = (find_fp8, find_fp4, find_gpt_oss, find_beside)
+_FINDERS: tuple[Finder, ...] = (
+    find_fp8,
+    find_fp4,
+    find_gpt_oss,
+    find_gptq,
+    find_compressed,
+    find_bitnet,
+    find_beside,
+)
+_FLOATS = frozenset({"fp8", "mxfp4", "nvfp4"})
 _BLOCKS = ("quantization_config", "compression_config")
 _NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
@@ -73,7 +92,8 @@ def packing_of(
     if not found.weights and not found.beside:
         return None
     _once(found, by_name)
-    quantized = _said(config, side) or _shown(found)
+    judge_places(config, found.weights)
+    quantized = _said(config, side) or _shown(found, tensors)
     dtype = declared if declared in _NAMES else "bfloat16"
     return Packing(str(quantized), quantized.where, dtype, found.weights, found.beside)
 
@@ -91,12 +111,13 @@ def _once(found: Found, by_name: Mapping[str, TensorInfo]) -> None:
             )
 
 
-def _shown(found: Found) -> Quantized:
-    """Return what the tensors show where no config says it."""
+def _shown(found: Found, tensors: Sequence[TensorInfo]) -> Quantized:
+    """Return what the tensors show where no config says it: the form, of integers the method."""
     if not found.weights:
         return Quantized("the cache alone", None, next(iter(found.beside)))
     first = found.weights[0]
-    return Quantized(first.form, first.bits, first.name)
+    named = None if first.form in _FLOATS else quantized_by_tensors(tensors)
+    return named or Quantized(first.form, first.bits, first.name)
 
 
 def block_of(config: Mapping[str, object], side: Mapping[str, Mapping[str, object]]) -> Mapping[str, object]:

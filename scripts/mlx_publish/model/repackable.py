@@ -46,4 +46,19 @@ def _four(weight: PackedWeight, group_size: int, _bits: int, mode: str) -> str:
     return groups_within(weight, group_size)
 
 
-_RULES: Mapping[str, Rule] = {"fp8": _fp8, "mxfp4": _four, "nvfp4": _four}
+def _integers(weight: PackedWeight, group_size: int, bits: int, mode: str) -> str:
+    if mode != "affine":
+        return f"{mode} has no integers"
+    if bits != weight.bits:
+        return f"it has {weight.bits:g} bits and {bits} are asked for"
+    if weight.shape[-1] % group_size:
+        return f"groups of {group_size} do not divide its {weight.shape[-1]} columns"
+    return groups_within(weight, group_size)
+
+
+_RULES: Mapping[str, Rule] = {
+    "fp8": _fp8,
+    "mxfp4": _four,
+    "nvfp4": _four,
+    **dict.fromkeys(("gptq", "awq", "awq-gemv", "packed-rows", "integer-rows", "bitnet"), _integers),
+}
