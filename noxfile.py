@@ -24,6 +24,7 @@ import indexes
 import lock as lock_file
 import sessions
 import torch_environment
+import vision_environment
 from mlx_publish.children import private_folder
 from mlx_publish.children.process import python as isolated
 from mlx_publish.children.secrets import hide
@@ -224,9 +225,12 @@ def script(session: nox.Session) -> dict[str, str]:
 
 
 def reference_python() -> dict[str, str]:
-    """Return the variable that names the Python of the session `reference`, where it was made and none is named."""
-    python = None if torch_environment.VARIABLE in os.environ else torch_environment.python()
-    return {torch_environment.VARIABLE: str(python)} if python else {}
+    """Return variables that name the Pythons of the sessions `reference` and `vision`, of those that were made.
+
+    One that the user names is left alone.
+    """
+    others = [other for other in (torch_environment, vision_environment) if other.VARIABLE not in os.environ]
+    return {other.VARIABLE: str(python) for other in others if (python := other.python())}
 
 
 def bring_reference(session: nox.Session) -> None:
@@ -276,6 +280,18 @@ def reference(session: nox.Session) -> None:
         sys.exit(4)
     session.log("PyTorch is installed, and the sessions of the stages use it. Without nox, run:")
     session.log(f"export {torch_environment.VARIABLE}={torch_environment.python()}")
+
+
+@nox.session(tags=["machine"])
+def vision(session: nox.Session) -> None:
+    """Install mlx-vlm, so that smoke can prove a drafter (`mtp: keep`)."""
+    if vision_environment.python() is None:
+        session.log("creating the environment with mlx-vlm (once)")
+    if reason := vision_environment.make():
+        session.warn(reason)
+        sys.exit(4)
+    session.log("mlx-vlm is installed, and the sessions of the stages use it. Without nox, run:")
+    session.log(f"export {vision_environment.VARIABLE}={vision_environment.python()}")
 
 
 @nox.session(tags=["start"])
@@ -415,6 +431,7 @@ def lock(session: nox.Session) -> None:
     lock_file.LOCK.write_text(f"{made_from}\n{text}", encoding="utf-8")
     if reason := lock_file.stale(PROJECT):
         session.error(reason)
+    lock_vision(session)
     lock_pytorch(session)
 
 
@@ -431,6 +448,18 @@ def lock_pytorch(session: nox.Session) -> None:
         session.warn(f"{page} cannot be reached ({error}); {torch_environment.HASHES.name} is unchanged")
         return
     torch_environment.HASHES.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def lock_vision(session: nox.Session) -> None:
+    """Write the hashes of what the session `vision` installs without its dependencies."""
+    wanted = "\n".join(PROJECT["project"]["optional-dependencies"]["vision"])
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder, "vision.in")
+        asked.write_text(f"{wanted}\n", encoding="utf-8")
+        start(
+            session, "uv", "pip", "compile", "--quiet", "--no-deps", "--universal", "--python-version", "3.10",
+            "--generate-hashes", "--no-header", "--no-annotate", "-o", str(vision_environment.ALONE), str(asked),
+        )  # fmt: skip
 
 
 def compile_lock(session: nox.Session, *options: str) -> None:

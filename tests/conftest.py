@@ -18,6 +18,7 @@ from filelock import FileLock
 import in_process
 import smollm2
 import torch_environment
+import vision_environment
 from mlx_publish.children.torch import VARIABLE, Torch, find_torch
 from models import answer_table, make_scripted
 from pipeline import User
@@ -91,6 +92,18 @@ def torch_python() -> Path:
         pytest.skip("no torch here, and no build of it for this machine")
     reason = torch_environment.make()
     python = torch_environment.python()
+    if python is None:
+        pytest.skip(reason)
+    return python
+
+
+@pytest.fixture(scope="session")
+def vision_python() -> Path:
+    """A Python with mlx-vlm: the one that is named, or that of the session `vision`, made once."""
+    if given := os.environ.get(vision_environment.VARIABLE):
+        return Path(given)
+    reason = vision_environment.make()
+    python = vision_environment.python()
     if python is None:
         pytest.skip(reason)
     return python

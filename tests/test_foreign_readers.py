@@ -35,6 +35,8 @@ OURS = {
     "verify/weights.py": "from_json of records takes parsed data",
     "verify/learned.py": "from_json of records takes parsed data",
     "conversion/sensitive.py": "from_json of records takes parsed data",
+    "conversion/drafting.py": "from_json of records takes parsed data",
+    "source/drafted.py": "from_json of records takes parsed data",
     "source/logits.py": "from_json of records takes parsed data",
     "source/gains.py": "from_json of records takes parsed data",
     "source/rounding.py": "from_json of records takes parsed data",
@@ -49,7 +51,8 @@ OURS = {
     "engine/twin.py": "a config that we wrote for the child",
     "engine/unpacking.py": "how weights are packed, as our parent wrote it",
     "engine/logits_store.py": "passages that our child wrote",
-    "children/torch.py": "an answer of our child",
+    "children/other_python.py": "an answer of our child",
+    "engine/speculating.py": "a config that we wrote",
     "chat/engines.py": "an answer of our child, and a package that the operator installed",
     # files of the package
     "engine/tokenizing.py": "data/probes.json",

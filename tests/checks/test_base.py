@@ -82,6 +82,8 @@ def test_these_cannot_be_accepted_away() -> None:
         "no-secrets",
         "modality",
         "modality-weights",
+        "mtp-heads",
+        "mtp-same",
         "end-ids",
         "links-inside",
         "file-names",

@@ -28,11 +28,16 @@ ALLOWED = (
     "USE_POLICY.md",
     "preprocessor_config.json",
     "quantization-plan.yaml",
+    "mtp/config.json",
+    "mtp/model.safetensors",
+    "mtp/model-00001-of-00002.safetensors",
+    "mtp/model.safetensors.index.json",
 )
 FORBIDDEN = (".env", ".DS_Store", "train.log", "modeling.py", "license.py", "pytorch_model.bin", "model.fp16.safetensors",
              "model-1-of-2.safetensors", "model.safetensors\n", "xmodel.safetensors", "sub/README.md", "sub/config.json",
              ".git/config", ".cache/huggingface/x", "additional_chat_templates/.env", "tokens.txt", "id_rsa", "README",
              "readme.md", "../README.md", "", "notice.pkl", "optimizer.pt", "config.json.bak", ".tiktoken",
+             "mtp/README.md", "mtp/tokenizer.json", "mtp/modeling.py", "mtp/mtp/config.json", "mtp/.env", "nextn/config.json",
              "sub/quantization-plan.yaml", "quantization-plan.yml", "plan.yaml")  # fmt: skip
 
 
@@ -107,6 +112,17 @@ def test_weights_are_those_that_the_index_names(tmp_path: Path) -> None:
     assert strangers(tmp_path) == [
         f"{second} (not named by the index)",
         f"{third} (named by the index, but missing)",
+    ]
+
+
+def test_weights_of_a_drafter_are_those_that_its_own_index_names(tmp_path: Path) -> None:
+    first, second, third = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
+    fill(tmp_path, "model.safetensors", f"mtp/{first}", f"mtp/{second}", "mtp/notes.txt")
+    (tmp_path / "mtp/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": first, "b": third}}))
+    assert strangers(tmp_path) == [
+        f"mtp/{second} (not named by the index)",
+        "mtp/notes.txt",
+        f"mtp/{third} (named by the index, but missing)",
     ]
 
 

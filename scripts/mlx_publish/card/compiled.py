@@ -998,6 +998,7 @@ def use(environment):
         l_0_e = resolve('e')
         l_0_snippet = resolve('snippet')
         l_0_commands = resolve('commands')
+        l_0_drafter = resolve('drafter')
         l_0_sampling = resolve('sampling')
         l_0_swift = resolve('swift')
         l_0_switch = resolve('switch')
@@ -1060,6 +1061,20 @@ def use(environment):
         yield '\n\nOpenAI-compatible API on localhost:\n\n'
         yield str(environment.finalize(t_2(environment.getattr((undefined(name='commands') if l_0_commands is missing else l_0_commands), 'request'), 'sh')))
         yield '\n\n'
+        if (undefined(name='drafter') if l_0_drafter is missing else l_0_drafter):
+            pass
+            yield '### Faster, with the multi-token heads\n\n'
+            yield str(environment.finalize(t_1(environment.getattr(environment.getattr((undefined(name='e') if l_0_e is missing else l_0_e), 'drafter'), 'folder'))))
+            yield ' has the multi-token heads of the source, as a drafter for\n[mlx-vlm](https://github.com/Blaizzy/mlx-vlm): it proposes tokens, which the model accepts or rejects.\n\n'
+            yield str(environment.finalize(t_2(environment.getattr((undefined(name='drafter') if l_0_drafter is missing else l_0_drafter), 'command'), 'sh')))
+            yield '\n\n'
+            if environment.getattr((undefined(name='drafter') if l_0_drafter is missing else l_0_drafter), 'snippet'):
+                pass
+                yield str(environment.finalize(t_2(environment.getattr((undefined(name='drafter') if l_0_drafter is missing else l_0_drafter), 'snippet'), 'python')))
+                yield '\n\n'
+            yield '\n'
+            yield str(environment.finalize(environment.getattr((undefined(name='drafter') if l_0_drafter is missing else l_0_drafter), 'words')))
+            yield '\n\n'
         if (undefined(name='sampling') if l_0_sampling is missing else l_0_sampling):
             pass
             yield '### Sampling\n\nThe source recommends '
@@ -1126,7 +1141,7 @@ def use(environment):
             l_1_title = l_1_value = missing
 
     blocks = {}
-    debug_info = '1=39&2=42&11=46&15=50&17=52&20=55&27=59&29=61&32=64&35=67&41=71&45=73&47=75&50=79&51=90&55=96&58=99&60=101&66=103&69=105&72=108&73=112&74=116&78=121&81=124&87=127&94=130&95=134'
+    debug_info = '1=40&2=43&11=47&15=51&17=53&20=56&27=60&29=62&32=65&35=68&41=72&45=74&47=76&50=79&53=81&55=83&56=85&60=88&63=90&66=94&67=105&71=111&74=114&76=116&82=118&85=120&88=123&89=127&90=131&94=136&97=139&103=142&110=145&111=149'
     return locals()
 
 
@@ -1392,7 +1407,7 @@ TEMPLATES = {
     "measured.md.j2": ("741ba6fe642ed2570acd2d328a11a12027f91a78e855c54293427ba1a07e2212", measured),
     "notes.md.j2": ("31e9d244643580d1b67ae6dcfb799914ae69d7ab342cdf6bc25e6cd0bbce7586", notes),
     "quantized.md.j2": ("8dad00743f4642e3f8c758c08bfd4485a136fd104c89b7c7a3e86d9a1b18e2f8", quantized),
-    "use.md.j2": ("46c95ef9687c5bf2ba901a3b24d761b730068b51bd851438455f92093c90102c", use),
+    "use.md.j2": ("bc2e50a9c3a7738e7dc63016c882c601a311b6988f1178af5ae2cb5ea522a617", use),
     "variants.md.j2": ("e9c0c64d1820cc661cfe704a25354939feb52a28391d8aa7323f4924077b7063", variants),
     "verify.md.j2": ("ddfe0971d99283723ae9a50ee3e5f8b660d326119dff22c7072a60d5d880440b", verify),
     "what.md.j2": ("151e6348a8a0f4521555e9a3f8543993c948bf45a7c3a231a83aead8e7f909a0", what),

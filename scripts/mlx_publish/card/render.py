@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import TemplateError
 
 from mlx_publish.card import chart
+from mlx_publish.card.drafter import drafter
 from mlx_publish.card.environment import render_body
 from mlx_publish.card.front_matter import front_matter, front_matter_text
 from mlx_publish.card.held import held, reference
@@ -104,6 +105,7 @@ def context(name: str, load_as: str, notes: str, evidence: Evidence) -> Mapping[
         "quantized": quantized(evidence),
         "held": held(evidence),
         "reference": reference(evidence),
+        "drafter": drafter(evidence),
         "needed": _needed(evidence),
         "sampling": _sampling(evidence, converter),
         "kit": _kit(evidence),

@@ -8,6 +8,7 @@ from typing import Any
 from mlx_publish.checks.answers import ANSWERS
 from mlx_publish.checks.base import Check
 from mlx_publish.checks.built import BUILT
+from mlx_publish.checks.drafter import HEADS, PROVEN, WRITTEN
 from mlx_publish.checks.earned import EARNED
 from mlx_publish.checks.fidelity import FIDELITY
 from mlx_publish.checks.held_built import HELD_BUILT
@@ -20,9 +21,9 @@ from mlx_publish.checks.template import TEMPLATE
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT
 
 JUDGED: Mapping[str, tuple[Check[Any], ...]] = {
-    "inspect": INSPECT,
-    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *PLANNED, *TOKENIZER_OUTPUT),
-    "smoke": (*TEMPLATE, *ANSWERS),
+    "inspect": (*INSPECT, *HEADS),
+    "convert": (*BUILT, *HELD_BUILT, *CONVERT, *WRITTEN, *PLANNED, *TOKENIZER_OUTPUT),
+    "smoke": (*TEMPLATE, *ANSWERS, *PROVEN),
     "fidelity": (*FIDELITY, *EARNED, *REFERENCE),
     "benchmark": BENCHMARK,
 }

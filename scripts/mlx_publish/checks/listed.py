@@ -25,6 +25,8 @@ _LEARNED = frozenset({*_CHOSEN, "learning-helped", "gain-measured", "earns-bytes
 """Checks that evidence of a plain variant need not have, which may be older than they are."""
 _HELD = frozenset({"source-way", "base-named", "source-read", "source-plausible", "integers-kept"})
 """Checks of quantized sources alone."""
+_HEADS = frozenset({"mtp-heads", "mtp-same", "mtp-proven"})
+"""Checks of multi-token heads, of which evidence without a drafter has none, or the first alone."""
 _SAFETY = frozenset(name for stage in JUDGED for name, safety in BY_STAGE[stage].items() if safety)
 _NAMED = 5  # ids in a message
 
@@ -91,6 +93,7 @@ def _stage_faults(stage: str, ids: Sequence[str], evidence: Evidence, *, ran: bo
     known = [*BY_STAGE[stage], *_RAISED.get(stage, ())]
     learned = evidence.quantization is not None or bool(evidence.variant.options)
     spared = _TOLD | (frozenset() if learned else _LEARNED) | (frozenset() if evidence.source.held else _HELD)
+    spared |= frozenset() if evidence.drafter else _HEADS
     if lacking := [name for name in known if name not in ids and name not in spared]:
         yield Fault(f"lacks checks of {stage}: {_some(lacking)}", key="checks")
     if strange := [name for name in dict.fromkeys(ids) if name not in known]:

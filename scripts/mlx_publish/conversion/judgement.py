@@ -13,10 +13,12 @@ from mlx_publish.checks.output import CONVERT, Built
 from mlx_publish.checks.planned import PLANNED, PlannedFacts
 from mlx_publish.checks.tokenizer_output import TOKENIZER_OUTPUT, TokenizerOutput
 from mlx_publish.context import Context
+from mlx_publish.conversion.drafting import Drafting
 from mlx_publish.conversion.planning import Followed
 from mlx_publish.conversion.side import add_side_files, claim_text_alone, write_stopping
 from mlx_publish.evidence.conversion import Conversion, Repacked, Written
 from mlx_publish.evidence.digests import FileDigest, folder_digest, sha256_of, sha256_of_all
+from mlx_publish.evidence.drafter import Drafter
 from mlx_publish.evidence.quantization import PLAN_FILE, Quantization
 from mlx_publish.evidence.report import Finding
 from mlx_publish.evidence.results import Converted, ReadFrom
@@ -38,6 +40,7 @@ class Made:
     conversion: Conversion
     tokenizer: TokenizerOutput
     plan: Followed | None = None
+    drafting: Drafting | None = None
 
     @property
     def source_tensors(self) -> tuple[TensorInfo, ...]:
@@ -64,11 +67,13 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
     write_stopping(folder, made.tokenizer.stopping)
     if inspected.source.modality == "text":
         claim_text_alone(folder)
+    if made.drafting:
+        made.drafting.place(folder)
     files, written = FolderFiles(folder), made.conversion.variants.get(variant.label, Written())
     built = Built(
         variant=variant,
         source_tensors=made.source_tensors,
-        tensors={path: files.header(path) for path in files.entries if path.endswith(".safetensors")},
+        tensors={path: files.header(path) for path in files.entries if _is_weights(path)},
         index=read_json_file(files, INDEX),
         config=read_json_file(files, "config.json") or {},
         source_sha256={path: sha256_of(prepared.source / path) for path in prepared.side_files},
@@ -79,7 +84,13 @@ def judge(made: Made, folder: Path) -> tuple[tuple[Finding, ...], Built | None]:
         names=(variant.label, context.recipe.destinations[variant.label].name),
     )
     checks += run_checks(CONVERT, built, context.recipe.accepted)
+    checks += made.drafting.checks(context.recipe) if made.drafting else ()
     return checks + run_checks(PLANNED, _planned(made, built), context.recipe.accepted), built
+
+
+def _is_weights(path: str) -> bool:
+    """Return whether a file has weights of the model; those of a drafter lie in a folder of its own."""
+    return path.endswith(".safetensors") and "/" not in path
 
 
 def _planned(made: Made, built: Built) -> PlannedFacts | None:
@@ -122,7 +133,11 @@ def read_from(made: Made) -> ReadFrom | None:
 
 
 def result_of(
-    built: Built, folder: Path, chosen: Quantization | None = None, source: ReadFrom | None = None
+    built: Built,
+    folder: Path,
+    chosen: Quantization | None = None,
+    source: ReadFrom | None = None,
+    drafter: Drafter | None = None,
 ) -> Converted:
     """Return what the report keeps of a converted folder.
 
@@ -142,4 +157,5 @@ def result_of(
         made_on=built.made_on,
         quantization=chosen,
         read_from=source,
+        drafter=drafter,
     )

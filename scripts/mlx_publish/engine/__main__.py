@@ -36,6 +36,7 @@ OPERATIONS = {
     "sensitivity": ("sensitivity", "sensitivity"),
     "twin": ("twin", "twin"),
     "differences": ("differences", "differences"),
+    "drafter": ("drafter", "drafter"),
 }
 
 _HELD = "mlx_publish.engine.held"
@@ -43,7 +44,7 @@ _PANIC = "PanicException"
 _READERS = ("/transformers/tokenization_", "/transformers/models/auto/tokenization_", "/mlx_lm/tokenizer_utils")
 _SHOWN = 300
 _NEEDED = frozenset({"mlx", "mlx_lm", "transformers", "tokenizers", "numpy", "huggingface_hub"})
-_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains"})
+_ON_THE_CPU = frozenset({"tokenizer", "chat", "device", "convert", "logits", "twin", "differences", "gains", "drafter"})
 """Operations that begin without a GPU; a conversion checks it before the source is asked."""
 
 

@@ -15,6 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 from mlx_publish.errors import Fault
 from mlx_publish.evidence.devices import DeviceKind, kind_of
 from mlx_publish.evidence.digests import SCHEMA
+from mlx_publish.evidence.drafters import DrafterSpec
 from mlx_publish.evidence.measurements import (
     ANY,
     SOME,
@@ -246,6 +247,7 @@ class Evidence(Record):
     words: Annotated[Words, ANY] = Field(title="Words")
     model: ModelSpec
     quantization: QuantizationSpec | None = None
+    drafter: DrafterSpec | None = None
     tools: Texts
     smoke: SmokeSpec | None
     fidelity: FidelitySpec | None

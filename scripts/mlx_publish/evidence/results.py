@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mlx_publish.evidence.conversion import MadeOn
 from mlx_publish.evidence.digests import FileDigest
+from mlx_publish.evidence.drafter import Drafter, DrafterProof
 from mlx_publish.evidence.measured import Against, Answer, Divergence, Messages
 from mlx_publish.evidence.proof import ReferenceProof, TwinProof
 from mlx_publish.evidence.quantization import Gain, Quantization
@@ -135,6 +136,8 @@ class Converted:
     """None for a source of plain numbers."""
     quantization: Quantization | None = field(default=None, metadata=LEFT_OUT)
     """How bits were chosen or learned; None for plain rounding."""
+    drafter: Drafter | None = field(default=None, metadata=LEFT_OUT)
+    """What was made of the source's multi-token heads; None where they are left out."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ class Smoke:
     """By the name of their question."""
     source_answers: Mapping[str, ShortAnswer]
     dialogues: Mapping[str, DialogueText]
+    drafter: DrafterProof | None = field(default=None, metadata=LEFT_OUT)
+    """How mlx-vlm generates with the drafter; None without one, or where it was not proven."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from mlx_publish.errors import BadInput, Refused
 from mlx_publish.evidence.digests import FileDigest, Read, git_sha1_of, listing, sha256_of_all
 from mlx_publish.evidence.quantization import PLAN_FILE
 from mlx_publish.hub.client import hub_api, hub_errors
+from mlx_publish.model.drafters import FOLDER as DRAFTER
 from mlx_publish.model.files import FileEntry
 from mlx_publish.model.legal import LARGEST, text_fault
 from mlx_publish.model.names import same_on_a_mac, shown
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_DRAFTER = frozenset({f"{DRAFTER}/config.json", f"{DRAFTER}/{INDEX}"})
 _OTHERS = frozenset({
     "README.md", "mlx-publish.json", "mlx-publish.sig", "ladder.svg", "config.json", "generation_config.json", INDEX,
     PLAN_FILE,
@@ -81,7 +83,8 @@ def is_same(file: Sent, entry: FileEntry | None) -> bool:
 
 def may_be_sent(path: str) -> bool:
     """Return whether a published model may hold a file of this name: an allow-list, not a deny-list."""
-    return bool(_WEIGHTS.fullmatch(path)) or path in _OTHERS or is_tokenizer(path) or is_legal(path)
+    weights = _WEIGHTS.fullmatch(path.removeprefix(f"{DRAFTER}/"))
+    return bool(weights) or path in _OTHERS or path in _DRAFTER or is_tokenizer(path) or is_legal(path)
 
 
 def strangers(folder: Path) -> list[str]:
@@ -90,7 +93,7 @@ def strangers(folder: Path) -> list[str]:
     These are not on the allow-list, hidden, links, no files at all, code or pickles under another name, legal files
     that are no texts, weights that the index does not name, or one file with another one on a Mac.
     """
-    indexed = _indexed(folder)
+    indexed, drafted = _indexed(folder), _indexed(folder / DRAFTER)
     paths = sorted(folder.rglob("*"))
     twins = same_on_a_mac([path.relative_to(folder).as_posix() for path in paths])
     refused = [f"{shown(twin)} (on a Mac it is {shown(name)})" for name, twin in twins]
@@ -98,10 +101,16 @@ def strangers(folder: Path) -> list[str]:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             continue
-        if (reason := _objection(path, name, indexed)) is not None:
+        of_drafter = path.parent == folder / DRAFTER
+        if (reason := _objection(path, name, drafted if of_drafter else indexed)) is not None:
             refused.append(f"{shown(name)}{reason}")
-    absent = sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
-    return refused + [f"{name} (named by the index, but missing)" for name in absent]
+    absent = [*_absent(folder, indexed), *(f"{DRAFTER}/{name}" for name in _absent(folder / DRAFTER, drafted))]
+    return refused + [f"{shown(name)} (named by the index, but missing)" for name in absent]
+
+
+def _absent(folder: Path, indexed: set[str] | None) -> list[str]:
+    """Return what an index names and the folder does not have."""
+    return sorted((indexed or set()) - {path.name for path in folder.iterdir()}) if folder.is_dir() else []
 
 
 def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
@@ -112,7 +121,7 @@ def _objection(path: Path, name: str, indexed: set[str] | None) -> str | None:
         return ""
     if name.endswith(".sig") and not is_signature(path):
         return " (not a signature written by ssh-keygen)"
-    if _WEIGHTS.fullmatch(name) and indexed is not None and name not in indexed:
+    if _WEIGHTS.fullmatch(path.name) and indexed is not None and path.name not in indexed:
         return " (not named by the index)"
     if not name.endswith(".safetensors") and _piece(path, 0, 4).startswith(_FOREIGN):
         return " (a program, a pickle or an archive)"

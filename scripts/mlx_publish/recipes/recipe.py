@@ -113,6 +113,11 @@ class Recipe:
         """Return the reason for which a failure of `check` is let through, or None."""
         return next((entry.reason for entry in self.spec.accept if entry.check == check), None)
 
+    @property
+    def asked_heads(self) -> dict[str, Any]:
+        """Return what is asked of multi-token heads, for the inputs of reports; empty where nothing is."""
+        return {"mtp": self.spec.mtp.model_dump(mode="json")} if self.spec.mtp else {}
+
     def digest_of(self, *keys: str) -> dict[str, Any]:
         """Return the keys of the recipe that a stage depends on, as plain data for its report."""
         data = self.spec.model_dump(mode="json")

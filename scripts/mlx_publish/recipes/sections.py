@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlx_publish.recipes import patterns
@@ -155,3 +155,42 @@ class SpeedTest(Strict):
     """Maximum difference between the fastest and the slowest trial, as a share of the median."""
     max_drift: float = Field(0.05, gt=0, le=1)
     """Maximum drop from the first to the last trial, as a share of the first."""
+
+
+_KEEP = "keep"
+
+
+class MultiTokenHeads(Strict):
+    """How the source's multi-token heads are kept, as a drafter beside the model."""
+
+    bits: Literal[2, 3, 4, 5, 6, 8] | None = None
+    """Bits of the drafter's matrices. Default: the source's own numbers, byte by byte."""
+    group_size: Literal[32, 64, 128] | None = None
+    """Weights that share a scale. Default: 64."""
+
+    @property
+    def group(self) -> int:
+        """The group size with its default filled in."""
+        return self.group_size or 64
+
+    @model_validator(mode="after")
+    def _group_is_of_bits(self) -> MultiTokenHeads:
+        if self.group_size and not self.bits:
+            reason = "needs bits; without bits the drafter keeps the source's numbers"
+            raise PydanticCustomError("mtp", "group_size {reason}", {"reason": reason})
+        return self
+
+
+def heads_kept(value: object) -> object:
+    """Read `keep`, or `8bit`, where a mapping may stand."""
+    if not isinstance(value, str):
+        return value
+    if value == _KEEP:
+        return {}
+    if found := re.fullmatch(r"([234568])bit", value):
+        return {"bits": int(found[1])}
+    reason = f"must be {_KEEP}, a width such as 8bit, or a mapping with bits and group_size"
+    raise PydanticCustomError("mtp", "{reason}", {"reason": reason})
+
+
+KeptHeads = Annotated[MultiTokenHeads, BeforeValidator(heads_kept, json_schema_input_type=MultiTokenHeads | str)]

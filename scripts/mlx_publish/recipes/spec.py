@@ -19,6 +19,7 @@ from mlx_publish.recipes.sections import (
     CalibrationText,
     CardWords,
     FidelityTest,
+    KeptHeads,
     SmokeTest,
     SpeedTest,
     Strict,
@@ -121,6 +122,17 @@ class RecipeSpec(Strict):
     ] = None
     """`text` publishes only the text part of a source that also takes images or audio; the destination name must say
     so. Without this key such a source is refused."""
+    mtp: Annotated[
+        KeptHeads | None,
+        Flag(
+            "keep|BITS",
+            "keep: publish the source's multi-token heads as a drafter for mlx-vlm; 8bit quantizes it",
+            input="keep publishes the source's multi-token heads as a drafter for mlx-vlm; 8bit quantizes it",
+        ),
+    ] = None
+    """`keep` publishes the source's [multi-token heads](drafter.md) as a drafter for mlx-vlm, in the folder `mtp/` of
+    the model, with the source's own numbers; a width such as `8bit`, or a mapping, quantizes it. Without this key they
+    are left out."""
     variants: Annotated[
         list[VariantEntry],
         BeforeValidator(all_variants, json_schema_input_type=list[VariantEntry] | Literal["auto"]),

@@ -15,13 +15,16 @@ from mlx_publish.evidence.digests import SCHEMA, read_back
 from mlx_publish.evidence.evidence import Evidence, ModelSpec, NotEvidence
 from mlx_publish.evidence.measurements import FidelitySpec, Memory, SpeedSpec
 from mlx_publish.evidence.records import from_json, to_json
+from mlx_publish.evidence.report import Report
 from mlx_publish.evidence.speed import CacheSize
 from mlx_publish.evidence.stages import MEASURED, TESTED
 from mlx_publish.model.sampling import recommended_sampling
-from mlx_publish.recipes.recipe import Variant
+from mlx_publish.recipes.recipe import SmokeTest, Variant
 from mlx_publish.text import kit
 
 SHORT_CONTEXT = 8192
+_OWN = ("quantization", "drafter")
+"""Keys of `convert`'s result that stand for themselves in evidence."""
 
 
 def bound_of(context: Context, variant: Variant) -> Bound:
@@ -54,10 +57,11 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         # Where mlx-lm could not read the twin and the recipe accepts that, nothing was compared.
         "proof": to_json(inspected.twin) if inspected.twin and inspected.twin.texts else None,
         "words": context.recipe.digest_of("card")["card"],
-        "model": {key: value for key, value in converted.result.items() if key != "quantization"},
+        "model": {key: value for key, value in converted.result.items() if key not in _OWN},
         **({"quantization": converted.result["quantization"]} if "quantization" in converted.result else {}),
+        **({"drafter": _drafter(converted, smoke)} if "drafter" in converted.result else {}),
         "tools": converted.inputs["tools"],
-        "smoke": {**smoke.result, "asked": {"system": asked.system, "prompt": asked.prompt}} if smoke else None,
+        "smoke": _smoke(smoke, asked) if smoke else None,
         "fidelity": measured["fidelity"].result if "fidelity" in measured else None,
         "benchmark": measured["benchmark"].result if "benchmark" in measured else None,
         "ladder": ladder_of(context),
@@ -81,6 +85,17 @@ def assemble(context: Context, variant: Variant, bound: Bound) -> Evidence:
         return Evidence.of(read_back(data))
     except NotEvidence as error:
         raise Bug(f"the evidence of {variant.label} is not whole: {error.faults[0]}") from error
+
+
+def _smoke(smoke: Report, asked: SmokeTest) -> dict[str, object]:
+    result = {key: value for key, value in smoke.result.items() if key not in _OWN}
+    return {**result, "asked": {"system": asked.system, "prompt": asked.prompt}}
+
+
+def _drafter(converted: Report, smoke: Report | None) -> dict[str, object]:
+    """Return what was made of multi-token heads, with the `proof` that it drafts where there is one."""
+    proof = smoke.result.get("drafter") if smoke else None
+    return {**converted.result["drafter"], **({"proof": proof} if proof else {})}
 
 
 def ladder_of(context: Context) -> list[dict[str, object]]:

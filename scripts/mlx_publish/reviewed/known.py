@@ -28,12 +28,12 @@ _REPORT = {
     **dict.fromkeys(("schema", "generator"), "this version"),
     **dict.fromkeys(("recipe", "destination", "templates", "variant", "words", "untested"), "the recipe"),
     **dict.fromkeys(("source", "licence", "language", "config", "proof"), "inspect.json"),
-    **dict.fromkeys(("model", "quantization", "tools"), "convert.json"),
+    **dict.fromkeys(("model", "quantization", "drafter", "tools"), "convert.json"),
     "sampling": "generation_config.json",
     **{stage: f"{stage}.json" for stage in MEASURED},
 }
 """By top key, what knows it."""
-_SURE = tuple(key for key in _REPORT if key not in ("proof", *MEASURED))
+_SURE = tuple(key for key in _REPORT if key not in ("proof", "drafter", *MEASURED))
 _BY_THE_HOUR = frozenset({"not-taken", "revision"})
 """Checks that say another thing when a recipe is pinned, or once the destination exists; no card repeats them."""
 _OF_THE_MACHINE = frozenset({"twin-equal", "room"})
@@ -66,6 +66,7 @@ def compare(context: Context, variant: Variant, evidence: Evidence, attested: st
             differences += [difference for difference in found if difference.field not in _OF_ANY_MACHINE]
     differences += _kit(evidence)
     differences += _proof(evidence, here)
+    differences += _drafter(evidence, here, measured)
     differences += ladder_differences(context, variant, evidence, here.ladder, attested=bool(attested))
     differences += chat_differences(context, variant, evidence)
     differences += _calibration(context, variant, evidence)
@@ -110,6 +111,7 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
         "config": tuple(own["config"] | stated["config"]),
         "model": ("parameters", "weight_bytes", "bits_per_weight"),
         "quantization": ("method", "deterministic", "plan", "calibration"),
+        "drafter": ("model_type", "bits", "group_size", "tensors", "weight_bytes", "parameters"),
     }
     differences: list[Difference] = []
     for top, keys in wanted.items():
@@ -119,6 +121,16 @@ def of_source(context: Context, variant: Variant, evidence: Evidence) -> list[Di
                 differences += walk(f"{top}.{key}", theirs.get(key), here.get(key), _REPORT[top])
     # The publisher's recipe pins a file of its own; here it is the published one, whose digest is compared.
     return [difference for difference in differences if difference.field != "variant.options.plan"]
+
+
+def _drafter(evidence: Evidence, here: Evidence, measured: Sequence[str]) -> Iterator[Difference]:
+    """Compare what was made of multi-token heads, and how it drafts where this job measured that."""
+    left_out = () if "smoke" in measured else ("proof",)
+    stated, own = (
+        {key: value for key, value in one.drafter.plain.items() if key not in left_out} if one.drafter else None
+        for one in (evidence, here)
+    )
+    yield from walk("drafter", stated, own, _REPORT["drafter"])
 
 
 def _kit(evidence: Evidence) -> Iterator[Difference]:

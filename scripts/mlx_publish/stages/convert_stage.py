@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from mlx_publish.context import Context, Outcome
 from mlx_publish.conversion.again import note_converted
+from mlx_publish.conversion.drafting import drafting
 from mlx_publish.conversion.judgement import Made, judge, read_from, result_of
 from mlx_publish.conversion.planned_file import named_as_given
 from mlx_publish.conversion.planning import follows, given_plan, plan_inputs, plans_of
@@ -38,6 +39,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "variant": variant.model_dump(mode="json"),
         "tools": versions(*converter(context).packages),
         **plan_inputs(context, variant),
+        **context.recipe.asked_heads,
     }
 
 
@@ -80,6 +82,7 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     paths = context.inspected(variants[0]).source.files
     context.console.progress(f"fetching {len(paths)} files of {context.recipe.source_name}")
     with ExitStack() as stack:
+        drafter_aside = stack.enter_context(context.work.aside("drafter"))
         folders = {v.label: stack.enter_context(context.work.aside(v.label)) / "model" for v in variants}
         prepared = prepare(source, paths, stack.enter_context(context.work.aside("source")), beside=True)
         try_tokenizer(prepared.source, _trial(context))
@@ -93,18 +96,20 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
             given = {files[v.label]: path for v in variants if v.label in files and (path := given_plan(context, v))}
             with named_as_given(given):
                 conversion = convert_weights(context, variants, folders, prepared, order, files)
+            drafted = drafting(context, prepared, drafter_aside)
             tokenizer = mending.finish(conversion.tokenizer, rows)
         context.settle()
 
         def put_in_place(variant: Variant) -> Outcome:
             folder = folders[variant.label]
             plan = plans.get(variant.label)
-            made = Made(context, variant, prepared, conversion, tokenizer, plan)
+            made = Made(context, variant, prepared, conversion, tokenizer, plan, drafted)
             checks, built = judge(made, folder)
             if built is None:
                 return Outcome(checks)
             chosen = quantization_of(context, variant, conversion.variants.get(variant.label), plan)
-            result = result_of(built, folder, chosen, read_from(made))
+            told = drafted.told if drafted else None
+            result = result_of(built, folder, chosen, read_from(made), told)
             if all(check.status != "fail" for check in checks):
                 folder.chmod(0o755)
                 model = context.work.model(variant.label)

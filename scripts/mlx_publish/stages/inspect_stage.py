@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mlx_publish.checks.base import run_checks, run_in_groups
 from mlx_publish.checks.calibration import CalibrationFacts
+from mlx_publish.checks.drafter import HEADS, concerns
 from mlx_publish.checks.facts import SourceFacts
 from mlx_publish.checks.licence import REVISION, licence_of
 from mlx_publish.checks.source import GROUPS
@@ -48,6 +49,7 @@ def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
         "twin": twin_tools(context),
         "policy": policy.spec.model_dump(include={"largest_source", "licenses"}) if policy else None,
         **({"calibration": to_json(text)} if text else {}),
+        **context.recipe.asked_heads,
     }
 
 
@@ -62,7 +64,7 @@ def _identity(context: Context) -> str | Later:
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
     """Look at metadata, then at headers; judge once for each variant, and the machine where the model may come."""
     facts = {variant.label: _facts(context, variant) for variant in variants}
-    checks = {label: run_in_groups(GROUPS, own, context.recipe.accepted) for label, own in facts.items()}
+    checks = {label: _judge(own) for label, own in facts.items()}
     if let_pass := [own for label, own in facts.items() if not _is_refused(checks[label])]:
         first, left = let_pass[0], [own.variant for own in let_pass]
         if policy := policy_of(context):
@@ -75,6 +77,14 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         loads = {variant.label: judge_load(context, first.source, variant) for variant in left}
         checks |= {label: (*checks[label], room, *found) for label, found in loads.items()}
     return {label: _outcome(context, checks[label], own) for label, own in facts.items()}
+
+
+def _judge(facts: SourceFacts) -> tuple[Finding, ...]:
+    """Run all checks, and that of multi-token heads where there are any, or where they are asked for."""
+    findings = run_in_groups(GROUPS, facts, facts.recipe.accepted)
+    if _is_refused(findings) or not concerns(facts):
+        return findings
+    return findings + run_in_groups((HEADS,), facts, facts.recipe.accepted)
 
 
 def _outcome(context: Context, checks: tuple[Finding, ...], facts: SourceFacts) -> Outcome:

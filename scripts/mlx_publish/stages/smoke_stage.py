@@ -9,11 +9,13 @@ from mlx_publish.chat.engines_look import by_engine
 from mlx_publish.chat.look import Look
 from mlx_publish.checks.answers import ANSWERS, AnswerFacts
 from mlx_publish.checks.base import run_checks
+from mlx_publish.checks.drafter import PROVEN
 from mlx_publish.checks.template import TEMPLATE, differences
 from mlx_publish.checks.template_facts import TemplateFacts
 from mlx_publish.children.jobs import Job, run_job, run_jobs
 from mlx_publish.context import Context, Outcome
 from mlx_publish.evidence import stages
+from mlx_publish.evidence.drafter import DrafterProof
 from mlx_publish.evidence.measured import Answer, Answers, ChatRendered, DialogueOrder, Question
 from mlx_publish.evidence.records import from_json, to_json
 from mlx_publish.evidence.results import DialogueText, Exchange, ShortAnswer, Smoke
@@ -22,6 +24,7 @@ from mlx_publish.model.select import is_tokenizer
 from mlx_publish.recipes.recipe import Variant
 from mlx_publish.source.answers import SourceAnswers, system_way
 from mlx_publish.source.bounds import at_once, bounds, job_of, keeps, measured_inputs, source_fits
+from mlx_publish.source.drafted import proven, vision_tools
 from mlx_publish.source.layout import readable_source
 from mlx_publish.source.resolve import metadata_of, source_of
 from mlx_publish.stages.stage import Stage
@@ -32,7 +35,8 @@ _LONGER = 32  # tokens more than twice those of the source that an answer may ta
 def inputs(context: Context, variant: Variant) -> Mapping[str, object]:
     """Return the converted bytes, the source's, and the questions."""
     source = context.report(variant, "inspect").inputs["source"]
-    return {**measured_inputs(context, variant, "smoke"), "source": source}
+    vision = {"vision": vision_tools()} if context.recipe.spec.mtp else {}
+    return {**measured_inputs(context, variant, "smoke"), "source": source, **vision}
 
 
 def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
@@ -55,7 +59,12 @@ def run(context: Context, variants: Sequence[Variant]) -> Mapping[str, Outcome]:
         facts = AnswerFacts(warnings, made, source, long, asking.long_text.reason)
         checks = run_checks(TEMPLATE, template, context.recipe.accepted)
         checks += run_checks(ANSWERS, facts, context.recipe.accepted)
-        outcomes[variant.label] = Outcome(checks, _result(asking.questions()[0], template, facts))
+        result = _result(asking.questions()[0], template, facts)
+        if context.recipe.spec.mtp:
+            proof = proven(context, variant, _rendered(asking.questions(), chat), made.stop_ids)
+            checks += run_checks(PROVEN, proof, context.recipe.accepted)
+            result = replace(result, drafter=proof if isinstance(proof, DrafterProof) else None)
+        outcomes[variant.label] = Outcome(checks, result)
         context.console.say(f"{variant.label} answers:")
         context.console.quote(made.answers["asked"].answer)
     return outcomes

@@ -89,8 +89,8 @@ class Published:
         return self.files.read(path).decode("utf-8", "replace") if path in self.entries else None
 
     def tensors(self) -> tuple[TensorInfo, ...]:
-        """Return the tensors of all weight files, by their headers alone."""
-        paths = sorted(path for path in self.entries if path.endswith(".safetensors"))
+        """Return the tensors of all weight files of the model, by their headers alone; a drafter is none of it."""
+        paths = sorted(path for path in self.entries if path.endswith(".safetensors") and "/" not in path)
         return tuple(tensor for path in paths for tensor in self.files.header(path))
 
 

@@ -110,11 +110,18 @@ def recipe_of(evidence: Evidence, given: Given = NOTHING, plan: Path | None = No
             "variants": [_variant(evidence.variant, plan)],
             "accept": [{"check": check.id, "reason": check.accepted} for check in evidence.checks if check.accepted],
             **({"modality": origin.modality} if origin.modality else {}),
+            **_heads(evidence),
             **({"revision": origin.identity} if origin.repo else {}),
             **_texts(evidence, given.calibration),
             **{key: value for key, value in names.items() if value},
         }
     )
+
+
+def _heads(evidence: Evidence) -> Mapping[str, object]:
+    """Return how multi-token heads were kept; nothing where they were left out."""
+    kept = {"bits": evidence.drafter.bits, "group_size": evidence.drafter.group_size} if evidence.drafter else None
+    return {} if kept is None else {"mtp": {key: value for key, value in kept.items() if value} or "keep"}
 
 
 def _texts(evidence: Evidence, file: str) -> Mapping[str, Mapping[str, object]]:
