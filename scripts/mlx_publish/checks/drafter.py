@@ -16,8 +16,8 @@ WITHOUT = "Leave out mtp: the model itself loses nothing."
 _KEY = "mtp: keep"
 _TIE = {"float32": 0.1}
 _HALF_TIE = 0.25
-"""Nats by which rounding alone may turn a choice. In float32, mlx-vlm was 0.02 apart on a random model with experts, whose
-routers turn rounding into steps; logits in half precision have steps of up to an eighth."""
+"""Nats by which rounding alone may turn a choice. In float32, mlx-vlm was 0.02 apart on a random model with experts,
+whose routers turn rounding into steps; logits in half precision have steps of up to an eighth."""
 _MOST = 0.5
 """Share of the answers that ties may turn."""
 
