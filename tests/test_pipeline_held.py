@@ -45,4 +45,4 @@ def test_a_quantized_repo_is_not_named_as_the_base_model(tmp_path: Path, user: U
         "inspect", "--source", tmp_path / "Tiny-FP8", "--work", tmp_path / "work", "--variants", "mxfp8", "--verbose"
     )
     assert "the source is a quantization of Tiny, its name says, and the card names no base model" in ended.text
-    assert "14 weights are held as fp8, 8 bits; they are repacked without rounding" in ended.text
+    assert "14 weights are held as fp8, 8 bits; they are repacked" in ended.text

@@ -26,9 +26,9 @@ def test_a_plain_source_has_none_of_these_checks() -> None:
 @pytest.mark.parametrize(
     ("variant", "status", "words"),
     [
-        ("mxfp8", "pass", "1 weights are held as fp8, 8 bits; they are repacked without rounding, if their numbers"),
+        ("mxfp8", "pass", "1 weights are held as fp8, 8 bits; they are repacked, if their numbers"),
         ("4bit", "pass", "read exactly, rounded once to bfloat16 and then quantized (only mxfp8 has numbers of 8-bit"),
-        ("4.6bpw", "pass", "those whose bits and groups stay are repacked without rounding, others are read exactly"),
+        ("4.6bpw", "pass", "those whose bits and groups stay are repacked, others are read exactly"),
         ("4bit-gptq", "pass", "and then quantized (its method learns the weights anew)"),
         ("8bit", "warn", "a quantization of a quantization with as many bits: 1 weights"),
         ("bf16", "warn", "bf16 of a source of 8 bits: larger than it, and no more exact; 1 weights"),

@@ -83,8 +83,8 @@ def _in_words(way: Way, packing: Packing, dtype: str | None) -> str:
     if not way.quantizes:
         return f"they are {read}"
     if way.by_module:
-        return f"those whose bits and groups stay are repacked without rounding, others are {read} and then quantized"
-    kept = "repacked without rounding, if their numbers allow it"
+        return f"those whose bits and groups stay are repacked, others are {read} and then quantized"
+    kept = "repacked, if their numbers allow it"
     if way.repacked == way.weights:
         return f"they are {kept}"
     why = "; ".join(list(way.reasons)[:2])
