@@ -1,0 +1,187 @@
+"""A parent of a streamed conversion: it lets the shards of a complete folder arrive in pieces, one at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_publish.engine.streaming_arrivals import Stream
+
+KEY = "k" * 64
+
+
+@dataclass
+class Parent:
+    """Plays the parent in a thread; `whole` is the complete source, `work` the folder of the stream."""
+
+    whole: Path
+    work: Path
+    seed: int = 0
+    pieces: int = 5
+    """In how many pieces a shard arrives."""
+    at_once: bool = False
+    """Whether all shards lie there from the beginning, as from a local cache."""
+    unproven: str = ""
+    """A shard whose digest turns out to be wrong."""
+    most_shards: int = 0
+    """The most bytes on the disk of all shards together."""
+    most_spilled: int = 0
+    emptied: list[str] = field(default_factory=list)
+    fetched: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.order = sorted(path.name for path in self.whole.glob("*.safetensors"))
+        self.links = self.work / "links"
+        self.shards = self.work / "stream" / "shards"
+        self.begin()
+
+    @property
+    def stream(self) -> Stream:
+        """What the job says."""
+        at = self.work / "stream"
+        names = {name: str(at / name) for name in ("arrived", "journal", "spill", "out")}
+        return Stream(**names, key=KEY, order=self.order)
+
+    @property
+    def job(self) -> dict[str, Any]:
+        return asdict(self.stream)
+
+    def begin(self) -> None:
+        """Lay out what is not there yet: headers, links, and an empty list of arrivals."""
+        self.shards.mkdir(parents=True, exist_ok=True)
+        self.links.mkdir(exist_ok=True)
+        for path in self.whole.iterdir():
+            link = self.links / path.name
+            if path.name in self.order:
+                if not (self.shards / path.name).exists():
+                    self._empty(path.name)
+                path = self.shards / path.name
+            if not link.is_symlink():
+                link.symlink_to(path.resolve())
+        (self.work / "stream" / "arrived").write_bytes(b"")
+
+    def __enter__(self) -> Parent:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        assert self._thread
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._all()
+        except BaseException as error:  # noqa: BLE001  it is raised where the parent ends
+            self._error = error
+
+    def _all(self) -> None:
+        rng = random.Random(self.seed)
+        done = self.done()
+        for name in done:
+            self._empty(name)
+        for name in [name for name in self.order if name not in done]:
+            for _ in self._arrive(name, rng):
+                if self._stop.is_set():
+                    return
+                self._measure()
+            if name == self.unproven:
+                self._stop.wait()
+                return
+            self._say("proven", name)
+            if not self.at_once and not self._wait(lambda name=name: name in self.done()):
+                return
+            self._measure()
+            if not self.at_once:
+                self._empty(name)
+                self.emptied.append(name)
+        self._wait(lambda: len(self.done()) == len(self.order))
+
+    def _arrive(self, name: str, rng: random.Random) -> Any:
+        data = (self.whole / name).read_bytes()
+        if name == self.unproven:  # one byte of its last tensor
+            data = data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
+        size, at = len(data), 0
+        header = 8 + int.from_bytes(data[:8], "little")
+        count = 1 if self.at_once else self.pieces
+        ends = [*sorted(rng.randint(header, size) for _ in range(count - 1)), size]
+        with (self.shards / name).open("r+b") as file:
+            for end in ends:
+                file.seek(at)
+                file.write(data[at:end])
+                file.flush()
+                self.fetched += end - at
+                self._say(str(end), name)
+                at = end
+                if not self.at_once:
+                    time.sleep(rng.random() * 0.02)
+                yield
+
+    def _say(self, word: str, name: str) -> None:
+        with (self.work / "stream" / "arrived").open("a") as file:
+            file.write(f"{word}\t{name}\n")
+
+    def _wait(self, ready: Callable[[], bool]) -> bool:
+        while not ready():
+            self._measure()
+            if self._stop.wait(0.005):
+                return False
+        return True
+
+    def done(self) -> list[str]:
+        """The shards that the journal names."""
+        journal = self.work / "stream" / "journal"
+        if not journal.exists():
+            return []
+        lines = journal.read_text().split("\n")[:-1]
+        return [json.loads(line)["shard"] for line in lines[1:]]
+
+    def _empty(self, name: str) -> None:
+        """Leave a shard's header and size alone, in the same file."""
+        size = (self.whole / name).stat().st_size
+        with (self.whole / name).open("rb") as file:
+            start = file.read(8)
+            head = start + file.read(int.from_bytes(start, "little"))
+        path = self.shards / name
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.ftruncate(descriptor, 0)
+        os.ftruncate(descriptor, size)
+        os.pwrite(descriptor, head, 0)
+        os.close(descriptor)
+
+    def _measure(self) -> None:
+        self.most_shards = max(self.most_shards, taken(self.shards))
+        self.most_spilled = max(self.most_spilled, taken(self.work / "stream" / "spill"))
+
+
+def taken(folder: Path) -> int:
+    """Bytes that the files of a folder take of the disk."""
+    total = 0
+    if folder.exists():
+        for path in folder.iterdir():
+            try:
+                total += path.stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def digests(folder: Path, names: Sequence[str] = ("model*", "config.json")) -> dict[str, bytes]:
+    """Names and bytes of what was made."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for name in names for path in sorted(folder.rglob(name))
+    }
