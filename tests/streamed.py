@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from mlx_publish.engine import convert as converting
+from mlx_publish.engine.streaming import streamed
 from mlx_publish.engine.streaming_arrivals import Stream
+from mlx_publish.evidence.conversion import Conversion, VariantOrder
+from mlx_publish.evidence.records import to_json
+from mlx_publish.model.normalise import normalise_config
+from models import make_model
+from tensor_file import read_tensors, write_tensors
 
 KEY = "k" * 64
 
@@ -68,6 +78,8 @@ class Parent:
                 path = self.shards / path.name
             if not link.is_symlink():
                 link.symlink_to(path.resolve())
+        for name in self.done():  # before a child reads the headers
+            self._empty(name)
         (self.work / "stream" / "arrived").write_bytes(b"")
 
     def __enter__(self) -> Parent:
@@ -92,8 +104,6 @@ class Parent:
     def _all(self) -> None:
         rng = random.Random(self.seed)
         done = self.done()
-        for name in done:
-            self._empty(name)
         for name in [name for name in self.order if name not in done]:
             for _ in self._arrive(name, rng):
                 if self._stop.is_set():
@@ -185,3 +195,91 @@ def digests(folder: Path, names: Sequence[str] = ("model*", "config.json")) -> d
     return {
         str(path.relative_to(folder)): path.read_bytes() for name in names for path in sorted(folder.rglob(name))
     }
+
+
+ORDERS = [
+    VariantOrder("", "4bit", True, 4, 64, "affine", None, None),
+    VariantOrder("", "8bit", True, 8, 32, "affine", None, None),
+    VariantOrder("", "mxfp4", True, 4, 32, "mxfp4", None, None),
+    VariantOrder("", "nvfp4", True, 4, 16, "nvfp4", None, "float16"),
+    VariantOrder("", "mixed", True, 4, 64, "affine", "mixed_3_6", None),
+    VariantOrder("", "bf16", False, None, None, None, None, "bfloat16"),
+]
+
+
+def made(folder: Path, arch: str, shards: int = 5, **options: Any) -> Path:
+    hybrid = arch in {"lfm2", "qwen3_5"}
+    options = {"layers": 4 if hybrid else 2, "tie": arch != "deepseek_v3", **options}
+    source = make_model(folder, arch, shards=shards, **options)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(normalise_config(config)[0]))
+    return source
+
+
+def ordered(to: Path, orders: list[VariantOrder] = ORDERS) -> list[VariantOrder]:
+    return [replace(order, folder=str(to / order.label)) for order in orders]
+
+
+def asked(source: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((source / "config.json").read_text())
+    return config
+
+
+def ordinary(source: Path, to: Path, orders: list[VariantOrder] = ORDERS) -> Conversion:
+    _, conversion = converting._convert(source, asked(source), ordered(to, orders), lambda _: None, keep=False)
+    return conversion
+
+
+def by_stream(parent: Parent, to: Path, orders: list[VariantOrder] = ORDERS) -> Conversion:
+    with parent:
+        return streamed(parent.links, asked(parent.whole), ordered(to, orders), parent.stream, lambda _: None)
+
+
+def scattered(source: Path, shards: int, seed: int = 1) -> Path:
+    """Deal the tensors of a source anew, at random, so that what belongs together lies in several shards."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for path in sorted(source.glob("*.safetensors")):
+        tensors |= read_tensors(path)
+        path.unlink()
+    return dealt(source, tensors, shards, seed)
+
+
+def dealt(source: Path, tensors: Mapping[str, NDArray[Any]], shards: int, seed: int = 1) -> Path:
+    names = sorted(tensors)
+    random.Random(seed).shuffle(names)
+    for path in source.glob("*.safetensors*"):
+        path.unlink()
+    for number in range(shards):
+        part = {name: tensors[name] for name in names[number::shards]}
+        write_tensors(source / f"model-{number + 1:05}-of-{shards:05}.safetensors", part)
+    return source
+
+
+def child(links: Path, config: dict[str, Any], orders: list[VariantOrder], stream: Stream, answer: Path) -> None:
+    """Convert in a process of its own."""
+    conversion = streamed(links, config, orders, stream, lambda _: None)
+    answer.write_text(repr(to_json(conversion)))
+
+
+def lived(parent: Parent, to: Path, orders: list[VariantOrder], seconds: float | None, answer: Path) -> bool:
+    """Let a child convert for so long; returns whether it came to its end."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["mlx_publish.engine.streaming", "transformers"])
+    process = processes.Process(
+        target=child, args=(parent.links, asked(parent.whole), ordered(to, orders), parent.stream, answer)
+    )
+    parent.begin()
+    with parent:
+        process.start()
+        process.join(seconds)
+        ended = process.exitcode is not None
+        process.kill()
+        process.join()
+    if ended:
+        assert process.exitcode == 0
+    return ended
+
+
+def by_stream_again(parent: Parent, to: Path, orders: list[VariantOrder]) -> Any:
+    parent.begin()
+    return by_stream(parent, to, orders)

@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from families import FAMILIES
-from mlx_publish.engine import convert as converting
-from mlx_publish.engine.streaming import streamed
-from mlx_publish.evidence.conversion import Conversion, VariantOrder
-from mlx_publish.model.normalise import normalise_config
-from models import ARCHITECTURES, make_model
-from streamed import Parent, digests
-
-ORDERS = [
-    VariantOrder("", "4bit", True, 4, 64, "affine", None, None),
-    VariantOrder("", "8bit", True, 8, 32, "affine", None, None),
-    VariantOrder("", "mxfp4", True, 4, 32, "mxfp4", None, None),
-    VariantOrder("", "nvfp4", True, 4, 16, "nvfp4", None, "float16"),
-    VariantOrder("", "mixed", True, 4, 64, "affine", "mixed_3_6", None),
-    VariantOrder("", "bf16", False, None, None, None, None, "bfloat16"),
-]
-
-
-def made(folder: Path, arch: str, shards: int = 5, **options: Any) -> Path:
-    hybrid = arch in {"lfm2", "qwen3_5"}
-    options = {"layers": 4 if hybrid else 2, "tie": arch != "deepseek_v3", **options}
-    source = make_model(folder, arch, shards=shards, **options)
-    config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(normalise_config(config)[0]))
-    return source
-
-
-def ordered(to: Path, orders: list[VariantOrder] = ORDERS) -> list[VariantOrder]:
-    return [replace(order, folder=str(to / order.label)) for order in orders]
-
-
-def asked(source: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((source / "config.json").read_text())
-    return config
-
-
-def ordinary(source: Path, to: Path, orders: list[VariantOrder] = ORDERS) -> Conversion:
-    _, conversion = converting._convert(source, asked(source), ordered(to, orders), lambda _: None, keep=False)
-    return conversion
-
-
-def by_stream(parent: Parent, to: Path, orders: list[VariantOrder] = ORDERS) -> Conversion:
-    with parent:
-        return streamed(parent.links, asked(parent.whole), ordered(to, orders), parent.stream, lambda _: None)
+from mlx_publish.evidence.conversion import Conversion
+from models import ARCHITECTURES
+from streamed import ORDERS, Parent, by_stream, digests, made, ordinary, scattered
 
 
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, *(arch for arch in FAMILIES if arch not in ARCHITECTURES)])
@@ -64,3 +21,44 @@ def test_every_file_is_that_of_the_ordinary_way(tmp_path: Path, arch: str) -> No
     assert by_stream(parent, tmp_path / "streamed", orders) == expected
     assert digests(tmp_path / "streamed") == digests(tmp_path / "ordinary")
     assert parent.emptied == parent.order
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Conversion]:
+    """A mixture of experts that are scattered over eight shards, converted in the ordinary way."""
+    folder = tmp_path_factory.mktemp("experts")
+    source = scattered(made(folder / "source", "qwen3_moe"), 8)
+    return source, folder / "ordinary", ordinary(source, folder / "ordinary")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_experts_that_are_scattered_over_all_shards_need_no_spill(
+    tmp_path: Path, experts: tuple[Path, Path, Conversion], seed: int
+) -> None:
+    source, folder, expected = experts
+    parent = Parent(source, tmp_path / "work", seed=seed, pieces=1 + 3 * seed)
+    assert by_stream(parent, tmp_path / "streamed") == expected
+    assert digests(tmp_path / "streamed") == digests(folder)
+    assert parent.most_spilled == 0
+    largest = max((source / name).stat().st_size for name in parent.order)
+    headers = 4096 * 2 * len(parent.order)
+    assert parent.most_shards <= largest + headers
+
+
+def test_all_shards_at_once_as_from_a_cache(tmp_path: Path, experts: tuple[Path, Path, Conversion]) -> None:
+    source, folder, expected = experts
+    parent = Parent(source, tmp_path / "work", at_once=True)
+    assert by_stream(parent, tmp_path / "streamed") == expected
+    assert digests(tmp_path / "streamed") == digests(folder)
+
+
+@pytest.mark.parametrize("arch", ["qwen3_5", "lfm2", "deepseek_v3", "phi3", "gemma3_text"])
+@pytest.mark.parametrize("seed", range(2))
+def test_what_a_class_computes_of_tensors_in_several_shards(tmp_path: Path, arch: str, seed: int) -> None:
+    source = scattered(made(tmp_path / "source", arch), 7, seed)
+    expected = ordinary(source, tmp_path / "ordinary", ORDERS[:2])
+    parent = Parent(source, tmp_path / "work", seed=seed)
+    assert by_stream(parent, tmp_path / "streamed", ORDERS[:2]) == expected
+    assert digests(tmp_path / "streamed") == digests(tmp_path / "ordinary")
+    spill = tmp_path / "work" / "stream" / "spill"
+    assert not list(spill.iterdir())
