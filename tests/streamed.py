@@ -192,9 +192,8 @@ def taken(folder: Path) -> int:
 
 def digests(folder: Path, names: Sequence[str] = ("model*", "config.json")) -> dict[str, bytes]:
     """Names and bytes of what was made."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for name in names for path in sorted(folder.rglob(name))
-    }
+    paths = [path for name in names for path in sorted(folder.rglob(name)) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 ORDERS = [
